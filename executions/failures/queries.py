@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from django.contrib.postgres.functions import TransactionNow as Now
 from django.db import connection, transaction
-from django.db.models import F, Func, QuerySet, TextField, Value
+from django.db.models import Exists, F, Func, OuterRef, Q, QuerySet, TextField, Value
 from django.db.models.functions import Cast
 
 from executions.errors import AssigneeInvalid, FailureGroupUnknown
@@ -129,6 +129,17 @@ def letters(of: FailureGroup) -> QuerySet[DeadLetter]:
     """Return the failures of a group, newest first, each with the current state of its execution."""
     rows = DeadLetter.objects.filter(group=of).select_related("execution__tenant").order_by("-created_at", "-id")
     return rows.defer(*PAYLOADS_OF_EXECUTION)
+
+
+def letters_on(rows: QuerySet[DeadLetter], **releases: str) -> QuerySet[DeadLetter]:
+    """Return those of `rows` whose execution is on one of the releases, for which `releases` has lookups.
+
+    The group names the release, so that the executions are not read. Failures of smoke tests have no group.
+    """
+    found = Release.objects.filter(**releases)
+    smoke_test = Execution.objects.filter(pk=OuterRef("execution"), release__in=found)
+    groups = FailureGroup.objects.filter(release__in=found).order_by()
+    return rows.filter(Q(group__in=groups.values("pk")) | Q(Exists(smoke_test), group=None))
 
 
 def figures(

@@ -20,7 +20,7 @@ from executions.models import Execution, ExecutionEvent
 from executions.models.states import State
 from executions.search import HELD, Search, narrowed
 from foundation.api.pagination import FlagFilter, MomentFilter, NewestFirst
-from foundation.database.bounded import time_limit
+from foundation.database.bounded import LIST_SECONDS, time_limit
 from foundation.errors import QueryTooSlow
 from releases.api import EnvelopeView, PausableView, with_pauses
 from releases.errors import ProvenanceKeyMissing
@@ -32,7 +32,6 @@ from tenancy.roles import Scope
 from wire.documents.execution_statement import ENVELOPE_MEDIA_TYPE
 from wire.documents.signing import key_id, to_pem
 
-LIST_SECONDS = 5
 HIGHEST_STEP = 10_000
 
 
