@@ -13,11 +13,11 @@ from typing import Any, Final
 
 from django.contrib.postgres.functions import TransactionNow as Now
 from django.db import connection, transaction
-from django.db.models import Exists, F, Func, OuterRef, Q, QuerySet, TextField, Value
+from django.db.models import F, Func, Q, QuerySet, TextField, Value
 from django.db.models.functions import Cast
 
 from executions.errors import AssigneeInvalid, FailureGroupUnknown
-from executions.models import PAYLOADS_OF_EXECUTION, DeadLetter, Execution, FailureGroup
+from executions.models import PAYLOADS_OF_EXECUTION, DeadLetter, Execution, FailureGroup, SmokeTest
 from releases.models import Release
 from tenancy import audit, members
 from tenancy.access import actor_named
@@ -137,9 +137,9 @@ def letters_on(rows: QuerySet[DeadLetter], **releases: str) -> QuerySet[DeadLett
     The group names the release, so that the executions are not read. Failures of smoke tests have no group.
     """
     found = Release.objects.filter(**releases)
-    smoke_test = Execution.objects.filter(pk=OuterRef("execution"), release__in=found)
     groups = FailureGroup.objects.filter(release__in=found).order_by()
-    return rows.filter(Q(group__in=groups.values("pk")) | Q(Exists(smoke_test), group=None))
+    smoke_tests = SmokeTest.objects.filter(release__in=found)
+    return rows.filter(Q(group__in=groups.values("pk")) | Q(group=None, execution__in=smoke_tests.values("pk")))
 
 
 def figures(
