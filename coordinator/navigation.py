@@ -159,8 +159,8 @@ def _executions(request: HttpRequest, term: str) -> list[Found]:
     if len(term) < SHORTEST_KEY or "\0" in term:
         return []
     with time_limit(SECONDS):
-        rows = matching(list(tenants_of(request.user)), Search(text=term))
-        found = [*rows.filter(execution_key=term)[:EACH], *rows[:EACH]]
+        matches = matching(list(tenants_of(request.user)), Search(text=term))
+        found = [*matches.all().filter(execution_key=term)[:EACH], *matches.newest(EACH)]
     return [_execution(each) for each in list(dict.fromkeys(found))[:EACH]]
 
 

@@ -1,12 +1,13 @@
 """The columns of lists and exports: which there are, which a person chose, the values of a row, and exported rows."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
 from typing import Any, Final
 
 from django.db.models import QuerySet
 
 from executions.models import TERMINAL_VALUES, Execution
-from executions.search import FAILED_VALUES, with_failed_step
+from executions.search import FAILED_VALUES, add_failed_steps
 from foundation import exports
 from foundation.database.bounded import time_limit
 from foundation.errors import InvalidRequest
@@ -16,9 +17,9 @@ SEPARATOR: Final = ","
 
 
 def step(execution: Execution) -> int | None:
-    """Return the number, from 1, of the step at which it failed or is now. Needs `matching.with_failed_step`."""
+    """Return the number, from 1, of the step at which it failed or is now. Needs `search.add_failed_steps`."""
     if execution.status in FAILED_VALUES:
-        failed: int | None = execution.failed_step  # type: ignore[attr-defined]  # an annotation
+        failed: int | None = execution.failed_step  # type: ignore[attr-defined]  # no column
         return None if failed is None else failed + 1
     return None if execution.status in TERMINAL_VALUES else execution.current_step_index + 1
 
@@ -70,7 +71,14 @@ _CHUNK: Final = 2000
 
 def lines(rows: QuerySet[Execution], columns: Sequence[str], form: str) -> Iterator[bytes]:
     """Yield at most `MOST` executions, one line each (`foundation.exports`). Raises `QueryTooSlow`."""
-    found = with_failed_step(rows) if "step" in columns else rows
     with time_limit(SECONDS):
-        values = ({name: COLUMNS[name][1](row) for name in columns} for row in found[:MOST].iterator(_CHUNK))
+        found = _with_steps(rows[:MOST]) if "step" in columns else rows[:MOST].iterator(_CHUNK)
+        values = ({name: COLUMNS[name][1](row) for name in columns} for row in found)
         yield from exports.lines(columns, values, form)
+
+
+def _with_steps(rows: QuerySet[Execution]) -> Iterator[Execution]:
+    found = rows.iterator(_CHUNK)
+    while chunk := list(islice(found, _CHUNK)):
+        add_failed_steps(chunk)
+        yield from chunk

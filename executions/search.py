@@ -7,16 +7,20 @@ executions match, because the list shows the newest ones first. The caller limit
 
 import re
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
 from datetime import datetime
+from functools import reduce
+from operator import or_
 from typing import Any, Final
 
 from django.contrib.auth.models import User
-from django.db.models import Exists, Min, OuterRef, Q, QuerySet, Subquery
+from django.core.exceptions import EmptyResultSet
+from django.db.models import Exists, Min, OuterRef, Q, QuerySet
+from django.db.models.expressions import RawSQL
 from django.db.models.functions import Now
 
-from executions.models import CLAIMED, DUE_VALUES, LIVE_VALUES, PERSON, DeadLetter, Execution, SmokeTest
+from executions.models import CLAIMED, DUE_VALUES, LIVE_VALUES, PERSON, DeadLetter, Execution, FailureGroup, SmokeTest
 from executions.models.states import State
 from executions.workers.eligibility import stranded
 from foundation import moments
@@ -48,7 +52,8 @@ class Search:
     `step` is the index of the step at which a live execution is, or at which a failed one failed. An execution matches
     `since` and `until` if it was submitted then or later, and before that. It matches `ended_since` if it ended then
     or later. It is `stranded` if it is due and no worker may run it. It matches `failure_group` if its newest failure
-    is in that group. `text` is the beginning of the key, or of the id.
+    is in that group. `text` is the beginning of the key, or of the id; `key` is the whole key. `origin` is the
+    execution that it resubmits.
     """
 
     status: str | None = None
@@ -65,6 +70,8 @@ class Search:
     stranded: bool | None = None
     failure_group: uuid.UUID | None = None
     text: str | None = None
+    key: str | None = None
+    origin: uuid.UUID | None = None
     tenant: str | None = None
 
 
@@ -141,38 +148,81 @@ PARAMETERS: Final[Mapping[str, tuple[str, Callable[[str, datetime], Any], str]]]
 
 FAILED_VALUES = [State.DLQ.value, State.FAILED.value]
 MOST_RARE = 500
-"""How many executions at most have a rare tag."""
+"""How many executions at most fulfil a rare condition."""
 LEAST_ID = 4
 """How many digits the beginning of an id has at least."""
 _ID = re.compile(r"[0-9a-f-]{4,36}")
 
 
-def matching(tenants: Sequence[Tenant], search: Search, *, person: User | None = None) -> QuerySet[Execution]:
-    """Return the executions of `tenants` that match, the newest first, without their inputs and results.
+@dataclass(frozen=True, slots=True)
+class Matches:
+    """The executions of some tenants that fulfil conditions. All are without their inputs and results.
+
+    An index orders the executions of one tenant by their time. If those of several tenants are `merged`, the newest of
+    each are found by such an index. Otherwise they are ordered by id, which ascends with the time.
+    """
+
+    tenant_ids: Sequence[int]
+    conditions: Sequence[Q]
+    merged: bool
+
+    def all(self) -> QuerySet[Execution]:
+        """Return all of them, the newest first."""
+        rows = _shown(Execution.objects.filter(*self.conditions, tenant__in=self.tenant_ids))
+        return rows.order_by("-id") if len(self.tenant_ids) > 1 else rows
+
+    def newest(self, most: int) -> QuerySet[Execution]:
+        """Return at most the `most` newest ones, the newest first."""
+        if not self.merged or len(self.tenant_ids) < 2:
+            return self.all()[:most]
+        tenant = RawSQL("t.id", ())  # nosec B611 - a constant
+        newest = _shown(Execution.objects.filter(*self.conditions, tenant=tenant))[:most]
+        try:
+            query, parameters = newest.values("id", "created_at").query.sql_with_params()
+        except EmptyResultSet:
+            return Execution.objects.none()
+        ids = RawSQL(_MERGED.format(query), [list(self.tenant_ids), *parameters, most])  # noqa: S611  # nosec B611
+        return _shown(Execution.objects.filter(pk__in=ids))
+
+
+# Selects the ids of the newest of the rows that a query finds for each tenant `t`.
+_MERGED: Final = """
+SELECT f.id FROM unnest(%s::bigint[]) AS t (id) CROSS JOIN LATERAL ({}) f
+ORDER BY f.created_at DESC, f.id DESC LIMIT %s
+"""
+_ORDERED: Final = {"tenant", "since", "until", "error_code", "submitted_by"}
+"""The conditions with which an index has the order of the time in each tenant."""
+
+
+def _shown(rows: QuerySet[Execution]) -> QuerySet[Execution]:
+    return rows.select_related("tenant").defer("input", "result", "progress").order_by("-created_at", "-id")
+
+
+def matching(tenants: Sequence[Tenant], search: Search, *, person: User | None = None) -> Matches:
+    """Find the executions of `tenants` that match. Reads what the conditions need, such as the ids of rare matches.
 
     `person` is who searches, for the condition "submitted by me".
-
-    An index orders the executions of one tenant by their time. Those of several are ordered by id, which ascends with
-    the time.
     """
     ids = [each.pk for each in tenants if search.tenant in (None, each.slug)]
-    rows = Execution.objects.filter(tenant=ids[0]) if len(ids) == 1 else Execution.objects.filter(tenant__in=ids)
-    rows = narrowed(rows, ids, search, person=person).select_related("tenant")
-    ordering = ("-created_at", "-id") if len(ids) == 1 else ("-id",)
-    return rows.defer("input", "result", "progress").order_by(*ordering)
+    given = {field.name for field in fields(search) if getattr(search, field.name) is not None}
+    merged = search.until is not None or given <= _ORDERED
+    return Matches(ids, list(_conditions(ids, search, person)), merged)
 
 
-def narrowed(
-    rows: QuerySet[Execution], tenant_ids: Sequence[int], search: Search, *, person: User | None = None
-) -> QuerySet[Execution]:
+def narrowed(rows: QuerySet[Execution], tenant_ids: Sequence[int], search: Search) -> QuerySet[Execution]:
     """Return those of `rows`, which belong to the tenants, that match."""
-    return rows.filter(*_conditions(tenant_ids, search, person))
+    return rows.filter(*_conditions(tenant_ids, search, None))
 
 
-def with_failed_step(rows: QuerySet[Execution]) -> QuerySet[Execution]:
-    """Return the executions with `failed_step`: the index of the step at which a failed one failed, or None."""
-    failure = DeadLetter.objects.filter(execution=OuterRef("pk"), execution_version=OuterRef("version"))
-    return rows.annotate(failed_step=Subquery(failure.values("failed_step_index")[:1]))
+def add_failed_steps(rows: Collection[Execution]) -> None:
+    """Set `failed_step` of each: the index of the step at which a failed one failed, or None."""
+    failed = [row.pk for row in rows if row.status in FAILED_VALUES]
+    letters = DeadLetter.objects.filter(execution__in=failed).values_list(
+        "execution", "execution_version", "failed_step_index"
+    )
+    steps = {(pk, version): step for pk, version, step in letters} if failed else {}
+    for row in rows:
+        row.failed_step = steps.get((row.pk, row.version))  # type: ignore[attr-defined]  # no column
 
 
 def _conditions(tenant_ids: Sequence[int], search: Search, person: User | None) -> Iterator[Q]:
@@ -184,17 +234,17 @@ def _conditions(tenant_ids: Sequence[int], search: Search, person: User | None) 
     }
     yield Q(**{lookup: value for lookup, value in equal.items() if value is not None})
     if search.tag is not None:
-        yield _tag(tenant_ids, search.tag)
+        yield _rare(tenant_ids, Q(tags__contains=[search.tag]))
     if search.status is not None:
         yield _status(search.status)
     if search.release_version is not None:
         yield _release(tenant_ids, search)
     if search.step is not None:
-        yield _step(search.step)
+        yield _step(tenant_ids, search.step)
     if search.ended_since is not None:
         yield _ended(search.ended_since)
     if search.smoke is not None:
-        yield Q(smoke=False) if not search.smoke else Q(smoke=True, pk__in=SmokeTest.objects.values("execution"))
+        yield _smoke(tenant_ids) if search.smoke else Q(smoke=False)
     if search.submitted_by is not None:
         yield _own(person) if search.submitted_by == ME and person else _by(search.submitted_by)
     if search.stranded is not None:
@@ -204,17 +254,25 @@ def _conditions(tenant_ids: Sequence[int], search: Search, person: User | None) 
         yield _failure_group(tenant_ids, search.failure_group)
     if search.text is not None:
         yield _beginning(tenant_ids, search)
+    if search.key is not None:
+        yield Q(pipeline_id__in=_pipelines(tenant_ids, search), execution_key=search.key)
+    if search.origin is not None:
+        yield Q(origin__execution_id=search.origin)
 
 
-def _tag(tenant_ids: Sequence[int], tag: str) -> Q:
-    """Match the tag. The executions with a rare tag are read first: PostgreSQL takes it for a more common one.
+def _rare(tenant_ids: Sequence[int], *conditions: Q) -> Q:
+    """Match what fulfils any of the conditions. Each has an index, from which the matches are read first if it is rare.
 
-    It would then look for it in all executions, the newest first, and not in the index of tags.
+    PostgreSQL takes rare values for more common ones, and conditions that are joined by OR have no index in common. It
+    would then look for them in all executions, the newest first.
     """
-    tagged = Q(tags__contains=[tag])
-    rows = Execution.objects.filter(tagged, tenant__in=tenant_ids).order_by()
-    found = list(rows.values_list("pk", flat=True)[: MOST_RARE + 1])
-    return Q(pk__in=found) if len(found) <= MOST_RARE else tagged
+    found: set[uuid.UUID] = set()
+    for condition in conditions:
+        rows = Execution.objects.filter(condition, tenant__in=tenant_ids).order_by()
+        found.update(rows.values_list("pk", flat=True)[: MOST_RARE + 1])
+        if len(found) > MOST_RARE:
+            return reduce(or_, conditions)
+    return Q(pk__in=found)
 
 
 def _status(status: str) -> Q:
@@ -240,15 +298,19 @@ def _release(tenant_ids: Sequence[int], search: Search) -> Q:
     return Q(release_version=search.release_version, created_at__gte=first)
 
 
-def _step(step: int) -> Q:
+def _step(tenant_ids: Sequence[int], step: int) -> Q:
     """Match live executions at the step, and failed ones whose last failure was at it.
 
-    Those that succeeded are left out by their status alone.
+    The groups of failures have an index on the step. The failures of smoke tests have no group.
     """
-    failure = DeadLetter.objects.filter(
-        execution=OuterRef("pk"), execution_version=OuterRef("version"), failed_step_index=step
+    groups = list(FailureGroup.objects.filter(tenant__in=tenant_ids, step_index=step).values_list("pk", flat=True))
+    failures = DeadLetter.objects.filter(tenant__in=tenant_ids, failed_step_index=step)
+    in_group = failures.filter(Q(group__in=groups) | Q(group=None), execution_version=OuterRef("version"))
+    return _rare(
+        tenant_ids,
+        Q(Exists(in_group.filter(execution=OuterRef("pk"))), status__in=FAILED_VALUES),
+        Q(status__in=LIVE_VALUES, current_step_index=step),
     )
-    return Q(status__in=LIVE_VALUES, current_step_index=step) | Q(Exists(failure), status__in=FAILED_VALUES)
 
 
 def _ended(since: datetime) -> Q:
@@ -275,6 +337,13 @@ def _failure_group(tenant_ids: Sequence[int], group: uuid.UUID) -> Q:
     return Q(pk__in=newest.order_by().values("execution"))
 
 
+def _smoke(tenant_ids: Sequence[int]) -> Q:
+    """Match smoke tests, which have a table of their own."""
+    tests = SmokeTest.objects.filter(release__pipeline__tenant__in=tenant_ids).order_by()
+    found = list(tests.values_list("pk", flat=True)[: MOST_RARE + 1])
+    return Q(smoke=True, pk__in=found if len(found) <= MOST_RARE else tests.values("pk"))
+
+
 def _by(submitter: str) -> Q:
     """Match what the submitter submitted. An index has what people submitted, which is little."""
     by = Q(submitted_by=submitter)
@@ -290,7 +359,7 @@ def _own(person: User) -> Q:
 
 
 def _beginning(tenant_ids: Sequence[int], search: Search) -> Q:
-    """Match the beginning of the key or id. The index on keys begins with the tenant and the pipeline.
+    """Match the beginning of the key or id.
 
     An id of an execution of these tenants matches it alone, so that it is found at once.
     """
@@ -298,9 +367,8 @@ def _beginning(tenant_ids: Sequence[int], search: Search) -> Q:
     ids = _ids(text)
     if ids and ids[0] == ids[1] and Execution.objects.filter(pk=ids[0], tenant__in=tenant_ids).exists():
         return Q(pk=ids[0])
-    pipelines = [search.pipeline_id] if search.pipeline_id else _pipelines(tenant_ids)
-    found = Q(tenant__in=tenant_ids, pipeline_id__in=pipelines, execution_key__startswith=text)
-    return found | Q(pk__range=ids) if ids else found
+    keys = Q(pipeline_id__in=_pipelines(tenant_ids, search), execution_key__startswith=text)
+    return _rare(tenant_ids, keys, Q(pk__range=ids)) if ids else keys
 
 
 def _ids(text: str) -> tuple[uuid.UUID, uuid.UUID] | None:
@@ -313,5 +381,8 @@ def _ids(text: str) -> tuple[uuid.UUID, uuid.UUID] | None:
     return (first, uuid.UUID(digits.ljust(32, "f"))) if begins else None
 
 
-def _pipelines(tenant_ids: Sequence[int]) -> list[str]:
+def _pipelines(tenant_ids: Sequence[int], search: Search) -> list[str]:
+    """Return the pipelines of the search. The index on keys begins with the tenant and the pipeline."""
+    if search.pipeline_id is not None:
+        return [search.pipeline_id]
     return list(Pipeline.objects.filter(tenant__in=tenant_ids).values_list("pipeline_id", flat=True).distinct())

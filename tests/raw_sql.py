@@ -66,6 +66,19 @@ def unguarded(table: type[Any]) -> Iterator[None]:
         run(f"ALTER TABLE {name} ENABLE TRIGGER USER; SET CONSTRAINTS ALL DEFERRED")
 
 
+@contextmanager
+def slow(table: type[Any]) -> Iterator[None]:
+    """Let each query of `table` take a minute during the block."""
+    name = table._meta.db_table
+    check_foreign_keys_now()
+    run(
+        f"ALTER TABLE {name} RENAME TO fast; CREATE VIEW {name} AS SELECT * FROM fast"
+        f" WHERE (SELECT pg_sleep(60)) IS NOT NULL; GRANT SELECT ON {name} TO PUBLIC"
+    )
+    yield
+    run(f"DROP VIEW {name}; ALTER TABLE fast RENAME TO {name}")
+
+
 def check_foreign_keys_now() -> None:
     """Run pending foreign key checks, because a table with pending checks cannot be altered."""
     run("SET CONSTRAINTS ALL IMMEDIATE; SET CONSTRAINTS activation_moves_pointer, release_revoked_with_reason DEFERRED")

@@ -26,7 +26,7 @@ from executions.errors import (
     RedriveRefused,
     ResumeTokenInvalid,
 )
-from executions.models import PAYLOADS_OF_EXECUTION, Execution, Interaction
+from executions.models import PAYLOADS_OF_EXECUTION, Execution, Interaction, with_executions
 from executions.workers.registry import DISPATCH_TASK
 from foundation import wakeup
 from tenancy import audit
@@ -71,8 +71,7 @@ class Completion:
 
 def interactions(tenant: Tenant) -> QuerySet[Interaction]:
     """Return the interactions of the tenant, nearest deadline first."""
-    rows = Interaction.objects.filter(tenant=tenant).select_related("tenant", "execution")
-    return rows.defer(*PAYLOADS_OF_EXECUTION).order_by("deadline", "created_at", "id")
+    return with_executions(Interaction.objects.filter(tenant=tenant)).order_by("deadline", "created_at", "id")
 
 
 def interaction(tenant: Tenant, interaction_id: uuid.UUID) -> Interaction:

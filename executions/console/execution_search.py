@@ -19,7 +19,7 @@ from django.utils import timezone
 from executions import columns
 from executions.console.payloads import tenants_shown
 from executions.models import Execution
-from executions.search import PARAMETERS, Search, matching, parse, with_failed_step
+from executions.search import PARAMETERS, Matches, Search, add_failed_steps, matching, parse
 from foundation.admin.columns import moment
 from foundation.errors import CoordinatorError, InvalidRequest, NotFound, QueryTooSlow
 from releases.models import Release
@@ -124,11 +124,15 @@ class SearchRequest:
         ended = [each.grace_ends for each in openings if each.grace_ends is not None]
         return max(ended, default=None) if not any(each.is_open for each in openings) else None
 
+    @cached_property
+    def matches(self) -> Matches:
+        return matching(self.tenants, self.search, person=self.person)
+
     def rows(self) -> QuerySet[Execution]:
-        if self.problem:
-            return Execution.objects.none()
-        rows = matching(self.tenants, self.search, person=self.person)
-        return with_failed_step(rows) if "step" in self.columns else rows
+        return Execution.objects.none() if self.problem else self.matches.all()
+
+    def newest(self, most: int) -> QuerySet[Execution]:
+        return Execution.objects.none() if self.problem else self.matches.newest(most)
 
     def _default_columns(self, remembered: str) -> tuple[str, ...]:
         names: Iterable[str] = set(remembered.split(columns.SEPARATOR)) & columns.COLUMNS.keys()
@@ -145,7 +149,7 @@ class ExecutionList(BoundedList):
         self.has_filters = False
         self.has_active_filters = self.requested.search != Search() or self.requested.problem is not None
         self.clear_all_filters_qs = "?"
-        return self.requested.rows()
+        return Execution.objects.none()  # `rows_of_page` reads the rows, within the time limit
 
     def get_results(self, request: HttpRequest) -> None:
         super().get_results(request)
@@ -154,6 +158,14 @@ class ExecutionList(BoundedList):
         for row in self.result_list:
             row.address = self.address_of(row)
             row.message = row.error_message if row.tenant_id in readable else ""
+
+    def rows_of_page(self) -> list[Execution]:
+        self.queryset = self.requested.rows()
+        last = self.page_num * self.list_per_page
+        rows = list(self.requested.newest(last)[last - self.list_per_page : last])
+        if "step" in self.requested.columns:
+            add_failed_steps(rows)
+        return rows
 
     def address_of(self, row: Execution) -> str:
         """Return the address of the page of an execution, which remembers the query of the list."""

@@ -9,22 +9,22 @@ from django.db.models import F, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.utils.text import Truncator
 
+from executions.console import filters
 from executions.console.filters import (
     NEWEST,
     STATE_VARIANTS,
     ExecutionsSmokeFilter,
-    ReleaseFilter,
     SinceFilter,
     newest_first,
 )
 from executions.failures import queries
-from executions.failures.queries import REASONS, Step, step_name
+from executions.failures.queries import REASONS, Step, letters_on, step_name
 from executions.lifecycle.interventions import redrivable
 from executions.lifecycle.queries import traceback_of
 from executions.models import PAYLOADS_OF_EXECUTION, DeadLetter, FailureGroup
 from executions.models.states import State
 from foundation.admin.columns import badge, column
-from releases.registration.pages import PipelineFilter
+from releases.registration import pages as registration
 from tenancy.access import tenants_of
 from tenancy.console.base import LongList
 from tenancy.console.lists import Person, ScopedFilter, TenantFilter, TextFilter, text, time
@@ -87,6 +87,18 @@ class GroupFilter(TextFilter):
             return queryset.none()
 
 
+class PipelineFilter(registration.PipelineFilter):
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        name = self.value()
+        return letters_on(queryset, pipeline__pipeline_id=name) if name else queryset
+
+
+class ReleaseFilter(filters.ReleaseFilter):
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        version = self.value()
+        return letters_on(queryset, release_version=version) if version else queryset
+
+
 @admin.register(DeadLetter)
 class DeadLetterAdmin(LongList):
     empty = "Executions that failed are listed here, once for each failure. They can be re-driven and resubmitted."
@@ -95,8 +107,8 @@ class DeadLetterAdmin(LongList):
         SinceFilter,
         ReasonFilter,
         ErrorCodeFilter,
-        PipelineFilter.at("execution__pipeline_id"),
-        ReleaseFilter.at("execution__release_version"),
+        PipelineFilter,
+        ReleaseFilter,
         ExecutionStatusFilter,
         GroupFilter,
         TenantFilter,

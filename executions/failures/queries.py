@@ -13,11 +13,11 @@ from typing import Any, Final
 
 from django.contrib.postgres.functions import TransactionNow as Now
 from django.db import connection, transaction
-from django.db.models import F, Func, QuerySet, TextField, Value
+from django.db.models import F, Func, Q, QuerySet, TextField, Value
 from django.db.models.functions import Cast
 
 from executions.errors import AssigneeInvalid, FailureGroupUnknown
-from executions.models import PAYLOADS_OF_EXECUTION, DeadLetter, Execution, FailureGroup
+from executions.models import PAYLOADS_OF_EXECUTION, DeadLetter, Execution, FailureGroup, SmokeTest
 from releases.models import Release
 from tenancy import audit, members
 from tenancy.access import actor_named
@@ -129,6 +129,17 @@ def letters(of: FailureGroup) -> QuerySet[DeadLetter]:
     """Return the failures of a group, newest first, each with the current state of its execution."""
     rows = DeadLetter.objects.filter(group=of).select_related("execution__tenant").order_by("-created_at", "-id")
     return rows.defer(*PAYLOADS_OF_EXECUTION)
+
+
+def letters_on(rows: QuerySet[DeadLetter], **releases: str) -> QuerySet[DeadLetter]:
+    """Return those of `rows` whose execution is on one of the releases, for which `releases` has lookups.
+
+    The group names the release, so that the executions are not read. Failures of smoke tests have no group.
+    """
+    found = Release.objects.filter(**releases)
+    groups = FailureGroup.objects.filter(release__in=found).order_by()
+    smoke_tests = SmokeTest.objects.filter(release__in=found)
+    return rows.filter(Q(group__in=groups.values("pk")) | Q(group=None, execution__in=smoke_tests.values("pk")))
 
 
 def figures(

@@ -4,6 +4,7 @@ import uuid
 from datetime import datetime
 from typing import Any, ClassVar
 
+from django.core.validators import EMPTY_VALUES
 from django.db.models import QuerySet
 from django.http import HttpResponse
 from django.urls import path, reverse
@@ -18,9 +19,9 @@ from executions.errors import ExecutionUnknown
 from executions.lifecycle import queries
 from executions.models import Execution, ExecutionEvent
 from executions.models.states import State
-from executions.search import Search, narrowed
+from executions.search import HELD, Search, narrowed
 from foundation.api.pagination import FlagFilter, MomentFilter, NewestFirst
-from foundation.database.bounded import time_limit
+from foundation.database.bounded import LIST_SECONDS, time_limit
 from foundation.errors import QueryTooSlow
 from releases.api import EnvelopeView, PausableView, pause_of, with_pauses
 from releases.errors import ProvenanceKeyMissing
@@ -32,7 +33,6 @@ from tenancy.roles import Scope
 from wire.documents.execution_statement import ENVELOPE_MEDIA_TYPE
 from wire.documents.signing import key_id, to_pem
 
-LIST_SECONDS = 5
 HIGHEST_STEP = 10_000
 
 
@@ -226,11 +226,33 @@ class StepFilter(filters.NumberFilter):
 
 
 @extend_schema_field({"type": "string"})
-class SearchFilter(filters.CharFilter):
-    """A filter by a text that the search compares."""
+class TagFilter(filters.CharFilter):
+    """A filter by one of the tags."""
+
+
+CONDITIONS = {
+    "status": "status",
+    "pipelineId": "pipeline_id",
+    "releaseVersion": "release_version",
+    "idempotencyKey": "key",
+    "errorCode": "error_code",
+    "submittedBy": "submitted_by",
+    "createdFrom": "since",
+    "createdTo": "until",
+    "finishedFrom": "ended_since",
+    "smoke": "smoke",
+    "resubmittedFrom": "origin",
+    "stepIndex": "step",
+    "tag": "tag",
+    "prefix": "text",
+    "failureGroupId": "failure_group",
+}
+"""The field of `Search` of each filter."""
 
 
 class ExecutionFilter(filters.FilterSet):
+    """Reads the filters. The search compares them, so that each can use an index."""
+
     status = filters.ChoiceFilter(choices=[(state.value, state.value) for state in State])
     pipelineId = filters.CharFilter(field_name="pipeline_id")
     releaseVersion = filters.CharFilter(field_name="release_version")
@@ -243,26 +265,26 @@ class ExecutionFilter(filters.FilterSet):
     smoke = FlagFilter()
     resubmittedFrom = filters.UUIDFilter(field_name="origin__execution_id")
     stepIndex = StepFilter(
-        method="by_step",
+        field_name="current_step_index",
         help_text="The index of the step at which a live execution is, or at which a failed one failed.",
     )
-    tag = SearchFilter(method="by_text", help_text="One of the tags.")
-    prefix = SearchFilter(method="by_text", help_text="The beginning of the idempotency key, or of the id.")
+    tag = TagFilter(field_name="tags", help_text="One of the tags.")
+    prefix = filters.CharFilter(
+        field_name="execution_key", help_text="The beginning of the idempotency key, or of the id."
+    )
     failureGroupId = filters.UUIDFilter(
-        method="by_group", help_text="The id of a failure group that has the newest failure of the execution."
+        field_name="dead_letters__group",
+        help_text="The id of a failure group that has the newest failure of the execution.",
     )
 
-    def by_step(self, rows: QuerySet[Execution], name: str, value: int) -> QuerySet[Execution]:
-        return self._narrowed(rows, Search(step=int(value)))
-
-    def by_text(self, rows: QuerySet[Execution], name: str, value: str) -> QuerySet[Execution]:
-        return self._narrowed(rows, Search(tag=value) if name == "tag" else Search(text=value))
-
-    def by_group(self, rows: QuerySet[Execution], name: str, value: uuid.UUID) -> QuerySet[Execution]:
-        return self._narrowed(rows, Search(failure_group=value))
-
-    def _narrowed(self, rows: QuerySet[Execution], search: Search) -> QuerySet[Execution]:
-        return narrowed(rows, [self.request.parser_context["view"].tenant.pk], search)
+    def filter_queryset(self, queryset: QuerySet[Execution]) -> QuerySet[Execution]:
+        given = {CONDITIONS[name]: value for name, value in self.form.cleaned_data.items() if value not in EMPTY_VALUES}
+        if given.get("status") == State.RUNNING:
+            given["status"] = HELD  # here, RUNNING includes what no thread has started
+        if "step" in given:
+            given["step"] = int(given["step"])
+        search = Search(**given)
+        return narrowed(queryset, [self.request.parser_context["view"].tenant.pk], search)
 
 
 class NewestExecutions(NewestFirst):

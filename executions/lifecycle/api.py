@@ -3,11 +3,13 @@
 import uuid
 from typing import Any
 
+from django.db.models import QuerySet
 from django.urls import path
 from django_filters import rest_framework as filters
 from rest_framework import serializers
 
 from executions import errors
+from executions.failures.queries import letters_on
 from executions.inspection.api import ExecutionView, PinView
 from executions.lifecycle import interventions
 from executions.lifecycle.interventions import Answer, Redriven
@@ -113,12 +115,15 @@ class DeadLetterView(serializers.Serializer[DeadLetter]):
 
 
 class DeadLetterFilter(filters.FilterSet):
-    pipelineId = filters.CharFilter(field_name="execution__pipeline_id")
-    releaseVersion = filters.CharFilter(field_name="execution__release_version")
+    pipelineId = filters.CharFilter(field_name="pipeline__pipeline_id", method="on_releases")
+    releaseVersion = filters.CharFilter(field_name="release_version", method="on_releases")
     errorCode = filters.CharFilter(field_name="error_code")
     reason = filters.ChoiceFilter(choices=DeadLetter.Reason.choices)
     executionId = filters.UUIDFilter(field_name="execution_id")
     failureGroupId = filters.UUIDFilter(field_name="group_id")
+
+    def on_releases(self, rows: QuerySet[DeadLetter], name: str, value: str) -> QuerySet[DeadLetter]:
+        return letters_on(rows, **{name: value})
 
 
 @operation("executions", "redriveExecution", RedriveView, body=RedriveRequest)

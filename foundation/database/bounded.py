@@ -2,13 +2,16 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Final
 
 from django.db import OperationalError, connection, transaction
 from django.db.models import QuerySet
 from psycopg.errors import QueryCanceled
 
 from foundation.errors import QueryTooSlow
+
+LIST_SECONDS: Final = 5
+"""How long a list may take to read."""
 
 
 @contextmanager

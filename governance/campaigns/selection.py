@@ -1,6 +1,7 @@
 """Selects executions for campaigns, by filters or as a person has chosen, and previews the selection."""
 
 import uuid
+from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields
 from datetime import datetime
@@ -68,6 +69,7 @@ _RELEASE_LOOKUPS = {
     "contract_version": "contract_version",
     "release_version": "release_version",
 }
+_PIN = ("pipeline_id", "contract_version", "release_version")
 _LETTER_LOOKUPS = {"reason": "dead_letters__reason", "failure_group": "dead_letters__group"}
 
 
@@ -130,20 +132,27 @@ def preview(tenant: Tenant, filters: Filters, *, allow_failed: bool = False) -> 
     """Return what a campaign would contain. Executions that failed first come first."""
     found = matching(tenant, filters, allow_failed=allow_failed)
     first = found.select_related("tenant").defer("input", "result", "progress").order_by("finished_at", "id")
+    groups = list(found.order_by().values("release_id", *_PIN, "error_code").annotate(count=Count("id")))
     return Preview(
-        count=found.count(),
+        count=sum(group["count"] for group in groups),
         executions=list(first[:SHOWN]),
-        by_error_code=_groups(found, "error_code"),
-        by_release=_groups(found, "pipeline_id", "contract_version", "release_version"),
-        revoked=revoked(found),
+        by_error_code=_largest(groups, "error_code"),
+        by_release=_largest(groups, *_PIN),
+        revoked=_revoked({group["release_id"]: group["count"] for group in _largest(groups, "release_id", most=None)}),
     )
 
 
 def revoked(found: QuerySet[Execution]) -> list[RevokedRelease]:
     """Return the revoked releases to which executions in `found` are pinned, those with the most executions first."""
     of_revoked = found.filter(release__status=Status.REVOKED).order_by()
-    counts = dict(of_revoked.values_list("release_id").annotate(count=Count("id")))
-    events = Revocation.objects.filter(release__in=counts).select_related("release__pipeline")
+    return _revoked(dict(of_revoked.values_list("release_id").annotate(count=Count("id"))))
+
+
+def _revoked(counts: Mapping[int, int]) -> list[RevokedRelease]:
+    """Return the revoked ones of the releases, whose executions are counted."""
+    events = Revocation.objects.filter(release__in=counts, release__status=Status.REVOKED).select_related(
+        "release__pipeline"
+    )
     releases = [
         RevokedRelease(
             release_id=event.release_id,
@@ -158,9 +167,13 @@ def revoked(found: QuerySet[Execution]) -> list[RevokedRelease]:
     return sorted(releases, key=lambda each: (-each.count, each.release_id))
 
 
-def _groups(found: QuerySet[Execution], *names: str) -> list[dict[str, Any]]:
-    groups = found.order_by().values(*names).annotate(count=Count("id")).order_by("-count", *names)
-    return list(groups[:GROUPS_SHOWN])
+def _largest(groups: list[dict[str, Any]], *names: str, most: int | None = GROUPS_SHOWN) -> list[dict[str, Any]]:
+    """Return the largest groups with the same values of `names`."""
+    counts = Counter[tuple[Any, ...]]()
+    for group in groups:
+        counts[tuple(group[name] for name in names)] += group["count"]
+    ordered = sorted(counts.items(), key=lambda each: (-each[1], each[0]))
+    return [{**dict(zip(names, values, strict=True)), "count": count} for values, count in ordered[:most]]
 
 
 def fitting(tenant: Tenant, kind: Kind, rows: QuerySet[Execution], *, allow_failed: bool = True) -> QuerySet[Execution]:

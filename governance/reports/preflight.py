@@ -32,11 +32,14 @@ SELECT (SELECT count(*) FROM executions_execution e JOIN releases_release r ON r
             AND NOT e.smoke)
 """
 
-# Counts the open questions of the executions of a release. Timers are no questions.
+# Counts the open questions of the executions of a release, which an index on the live ones finds. Timers are no
+# questions. OFFSET keeps the planner from reading all open questions.
 _QUESTIONS = """
-SELECT count(*) FROM executions_interaction i JOIN executions_execution e ON e.id = i.execution_id
-WHERE i.tenant_id = %(tenant)s AND i.status IN ('WAITING', 'DISPATCHING', 'DISPATCHED') AND i.transport <> 'timer'
-    AND e.release_id = %(release)s
+SELECT count(*) FROM executions_execution e CROSS JOIN LATERAL (
+    SELECT FROM executions_interaction i WHERE i.execution_id = e.id
+        AND i.status IN ('WAITING', 'DISPATCHING', 'DISPATCHED') AND i.transport <> 'timer' OFFSET 0
+) i
+WHERE e.release_id = %(release)s AND e.status NOT IN ('SUCCEEDED', 'FAILED', 'DLQ', 'CANCELLED')
 """
 
 
@@ -156,7 +159,7 @@ def _load(release: Release) -> Load:
 
 def _questions(release: Release) -> int:
     with connection.cursor() as cursor:
-        cursor.execute(_QUESTIONS, {"tenant": release.pipeline.tenant_id, "release": release.pk})
+        cursor.execute(_QUESTIONS, {"release": release.pk})
         [(count,)] = cursor.fetchall()
     return int(count)
 

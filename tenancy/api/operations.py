@@ -26,7 +26,8 @@ from foundation.api import problem
 from foundation.api.fields import StrictSerializer
 from foundation.api.pagination import NewestFirst
 from foundation.api.schema import ProblemSchema, Refusal
-from foundation.errors import CoordinatorError, NotFound
+from foundation.database.bounded import LIST_SECONDS, time_limit
+from foundation.errors import CoordinatorError, NotFound, QueryTooSlow
 from tenancy import audit
 from tenancy.access import ScopeMissing, actor, require_scope
 from tenancy.api.authentication import HoldsScope, denial
@@ -190,12 +191,13 @@ def listing(
 
         @wraps(function)
         def get(view: Any, request: Request, **names: Any) -> Response:
-            return ListAPIView.get(view, request, **names)
+            with time_limit(LIST_SECONDS):
+                return ListAPIView.get(view, request, **names)
 
         members = {
             "__doc__": function.__doc__,
             "__module__": function.__module__,
-            "refusals": {"GET": getattr(function, "refusals", ())},
+            "refusals": {"GET": (*getattr(function, "refusals", ()), QueryTooSlow)},
             "serializer_class": shown,
             "filterset_class": filters,
             "ordering": ordering,

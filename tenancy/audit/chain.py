@@ -122,12 +122,18 @@ def about(entries: QuerySet[AuditEntry], name: str) -> QuerySet[AuditEntry]:
     return found.filter(Q(object=name) | Q(object__startswith=part))
 
 
+def exactly(entries: QuerySet[AuditEntry], name: str) -> QuerySet[AuditEntry]:
+    """Return the entries about an object alone. The index of `about` finds them."""
+    return entries.alias(start=Left("object", INDEXED_OBJECT)).filter(start=name[:INDEXED_OBJECT], object=name)
+
+
 def lines(entries: QuerySet[AuditEntry], form: str) -> Iterator[bytes]:
     """Yield the entries by chain and sequence, one line each (`foundation.exports`). Raises `ExportTooLarge`.
 
-    `tenant` is the slug, "" for the chain of the installation. In CSV, the details are the text that the hash covers.
+    The chain of the oldest tenant comes first, and that of the installation last. `tenant` is the slug, "" for the
+    chain of the installation. In CSV, the details are the text that the hash covers.
     """
-    ordered = in_chunks(entries.select_related("tenant").order_by("tenant", "sequence"), CHUNK)
+    ordered = in_chunks(entries.select_related("tenant").order_by("tenant_id", "sequence"), CHUNK)
     rows = (_row(entry, form) for entry in exports.at_most(MOST_EXPORTED, ordered))
     return exports.lines(("tenant", *COVERED, "hash"), rows, form)
 

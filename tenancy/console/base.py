@@ -17,6 +17,7 @@ from unfold.paginator import InfinitePaginator
 
 from foundation.errors import CoordinatorError
 from tenancy.audit.acts import Act, Declaration, Denied, declares
+from tenancy.console.lists import LimitedList
 from tenancy.console.site import recording
 from tenancy.models import Membership, Tenant
 from tenancy.roles import Scope, granted
@@ -303,6 +304,9 @@ class LongList(ReadOnlyAdmin):
     paginator = InfinitePaginator
     show_full_result_count = False
     sortable_by = ()
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[LimitedList]:
+        return LimitedList
 
 
 def _heading(request: HttpRequest, *, title: str = "", original: Any = "", **_: Any) -> str:

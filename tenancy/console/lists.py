@@ -20,7 +20,7 @@ from unfold.views import ChangeList
 from foundation import exports, moments
 from foundation.admin.columns import column, timed
 from foundation.api.streaming import streamed_file
-from foundation.database.bounded import count_up_to, in_chunks, time_limit
+from foundation.database.bounded import LIST_SECONDS, count_up_to, in_chunks, time_limit
 from foundation.errors import CoordinatorError, QueryTooSlow
 from tenancy.access import tenants_of
 from tenancy.audit.acts import declares
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 else:
     from unfold.admin import ModelAdmin as _ModelAdmin
 
-LIST_SECONDS: Final = 5
 COUNT_SECONDS: Final = 1
 MOST_COUNTED: Final = 10_000
 MOST_EXPORTED: Final = 100_000
@@ -192,26 +191,39 @@ class TenantFilter(ScopedFilter):
 # --- limits and exports ---
 
 
-class BoundedList(ChangeList):
-    """The rows of one page, and how many match. Needs `InfinitePaginator`.
+class LimitedList(ChangeList):
+    """The rows of one page. If reading them takes too long, the page is empty and `problem` says why."""
 
-    `count` is None if more than MOST_COUNTED rows match, or if counting them takes too long (`slow_count`). If
-    reading the page takes too long, it is empty and `problem` says why.
-    """
-
-    count: int | None
+    problem: CoordinatorError | None = None
 
     def get_results(self, request: HttpRequest) -> None:
         super().get_results(request)
-        self.slow_count = False
-        self.problem: CoordinatorError | None = None
         try:
             with time_limit(LIST_SECONDS):
-                self.result_list: Any = list(self.result_list)
-            self.count = self._counted()
+                self.result_list: Any = self.rows_of_page()
         except QueryTooSlow as problem:
-            self.problem = problem
-            self.result_list, self.count, self.slow_count = [], None, True
+            self.problem, self.result_list = problem, []
+
+    def rows_of_page(self) -> list[Any]:
+        """Read the rows of the page, within the time limit."""
+        return list(self.result_list)
+
+
+class BoundedList(LimitedList):
+    """The rows of one page, and how many match. Needs `InfinitePaginator`.
+
+    `count` is None if more than MOST_COUNTED rows match, or if counting them takes too long (`slow_count`).
+    """
+
+    count: int | None = None
+    slow_count: bool = False
+
+    def get_results(self, request: HttpRequest) -> None:
+        super().get_results(request)
+        if self.problem is None:
+            self.count = self._counted()
+        else:
+            self.slow_count = True
 
     def _counted(self) -> int | None:
         if len(self.result_list) < self.list_per_page and self.page_num == 1:

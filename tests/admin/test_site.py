@@ -20,9 +20,10 @@ from coordinator import navigation, urls
 from coordinator.models import Process
 from coordinator.monitoring import gauges
 from coordinator.monitoring.status import status
-from executions.models import Execution, OutcomePath
+from executions.models import DeadLetter, Execution, OutcomePath
 from tenancy import audit
 from tenancy.audit.acts import Act
+from tenancy.console import lists
 from tenancy.models import AuditEntry
 from tests import making
 from tests.admin import operator_rows
@@ -30,7 +31,7 @@ from tests.admin.browsing import exported, to
 from tests.admin.conftest import LogIn, World
 from tests.artifact_stores import use_store
 from tests.cases import cases
-from tests.raw_sql import run
+from tests.raw_sql import run, slow
 from tests.s3 import S3Place
 from tests.words import words
 
@@ -252,3 +253,13 @@ def test_log_ins_and_log_outs_leave_entries(acme: World, settings: Any, fast_has
     ]
     assert [entry.outcome for entry in found[4:]] == ["failed", "denied"]
     assert all(entry.tenant is None and entry.address == "127.0.0.1" for entry in found)
+
+
+def test_a_list_that_takes_too_long_says_so_instead_of_showing_rows(
+    acme: World, log_in: LogIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lists, "LIST_SECONDS", 0.1)
+    client = log_in("tenant-admin-of-acme")
+    with slow(DeadLetter):
+        page = client.get(to("executions_deadletter_changelist"))
+    assert 'data-problem="QUERY_TOO_SLOW"' in page.text

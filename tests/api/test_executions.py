@@ -6,15 +6,16 @@ from typing import Any
 import pytest
 
 from executions.awaits import interactions
-from executions.models import Execution
+from executions.models import DeadLetter, Execution
 from governance.smoke_tests import smoke_tests
 from releases.models import Release
+from tenancy.api import operations
 from tenancy.models import Tenant
 from tenancy.roles import Scope
 from tests import making
 from tests.api.caller import Caller
 from tests.cases import cases
-from tests.raw_sql import unguarded
+from tests.raw_sql import slow, unguarded
 
 SECRET = "the-secret-payload"
 Ready = tuple[Tenant, Release]
@@ -35,7 +36,8 @@ def two(owner: Tenant) -> tuple[Execution, Execution]:
     """A failed execution, and a queued one with a tag."""
     [dead] = making.dead(owner, "order-1", code="NO_FUNDS")
     queued = making.execution(owner, "order-2")
-    with unguarded(Execution):
+    with unguarded(Execution), unguarded(Release):
+        Release.objects.update(created_at="2026-01-01T11:00:00Z")  # no release is newer than its executions
         Execution.objects.filter(pk=queued.pk).update(
             tags=["customer=42"], submitted_by="user:eva", created_at="2026-01-01T12:00:00Z", current_step_index=1
         )
@@ -127,3 +129,15 @@ def test_questions_and_answers_are_shown_to_readers_and_to_those_who_answer(
     for shown in (caller.get(f"interactions/{question.pk}"), *caller.get("interactions")["items"]):
         assert (shown["request"], shown["response"]) == (({"text": SECRET},) * 2 if visible else (None, None))
         assert shown["actor"] == "user:eva"
+
+
+def test_a_list_that_takes_too_long_says_how_to_narrow_the_search(
+    reader: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(operations, "LIST_SECONDS", 0.1)
+    with slow(DeadLetter):
+        problem = reader.get("dead-letters", status=422)
+    assert (problem["code"], problem["detail"].partition(". ")[2]) == (
+        "QUERY_TOO_SLOW",
+        "Add a condition, such as a time.",
+    )

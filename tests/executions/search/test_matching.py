@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
+from django.db import connection
 from django.utils import timezone
 
 from executions.models import Execution
@@ -15,7 +16,7 @@ from releases.models import Pipeline
 from tenancy.models import Tenant
 from tests import making
 from tests.cases import cases
-from tests.raw_sql import unguarded
+from tests.raw_sql import run, unguarded
 from wire.messages.celery_messages import Failure
 
 pytestmark = pytest.mark.django_db
@@ -23,6 +24,7 @@ Rows = dict[str, Execution]
 STEPS = making.steps("Validate", "Ship")
 KEYS = ("ok", "failed", "dlq", "claimed", "running", "asks", "queued", "other")
 """In the order of their submission, an hour apart."""
+MOST = 100
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +61,7 @@ BEGIN = timezone.now() + timedelta(days=1)
 
 
 def found(tenants: list[Tenant], person: User | None = None, **conditions: Any) -> list[str]:
-    return [row.execution_key for row in matching(tenants, Search(**conditions), person=person)]
+    return [row.execution_key for row in matching(tenants, Search(**conditions), person=person).newest(MOST)]
 
 
 @cases(
@@ -102,7 +104,7 @@ def test_common_tags_are_found_in_the_tenant_alone(rows: Rows) -> None:
     other, _ = making.ready()
     for tenant in (rows["ok"].tenant, other):
         making.copies(making.execution(tenant, "first"), MOST_RARE + 1, tags=["common"])
-    common = matching([other], Search(tag="common"))
+    common = matching([other], Search(tag="common")).all()
     assert (len(common), {row.tenant for row in common}) == (MOST_RARE + 1, {other})
 
 
@@ -114,8 +116,60 @@ def test_an_id_is_found_by_its_beginning_as_it_is_written(rows: Rows) -> None:
         assert "ok" in found(tenants, text=text), text
     for text in (f"{pk[:5]}-{pk[5:8]}", f"{pk[:8]}--{pk[9:]}", f"{pk[:23]}{pk[24:]}", f"{digits}0", f"{pk}-"):
         assert found(tenants, text=text) == [], text
-    query = str(matching(tenants, Search(text=pk)).query)
+    query = str(matching(tenants, Search(text=pk)).all().query)
     assert "execution_key" not in query.partition("WHERE")[2], "only the id is looked up"
+
+
+RARE: dict[str, Any] = {
+    "step": 8,
+    "release_version": "9",
+    "error_code": "NONE",
+    "ended_since": BEGIN + timedelta(days=99),
+    "tag": "none",
+    "smoke": True,
+    "submitted_by": "user:nobody",
+    "text": "none",
+    "key": "none",
+    "origin": uuid.UUID(int=1),
+    "failure_group": uuid.UUID(int=1),
+}
+
+
+OTHERS = 2000
+
+
+@pytest.fixture
+def crowd(rows: Rows) -> Tenant:
+    """The tenant, with many newer executions."""
+    owner = rows["ok"].tenant
+    making.copies(making.execution(owner, "others"), OTHERS, created_at=at(100), updated_at=at(100))
+    with unguarded(Execution):
+        Execution.objects.filter(created_at=at(100)).update(status="CANCELLED", finished_at=at(101))
+    run("ANALYZE executions_execution")
+    return owner
+
+
+@cases("condition", RARE)
+def test_what_few_fulfil_is_found_without_reading_the_others(crowd: Tenant, condition: str) -> None:
+    before = read_so_far()
+    assert found([crowd], **{condition: RARE[condition]}) == []
+    assert read_so_far() - before < OTHERS / 10
+
+
+def test_the_oldest_of_several_tenants_are_found_without_reading_newer_ones(crowd: Tenant) -> None:
+    before = read_so_far()
+    assert found([crowd, making.tenant("other")], until=at(1)) == ["ok", "others"]
+    assert read_so_far() - before < OTHERS / 10
+
+
+def read_so_far() -> int:
+    """Return how many rows of executions this transaction has read."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT seq_tup_read + idx_tup_fetch FROM pg_stat_xact_user_tables WHERE relname = 'executions_execution'"
+        )
+        [(count,)] = cursor.fetchall()
+    return int(count)
 
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
