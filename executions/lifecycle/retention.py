@@ -117,6 +117,9 @@ def _batch(tenant: Tenant, kind: Kind, since: datetime) -> tuple[int, datetime]:
         "most": MOST_INTERACTIONS,
     }
     with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(statements.LOCK_REMOVALS, chosen)
+        if cursor.fetchone() == (False,):
+            return 0, since
         cursor.execute(query, chosen)
         found = cursor.fetchall()
         if not found:

@@ -71,6 +71,9 @@ FROM kept
 RETURNING execution_id, (data ->> 'nextStepIndex')::int
 """
 
+# Makes campaigns of the tenant wait with their selection until the transaction ends. False: one is selecting now.
+LOCK_REMOVALS = "SELECT pg_try_advisory_xact_lock_shared(7310, hashint8(%(tenant)s))"
+
 # Locks one batch of executions that are older than their tenant's term, earliest finish first, and skips locked ones.
 # No row: nothing is left to remove, or other processes remove it.
 #

@@ -8,6 +8,8 @@ execution removes it.
 The statement locks the tables of the histories. It waits for the first one only, so it is in no deadlock with a query of
 the others: `coordinator migrate` tries again. The foreign keys were valid, and `0012_removals_checked` says so without a
 lock that anybody waits for.
+
+Campaigns no longer lock the executions that they select, and the guard of their items allows for it.
 """
 
 from django.db import migrations
@@ -41,6 +43,10 @@ BEGIN
     END IF;
     RETURN NULL;
 END $$;
+
+-- Nothing locks the executions that a campaign selects. A STABLE function reads the snapshot of the statement that
+-- selected them, so one that changes meanwhile does not make it fail.
+ALTER FUNCTION guard_new_campaign_items() STABLE SET enable_seqscan = off;
 """
 
 APPEND_ONLY = """
