@@ -220,7 +220,7 @@ def test_a_campaign_and_single_redrives_redrive_each_execution_once(_: int) -> N
 def test_a_campaign_locks_no_execution_and_skips_one_that_changes_while_it_selects() -> None:
     owner, [changed, *_] = scenes.dead()
     slow = Execution.objects.extra(where=["pg_advisory_xact_lock_shared(1)::text = ''"])
-    members = {"chosen": slow, "reason": "x", "rate_per_minute": 600, "actor": "user:x"}
+    members: dict[str, Any] = {"chosen": slow, "reason": "x", "rate_per_minute": 600, "actor": "user:x"}
     with another_session() as session, thread() as other:
         session.execute("SELECT pg_advisory_xact_lock(1)")
         starting = other.submit(campaigns.start, owner, Filters(), **members)
