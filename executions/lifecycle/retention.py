@@ -117,12 +117,12 @@ def _batch(tenant: Tenant, kind: Kind, since: datetime) -> tuple[int, datetime]:
         "most": MOST_INTERACTIONS,
     }
     with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(statements.LOCK_REMOVALS, chosen)
+        if cursor.fetchone() == (False,):
+            return 0, since
         cursor.execute(query, chosen)
         found = cursor.fetchall()
         if not found:
             return 0, since
         cursor.execute(statements.REMOVE, [[execution_id for execution_id, _ in found]])
-        removed = [execution_id for (execution_id,) in cursor.fetchall()]
-        for statement in statements.REMOVE_HISTORY:
-            cursor.execute(statement, [removed])
-    return len(removed), found[-1][1]
+        return cursor.rowcount, found[-1][1]

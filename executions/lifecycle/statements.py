@@ -71,6 +71,9 @@ FROM kept
 RETURNING execution_id, (data ->> 'nextStepIndex')::int
 """
 
+# Makes campaigns of the tenant wait with their selection until the transaction ends. False: one is selecting now.
+LOCK_REMOVALS = "SELECT pg_try_advisory_xact_lock_shared(7310, hashint8(%(tenant)s))"
+
 # Locks one batch of executions that are older than their tenant's term, earliest finish first, and skips locked ones.
 # No row: nothing is left to remove, or other processes remove it.
 #
@@ -93,12 +96,11 @@ WITH old AS (
 SELECT id, finished_at FROM counted WHERE before < %(most)s ORDER BY finished_at
 """
 
-# Removes executions. Returns their ids. No row: campaigns took up all of them after they were chosen and before they
-# were locked; afterwards no campaign can.
+# Removes executions. Their foreign keys remove their histories. No row: campaigns took up all of them after they were
+# chosen and before they were locked; afterwards no campaign can.
 REMOVE = """
 DELETE FROM executions_execution e WHERE id = ANY(%s)
     AND NOT EXISTS (SELECT FROM executions_campaignitem i WHERE i.execution_id = e.id AND i.outcome = 'PENDING')
-RETURNING id
 """
 
 # Starts a call: changes the fencing token, so that a message that is delivered twice, or is forged, has no effect, and
@@ -123,19 +125,6 @@ SELECT id, lease_token FROM executions_execution
 WHERE status = 'RUNNING' AND lease_expires_at <= now() AND lease_protocol = 'rest' AND running_since IS NOT NULL
 ORDER BY lease_expires_at LIMIT %(limit)s
 """
-
-# Remove the histories of removed executions. The guards let a history be removed only after its execution.
-REMOVE_HISTORY = (
-    "DELETE FROM executions_executionevent WHERE execution_id = ANY(%s)",
-    "DELETE FROM executions_deadletter WHERE execution_id = ANY(%s)",
-    "DELETE FROM executions_interactionevent WHERE execution_id = ANY(%s)",
-    "DELETE FROM executions_interaction WHERE execution_id = ANY(%s)",
-    "DELETE FROM executions_awaitunit WHERE execution_id = ANY(%s)",
-    "DELETE FROM executions_wireform WHERE execution_id = ANY(%s)",
-    "DELETE FROM executions_smoketest WHERE execution_id = ANY(%s)",
-    "DELETE FROM executions_resubmission WHERE execution_id = ANY(%s)",
-    "DELETE FROM executions_hold WHERE execution_id = ANY(%s)",
-)
 
 # Counts what needs a release: its executions by status, and the unfinished campaigns that have yet to re-drive one of
 # them. A failed smoke test does not. One statement reads everything from one snapshot. A kind without rows is missing.

@@ -177,7 +177,8 @@ def create(
 ) -> tuple[Campaign, int]:
     """Create a draft with an item for each execution in `chosen`. Return it with the number of items.
 
-    Executions are locked in the order of their ids, as moves lock them, so that concurrent transactions never deadlock.
+    No execution is locked: those that change from now on are skipped when the campaign acts on them. None is removed
+    before the transaction ends, and retention keeps those that a campaign contains.
     """
     created = Campaign.objects.create(
         tenant=tenant,
@@ -189,10 +190,10 @@ def create(
         created_by=actor,
         **options.columns,
     )
-    locked = chosen.order_by("id").select_for_update(no_key=True, of=("self",)).values("id", "version", "finished_at")
-    sql, parameters = locked.query.sql_with_params()
+    sql, parameters = chosen.values("id", "version", "finished_at").query.sql_with_params()
     with connection.cursor() as cursor:
-        cursor.execute(statements.ADD_ITEMS.format(chosen=sql), (*parameters, created.pk))
+        cursor.execute(statements.LOCK_REMOVALS, [tenant.pk])
+        cursor.execute(statements.ADD_ITEMS.format(chosen=sql), (created.pk, *parameters))
         return created, cursor.rowcount
 
 

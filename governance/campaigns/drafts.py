@@ -88,7 +88,7 @@ def freeze(
         draft, count = create(
             tenant,
             kind,
-            fitting(tenant, kind, chosen, allow_failed=allow_failed),
+            chosen,
             options,
             actor=actor,
             filters=filters or {},

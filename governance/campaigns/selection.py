@@ -220,5 +220,4 @@ def _unfinished(tenant: Tenant, filters: Filters) -> QuerySet[Execution]:
 
 def first(rows: QuerySet[Execution], most: int) -> tuple[QuerySet[Execution], bool]:
     """Return the first `most` of `rows`, those that failed first, and whether there are more."""
-    ids = rows.order_by("finished_at", "created_at", "id").values("pk")[:most]
-    return Execution.objects.filter(pk__in=ids), rows.order_by()[most : most + 1].exists()
+    return rows.order_by("finished_at", "created_at", "id")[:most], rows.order_by()[most : most + 1].exists()

@@ -1,11 +1,14 @@
 """The SQL statements of campaigns: what each does, and what it means if it affects or returns no row."""
 
-# Adds an item for each execution that the query `chosen` returns, earliest failure first. The query locks them. No row:
-# none was selected.
+# Waits for the removals of old executions of a tenant that are in progress. Others skip the tenant until the
+# transaction ends.
+LOCK_REMOVALS = "SELECT pg_advisory_xact_lock(7310, hashint8(%s))"
+
+# Adds an item for each execution that the query `chosen` returns, earliest failure first. It locks no execution: a
+# campaign skips those that have changed since. No row: none was selected.
 ADD_ITEMS = """
-WITH chosen AS MATERIALIZED ({chosen})
 INSERT INTO executions_campaignitem (campaign_id, execution_id, expected_version)
-SELECT %s, id, version FROM chosen ORDER BY finished_at, id
+SELECT %s, id, version FROM ({chosen}) chosen ORDER BY finished_at, id
 """
 
 # Locks the campaign and computes its credit: the items that the rate allows since `rate_since`, minus those admitted.

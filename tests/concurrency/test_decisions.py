@@ -229,7 +229,7 @@ def an_older_checkpoint() -> Decision:
 def a_campaign_with_a_redriven_execution() -> Decision:
     owner, [failed, _] = scenes.dead(2)
     again = partial(redrive, owner, failed.pk, actor="user:x", reason="")
-    return again, lambda: scenes.start_campaign(owner).items.count(), 1
+    return again, lambda: scenes.start_campaign(owner).items.count(), 2
 
 
 def a_pause_of_a_cancelled_campaign() -> Decision:

@@ -17,6 +17,7 @@ from executions.models import Execution, Worker
 from executions.state_machine import moves
 from executions.state_machine.moves import Claim
 from governance.campaigns import campaigns
+from governance.campaigns.selection import Filters
 from releases.models import Release
 from tenancy.models import Tenant
 from tests import making
@@ -24,7 +25,8 @@ from tests.broker import using_broker
 from tests.building import eventually
 from tests.concurrency import scenes
 from tests.concurrency.racing import parted, race, results_of
-from tests.concurrency.sessions import ended_after, thread
+from tests.concurrency.sessions import another_session, ended_after, thread
+from tests.concurrency.waiting import until_blocked
 from tests.governance.campaigns.campaigning import codes, pass_time
 from tests.repetition import rounds
 from wire.messages.queues import COORDINATOR
@@ -213,3 +215,19 @@ def test_a_campaign_and_single_redrives_redrive_each_execution_once(_: int) -> N
     skipped = codes(made).values()
     assert len(skipped) == len(won)
     assert {*skipped} <= {"REDRIVE_REFUSED", "VERSION_MISMATCH", "EXECUTION_CHANGED"}
+
+
+def test_a_campaign_locks_no_execution_and_skips_one_that_changes_while_it_selects() -> None:
+    owner, [changed, *_] = scenes.dead()
+    slow = Execution.objects.extra(where=["pg_advisory_xact_lock_shared(1)::text = ''"])
+    members: dict[str, Any] = {"chosen": slow, "reason": "x", "rate_per_minute": 600, "actor": "user:x"}
+    with another_session() as session, thread() as other:
+        session.execute("SELECT pg_advisory_xact_lock(1)")
+        starting = other.submit(campaigns.start, owner, Filters(), **members)
+        until_blocked(session, ended=starting.done)
+        redrive(owner, changed.pk, actor="user:bob", reason="")
+        session.rollback()
+        made = starting.result(30)
+    pass_time(60)
+    assert campaigns.advance() == 2
+    assert [*codes(made).values()] == ["REDRIVE_REFUSED"]

@@ -141,17 +141,10 @@ def test_files_of_an_upload_are_recorded_in_the_order_of_their_digests(order: in
     assert_ordered(uploading, list(Blob.objects.order_by("pk")))
 
 
-def an_old_failure() -> scenes.Scene:
-    call, failed = scenes.campaign_start()
-    making.aged(scenes.executions()[-1], days=30)
-    return call, failed
-
-
 @pytest.mark.parametrize(
     ("scene", "table"),
     [
         (scenes.activation_with_keys, TrustedKey),
-        (an_old_failure, Execution),
         (scenes.campaign_of_cancellations, Execution),
         (scenes.campaign_of_pauses, Execution),
         (scenes.campaign_of_resubmissions, Execution),

@@ -17,7 +17,6 @@ from django.utils import timezone
 
 from executions.models import (
     AwaitUnit,
-    CampaignEvent,
     CampaignItem,
     Execution,
     ExecutionEvent,
@@ -100,7 +99,6 @@ ROW_LOCKS = {
     "a missing blob is locked": Lock(scenes.missing_bytes, BlobEvent),
     "an outcome locks its executions": Lock(scenes.recording, ExecutionEvent),
     "a checkpoint locks its executions": Lock(scenes.recording_checkpoints, ExecutionEvent),
-    "the start of a campaign locks the executions": Lock(scenes.campaign_start, CampaignEvent),
     "a campaign is locked while it re-drives": Lock(scenes.campaign_advance, Execution),
     "a resubmission locks pipeline and execution": Lock(scenes.resubmission, Resubmission),
     "a campaign that cancels locks the executions": Lock(scenes.campaign_of_cancellations, CampaignItem),

@@ -6,6 +6,7 @@ from django.db import connection, transaction
 
 from executions.models import Campaign, CampaignItem, Execution, ExecutionEvent
 from executions.state_machine.moves import Claim
+from governance.campaigns import campaigns
 from tests import making
 from tests.concurrency import scenes
 from tests.concurrency.racing import race
@@ -33,7 +34,7 @@ def test_a_removal_that_is_killed_removes_nothing() -> None:
     removing, made = scenes.removal(20)
     before = left()
     with thread() as other, transaction.atomic():
-        # A locked event blocks the removal after it has deleted executions and before it has deleted their histories.
+        # A locked event blocks the removal after it has deleted executions and while it deletes their histories.
         event = made[3].events.order_by("sequence")[1]
         with connection.cursor() as cursor:
             cursor.execute("SELECT FROM executions_executionevent WHERE id = %s FOR UPDATE", [event.pk])
@@ -42,7 +43,7 @@ def test_a_removal_that_is_killed_removes_nothing() -> None:
         with connection.cursor() as cursor:
             cursor.execute(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() "
-                "AND wait_event_type = 'Lock' AND query LIKE 'DELETE FROM executions_executionevent%%'"
+                "AND wait_event_type = 'Lock' AND query LIKE '%%DELETE FROM executions_execution e%%'"
             )
             assert cursor.rowcount == 1
     killed.result(30)
@@ -61,3 +62,13 @@ def test_retention_keeps_executions_that_a_concurrent_campaign_contains() -> Non
         assert stopped.finish() == 2
     assert list(Execution.objects.all()) == [taken]
     assert set(ExecutionEvent.objects.values_list("execution", flat=True)) == {taken.pk}
+
+
+def test_nothing_is_removed_while_a_campaign_of_the_tenant_selects_executions() -> None:
+    removing, failed = scenes.removal()
+    with thread() as other, transaction.atomic():
+        made = scenes.start_campaign(failed[0].tenant)
+        assert other.submit(removing).result(30) == 0
+    assert (made.items.count(), removing()) == (3, 0)
+    campaigns.cancel(made.tenant, made.pk, actor="user:x")
+    assert removing() == 3

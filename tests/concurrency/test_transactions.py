@@ -163,10 +163,7 @@ TRANSACTIONS: list[tuple[Callable[[], Scene], type[Model]]] = [
     (request(campaigns.pause), CampaignEvent),
     (request(campaigns.cancel), CampaignEvent),
     (request(campaigns.cancel), CampaignItem),
-    *(
-        (scenes.removal, table)
-        for table in (ExecutionEvent, DeadLetter, Interaction, AwaitUnit, WireForm, Resubmission)
-    ),
+    *((scenes.removal, table) for table in (ExecutionEvent, DeadLetter, AwaitUnit, WireForm, Resubmission)),
     *((scenes.answering, table) for table in (AwaitUnit, Execution)),
     *((scenes.timing_out, table) for table in (Interaction, AwaitUnit, Execution, DeadLetter)),
     *((scenes.giving_up_a_webhook, table) for table in (AwaitUnit, Execution, DeadLetter)),
