@@ -40,6 +40,7 @@ def _begin_worker(sender: Any, **_: Any) -> None:
     from coordinator.models import Process
     from coordinator.monitoring import process
     from executions.lifecycle.dispatch import dispatch
+    from executions.state_machine.endings import demand
     from executions.workers.registry import DISPATCH_TASK
 
     process.guard_database()
@@ -48,6 +49,7 @@ def _begin_worker(sender: Any, **_: Any) -> None:
     boot_checks.note_settings("worker")
     # Dispatches when an outcome leaves capacity for more work, for many outcomes at once.
     wakeup.handle_here(DISPATCH_TASK, dispatch)
+    demand.follow()
     boot_checks.count_connections_soon(processes=1, threads=sender.concurrency)
     app.steps["consumer"].add(quiet_consumer.loop_beats(settings.BEAT_SECONDS, process.liveness))
     process.start(Process.Kind.CONTROL)

@@ -57,10 +57,11 @@ _django = get_wsgi_application()
 
 from django.conf import settings  # noqa: E402 - needs the set-up above
 
-from coordinator import boot_checks, request_slots  # noqa: E402
+from coordinator import boot_checks, request_slots, waits  # noqa: E402
 from coordinator.models import Process  # noqa: E402
 from coordinator.monitoring import process  # noqa: E402
 from executions.lifecycle.dispatch import dispatch  # noqa: E402
+from executions.state_machine.endings import demand  # noqa: E402
 from executions.workers.registry import DISPATCH_TASK  # noqa: E402
 from foundation import wakeup  # noqa: E402
 
@@ -73,14 +74,20 @@ if settings.WEB_DISPATCHES:
 
 _processes, _threads = boot_checks.granian_workers(sys.argv) or (None, 2**16)
 _slots = settings.WEB_SLOTS + _RESERVED_SLOTS
-application = request_slots.in_slots(
-    _django,
-    slots=settings.WEB_SLOTS,
-    reserve=_RESERVED_SLOTS,
-    threads=_threads,
-    longest_wait=_WAIT_SECONDS,
+application = waits.Waits(
+    request_slots.in_slots(
+        _django,
+        slots=settings.WEB_SLOTS,
+        reserve=_RESERVED_SLOTS,
+        threads=_threads,
+        longest_wait=_WAIT_SECONDS,
+    )
 )
+# A web process ends few executions: those that people cancel.
+demand.always()
 if _processes is not None:
     boot_checks.count_connections_soon(processes=_processes, threads=min(_slots, _threads))
 if _parent is not None:
+    waits.defer_responses()
+    application.end_at_signals()
     process.start(Process.Kind.WEB, alive=request_slots.liveness)
