@@ -83,11 +83,10 @@ application = waits.Waits(
         longest_wait=_WAIT_SECONDS,
     )
 )
-# A web process ends few executions: those that people cancel.
-demand.always()
 if _processes is not None:
     boot_checks.count_connections_soon(processes=_processes, threads=min(_slots, _threads))
 if _parent is not None:
     waits.defer_responses()
     application.end_at_signals()
+    demand.always()  # it ends few executions: those that people cancel
     process.start(Process.Kind.WEB, alive=request_slots.liveness)

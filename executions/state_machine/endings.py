@@ -30,8 +30,9 @@ _ID_BYTES = 16
 class Demand:
     """Whether this process announces endings. Only processes that call `follow` or `always` do."""
 
-    def __init__(self) -> None:
+    def __init__(self, valid_seconds: float = VALID_SECONDS) -> None:
         self.exists = False
+        self._valid_seconds = valid_seconds
 
     def always(self) -> None:
         """Announce endings whether anybody waits or not, for a process that ends few executions."""
@@ -53,20 +54,17 @@ class Demand:
 
     def _heard(self, channel: PubSub) -> None:
         """Follow until the broker is silent, which raises an error."""
-        until, pinged = time.monotonic() + VALID_SECONDS, False
+        pinged = False
         while True:
-            message: Any = channel.get_message(timeout=max(until - time.monotonic(), 0.01))
-            if message is not None and message["type"] == "message":
-                self.exists = True
-            elif time.monotonic() < until:
+            message: Any = channel.get_message(timeout=self._valid_seconds)
+            if message is not None:
+                self.exists = self.exists or message["type"] == "message"
+                pinged = False
                 continue
-            elif message is None and pinged:
+            if pinged:
                 raise TimeoutError("The broker does not answer")
-            else:
-                self.exists = False
-            until, pinged = time.monotonic() + VALID_SECONDS, not self.exists
-            if pinged:  # otherwise a connection that broke silently would never be missed
-                channel.ping()
+            self.exists, pinged = False, True
+            channel.ping()  # otherwise a connection that broke silently would never be missed
 
 
 demand: Final = Demand()
@@ -76,7 +74,7 @@ def announce(ids: Collection[uuid.UUID]) -> None:
     """Announce after the current transaction that these executions have ended. Never raises errors of the broker."""
     if ids:
         payload = b"".join(each.bytes for each in ids)
-        transaction.on_commit(lambda: gate.send(partial(wakeup.broker().publish, _name(ENDED), payload)) and None)
+        transaction.on_commit(lambda: _publish(ENDED, payload))
 
 
 class Endings:
@@ -93,7 +91,7 @@ class Endings:
     def demand(self) -> None:
         """Say that clients wait, unless it has been said within REPEAT_SECONDS."""
         if time.monotonic() >= self._repeat_at:
-            wakeup.broker().publish(_name(WAITED_FOR), b"")
+            _publish(WAITED_FOR, b"")
             self._repeat_at = time.monotonic() + REPEAT_SECONDS
 
     def received(self, *, seconds: float) -> set[uuid.UUID]:
@@ -103,6 +101,10 @@ class Endings:
             data = message["data"] if message["type"] == "message" else b""
             found |= {uuid.UUID(bytes=data[at : at + _ID_BYTES]) for at in range(0, len(data), _ID_BYTES)}
         return found
+
+
+def _publish(channel: str, payload: bytes) -> None:
+    gate.send(partial(wakeup.broker().publish, _name(channel), payload))
 
 
 def _subscribed(channel: str) -> PubSub:
