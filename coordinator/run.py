@@ -26,7 +26,7 @@ WEB_OPTIONS = (
     # Also the limit for idle connections. A proxy must close them earlier.
     "--http1-header-read-timeout=60000",
     # The connections of one process. Most of them are idle, or wait for the end of an execution.
-    "--backpressure=11000",
+    "--backpressure=21000",
     "--respawn-failed-workers",
     "--workers-kill-timeout=30",
 )

@@ -38,8 +38,8 @@ from foundation.telemetry.metrics import Counter as Counted
 
 log = logging.getLogger(__name__)
 LONGEST_SECONDS: Final = 30
-MOST_WAITS: Final = 10_000
-"""How many requests one process parks."""
+MOST_WAITS: Final = 20_000
+"""How many requests one process parks. One tenant gets at most half of them."""
 RECHECK_SECONDS: Final = 5.0
 TICK_SECONDS: Final = 0.25
 LINGER_SECONDS: Final = 30.0
