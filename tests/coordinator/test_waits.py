@@ -12,10 +12,7 @@ from typing import Any
 import pytest
 
 from coordinator.waits import PROTOCOL, Deferred, Waits
-from executions.lifecycle.interventions import cancel
-from executions.state_machine import endings
-from executions.state_machine.endings import Demand, Endings
-from tests import making
+from executions.state_machine.endings import Demand, Endings, announce
 from tests.building import eventually
 from tests.cases import cases
 from tests.wakeups import Commits
@@ -37,7 +34,7 @@ def running(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iter
     return [json.dumps({"status": "SUCCEEDED" if "ended" in environ["PATH_INFO"] else "RUNNING"}).encode()]
 
 
-def asked(waits: Waits, tenant: str, seconds: int = 30, **environ: Any) -> Later | tuple[str, dict[str, str]]:
+def asked(waits: Waits, tenant: str, seconds: int = 2, **environ: Any) -> Later | tuple[str, dict[str, str]]:
     """Return the status and the headers of the response, or what sends it later."""
     found: list[Any] = []
     later = Later()
@@ -73,30 +70,25 @@ def test_a_tenant_parks_as_many_requests_as_it_leaves_free() -> None:
     assert isinstance(refused, tuple)
     assert refused[0].startswith("429")
     assert refused[1]["Retry-After"] == "5"
-    assert isinstance(asked(waits, "other"), Later)
+    other = asked(waits, "other")
+    assert isinstance(other, Later)
     assert first.result(SECONDS) == 200
     assert isinstance(asked(waits, "busy"), Later)
+    assert other.result(SECONDS) == 200
 
 
-def test_processes_announce_endings_while_clients_wait(
-    django_capture_on_commit_callbacks: Commits, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    owner, _ = making.ready()
+def test_processes_announce_endings_while_clients_wait(django_capture_on_commit_callbacks: Commits) -> None:
+    ended = {uuid.uuid4(), uuid.uuid4()}
     follower = Demand(valid_seconds=0.5)
     follower.follow()
     eventually(lambda: not follower.exists, what="the end of the demand")
     waiting = Endings()
     try:
         eventually(lambda: follower.exists, what="the demand")
-        ended = {}
-        for demanded in (False, True):
-            monkeypatch.setattr(endings.demand, "exists", demanded)
-            with django_capture_on_commit_callbacks(execute=True):
-                execution = making.execution(owner, key=str(demanded))
-                cancel(owner, execution.pk, actor="test", reason="test")
-            ended[demanded] = execution.pk
-        eventually(lambda: ended[True] in waiting.received(seconds=1), what="the announcement")
-        assert waiting.received(seconds=0.1) == set()
+        with django_capture_on_commit_callbacks(execute=True):
+            announce(ended)
+            assert waiting.received(seconds=0.1) == set()
+        assert waiting.received(seconds=SECONDS) == ended
         eventually(lambda: not follower.exists, what="the end of the demand")
     finally:
         waiting.close()

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from signal import SIGTERM
@@ -136,6 +137,22 @@ def test_each_wait_is_answered_as_a_plain_get(
     web.send(SIGTERM)
     assert last.result(10)[1]["status"] == "RUNNING"
     assert web.wait(10) == 0
+
+
+def test_an_answer_follows_the_commit_at_once(
+    orders: Orders, own: tuple[Product, Child], waiting: ThreadPoolExecutor
+) -> None:
+    """The rows are read only every five seconds."""
+    product, _ = own
+    delays = []
+    for count in range(1, 6):
+        execution_id = orders.begun()
+        wait = waiting.submit(waited, orders.tenant, execution_id, 30, product)
+        eventually(partial(are_parked, product, count), what="the wait")
+        orders.open(execution_id)
+        _, shown, _ = wait.result(30)
+        delays.append(time.time() - datetime.fromisoformat(shown["finishedAt"]).timestamp())
+    assert sorted(delays)[2] < 1
 
 
 def test_an_ending_that_nobody_announces_is_found(
