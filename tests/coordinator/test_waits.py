@@ -34,7 +34,7 @@ def running(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iter
     return [json.dumps({"status": "SUCCEEDED" if "ended" in environ["PATH_INFO"] else "RUNNING"}).encode()]
 
 
-def asked(waits: Waits, tenant: str, seconds: int = 2, **environ: Any) -> Later | tuple[str, dict[str, str]]:
+def asked(waits: Waits, tenant: str, seconds: int = 2, **environ: str) -> Later | tuple[str, dict[str, str]]:
     """Return the status and the headers of the response, or what sends it later."""
     found: list[Any] = []
     later = Later()
@@ -58,7 +58,7 @@ def asked(waits: Waits, tenant: str, seconds: int = 2, **environ: Any) -> Later 
     ],
 )
 def test_a_request_is_answered_at_once(tenant: str, changes: dict[str, str]) -> None:
-    assert asked(Waits(running), tenant, **changes) == ("200 OK", {})
+    assert asked(Waits(running), tenant, 20, **changes) == ("200 OK", {})
 
 
 def test_a_tenant_parks_as_many_requests_as_it_leaves_free() -> None:
