@@ -49,6 +49,7 @@ def _begin_worker(sender: Any, **_: Any) -> None:
     from coordinator import boot_checks  # these need Django's settings
     from coordinator.monitoring import gauges, process
     from executions.lifecycle.dispatch import dispatch
+    from executions.state_machine.endings import demand
     from executions.workers.registry import DISPATCH_TASK
     from wire.broker import quiet_consumer
 
@@ -57,6 +58,7 @@ def _begin_worker(sender: Any, **_: Any) -> None:
     boot_checks.require_migrations()
     # Dispatches when an outcome leaves capacity for more work, for many outcomes at once.
     wakeup.handle_here(DISPATCH_TASK, dispatch)
+    demand.follow()
     app.steps["consumer"].add(quiet_consumer.loop_beats(settings.BEAT_SECONDS, process.liveness))
     process.start(Kind.CONTROL, gauges.exposition)
     # Last, because Celery logs an exception of a receiver and continues.

@@ -6,6 +6,7 @@ settings are reported before it starts. Options that this module does not know a
 
 import argparse
 import os
+import resource
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,8 +27,8 @@ WEB_OPTIONS = (
     "--http=1",
     # Also the limit for idle connections. A proxy must close them earlier.
     "--http1-header-read-timeout=60000",
-    # The connections of one process. Most of them are idle.
-    "--backpressure=1000",
+    # The connections of one process. Most of them are idle, or wait for the end of an execution.
+    "--backpressure=21000",
     "--respawn-failed-workers",
     "--workers-kill-timeout=30",
 )
@@ -56,6 +57,9 @@ def command_of(arguments: Sequence[str]) -> list[str]:
 def run(arguments: Sequence[str]) -> None:
     """Run the process that `arguments` name, and exit with its status."""
     sys.argv = command_of(arguments)
+    if sys.argv[0] == "granian":  # each connection is a file
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     sys.exit(import_string(PROGRAMS[sys.argv[0]])())
 
 

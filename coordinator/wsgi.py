@@ -61,10 +61,11 @@ from django.core import signals  # noqa: E402
 from django.core.cache import close_caches  # noqa: E402
 from django.core.handlers.base import reset_urlconf  # noqa: E402
 
-from coordinator import boot_checks, request_slots  # noqa: E402
+from coordinator import boot_checks, request_slots, waits  # noqa: E402
 from coordinator.monitoring import gauges, process  # noqa: E402
 from coordinator.processes import Kind  # noqa: E402
 from executions.lifecycle.dispatch import dispatch  # noqa: E402
+from executions.state_machine.endings import demand  # noqa: E402
 from executions.workers.registry import DISPATCH_TASK  # noqa: E402
 from foundation import wakeup  # noqa: E402
 
@@ -84,14 +85,19 @@ if settings.WEB_DISPATCHES:
 
 _processes, _threads = boot_checks.granian_workers(sys.argv) or (None, 2**16)
 _slots = settings.WEB_SLOTS + _RESERVED_SLOTS
-application = request_slots.in_slots(
-    _django,
-    slots=settings.WEB_SLOTS,
-    reserve=_RESERVED_SLOTS,
-    threads=_threads,
-    longest_wait=_WAIT_SECONDS,
+application = waits.Waits(
+    request_slots.in_slots(
+        _django,
+        slots=settings.WEB_SLOTS,
+        reserve=_RESERVED_SLOTS,
+        threads=_threads,
+        longest_wait=_WAIT_SECONDS,
+    )
 )
 if _processes is not None:
     boot_checks.count_connections_soon(processes=_processes, threads=min(_slots, _threads))
 if _parent is not None:
+    waits.defer_responses()
+    application.end_at_signals()
+    demand.always()  # it ends few executions: those that people cancel
     process.start(Kind.WEB, gauges.exposition, alive=request_slots.liveness)

@@ -122,7 +122,7 @@ def handle_here(task: str, handler: Callable[[], object]) -> None:
 
 def started(task: str) -> None:
     """Let the next `send_once` of `task` send a message. The task calls this before it looks for work."""
-    gate.send(partial(_redis().delete, _mark(task)))
+    gate.send(partial(broker().delete, _mark(task)))
 
 
 def _send_once(task: str, delay: timedelta) -> None:
@@ -130,7 +130,7 @@ def _send_once(task: str, delay: timedelta) -> None:
     wait = timedelta(seconds=slots * SLOT.total_seconds() - time.time()) if delay else None
 
     def send() -> None:
-        if _redis().set(_mark(task, slots), 1, nx=True, px=delay + WAKEUP_TIMEOUT):
+        if broker().set(_mark(task, slots), 1, nx=True, px=delay + WAKEUP_TIMEOUT):
             current_app.send_task(task, countdown=wait.total_seconds() if wait else None, retry=False)
 
     gate.send(send)
@@ -146,7 +146,8 @@ def _mark(task: str, slot: int = 0) -> str:
     return f"wakeup:{task}:{slot}"
 
 
-def _redis() -> Redis:
+def broker() -> Redis:
+    """Return the client of the broker for commands other than messages."""
     return _client(settings.CELERY_BROKER_URL)
 
 

@@ -20,7 +20,7 @@ from django.db import connection, transaction
 from psycopg.types.json import Jsonb
 
 from executions.models.states import MOVES, TERMINAL, State
-from executions.state_machine import statements
+from executions.state_machine import endings, statements
 from foundation.database import prepared
 from wire.documents.contract import ResultShape
 from wire.messages.celery_messages import Shape
@@ -80,7 +80,10 @@ def apply(moves: Sequence[Move], shared: Mapping[str, str] = MappingProxyType({}
             statements.APPLY,
             {"moves": requested, "shared": json.dumps(dict(shared)), "terminal": [state.value for state in TERMINAL]},
         )
-        return [moves[place - 1] for (place,) in sorted(cursor.fetchall())]
+        moved = [moves[place - 1] for (place,) in sorted(cursor.fetchall())]
+    if endings.demand.exists:
+        endings.announce([move.execution_id for move in moved if move.target in TERMINAL])
+    return moved
 
 
 def _as_row(move: Move) -> dict[str, Any]:
@@ -241,7 +244,10 @@ def expire_leases(*, actor: str, limit: int, most_takeovers: int, lease_seconds:
     }
     with connection.cursor() as cursor:
         cursor.execute(statements.EXPIRE, parameters)
-        return {pk: Expired(State(state), *release) for pk, state, *release in cursor.fetchall()}
+        expired = {pk: Expired(State(state), *release) for pk, state, *release in cursor.fetchall()}
+    if endings.demand.exists:
+        endings.announce([pk for pk, each in expired.items() if each.state in TERMINAL])
+    return expired
 
 
 def renew_leases(

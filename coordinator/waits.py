@@ -1,0 +1,310 @@
+"""Holds `GET …/executions/{id}?wait=SECONDS` until the execution has ended, without a thread or a slot (ADR 101).
+
+A wait is two plain GETs. If the first one shows an execution that has not ended, the request is parked: its thread
+returns to granian without a response. Once the execution has ended, or the time is over, another thread repeats the
+request without `wait` and sends its response. So rights, tenant and token are those of a plain GET, at both times.
+
+The broker announces endings (`executions.state_machine.endings`). An announcement may be lost, so one statement looks
+at all executions again every RECHECK_SECONDS. One thread does this, and only while there are waits.
+"""
+
+import json
+import logging
+import os
+import re
+import signal
+import threading
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field
+from io import BytesIO
+from typing import Any, Final
+from urllib.parse import parse_qs
+
+from django.db import Error, close_old_connections, connections
+
+from coordinator.request_slots import Application
+from executions.lifecycle import queries
+from executions.models.states import TERMINAL
+from executions.state_machine.endings import Endings
+from foundation.api.problem import refusal
+from foundation.broker_gate import REFUSALS
+from foundation.errors import CoordinatorError, InvalidRequest, TooManyRequests
+from foundation.telemetry.metrics import Counter as Counted
+
+log = logging.getLogger(__name__)
+LONGEST_SECONDS: Final = 30
+MOST_WAITS: Final = 20_000
+"""How many requests one process parks. One tenant gets at most half of them."""
+RECHECK_SECONDS: Final = 5.0
+TICK_SECONDS: Final = 0.25
+LINGER_SECONDS: Final = 30.0
+"""How long a process without waits still receives announcements, so that the next wait misses none."""
+FIRST_RECHECKS: Final = (0.0, 0.05, 0.5)
+"""When to look at the rows after a subscription has begun: control workers learn of it a moment later."""
+ANSWERING_THREADS: Final = 4
+RETRY_AFTER: Final = 5
+PROTOCOL: Final = "coordinator.protocol"
+"""The member of the WSGI environment that sends a response later. Only granian's processes have it."""
+_OF_PROCESS: Final = frozenset(os.environ)
+"""Names that granian adds to the environment of each request."""
+_PATH: Final = re.compile(r"/api/v1/tenants/([^/]+)/executions/([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})")
+parked: Final = Counted("coordinator_waits_total", "Requests that waited for the end of an execution.")
+TERMINAL_VALUES: Final = {state.value for state in TERMINAL}
+
+
+class Deferred(Exception):
+    """Raised to granian in place of a response that another thread sends."""
+
+
+@dataclass(slots=True, eq=False)
+class _Wait:
+    execution: uuid.UUID
+    tenant: str
+    environ: dict[str, Any]
+    deadline: float = 0.0  # 0 before it is parked
+    over: bool = False
+
+
+@dataclass(slots=True)
+class _Response:
+    status: str = ""
+    headers: list[tuple[str, str]] = field(default_factory=list)
+    content: bytes = b""
+
+
+class Waits:
+    """Wraps a WSGI application. Safe to use from many threads."""
+
+    def __init__(self, application: Application, *, most: int = MOST_WAITS) -> None:
+        self._application = application
+        self._free = most
+        self._of_tenant: Counter[str] = Counter()
+        self._waits: dict[uuid.UUID, set[_Wait]] = {}
+        self._lock = threading.Lock()
+        self._awake = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._pool = ThreadPoolExecutor(ANSWERING_THREADS, "answers")
+        self._stopping: Callable[[], bool] = bool
+
+    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        if "wait=" not in environ.get("QUERY_STRING", "") or PROTOCOL not in environ:
+            return self._application(environ, start_response)
+        path = _PATH.fullmatch(environ["PATH_INFO"])
+        if path is None or environ["REQUEST_METHOD"] != "GET":
+            return self._application(environ, start_response)
+        return self._first(_Wait(uuid.UUID(path[2]), path[1], _repeatable(environ)), environ, start_response)
+
+    def _first(self, wait: _Wait, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        self._enter(wait)
+        response = None
+        try:
+            response = _answer(self._application, dict(wait.environ))
+            if response.status.startswith("200") and json.loads(response.content)["status"] not in TERMINAL_VALUES:
+                seconds = _seconds(environ["QUERY_STRING"])
+                if seconds and not self._stopping():
+                    self._park(wait, seconds)
+                    raise Deferred
+        except CoordinatorError as error:
+            refused = refusal(error)
+            response = _Response(f"{error.status} {refused.reason_phrase}", list(refused.items()), refused.content)
+        finally:
+            if not wait.deadline:
+                self._leave(wait)
+        start_response(response.status, response.headers)
+        return [response.content]
+
+    # --- the waits ---
+
+    def _enter(self, wait: _Wait) -> None:
+        """Note endings of the execution from now on, before its row is read."""
+        with self._lock:
+            self._waits.setdefault(wait.execution, set()).add(wait)
+            if self._thread is None:
+                self._thread = threading.Thread(name="waits", target=self._run, daemon=True)
+                self._thread.start()
+        self._awake.set()
+
+    def _leave(self, wait: _Wait) -> None:
+        with self._lock:
+            self._remove(wait)
+
+    def _remove(self, wait: _Wait) -> None:
+        others = self._waits[wait.execution]
+        others.remove(wait)
+        if not others:
+            del self._waits[wait.execution]
+
+    def _park(self, wait: _Wait, seconds: int) -> None:
+        """Take a place. Raises `TooManyRequests`: a tenant gets no more places than it leaves free for others."""
+        with self._lock:
+            if self._of_tenant[wait.tenant] >= self._free:
+                raise TooManyRequests("Too many requests wait for executions. Try again later.", retryAfter=RETRY_AFTER)
+            self._free -= 1
+            self._of_tenant[wait.tenant] += 1
+            wait.deadline = time.monotonic() + seconds
+            over = wait.over
+        parked.add()
+        if over:  # it ended after its row was read
+            self._end([wait])
+
+    def _end(self, waits: Iterable[_Wait]) -> None:
+        """Answer those that are parked. The others learn that they need not park."""
+        for wait in waits:
+            with self._lock:
+                wait.over = True
+                if not wait.deadline or wait not in self._waits.get(wait.execution, ()):
+                    continue
+                self._remove(wait)
+                self._free += 1
+                self._of_tenant[wait.tenant] -= 1
+                if not self._of_tenant[wait.tenant]:
+                    del self._of_tenant[wait.tenant]
+            self._pool.submit(self._respond, wait)
+
+    def _respond(self, wait: _Wait) -> None:
+        protocol = wait.environ.pop(PROTOCOL)
+        try:
+            response = _answer(self._application, wait.environ)
+            protocol.response_bytes(int(response.status[:3]), response.headers, response.content)
+        except Exception:  # without a response, granian sends 500
+            log.exception("A wait could not be answered")
+
+    # --- the thread ---
+
+    def _run(self) -> None:
+        while True:
+            self._awake.wait()
+            self._awake.clear()
+            try:
+                self._watch()
+            except Exception:
+                log.exception("The thread of the waits failed")
+                time.sleep(TICK_SECONDS)
+                self._awake.set()
+            finally:
+                connections.close_all()
+
+    def _watch(self) -> None:
+        """Serve the waits until there were none for LINGER_SECONDS."""
+        endings: Endings | None = None
+        used = time.monotonic()
+        rechecks: Iterator[float] = iter(())
+        recheck_at = used
+        try:
+            while time.monotonic() - used < LINGER_SECONDS:
+                try:
+                    if endings is None:
+                        endings = Endings()
+                        began, rechecks = time.monotonic(), iter(FIRST_RECHECKS)
+                        recheck_at = began + next(rechecks)
+                    endings.demand()
+                    soon = min(TICK_SECONDS, max(recheck_at - time.monotonic(), 0.0))
+                    for execution in endings.received(seconds=soon):
+                        self._end(list(self._waits.get(execution, ())))
+                except REFUSALS as error:
+                    log.warning("Announcements of ended executions cannot be received: %s", type(error).__name__)
+                    if endings is not None:
+                        endings.close()
+                    endings = None
+                    time.sleep(TICK_SECONDS)
+                now = time.monotonic()
+                self._awake.clear()
+                with self._lock:
+                    waits = [wait for same in self._waits.values() for wait in same]
+                if waits:
+                    used = now
+                over = self._stopping()
+                self._end([wait for wait in waits if wait.deadline and (over or wait.deadline <= now)])
+                if now >= recheck_at:
+                    self._recheck()
+                    after = next(rechecks, None)
+                    recheck_at = now + RECHECK_SECONDS if after is None else began + after
+        finally:
+            if endings is not None:
+                endings.close()
+
+    def _recheck(self) -> None:
+        with self._lock:
+            executions = list(self._waits)
+        if not executions:
+            return
+        try:
+            close_old_connections()
+            for execution in queries.ended(executions):
+                self._end(list(self._waits.get(execution, ())))
+        except Error as error:
+            log.warning("Executions that clients wait for cannot be read: %s", type(error).__name__)
+
+    def end_at_signals(self) -> None:
+        """End all waits once the process is told to stop. Call this in the main thread, before signals are handled."""
+        reader, writer = os.pipe()
+        os.set_blocking(reader, False)
+        os.set_blocking(writer, False)
+        signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+        told = threading.Event()
+
+        def is_told() -> bool:
+            with suppress(BlockingIOError):
+                if {signal.SIGTERM, signal.SIGINT} & set(os.read(reader, 64)):
+                    told.set()
+            return told.is_set()
+
+        self._stopping = is_told
+
+
+def defer_responses() -> None:
+    """Let requests of this process's granian end without a response, and give the application what sends it later.
+
+    Granian keeps the connection while the object that sends the response exists, and needs no thread for it.
+    """
+    from granian.server import mp
+
+    module: Any = mp
+    wrap = module._wsgi_call_wrap
+
+    def wrapped(callback: Any, *arguments: Any) -> Callable[..., Any]:
+        run = wrap(callback, *arguments)
+
+        def call(protocol: Any, scope: dict[str, Any]) -> Any:
+            scope[PROTOCOL] = protocol
+            try:
+                return run(protocol, scope)
+            except Deferred:
+                return None
+
+        return call
+
+    module._wsgi_call_wrap = wrapped
+
+
+def _repeatable(environ: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the environment of the same request without its query and its body."""
+    kept = {name: value for name, value in environ.items() if name not in _OF_PROCESS}
+    return {**kept, "QUERY_STRING": "", "CONTENT_LENGTH": "", "wsgi.input": BytesIO()}
+
+
+def _seconds(query: str) -> int:
+    [text, *more] = parse_qs(query, keep_blank_values=True)["wait"]
+    if more or not re.fullmatch(r"[0-9]{1,2}", text, re.ASCII) or int(text) > LONGEST_SECONDS:
+        raise InvalidRequest(f"wait: a number of seconds from 0 to {LONGEST_SECONDS}.")
+    return int(text)
+
+
+def _answer(application: Application, environ: dict[str, Any]) -> _Response:
+    response = _Response()
+
+    def start(status: str, headers: list[tuple[str, str]], *_: Any) -> None:
+        response.status, response.headers = status, headers
+
+    body: Any = application(environ, start)
+    try:
+        response.content = b"".join(body)
+    finally:
+        if hasattr(body, "close"):
+            body.close()
+    return response

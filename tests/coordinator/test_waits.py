@@ -1,0 +1,94 @@
+"""Requests that wait for the end of an execution: their places, and how a process learns of the end.
+
+`tests/e2e/test_waits.py` has what needs a server.
+"""
+
+import json
+import uuid
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future
+from typing import Any
+
+import pytest
+
+from coordinator.waits import PROTOCOL, Deferred, Waits
+from executions.state_machine.endings import Demand, Endings, announce
+from tests.building import eventually
+from tests.cases import cases
+from tests.wakeups import Commits
+
+pytestmark = pytest.mark.django_db
+SECONDS = 10
+
+
+class Later(Future[int]):
+    """Granian's object that sends a response. Its result is the status."""
+
+    def response_bytes(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
+        self.set_result(status)
+
+
+def running(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+    """An application that has one execution of each tenant."""
+    start_response("200 OK", [])
+    return [json.dumps({"status": "SUCCEEDED" if "ended" in environ["PATH_INFO"] else "RUNNING"}).encode()]
+
+
+def asked(waits: Waits, tenant: str, seconds: int = 2, **environ: str) -> Later | tuple[str, dict[str, str]]:
+    """Return the status and the headers of the response, or what sends it later."""
+    found: list[Any] = []
+    later = Later()
+    path = f"/api/v1/tenants/{tenant}/executions/{uuid.uuid4()}"
+    members = {"PATH_INFO": path, "QUERY_STRING": f"wait={seconds}", "REQUEST_METHOD": "GET", PROTOCOL: later}
+    try:
+        waits({**members, **environ}, lambda status, headers: found.extend((status, dict(headers))))
+    except Deferred:
+        return later
+    return found[0], found[1]
+
+
+@cases(
+    ("tenant", "changes"),
+    [
+        ("t-ended", {}),
+        ("t", {"QUERY_STRING": "wait=0"}),
+        ("t", {"QUERY_STRING": ""}),
+        ("t", {"REQUEST_METHOD": "HEAD"}),
+        ("t", {"PATH_INFO": "/api/v1/tenants/t/executions"}),
+    ],
+)
+def test_a_request_is_answered_at_once(tenant: str, changes: dict[str, str]) -> None:
+    assert asked(Waits(running), tenant, 20, **changes) == ("200 OK", {})
+
+
+def test_a_tenant_parks_as_many_requests_as_it_leaves_free() -> None:
+    waits = Waits(running, most=4)
+    first = asked(waits, "busy", 1)
+    assert isinstance(first, Later)
+    assert isinstance(asked(waits, "busy"), Later)
+    refused = asked(waits, "busy")
+    assert isinstance(refused, tuple)
+    assert refused[0].startswith("429")
+    assert refused[1]["Retry-After"] == "5"
+    other = asked(waits, "other")
+    assert isinstance(other, Later)
+    assert first.result(SECONDS) == 200
+    assert isinstance(asked(waits, "busy"), Later)
+    assert other.result(SECONDS) == 200
+
+
+def test_processes_announce_endings_while_clients_wait(django_capture_on_commit_callbacks: Commits) -> None:
+    ended = {uuid.uuid4(), uuid.uuid4()}
+    follower = Demand(valid_seconds=0.5)
+    follower.follow()
+    eventually(lambda: not follower.exists, what="the end of the demand")
+    waiting = Endings()
+    try:
+        eventually(lambda: follower.exists, what="the demand")
+        with django_capture_on_commit_callbacks(execute=True):
+            announce(ended)
+            assert waiting.received(seconds=0.1) == set()
+        assert waiting.received(seconds=SECONDS) == ended
+        eventually(lambda: not follower.exists, what="the end of the demand")
+    finally:
+        waiting.close()

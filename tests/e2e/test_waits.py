@@ -1,0 +1,182 @@
+"""Clients wait for the end of an execution with one request. The web process needs no thread and no slot for it."""
+
+import json
+import socket
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from signal import SIGTERM
+from typing import Any
+
+import pytest
+import requests
+
+from embedded.children import Child
+from embedded.guard import descendants
+from embedded.product import Product
+from executions.lifecycle import interventions
+from executions.models import Execution
+from tenancy.roles import Scope
+from tests.e2e.orders import Orders
+from tests.running import RunningProduct, TenantInUse, another_product, eventually
+
+WAITS, AT_ONCE = 1_000, 100
+TOKEN = "token-of-the-metrics"
+METRICS = {"Authorization": f"Bearer {TOKEN}"}
+
+
+@pytest.fixture
+def orders(tenant: TenantInUse, tmp_path: Path) -> Orders:
+    return Orders(tenant, tmp_path)
+
+
+@pytest.fixture
+def own(running: RunningProduct, tmp_path: Path) -> Iterator[tuple[Product, Child]]:
+    """A web process for the waits alone."""
+    settings = {**running.product.settings, "WEB_PROCESSES": "1", "METRICS_TOKEN": TOKEN}
+    with another_product(tmp_path, running.product.servers, settings) as product:
+        web = product.start_web()
+        product.wait_until_ready()
+        yield product, web
+
+
+@pytest.fixture
+def waiting() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(4) as pool:
+        yield pool
+
+
+def url_of(tenant: TenantInUse, execution_id: str, product: Product) -> str:
+    return tenant.url(f"executions/{execution_id}").replace(tenant.product.url, product.url)
+
+
+def waited(tenant: TenantInUse, execution_id: str, seconds: object, product: Product, token: str = "") -> Any:
+    headers = {"Authorization": f"Bearer {token}" if token else tenant.http.headers["Authorization"]}
+    began = time.monotonic()
+    response = requests.get(f"{url_of(tenant, execution_id, product)}?wait={seconds}", headers=headers, timeout=40)
+    return response.status_code, response.json(), time.monotonic() - began
+
+
+def threads(web: Child) -> int:
+    return sum(len(list(Path(f"/proc/{pid}/task").iterdir())) for pid in descendants(web.pid))
+
+
+def test_a_thousand_clients_wait_in_one_process(orders: Orders, own: tuple[Product, Child]) -> None:
+    product, web = own
+    tenant, execution_id = orders.tenant, orders.begun()
+    url = url_of(tenant, execution_id, product).removeprefix(product.url)
+    text = (
+        f"GET {url}?wait=30 HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n"
+        f"Authorization: Bearer {tenant.token([Scope.READ])}\r\n\r\n"
+    )
+    with ExitStack() as stack:
+        clients = [
+            stack.enter_context(socket.create_connection(("127.0.0.1", product.port), timeout=60)) for _ in range(WAITS)
+        ]
+        sent: list[float] = []
+        for first in range(0, WAITS, AT_ONCE):  # more would have to wait for slots
+            sent += [time.monotonic()] * AT_ONCE
+            for client in clients[first : first + AT_ONCE]:
+                client.sendall(text.encode())
+            eventually(partial(are_parked, product, first + AT_ONCE), what="the waits", seconds=20)
+        assert threads(web) < WAITS // 4  # granian starts some for each burst
+        for gone in clients[: WAITS // 10]:
+            gone.close()
+        assert waited(tenant, execution_id, 0, product)[1]["status"] == "RUNNING"
+        in_time = [each > time.monotonic() - 20 for each in sent]  # others may end first on a busy machine
+        orders.open(execution_id)
+        assert in_time[-1]
+        for client, is_in_time in list(zip(clients, in_time, strict=True))[WAITS // 10 :]:
+            received = b""
+            while part := client.recv(65536):
+                received += part
+            head, _, body = received.partition(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 200"), received
+            assert json.loads(body)["status"] == "SUCCEEDED" or not is_in_time
+
+
+def test_each_wait_is_answered_as_a_plain_get(
+    orders: Orders, own: tuple[Product, Child], waiting: ThreadPoolExecutor, running: RunningProduct
+) -> None:
+    product, web = own
+    tenant, execution_id = orders.tenant, orders.begun()
+
+    def parked(seconds: float, token: str = "") -> "Future[Any]":
+        before = waits(product)
+        wait = waiting.submit(waited, tenant, execution_id, seconds, product, token)
+        eventually(lambda: waits(product) > before, what="the wait")
+        return wait
+
+    other = running.tenant(f"{tenant.tenant.slug}-other")
+    stranger = other.token([Scope.READ])
+    assert waited(tenant, execution_id, 20, product, stranger)[0] == 404
+    assert waited(tenant, execution_id, 20, product, "unknown")[0] == 401
+    for invalid in ("31", "-1", "1.5", "", "1&wait=2"):
+        status, problem, _ = waited(tenant, execution_id, invalid, product)
+        assert (status, problem["code"]) == (400, "INVALID_REQUEST"), invalid
+    status, shown, seconds = waited(tenant, execution_id, 1, product)
+    assert (status, shown["status"], 1 <= seconds < 5) == (200, "RUNNING", True)
+
+    revoked = tenant.token([Scope.READ], "revoked")
+    wait, refused = parked(30), parked(30, revoked)
+    running.kill("control-worker")  # the worker's outcome waits in the broker
+    orders.open(execution_id)
+    shorter = parked(1)
+    assert shorter.result(10)[1]["status"] == "RUNNING"
+    tenant.tenant.tokens.get(name="revoked").delete()
+    assert not wait.done()
+    running.restore()
+    status, shown, _ = wait.result(30)
+    assert (status, shown["status"]) == (200, "SUCCEEDED")
+    assert refused.result(10)[0] == 401
+    _, shown, seconds = waited(tenant, execution_id, 30, product)
+    assert (shown["status"], seconds < 5) == ("SUCCEEDED", True)
+
+    execution_id = orders.begun()
+    last = parked(30)
+    web.send(SIGTERM)
+    assert last.result(10)[1]["status"] == "RUNNING"
+    assert web.wait(10) == 0
+
+
+def test_an_answer_follows_the_commit_at_once(
+    orders: Orders, own: tuple[Product, Child], waiting: ThreadPoolExecutor
+) -> None:
+    """The rows are read only every five seconds."""
+    product, _ = own
+    delays = []
+    for count in range(1, 6):
+        execution_id = orders.begun()
+        wait = waiting.submit(waited, orders.tenant, execution_id, 30, product)
+        eventually(partial(are_parked, product, count), what="the wait")
+        orders.open(execution_id)
+        _, shown, _ = wait.result(30)
+        delays.append(time.time() - datetime.fromisoformat(shown["finishedAt"]).timestamp())
+    assert sorted(delays)[2] < 1
+
+
+def test_an_ending_that_nobody_announces_is_found(
+    orders: Orders, own: tuple[Product, Child], waiting: ThreadPoolExecutor
+) -> None:
+    product, _ = own
+    execution_id = orders.begun()
+    wait = waiting.submit(waited, orders.tenant, execution_id, 30, product)
+    eventually(lambda: waits(product) == 1, what="the wait")
+    execution = Execution.objects.get(pk=execution_id)
+    interventions.cancel(execution.tenant, execution.pk, actor="test", reason="test")  # this process announces nothing
+    status, shown, seconds = wait.result(20)
+    assert (status, shown["status"], seconds < 10) == (200, "CANCELLED", True)
+
+
+def are_parked(product: Product, count: int) -> bool:
+    return waits(product) >= count
+
+
+def waits(product: Product) -> float:
+    """Return how many requests have been parked."""
+    lines = requests.get(f"{product.url}/metrics", timeout=10, headers=METRICS).text.splitlines()
+    return sum(float(line.split()[-1]) for line in lines if line.startswith("coordinator_waits_total"))
