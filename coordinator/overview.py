@@ -90,7 +90,7 @@ def overview(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
         "failed_count": sum(each.last_day for each in failed.values()),
         "most_failed": statistics.MOST_READ,
         "worker_count": workers.total(),
-        "waiting_count": waiting_count(tenant_ids),
+        "waiting_count": waiting_count(request, Scope.READ),
         "max_counted": MAX_COUNTED,
         "panels": panels(hour, day, releases, activations),
         "activations": activations[:ACTIVATIONS_SHOWN],

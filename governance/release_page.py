@@ -113,11 +113,11 @@ class ReleaseAdmin(ListWithUpload):
     def state(self, release: Release) -> str:
         return release.status
 
-    @badge("Active", {"active": "primary"}, empty="")
+    @badge("Active", {"active": "primary"})
     def activity(self, release: Release) -> str | None:
         return "active" if release.is_active else None
 
-    @badge("Signatures", STANDING_VARIANTS, empty="")
+    @badge("Signatures", STANDING_VARIANTS)
     def signed(self, release: Release) -> str | None:
         return STANDINGS.get(self.standings[release.pk])
 
