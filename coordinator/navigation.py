@@ -19,7 +19,7 @@ from foundation.errors import QueryTooSlow
 from releases.models import Pipeline, Release
 from releases.states import Status
 from tenancy.access import tenants_of
-from tenancy.console.base import holds_anywhere, tenant_ids
+from tenancy.console.base import held_in, holds_anywhere
 from tenancy.models import Tenant
 from tenancy.roles import Scope
 
@@ -85,7 +85,7 @@ def waiting_count(request: HttpRequest, scope: Scope) -> int:
 
     Asks the database once per request for the same tenants.
     """
-    ids = tenant_ids(request, scope)
+    ids = held_in(request, scope)
     known: dict[Any, int] = request.__dict__.setdefault("waiting_counts", {})
     tenants = None if ids is None else frozenset(ids)
     if tenants not in known:

@@ -331,5 +331,5 @@ def _line(host: WorkerEligibility, images: list[tuple[str, str]]) -> dict[str, o
 
 
 def open_holds(*rows: Any) -> list[Any]:
-    """Return the open holds of these rows. Each row has a relation `holds`."""
-    return [hold for row in rows for hold in row.holds.filter(ended_at=None).select_related("release")]
+    """Return the open holds of these rows. Each row has a relation `holds`, and is the row of its holds."""
+    return [hold for row in rows for hold in row.holds.filter(ended_at=None)]

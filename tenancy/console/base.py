@@ -43,7 +43,7 @@ def holds_anywhere(request: HttpRequest, scope: Scope) -> bool:
     return any(scope in scopes for scopes in _scopes(request).values())
 
 
-def tenant_ids(request: HttpRequest, scope: Scope) -> list[int] | None:
+def held_in(request: HttpRequest, scope: Scope) -> list[int] | None:
     """Return the ids of the tenants in which the user holds `scope`; None for a superuser, who holds it in all.
 
     Ids, not a subquery: there are few, and for a single one an index also provides the order of rows.
@@ -173,7 +173,7 @@ class TenantScopedAdmin(_ModelAdmin):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         rows = super().get_queryset(request)
-        ids = tenant_ids(request, self.needs)
+        ids = held_in(request, self.needs)
         return rows if ids is None else rows.filter(**{f"{self.tenant_path or 'pk'}__in": ids})
 
     def get_list_display(self, request: HttpRequest) -> Any:
