@@ -197,9 +197,7 @@ class AlertRuleAdmin(ConfigurationAdmin):
 
     @badge("State", {"enabled": "success", "disabled": "default", "silenced": "warning"})
     def state(self, rule: AlertRule) -> str:
-        if not rule.enabled:
-            return "disabled"
-        return "silenced" if rule.silenced_until and rule.silenced_until > timezone.now() else "enabled"
+        return _state(rule)
 
     new = serves("new/", Act.ALERT_RULE_ADD, Scope.ACTIVATE)(ConfigurationAdmin.new)
     edit = serves("<uuid:object_id>/edit/", Act.ALERT_RULE_CHANGE, Scope.ACTIVATE)(ConfigurationAdmin.edit)
@@ -218,7 +216,7 @@ class AlertRuleAdmin(ConfigurationAdmin):
             purpose=kind.purpose,
             runbook=runbook_of(kind),
             thresholds=[(each, row.thresholds[each.name]) for each in kind.thresholds],
-            state=self.state(row),
+            state=_state(row),
             channels=list(row.channels.filter(removed_at=None)),
             alerts=list(Alert.objects.filter(rule=row).order_by("-started_at", "-pk")[:ALERTS_SHOWN]),
             may_change=self.may(request, Scope.ACTIVATE, row),
@@ -264,9 +262,7 @@ class AlertAdmin(LongList):
 
     @badge("State", VARIANTS)
     def condition(self, alert: Alert) -> str:
-        if alert.state == Alert.State.FIRING and alert.silenced_until and alert.silenced_until > timezone.now():
-            return "silenced"
-        return alert.state.lower()
+        return _condition(alert)
 
     @column("Kind")
     def looks_for(self, alert: Alert) -> str:
@@ -278,7 +274,7 @@ class AlertAdmin(LongList):
 
     def show(self, request: HttpRequest, row: Alert) -> HttpResponse:
         kind = Kind(row.rule.kind)
-        state = self.condition(row)
+        state = _condition(row)
         return self.page(
             request,
             "alerts/alert.html",
@@ -307,3 +303,14 @@ class AlertAdmin(LongList):
         if form.is_valid():
             attempt(request, act, "{error.detail}")
         return redirect("admin:alerts_alert_change", alert.pk)
+
+
+def _state(rule: AlertRule) -> str:
+    if not rule.enabled:
+        return "disabled"
+    return "silenced" if rule.silenced_until and rule.silenced_until > timezone.now() else "enabled"
+
+
+def _condition(alert: Alert) -> str:
+    is_silenced = alert.silenced_until is not None and alert.silenced_until > timezone.now()
+    return "silenced" if alert.state == Alert.State.FIRING and is_silenced else alert.state.lower()

@@ -7,7 +7,7 @@ from operator import and_, or_
 from typing import Any, Final
 
 from django.contrib import admin
-from django.db.models import Q, QuerySet
+from django.db.models import Q
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.template.response import TemplateResponse
 from django.urls import reverse
@@ -19,7 +19,7 @@ from foundation.errors import QueryTooSlow
 from releases.models import Pipeline, Release
 from releases.states import Status
 from tenancy.access import tenants_of
-from tenancy.console.base import holds_anywhere
+from tenancy.console.base import held_in, holds_anywhere
 from tenancy.models import Tenant
 from tenancy.roles import Scope
 
@@ -66,7 +66,7 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
             releasing.append(_link(request, upload, "Upload a release", "upload", exact=True))
         groups.append(_group("Releases", releasing))
         running = {model: _model(request, model, *entry) for model, *entry in RUNNING}
-        if holds_anywhere(request, Scope.ANSWER) and (waiting := waiting_count(tenants_of(request.user, Scope.ANSWER))):
+        if holds_anywhere(request, Scope.ANSWER) and (waiting := waiting_count(request, Scope.ANSWER)):
             badge = f"{waiting}" if waiting <= MAX_COUNTED else f"{MAX_COUNTED}+"
             running["executions_interaction"].update(badge=badge, badge_variant="warning")
         groups.append(_group("Executions", list(running.values())))
@@ -80,10 +80,18 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
     return [*groups, _group("Administration", administering)] if administering else groups
 
 
-def waiting_count(tenants: QuerySet[Tenant] | list[int]) -> int:
-    """Return the number of open questions, at most MAX_COUNTED + 1."""
-    rows = Interaction.objects.filter(IS_QUESTION, tenant__in=tenants)
-    return rows.order_by()[: MAX_COUNTED + 1].count()
+def waiting_count(request: HttpRequest, scope: Scope) -> int:
+    """Return how many questions are open in the tenants in which the user holds `scope`, at most MAX_COUNTED + 1.
+
+    Asks the database once per request for the same tenants.
+    """
+    ids = held_in(request, scope)
+    known: dict[Any, int] = request.__dict__.setdefault("waiting_counts", {})
+    tenants = None if ids is None else frozenset(ids)
+    if tenants not in known:
+        rows = Interaction.objects.filter(IS_QUESTION, tenant__in=Tenant.objects.order_by() if ids is None else ids)
+        known[tenants] = rows.order_by()[: MAX_COUNTED + 1].count()
+    return known[tenants]
 
 
 def _group(title: str, items: list[dict[str, Any]]) -> dict[str, Any]:

@@ -17,8 +17,9 @@ from executions.models.states import State
 from executions.statistics import Series, Totals, live
 from executions.workers.eligibility import differing, stranded
 from releases.models import SWITCHES, Activation, Pipeline, Release
+from releases.queries import with_versions
 from tenancy.access import tenants_of
-from tenancy.console.base import holds_anywhere
+from tenancy.console.base import held_in, holds_anywhere
 from tenancy.roles import Scope
 
 ACTIVATIONS_SHOWN: Final = 8
@@ -53,7 +54,8 @@ class Line:
 
 def overview(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     """Add the overview of the user's tenants to the context of the index page. Unfold calls this."""
-    tenant_ids = list(tenants_of(request.user).values_list("pk", flat=True))
+    ids = held_in(request, Scope.READ)
+    tenant_ids = list(tenants_of(request.user).values_list("pk", flat=True)) if ids is None else ids
     context = {**context, "title": "Overview", "has_tenants": bool(tenant_ids), "many_tenants": len(tenant_ids) > 1}
     if not tenant_ids:
         return context
@@ -90,7 +92,7 @@ def overview(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
         "failed_count": sum(each.last_day for each in failed.values()),
         "most_failed": statistics.MOST_READ,
         "worker_count": workers.total(),
-        "waiting_count": waiting_count(tenant_ids),
+        "waiting_count": waiting_count(request, Scope.READ),
         "max_counted": MAX_COUNTED,
         "panels": panels(hour, day, releases, activations),
         "activations": activations[:ACTIVATIONS_SHOWN],
@@ -99,8 +101,8 @@ def overview(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
 
 
 def _activations(tenant_ids: Sequence[int]) -> list[Activation]:
-    rows = Activation.objects.filter(pipeline__tenant__in=tenant_ids).order_by("-pk")
-    return list(rows.select_related("pipeline__tenant", "release", "previous", "candidate")[:ACTIVATIONS_READ])
+    rows = with_versions(Activation.objects.filter(pipeline__tenant__in=tenant_ids)).order_by("-pk")
+    return list(rows.select_related("pipeline__tenant")[:ACTIVATIONS_READ])
 
 
 def _releases(ids: set[int]) -> dict[int, Release]:

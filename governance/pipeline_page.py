@@ -85,7 +85,8 @@ def _lines(pipeline: Pipeline) -> list[dict[str, Any]]:
 def _switches(pipeline: Pipeline) -> list[Activation]:
     """Return the newest activations that changed the active release, oldest first."""
     rows = Activation.objects.filter(pipeline=pipeline, kind__in=SWITCHES).order_by("-sequence")
-    return list(rows.select_related("release")[:ACTIVATIONS_DRAWN])[::-1]
+    rows = rows.select_related("release").only("activated_at", "release__release_version")
+    return list(rows[:ACTIVATIONS_DRAWN])[::-1]
 
 
 def spans(switches: Sequence[Activation], now: datetime) -> list[dict[str, Any]]:
@@ -229,8 +230,8 @@ class PipelineAdmin(ListWithUpload):
         """Return the pipeline with all that its page shows of it, in one query."""
         try:
             row = super().get_queryset(request).filter(pk=Pipeline._meta.pk.to_python(object_id)).only("pk")
-            return queries.with_activation(Pipeline.objects.filter(pk__in=row)).first()
-        except (ValidationFailed, ValueError):
+            return queries.with_activation(Pipeline.objects.filter(pk__in=row)).get()
+        except (ValidationFailed, ValueError, Pipeline.DoesNotExist):
             return None
 
     @column("Active release", empty="none yet")
@@ -251,7 +252,8 @@ class PipelineAdmin(ListWithUpload):
     def show(self, request: HttpRequest, row: Pipeline) -> HttpResponse:
         pipeline = row
         shown = _history(pipeline).get_page(request.GET.get("page"))
-        releases = list(pipeline.releases.order_by("-id")[: NEWEST_RELEASES + 1])
+        rows = pipeline.releases.only("pipeline", "release_version", "status", "uploaded_by", "created_at")
+        releases = list(rows.order_by("-id")[: NEWEST_RELEASES + 1])
         return self.page(
             request,
             "releases/pipeline.html",
@@ -300,7 +302,7 @@ def _active_then(pipeline: Pipeline, at: str) -> dict[str, Any]:
 
 def _history(pipeline: Pipeline) -> "Paginator[Activation]":
     """Return the pages of the history. The sequence of the newest activation is their number: it has no gaps."""
-    pages = Paginator(queries.history(pipeline), HISTORY_PAGE)
+    pages = Paginator(queries.with_versions(queries.history(pipeline)), HISTORY_PAGE)
     pages.count = pipeline.activation.sequence if pipeline.activation else 0
     return pages
 

@@ -113,11 +113,11 @@ class ReleaseAdmin(ListWithUpload):
     def state(self, release: Release) -> str:
         return release.status
 
-    @badge("Active", {"active": "primary"}, empty="")
+    @badge("Active", {"active": "primary"})
     def activity(self, release: Release) -> str | None:
         return "active" if release.is_active else None
 
-    @badge("Signatures", STANDING_VARIANTS, empty="")
+    @badge("Signatures", STANDING_VARIANTS)
     def signed(self, release: Release) -> str | None:
         return STANDINGS.get(self.standings[release.pk])
 
@@ -331,5 +331,5 @@ def _line(host: WorkerEligibility, images: list[tuple[str, str]]) -> dict[str, o
 
 
 def open_holds(*rows: Any) -> list[Any]:
-    """Return the open holds of these rows. Each row has a relation `holds`."""
-    return [hold for row in rows for hold in row.holds.filter(ended_at=None).select_related("release")]
+    """Return the open holds of these rows. Each row has a relation `holds`, and is the row of its holds."""
+    return [hold for row in rows for hold in row.holds.filter(ended_at=None)]

@@ -31,9 +31,10 @@ CLOCK = "SELECT clock_timestamp()"
 
 def pipeline(tenant: Tenant, pipeline_id: str) -> Pipeline:
     """Return the pipeline with its active release and its candidate, which refer to it. Raises `PipelineUnknown`."""
-    found = with_activation(Pipeline.objects.filter(tenant=tenant, pipeline_id=pipeline_id)).first()
-    if found is None:
-        raise PipelineUnknown(f"There is no pipeline {pipeline_id!r}.")
+    try:
+        found = with_activation(Pipeline.objects.filter(tenant=tenant, pipeline_id=pipeline_id)).get()
+    except Pipeline.DoesNotExist:
+        raise PipelineUnknown(f"There is no pipeline {pipeline_id!r}.") from None
     if found.activation is not None:
         for each in (found.activation.release, found.activation.candidate):
             if each is not None:
@@ -56,7 +57,10 @@ def release(of: Pipeline, release_version: str) -> Release:
     rows = of.releases.select_related("pipeline__tenant", "pipeline__activation", "contract").filter(
         release_version=release_version
     )
-    found = rows.exclude(status=Status.REJECTED).first() or rows.order_by("-id").first()
+    try:
+        return rows.exclude(status=Status.REJECTED).get()
+    except Release.DoesNotExist:
+        found = rows.order_by("-id").first()
     if found is None:
         raise ReleaseUnknown(f"Pipeline {of.pipeline_id!r} has no release {release_version!r}.")
     return found
@@ -109,6 +113,13 @@ def history(of: Pipeline) -> QuerySet[Activation]:
     return rows.order_by("-sequence")
 
 
+def with_versions(rows: QuerySet[Activation]) -> QuerySet[Activation]:
+    """Return the activations with the versions of their releases, and without these releases' documents."""
+    own = (field.name for field in Activation._meta.concrete_fields)
+    releases = ("release", "previous", "candidate")
+    return rows.select_related(*releases).only(*own, *(f"{each}__release_version" for each in releases))
+
+
 def requests(of: Pipeline) -> QuerySet[ActivationRequest]:
     """Return the requests to activate releases of a pipeline, newest first."""
     rows = of.activation_requests.select_related("release__pipeline__tenant", "base__release", "activation")
@@ -117,10 +128,10 @@ def requests(of: Pipeline) -> QuerySet[ActivationRequest]:
 
 def request(of: Pipeline, request_id: UUID) -> ActivationRequest:
     """Return one request to activate a release of the pipeline. Raises `RequestUnknown`."""
-    found = requests(of).filter(pk=request_id).first()
-    if found is None:
-        raise RequestUnknown(f"Pipeline {of.pipeline_id!r} has no activation request {request_id}.")
-    return found
+    try:
+        return requests(of).get(pk=request_id)
+    except ActivationRequest.DoesNotExist:
+        raise RequestUnknown(f"Pipeline {of.pipeline_id!r} has no activation request {request_id}.") from None
 
 
 def with_unsound_artifacts(rows: QuerySet[Release]) -> QuerySet[Release]:

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -20,6 +21,8 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse_lazy
 from django.utils import timezone
 from django.utils.decorators import method_decorator
+from django.utils.html import format_html_join
+from django.utils.safestring import SafeString
 from django.views.decorators.debug import sensitive_post_parameters
 from unfold.forms import AdminOwnPasswordChangeForm, AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 from unfold.widgets import UnfoldAdminPasswordWidget
@@ -31,7 +34,7 @@ from tenancy.console.base import declares_views
 from tenancy.console.lists import ConditionFilter, ExportedList, time
 from tenancy.login import confirmed, end_everywhere
 from tenancy.models import ApiToken, Membership
-from tenancy.preferences import choose_zone, zone_of, zones
+from tenancy.preferences import choose_zone, zones
 from tenancy.roles import MEANING, Role, Scope, granted
 
 if TYPE_CHECKING:
@@ -192,8 +195,7 @@ class UserAdmin(ExportedList, _UserAdmin):
             "tenancy/account.html",
             title="My account",
             roles=_roles(request),
-            zone=zone_of(request.user).key,  # type: ignore[arg-type]  # they are logged in
-            zones=zones(),
+            zone_options=_zone_options(str(timezone.get_current_timezone())),
             now=moment(timezone.now()),
             session_since=since,
             session_until=since + timedelta(seconds=settings.SESSION_MAX_SECONDS) if since else None,
@@ -251,6 +253,14 @@ def _roles(request: HttpRequest) -> list[dict[str, Any]]:
         }
         for slug, roles in held.items()
     ]
+
+
+@lru_cache(maxsize=16)
+def _zone_options(chosen: str) -> SafeString:
+    """Return the options of all time zones. There are more than 400, and they change with the system only."""
+    selected = SafeString(" selected")
+    rows = ((name, selected if name == chosen else "") for name in zones())
+    return format_html_join("", '<option value="{0}"{1}>{0}</option>', rows)
 
 
 class OwnPasswordForm(AdminOwnPasswordChangeForm):

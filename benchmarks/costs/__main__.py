@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 
 from benchmarks.costs.installation import CountingError, installation
-from benchmarks.costs.ledger import FILE, HISTORY, Difference, Ledger, Tables
+from benchmarks.costs.ledger import FILE, HISTORY, Difference, Ledger, Tables, over_limit
 from benchmarks.costs.measuring import VERSION
 
 
@@ -30,6 +30,7 @@ def main() -> int:
         _update_tables(ledger, counted, complete=complete)
     differences = [each for each in ledger.differences(counted) if complete or each.name not in HISTORY]
     failures = _judge(ledger, differences, lower=arguments.lower, reason=arguments.reason)
+    failures += over_limit(counted)
     failures += [] if arguments.lower else _unmatched(ledger, counted, complete=complete)
     if arguments.lower or arguments.reason:
         ledger.write()

@@ -24,6 +24,8 @@ a fifth more buffers in some runs.
 """
 CALLS_SLACK: Final = 3
 """A figure may differ by this from its entry, even if that is more than the tolerance. Of others, one is too many."""
+PAGE_STATEMENTS: Final = 25
+"""The limit of the statements of a page. No reason raises it."""
 _VERSIONED: Final = re.compile(r", (calls|modules) in Python [\d.]+$")
 """The end of the names of tables that differ between versions of Python."""
 _TABLE: Final = re.compile(r'\["(.+)"\]')
@@ -102,6 +104,15 @@ class Ledger:
             self.tables[difference.table][difference.name] = difference.counted
         if reason:
             self.reasons[entry] = f"{datetime.now(UTC):%Y-%m-%d}, from {difference.entry}: {reason}"
+
+
+def over_limit(counted: Tables) -> list[str]:
+    """Return the pages of the admin that send more than PAGE_STATEMENTS statements."""
+    return [
+        f"{table}: {statements} statements, and a page may send {PAGE_STATEMENTS}"
+        for table, figures in counted.items()
+        if table.startswith("page, ") and (statements := figures.get("statements", 0)) > PAGE_STATEMENTS
+    ]
 
 
 def _pairs(entries: Mapping[str, int], figures: Mapping[str, int]) -> Iterator[tuple[str, int, int]]:

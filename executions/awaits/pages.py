@@ -334,7 +334,7 @@ class InteractionAdmin(LongList):
             original=found,
             interaction=found,
             execution=found.execution,
-            state=self.state(found),
+            state=STATUSES[found.status][0],
             variant=STATUSES[found.status][1],
             waits=waits,
             overdue=waits and found.deadline <= timezone.now(),

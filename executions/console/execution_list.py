@@ -70,7 +70,7 @@ class ExecutionColumns:
     def status_column(self, execution: Execution) -> str:
         return execution.shown_status
 
-    @badge("Kind", {"smoke test": "info"}, empty="")
+    @badge("Kind", {"smoke test": "info"})
     def smoke_column(self, execution: Execution) -> str | None:
         return "smoke test" if execution.smoke else None
 

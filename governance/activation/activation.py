@@ -162,9 +162,11 @@ def target(pipeline: Pipeline) -> Release | None:
         return None
     first = (
         pipeline.activations.filter(release=pipeline.activation.release_id)
-        .select_related("previous__pipeline__tenant", "previous__pipeline__activation", "previous__contract")
+        .select_related("previous__contract")
         .earliest("sequence")
     )
+    if first.previous is not None:
+        first.previous.pipeline = pipeline  # the same row, which is not read again
     return first.previous
 
 

@@ -105,7 +105,7 @@ def _candidates(pipeline: Pipeline) -> list[Release]:
     if pipeline.activation is None:
         return []
     rows = pipeline.releases.filter(status=Status.REGISTERED).exclude(pk=pipeline.activation.release_id)
-    return list(rows.order_by("-id")[:MOST_CANDIDATES])
+    return list(rows.only("pipeline", "release_version").order_by("-id")[:MOST_CANDIDATES])
 
 
 @serves("<int:object_id>/gradual/", Act.GRADUAL_ACTIVATION_START, Scope.ACTIVATE, methods=POST)

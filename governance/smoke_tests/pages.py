@@ -112,9 +112,14 @@ class SmokeTestAdmin(ReadOnlyAdmin):
         )
 
 
+COLUMNS = ("actor", "created_at", "expected_result", "execution__finished_at")
+"""What `newest` shows of a smoke test."""
+
+
 def newest(release: Release) -> dict[str, Any]:
     """Return the newest smoke tests of the release."""
-    tests = list(smoke_tests.of(release)[: SHOWN + 1])
+    rows = smoke_tests.of(release).select_related(None).select_related("execution").only(*COLUMNS)
+    tests = list(rows[: SHOWN + 1])
     lines = [
         {
             "test": test,

@@ -27,6 +27,14 @@ class Site(UnfoldAdminSite):
     def admin_view(self, view: Any, cacheable: bool = False) -> Any:
         return super().admin_view(recording(view), cacheable)
 
+    def each_context(self, request: HttpRequest) -> dict[str, Any]:
+        """Return what the frame of each page shows. The palette is in admin.css and not in each page."""
+        return {**super().each_context(request), "colors": None}
+
+    def get_app_list(self, request: HttpRequest, app_label: str | None = None) -> list[Any]:
+        """Return the models of one application. No page lists all of them: the sidebar has its own navigation."""
+        return super().get_app_list(request, app_label) if app_label else []
+
 
 def recording(view: View) -> View:
     """Return the view of a page, which records what it denies with the status 403 or 404 (see `Declaration`).

@@ -7,16 +7,17 @@ from django import template
 from django.urls import reverse
 from django.utils.safestring import SafeString
 
-from foundation.admin.columns import timed
+from foundation.admin import columns
 from tenancy.roles import Scope, roles_granting
 
 register = template.Library()
+register.simple_tag(columns.label)
 
 
 @register.simple_tag
 def when(at: datetime | None) -> SafeString | str:
     """Show a time; "never" for None."""
-    return timed(at) or "never"
+    return columns.timed(at) or "never"
 
 
 @register.filter

@@ -10,9 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
+from benchmarks.costs.ledger import PAGE_STATEMENTS
 from executions.console.payloads import curl_command
 from executions.models import Campaign, CampaignItem, Execution, Interaction
 from releases.models import Blob, Pipeline
@@ -87,6 +90,13 @@ def test_an_item_links_to_exactly_the_rows_that_it_counts(
     everything = log_in("superuser")
     (few, own), (many, address) = shown(viewer)[key], shown(everything)[key]
     assert 0 < few == len(at(viewer, own)) < many == len(at(everything, address))
+
+
+def test_the_overview_sends_at_most_25_statements(log_in: LogIn, viewer: Client, acme: World, globex: World) -> None:
+    for client in (viewer, log_in("superuser")):
+        with CaptureQueriesContext(connection) as sent:
+            assert client.get(to("index")).context["lines"]
+        assert len(sent) <= PAGE_STATEMENTS
 
 
 LIST = "executions_execution_changelist"
