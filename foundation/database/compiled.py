@@ -32,22 +32,25 @@ class Compiled(Generic[Row]):
         """Run the query with these values of all parameters."""
         sql, params, read = self._compiled
         with prepared.cursor() as cursor:
-            cursor.execute(sql, [values[name] if name else param for name, param in params])
+            cursor.execute(sql, {place: values[name] if name else param for place, (name, param) in params.items()})
             return [read(row) for row in cursor.fetchall()]
 
     def first(self, **values: Any) -> Row | None:
         return next(iter(self.rows(**values)), None)
 
     @cached_property
-    def _compiled(self) -> tuple[str, list[tuple[str, Any]], Callable[[Iterable[Any]], Row]]:
-        """Return the SQL, its parameters, each with its name or "", and a function that makes a row of the model."""
+    def _compiled(self) -> tuple[str, dict[str, tuple[str, Any]], Callable[[Iterable[Any]], Row]]:
+        """Return the SQL, its parameters, and a function that makes a row of the model.
+
+        The key of a parameter is its name in the SQL. Its value has the name for callers, or "", and the example.
+        """
         compiler: Any = self._queryset(**self._examples).query.get_compiler(DEFAULT_DB_ALIAS)
         sql, params = compiler.as_sql()
         names = {(type(example), example): name for name, example in self._examples.items()}
-        named = [(names.get((type(param), param), ""), param) for param in params]
-        if missing := self._examples.keys() - {name for name, _ in named}:
+        named = {f"p{place}": (names.get((type(param), param), ""), param) for place, param in enumerate(params)}
+        if missing := self._examples.keys() - {name for name, _ in named.values()}:
             raise ValueError(f"The SQL does not contain the parameters {sorted(missing)}.")
-        return sql, named, _reader(compiler)
+        return sql % tuple(f"%({place})s" for place in named), named, _reader(compiler)
 
 
 def _reader(compiler: Any) -> Callable[[Iterable[Any]], Any]:
