@@ -76,7 +76,8 @@ def interactions(tenant: Tenant) -> QuerySet[Interaction]:
 
 def interaction(tenant: Tenant, interaction_id: uuid.UUID) -> Interaction:
     """Return one interaction of the tenant. Raises `InteractionUnknown`."""
-    found = interactions(tenant).filter(pk=interaction_id).first()
+    rows = Interaction.objects.select_related("tenant", "execution").defer(*PAYLOADS_OF_EXECUTION)
+    found = rows.filter(tenant=tenant, pk=interaction_id).first()
     if found is None:
         raise InteractionUnknown(f"There is no interaction {interaction_id}.")
     return found

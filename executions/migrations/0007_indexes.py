@@ -7,7 +7,6 @@ A query and the check of a foreign key use the index that begins with the droppe
 | campaign of campaign items | the unique `campaign_item_once` |
 | execution of dead letters | the unique `dead_letter_once` |
 | tenant of dead letters | `dead_letter_newest` |
-| tenant of workers | the unique `worker_once` |
 | tenant of worker key changes | the unique `worker_key_change_once` |
 | tenant of await units | nothing: no statement finds them by tenant, and executions keep their tenant from being removed |
 | `execution_live_by_release` | `execution_live`, which has the same rows and begins with the release, too |
@@ -37,6 +36,5 @@ class Migration(migrations.Migration):
         DropIndexOfForeignKey("campaignitem", "campaign"),
         DropIndexOfForeignKey("deadletter", "execution"),
         DropIndexOfForeignKey("deadletter", "tenant"),
-        DropIndexOfForeignKey("worker", "tenant"),
         DropIndexOfForeignKey("workerkeychange", "tenant"),
     )

@@ -45,7 +45,7 @@ class Worker(models.Model):
     them.
     """
 
-    tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, related_name="workers", db_index=False)
+    tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, related_name="workers")
     pipeline_id = models.CharField(max_length=IDENTITY_LENGTH)
     contract_version = models.CharField(max_length=IDENTITY_LENGTH)
     release_version = models.CharField(max_length=IDENTITY_LENGTH)

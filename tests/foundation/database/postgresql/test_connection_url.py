@@ -76,8 +76,8 @@ def test_every_function_has_a_fixed_search_path() -> None:
         )
         functions = dict(cursor.fetchall())
     assert {"guard_history", "guard_activation", "worker_clock", "count_running_for_claim"} <= functions.keys()
-    fixed = ["search_path=pg_catalog, public, pg_temp"]
-    assert {name: config for name, config in functions.items() if config != fixed} == {}
+    fixed = "search_path=pg_catalog, public, pg_temp"
+    assert {name: config for name, config in functions.items() if fixed not in (config or ())} == {}
 
 
 def test_a_temporary_table_does_not_allow_history_to_be_deleted() -> None:
