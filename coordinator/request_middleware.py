@@ -1,6 +1,6 @@
 """What all requests need, the stack of the API, and headers that restrict pages.
 
-The first middleware serves requests to the API without the rest of MIDDLEWARE, which guards pages (ADR 96).
+The first middleware serves requests to the API without the rest of MIDDLEWARE, which guards pages (ADR 88).
 
 Outside the admin, pages load nothing and run no scripts. Pages of the admin run only the coordinator's own script
 files. Unfold's Alpine.js and htmx evaluate expressions in templates, which needs 'unsafe-eval'. Unfold writes its

@@ -1,4 +1,4 @@
-"""Holds `GET …/executions/{id}?wait=SECONDS` until the execution has ended, without a thread or a slot (ADR 101).
+"""Holds `GET …/executions/{id}?wait=SECONDS` until the execution has ended, without a thread or a slot (ADR 93).
 
 A wait is two plain GETs. If the first one shows an execution that has not ended, the request is parked: its thread
 returns to granian without a response. Once the execution has ended, or the time is over, another thread repeats the

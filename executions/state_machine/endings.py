@@ -1,4 +1,4 @@
-"""Announces ended executions over the broker to processes in which clients wait for them (ADR 101).
+"""Announces ended executions over the broker to processes in which clients wait for them (ADR 93).
 
 While nobody waits, nothing is sent. A process with waiting clients says so every REPEAT_SECONDS; control workers
 follow that. An announcement may be lost: the waiting process also looks at the rows.

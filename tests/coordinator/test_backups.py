@@ -1,13 +1,13 @@
 """Backups are complete or absent, and are restored completely or not at all."""
 
-import _thread
 import json
 import os
+import signal
 import stat
 from collections.abc import Iterator
 from io import StringIO
 from pathlib import Path
-from threading import Thread
+from threading import Thread, main_thread
 from typing import Any
 
 import pytest
@@ -202,7 +202,7 @@ def test_the_program_of_an_interrupted_restore_is_killed(tmp_path: Path, monkeyp
 
     def interrupt() -> None:
         eventually(started.exists, what="the program")
-        _thread.interrupt_main()
+        signal.pthread_kill(main_thread().ident or 0, signal.SIGINT)
 
     interruption = Thread(target=interrupt)
     interruption.start()
