@@ -202,13 +202,16 @@ def test_the_program_of_an_interrupted_restore_is_killed(tmp_path: Path, monkeyp
 
     def interrupt() -> None:
         eventually(started.exists, what="the program")
-        signal.pthread_kill(main_thread().ident or 0, signal.SIGINT)
+        signal.pthread_kill(main_thread().ident or 0, signal.SIGUSR1)
 
+    # SIGINT is ignored in background jobs of shells.
+    before = signal.signal(signal.SIGUSR1, signal.default_int_handler)
     interruption = Thread(target=interrupt)
     interruption.start()
     connection.ensure_connection()
     with pytest.raises(KeyboardInterrupt):
         backups.restore_dump(connection.connection, tmp_path / "dump")
     interruption.join()
+    signal.signal(signal.SIGUSR1, before)
     with pytest.raises(ProcessLookupError):
         os.kill(int(started.read_text()), 0)

@@ -1,6 +1,7 @@
 """Clients wait for the end of an execution with one request. The web process needs no thread and no slot for it."""
 
 import json
+import resource
 import socket
 import time
 from collections.abc import Iterator
@@ -74,6 +75,9 @@ def test_a_thousand_clients_wait_in_one_process(orders: Orders, own: tuple[Produ
         f"Authorization: Bearer {tenant.token([Scope.READ])}\r\n\r\n"
     )
     with ExitStack() as stack:
+        limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+        stack.callback(resource.setrlimit, resource.RLIMIT_NOFILE, limits)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limits[1], limits[1]))  # each client is a file
         clients = [
             stack.enter_context(socket.create_connection(("127.0.0.1", product.port), timeout=60)) for _ in range(WAITS)
         ]
