@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from django.core.management.base import BaseCommand
 
-from coordinator import request_middleware
+from coordinator import request_middleware, waits
 from coordinator.monitoring import gauges
 from executions import metrics as executions
 from foundation import broker_gate as wakeups
@@ -22,7 +22,7 @@ class Command(BaseCommand):
         self.stdout.write(page())
 
 
-DEFINING: Final = (executions, releases, gauges, request_middleware, wakeups)
+DEFINING: Final = (executions, releases, gauges, request_middleware, waits, wakeups)
 """The modules that define metrics. Their import fills the catalogue."""
 PREFIX: Final = "coordinator_"
 HEAD: Final = """\
