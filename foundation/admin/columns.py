@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import wraps
+from itertools import pairwise
 from typing import Any, Final, TypeVar
 
 from django import forms
@@ -90,6 +91,7 @@ def copyable(value: SafeString, label: str) -> SafeString:
 
 UNITS = (("d", timedelta(days=1)), ("h", timedelta(hours=1)), ("min", timedelta(minutes=1)))
 """The units of `relative`, from the longest to the shortest. Shorter times are given in seconds."""
+_UNIT_PAIRS = tuple(pairwise((*UNITS, ("s", timedelta(seconds=1)))))
 
 
 def timed(at: datetime | None) -> SafeString | None:
@@ -119,14 +121,12 @@ def lasting(span: timedelta) -> str:
         return f"{max(span, timedelta()) // timedelta(milliseconds=1)} ms"
     if span < timedelta(minutes=1):
         return f"{span.total_seconds():.1f} s"
-    seconds = int(span.total_seconds())
-    if seconds < 3600:
-        count, name, rest, rest_name = seconds // 60, "min", seconds % 60, "s"
-    elif seconds < 86_400:
-        count, name, rest, rest_name = seconds // 3600, "h", seconds % 3600 // 60, "min"
-    else:
-        count, name, rest, rest_name = seconds // 86_400, "d", seconds % 86_400 // 3600, "h"
-    return f"{count} {name} {rest} {rest_name}" if rest else f"{count} {name}"
+    place = 0
+    while span < UNITS[place][1]:
+        place += 1
+    (name, unit), (rest_name, rest_unit) = _UNIT_PAIRS[place]
+    rest = span % unit // rest_unit
+    return f"{span // unit} {name}" + (f" {rest} {rest_name}" if rest else "")
 
 
 class MomentField(forms.DateTimeField):
