@@ -95,7 +95,7 @@ def waiting_count(request: HttpRequest, scope: Scope) -> int:
 
 
 def _group(title: str, items: list[dict[str, Any]]) -> dict[str, Any]:
-    return {"title": title, "separator": False, "items": items}
+    return {"title": title, "items": items}
 
 
 def _model(request: HttpRequest, model: str, title: str, icon: str) -> dict[str, Any]:

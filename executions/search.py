@@ -20,7 +20,17 @@ from django.db.models import Exists, Min, OuterRef, Q, QuerySet
 from django.db.models.expressions import RawSQL
 from django.db.models.functions import Now
 
-from executions.models import CLAIMED, DUE_VALUES, LIVE_VALUES, PERSON, DeadLetter, Execution, FailureGroup, SmokeTest
+from executions.models import (
+    CLAIMED,
+    DUE_VALUES,
+    LIVE_VALUES,
+    PAYLOADS,
+    PERSON,
+    DeadLetter,
+    Execution,
+    FailureGroup,
+    SmokeTest,
+)
 from executions.models.states import State
 from executions.workers.eligibility import stranded
 from foundation import moments
@@ -73,6 +83,11 @@ class Search:
     key: str | None = None
     origin: uuid.UUID | None = None
     tenant: str | None = None
+
+
+def searched(status: str) -> str:
+    """Return the status of a search that finds all executions with this status of the database."""
+    return HELD if status == State.RUNNING else status
 
 
 def parse(parameters: Mapping[str, str], *, now: datetime) -> Search:
@@ -195,7 +210,7 @@ _ORDERED: Final = {"tenant", "since", "until", "error_code", "submitted_by"}
 
 
 def _shown(rows: QuerySet[Execution]) -> QuerySet[Execution]:
-    return rows.select_related("tenant").defer("input", "result", "progress").order_by("-created_at", "-id")
+    return rows.select_related("tenant").defer(*PAYLOADS).order_by("-created_at", "-id")
 
 
 def matching(tenants: Sequence[Tenant], search: Search, *, person: User | None = None) -> Matches:
@@ -267,12 +282,13 @@ def _rare(tenant_ids: Sequence[int], *conditions: Q) -> Q:
     would then look for them in all executions, the newest first.
     """
     found: set[uuid.UUID] = set()
+    fulfils = reduce(or_, conditions)
     for condition in conditions:
         rows = Execution.objects.filter(condition, tenant__in=tenant_ids).order_by()
         found.update(rows.values_list("pk", flat=True)[: MOST_RARE + 1])
         if len(found) > MOST_RARE:
-            return reduce(or_, conditions)
-    return Q(pk__in=found)
+            return fulfils
+    return Q(pk__in=found) & fulfils  # they may have changed since
 
 
 def _status(status: str) -> Q:

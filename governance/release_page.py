@@ -17,10 +17,11 @@ from executions.admin import workers as worker_pages
 from executions.console.filters import STATE_VARIANTS
 from executions.inspection.counts import MOST_READ, counts_of
 from executions.models import WorkerEligibility
+from executions.search import searched
 from foundation.admin.columns import badge
 from governance.activation import activation, pages
 from governance.contract_picture import diagram, listing
-from governance.reports.pages import lines_of, searched
+from governance.reports.pages import lines_of
 from governance.requests import pages as requests
 from governance.retirement import retirement
 from governance.retirement.retirement import FAILURES, blockers

@@ -20,6 +20,7 @@ from executions.models import TERMINAL_VALUES, DeadLetter, Execution
 from executions.search import STATUSES
 from foundation.admin.columns import badge, column, copyable, lasting
 from foundation.api.streaming import streamed_file
+from foundation.database.bounded import time_limit
 from foundation.errors import CoordinatorError
 from foundation.exports import FORMATS
 from releases.models import Pipeline, Release
@@ -196,7 +197,9 @@ def export(pages: ReadOnlyAdmin, request: HttpRequest, form: str) -> HttpRespons
     try:
         if requested.problem:
             raise requested.problem
-        lines: Any = columns.lines(requested.rows(), requested.columns, form)
+        with time_limit(columns.SECONDS):  # some conditions are looked up first
+            rows = requested.rows()
+        lines: Any = columns.lines(rows, requested.columns, form)
         return streamed_file(request, lines, media_type=FORMATS[form], filename=f"executions.{form}")
     except CoordinatorError as problem:
         messages.error(request, problem.detail)

@@ -16,7 +16,7 @@ from executions.models import PAYLOADS_OF_EXECUTION, TERMINAL_VALUES, Execution,
 from foundation.admin.columns import column, moment
 from releases.models import Pipeline, Release
 from tenancy.audit.acts import Act
-from tenancy.console.base import ReadOnlyAdmin, View, serves
+from tenancy.console.base import LongList, ReadOnlyAdmin, View, serves
 from tenancy.console.lists import TenantFilter, text, time
 from tenancy.roles import Scope
 
@@ -42,13 +42,11 @@ def _pages(route: str, model: type[Model], scope: Scope, pause_act: Act, resume_
 
 
 @admin.register(Hold)
-class HoldAdmin(ReadOnlyAdmin):
+class HoldAdmin(LongList):
     list_display = ("paused", "tenant", "pipeline_of", "release_of", "since", "by", "reason", "submissions")
     list_select_related = ("tenant", "execution", "pipeline", "release__pipeline")
     list_filter = (TenantFilter,)
     ordering = ("-started_at", "-id")
-    list_per_page = 50
-    sortable_by = ()
     empty = "Nothing is paused. Pause an execution, a release or a pipeline on its page."
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Hold]:

@@ -19,7 +19,7 @@ from executions.errors import ExecutionUnknown
 from executions.lifecycle import queries
 from executions.models import Execution, ExecutionEvent
 from executions.models.states import State
-from executions.search import HELD, Search, narrowed
+from executions.search import Search, narrowed, searched
 from foundation.api.pagination import FlagFilter, MomentFilter, NewestFirst
 from foundation.database.bounded import LIST_SECONDS, time_limit
 from foundation.errors import QueryTooSlow
@@ -279,8 +279,8 @@ class ExecutionFilter(filters.FilterSet):
 
     def filter_queryset(self, queryset: QuerySet[Execution]) -> QuerySet[Execution]:
         given = {CONDITIONS[name]: value for name, value in self.form.cleaned_data.items() if value not in EMPTY_VALUES}
-        if given.get("status") == State.RUNNING:
-            given["status"] = HELD  # here, RUNNING includes what no thread has started
+        if "status" in given:
+            given["status"] = searched(given["status"])
         if "step" in given:
             given["step"] = int(given["step"])
         search = Search(**given)

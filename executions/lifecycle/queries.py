@@ -10,7 +10,7 @@ from django.db import connection
 from django.db.models import Count, Q, QuerySet
 
 from executions.errors import ExecutionUnknown
-from executions.models import AwaitUnit, DeadLetter, Execution, ExecutionEvent, Interaction, Resubmission
+from executions.models import PAYLOADS, AwaitUnit, DeadLetter, Execution, ExecutionEvent, Interaction, Resubmission
 from executions.models.states import TERMINAL, State
 from foundation.database.compiled import Compiled
 from releases.models import Release
@@ -54,7 +54,7 @@ def _of_tenant(tenant: int, pk: uuid.UUID) -> QuerySet[Execution]:
 
 _NO_ID = uuid.UUID(int=0)
 _EXECUTION = Compiled(_of_tenant, tenant=-1, pk=_NO_ID)
-_STATE = Compiled(lambda **names: _of_tenant(**names).defer("input", "result", "progress"), tenant=-1, pk=_NO_ID)
+_STATE = Compiled(lambda **names: _of_tenant(**names).defer(*PAYLOADS), tenant=-1, pk=_NO_ID)
 
 
 def ended(ids: Collection[uuid.UUID]) -> list[uuid.UUID]:

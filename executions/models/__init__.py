@@ -8,6 +8,7 @@ from executions.models.execution import (
     LIVE_VALUES,
     LONGEST_TAG,
     MOST_TAGS,
+    PAYLOADS,
     PAYLOADS_OF_EXECUTION,
     PERSON,
     TERMINAL_VALUES,

@@ -26,7 +26,8 @@ LIVE_VALUES = sorted(state.value for state in State if state not in TERMINAL)
 CLAIMED = "CLAIMED"
 PERSON = "user:"
 """How the names of people begin who submit without a token."""
-PAYLOADS_OF_EXECUTION = ("execution__input", "execution__result", "execution__progress")
+PAYLOADS = ("input", "result", "progress")
+PAYLOADS_OF_EXECUTION = tuple(f"execution__{column}" for column in PAYLOADS)
 """What lists of rows that belong to executions do not read."""
 MOST_TAGS = 20
 LONGEST_TAG = 100
@@ -252,7 +253,7 @@ def with_executions(rows: QuerySet[Row]) -> QuerySet[Row]:
 
     A second query reads the executions. A join would read those of all rows that match, before LIMIT.
     """
-    executions = Execution.objects.select_related("tenant").defer("input", "result", "progress")
+    executions = Execution.objects.select_related("tenant").defer(*PAYLOADS)
     return rows.select_related("tenant").prefetch_related(Prefetch("execution", executions))
 
 

@@ -12,7 +12,7 @@ from django.db import connection, transaction
 from django.db.models import QuerySet
 
 from executions.errors import CampaignEmpty, CampaignRefused
-from executions.models import Campaign, Execution
+from executions.models import PAYLOADS, Campaign, Execution
 from executions.models.states import State
 from executions.submission.admission import require_allowed
 from governance.campaigns import statements
@@ -147,7 +147,7 @@ def contents(draft: Campaign) -> Contents:
         names = ("status", "release_id", "pipeline_id", "release_version", "error_code", "count", "changed")
         groups = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
     found = executions_of(draft)
-    sample = found.select_related("tenant").defer("input", "result", "progress").order_by("campaign_items__id")
+    sample = found.select_related("tenant").defer(*PAYLOADS).order_by("campaign_items__id")
     pipelines = {group["pipeline_id"] for group in groups}
     active = Pipeline.objects.filter(tenant=draft.tenant, pipeline_id__in=pipelines, activation__isnull=False)
     return Contents(

@@ -11,7 +11,7 @@ from django.db.models import Count, F, Q, QuerySet
 
 from executions.errors import CampaignTargetInvalid, FilterRequired
 from executions.lifecycle.interventions import redrivable
-from executions.models import TERMINAL_VALUES, Campaign, DeadLetter, Execution
+from executions.models import PAYLOADS, TERMINAL_VALUES, Campaign, DeadLetter, Execution
 from releases.models import Release, Revocation
 from releases.states import Status
 from tenancy.models import Tenant
@@ -131,7 +131,7 @@ def _conditions(filters: Filters, lookups: Mapping[str, str]) -> dict[str, Any]:
 def preview(tenant: Tenant, filters: Filters, *, allow_failed: bool = False) -> Preview:
     """Return what a campaign would contain. Executions that failed first come first."""
     found = matching(tenant, filters, allow_failed=allow_failed)
-    first = found.select_related("tenant").defer("input", "result", "progress").order_by("finished_at", "id")
+    first = found.select_related("tenant").defer(*PAYLOADS).order_by("finished_at", "id")
     groups = list(found.order_by().values("release_id", *_PIN, "error_code").annotate(count=Count("id")))
     return Preview(
         count=sum(group["count"] for group in groups),

@@ -134,10 +134,10 @@ def act(pages: ReadOnlyAdmin, request: HttpRequest, kind: str) -> HttpResponse:
         raise Http404
     requested = SearchRequest.of(request)
     try:
-        rows = _selected(request, requested)
-        tenant = _tenant(request, requested, rows)
-        require(request, tenant, kind, Act.CAMPAIGN_DRAFT)
         with time_limit(SECONDS):
+            rows = _selected(request, requested)
+            tenant = _tenant(request, requested, rows)
+            require(request, tenant, kind, Act.CAMPAIGN_DRAFT)
             draft = freeze(tenant, Kind(kind), rows, actor=actor(request.user))
     except CoordinatorError as problem:
         messages.error(request, problem.detail)

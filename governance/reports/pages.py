@@ -7,8 +7,7 @@ from urllib.parse import urlencode
 from django.http import Http404, HttpRequest, HttpResponse
 from django.urls import reverse
 
-from executions.models.states import State
-from executions.search import HELD
+from executions.search import searched
 from governance.activation.gates import Gate, Switch, Verdict
 from governance.reports import comparison
 from governance.reports.preflight import preflight_of
@@ -153,11 +152,6 @@ def _link(release: Release, blocker: Blocker) -> str:
         **({"smoke": "no"} if blocker.kind in FAILURES else {}),
     }
     return f"{reverse('admin:executions_execution_changelist')}?{urlencode(query)}"
-
-
-def searched(status: str) -> str:
-    """Return the filter of the list of executions that finds those with a status."""
-    return HELD if status == State.RUNNING else status
 
 
 GATE_VARIANTS = {Verdict.MET: "success", Verdict.WARNING: "warning", Verdict.UNMET: "danger"}

@@ -108,6 +108,13 @@ def test_common_tags_are_found_in_the_tenant_alone(rows: Rows) -> None:
     assert (len(common), {row.tenant for row in common}) == (MOST_RARE + 1, {other})
 
 
+def test_a_row_that_no_longer_fulfils_a_condition_is_not_selected(rows: Rows) -> None:
+    selected = matching([rows["ok"].tenant], Search(step=0)).all()
+    with unguarded(Execution):
+        Execution.objects.filter(execution_key="queued").update(current_step_index=1)
+    assert {row.execution_key for row in selected} == {"dlq", "claimed", "running", "asks", "other"}
+
+
 def test_an_id_is_found_by_its_beginning_as_it_is_written(rows: Rows) -> None:
     pk = str(rows["ok"].pk)
     tenants = [rows["ok"].tenant, making.tenant("other")]
