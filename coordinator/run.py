@@ -27,11 +27,12 @@ WEB_OPTIONS = (
     "--http=1",
     # Also the limit for idle connections. A proxy must close them earlier.
     "--http1-header-read-timeout=60000",
-    # The connections of one process. Most of them are idle, or wait for the end of an execution.
-    "--backpressure=21000",
     "--respawn-failed-workers",
     "--workers-kill-timeout=30",
 )
+MOST_CONNECTIONS = 21_000
+"""The connections of a web process. Most of them are idle, or wait for the end of an execution."""
+OTHER_FILES = 100
 PROCESSES = {
     "web": "the admin and REST",
     "control": "a control worker: verifies, dispatches, records, sweeps",
@@ -54,10 +55,16 @@ def command_of(arguments: Sequence[str]) -> list[str]:
     return [*command, *passed_on]
 
 
+def most_connections() -> int:
+    """Return how many connections a web process accepts: each is a file, and other files must be left."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return MOST_CONNECTIONS if most == resource.RLIM_INFINITY else max(min(MOST_CONNECTIONS, most - OTHER_FILES), 1)
+
+
 def run(arguments: Sequence[str]) -> None:
     """Run the process that `arguments` name, and exit with its status."""
     sys.argv = command_of(arguments)
-    if sys.argv[0] == "granian":  # each connection is a file
+    if sys.argv[0] == "granian":
         _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     sys.exit(import_string(PROGRAMS[sys.argv[0]])())
@@ -106,7 +113,8 @@ def _web(options: argparse.Namespace) -> list[str]:
     port = options.port or settings.WEB_PORT
     processes = options.processes or settings.WEB_PROCESSES
     logs = [f"--log-config={GRANIAN_LOGGING}"] if settings.LOG_FORMAT == "json" else []
-    return [*GRANIAN, f"--host={host}", f"--port={port}", f"--workers={processes}", *WEB_OPTIONS, *logs]
+    limits = [f"--workers={processes}", f"--backpressure={most_connections()}"]
+    return [*GRANIAN, f"--host={host}", f"--port={port}", *limits, *WEB_OPTIONS, *logs]
 
 
 def _celery(command: str, *options: str) -> list[str]:

@@ -5,7 +5,8 @@ returns to granian without a response. Once the execution has ended, or the time
 request without `wait` and sends its response. So rights, tenant and token are those of a plain GET, at both times.
 
 The broker announces endings (`executions.state_machine.endings`). An announcement may be lost, so one statement looks
-at all executions again every RECHECK_SECONDS. One thread does this, and only while there are waits.
+at all executions again every RECHECK_SECONDS. One thread does this and one receives announcements, and only while
+there are waits.
 """
 
 import json
@@ -16,8 +17,8 @@ import signal
 import threading
 import time
 import uuid
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -27,6 +28,7 @@ from urllib.parse import parse_qs
 
 from django.db import Error, close_old_connections, connections
 
+from coordinator.request_middleware import REQUEST_ID
 from coordinator.request_slots import Application
 from executions.lifecycle import queries
 from executions.models.states import TERMINAL
@@ -38,8 +40,6 @@ from foundation.telemetry.metrics import Counter as Counted
 
 log = logging.getLogger(__name__)
 LONGEST_SECONDS: Final = 30
-MOST_WAITS: Final = 20_000
-"""How many requests one process parks. One tenant gets at most half of them."""
 RECHECK_SECONDS: Final = 5.0
 TICK_SECONDS: Final = 0.25
 LINGER_SECONDS: Final = 30.0
@@ -66,6 +66,7 @@ class _Wait:
     execution: uuid.UUID
     tenant: str
     environ: dict[str, Any]
+    protocol: Any
     deadline: float = 0.0  # 0 before it is parked
     over: bool = False
 
@@ -78,12 +79,19 @@ class _Response:
 
 
 class Waits:
-    """Wraps a WSGI application. Safe to use from many threads."""
+    """Wraps a WSGI application. Safe to use from many threads.
 
-    def __init__(self, application: Application, *, most: int = MOST_WAITS) -> None:
+    At most `most` requests are parked. One tenant gets at most half of them.
+    """
+
+    def __init__(self, application: Application, *, most: int) -> None:
         self._application = application
         self._free = most
         self._of_tenant: Counter[str] = Counter()
+        self._soon: Sequence[float] = ()
+        """When to look at the rows in addition to every RECHECK_SECONDS."""
+        self._over: dict[str, deque[_Wait]] = {}
+        """The waits to answer, by tenant."""
         self._waits: dict[uuid.UUID, set[_Wait]] = {}
         self._lock = threading.Lock()
         self._awake = threading.Event()
@@ -92,21 +100,25 @@ class Waits:
         self._stopping: Callable[[], bool] = bool
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        if "wait=" not in environ.get("QUERY_STRING", "") or PROTOCOL not in environ:
+        protocol = environ.pop(PROTOCOL, None)
+        if protocol is None or "wait=" not in environ.get("QUERY_STRING", ""):
             return self._application(environ, start_response)
         path = _PATH.fullmatch(environ["PATH_INFO"])
         if path is None or environ["REQUEST_METHOD"] != "GET":
             return self._application(environ, start_response)
-        return self._first(_Wait(uuid.UUID(path[2]), path[1], _repeatable(environ)), environ, start_response)
+        wait = _Wait(uuid.UUID(path[2]), path[1], _repeatable(environ), protocol)
+        return self._first(wait, environ["QUERY_STRING"], start_response)
 
-    def _first(self, wait: _Wait, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+    def _first(self, wait: _Wait, query: str, start_response: Callable[..., Any]) -> Iterable[bytes]:
         self._enter(wait)
         response = None
         try:
             response = _answer(self._application, dict(wait.environ))
             if response.status.startswith("200") and json.loads(response.content)["status"] not in TERMINAL_VALUES:
-                seconds = _seconds(environ["QUERY_STRING"])
+                seconds = _seconds(query)
                 if seconds and not self._stopping():
+                    # The log lines of both have the id that the client gets.
+                    wait.environ["HTTP_X_REQUEST_ID"] = dict(response.headers)[REQUEST_ID]
                     self._park(wait, seconds)
                     raise Deferred
         except CoordinatorError as error:
@@ -123,10 +135,11 @@ class Waits:
     def _enter(self, wait: _Wait) -> None:
         """Note endings of the execution from now on, before its row is read."""
         with self._lock:
-            self._waits.setdefault(wait.execution, set()).add(wait)
             if self._thread is None:
-                self._thread = threading.Thread(name="waits", target=self._run, daemon=True)
-                self._thread.start()
+                thread = threading.Thread(name="waits", target=self._run, daemon=True)
+                thread.start()
+                self._thread = thread
+            self._waits.setdefault(wait.execution, set()).add(wait)
         self._awake.set()
 
     def _leave(self, wait: _Wait) -> None:
@@ -160,19 +173,28 @@ class Waits:
                 if not wait.deadline or wait not in self._waits.get(wait.execution, ()):
                     continue
                 self._remove(wait)
-                self._free += 1
-                self._of_tenant[wait.tenant] -= 1
-                if not self._of_tenant[wait.tenant]:
-                    del self._of_tenant[wait.tenant]
-            self._pool.submit(self._respond, wait)
+                self._over.setdefault(wait.tenant, deque()).append(wait)
+            self._pool.submit(self._respond)
 
-    def _respond(self, wait: _Wait) -> None:
-        protocol = wait.environ.pop(PROTOCOL)
+    def _respond(self) -> None:
+        """Answer the wait that is next. Tenants take turns."""
+        with self._lock:
+            tenant = next(iter(self._over))
+            line = self._over.pop(tenant)
+            wait = line.popleft()
+            if line:
+                self._over[tenant] = line
         try:
             response = _answer(self._application, wait.environ)
-            protocol.response_bytes(int(response.status[:3]), response.headers, response.content)
-        except Exception:  # without a response, granian sends 500
+        except Exception:
             log.exception("A wait could not be answered")
+            response = _Response("500 Internal Server Error")
+        with self._lock:
+            self._free += 1
+            self._of_tenant[tenant] -= 1
+            if not self._of_tenant[tenant]:
+                del self._of_tenant[tenant]
+        wait.protocol.response_bytes(int(response.status[:3]), response.headers, response.content)
 
     # --- the thread ---
 
@@ -190,43 +212,51 @@ class Waits:
                 connections.close_all()
 
     def _watch(self) -> None:
-        """Serve the waits until there were none for LINGER_SECONDS."""
-        endings: Endings | None = None
-        used = time.monotonic()
-        rechecks: Iterator[float] = iter(())
-        recheck_at = used
+        """Serve the waits until there were none for LINGER_SECONDS.
+
+        Another thread receives announcements: a broker that hangs blocks it for as long as BROKER_TIMEOUTS permit.
+        """
+        done = threading.Event()
+        threading.Thread(name="endings", target=self._listen, args=[done], daemon=True).start()
+        used = recheck_at = time.monotonic()
         try:
             while time.monotonic() - used < LINGER_SECONDS:
-                try:
-                    if endings is None:
-                        endings = Endings()
-                        began, rechecks = time.monotonic(), iter(FIRST_RECHECKS)
-                        recheck_at = began + next(rechecks)
-                    endings.demand()
-                    soon = min(TICK_SECONDS, max(recheck_at - time.monotonic(), 0.0))
-                    for execution in endings.received(seconds=soon):
-                        self._end(list(self._waits.get(execution, ())))
-                except REFUSALS as error:
-                    log.warning("Announcements of ended executions cannot be received: %s", type(error).__name__)
-                    if endings is not None:
-                        endings.close()
-                    endings = None
-                    time.sleep(TICK_SECONDS)
-                now = time.monotonic()
                 self._awake.clear()
                 with self._lock:
                     waits = [wait for same in self._waits.values() for wait in same]
+                now = time.monotonic()
                 if waits:
                     used = now
                 over = self._stopping()
                 self._end([wait for wait in waits if wait.deadline and (over or wait.deadline <= now)])
-                if now >= recheck_at:
+                if now >= min([recheck_at, *self._soon]):
+                    self._soon = self._soon[1:]
                     self._recheck()
-                    after = next(rechecks, None)
-                    recheck_at = now + RECHECK_SECONDS if after is None else began + after
+                    recheck_at = now + RECHECK_SECONDS
+                next_at = min([now + TICK_SECONDS, recheck_at, *self._soon])
+                done.wait(max(next_at - time.monotonic(), 0.0))
         finally:
-            if endings is not None:
-                endings.close()
+            done.set()
+
+    def _listen(self, done: threading.Event) -> None:
+        """Receive announcements until `done`."""
+        endings: Endings | None = None
+        while not done.is_set():
+            try:
+                if endings is None:
+                    endings = Endings()
+                    self._soon = [time.monotonic() + each for each in FIRST_RECHECKS]
+                endings.demand()
+                for execution in endings.received(seconds=TICK_SECONDS):
+                    self._end(list(self._waits.get(execution, ())))
+            except REFUSALS as error:
+                log.warning("Announcements of ended executions cannot be received: %s", type(error).__name__)
+                if endings is not None:
+                    endings.close()
+                endings = None
+                done.wait(RECHECK_SECONDS)
+        if endings is not None:
+            endings.close()
 
     def _recheck(self) -> None:
         with self._lock:
@@ -241,20 +271,20 @@ class Waits:
             log.warning("Executions that clients wait for cannot be read: %s", type(error).__name__)
 
     def end_at_signals(self) -> None:
-        """End all waits once the process is told to stop. Call this in the main thread, before signals are handled."""
+        """End all waits after a signal to stop. Call this in the main thread, before signals are handled."""
         reader, writer = os.pipe()
         os.set_blocking(reader, False)
         os.set_blocking(writer, False)
         signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
-        told = threading.Event()
+        signalled = threading.Event()
 
-        def is_told() -> bool:
+        def is_stopping() -> bool:
             with suppress(BlockingIOError):
                 if {signal.SIGTERM, signal.SIGINT} & set(os.read(reader, 64)):
-                    told.set()
-            return told.is_set()
+                    signalled.set()
+            return signalled.is_set()
 
-        self._stopping = is_told
+        self._stopping = is_stopping
 
 
 def defer_responses() -> None:
@@ -289,7 +319,7 @@ def _repeatable(environ: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _seconds(query: str) -> int:
-    [text, *more] = parse_qs(query, keep_blank_values=True)["wait"]
+    [text, *more] = parse_qs(query, keep_blank_values=True).get("wait", ["0"])
     if more or not re.fullmatch(r"[0-9]{1,2}", text, re.ASCII) or int(text) > LONGEST_SECONDS:
         raise InvalidRequest(f"wait: a number of seconds from 0 to {LONGEST_SECONDS}.")
     return int(text)

@@ -19,6 +19,8 @@ _LARGE_BYTES = 128 * 1024
 _RESERVED_SLOTS = 2
 # A request that would wait longer for a slot gets 429.
 _WAIT_SECONDS = 5.0
+# How many connections never wait for the end of an execution.
+_CONNECTIONS_LEFT = 1000
 
 
 def _end_with(parent: BaseProcess) -> None:
@@ -64,6 +66,7 @@ from django.core.handlers.base import reset_urlconf  # noqa: E402
 from coordinator import boot_checks, request_slots, waits  # noqa: E402
 from coordinator.monitoring import gauges, process  # noqa: E402
 from coordinator.processes import Kind  # noqa: E402
+from coordinator.run import most_connections  # noqa: E402
 from executions.lifecycle.dispatch import dispatch  # noqa: E402
 from executions.state_machine.endings import demand  # noqa: E402
 from executions.workers.registry import DISPATCH_TASK  # noqa: E402
@@ -85,6 +88,7 @@ if settings.WEB_DISPATCHES:
 
 _processes, _threads = boot_checks.granian_workers(sys.argv) or (None, 2**16)
 _slots = settings.WEB_SLOTS + _RESERVED_SLOTS
+_connections = most_connections()
 application = waits.Waits(
     request_slots.in_slots(
         _django,
@@ -92,10 +96,12 @@ application = waits.Waits(
         reserve=_RESERVED_SLOTS,
         threads=_threads,
         longest_wait=_WAIT_SECONDS,
-    )
+    ),
+    most=max(_connections - _CONNECTIONS_LEFT, _connections // 2),
 )
 if _processes is not None:
-    boot_checks.count_connections_soon(processes=_processes, threads=min(_slots, _threads))
+    # One more looks at the executions for which clients wait.
+    boot_checks.count_connections_soon(processes=_processes, threads=min(_slots, _threads) + 1)
 if _parent is not None:
     waits.defer_responses()
     application.end_at_signals()

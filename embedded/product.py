@@ -133,10 +133,12 @@ class Preparation:
 
     def created(self) -> dict[str, str]:
         """Return the `token` and the `workerKey` that the process has created, when it has ended."""
-        output, _ = self._process.communicate()
-        if self._process.returncode != 0:
+        if self._process.stdout is None:
+            raise ValueError("the process has no pipes")
+        output = self._process.stdout.read()  # `communicate` would miss what the stream has read ahead
+        if self._process.wait() != 0:
             raise ChildError(f"coordinator prepare failed:\n{output}")
-        created: dict[str, str] = json.loads(output.splitlines()[-1])
+        created: dict[str, str] = json.loads(next(line for line in output.splitlines() if line.startswith("{")))
         return created
 
 

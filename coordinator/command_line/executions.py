@@ -10,6 +10,8 @@ from coordinator_client.api import cursor_of, items_of, path
 
 EXECUTION: Final = "executions/{execution_id}"
 EVENTS: Final = "AT at, # sequence, KIND kind, STATUS status, BY actor, DATA data"
+WAIT_SECONDS: Final = 2
+"""How long the coordinator holds a request for the end of an execution. Then the state is shown again."""
 ENDED: Final = frozenset({"SUCCEEDED", "FAILED", "DLQ", "CANCELLED"})
 
 executions = Noun("executions", "Submit, show, follow, cancel and run executions again.")
@@ -86,7 +88,7 @@ def _ended(session: Session, execution_id: str, timeout: float | None) -> dict[s
     with spinner("waiting for the execution") as say:
 
         def ended() -> dict[str, Any] | None:
-            found = session.client.get(path("executions", execution_id))
+            found = session.client.get(path("executions", execution_id), wait=WAIT_SECONDS)
             say(f"{found.get('status')}, step {found.get('currentStepIndex')}, attempt {found.get('attempt')}")
             return found if found.get("status") in ENDED else None
 

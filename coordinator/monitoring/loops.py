@@ -9,6 +9,7 @@ from typing import Any, Final
 from celery.apps.beat import Beat
 from celery.beat import Scheduler
 from celery.schedules import schedule
+from django.apps import apps
 from django.conf import settings
 from django.utils.log import configure_logging
 
@@ -68,3 +69,4 @@ class Clock(Beat):
     def init_loader(self) -> None:
         """Configure the logs, as `django.setup` does in other processes, which would also load all models."""
         configure_logging(settings.LOGGING_CONFIG, settings.LOGGING)
+        apps.populate(())  # no app: else Django warns that the reports use the database before the apps are ready

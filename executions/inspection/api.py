@@ -9,7 +9,7 @@ from django.db.models import QuerySet
 from django.http import HttpResponse
 from django.urls import path, reverse
 from django_filters import rest_framework as filters
-from drf_spectacular.utils import extend_schema, extend_schema_field
+from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_field
 from rest_framework import serializers
 from rest_framework.generics import ListAPIView
 from rest_framework.request import Request
@@ -309,7 +309,15 @@ class Executions(TenantView, ListAPIView[Execution]):
             return super().list(request, *args, **kwargs)
 
 
+WAIT = OpenApiParameter(
+    "wait",
+    {"type": "integer", "minimum": 0, "maximum": 30},
+    description="Respond when the execution has ended, or after this number of seconds with its present state.",
+)
+
+
 @operation("executions", "execution", OneExecutionView, method="GET")
+@extend_schema(parameters=[WAIT])
 @refuses(ExecutionUnknown)
 def one_execution(view: TenantView, execution_id: uuid.UUID) -> Any:
     """One execution: its pin, status, attempt, and last error with the traceback of the step."""

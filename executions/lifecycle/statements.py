@@ -96,8 +96,8 @@ WITH old AS (
 SELECT id, finished_at FROM counted WHERE before < %(most)s ORDER BY finished_at
 """
 
-# Removes executions. Their foreign keys remove their histories. No row: campaigns took up all of them after they were
-# chosen and before they were locked; afterwards no campaign can.
+# Removes executions. The foreign keys of their histories remove these. No row: campaigns selected all of them
+# after they were chosen.
 REMOVE = """
 DELETE FROM executions_execution e WHERE id = ANY(%s)
     AND NOT EXISTS (SELECT FROM executions_campaignitem i WHERE i.execution_id = e.id AND i.outcome = 'PENDING')

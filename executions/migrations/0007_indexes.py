@@ -8,7 +8,7 @@ A query and the check of a foreign key use the index that begins with the droppe
 | execution of dead letters | the unique `dead_letter_once` |
 | tenant of dead letters | `dead_letter_newest` |
 | tenant of worker key changes | the unique `worker_key_change_once` |
-| tenant of await units | nothing: no statement finds them by tenant, and executions keep their tenant from being removed |
+| tenant of await units | nothing: no statement finds them by tenant, and pipelines keep their tenant from being removed |
 | `execution_live_by_release` | `execution_live`, which has the same rows and begins with the release, too |
 """
 
@@ -23,6 +23,8 @@ class Migration(migrations.Migration):
     atomic = False
     dependencies = (("executions", "0006_guards_campaigns"),)
     operations = (
+        # An interrupted build has left an invalid index.
+        migrations.RunSQL("DROP INDEX CONCURRENTLY IF EXISTS execution_live"),
         AddIndexConcurrently(
             "execution",
             models.Index(

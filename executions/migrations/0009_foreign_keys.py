@@ -6,7 +6,7 @@ tenant that has a pipeline, by the foreign key of the pipeline. The foreign keys
 execution: 8 of 40 µs, and a write to the row of the tenant by each transaction.
 
 The statement locks three tables. It waits for the first only, so it is in no deadlock with a query of the others:
-`coordinator migrate` tries again.
+`coordinator migrate` tries again. It waits for autovacuum first, which a lock without a wait would not end.
 """
 
 from django.db import migrations, models
@@ -16,6 +16,7 @@ from django.db.models import PROTECT
 class Migration(migrations.Migration):
     dependencies = (("executions", "0008_rows"),)
     operations = (
+        migrations.RunSQL("LOCK TABLE releases_release, tenancy_tenant IN SHARE UPDATE EXCLUSIVE MODE"),
         migrations.RunSQL("LOCK TABLE executions_execution IN ACCESS EXCLUSIVE MODE"),
         migrations.RunSQL("LOCK TABLE releases_release, tenancy_tenant IN ACCESS EXCLUSIVE MODE NOWAIT"),
         *(

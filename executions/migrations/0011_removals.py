@@ -6,8 +6,8 @@ the rows now. So a history is still removed with its execution or not at all, an
 execution removes it.
 
 The statement locks the tables of the histories. It waits for the first one only, so it is in no deadlock with a query of
-the others: `coordinator migrate` tries again. The foreign keys were valid, and `0012_removals_checked` says so without a
-lock that anybody waits for.
+the others: `coordinator migrate` tries again. It waits for autovacuum first, which a lock without a wait would not end.
+The foreign keys were valid, and `0012_removals_checked` says so without a lock that blocks a query.
 
 Campaigns no longer lock the executions that they select, and the guard of their items allows for it.
 """
@@ -64,11 +64,12 @@ APPEND_ONLY_TABLES = {
 }
 
 # The names of foreign keys end with a digest, so they are looked up. Each keeps its name.
-CASCADES = """
-LOCK TABLE executions_execution IN ACCESS EXCLUSIVE MODE;
+HISTORIES = """
 LOCK TABLE executions_executionevent, executions_deadletter, executions_awaitunit, executions_interaction,
     executions_interactionevent, executions_wireform, executions_smoketest, executions_resubmission, executions_hold
-    IN ACCESS EXCLUSIVE MODE NOWAIT;
+    IN {mode}
+"""
+CASCADES = """
 DO $$
 DECLARE
     k record;
@@ -89,6 +90,9 @@ END $$;
 class Migration(migrations.Migration):
     dependencies = (("executions", "0010_events"),)
     operations = (
+        migrations.RunSQL(HISTORIES.format(mode="SHARE UPDATE EXCLUSIVE MODE")),
+        migrations.RunSQL("LOCK TABLE executions_execution IN ACCESS EXCLUSIVE MODE"),
+        migrations.RunSQL(HISTORIES.format(mode="ACCESS EXCLUSIVE MODE NOWAIT")),
         migrations.RunSQL(CASCADES),
         migrations.RunSQL(GUARDS),
         *(migrations.RunSQL(APPEND_ONLY.format(table=table, name=name)) for table, name in APPEND_ONLY_TABLES.items()),

@@ -4,9 +4,11 @@
 """
 
 import json
+import time
 import uuid
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
+from threading import Event
 from typing import Any
 
 import pytest
@@ -19,6 +21,7 @@ from tests.wakeups import Commits
 
 pytestmark = pytest.mark.django_db
 SECONDS = 10
+HEADERS = {"X-Request-ID": "1"}
 
 
 class Later(Future[int]):
@@ -30,7 +33,7 @@ class Later(Future[int]):
 
 def running(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
     """An application that has one execution of each tenant."""
-    start_response("200 OK", [])
+    start_response("200 OK", [*HEADERS.items()])
     return [json.dumps({"status": "SUCCEEDED" if "ended" in environ["PATH_INFO"] else "RUNNING"}).encode()]
 
 
@@ -53,12 +56,13 @@ def asked(waits: Waits, tenant: str, seconds: int = 2, **environ: str) -> Later 
         ("t-ended", {}),
         ("t", {"QUERY_STRING": "wait=0"}),
         ("t", {"QUERY_STRING": ""}),
+        ("t", {"QUERY_STRING": "await=5"}),
         ("t", {"REQUEST_METHOD": "HEAD"}),
         ("t", {"PATH_INFO": "/api/v1/tenants/t/executions"}),
     ],
 )
 def test_a_request_is_answered_at_once(tenant: str, changes: dict[str, str]) -> None:
-    assert asked(Waits(running), tenant, 20, **changes) == ("200 OK", {})
+    assert asked(Waits(running, most=2), tenant, 20, **changes) == ("200 OK", HEADERS)
 
 
 def test_a_tenant_parks_as_many_requests_as_it_leaves_free() -> None:
@@ -75,6 +79,35 @@ def test_a_tenant_parks_as_many_requests_as_it_leaves_free() -> None:
     assert first.result(SECONDS) == 200
     assert isinstance(asked(waits, "busy"), Later)
     assert other.result(SECONDS) == 200
+
+
+def test_the_answers_of_a_tenant_delay_those_of_others_by_one_turn() -> None:
+    slowly = Event()
+
+    def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        if slowly.is_set() and "busy" in environ["PATH_INFO"]:
+            time.sleep(0.2)
+        return running(environ, start_response)
+
+    waits = Waits(application, most=200)
+    later = [asked(waits, tenant, 1) for tenant in (*["busy"] * 80, "other")]
+    slowly.set()
+    answers = [each for each in later if isinstance(each, Later)]
+    assert answers[-1].result(SECONDS) == 200
+    assert sum(each.done() for each in answers) < len(later) / 2
+
+
+def test_a_wait_whose_answer_fails_gets_an_error() -> None:
+    def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        if "HTTP_X_REQUEST_ID" in environ:  # the second request has the id of the first
+            raise OSError
+        return running(environ, start_response)
+
+    waits = Waits(application, most=2)
+    failing = asked(waits, "t", 1)
+    assert isinstance(failing, Later)
+    assert failing.result(SECONDS) == 500
+    assert isinstance(asked(waits, "t", 1), Later), "its place is free"
 
 
 def test_processes_announce_endings_while_clients_wait(django_capture_on_commit_callbacks: Commits) -> None:

@@ -146,4 +146,7 @@ def test_what_executions_are_pinned_to_is_never_removed(database: Connection) ->
     """Executions have no foreign keys to their release and tenant."""
     release = f"SELECT release_id FROM executions_execution WHERE id = {execution('queued')}"
     assert refusal(database, f"DELETE FROM releases_release WHERE id = ({release})") == "release_not_deleted"
-    assert "_fk_tenancy_tenant" in refusal(database, f"DELETE FROM tenancy_tenant WHERE id = {tenant('owner')}")
+    assert refusal(database, f"DELETE FROM tenancy_tenant WHERE id = {tenant('owner')}")
+    key = database.execute("""SELECT convalidated FROM pg_constraint WHERE contype = 'f' AND confdeltype = 'a'
+        AND conrelid = 'releases_pipeline'::regclass AND confrelid = 'tenancy_tenant'::regclass""").fetchall()
+    assert key == [(True,)], "a tenant that has a pipeline stays"

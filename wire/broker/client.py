@@ -99,7 +99,7 @@ class Channel(redis.Channel):
     # A transport option: after a message that is not accepted, check the next ones in one go, so that a flood of them
     # does not delay the others. It needs a broker user with the commands EVAL and RPOP, which workers do not have.
     takes_batches = False
-    # All threads of a process send with one channel (`_connected`), and each needs a connection while it does.
+    # All threads of a process send with one channel (`wire.broker.sending`), and each needs a connection while it does.
     max_connections = 10_000
     from_transport_options = (*redis.Channel.from_transport_options, "messages", "takes_batches")
 

@@ -98,8 +98,9 @@ def _connected() -> Iterator[Channel]:
     try:
         channel = _channels.get(pool)
         if channel is None or channel.connection is None:
-            with pool.acquire(block=True) as connection:
-                channel = _channels[pool] = connection.default_channel
+            # Not one of the pool's: kombu closes those, with their channel, when another borrower of theirs fails.
+            connection: Any = current_app.connection_for_write()
+            channel = _channels[pool] = connection.default_channel
         yield channel
     except Transport.connection_errors + Transport.channel_errors as error:
         raise OperationalError(str(error)) from error
