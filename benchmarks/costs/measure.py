@@ -22,10 +22,12 @@ django.setup()
 from django.db import connections
 
 from benchmarks.costs.servers import Servers
+from foundation.database import prepared
 
 servers = Servers(os.environ["COSTS_DATABASE_URL"], os.environ["COSTS_REDIS_URL"])
 for database in connections.settings.values():
     database["CONN_MAX_AGE"] = None  # no connection is replaced in the middle
+prepared.KEPT_SECONDS = 10**6  # nor a plan
 
 from benchmarks.costs import kinds, pages
 from benchmarks.costs.measuring import Meter
