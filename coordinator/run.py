@@ -82,15 +82,13 @@ def granian() -> None:
     The application is loaded before they are forked, so they start at once and share its memory. Nothing may connect
     or start a thread until then.
     """
-    from granian.cli import entrypoint
-
     multiprocessing.set_start_method("fork")
     shared_files.share_counts()
     django.setup()
     import_module(settings.ROOT_URLCONF)
     gc.collect()
     gc.freeze()  # the collector would write into the pages of all objects
-    entrypoint()
+    import_string("granian.cli.entrypoint")()
 
 
 def celery() -> None:
