@@ -109,6 +109,8 @@ def test_a_former_primary_that_comes_back_is_refused(
     with pytest.raises(OperationalError, match="Refused") as caught:
         port(connect(former))
     assert (is_outage(caught.value), health.database.status()) == (True, "DOWN")
+    with pytest.raises(psycopg.OperationalError, match="Refused"):
+        servers.short_connection(connect(former).settings_dict)
 
 
 def test_a_new_process_learns_that_a_primary_was_replaced(former: Postgres, promoted: Postgres, connect: Any) -> None:
