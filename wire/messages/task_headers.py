@@ -1,11 +1,14 @@
-"""The header of a message between this product's processes. Only processes that receive messages load it."""
+"""What reads a message between this product's processes. Only processes that receive messages load it."""
 
 from datetime import datetime
 from typing import Annotated, ClassVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import from_json
 
 from wire.messages.celery_messages import TOLERANCE
+
+__all__ = ["Header", "ValidationError", "from_json"]
 
 
 def _is_instant(text: str) -> str:

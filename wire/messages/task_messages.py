@@ -137,9 +137,8 @@ class TaskMessages:
 
 
 def _header(text: bytes) -> "Header":
-    from pydantic import ValidationError  # a process that only sends, such as the clock, does not load it
-
-    from wire.messages.task_headers import Header
+    # A process that only sends, such as the clock, does not load it.
+    from wire.messages.task_headers import Header, ValidationError
 
     if len(text) > LONGEST_HEADER:
         raise MessageRefused("MESSAGE_MALFORMED")
@@ -150,7 +149,7 @@ def _header(text: bytes) -> "Header":
 
 
 def _task_message(header: "Header", body: bytes) -> TaskMessage:
-    from pydantic_core import from_json
+    from wire.messages.task_headers import from_json
 
     try:
         arguments, named, following = from_json(body)
