@@ -19,14 +19,14 @@ def main() -> None:
 
         run_command()
         return
-    from django.core.management import execute_from_command_line
-
     fill_in(sys.argv[1:])
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "coordinator.settings")
     if sys.argv[1:2] == ["run"]:
         from coordinator.run import run  # needs Django's settings
 
         run(sys.argv[2:])
+    from django.core.management import execute_from_command_line
+
     execute_from_command_line(sys.argv)
 
 

@@ -6,17 +6,19 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from django.http import HttpRequest
-from django.templatetags.static import static
-from django.urls import reverse
+# Every process reads its settings. What only pages need is imported when they need it.
 
 
-def file_url(name: str, request: HttpRequest) -> str:
+def file_url(name: str, request: Any) -> str:
     """Return the URL of a static file. Unfold asks for it with each page, when the files have been collected."""
+    from django.templatetags.static import static
+
     return static(f"coordinator/{name}")
 
 
-def page_url(name: str, request: HttpRequest) -> str:
+def page_url(name: str, request: Any) -> str:
+    from django.urls import reverse
+
     return reverse(f"admin:{name}")
 
 
@@ -96,7 +98,7 @@ SPECTACULAR_SETTINGS = {
     "APPEND_COMPONENTS": {"schemas": {"Problem": PROBLEM}},
     "ENUM_NAME_OVERRIDES": {
         "ArtifactState": "releases.models.Blob.State",
-        "Role": "tenancy.roles.Role",
+        "Role": "tenancy.roles.Role.choices",
         "SignaturePolicy": "releases.models.SignaturePolicy",
         "MissingArtifacts": "releases.models.MissingArtifacts",
         "WorkerGate": "releases.models.WorkerGate",
@@ -131,7 +133,7 @@ SPECTACULAR_SETTINGS = {
         "DeadLetterReason": "executions.models.DeadLetter.Reason",
         "WorkerState": "executions.models.WorkerEligibility.State",
         "WorkerCode": "executions.models.CodeOrigin",
-        "ProcessKind": "coordinator.models.Process.Kind",
+        "ProcessKind": "coordinator.processes.Kind.choices",
         "StatusPart": "coordinator.monitoring.status.Part",
         "WorkerIneligibility": "executions.models.WorkerEligibility.Reason",
         "AlertKind": "alerts.kinds.Kind",

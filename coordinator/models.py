@@ -17,7 +17,7 @@ class Process(models.Model):
 
     Kind: ClassVar = processes.Kind
 
-    kind = models.CharField(max_length=10, choices=processes.Kind)
+    kind = models.CharField(max_length=10, choices=processes.Kind.choices())
     host = models.CharField(max_length=255)
     pid = models.PositiveIntegerField()
     version = models.CharField(max_length=100)

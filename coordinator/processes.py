@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from django.db.models import TextChoices
+from foundation.choices import Choices
 
 REPORT_SECONDS: Final = 10.0
 """Seconds between two reports of a process."""
@@ -10,7 +10,7 @@ SILENT_SECONDS: Final = 3 * REPORT_SECONDS
 """Seconds without a report after which a process counts as silent, and no longer as running."""
 
 
-class Kind(TextChoices):
+class Kind(Choices):
     WEB = "web", "web process"
     CONTROL = "control", "control worker"
     CLOCK = "clock", "clock"

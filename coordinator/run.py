@@ -5,16 +5,22 @@ settings are reported before it starts. Options that this module does not know a
 """
 
 import argparse
+import gc
+import multiprocessing
 import os
 import resource
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 
+import django
 from django.conf import settings
 from django.utils.module_loading import import_string
 
-PROGRAMS = {"granian": "granian.cli.entrypoint", "celery": "coordinator.run.celery"}
+from foundation.telemetry import shared_files
+
+PROGRAMS = {"granian": "coordinator.run.granian", "celery": "coordinator.run.celery"}
 """The programs, and the functions that run them."""
 APP = "coordinator.celery"
 GRANIAN = ("granian", "--interface=wsgi", "coordinator.wsgi:application")
@@ -68,6 +74,21 @@ def run(arguments: Sequence[str]) -> None:
         _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     sys.exit(import_string(PROGRAMS[sys.argv[0]])())
+
+
+def granian() -> None:
+    """Run the command in `sys.argv`: the processes that handle requests, as children of this one.
+
+    The application is loaded before they are forked, so they start at once and share its memory. Nothing may connect
+    or start a thread until then.
+    """
+    multiprocessing.set_start_method("fork")
+    shared_files.share_counts()
+    django.setup()
+    import_module(settings.ROOT_URLCONF)
+    gc.collect()
+    gc.freeze()  # the collector would write into the pages of all objects
+    import_string("granian.cli.entrypoint")()
 
 
 def celery() -> None:

@@ -1,4 +1,4 @@
-"""The WSGI entry point: `granian --interface=wsgi coordinator.wsgi:application`.
+"""The WSGI entry point of the processes that `coordinator run web` forks when it has loaded all pages.
 
 Each process dispatches the executions that it has accepted, and ends when its parent process ends.
 """
@@ -50,10 +50,6 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "coordinator.settings")
 
 from django.core.wsgi import get_wsgi_application  # noqa: E402 - the code above must run as early as possible
 
-from foundation.telemetry import shared_files  # noqa: E402 - must run before anything imports metrics
-
-if _parent is not None:
-    shared_files.share_counts()
 logging.captureWarnings(True)
 _django = get_wsgi_application()
 

@@ -19,13 +19,13 @@ UNKNOWN = "until the tenant's audit log has an entry of the person"
 class MemberView(serializers.Serializer[Membership]):
     username = serializers.CharField(help_text="The name with which the person logs in.")
     name = serializers.CharField(source="full_name", help_text=f"Empty {UNKNOWN}.")
-    role = serializers.ChoiceField(choices=Role.choices)
+    role = serializers.ChoiceField(choices=Role.choices())
     active = serializers.BooleanField(allow_null=True, help_text=f"Whether the person can log in. Null {UNKNOWN}.")
 
 
 class MemberRequest(StrictSerializer):
     username = Text(max_length=members.LONGEST_USERNAME)
-    role = serializers.ChoiceField(choices=Role.choices)
+    role = serializers.ChoiceField(choices=Role.choices())
 
 
 @listing("members", Membership, MemberView, ordering="id")

@@ -58,7 +58,7 @@ class MembershipForm(_MembershipForm):
 
 class RoleFilter(ScopedFilter):
     title = parameter_name = "role"
-    options = tuple(Role.choices)
+    options = tuple(Role.choices())
 
 
 class LogInFilter(ConditionFilter):

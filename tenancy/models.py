@@ -165,7 +165,7 @@ class Membership(models.Model):
     )
     invited = models.CharField(max_length=150, blank=True, default="", db_default="")
     tenant = models.ForeignKey(Tenant, on_delete=models.CASCADE, related_name="memberships")
-    role = models.CharField(max_length=20, choices=Role)
+    role = models.CharField(max_length=20, choices=Role.choices())
 
     class Meta:
         ordering = ("tenant", "user", "role")
@@ -178,7 +178,7 @@ class Membership(models.Model):
             models.CheckConstraint(
                 condition=models.Q(user=None) ^ models.Q(invited=""), name="membership_of_user_or_name"
             ),
-            models.CheckConstraint(condition=models.Q(role__in=Role.values), name="membership_role_known"),
+            models.CheckConstraint(condition=models.Q(role__in=list(map(str, Role))), name="membership_role_known"),
         )
 
     # Set only by `members.listed`. The defaults disclose nothing of the user.

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from enum import StrEnum
 
-from django.db import models
+from foundation.choices import Choices
 
 
 class Scope(StrEnum):
@@ -39,7 +39,7 @@ MEANING: dict[Scope, str] = {
 }
 
 
-class Role(models.TextChoices):
+class Role(Choices):
     VIEWER = "viewer", "Viewer"
     OPERATOR = "operator", "Operator"
     ON_CALL = "on-call", "On-call"

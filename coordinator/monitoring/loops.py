@@ -4,14 +4,13 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
+from logging.config import dictConfig
 from typing import Any, Final
 
 from celery.apps.beat import Beat
 from celery.beat import Scheduler
 from celery.schedules import schedule
-from django.apps import apps
 from django.conf import settings
-from django.utils.log import configure_logging
 
 from coordinator.monitoring.process import liveness
 
@@ -67,6 +66,8 @@ class Clock(Beat):
     """The process `coordinator run clock`. It sends tasks by their names, so it loads neither tasks nor models."""
 
     def init_loader(self) -> None:
-        """Configure the logs, as `django.setup` does in other processes, which would also load all models."""
-        configure_logging(settings.LOGGING_CONFIG, settings.LOGGING)
-        apps.populate(())  # no app: else Django warns that the reports use the database before the apps are ready
+        """Configure the logs, as `django.setup` does in other processes.
+
+        That would also load all models, and Django's handler of e-mails to administrators, which loads views.
+        """
+        dictConfig(settings.LOGGING)

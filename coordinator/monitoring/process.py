@@ -17,14 +17,14 @@ from contextlib import contextmanager
 from importlib import metadata
 from typing import Any, Final
 
+import psycopg
 from celery import current_app
 from django.conf import settings
-from django.db import Error, connections
 
 from coordinator.processes import REPORT_SECONDS, Kind
 from foundation.broker_gate import REFUSALS
-from foundation.database.postgresql import base
-from foundation.database.postgresql.base import Chooser, Server, Timelines
+from foundation.database.postgresql import servers
+from foundation.database.postgresql.servers import Chooser, Server, Timelines
 from foundation.telemetry import traces
 from foundation.telemetry.metrics import Exposition
 from wire.probes import Endpoint, Liveness
@@ -139,16 +139,13 @@ class Reporter(threading.Thread):
             self._execute(LEAVE, {})
 
     def _execute(self, statement: str, members: dict[str, Any]) -> bool:
-        """Use a short connection, so that an idle thread keeps none."""
-        connection = connections.create_connection("default")
+        """Use a short connection, so that an idle thread keeps none. The clock does not load those of Django."""
         parameters: dict[str, Any] = {"kind": self._kind.value, "host": socket.gethostname(), "pid": os.getpid()}
         try:
-            with connection.cursor() as cursor:
-                cursor.execute(statement, parameters | members)
-        except Error:
+            with servers.short_connection(settings.DATABASES["default"]) as connection:
+                connection.execute(statement, parameters | members)
+        except psycopg.Error:
             return False
-        finally:
-            connection.close()
         return True
 
 
@@ -158,22 +155,22 @@ TIMELINES_KEY: Final = "coordinator:timelines"
 
 def guard_database() -> None:
     """Guard all connections that this process opens from now on."""
-    base.guard(Chooser(Timelines(_exchange), answer_seconds=settings.DATABASE_ANSWER_SECONDS))
+    servers.guard(Chooser(Timelines(_exchange), answer_seconds=settings.DATABASE_ANSWER_SECONDS))
 
 
 @contextmanager
 def during_command() -> Iterator[None]:
     """Refuse a former primary in the block. Commands may take hours, so they wait for answers without a limit."""
-    base.guard(Chooser(Timelines(_exchange), answer_seconds=None))
+    servers.guard(Chooser(Timelines(_exchange), answer_seconds=None))
     try:
         yield
     finally:
-        base.guard(None)
+        servers.guard(None)
 
 
 def exchange() -> None:
     """Tell other processes the newest timeline that this one has seen, and learn theirs."""
-    chooser = base.DatabaseWrapper.chooser
+    chooser = servers.chooser
     if chooser is not None and (newest := chooser.timelines.newest) is not None:
         chooser.timelines.admit(Server(newest.system, _exchange(newest.system, newest.timeline)))
 

@@ -133,7 +133,7 @@ PARTS: Sequence[str] = [part.value for part in Part]
 
 
 class ProcessView(serializers.Serializer[Reported]):
-    kind = serializers.ChoiceField(choices=Kind.choices)
+    kind = serializers.ChoiceField(choices=Kind.choices())
     version = serializers.CharField()
     startedAt = serializers.DateTimeField(source="started_at")
     reportedAt = serializers.DateTimeField(source="reported_at")
@@ -164,7 +164,7 @@ class StatusView(serializers.Serializer[Any]):
     broker = serializers.ChoiceField(choices=PARTS)
     artifactStore = serializers.ChoiceField(choices=PARTS, source="store")
     missing = serializers.ListField(
-        child=serializers.ChoiceField(choices=Kind.choices),
+        child=serializers.ChoiceField(choices=Kind.choices()),
         help_text="Kinds of processes without any that reports itself.",
     )
     pendingMigrations = serializers.ListField(child=serializers.CharField(), source="migrations")

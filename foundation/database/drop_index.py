@@ -19,7 +19,12 @@ class DropIndexOfForeignKey(NotInTransactionMixin, Operation):
     def state_forwards(self, app_label: str, state: ProjectState) -> None:
         field: Any = state.models[app_label, self.model_name].fields[self.name].clone()
         field.db_index = False
+        # The rendered models, if there are any. Without them, Django does not render all related models again, whose
+        # tables have not changed.
+        rendered = vars(state).pop("apps", None)
         state.alter_field(app_label, self.model_name, self.name, field, preserve_default=True)
+        if rendered is not None:
+            state.apps = rendered
 
     def database_forwards(
         self, app_label: str, schema_editor: BaseDatabaseSchemaEditor, from_state: Any, to_state: Any

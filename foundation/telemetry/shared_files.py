@@ -1,7 +1,7 @@
 """Files in which the web processes of one parent count, so that each answers with the sums.
 
 The counts of a killed process stay in its files. They end with the parent: its folder is removed when another parent
-starts. Call this before anything imports prometheus-client, which reads the variable once.
+starts. The parent calls this before anything imports prometheus-client, which reads the variable once.
 """
 
 import logging
@@ -20,11 +20,14 @@ FOLDER_PREFIX: Final = "processes-of-"
 
 
 def share_counts() -> None:
-    """Share the counts if a setting serves them. If the folder cannot be used, each process counts alone."""
+    """Share the counts of this process's children if a setting serves them. Otherwise each process counts alone.
+
+    So it does if the folder cannot be used.
+    """
     if not (settings.METRICS_TOKEN or settings.METRICS_PORT):
         return
     try:
-        share(Path(tempfile.gettempdir()) / f"coordinator-metrics-{os.getuid()}", os.getppid())
+        share(Path(tempfile.gettempdir()) / f"coordinator-metrics-{os.getuid()}", os.getpid())
     except OSError as error:
         log.warning("Each web process counts alone: %s", error)
 

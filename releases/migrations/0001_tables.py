@@ -921,5 +921,6 @@ TABLES = [
 
 class Migration(migrations.Migration):
     initial = True
-    dependencies = [migrations.swappable_dependency(settings.AUTH_USER_MODEL), ("tenancy", "0001_tables")]
+    # Those of knox come first: for each field that they alter, Django renders all related models.
+    dependencies = [("tenancy", "0001_tables"), ("knox", "0009_extend_authtoken_field")]
     operations = [CreateTables(TABLES)]

@@ -397,5 +397,6 @@ TABLES = [
 
 class Migration(migrations.Migration):
     initial = True
-    dependencies = [migrations.swappable_dependency(settings.AUTH_USER_MODEL)]
+    # The last one of them, so that all come first: for each field that they alter, Django renders all related models.
+    dependencies = [("auth", "0012_alter_user_first_name_max_length")]
     operations = [CreateTables(TABLES)]

@@ -18,7 +18,7 @@ from pytest_django import DjangoDbBlocker
 from coordinator import boot_checks, health
 from coordinator.monitoring import process
 from embedded.postgres import Postgres
-from foundation.database.postgresql import base
+from foundation.database.postgresql import servers
 from foundation.database.postgresql.outage import is_outage
 from foundation.database.postgresql.url import connection_settings
 from tests.building import eventually
@@ -65,7 +65,7 @@ def guarded_process(settings: Any, django_db_blocker: DjangoDbBlocker) -> Iterat
             broker.default_channel.client.delete(process.TIMELINES_KEY)
         process.guard_database()
         yield
-    base.guard(None)
+    servers.guard(None)
 
 
 @pytest.fixture
@@ -109,6 +109,8 @@ def test_a_former_primary_that_comes_back_is_refused(
     with pytest.raises(OperationalError, match="Refused") as caught:
         port(connect(former))
     assert (is_outage(caught.value), health.database.status()) == (True, "DOWN")
+    with pytest.raises(psycopg.OperationalError, match="Refused"):
+        servers.short_connection(connect(former).settings_dict)
 
 
 def test_a_new_process_learns_that_a_primary_was_replaced(former: Postgres, promoted: Postgres, connect: Any) -> None:
@@ -122,9 +124,9 @@ def test_a_new_process_learns_that_a_primary_was_replaced(former: Postgres, prom
 
 
 def test_a_running_process_does_not_change_to_another_cluster() -> None:
-    known = base.Timelines(lambda system: 0)
-    assert known.admit(base.Server(1, 7)) == base.Server(1, 7)
-    assert [known.admit(base.Server(*each)) for each in ((2, 9), (1, 6))] == [None, None]
+    known = servers.Timelines(lambda system: 0)
+    assert known.admit(servers.Server(1, 7)) == servers.Server(1, 7)
+    assert [known.admit(servers.Server(*each)) for each in ((2, 9), (1, 6))] == [None, None]
 
 
 def test_a_pooler_that_leads_to_a_former_primary_is_noticed(former: Postgres, promoted: Postgres, connect: Any) -> None:

@@ -31,7 +31,7 @@ STARTED_BY: Final = {
     "coordinator restore": BACKUP,
     "coordinator run clock": "parts/product/test_monitoring.py::test_a_process_that_works_stays_alive",
     "coordinator run control": "parts/product/test_monitoring.py::test_a_process_that_works_stays_alive",
-    "coordinator run web": "parts/web/test_processes.py::test_no_worker_process_outlives_its_parent",
+    "coordinator run web": "parts/web/test_processes.py::test_processes_share_memory_with_their_parent_and_end_with_it",
     "coordinator setup_database": SET_UP,
     "coordinator sweep_artifacts": "parts/product/test_pgbouncer.py::"
     "test_the_whole_journey_of_a_release_and_its_executions",

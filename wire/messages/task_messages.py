@@ -14,15 +14,13 @@ import json
 import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Annotated, Any
-
-import pydantic_core
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from typing import TYPE_CHECKING, Any
 
 from wire.documents.json_reader import LONGEST_OUTCOME, holds_more_values
-from wire.messages.celery_messages import TOLERANCE
 from wire.messages.queues import EXECUTE_TASK, RECORD_TASK
+
+if TYPE_CHECKING:
+    from wire.messages.task_headers import Header
 
 # In seconds. Older messages can be dropped: they only announce work that is in a row, which the sweep finds.
 LONGEST_AGE = 600.0
@@ -130,7 +128,7 @@ class TaskMessages:
         if header.task in self._unsigned:
             return _with_one_envelope(header, body)
         age = self._clock() - header.sent_at
-        if not -TOLERANCE.total_seconds() <= age <= LONGEST_AGE:
+        if not -header.tolerance <= age <= LONGEST_AGE:
             raise MessageRefused("MESSAGE_EXPIRED", age=age)
         return _task_message(header, body)
 
@@ -138,42 +136,23 @@ class TaskMessages:
         return any(hmac.compare_digest(signature, _signature(key, queue, text, body)) for key in self._keys)
 
 
-def _is_instant(text: str) -> str:
-    if datetime.fromisoformat(text).tzinfo is None:
-        raise ValueError("an instant must have a time zone")
-    return text
+def _header(text: bytes) -> "Header":
+    # A process that only sends, such as the clock, does not load it.
+    from wire.messages.task_headers import Header, ValidationError
 
-
-_Instant = Annotated[str, Field(max_length=40), AfterValidator(_is_instant)]
-
-
-class _Header(BaseModel):
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
-
-    task: str = Field(max_length=100)
-    eta: _Instant | None
-    expires: _Instant | None
-    retries: int = Field(ge=0, le=10_000)
-    sent_at: float = Field(alias="sentAt", allow_inf_nan=False)
-
-    @property
-    def is_plain(self) -> bool:
-        """True for a first and immediate run: no ETA, no expiry, no retries."""
-        return self.eta is None and self.expires is None and self.retries == 0
-
-
-def _header(text: bytes) -> _Header:
     if len(text) > LONGEST_HEADER:
         raise MessageRefused("MESSAGE_MALFORMED")
     try:
-        return _Header.model_validate_json(text)
+        return Header.model_validate_json(text)
     except ValidationError:
         raise MessageRefused("MESSAGE_MALFORMED") from None
 
 
-def _task_message(header: _Header, body: bytes) -> TaskMessage:
+def _task_message(header: "Header", body: bytes) -> TaskMessage:
+    from wire.messages.task_headers import from_json
+
     try:
-        arguments, named, following = pydantic_core.from_json(body)
+        arguments, named, following = from_json(body)
     except (ValueError, TypeError):
         raise MessageRefused("MESSAGE_MALFORMED") from None
     if not isinstance(arguments, list) or named != {} or following != NOTHING_FOLLOWS:
@@ -181,7 +160,7 @@ def _task_message(header: _Header, body: bytes) -> TaskMessage:
     return TaskMessage(header.task, arguments, header.eta, header.expires, header.retries)
 
 
-def _with_one_envelope(header: _Header, body: bytes) -> TaskMessage:
+def _with_one_envelope(header: "Header", body: bytes) -> TaskMessage:
     if holds_more_values(body, MOST_ENVELOPE_VALUES):
         raise MessageRefused("MESSAGE_MALFORMED")
     message = _task_message(header, body)

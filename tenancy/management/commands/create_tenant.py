@@ -23,7 +23,7 @@ class Command(base.Command):
         parser.add_argument(
             "--role",
             action="append",
-            choices=Role.values,
+            choices=list(Role),
             help="a role that the member gets in addition to those that they have; repeatable; default: tenant-admin",
         )
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import subprocess
 import time
 from collections.abc import Iterator
@@ -71,13 +72,16 @@ def is_waited_for(connection: psycopg.Connection) -> bool:
     return connection.execute(query).fetchone() != (0,)
 
 
-def test_no_worker_process_outlives_its_parent(own: Product) -> None:
+def test_processes_share_memory_with_their_parent_and_end_with_it(own: Product) -> None:
     """Granian is started without the guard that would end its processes."""
     web = subprocess.Popen([BIN / own.web_command[0], *own.web_command[1:]], cwd=PROJECT, env=own.environment)
     try:
         own.wait_until_ready()
         processes = eventually(lambda: descendants(web.pid), what="its processes")
         assert len(processes) == 2
+        for each in processes:
+            memory = dict(re.findall(r"(\w+): +(\d+) kB", Path(f"/proc/{each}/smaps_rollup").read_text()))
+            assert 2 * int(memory["Private_Dirty"]) < int(memory["Anonymous"]), "the application is loaded once"
     finally:
         web.kill()
         web.wait()
