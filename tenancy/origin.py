@@ -1,12 +1,11 @@
 """Where the current act comes from: the id and the client's address of the web request that is being served."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
-from typing import Any
+from typing import Any, Final
 
 from django.conf import settings
 
@@ -23,21 +22,12 @@ class Origin:
         return client_address(self.environ)
 
 
-_current: ContextVar[Origin] = ContextVar("origin", default=Origin())  # noqa: B039 - it is immutable
+serving: Final[ContextVar[Origin]] = ContextVar("origin", default=Origin())  # noqa: B039 - it is immutable
+"""The origin of all acts. Whoever serves a request sets it, and resets it afterwards."""
 
 
 def current() -> Origin:
-    return _current.get()
-
-
-@contextmanager
-def serving(origin: Origin) -> Iterator[None]:
-    """Make `origin` that of all acts in the block."""
-    token = _current.set(origin)
-    try:
-        yield
-    finally:
-        _current.reset(token)
+    return serving.get()
 
 
 def client_address(environ: Mapping[str, Any]) -> str:
