@@ -153,9 +153,9 @@ class Body:
             self._waiting.leave(self._client)
 
 
-def _body(environ: dict[str, Any], slots: Slots, waiting: WaitingPlaces, group: Group) -> Any:
+def _body(environ: dict[str, Any], slots: Slots, waiting: WaitingPlaces, client: str, group: Group) -> Any:
     """Return the request's body as a file. A short body is read now, before the request takes a slot."""
-    stream, client = environ["wsgi.input"], client_address(environ)
+    stream = environ["wsgi.input"]
     length = environ["CONTENT_LENGTH"]
     if length.isdecimal() and len(length) < 10 and int(length) <= READ_AHEAD_BYTES:
         try:
@@ -204,12 +204,14 @@ def in_slots(
             return application(environ, start_response)
         environ[ARRIVED] = time.monotonic()
         group = group_of(environ)
-        environ[PLACE] = lambda: waiting.hold(client_address(environ))
-        environ[PAUSE] = lambda seconds: _pause(shared, waiting, client_address(environ), group, seconds)
+        # They may not refer to the environment: only a collection of garbage would find it and the request.
+        client = client_address(environ)
+        environ[PLACE] = partial(waiting.hold, client)
+        environ[PAUSE] = partial(_pause, shared, waiting, client, group)
         try:
             shared.require_room(group)
             if environ.get("CONTENT_LENGTH", "") not in {"", "0"}:
-                environ["wsgi.input"] = _body(environ, shared, waiting, group)
+                environ["wsgi.input"] = _body(environ, shared, waiting, client, group)
             shared.take(group, bounded=True)
         except TooManyRequests as error:
             return _refused(error, start_response)

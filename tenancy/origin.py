@@ -37,12 +37,19 @@ def client_address(environ: Mapping[str, Any]) -> str:
     With BEHIND_PROXY it is the last entry of X-Forwarded-For that is not in TRUSTED_PROXIES. Each proxy appends the
     address of its peer, so a client can forge only earlier entries.
     """
-    address = _parsed(environ.get("REMOTE_ADDR", ""))
+    found = environ.get("REMOTE_ADDR", "")
     if settings.BEHIND_PROXY:
         for entry in reversed(environ.get("HTTP_X_FORWARDED_FOR", "").split(",")):
-            address = _parsed(entry.strip())
+            found = entry.strip()
+            address = _parsed(found)
             if address is None or not any(address in network for network in settings.TRUSTED_PROXIES):
                 break
+    return _client(found)
+
+
+@lru_cache(maxsize=1024)
+def _client(text: str) -> str:
+    address = _parsed(text)
     if isinstance(address, IPv6Address):
         return str(IPv6Network((address, 64), strict=False))
     return str(address or "")

@@ -163,10 +163,10 @@ def _as_json(line: dict[str, Any]) -> str:
 def _as_text(line: Mapping[str, Any]) -> str:
     """Return `time LEVEL logger event` and the fields, in printable ASCII. A new line becomes two characters."""
     members = dict(line)
-    beginning = " ".join(str(members.pop(name)) for name in ("timestamp", "level", "logger", "event"))
-    rest = (
+    beginning = " ".join([str(members.pop(name)) for name in ("timestamp", "level", "logger", "event")])
+    rest = [
         f" {name}={value if isinstance(value, str | int) else json.dumps(value)}" for name, value in members.items()
-    )
+    ]
     plain = _CONTROL.sub(lambda found: repr(found[0])[1:-1], beginning + "".join(rest))
     return plain.encode("ascii", "backslashreplace").decode()
 

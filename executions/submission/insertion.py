@@ -199,15 +199,7 @@ class Row:
     @classmethod
     def of(cls, admission: Admission, receipt: AdmissionReceipt | None = None, **columns: Any) -> Self:
         execution_id = new_id()
-        document = {
-            "id": str(execution_id),
-            "release": admission.release.pk,
-            "activation": admission.activation,
-            "result_shape": admission.result_shape,
-            "checkpoints": admission.release.checkpoints,
-            **columns,
-        }
-        text = json_writer.text(document)
+        text = json_writer.text({"id": str(execution_id), **admission.columns, **columns})
         return cls(execution_id, admission.release, admission.interrupted, text.encode(), receipt)
 
 

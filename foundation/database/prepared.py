@@ -21,7 +21,7 @@ from django.db.backends.utils import CursorWrapper
 
 KEPT_SECONDS = 5
 # More than the product has statements, each with the few combinations of parameter types that it is executed with.
-MOST_PLANS = 20
+MOST_PLANS = 30
 
 # The period in which the plans of a connection were made.
 _periods: WeakKeyDictionary[psycopg.Connection[Any], int] = WeakKeyDictionary()
