@@ -16,7 +16,6 @@ thread.
 import re
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -104,23 +103,23 @@ class WaitingPlaces:
     def __init__(self, count: int) -> None:
         self._free = count
         self._share = max(count // 4, 1)
-        self._taken: Counter[str] = Counter()
+        self._taken: dict[str, int] = {}
         self._lock = threading.Lock()
 
     def take(self, client: str) -> None:
         """Occupy a place. Raises `SlowRequestsBusy` if none is free for this client address."""
         with self._lock:
-            if not self._free or self._taken[client] >= self._share:
+            taken = self._taken.get(client, 0)
+            if not self._free or taken >= self._share:
                 raise SlowRequestsBusy("Too many requests are incomplete. Try again in a moment.")
             self._free -= 1
-            self._taken[client] += 1
+            self._taken[client] = taken + 1
 
     def leave(self, client: str) -> None:
         with self._lock:
             self._free += 1
-            self._taken[client] -= 1
-            if not self._taken[client]:
-                del self._taken[client]
+            if others := self._taken.pop(client) - 1:
+                self._taken[client] = others
 
     def hold(self, client: str) -> Callable[[], None]:
         """Occupy a place as `take` does. Return a function that leaves it."""
