@@ -2,6 +2,7 @@ import logging
 from typing import Any
 
 from django.apps import AppConfig, apps
+from django.conf import LazySettings
 from django.core import checks
 from django.db import connections, transaction
 from django.db.models.signals import post_migrate
@@ -13,6 +14,8 @@ class CoordinatorConfig(AppConfig):
     name = "coordinator"
 
     def ready(self) -> None:
+        # Django looks for masked attributes of lazy objects at each use of a setting. Settings have none.
+        LazySettings.__getattribute__ = object.__getattribute__  # type: ignore[method-assign]
         # `session_middleware` connects to the signal of each log-in.
         # Makes the configured Celery application the current one, so that `send_task` finds the broker.
         from coordinator import (

@@ -13,7 +13,7 @@ import time
 import uuid
 from base64 import b64encode
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from io import BytesIO
 from typing import Any, Final
 
@@ -33,12 +33,14 @@ from foundation.telemetry.metrics import Counter, Histogram
 from releases.artifacts.store import artifact_store
 from releases.errors import ArtifactStoreUnavailable
 from tenancy.origin import Origin, serving
-from wire.log_lines import bound
+from wire import log_lines
 from wire.traceparent import trace_id
 
 Handler = Callable[[HttpRequest], HttpResponseBase]
 REQUEST_ID: Final = "X-Request-ID"
 RETRY_SECONDS: Final = 5
+MOST_KNOWN: Final = 1000
+"""How many paths the stack of the API finds views for only once, and how many hosts it checks only once."""
 API: Final = ("/api/v1/", "/tpf/", "/pipeline/")
 """How the paths of the API and of the compatibility surface begin."""
 SURFACES: Final = {"api": "api", "admin": "admin", "tpf": "tpf", "health": "health", "metrics": "metrics"}
@@ -75,14 +77,20 @@ def every_request(get_response: Handler) -> Handler:
         received = request.META.get("HTTP_X_REQUEST_ID", "")
         request_id = received if _TOKEN.fullmatch(received) else str(uuid.uuid4())
         fields = partial(_fields, request, request_id)
-        request.log_fields = fields  # type: ignore[attr-defined]
         serve = serve_api if request.path_info.startswith(API) else get_response
-        with serving(Origin(request_id, request.META)), bound(fields):
-            try:
-                response = serve(request)
-            finally:
-                bodies.give_back()
-        response.headers[REQUEST_ID] = request_id
+        # Set here and not by context managers, which would cost ten calls.
+        origin, lines = serving.set(Origin(request_id, request.META)), log_lines.fields.set((fields,))
+        try:
+            response = serve(request)
+        finally:
+            serving.reset(origin)
+            log_lines.fields.reset(lines)
+            bodies.give_back()
+        response.headers._store["x-request-id"] = REQUEST_ID, request_id
+        if response.status_code >= 400:
+            # The handler writes a line about it. A reference to `fields` would be a cycle, which lives until garbage
+            # is collected.
+            request.log_fields = fields()  # type: ignore[attr-defined]
         if response.status_code == 503:
             response.headers.setdefault("Retry-After", str(RETRY_SECONDS))
         surface = SURFACES.get(request.path_info[1:].partition("/")[0], "other")
@@ -109,14 +117,25 @@ def _api_stack() -> Handler:
     CSRF token to guard. Errors become responses as in Django's own handler.
     """
     security = SecurityMiddleware(lambda _: HttpResponse())
-    constant = {secure: _constant_headers(security, secure) for secure in (False, True)}
-    resolver = get_resolver()
+    constant = {secure: _constant_headers(security, secure)._store for secure in (False, True)}
+    resolve = lru_cache(MOST_KNOWN)(get_resolver().resolve)
+    origins: dict[tuple[str, bool], str] = {}
+
+    def require_host(request: HttpRequest, secure: bool) -> None:
+        """Raise DisallowedHost, or tell the request its own address, which its links begin with."""
+        place = request.META.get("HTTP_HOST", ""), secure
+        if known := origins.get(place):
+            request._current_scheme_host = known  # type: ignore[attr-defined]
+            return
+        found = request._current_scheme_host  # type: ignore[attr-defined]
+        if place[0] and len(origins) < MOST_KNOWN:
+            origins[place] = found
 
     def answer(request: HttpRequest) -> HttpResponseBase:
-        if redirect := security.process_request(request):
+        if security.redirect and (redirect := security.process_request(request)):
             return redirect
-        request._current_scheme_host  # type: ignore[attr-defined]  # noqa: B018 - raises DisallowedHost; links need it
-        match = request.resolver_match = resolver.resolve(request.path_info)
+        require_host(request, request.is_secure())
+        match = request.resolver_match = resolve(request.path_info)
         response: HttpResponseBase = match.func(request, *match.args, **match.kwargs)
         return response.render() if isinstance(response, SimpleTemplateResponse) else response
 
@@ -124,10 +143,11 @@ def _api_stack() -> Handler:
 
     def respond(request: HttpRequest) -> HttpResponseBase:
         response: HttpResponseBase = always_answer(request)
-        if isinstance(response, HttpResponse) and "Content-Length" not in response.headers:
-            response.headers["Content-Length"] = str(len(response.content))
-        # A dozen calls of `setdefault` would cost more than the rest of this function.
-        response.headers._store = {**constant[request.is_secure()]._store, **response.headers._store}
+        # `setdefault` and the like would cost more calls than the rest of this function.
+        own = response.headers._store
+        if isinstance(response, HttpResponse) and "content-length" not in own:
+            own["content-length"] = "Content-Length", str(len(response.content))
+        response.headers._store = {**constant[request.is_secure()], **own}
         return response
 
     return respond

@@ -16,7 +16,6 @@ thread.
 import re
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -104,23 +103,23 @@ class WaitingPlaces:
     def __init__(self, count: int) -> None:
         self._free = count
         self._share = max(count // 4, 1)
-        self._taken: Counter[str] = Counter()
+        self._taken: dict[str, int] = {}
         self._lock = threading.Lock()
 
     def take(self, client: str) -> None:
         """Occupy a place. Raises `SlowRequestsBusy` if none is free for this client address."""
         with self._lock:
-            if not self._free or self._taken[client] >= self._share:
+            taken = self._taken.get(client, 0)
+            if not self._free or taken >= self._share:
                 raise SlowRequestsBusy("Too many requests are incomplete. Try again in a moment.")
             self._free -= 1
-            self._taken[client] += 1
+            self._taken[client] = taken + 1
 
     def leave(self, client: str) -> None:
         with self._lock:
             self._free += 1
-            self._taken[client] -= 1
-            if not self._taken[client]:
-                del self._taken[client]
+            if others := self._taken.pop(client) - 1:
+                self._taken[client] = others
 
     def hold(self, client: str) -> Callable[[], None]:
         """Occupy a place as `take` does. Return a function that leaves it."""
@@ -153,9 +152,9 @@ class Body:
             self._waiting.leave(self._client)
 
 
-def _body(environ: dict[str, Any], slots: Slots, waiting: WaitingPlaces, group: Group) -> Any:
+def _body(environ: dict[str, Any], slots: Slots, waiting: WaitingPlaces, client: str, group: Group) -> Any:
     """Return the request's body as a file. A short body is read now, before the request takes a slot."""
-    stream, client = environ["wsgi.input"], client_address(environ)
+    stream = environ["wsgi.input"]
     length = environ["CONTENT_LENGTH"]
     if length.isdecimal() and len(length) < 10 and int(length) <= READ_AHEAD_BYTES:
         try:
@@ -204,12 +203,14 @@ def in_slots(
             return application(environ, start_response)
         environ[ARRIVED] = time.monotonic()
         group = group_of(environ)
-        environ[PLACE] = lambda: waiting.hold(client_address(environ))
-        environ[PAUSE] = lambda seconds: _pause(shared, waiting, client_address(environ), group, seconds)
+        # They may not refer to the environment: only a collection of garbage would find it and the request.
+        client = client_address(environ)
+        environ[PLACE] = partial(waiting.hold, client)
+        environ[PAUSE] = partial(_pause, shared, waiting, client, group)
         try:
             shared.require_room(group)
             if environ.get("CONTENT_LENGTH", "") not in {"", "0"}:
-                environ["wsgi.input"] = _body(environ, shared, waiting, group)
+                environ["wsgi.input"] = _body(environ, shared, waiting, client, group)
             shared.take(group, bounded=True)
         except TooManyRequests as error:
             return _refused(error, start_response)

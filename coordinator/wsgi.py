@@ -48,10 +48,10 @@ if _parent is not None:
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "coordinator.settings")
 
-from django.core.wsgi import get_wsgi_application  # noqa: E402 - the code above must run as early as possible
+import django  # noqa: E402 - the code above must run as early as possible
 
 logging.captureWarnings(True)
-_django = get_wsgi_application()
+django.setup(set_prefix=False)
 
 from django import db  # noqa: E402 - needs the set-up above
 from django.conf import settings  # noqa: E402
@@ -63,15 +63,13 @@ from coordinator import boot_checks, request_slots, waits  # noqa: E402
 from coordinator.monitoring import gauges, process  # noqa: E402
 from coordinator.processes import Kind  # noqa: E402
 from coordinator.run import most_connections  # noqa: E402
+from coordinator.wsgi_handler import Handler  # noqa: E402
 from executions.lifecycle.dispatch import dispatch  # noqa: E402
 from executions.state_machine.endings import demand  # noqa: E402
 from executions.workers.registry import DISPATCH_TASK  # noqa: E402
 from foundation import wakeup  # noqa: E402
 
-# Each slot has its own connection and checks it, only a debugger reads the list of queries, the cache is in memory, and
-# all requests have the same addresses.
-signals.request_started.disconnect(db.reset_queries)
-signals.request_started.disconnect(db.close_old_connections)
+# Each slot has its own connection and checks it, the cache is in memory, and all requests have the same addresses.
 signals.request_finished.disconnect(db.close_old_connections)
 signals.request_finished.disconnect(close_caches)
 signals.request_finished.disconnect(reset_urlconf)
@@ -87,7 +85,7 @@ _slots = settings.WEB_SLOTS + _RESERVED_SLOTS
 _connections = most_connections()
 application = waits.Waits(
     request_slots.in_slots(
-        _django,
+        Handler(),
         slots=settings.WEB_SLOTS,
         reserve=_RESERVED_SLOTS,
         threads=_threads,

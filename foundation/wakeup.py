@@ -49,7 +49,11 @@ class WakeupThread(threading.Thread):
 
         The thread starts with the first request, so that it runs in a process that serves and not in its parent.
         """
+        if self._woken.is_set():
+            return  # the call that was requested before has not begun
         self._woken.set()
+        if self.ident is not None:
+            return
         with self._starting:
             if self.ident is None:
                 self.start()

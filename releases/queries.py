@@ -8,6 +8,7 @@ from django.db import connection
 from django.db.models import Exists, OuterRef, QuerySet
 from django.utils import timezone
 
+from foundation.database.compiled import Compiled
 from releases.errors import (
     ActiveReleaseRevoked,
     DescriptorUnknown,
@@ -31,10 +32,9 @@ CLOCK = "SELECT clock_timestamp()"
 
 def pipeline(tenant: Tenant, pipeline_id: str) -> Pipeline:
     """Return the pipeline with its active release and its candidate, which refer to it. Raises `PipelineUnknown`."""
-    try:
-        found = with_activation(Pipeline.objects.filter(tenant=tenant, pipeline_id=pipeline_id)).get()
-    except Pipeline.DoesNotExist:
-        raise PipelineUnknown(f"There is no pipeline {pipeline_id!r}.") from None
+    found = _PIPELINE.first(tenant=tenant.pk, name=pipeline_id)
+    if found is None:
+        raise PipelineUnknown(f"There is no pipeline {pipeline_id!r}.")
     if found.activation is not None:
         for each in (found.activation.release, found.activation.candidate):
             if each is not None:
@@ -47,6 +47,13 @@ def with_activation(rows: QuerySet[Pipeline]) -> QuerySet[Pipeline]:
     return rows.select_related(
         "tenant", "activation__release__contract", "activation__candidate__contract", "activation__gradual"
     )
+
+
+_PIPELINE = Compiled(
+    lambda tenant, name: with_activation(Pipeline.objects.filter(tenant=tenant, pipeline_id=name)).order_by(),
+    tenant=-1,
+    name="name",
+)
 
 
 def release(of: Pipeline, release_version: str) -> Release:

@@ -1,12 +1,11 @@
 """Where the current act comes from: the id and the client's address of the web request that is being served."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
-from typing import Any
+from typing import Any, Final
 
 from django.conf import settings
 
@@ -23,21 +22,12 @@ class Origin:
         return client_address(self.environ)
 
 
-_current: ContextVar[Origin] = ContextVar("origin", default=Origin())  # noqa: B039 - it is immutable
+serving: Final[ContextVar[Origin]] = ContextVar("origin", default=Origin())  # noqa: B039 - it is immutable
+"""The origin of all acts. Whoever serves a request sets it, and resets it afterwards."""
 
 
 def current() -> Origin:
-    return _current.get()
-
-
-@contextmanager
-def serving(origin: Origin) -> Iterator[None]:
-    """Make `origin` that of all acts in the block."""
-    token = _current.set(origin)
-    try:
-        yield
-    finally:
-        _current.reset(token)
+    return serving.get()
 
 
 def client_address(environ: Mapping[str, Any]) -> str:
@@ -47,12 +37,19 @@ def client_address(environ: Mapping[str, Any]) -> str:
     With BEHIND_PROXY it is the last entry of X-Forwarded-For that is not in TRUSTED_PROXIES. Each proxy appends the
     address of its peer, so a client can forge only earlier entries.
     """
-    address = _parsed(environ.get("REMOTE_ADDR", ""))
+    found = environ.get("REMOTE_ADDR", "")
     if settings.BEHIND_PROXY:
         for entry in reversed(environ.get("HTTP_X_FORWARDED_FOR", "").split(",")):
-            address = _parsed(entry.strip())
+            found = entry.strip()
+            address = _parsed(found)
             if address is None or not any(address in network for network in settings.TRUSTED_PROXIES):
                 break
+    return _client(found)
+
+
+@lru_cache(maxsize=1024)
+def _client(text: str) -> str:
+    address = _parsed(text)
     if isinstance(address, IPv6Address):
         return str(IPv6Network((address, 64), strict=False))
     return str(address or "")

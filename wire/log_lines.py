@@ -27,7 +27,8 @@ MOST_CAUSES: Final = 5
 LONGEST_TEXT: Final = 300
 
 Source = Mapping[str, Any] | Callable[[], Mapping[str, Any]]
-_bound: ContextVar[tuple[Source, ...]] = ContextVar("log_fields", default=())
+fields: Final[ContextVar[tuple[Source, ...]]] = ContextVar("log_fields", default=())
+"""What all lines have fields of: see `bound`."""
 step: ContextVar[str | None] = ContextVar("log_step", default=None)
 """The name of the step whose code runs."""
 
@@ -39,11 +40,11 @@ _CONNECTION_ERRORS: Final = frozenset({"ConnectionError", "OperationalError", "T
 @contextmanager
 def bound(source: Source) -> Iterator[None]:
     """Give all lines of the block the fields of `source`. A function is called for each line."""
-    token = _bound.set((*_bound.get(), source))
+    token = fields.set((*fields.get(), source))
     try:
         yield
     finally:
-        _bound.reset(token)
+        fields.reset(token)
 
 
 class LineFormatter(logging.Formatter):
@@ -91,7 +92,7 @@ def _fields(record: logging.LogRecord) -> dict[str, Any]:
     known: dict[str, Any] = {"step": step.get()}
     # Django logs responses with an error status when its middleware is over.
     of_request = getattr(getattr(record, "request", None), "log_fields", None)
-    for source in _bound.get() if of_request is None else (*_bound.get(), of_request):
+    for source in fields.get() if of_request is None else (*fields.get(), of_request):
         known.update(source() if callable(source) else source)
     found = {name: getattr(record, name, known.get(name)) for name in FIELDS}
     filled = {name: value for name, value in found.items() if value is not None and value != ""}
@@ -162,10 +163,10 @@ def _as_json(line: dict[str, Any]) -> str:
 def _as_text(line: Mapping[str, Any]) -> str:
     """Return `time LEVEL logger event` and the fields, in printable ASCII. A new line becomes two characters."""
     members = dict(line)
-    beginning = " ".join(str(members.pop(name)) for name in ("timestamp", "level", "logger", "event"))
-    rest = (
+    beginning = " ".join([str(members.pop(name)) for name in ("timestamp", "level", "logger", "event")])
+    rest = [
         f" {name}={value if isinstance(value, str | int) else json.dumps(value)}" for name, value in members.items()
-    )
+    ]
     plain = _CONTROL.sub(lambda found: repr(found[0])[1:-1], beginning + "".join(rest))
     return plain.encode("ascii", "backslashreplace").decode()
 

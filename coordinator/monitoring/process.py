@@ -27,6 +27,7 @@ from foundation.database.postgresql import servers
 from foundation.database.postgresql.servers import Chooser, Server, Timelines
 from foundation.telemetry import traces
 from foundation.telemetry.metrics import Exposition
+from wire import garbage
 from wire.probes import Endpoint, Liveness
 
 log = logging.getLogger(__name__)
@@ -85,6 +86,7 @@ def start(kind: Kind, exposition: Exposition | None = None, *, jobs: Jobs = dict
                 f"METRICS_PORT: cannot listen at {settings.METRICS_HOST}:{settings.METRICS_PORT}: {error.strerror}"
             )
     Reporter(kind, jobs=jobs).start()
+    garbage.settle()
 
 
 def version() -> str:

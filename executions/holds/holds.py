@@ -21,6 +21,7 @@ from executions.models import PAYLOADS_OF_EXECUTION, TERMINAL_VALUES, Execution,
 from executions.models.states import State
 from executions.workers.registry import DISPATCH_TASK
 from foundation import wakeup
+from foundation.database.compiled import Compiled
 from releases.errors import ReasonRequired
 from releases.models import Pipeline, Release
 from tenancy import audit
@@ -222,7 +223,7 @@ def holds_of_release(release: Release) -> list[Hold]:
 
 def refusing(release: Release) -> Hold | None:
     """Return the oldest open hold of a release or its pipeline that refuses submissions, or None."""
-    return _open(_of(release)).filter(refuses_submissions=True).first()
+    return _REFUSING.first(release=release.pk, pipeline=release.pipeline_id)
 
 
 def accepting(rows: QuerySet[Release]) -> QuerySet[Release]:
@@ -237,6 +238,13 @@ def _of(release: Release) -> Q:
 
 def _open(targets: Q) -> QuerySet[Hold]:
     return Hold.objects.filter(targets, ended_at=None).order_by("started_at", "id")
+
+
+_REFUSING = Compiled(
+    lambda release, pipeline: _open(Q(release=release) | Q(pipeline=pipeline)).filter(refuses_submissions=True)[:1],
+    release=-1,
+    pipeline=-2,
+)
 
 
 # --- the SQL statements: what each does, and what it means if it affects or returns no row ---

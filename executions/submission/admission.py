@@ -75,9 +75,19 @@ class Admission:
             return []
         return [latest] if latest.candidate is None else [latest, latest.candidate.admission]
 
-    @property
+    @cached_property
     def result_shape(self) -> str:
         return self.contract.result_shape if self.contract else "SINGLE"
+
+    @cached_property
+    def columns(self) -> dict[str, Any]:
+        """What the rows of all admitted executions have in common."""
+        return {
+            "release": self.release.pk,
+            "activation": self.activation,
+            "result_shape": self.result_shape,
+            "checkpoints": self.release.checkpoints,
+        }
 
     def require_expected(self, release_version: str | None) -> None:
         """Raise `ActiveReleaseChanged` unless `release_version` is None or that of the active release."""

@@ -32,7 +32,8 @@ WITH requested AS (
             SELECT FROM tenancy_apitoken t JOIN auth_user u ON u.id = t.user_id
             LEFT JOIN tenancy_membership m ON m.user_id = t.user_id AND m.tenant_id = t.tenant_id
             WHERE t.digest = a.token AND t.tenant_id = p.tenant_id AND t.expiry > statement_timestamp()
-                AND %(scope)s = ANY (t.scopes) AND u.is_active AND (u.is_superuser OR m.role = ANY (%(roles)s))))
+                AND %(scope)s = ANY (t.scopes)
+                AND u.is_active AND (u.is_superuser OR m.role = ANY (%(roles)s::text[]))))
     ORDER BY p.tenant_id, p.pipeline_id, a.key, a.place
     ON CONFLICT (tenant_id, pipeline_id, execution_key) DO NOTHING
     RETURNING id, status, contract_version, release_version, submitted_by, created_at

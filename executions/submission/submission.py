@@ -180,7 +180,7 @@ class _Item:
     request: ExecutionRequest
     verdict: Verdict | None = None
 
-    @property
+    @cached_property
     def key(self) -> Key:
         return self.request.pipeline_id, self.request.idempotency_key
 
@@ -324,12 +324,15 @@ class _Batch:
             times = commits.commit([row for _, row in permitted]) if permitted else []
             admitted.inserted = len(times) - times.count(None)
         accepted: list[tuple[metrics.Pin, uuid.UUID]] = []
+        counts: dict[metrics.Pin, int] = {}
         for (item, row), at in zip(permitted, times, strict=True):
             if at is not None:
                 pin = self._tenant.slug, item.request.pipeline_id, row.release.release_version
-                metrics.submitted.add(*pin)
                 accepted.append((pin, row.id))
+                counts[pin] = counts.get(pin, 0) + 1
                 item.verdict = Submission.inserted(row, item.request, self._actor, at)
+        for pin, count in counts.items():
+            metrics.submitted.add(*pin, amount=count)
         transaction.on_commit(lambda: metrics.write_lines("Accepted", accepted))
         for item, _ in rows[admitted.count :] if refuse else ():
             item.verdict = admitted.refusal

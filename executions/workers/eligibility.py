@@ -17,6 +17,7 @@ from executions.models import DUE_VALUES, CodeOrigin, Execution, Worker, WorkerE
 from executions.models.states import State
 from executions.workers.registry import REST
 from foundation import wakeup
+from foundation.database.compiled import Compiled
 from releases.models import Release
 
 Health, Reason = WorkerEligibility.State, WorkerEligibility.Reason
@@ -52,12 +53,23 @@ def require_healthy(release: Release, called: str = "active release") -> None:
     last check of one of them must have confirmed that it hosts the release (wire protocol D.8). Raises
     `WorkerNotChecked` if none of them has a valid verdict.
     """
+    if _RUNNABLE.rows(release=release.pk):
+        return
     rows = WorkerEligibility.objects.filter(release=release).select_related("worker").defer("worker__environment")
     admitting = list(rows.filter(WorkerEligibility.ADMITTING).order_by("worker__worker_id"))
     if not admitting:
         raise WorkerUnavailable(_why_none(_named(rows), called))
     if all(host.worker.protocol == REST for host in admitting):
         _require_verdict(admitting)
+
+
+# One healthy worker is enough, unless it is a REST worker that may host another release.
+_RUNNABLE = Compiled(
+    lambda release: WorkerEligibility.objects.filter(
+        WorkerEligibility.ADMITTING, ~Q(worker__protocol=REST) | Q(verdict=True), release=release
+    )[:1],
+    release=-1,
+)
 
 
 def _named(rows: QuerySet[WorkerEligibility]) -> list[WorkerEligibility]:

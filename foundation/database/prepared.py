@@ -16,12 +16,12 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 import psycopg
-from django.db import connection
+from django.db import DEFAULT_DB_ALIAS, connections
 from django.db.backends.utils import CursorWrapper
 
 KEPT_SECONDS = 5
 # More than the product has statements, each with the few combinations of parameter types that it is executed with.
-MOST_PLANS = 20
+MOST_PLANS = 30
 
 # The period in which the plans of a connection were made.
 _periods: WeakKeyDictionary[psycopg.Connection[Any], int] = WeakKeyDictionary()
@@ -47,24 +47,30 @@ def _numbered(query: str) -> tuple[str, tuple[str, ...]]:
 class _Cursor(psycopg.RawCursor[Any]):
     """Binds named parameters in the server, and has the statement prepared there."""
 
+    pooled = False
+    """True behind a pooler of transactions."""
+
     def execute(self, query: Any, params: Mapping[str, Any], **options: Any) -> Any:  # type: ignore[override]
         text, names = _numbered(query)
         values = [params[name] for name in names]
-        if connection.settings_dict.get("POOLER") == "transaction":
+        if self.pooled:
             # The clocks of processes need not agree: a session then has plans of two periods.
             self.connection.prepared_max = MOST_PLANS
             return super().execute(f"{text}/* {int(time.time() / KEPT_SECONDS)} */", values, **options, prepare=True)
         period = int(time.monotonic() / KEPT_SECONDS)
-        if _periods.get(self.connection) != period:
+        used = self.connection
+        if _periods.get(used) != period:
             # psycopg then discards its own list of prepared statements, but only if the text is new to it.
             super().execute(f"DEALLOCATE ALL /* {period} */", prepare=False)
-            self.connection.prepared_max = MOST_PLANS
-            _periods[self.connection] = period
+            used.prepared_max = MOST_PLANS
+            _periods[used] = period
         return super().execute(text, values, **options, prepare=True)
 
 
 def cursor() -> CursorWrapper:
     """Return a cursor on the current connection, in its transaction. It raises what Django's own cursors raise."""
-    connection.ensure_connection()
-    raw: Any = _Cursor(connection.connection)
-    return connection.make_debug_cursor(raw) if connection.queries_logged else connection.make_cursor(raw)
+    used = connections[DEFAULT_DB_ALIAS]  # `connection` would look it up for each use
+    used.ensure_connection()
+    raw: Any = _Cursor(used.connection)
+    raw.pooled = used.settings_dict.get("POOLER") == "transaction"
+    return used.make_debug_cursor(raw) if used.queries_logged else used.make_cursor(raw)

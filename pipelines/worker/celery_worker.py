@@ -26,6 +26,7 @@ from pipelines.failures import inform, warn
 from pipelines.worker.host import Host
 from pipelines.worker.options import broker_url, configure_logs, hosted_release, required, tracer_to, worker_key
 from pipelines.worker.outcomes import Outbox, Report
+from wire import garbage
 from wire.addresses import kombu_url, tls_options, transport_options
 from wire.broker import quiet_consumer
 from wire.broker.client import survive_broker_loss
@@ -95,6 +96,7 @@ def main(arguments: argparse.Namespace) -> int:
             raise DefinitionError("INVALID_ADDRESS", f"--metrics-port {arguments.metrics_port}: {error}") from error
     app = _application(url, arguments.broker_ca_file, host, outbox, monitor, liveness)
     outbox.start()
+    garbage.settle()
     _Heartbeats(host, outbox)
     worker = app.Worker(
         hostname=f"{worker_id}@{socket.gethostname()}",

@@ -20,6 +20,7 @@ from pipelines.errors import DefinitionError
 from pipelines.failures import inform, warn_of
 from pipelines.worker.options import configure_logs, hosted_release, rest_secret, tracer_to
 from pipelines.worker.rest_host import Response, RestHost
+from wire import garbage
 from wire.messages.payload_envelopes import DEFAULT_PREFIXES
 
 log = logging.getLogger(__name__)
@@ -48,6 +49,7 @@ def main(arguments: argparse.Namespace) -> int:
         raise DefinitionError("INVALID_ADDRESS", f"--bind {arguments.bind}: {error}") from error
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: threading.Thread(target=server.shutdown).start())
+    garbage.settle()
     inform("Hosting %s at %s:%d", release.identity, *server.server_address[:2])
     server.serve_forever(poll_interval=0.1)
     server.server_close()

@@ -20,6 +20,7 @@ from urllib.parse import unquote
 from django.db.models import Q
 
 from foundation import wakeup
+from foundation.database.compiled import Compiled
 from foundation.errors import CoordinatorError
 from foundation.timed_cache import TimedCache
 from releases.artifacts import blobs
@@ -104,9 +105,14 @@ def require_verified(release: Release) -> None:
 
 
 def _blobs(release: Release) -> Iterator[Blob]:
-    for artifact in release.artifacts.select_related("blob"):
+    for artifact in _ARTIFACTS.rows(release=release.pk):
         if artifact.blob is not None:
             yield artifact.blob
+
+
+_ARTIFACTS = Compiled(
+    lambda release: Artifact.objects.filter(release=release).select_related("blob").order_by("position"), release=-1
+)
 
 
 def _require_sound(digest: str, state: str) -> None:

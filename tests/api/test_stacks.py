@@ -1,12 +1,19 @@
 """The stack of the API: no guard of the pages' is missing that concerns programs."""
 
+import gc
+import json
 from collections.abc import Iterator
 from typing import Any
 
-from django.test import Client
+import pytest
+from django.core import signals
+from django.http import HttpResponse, StreamingHttpResponse
+from django.test import Client, RequestFactory
 from django.urls import get_resolver
 
 from coordinator import request_middleware
+from coordinator.wsgi_handler import Handler
+from tests import making
 from tests.api.tenant_api import TenantApi
 from tests.words import words
 
@@ -62,3 +69,64 @@ def test_the_api_has_no_view_that_a_csrf_token_or_a_slash_at_the_end_would_guard
     api = {path: view for path, view in views(get_resolver().url_patterns) if path.startswith(request_middleware.API)}
     assert len(api) > 100
     assert [path for path, view in api.items() if path.endswith("/") or not getattr(view, "csrf_exempt", False)] == []
+
+
+@pytest.fixture
+def handle(monkeypatch: Any) -> Handler:
+    """The handler of a web process, where no receiver closes connections after a request."""
+    monkeypatch.setattr(signals.request_finished, "receivers", [])
+    return Handler()
+
+
+def answering(_: Any) -> Any:
+    """A middleware that answers by itself: in pieces, with an error, or with a cookie."""
+
+    def respond(request: Any) -> Any:
+        if request.path == "/pieces":
+            return StreamingHttpResponse([b"a", b"b"])
+        response = HttpResponse("page", status=404 if request.path == "/missing" else 200)
+        response.set_cookie("name", "value")
+        return response
+
+    return respond
+
+
+def test_the_server_gets_a_list_a_stream_and_cookies_and_an_error_has_a_line(
+    handle: Handler, settings: Any, capfd: Any
+) -> None:
+    settings.MIDDLEWARE = [f"{__name__}.answering"]
+    handle = Handler()
+    begun: list[tuple[str, Any]] = []
+
+    def call(path: str) -> Any:
+        environ = RequestFactory().get(path).META
+        return handle(environ, lambda status, headers: begun.append((status, headers)))
+
+    assert (call("/page"), call("/missing"), list(call("/pieces"))) == ([b"page"], [b"page"], [b"a", b"b"])
+    assert [status for status, _ in begun] == ["200 OK", "404 Not Found", "200 OK"]
+    assert ("Set-Cookie", " name=value; Path=/") in begun[0][1]
+    assert "WARNING django.request Not Found: /missing" in capfd.readouterr().err
+
+
+def test_a_submission_leaves_nothing_that_only_a_collection_of_garbage_finds(
+    ours: TenantApi, handle: Handler, settings: Any
+) -> None:
+    settings.SUBMISSION_CACHE_SECONDS = 3600
+    statuses: list[str] = []
+    headers = {"Authorization": f"Bearer {ours.all_scopes}"}
+
+    def submit(key: str) -> None:
+        body = json.dumps({"pipelineId": making.PIPELINE, "input": {}, "idempotencyKey": key})
+        request = RequestFactory().generic("POST", ours.url("executions"), body, "application/json", headers=headers)
+        handle(request.META, lambda status, _: statuses.append(status))
+
+    for number in range(3):
+        submit(f"first-{number}")
+    gc.collect()
+    gc.disable()
+    try:
+        submit("last")
+        left = gc.collect()
+    finally:
+        gc.enable()
+    assert (statuses[1:], left) == (["202 Accepted"] * 3, 0)

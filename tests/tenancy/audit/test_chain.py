@@ -54,8 +54,9 @@ def test_entries_are_numbered_without_gaps_for_each_tenant(owner: Tenant) -> Non
 
 
 def test_an_entry_has_the_origin_of_its_request(owner: Tenant) -> None:
-    with serving(Origin("request-1", {"REMOTE_ADDR": "192.0.2.1"})):
-        act(owner, reason="because", before=1)
+    before = serving.set(Origin("request-1", {"REMOTE_ADDR": "192.0.2.1"}))
+    act(owner, reason="because", before=1)
+    serving.reset(before)
     act(owner)
     second, first = chain.entries(owner)
     assert (first.request_id, first.address) == ("request-1", "192.0.2.1")
