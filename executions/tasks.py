@@ -22,6 +22,7 @@ from executions.workers import instructions, message_path, registry
 from executions.workers.eligibility import CHECK_TASK
 from executions.workers.tenant_keys import active_keys
 from foundation import places, wakeup
+from foundation.database.compiled import Compiled
 from foundation.places import Turns
 from tenancy.models import Tenant
 from wire.messages.celery_messages import Heartbeat, OutcomeGroup
@@ -37,12 +38,15 @@ _checks = rest.turns(places.CHECKS)
 _repeated_checks = rest.turns(places.REPEATED_CHECKS, unanswered=True)
 
 
+_TENANT = Compiled(lambda slug: Tenant.objects.filter(slug=slug).order_by(), slug="slug")
+
+
 def _tenant(verified: Verified) -> Tenant:
     """Return the tenant of a verified message.
 
     Raises `ProtocolError` TENANT_UNKNOWN: a key can be derived for any name, even if there is no such tenant.
     """
-    found = Tenant.objects.filter(slug=verified.identity.tenant_id).first()
+    found = _TENANT.first(slug=verified.identity.tenant_id)
     if found is None:
         raise ProtocolError("TENANT_UNKNOWN", f"There is no tenant {verified.identity.tenant_id!r}.")
     return found

@@ -53,9 +53,12 @@ def _count(claims: Sequence[Claim]) -> None:
     metrics.write_lines(
         "Claimed", (((each.tenant, each.pipeline_id, each.release_version), each.execution_id) for each in claims)
     )
+    seconds: dict[metrics.Pin, list[float]] = {}
     for claim in claims:
         release = claim.tenant, claim.pipeline_id, claim.release_version
-        metrics.schedule_to_start.observe(*release, amount=max(claim.due_seconds, 0))
+        seconds.setdefault(release, []).append(max(claim.due_seconds, 0))
+    for release, amounts in seconds.items():
+        metrics.schedule_to_start.observe_all(*release, amounts=amounts)
 
 
 def _send(claims: Sequence[Claim]) -> list[Claim]:

@@ -2,7 +2,7 @@
 
 import uuid
 from collections.abc import Collection
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -84,7 +84,7 @@ def redrive(
         if answer is not None:
             progress = interactions.replaced(execution, answer.interaction_id, answer.response)
             shape: Shape = "MULTI" if execution.progress_shape == "MULTI" else "UNI"
-            move = replace(move, progress=progress, progress_shape=shape)
+            move = move._replace(progress=progress, progress_shape=shape)
         if not moves.apply([move]):
             raise ExecutionChanged(f"Execution {execution_id} changed before re-drive could be admitted")
         wakeup.send_once(DISPATCH_TASK)

@@ -7,11 +7,10 @@ import random
 import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache, partial
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.conf import settings
 from django.db import Error, transaction
@@ -153,14 +152,15 @@ def _count(identity: ReleaseIdentity, requested: Sequence[tuple[Move, Outcome]],
     release = identity.tenant_id, identity.pipeline_id, identity.release_version
     metrics.outcome_groups.observe(amount=len(moved))
     recorded: dict[State, list[uuid.UUID]] = {}
+    seconds: list[float] = []
     for move, outcome in requested:
         if id(move) not in moved:
             continue
         recorded.setdefault(move.target, []).append(move.execution_id)
-        times = [outcome.span] if outcome.span else [each[1:] for each in outcome.steps]
-        if times:
-            milliseconds = max(end for _, end in times) - min(start for start, _ in times)
-            metrics.run_time.observe(*release, amount=max(milliseconds, 0) / 1000)
+        if outcome.span or outcome.steps:
+            starts, ends = zip(outcome.span, strict=True) if outcome.span else [*zip(*outcome.steps, strict=True)][1:]
+            seconds.append(max(max(ends) - min(starts), 0) / 1000)
+    metrics.run_time.observe_all(*release, amounts=seconds)
     if dropped := len(requested) - len(moved):
         metrics.outcomes_dropped.add(*release, amount=dropped)
     for target, ids in recorded.items():
@@ -253,8 +253,7 @@ def _move(reported: "_Reported") -> Move:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Reported:
+class _Reported(NamedTuple):
     """A reported outcome and its execution. The methods return the move that it requests."""
 
     execution: Locked

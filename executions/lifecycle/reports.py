@@ -7,8 +7,7 @@ pinned release.
 import logging
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from psycopg.types.json import Jsonb
 
@@ -41,14 +40,13 @@ def of_outcome(outcome: Outcome, start: int) -> dict[str, Any]:
     A span has the step index, the start and the end, in milliseconds since 1970. Steps before `start` are left out: the
     checkpoint that moved the execution to `start` has recorded them.
     """
-    members: dict[str, Any] = {"steps": [list(each) for each in outcome.steps if each[0] >= start]}
+    members: dict[str, Any] = {"steps": [each for each in outcome.steps if each[0] >= start]}
     if outcome.span is not None:
-        members["span"] = list(outcome.span)
+        members["span"] = outcome.span
     return members
 
 
-@dataclass(frozen=True, slots=True)
-class Locked:
+class Locked(NamedTuple):
     """A locked execution, as it was before its outcome."""
 
     pk: uuid.UUID
@@ -66,15 +64,21 @@ class Overtaken(Exception):
 
 def lock(identity: ReleaseIdentity, ids: Iterable[uuid.UUID], *, may_restart: bool) -> dict[uuid.UUID, Locked]:
     """Lock the executions with these ids, and return those of this release. Raises `Overtaken` if `may_restart`."""
-    with prepared.cursor() as cursor:
-        cursor.execute(statements.LOCK, {"ids": list(set(ids))})
-        rows = cursor.fetchall()
+    parameters: dict[str, Any] = {
+        "ids": list(set(ids)),
+        "tenant": identity.tenant_id,
+        "pipeline": identity.pipeline_id,
+        "contract": identity.contract_version,
+        "release": identity.release_version,
+    }
     found = {}
-    for pk, attempt, start, shape, version, step, lost, tenant, pipeline, contract, release, is_overtaken in rows:
-        if may_restart and is_overtaken:
-            raise Overtaken
-        if ReleaseIdentity(tenant, pipeline, contract, release) == identity:
-            found[pk] = Locked(pk, attempt, start, shape, version, step, lost)
+    with prepared.cursor() as cursor:
+        cursor.execute(statements.LOCK, parameters)
+        for *columns, is_of_release, is_overtaken in cursor.fetchall():
+            if may_restart and is_overtaken:
+                raise Overtaken
+            if is_of_release:
+                found[columns[0]] = Locked(*columns)
     return found
 
 
@@ -98,7 +102,7 @@ def with_lost_leases(
             return report
         return report.model_copy(update={"execution_version": versions[report.execution_id]})
 
-    restored = {pk: replace(known[pk], version=version) for pk, version in versions.items()}
+    restored = {pk: known[pk]._replace(version=version) for pk, version in versions.items()}
     found = {"outcomes": [*map(present, group.outcomes)], "checkpoints": [*map(present, group.checkpoints)]}
     return {**known, **restored}, group.model_copy(update=found)
 
@@ -130,7 +134,7 @@ def keep_checkpoints(reached: Sequence[Checkpoint], group: OutcomeGroup, starts:
         "shapes": ["MULTI" if each.many else "UNI" for each, _ in rows],
         "keys": [each.transition_key for each, _ in rows],
         "spans": [
-            Jsonb([list(span) for span in each.steps if starts[each.execution_id] <= span[0] < each.next_step_index])
+            Jsonb([span for span in each.steps if starts[each.execution_id] <= span[0] < each.next_step_index])
             for each, _ in rows
         ],
     }

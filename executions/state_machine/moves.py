@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.db import connection, transaction
 from psycopg.types.json import Jsonb
+from pydantic_core import to_json
 
 from executions.models.states import MOVES, TERMINAL, State
 from executions.state_machine import endings, statements
@@ -32,8 +33,7 @@ def owner() -> str:
     return f"coordinator@{socket.gethostname()}"
 
 
-@dataclass(frozen=True, slots=True)
-class Move:
+class Move(NamedTuple):
     """A move of one execution from `source` to `target`, with its event of `kind`.
 
     The guard is `source`, and those of `version`, `lease_token` and `await_unit` that are not None. The row is due
@@ -74,7 +74,7 @@ def apply(moves: Sequence[Move], shared: Mapping[str, str] = MappingProxyType({}
     for move in moves:
         if move.target not in MOVES[move.source]:
             raise ValueError(f"There is no move from {move.source} to {move.target}.")
-    requested = json.dumps([_as_row(move) for move in moves], ensure_ascii=False, default=str)
+    requested = to_json([_as_row(move) for move in moves]).decode()
     with prepared.cursor() as cursor:
         cursor.execute(
             statements.APPLY,
@@ -113,8 +113,7 @@ def _as_row(move: Move) -> dict[str, Any]:
     return {name: value for name, value in columns.items() if value is not None}
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(NamedTuple):
     """An execution that was just claimed, with the data of its command.
 
     If `checkpoints` is true, the worker reports the output of each step. `takeovers` counts the leases that were lost

@@ -218,13 +218,31 @@ LEFT JOIN releases_contract c ON c.id = r.contract_id
 # The parts of the statement that claims due executions. `ROOM` and `FAIR_SHARE` are also tested alone. Paused
 # executions are not in the index of due ones.
 
-# The present workers (`host`), and what the eligible ones of each release can do together (`hosted`). While outcomes
-# are late, no Celery worker is one of them, because its outcomes could not be recorded (ADR 73).
+# The releases with due work. They are found one after the other in the index of due executions, because it is almost
+# empty if nothing is due, and may have many executions of a release.
+DUE: Final = """waiting AS MATERIALIZED (
+    SELECT release_id FROM (
+        WITH RECURSIVE next AS (
+            SELECT min(e.release_id) AS release_id FROM executions_execution e
+            WHERE e.status IN ('QUEUED', 'WAIT_RETRY') AND NOT e.held
+            UNION ALL
+            SELECT (SELECT min(e.release_id) FROM executions_execution e
+                WHERE e.status IN ('QUEUED', 'WAIT_RETRY') AND NOT e.held AND e.release_id > next.release_id)
+            FROM next WHERE next.release_id IS NOT NULL
+        ) SELECT release_id FROM next) n
+    WHERE (SELECT true FROM executions_execution e WHERE e.release_id = n.release_id
+        AND e.status IN ('QUEUED', 'WAIT_RETRY') AND NOT e.held AND e.next_due_at <= now() LIMIT 1)
+)"""
+
+# The present workers of these releases (`host`), and what the eligible ones of each release can do together (`hosted`).
+# While outcomes are late, no Celery worker is one of them, because its outcomes could not be recorded (ADR 73). If no
+# release has due work, no worker is read.
 HOSTS: Final = """host AS MATERIALIZED (
     SELECT release_id, tenant_id, protocol, capacity, transition_seconds, lease_owner, worker_name,
         reason IS NULL AS runs
-    FROM executions_workereligibility WHERE present AND release_id IS NOT NULL AND (protocol = 'rest'
-        OR NOT EXISTS (SELECT FROM executions_outcomepath WHERE expected_by < now()))
+    FROM executions_workereligibility WHERE present AND EXISTS (SELECT FROM waiting)
+        AND release_id IN (SELECT release_id FROM waiting) AND (protocol = 'rest'
+            OR NOT EXISTS (SELECT FROM executions_outcomepath WHERE expected_by < now()))
 ), hosted AS (
     SELECT release_id, tenant_id, sum(capacity) FILTER (WHERE runs) AS threads,
         bool_or(protocol = 'rest') FILTER (WHERE runs) AS calls,
@@ -234,15 +252,10 @@ HOSTS: Final = """host AS MATERIALIZED (
     FROM host GROUP BY release_id, tenant_id HAVING bool_or(runs)
 )"""
 
-# The hosted releases with due work (`wanted`), and their RUNNING executions by lease owner (`counted`). One claim at a
-# time counts those of a release: `held` is null if another claim does, and JSON null if the release is paused.
-DEMAND: Final = """wanted AS MATERIALIZED (
-    SELECT release_id, tenant_id, threads, calls, idle, rest_owners, seconds
-    FROM hosted h
-    WHERE (SELECT true FROM executions_execution e WHERE e.release_id = h.release_id
-        AND e.status IN ('QUEUED', 'WAIT_RETRY') AND NOT e.held AND e.next_due_at <= now() LIMIT 1)
-), counted AS MATERIALIZED (
-    SELECT *, count_running_for_claim(release_id, rest_owners) AS held FROM wanted
+# The RUNNING executions of the hosted releases by lease owner (`counted`). One claim at a time counts those of a
+# release: `held` is null if another claim does, and JSON null if the release is paused.
+COUNTED: Final = """counted AS MATERIALIZED (
+    SELECT *, count_running_for_claim(release_id, rest_owners) AS held FROM hosted
 )"""
 
 # The room of each release (`place`), and how much of it is free (`ready`). The room is what its workers do in `span`
@@ -339,7 +352,7 @@ CLAIMED: Final = """claimed AS (
 # release or for its bytes. The other columns are null: nothing claimable is due. The trace context of a traced
 # execution is followed by that of the run whose await it resumes from.
 CLAIM: Final = f"""
-WITH {HOSTS}, {DEMAND}, {ROOM}, {FAIR_SHARE}, {TAKEN}, {PLACES}, {CLAIMED}
+WITH {DUE}, {HOSTS}, {COUNTED}, {ROOM}, {FAIR_SHARE}, {TAKEN}, {PLACES}, {CLAIMED}
 SELECT busy.busy, c.id, t.slug, c.pipeline_id, c.contract_version, c.release_version, c.version, c.lease_token,
     c.current_step_index, c.attempt, coalesce(c.progress, c.input)::text, coalesce(c.progress_shape, c.input_shape),
     c.result_shape, c.checkpoints, c.takeovers, c.lease_protocol, c.threads, c.seconds, c.calls,

@@ -7,14 +7,18 @@ from typing import Any, Final
 
 from django.conf import settings
 from django.db import connection, transaction
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 from django.db.models.expressions import CombinedExpression
 from django.db.models.functions import Now
+from psycopg.types.json import Jsonb
 
 from executions.errors import WorkerLimitReached, WorkerUnknown
 from executions.models import CodeOrigin, Execution, Worker, WorkerEligibility, WorkerEvent
 from executions.state_machine import moves
+from executions.workers import statements
 from foundation import wakeup
+from foundation.database import prepared
+from foundation.database.compiled import Compiled
 from releases.models import Pipeline, UnverifiedWorkers
 from tenancy import audit
 from tenancy.audit.acts import Act
@@ -47,8 +51,20 @@ def alive_until(protocol: str) -> CombinedExpression | None:
 
     Celery workers send their own heartbeats. For other workers another process sends them (wire protocol B.3).
     """
-    seconds = settings.WORKER_STALE_SECONDS if protocol == CELERY else REST_STALE_SECONDS
-    return Now() + timedelta(seconds=seconds) if seconds > 0 else None
+    seconds = _stale_seconds(protocol)
+    return None if seconds is None else Now() + timedelta(seconds=seconds)
+
+
+def _stale_seconds(protocol: str) -> float | None:
+    seconds: float = settings.WORKER_STALE_SECONDS if protocol == CELERY else REST_STALE_SECONDS
+    return seconds if seconds > 0 else None
+
+
+def _locked(tenant: int, pipeline: str, worker: str) -> QuerySet[Worker]:
+    return Worker.objects.select_for_update().filter(tenant=tenant, pipeline_id=pipeline, worker_id=worker)
+
+
+_LIVE = Compiled(lambda **names: _locked(**names).filter(LIVE).order_by(), tenant=-1, pipeline="pipeline", worker="id")
 
 
 def find_or_register(tenant: Tenant, pipeline_id: str, worker_id: str, members: dict[str, Any]) -> tuple[Worker, bool]:
@@ -58,9 +74,9 @@ def find_or_register(tenant: Tenant, pipeline_id: str, worker_id: str, members: 
     or if the tenant has used IDS_PER_WORKER times MAX_TENANT_WORKERS ids within a day. Locks the tenant, so
     that concurrent registrations cannot exceed the limits. Call this in a transaction.
     """
-    rows = Worker.objects.select_for_update().filter(tenant=tenant, pipeline_id=pipeline_id, worker_id=worker_id)
+    rows = _locked(tenant.pk, pipeline_id, worker_id)
     before = transaction.savepoint()
-    live = rows.filter(LIVE).first()
+    live = _LIVE.first(tenant=tenant.pk, pipeline=pipeline_id, worker=worker_id)
     if live is not None:
         transaction.savepoint_commit(before)
         return live, False
@@ -91,7 +107,8 @@ def take_heartbeat(tenant: Tenant, identity: ReleaseIdentity, heartbeat: Heartbe
     `WorkerLimitReached`.
     """
     with transaction.atomic():
-        members = {**_reported(identity, heartbeat, sent_at, None), "registered_at": Now()}
+        reported = _reported(identity, heartbeat, sent_at)
+        members = {**reported, **_first_times(heartbeat)}
         worker, created = find_or_register(tenant, identity.pipeline_id, heartbeat.worker_id, members)
         if not created and sent_at <= worker.last_sent_at:
             return
@@ -99,8 +116,7 @@ def take_heartbeat(tenant: Tenant, identity: ReleaseIdentity, heartbeat: Heartbe
         if before is not None:
             # A process without instructions has never accepted a command, so it is new, or another one had this id.
             is_new = before.stopped_at is not None or not heartbeat.answered
-            again = {"registered_at": Now()} if is_new and heartbeat.state != "UNAVAILABLE" else {}
-            Worker.objects.filter(pk=before.pk).update(**_reported(identity, heartbeat, sent_at, before), **again)
+            _refresh(before, reported, heartbeat.state, registers=is_new and heartbeat.state != "UNAVAILABLE")
         lost = _lost_leases(heartbeat, _renewed(tenant, heartbeat))
         drained = before is not None and before.drained_by_operator_at is not None
         state = "DRAINING" if heartbeat.state == "HEALTHY" and drained else heartbeat.state
@@ -120,6 +136,8 @@ def _renewed(tenant: Tenant, heartbeat: Heartbeat) -> set[uuid.UUID]:
     over.
     """
     waiting = heartbeat.waiting if heartbeat.abandoned < heartbeat.capacity else []
+    if not (heartbeat.running or waiting):
+        return set()
     return moves.renew_leases(
         tenant.pk,
         [(lease.execution_id, lease.lease_token) for lease in (*heartbeat.running, *waiting)],
@@ -158,16 +176,10 @@ def announce_lost_lease(execution: Execution) -> None:
         wakeup.send(INSTRUCT_TASK, holder.pk, [str(execution.lease_token)])
 
 
-def _reported(
-    identity: ReleaseIdentity, heartbeat: Heartbeat, sent_at: datetime, before: Worker | None
-) -> dict[str, object]:
-    """Return the columns that a heartbeat sets. The environment, which may be large, is among them if it changed.
-
-    A worker drains or has stopped since the first heartbeat that reported it.
-    """
-    draining = before.draining_since if before else None
-    stopped = before.stopped_at if before else None
-    columns: dict[str, object] = {
+def _reported(identity: ReleaseIdentity, heartbeat: Heartbeat, sent_at: datetime) -> dict[str, Any]:
+    """Return the columns that a heartbeat sets, except the times of the database's clock."""
+    fingerprint, environment = _environment(heartbeat)
+    return {
         "contract_version": identity.contract_version,
         "release_version": identity.release_version,
         "protocol": CELERY,
@@ -183,16 +195,42 @@ def _reported(
         "running": len(heartbeat.running),
         "abandoned": heartbeat.abandoned,
         "transition_seconds": heartbeat.transition_seconds,
-        "last_heartbeat_at": Now(),
         "last_sent_at": sent_at,
-        "alive_until": alive_until(CELERY),
-        "draining_since": (draining or Now()) if heartbeat.state == "DRAINING" else None,
-        "stopped_at": (stopped or Now()) if heartbeat.state == "UNAVAILABLE" else None,
+        "environment_fingerprint": fingerprint,
+        "environment": environment,
     }
-    fingerprint, environment = _environment(heartbeat)
-    if before is None or (before.environment_fingerprint, before.environment) != (fingerprint, environment):
-        columns |= {"environment_fingerprint": fingerprint, "environment": environment}
-    return columns
+
+
+def _first_times(heartbeat: Heartbeat) -> dict[str, Any]:
+    return {
+        "registered_at": Now(),
+        "last_heartbeat_at": Now(),
+        "alive_until": alive_until(CELERY),
+        "draining_since": Now() if heartbeat.state == "DRAINING" else None,
+        "stopped_at": Now() if heartbeat.state == "UNAVAILABLE" else None,
+    }
+
+
+def _refresh(before: Worker, reported: dict[str, Any], state: str, *, registers: bool) -> None:
+    """Update the row of a worker that has sent a further heartbeat.
+
+    The environment may be large, so it is sent to the database only if it changed. A worker drains or has stopped since
+    the first heartbeat that reported it.
+    """
+    environment = reported["environment"]
+    is_known = before.environment == environment
+    parameters: dict[str, Any] = {
+        **reported,
+        "id": before.pk,
+        "environment": None if is_known or environment is None else Jsonb(environment),
+        "is_known": is_known,
+        "registers": registers,
+        "drains": state == "DRAINING",
+        "stops": state == "UNAVAILABLE",
+        "stale": _stale_seconds(CELERY),
+    }
+    with prepared.cursor() as cursor:
+        cursor.execute(statements.REFRESH, parameters)
 
 
 def _note_heartbeat(
@@ -255,7 +293,7 @@ def note(pk: int, state: str, *, actor: str, **data: Any) -> None:
 def note_silent(*, actor: str, limit: int) -> int:
     """Write an event for each worker that has become silent, at most `limit`. Returns how many there were."""
     with connection.cursor() as cursor:
-        cursor.execute(NOTE_SILENT, {"limit": limit, "actor": actor})
+        cursor.execute(statements.NOTE_SILENT, {"limit": limit, "actor": actor})
         return int(cursor.rowcount)
 
 
@@ -267,12 +305,12 @@ def tidy(*, actor: str) -> int:
     """Give up one batch of silent workers, and remove one batch of former ones. Returns how many there were."""
     parameters: dict[str, Any] = {"limit": settings.SWEEP_LIMIT, "actor": actor}
     with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute(GIVE_UP, {**parameters, "days": GIVEN_UP_DAYS})
+        cursor.execute(statements.GIVE_UP, {**parameters, "days": GIVEN_UP_DAYS})
         stopped = int(cursor.rowcount)
-        cursor.execute(REMOVE_FORMER, {**parameters, "days": settings.WORKER_RETENTION_DAYS})
+        cursor.execute(statements.REMOVE_FORMER, {**parameters, "days": settings.WORKER_RETENTION_DAYS})
         removed = [worker_id for (worker_id,) in cursor.fetchall()]
         if removed:
-            cursor.execute(REMOVE_EVENTS_OF_FORMER, [removed])
+            cursor.execute(statements.REMOVE_EVENTS_OF_FORMER, [removed])
     return stopped + len(removed)
 
 
@@ -325,56 +363,3 @@ def _environment(heartbeat: Heartbeat) -> tuple[str, dict[str, Any] | None]:
         "differences": environment.differences,
         "differenceCount": max(environment.difference_count, len(environment.differences)),
     }
-
-
-# --- the SQL statements: what each does, and what it means if it affects or returns no row ---
-
-# Writes an event for each worker that has become silent, and skips locked workers. No row: none has, or other processes
-# note those that have. A row that changed since the view was read is skipped, because the state from the view is
-# outdated.
-NOTE_SILENT = """
-WITH silent AS (
-    SELECT w.id FROM executions_workereligibility v
-    JOIN executions_worker viewed ON viewed.id = v.worker_id
-    JOIN executions_worker w ON w.id = viewed.id AND w.noted_state = viewed.noted_state
-        AND w.last_heartbeat_at = viewed.last_heartbeat_at
-    WHERE viewed.stopped_at IS NULL AND v.state = 'STALE' AND viewed.noted_state <> 'STALE'
-    ORDER BY w.id LIMIT %(limit)s FOR UPDATE OF w SKIP LOCKED
-), noted AS (
-    UPDATE executions_worker w SET noted_state = 'STALE' FROM silent WHERE w.id = silent.id
-    RETURNING w.id, w.last_heartbeat_at
-)
-INSERT INTO executions_workerevent (worker_id, state, actor, data)
-SELECT id, 'STALE', %(actor)s, jsonb_build_object('cause', 'SILENT', 'lastHeartbeatAt', last_heartbeat_at)
-FROM noted
-"""
-
-# Stops Celery workers that have been silent for `days`, each with its event, and skips locked workers. No row: no
-# worker has been silent for so long. Time in which no message arrived does not count, and a later heartbeat registers a
-# worker again.
-GIVE_UP = """
-WITH silent AS (
-    SELECT w.id FROM executions_worker w
-    WHERE w.stopped_at IS NULL AND w.protocol = 'celery'
-        AND w.alive_until < (SELECT worker_clock()) - make_interval(days => %(days)s)
-    ORDER BY w.id LIMIT %(limit)s FOR UPDATE OF w SKIP LOCKED
-), stopped AS (
-    UPDATE executions_worker w SET stopped_at = now(), noted_state = 'UNAVAILABLE' FROM silent WHERE w.id = silent.id
-    RETURNING w.id, w.last_heartbeat_at
-)
-INSERT INTO executions_workerevent (worker_id, state, actor, data)
-SELECT id, 'UNAVAILABLE', %(actor)s, jsonb_build_object('cause', 'GIVEN_UP', 'lastHeartbeatAt', last_heartbeat_at)
-FROM stopped
-"""
-
-# Removes workers that stopped more than `days` ago, and skips locked ones. Returns their ids. No row: there are none. A
-# worker that an operator drains is kept, because the drain also applies to a process that starts later.
-REMOVE_FORMER = """
-DELETE FROM executions_worker WHERE id IN (
-    SELECT w.id FROM executions_worker w
-    WHERE w.stopped_at < now() - make_interval(days => %(days)s) AND w.drained_by_operator_at IS NULL
-    ORDER BY w.stopped_at LIMIT %(limit)s FOR UPDATE OF w SKIP LOCKED)
-RETURNING id
-"""
-
-REMOVE_EVENTS_OF_FORMER = "DELETE FROM executions_workerevent WHERE worker_id = ANY(%s)"

@@ -11,6 +11,7 @@ from django.db import transaction
 
 from executions.errors import WorkerKeyChangeRefused
 from executions.models import WorkerKeyChange
+from foundation.database.compiled import Compiled
 from foundation.timed_cache import TimedCache
 from tenancy import audit
 from tenancy.audit.acts import Act
@@ -104,9 +105,12 @@ def _changed(tenant: Tenant, newest: int, oldest: int, actor: str, reason: str) 
     return worker_key(settings.WORKER_SECRET, tenant.slug, newest)
 
 
+_CHANGE = Compiled(lambda slug: WorkerKeyChange.objects.filter(tenant__slug=slug).order_by("-number")[:1], slug="slug")
+
+
 def _generations(tenant_id: str) -> tuple[int, int]:
-    changes = WorkerKeyChange.objects.filter(tenant__slug=tenant_id).order_by("-number")
-    return changes.values_list("newest", "oldest").first() or (FIRST_GENERATION, FIRST_GENERATION)
+    newest = _CHANGE.first(slug=tenant_id)
+    return (FIRST_GENERATION, FIRST_GENERATION) if newest is None else (newest.newest, newest.oldest)
 
 
 def _cached_generations(tenant_id: str) -> tuple[int, int]:

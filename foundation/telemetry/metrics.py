@@ -85,6 +85,12 @@ class Histogram:
         """Count `amount`. The labels have these values, in the order of the definition."""
         self._series.of(values).observe(amount)
 
+    def observe_all(self, *values: str, amounts: Iterable[float]) -> None:
+        """As `observe`, for many amounts of one series."""
+        observe = self._series.of(values).observe
+        for amount in amounts:
+            observe(amount)
+
 
 class Gauge:
     """A value that is read for each response with metrics (`foundation.telemetry.metrics.Readings`)."""

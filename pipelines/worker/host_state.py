@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from pipelines.failures import warn
-from wire.messages.celery_messages import MOST_LEASES, Command, HeldLease
+from wire.messages.celery_messages import LONGEST_SECONDS, MOST_COMMANDS, MOST_LEASES, Command, HeldLease
 from wire.messages.sealing import Refusal, RefusalCode
 
 REMEMBERED = 50_000
@@ -158,6 +158,8 @@ NEWEST_WEIGHT = 0.2
 """The weight of the newest transition in the moving average."""
 NOTABLE_FACTOR = 2.0
 """If the average changes by this factor, a heartbeat is sent early."""
+LEAST_NOTABLE_SECONDS = LONGEST_SECONDS / MOST_COMMANDS
+"""All shorter transitions count as equally long: the coordinator sends them in messages of as many commands."""
 QUIET_SECONDS = 0.2
 """The shortest time between two such heartbeats."""
 
@@ -212,8 +214,10 @@ class Pace:
         with self._lock:
             if self._average is None or time.monotonic() - self._reported_at < QUIET_SECONDS:
                 return False
-            last = self._last_reported
-            return last is None or not last / NOTABLE_FACTOR <= self._average <= last * NOTABLE_FACTOR
+            if self._last_reported is None:
+                return True
+            last, average = (max(each, LEAST_NOTABLE_SECONDS) for each in (self._last_reported, self._average))
+            return not last / NOTABLE_FACTOR <= average <= last * NOTABLE_FACTOR
 
 
 REFUSALS: Final = 3

@@ -12,7 +12,7 @@ from django.utils import timezone
 from executions.models import Execution, Worker
 from executions.state_machine import moves
 from executions.state_machine.moves import Claim
-from executions.state_machine.statements import FAIR_SHARE, ROOM
+from executions.state_machine.statements import CLAIM, FAIR_SHARE, ROOM
 from governance.retirement.retirement import revoke
 from releases.models import Release
 from tenancy.models import Tenant
@@ -169,6 +169,20 @@ def test_the_next_claim_includes_a_small_pipeline_of_a_tenant_with_a_large_backl
     for number in range(5):
         making.execution(owner, f"t{number}", pipeline_id="trickle")
         assert shares(100) == {(owner.slug, "busy"): 50, (owner.slug, "trickle"): 1}
+
+
+def test_a_claim_reads_no_worker_if_nothing_is_due(owner: Tenant, release: Release) -> None:
+    for number in range(100):
+        making.worker(release, f"w{number}")
+    busy(owner, "later", 100)
+    Execution.objects.update(next_due_at=timezone.now() + timedelta(hours=1))
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE executions_worker, executions_execution")
+        parameters = dict.fromkeys(("limit", "lease", "call", "span", "most", "bytes"), 100)
+        cursor.execute(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {CLAIM}", {"owner": "w", "quota": 0, **parameters})
+        [[[explained]]] = cursor.fetchall()
+    plan = explained["Plan"]
+    assert plan["Shared Hit Blocks"] + plan["Shared Read Blocks"] < 40
 
 
 def row() -> Execution:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from pipelines.worker.host import Host
-from pipelines.worker.host_state import QUIET_SECONDS, HeldLeases, Pace
+from pipelines.worker.host_state import LEAST_NOTABLE_SECONDS, QUIET_SECONDS, HeldLeases, Pace
 from tests.cases import cases
 from tests.making import resealed
 from tests.running import eventually
@@ -293,6 +293,18 @@ def test_a_notable_change_is_reported_early_but_not_often() -> None:
     assert not is_news()
     PAUSE.wait(QUIET_SECONDS)
     assert is_news()
+
+
+def test_a_change_among_short_transitions_is_not_notable() -> None:
+    pace = Pace()
+    for _ in range(100):
+        with pace.measured():
+            pass
+    assert (pace.report() or 1) < LEAST_NOTABLE_SECONDS / 10
+    with pace.measured() as is_news:
+        PAUSE.wait(2 * LEAST_NOTABLE_SECONDS)  # the average is then about five times as long
+    PAUSE.wait(QUIET_SECONDS)
+    assert not is_news()
 
 
 def test_a_transition_that_lost_its_lease_does_not_count() -> None:
