@@ -11,8 +11,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from os import sep
@@ -37,14 +36,19 @@ _CONNECTIONS: Final = ("redis", "kombu", "psycopg", "django.db")
 _CONNECTION_ERRORS: Final = frozenset({"ConnectionError", "OperationalError", "TimeoutError"})
 
 
-@contextmanager
-def bound(source: Source) -> Iterator[None]:
+class bound:  # noqa: N801 - used like a function
     """Give all lines of the block the fields of `source`. A function is called for each line."""
-    token = fields.set((*fields.get(), source))
-    try:
-        yield
-    finally:
-        fields.reset(token)
+
+    __slots__ = ("_source", "_token")
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+
+    def __enter__(self) -> None:
+        self._token = fields.set((*fields.get(), self._source))
+
+    def __exit__(self, *_: object) -> None:
+        fields.reset(self._token)
 
 
 class LineFormatter(logging.Formatter):

@@ -32,7 +32,7 @@ class ValueMismatch(Exception):
     """A value that is not of its type. The text names the field and contains no data of the value."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Encoded:
     """A value as a JSON document, and as the typed value that this document decodes to."""
 
@@ -97,7 +97,10 @@ class ValueType:
 
     def _dump(self, value: Any, *, mode: Literal["json", "python"]) -> Any:
         try:
-            return self._adapter.dump_python(value, mode=mode, by_alias=True, round_trip=True, warnings="error")
+            # Not the adapter's methods, which pass fifteen options on.
+            return self._adapter.serializer.to_python(
+                value, mode=mode, by_alias=True, round_trip=True, warnings="error"
+            )
         except Exception as error:
             raise ValueMismatch(self._why_not(value, error)) from error
 
@@ -122,7 +125,9 @@ class ValueType:
 
     def _read(self, data: bytes) -> Any:
         try:
-            return self._adapter.validate_json(data, strict=True, extra="forbid", by_alias=True, by_name=False)
+            return self._adapter.validator.validate_json(
+                data, strict=True, extra="forbid", by_alias=True, by_name=False
+            )
         except pydantic.ValidationError as error:
             raise ValueMismatch(_summary(error)) from error
         except Exception as error:

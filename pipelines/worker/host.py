@@ -12,11 +12,12 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from pipelines.failures import Failed, failed_by, inform, log_failure, message_of, warn
 from pipelines.worker import outcomes
-from pipelines.worker.host_state import Acceptance, HeldLeases, Pace
+from pipelines.worker.host_state import Acceptance, HeldLeases, Lease
 from pipelines.worker.hosted_release import HostedRelease
 from pipelines.worker.outcomes import Report
 from pipelines.worker.runner import UNDECODABLE_PAYLOAD, Boundary, Keep, RunResult, StepTimes
@@ -66,11 +67,12 @@ class Host:
         self._take_ticket = take_ticket
         self._tracer = tracer
         self._encrypts = True  # follows the coordinator's newest command
-        self._places = threading.Semaphore(capacity)
+        self._places: SimpleQueue[None] = SimpleQueue()  # one entry for each free place: a semaphore in C
+        for _ in range(capacity):
+            self._places.put(None)
         self._threads = ThreadPoolExecutor(capacity, thread_name_prefix="transition")
         self.acceptance = Acceptance(release.identity.tenant_id)
         self.leases = HeldLeases()
-        self._pace = Pace()
         self._boundary = Boundary()
         self._followed: datetime | None = None  # when the newest instruction that was followed was sent
         self._accepting = False
@@ -158,13 +160,15 @@ class Host:
 
         def work() -> None:
             while True:
-                with self._places:
-                    try:
-                        command = rest.popleft()
-                    except IndexError:
-                        return
-                    if self.leases.begin(command.lease_token):
-                        self._run_and_report(command, report)
+                self._places.get()
+                try:
+                    command = rest.popleft()
+                    if (lease := self.leases.begin(command.lease_token)) is not None:
+                        self._run_and_report(command, lease, report)
+                except IndexError:
+                    return
+                finally:
+                    self._places.put(None)
 
         others: list[Future[None]] = []
         try:
@@ -174,12 +178,12 @@ class Host:
         work()
         wait(others)
 
-    def _run_and_report(self, command: Command, report: Callable[[Report], None]) -> None:
+    def _run_and_report(self, command: Command, lease: Lease, report: Callable[[Report], None]) -> None:
         """Run one command and pass its outcome to `report`. Never raises: if `report` raises, the lease is dropped."""
         try:
-            ended = self._run(command, report)
-            if self.leases.end(command.lease_token):
-                self.changed.set()  # the coordinator counts this thread as abandoned
+            ended = self._run(command, lease, report)
+            if self.leases.end(lease):
+                self.changed.set()
             report(ended)
         except BaseException as error:
             self.leases.drop([command.lease_token])
@@ -216,7 +220,7 @@ class Host:
             environment=self.release.environment,
             taking=self.accepting and state == "HEALTHY",
             answered=self._followed is not None,
-            transition_seconds=self._pace.report(),
+            transition_seconds=self.leases.seconds_per_transition(),
             running=in_use.running,
             waiting=in_use.waiting,
             abandoned=in_use.abandoned,
@@ -225,19 +229,19 @@ class Host:
         self.acceptance.sent(message["nonce"])
         return message
 
-    def _run(self, command: Command, report: Callable[[Report], None]) -> Report:
+    def _run(self, command: Command, lease: Lease, report: Callable[[Report], None]) -> Report:
         """Run one command. Its log lines have its fields. If it is traced, it runs in a span."""
         with bound(partial(self.release.log_fields, command, command.traceparent)):
             if self._tracer is None or not command.traceparent:
-                return self._run_command(command, report)
+                return self._run_command(command, lease, report)
             attributes = self.release.span_attributes(command)
             with self._tracer.transition(
                 command.traceparent, attributes, suspended_run=command.suspended_run
             ) as transition:
-                return self._run_command(command, report, transition)
+                return self._run_command(command, lease, report, transition)
 
     def _run_command(
-        self, command: Command, report: Callable[[Report], None], transition: Transition | None = None
+        self, command: Command, lease: Lease, report: Callable[[Report], None], transition: Transition | None = None
     ) -> Report:
         """Run one command. The outcome reports the context of the span, or else that of the command."""
         identity = self.release.identity
@@ -252,14 +256,11 @@ class Host:
             reached[:] = [checkpoint]
             report(Report(identity, checkpoint=checkpoint))
 
-        with self._pace.measured(partial(self.leases.is_lost, command.lease_token)) as pace_is_notable:
-            outcome = self._boundary.run(
-                command.execution_id,
-                lambda: self._outcome(command, keep if command.checkpoints else None, times, transition),
-                lambda failed: outcomes.failed(command, failed, times.spans()),
-            )
-        if pace_is_notable():
-            self.changed.set()
+        outcome = self._boundary.run(
+            command.execution_id,
+            lambda: self._outcome(command, lease, keep if command.checkpoints else None, times, transition),
+            lambda failed: outcomes.failed(command, failed, times.spans()),
+        )
         if transition is not None and outcome.failure is not None:
             transition.fail(outcome.failure.failure_class, outcome.failure.step_index)
         if command.traceparent:
@@ -268,9 +269,10 @@ class Host:
         failed = outcome.outcome == "FAILED"
         return Report(identity, outcome=outcome, checkpoint=reached[0] if failed and reached else None)
 
-    def _outcome(self, command: Command, keep: Keep | None, times: StepTimes, transition: Transition | None) -> Outcome:
+    def _outcome(
+        self, command: Command, lease: Lease, keep: Keep | None, times: StepTimes, transition: Transition | None
+    ) -> Outcome:
         steps = len(self.release.pipeline.parts)
-        is_lost = partial(self.leases.is_lost, command.lease_token)
         result: RunResult
         try:
             result = self.release.run(
@@ -278,7 +280,8 @@ class Host:
                 start=command.current_step_index,
                 # After an await at the end, no step is left to run: the response is the result.
                 stop=steps if command.current_step_index == steps else command.stop_before_step_index,
-                context=self.release.context(command, self.release.identity.tenant_id, is_lost),
+                context=partial(self.release.context, command, self.release.identity.tenant_id, lease.is_lost),
+                is_cancelled=lease.is_lost,
                 shape=command.shape,
                 keep=keep,
                 times=times,

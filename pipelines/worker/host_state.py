@@ -6,8 +6,7 @@ import threading
 import time
 import uuid
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -20,7 +19,7 @@ REMEMBERED = 50_000
 
 
 @dataclass(slots=True)
-class _Lease:
+class Lease:
     """One lease. ``since`` is when its transition began, or when its command arrived if no thread has begun it.
 
     A command that no thread has begun by ``begin_by`` is dropped. Both are times of the monotonic clock.
@@ -35,6 +34,14 @@ class _Lease:
 
     def is_overdue(self, now: float) -> bool:
         return not self.running and now > self.begin_by
+
+    def is_active(self) -> bool:
+        """Return True if a thread runs its transition, and the outcome would count."""
+        return self.running and not self.ended and not self.lost
+
+    def is_lost(self) -> bool:
+        """Return True if the lease is lost. Takes no lock, because steps may call it often."""
+        return self.lost
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +63,14 @@ class HeldLeases:
     """Safe to use from many threads. A lost execution may return, so one execution may be held under two leases.
 
     A command that waits for a thread is held only until its lease expires, because the threads may be busy permanently.
-    Then it is dropped, and another worker gets the execution.
+    Then it is dropped, and another worker gets the execution. Also measures how long the transitions take.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._held: dict[uuid.UUID, _Lease] = {}  # by lease token
+        self._held: dict[uuid.UUID, Lease] = {}  # by lease token
         self._known: OrderedDict[uuid.UUID, None] = OrderedDict()
+        self._pace = Pace()
 
     def take(self, commands: Iterable[Command]) -> list[Command]:
         """Hold the leases of those commands that are new, and return these commands.
@@ -77,7 +85,7 @@ class HeldLeases:
                     repeated.append(command)
                     continue
                 self._known[command.lease_token] = None
-                self._held[command.lease_token] = _Lease(command.execution_id, now, now + command.lease_seconds)
+                self._held[command.lease_token] = Lease(command.execution_id, now, now + command.lease_seconds)
                 new.append(command)
             while len(self._known) > REMEMBERED:
                 self._known.popitem(last=False)
@@ -85,15 +93,15 @@ class HeldLeases:
             warn("Dropped a repeated command for execution %s", command.execution_id)
         return new
 
-    def begin(self, token: uuid.UUID) -> bool:
-        """Record that a thread begins the transition. Return False if its lease is not held or has expired."""
+    def begin(self, token: uuid.UUID) -> Lease | None:
+        """Record that a thread begins the transition. Return its lease; None if it is not held or has expired."""
         now = time.monotonic()
         with self._lock:
             lease = self._held.get(token)
             if lease is None or lease.is_overdue(now):
-                return False
+                return None
             lease.running, lease.since = True, now
-            return True
+            return lease
 
     def lose(self, tokens: Iterable[uuid.UUID]) -> None:
         """Record that these leases are lost. Commands that no thread has begun are dropped at once."""
@@ -111,19 +119,25 @@ class HeldLeases:
         for lease in lost:
             warn("The lease of execution %s is lost: its outcome does not count", lease.execution_id)
 
-    def is_lost(self, token: uuid.UUID) -> bool:
-        """Return True if the lease is held but lost. Takes no lock, because steps may call it often."""
-        lease = self._held.get(token)
-        return lease is not None and lease.lost
+    def end(self, lease: Lease) -> bool:
+        """Record that the thread has ended the transition. Return True if a heartbeat should report that at once.
 
-    def end(self, token: uuid.UUID) -> bool:
-        """Record that the thread has ended the transition. Return True if the lease is lost."""
+        If the lease is lost, the coordinator counts the thread as abandoned.
+        """
+        now = time.monotonic()
         with self._lock:
-            lease = self._held.get(token)
-            if lease is None:
-                return False
             lease.ended = True
-            return lease.lost
+            if lease.lost:
+                return True
+            self._pace.ended(lease.since, now)
+            return self._pace.is_notable(now)
+
+    def seconds_per_transition(self) -> float | None:
+        """Return how long a transition takes, and record that it is reported. None until it is known."""
+        now = time.monotonic()
+        with self._lock:
+            began = [lease.since for lease in self._held.values() if lease.is_active()]
+            return self._pace.report(began, now)
 
     def drop(self, tokens: Iterable[uuid.UUID]) -> None:
         with self._lock:
@@ -145,12 +159,12 @@ class HeldLeases:
         counting = [(token, lease) for token, lease in held if not lease.lost]
         running = [_held(token, lease, now) for token, lease in counting if lease.running]
         waiting = [_held(token, lease, now) for token, lease in counting if not lease.running]
-        active = sum(lease.running and not lease.ended and not lease.lost for _, lease in held)
+        active = sum(lease.is_active() for _, lease in held)
         abandoned = sum(lease.lost and not lease.ended for _, lease in held)
         return LeasesInUse(running[:MOST_LEASES], waiting[:MOST_LEASES], active, abandoned)
 
 
-def _held(token: uuid.UUID, lease: _Lease, now: float) -> HeldLease:
+def _held(token: uuid.UUID, lease: Lease, now: float) -> HeldLease:
     return HeldLease(execution_id=lease.execution_id, lease_token=token, seconds=max(now - lease.since, 0.0))
 
 
@@ -167,57 +181,40 @@ QUIET_SECONDS = 0.2
 class Pace:
     """The seconds that a transition takes: a moving average, or the time of a running one that already took longer.
 
-    A running transition stops counting once a later one has ended, because it is an exception and may never end. One
-    whose lease is lost never counts. Safe to use from many threads.
+    A running transition stops counting once a later one has ended, because it is an exception and may never end. Those
+    whose lease is lost are not told to this class. All times are of the monotonic clock. Used under a lock.
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
         self._average: float | None = None
-        self._running: dict[object, tuple[float, Callable[[], bool]]] = {}  # when each began, and whether it is lost
         self._overtaken = 0.0  # running transitions that began before this do not count
         self._last_reported: float | None = None
         self._reported_at = 0.0
 
-    @contextmanager
-    def measured(self, is_lost: Callable[[], bool] = lambda: False) -> Iterator[Callable[[], bool]]:
-        """Time a transition. Yields a function that returns True, afterwards, if the average has changed notably."""
-        began = time.monotonic()
-        key = object()
-        with self._lock:
-            self._running[key] = (began, is_lost)
-        try:
-            yield self._is_notable
-        finally:
-            seconds = time.monotonic() - began
-            with self._lock:
-                del self._running[key]
-                if not is_lost():
-                    self._overtaken = max(self._overtaken, began)
-                    before = seconds if self._average is None else self._average
-                    self._average = before + NEWEST_WEIGHT * (seconds - before)
+    def ended(self, began: float, now: float) -> None:
+        """Count a transition that ends now."""
+        self._overtaken = max(self._overtaken, began)
+        seconds = now - began
+        before = seconds if self._average is None else self._average
+        self._average = before + NEWEST_WEIGHT * (seconds - before)
 
-    def report(self) -> float | None:
-        """Return the seconds per transition and record that they are reported. None until they are known."""
-        now = time.monotonic()
-        with self._lock:
-            counting = [began for began, is_lost in self._running.values() if began > self._overtaken and not is_lost()]
-            oldest = now - min(counting, default=now)
-            average = self._average
-            seconds = oldest if average is None and oldest > QUIET_SECONDS else average
-            if seconds is not None:
-                seconds = max(seconds, oldest)
-            self._last_reported, self._reported_at = seconds, now
-            return seconds
+    def report(self, running: Iterable[float], now: float) -> float | None:
+        """Return the seconds per transition and record that they are reported. `running` says when each one began."""
+        oldest = now - min((began for began in running if began > self._overtaken), default=now)
+        seconds = self._average
+        if seconds is not None or oldest > QUIET_SECONDS:
+            seconds = max(seconds or 0.0, oldest)
+        self._last_reported, self._reported_at = seconds, now
+        return seconds
 
-    def _is_notable(self) -> bool:
-        with self._lock:
-            if self._average is None or time.monotonic() - self._reported_at < QUIET_SECONDS:
-                return False
-            if self._last_reported is None:
-                return True
-            last, average = (max(each, LEAST_NOTABLE_SECONDS) for each in (self._last_reported, self._average))
-            return not last / NOTABLE_FACTOR <= average <= last * NOTABLE_FACTOR
+    def is_notable(self, now: float) -> bool:
+        """Return True if the average has changed notably since it was reported, and that was not just before."""
+        if self._average is None or now - self._reported_at < QUIET_SECONDS:
+            return False
+        if self._last_reported is None:
+            return True
+        last, average = (max(each, LEAST_NOTABLE_SECONDS) for each in (self._last_reported, self._average))
+        return not last / NOTABLE_FACTOR <= average <= last * NOTABLE_FACTOR
 
 
 REFUSALS: Final = 3

@@ -112,13 +112,11 @@ class AllowedCode:
         An import in a thread that runs no transition counts for all transitions that run at that time, because any of
         them may have started the thread.
         """
-        with self._lock:
-            self._blamed[threading.get_ident()] = False
+        self._blamed[threading.get_ident()] = False
 
     def end_transition(self) -> bool:
         """Return True if the transition of this thread tried to import a foreign module."""
-        with self._lock:
-            return self._blamed.pop(threading.get_ident())
+        return self._blamed.pop(threading.get_ident())
 
     def _blame(self, text: str) -> None:
         thread = threading.get_ident()

@@ -8,7 +8,9 @@ import time
 import uuid
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from queue import Empty, SimpleQueue
 from typing import Any
 
 from pipelines.failures import Failed, message_of, warn, warn_of
@@ -208,40 +210,24 @@ class Outbox(threading.Thread):
         self._send = send
         self._done = done
         self._retry_seconds = retry_seconds
-        self._condition = threading.Condition()
-        self._outcomes: list[Report] = []
-        self._checkpoints: dict[uuid.UUID, Report] = {}
+        self._reports: SimpleQueue[Report | None] = SimpleQueue()  # None is the last one
         self._closed = False
         self._not_before = 0.0
-
-    def put(self, report: Report) -> None:
+        self.put = self._reports.put
         """Add a report. It replaces earlier checkpoints of its lease."""
-        with self._condition:
-            if report.outcome is not None:
-                self._checkpoints.pop(report.lease_token, None)
-                self._outcomes.append(report)
-            else:
-                self._checkpoints[report.lease_token] = report
-            self._condition.notify()
 
     def close(self, seconds: float) -> bool:
         """Send the remaining reports and stop. Return False if that took longer than `seconds`."""
-        with self._condition:
-            self._closed = True
-            self._condition.notify()
+        self._reports.put(None)
         self.join(seconds)
         return not self.is_alive()
 
     def run(self) -> None:
-        while not (self._closed and self._is_empty()):
+        while not self._closed:
             try:
                 self._send_next()
             except BaseException as error:
                 warn_of(error, "The outbox failed, and continues")
-
-    def _is_empty(self) -> bool:
-        with self._condition:
-            return not (self._outcomes or self._checkpoints)
 
     def _send_next(self) -> None:
         reports = self._next()
@@ -257,15 +243,24 @@ class Outbox(threading.Thread):
         self._not_before = time.monotonic() + min(PAUSE_PER_REPORT * len(reports), LONGEST_PAUSE)
 
     def _next(self) -> list[Report]:
-        """Wait until there are reports and the pause is over, then take all. Return none once closed and empty."""
-        with self._condition:
-            while not (self._outcomes or self._checkpoints or self._closed):
-                self._condition.wait()
-            while not self._closed and (wait := self._not_before - time.monotonic()) > 0:
-                self._condition.wait(wait)
-            reports = [*self._checkpoints.values(), *self._outcomes]
-            self._checkpoints, self._outcomes = {}, []
-            return reports
+        """Wait until there is a report and the pause is over, then take all."""
+        waiting = [self._reports.get()]
+        if (pause := self._not_before - time.monotonic()) > 0:
+            time.sleep(pause)
+        with suppress(Empty):
+            while True:
+                waiting.append(self._reports.get_nowait())
+        checkpoints: dict[uuid.UUID, Report] = {}
+        outcomes = []
+        for report in waiting:
+            if report is None:
+                self._closed = True
+            elif report.outcome is None:
+                checkpoints[report.lease_token] = report
+            else:
+                checkpoints.pop(report.lease_token, None)
+                outcomes.append(report)
+        return [*checkpoints.values(), *outcomes]
 
     def _send_group(self, group: list[Report]) -> None:
         tries = 0

@@ -9,6 +9,7 @@ import hashlib
 import threading
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Any
 
@@ -196,7 +197,8 @@ class RestHost:
                 start=command.current_step_index,
                 stop=stop_of(command, self._steps),
                 # The identity is that of the command.
-                context=self.release.context(command, command.tenant_id, hung_up),
+                context=partial(self.release.context, command, command.tenant_id, hung_up),
+                is_cancelled=hung_up,
                 shape=shape,
                 around=None if transition is None else transition.in_step,
             )

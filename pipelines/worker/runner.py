@@ -19,6 +19,7 @@ from typing import Any, Final, NoReturn, TypeVar
 from pipelines.authoring.definition import Await, Cardinality, Pipeline, StepContext
 from pipelines.authoring.plan import PlannedStep, plan
 from pipelines.authoring.values import Encoded, ValueMismatch, ValueType
+from pipelines.errors import Cancelled
 from pipelines.failures import Failed, failed_by, log_failure, message_of
 from wire import log_lines
 from wire.messages.celery_messages import MOST_SPANS, Shape, StepSpan
@@ -99,7 +100,8 @@ def run(
     *,
     start: int,
     stop: int,
-    context: StepContext,
+    context: Callable[[], StepContext],
+    is_cancelled: Callable[[], bool] = lambda: False,
     shape: Shape = "UNI",
     keep: Keep | None = None,
     times: StepTimes | None = None,
@@ -111,7 +113,8 @@ def run(
     after each step, except the last one and those before an await. A stream is read to its end before ``keep`` is
     called. If ``stop == start``, no step runs and the input is returned. Every exception of the author's code becomes
     ``Failed``, including KeyboardInterrupt and SystemExit. ``times`` receives when each step ran, if it is given.
-    ``around`` makes all calls of the author's code.
+    ``around`` makes all calls of the author's code. ``context`` is called once if a step wants its context. No step
+    begins once ``is_cancelled`` returns True.
 
     Raises ``ValueError`` for indexes outside of the pipeline and ``DefinitionError`` for a broken pipeline.
     """
@@ -119,7 +122,7 @@ def run(
     end = len(steps) if stop == -1 else stop
     if not 0 <= start <= end <= len(steps):
         raise ValueError(f"steps {start} to {stop} of a pipeline of {len(steps)}")
-    transition = _Transition(context, keep, times, around)
+    transition = _Transition(context, is_cancelled, keep, times, around)
     try:
         return transition.run(steps, start, end, payload, shape)
     except BaseException as error:
@@ -144,8 +147,17 @@ class _Many:
 class _Transition:
     """One run of steps. Between two steps there is either one value or a stream of values."""
 
-    def __init__(self, context: StepContext, keep: Keep | None, times: StepTimes | None, around: Around | None) -> None:
-        self._context = context
+    def __init__(
+        self,
+        make_context: Callable[[], StepContext],
+        is_cancelled: Callable[[], bool],
+        keep: Keep | None,
+        times: StepTimes | None,
+        around: Around | None,
+    ) -> None:
+        self._make_context = make_context
+        self._context: StepContext | None = None
+        self._is_cancelled = is_cancelled
         self._around = around
         self._keep = keep
         self._times = times
@@ -205,6 +217,8 @@ class _Transition:
         return Suspended(step.index, step, documents, itemized=itemized)
 
     def _apply(self, step: PlannedStep, current: Encoded | _Many) -> Encoded | _Many:
+        if step.cardinality is Cardinality.ONE_TO_ONE and not isinstance(current, _Many):
+            return self._checked(step, self._call(step, current.value, None))
         if step.cardinality.takes_many:
             values = (encoded.value for encoded in _stream(current))
             produced = self._call(step, list(values) if step.collects else values, None)
@@ -213,10 +227,7 @@ class _Transition:
             return _Many(self._produced(step, produced))
         if isinstance(current, _Many):
             return _Many(self._mapped(step, current.items))
-        produced = self._call(step, current.value, None)
-        if step.cardinality is Cardinality.ONE_TO_ONE:
-            return self._checked(step, produced)
-        return _Many(self._produced(step, produced))
+        return _Many(self._produced(step, self._call(step, current.value, None)))
 
     def _mapped(self, step: PlannedStep, items: Iterator[Encoded]) -> Iterator[Encoded]:
         for item_index, encoded in enumerate(items):
@@ -242,6 +253,8 @@ class _Transition:
             raise TypeError(f"step {step.name} is an await")
         if not step.wants_context:
             return self._authored(step, step.function, value)
+        if self._context is None:
+            self._context = self._make_context()
         context = dataclasses.replace(self._context, step_index=step.index, step_name=step.name, item_index=item_index)
         return self._authored(step, step.function, value, context)
 
@@ -252,7 +265,8 @@ class _Transition:
         begun = 0.0 if self._times is None else time.time()
         named = log_lines.step.set(step.name)
         try:
-            self._context.raise_if_cancelled()
+            if self._is_cancelled():
+                raise Cancelled("The outcome of this transition no longer counts.")
             if self._around is not None:
                 return self._around(step, partial(function, *arguments))
             return function(*arguments)

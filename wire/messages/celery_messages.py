@@ -8,6 +8,7 @@ import math
 import uuid
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
+from operator import not_
 from typing import Annotated, Literal, Self, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
@@ -86,7 +87,7 @@ _Payloads = Annotated[list[str], Field(max_length=MOST_PAYLOADS, fail_fast=True)
 
 
 # Omitted if empty, so that a receiver of an earlier version, which knows no such member, accepts untraced messages.
-_Traceparent = Annotated[str, Field(pattern=f"^({traceparent.SQL_FORM[1:-1]})?$", exclude_if=lambda text: not text)]
+_Traceparent = Annotated[str, Field(pattern=f"^({traceparent.SQL_FORM[1:-1]})?$", exclude_if=not_)]
 
 
 class Command(Wire):

@@ -49,7 +49,7 @@ code, *descriptors = sys.argv[1:]
 def ran(hosted):
     names = [field.name for field in dataclasses.fields(StepContext) if field.default is dataclasses.MISSING]
     context = StepContext(**{name: 0 if name == "attempt" else "x" for name in names})
-    return hosted.run(1, start=0, stop=-1, context=context)
+    return hosted.run(1, start=0, stop=-1, context=lambda: context)
 
 def shown(result):
     return {name: getattr(result, name) for name in result.__slots__}

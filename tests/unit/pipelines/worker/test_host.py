@@ -251,12 +251,13 @@ def test_a_thread_that_continues_is_reported_until_it_is_free(hosted: Hosted, ho
 def test_a_transition_that_runs_for_longer_than_its_first_lease_keeps_its_lease() -> None:
     held = HeldLeases()
     [running, waiting] = held.take([command(lease_seconds=0.01), command(lease_seconds=0.01)])
-    assert held.begin(running.lease_token)
+    lease = held.begin(running.lease_token)
+    assert lease is not None
     begun = time.monotonic()
     eventually(lambda: time.monotonic() > begun + 0.02, what="the end of the leases")
     in_use = held.in_use()
     assert ([each.lease_token for each in in_use.running], in_use.active) == ([running.lease_token], 1)
-    held.end(running.lease_token)
+    held.end(lease)
     in_use = held.in_use()
     assert (len(in_use.running), in_use.active) == (1, 0), "its outcome waits to be sent"
     assert not held.begin(waiting.lease_token)
@@ -282,38 +283,34 @@ def test_the_time_of_a_transition_counts_from_when_a_thread_begins_it() -> None:
 
 def test_a_notable_change_is_reported_early_but_not_often() -> None:
     pace = Pace()
-    with pace.measured(lambda: True) as is_news:
-        pass
-    assert not is_news(), "its lease was lost"
-    with pace.measured():
-        pass
-    pace.report()
-    with pace.measured() as is_news:
-        PAUSE.wait(0.02)
-    assert not is_news()
-    PAUSE.wait(QUIET_SECONDS)
-    assert is_news()
+    pace.ended(1.0, 1.001)
+    assert pace.report([], 2.0) == pytest.approx(0.001)
+    pace.ended(2.0, 2.02)
+    assert not pace.is_notable(2.02)
+    assert pace.is_notable(2.0 + QUIET_SECONDS)
 
 
 def test_a_change_among_short_transitions_is_not_notable() -> None:
     pace = Pace()
-    for _ in range(100):
-        with pace.measured():
-            pass
-    assert (pace.report() or 1) < LEAST_NOTABLE_SECONDS / 10
-    with pace.measured() as is_news:
-        PAUSE.wait(2 * LEAST_NOTABLE_SECONDS)  # the average is then about five times as long
-    PAUSE.wait(QUIET_SECONDS)
-    assert not is_news()
+    pace.ended(1.0, 1.0 + LEAST_NOTABLE_SECONDS / 100)
+    assert (pace.report([], 2.0) or 1) < LEAST_NOTABLE_SECONDS / 10
+    pace.ended(2.0, 2.0 + LEAST_NOTABLE_SECONDS)  # the average is then more than twice as long
+    assert not pace.is_notable(2.0 + QUIET_SECONDS)
 
 
-def test_a_transition_that_lost_its_lease_does_not_count() -> None:
-    pace, lost = Pace(), threading.Event()
-    with pace.measured():
-        pass
-    with pace.measured(lost.is_set):
-        PAUSE.wait(0.2)
-        assert (pace.report() or 0) >= 0.2
-        lost.set()
-        assert (pace.report() or 1) < 0.02
-    assert (pace.report() or 1) < 0.02
+def test_a_transition_counts_while_it_runs_until_a_later_one_has_ended_or_its_lease_is_lost() -> None:
+    pace = Pace()
+    assert pace.report([10.0], 10.1) is None
+    assert pace.report([10.0], 10.3) == pytest.approx(0.3)
+    pace.ended(10.1, 10.4)
+    assert pace.report([10.0], 20.0) == pytest.approx(0.3)
+    assert pace.report([10.0, 11.0], 20.0) == pytest.approx(9.0)
+
+    held = HeldLeases()
+    [known, kept] = held.take([command(), command()])
+    lease = held.begin(known.lease_token) and held.begin(kept.lease_token)
+    assert lease is not None
+    assert held.seconds_per_transition() is None
+    held.lose([kept.lease_token])
+    assert held.end(lease), "a heartbeat reports the free thread"
+    assert held.seconds_per_transition() is None

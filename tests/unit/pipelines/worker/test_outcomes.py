@@ -128,7 +128,7 @@ def test_a_suspension_says_whether_the_responses_are_a_stream(context: StepConte
         pipeline = Pipeline("tests.awaiting")
         pipeline.awaits("Ask", request=request, response=response, timeout=timedelta(hours=1))
         shape: Literal["UNI", "MULTI"] = "MULTI" if isinstance(payload, list) else "UNI"
-        result = run(pipeline, payload, start=0, stop=-1, context=context, shape=shape)
+        result = run(pipeline, payload, start=0, stop=-1, context=lambda: context, shape=shape)
         suspension = outcome_of(command(), result, steps=1).suspension
         assert suspension is not None
         assert (suspension.itemized, suspension.gives_many) == (itemized, gives_many)
@@ -173,7 +173,7 @@ def test_a_result_that_is_too_large_for_a_message_is_a_failure_and_no_checkpoint
 def test_a_worker_reports_what_the_coordinator_stores_and_names_the_step_otherwise(
     context: StepContext, size: dict[str, int], failure: str | None
 ) -> None:
-    outcome = outcome_of(command(), run(limited, size, start=0, stop=-1, context=context), steps=1)
+    outcome = outcome_of(command(), run(limited, size, start=0, stop=-1, context=lambda: context), steps=1)
     assert (outcome.failure and outcome.failure.failure_class) == failure
     if outcome.failure is not None:
         assert outcome.failure.message.startswith('step "Fill box": ')

@@ -51,7 +51,8 @@ def numbers(author: Author) -> Pipeline:
 
 
 def ran(pipeline: Pipeline, payload: Any, context: StepContext, start: int = 0, shape: Shape = "UNI") -> RunResult:
-    return run(pipeline, payload, start=start, stop=-1, context=context, shape=shape)
+    cancelled = context.cancellation
+    return run(pipeline, payload, start=start, stop=-1, context=lambda: context, is_cancelled=cancelled, shape=shape)
 
 
 def failure(result: RunResult) -> Failed:
@@ -74,11 +75,11 @@ def test_cardinalities_fold_over_one_and_many(numbers: Pipeline, context: StepCo
     ]
     for payload, start, stop, outputs, many in rows:
         shape: Shape = "MULTI" if isinstance(payload, list) else "UNI"
-        found = run(numbers, payload, start=start, stop=stop, context=context, shape=shape)
+        found = run(numbers, payload, start=start, stop=stop, context=lambda: context, shape=shape)
         assert found == Completed(outputs, many), (payload, start, stop)
     for start, stop in ((-1, -1), (6, -1), (0, 6), (2, 1)):
         with pytest.raises(ValueError, match="of a pipeline of 5"):
-            run(numbers, 1, start=start, stop=stop, context=context)
+            run(numbers, 1, start=start, stop=stop, context=lambda: context)
 
 
 def test_an_undecodable_payload_is_final_and_runs_nothing(numbers: Pipeline, context: StepContext) -> None:
@@ -202,7 +203,7 @@ def test_a_step_can_ask_whether_it_is_cancelled_and_the_next_never_begins(author
 
 def kept_by(pipeline: Pipeline, payload: Any, context: StepContext, *, stop: int = -1) -> list[tuple[int, Any, bool]]:
     kept: list[tuple[int, Any, bool]] = []
-    run(pipeline, payload, start=0, stop=stop, context=context, keep=lambda *each: kept.append(each))
+    run(pipeline, payload, start=0, stop=stop, context=lambda: context, keep=lambda *each: kept.append(each))
     return kept
 
 
@@ -230,7 +231,7 @@ def test_a_checkpoint_that_cannot_be_stored_fails_the_transition_without_naming_
     def keep(*_: Any) -> None:
         raise error
 
-    failed = failure(run(numbers, 2, start=0, stop=-1, context=context, keep=keep))
+    failed = failure(run(numbers, 2, start=0, stop=-1, context=lambda: context, keep=keep))
     assert (failed.failure_class, failed.retryable, failed.step_index) == (type(error).__name__, True, None)
 
 
@@ -301,9 +302,10 @@ def outcome_of(pipeline: Pipeline, context: StepContext) -> tuple[RunResult, lis
     kept: list[Any] = []
     authored = sys.modules["authored"]
     cancellable = dataclasses.replace(context, cancellation=lambda: bool(authored.cancelled))
-    lazy = run(pipeline, 1, start=0, stop=-1, context=cancellable)
+    options: Any = {"context": lambda: cancellable, "is_cancelled": cancellable.cancellation}
+    lazy = run(pipeline, 1, start=0, stop=-1, **options)
     authored.cancelled.clear()
-    checked = run(pipeline, 1, start=0, stop=-1, context=cancellable, keep=lambda *each: kept.append(each))
+    checked = run(pipeline, 1, start=0, stop=-1, keep=lambda *each: kept.append(each), **options)
     assert isinstance(checked, Failed), checked
     return lazy, kept
 
