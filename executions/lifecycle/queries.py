@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.db import connection
-from django.db.models import Count, Q, QuerySet
+from django.db.models import Count, Exists, OuterRef, Q, QuerySet
 
 from executions.errors import ExecutionUnknown
 from executions.models import PAYLOADS, AwaitUnit, DeadLetter, Execution, ExecutionEvent, Interaction, Resubmission
@@ -52,9 +52,18 @@ def _of_tenant(tenant: int, pk: uuid.UUID) -> QuerySet[Execution]:
     return Execution.objects.filter(tenant_id=tenant, pk=pk).order_by()
 
 
+def _state_of_tenant(tenant: int, pk: uuid.UUID) -> QuerySet[Execution]:
+    """Most executions have no links, so the statement also tells for which ones to read them."""
+    found = _of_tenant(tenant, pk).defer(*PAYLOADS)
+    return found.annotate(  # type: ignore[no-redef]  # their types and defaults
+        has_origin=Exists(Resubmission.objects.filter(new_execution=OuterRef("pk"))),
+        has_links=Exists(Resubmission.objects.filter(execution=OuterRef("pk"))),
+    )
+
+
 _NO_ID = uuid.UUID(int=0)
 _EXECUTION = Compiled(_of_tenant, tenant=-1, pk=_NO_ID)
-_STATE = Compiled(lambda **names: _of_tenant(**names).defer(*PAYLOADS), tenant=-1, pk=_NO_ID)
+_STATE = Compiled(_state_of_tenant, tenant=-1, pk=_NO_ID)
 
 
 def ended(ids: Collection[uuid.UUID]) -> list[uuid.UUID]:
@@ -110,7 +119,7 @@ class Link:
 
 def links(of: Execution) -> list[Link]:
     """Return the newest links to the new executions of `of`, at most LINKS_SHOWN."""
-    rows = _LINKS.rows(pk=of.pk)
+    rows = _LINKS.rows(pk=of.pk) if of.has_links else []
     if not rows:
         return []
     found = Execution.objects.filter(pk__in=[each.pk for each in rows])
@@ -120,7 +129,7 @@ def links(of: Execution) -> list[Link]:
 
 def origin(of: Execution) -> Resubmission | None:
     """Return the link to the execution that `of` resubmits. None for an ordinary submission, or if that was removed."""
-    return _ORIGIN.first(pk=of.pk)
+    return _ORIGIN.first(pk=of.pk) if of.has_origin else None
 
 
 _LINKS = Compiled(lambda pk: Resubmission.objects.filter(execution=pk)[:LINKS_SHOWN], pk=_NO_ID)

@@ -235,6 +235,10 @@ class Execution(models.Model):
             GinIndex(fields=("tags",), condition=Q(tags__isnull=False), name="execution_tags"),
         )
 
+    # Set only by `queries.state`: whether there may be links to and from executions that were resubmitted.
+    has_origin = True
+    has_links = True
+
     def __str__(self) -> str:
         return str(self.id)
 

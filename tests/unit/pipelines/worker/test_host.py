@@ -294,7 +294,7 @@ def test_a_change_among_short_transitions_is_not_notable() -> None:
     pace = Pace()
     pace.ended(1.0, 1.0 + LEAST_NOTABLE_SECONDS / 100)
     assert (pace.report([], 2.0) or 1) < LEAST_NOTABLE_SECONDS / 10
-    pace.ended(2.0, 2.0 + LEAST_NOTABLE_SECONDS)  # the average is then more than twice as long
+    pace.ended(2.0, 2.0 + LEAST_NOTABLE_SECONDS)  # the average is then twenty times as long
     assert not pace.is_notable(2.0 + QUIET_SECONDS)
 
 
