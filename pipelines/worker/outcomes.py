@@ -191,7 +191,7 @@ class Report:
 
 
 class Outbox(threading.Thread):
-    """Passes reports to `send`, in groups of one release, from a separate thread. Safe to use from many threads.
+    """Passes reports to `send`, in groups of one release, mostly from a separate thread. Safe to use from many threads.
 
     Only the newest checkpoint of a lease is sent, and none after its outcome. OSError from `send` means that the broker
     is unreachable, so the group is sent again later. Any other exception is a bug: a group that fails with it
@@ -213,8 +213,36 @@ class Outbox(threading.Thread):
         self._reports: SimpleQueue[Report | None] = SimpleQueue()  # None is the last one
         self._closed = False
         self._not_before = 0.0
-        self.put = self._reports.put
-        """Add a report. It replaces earlier checkpoints of its lease."""
+        self._lock = threading.Lock()
+        self._unsent = 0
+
+    def put(self, report: Report) -> None:
+        """Add a report. It replaces earlier checkpoints of its lease.
+
+        The caller sends an outcome itself if all others are sent and the pause is over, so that on an idle worker no
+        thread has to be woken for it. If that fails, the thread tries again.
+        """
+        with self._lock:
+            is_alone = not self._unsent and report.outcome is not None and self.is_alive()
+            self._unsent += 1
+        if not is_alone or time.monotonic() < self._not_before or not self._sent_alone(report):
+            self._reports.put(report)
+
+    def _sent_alone(self, report: Report) -> bool:
+        try:
+            self._send([report])
+        except BaseException as error:
+            warn("The broker did not accept a report: %s", type(error).__name__)
+            return False
+        self._finish([report], 1)
+        return True
+
+    def _finish(self, reports: Sequence[Report], count: int) -> None:
+        """Note that `reports` were sent or dropped, which stand for `count` that were added."""
+        with self._lock:
+            self._unsent -= count
+        self._not_before = time.monotonic() + min(PAUSE_PER_REPORT * len(reports), LONGEST_PAUSE)
+        self._done(reports)
 
     def close(self, seconds: float) -> bool:
         """Send the remaining reports and stop. Return False if that took longer than `seconds`."""
@@ -230,7 +258,7 @@ class Outbox(threading.Thread):
                 warn_of(error, "The outbox failed, and continues")
 
     def _send_next(self) -> None:
-        reports = self._next()
+        reports, count = self._next()
         try:
             by_release: dict[ReleaseIdentity, list[Report]] = defaultdict(list)
             for report in reports:
@@ -239,11 +267,10 @@ class Outbox(threading.Thread):
                 for group in groups(same_release, [report.size for report in same_release], most=MOST_REPORTS):
                     self._send_group(group)
         finally:
-            self._done(reports)
-        self._not_before = time.monotonic() + min(PAUSE_PER_REPORT * len(reports), LONGEST_PAUSE)
+            self._finish(reports, count)
 
-    def _next(self) -> list[Report]:
-        """Wait until there is a report and the pause is over, then take all."""
+    def _next(self) -> tuple[list[Report], int]:
+        """Wait until there is a report and the pause is over, then take all. Also return how many were added."""
         waiting = [self._reports.get()]
         if (pause := self._not_before - time.monotonic()) > 0:
             time.sleep(pause)
@@ -260,7 +287,7 @@ class Outbox(threading.Thread):
             else:
                 checkpoints.pop(report.lease_token, None)
                 outcomes.append(report)
-        return [*checkpoints.values(), *outcomes]
+        return [*checkpoints.values(), *outcomes], len(waiting) - waiting.count(None)
 
     def _send_group(self, group: list[Report]) -> None:
         tries = 0

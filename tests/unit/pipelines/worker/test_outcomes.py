@@ -3,6 +3,7 @@
 import functools
 import json
 import threading
+import time
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,8 +15,17 @@ import pytest
 from pipelines import Pipeline, StepContext
 from pipelines.worker import outcomes as limits_of_outcomes
 from pipelines.worker.host import Host
-from pipelines.worker.outcomes import MOST_REPORTS, MOST_TRIES, Outbox, Report, checkpoint_of, outcome_of
+from pipelines.worker.outcomes import (
+    MOST_REPORTS,
+    MOST_TRIES,
+    PAUSE_PER_REPORT,
+    Outbox,
+    Report,
+    checkpoint_of,
+    outcome_of,
+)
 from pipelines.worker.runner import Completed, run
+from tests.building import eventually
 from tests.cases import cases
 from tests.unit.pipelines.worker.conftest import command, outcomes, released, sealed
 from wire.documents.json_reader import DEEPEST, MOST_VALUES, all_storable
@@ -242,7 +252,7 @@ def test_reports_that_arrive_while_a_group_is_sent_are_sent_together_before_the_
     outbox = Outbox(broker.send)
     outbox.start()
     broker.open.clear()
-    first, *others = [outcome() for _ in range(5)]
+    first, *others = checkpoint(), *(outcome() for _ in range(4))
     outbox.put(first)
     assert broker.entered.acquire(timeout=10)
     for report in others:
@@ -252,6 +262,28 @@ def test_reports_that_arrive_while_a_group_is_sent_are_sent_together_before_the_
     outbox.join(10)
     assert not outbox.is_alive()
     assert broker.groups == [[first], others]
+
+
+def test_only_an_outcome_is_sent_by_the_thread_that_has_it_and_only_if_the_broker_accepts_it_at_once() -> None:
+    """A step never waits for the checkpoint of the one before it, and no thread waits for the end of an outage."""
+    senders: list[threading.Thread] = []
+    failing, done = [OSError("away")], list[Report]()
+
+    def send(_: Sequence[Report]) -> None:
+        senders.append(threading.current_thread())
+        if len(senders) > 1 and failing:
+            raise failing.pop()
+
+    outbox = Outbox(send, done.extend, retry_seconds=0.01)
+    outbox.start()
+    reports = [outcome(), outcome(), checkpoint()]
+    for report in reports:
+        outbox.put(report)
+        eventually(lambda: done[-1:] == [report], what="the report")  # noqa: B023 - it ends before the next one
+        time.sleep(2 * PAUSE_PER_REPORT)
+    assert outbox.close(10)
+    here = threading.current_thread()
+    assert (senders, done) == ([here, here, outbox, outbox], reports)
 
 
 def test_a_later_checkpoint_or_the_outcome_replaces_a_checkpoint() -> None:
