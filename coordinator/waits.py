@@ -165,8 +165,11 @@ class Waits:
         if over:  # it ended after its row was read
             self._end([wait])
 
-    def _end(self, waits: Iterable[_Wait]) -> None:
-        """Answer those that are parked. The others learn that they need not park."""
+    def _end(self, waits: Sequence[_Wait], *, here: bool = False) -> None:
+        """Answer those that are parked. The others learn that they need not park.
+
+        With `here`, this thread answers a single one, so that no other thread has to be woken for it.
+        """
         for wait in waits:
             with self._lock:
                 wait.over = True
@@ -174,7 +177,10 @@ class Waits:
                     continue
                 self._remove(wait)
                 self._over.setdefault(wait.tenant, deque()).append(wait)
-            self._pool.submit(self._respond)
+            if here and len(waits) == 1:
+                self._respond()
+            else:
+                self._pool.submit(self._respond)
 
     def _respond(self) -> None:
         """Answer the wait that is next. Tenants take turns."""
@@ -247,8 +253,8 @@ class Waits:
                     endings = Endings()
                     self._soon = [time.monotonic() + each for each in FIRST_RECHECKS]
                 endings.demand()
-                for execution in endings.received(seconds=TICK_SECONDS):
-                    self._end(list(self._waits.get(execution, ())))
+                ended = endings.received(seconds=TICK_SECONDS)
+                self._end([wait for each in ended for wait in list(self._waits.get(each, ()))], here=True)
             except REFUSALS as error:
                 log.warning("Announcements of ended executions cannot be received: %s", type(error).__name__)
                 if endings is not None:
