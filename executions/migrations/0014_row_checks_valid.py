@@ -5,5 +5,6 @@ from django.db import migrations
 
 
 class Migration(migrations.Migration):
+    atomic = False
     dependencies = (("executions", "0013_row_checks"),)
     operations = (ValidateConstraint("execution", "execution_is_valid"),)
