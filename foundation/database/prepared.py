@@ -4,6 +4,9 @@ Planning the larger of them takes the database as long as executing them. A plan
 a plan that was made for a small table is not replaced when the table grows. All plans of a connection are released
 together, before new ones are made, so a connection never keeps two plans of one statement.
 
+The first plan is kept. Otherwise PostgreSQL plans each of the first five executions for its own values, which takes it
+half a millisecond to two each time, and every renewal of a few leases.
+
 Behind a pooler of transactions, the plans belong to sessions that all processes share, and no process can release them
 together. There each period has its own text of each statement, and the pooler removes the oldest plans of a session.
 """
@@ -61,7 +64,7 @@ class _Cursor(psycopg.RawCursor[Any]):
         used = self.connection
         if _periods.get(used) != period:
             # psycopg then discards its own list of prepared statements, but only if the text is new to it.
-            super().execute(f"DEALLOCATE ALL /* {period} */", prepare=False)
+            super().execute(f"DEALLOCATE ALL; SET plan_cache_mode = force_generic_plan /* {period} */", prepare=False)
             used.prepared_max = MOST_PLANS
             _periods[used] = period
         return super().execute(text, values, **options, prepare=True)

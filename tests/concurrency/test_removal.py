@@ -2,6 +2,8 @@
 
 from functools import partial
 
+import psycopg
+import pytest
 from django.db import connection, transaction
 
 from executions.models import Campaign, CampaignItem, Execution, ExecutionEvent
@@ -10,7 +12,7 @@ from governance.campaigns import campaigns
 from tests import making
 from tests.concurrency import scenes
 from tests.concurrency.racing import race
-from tests.concurrency.sessions import ended_after, stopped_before_writing, thread
+from tests.concurrency.sessions import another_session, ended_after, stopped_before_writing, thread
 from tests.concurrency.waiting import until_blocked
 
 
@@ -27,6 +29,21 @@ def test_a_late_outcome_of_a_removed_execution_is_dropped() -> None:
         execution.pk, 0, 0, "1", "UNI", "SINGLE", False, 0, "celery", 1, None, False, None, 0.0,
     )  # fmt: skip
     assert ended_after(removing, partial(making.record, making.outcome_of(claim))).result() == 0
+    assert left() == (0, 0)
+
+
+def test_a_transaction_that_still_sees_a_removed_execution_adds_no_event_to_it() -> None:
+    """Events have no foreign key."""
+    removing, _ = scenes.removal(1)
+    with another_session() as session:
+        session.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+        newest = "SELECT id, event_count, '', status, '', '{}' FROM executions_execution"
+        assert session.execute(newest).rowcount == 1
+        assert removing() == 1
+        with pytest.raises(psycopg.errors.SerializationFailure):
+            session.execute(
+                f"INSERT INTO executions_executionevent (execution_id, sequence, kind, status, actor, data) {newest}"
+            )
     assert left() == (0, 0)
 
 

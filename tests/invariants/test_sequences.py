@@ -36,6 +36,19 @@ def test_events_follow_each_other_without_gaps(database: Connection) -> None:
         assert found in expected, (counted, sequences, statuses)
 
 
+def test_no_event_is_without_its_execution(database: Connection) -> None:
+    """Events have no foreign key. A removal is seen in each isolation level: see `guard_event_sequence`."""
+    insert = "INSERT INTO executions_executionevent (execution_id, sequence, kind, status, actor, data) VALUES"
+    alone = f"{insert} (gen_random_uuid(), {{}}, '', 'QUEUED', '', '{{{{}}}}')"
+    for sequence in (0, 1, 2):
+        assert refusal(database, alone.format(sequence), ordinary=True) == SEQUENCE
+    before_first = f"""WITH counted AS (UPDATE executions_execution SET event_count = event_count + 1
+        WHERE id = {execution("queued")} RETURNING id, event_count) {insert.removesuffix("VALUES")}
+        SELECT id, n, '', 'QUEUED', '', '{{}}' FROM counted, generate_series(0, event_count) n"""
+    setup = f"DELETE FROM executions_executionevent WHERE execution_id = {execution('queued')}"
+    assert results(database, [before_first], setup=setup) == {before_first: SEQUENCE}
+
+
 def test_each_execution_of_a_group_counts_its_own_events(database: Connection) -> None:
     for first, second in product((0, 1, 2), repeat=2):
         statement = f"""WITH counted AS (UPDATE executions_execution SET event_count = event_count + 1

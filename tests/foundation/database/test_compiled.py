@@ -1,6 +1,7 @@
 """Querysets whose SQL is written once."""
 
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import pytest
 from django.db import connection
@@ -8,6 +9,7 @@ from django.db.models import F, QuerySet
 from django.test.utils import CaptureQueriesContext
 
 from executions.models import Execution
+from foundation.database import prepared
 from foundation.database.compiled import Compiled
 from tests import making
 
@@ -47,3 +49,12 @@ def test_a_parameter_that_the_sql_does_not_contain_is_a_mistake() -> None:
         Compiled(lambda tenant, key: Execution.objects.filter(tenant_id=tenant), tenant=-1, key="?").rows(
             tenant=1, key="a"
         )
+
+
+def test_the_database_plans_a_statement_once_for_all_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prepared, "_periods", WeakKeyDictionary())
+    with prepared.cursor() as cursor:
+        for number in range(3):
+            cursor.execute("SELECT %(number)s::int", {"number": number})
+        cursor.execute("SELECT sum(custom_plans) FROM pg_prepared_statements", {})
+        assert cursor.fetchall() == [(0,)]
