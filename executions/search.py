@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from django.contrib.auth.models import User
 from django.core.exceptions import EmptyResultSet
-from django.db.models import Exists, Min, OuterRef, Q, QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.db.models.expressions import RawSQL
 from django.db.models.functions import Now
 
@@ -304,14 +304,12 @@ def _status(status: str) -> Q:
 
 
 def _release(tenant_ids: Sequence[int], search: Search) -> Q:
-    """Match the version. No index is needed for releases without executions, or with only recent ones."""
+    """Match the releases of the version. No index is needed for those without executions, or with only recent ones."""
     releases = Release.objects.filter(pipeline__tenant__in=tenant_ids, release_version=search.release_version)
     if search.pipeline_id is not None:
         releases = releases.filter(pipeline__pipeline_id=search.pipeline_id)
-    first = releases.aggregate(first=Min("created_at"))["first"]
-    if first is None:
-        return Q(pk__in=[])
-    return Q(release_version=search.release_version, created_at__gte=first)
+    found = dict(releases.values_list("pk", "created_at"))
+    return Q(release__in=list(found), created_at__gte=min(found.values())) if found else Q(pk__in=[])
 
 
 def _step(tenant_ids: Sequence[int], step: int) -> Q:
