@@ -18,6 +18,18 @@ TENANTS: Final = 50
 RELEASES: Final = 5
 PERSON: Final = "ann"
 """A member of every tenant, who submitted some executions and has some questions."""
+TABLES: Final = (
+    "executions_execution",
+    "executions_executionevent",
+    "executions_smoketest",
+    "executions_deadletter",
+    "executions_failuregroup",
+    "executions_awaitunit",
+    "executions_interaction",
+    "executions_worker",
+    "tenancy_auditentry",
+)
+"""The tables that get rows in proportion to the number of executions."""
 _SETTINGS: Final = "SET session_replication_role = replica; SET synchronous_commit = off"
 # Copies of rows of the first tenant, which is `one`: the table, its other columns, and from what they are selected.
 _COPIES: Final[tuple[tuple[str, Mapping[str, str], str], ...]] = (

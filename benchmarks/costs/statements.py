@@ -1,8 +1,9 @@
 """Counts the buffers of each statement of the product with many rows of uneven tenants.
 
 `python -m benchmarks.costs.statements FOLDER ROWS [PART…]` does the kinds of work of the ledger, opens the pages of the
-admin, and reads the lists of the API and of the admin. Prints the buffers of each statement by kind of work, and the
-indexes that no statement used. A separate process, because the product reads its settings once.
+admin, reads the lists of the API and of the admin, and removes executions. Prints the buffers of each statement by kind
+of work, and the indexes of the loaded tables that no statement used. A separate process, because the product reads its
+settings once.
 """
 
 import json
@@ -30,6 +31,7 @@ from benchmarks.costs.installation import TENANT
 from benchmarks.costs.measuring import Work
 from benchmarks.costs.world import World, WorldError, claim_due, request
 from coordinator.celery import app
+from executions.lifecycle import retention
 from executions.workers.registry import DISPATCH_TASK
 from foundation import wakeup
 from tenancy.access import issue_token
@@ -44,8 +46,7 @@ FROM pg_stat_statements WHERE userid <> (SELECT oid FROM pg_roles WHERE rolname 
 """
 _UNREAD: Final = """
 SELECT s.indexrelname FROM pg_stat_user_indexes s JOIN pg_index i USING (indexrelid)
-WHERE s.idx_scan = 0 AND NOT i.indisunique AND s.relname LIKE ANY (ARRAY['executions%', 'tenancy%', 'releases%'])
-ORDER BY s.indexrelname
+WHERE s.idx_scan = 0 AND NOT i.indisunique AND s.relname = ANY (%s) ORDER BY s.indexrelname
 """
 _SOME: Final = """
 SELECT e.id, f.id FROM executions_execution e, executions_failuregroup f
@@ -73,10 +74,11 @@ def main(folder: Path, rows: int, parts: list[str]) -> None:
     print(f"{rows:,} executions loaded in {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
     figures: dict[str, dict[str, int]] = {}
     texts: dict[str, str] = {}
-    for work in chain(kinds.all_kinds(world), pages.all_pages(world, connection), _lists(world, connection)):
+    works = (kinds.all_kinds(world), pages.all_pages(world, connection), _lists(world, connection), _removal(world))
+    for work in chain.from_iterable(works):
         if not parts or any(part in work.name for part in parts):
             figures[work.name] = _buffers(world, connection, work, texts)
-    unread = [name for (name,) in connection.execute(_UNREAD)]
+    unread = [name for (name,) in connection.execute(_UNREAD, [list(uneven.TABLES)])]
     json.dump({"buffers": figures, "texts": texts, "unread": unread}, sys.stdout)
     sys.stdout.flush()
 
@@ -104,6 +106,13 @@ def _lists(world: World, connection: psycopg.Connection) -> Iterator[Work]:
     searches = {name: address for name, address in known.items() if name.startswith("executions")}
     for name, address in {**lists.ADMIN, **searches}.items():
         yield _request(f"admin, {name}", "GET", f"/admin/{address.format(**some)}", cookies)
+
+
+def _removal(world: World) -> Iterator[Work]:
+    """Yield the removal of one batch. There is enough for it with few executions, too."""
+    world.tenant.retention_days = 1
+    world.tenant.save()
+    yield Work("removal of a batch", lambda _: retention.remove(seconds=0), warm_up=1)
 
 
 def _request(name: str, method: str, address: str, headers: dict[str, str], body: bytes = b"") -> Work:

@@ -3,11 +3,9 @@
 | new index | what reads it | the old one |
 |---|---|---|
 | `execution_dead_of_release` | the counts of failures by release and error, and the previews of campaigns | `execution_dead_by_release`, which had no error |
-| `interaction_open` | the lists of open questions, and their count on each page | `interaction_pending`, which had no transport |
+| `interaction_open` | the lists of open questions of a tenant, and their count on each page | `interaction_pending`, which had no transport |
+| `interaction_due` | the sweep, and the count of the open questions of several tenants | `interaction_deadline`, which had the deadline alone |
 | `interaction_by_deadline` | the lists of all questions | none |
-
-Only failed executions have an error. PostgreSQL learns how frequent each error is among them: it took a frequent one for
-twenty times as rare, and read all failures with it to find the first twenty.
 """
 
 from django.contrib.postgres.operations import AddIndexConcurrently, RemoveIndexConcurrently
@@ -34,6 +32,10 @@ INDEXES = (
             name="interaction_open",
         ),
     ),
+    (
+        "interaction",
+        models.Index(fields=["deadline"], include=["tenant", "transport"], condition=OPEN, name="interaction_due"),
+    ),
     ("interaction", models.Index(fields=["tenant", "deadline", "created_at", "id"], name="interaction_by_deadline")),
 )
 
@@ -45,9 +47,7 @@ class Migration(migrations.Migration):
         # An interrupted build has left an invalid index.
         *(migrations.RunSQL(f"DROP INDEX CONCURRENTLY IF EXISTS {index.name}") for _, index in INDEXES),
         *(AddIndexConcurrently(model, index) for model, index in INDEXES),
-        migrations.RunSQL(
-            "CREATE STATISTICS IF NOT EXISTS execution_errors (mcv) ON status, error_code FROM executions_execution"
-        ),
         RemoveIndexConcurrently("execution", "execution_dead_by_release"),
         RemoveIndexConcurrently("interaction", "interaction_pending"),
+        RemoveIndexConcurrently("interaction", "interaction_deadline"),
     )

@@ -187,8 +187,9 @@ class Interaction(models.Model):
             ),
             models.Index(
                 fields=("deadline",),
+                include=("tenant", "transport"),
                 condition=Q(status__in=["WAITING", "DISPATCHING", "DISPATCHED"]),
-                name="interaction_deadline",
+                name="interaction_due",
             ),
             models.Index(
                 fields=("next_dispatch_at",), condition=Q(next_dispatch_at__isnull=False), name="interaction_to_send"
