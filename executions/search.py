@@ -205,8 +205,6 @@ ORDER BY f.created_at DESC, f.id DESC LIMIT %s
 """
 _ORDERED: Final = {"tenant", "since", "until", "error_code", "submitted_by"}
 """The conditions with which an index has the order of the time in each tenant."""
-_FILTERS: Final = _ORDERED | {"status", "pipeline_id", "release_version"}
-"""The conditions that may be compared in that order, if an error or an unsuccessful status leaves few executions."""
 
 
 def _shown(rows: QuerySet[Execution]) -> QuerySet[Execution]:
@@ -220,8 +218,9 @@ def matching(tenants: Sequence[Tenant], search: Search, *, person: User | None =
     """
     ids = [each.pk for each in tenants if search.tenant in (None, each.slug)]
     given = {field.name for field in fields(search) if getattr(search, field.name) is not None}
-    few = search.error_code is not None or search.status in {State.CANCELLED, *FAILED_VALUES}
-    merged = search.until is not None or given <= (_FILTERS if few else _ORDERED)
+    if search.status in {State.CANCELLED, *FAILED_VALUES}:  # so has their index
+        given.remove("status")
+    merged = search.until is not None or given <= _ORDERED
     return Matches(ids, list(_conditions(ids, search, person)), merged)
 
 
