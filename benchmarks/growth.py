@@ -1,108 +1,113 @@
-"""The cost of millions of finished executions for later ones."""
+"""The buffers of every statement that the product sends, with few and with many executions of uneven tenants.
 
-import json
-import subprocess
-import sys
-from collections.abc import Callable
-from statistics import median
+Both sizes run at the same time, on servers of their own. `benchmarks.uneven` has the rows, and
+`benchmarks.costs.statements` the work.
+"""
 
-from benchmarks import past
-from benchmarks.latency import Submitter
+import re
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Final
+
+from benchmarks.costs.installation import installation
 from benchmarks.ledger import LedgerError
 from benchmarks.plan import Plan
-from benchmarks.processes import frozen
-from benchmarks.product_under_test import ProductUnderTest
 from benchmarks.report import Measure, Report
-from benchmarks.running_product import RESULT, THREE_STEPS, SubmissionMode
-from embedded.product import PROJECT
 
-FEW = 1_000
-DUE = 200
-CLAIM = 50
-SAMPLES = 100
-MOST = 1.2
-LISTS = {
-    "list, newest first": "executions?pageSize=50",
-    "list of succeeded executions": "executions?pageSize=50&status=SUCCEEDED",
-    "list of failed executions, which is empty": "executions?pageSize=50&status=FAILED",
-    "one by its idempotency key": "executions?idempotencyKey=past-500",
-    "pending interactions": "interactions?pageSize=50",
-    "stranded": "stranded",
+FEW: Final = 20_000
+MOST: Final = 1.5
+LEAST: Final = 150
+"""A statement that reads less is not judged: with more rows, an index has a level more for each tenant."""
+EXCEPTIONS: Final[Mapping[str, str]] = {
+    # bounded, but not reached with few executions
+    r"SELECT COUNT\(\*\) FROM \(SELECT": "counts at most 10,000 executions or 1,000 questions",
+    r"WITH newest AS": "reads the newest 20,000 executions of the tenant",
+    r"SELECT g\.id, f\.total": "looks up at most 500 failures of each of 50 groups",
+    r"SELECT e\.release_id, d\.error_code": "reads the newest failures of the last day, a fixed number of each tenant",
+    r'"executions_failuregroup"\."error_code" .* LIMIT': "suggests the errors of the newest groups",
+    r"page, questions: SELECT": "suggests the names in the questions with the nearest deadlines",
+    r"API, executions, stepIndex=\d+: .* LIMIT|admin, executions, step: ": "looks up at most 500 executions",
+    r"FETCH FORWARD": "an export reads what it contains",
+    r"WITH span AS": "reads the counts of each release and minute",
+    r'FROM "releases_release" .* "releases_release"\."id" IN': "reads the releases that it shows",
+    r"WITH RECURSIVE found": "reads one entry of each release that has due executions",
+    # live work and former workers: the sweep and the retention of workers end what would grow without limit
+    r"status=(WAITING_EXTERNAL|QUEUED)|admin, executions, (waiting|live|stranded)": "sorts the live executions",
+    r"executions_interaction i WHERE i\.execution_id = e\.id": "reads the open executions of one release",
+    r"admin, executions, three conditions": "sorts the failures of a release with one error",
+    r"open\.executions, open\.oldest": "reads the open executions of releases without workers",
+    r"WITH hosted|WITH silent|executions_worker": "former workers are removed after some days",
+    r"interactions?/?\?": "filters and sorts the open questions, or those of several tenants",
+    # no index: each submission or failure would write to it. The list has a time limit.
+    r"submittedBy=token|admin, executions, by: ": "no index has what a token submitted",
+    r"releaseVersion=2|preview of a campaign by release": "no index orders the executions of a release by their time",
+    r"executions, (key|prefix=|nothing)|palette: ": "sorts all executions whose key begins so, of each pipeline",
+    r"dead-?letters?/?\?(error|release)": "no index has the failures of smoke tests, or of an error",
 }
+"""Why a statement may read more with more executions, by a pattern of `Growth.name`."""
 
 
-class Grown:
-    """Measures a product that has many finished executions."""
+UNREAD: Final[Mapping[str, str]] = {"interaction_open": "the open questions of a small tenant"}
+"""What reads an index of the loaded tables that this work, which is that of the largest tenant, does not use."""
 
-    def __init__(self, product: ProductUnderTest) -> None:
-        self.product = product
-        self._submitter = Submitter(product)
-        self.found: dict[str, list[float]] = {}
 
-    def measure(self) -> None:
-        """Measure everything once. Append the medians in milliseconds to `found`."""
-        self._submitter.reconnect()
-        for name, query in LISTS.items():
-            self._keep(name, self._submitter.timed_list(query, SAMPLES))
-        with frozen([self.product.trees()["control-worker"]]):
-            self._submissions_and_claims()
-        self.product.ledger.wait_until_idle(self.product.pipeline_id(THREE_STEPS))
-        self.product.ledger.require_all_done(self.product.pipeline_id(THREE_STEPS), self._prefix, DUE, RESULT)
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """The buffers of each statement, by its id, of each kind of work; and the indexes that none of them used."""
 
-    def _submissions_and_claims(self) -> None:
-        task, self._prefix = self.product.task(THREE_STEPS, DUE, SubmissionMode(1))
-        self._keep("submit", self._submitter.timed_submissions(task.item, DUE))
-        for name, seconds in self._probe().items():
-            self._keep(name, seconds)
+    buffers: Mapping[str, Mapping[str, int]]
+    texts: Mapping[str, str]
+    unread: list[str]
 
-    def _probe(self) -> dict[str, list[float]]:
-        done = subprocess.run(
-            [sys.executable, "-m", "benchmarks.probe", str(SAMPLES), str(CLAIM)],
-            cwd=PROJECT,
-            env={**self.product.product.environment, "DJANGO_SETTINGS_MODULE": "coordinator.settings"},
-            capture_output=True,
-            text=True,
-        )
-        if done.returncode != 0:
-            raise LedgerError(f"The probe failed:\n{done.stderr}")
-        output = json.loads(done.stdout)
-        if (least := output.pop("least")) < CLAIM:
-            raise LedgerError(f"A claim returned {least} of {CLAIM} executions, so the measurement is invalid.")
-        return {str(name): list(seconds) for name, seconds in output.items()}
 
-    def _keep(self, name: str, seconds: list[float]) -> None:
-        self.found.setdefault(name, []).append(median(seconds) * 1e3)
+@dataclass(frozen=True, slots=True)
+class Growth:
+    """A statement of a kind of work, and the buffers that it reads with few and with many executions."""
+
+    name: str
+    few: int
+    many: int
+
+    @property
+    def is_too_large(self) -> bool:
+        return self.many > max(MOST * self.few, LEAST)
+
+    @property
+    def reason(self) -> str:
+        """Return why it may be large, or ""."""
+        return next((reason for pattern, reason in EXCEPTIONS.items() if re.search(pattern, self.name)), "")
 
 
 def growth(report: Report, plan: Plan) -> None:
-    """Measure 7: two products, one with few finished executions and one with many, measured in turn."""
-    # Submitted executions must stay queued until the probe claims them.
-    settings = {"WEB_DISPATCHES": "false"}
-    with ProductUnderTest(**settings) as small, ProductUnderTest(**settings) as large:
-        sides = {FEW: Grown(small), plan.rows: Grown(large)}
-        for rows, side in sides.items():
-            side.product.host(THREE_STEPS)
-            past.finished_template(side.product)
-            past.load(side.product, rows, _progress(report, rows))
-            side.product.round(THREE_STEPS, DUE, SubmissionMode(8))
-        for number in range(plan.rounds + 1):
-            for rows, side in sides.items():
-                side.measure()
-                if number == 0:
-                    side.found.clear()  # the first round only warms up the caches
-                else:
-                    medians = ", ".join(f"{name} {taken[-1]:.2f} ms" for name, taken in side.found.items())
-                    report.say(f"{rows:,} finished: {medians}")
-        few, many = (side.found for side in sides.values())
-        for name, taken in many.items():
-            report.add(
-                Measure(f"{name}, p50: {plan.rows:,} finished : {FEW:,}", taken, few[name], "ms", MOST, "at most")
-            )
+    """Measure 7: the same work with few and with many executions."""
+    few, many = counted(plan.rows)
+    for work, statements in many.buffers.items():
+        totals = [float(max(1, sum(side.values()))) for side in (statements, few.buffers[work])]
+        report.add(Measure(work, [totals[0]], [totals[1]], "buffers", None))
+    for each in growths(few, many):
+        if each.is_too_large:
+            bar, name = (None, each.name[:100]) if each.reason else (MOST, each.name[:300])
+            ours, theirs = [float(each.many)], [float(max(1, each.few))]
+            report.add(Measure(name, ours, theirs, "buffers", bar, "at most", note=each.reason))
+    for name in set(many.unread) - UNREAD.keys():
+        report.fail("growth", LedgerError(f"no statement used the index {name}"))
 
 
-def _progress(report: Report, rows: int) -> Callable[[str], None]:
-    def say(text: str) -> None:
-        if rows > FEW:
-            report.say(text)
+def counted(rows: int) -> tuple[Counted, Counted]:
+    """Return what is counted with FEW and with `rows` executions."""
+    with ThreadPoolExecutor(2) as pool:
+        few, many = pool.map(_count, (FEW, rows))
+    return few, many
 
-    return say
+
+def growths(few: Counted, many: Counted) -> Iterator[Growth]:
+    """Yield each statement of each kind of work. The name has both."""
+    for work, statements in many.buffers.items():
+        for identity, buffers in statements.items():
+            yield Growth(f"{work}: {many.texts[identity]}", few.buffers[work].get(identity, 0), buffers)
+
+
+def _count(rows: int) -> Counted:
+    with installation() as installed:
+        return Counted(**installed.run("statements", str(installed.folder / "built"), str(rows)))

@@ -4,8 +4,6 @@ import http.client
 import json
 import random
 import time
-from collections.abc import Callable
-from functools import partial
 from statistics import median
 
 from benchmarks.celery_peer import CeleryPeer
@@ -45,21 +43,6 @@ class Submitter:
     def reconnect(self) -> None:
         """Reconnect before a series of requests, because the server closes idle connections."""
         self._http.close()
-
-    def timed_submissions(self, task_item: str, count: int) -> list[float]:
-        """Return the seconds from request to response of each submission."""
-        return [self._timed(partial(self.submit, task_item, number)) for number in range(count)]
-
-    def timed_list(self, query: str, count: int) -> list[float]:
-        """Return the seconds of each of `count` GET requests. `query` is a path below the tenant, with parameters."""
-        address = f"/api/v1/tenants/{TENANT}/{query}"
-        return [self._timed(partial(self._call, "GET", address, 200)) for _ in range(count)]
-
-    @staticmethod
-    def _timed(call: Callable[[], object]) -> float:
-        began = time.perf_counter()
-        call()
-        return time.perf_counter() - began
 
     def _call(self, method: str, path: str, expected: int, body: str | None = None) -> dict[str, object]:
         self._http.request(method, path, body, self._headers)

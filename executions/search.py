@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from django.contrib.auth.models import User
 from django.core.exceptions import EmptyResultSet
-from django.db.models import Exists, Min, OuterRef, Q, QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.db.models.expressions import RawSQL
 from django.db.models.functions import Now
 
@@ -162,16 +162,14 @@ PARAMETERS: Final[Mapping[str, tuple[str, Callable[[str, datetime], Any], str]]]
 
 
 FAILED_VALUES = [State.DLQ.value, State.FAILED.value]
-MOST_RARE = 500
-"""How many executions at most fulfil a rare condition."""
-LEAST_ID = 4
-"""How many digits the beginning of an id has at least."""
+MOST_RARE = 500  # executions that fulfil a rare condition
+LEAST_ID = 4  # digits of the beginning of an id
 _ID = re.compile(r"[0-9a-f-]{4,36}")
 
 
 @dataclass(frozen=True, slots=True)
 class Matches:
-    """The executions of some tenants that fulfil conditions. All are without their inputs and results.
+    """The executions of some tenants that fulfil conditions, without their inputs and results.
 
     An index orders the executions of one tenant by their time. If those of several tenants are `merged`, the newest of
     each are found by such an index. Otherwise they are ordered by id, which ascends with the time.
@@ -220,6 +218,8 @@ def matching(tenants: Sequence[Tenant], search: Search, *, person: User | None =
     """
     ids = [each.pk for each in tenants if search.tenant in (None, each.slug)]
     given = {field.name for field in fields(search) if getattr(search, field.name) is not None}
+    if search.status in {State.CANCELLED, *FAILED_VALUES}:  # so has their index
+        given.remove("status")
     merged = search.until is not None or given <= _ORDERED
     return Matches(ids, list(_conditions(ids, search, person)), merged)
 
@@ -304,14 +304,11 @@ def _status(status: str) -> Q:
 
 
 def _release(tenant_ids: Sequence[int], search: Search) -> Q:
-    """Match the version. No index is needed for releases without executions, or with only recent ones."""
-    releases = Release.objects.filter(pipeline__tenant__in=tenant_ids, release_version=search.release_version)
-    if search.pipeline_id is not None:
-        releases = releases.filter(pipeline__pipeline_id=search.pipeline_id)
-    first = releases.aggregate(first=Min("created_at"))["first"]
-    if first is None:
-        return Q(pk__in=[])
-    return Q(release_version=search.release_version, created_at__gte=first)
+    """Match the releases. No index is needed for those without executions, or with only recent ones."""
+    equal = {} if search.pipeline_id is None else {"pipeline__pipeline_id": search.pipeline_id}
+    releases = Release.objects.filter(pipeline__tenant__in=tenant_ids, release_version=search.release_version, **equal)
+    found = dict(releases.values_list("pk", "created_at"))
+    return Q(release__in=list(found), created_at__gte=min(found.values())) if found else Q(pk__in=[])
 
 
 def _step(tenant_ids: Sequence[int], step: int) -> Q:
@@ -362,8 +359,7 @@ def _smoke(tenant_ids: Sequence[int]) -> Q:
 
 def _by(submitter: str) -> Q:
     """Match what the submitter submitted. An index has what people submitted, which is little."""
-    by = Q(submitted_by=submitter)
-    return by & Q(submitted_by__startswith=PERSON) if submitter.startswith(PERSON) else by
+    return Q(submitted_by=submitter) & (Q(submitted_by__startswith=PERSON) if submitter.startswith(PERSON) else Q())
 
 
 def _own(person: User) -> Q:

@@ -373,6 +373,7 @@ class AuditEntry(models.Model):
             models.Index(OpClass(Left("object", INDEXED_OBJECT), name="text_pattern_ops"), name="audit_object"),
             HashIndex(fields=("request_id",), name="audit_request"),
             models.Index(fields=("at",), name="audit_time"),
+            models.Index(fields=("tenant", "-at", "-sequence"), name="audit_time_of_tenant"),
             models.Index(
                 fields=("tenant", "-sequence"),
                 condition=models.Q(outcome__in=["denied", "failed"]),

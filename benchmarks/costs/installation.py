@@ -53,15 +53,16 @@ class Installation:
     def count(self, parts: Sequence[str]) -> dict[str, dict[str, int]]:
         """Count the kinds of work whose names contain one of `parts`, by default all. Raises `CountingError`."""
         built = self.folder / "built"
-        figures: dict[str, dict[str, int]] = self._run("measure", str(built), *parts)
+        figures: dict[str, dict[str, int]] = self.run("measure", str(built), *parts)
         release = built / "one_step-1" / "pipeline-release.json"
         for name, command in STARTS.items():
             if not parts or any(part in name for part in parts):
                 words = (word.format(release=release) for word in command)
-                figures[f"{name}, modules in Python {VERSION}"] = self._run("start", *words)
+                figures[f"{name}, modules in Python {VERSION}"] = self.run("start", *words)
         return figures
 
-    def _run(self, module: str, *arguments: str) -> Any:
+    def run(self, module: str, *arguments: str) -> Any:
+        """Run a module of this package. Return the JSON document that it prints. Raises `CountingError`."""
         done = subprocess.run(
             [sys.executable, "-m", f"benchmarks.costs.{module}", *arguments],
             cwd=PIPELINES,

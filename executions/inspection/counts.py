@@ -19,29 +19,29 @@ from tenancy.models import Tenant
 from wire.documents.descriptor import ArtifactKind
 
 MOST_READ: Final = 10_000
-"""How many rows are read of each group of states: the live ones of the release, the failures and the other ended
+"""How many rows are read of each group of states: the live ones and the failures of the release, and the other ended
 executions of the tenant, newest first."""
 ERRORS_SHOWN: Final = 5
 FAILED: Final = (State.FAILED, State.DLQ)
 
 
 # Counts the executions of a release by state and error, with how many rows were read to find those of the state. Reads
-# at most %(most)s rows of each of three indexes: the live executions of the release, and the newest failures and other
-# ended executions of the tenant.
+# at most %(most)s rows of each of three indexes: the live executions and the failures of the release, and the newest
+# other ended executions of the tenant.
 _RELEASE_COUNTS = """
 WITH live AS (
     SELECT status FROM executions_execution
     WHERE release_id = %(release)s AND status NOT IN ('SUCCEEDED', 'FAILED', 'DLQ', 'CANCELLED') LIMIT %(most)s
 ), failed AS (
-    SELECT release_id, status, error_code FROM executions_execution
-    WHERE tenant_id = %(tenant)s AND status IN ('DLQ', 'FAILED') ORDER BY finished_at DESC, id DESC LIMIT %(most)s
+    SELECT status, error_code FROM executions_execution
+    WHERE release_id = %(release)s AND status IN ('DLQ', 'FAILED') LIMIT %(most)s
 ), over AS (
     SELECT release_id, status FROM executions_execution
     WHERE tenant_id = %(tenant)s AND status IN ('SUCCEEDED', 'CANCELLED') ORDER BY finished_at DESC LIMIT %(most)s
 )
 SELECT status, NULL, count(*), (SELECT count(*) FROM live) FROM live GROUP BY status
 UNION ALL SELECT status, error_code, count(*), (SELECT count(*) FROM failed)
-    FROM failed WHERE release_id = %(release)s GROUP BY status, error_code
+    FROM failed GROUP BY status, error_code
 UNION ALL SELECT status, NULL, count(*), (SELECT count(*) FROM over)
     FROM over WHERE release_id = %(release)s GROUP BY status
 """

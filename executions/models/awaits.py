@@ -178,15 +178,18 @@ class Interaction(models.Model):
         indexes = (
             models.Index(fields=("tenant", "correlation_id"), name="interaction_correlation"),
             models.Index(fields=("execution", "deadline", "created_at", "id"), name="interaction_of_execution"),
+            models.Index(fields=("tenant", "deadline", "created_at", "id"), name="interaction_by_deadline"),
             models.Index(
                 fields=("tenant", "deadline", "created_at", "id"),
+                include=("transport",),
                 condition=Q(status__in=["WAITING", "DISPATCHING", "DISPATCHED"]),
-                name="interaction_pending",
+                name="interaction_open",
             ),
             models.Index(
                 fields=("deadline",),
+                include=("tenant", "transport"),
                 condition=Q(status__in=["WAITING", "DISPATCHING", "DISPATCHED"]),
-                name="interaction_deadline",
+                name="interaction_due",
             ),
             models.Index(
                 fields=("next_dispatch_at",), condition=Q(next_dispatch_at__isnull=False), name="interaction_to_send"

@@ -155,12 +155,12 @@ class Execution(models.Model):
             models.Index(
                 fields=("tenant", "finished_at", "id"), condition=Q(status__in=["DLQ", "FAILED"]), name="execution_dead"
             ),
-            # For the counts of failures on the pages of releases.
+            # For the counts of failures by release, and the previews of campaigns, which read nothing else.
             models.Index(
                 fields=("release", "status"),
-                include=("tenant", "smoke"),
+                include=("tenant", "smoke", "error_code"),
                 condition=Q(status__in=["DLQ", "FAILED"]),
-                name="execution_dead_by_release",
+                name="execution_dead_of_release",
             ),
             # For searches. A submission with a token writes to none of them, except for tags.
             models.Index(

@@ -274,15 +274,17 @@ WITHOUT_WORK = """
     FROM executions_workereligibility v JOIN executions_worker w ON w.id = v.worker_id WHERE v.release_id = r.id
 """
 
-# Finds the releases with due executions that no worker may run, without paused ones. No row: nothing is stranded.
+# Finds the releases with due executions that no worker may run, without paused ones. No row: nothing is stranded. The
+# index of due executions has all that is read of them, but not their tenant, which their release implies.
 STRANDED = f"""
 WITH hosted AS MATERIALIZED (
     SELECT v.release_id FROM executions_workereligibility v
     WHERE v.tenant_id = ANY(%(tenants)s) AND v.present AND v.reason IS NULL
 ), waiting AS (
     SELECT e.release_id, count(*) AS executions, min(e.next_due_at) AS oldest
-    FROM executions_execution e
-    WHERE e.tenant_id = ANY(%(tenants)s) AND e.status = ANY(%(due)s) AND e.next_due_at <= now()
+    FROM releases_pipeline p JOIN releases_release r ON r.pipeline_id = p.id
+    JOIN executions_execution e ON e.release_id = r.id
+    WHERE p.tenant_id = ANY(%(tenants)s) AND e.status = ANY(%(due)s) AND e.next_due_at <= now()
         AND NOT e.held AND NOT EXISTS (SELECT FROM executions_heldrelease p WHERE p.release_id = e.release_id)
         AND NOT EXISTS (SELECT FROM hosted h WHERE h.release_id = e.release_id)
     GROUP BY e.release_id

@@ -57,9 +57,6 @@ def _wire(name: str) -> str:
 
 WIRE_NAMES = {field.name: _wire(field.name) for field in fields(Filters)}
 _LOOKUPS = {
-    "pipeline_id": "pipeline_id",
-    "contract_version": "contract_version",
-    "release_version": "release_version",
     "error_code": "error_code",
     "finished_from": "finished_at__gte",
     "finished_to": "finished_at__lt",
@@ -69,7 +66,7 @@ _RELEASE_LOOKUPS = {
     "contract_version": "contract_version",
     "release_version": "release_version",
 }
-_PIN = ("pipeline_id", "contract_version", "release_version")
+_PIN = tuple(_RELEASE_LOOKUPS)
 _LETTER_LOOKUPS = {"reason": "dead_letters__reason", "failure_group": "dead_letters__group"}
 
 
@@ -117,11 +114,17 @@ def matching(tenant: Tenant, filters: Filters, *, allow_failed: bool) -> QuerySe
     """
     if filters == Filters():
         raise FilterRequired("A campaign without a filter would contain every execution that ever failed.")
-    found = fitting(tenant, Kind.REDRIVE, Execution.objects.all(), allow_failed=allow_failed)
-    found = found.filter(**_conditions(filters, _LOOKUPS)).exclude(release__status=Status.RETIRED)
+    releases = _releases(tenant, filters).exclude(status=Status.RETIRED).values_list("pk", flat=True)
+    # With the ids, PostgreSQL estimates how many executions match. Without any, 0 matches none.
+    found = Execution.objects.filter(release__in=list(releases) or [0])
+    found = fitting(tenant, Kind.REDRIVE, found, allow_failed=allow_failed).filter(**_conditions(filters, _LOOKUPS))
     if of_letter := _conditions(filters, _LETTER_LOOKUPS):
         found = found.filter(**of_letter, dead_letters__execution_version=F("version"))
     return found
+
+
+def _releases(tenant: Tenant, filters: Filters) -> QuerySet[Release]:
+    return Release.objects.filter(pipeline__tenant=tenant, **_conditions(filters, _RELEASE_LOOKUPS))
 
 
 def _conditions(filters: Filters, lookups: Mapping[str, str]) -> dict[str, Any]:
@@ -132,7 +135,12 @@ def preview(tenant: Tenant, filters: Filters, *, allow_failed: bool = False) -> 
     """Return what a campaign would contain. Executions that failed first come first."""
     found = matching(tenant, filters, allow_failed=allow_failed)
     first = found.select_related("tenant").defer(*PAYLOADS).order_by("finished_at", "id")
-    groups = list(found.order_by().values("release_id", *_PIN, "error_code").annotate(count=Count("id")))
+    counts = found.order_by().values_list("release_id", "error_code").annotate(count=Count("*"))
+    pins = _pins({release for release, _, _ in counts})
+    groups = [
+        {"release_id": release, "error_code": error, "count": count, **pins[release]}
+        for release, error, count in counts
+    ]
     return Preview(
         count=sum(group["count"] for group in groups),
         executions=list(first[:SHOWN]),
@@ -140,6 +148,11 @@ def preview(tenant: Tenant, filters: Filters, *, allow_failed: bool = False) -> 
         by_release=_largest(groups, *_PIN),
         revoked=_revoked({group["release_id"]: group["count"] for group in _largest(groups, "release_id", most=None)}),
     )
+
+
+def _pins(releases: Collection[int]) -> dict[int, dict[str, Any]]:
+    rows = Release.objects.filter(pk__in=releases).values_list("pk", *_RELEASE_LOOKUPS.values())
+    return {pk: dict(zip(_PIN, pin, strict=True)) for pk, *pin in rows}
 
 
 def revoked(found: QuerySet[Execution]) -> list[RevokedRelease]:
@@ -213,7 +226,7 @@ def _unfinished(tenant: Tenant, filters: Filters) -> QuerySet[Execution]:
     foreign = [wire for name, wire in WIRE_NAMES.items() if name not in known and getattr(filters, name) is not None]
     if foreign:
         raise CampaignTargetInvalid(f"Only failed executions have {', '.join(foreign)}.")
-    releases = Release.objects.filter(pipeline__tenant=tenant, **_conditions(filters, _RELEASE_LOOKUPS))
+    releases = _releases(tenant, filters)
     found = Execution.objects.filter(~Q(status__in=TERMINAL_VALUES), release__in=releases.values("pk"))
     return found if filters.error_code is None else found.filter(error_code=filters.error_code)
 

@@ -170,14 +170,14 @@ def listing(
     shown: Shown,
     filters: type[FilterSet] | None = None,
     *,
-    ordering: tuple[str, ...] | str = NewestFirst.ordering,
+    ordering: tuple[str, ...] | str | property = NewestFirst.ordering,
     context: Context | None = None,
 ) -> Callable[[Function], View]:
     """Return a decorator that makes a function the view of a list, which is read in pages with GET.
 
     The function gets the `TenantView` and the names in the URL except that of the tenant, and returns the rows. The
     name, the docstring, the declaration, the errors and `context`, which gets the page, are used as by `operation`. For
-    `ordering` see `NewestFirst`.
+    `ordering` see `NewestFirst`; a property of the view may depend on the query.
     """
 
     def decorate(function: Function) -> View:

@@ -130,8 +130,12 @@ class AuditEntryAdmin(ExportedList, LongList):
         return BoundedList
 
     def get_ordering(self, request: HttpRequest) -> tuple[str, ...]:
-        """Return an ordering that an index provides: the number in the chain of one tenant, or else the id."""
-        return ("-sequence",) if request.GET.get("tenant") else ("-id",)
+        """Return an ordering that an index provides: the number in the chain of one tenant, or else the id.
+
+        The indexes on the time come first if there is a filter of it.
+        """
+        number = "-sequence" if request.GET.get("tenant") else "-id"
+        return ("-at", number) if request.GET.get("from") or request.GET.get("to") else (number,)
 
     def get_list_display(self, request: HttpRequest) -> Any:
         """Superusers see several chains, although there may be only one tenant."""
