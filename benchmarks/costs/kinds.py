@@ -9,11 +9,11 @@ from django.db import transaction
 
 from benchmarks.costs.measuring import Work
 from benchmarks.costs.world import World, claim_due, failed_outcome, run_task
-from executions.models import Execution
+from executions.models import Campaign, Execution
 from executions.submission import admission
 from executions.transports import celery
 from executions.transports.celery import identity_of
-from governance.campaigns import drafting
+from governance.campaigns import drafting, drafts
 from pipelines.worker.outcomes import Report
 from wire.broker.sending import send
 from wire.messages.queues import HEARTBEAT_QUEUE, HEARTBEAT_TASK, RECORD_TASK
@@ -24,6 +24,7 @@ BATCH = 100
 def all_kinds(world: World) -> Iterator[Work]:
     yield from _web(world)
     yield from _control(world)
+    yield from _campaigns(world)
     yield from _worker(world)
     yield from _periodic(world)
 
@@ -55,16 +56,10 @@ def _web(world: World) -> Iterator[Work]:
         world.submit()
         return {"interactionId": str(asked.pk), "response": 1}
 
-    def selection() -> Any:
-        world.drain()
-        ids = list(map(str, world.submit(count=BATCH)))
-        return {"executionIds": ids, "kind": "pause", "draft": True, "reason": "x", "ratePerMinute": 1}
-
     yield Work("submission, known admission", submit, known)
     yield Work("submission, new admission", submit, new)
     yield Work("submission, repeated key", submit, repeated)
     yield Work(f"batch of {BATCH}", lambda items: world.call("POST", "executions:batch", items), batch)
-    yield Work(f"draft of {BATCH}", lambda body: world.call("POST", "campaigns", body), selection, 3, 3)
     yield Work("answer", lambda body: world.call("POST", "interactions/complete", body), question)
     yield Work("GET of an execution", lambda path: world.call("GET", path), lambda: f"executions/{world.submit()[0]}")
 
@@ -84,13 +79,6 @@ def _control(world: World) -> Iterator[Work]:
         world.submit()
         return [worker.host.heartbeat("HEALTHY") for worker in world.fleet]
 
-    def frozen() -> None:
-        world.drain()
-        rows = Execution.objects.filter(pk__in=world.submit(count=BATCH))
-        columns: dict[str, Any] = {"kind": "pause", "filters": {}, "rate_per_minute": 1, "created_by": "user:bench"}
-        with transaction.atomic():
-            drafting.freeze(world.tenant, rows, **columns)
-
     def record(message: Any) -> None:
         run_task(RECORD_TASK, message)
 
@@ -101,13 +89,30 @@ def _control(world: World) -> Iterator[Work]:
     for count, warm_up, times in ((1, 7, 7), (20, 3, 3)):
         yield Work(f"claim of {count}", claim_due, partial(due, count), warm_up, times)
         yield Work(f"sending of {count}", celery.send, partial(world.claims, count=count), warm_up, times)
-    yield Work(f"drafting a batch of {BATCH}", lambda _: drafting.draft(), frozen, 3, 3)
     yield Work("recording, one step", record, lambda: world.reports_of("one_step")[-1])
     yield Work("recording, checkpoint", record, lambda: world.reports_of("three_checkpointed")[0])
     yield Work("recording, await", record, lambda: world.reports_of("asking")[-1])
     yield Work("recording, retry", record, failed)
     yield Work("heartbeat of one worker", take_heartbeats, lambda: heartbeats()[:1])
     yield Work(f"heartbeats of {len(world.fleet)} workers", take_heartbeats, heartbeats, warm_up=1, times=2)
+
+
+def _campaigns(world: World) -> Iterator[Work]:
+    def selection() -> Any:
+        world.drain()
+        ids = list(map(str, world.submit(count=BATCH)))
+        return {"executionIds": ids, "kind": "pause", "draft": True, "reason": "x", "ratePerMinute": 1}
+
+    def frozen() -> None:
+        rows = Execution.objects.filter(pk__in=selection()["executionIds"])
+        columns: dict[str, Any] = {"kind": "pause", "filters": {}, "rate_per_minute": 1, "created_by": "user:bench"}
+        with transaction.atomic():
+            drafting.freeze(world.tenant, rows, **columns)
+
+    yield Work(f"draft of {BATCH}", lambda body: world.call("POST", "campaigns", body), selection, 3, 3)
+    yield Work(f"drafting a batch of {BATCH}", lambda _: drafting.draft(), frozen, 3, 3)
+    for campaign in Campaign.objects.all():  # no other kind of work finds them
+        drafts.discard(world.tenant, campaign.pk, actor="user:bench")
 
 
 def _worker(world: World) -> Iterator[Work]:
