@@ -11,7 +11,7 @@ from executions.transports import rest_workers
 from executions.workers import message_path
 from foundation import wakeup
 from foundation.database.postgresql.outage import is_outage
-from governance.campaigns import campaigns, drafts
+from governance.campaigns import campaigns, drafting, drafts
 from governance.gradual import measured
 from governance.requests import requests
 from governance.retirement import retirement
@@ -34,6 +34,7 @@ def sweep() -> None:
         sweeper.endpoints,
         rest_workers.announce_checks,
         dispatcher.dispatch,
+        drafting.draft,
         campaigns.advance,
         drafts.remove_old,
         retirement.fail_open,
@@ -57,6 +58,13 @@ def fail_revoked() -> None:
     """Carry out the orders of revocations. A lost message or a killed worker only delays this until the sweep."""
     wakeup.started(retirement.FAIL_TASK)
     retirement.fail_open()
+
+
+@shared_task(name=drafting.DRAFT_TASK)
+def draft_campaigns() -> None:
+    """Write the next items of large campaigns. A lost message or a killed worker only delays this until the sweep."""
+    wakeup.started(drafting.DRAFT_TASK)
+    drafting.draft()
 
 
 @shared_task(name=measured.WATCH_TASK)

@@ -5,12 +5,15 @@ from functools import partial
 from typing import Any
 
 from django.conf import settings
+from django.db import transaction
 
 from benchmarks.costs.measuring import Work
 from benchmarks.costs.world import World, claim_due, failed_outcome, run_task
+from executions.models import Campaign, Execution
 from executions.submission import admission
 from executions.transports import celery
 from executions.transports.celery import identity_of
+from governance.campaigns import drafting, drafts
 from pipelines.worker.outcomes import Report
 from wire.broker.sending import send
 from wire.messages.queues import HEARTBEAT_QUEUE, HEARTBEAT_TASK, RECORD_TASK
@@ -21,6 +24,7 @@ BATCH = 100
 def all_kinds(world: World) -> Iterator[Work]:
     yield from _web(world)
     yield from _control(world)
+    yield from _campaigns(world)
     yield from _worker(world)
     yield from _periodic(world)
 
@@ -91,6 +95,24 @@ def _control(world: World) -> Iterator[Work]:
     yield Work("recording, retry", record, failed)
     yield Work("heartbeat of one worker", take_heartbeats, lambda: heartbeats()[:1])
     yield Work(f"heartbeats of {len(world.fleet)} workers", take_heartbeats, heartbeats, warm_up=1, times=2)
+
+
+def _campaigns(world: World) -> Iterator[Work]:
+    def selection() -> Any:
+        world.drain()
+        ids = list(map(str, world.submit(count=BATCH)))
+        return {"executionIds": ids, "kind": "pause", "draft": True, "reason": "x", "ratePerMinute": 1}
+
+    def frozen() -> None:
+        rows = Execution.objects.filter(pk__in=selection()["executionIds"])
+        columns: dict[str, Any] = {"kind": "pause", "filters": {}, "rate_per_minute": 1, "created_by": "user:bench"}
+        with transaction.atomic():
+            drafting.freeze(world.tenant, rows, **columns)
+
+    yield Work(f"draft of {BATCH}", lambda body: world.call("POST", "campaigns", body), selection, 3, 3)
+    yield Work(f"drafting a batch of {BATCH}", lambda _: drafting.draft(), frozen, 3, 3)
+    for campaign in Campaign.objects.all():  # no other kind of work finds them
+        drafts.discard(world.tenant, campaign.pk, actor="user:bench")
 
 
 def _worker(world: World) -> Iterator[Work]:

@@ -54,7 +54,7 @@ from wire.messages.queues import (
 from wire.messages.task_messages import TaskMessages
 
 MODULES: Final = ("one_step", "three_steps", "three_checkpointed", "asking")
-SCOPES: Final = ("read", "payloads:read", "executions:submit", "interactions:complete")
+SCOPES: Final = ("read", "payloads:read", "executions:submit", "executions:operate", "interactions:complete")
 CAPACITY: Final = 200
 FLEET: Final = 100
 ENVIRONMENT: Final = WorkerEnvironment(fingerprint="0" * 64, python="CPython 3.11.0", platform="linux")

@@ -100,7 +100,8 @@ def wait(session: Session, call: Call, timeout: Timeout = None) -> int:
             found = session.client.call(call.request)
             pending, total = member(found, "progress.pending"), member(found, "progress.total")
             running = member(found, "results.running")
-            say(f"{found.get('status')}: {pending} of {total} pending, {running} running")
+            drafted = f", {member(found, 'progress.drafted')} drafted" if found.get("status") == "DRAFTING" else ""
+            say(f"{found.get('status')}: {pending} of {total} pending, {running} running{drafted}")
             if found.get("status") == "PAUSED" and found.get("cause"):
                 return found
             return found if found.get("status") in _OVER and not running else None

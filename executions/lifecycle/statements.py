@@ -76,7 +76,7 @@ RETURNING execution_id, (data ->> 'nextStepIndex')::int
 LOCK_REMOVALS = "SELECT pg_try_advisory_xact_lock_shared(7310, hashint8(%(tenant)s))"
 
 # Locks one batch of executions that are older than their tenant's term, earliest finish first, and skips locked ones.
-# No row: nothing is left to remove, or other processes remove it.
+# No row: nothing is left to remove, other processes remove it, or a campaign of the tenant is DRAFTING.
 #
 # Executions that a campaign has yet to re-drive are kept at any age. The batch ends with the execution that brings its
 # interactions to `most`, so that a batch with many large awaits takes no longer than another.
@@ -86,6 +86,8 @@ WITH old AS (
     WHERE e.tenant_id = %(tenant)s AND e.status IN ({states}) AND e.finished_at >= %(since)s
         AND e.finished_at <= now() - make_interval(days => %(days)s)
         AND NOT EXISTS (SELECT FROM executions_campaignitem i WHERE i.execution_id = e.id AND i.outcome = 'PENDING')
+        AND NOT EXISTS (SELECT FROM executions_campaignbatch b JOIN executions_campaign c ON c.id = b.campaign_id
+            WHERE c.tenant_id = %(tenant)s)
     ORDER BY e.finished_at LIMIT %(limit)s FOR UPDATE OF e SKIP LOCKED
 ), sized AS (
     SELECT id, finished_at, coalesce((
@@ -138,7 +140,8 @@ WHERE e.tenant_id = %(tenant)s AND e.release_id = %(release)s AND e.status IN ('
 GROUP BY 1
 UNION ALL
 SELECT 'CAMPAIGN', count(DISTINCT i.campaign_id) FROM executions_campaignitem i
-JOIN executions_campaign c ON c.id = i.campaign_id AND c.tenant_id = %(tenant)s AND c.status <> 'DRAFT'
+JOIN executions_campaign c ON c.id = i.campaign_id AND c.tenant_id = %(tenant)s
+    AND c.status NOT IN ('DRAFTING', 'DRAFT')
 JOIN executions_execution e ON e.id = i.execution_id AND e.release_id = %(release)s
 WHERE i.outcome = 'PENDING' HAVING count(*) > 0
 """

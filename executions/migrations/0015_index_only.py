@@ -42,7 +42,7 @@ INDEXES = (
 
 class Migration(migrations.Migration):
     atomic = False
-    dependencies = (("executions", "0012_removals_checked"),)
+    dependencies = (("executions", "0014_row_checks_valid"),)
     operations = (
         # An interrupted build has left an invalid index.
         *(migrations.RunSQL(f"DROP INDEX CONCURRENTLY IF EXISTS {index.name}") for _, index in INDEXES),

@@ -22,9 +22,10 @@ class StartFrom(models.TextChoices):
 class Campaign(models.Model):
     """An operator's request to re-drive, resubmit, cancel or pause a frozen selection of executions.
 
-    A DRAFT is a preview: its items are stored and nothing is done. Its options change when it starts, and never after.
-    `created_by` is the person who made the draft, and then the person who started it. `cut` says that more executions
-    were selected than a draft holds.
+    A campaign is DRAFTING until it has an item for each of the `selected` executions, and then a DRAFT, which `starts`
+    at once or waits for a person. It is a preview: its items are stored and nothing is done. Its options change when it
+    starts, and never after. `created_by` is the person who made the draft, and then the person who started it. `cut`
+    says that more executions were selected than a draft holds.
 
     A campaign that resubmits creates new executions on `target_release_version`, or on the release that is active when
     an item is admitted if that is "". They start as `start_from` says.
@@ -50,6 +51,7 @@ class Campaign(models.Model):
         FAILURES = "failures"
 
     class Status(models.TextChoices):
+        DRAFTING = "DRAFTING"
         DRAFT = "DRAFT"
         RUNNING = "RUNNING"
         PAUSED = "PAUSED"
@@ -75,6 +77,8 @@ class Campaign(models.Model):
     stop_after_failures = models.PositiveIntegerField(null=True)
     failures_accepted = models.PositiveIntegerField(default=0, db_default=0)
     cut = models.BooleanField(default=False, db_default=False)
+    selected = models.PositiveIntegerField(default=0, db_default=0)
+    starts = models.BooleanField(default=False, db_default=False)
     status = models.CharField(max_length=10, choices=Status, default=Status.RUNNING)
     cause = models.CharField(max_length=10, choices=Cause, blank=True, default="", db_default="")
     rate_since = models.DateTimeField(db_default=TransactionNow())
@@ -89,7 +93,7 @@ class Campaign(models.Model):
             models.CheckConstraint(condition=Q(rate_per_minute__gte=1), name="campaign_rate_positive"),
             models.CheckConstraint(
                 condition=Q(status__in=["COMPLETED", "CANCELLED"], finished_at__isnull=False)
-                | Q(status__in=["DRAFT", "RUNNING", "PAUSED"], finished_at__isnull=True),
+                | Q(status__in=["DRAFTING", "DRAFT", "RUNNING", "PAUSED"], finished_at__isnull=True),
                 name="campaign_over_has_finish",
             ),
             models.CheckConstraint(
@@ -139,6 +143,28 @@ class Campaign(models.Model):
     def allow_revoked(self) -> bool:
         """True if the campaign re-drives executions of releases that were revoked before it started."""
         return bool(self.revoked_releases)
+
+
+class CampaignBatch(models.Model):
+    """Executions that a campaign selected, each with its version then, until the campaign has items for them.
+
+    The items are written in the order of the positions, a batch at a time, and in the order of the executions.
+    """
+
+    campaign = models.ForeignKey(Campaign, on_delete=models.PROTECT, related_name="batches", db_index=False)
+    position = models.PositiveIntegerField()
+    executions = ArrayField(models.UUIDField())
+    versions = ArrayField(models.BigIntegerField())
+
+    class Meta:
+        ordering = ("campaign", "position")
+        constraints = (
+            models.UniqueConstraint(fields=("campaign", "position"), name="campaign_batch_once"),
+            models.CheckConstraint(condition=Q(executions__len__gte=1), name="campaign_batch_selects"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.campaign_id} {self.position}"
 
 
 class CampaignItem(models.Model):

@@ -75,7 +75,8 @@ def all_campaigns(view: TenantView) -> Any:
 def start_campaign(view: TenantView, kind: str, draft: bool, allow_failed: bool, **body: Any) -> Any:
     """Re-drive, resubmit, cancel or pause all executions that match the filters now, at a rate.
 
-    An execution is skipped if its version has changed by the time it is admitted. One that is resubmitted is also
+    A campaign of more than 2,000 executions is DRAFTING until its items are written. It contains what matches now. An
+    execution is skipped if its version has changed by the time it is admitted. One that is resubmitted is also
     skipped if this failure was resubmitted before, or if its input or its checkpoint does not fit the target
     release.
     """
@@ -128,7 +129,10 @@ def start_draft(view: TenantView, campaign_id: uuid.UUID, **body: Any) -> Any:
 @declares(Act.CAMPAIGN_DISCARD, Scope.OPERATE)
 @refuses(errors.CampaignUnknown, errors.CampaignRefused)
 def discard_draft(view: TenantView, campaign_id: uuid.UUID, reason: str) -> Any:
-    """Remove a draft, and return it as it was. Nothing was done to its executions. The body is optional."""
+    """Remove a draft, or a campaign that is DRAFTING, and return it as it was. The body is optional.
+
+    Nothing was done to its executions.
+    """
     removed = documents.shown(campaigns.campaign(view.tenant, campaign_id))
     drafts.discard(view.tenant, campaign_id, actor=view.actor, reason=reason)
     return Response(removed)

@@ -1,8 +1,8 @@
 """Re-drives, resubmits, cancels or pauses many executions at a fixed rate.
 
-The whole state of a campaign is in the database, so any control worker can continue it. A campaign is a DRAFT until it
-starts, and may be removed until then. It is RUNNING or PAUSED until each item has a result: then it is COMPLETED. It
-can be CANCELLED before that. COMPLETED and CANCELLED are final.
+The whole state of a campaign is in the database, so any control worker can continue it. A campaign is DRAFTING until
+all of its items are written, then a DRAFT until it starts, and may be removed until then. It is RUNNING or PAUSED until
+each item has a result: then it is COMPLETED. It can be CANCELLED before that. COMPLETED and CANCELLED are final.
 """
 
 import logging
@@ -28,9 +28,9 @@ from executions.models import PAYLOADS_OF_EXECUTION, Campaign, CampaignItem, Exe
 from executions.submission.admission import require_allowed
 from foundation.database.postgresql.outage import is_outage
 from foundation.errors import CoordinatorError
-from governance.campaigns import admitting, resubmitting, statements
+from governance.campaigns import admitting, drafting, resubmitting, statements
 from governance.campaigns.admitting import ItemResult, Status, change, credit_of, record, record_admitted
-from governance.campaigns.selection import Filters, fitting, revoked, selected
+from governance.campaigns.selection import Filters, RevokedRelease, fitting, revoked, revoked_among, selected
 from releases.errors import ReasonRequired
 from tenancy.audit.acts import Act
 from tenancy.models import Tenant
@@ -44,7 +44,10 @@ HIGHEST_RATE = 100_000
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """The number of a campaign's items with each result."""
+    """The number of a campaign's items with each result.
+
+    `drafted` counts the items that are written. Those that are not, while the campaign is DRAFTING, are pending.
+    """
 
     pending: int = 0
     redriven: int = 0
@@ -52,6 +55,7 @@ class Progress:
     cancelled: int = 0
     paused: int = 0
     skipped: int = 0
+    drafted: int = 0
 
     @property
     def done(self) -> int:
@@ -80,7 +84,7 @@ def waiting_for(rows: QuerySet[Campaign], pipeline_id: str, release_version: str
     pending = CampaignItem.objects.filter(
         outcome=ItemResult.PENDING, execution__pipeline_id=pipeline_id, execution__release_version=release_version
     )
-    return rows.exclude(status=Status.DRAFT).filter(pk__in=pending.order_by().values("campaign"))
+    return rows.exclude(status__in=[Status.DRAFTING, Status.DRAFT]).filter(pk__in=pending.order_by().values("campaign"))
 
 
 def items(campaign: Campaign) -> QuerySet[CampaignItem]:
@@ -111,13 +115,19 @@ def failed_again(rows: QuerySet[CampaignItem]) -> QuerySet[CampaignItem]:
 
 def progress(campaign_ids: Collection[uuid.UUID]) -> dict[uuid.UUID, Progress]:
     """Return the progress of each campaign."""
-    counts = {result.lower(): Count("id", filter=Q(outcome=result)) for result in ItemResult.values}
-    rows = CampaignItem.objects.filter(campaign__in=campaign_ids).order_by().values_list("campaign_id")
+    counts = {result.lower(): Count("items", filter=Q(items__outcome=result)) for result in ItemResult.values}
+    rows = Campaign.objects.filter(pk__in=campaign_ids).order_by().values_list("pk", "selected")
     found = {
-        campaign_id: Progress(**dict(zip(counts, counted, strict=True)))
-        for campaign_id, *counted in rows.annotate(**counts)
+        campaign_id: _progress(selected, dict(zip(counts, counted, strict=True)))
+        for campaign_id, selected, *counted in rows.annotate(**counts)
     }
     return {campaign_id: found.get(campaign_id, Progress()) for campaign_id in campaign_ids}
+
+
+def _progress(selected: int, counted: dict[str, int]) -> Progress:
+    drafted = sum(counted.values())
+    counted["pending"] += max(selected - drafted, 0)  # campaigns of the previous version count no selection
+    return Progress(**counted, drafted=drafted)
 
 
 def progress_of(campaign_id: uuid.UUID) -> Progress:
@@ -164,53 +174,14 @@ def require_fitting(kind: Kind, options: Options) -> None:
         raise CampaignTargetInvalid("Only a campaign that runs executions again has a canary or a bound of failures.")
 
 
-def create(
-    tenant: Tenant,
-    kind: Kind,
-    chosen: QuerySet[Execution],
-    options: Options,
-    *,
-    actor: str,
-    filters: dict[str, str],
-    allow_failed: bool,
-    cut: bool = False,
-) -> tuple[Campaign, int]:
-    """Create a draft with an item for each execution in `chosen`. Return it with the number of items.
-
-    No execution is locked: those that change from now on are skipped when the campaign acts on them. None is removed
-    before the transaction ends, and retention keeps those that a campaign contains.
-    """
-    created = Campaign.objects.create(
-        tenant=tenant,
-        kind=kind,
-        filters=filters,
-        allow_failed=allow_failed,
-        cut=cut,
-        status=Status.DRAFT,
-        created_by=actor,
-        **options.columns,
-    )
-    sql, parameters = chosen.values("id", "version", "finished_at").query.sql_with_params()
-    with connection.cursor() as cursor:
-        cursor.execute(statements.LOCK_REMOVALS, [tenant.pk])
-        cursor.execute(statements.ADD_ITEMS.format(chosen=sql), (created.pk, *parameters))
-        return created, cursor.rowcount
-
-
 def begin(draft: Campaign, options: Options, *, actor: str, count: int) -> bool:
     """Start a draft. Return False if another request started or discarded it first.
 
     Raises `ReasonRequired`, `CampaignTargetInvalid`, and `ReleaseRevokedConfirmation` if it re-drives executions of
     revoked releases and `allow_revoked` is not set.
     """
-    if not options.reason.strip():
-        raise ReasonRequired("A campaign requires a reason.")
     require_fitting(Kind(draft.kind), options)
-    confirmed = revoked(executions_of(draft)) if draft.kind == Kind.REDRIVE else []
-    if confirmed and not options.allow_revoked:
-        named = ", ".join(f"{each.pipeline_id} {each.release_version} ({each.count})" for each in confirmed)
-        detail = f"The campaign would run revoked releases: {named}."
-        raise ReleaseRevokedConfirmation(detail, revokedReleases=[each.to_json() for each in confirmed])
+    confirmed = _confirmed(options, revoked(executions_of(draft)) if draft.kind == Kind.REDRIVE else [])
     return change(
         draft.tenant,
         draft.pk,
@@ -221,8 +192,19 @@ def begin(draft: Campaign, options: Options, *, actor: str, count: int) -> bool:
         {"reason": options.reason, "items": count},
         statements.START,
         **options.columns,
-        revoked=[each.release_id for each in confirmed],
+        revoked=confirmed,
     )
+
+
+def _confirmed(options: Options, revoked: Sequence[RevokedRelease]) -> list[int]:
+    """Return the revoked releases that a start confirms. Raises as `begin` does."""
+    if not options.reason.strip():
+        raise ReasonRequired("A campaign requires a reason.")
+    if revoked and not options.allow_revoked:
+        named = ", ".join(f"{each.pipeline_id} {each.release_version} ({each.count})" for each in revoked)
+        detail = f"The campaign would run revoked releases: {named}."
+        raise ReleaseRevokedConfirmation(detail, revokedReleases=[each.to_json() for each in revoked])
+    return [each.release_id for each in revoked]
 
 
 def executions_of(campaign: Campaign) -> QuerySet[Execution]:
@@ -244,7 +226,7 @@ def start(
 
     Executions that fail later are not part of it. Those that failed first come first. FAILED executions are part of it
     only with `allow_failed`. `members` are those of `Options`. If the campaign re-drives, executions of releases that
-    are revoked later are skipped.
+    are revoked later are skipped. A large campaign is DRAFTING at first.
 
     Raises `TenantNotAllowed`, `CampaignTargetInvalid` if its kind does not take an option, `FilterRequired`,
     `ReleaseRevokedConfirmation`, and `CampaignEmpty` if no execution matches.
@@ -257,15 +239,24 @@ def start(
     else:
         matches = fitting(tenant, kind, chosen, allow_failed=allow_failed)
     with transaction.atomic():
-        created, count = create(
-            tenant, kind, matches, options, actor=actor, filters=filters.to_json(), allow_failed=allow_failed
+        frozen = drafting.freeze(
+            tenant,
+            matches,
+            kind=kind,
+            filters=filters.to_json(),
+            allow_failed=allow_failed,
+            created_by=actor,
+            starts=True,
+            **options.columns,
         )
-        if not count:
+        if not frozen.count:
             raise CampaignEmpty("No execution matches that a campaign of this kind may contain.")
-        begin(created, options, actor=actor, count=count)
-        details = {"items": count, "ratePerMinute": options.rate_per_minute}
-        record(Act.CAMPAIGN_START, tenant, created.pk, actor, options.reason, **details)
-        return campaign(tenant, created.pk)
+        if confirmed := _confirmed(options, revoked_among(frozen.releases) if kind == Kind.REDRIVE else []):
+            Campaign.objects.filter(pk=frozen.campaign.pk).update(revoked_releases=confirmed)
+        drafting.proceed(frozen)
+        details = {"items": frozen.count, "ratePerMinute": options.rate_per_minute}
+        record(Act.CAMPAIGN_START, tenant, frozen.campaign.pk, actor, options.reason, **details)
+        return campaign(tenant, frozen.campaign.pk)
 
 
 # --- requests of operators ---

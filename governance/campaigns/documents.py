@@ -92,7 +92,8 @@ class CampaignRequest(BoundsRequest):
         required=False,
         default=False,
         help_text="Store the selection as a DRAFT, which does nothing until it is started. It contains at most "
-        f"{drafts.MOST_ITEMS:,} executions, and is removed after a day.",
+        f"{drafts.MOST_ITEMS:,} executions, and is removed after a day. "
+        "It is DRAFTING at first if it is large, and is started afterwards.",
     )
     reason = Text(max_length=LONGEST_REASON)
     ratePerMinute = WholeNumber(source="rate_per_minute", min_value=1, max_value=HIGHEST_RATE)
@@ -203,6 +204,9 @@ class ProgressView(serializers.Serializer[campaigns.Progress]):
     cancelled = serializers.IntegerField()
     paused = serializers.IntegerField()
     skipped = serializers.IntegerField()
+    drafted = serializers.IntegerField(
+        help_text="The items that the campaign has. The others of `total` follow while it is DRAFTING."
+    )
 
 
 class ResultsView(serializers.Serializer[Results]):

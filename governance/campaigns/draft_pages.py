@@ -185,7 +185,8 @@ def begin(pages: ReadOnlyAdmin, request: HttpRequest, draft: Campaign) -> HttpRe
     if request.method != "POST":
         return redirect("admin:executions_campaign_change", draft.pk)
     if draft.status != Campaign.Status.DRAFT:
-        messages.error(request, f"The campaign is {draft.status}. It was started before.")
+        why = "Its items are still written." if draft.status == Campaign.Status.DRAFTING else "It was started before."
+        messages.error(request, f"The campaign is {draft.status}. {why}")
         return redirect("admin:executions_campaign_change", draft.pk)
     form = OptionsForm(draft, request.POST, revoked=True)
     if not form.is_valid():
@@ -218,7 +219,7 @@ def discard(pages: ReadOnlyAdmin, request: HttpRequest, draft: Campaign) -> Http
 def instead(pages: ReadOnlyAdmin, request: HttpRequest, draft: Campaign) -> HttpResponse:
     """Make another draft, which resubmits the executions of one that would re-drive them."""
     require(request, draft.tenant, Kind.RESUBMIT, Act.CAMPAIGN_DRAFT)
-    if request.method != "POST":
+    if request.method != "POST" or draft.status == Campaign.Status.DRAFTING:
         return redirect("admin:executions_campaign_change", draft.pk)
     try:
         other = drafts.freeze(

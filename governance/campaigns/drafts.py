@@ -5,6 +5,7 @@ not part of it, and those that have changed meanwhile are skipped.
 """
 
 import uuid
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,19 +16,18 @@ from executions.errors import CampaignEmpty, CampaignRefused
 from executions.models import PAYLOADS, Campaign, Execution
 from executions.models.states import State
 from executions.submission.admission import require_allowed
-from governance.campaigns import statements
+from governance.campaigns import drafting, statements
 from governance.campaigns.admitting import Status, record
 from governance.campaigns.campaigns import (
     Kind,
     Options,
     begin,
     campaign,
-    create,
     executions_of,
     progress_of,
     require_fitting,
 )
-from governance.campaigns.selection import SHOWN, RevokedRelease, first, fitting, revoked
+from governance.campaigns.selection import SHOWN, RevokedRelease, fitting, revoked_among
 from releases.models import Pipeline
 from tenancy.audit.acts import Act
 from tenancy.models import Tenant
@@ -72,8 +72,9 @@ def freeze(
 ) -> Campaign:
     """Store the executions of `rows` that a campaign of this kind may contain as a draft, at most MOST_ITEMS.
 
-    Those that failed first are kept if there are more, and `cut` of the draft says so. `filters` describes the
-    selection. `options` and the `reason` are only suggestions: the start of the draft decides.
+    Those that failed first are kept if there are more, and `cut` of the draft says so. It is DRAFTING until it has all
+    of its items. `filters` describes the selection. `options` and the `reason` are only suggestions: the start of the
+    draft decides.
 
     Raises `TenantNotAllowed`, `CampaignTargetInvalid`, and `CampaignEmpty` if no execution fits.
     """
@@ -84,20 +85,21 @@ def freeze(
     options = options or Options(reason=reason, rate_per_minute=USUAL_RATE if runs_again else QUICK_RATE)
     require_fitting(kind, options)
     with transaction.atomic():
-        chosen, cut = first(fitting(tenant, kind, rows, allow_failed=allow_failed), MOST_ITEMS)
-        draft, count = create(
+        frozen = drafting.freeze(
             tenant,
-            kind,
-            chosen,
-            options,
-            actor=actor,
+            fitting(tenant, kind, rows, allow_failed=allow_failed),
+            most=MOST_ITEMS,
+            kind=kind,
             filters=filters or {},
             allow_failed=allow_failed,
-            cut=cut,
+            created_by=actor,
+            **options.columns,
         )
-        if not count:
+        if not frozen.count:
             raise CampaignEmpty(f"None of the selected executions {'has failed' if runs_again else 'is unfinished'}.")
-        record(Act.CAMPAIGN_DRAFT, tenant, draft.pk, actor, options.reason, items=count, kind=kind.value)
+        drafting.proceed(frozen)
+        draft = frozen.campaign
+        record(Act.CAMPAIGN_DRAFT, tenant, draft.pk, actor, options.reason, items=frozen.count, kind=kind.value)
         return campaign(tenant, draft.pk)
 
 
@@ -148,7 +150,10 @@ def contents(draft: Campaign) -> Contents:
         groups = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
     found = executions_of(draft)
     sample = found.select_related("tenant").defer(*PAYLOADS).order_by("campaign_items__id")
-    pipelines = {group["pipeline_id"] for group in groups}
+    pipelines, releases = {group["pipeline_id"] for group in groups}, Counter[int]()
+    for group in groups:
+        if group["release_id"] is not None:  # that of removed executions is unknown
+            releases[group["release_id"]] += group["count"]
     active = Pipeline.objects.filter(tenant=draft.tenant, pipeline_id__in=pipelines, activation__isnull=False)
     return Contents(
         count=sum(group["count"] for group in groups),
@@ -156,13 +161,14 @@ def contents(draft: Campaign) -> Contents:
         failed=sum(group["count"] for group in groups if group["status"] == State.FAILED),
         groups=groups,
         executions=list(sample[:SHOWN]),
-        revoked=revoked(found),
+        revoked=revoked_among(releases),
         active=dict(active.values_list("pipeline_id", "activation__release__release_version")),
     )
 
 
 def _remove(campaign_id: uuid.UUID) -> None:
     with connection.cursor() as cursor:
+        cursor.execute(statements.REMOVE_BATCHES, [campaign_id])
         cursor.execute(statements.REMOVE_ITEMS, [campaign_id])
         cursor.execute(statements.REMOVE_DRAFT, [campaign_id])
 

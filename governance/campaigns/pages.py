@@ -30,6 +30,7 @@ from tenancy.roles import Scope
 Status = Campaign.Status
 ItemResult = CampaignItem.Result
 VARIANTS = {
+    Status.DRAFTING.value: "info",
     Status.DRAFT.value: "info",
     Status.RUNNING.value: "primary",
     Status.PAUSED.value: "warning",
@@ -208,15 +209,34 @@ class CampaignAdmin(ReadOnlyAdmin):
         if row.status == Status.DRAFT:
             return draft_pages.show(self, request, row)
         more: dict[str, Any] = {"title": f"Campaign of {moment(row.created_at)}", "original": row}
+        if row.status == Status.DRAFTING:
+            return self.page(request, "executions/campaign_drafting.html", **more, **self._drafting(request, row))
         return self.page(request, "executions/campaign.html", **more, **self._shown(request, row))
 
     @serves("<uuid:object_id>/live/", polled=True)
     def live(self, request: HttpRequest, campaign: Campaign) -> HttpResponse:
-        """Return the live part of the page, or 204 if the page already shows its current state."""
+        """Return the live part of the page, or 204 if the page already shows its current state.
+
+        When a campaign is no longer DRAFTING, the page is loaded again.
+        """
+        if campaign.status == Status.DRAFTING:
+            return self.page(request, "executions/campaign_drafting_live.html", **self._drafting(request, campaign))
+        if request.GET.get("shown") == Status.DRAFTING:
+            return HttpResponse(status=204, headers={"HX-Refresh": "true"})
         shown = self._shown(request, campaign)
         if request.GET.get("shown") == shown["mark"]:
             return HttpResponse(status=204)
         return self.page(request, "executions/campaign_live.html", **shown)
+
+    def _drafting(self, request: HttpRequest, campaign: Campaign) -> dict[str, Any]:
+        """Return what the page of a campaign shows until all of its items are written."""
+        progress = campaigns.progress_of(campaign.pk)
+        return {
+            "campaign": campaign,
+            "progress": progress,
+            "left": progress.total - progress.drafted,
+            "may_discard": all(self.may(request, scope, campaign) for scope in draft_pages.scopes_of(campaign.kind)),
+        }
 
     def _shown(self, request: HttpRequest, campaign: Campaign) -> dict[str, Any]:
         progress, became = campaigns.progress_of(campaign.pk), results_of(campaign.pk)

@@ -146,7 +146,9 @@ def preview(tenant: Tenant, filters: Filters, *, allow_failed: bool = False) -> 
         executions=list(first[:SHOWN]),
         by_error_code=_largest(groups, "error_code"),
         by_release=_largest(groups, *_PIN),
-        revoked=_revoked({group["release_id"]: group["count"] for group in _largest(groups, "release_id", most=None)}),
+        revoked=revoked_among(
+            {group["release_id"]: group["count"] for group in _largest(groups, "release_id", most=None)}
+        ),
     )
 
 
@@ -158,11 +160,11 @@ def _pins(releases: Collection[int]) -> dict[int, dict[str, Any]]:
 def revoked(found: QuerySet[Execution]) -> list[RevokedRelease]:
     """Return the revoked releases to which executions in `found` are pinned, those with the most executions first."""
     of_revoked = found.filter(release__status=Status.REVOKED).order_by()
-    return _revoked(dict(of_revoked.values_list("release_id").annotate(count=Count("id"))))
+    return revoked_among(dict(of_revoked.values_list("release_id").annotate(count=Count("id"))))
 
 
-def _revoked(counts: Mapping[int, int]) -> list[RevokedRelease]:
-    """Return the revoked ones of the releases, whose executions are counted."""
+def revoked_among(counts: Mapping[int, int]) -> list[RevokedRelease]:
+    """Return the revoked ones of the releases, whose executions are counted. Those with the most come first."""
     events = Revocation.objects.filter(release__in=counts, release__status=Status.REVOKED).select_related(
         "release__pipeline"
     )
@@ -229,8 +231,3 @@ def _unfinished(tenant: Tenant, filters: Filters) -> QuerySet[Execution]:
     releases = _releases(tenant, filters)
     found = Execution.objects.filter(~Q(status__in=TERMINAL_VALUES), release__in=releases.values("pk"))
     return found if filters.error_code is None else found.filter(error_code=filters.error_code)
-
-
-def first(rows: QuerySet[Execution], most: int) -> tuple[QuerySet[Execution], bool]:
-    """Return the first `most` of `rows`, those that failed first, and whether there are more."""
-    return rows.order_by("finished_at", "created_at", "id")[:most], rows.order_by()[most : most + 1].exists()

@@ -4,12 +4,49 @@
 # transaction ends.
 LOCK_REMOVALS = "SELECT pg_advisory_xact_lock(7310, hashint8(%s))"
 
-# Adds an item for each execution that the query `chosen` returns, earliest failure first. It locks no execution: a
-# campaign skips those that have changed since. No row: none was selected.
-ADD_ITEMS = """
-INSERT INTO executions_campaignitem (campaign_id, execution_id, expected_version)
-SELECT %s, id, version FROM ({chosen}) chosen ORDER BY finished_at, id
+# Freezes what the query `chosen` returns as batches of a campaign that was just added, earliest failure first. It reads
+# each execution once and locks none: a campaign skips those that have changed since. Returns the number of selected
+# executions, and of those of each release. No row is impossible.
+FREEZE = """
+WITH placed AS MATERIALIZED (
+    SELECT id, version, release_id, row_number() OVER (ORDER BY finished_at, id) - 1 AS place FROM ({chosen}) chosen
+), batches AS (
+    INSERT INTO executions_campaignbatch (campaign_id, position, executions, versions)
+    SELECT %s::uuid, place / %s, array_agg(id ORDER BY place), array_agg(version ORDER BY place)
+    FROM placed WHERE place < %s GROUP BY 2
+    RETURNING cardinality(executions) AS size
+), releases AS (
+    SELECT release_id, count(*) FROM placed WHERE place < %s GROUP BY 1
+)
+UPDATE executions_campaign
+SET selected = (SELECT coalesce(sum(size), 0) FROM batches), cut = EXISTS (SELECT FROM placed WHERE place >= %s)
+WHERE id = %s RETURNING selected, (SELECT json_object_agg(release_id, count) FROM releases)
 """
+
+# Locks a campaign that is DRAFTING. No row: it has all of its items, it was discarded, or another process drafts it.
+LOCK_DRAFTING = """
+SELECT FROM executions_campaign WHERE id = %s AND status = 'DRAFTING' FOR NO KEY UPDATE SKIP LOCKED
+"""
+
+# Replaces the first batch of a locked campaign by its items. One statement does both, so that no process that dies and
+# no message that comes twice loses an item or adds it again. Returns the number of items, and whether a batch is left.
+ADD_ITEMS = """
+WITH taken AS (
+    DELETE FROM executions_campaignbatch WHERE id = (
+        SELECT b.id FROM executions_campaignbatch b WHERE b.campaign_id = %(campaign)s ORDER BY b.position LIMIT 1)
+    RETURNING campaign_id, position, executions, versions
+), added AS (
+    INSERT INTO executions_campaignitem (campaign_id, execution_id, expected_version)
+    SELECT t.campaign_id, s.id, s.version FROM taken t,
+        unnest(t.executions, t.versions) WITH ORDINALITY AS s(id, version, place) ORDER BY s.place
+    RETURNING id
+)
+SELECT (SELECT count(*) FROM added), EXISTS (
+    SELECT FROM executions_campaignbatch b, taken t WHERE b.campaign_id = t.campaign_id AND b.position > t.position)
+"""
+
+# Makes a campaign that has all of its items a draft. The database counts them. No row is impossible.
+COMPLETE_DRAFT = "UPDATE executions_campaign SET status = 'DRAFT' WHERE id = %s AND status = 'DRAFTING'"
 
 # Locks the campaign and computes its credit: the items that the rate allows since `rate_since`, minus those admitted.
 # The credit is at most that of one window. So after an outage of the clock, a campaign continues at its rate and does
@@ -68,6 +105,7 @@ START = """,
     canary = %(canary)s, stop_after_failures = %(stop_after_failures)s,
     target_release_version = %(target_release_version)s, start_from = %(start_from)s, revoked_releases = %(revoked)s
 """
+START_AS_ORDERED = ", rate_since = now()"
 PAUSE = ", cause = %(cause)s"
 RESUME = """,
     rate_since = now(), admitted = 0, cause = '', canary_over = canary_over OR cause = 'canary',
@@ -98,10 +136,11 @@ FROM executions_campaignitem i LEFT JOIN executions_execution e ON e.id = i.exec
 WHERE i.campaign_id = %s GROUP BY 1, 2, 3, 4, 5 ORDER BY 6 DESC, 1, 2, 5
 """
 
-# Locks a draft of the tenant, and skips none. No row: there is no such draft, or it was started.
+# Locks a draft of the tenant, and waits for a batch that is being drafted. No row: there is no such draft, or it was
+# started.
 LOCK_DRAFT = """
 SELECT c.id FROM executions_campaign c
-WHERE c.id = %(campaign)s AND c.tenant_id = %(tenant)s AND c.status = 'DRAFT' FOR UPDATE
+WHERE c.id = %(campaign)s AND c.tenant_id = %(tenant)s AND c.status IN ('DRAFTING', 'DRAFT') FOR UPDATE
 """
 
 # Locks the oldest draft, if its age exceeds the limit. No row: no draft is so old, or another process removes it.
@@ -111,5 +150,6 @@ ORDER BY c.created_at LIMIT 1 FOR UPDATE SKIP LOCKED
 """
 
 # Remove a locked draft with its items.
+REMOVE_BATCHES = "DELETE FROM executions_campaignbatch WHERE campaign_id = %s"
 REMOVE_ITEMS = "DELETE FROM executions_campaignitem WHERE campaign_id = %s"
 REMOVE_DRAFT = "DELETE FROM executions_campaign WHERE id = %s"

@@ -7,6 +7,7 @@ from django.test import Client
 from alerts.models import AlertChannel, AlertRule
 from executions.models import Campaign, Execution
 from governance.activation.activation import activate
+from governance.campaigns import drafting
 from governance.retirement.retirement import revoke
 from releases.models import Release
 from tenancy.models import Membership
@@ -120,6 +121,23 @@ def test_a_draft_warns_of_a_revoked_release_and_offers_the_active_one(
     operator.post(of("begin", made), OPTIONS)
     revoke(newer, actor="user:test", reason="wrong sums")
     assert "Executions of acme.orders wait. The active release" in words(operator.get(of("change", made)))
+
+
+def test_a_campaign_that_is_drafted_shows_its_progress_and_then_its_page(operator: Client, acme: World) -> None:
+    operator_rows.dead(acme, "k1", "k2")
+    columns: dict[str, Any] = {"filters": {}, "reason": "x", "rate_per_minute": 60, "created_by": "user:x"}
+    rows = Execution.objects.filter(tenant=acme.tenant, status="DLQ")
+    draft = drafting.freeze(acme.tenant, rows, **columns).campaign
+    live = f"{of('live', draft)}?shown=DRAFTING"
+    for page in (operator.get(of("change", draft)), operator.get(live)):
+        assert "its list is written: 0 of 2. Then this page shows what the draft contains." in words(page)
+    assert "0 of 2" in words(operator.get(to("executions_campaign_changelist")))
+    assert "Its items are still written." in words(operator.post(of("begin", draft), OPTIONS, follow=True))
+    operator.post(of("instead", draft))
+    assert drafting.draft() == 2
+    assert operator.get(live)["HX-Refresh"] == "true"
+    assert "2 executions. Nothing has been done to them yet." in words(operator.get(of("change", draft)))
+    assert Campaign.objects.count() == 1
 
 
 def test_a_campaign_is_previewed_and_then_started(operator: Client, acme: World) -> None:

@@ -38,6 +38,7 @@ def test_a_campaign_runs_from_its_start_to_its_end(operator: Caller, dead: list[
     advance(2)
     found = operator.get(path)
     counts = {"total": 3, "pending": 1, "redriven": 2, "resubmitted": 0, "skipped": 0, "cancelled": 0, "paused": 0}
+    counts["drafted"] = 3
     assert found["progress"] == counts
     assert {name: found[name] for name in CAMPAIGN} == CAMPAIGN
     assert (found["status"], [event["kind"] for event in found["events"]]) == ("RUNNING", ["STARTED"])

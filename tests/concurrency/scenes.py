@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 from django.conf import settings
+from django.db import transaction
 from django.db.models import F, Model
 from django.utils import timezone
 
@@ -19,7 +20,7 @@ from executions.state_machine.moves import Claim
 from executions.transports import rest_workers
 from executions.workers import message_path, registry, tenant_keys
 from governance.activation.activation import activate
-from governance.campaigns import campaigns, drafts
+from governance.campaigns import campaigns, drafting, drafts
 from governance.campaigns.selection import Filters
 from governance.gradual import changes
 from governance.gradual.changes import start
@@ -255,6 +256,18 @@ def start_campaign(owner: Tenant, **members: Any) -> Campaign:
 
 def draft(owner: Tenant, kind: Campaign.Kind = Campaign.Kind.REDRIVE) -> Campaign:
     return drafts.freeze(owner, kind, Execution.objects.all(), actor="user:x")
+
+
+def frozen(owner: Tenant, **members: Any) -> Campaign:
+    """Return a campaign that is DRAFTING, with one batch."""
+    failed = Execution.objects.filter(tenant=owner, status="DLQ")
+    columns = {"filters": {}, "reason": "x", "rate_per_minute": 600, "created_by": "user:x", **members}
+    with transaction.atomic():
+        return drafting.freeze(owner, failed, **columns).campaign
+
+
+def campaign_drafting() -> Scene:
+    return drafting.draft, [frozen(dead()[0], starts=True)]
 
 
 def fail(owner: Tenant) -> None:

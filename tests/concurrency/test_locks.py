@@ -100,6 +100,7 @@ ROW_LOCKS = {
     "an outcome locks its executions": Lock(scenes.recording, ExecutionEvent),
     "a checkpoint locks its executions": Lock(scenes.recording_checkpoints, ExecutionEvent),
     "a campaign is locked while it re-drives": Lock(scenes.campaign_advance, Execution),
+    "a campaign is locked while it is drafted": Lock(scenes.campaign_drafting, CampaignItem),
     "a resubmission locks pipeline and execution": Lock(scenes.resubmission, Resubmission),
     "a campaign that cancels locks the executions": Lock(scenes.campaign_of_cancellations, CampaignItem),
     "a campaign that pauses locks the pipelines and the executions": Lock(scenes.campaign_of_pauses, CampaignItem),

@@ -8,7 +8,7 @@ from django.db import connection, transaction
 
 from executions.models import Campaign, CampaignItem, Execution, ExecutionEvent
 from executions.state_machine.moves import Claim
-from governance.campaigns import campaigns
+from governance.campaigns import campaigns, drafts
 from tests import making
 from tests.concurrency import scenes
 from tests.concurrency.racing import race
@@ -88,4 +88,12 @@ def test_nothing_is_removed_while_a_campaign_of_the_tenant_selects_executions() 
         assert other.submit(removing).result(30) == 0
     assert (made.items.count(), removing()) == (3, 0)
     campaigns.cancel(made.tenant, made.pk, actor="user:x")
+    assert removing() == 3
+
+
+def test_nothing_is_removed_before_a_campaign_of_the_tenant_has_its_items() -> None:
+    removing, failed = scenes.removal()
+    made = scenes.frozen(failed[0].tenant)
+    assert (made.items.count(), removing()) == (0, 0)
+    drafts.discard(made.tenant, made.pk, actor="user:x")
     assert removing() == 3

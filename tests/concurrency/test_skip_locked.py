@@ -14,7 +14,7 @@ from executions.lifecycle import retention
 from executions.models import Campaign, Execution, Interaction
 from executions.state_machine import moves
 from executions.workers import registry
-from governance.campaigns import campaigns, drafts
+from governance.campaigns import campaigns, drafting, drafts
 from governance.requests.requests import carry_out_due, expire
 from releases.artifacts import blobs
 from releases.models import Blob
@@ -51,6 +51,11 @@ def running_campaigns() -> Sweep:
     rows = [scenes.start_campaign(scenes.dead(1)[0]) for _ in range(2)]
     Campaign.objects.update(rate_since=timezone.now() - timedelta(seconds=60))
     return campaigns.advance, rows
+
+
+def drafting_campaigns() -> Sweep:
+    rows = [scenes.frozen(scenes.dead(1)[0]) for _ in range(2)]
+    return drafting.draft, rows
 
 
 def old_drafts() -> Sweep:

@@ -151,6 +151,8 @@ TRANSACTIONS: list[tuple[Callable[[], Scene], type[Model]]] = [
     (lost_leases, DeadLetter),
     (scenes.campaign_start, CampaignItem),
     (scenes.campaign_start, CampaignEvent),
+    (scenes.campaign_drafting, CampaignItem),
+    (scenes.campaign_drafting, CampaignEvent),
     (scenes.campaign_advance, Execution),
     (scenes.campaign_advance, CampaignItem),
     (scenes.campaign_advance, CampaignEvent),
@@ -184,7 +186,12 @@ def named(value: object) -> str:
     return getattr(value, "__name__", str(value))
 
 
-LOGGED = (scenes.campaign_advance, scenes.campaign_of_resubmissions, scenes.removal)
+LOGGED = (
+    scenes.campaign_advance,
+    scenes.campaign_drafting,
+    scenes.campaign_of_resubmissions,
+    scenes.removal,
+)
 """These calls log the error and continue with other campaigns or tenants."""
 
 

@@ -21,7 +21,7 @@ from executions.workers.registry import DISPATCH_TASK, INSTRUCT_TASK, take_heart
 from executions.workers.tenant_keys import active_keys
 from foundation import places
 from governance import tasks as governance_tasks
-from governance.campaigns import campaigns
+from governance.campaigns import campaigns, drafting
 from governance.campaigns.selection import Filters
 from governance.retirement.retirement import FAIL_TASK, Order, revoke
 from releases.models import Release
@@ -139,6 +139,15 @@ def a_campaign(scene: Scene) -> Work:
     return scene.work(campaigns.advance, DISPATCH_TASK)
 
 
+def a_large_campaign(scene: Scene) -> Work:
+    making.copies(scene.submit(), 2 * drafting.BATCH)
+    owner, filters = scene.owner, Filters(pipeline_id=making.PIPELINE)
+    members: dict[str, Any] = {"kind": Campaign.Kind.PAUSE, "reason": "x", "rate_per_minute": 60, "actor": ACTOR}
+    start = partial(campaigns.start, owner, filters, **members)
+    done = Campaign.objects.filter(status="RUNNING").exists
+    return scene.work(start, drafting.DRAFT_TASK, is_done=done, sweep=lambda: [drafting.draft() for _ in range(3)])
+
+
 def an_order_to_fail(scene: Scene) -> Work:
     scene.submit()
     order = partial(revoke, scene.release, actor=ACTOR, reason="leaked", open_executions=Order.FAIL)
@@ -226,6 +235,7 @@ WORKS: dict[str, Callable[[Scene], Work]] = {
     "retries with two delays": lambda scene: retries(scene, "other"),
     "re-drive": a_redrive,
     "campaign": a_campaign,
+    "large campaign": a_large_campaign,
     "order to fail": an_order_to_fail,
     "answer": an_answer,
     "answer that is repeated": lambda scene: an_answer(scene, repeated=True),

@@ -156,10 +156,11 @@ MATRIX = {
         in_state=dict.fromkeys(("PAUSED", "RUNNING"), "status rate_since admitted"),
         together="""
             target_release_version start_from revoked_releases reason rate_per_minute canary canary_over
-            stop_after_failures failures_accepted cause created_by finished_at
+            stop_after_failures failures_accepted selected cut cause created_by finished_at
         """,
         kept_by="campaign_not_deleted",
     ),
+    "executions_campaignbatch": Table(unguarded="id campaign_id position executions versions", deletable=True),
     "executions_campaignitem": Table(
         state="outcome",
         in_state={"PENDING": "outcome code at"},

@@ -32,7 +32,10 @@ NEW_CAMPAIGN = NewRow(
         admitted = 1
         failures_accepted = 1
         canary = 1 & canary_over = true
+        selected = 1
+        starts = true
     """,
+    "status = 'DRAFT' | 'DRAFTING'",
 )
 
 
@@ -67,6 +70,21 @@ CAMPAIGN_ITEM = NewRow(
     """,
     source=items("dead"),
     script=campaigns(""),
+)
+DRAFTING = NEW_CAMPAIGN.statement("status = 'DRAFTING'")
+CAMPAIGN_BATCH = NewRow(
+    "executions_campaignbatch",
+    f"campaign_id = {CAMPAIGN}::uuid & executions = ARRAY[{execution('dead')}] & versions = ARRAY[{version('dead')}]",
+    f"""
+        campaign_batches_with_campaign: campaign_id = {OLD_CAMPAIGN} & script = {{insert}}
+        script = {NEW_CAMPAIGN.statement("status = 'DRAFT'")}; {{insert}}
+        script = {NEW_CAMPAIGN.statement("status = 'DRAFTING' & kind = 'cancel'")}; {{insert}}
+        script = {NEW_CAMPAIGN.statement(f"status = 'DRAFTING' & tenant_id = {tenant('rival')}")}; {{insert}}
+        executions = ARRAY[gen_random_uuid()] | ARRAY[{execution("queued")}] | ARRAY[NULL]::uuid[]
+        versions = ARRAY[{version("dead")} + 1] | ARRAY[NULL]::bigint[] | ARRAY[{version("dead")}, 0]
+        campaign_batch_selects: executions = ARRAY[]::uuid[]
+    """,
+    script=f"{DRAFTING}; {{insert}}",
 )
 CAMPAIGN_EVENT = NewRow(
     "executions_campaignevent",
@@ -247,6 +265,7 @@ WORKER = NewRow(
 OPERATIONS = [
     NEW_CAMPAIGN,
     CAMPAIGN_ITEM,
+    CAMPAIGN_BATCH,
     CAMPAIGN_EVENT,
     RESUBMISSION,
     CONTINUED,

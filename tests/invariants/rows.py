@@ -30,8 +30,8 @@ from executions.state_machine import moves
 from executions.submission.submission import ExecutionRequest, Submission, submit_many
 from executions.workers import registry, tenant_keys
 from governance.activation.activation import activate
-from governance.campaigns import campaigns
-from governance.campaigns.selection import Filters
+from governance.campaigns import campaigns, drafting
+from governance.campaigns.selection import Filters, fitting
 from governance.gradual import changes
 from governance.gradual.changes import start
 from governance.requests import requests
@@ -264,6 +264,9 @@ def _executions(owner: Tenant) -> None:
     _campaign(owner)
     campaigns.pause(owner, _campaign(owner).pk, actor=ACTOR)
     campaigns.cancel(owner, _campaign(owner).pk, actor=ACTOR)
+    failed = fitting(owner, Campaign.Kind.REDRIVE, Execution.objects.all())
+    with transaction.atomic():
+        drafting.freeze(owner, failed, filters={}, reason="again", rate_per_minute=60, created_by=ACTOR)
     making.execution(owner, "running")
     [claim] = making.claimed(owner, lease_seconds=3600)
     moves.renew_leases(owner.pk, [(claim.execution_id, claim.lease_token)], worker_id="worker-1", lease_seconds=3600)

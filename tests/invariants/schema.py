@@ -28,7 +28,7 @@ OTHER_VALUES: dict[str, tuple[LiteralString, ...]] = {
     "uuid": ("gen_random_uuid()",),
     "jsonb": ("jsonb_build_array({column})", "'[1]'"),
     "bytea": ("{column} || '\\x00'::bytea", "'\\x00'"),
-    "ARRAY": ("array_append({column}, '1')",),
+    "ARRAY": ("array_append({column}, NULL)",),
 }
 COLUMNS = """
 SELECT c.column_name, c.data_type, f.confrelid::regclass::text, a.attname

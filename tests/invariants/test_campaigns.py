@@ -4,6 +4,7 @@ import pytest
 
 from tests.invariants.attempts import NO_RIGHT, Connection, refusal, results, unguarded
 from tests.invariants.new_rows import PAST
+from tests.invariants.new_rows_of_executions import execution
 from tests.invariants.new_rows_of_operations import CAMPAIGN, NEW_CAMPAIGN, items
 
 CHANGE = f"UPDATE executions_campaign SET {{}} WHERE id = {CAMPAIGN}"
@@ -31,7 +32,7 @@ def test_only_the_options_of_a_draft_change_as_it_starts(draft: Connection) -> N
         f"{START}, canary = 0": "campaign_bounds",
         f"{START}, target_release_version = '1.0'": "campaign_target_of_resubmission",
         f"status = 'RUNNING', rate_since = {PAST}": "campaign_draft_starts",
-        f"{START}, cut = true": NO_RIGHT,
+        f"{START}, cut = true": "campaign_immutable",
         f"{START}, tenant_id = 0": NO_RIGHT,
     }
     expected = {CHANGE.format(change): name for change, name in changes.items()}
@@ -40,6 +41,44 @@ def test_only_the_options_of_a_draft_change_as_it_starts(draft: Connection) -> N
     statements = [CHANGE.format(f"{START}, {other}") for other in others]
     assert results(draft, statements) == dict.fromkeys(statements, NO_RIGHT)
     assert results(draft, statements, ordinary=False) == dict.fromkeys(statements, "campaign_immutable")
+
+
+def batch(position: int, change: str = "") -> str:
+    """Return the statement that replaces a batch by its items."""
+    return f"""WITH taken AS (
+        DELETE FROM executions_campaignbatch WHERE campaign_id = {CAMPAIGN} AND position = {position} RETURNING *)
+    INSERT INTO executions_campaignitem (campaign_id, execution_id, expected_version)
+    SELECT campaign_id, unnest(executions), unnest(versions){change} FROM taken"""
+
+
+def test_a_draft_has_exactly_the_items_that_it_selected(database: Connection) -> None:
+    """The items are those of the first batch, however the executions have changed."""
+    database.execute(NEW_CAMPAIGN.statement("status = 'DRAFTING'"))
+    for position, key in enumerate(("dead", "failed")):
+        database.execute(f"""INSERT INTO executions_campaignbatch (campaign_id, position, executions, versions)
+            SELECT {CAMPAIGN}, {position}, ARRAY[e.id], ARRAY[e.version] {items(key)}""")
+    database.execute(CHANGE.format("selected = 2, cut = true, revoked_releases = '{1}'"))
+    change = "SET version = version + 1, event_count = event_count + 1"
+    unguarded(database, f"UPDATE executions_execution {change} WHERE id = {execution('dead')}")
+    first, second, done = batch(0), batch(1), CHANGE.format("status = 'DRAFT'")
+    expected = {
+        done: "campaign_draft_complete",
+        CHANGE.format(START): "campaign_draft_starts",
+        CHANGE.format("reason = 'y'"): "campaign_immutable",
+        first: "",
+        batch(0, " + 1"): "campaign_items_with_campaign",
+        second: "campaign_items_with_campaign",
+        f"{first}; {done}": "campaign_draft_complete",
+        f"DELETE FROM executions_campaignbatch; {done}": "campaign_draft_complete",
+        f"{first}; DELETE FROM executions_campaignbatch; {done}": "campaign_draft_complete",
+        f"{first}; {second}; {done}": "",
+        f"{first}; {second}; {done}; {CHANGE.format(START)}": "",
+        f"{first}; {second}; {done}; {CHANGE.format('selected = 3')}": "campaign_immutable",
+    }
+    assert results(database, expected) == expected
+    later = "created_at = now() - interval '1 day'"
+    unguarded(database, CHANGE.format(later))
+    assert refusal(database, CHANGE.format("selected = 1"), ordinary=True) == "campaign_immutable"
 
 
 def test_a_draft_is_removed_with_its_items_and_nothing_of_a_campaign_that_has_started(draft: Connection) -> None:

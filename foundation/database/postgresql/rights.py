@@ -148,10 +148,12 @@ RIGHTS: Mapping[str, Rights] = MappingProxyType(
             insert_but="",
             update="""
                 target_release_version start_from revoked_releases reason rate_per_minute canary canary_over
-                stop_after_failures failures_accepted status cause rate_since admitted created_by finished_at
+                stop_after_failures failures_accepted selected cut status cause rate_since admitted created_by
+                finished_at
             """,
             delete=True,
         ),
+        "executions_campaignbatch": Rights(insert_but="id", delete=True),
         "executions_campaignitem": Rights(
             insert_but="id new_execution_id outcome code at accepted_version",
             update="outcome code at new_execution_id accepted_version",
