@@ -60,15 +60,37 @@ BEGIN
 END $$;
 """
 COLUMNS = (
-    *("status", "version", "event_count", "current_step_index", "attempt", "progress", "progress_shape"),
-    *("lease_owner", "lease_protocol", "lease_worker", "lease_token", "lease_expires_at", "running_since"),
-    *("finished_at", "result", "await_unit", "tags", "traceparent"),
+    "status",
+    "version",
+    "event_count",
+    "current_step_index",
+    "attempt",
+    "progress",
+    "progress_shape",
+    "lease_owner",
+    "lease_protocol",
+    "lease_worker",
+    "lease_token",
+    "lease_expires_at",
+    "running_since",
+    "finished_at",
+    "result",
+    "await_unit",
+    "tags",
+    "traceparent",
 )
 VALID_ROW = models.Func(*map(models.F, COLUMNS), function="execution_is_valid", output_field=models.BooleanField())
 REPLACED = (
-    *("execution_status_known", "execution_running_has_lease", "execution_lease_protocol"),
-    *("execution_only_running_runs", "execution_terminal_has_finish", "execution_success_has_result"),
-    *("execution_waiting_has_unit", "execution_progress_has_shape", "execution_counts", "execution_traceparent_form"),
+    "execution_status_known",
+    "execution_running_has_lease",
+    "execution_lease_protocol",
+    "execution_only_running_runs",
+    "execution_terminal_has_finish",
+    "execution_success_has_result",
+    "execution_waiting_has_unit",
+    "execution_progress_has_shape",
+    "execution_counts",
+    "execution_traceparent_form",
     "execution_tags_count",
 )
 GUARDS = """
