@@ -168,7 +168,7 @@ class Waits:
     def _end(self, waits: Sequence[_Wait], *, here: bool = False) -> None:
         """Answer those that are parked. The others learn that they need not park.
 
-        With `here`, this thread answers a single one, so that no other thread has to be woken for it.
+        With `here`, this thread answers the last one of the process, so that no other thread has to be woken for it.
         """
         for wait in waits:
             with self._lock:
@@ -176,8 +176,9 @@ class Waits:
                 if not wait.deadline or wait not in self._waits.get(wait.execution, ()):
                     continue
                 self._remove(wait)
+                is_last = not self._waits
                 self._over.setdefault(wait.tenant, deque()).append(wait)
-            if here and len(waits) == 1:
+            if here and is_last:
                 self._respond()
             else:
                 self._pool.submit(self._respond)
@@ -200,7 +201,10 @@ class Waits:
             self._of_tenant[tenant] -= 1
             if not self._of_tenant[tenant]:
                 del self._of_tenant[tenant]
-        wait.protocol.response_bytes(int(response.status[:3]), response.headers, response.content)
+        try:
+            wait.protocol.response_bytes(int(response.status[:3]), response.headers, response.content)
+        except Exception:
+            log.exception("The answer to a wait could not be sent")
 
     # --- the thread ---
 

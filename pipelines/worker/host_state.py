@@ -173,7 +173,7 @@ NEWEST_WEIGHT = 0.2
 NOTABLE_FACTOR = 2.0
 """If the average changes by this factor, a heartbeat is sent early."""
 LEAST_NOTABLE_SECONDS = LONGEST_SECONDS / MOST_COMMANDS
-"""All shorter transitions count as equally long: the coordinator sends them in messages of as many commands."""
+"""All shorter transitions count as equally long: MOST_COMMANDS of them are at most LONGEST_SECONDS of work."""
 QUIET_SECONDS = 0.2
 """The shortest time between two such heartbeats."""
 
@@ -181,8 +181,8 @@ QUIET_SECONDS = 0.2
 class Pace:
     """The seconds that a transition takes: a moving average, or the time of a running one that already took longer.
 
-    A running transition stops counting once a later one has ended, because it is an exception and may never end. Those
-    whose lease is lost are not told to this class. All times are of the monotonic clock. Used under a lock.
+    A running transition stops counting once a later one has ended, because it is an exception and may never end. Callers
+    leave out those whose lease is lost. All times are of the monotonic clock. Used under a lock.
     """
 
     def __init__(self) -> None:

@@ -8,9 +8,7 @@ import time
 import uuid
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
-from queue import Empty, SimpleQueue
 from typing import Any
 
 from pipelines.failures import Failed, message_of, warn, warn_of
@@ -210,11 +208,12 @@ class Outbox(threading.Thread):
         self._send = send
         self._done = done
         self._retry_seconds = retry_seconds
-        self._reports: SimpleQueue[Report | None] = SimpleQueue()  # None is the last one
+        self._condition = threading.Condition()
+        self._outcomes: list[Report] = []
+        self._checkpoints: dict[uuid.UUID, Report] = {}
+        self._sending = 0  # threads
         self._closed = False
         self._not_before = 0.0
-        self._lock = threading.Lock()
-        self._unsent = 0
 
     def put(self, report: Report) -> None:
         """Add a report. It replaces earlier checkpoints of its lease.
@@ -222,43 +221,61 @@ class Outbox(threading.Thread):
         The caller sends an outcome itself if all others are sent and the pause is over, so that on an idle worker no
         thread has to be woken for it. If that fails, the thread tries again.
         """
-        with self._lock:
-            is_alone = not self._unsent and report.outcome is not None and self.is_alive()
-            self._unsent += 1
-        if not is_alone or time.monotonic() < self._not_before or not self._sent_alone(report):
-            self._reports.put(report)
+        with self._condition:
+            is_alone = report.outcome is not None and self._is_idle()
+            if is_alone:
+                self._sending += 1
+        if is_alone and self._sent_alone(report):
+            return
+        with self._condition:
+            if report.outcome is not None:
+                self._checkpoints.pop(report.lease_token, None)
+                self._outcomes.append(report)
+            else:
+                self._checkpoints[report.lease_token] = report
+            self._condition.notify()
+
+    def _is_idle(self) -> bool:
+        return self._is_empty() and not self._sending and time.monotonic() >= self._not_before and self.is_alive()
+
+    def _is_empty(self) -> bool:
+        return not (self._outcomes or self._checkpoints)
 
     def _sent_alone(self, report: Report) -> bool:
+        sent = []
         try:
             self._send([report])
+            sent = [report]
         except BaseException as error:
             warn("The broker did not accept a report: %s", type(error).__name__)
-            return False
-        self._finish([report], 1)
-        return True
+        finally:
+            self._finish(sent)
+        return bool(sent)
 
-    def _finish(self, reports: Sequence[Report], count: int) -> None:
-        """Note that `reports` were sent or dropped, which stand for `count` that were added."""
-        with self._lock:
-            self._unsent -= count
-        self._not_before = time.monotonic() + min(PAUSE_PER_REPORT * len(reports), LONGEST_PAUSE)
+    def _finish(self, reports: Sequence[Report]) -> None:
+        """Note that `reports` were sent or dropped."""
+        with self._condition:
+            self._sending -= 1
+            self._not_before = time.monotonic() + min(PAUSE_PER_REPORT * len(reports), LONGEST_PAUSE)
         self._done(reports)
 
     def close(self, seconds: float) -> bool:
         """Send the remaining reports and stop. Return False if that took longer than `seconds`."""
-        self._reports.put(None)
+        with self._condition:
+            self._closed = True
+            self._condition.notify()
         self.join(seconds)
         return not self.is_alive()
 
     def run(self) -> None:
-        while not self._closed:
+        while not (self._closed and self._is_empty()):
             try:
                 self._send_next()
             except BaseException as error:
                 warn_of(error, "The outbox failed, and continues")
 
     def _send_next(self) -> None:
-        reports, count = self._next()
+        reports = self._next()
         try:
             by_release: dict[ReleaseIdentity, list[Report]] = defaultdict(list)
             for report in reports:
@@ -267,27 +284,19 @@ class Outbox(threading.Thread):
                 for group in groups(same_release, [report.size for report in same_release], most=MOST_REPORTS):
                     self._send_group(group)
         finally:
-            self._finish(reports, count)
+            self._finish(reports)
 
-    def _next(self) -> tuple[list[Report], int]:
-        """Wait until there is a report and the pause is over, then take all. Also return how many were added."""
-        waiting = [self._reports.get()]
-        if (pause := self._not_before - time.monotonic()) > 0:
-            time.sleep(pause)
-        with suppress(Empty):
-            while True:
-                waiting.append(self._reports.get_nowait())
-        checkpoints: dict[uuid.UUID, Report] = {}
-        outcomes = []
-        for report in waiting:
-            if report is None:
-                self._closed = True
-            elif report.outcome is None:
-                checkpoints[report.lease_token] = report
-            else:
-                checkpoints.pop(report.lease_token, None)
-                outcomes.append(report)
-        return [*checkpoints.values(), *outcomes], len(waiting) - waiting.count(None)
+    def _next(self) -> list[Report]:
+        """Wait until there are reports and the pause is over, then take all. Return none once closed and empty."""
+        with self._condition:
+            while self._is_empty() and not self._closed:
+                self._condition.wait()
+            while not self._closed and (wait := self._not_before - time.monotonic()) > 0:
+                self._condition.wait(wait)
+            reports = [*self._checkpoints.values(), *self._outcomes]
+            self._checkpoints, self._outcomes = {}, []
+            self._sending += 1
+            return reports
 
     def _send_group(self, group: list[Report]) -> None:
         tries = 0

@@ -37,11 +37,15 @@ def running(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iter
     return [json.dumps({"status": "SUCCEEDED" if "ended" in environ["PATH_INFO"] else "RUNNING"}).encode()]
 
 
+def address(tenant: str, execution: uuid.UUID) -> str:
+    return f"/api/v1/tenants/{tenant}/executions/{execution}"
+
+
 def asked(waits: Waits, tenant: str, seconds: int = 2, **environ: str) -> Later | tuple[str, dict[str, str]]:
     """Return the status and the headers of the response, or what sends it later."""
     found: list[Any] = []
     later = Later()
-    path = f"/api/v1/tenants/{tenant}/executions/{uuid.uuid4()}"
+    path = address(tenant, uuid.uuid4())
     members = {"PATH_INFO": path, "QUERY_STRING": f"wait={seconds}", "REQUEST_METHOD": "GET", PROTOCOL: later}
     try:
         waits({**members, **environ}, lambda status, headers: found.extend((status, dict(headers))))
@@ -108,6 +112,30 @@ def test_a_wait_whose_answer_fails_gets_an_error() -> None:
     assert isinstance(failing, Later)
     assert failing.result(SECONDS) == 500
     assert isinstance(asked(waits, "t", 1), Later), "its place is free"
+
+
+def test_a_slow_answer_delays_no_other_client(django_capture_on_commit_callbacks: Commits) -> None:
+    goes_on = Event()
+
+    def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        if "HTTP_X_REQUEST_ID" in environ and "slow" in environ["PATH_INFO"]:
+            goes_on.wait(SECONDS)
+        return running(environ, start_response)
+
+    waits = Waits(application, most=4)
+    executions = {tenant: uuid.uuid4() for tenant in ("slow", "other")}
+    later = [asked(waits, name, 30, PATH_INFO=address(name, each)) for name, each in executions.items()]
+
+    def announced(execution: uuid.UUID, answer: object) -> bool:
+        with django_capture_on_commit_callbacks(execute=True):
+            announce([execution])
+        return isinstance(answer, Later) and answer.done()
+
+    try:
+        announced(executions["slow"], later[0])
+        eventually(lambda: announced(executions["other"], later[1]), what="the answer to the other client")
+    finally:
+        goes_on.set()
 
 
 def test_processes_announce_endings_while_clients_wait(django_capture_on_commit_callbacks: Commits) -> None:
