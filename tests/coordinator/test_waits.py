@@ -119,12 +119,12 @@ def test_a_slow_answer_delays_no_other_client(django_capture_on_commit_callbacks
 
     def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         if "HTTP_X_REQUEST_ID" in environ and "slow" in environ["PATH_INFO"]:
-            goes_on.wait(SECONDS)
+            goes_on.wait(5 * SECONDS)
         return running(environ, start_response)
 
     waits = Waits(application, most=4)
     executions = {tenant: uuid.uuid4() for tenant in ("slow", "other")}
-    later = [asked(waits, name, 30, PATH_INFO=address(name, each)) for name, each in executions.items()]
+    later = [asked(waits, name, 20, PATH_INFO=address(name, each)) for name, each in executions.items()]
 
     def announced(execution: uuid.UUID, answer: object) -> bool:
         with django_capture_on_commit_callbacks(execute=True):
@@ -133,7 +133,9 @@ def test_a_slow_answer_delays_no_other_client(django_capture_on_commit_callbacks
 
     try:
         announced(executions["slow"], later[0])
-        eventually(lambda: announced(executions["other"], later[1]), what="the answer to the other client")
+        eventually(
+            lambda: announced(executions["other"], later[1]), seconds=SECONDS, what="the answer to the other client"
+        )
     finally:
         goes_on.set()
 
