@@ -9,10 +9,9 @@ import multiprocessing
 import os
 import signal
 import sys
-import threading
 from contextlib import suppress
-from multiprocessing.process import BaseProcess
 
+_PR_SET_PDEATHSIG = 1
 _M_MMAP_THRESHOLD = -3
 _LARGE_BYTES = 128 * 1024
 # Users of the admin have these slots in addition.
@@ -21,11 +20,6 @@ _RESERVED_SLOTS = 2
 _WAIT_SECONDS = 5.0
 # How many connections never wait for the end of an execution.
 _CONNECTIONS_LEFT = 1000
-
-
-def _end_with(parent: BaseProcess) -> None:
-    parent.join()
-    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _return_large_blocks() -> None:
@@ -44,7 +38,9 @@ if _parent is not None:
     # Until granian's worker is ready, it has the signal handler of its parent, which has no effect here.
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     # Otherwise it would survive a kill of its parent, and share the port with the workers of the next parent.
-    threading.Thread(name="parent", target=_end_with, args=[_parent], daemon=True).start()
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != _parent.pid:
+        os.kill(os.getpid(), signal.SIGTERM)
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "coordinator.settings")
 

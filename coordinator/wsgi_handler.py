@@ -3,8 +3,7 @@
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from django.core.handlers.wsgi import WSGIRequest
-from django.core.wsgi import get_wsgi_application
+from django.core.handlers.wsgi import WSGIHandler, WSGIRequest
 from django.http import HttpResponse
 from django.urls import set_script_prefix
 from django.utils.log import log_response
@@ -21,7 +20,7 @@ class Handler:
     """
 
     def __init__(self) -> None:
-        self._serve: Any = get_wsgi_application()._middleware_chain  # type: ignore[attr-defined]
+        self._serve: Any = WSGIHandler()._middleware_chain  # type: ignore[attr-defined]
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         request = WSGIRequest(environ)

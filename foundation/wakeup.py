@@ -49,7 +49,7 @@ class WakeupThread(threading.Thread):
 
         The thread starts with the first request, so that it runs in a process that serves and not in its parent.
         """
-        if self._woken.is_set():
+        if self._woken.is_set() and self.ident is not None:
             return  # the call that was requested before has not begun
         self._woken.set()
         if self.ident is not None:

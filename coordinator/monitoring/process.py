@@ -4,7 +4,6 @@ The guard is against a silent database host and against a former primary (ADR 75
 timeline of each cluster in the broker, because a former primary does not know it.
 """
 
-import atexit
 import json
 import logging
 import os
@@ -15,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib import metadata
+from multiprocessing.util import Finalize
 from typing import Any, Final
 
 import psycopg
@@ -112,7 +112,7 @@ class Reporter(threading.Thread):
         self._unreported = False
 
     def run(self) -> None:
-        atexit.register(self.leave)
+        Finalize(None, self.leave, exitpriority=0)  # multiprocessing's children do not run what `atexit` has
         while not self._ended.is_set():
             self.report()
             exchange()

@@ -33,8 +33,10 @@ WITH live AS (
     SELECT status FROM executions_execution
     WHERE release_id = %(release)s AND status NOT IN ('SUCCEEDED', 'FAILED', 'DLQ', 'CANCELLED') LIMIT %(most)s
 ), failed AS (
-    SELECT status, error_code FROM executions_execution
-    WHERE release_id = %(release)s AND status IN ('DLQ', 'FAILED') LIMIT %(most)s
+    (SELECT status, error_code FROM executions_execution
+        WHERE release_id = %(release)s AND status = 'DLQ' LIMIT %(most)s)
+    UNION ALL (SELECT status, error_code FROM executions_execution
+        WHERE release_id = %(release)s AND status = 'FAILED' LIMIT %(most)s)
 ), over AS (
     SELECT release_id, status FROM executions_execution
     WHERE tenant_id = %(tenant)s AND status IN ('SUCCEEDED', 'CANCELLED') ORDER BY finished_at DESC LIMIT %(most)s

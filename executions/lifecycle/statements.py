@@ -87,7 +87,7 @@ WITH old AS (
         AND e.finished_at <= now() - make_interval(days => %(days)s)
         AND NOT EXISTS (SELECT FROM executions_campaignitem i WHERE i.execution_id = e.id AND i.outcome = 'PENDING')
         AND NOT EXISTS (SELECT FROM executions_campaignbatch b JOIN executions_campaign c ON c.id = b.campaign_id
-            WHERE c.tenant_id = %(tenant)s)
+            WHERE c.tenant_id = %(tenant)s AND c.status = 'DRAFTING')
     ORDER BY e.finished_at LIMIT %(limit)s FOR UPDATE OF e SKIP LOCKED
 ), sized AS (
     SELECT id, finished_at, coalesce((

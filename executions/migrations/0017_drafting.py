@@ -5,11 +5,15 @@ the statement that removes the batch, and need no other check. A campaign is no 
 as many items as it selected. Processes of the previous version write the items with the campaign, which stays possible.
 """
 
+from typing import Any
+
 import django.db.models.deletion
+from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
 from django.contrib.postgres.operations import AddConstraintNotValid
 from django.db import migrations, models
 from django.db.models import Q
+from psycopg import sql
 
 FINISH = "campaign_over_has_finish"
 BATCHES = """
@@ -40,6 +44,7 @@ BEGIN
     IF EXISTS (
         WITH first AS MATERIALIZED (
             SELECT DISTINCT ON (b.campaign_id) b.campaign_id, b.executions, b.versions FROM executions_campaignbatch b
+            JOIN executions_campaign c ON c.id = b.campaign_id AND c.status = 'DRAFTING'
             WHERE b.campaign_id IN (SELECT campaign_id FROM added) ORDER BY b.campaign_id, b.position
         )
         SELECT FROM (
@@ -114,9 +119,10 @@ BEGIN
         RAISE EXCEPTION 'campaign %: a draft only starts, and a campaign that has started is no draft', OLD.id
             USING ERRCODE = 'restrict_violation', CONSTRAINT = 'campaign_draft_starts';
     END IF;
-    IF OLD.status = 'DRAFTING' AND NEW.status = 'DRAFT' AND (
-        EXISTS (SELECT FROM executions_campaignbatch b WHERE b.campaign_id = NEW.id)
-        OR (SELECT count(*) FROM executions_campaignitem i WHERE i.campaign_id = NEW.id) <> NEW.selected)
+    IF (OLD.status = 'DRAFT' OR OLD.status = 'DRAFTING' AND NEW.status = 'DRAFT')
+        AND EXISTS (SELECT FROM executions_campaignbatch b WHERE b.campaign_id = NEW.id)
+        OR OLD.status = 'DRAFTING' AND NEW.status = 'DRAFT'
+            AND (SELECT count(*) FROM executions_campaignitem i WHERE i.campaign_id = NEW.id) <> NEW.selected
     THEN
         RAISE EXCEPTION 'campaign %: a draft has an item for each execution that was selected', OLD.id
             USING ERRCODE = 'restrict_violation', CONSTRAINT = 'campaign_draft_complete';
@@ -134,6 +140,15 @@ BEGIN
     RETURN NEW;
 END $$;
 """
+
+
+def _let_guards_read(_: Any, editor: Any) -> None:
+    """The guards read the batches with the rights of their caller, before `migrate` has granted all rights."""
+    role = settings.DATABASE_APPLICATION_ROLE
+    with editor.connection.cursor() as cursor:
+        cursor.execute("SELECT FROM pg_roles WHERE rolname = %s", [role])
+        if cursor.rowcount:
+            cursor.execute(sql.SQL("GRANT SELECT ON executions_campaignbatch TO {}").format(sql.Identifier(role)))
 
 
 class Migration(migrations.Migration):
@@ -188,6 +203,7 @@ class Migration(migrations.Migration):
                 ],
             },
         ),
+        migrations.RunPython(_let_guards_read, migrations.RunPython.noop),
         migrations.RunSQL(BATCHES),
         migrations.RunSQL(ITEMS),
         migrations.RunSQL(CAMPAIGNS),

@@ -229,7 +229,8 @@ class Decision:
             else:
                 self.admission = named(tenant, pipeline_id, release_version, Purpose.SUBMISSION)
         except CoordinatorError as refusal:
-            self.admission = refusal
+            # Its traceback refers to the frames of the callers, which refer to it and to the body of the request.
+            self.admission = refusal.with_traceback(None)
 
     @cached_property
     def unready(self) -> CoordinatorError | None:
@@ -239,7 +240,7 @@ class Decision:
         try:
             self.admission.require_ready()
         except CoordinatorError as refusal:
-            return refusal
+            return refusal.with_traceback(None)
         return None
 
 

@@ -159,7 +159,7 @@ def submit_many(
     try:
         admission.require_allowed(tenant)
     except TenantNotAllowed as refusal:
-        return [refusal for _ in requests]
+        return [refusal.with_traceback(None)] * len(requests)
     batch = _Batch(tenant, [_Item(request) for request in requests], actor, token)
     batch.accept_cached()
     for _ in range(MAX_ROUNDS):
@@ -235,7 +235,7 @@ class _Batch:
                 require_scope(valid_token(self._token), Scope.SUBMIT)
         except CoordinatorError as refusal:
             for item in self.undecided:
-                item.verdict = refusal
+                item.verdict = refusal.with_traceback(None)
             return
         self._find_earlier()
         self._refuse_large()
@@ -347,7 +347,7 @@ def _shape(admission: Admission, request: ExecutionRequest) -> str | Coordinator
         admission.require_expected(request.expected_release_version)
         return admission.input_shape(request.input, request.input_shape)
     except CoordinatorError as refusal:
-        return refusal
+        return refusal.with_traceback(None)
 
 
 def _repeated(item: _Item, first: Execution) -> Verdict:

@@ -4,8 +4,9 @@ Planning the larger of them takes the database as long as executing them. A plan
 a plan that was made for a small table is not replaced when the table grows. All plans of a connection are released
 together, before new ones are made, so a connection never keeps two plans of one statement.
 
-The first plan is kept. Otherwise PostgreSQL plans each of the first five executions for its own values, which takes it
-half a millisecond to two each time, and every renewal of a few leases.
+Without a pooler, the first plan is kept, unless the transaction that begins a period is rolled back. Otherwise
+PostgreSQL plans each of the first five executions for its own values, which takes it half a millisecond to two each
+time, and every renewal of a few leases.
 
 Behind a pooler of transactions, the plans belong to sessions that all processes share, and no process can release them
 together. There each period has its own text of each statement, and the pooler removes the oldest plans of a session.

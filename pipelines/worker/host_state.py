@@ -181,8 +181,8 @@ QUIET_SECONDS = 0.2
 class Pace:
     """The seconds that a transition takes: a moving average, or the time of a running one that already took longer.
 
-    A running transition stops counting once a later one has ended, because it is an exception and may never end. Callers
-    leave out those whose lease is lost. All times are of the monotonic clock. Used under a lock.
+    A running transition stops counting once a later one has ended, because it is an exception and may never end.
+    Callers leave out those whose lease is lost. All times are of the monotonic clock. Used under a lock.
     """
 
     def __init__(self) -> None:

@@ -17,6 +17,7 @@ from tests import making
 from tests.api.tenant_api import TenantApi
 from tests.words import words
 
+LARGE = "x" * 10_000
 PATHS = words("executions executions/ executions/{execution_id} executions?unknown=1 executions/%00 nothing")
 OTHERS = words(
     """
@@ -92,7 +93,7 @@ def answering(_: Any) -> Any:
 
 
 def test_the_server_gets_a_list_a_stream_and_cookies_and_an_error_has_a_line(
-    handle: Handler, settings: Any, capfd: Any
+    handle: Handler, settings: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     settings.MIDDLEWARE = [f"{__name__}.answering"]
     handle = Handler()
@@ -105,7 +106,7 @@ def test_the_server_gets_a_list_a_stream_and_cookies_and_an_error_has_a_line(
     assert (call("/page"), call("/missing"), list(call("/pieces"))) == ([b"page"], [b"page"], [b"a", b"b"])
     assert [status for status, _ in begun] == ["200 OK", "404 Not Found", "200 OK"]
     assert ("Set-Cookie", " name=value; Path=/") in begun[0][1]
-    assert "WARNING django.request Not Found: /missing" in capfd.readouterr().err
+    assert "Not Found: /missing" in caplog.messages
 
 
 def test_a_submission_leaves_nothing_that_only_a_collection_of_garbage_finds(
@@ -115,8 +116,8 @@ def test_a_submission_leaves_nothing_that_only_a_collection_of_garbage_finds(
     statuses: list[str] = []
     headers = {"Authorization": f"Bearer {ours.all_scopes}"}
 
-    def submit(key: str) -> None:
-        body = json.dumps({"pipelineId": making.PIPELINE, "input": {}, "idempotencyKey": key})
+    def submit(key: str, pipeline: str = making.PIPELINE, value: object = None) -> None:
+        body = json.dumps({"pipelineId": pipeline, "input": value or {}, "idempotencyKey": key})
         request = RequestFactory().generic("POST", ours.url("executions"), body, "application/json", headers=headers)
         handle(request.META, lambda status, _: statuses.append(status))
 
@@ -127,6 +128,14 @@ def test_a_submission_leaves_nothing_that_only_a_collection_of_garbage_finds(
     try:
         submit("last")
         left = gc.collect()
+        gc.set_debug(gc.DEBUG_SAVEALL)
+        for pipeline in ("unknown", making.PIPELINE):
+            submit("refused", pipeline, LARGE)
+        gc.collect()
+        held = [each for each in gc.get_referents(*gc.garbage) if each == LARGE]
     finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
         gc.enable()
-    assert (statuses[1:], left) == (["202 Accepted"] * 3, 0)
+    assert (statuses[1:4], left) == (["202 Accepted"] * 3, 0)
+    assert (statuses[4:], held) == (["404 Not Found", "422 Unprocessable Entity"], [])

@@ -52,7 +52,7 @@ def batch(position: int, change: str = "") -> str:
 
 
 def test_a_draft_has_exactly_the_items_that_it_selected(database: Connection) -> None:
-    """The items are those of the first batch, however the executions have changed."""
+    """The items are those of the first batch, also after the executions have changed."""
     database.execute(NEW_CAMPAIGN.statement("status = 'DRAFTING'"))
     for position, key in enumerate(("dead", "failed")):
         database.execute(f"""INSERT INTO executions_campaignbatch (campaign_id, position, executions, versions)
@@ -79,6 +79,9 @@ def test_a_draft_has_exactly_the_items_that_it_selected(database: Connection) ->
     later = "created_at = now() - interval '1 day'"
     unguarded(database, CHANGE.format(later))
     assert refusal(database, CHANGE.format("selected = 1"), ordinary=True) == "campaign_immutable"
+    unguarded(database, CHANGE.format("status = 'DRAFT'"))
+    expected = {CHANGE.format(START): "campaign_draft_complete", first: "campaign_items_with_campaign"}
+    assert results(database, expected) == expected
 
 
 def test_a_draft_is_removed_with_its_items_and_nothing_of_a_campaign_that_has_started(draft: Connection) -> None:
