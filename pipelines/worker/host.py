@@ -19,12 +19,11 @@ from pipelines.failures import Failed, failed_by, inform, log_failure, message_o
 from pipelines.worker import outcomes
 from pipelines.worker.host_state import Acceptance, HeldLeases, Lease
 from pipelines.worker.hosted_release import HostedRelease
-from pipelines.worker.outcomes import Report
+from pipelines.worker.outcomes import Reached, Report
 from pipelines.worker.runner import UNDECODABLE_PAYLOAD, Boundary, Keep, RunResult, StepTimes
 from wire.log_lines import bound
 from wire.messages.celery_messages import (
     TOLERANCE,
-    Checkpoint,
     Command,
     CommandGroup,
     Heartbeat,
@@ -197,7 +196,7 @@ class Host:
             code=self.release.code,
             environment=self.release.environment.fingerprint if self.release.environment else "",
             outcomes=[report.outcome for report in reports if report.outcome],
-            checkpoints=[report.checkpoint for report in reports if report.checkpoint],
+            checkpoints=[report.reached.checkpoint() for report in reports if report.reached],
         )
         return seal(reports[0].identity, group, self._key, encrypt=self._encrypts)
 
@@ -245,16 +244,17 @@ class Host:
     ) -> Report:
         """Run one command. The outcome reports the context of the span, or else that of the command."""
         identity = self.release.identity
-        reached: list[Checkpoint] = []
+        newest: Reached | None = None
         times = StepTimes()
 
         def keep(next_step_index: int, outputs: list[Any], many: bool) -> None:
-            checkpoint = outcomes.checkpoint_of(command, next_step_index, outputs, many=many, steps=times.spans())
-            if checkpoint is None:
+            nonlocal newest
+            reached = outcomes.reached(command, next_step_index, outputs, many=many, steps=times.spans())
+            if reached is None:
                 warn("A checkpoint of execution %s is too large to be stored", command.execution_id)
                 return
-            reached[:] = [checkpoint]
-            report(Report(identity, checkpoint=checkpoint))
+            newest = reached
+            report(Report(identity, reached=reached))
 
         outcome = self._boundary.run(
             command.execution_id,
@@ -266,8 +266,7 @@ class Host:
         if command.traceparent:
             traceparent = command.traceparent if transition is None else transition.traceparent
             outcome = outcome.model_copy(update={"traceparent": traceparent})
-        failed = outcome.outcome == "FAILED"
-        return Report(identity, outcome=outcome, checkpoint=reached[0] if failed and reached else None)
+        return Report(identity, outcome, newest if outcome.outcome == "FAILED" else None)
 
     def _outcome(
         self, command: Command, lease: Lease, keep: Keep | None, times: StepTimes, transition: Transition | None

@@ -8,8 +8,7 @@ import time
 import uuid
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from pipelines.failures import Failed, message_of, warn, warn_of
 from pipelines.worker.runner import OUTPUT_TOO_LARGE, Completed, RunResult, Suspended
@@ -46,7 +45,7 @@ def outcome_of(command: Command, result: RunResult, *, steps: int, spans: Sequen
     else:
         outcome = _outcome(command, spans, outcome="WAITING_EXTERNAL", suspension=_suspension(result))
     texts = outcome.output_payloads if outcome.suspension is None else outcome.suspension.requests
-    too_much = too_large(result, characters=_length(outcome, texts), values=values_in(texts))
+    too_much = too_large(result, characters=_length(lambda: outcome, texts), values=values_in(texts))
     return outcome if too_much is None else failed(command, too_much, spans)
 
 
@@ -104,28 +103,41 @@ def mismatch(command: Command, meant: ReleaseIdentity, hosted: ReleaseIdentity) 
     return failed(command, Failed("IDENTITY_MISMATCH", message, retryable=False))
 
 
-def checkpoint_of(
+class Reached(NamedTuple):
+    """What a checkpoint consists of. It is made only to be sent, because the next step or the outcome replaces most."""
+
+    command: Command
+    next_step_index: int
+    output_payloads: list[str]
+    many: bool = False
+    steps: Sequence[StepSpan] = ()
+
+    def checkpoint(self) -> Checkpoint:
+        return Checkpoint(
+            execution_id=self.command.execution_id,
+            execution_version=self.command.execution_version,
+            lease_token=self.command.lease_token,
+            transition_key=self.command.transition_key,
+            next_step_index=self.next_step_index,
+            output_payloads=self.output_payloads,
+            many=self.many,
+            steps=list(self.steps),
+        )
+
+
+def reached(
     command: Command, next_step_index: int, outputs: Sequence[Any], *, many: bool, steps: Sequence[StepSpan] = ()
-) -> Checkpoint | None:
-    """Return a checkpoint with the outputs of the steps before `next_step_index`; None if it is too large to send."""
+) -> Reached | None:
+    """Return the outputs of the steps before `next_step_index` for a checkpoint; None if it is too large to send."""
     if too_large(None, items=len(outputs)) is not None:
         return None
-    checkpoint = Checkpoint(
-        execution_id=command.execution_id,
-        execution_version=command.execution_version,
-        lease_token=command.lease_token,
-        transition_key=command.transition_key,
-        next_step_index=next_step_index,
-        output_payloads=_texts(outputs),
-        many=many,
-        steps=list(steps),
-    )
-    texts = checkpoint.output_payloads
-    fits = too_large(None, characters=_length(checkpoint, texts), values=values_in(texts)) is None
-    return checkpoint if fits else None
+    texts = _texts(outputs)
+    made = Reached(command, next_step_index, texts, many, steps)
+    fits = too_large(None, characters=_length(made.checkpoint, texts), values=values_in(texts)) is None
+    return made if fits else None
 
 
-def _length(report: Outcome | Checkpoint, texts: Sequence[str]) -> int:
+def _length(report: Callable[[], Outcome | Checkpoint], texts: Sequence[str]) -> int:
     """Return the length of a report as JSON. It is 0 if its texts are so short that the report certainly fits.
 
     Almost all reports are short, and writing each one only to measure it would take a tenth of the worker's time.
@@ -133,7 +145,7 @@ def _length(report: Outcome | Checkpoint, texts: Sequence[str]) -> int:
     longest_escaped = 6 * sum(map(len, texts)) + 3 * len(texts)
     if longest_escaped < CERTAINLY_FITTING:
         return 0
-    return len(report.model_dump_json(by_alias=True))
+    return len(report().model_dump_json(by_alias=True))
 
 
 def _texts(values: Sequence[Any]) -> list[str]:
@@ -161,17 +173,16 @@ RETRY_SECONDS = 1.0
 MOST_TRIES = 5
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
-    """The outcome of one command, or its newest checkpoint. A failed command has both."""
+class Report(NamedTuple):
+    """The outcome of one command, or what its newest checkpoint consists of. A failed command has both."""
 
     identity: ReleaseIdentity
     outcome: Outcome | None = None
-    checkpoint: Checkpoint | None = None
+    reached: Reached | None = None
 
     @property
     def lease_token(self) -> uuid.UUID:
-        reported = self.outcome or self.checkpoint
+        reported = self.outcome or (self.reached and self.reached.command)
         assert reported is not None  # noqa: S101 - a report has one of them
         return reported.lease_token
 
@@ -183,8 +194,8 @@ class Report:
             texts += self.outcome.suspension.requests
         if self.outcome and self.outcome.failure:
             texts.append(self.outcome.failure.traceback)
-        if self.checkpoint:
-            texts += self.checkpoint.output_payloads
+        if self.reached:
+            texts += self.reached.output_payloads
         return 500 + sum(map(len, texts))
 
 

@@ -199,6 +199,13 @@ def test_a_broker_that_cannot_store_an_unacknowledged_message_counts_as_lost(que
                 connection.drain_events(timeout=5)
 
 
+def test_an_error_of_a_command_in_a_transaction_is_raised(queue: str, redis: Any, channel: Any) -> None:
+    redis.set(queue, 1)
+    with pytest.raises(ResponseError):
+        channel.transact(("HSET", queue, "a", 1), ("GET", queue))
+    redis.delete(queue)
+
+
 def fail(body: Any, message: Any) -> None:
     pytest.fail("The message was accepted")
 

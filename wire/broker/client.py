@@ -61,11 +61,15 @@ class QoS(redis.QoS):
 
     def append(self, message: Any, delivery_tag: str) -> None:
         held = message.delivery_info["routing_key"].encode() + b"\n" + message.properties["text"]
-        with self.pipe_or_acquire() as pipe:
-            pipe.zadd(self.unacked_index_key, {delivery_tag: time.time()})
-            pipe.hset(self.unacked_key, delivery_tag, held)
-            pipe.execute()
+        self.channel.transact(
+            ("ZADD", self.unacked_index_key, time.time(), delivery_tag),
+            ("HSET", self.unacked_key, delivery_tag, held),
+        )
         virtual.QoS.append(self, message, delivery_tag)
+
+    def ack(self, delivery_tag: str) -> None:
+        self.channel.transact(("ZREM", self.unacked_index_key, delivery_tag), ("HDEL", self.unacked_key, delivery_tag))
+        virtual.QoS.ack(self, delivery_tag)
 
     def restore_by_tag(self, tag: Any, client: Any = None, leftmost: bool = False) -> None:
         def restore(pipe: Any) -> None:
@@ -154,6 +158,13 @@ class Channel(redis.Channel):
             raise
         finally:
             pool.release(connection)
+
+    def transact(self, *commands: tuple[Any, ...]) -> None:
+        """Make the broker execute commands in one transaction. Raises the first error that is an answer."""
+        *_, answers = self.exchange(("MULTI",), *commands, ("EXEC",))
+        for answer in answers:
+            if isinstance(answer, Exception):
+                raise answer
 
     @contextmanager
     def conn_or_acquire(self, client: Any = None) -> Iterator[Any]:

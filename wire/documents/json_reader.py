@@ -338,12 +338,15 @@ def storable(text: str) -> Any:
     Raises ValueError for what PostgreSQL cannot store as jsonb: U+0000, lone surrogates and numbers that are not
     finite. Raises it also for more than MOST_VALUES values, and for more than DEEPEST levels.
     """
-    if holds_more_values(text.encode(), MOST_VALUES):
+    data = text.encode()
+    if holds_more_values(data, MOST_VALUES):
         raise ValueError(f"the value contains more than {MOST_VALUES} values")
     try:
         value = _STORABLE.decode(text)
     except RecursionError:
         raise ValueError(f"the value nests deeper than {DEEPEST} levels") from None
+    if b"\\" not in data and data.count(b"[") + data.count(b"{") < DEEPEST:
+        return value  # without an escape, such characters would have failed above
     rest = [(value, 1)]
     while rest:
         inner, depth = rest.pop()

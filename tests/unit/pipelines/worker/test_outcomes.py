@@ -20,9 +20,10 @@ from pipelines.worker.outcomes import (
     MOST_TRIES,
     PAUSE_PER_REPORT,
     Outbox,
+    Reached,
     Report,
-    checkpoint_of,
     outcome_of,
+    reached,
 )
 from pipelines.worker.runner import Completed, run
 from tests.building import eventually
@@ -30,7 +31,7 @@ from tests.cases import cases
 from tests.unit.pipelines.worker.conftest import command, outcomes, released, sealed
 from wire.documents.json_reader import DEEPEST, MOST_VALUES, all_storable
 from wire.identity import ReleaseIdentity
-from wire.messages.celery_messages import MOST_BYTES, Checkpoint, Failure, Outcome, Suspension
+from wire.messages.celery_messages import MOST_BYTES, Failure, Outcome, Suspension
 
 limited = Pipeline("tests.limits")
 HERE = ReleaseIdentity("acme", "orders", "c1", "1.0")
@@ -124,7 +125,7 @@ def test_checkpoints_are_reported_at_once_if_they_are_requested(host: Host) -> N
         assert all(each.outcome is None for each in before)
         assert failed.outcome is not None
         assert failed.outcome.outcome == "FAILED"
-        held = [each.checkpoint for each in answers]
+        held = [each.reached for each in answers]
         assert [each and (each.next_step_index, each.output_payloads) for each in held] == reports
 
 
@@ -162,7 +163,7 @@ def test_a_result_that_is_too_large_for_a_message_is_a_failure_and_no_checkpoint
     monkeypatch.setattr(limits_of_outcomes, "CERTAINLY_FITTING", 5_000)
     monkeypatch.setattr(limits_of_outcomes, "MOST_PAYLOADS", 20)
     outcome = outcome_of(command(), result, steps=1)
-    checkpoint = checkpoint_of(command(), 1, result.outputs, many=result.many)
+    checkpoint = reached(command(), 1, result.outputs, many=result.many)
     assert (checkpoint is not None) is fits
     if fits:
         assert [json.loads(each) for each in outcome.output_payloads] == result.outputs
@@ -187,7 +188,7 @@ def test_a_worker_reports_what_the_coordinator_stores_and_names_the_step_otherwi
     assert (outcome.failure and outcome.failure.failure_class) == failure
     if outcome.failure is not None:
         assert outcome.failure.message.startswith('step "Fill box": ')
-        assert checkpoint_of(command(), 1, [fill_box(Size(**size)).__dict__], many=False) is None or "levels" in size
+        assert reached(command(), 1, [fill_box(Size(**size)).__dict__], many=False) is None or "levels" in size
     else:
         assert len(all_storable(outcome.output_payloads)) == 1
 
@@ -209,8 +210,7 @@ def outcome(
 
 
 def checkpoint(token: uuid.UUID | None = None, step: int = 1, output: str = "1") -> Report:
-    made = Checkpoint(**ids_of(token), next_step_index=step, output_payloads=[output])
-    return Report(HERE, checkpoint=made)
+    return Report(HERE, reached=Reached(command(**ids_of(token)), step, [output]))
 
 
 class Broker:
