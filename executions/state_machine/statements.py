@@ -341,7 +341,10 @@ CLAIMED: Final = """claimed AS (
         lease_token = gen_random_uuid(), updated_at = now(), lease_expires_at = now() + make_interval(secs =>
             CASE p.protocol WHEN 'rest' THEN greatest(%(lease)s::float, %(call)s::float) ELSE %(lease)s::float END)
     FROM placed p WHERE e.id = ANY (ARRAY(SELECT id FROM placed)) AND e.id = p.id AND e.version = p.version
-    RETURNING e.*, p.threads, p.seconds, p.calls
+    RETURNING e.id, e.tenant_id, e.pipeline_id, e.contract_version, e.release_version, e.status, e.version,
+        e.event_count, e.lease_token, e.lease_protocol, e.current_step_index, e.attempt, e.result_shape, e.checkpoints,
+        e.takeovers, e.traceparent, e.next_due_at, coalesce(e.progress, e.input) AS input,
+        coalesce(e.progress_shape, e.input_shape) AS shape, p.threads, p.seconds, p.calls
 ), events AS (
     INSERT INTO executions_executionevent (execution_id, sequence, kind, status, actor, data)
     SELECT id, event_count, 'CLAIMED', status, %(owner)s,
@@ -354,8 +357,8 @@ CLAIMED: Final = """claimed AS (
 CLAIM: Final = f"""
 WITH {DUE}, {HOSTS}, {COUNTED}, {ROOM}, {FAIR_SHARE}, {TAKEN}, {PLACES}, {CLAIMED}
 SELECT busy.busy, c.id, t.slug, c.pipeline_id, c.contract_version, c.release_version, c.version, c.lease_token,
-    c.current_step_index, c.attempt, coalesce(c.progress, c.input)::text, coalesce(c.progress_shape, c.input_shape),
-    c.result_shape, c.checkpoints, c.takeovers, c.lease_protocol, c.threads, c.seconds, c.calls,
+    c.current_step_index, c.attempt, c.input::text, c.shape, c.result_shape, c.checkpoints, c.takeovers,
+    c.lease_protocol, c.threads, c.seconds, c.calls,
     CASE WHEN c.traceparent IS NOT NULL THEN concat_ws(' ', c.traceparent, (
         SELECT u.traceparent FROM executions_awaitunit u WHERE u.execution_id = c.id AND u.status = 'COMPLETED'
             AND u.step_index = c.current_step_index - 1 ORDER BY u.created_at DESC LIMIT 1)) END,
