@@ -10,7 +10,7 @@
 # them.
 INSERT = """
 WITH requested AS (
-    SELECT * FROM ROWS FROM (json_to_recordset(%(rows)s) AS (
+    SELECT * FROM ROWS FROM (json_to_recordset(%(rows)s::json) AS (
         id uuid, release bigint, activation bigint, key text, digest text, input jsonb, shape text, result_shape text,
         checkpoints bool, actor text, token text, wire_input jsonb, tags varchar[], named bool, smoke bool,
         traceparent text))

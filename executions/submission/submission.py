@@ -11,8 +11,6 @@ from datetime import datetime
 from functools import cached_property
 from typing import Any, Self
 
-from django.db import transaction
-
 from executions import metrics
 from executions.errors import IdempotencyKeyReused, TenantNotAllowed
 from executions.models import AdmissionReceipt, Execution
@@ -21,6 +19,7 @@ from executions.submission.admission import Admission, Decision
 from executions.submission.insertion import Row, commits
 from foundation import retry
 from foundation.broker_gate import gate
+from foundation.database.writes import after_commit
 from foundation.errors import CoordinatorError, PayloadTooLarge
 from foundation.telemetry import traces
 from releases.errors import ActiveReleaseChanged, ReleaseNotOpen
@@ -319,7 +318,7 @@ class _Batch:
         """Insert the rows that the tenant's quotas permit. If `refuse`, reject the others."""
         if not rows:
             return
-        with allowance.admitted(self._tenant, len(rows)) as admitted:
+        with allowance.Admitted(self._tenant, len(rows)) as admitted:
             permitted = rows[: admitted.count]
             times = commits.commit([row for _, row in permitted]) if permitted else []
             admitted.inserted = len(times) - times.count(None)
@@ -333,7 +332,7 @@ class _Batch:
                 item.verdict = Submission.inserted(row, item.request, self._actor, at)
         for pin, count in counts.items():
             metrics.submitted.add(*pin, amount=count)
-        transaction.on_commit(lambda: metrics.write_lines("Accepted", accepted))
+        after_commit(lambda: metrics.write_lines("Accepted", accepted))
         for item, _ in rows[admitted.count :] if refuse else ():
             item.verdict = admitted.refusal
 

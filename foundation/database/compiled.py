@@ -32,9 +32,8 @@ class Compiled(Generic[Row]):
         """Run the query with these values of all parameters."""
         sql, params, read = self._compiled
         connection.close_if_health_check_failed()  # as Django does for each of its cursors
-        with prepared.cursor() as cursor:
-            cursor.execute(sql, {place: values[name] if name else param for place, (name, param) in params.items()})
-            return [read(row) for row in cursor.fetchall()]
+        given = {place: values[name] if name else param for place, (name, param) in params.items()}
+        return [read(row) for row in prepared.rows(sql, given)]
 
     def first(self, **values: Any) -> Row | None:
         return next(iter(self.rows(**values)), None)
