@@ -12,10 +12,11 @@ import uuid
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Generic, Self, TypeVar
 
 from django.db import DEFAULT_DB_ALIAS, IntegrityError, connection, connections, transaction
+from pydantic_core import to_json
 
 from executions import metrics
 from executions.models import AdmissionReceipt
@@ -27,7 +28,6 @@ from foundation.database import prepared
 from foundation.database.postgresql.outage import is_outage, violated_constraint
 from releases.models import Release
 from tenancy.roles import Scope, roles_granting
-from wire.documents import json_writer
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -176,6 +176,7 @@ LARGE_BYTES = 1024**2
 # As a literal of PostgreSQL, which costs a tenth of the calls of a list in each statement.
 _SUBMITTING_ROLES = "{" + ",".join(role.value for role in roles_granting(Scope.SUBMIT)) + "}"
 _SUBMIT = Scope.SUBMIT.value
+_EPOCH = datetime.fromtimestamp(0, UTC)
 # The constraint that is violated if a release is revoked while its executions are being written.
 _PIN_EXISTS = "execution_pin_exists"
 
@@ -197,8 +198,8 @@ class Row:
     @classmethod
     def of(cls, admission: Admission, receipt: AdmissionReceipt | None = None, **columns: Any) -> Self:
         execution_id = new_id()
-        text = json_writer.text({"id": str(execution_id), **admission.columns, **columns})
-        return cls(execution_id, admission.release, admission.interrupted, text.encode(), receipt)
+        document = to_json({"id": execution_id, **admission.columns, **columns})
+        return cls(execution_id, admission.release, admission.interrupted, document, receipt)
 
 
 def _insert(rows: list[Row]) -> list[datetime | None]:
@@ -235,7 +236,8 @@ def _insert(rows: list[Row]) -> list[datetime | None]:
 
 
 def _write(columns: Mapping[str, Any], receipts: Sequence[AdmissionReceipt]) -> dict[uuid.UUID, datetime]:
-    inserted: dict[uuid.UUID, datetime] = dict(prepared.rows(statements.INSERT, columns))
+    rows = prepared.rows(statements.INSERT, columns)
+    inserted = {pk: _EPOCH + timedelta(microseconds=created) for pk, created in rows}
     for receipt in receipts:
         if receipt.execution_id in inserted:
             with prepared.cursor() as cursor:

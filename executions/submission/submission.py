@@ -172,24 +172,24 @@ def submit_many(
     ]
 
 
-@dataclass
 class _Item:
     """A request of a batch. `verdict` is None until it is decided."""
 
-    request: ExecutionRequest
-    verdict: Verdict | None = None
-
-    @cached_property
-    def key(self) -> Key:
-        return self.request.pipeline_id, self.request.idempotency_key
+    def __init__(self, request: ExecutionRequest) -> None:
+        self.request = request
+        self.key: Key = (request.pipeline_id, request.idempotency_key)
+        self.verdict: Verdict | None = None
+        self._digest = ""
 
     @property
     def target(self) -> Target:
         return self.request.pipeline_id, self.request.release_version
 
-    @cached_property
+    @property
     def digest(self) -> str:
-        return json_writer.digest(self.request.input)
+        if not self._digest:  # `cached_property` takes a lock
+            self._digest = json_writer.digest(self.request.input)
+        return self._digest
 
     @cached_property
     def size(self) -> int:
