@@ -6,8 +6,8 @@
 # tables. A smoke test runs on any registered release. A trigger verifies that the release is active, the candidate,
 # named and still open, or of a smoke test. If several rows have the same key, the first one is inserted. Rows are
 # inserted in the order of their keys, so that concurrent groups never deadlock. Returns the id and the creation time of
-# each inserted execution, in microseconds of Unix time. A row that is missing was not admitted, or its key was used. No row: that is true of all of
-# them.
+# each inserted execution, in microseconds of Unix time. A row that is missing was not admitted, or its key was used. No
+# row: that is true of all of them.
 INSERT = """
 WITH requested AS (
     SELECT * FROM ROWS FROM (json_to_recordset(%(rows)s::json) AS (

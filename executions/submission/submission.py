@@ -8,8 +8,11 @@ import uuid
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Self
+
+from django.contrib.postgres.fields import ArrayField
+from django.db.models import BooleanField, CharField, Func, Value
 
 from executions import metrics
 from executions.errors import IdempotencyKeyReused, TenantNotAllowed
@@ -19,6 +22,7 @@ from executions.submission.admission import Admission, Decision
 from executions.submission.insertion import Row, commits
 from foundation import retry
 from foundation.broker_gate import gate
+from foundation.database.compiled import Compiled
 from foundation.database.writes import after_commit
 from foundation.errors import CoordinatorError, PayloadTooLarge
 from foundation.telemetry import traces
@@ -124,6 +128,19 @@ Key = tuple[str, str]
 """A pipeline's id and an idempotency key."""
 Target = tuple[str, str | None]
 """A pipeline's id and the release that a request names."""
+
+_is_any = partial(Func, template="%(expressions)s)", arg_joiner=" = ANY(", output_field=BooleanField())
+_EARLIER = Compiled(
+    lambda tenant, pipeline, keys: Execution.objects.filter(
+        _is_any("execution_key", Value(keys, ArrayField(CharField()))),
+        tenant_id=tenant,
+        pipeline_id=pipeline,
+    ).defer("input", "progress", "result"),
+    tenant=-1,
+    pipeline="pipeline?",
+    keys=["key?"],
+)
+"""The executions of these keys, without their payloads."""
 
 
 def submit(tenant: Tenant, request: ExecutionRequest, *, actor: str, token: str | None = None) -> Submission:
@@ -256,8 +273,7 @@ class _Batch:
         for pipeline_id in _pipelines(undecided):
             items = [item for item in undecided if item.request.pipeline_id == pipeline_id]
             keys = {item.request.idempotency_key for item in items}
-            rows = Execution.objects.filter(tenant=self._tenant, pipeline_id=pipeline_id, execution_key__in=keys)
-            for first in rows.defer("input", "progress", "result"):
+            for first in _EARLIER.rows(tenant=self._tenant.pk, pipeline=pipeline_id, keys=list(keys)):
                 first.tenant = self._tenant
                 for item in items:
                     if item.request.idempotency_key == first.execution_key:

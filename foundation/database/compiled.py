@@ -46,8 +46,8 @@ class Compiled(Generic[Row]):
         """
         compiler: Any = self._queryset(**self._examples).query.get_compiler(DEFAULT_DB_ALIAS)
         sql, params = compiler.as_sql()
-        names = {(type(example), example): name for name, example in self._examples.items()}
-        named = {f"p{place}": (names.get((type(param), param), ""), param) for place, param in enumerate(params)}
+        names = {(type(example), repr(example)): name for name, example in self._examples.items()}
+        named = {f"p{place}": (names.get((type(param), repr(param)), ""), param) for place, param in enumerate(params)}
         if missing := self._examples.keys() - {name for name, _ in named.values()}:
             raise ValueError(f"The SQL does not contain the parameters {sorted(missing)}.")
         return sql % tuple(f"%({place})s" for place in named), named, _reader(compiler)

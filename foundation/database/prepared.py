@@ -80,9 +80,9 @@ def rows(query: str, params: Mapping[str, Any]) -> list[tuple[Any, ...]]:
     """Execute one statement and return its rows, as a `cursor` does with four times as many calls around psycopg's."""
     used = connections[DEFAULT_DB_ALIAS]
     if used.execute_wrappers or used.queries_logged:
-        with _wrapped(used) as wrapped:
-            wrapped.execute(query, params)
-            return wrapped.fetchall()
+        wrapped: Any = _wrapped(used)
+        wrapped.execute(query, params)
+        return list(wrapped.fetchall())
     used.validate_no_broken_transaction()
     raw = _raw(used)
     with used.wrap_database_errors:
