@@ -88,4 +88,6 @@ def write_lines(event: str, executions: Iterable[tuple[Pin, uuid.UUID]]) -> None
         for start in range(0, len(found), MOST_IDS):
             part = found[start : start + MOST_IDS]
             name = "execution" if len(part) == 1 else "executions"
-            log.info(event, extra={**fields, name: ",".join(map(str, part))})
+            extra = {**fields, name: ",".join(map(str, part))}
+            # `log.info` would search the stack for its caller, which no line shows.
+            log.handle(log.makeRecord(log.name, logging.INFO, "", 0, event, (), None, extra=extra))

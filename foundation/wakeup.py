@@ -15,11 +15,12 @@ from typing import Any
 
 from celery import current_app
 from django.conf import settings
-from django.db import close_old_connections, transaction
+from django.db import close_old_connections
 from redis import Redis
 from redis.sentinel import Sentinel
 
 from foundation.broker_gate import gate
+from foundation.database.writes import after_commit
 from wire.addresses import is_sentinel, kombu_url, parse_sentinel, sentinel_options
 
 log = logging.getLogger(__name__)
@@ -102,7 +103,7 @@ def send(task: str, *arguments: Any, delay: timedelta | None = None) -> None:
     With a `delay` above LONGEST_DELAY nothing is sent, because the sweep finds the row when it is due.
     """
     if delay is None or delay <= LONGEST_DELAY:
-        transaction.on_commit(partial(_send, task, arguments, delay))
+        after_commit(partial(_send, task, arguments, delay))
 
 
 def send_once(task: str, *, delay: timedelta = timedelta()) -> None:
@@ -111,9 +112,9 @@ def send_once(task: str, *, delay: timedelta = timedelta()) -> None:
     Of delayed messages, at most one is sent for each SLOT of time in which they are due.
     """
     if task in _handlers and not delay:
-        transaction.on_commit(_handlers[task].wake)
+        after_commit(_handlers[task].wake)
     elif delay <= LONGEST_DELAY:
-        transaction.on_commit(partial(_send_once, task, delay))
+        after_commit(partial(_send_once, task, delay))
 
 
 def handle_here(task: str, handler: Callable[[], object]) -> None:

@@ -25,17 +25,18 @@ def accepted_json(submission: Submission, address: str, *, payloads: bool) -> di
 
     Without `payloads`, the error of an earlier execution has no message.
     """
-    here, earlier = f"{address}/{submission.execution_id}", submission.earlier
-    shown = _new(submission, here) if earlier is None else execution_json(earlier, here, payloads=payloads)
+    execution, earlier = str(submission.execution_id), submission.earlier
+    here = f"{address}/{execution}"
+    shown = _new(submission, execution, here) if earlier is None else execution_json(earlier, here, payloads=payloads)
     shown["duplicate"], shown["dispatchDelayed"] = submission.duplicate, submission.dispatch_delayed
     return shown
 
 
-def _new(submission: Submission, address: str) -> dict[str, Any]:
+def _new(submission: Submission, execution: str, address: str) -> dict[str, Any]:
     """Return the members of `ExecutionView` for an execution that was just inserted."""
     created = instant(submission.created_at)
     return {
-        "executionId": str(submission.execution_id),
+        "executionId": execution,
         "pin": {
             "pipelineId": submission.pipeline_id,
             "contractVersion": submission.contract_version,

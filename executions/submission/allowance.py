@@ -9,9 +9,9 @@ import math
 import threading
 import time
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import Self
 
 from django.db import Error, connection
 
@@ -143,15 +143,6 @@ class Permits:
             return new, permits, seconds
 
 
-@dataclass
-class Admitted:
-    """`count` submissions may be inserted, and the others get `refusal`. The caller sets `inserted`."""
-
-    count: int
-    refusal: QuotaExceeded | None = None
-    inserted: int | None = None
-
-
 _permits: dict[tuple[str, int], Permits] = {}
 
 
@@ -160,31 +151,47 @@ def forget() -> None:
     _permits.clear()
 
 
-@contextmanager
-def admitted(tenant: Tenant, count: int) -> Iterator[Admitted]:
-    """Take permits for `count` submissions within the block. Those that were not inserted are free again after it.
+class Admitted:
+    """Permits for `count` submissions within a block. Those that were not inserted are free again after it.
 
-    If the block raises, all of them count as used, because rows may have been inserted. A tenant without quotas needs
-    no permits.
+    `count` of the submissions may be inserted, and the others get `refusal`. The block sets `inserted`. If it raises,
+    all of them count as used, because rows may have been inserted. A tenant without quotas needs no permits.
     """
-    limits = [
-        (_permits_of(quota, tenant.pk), limit)
-        for quota, limit in ((SUBMISSIONS, tenant.quota_submissions), (OPEN_EXECUTIONS, tenant.quota_open_executions))
-        if limit is not None
-    ]
-    result = Admitted(count, inserted=0)  # if permits cannot be taken
-    taken: list[tuple[Permits, int, Held]] = []
-    try:
-        for permits, limit in limits:
-            held = permits.take(limit, result.count)
-            taken.append((permits, limit, held))
-            if _sum(held) < result.count:
-                result.count, result.refusal = _sum(held), permits.refusal(limit)
-        result.inserted = None
-        yield result
-    finally:
-        for permits, limit, held in taken:
-            permits.end(limit, held, result.count if result.inserted is None else result.inserted)
+
+    def __init__(self, tenant: Tenant, count: int) -> None:
+        self.count = count
+        self.refusal: QuotaExceeded | None = None
+        self.inserted: int | None = None
+        self._tenant = tenant
+        self._taken: list[tuple[Permits, int, Held]] = []
+
+    def __enter__(self) -> Self:
+        tenant = self._tenant
+        if tenant.quota_submissions is not None or tenant.quota_open_executions is not None:
+            try:
+                self._take(SUBMISSIONS, tenant.quota_submissions)
+                self._take(OPEN_EXECUTIONS, tenant.quota_open_executions)
+            except BaseException:
+                self._end(0)
+                raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._taken:
+            self._end(self.count if self.inserted is None else self.inserted)
+
+    def _take(self, quota: str, limit: int | None) -> None:
+        if limit is None:
+            return
+        permits = _permits_of(quota, self._tenant.pk)
+        held = permits.take(limit, self.count)
+        self._taken.append((permits, limit, held))
+        if _sum(held) < self.count:
+            self.count, self.refusal = _sum(held), permits.refusal(limit)
+
+    def _end(self, used: int) -> None:
+        for permits, limit, held in self._taken:
+            permits.end(limit, held, used)
 
 
 def _permits_of(quota: str, tenant_id: int) -> Permits:

@@ -6,11 +6,11 @@
 # tables. A smoke test runs on any registered release. A trigger verifies that the release is active, the candidate,
 # named and still open, or of a smoke test. If several rows have the same key, the first one is inserted. Rows are
 # inserted in the order of their keys, so that concurrent groups never deadlock. Returns the id and the creation time of
-# each inserted execution. A row that is missing was not admitted, or its key was used. No row: that is true of all of
-# them.
+# each inserted execution, in microseconds of Unix time. A row that is missing was not admitted, or its key was used. No
+# row: that is true of all of them.
 INSERT = """
 WITH requested AS (
-    SELECT * FROM ROWS FROM (json_to_recordset(%(rows)s) AS (
+    SELECT * FROM ROWS FROM (json_to_recordset(%(rows)s::json) AS (
         id uuid, release bigint, activation bigint, key text, digest text, input jsonb, shape text, result_shape text,
         checkpoints bool, actor text, token text, wire_input jsonb, tags varchar[], named bool, smoke bool,
         traceparent text))
@@ -48,7 +48,7 @@ WITH requested AS (
             || CASE WHEN a.smoke THEN '{"smoke": true}'::jsonb ELSE '{}' END
     FROM accepted JOIN requested a ON a.id = accepted.id
 )
-SELECT id, created_at FROM accepted
+SELECT id, (extract(epoch FROM created_at) * 1000000)::bigint FROM accepted
 """
 
 # Inserts the receipt of an admission. The database chooses its time, so the statement does not name that column.

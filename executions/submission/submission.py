@@ -8,10 +8,11 @@ import uuid
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Self
 
-from django.db import transaction
+from django.contrib.postgres.fields import ArrayField
+from django.db.models import BooleanField, CharField, Func, Value
 
 from executions import metrics
 from executions.errors import IdempotencyKeyReused, TenantNotAllowed
@@ -21,6 +22,8 @@ from executions.submission.admission import Admission, Decision
 from executions.submission.insertion import Row, commits
 from foundation import retry
 from foundation.broker_gate import gate
+from foundation.database.compiled import Compiled
+from foundation.database.writes import after_commit
 from foundation.errors import CoordinatorError, PayloadTooLarge
 from foundation.telemetry import traces
 from releases.errors import ActiveReleaseChanged, ReleaseNotOpen
@@ -126,6 +129,19 @@ Key = tuple[str, str]
 Target = tuple[str, str | None]
 """A pipeline's id and the release that a request names."""
 
+_is_any = partial(Func, template="%(expressions)s)", arg_joiner=" = ANY(", output_field=BooleanField())
+_EARLIER = Compiled(
+    lambda tenant, pipeline, keys: Execution.objects.filter(
+        _is_any("execution_key", Value(keys, ArrayField(CharField()))),
+        tenant_id=tenant,
+        pipeline_id=pipeline,
+    ).defer("input", "progress", "result"),
+    tenant=-1,
+    pipeline="pipeline?",
+    keys=["key?"],
+)
+"""The executions of these keys, without their payloads."""
+
 
 def submit(tenant: Tenant, request: ExecutionRequest, *, actor: str, token: str | None = None) -> Submission:
     """Submit one execution.
@@ -173,24 +189,24 @@ def submit_many(
     ]
 
 
-@dataclass
 class _Item:
     """A request of a batch. `verdict` is None until it is decided."""
 
-    request: ExecutionRequest
-    verdict: Verdict | None = None
-
-    @cached_property
-    def key(self) -> Key:
-        return self.request.pipeline_id, self.request.idempotency_key
+    def __init__(self, request: ExecutionRequest) -> None:
+        self.request = request
+        self.key: Key = (request.pipeline_id, request.idempotency_key)
+        self.verdict: Verdict | None = None
+        self._digest = ""
 
     @property
     def target(self) -> Target:
         return self.request.pipeline_id, self.request.release_version
 
-    @cached_property
+    @property
     def digest(self) -> str:
-        return json_writer.digest(self.request.input)
+        if not self._digest:  # `cached_property` takes a lock
+            self._digest = json_writer.digest(self.request.input)
+        return self._digest
 
     @cached_property
     def size(self) -> int:
@@ -257,8 +273,7 @@ class _Batch:
         for pipeline_id in _pipelines(undecided):
             items = [item for item in undecided if item.request.pipeline_id == pipeline_id]
             keys = {item.request.idempotency_key for item in items}
-            rows = Execution.objects.filter(tenant=self._tenant, pipeline_id=pipeline_id, execution_key__in=keys)
-            for first in rows.defer("input", "progress", "result"):
+            for first in _EARLIER.rows(tenant=self._tenant.pk, pipeline=pipeline_id, keys=list(keys)):
                 first.tenant = self._tenant
                 for item in items:
                     if item.request.idempotency_key == first.execution_key:
@@ -319,7 +334,7 @@ class _Batch:
         """Insert the rows that the tenant's quotas permit. If `refuse`, reject the others."""
         if not rows:
             return
-        with allowance.admitted(self._tenant, len(rows)) as admitted:
+        with allowance.Admitted(self._tenant, len(rows)) as admitted:
             permitted = rows[: admitted.count]
             times = commits.commit([row for _, row in permitted]) if permitted else []
             admitted.inserted = len(times) - times.count(None)
@@ -333,7 +348,7 @@ class _Batch:
                 item.verdict = Submission.inserted(row, item.request, self._actor, at)
         for pin, count in counts.items():
             metrics.submitted.add(*pin, amount=count)
-        transaction.on_commit(lambda: metrics.write_lines("Accepted", accepted))
+        after_commit(lambda: metrics.write_lines("Accepted", accepted))
         for item, _ in rows[admitted.count :] if refuse else ():
             item.verdict = admitted.refusal
 

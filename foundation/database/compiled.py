@@ -32,9 +32,8 @@ class Compiled(Generic[Row]):
         """Run the query with these values of all parameters."""
         sql, params, read = self._compiled
         connection.close_if_health_check_failed()  # as Django does for each of its cursors
-        with prepared.cursor() as cursor:
-            cursor.execute(sql, {place: values[name] if name else param for place, (name, param) in params.items()})
-            return [read(row) for row in cursor.fetchall()]
+        given = {place: values[name] if name else param for place, (name, param) in params.items()}
+        return [read(row) for row in prepared.rows(sql, given)]
 
     def first(self, **values: Any) -> Row | None:
         return next(iter(self.rows(**values)), None)
@@ -47,8 +46,8 @@ class Compiled(Generic[Row]):
         """
         compiler: Any = self._queryset(**self._examples).query.get_compiler(DEFAULT_DB_ALIAS)
         sql, params = compiler.as_sql()
-        names = {(type(example), example): name for name, example in self._examples.items()}
-        named = {f"p{place}": (names.get((type(param), param), ""), param) for place, param in enumerate(params)}
+        names = {(type(example), repr(example)): name for name, example in self._examples.items()}
+        named = {f"p{place}": (names.get((type(param), repr(param)), ""), param) for place, param in enumerate(params)}
         if missing := self._examples.keys() - {name for name, _ in named.values()}:
             raise ValueError(f"The SQL does not contain the parameters {sorted(missing)}.")
         return sql % tuple(f"%({place})s" for place in named), named, _reader(compiler)

@@ -21,6 +21,7 @@ from weakref import WeakKeyDictionary
 
 import psycopg
 from django.db import DEFAULT_DB_ALIAS, connections
+from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.utils import CursorWrapper
 
 KEPT_SECONDS = 5
@@ -73,8 +74,30 @@ class _Cursor(psycopg.RawCursor[Any]):
 
 def cursor() -> CursorWrapper:
     """Return a cursor on the current connection, in its transaction. It raises what Django's own cursors raise."""
-    used = connections[DEFAULT_DB_ALIAS]  # `connection` would look it up for each use
-    used.ensure_connection()
-    raw: Any = _Cursor(used.connection)
-    raw.pooled = used.settings_dict.get("POOLER") == "transaction"
+    return _wrapped(connections[DEFAULT_DB_ALIAS])  # `connection` would look it up for each use
+
+
+def rows(query: str, params: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+    """Execute one statement and return its rows, as a `cursor` does with four times as many calls around psycopg's."""
+    used = connections[DEFAULT_DB_ALIAS]
+    if used.execute_wrappers or used.queries_logged:
+        wrapped: Any = _wrapped(used)
+        wrapped.execute(query, params)
+        return list(wrapped.fetchall())
+    used.validate_no_broken_transaction()
+    raw = _raw(used)
+    with used.wrap_database_errors:
+        raw.execute(query, params)
+        return raw.fetchall()
+
+
+def _wrapped(used: BaseDatabaseWrapper) -> CursorWrapper:
+    raw: Any = _raw(used)
     return used.make_debug_cursor(raw) if used.queries_logged else used.make_cursor(raw)
+
+
+def _raw(used: BaseDatabaseWrapper) -> _Cursor:
+    used.ensure_connection()
+    raw = _Cursor(used.connection)
+    raw.pooled = used.settings_dict.get("POOLER") == "transaction"
+    return raw

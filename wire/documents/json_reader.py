@@ -218,6 +218,8 @@ def scan(
         return None, (Finding("DOCUMENT_NUMBER_OUT_OF_RANGE", name, message),)
     if not isinstance(value, dict):
         return None, (Finding("DOCUMENT_NOT_OBJECT", name, "the document is not a JSON object"),)
+    if not parser.findings and not parser.repeated and b"\\u" not in data and _is_shallow(value):
+        return value, ()  # only an escape could make a character that cannot be stored
     usable, found = _inspect(value, name, parser.duplicates(), most_values)
     findings = bounded([*parser.findings, *found], name)
     return (value if usable else None), findings
@@ -264,6 +266,19 @@ class _Parser:
         if len(self.findings) <= MAX_FINDINGS:
             message = f"{shown(text)} is not a valid JSON number"
             self.findings.append(Finding("DOCUMENT_NUMBER_OUT_OF_RANGE", self.name, message))
+
+
+def _is_shallow(value: Any) -> bool:
+    """Return True if a value has at most MAX_DEPTH levels of objects and arrays."""
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        inner: list[Any] = []
+        for each in level:
+            inner += each.values() if isinstance(each, dict) else each
+        level = [each for each in inner if isinstance(each, dict | list)]
+        if not level:
+            return True
+    return False
 
 
 _Link = tuple["_Link", str | int] | None
