@@ -21,7 +21,7 @@ from psycopg.types.json import Json
 
 from executions import metrics
 from executions.models import AdmissionReceipt
-from executions.submission import statements
+from executions.submission import at_once, statements
 from executions.submission.admission import Admission
 from executions.workers.registry import DISPATCH_TASK
 from foundation import wakeup
@@ -219,15 +219,10 @@ def _insert(rows: list[Row]) -> list[datetime | None]:
         "scope": _SUBMIT,
         "roles": _SUBMITTING_ROLES,
     }
+    is_alone = not receipts and not commits.waiting
     try:
-        # Outside of a transaction, a single statement is a transaction and needs no savepoint.
-        in_transaction = connection.in_atomic_block or receipts
-        with transaction.atomic() if in_transaction else nullcontext(), prepared.cursor() as cursor:
-            cursor.execute(statements.INSERT, columns)
-            inserted: dict[uuid.UUID, datetime] = dict(cursor.fetchall())
-            for receipt in receipts:
-                if receipt.execution_id in inserted:
-                    cursor.execute(statements.INSERT_RECEIPT, vars(receipt))
+        both = at_once.insert(columns, len(rows)) if is_alone and at_once.is_possible(len(rows)) else None
+        inserted, claims = both or (_insert_alone(columns, receipts), [])
     except IntegrityError as error:
         if violated_constraint(error) != _PIN_EXISTS:
             raise
@@ -235,9 +230,23 @@ def _insert(rows: list[Row]) -> list[datetime | None]:
     if len(document) > LARGE_BYTES and not connection.in_atomic_block:
         connection.close()  # libpq keeps a buffer as large as the largest statement it ever sent
     metrics.submission_groups.observe(amount=len(rows))
-    if inserted:
+    if claims:
+        wakeup.hand_over(DISPATCH_TASK, claims)
+    if inserted.keys() - {claim.execution_id for claim in claims}:
         wakeup.send_once(DISPATCH_TASK)
     return [inserted.get(row.id) for row in rows]
+
+
+def _insert_alone(columns: dict[str, Any], receipts: Sequence[AdmissionReceipt]) -> dict[uuid.UUID, datetime]:
+    # Outside of a transaction, a single statement is a transaction and needs no savepoint.
+    in_transaction = connection.in_atomic_block or receipts
+    with transaction.atomic() if in_transaction else nullcontext(), prepared.cursor() as cursor:
+        cursor.execute(statements.INSERT, columns)
+        inserted: dict[uuid.UUID, datetime] = dict(cursor.fetchall())
+        for receipt in receipts:
+            if receipt.execution_id in inserted:
+                cursor.execute(statements.INSERT_RECEIPT, vars(receipt))
+    return inserted
 
 
 def _size(row: Row) -> int:
