@@ -8,6 +8,7 @@ import logging
 import math
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from datetime import timedelta
 from functools import cache, partial
@@ -34,35 +35,67 @@ SHUTDOWN_TIMEOUT = 5.0
 class WakeupThread(threading.Thread):
     """Calls `handler` after each `wake`, once for all that arrive during a call. Calls `failed` if it raises an error.
 
-    When the process ends, it waits for a last call, for at most SHUTDOWN_TIMEOUT seconds.
+    Before, it calls `take` with each item that `hand` has given to it. When the process ends, it waits for the last
+    calls, for at most SHUTDOWN_TIMEOUT seconds.
     """
 
-    def __init__(self, handler: Callable[[], object], failed: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        handler: Callable[[], object],
+        failed: Callable[[], None],
+        take: Callable[[Any], object] = lambda item: None,
+    ) -> None:
         super().__init__(name="wakeups", daemon=True)
         self._handler = handler
         self._failed = failed
+        self._take = take
+        self._items: deque[Any] = deque()
+        self._is_due = False
+        self._waits = False
         self._woken = threading.Event()
         self._closed = threading.Event()
-        self._starting = threading.Lock()
+        self._has_ended = False
+        self._lock = threading.Lock()
+
+    @property
+    def is_closed(self) -> bool:
+        return self._closed.is_set()
+
+    @property
+    def is_idle(self) -> bool:
+        """True while the thread waits: no call and no pause is running, and none was requested."""
+        return self._waits and not self._woken.is_set() and not self.is_closed
 
     def wake(self) -> None:
         """Request a call of the handler. Never waits.
 
         The thread starts with the first request, so that it runs in a process that serves and not in its parent.
         """
+        self._is_due = True
         if self._woken.is_set() and self.ident is not None:
             return  # the call that was requested before has not begun
         self._woken.set()
         if self.ident is not None:
             return
-        with self._starting:
+        with self._lock:
             if self.ident is None:
                 self.start()
                 threading.Thread(name="wakeups-shutdown", target=self._shut_down, daemon=False).start()
 
+    def hand(self, item: Any) -> None:
+        """Request a call of `take` with `item`, and do not wait. If the thread has ended, this thread calls it."""
+        with self._lock:
+            has_ended = self._has_ended
+            if not has_ended:
+                self._items.append(item)
+                self._woken.set()
+        if has_ended:
+            self._call(partial(self._take, item))
+
     def close(self) -> None:
         """Call the handler for the last time, and end the thread. Waits for at most SHUTDOWN_TIMEOUT seconds."""
         self._closed.set()
+        self._is_due = True
         self._woken.set()
         if self.ident is not None:
             self.join(SHUTDOWN_TIMEOUT)
@@ -74,19 +107,29 @@ class WakeupThread(threading.Thread):
         self.close()
 
     def run(self) -> None:
-        last = False
-        while not last:
+        while not self._has_ended:
+            self._waits = True
             self._woken.wait()
+            self._waits = False
             self._woken.clear()
-            last = self._closed.is_set()
+            is_last = self._closed.is_set()
             began = time.monotonic()
-            try:
-                close_old_connections()
-                self._handler()
-            except Exception:
-                log.exception("A wake-up could not be handled in this process")
-                self._failed()
+            while self._items:
+                self._call(partial(self._take, self._items.popleft()))
+            if self._is_due:
+                self._is_due = False
+                self._call(self._handler)
+            with self._lock:
+                self._has_ended = is_last and not self._items
             self._closed.wait(min(PAUSE_FACTOR * (time.monotonic() - began), LONGEST_PAUSE))
+
+    def _call(self, call: Callable[[], object]) -> None:
+        try:
+            close_old_connections()
+            call()
+        except Exception:
+            log.exception("A wake-up could not be handled in this process")
+            self._failed()
 
 
 _handlers: dict[str, WakeupThread] = {}
@@ -111,18 +154,33 @@ def send_once(task: str, *, delay: timedelta = timedelta()) -> None:
 
     Of delayed messages, at most one is sent for each SLOT of time in which they are due.
     """
-    if task in _handlers and not delay:
-        after_commit(_handlers[task].wake)
+    here = _handlers.get(task)
+    if here is not None and not here.is_closed and not delay:
+        after_commit(here.wake)
     elif delay <= LONGEST_DELAY:
         after_commit(partial(_send_once, task, delay))
 
 
-def handle_here(task: str, handler: Callable[[], object]) -> None:
+def handle_here(
+    task: str, handler: Callable[[], object], take: Callable[[Any], object] = lambda item: None
+) -> WakeupThread:
     """Call `handler` in this process for each further `send_once` of `task` in it, instead of sending a message.
 
-    If `handler` raises an error, the message is sent.
+    If `handler` raises an error, the message is sent. The same thread calls `take` for each `hand_over`. Returns the
+    thread, which handles wake-ups until it is closed.
     """
-    _handlers[task] = WakeupThread(handler, failed=partial(_send_once, task, timedelta()))
+    thread = _handlers[task] = WakeupThread(handler, failed=partial(_send_once, task, timedelta()), take=take)
+    return thread
+
+
+def is_idle_here(task: str) -> bool:
+    """Return True if this process handles the wake-ups of `task` itself, and its thread waits for one."""
+    return task in _handlers and _handlers[task].is_idle
+
+
+def hand_over(task: str, item: Any) -> None:
+    """Give `item` to the thread of this process that handles the wake-ups of `task`."""
+    _handlers[task].hand(item)
 
 
 def started(task: str) -> None:

@@ -38,14 +38,21 @@ def dispatch() -> int:
         )
         if not claims:
             break
-        _count(claims)
-        unsent = _send(claims)
-        sent += len(claims) - len(unsent)
-        if unsent:
-            _give_back(unsent)
-            break
-        gate.batch_sent(len(claims))
+        count = send(claims)
+        sent += count
+        more = more and count == len(claims)
     return sent  # no more due work, or no room for it: freeing room sends another wake-up
+
+
+def send(claims: Sequence[Claim]) -> int:
+    """Send committed claims and return how many the broker accepted. Give the others back to the queue."""
+    _count(claims)
+    unsent = _send(claims)
+    if unsent:
+        _give_back(unsent)
+    else:
+        gate.batch_sent(len(claims))
+    return len(claims) - len(unsent)
 
 
 def _count(claims: Sequence[Claim]) -> None:

@@ -192,7 +192,21 @@ def _claim_once(
     owner: str, limit: int, lease_seconds: float, call_seconds: float, quota: int
 ) -> tuple[list[Claim], bool]:
     """Return the claims, and whether due work is left: to a claim that has locked its release, or for its bytes."""
-    parameters: dict[str, Any] = {
+    claimed_at = time.monotonic()
+    with transaction.atomic() if quota else nullcontext(), prepared.cursor() as cursor:
+        if quota:
+            cursor.execute("SELECT pg_try_advisory_xact_lock(%(key)s)", {"key": _CLAIMING})
+            if cursor.fetchone() != (True,):
+                return [], True
+        cursor.execute(*claim_statement(owner, limit, lease_seconds, call_seconds, quota))
+        return claims_of(cursor.fetchall(), claimed_at)
+
+
+def claim_statement(
+    owner: str, limit: int, lease_seconds: float, call_seconds: float, quota: int = 0
+) -> tuple[str, dict[str, Any]]:
+    """Return the statement of a claim and its parameters. With a `quota`, its transaction must hold a lock."""
+    parameters = {
         "owner": owner,
         "limit": limit,
         "lease": lease_seconds,
@@ -202,17 +216,13 @@ def _claim_once(
         "bytes": MOST_BYTES,
         "quota": quota,
     }
-    claimed_at = time.monotonic()
-    with transaction.atomic() if quota else nullcontext(), prepared.cursor() as cursor:
-        if quota:
-            cursor.execute("SELECT pg_try_advisory_xact_lock(%(key)s)", {"key": _CLAIMING})
-            if cursor.fetchone() != (True,):
-                return [], True
-        cursor.execute(statements.CLAIM, parameters)
-        rows = cursor.fetchall()
-    [(is_work_left, *_), *_] = rows
+    return statements.CLAIM, parameters
+
+
+def claims_of(rows: Sequence[tuple[Any, ...]], claimed_at: float) -> tuple[list[Claim], bool]:
+    """Return the claims in the rows of a claim's statement, and whether due work is left."""
     claims = [Claim(claimed_at, execution_id, *more) for _, execution_id, *more in rows if execution_id is not None]
-    return claims, bool(is_work_left)
+    return claims, bool(rows[0][0])
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from pydantic_core import to_json
 
 from executions import metrics
 from executions.models import AdmissionReceipt
-from executions.submission import statements
+from executions.submission import at_once, statements
 from executions.submission.admission import Admission
 from executions.workers.registry import DISPATCH_TASK
 from foundation import wakeup
@@ -219,10 +219,15 @@ def _insert(rows: list[Row]) -> list[datetime | None]:
         "roles": _SUBMITTING_ROLES,
     }
     in_transaction = connections[DEFAULT_DB_ALIAS].in_atomic_block
-    # Outside of a transaction, a single statement is a transaction and needs no savepoint.
-    write = transaction.atomic(_write) if in_transaction or receipts else _write
+    is_alone = not receipts and not commits.waiting
     try:
-        inserted = write(columns, receipts)
+        both = at_once.insert(columns, len(rows)) if is_alone and at_once.is_possible(len(rows)) else None
+        if both is None:
+            # Outside of a transaction, a single statement is a transaction and needs no savepoint.
+            write = transaction.atomic(_write) if in_transaction or receipts else _write
+            both = write(columns, receipts), []
+        accepted, claims = both
+        inserted = {pk: _EPOCH + timedelta(microseconds=created) for pk, created in accepted}
     except IntegrityError as error:
         if violated_constraint(error) != _PIN_EXISTS:
             raise
@@ -230,19 +235,21 @@ def _insert(rows: list[Row]) -> list[datetime | None]:
     if len(document) > LARGE_BYTES and not in_transaction:
         connection.close()  # libpq keeps a buffer as large as the largest statement it ever sent
     metrics.submission_groups.observe(amount=len(rows))
-    if inserted:
+    if claims:
+        wakeup.hand_over(DISPATCH_TASK, claims)
+    if inserted.keys() - {claim.execution_id for claim in claims}:
         wakeup.send_once(DISPATCH_TASK)
     return [inserted.get(row.id) for row in rows]
 
 
-def _write(columns: Mapping[str, Any], receipts: Sequence[AdmissionReceipt]) -> dict[uuid.UUID, datetime]:
-    rows = prepared.rows(statements.INSERT, columns)
-    inserted = {pk: _EPOCH + timedelta(microseconds=created) for pk, created in rows}
+def _write(columns: Mapping[str, Any], receipts: Sequence[AdmissionReceipt]) -> list[tuple[Any, ...]]:
+    accepted = prepared.rows(statements.INSERT, columns)
+    inserted = {pk for pk, _ in accepted}
     for receipt in receipts:
         if receipt.execution_id in inserted:
             with prepared.cursor() as cursor:
                 cursor.execute(statements.INSERT_RECEIPT, vars(receipt))
-    return inserted
+    return accepted
 
 
 def _size(row: Row) -> int:

@@ -62,6 +62,11 @@ class _Cursor(psycopg.RawCursor[Any]):
             # The clocks of processes need not agree: a session then has plans of two periods.
             self.connection.prepared_max = MOST_PLANS
             return super().execute(f"{text}/* {int(time.time() / KEPT_SECONDS)} */", values, **options, prepare=True)
+        self.release_old_plans()
+        return super().execute(text, values, **options, prepare=True)
+
+    def release_old_plans(self) -> None:
+        """Release the plans of the session if a new period has begun."""
         period = int(time.monotonic() / KEPT_SECONDS)
         used = self.connection
         if _periods.get(used) != period:
@@ -69,7 +74,6 @@ class _Cursor(psycopg.RawCursor[Any]):
             super().execute(f"DEALLOCATE ALL; SET plan_cache_mode = force_generic_plan /* {period} */", prepare=False)
             used.prepared_max = MOST_PLANS
             _periods[used] = period
-        return super().execute(text, values, **options, prepare=True)
 
 
 def cursor() -> CursorWrapper:
@@ -101,3 +105,19 @@ def _raw(used: BaseDatabaseWrapper) -> _Cursor:
     raw = _Cursor(used.connection)
     raw.pooled = used.settings_dict.get("POOLER") == "transaction"
     return raw
+
+
+def execute_together(*statements: tuple[str, Mapping[str, Any]]) -> list[list[tuple[Any, ...]]]:
+    """Execute statements in one transaction and one round trip, and return the rows of each.
+
+    If one fails, none of them has an effect, and its error is raised. The caller is in no transaction, and no pooler of
+    transactions lies in between.
+    """
+    cursors = [cursor() for _ in statements]
+    cursors[0].cursor.release_old_plans()  # a pipeline takes no two commands in one text
+    used: Any = connections[DEFAULT_DB_ALIAS]
+    # Until its end, which sends all at once, a pipeline of an autocommitting connection is one transaction.
+    with used.wrap_database_errors, used.connection.pipeline():
+        for each, (query, params) in zip(cursors, statements, strict=True):
+            each.execute(query, params)
+    return [each.fetchall() for each in cursors]

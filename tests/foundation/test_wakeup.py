@@ -145,6 +145,20 @@ def test_the_thread_pauses_after_a_call_despite_wake_ups() -> None:
     assert min(pauses) > 0.02
 
 
+def test_what_is_handed_over_is_taken_even_after_the_end() -> None:
+    taken: list[str] = []
+    calls: list[str] = []
+    thread = WakeupThread(lambda: calls.append("call"), failed=lambda: None, take=taken.append)
+    thread.wake()
+    eventually(lambda: thread.is_idle, what="an idle thread")
+    thread.hand("before")
+    eventually(lambda: taken == ["before"] and thread.is_idle, what="the item")
+    assert calls == ["call"], "an item is no wake-up"
+    thread.close()
+    thread.hand("after")
+    assert taken == ["before", "after"]
+
+
 def test_a_delayed_wake_up_is_sent_even_if_the_process_handles_the_task(name: str, broker: Broker) -> None:
     """The process may no longer run when the wake-up is due."""
     handled = threading.Event()
