@@ -1,5 +1,3 @@
-"""Raw SQL, as from an SQL prompt, and the constraints that reject it."""
-
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any

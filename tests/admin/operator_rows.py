@@ -47,7 +47,6 @@ def campaign(world: World, **members: Any) -> Campaign:
 
 
 def draft(world: World, kind: Campaign.Kind = Campaign.Kind.REDRIVE, **members: Any) -> Campaign:
-    """Return a draft over all executions that its kind fits."""
     return drafts.freeze(world.tenant, kind, Execution.objects.all(), actor="user:ann", **members)
 
 

@@ -1,5 +1,3 @@
-"""Operators' requests on executions: re-drives, cancellations, pauses, resubmissions; and the triage of failures."""
-
 from typing import Any
 
 from django.test import Client

@@ -1,5 +1,3 @@
-"""Accounts, tenants, memberships and API tokens: their pages, the duration of sessions, and what ends them."""
-
 import csv
 import logging
 import re
@@ -30,7 +28,6 @@ HTMX = {"HX-Request": "true"}
 
 
 def move_back(client: Client, seconds: float, *timestamps: str) -> None:
-    """Move these timestamps of the session back by `seconds`."""
     session = client.session
     for timestamp in timestamps:
         session[timestamp] -= seconds

@@ -40,7 +40,6 @@ def twins(module_world: None) -> tuple[World, World]:
 
 
 def member(world: World) -> Client:
-    """Return a client that is logged in as an administrator of this tenant only."""
     client = Client()
     client.force_login(User.objects.get(username=f"tenant-admin-of-{world.tenant.slug}"))
     return client
@@ -67,7 +66,6 @@ def test_the_overview_counts_only_rows_of_the_users_tenant(twins: tuple[World, W
 
 @pytest.fixture
 def mixed(twins: tuple[World, World]) -> Client:
-    """A client of a user who administers the newer tenant and views the older one."""
     person = User.objects.get(username="tenant-admin-of-twin-b")
     Membership.objects.create(user=person, tenant=twins[0].tenant, role=Role.VIEWER)
     return member(twins[1])

@@ -1,5 +1,3 @@
-"""Fixtures of the tests of alerts."""
-
 import pytest
 
 from releases.models import Release
@@ -24,5 +22,4 @@ def ready(module_world: None) -> tuple[Tenant, Release]:
 
 @pytest.fixture
 def owner(ready: tuple[Tenant, Release]) -> Tenant:
-    """The tenant of `ready`."""
     return ready[0]

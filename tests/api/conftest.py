@@ -37,7 +37,6 @@ def in_transaction(db: None) -> None:
 
 @pytest.fixture(scope="session")
 def document() -> dict[str, Any]:
-    """The OpenAPI document, which was generated without a warning."""
     written = StringIO()
     call_command("spectacular", "--format=openapi-json", "--fail-on-warn", stdout=written)
     found: dict[str, Any] = json.loads(written.getvalue())

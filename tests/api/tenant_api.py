@@ -74,7 +74,6 @@ class TenantApi:
         return self.call("PATCH", self.url(path), body, **more)
 
     def without(self, *scopes: Scope) -> str:
-        """Return a token with all scopes but these."""
         return self.token(*(scope for scope in Scope if scope not in scopes))
 
 
@@ -122,7 +121,6 @@ def everything() -> list[tuple[str, str]]:
 
 @contextmanager
 def unchanged() -> Iterator[None]:
-    """Assert that the block changes nothing but the audit log and the last use of tokens."""
     before = everything()
     yield
     assert everything() == before
@@ -143,5 +141,4 @@ def refused(response: Any, status: int, code: str) -> dict[str, Any]:
 
 
 def fields(document: dict[str, Any]) -> dict[str, str]:
-    """Return the field and the code of each error of a problem document."""
     return {error["field"]: error["code"] for error in document.get("errors", ())}

@@ -1,5 +1,3 @@
-"""REST: members, quotas, channels of alerts, and the audit log of a tenant with its exports."""
-
 import csv
 import json
 import re

@@ -1,5 +1,3 @@
-"""REST of the stored bytes of artifacts."""
-
 import base64
 import hashlib
 import json

@@ -34,7 +34,6 @@ def clock(settings: Any, monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 @pytest.fixture
 def token(ours: TenantApi) -> str:
-    """A token in the cache of this process."""
     assert submit(ours, "warm", ours.all_scopes).status_code == 202
     assert is_remembered(ours.all_scopes)
     return ours.all_scopes
@@ -136,7 +135,6 @@ def test_only_a_new_password_ends_the_tokens_of_only_its_user(ours: TenantApi, t
 
 
 def another(text: str, place: int) -> str:
-    """Return `text` with a different character at `place`."""
     return text[:place] + ("0" if text[place] != "0" else "1") + text[place + 1 :]
 
 

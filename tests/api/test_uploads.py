@@ -30,7 +30,6 @@ RELEASES = "pipelines/{pipeline_id}/releases"
 
 @contextmanager
 def nothing_left() -> Iterator[None]:
-    """Assert that the block changes no row and leaves no staged file."""
     with unchanged():
         yield
     assert list(artifact_store().staging.iterdir()) == []

@@ -33,14 +33,12 @@ def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gated]:
 
 @pytest.fixture
 def starting(valkey: Valkey, pipeline: Gated) -> Iterator[Working]:
-    """A worker with one thread that has not been instructed yet."""
     with working(pipeline, valkey) as made:
         yield made
 
 
 @pytest.fixture
 def worker(starting: Working) -> Working:
-    """A worker that accepts commands."""
     starting.accepts()
     return starting
 

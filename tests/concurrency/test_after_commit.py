@@ -23,7 +23,6 @@ pytestmark = pytest.mark.usefixtures("broker")
 
 @pytest.fixture
 def task(name: str) -> str:
-    """Return the name of a task that no worker registers."""
     return f"tests.{name}"
 
 

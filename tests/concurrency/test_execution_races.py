@@ -1,5 +1,3 @@
-"""Concurrent submissions, claims, outcomes, sweeps and campaigns."""
-
 import itertools
 from collections.abc import Callable
 from functools import partial

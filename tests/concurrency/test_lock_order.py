@@ -37,7 +37,6 @@ ORDERS = pytest.mark.parametrize("order", [1, -1], ids=["ascending", "descending
 
 
 def reverse(table: type[Model]) -> None:
-    """Store the rows of `table` in the reverse order of their keys."""
     name, key = table._meta.db_table, table._meta.pk.column
     with unguarded(table), connection.cursor() as cursor:
         for pk in table._default_manager.order_by("-pk").values_list("pk", flat=True):
@@ -97,7 +96,6 @@ class Running:
         return making.record(checkpoints=[*map(scenes.checkpoint, self.claims)])
 
     def dropped(self) -> object:
-        """Record outcomes for lost leases."""
         answers = [making.outcome_of(claim, execution_version=claim.version + 1) for claim in self.claims]
         return making.record(*answers)
 

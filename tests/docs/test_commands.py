@@ -96,7 +96,6 @@ def errors_of(command: Command, *, complete: bool) -> Iterator[str]:
 
 @cache
 def client() -> Any:
-    """The commands that use the REST API."""
     return typer.main.get_command(tree())
 
 

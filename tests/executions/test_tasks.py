@@ -48,7 +48,6 @@ def good(claim: Claim, kind: str, **members: Any) -> dict[str, Any]:
 
 
 def signed(claim: Claim, kind: str, **changes: Any) -> dict[str, Any]:
-    """Return a message with changes that a holder of the tenant's key made."""
     return making.resealed(good(claim, kind), key(changes.get("tenantId", claim.tenant)), **changes)
 
 

@@ -1,5 +1,3 @@
-"""Wake-ups are sent after the commit and never before it, or handled by the sending process itself."""
-
 import itertools
 import threading
 import time
@@ -30,7 +28,6 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture
 def task(name: str) -> str:
-    """The name of a task that no worker knows."""
     return f"tests.{name}"
 
 

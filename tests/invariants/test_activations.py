@@ -1,5 +1,3 @@
-"""How gradual activations and requests to activate move, and which activations approvals allow, with raw SQL."""
-
 import pytest
 
 from tests.invariants.attempts import Connection, refusal, results, unguarded

@@ -129,7 +129,6 @@ def test_the_clock_of_workers_stops_while_no_message_arrives(
 
 
 def added(database: Connection, protocol: str) -> int:
-    """Add a worker without a heartbeat for an hour, and return its key."""
     change = {"protocol": f"'{protocol}'", "alive_until": AGO, "worker_id": f"'{protocol}'"}
     database.execute(WORKER.statement({**FITTING, **change}))
     [(key,)] = database.execute("SELECT max(id) FROM executions_worker")

@@ -1,5 +1,3 @@
-"""What the application role may change of questions, units, holds, failures and payloads, with raw SQL."""
-
 from itertools import product
 
 import pytest

@@ -25,7 +25,6 @@ REMOVED_LATER = {"executions_execution", *HISTORY, "executions_campaign", "execu
 
 
 def states(database: Connection, table: str) -> list[str]:
-    """Return the states of the rows in the table, and those that the model knows."""
     state = MATRIX[table].state
     choices = fields(table)[state].choices if state else None
     return list(dict.fromkeys([*keys_by_state(database, table, state), *(str(value) for value, _ in choices or ())]))
@@ -188,7 +187,6 @@ def test_no_right_is_wider_than_its_use() -> None:
 
 
 def numbered(field: Any) -> bool:
-    """Return True if the database chooses the key of a row."""
     return bool(field.primary_key and (field.has_db_default() or isinstance(field, AutoFieldMixin)))
 
 

@@ -1,5 +1,3 @@
-"""What the application role may change of releases, their bytes, verdicts and ends, and of tokens, with raw SQL."""
-
 import pytest
 
 from tests.invariants.attempts import NO_RIGHT, Connection, refusal, results, unguarded
@@ -50,7 +48,6 @@ def test_a_verdict_names_a_contract_of_its_own_pipeline_and_version(database: Co
 
 
 def add_bytes(version: str = "0.3", **changes: str) -> str:
-    """Return a statement that adds the bytes of the artifact of a release, by default of one in verification."""
     values = {"blob_id": "digest", "resolved": "true", **changes}
     assignments = ", ".join(f"{column} = {value}" for column, value in values.items())
     return f"UPDATE releases_artifact SET {assignments} WHERE release_id = {release(version)}"

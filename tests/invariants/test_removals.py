@@ -28,7 +28,6 @@ def finished(key: str, ago: str) -> str:
 
 
 def terms(**days: int | None) -> str:
-    """Return statements that set the retention periods of the tenant. Other tenants keep executions for one day."""
     values = ", ".join(f"{name} = {days.get(name) or 'NULL'}" for name in ("retention_days", "failed_retention_days"))
     return f"""UPDATE tenancy_tenant SET retention_days = 1, failed_retention_days = 1;
         UPDATE tenancy_tenant SET {values} WHERE id = {tenant("owner")}"""

@@ -68,7 +68,6 @@ class Lane:
             self._connection = listener.accept()
 
     def close(self) -> None:
-        """Kill the process that runs the tests, and all processes that it started."""
         if self._process is not None:
             self._connection.close()
             self._process.kill()

@@ -50,7 +50,6 @@ def fail(count: int, name: str = "ada", address: str = HERE) -> None:
 
 
 def end_windows_earlier(seconds: float) -> None:
-    """Make every window end `seconds` earlier."""
     LoginCounter.objects.update(ends_at=F("ends_at") - timedelta(seconds=seconds))
 
 

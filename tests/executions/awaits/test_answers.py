@@ -1,5 +1,3 @@
-"""Answers: identified, validated, accepted once, and used to resume; and claims: who is working on an answer."""
-
 import dataclasses
 import uuid
 from collections.abc import Callable
@@ -240,7 +238,6 @@ def kinds(of: Interaction) -> list[tuple[str, str]]:
 
 
 def run_out(of: Interaction, minutes: int = 31) -> None:
-    """Let `minutes` of the claim pass."""
     change = "UPDATE executions_interaction SET claimed_until = claimed_until - make_interval(mins => %s) WHERE id = %s"
     with unguarded(Interaction):
         run(change, minutes, of.pk)

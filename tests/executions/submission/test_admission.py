@@ -153,7 +153,6 @@ def expected(made: GradualActivation, share: int, *keys: str) -> list[str]:
 
 @pytest.fixture
 def all_to_candidate(owner: Tenant, warm: None) -> GradualActivation:
-    """A gradual activation whose candidate 2.0 gets all executions, and has got one."""
     made = gradual.started(owner, 100)
     assert versions(owner, "first") == ["2.0"]
     return made

@@ -1,5 +1,3 @@
-"""Former workers are not read, and are removed after a time; work that they leave without a worker is listed."""
-
 from collections.abc import Callable
 from dataclasses import astuple
 from datetime import timedelta

@@ -49,7 +49,6 @@ def advance_time(seconds: float) -> None:
 
 
 def let_pass(*steps: float) -> None:
-    """Let each time pass, and then a message arrive."""
     for seconds in steps:
         advance_time(seconds)
         message_path.confirm()
@@ -67,7 +66,6 @@ def sweep() -> list[float]:
 
 
 def run_sweep() -> None:
-    """Deliver the clock's message and its probe."""
     [sent_at] = sweep()
     tasks.confirm_messages(sent_at)
 

@@ -120,7 +120,6 @@ def activated(owner: Tenant, *versions: str) -> list[Release]:
 
 
 def step(owner: Tenant, **more: Any) -> Activation:
-    """Roll back in one step, as a person who may activate any release."""
     return roll_back(requesting.read(owner), **{**WHY, "recent_only": False, **more})
 
 

@@ -1,5 +1,3 @@
-"""Campaigns advance at their rates and pause themselves; those that resubmit use the active or a named release."""
-
 import uuid
 from collections import Counter
 from datetime import UTC, datetime

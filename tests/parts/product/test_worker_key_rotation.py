@@ -36,7 +36,6 @@ class Installation:
         return self.coordinators[0].manage("worker_key", TENANT, *change)
 
     def roll(self, **settings: str) -> None:
-        """Restart the coordinators with these settings, one after the other."""
         for each in self.coordinators:
             each.stop()
             each.environment.update(settings)

@@ -94,7 +94,6 @@ def _creates_container(place: AzurePlace, child: Child) -> bool:
 
 @pytest.fixture
 def azure_place(azure_server: AzurePlace, name: str) -> AzurePlace:
-    """A prefix of the test's own."""
     return replace(azure_server, prefix=name)
 
 
@@ -163,7 +162,6 @@ def _creates_bucket(place: GooglePlace, child: Child) -> bool:
 
 @pytest.fixture
 def google_place(google_server: GooglePlace, name: str) -> GooglePlace:
-    """A prefix of the test's own."""
     return replace(google_server, prefix=name)
 
 

@@ -44,7 +44,6 @@ def bench(request: pytest.FixtureRequest, settings: Any) -> LocalBench | S3Bench
 
 @pytest.fixture
 def faulty(settings: Any, s3_place: S3Place) -> Iterator[FaultyProxy]:
-    """The configured store is on S3, behind the proxy."""
     with faulty_proxy(s3_place) as proxy:
         use_s3(settings, proxy.place)
         yield proxy

@@ -1,5 +1,3 @@
-"""The registration of releases of both profiles: uploads, verdicts, repeated uploads, and missing bytes."""
-
 import json
 from typing import Any
 
@@ -170,7 +168,6 @@ def deployed(release: Release) -> Release:
 
 
 def accepting() -> Tenant:
-    """Return a tenant whose pipeline accepts releases without bytes."""
     owner = making.tenant()
     Pipeline.objects.create(tenant=owner, pipeline_id=making.PIPELINE, missing_artifacts="identity-only")
     return owner

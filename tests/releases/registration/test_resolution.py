@@ -45,7 +45,6 @@ def uploaded(owner: Tenant | None = None, document: dict[str, Any] = DOCUMENT, *
 
 
 def lenient(owner: Tenant | None = None) -> Release:
-    """Upload a release to a pipeline that accepts releases without bytes."""
     owner = owner or making.tenant()
     Pipeline.objects.create(tenant=owner, pipeline_id=making.PIPELINE, missing_artifacts="identity-only")
     return uploaded(owner)

@@ -88,7 +88,6 @@ class Drawn:
 
 @st.composite
 def typed_values(draw: Any) -> tuple[dict[str, Any], Any, Any]:
-    """Return the types of a contract, a type expression, and a value of it."""
     drawn = Drawn(draw)
     expression, value = drawn.typed()
     return drawn.definitions, expression, value

@@ -99,7 +99,6 @@ def refusal_to_unpack(descriptor: Path, artifact: Path | None = None) -> str:
 
 
 def pin(descriptor: Path) -> None:
-    """Write the digest of the artifact as it is now into the descriptor."""
     digest = hashlib.sha256(artifact_of(descriptor).read_bytes()).hexdigest()
     change_descriptor(descriptor, {"digest": f"sha256:{digest}"})
 

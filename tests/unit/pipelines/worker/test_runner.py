@@ -1,5 +1,3 @@
-"""One transition: cardinalities, streams, awaits, failures, checkpoints."""
-
 import dataclasses
 import sys
 from textwrap import indent

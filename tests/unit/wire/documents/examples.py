@@ -1,5 +1,3 @@
-"""Documents that keep every rule, for tests to break one at a time."""
-
 import copy
 import json
 import re
@@ -41,7 +39,6 @@ def changed(document: Document, field: str, value: Any) -> Document:
 
 
 def rows(table: Iterable[tuple[str, Any, Any]]) -> Iterator[tuple[str, Any, Any]]:
-    """Return a row for each value of a table of (code, field or fields, values)."""
     for code, fields, values in table:
         for field in fields if isinstance(fields, tuple) else (fields,):
             yield from ((code, field, value) for value in values)
