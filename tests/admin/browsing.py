@@ -1,5 +1,3 @@
-"""Addresses of pages, and what pages show."""
-
 import re
 from typing import Any
 

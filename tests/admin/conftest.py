@@ -1,5 +1,3 @@
-"""Two tenants with one row of each kind, users of each role, and clients that are logged in as one of them."""
-
 import copy
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass

@@ -1,5 +1,3 @@
-"""Makes rows that the operators' pages show: questions, dead letters, campaigns, alerts."""
-
 from typing import Any
 
 from django.utils import timezone

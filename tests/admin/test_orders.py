@@ -62,9 +62,6 @@ def test_a_live_execution_can_be_cancelled_but_not_redriven(operator: Client, ac
     assert newest_event(made) == ("CANCELLED", "user:operator", "a mistake")
 
 
-# --- pauses ---
-
-
 @cases("kind", TARGETS)
 def test_a_pause_is_made_shown_and_ended_on_the_pages(kind: str, log_in: LogIn, acme: World) -> None:
     client, of = log_in("tenant-admin"), target(kind, acme.execution)

@@ -1,5 +1,3 @@
-"""Two tenants with clients of their REST APIs, which the tests of a module share."""
-
 import copy
 import json
 from collections.abc import Iterator

@@ -1,5 +1,3 @@
-"""A tenant with objects of each kind, and requests to all endpoints that name them."""
-
 import json
 import re
 from dataclasses import dataclass

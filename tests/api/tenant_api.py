@@ -1,5 +1,3 @@
-"""A tenant with a client of its REST API, snapshots of the database, and checks of responses."""
-
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager

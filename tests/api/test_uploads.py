@@ -78,9 +78,6 @@ def test_a_form_beyond_a_limit_is_rejected(
         setattr(settings, name, value)
 
 
-# --- direct uploads ---
-
-
 DATA = os.urandom(100_000)
 DECLARED: dict[str, Any] = {"digest": making.digest_of(DATA), "size": len(DATA)}
 

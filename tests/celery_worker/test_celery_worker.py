@@ -1,5 +1,3 @@
-"""A Celery worker over a real broker: when it takes commands, what it reports, and how it exits."""
-
 import uuid
 from collections.abc import Iterator
 

@@ -1,5 +1,3 @@
-"""Large campaigns: batches that race, that die, and whose executions change or are removed meanwhile."""
-
 import json
 from collections.abc import Iterator
 from datetime import timedelta

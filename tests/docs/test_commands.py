@@ -1,5 +1,3 @@
-"""The commands of the documents, the Makefile and `deploy/` exist, take these options, and are started by a test."""
-
 import json
 import os
 import re

@@ -1,5 +1,3 @@
-"""The documentation agrees with the code: settings, errors, findings, names, and links between pages."""
-
 import re
 import tomllib
 from functools import cache

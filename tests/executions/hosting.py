@@ -1,5 +1,3 @@
-"""Builds, releases, hosts and runs pipelines, with the coordinator and the worker in one process."""
-
 import secrets
 import sys
 from collections.abc import Callable

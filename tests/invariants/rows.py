@@ -1,5 +1,3 @@
-"""Commits rows of every table in every state of the matrix, created by the use cases of the product."""
-
 import uuid
 from collections.abc import Callable
 from datetime import timedelta

@@ -62,8 +62,6 @@ def test_a_release_of_a_running_gradual_activation_stays_registered(database: Co
     assert results(database, statements) == dict.fromkeys(statements, "release_of_no_gradual")
 
 
-# --- requests ---
-
 ASKED = pipeline("owner", ASKED_PIPELINE)
 OPEN = f"UPDATE releases_activationrequest SET {{}} WHERE id = {request('OPEN')}"
 

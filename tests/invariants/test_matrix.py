@@ -1,5 +1,3 @@
-"""Raw SQL on every column of every table, compared with the matrix of allowed changes, and the privileges."""
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -98,8 +96,6 @@ def test_every_table_is_in_the_matrix_and_none_with_history_is_truncated(databas
     found = {table: refusal(database, f"TRUNCATE {table} CASCADE") for table in triggers}
     assert found == triggers
 
-
-# --- privileges ---
 
 COLUMNS = """
 SELECT c.relname, a.attname, has_column_privilege(c.oid, a.attnum, 'INSERT'),

@@ -44,9 +44,6 @@ def test_a_verdict_names_a_contract_of_its_own_pipeline_and_version(database: Co
         assert results(database, [change], setup=setup) == {change: "release_own_contract"}
 
 
-# --- bytes that are missing at the upload ---
-
-
 def add_bytes(version: str = "0.3", **changes: str) -> str:
     values = {"blob_id": "digest", "resolved": "true", **changes}
     assignments = ", ".join(f"{column} = {value}" for column, value in values.items())
@@ -97,9 +94,6 @@ def test_missing_bytes_are_those_of_the_digest_and_added_once(database: Connecti
     again = [add_bytes(resolved="false"), *(add_bytes(blob_id=value) for value in ("digest", "NULL", OWN))]
     found = results(database, again, setup=f"{without_bytes()}; {add_bytes()}")
     assert found == dict.fromkeys(again, "artifact_immutable")
-
-
-# --- pointers, ends and tokens ---
 
 
 def test_a_pointer_names_the_newest_activation_of_its_own_pipeline(database: Connection) -> None:

@@ -1,5 +1,3 @@
-"""A lane: a scratch copy of the repository with separate servers, in which tests run."""
-
 import os
 import shutil
 import sys

@@ -155,9 +155,6 @@ def test_a_single_result_has_at_most_one_value_and_a_stream_any_number(
     assert (execution.status, execution.error_code or queries.result(execution)) == (status, result)
 
 
-# --- late outcomes ---
-
-
 @cases(
     ("late", "again", "recorded"),
     [

@@ -152,9 +152,6 @@ def test_a_lease_that_was_renewed_during_an_interruption_gets_its_full_time_and_
     assert seconds_left(execution) == pytest.approx(LEASE, abs=3)
 
 
-# --- outcomes ---
-
-
 def sweep_outcomes() -> Any:
     """Deliver the clock's message while an outcome waits. Heartbeats arrive. Return the probe behind the outcome."""
     taken(OUTCOME_QUEUE)

@@ -90,9 +90,6 @@ def test_an_operation_key_belongs_to_one_activation_of_its_pipeline(v1: Release,
     assert Activation.objects.filter(pipeline=v1.pipeline).count() == 2
 
 
-# --- policies ---
-
-
 @cases(
     ("name", "value"),
     [("retry_limit", 1), ("validateAnswers", None), ("retryLimit", True), ("retryDelaySeconds", float("inf"))],

@@ -1,5 +1,3 @@
-"""Worker keys are rotated while executions run: first the secret of all coordinators, then one tenant's key."""
-
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -1,5 +1,3 @@
-"""The submissions of the campaign and the expected result of each, which depends on the job alone."""
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,5 +1,3 @@
-"""Emulators of Azure Blob Storage and Google Cloud Storage, started by the first test that needs one; their stores."""
-
 import os
 import secrets
 import tempfile

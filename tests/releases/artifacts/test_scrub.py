@@ -1,5 +1,3 @@
-"""Stored bytes are checked in time, and damaged ones replaced; orphaned bytes are removed, unless they are in use."""
-
 import secrets
 import threading
 from collections.abc import Iterator

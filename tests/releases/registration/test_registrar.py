@@ -177,9 +177,6 @@ def spaced(document: dict[str, Any]) -> bytes:
     return json.dumps(document, indent=2).encode()
 
 
-# --- both profiles ---
-
-
 @cases(("document", "profile"), [(OLDER, Profile.TPF_2026_08), (NEWER, Profile.TPF_2026_10)])
 def test_a_release_of_each_profile_is_verified_activated_and_executed(
     document: dict[str, Any], profile: Profile
@@ -193,9 +190,6 @@ def test_a_release_of_each_profile_is_verified_activated_and_executed(
     execution = making.execution(deployed(release).pipeline.tenant)
     assert (execution.release, execution.contract_version) == (release, CONTRACT["contractVersion"])
     assert [claim.execution_id for claim in making.claimed(owner)] == [execution.pk]
-
-
-# --- equality ---
 
 
 def test_a_newer_release_keeps_the_exact_bytes_of_its_descriptor_and_has_a_conflict_with_others() -> None:
@@ -213,9 +207,6 @@ def test_a_newer_release_keeps_the_exact_bytes_of_its_descriptor_and_has_a_confl
             with pytest.raises(ReleaseConflict):
                 send(owner, other, JAR)
     assert bytes(Release.objects.get().descriptor_document) == document
-
-
-# --- missing bytes ---
 
 
 @cases("document", [OF_IMAGE, WITHOUT_BYTES])

@@ -1,5 +1,3 @@
-"""The missing bytes of artifacts with a `maven:` URI are downloaded, verified and stored for their tenant."""
-
 import secrets
 from collections.abc import Callable, Iterator
 from datetime import timedelta

@@ -1,5 +1,3 @@
-"""Forms that are generated from a type: what they show, and that they hold every value."""
-
 import json
 from datetime import UTC, date, datetime, timedelta, timezone
 from typing import Any

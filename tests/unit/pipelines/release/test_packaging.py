@@ -128,9 +128,6 @@ def test_a_linked_folder_is_packed_and_a_link_that_cannot_be_packed_is_named(aut
             built(pipeline, tmp_path / "out")
 
 
-# --- completeness ---
-
-
 MODULES = words(
     """
     acme/__init__.py acme/orders/__init__.py acme/orders/rates.py acme/billing.py helper.py shared/__init__.py

@@ -247,9 +247,6 @@ def test_it_serves_over_http(host: RestHost) -> None:
             assert requests.get(url + "/q/health/live", timeout=10).json()["status"] == "UP", "every thread is busy"
 
 
-# --- turns ---
-
-
 class Calls:
     """Calls of a worker over HTTP, also over a plain socket."""
 

@@ -233,9 +233,6 @@ def test_a_checkpoint_that_cannot_be_stored_fails_the_transition_without_naming_
     assert (failed.failure_class, failed.retryable, failed.step_index) == (type(error).__name__, True, None)
 
 
-# --- failures that a step swallows ---
-
-
 FAILURES = {
     "an error": ("raise OSError('the disk is gone')", "OSError"),
     "an exit": ("raise SystemExit", "SystemExit"),

@@ -62,9 +62,6 @@ def findings_of(parse: Callable[[bytes], object], data: Any) -> list[tuple[str, 
     return [(finding.code, finding.field.partition("#")[2]) for finding in found]
 
 
-# --- contracts ---
-
-
 def _step(index: int, **members: Any) -> Document:
     return {
         **{"index": index, "authoredName": "Validate", "kind": "internal", "cardinality": "ONE_TO_ONE"},
@@ -133,9 +130,6 @@ COMPOSED: Document = {
     },
 }
 """The root uses the child, which uses itself and the grandchild."""
-
-
-# --- descriptors ---
 
 
 def artifact(artifact_id: str, kind: str, uri: str, digest: str, steps: Iterable[str] = (), *more: str) -> Document:
