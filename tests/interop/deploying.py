@@ -21,31 +21,11 @@ CONTRACT = making.contract(capabilities={"localTransitionExecution": True, "tran
 
 
 def published(repository: MavenRepository, version: str = "1.0", **changes: Any) -> bytes:
-    uri = f"maven:com.acme:orders:{version}"
-    digest = repository.publish(uri, making.archive(CONTRACT, code=version))
-    return described(**{"uri": uri, "digest": digest, "version": version, **changes})
-
-
-def described(
-    *, uri: str, digest: str, version: str = "1.0", pipeline_id: str = making.PIPELINE, **changes: Any
-) -> bytes:
-    artifact = {
-        "artifactId": "app",
-        "kind": "jar",
-        "uri": uri,
-        "digest": digest,
-        "stepIds": [step["authoredName"] for step in CONTRACT["steps"]],
-        "capabilities": ["local", "rest"],
-        **changes,
-    }
-    document = {
-        "schemaVersion": 1,
-        "pipelineId": pipeline_id,
-        "contractVersion": CONTRACT["contractVersion"],
-        "releaseVersion": version,
-        "compiledTruthArtifactId": "app",
-        "artifacts": [artifact],
-    }
+    """Publish a JAR, and return a descriptor of it. `changes` are members of the artifact."""
+    uri, data = f"maven:com.acme:orders:{version}", making.archive(CONTRACT, code=version)
+    repository.publish(uri, data)
+    document = making.carrier_descriptor(CONTRACT, data, version, "jar", uri)
+    document["artifacts"][0] |= changes
     return json.dumps(document, indent=2).encode() + b"\n"
 
 
