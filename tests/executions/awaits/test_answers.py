@@ -85,12 +85,8 @@ OTHER = str(uuid.UUID(int=1))
     "changes",
     [
         {"tenant_id": "another"},
-        {"correlation_id": "another"},
-        {"step_id": "Another"},
-        {"interaction_id": OTHER},
         {"interaction_id": "other"},
         {"execution_id": OTHER},
-        {"deadline_epoch_ms": 1},
         {"deadline_epoch_ms": 4_000_000_000_000},
         {"secret": "unknown here, long enough"},
     ],
