@@ -36,6 +36,15 @@ def rows(table: type[Any]) -> list[Any]:
     return list(table.objects.order_by("pk").values())
 
 
+def rows_read(table: type[Any]) -> int:
+    """Return how many rows of the table this transaction has read."""
+    counts = "SELECT seq_tup_read + coalesce(idx_tup_fetch, 0) FROM pg_stat_xact_user_tables WHERE relname = %s"
+    with connection.cursor() as cursor:
+        cursor.execute(counts, [table._meta.db_table])
+        [(count,)] = cursor.fetchall()
+    return int(count)
+
+
 @contextmanager
 def unchanged(*tables: type[Any]) -> Iterator[None]:
     """Assert that the block changes no row of `tables`; by default, of all tables of executions."""

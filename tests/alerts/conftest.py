@@ -2,22 +2,15 @@ import pytest
 
 from releases.models import Release
 from tenancy.models import Tenant
-from tests import making
+from tests.api.conftest import ready
 from tests.receiving import local_receivers, receiver
 
-__all__ = ["local_receivers", "receiver"]
+__all__ = ["local_receivers", "ready", "receiver"]
 
 
 @pytest.fixture(autouse=True)
 def calls(local_receivers: None) -> None:
     """All tests call receivers on this machine."""
-
-
-@pytest.fixture(scope="module")
-def ready(module_world: None) -> tuple[Tenant, Release]:
-    made = making.ready()
-    making.lasting(made[0])
-    return made
 
 
 @pytest.fixture
