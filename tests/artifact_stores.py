@@ -1,5 +1,3 @@
-"""Makes the product's settings name another artifact store."""
-
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +16,6 @@ def store_settings(name: str, backend: library_settings.Backend) -> dict[str, An
 
 
 def local_settings(root: Path) -> dict[str, Any]:
-    """Return the settings that make the folder `root` the artifact store."""
     return {"ARTIFACT_ROOT": root, **store_settings("local", library_settings.local_store(root))}
 
 

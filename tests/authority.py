@@ -1,5 +1,3 @@
-"""An authority that signs the certificates of servers."""
-
 import datetime
 import ipaddress
 from pathlib import Path

@@ -1,5 +1,3 @@
-"""Reads the messages on the broker, and lets a test use another broker."""
-
 import json
 import os
 from collections.abc import Iterator
@@ -20,7 +18,6 @@ def broker_urls() -> dict[str, str]:
 
 
 def owner_url() -> str:
-    """Return the URL of this process's broker for a user with all rights."""
     return os.environ.get("REDIS_OWNER_URL") or os.environ["REDIS_URL"]
 
 

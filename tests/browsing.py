@@ -79,7 +79,6 @@ def _member(running: RunningProduct, tenant: Tenant, role: Role) -> str:
 
 
 def findings(page: Page) -> Iterator[str]:
-    """Yield what axe finds on the page, once for each element."""
     result = page.evaluate("tags => axe.run({runOnly: tags, resultTypes: ['violations']})", RULES)
     for violation in result["violations"]:
         for node in violation["nodes"]:

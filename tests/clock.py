@@ -1,5 +1,3 @@
-"""A clock that tests can move and stop."""
-
 import time
 
 import pytest

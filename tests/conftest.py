@@ -73,7 +73,6 @@ def django_db_setup(django_test_environment: None, django_db_blocker: DjangoDbBl
 
 @pytest.fixture(scope="session")
 def gathered_static_files(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The folder with the collected static files, for STATIC_ROOT of web processes."""
     folder = str(tmp_path_factory.mktemp("static"))
     with override_settings(STATIC_ROOT=folder):
         call_command("collectstatic", interactive=False, verbosity=0)
@@ -141,7 +140,6 @@ def name() -> str:
 
 @pytest.fixture
 def fast_hashing(settings: Any) -> None:
-    """Hash passwords with a fast algorithm, for tests that log in often."""
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
 
@@ -152,7 +150,6 @@ def settings_of_the_run(django_test_environment: None) -> dict[str, Any]:
 
 @pytest.fixture(scope="module", autouse=True)
 def own_settings(settings_of_the_run: dict[str, Any]) -> Iterator[None]:
-    """Fail modules that leave settings changed."""
     yield
     assert current_settings() == settings_of_the_run
 
@@ -166,7 +163,6 @@ def own_database() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def empty_caches() -> None:
-    """Clear the caches and limits of the process before each test."""
     caches.clear()
 
 

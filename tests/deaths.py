@@ -76,7 +76,6 @@ def written() -> dict[str, str]:
 
 
 def assert_all_or_nothing(act: Callable[[], object]) -> None:
-    """Assert that `act` writes nothing if it dies at any of its writes, and something if it completes."""
     before = written()
     for statement in each_death(act):
         assert written() == before, statement

@@ -1,5 +1,3 @@
-"""Limits the places of this process during a test."""
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 

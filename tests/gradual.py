@@ -1,5 +1,3 @@
-"""Creates candidates and gradual activations for domain tests, and executions that have ended."""
-
 import json
 from collections.abc import Sequence
 from typing import Any
@@ -30,7 +28,6 @@ def plan(*shares: float, sample: int = 20, minutes: int = 0, **members: Any) -> 
 
 
 def started(owner: Tenant, *shares: float, version: str = "2.0", **members: Any) -> GradualActivation:
-    """Start a gradual activation of a new candidate. The pipeline has an active release."""
     return start(candidate(owner, version), plan(*(shares or (50,)), **members), actor=ACTOR)
 
 

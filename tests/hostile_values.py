@@ -1,5 +1,3 @@
-"""Values that break code that does not expect them."""
-
 NO_IDENTIFIERS = {
     "nothing": "",
     "blanks": "  ",

@@ -1,5 +1,3 @@
-"""A real HTTP server on the loopback interface, whose responses a subclass decides."""
-
 import ssl
 import threading
 from collections.abc import Iterator, Mapping
@@ -79,7 +77,6 @@ def head(request: Request, status: int, headers: Mapping[str, str]) -> None:
 
 
 def send(request: Request, status: int, headers: Mapping[str, str], body: bytes = b"") -> None:
-    """Send a response with its length."""
     head(request, status, {**headers, "Content-Length": str(len(body))})
     if request.command != "HEAD":
         request.wfile.write(body)

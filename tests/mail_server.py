@@ -1,5 +1,3 @@
-"""A mail server (SMTP) that keeps what it gets, for tests of e-mail."""
-
 import email
 import socketserver
 from collections.abc import Iterator

@@ -151,20 +151,17 @@ def verdict(release: Release) -> tuple[str, list[tuple[str, str]]]:
 
 
 def uploaded_ago(release: Release, **duration: float) -> None:
-    """Let the upload of `release` be this long ago."""
     with unguarded(Release):
         Release.objects.filter(pk=release.pk).update(created_at=Now() - timedelta(**duration))
 
 
 def verified(release: Release) -> Release:
-    """Verify the release, assert that it is registered, and return it."""
     status, findings = verdict(release)
     assert status == "REGISTERED", findings
     return release
 
 
 def rejected(owner: Tenant, document: dict[str, Any], *files: bytes) -> Release:
-    """Upload a release, verify it, assert that it is rejected, and return it."""
     release = upload(owner, document, *files).release
     assert verdict(release)[0] == "REJECTED"
     return release
@@ -295,7 +292,6 @@ def _without_removed(members: dict[str, Any]) -> dict[str, Any]:
 
 
 def body_of(message: dict[str, Any], key: WorkerKey) -> str:
-    """Return the decrypted body of a sealed message."""
     if not message["seals"][0]["encrypted"]:
         return str(message["seals"][0]["body"])
     verified = verify(message, lambda _: [key])
@@ -329,7 +325,6 @@ def claimed(owner: Tenant, *, limit: int = 100, lease_seconds: float = 30, quota
 
 
 def outcome_of(claim: Claim, result: str = "COMPLETED", **members: Any) -> Outcome:
-    """Return the outcome that a worker reports for a claim."""
     outputs = ['{"n": 1}'] if result == "COMPLETED" else []
     return Outcome(**{**_of(claim), "outcome": result, "output_payloads": outputs, **members})
 
@@ -372,7 +367,6 @@ def record(
 
 
 def lose_lease(claim: Claim) -> None:
-    """Let the lease of a claim expire, and sweep it."""
     Execution.objects.filter(pk=claim.execution_id).update(lease_expires_at=LONG_AGO)
     assert sweep.expire_leases() == 1
 

@@ -1,5 +1,3 @@
-"""A real HTTP server over a folder in Maven's layout, with the faults that repositories and networks have."""
-
 import base64
 import hashlib
 import json
@@ -92,7 +90,6 @@ class MavenRepository(HttpServer):
         return Repository(**{"id": name, "url": self.url, "groups": ("com.acme.*",), **members})
 
     def configure(self, settings: Any, **members: Any) -> None:
-        """Configure this repository, and no other one. `members` are those of `Repository`."""
         use_repositories(settings, self.entry(**members))
 
     def toml(self, name: str = "acme-releases") -> str:
@@ -105,7 +102,6 @@ class MavenRepository(HttpServer):
         return [path for path, _ in self.requests]
 
     def require(self, credentials: str) -> None:
-        """Require `user:password`, or `Bearer` and a token."""
         encoded = base64.b64encode(credentials.encode()).decode()
         self.credentials = credentials if credentials.startswith("Bearer ") else f"Basic {encoded}"
 
@@ -160,7 +156,6 @@ class MavenRepository(HttpServer):
 
 
 def use_repositories(settings: Any, *repositories: Repository) -> None:
-    """Configure repositories on this machine, in this order."""
     settings.MAVEN_REPOSITORIES = repositories
     settings.MAVEN_ALLOWED_NETWORKS = [ip_network("127.0.0.0/8")]
 

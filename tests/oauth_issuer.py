@@ -1,5 +1,3 @@
-"""A real OAuth issuer on the loopback interface: it serves its keys over HTTP and signs tokens with them."""
-
 import functools
 import json
 import time
@@ -31,7 +29,6 @@ def private_key(kind: Kind, number: int = 0, *, bits: int = 2048) -> PrivateKey:
 
 
 def jwk(key: PrivateKey, **members: Any) -> dict[str, Any]:
-    """Return the public half of `key` as a JWK with further members."""
     public = key.public_key()
     algorithm: Any = jwt.get_algorithm_by_name(ALGORITHMS[_kind(key)])
     return {**algorithm.to_jwk(public, as_dict=True), **members}
@@ -74,7 +71,6 @@ class OAuthIssuer(HttpServer):
             send(request, self.status, self.headers, body)
 
     def rotate(self, kind: Kind = "RSA") -> None:
-        """Replace the current key and the key set by a new key."""
         self._rotations += 1
         self.key = private_key(kind, self._rotations)
         self.key_id = f"key-{self._rotations}"
@@ -127,7 +123,6 @@ class OAuthIssuer(HttpServer):
 
 @pytest.fixture
 def issuer(settings: Any) -> Iterator[OAuthIssuer]:
-    """An issuer whose tokens this process accepts."""
     with OAuthIssuer().running() as made:
         made.configure(settings)
         yield made

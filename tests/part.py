@@ -1,5 +1,3 @@
-"""The parts of `make test-all`: what takes longer than `make test` has, or needs more tools."""
-
 import datetime
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

@@ -1,5 +1,3 @@
-"""PgBouncer with the shipped configuration, in front of the PostgreSQL of the tests."""
-
 import os
 import shutil
 import tempfile

@@ -1,5 +1,3 @@
-"""The coordinator's settings with other constants, for the processes that tests start."""
-
 import json
 import os
 from typing import Any
@@ -14,5 +12,4 @@ globals().update(json.loads(os.environ.get(VARIABLE, "{}")))
 
 
 def with_constants(**constants: Any) -> dict[str, str]:
-    """Return the variables that let a process have `constants` and those of FAST."""
     return {"DJANGO_SETTINGS_MODULE": __name__, VARIABLE: json.dumps(FAST | constants)}

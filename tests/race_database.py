@@ -1,5 +1,3 @@
-"""A separate database, to which tests may commit from many connections."""
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -22,7 +20,6 @@ def race_database(django_db_setup: None) -> Iterator[str]:
 
 @contextmanager
 def emptied() -> Iterator[None]:
-    """Empty the database after the block."""
     try:
         yield
     finally:

@@ -1,5 +1,3 @@
-"""Raw SQL, as from an SQL prompt, and the constraints that reject it."""
-
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -36,6 +34,15 @@ def refused(sql: str, *parameters: Any) -> str:
 
 def rows(table: type[Any]) -> list[Any]:
     return list(table.objects.order_by("pk").values())
+
+
+def rows_read(table: type[Any]) -> int:
+    """Return how many rows of the table this transaction has read."""
+    counts = "SELECT seq_tup_read + coalesce(idx_tup_fetch, 0) FROM pg_stat_xact_user_tables WHERE relname = %s"
+    with connection.cursor() as cursor:
+        cursor.execute(counts, [table._meta.db_table])
+        [(count,)] = cursor.fetchall()
+    return int(count)
 
 
 @contextmanager

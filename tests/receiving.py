@@ -1,5 +1,3 @@
-"""Real servers for requests: one that records them and responds as a test says, and one whose response never ends."""
-
 import json
 import socket
 import threading

@@ -1,5 +1,3 @@
-"""Makes requests to activate a release, and people who vote on them."""
-
 import secrets
 from datetime import datetime, timedelta
 from typing import Any

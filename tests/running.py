@@ -1,5 +1,3 @@
-"""Helpers for the running product: tenants, releases, HTTP requests and workers."""
-
 import functools
 import sys
 from collections.abc import Iterable, Iterator, Mapping
@@ -169,8 +167,6 @@ class TenantInUse:
         return eventually(reached, seconds=seconds, what=f"{execution_id} in {states}")
 
     def wait_until_begun(self, execution_id: str) -> dict[str, Any]:
-        """Return the execution once its worker has reported that it runs."""
-
         def reported() -> dict[str, Any] | None:
             found = self.execution(execution_id)
             return found if found["runningSince"] else None
@@ -235,7 +231,6 @@ class RunningProduct:
             self.product.wait_until_ready()
 
     def user(self, username: str, **attributes: Any) -> User:
-        """Create a person who can log in to the admin with PASSWORD."""
         return User.objects.create(username=username, password=_hashed_password(), is_staff=True, **attributes)
 
     def member(self, tenant: Tenant, role: Role, username: str | None = None) -> User:

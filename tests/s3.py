@@ -1,5 +1,3 @@
-"""The S3 server of a test run, and a proxy in front of it that spoils reads of blobs or falls silent."""
-
 import os
 import tempfile
 from collections.abc import Callable, Iterator
@@ -84,7 +82,6 @@ def s3_server() -> Iterator[S3Place]:
 
 @pytest.fixture
 def s3_place(s3_server: S3Place, name: str) -> S3Place:
-    """A prefix of the test's own."""
     return replace(s3_server, prefix=name, timeout_seconds=5.0)
 
 

@@ -1,5 +1,3 @@
-"""Two Valkey servers, a primary with its replica, and three Sentinels that watch them."""
-
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass

@@ -1,5 +1,3 @@
-"""Keys, envelopes, provenance and bills of materials, as an author's build creates them."""
-
 import hashlib
 import json
 from collections.abc import Sequence

@@ -1,5 +1,3 @@
-"""Proxies in front of a server: one that fails as a network does, and one that terminates TLS."""
-
 import contextlib
 import socket
 import ssl
@@ -28,7 +26,6 @@ class TcpProxy:
         self._generation = 0
 
     def in_front_of(self, url: str) -> str:
-        """Return the URL with the port of this proxy."""
         return at_port(url, self.port)
 
     @contextmanager
@@ -53,7 +50,6 @@ class TcpProxy:
         self._listener.close()
 
     def accepted(self, client: socket.socket) -> socket.socket:
-        """Return the connection on which a client sends what is forwarded."""
         return client
 
     def _accept(self) -> None:
@@ -88,7 +84,6 @@ class TcpProxy:
 
 
 def over_tls(url: str, port: int) -> str:
-    """Return the `rediss://` URL for the server of a `redis://` URL behind a TLS proxy on `port`."""
     return at_port(url, port, scheme="rediss")
 
 

@@ -1,5 +1,3 @@
-"""The guards of `tests.network` notice each kind of connection, whether it is new or was open before."""
-
 import os
 import socket
 import subprocess

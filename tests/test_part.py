@@ -1,5 +1,3 @@
-"""Each folder of `tests/parts` belongs to a part, and each part has its turn within a week."""
-
 import datetime
 import tomllib
 

@@ -1,5 +1,3 @@
-"""The check that keeps private names and replaced code out of the tests."""
-
 from tests.cases import cases
 from tests.public_names import check, complaints
 

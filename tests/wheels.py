@@ -1,5 +1,3 @@
-"""Writes small wheels, so that uv can install something without a network."""
-
 import base64
 import hashlib
 import zipfile

@@ -1,5 +1,3 @@
-"""Addresses of pages, and what pages show."""
-
 import re
 from typing import Any
 
@@ -22,7 +20,6 @@ def said(response: Any) -> list[str]:
 
 
 def words(response: Any) -> str:
-    """Return the text of a page in one line."""
     return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", response.text))
 
 
@@ -35,7 +32,6 @@ def listed(client: Client, model: str, query: Any = "") -> list[Any]:
 
 
 def history(release: Release) -> list[Activation]:
-    """Return the activations of the release's pipeline, the oldest first."""
     return list(Activation.objects.filter(pipeline=release.pipeline).order_by("sequence"))
 
 
@@ -54,7 +50,6 @@ def at(client: Client, address: str) -> list[Any]:
 
 
 def inert(response: Any) -> None:
-    """Assert that the page shows MARKUP as text."""
     assert response.status_code < 500
     assert MARKUP not in response.text
     assert INERT in response.text

@@ -1,5 +1,3 @@
-"""Two tenants with one row of each kind, users of each role, and clients that are logged in as one of them."""
-
 import copy
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -77,7 +75,6 @@ def acme(shared_acme: World, db: None) -> World:
 
 @pytest.fixture
 def newer(acme: World) -> Release:
-    """Release 2.0 of the pipeline of acme, which is registered."""
     return making.registered(acme.tenant, "2.0", pipeline_id="acme.orders")
 
 
@@ -114,8 +111,6 @@ def log_in(acme: World) -> LogIn:
 
 
 def client_as(who: str) -> Callable[..., Client]:
-    """Return a fixture: the client of this user."""
-
     @pytest.fixture
     def client(log_in: LogIn) -> Client:
         return log_in(who)

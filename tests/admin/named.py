@@ -1,5 +1,3 @@
-"""Makes an object of each kind in a tenant, and names it."""
-
 import json
 from typing import Any
 

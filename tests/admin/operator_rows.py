@@ -1,5 +1,3 @@
-"""Makes rows that the operators' pages show: questions, dead letters, campaigns, alerts."""
-
 from typing import Any
 
 from django.utils import timezone
@@ -47,7 +45,6 @@ def campaign(world: World, **members: Any) -> Campaign:
 
 
 def draft(world: World, kind: Campaign.Kind = Campaign.Kind.REDRIVE, **members: Any) -> Campaign:
-    """Return a draft over all executions that its kind fits."""
     return drafts.freeze(world.tenant, kind, Execution.objects.all(), actor="user:ann", **members)
 
 

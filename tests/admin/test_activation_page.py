@@ -1,5 +1,3 @@
-"""The pages that activate a release or request it, and the page of its pipeline: rollback, policy, gradual ones."""
-
 from typing import Any
 
 import pytest
@@ -123,7 +121,6 @@ def test_a_rollback_is_refused_until_the_version_is_typed(log_in: LogIn, acme: W
 
 @pytest.fixture
 def gated(acme: World, newer: Release) -> Release:
-    """A registered release whose activation needs one approval."""
     policy.change(newer.pipeline, {"approvals": 1}, actor="user:admin")
     person("second", acme.tenant, Role.RELEASE_MANAGER)
     return newer
@@ -142,7 +139,6 @@ def send(who: str | Client, act: str, **fields: Any) -> Any:
 
 
 def table_of_activations(release: Release) -> str:
-    """Return the table of the activations on the page of the pipeline."""
     text = log_in_as("viewer").get(to("releases_pipeline_change", release.pipeline_id)).text
     return text.partition("data-history>")[2].partition("</table>")[0]
 
@@ -252,7 +248,6 @@ def test_on_call_staff_withdraw_with_a_reason(log_in: LogIn, newer: Release, sta
 
 @pytest.fixture
 def replaced(newer: Release) -> Release:
-    """The active release, which replaced 1.0."""
     activate(newer, actor="user:somebody", reason="faster")
     return newer
 
@@ -277,7 +272,6 @@ def test_on_call_rolls_back_in_one_step(log_in: LogIn, replaced: Release) -> Non
 
 @pytest.fixture
 def pipeline(acme: World) -> Pipeline:
-    """A pipeline with a policy that differs from the default."""
     changes = {"retryLimit": 5, "rollBackDays": 7, "reasonRequired": True}
     return policy.change(acme.release.pipeline, changes, actor="user:x")
 

@@ -1,5 +1,3 @@
-"""The pages of alerts, their rules and channels; and of campaigns: drafts, warnings, options and results."""
-
 from typing import Any
 
 from django.test import Client

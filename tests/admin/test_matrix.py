@@ -240,7 +240,8 @@ def test_a_denied_post_to_a_part_that_its_page_polls_is_recorded_too(site: Admin
     entries = AuditEntry.objects.count()
     assert site.client("stranger").post(site.url(page)).status_code == 404
     [entry] = AuditEntry.objects.order_by("id")[entries:]
-    assert (entry.act, entry.outcome) == ("admin.page", "denied")
+    assert (entry.act, entry.outcome, entry.tenant, entry.object) == ("admin.page", "denied", None, site.url(page))
+    assert entry.actor == f"user:{USERS['stranger']}"
 
 
 @cases("page", CHANGES)

@@ -1,5 +1,3 @@
-"""Operators' requests on executions: re-drives, cancellations, pauses, resubmissions; and the triage of failures."""
-
 from typing import Any
 
 from django.test import Client
@@ -62,9 +60,6 @@ def test_a_live_execution_can_be_cancelled_but_not_redriven(operator: Client, ac
     assert cancel not in operator.post(cancel, {"reason": "a mistake"}, follow=True).text
     assert status_of(made) == "CANCELLED"
     assert newest_event(made) == ("CANCELLED", "user:operator", "a mistake")
-
-
-# --- pauses ---
 
 
 @cases("kind", TARGETS)

@@ -1,5 +1,3 @@
-"""The overview links to what it counts; the list of executions, its exports and acts; and who sees payloads."""
-
 import csv
 import json
 import subprocess
@@ -32,7 +30,6 @@ from wire.messages.celery_messages import Outcome
 
 
 def shown(client: Client) -> dict[str, tuple[int, str]]:
-    """Return the counts and addresses of what needs attention, by key."""
     return {item.key: (item.count, item.address) for item in client.get(to("index")).context["attention"]}
 
 
@@ -145,7 +142,6 @@ def items(campaign: Campaign) -> set[Any]:
 
 
 def drafted(response: Any) -> Campaign:
-    """Return the only draft, to whose page the response leads."""
     found = Campaign.objects.get(status="DRAFT")
     assert response["Location"] == to("executions_campaign_change", found)
     return found

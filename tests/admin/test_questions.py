@@ -1,5 +1,3 @@
-"""Questions: the page of one, its generated form, JSON, claims, and the decision record."""
-
 import json
 from typing import Any
 
@@ -47,7 +45,6 @@ APPROVED = {"answer.approved": "true", "answer.amount": "10.50", "answer.tags:it
 
 
 def with_claims(acme: World) -> World:
-    """Return the tenant with a pipeline that asks for decisions on claims."""
     release = making.active(acme.tenant, pipeline_id="acme.claims", canonicalTypes=TYPES, steps=STEPS)
     worker = making.worker(release, "worker-of-claims", capacity=100)
     return World(acme.tenant, release, worker, acme.execution, acme.token, acme.plain_token)

@@ -1,5 +1,3 @@
-"""The pages of releases, from the upload to the end: downloads, smoke tests, retirement, revocation, attachments."""
-
 import json
 import os
 from collections.abc import Sequence
@@ -191,7 +189,6 @@ def test_a_revocation_is_shown_with_its_reason(manager: Client, acme: World) -> 
 
 
 def carrying(world: World, version: str = "2.0", *files: bytes, **more: Any) -> Release:
-    """Upload and verify a release with a carrier. Return it with its verdict."""
     document = making.carrier_descriptor(CONTRACT, DATA, version, uri=URI, **more)
     release = making.upload(world.tenant, document, *files).release
     verify_release(release.pk)

@@ -1,5 +1,3 @@
-"""Accounts, tenants, memberships and API tokens: their pages, the duration of sessions, and what ends them."""
-
 import csv
 import logging
 import re
@@ -30,7 +28,6 @@ HTMX = {"HX-Request": "true"}
 
 
 def move_back(client: Client, seconds: float, *timestamps: str) -> None:
-    """Move these timestamps of the session back by `seconds`."""
     session = client.session
     for timestamp in timestamps:
         session[timestamp] -= seconds
@@ -79,9 +76,6 @@ def test_a_session_has_a_start_time_which_a_new_log_in_renews(viewer: Client) ->
     del session["began_at"]
     session.save()
     assert not is_logged_in(viewer)
-
-
-# --- what ends all sessions ---
 
 
 @pytest.fixture
@@ -145,9 +139,6 @@ def test_a_changed_password_ends_the_other_sessions(ada: User) -> None:
 ISSUE, ADD = "tenancy_apitoken_add", "tenancy_membership_add"
 
 
-# --- tokens ---
-
-
 def token_form(world: World, **more: Any) -> dict[str, Any]:
     return {"tenant": world.tenant.pk, "name": "robot", "scopes": ["read"], "lifetime": "30", **more}
 
@@ -176,9 +167,6 @@ def test_invalid_tokens_are_not_issued(wrong: dict[str, Any], admin: Client, acm
     answer = admin.post(to(ISSUE), token_form(acme, **wrong))
     assert (answer.status_code, *answer.context["form"].errors) == (400, *wrong)
     assert ApiToken.objects.count() == before
-
-
-# --- members ---
 
 
 def member_form(world: World, username: str = "nobody", role: str = "viewer") -> dict[str, Any]:
@@ -229,9 +217,6 @@ def test_only_superusers_see_whether_a_member_is_an_active_user(admin: Client, s
     assert again.context["adminform"].form.errors.keys() == {"username"}
 
 
-# --- users ---
-
-
 def test_no_form_disables_a_password_because_that_would_not_end_the_tokens(
     superuser: Client, acme: World, fast_hashing: None
 ) -> None:
@@ -245,9 +230,6 @@ def test_no_form_disables_a_password_because_that_would_not_end_the_tokens(
     assert superuser.post(address, {"password1": new, "password2": new}).status_code == 302
     acme.token.refresh_from_db()
     assert acme.token.expiry <= timezone.now()
-
-
-# --- exports and filters ---
 
 
 def rows_of(client: Client, model: str, query: str = "") -> list[dict[str, str]]:

@@ -1,5 +1,3 @@
-"""What holds for the whole admin: checks, headers, the page *Status*, the command palette, and the audit log."""
-
 import csv
 import json
 from dataclasses import replace
@@ -130,7 +128,6 @@ def test_every_surface_says_how_late_outcomes_are_read(superuser: Client) -> Non
 
 
 def found(client: Client, term: str) -> dict[str, str]:
-    """Return the addresses of the results by their titles."""
     answer = client.get(to("search"), {"q": term, "part": "1"})
     assert answer.status_code == 200
     return {each.title: each.address for each in answer.context["found"]}
@@ -171,7 +168,6 @@ def add(world: World | None, of: str, **details: Any) -> None:
 
 
 def objects(client: Client, query: str) -> list[str]:
-    """Return the objects of the entries in the export."""
     return [row["object"] for row in csv.DictReader(StringIO(exported(client, ENTRIES, "csv", query)))]
 
 

@@ -8,7 +8,7 @@ from django.contrib.auth.models import User
 from django.test import Client
 
 from executions.models import Execution
-from tenancy.models import AuditEntry, Membership
+from tenancy.models import Membership
 from tenancy.roles import Role
 from tests import making, signing
 from tests.admin import operator_rows
@@ -40,7 +40,6 @@ def twins(module_world: None) -> tuple[World, World]:
 
 
 def member(world: World) -> Client:
-    """Return a client that is logged in as an administrator of this tenant only."""
     client = Client()
     client.force_login(User.objects.get(username=f"tenant-admin-of-{world.tenant.slug}"))
     return client
@@ -67,7 +66,6 @@ def test_the_overview_counts_only_rows_of_the_users_tenant(twins: tuple[World, W
 
 @pytest.fixture
 def mixed(twins: tuple[World, World]) -> Client:
-    """A client of a user who administers the newer tenant and views the older one."""
     person = User.objects.get(username="tenant-admin-of-twin-b")
     Membership.objects.create(user=person, tenant=twins[0].tenant, role=Role.VIEWER)
     return member(twins[1])
@@ -98,17 +96,6 @@ def test_a_form_accepts_and_offers_only_tenants_in_which_the_user_has_the_right(
         assert (count_of(world) > before) is (world is twins[1])
     offered = re.findall(r"<option[^>]*>\s*(twin-[ab])", mixed.get(to(page)).text)
     assert "twin-a" not in offered
-
-
-def test_a_form_that_is_sent_to_a_polled_part_of_a_page_of_another_tenant_leaves_an_entry(
-    twins: tuple[World, World],
-) -> None:
-    client, address = member(twins[1]), to("executions_execution_live", twins[0].execution)
-    before = AuditEntry.objects.count()
-    assert client.post(address).status_code == 404
-    [entry] = AuditEntry.objects.order_by("id")[before:]
-    assert (entry.act, entry.outcome, entry.tenant, entry.object) == ("admin.page", "denied", None, address)
-    assert entry.actor == "user:tenant-admin-of-twin-b"
 
 
 def test_an_upload_is_rejected_for_tenants_in_which_the_user_may_not_register(

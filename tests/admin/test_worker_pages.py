@@ -1,5 +1,3 @@
-"""The pages of workers, where operators drain them, and of the keys of a tenant's workers."""
-
 import pytest
 from django.test import Client
 

@@ -1,5 +1,3 @@
-"""Makes rules, channels and alerts."""
-
 from typing import Any
 
 from alerts import channels, deliveries, evaluation, rules
@@ -31,13 +29,11 @@ def fired(owner: Tenant, *to: AlertChannel, **members: Any) -> Alert:
 
 
 def of_failures(made: AlertRule) -> Alert:
-    """Judge a rule that finds one group of failures. Return its alert."""
     evaluation.evaluate_rule(made)
     return Alert.objects.select_related("tenant", "rule").get(rule=made)
 
 
 def judged(made: AlertRule) -> list[tuple[str, str]]:
-    """Judge a rule. Return the states and titles of its alerts."""
     evaluation.evaluate_rule(AlertRule.objects.select_related("tenant", "pipeline").get(pk=made.pk))
     return list(Alert.objects.filter(rule=made).order_by("state").values_list("state", "title"))
 
@@ -48,7 +44,6 @@ def acknowledge(owner: Tenant) -> None:
 
 
 def end_condition(alert: Alert) -> None:
-    """Acknowledge the failures that the alert is about, and let a minute pass."""
     acknowledge(alert.tenant)
     judged(alert.rule)
     let_clear(alert)
@@ -64,7 +59,6 @@ def make_due(delivery: AlertDelivery) -> None:
 
 
 def sent_all() -> int:
-    """Send all due messages. Return how many attempts were made."""
     count = 0
     while deliveries.OUTBOX.send():
         count += 1
@@ -72,5 +66,4 @@ def sent_all() -> int:
 
 
 def states(alert: Alert) -> list[tuple[str, str]]:
-    """Return the kind and the state of each delivery of the alert."""
     return list(alert.deliveries.order_by("kind").values_list("kind", "state"))

@@ -1,13 +1,11 @@
-"""Fixtures of the tests of alerts."""
-
 import pytest
 
 from releases.models import Release
 from tenancy.models import Tenant
-from tests import making
+from tests.api.conftest import ready
 from tests.receiving import local_receivers, receiver
 
-__all__ = ["local_receivers", "receiver"]
+__all__ = ["local_receivers", "ready", "receiver"]
 
 
 @pytest.fixture(autouse=True)
@@ -15,14 +13,6 @@ def calls(local_receivers: None) -> None:
     """All tests call receivers on this machine."""
 
 
-@pytest.fixture(scope="module")
-def ready(module_world: None) -> tuple[Tenant, Release]:
-    made = making.ready()
-    making.lasting(made[0])
-    return made
-
-
 @pytest.fixture
 def owner(ready: tuple[Tenant, Release]) -> Tenant:
-    """The tenant of `ready`."""
     return ready[0]

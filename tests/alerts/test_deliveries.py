@@ -1,5 +1,3 @@
-"""Messages are signed, retried and leased, and go only to addresses that may be called."""
-
 import hashlib
 import hmac
 import json
@@ -157,14 +155,6 @@ def test_the_message_of_a_killed_process_is_sent_again_after_its_lease(owner: Te
     assert deliveries.OUTBOX.send(resolve=lambda host, port: ["127.0.0.1"])
     delivery = alert.deliveries.get()
     assert (delivery.state, delivery.attempts, len(receiver.requests)) == ("SENT", 2, 1)
-
-
-def test_a_message_whose_processes_always_die_fails(owner: Tenant, receiver: Receiver) -> None:
-    alert = fired(owner, channel(owner, receiver.url()))
-    alert.deliveries.update(attempts=3)
-    assert sent_all() == 1
-    assert (states(alert), receiver.requests) == ([("FIRING", "FAILED")], [])
-    assert alert.deliveries.get().error == "no attempt was completed"
 
 
 def test_the_result_of_an_older_attempt_is_ignored(ready: Ready, receiver: Receiver) -> None:

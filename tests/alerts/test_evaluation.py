@@ -1,5 +1,3 @@
-"""What each kind of rule finds. Alerts fire once, are resolved after a minute, are silenced, and removed when old."""
-
 from datetime import timedelta
 from typing import Any
 

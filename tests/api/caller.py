@@ -1,5 +1,3 @@
-"""A client of the REST API for tests that only need a tenant and a token."""
-
 import json
 import uuid
 from typing import Any

@@ -1,5 +1,3 @@
-"""Two tenants with clients of their REST APIs, which the tests of a module share."""
-
 import copy
 import json
 from collections.abc import Iterator
@@ -37,7 +35,6 @@ def in_transaction(db: None) -> None:
 
 @pytest.fixture(scope="session")
 def document() -> dict[str, Any]:
-    """The OpenAPI document, which was generated without a warning."""
     written = StringIO()
     call_command("spectacular", "--format=openapi-json", "--fail-on-warn", stdout=written)
     found: dict[str, Any] = json.loads(written.getvalue())

@@ -1,5 +1,3 @@
-"""A tenant with objects of each kind, and requests to all endpoints that name them."""
-
 import json
 import re
 from dataclasses import dataclass
@@ -104,13 +102,11 @@ def operations(document: dict[str, Any]) -> dict[Endpoint, dict[str, Any]]:
 
 
 def queries(document: dict[str, Any], path: str) -> dict[str, dict[str, Any]]:
-    """Return the schemas of the query parameters of a GET."""
     parameters = operations(document)["GET", path].get("parameters", ())
     return {each["name"]: each["schema"] for each in parameters if each["in"] == "query"}
 
 
 def pages(document: dict[str, Any]) -> list[str]:
-    """Return the paths of all lists that come in pages."""
     return [path for method, path in operations(document) if method == "GET" and "cursor" in queries(document, path)]
 
 

@@ -1,5 +1,3 @@
-"""A tenant with an object of each kind, so that each URL of the API exists."""
-
 import base64
 
 from django.contrib.auth.models import User

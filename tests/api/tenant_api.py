@@ -1,5 +1,3 @@
-"""A tenant with a client of its REST API, snapshots of the database, and checks of responses."""
-
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -74,7 +72,6 @@ class TenantApi:
         return self.call("PATCH", self.url(path), body, **more)
 
     def without(self, *scopes: Scope) -> str:
-        """Return a token with all scopes but these."""
         return self.token(*(scope for scope in Scope if scope not in scopes))
 
 
@@ -122,7 +119,6 @@ def everything() -> list[tuple[str, str]]:
 
 @contextmanager
 def unchanged() -> Iterator[None]:
-    """Assert that the block changes nothing but the audit log and the last use of tokens."""
     before = everything()
     yield
     assert everything() == before
@@ -143,5 +139,4 @@ def refused(response: Any, status: int, code: str) -> dict[str, Any]:
 
 
 def fields(document: dict[str, Any]) -> dict[str, str]:
-    """Return the field and the code of each error of a problem document."""
     return {error["field"]: error["code"] for error in document.get("errors", ())}

@@ -1,5 +1,3 @@
-"""REST: members, quotas, channels of alerts, and the audit log of a tenant with its exports."""
-
 import csv
 import json
 import re
@@ -26,8 +24,6 @@ EXECUTIONS = "executions"
 NONE = dict.fromkeys(
     ("submissionsPerSecond", "openExecutions", "payloadBytes", "storageBytes", "uploadsPerHour", "workers")
 )
-
-# --- members ---
 
 
 @pytest.fixture
@@ -82,9 +78,6 @@ def test_a_token_gives_only_roles_that_allow_no_more(ours: TenantApi, eva: User)
         assert fields(refused(ours.post("members", body("king")), 400, "INVALID_REQUEST")).keys() == {"role"}
 
 
-# --- quotas ---
-
-
 def quota(owner: Tenant, **limits: int | None) -> None:
     Tenant.objects.filter(pk=owner.pk).update(**{f"quota_{name}": limit for name, limit in limits.items()})
 
@@ -127,9 +120,6 @@ def test_uploads_and_submissions_beyond_a_quota_are_refused(ours: TenantApi) -> 
     assert response.headers["Retry-After"] == "1"
     assert submit("a", {"n": 1}).status_code == 200
     assert ours.get("quotas").json()["openExecutions"] == {"limit": 2, "used": 2}
-
-
-# --- the audit log ---
 
 
 @pytest.fixture(scope="module")

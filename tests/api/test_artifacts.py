@@ -1,8 +1,5 @@
-"""REST of the stored bytes of artifacts."""
-
 import base64
 import hashlib
-import json
 import logging
 import os
 from typing import Any
@@ -53,9 +50,6 @@ def described(data: bytes) -> dict[str, str]:
     }
 
 
-# --- headers ---
-
-
 def test_the_bytes_are_returned_with_their_digest_name_and_length(
     ours: TenantApi, artifact: Artifact, data: bytes
 ) -> None:
@@ -102,8 +96,6 @@ def test_the_file_name_is_plain_whatever_the_address_of_the_artifact(ours: Tenan
     assert response.headers["Content-Disposition"] == f"attachment; {expected}"
 
 
-# --- ranges and conditions ---
-
 SIZE = 100
 BYTES = bytes(range(SIZE))
 RANGES: dict[str, tuple[int, int] | None] = {
@@ -141,9 +133,6 @@ def test_a_range_returns_only_its_bytes(ours: TenantApi, hundred: str) -> None:
         assert response.headers["Content-Range"] == f"bytes */{SIZE}"
 
 
-# --- who may read ---
-
-
 def test_a_download_is_audited_once_a_minute_and_logged_with_its_actor(
     ours: TenantApi, artifact: Artifact, data: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -160,26 +149,12 @@ def test_a_download_is_audited_once_a_minute_and_logged_with_its_actor(
     assert caplog.messages == [f"token:client-0 of tenant {ours.tenant.slug} downloads {what}"] * 3
 
 
-def test_the_bytes_of_another_tenant_are_unknown(ours: TenantApi, theirs: TenantApi) -> None:
-    secret = making.archive(CONTRACT, code="theirs alone")
-    making.verified(making.upload(theirs.tenant, making.descriptor(CONTRACT, secret, "9.0"), secret).release)
-    never = "sha256:" + "0" * 64
-    digests = (making.digest_of(secret), never)
-    problems = [refused(fetch(ours, digest), 404, "ARTIFACT_UNKNOWN") for digest in digests]
-    texts = [json.dumps(problem).replace(digest, "") for problem, digest in zip(problems, digests, strict=True)]
-    assert texts[0] == texts[1]
-    assert body(fetch(theirs, digests[0])) == secret
-
-
 def test_a_release_that_only_names_the_digest_gives_no_right_to_the_bytes(ours: TenantApi, theirs: TenantApi) -> None:
     """Another tenant has sent the bytes. Ours pins their digest, and its release is not verified yet."""
     secret = making.archive(CONTRACT, code="theirs alone")
     making.upload(theirs.tenant, making.descriptor(CONTRACT, secret, "9.0"), secret)
     making.upload(ours.tenant, making.descriptor(CONTRACT, secret, "9.0"))
     refused(fetch(ours, making.digest_of(secret)), 404, "ARTIFACT_UNKNOWN")
-
-
-# --- bytes that cannot be read ---
 
 
 def test_missing_and_damaged_bytes_are_an_error_before_the_response_begins(ours: TenantApi, hundred: str) -> None:

@@ -1,5 +1,3 @@
-"""REST of campaigns that re-drive, resubmit, cancel or pause executions."""
-
 import uuid
 from datetime import timedelta
 from typing import Any

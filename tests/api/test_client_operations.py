@@ -1,5 +1,3 @@
-"""The client's table of operations is that of the OpenAPI document."""
-
 import json
 from pathlib import Path
 from typing import Any

@@ -1,5 +1,3 @@
-"""REST: filters of executions, and which tokens get payloads."""
-
 import json
 from typing import Any
 

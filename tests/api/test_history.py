@@ -1,5 +1,3 @@
-"""What was active and who asked for it, the signed history, and trusted keys, attachments and the signature policy."""
-
 import base64
 import json
 from datetime import datetime, timedelta
@@ -115,7 +113,6 @@ PLAN = {
 
 @pytest.fixture
 def newer(ours: TenantApi) -> Release:
-    """A registered release of a pipeline whose policy needs two approvals."""
     release = making.registered(ours.tenant, "2.0")
     policy.change(release.pipeline, {"approvals": 2}, actor="user:eva")
     return release

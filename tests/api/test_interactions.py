@@ -1,5 +1,3 @@
-"""REST of interactions: responses, claims, and resume tokens."""
-
 from typing import Any
 
 import pytest

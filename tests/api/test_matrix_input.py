@@ -31,8 +31,6 @@ def body_of(ours: Furnished, method: str, path: str) -> Any:
     return RESUMPTION if (method, path) == RESUME else ours.body(method, path)
 
 
-# --- bodies ---
-
 NO_OBJECTS: list[tuple[bytes, str]] = [
     (b"{}{}", "DOCUMENT_NOT_JSON"),
     (b"[]", "DOCUMENT_NOT_OBJECT"),
@@ -160,18 +158,12 @@ def types_of(document: dict[str, Any], schema: dict[str, Any]) -> set[str]:
     return types | ({"integer"} if "number" in types else set())
 
 
-# --- methods and headers ---
-
-
 def test_only_the_documented_methods_are_allowed(ours: Furnished, subtests: pytest.Subtests) -> None:
     with unchanged():
         for path in sorted({path for _, path in EVERY}):
             with subtests.test(path):
                 for method in {"GET", "POST", "DELETE"} - {method for method, each in EVERY if each == path}:
                     ours.rejects(method, ours.url(path), {}, 405, "METHOD_NOT_ALLOWED")
-
-
-# --- queries ---
 
 
 def cursor(text: str) -> str:
@@ -201,8 +193,6 @@ def test_invalid_parameters_of_lists_are_named(
             with subtests.test(path, query=query[:40]):
                 assert fields(ours.rejects("GET", f"{ours.url(path)}?{query}")) == expected
 
-
-# --- hostile values ---
 
 VALUES = [*(text for text in TEXTS.values() if "\x00" not in text), *NUMBERS, [], {}, None, [[1]], {"a": {"b": 1}}]
 IDENTIFYING: dict[Endpoint, tuple[str, ...]] = {

@@ -1,5 +1,3 @@
-"""REST of operators: re-drives, cancellations, pauses, and resubmissions."""
-
 import uuid
 from typing import Any
 

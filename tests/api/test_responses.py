@@ -1,5 +1,3 @@
-"""What responses contain: releases, executions, provenance and the status; and what the OpenAPI document says."""
-
 import base64
 import hashlib
 import json

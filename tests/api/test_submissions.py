@@ -68,9 +68,6 @@ def test_another_tenants_address_is_unknown(ours: TenantApi, theirs: TenantApi) 
     assert not Execution.objects.filter(execution_key="key").exists()
 
 
-# --- submissions that name a release ---
-
-
 @pytest.fixture
 def two(ours: TenantApi) -> TenantApi:
     """A tenant whose release 2.0 replaced 1.0 a moment ago, with a grace of an hour. 3.0 was never active."""

@@ -1,5 +1,3 @@
-"""REST of revocations and rollbacks."""
-
 import pytest
 
 from releases.models import Activation, Release
@@ -17,7 +15,6 @@ FIRST = {"releaseVersion": "1.0", **WHY}
 
 @pytest.fixture(scope="module")
 def release(owner: Tenant, ready: tuple[Tenant, Release]) -> Release:
-    """A release that 2.0 replaced."""
     making.worker(making.active(owner, "2.0"), "worker-2")
     return ready[1]
 

@@ -34,7 +34,6 @@ def clock(settings: Any, monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 @pytest.fixture
 def token(ours: TenantApi) -> str:
-    """A token in the cache of this process."""
     assert submit(ours, "warm", ours.all_scopes).status_code == 202
     assert is_remembered(ours.all_scopes)
     return ours.all_scopes
@@ -70,9 +69,6 @@ def test_an_invalid_token_is_rejected(ours: TenantApi, authorization: str) -> No
             assert response.headers["WWW-Authenticate"] == "Bearer"
 
 
-# --- owners ---
-
-
 @cases("role", list(Role))
 def test_a_token_grants_what_its_owners_current_role_grants(ours: TenantApi, role: Role) -> None:
     demote(ours.admin, role)
@@ -89,6 +85,7 @@ def test_a_token_grants_what_its_owners_current_role_grants(ours: TenantApi, rol
     ("end", "status"),
     [
         (lambda owner: Membership.objects.filter(user=owner).delete(), 401),
+        (lambda owner: Membership.objects.filter(user=owner).update(tenant=making.tenant()), 401),
         (deactivate, 401),
         (change_password, 401),
         (demote, 403),
@@ -132,11 +129,7 @@ def test_only_a_new_password_ends_the_tokens_of_only_its_user(ours: TenantApi, t
     assert theirs.get("executions").status_code == 200
 
 
-# --- the cache ---
-
-
 def another(text: str, place: int) -> str:
-    """Return `text` with a different character at `place`."""
     return text[:place] + ("0" if text[place] != "0" else "1") + text[place + 1 :]
 
 

@@ -30,7 +30,6 @@ RELEASES = "pipelines/{pipeline_id}/releases"
 
 @contextmanager
 def nothing_left() -> Iterator[None]:
-    """Assert that the block changes no row and leaves no staged file."""
     with unchanged():
         yield
     assert list(artifact_store().staging.iterdir()) == []
@@ -77,9 +76,6 @@ def test_a_form_beyond_a_limit_is_rejected(
         assert "MAX_ARTIFACT_BYTES" not in limits or found["limit"] == 1_000
     for name, value in defaults.items():
         setattr(settings, name, value)
-
-
-# --- direct uploads ---
 
 
 DATA = os.urandom(100_000)

@@ -1,5 +1,3 @@
-"""REST of workers: events, drains, and registrations."""
-
 from typing import Any
 
 import pytest

@@ -1,5 +1,3 @@
-"""A Celery worker over a real broker: when it takes commands, what it reports, and how it exits."""
-
 import uuid
 from collections.abc import Iterator
 
@@ -33,14 +31,12 @@ def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gated]:
 
 @pytest.fixture
 def starting(valkey: Valkey, pipeline: Gated) -> Iterator[Working]:
-    """A worker with one thread that has not been instructed yet."""
     with working(pipeline, valkey) as made:
         yield made
 
 
 @pytest.fixture
 def worker(starting: Working) -> Working:
-    """A worker that accepts commands."""
     starting.accepts()
     return starting
 

@@ -83,7 +83,6 @@ class Gated:
 
     @property
     def begun(self) -> list[int]:
-        """Return the numbers whose second step has started, in start order."""
         found: list[int] = self.module.begun
         return found
 
@@ -159,7 +158,6 @@ class Working:
         return not self.thread.is_alive()
 
     def order(self) -> None:
-        """Instruct the worker to accept commands."""
         order = messages.Instruction(worker_id=NAME, drain=False, lost_leases=[])
         sending.send_latest(queues.INSTRUCTION_TASK, seal(self.identity, order, KEY), queue=self.orders, seconds=60)
 
@@ -192,7 +190,6 @@ class Working:
         return eventually(find, seconds=seconds, what=what)
 
     def accepts(self) -> None:
-        """Send the first instruction and wait until the worker accepts commands."""
         self.order()
         self.heartbeat(lambda beat: beat.taking, "a worker that takes commands")
 

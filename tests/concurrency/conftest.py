@@ -24,7 +24,6 @@ def committed(race_database: str, django_db_blocker: DjangoDbBlocker) -> Iterato
 
 @pytest.fixture(autouse=True)
 def permissions(settings: Any) -> None:
-    """Allow calls to NOWHERE, with one webhook attempt."""
     settings.WEBHOOK_ALLOWED_NETWORKS = [ip_network("127.0.0.0/8")]
     settings.WEBHOOK_ATTEMPTS = 1
     settings.REST_WORKER_ORIGINS = [NOWHERE]

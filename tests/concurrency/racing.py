@@ -43,7 +43,6 @@ def race(*calls: Callable[[], T]) -> list[T | Exception]:
 
 
 def results_of(results: list[T | Exception]) -> list[T]:
-    """Return the results. Raise the first error if a call raised one."""
     errors = [result for result in results if isinstance(result, Exception)]
     if errors:
         raise errors[0]
@@ -51,7 +50,6 @@ def results_of(results: list[T | Exception]) -> list[T]:
 
 
 def parted(results: list[T | Exception]) -> tuple[list[T], list[str]]:
-    """Return the results, and the class names of the exceptions."""
     return (
         [result for result in results if not isinstance(result, Exception)],
         [type(result).__name__ for result in results if isinstance(result, Exception)],

@@ -104,14 +104,12 @@ def retirement() -> Scene:
 
 
 def last_vote() -> Scene:
-    """Cast the vote that approves a request, which waits for its time."""
     request = requesting.open_request(requesting.candidate(), activate_at=requesting.soon())
     voter = requesting.person(request.release.pipeline.tenant)
     return partial(requesting.voted, request, voter), [request.pipeline, request]
 
 
 def due_request() -> Scene:
-    """Carry out an approved request whose time has come."""
     request = requesting.open_request(requesting.candidate(0), activate_at=requesting.soon())
     requesting.let_pass(request, 2)
     return partial(carry_out, request), [request.pipeline, request]
@@ -123,7 +121,6 @@ def retirement_of_release() -> Scene:
 
 
 def ordered_failures() -> Scene:
-    """Carry out the order of a revocation to fail an open execution."""
     owner, release = making.ready()
     made = making.execution(owner)
     event = revoke(release, actor="user:x", reason="a mistake", open_executions=Order.FAIL)
@@ -142,14 +139,12 @@ def attachment() -> Scene:
 
 
 def contents() -> tuple[dict[str, Any], bytes]:
-    """Return a descriptor with the new bytes that it pins."""
     document = making.contract()
     data = making.archive(document, code=os.urandom(8).hex())
     return making.descriptor(document, data), data
 
 
 def uploaded() -> Release:
-    """Return a release with new bytes that is not verified yet."""
     return making.upload(making.tenant(), *contents()).release
 
 
@@ -169,7 +164,6 @@ def damage(blob: Blob) -> None:
 
 
 def registration() -> Scene:
-    """Register a release whose bytes are already stored."""
     descriptor, data = contents()
     blob = blob_of(making.upload(making.tenant(), descriptor, data).release)
     text = json.dumps(descriptor).encode()
@@ -259,7 +253,6 @@ def draft(owner: Tenant, kind: Campaign.Kind = Campaign.Kind.REDRIVE) -> Campaig
 
 
 def frozen(owner: Tenant, **members: Any) -> Campaign:
-    """Return a campaign that is DRAFTING, with one batch."""
     failed = Execution.objects.filter(tenant=owner, status="DLQ")
     columns = {"filters": {}, "reason": "x", "rate_per_minute": 600, "created_by": "user:x", **members}
     with transaction.atomic():
@@ -271,7 +264,6 @@ def campaign_drafting() -> Scene:
 
 
 def fail(owner: Tenant) -> None:
-    """End the due executions with failures."""
     making.record(*(making.failure(claim, retryable=False) for claim in making.claimed(owner)))
 
 
@@ -376,7 +368,6 @@ def heartbeat_of_a_silent_worker() -> Scene:
 
 
 def admission_of_a_rest_worker() -> Scene:
-    """Admit a REST worker under the id of a stopped worker."""
     owner, release = making.ready()
     Worker.objects.update(stopped_at=timezone.now())
     call = partial(rest_workers.admit, owner, release.identity, endpoint=NOWHERE, actor="user:x")

@@ -21,7 +21,6 @@ Call = Callable[[], object]
 
 @contextmanager
 def another_session() -> Iterator[psycopg.Connection[Any]]:
-    """Open a separate connection in a transaction that is rolled back at the end of the block."""
     with psycopg.connect(**connection.get_connection_params()) as session:
         yield session
         session.rollback()
@@ -78,7 +77,6 @@ def advisory_locks() -> int:
 
 
 def leases() -> int:
-    """Return the number of leases on digests."""
     with another_session() as session:
         return _count(session, "SELECT count(*) FROM releases_bloblease")
 
@@ -111,12 +109,10 @@ class Stopped:
         self._running, self._session, self._pid = running, session, pid
 
     def finish(self) -> object:
-        """Release the lock and return the result of the call."""
         self._session.rollback()
         return self._running.result(30)
 
     def fail(self) -> BaseException | None:
-        """Cancel the blocked statement and return the exception of the call."""
         self._session.execute("SELECT pg_cancel_backend(%s)", [self._pid])
         return self._running.exception(30)
 

@@ -1,5 +1,3 @@
-"""Concurrent evaluations of rules, and concurrent deliveries."""
-
 from alerts import deliveries, evaluation
 from alerts.models import Alert, AlertDelivery
 from releases.models import Release

@@ -1,5 +1,3 @@
-"""Concurrent claims of a question and answers to the items of a unit, and a connection that is lost."""
-
 from functools import partial
 
 from django.db import connection

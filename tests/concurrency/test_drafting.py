@@ -1,5 +1,3 @@
-"""Large campaigns: batches that race, that die, and whose executions change or are removed meanwhile."""
-
 import json
 from collections.abc import Iterator
 from datetime import timedelta
@@ -29,7 +27,6 @@ OPTIONS = Options(reason="because", rate_per_minute=600)
 
 @pytest.fixture
 def owner() -> Tenant:
-    """A tenant with more queued executions than two batches have items."""
     owner, _ = making.ready()
     making.copies(making.execution(owner, "first"), COUNT - 1)
     return owner
@@ -49,7 +46,6 @@ def batches(campaign: Campaign) -> list[int]:
 
 
 def drafted(campaign: Campaign) -> Iterator[int]:
-    """Draft the campaign, and yield the number of items after each batch."""
     while drafting.draft():
         yield campaign.items.count()
 

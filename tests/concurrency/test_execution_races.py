@@ -1,5 +1,3 @@
-"""Concurrent submissions, claims, outcomes, sweeps and campaigns."""
-
 import itertools
 from collections.abc import Callable
 from functools import partial
@@ -44,9 +42,6 @@ def submitting(owner: Tenant, key: str, value: Any) -> Any:
     return partial(making.submitted, owner, key, value)
 
 
-# --- submission ---
-
-
 @pytest.mark.parametrize("_", ROUNDS)
 def test_concurrent_submissions_of_a_key_make_one_execution(_: int) -> None:
     owner = ready()
@@ -62,9 +57,6 @@ def test_concurrent_submissions_of_a_key_with_two_inputs_make_one_execution_and_
     won, lost = parted(race(submitting(owner, "k", {"n": 1}), submitting(owner, "k", {"n": 2})))
     assert (len(won), lost) == (1, ["IdempotencyKeyReused"])
     assert Execution.objects.get().input == won[0].execution.input
-
-
-# --- claims ---
 
 
 def test_concurrent_claims_never_claim_the_same_execution() -> None:
@@ -97,9 +89,6 @@ def test_a_claim_skips_a_release_that_another_claim_has_locked() -> None:
     assert (skipped, [claim.execution_id for claim in claims]) == ([], [due.pk])
     left = {claim.execution_id for claim in making.claimed(owner)}
     assert left == set(Execution.objects.filter(release=first).values_list("pk", flat=True))
-
-
-# --- outcomes ---
 
 
 def recording(claim: Claim) -> Any:
@@ -140,9 +129,6 @@ def test_concurrent_deliveries_of_an_outcome_are_recorded_once(_: int) -> None:
     assert [kind for kind, _ in making.history(execution)][2:] == ["SUCCEEDED", "OUTCOME_DROPPED", "OUTCOME_DROPPED"]
 
 
-# --- leases ---
-
-
 @pytest.mark.parametrize("_", rounds(10))
 def test_a_lease_is_either_renewed_or_expired(_: int) -> None:
     owner = ready()
@@ -160,9 +146,6 @@ def test_a_lease_is_either_renewed_or_expired(_: int) -> None:
     assert renewed + expired == 1
     execution.refresh_from_db()
     assert execution.status == ("RUNNING" if renewed else "QUEUED")
-
-
-# --- dispatch ---
 
 
 def test_a_command_that_the_broker_rejects_late_does_not_release_a_newer_claim(tmp_path: Path) -> None:
@@ -194,9 +177,6 @@ def test_events_are_in_the_order_of_their_times_even_if_an_outcome_waited() -> N
     assert ended_after(lock_first, end, lambda: results_of(race(keep))).result() == 2
     events = list(second.events.order_by("at", "sequence"))
     assert [each.kind for each in events[-2:]] == ["CHECKPOINT", "SUCCEEDED"]
-
-
-# --- campaigns ---
 
 
 @pytest.mark.parametrize("_", ROUNDS)

@@ -1,5 +1,3 @@
-"""Failures of one group at the same time: they form one group, and none waits for a person's change of it."""
-
 from collections.abc import Callable
 from functools import partial
 from typing import Any

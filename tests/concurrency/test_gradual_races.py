@@ -1,5 +1,3 @@
-"""Gradual activations race with submissions and the watch; their ends exclude each other."""
-
 from functools import partial
 from threading import Event
 from typing import Any

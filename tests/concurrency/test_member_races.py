@@ -1,5 +1,3 @@
-"""Roles are given to names while their users are created, and twice at once. Log-ins are attempted at once."""
-
 from functools import partial
 
 import pytest

@@ -1,5 +1,3 @@
-"""Pauses, revocations that pause, and resumes race with claims, submissions and each other, on separate connections."""
-
 from collections.abc import Callable
 from functools import partial
 

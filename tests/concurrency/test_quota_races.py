@@ -1,5 +1,3 @@
-"""Submissions race for the permits of a quota, each on a separate connection."""
-
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest

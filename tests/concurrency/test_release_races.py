@@ -1,5 +1,3 @@
-"""Concurrent uploads, verifications and activations."""
-
 import json
 import time
 from contextlib import nullcontext

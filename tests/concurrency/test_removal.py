@@ -1,5 +1,3 @@
-"""Retention, concurrent with late outcomes and campaigns, and killed in the middle."""
-
 from functools import partial
 
 import psycopg

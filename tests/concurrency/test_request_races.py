@@ -1,5 +1,3 @@
-"""Votes, withdrawals, activations, changes of the policy and clocks race for requests to activate a release."""
-
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -25,7 +23,6 @@ Call = Callable[[], Any]
 
 
 def voting(request: ActivationRequest, decision: Decision = Decision.APPROVE) -> Call:
-    """Return the call of a new voter, who has seen the current round."""
     voter = person(request.release.pipeline.tenant)
     return partial(voted, request, voter, decision)
 
@@ -35,7 +32,6 @@ def statuses() -> list[str]:
 
 
 def require_sound(release: Release) -> None:
-    """Assert that exactly the ACTIVATED requests have an activation, and that the sequence has no gap."""
     history = list(Activation.objects.filter(pipeline=release.pipeline).order_by("sequence"))
     assert [each.sequence for each in history] == list(range(1, len(history) + 1))
     carried_out = {each.request_id for each in history} - {None}

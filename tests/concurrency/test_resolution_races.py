@@ -1,5 +1,3 @@
-"""Downloads of missing bytes while another session verifies, uploads or judges the same release or the same bytes."""
-
 from collections.abc import Iterator
 from functools import partial
 from typing import Any

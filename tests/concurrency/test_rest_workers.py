@@ -1,5 +1,3 @@
-"""Calls of REST workers, concurrent with repeated messages, submissions, lost leases and other control workers."""
-
 import time
 import uuid
 from collections.abc import Callable

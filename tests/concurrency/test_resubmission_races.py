@@ -1,5 +1,3 @@
-"""Resubmissions race each other, revocations and activations. Each has a separate connection."""
-
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -23,7 +21,6 @@ ROUNDS = rounds(5)
 
 
 def scene() -> tuple[Tenant, Execution, Release]:
-    """Return a tenant, a failed execution on 1.0, and the registered release 1.1, which is not active."""
     owner, _ = making.ready()
     [execution] = making.dead(owner, "key")
     return owner, execution, scenes.fresh(gradual.candidate(owner, "1.1"))

@@ -1,5 +1,3 @@
-"""Retirements race with submissions, re-drives and activations; orders to fail race with submissions."""
-
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -31,7 +29,6 @@ def submitting(owner: Any, *keys: str) -> Callable[[], Any]:
 
 
 def require_sound(release: Release) -> None:
-    """Assert that the release is not both retired and needed."""
     release.refresh_from_db()
     is_open = Execution.objects.filter(release=release, status__in=OPEN).exists()
     assert not (release.status == "RETIRED" and is_open)

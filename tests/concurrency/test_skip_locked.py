@@ -10,7 +10,6 @@ from django.db.models import Model
 from django.utils import timezone
 
 from executions.awaits import awaits, webhooks
-from executions.lifecycle import retention
 from executions.models import Campaign, Execution, Interaction
 from executions.state_machine import moves
 from executions.workers import registry
@@ -19,7 +18,7 @@ from governance.requests.requests import carry_out_due, expire
 from releases.artifacts import blobs
 from releases.models import Blob
 from tenancy.login import Attempt
-from tenancy.models import LoginCounter, Tenant
+from tenancy.models import LoginCounter
 from tests import making, requesting
 from tests.cases import returning
 from tests.concurrency import scenes
@@ -81,10 +80,7 @@ def due_webhooks() -> Sweep:
 
 
 def old_executions() -> Sweep:
-    owner, rows = scenes.dead(2)
-    making.aged(*rows, days=31)
-    Tenant.objects.filter(pk=owner.pk).update(failed_retention_days=30)
-    return partial(retention.remove, seconds=60), rows
+    return scenes.removal(2)
 
 
 def silent_workers() -> Sweep:

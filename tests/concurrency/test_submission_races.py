@@ -1,5 +1,3 @@
-"""Batches race with what opens or ends their release, and smoke tests with each other, on separate connections."""
-
 import json
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
@@ -57,7 +55,6 @@ def submitting(
 
 @pytest.fixture
 def owner() -> Tenant:
-    """A tenant whose release 1.0 is active, with a grace of 10 minutes. 2.0 has a worker."""
     made, _ = making.ready()
     gradual.candidate(made)
     grace(made, 10)

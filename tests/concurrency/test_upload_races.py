@@ -1,5 +1,3 @@
-"""Concurrent direct uploads to an S3 server: equal bytes are one upload per tenant, and one blob for all tenants."""
-
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

@@ -1,5 +1,3 @@
-"""Verdicts on bytes, and removals of them, while another connection uploads, registers or removes the same bytes."""
-
 import json
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future

@@ -1,5 +1,3 @@
-"""Waits until another connection is blocked by a lock of this one."""
-
 import time
 from collections.abc import Callable
 from typing import Any

@@ -1,5 +1,3 @@
-"""Backups are complete or absent, and are restored completely or not at all."""
-
 import json
 import os
 import signal
@@ -58,7 +56,6 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def elsewhere(tmp_path: Path) -> Iterator[Path]:
-    """The path of an empty store. The database `restored` is empty."""
     with empty_database(f"test_{NUMBER}_restored"):
         yield tmp_path / "restored"
 

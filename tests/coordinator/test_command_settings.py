@@ -1,5 +1,3 @@
-"""Commands start in an environment with no more settings than they use."""
-
 import os
 import subprocess
 from pathlib import Path

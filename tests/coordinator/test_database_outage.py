@@ -1,5 +1,3 @@
-"""While the database is unavailable, every URL responds with 503 and Retry-After."""
-
 from collections.abc import Iterator
 from typing import Any
 

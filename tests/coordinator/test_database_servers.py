@@ -1,5 +1,3 @@
-"""A process survives a silent database host, refuses a former primary, and notices a standby that is silent."""
-
 import os
 import shutil
 import signal

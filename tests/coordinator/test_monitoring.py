@@ -1,5 +1,3 @@
-"""The gauges, from rows of every kind, and the clock, whose jobs run despite changes of the time of its host."""
-
 import logging
 import time
 from datetime import timedelta

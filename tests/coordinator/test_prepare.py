@@ -1,5 +1,3 @@
-"""One process prepares a new installation."""
-
 import os
 from collections.abc import Iterator
 from pathlib import Path

@@ -35,7 +35,6 @@ ONE_PLACE = 6
 
 
 def session() -> int:
-    """Return the server's process for the current connection."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_backend_pid()")
         return int(cursor.fetchone()[0])

@@ -127,7 +127,6 @@ def targets() -> dict[str, str]:
 
 
 def documented_modules() -> set[str]:
-    """The modules that documents run with `python -m`."""
     return {command.words[2] for command in [*fenced(), *spans()] if re.match(r"python3? -m ", command.text)}
 
 

@@ -1,5 +1,3 @@
-"""The commands of the documents, the Makefile and `deploy/` exist, take these options, and are started by a test."""
-
 import json
 import os
 import re
@@ -96,7 +94,6 @@ def errors_of(command: Command, *, complete: bool) -> Iterator[str]:
 
 @cache
 def client() -> Any:
-    """The commands that use the REST API."""
     return typer.main.get_command(tree())
 
 

@@ -1,5 +1,3 @@
-"""The documentation agrees with the code: settings, errors, findings, names, and links between pages."""
-
 import re
 import tomllib
 from functools import cache
@@ -41,7 +39,6 @@ TASKS = {"releases.verify"}
 
 
 def table_rows(page: str) -> list[list[str]]:
-    """Return the cells of every table row whose first cell is code."""
     lines = text_of(f"docs/{page}").splitlines()
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("| `")]
 
@@ -178,7 +175,6 @@ def exists(name: str) -> bool:
 
 
 def is_module(name: str) -> bool:
-    """Return whether `name` is a module of the product, without importing it."""
     path = ROOT.joinpath(*name.split("."))
     return (path / "__init__.py").exists() or path.with_suffix(".py").exists()
 

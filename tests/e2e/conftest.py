@@ -1,5 +1,3 @@
-"""Fixtures of the tests that run the product's own processes."""
-
 from collections.abc import Iterator
 from pathlib import Path
 

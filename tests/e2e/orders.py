@@ -1,5 +1,3 @@
-"""Two releases of the pipeline `orders`, and the executions that tests submit to it."""
-
 import shutil
 from pathlib import Path
 from typing import Any
@@ -54,7 +52,6 @@ class Orders:
         return execution_id
 
     def begun(self, **members: Any) -> str:
-        """Submit an order that waits for its gate. Return once its worker has reported that it runs."""
         execution_id = self.submit(waits=True, **members)
         self.tenant.wait_until_begun(execution_id)
         return execution_id
@@ -67,7 +64,6 @@ class Orders:
         return len(file.read_text().splitlines()) if file.exists() else 0
 
     def receipt(self, execution_id: str, *, seconds: float = 60) -> dict[str, Any]:
-        """Wait until the execution has succeeded and return its result."""
         self.tenant.wait_for(execution_id, "SUCCEEDED", seconds=seconds)
         receipt: dict[str, Any] = self.tenant.result(execution_id)
         assert receipt.pop("execution_id") == execution_id
@@ -80,12 +76,10 @@ class Orders:
         return [event["kind"] for event in events if event["kind"] != "CHECKPOINT"]
 
     def workers(self, *execution_ids: str) -> set[str]:
-        """Return the workers that reported something about these executions."""
         actors = [event["actor"] for each in execution_ids for event in self.tenant.events(each)]
         return {actor.removeprefix("worker:") for actor in actors if actor.startswith("worker:")}
 
     def run_by(self, *, seconds: float = 60) -> set[str]:
-        """Return the workers that run six new executions."""
         execution_ids = [self.submit() for _ in range(6)]
         for execution_id in execution_ids:
             self.receipt(execution_id, seconds=seconds)
@@ -98,11 +92,9 @@ class Orders:
         return dict(found)
 
     def wait_until(self, name: str, **reported: Any) -> None:
-        """Wait until the coordinator shows these values of the worker."""
         eventually(lambda: reported.items() <= self.worker(name).items(), what=f"worker {name} {reported}", seconds=60)
 
     def request(self, change: str, name: str) -> None:
-        """Request `drain` or `undrain` of a worker."""
         self.post(f"workers/{PIPELINE}/{name}/{change}")
 
     def wait_for_heartbeat(self, name: str) -> None:

@@ -1,5 +1,3 @@
-"""The journey of a release manager in Chromium, from the upload of a release to the result of an execution."""
-
 from playwright.sync_api import Page, expect
 
 from tenancy.roles import Role
@@ -10,7 +8,6 @@ __all__ = ["browser", "log_in"]
 
 
 def check(page: Page) -> None:
-    """Fail if axe finds anything on the page."""
     expect(page.locator("html")).not_to_have_attribute("x-cloak", "")
     page.evaluate(AXE)
     assert not list(findings(page)), page.url

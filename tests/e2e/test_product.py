@@ -1,5 +1,3 @@
-"""The running product from the build of a release to results, across switches of releases and deaths of processes."""
-
 import os
 import time
 from collections.abc import Iterator

@@ -78,7 +78,6 @@ class Pair:
         return execution_ids
 
     def results(self, execution_ids: list[str]) -> list[int]:
-        """Wait until all have succeeded, and return the numbers of their results."""
         other = self.client(self.other)
         for execution_id in execution_ids:
             other.finished(execution_id)

@@ -181,6 +181,5 @@ def are_parked(product: Product, count: int) -> bool:
 
 
 def waits(product: Product) -> float:
-    """Return how many requests have been parked."""
     lines = requests.get(f"{product.url}/metrics", timeout=10, headers=METRICS).text.splitlines()
     return sum(float(line.split()[-1]) for line in lines if line.startswith("coordinator_waits_total"))

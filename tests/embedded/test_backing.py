@@ -1,5 +1,3 @@
-"""The servers together: with outside servers, and after the end of the supervisor."""
-
 import json
 import os
 import subprocess

@@ -1,5 +1,3 @@
-"""How child processes end, and that none of their descendants outlives them."""
-
 import os
 import signal
 import time

@@ -1,5 +1,3 @@
-"""A local PostgreSQL server: committed rows survive, and the roles have only the rights that they need."""
-
 import json
 from collections.abc import Iterator
 

@@ -1,5 +1,3 @@
-"""A local Valkey server: passwords, restarts and durability."""
-
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit

@@ -1,5 +1,3 @@
-"""Builds, releases, hosts and runs pipelines, with the coordinator and the worker in one process."""
-
 import secrets
 import sys
 from collections.abc import Callable
@@ -92,14 +90,12 @@ class Hosted:
         return claim
 
     def reports(self, claim: Claim, host: Host | None = None) -> list[Report]:
-        """Run the claim on a worker, by default the first one. Return what it reports."""
         commands = CommandGroup(commands=[command_of(claim)])
         found: list[Report] = []
         (host or self.host).execute(seal(self.release.identity, commands, self.key), found.append)
         return found
 
     def answer(self, claim: Claim, host: Host | None = None) -> None:
-        """Run the claim and record its outcome, as the worker and the coordinator do."""
         for each in self.reports(claim, host):
             tasks.record((host or self.host).sealed([each]))
 

@@ -1,5 +1,3 @@
-"""Digests of JSON values and PostgreSQL's jsonb agree on what is equal."""
-
 import json
 from typing import Any
 

@@ -1,5 +1,3 @@
-"""What the metrics of executions count, and the log lines about the course of executions."""
-
 import logging
 from collections.abc import Callable
 from typing import Any

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 from django.conf import settings as configured
-from django.contrib.auth.models import User
 
 from executions import tasks
 from executions.models import Execution, Worker
@@ -16,13 +15,11 @@ from executions.submission.submission import ExecutionRequest, Submission, submi
 from executions.workers.registry import take_heartbeat
 from foundation.errors import CoordinatorError
 from releases.models import Pipeline, Release
-from tenancy.access import issue_token
-from tenancy.models import Membership, Tenant
-from tenancy.roles import Role, Scope
+from tenancy.models import Tenant
 from tests import making
 from tests.cases import cases
 from tests.making import PIPELINE
-from tests.raw_sql import as_owner, unchanged
+from tests.raw_sql import unchanged
 from wire.messages.celery_messages import Heartbeat, HeldLease, OutcomeGroup
 from wire.messages.sealing import seal
 from wire.worker_keys import worker_key
@@ -100,30 +97,6 @@ def test_a_cached_admission_applies_to_one_tenant_only(twins: Twins, settings: A
     making.silence(here.worker)
     with unchanged():
         assert isinstance(single(here.owner, "another", {"n": 1}), CoordinatorError)
-
-
-def test_a_cached_token_cannot_submit_with_a_role_in_another_tenant(twins: Twins, settings: Any) -> None:
-    """The admission is cached, so only the INSERT statement checks the token."""
-    settings.SUBMISSION_CACHE_SECONDS = 3600
-    here, there = twins
-    person = User.objects.create_user("eva")
-    membership = Membership.objects.create(user=person, tenant=here.owner, role=Role.OPERATOR)
-    token, _ = issue_token(here.owner, person, "client", [Scope.SUBMIT], lifetime=None)
-
-    def send(key: str) -> Verdict:
-        [verdict] = submit_many(
-            here.owner, [ExecutionRequest(PIPELINE, {"n": 1}, key)], actor="token:client", token=token.digest
-        )
-        return verdict
-
-    assert isinstance(send("first"), Submission)
-    with as_owner():
-        membership.delete()
-        Membership.objects.create(user=person, tenant=there.owner, role=Role.TENANT_ADMIN)
-    with unchanged():
-        refused = send("second")
-    assert isinstance(refused, CoordinatorError)
-    assert refused.code == "NOT_AUTHENTICATED"
 
 
 def test_a_worker_of_another_tenant_reaches_no_lease(twins: Twins) -> None:

@@ -83,7 +83,6 @@ class Scene:
         return Work(cause, list(wakeups), **{"is_done": self.is_running, "sweep": governance_tasks.sweep, **members})
 
     def instructions(self) -> list[Instruction]:
-        """Take the instructions in the queue of worker-1."""
         found = taken(instruction_queue_of(self.release.identity, "worker-1"))
         return [decode(verify(message, active_keys), Instruction) for _, [message] in found]
 

@@ -1,5 +1,3 @@
-"""What `foundation.admin.columns` draws without templates."""
-
 from datetime import timedelta
 
 from django.template.loader import render_to_string

@@ -1,5 +1,3 @@
-"""Wake-ups are sent after the commit and never before it, or handled by the sending process itself."""
-
 import itertools
 import threading
 import time
@@ -9,7 +7,6 @@ from functools import partial
 from itertools import pairwise
 
 import pytest
-from django.db import transaction
 from django.utils import timezone
 from pytest_django import DjangoCaptureOnCommitCallbacks
 from redis import Redis
@@ -30,21 +27,7 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture
 def task(name: str) -> str:
-    """The name of a task that no worker knows."""
     return f"tests.{name}"
-
-
-@cases("send", [wakeup.send, wakeup.send_once])
-def test_a_wake_up_of_a_transaction_that_is_rolled_back_is_not_sent(
-    task: str, send: Callable[..., None], django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks
-) -> None:
-    with django_capture_on_commit_callbacks(execute=True) as sent:
-        with transaction.atomic():
-            send(task)
-            transaction.set_rollback(True)
-        with transaction.atomic():
-            send(task)
-    assert len(sent) == 1
 
 
 @cases(("delay", "count"), [(None, 1), (timedelta(seconds=55), 1), (timedelta(seconds=56), 0)])

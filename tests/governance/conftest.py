@@ -1,5 +1,3 @@
-"""Fixtures of the governance tests: the world of the execution tests."""
-
 from tests.executions.conftest import claim, execution, owner, ready, release, world
 
 __all__ = ["claim", "execution", "owner", "ready", "release", "world"]

@@ -1,5 +1,3 @@
-"""The expected outcome of each trick of the hostile pipeline."""
-
 from pathlib import Path
 
 PIPELINE = Path(__file__).parent / "pipeline"

@@ -1,5 +1,3 @@
-"""The compatibility surface, switched on, and the order flow."""
-
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -50,11 +48,9 @@ def repository(settings: Any) -> Iterator[MavenRepository]:
 
 @pytest.fixture
 def document(repository: MavenRepository) -> bytes:
-    """The descriptor of a published JAR."""
     return published(repository)
 
 
 @pytest.fixture
 def deployer(owner: Tenant) -> Deployer:
-    """A client of the deployment API with an API token of the tenant."""
     return Deployer(owner.slug, token(owner))

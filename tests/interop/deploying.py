@@ -1,5 +1,3 @@
-"""Releases in a Maven repository, and a client of the deployment API."""
-
 import json
 import uuid
 from dataclasses import dataclass, field
@@ -24,31 +22,10 @@ CONTRACT = making.contract(capabilities={"localTransitionExecution": True, "tran
 
 def published(repository: MavenRepository, version: str = "1.0", **changes: Any) -> bytes:
     """Publish a JAR, and return a descriptor of it. `changes` are members of the artifact."""
-    uri = f"maven:com.acme:orders:{version}"
-    digest = repository.publish(uri, making.archive(CONTRACT, code=version))
-    return described(**{"uri": uri, "digest": digest, "version": version, **changes})
-
-
-def described(
-    *, uri: str, digest: str, version: str = "1.0", pipeline_id: str = making.PIPELINE, **changes: Any
-) -> bytes:
-    artifact = {
-        "artifactId": "app",
-        "kind": "jar",
-        "uri": uri,
-        "digest": digest,
-        "stepIds": [step["authoredName"] for step in CONTRACT["steps"]],
-        "capabilities": ["local", "rest"],
-        **changes,
-    }
-    document = {
-        "schemaVersion": 1,
-        "pipelineId": pipeline_id,
-        "contractVersion": CONTRACT["contractVersion"],
-        "releaseVersion": version,
-        "compiledTruthArtifactId": "app",
-        "artifacts": [artifact],
-    }
+    uri, data = f"maven:com.acme:orders:{version}", making.archive(CONTRACT, code=version)
+    repository.publish(uri, data)
+    document = making.carrier_descriptor(CONTRACT, data, version, "jar", uri)
+    document["artifacts"][0] |= changes
     return json.dumps(document, indent=2).encode() + b"\n"
 
 
@@ -103,20 +80,17 @@ class Deployer:
         return str(body["deploymentId"])
 
     def deploy_new(self, document: bytes, key: str = "key", **changes: Any) -> str:
-        """Deploy a new release, and verify it as a control worker does."""
         assert refusal(self.call(document, key, **changes)) == (503, "DEPLOYMENT_PENDING")
         verify_all()
         return self.deploy(document, key, **changes)
 
 
 def verify_all() -> None:
-    """Verify each release that has no verdict."""
     for release in Release.objects.filter(status__in=("UPLOADED", "VERIFYING")):
         verify_release(release.pk)
 
 
 def refusal(answer: Any) -> tuple[int, str]:
-    """Return the status and the code of a problem document."""
     assert answer.headers["Content-Type"] == "application/problem+json", answer.content
     body = answer.json()
     assert (body["status"], body["type"]) == (answer.status_code, TYPE + body["code"])

@@ -184,7 +184,6 @@ def test_of_two_deployments_under_different_applications_the_first_receipt_assig
     verify_all()
 
     def assign_meanwhile() -> None:
-        """Assign the pipeline after the request has read that it belongs to no application."""
         deployer.deploy(document, "theirs", application="other")
 
     with meanwhile('FROM "releases_pipeline"', assign_meanwhile):

@@ -141,9 +141,6 @@ def test_the_default_url_requires_the_resume_token(flow: Flow, question: Interac
     assert question.status == "DISPATCHED"
 
 
-# --- status and results ---
-
-
 def decided(flow: Flow) -> Execution:
     made = accepted(flow.owner)
     flow.dispatch()
@@ -182,9 +179,6 @@ def test_a_cancelled_execution_is_reported_as_failed(flow: Flow) -> None:
     cancel(flow.owner, made.pk, actor="user:test", reason="no")
     status = ok("GET", place(flow.owner, f"executions/{made.pk}"))
     assert (status["status"], status["errorCode"]) == ("FAILED", "CANCELLED")
-
-
-# --- ids that the worker chose ---
 
 
 def correlated(flow: Flow, key: str) -> Interaction:

@@ -188,9 +188,6 @@ def test_an_artifact_is_judged_before_the_response_to_a_submission(
     assert not Execution.objects.filter(tenant=owner).exists()
 
 
-# --- workers ---
-
-
 def unavailable(flow: Flow) -> str:
     flow.check()
     status, text = refused(submit(flow.owner))

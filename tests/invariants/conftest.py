@@ -1,5 +1,3 @@
-"""A database with rows in every table, and a connection to it as the application role."""
-
 import os
 from collections.abc import Iterator
 from typing import Any
@@ -18,7 +16,6 @@ Connection = psycopg.Connection[Any]
 
 @pytest.fixture(scope="session")
 def furnished(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[str]:
-    """The name of a database with rows in every table and every state."""
     with database_template.database(f"test_{NUMBER}_rows") as name:
         with django_db_blocker.unblock(), database_template.connected_to(name):
             rows.make()
@@ -27,7 +24,6 @@ def furnished(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iter
 
 @pytest.fixture(scope="session")
 def ordinary(furnished: str) -> Iterator[Connection]:
-    """A connection to that database as the application role."""
     with psycopg.connect(ordinary_url(furnished), autocommit=True) as connection:
         yield connection
 
@@ -44,6 +40,5 @@ def owner_connection(ordinary: Connection) -> Iterator[Connection]:
 
 @pytest.fixture
 def database(owner_connection: Connection) -> Iterator[Connection]:
-    """The owner's connection. The test is one transaction, which is rolled back after it."""
     with owner_connection.transaction(force_rollback=True):
         yield owner_connection

@@ -48,7 +48,6 @@ def changes(text: str) -> list[Change]:
 
 
 def change(text: str) -> Change:
-    """Return the changes of all lines as one."""
     return {name: value for each in changes(text) for name, value in each.items()}
 
 
@@ -125,5 +124,4 @@ def release(version: str, slug: str = "owner", name: str = making.PIPELINE) -> s
 
 
 def digest(text: str) -> str:
-    """Return a digest that is not stored."""
     return f"'{making.digest_of(text.encode())}'"

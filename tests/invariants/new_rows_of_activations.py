@@ -1,5 +1,3 @@
-"""Valid new rows of activations and of what governs them, and the wrong values of each."""
-
 from tests.invariants.new_rows import OTHER_TIMES, NewRow, digest, either, one_line, pipeline, release, tenant
 from tests.invariants.new_rows_of_releases import (
     ACTIVE,
@@ -55,13 +53,11 @@ def person(name: str) -> str:
 
 
 def request(status: str) -> str:
-    """Return the request of `rows` in this state."""
     chosen = f"status = '{status}' AND pipeline_id = {pipeline('owner', ASKED_PIPELINE)}"
     return f"(SELECT id FROM releases_activationrequest WHERE {chosen})"
 
 
 def but(change: str) -> str:
-    """Return a statement that changes the new request."""
     return f"UPDATE releases_activationrequest SET {change} WHERE id = {NEW_REQUEST}"
 
 

@@ -1,5 +1,3 @@
-"""Valid new rows of executions, and the wrong values of each."""
-
 from tests.invariants.new_rows import OTHER_TIMES, NewRow, change, either, one_line, release, tenant
 from tests.invariants.new_rows_of_releases import ACTIVE, NOT_REGISTERED, OTHER_PIPELINE, status_of
 from tests.invariants.new_rows_of_releases import IN_OTHER_PIPELINE as OTHER_RELEASE
@@ -28,7 +26,6 @@ def unit(key: str) -> str:
 
 
 def with_event(statement: str) -> str:
-    """Return the statement, which writes executions, extended by an event for each execution."""
     return one_line(f"""WITH moved AS ({statement} RETURNING id, event_count, status)
         INSERT INTO executions_executionevent (execution_id, sequence, kind, status, actor, data)
         SELECT id, event_count, 'TRIED', status, '', '{{}}' FROM moved""")

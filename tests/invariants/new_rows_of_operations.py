@@ -1,5 +1,3 @@
-"""Valid new rows of what operators and workers write, and the wrong values of each."""
-
 from tests.invariants.new_rows import OTHER_TIMES, NewRow, change, either, one_line, pipeline, release, tenant
 from tests.invariants.new_rows_of_executions import (
     IN_OTHER_PIPELINE,

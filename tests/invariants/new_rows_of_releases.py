@@ -1,5 +1,3 @@
-"""Valid new rows of pipelines, releases and artifacts, and the wrong values of each."""
-
 from tests.invariants.new_rows import OTHER_TIMES, PAST, NewRow, digest, either, one_line, pipeline, release, tenant
 from wire.documents.descriptor import ArtifactKind
 
@@ -16,19 +14,16 @@ WITHOUT_BYTES = "'container-image' | 'lambda-image' | 'external-endpoint'"
 
 
 def status_of(version: str, *statuses: str) -> str:
-    """Return a statement for each status that puts the release into it."""
     change = "UPDATE releases_release SET status = '{}' WHERE id = " + release(version)
     return either(change.format(status) for status in statuses)
 
 
 def paused(kind: str, target: str, *, refuses: bool = True) -> str:
-    """Return the statement that pauses a release or a pipeline."""
     return one_line(f"""INSERT INTO executions_hold (tenant_id, {kind}_id, reason, refuses_submissions, started_by)
         VALUES ({tenant("owner")}, {target}, 'x', {refuses}, '')""")
 
 
 def content_of(column: str, size: int) -> str:
-    """Return content of `size` bytes for the column, with its digest."""
     content = f"convert_to(repeat(' ', {size}), 'UTF8')"
     name = "descriptor_digest" if column == "descriptor_document" else "digest"
     return f"{column} = {content} & {name} = 'sha256:' || encode(sha256({content}), 'hex')"
@@ -40,14 +35,12 @@ def blob(state: str = "SOUND", checked_at: str = PAST) -> str:
 
 
 def sent_by(slug: str, status: str = "STORED", content: str = FOREIGN) -> str:
-    """Return statements after which the tenant has sent this content."""
     return one_line(f"""{blob()}; INSERT INTO releases_artifactupload
         (id, tenant_id, digest, size, part_size, storage_id, status, cleared, uploaded_by, expires_at)
         SELECT gen_random_uuid(), {tenant(slug)}, {content}, 1, 1, '', '{status}', false, '', now()""")
 
 
 def pinned_by(release_id: str) -> str:
-    """Return statements after which an artifact of the release has the foreign content."""
     return one_line(f"""{blob()}; INSERT INTO releases_artifact (release_id, position, artifact_id, kind, uri, digest,
         step_ids, capabilities, blob_id, resolved)
         SELECT {release_id}, 9, 'x', 'jar', '', {FOREIGN}, '{{}}', '{{}}', {FOREIGN}, false""")

@@ -1,5 +1,3 @@
-"""Valid new rows of tenants, people, the audit log and alerts, and the wrong values of each."""
-
 from tests.invariants.new_rows import OTHER_TIMES, NewRow, pipeline, tenant
 
 EVA = "(SELECT id FROM auth_user WHERE username = 'eva')"

@@ -1,5 +1,3 @@
-"""Commits rows of every table in every state of the matrix, created by the use cases of the product."""
-
 import uuid
 from collections.abc import Callable
 from datetime import timedelta
@@ -285,7 +283,6 @@ def _admitted(owner: Tenant, release: Release) -> None:
 
 
 def _run(execution: Execution, end: Callable[..., Outcome], **members: Any) -> None:
-    """Claim `execution`, the only due one, and record the end of its transition."""
     [claim] = making.claimed(execution.tenant)
     assert claim.execution_id == execution.pk
     group = OutcomeGroup(worker_id="w", outcomes=[end(claim, **members)])

@@ -1,5 +1,3 @@
-"""Reads the schema: tables, columns, states, and other values for each column."""
-
 from typing import Any, LiteralString
 
 from django.apps import apps

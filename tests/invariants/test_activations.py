@@ -1,5 +1,3 @@
-"""How gradual activations and requests to activate move, and which activations approvals allow, with raw SQL."""
-
 import pytest
 
 from tests.invariants.attempts import Connection, refusal, results, unguarded
@@ -63,8 +61,6 @@ def test_a_release_of_a_running_gradual_activation_stays_registered(database: Co
     statements = [change.format(status, of) for status in ("REVOKED", "RETIRED") for of in (BASELINE, CANDIDATE)]
     assert results(database, statements) == dict.fromkeys(statements, "release_of_no_gradual")
 
-
-# --- requests ---
 
 ASKED = pipeline("owner", ASKED_PIPELINE)
 OPEN = f"UPDATE releases_activationrequest SET {{}} WHERE id = {request('OPEN')}"

@@ -1,5 +1,3 @@
-"""What the application role may change of campaigns, their drafts and their items, with raw SQL."""
-
 import pytest
 
 from tests.invariants.attempts import NO_RIGHT, Connection, refusal, results, unguarded
@@ -44,7 +42,6 @@ def test_only_the_options_of_a_draft_change_as_it_starts(draft: Connection) -> N
 
 
 def batch(position: int, change: str = "") -> str:
-    """Return the statement that replaces a batch by its items."""
     return f"""WITH taken AS (
         DELETE FROM executions_campaignbatch WHERE campaign_id = {CAMPAIGN} AND position = {position} RETURNING *)
     INSERT INTO executions_campaignitem (campaign_id, execution_id, expected_version)

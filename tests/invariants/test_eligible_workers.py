@@ -1,5 +1,3 @@
-"""The view of eligible workers: each rule, the execution counts and the clock, tested separately."""
-
 from typing import Any
 
 import pytest
@@ -100,9 +98,6 @@ def test_a_rejected_release_has_no_eligible_worker_and_hides_no_other(database: 
     assert rows.fetchall() == [active]
 
 
-# --- the clock ---
-
-
 @pytest.mark.parametrize(
     ("expected_by", "clock"),
     [
@@ -129,14 +124,10 @@ def test_the_clock_of_workers_stops_while_no_message_arrives(
 
 
 def added(database: Connection, protocol: str) -> int:
-    """Add a worker without a heartbeat for an hour, and return its key."""
     change = {"protocol": f"'{protocol}'", "alive_until": AGO, "worker_id": f"'{protocol}'"}
     database.execute(WORKER.statement({**FITTING, **change}))
     [(key,)] = database.execute("SELECT max(id) FROM executions_worker")
     return int(key)
-
-
-# --- the count of a claim ---
 
 
 def running(database: Connection, key: str, owner: str, pinned: str = ACTIVE) -> None:

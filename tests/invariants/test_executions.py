@@ -1,5 +1,3 @@
-"""What the application role may change of questions, units, holds, failures and payloads, with raw SQL."""
-
 from itertools import product
 
 import pytest
@@ -99,8 +97,6 @@ def test_outputs_are_added_once_in_the_transaction_of_the_success(database: Conn
     assert results(database, again, setup=f"{success.format('now()')}; {result}") == again
 
 
-# --- holds ---
-
 END = "ended_at = now(), ended_by = 'user:x', end_reason = ''"
 OPEN_HOLD = f"UPDATE executions_hold SET {{}} WHERE release_id = {release('0.1')}"
 
@@ -125,8 +121,6 @@ def test_a_hold_ends_once_and_completely_and_nothing_else_changes(database: Conn
     }
     assert results(database, expected, ordinary=False) == expected
 
-
-# --- failures ---
 
 GROUP_OF_LETTER = f"""
 SELECT g.release_id = {ACTIVE} AND g.step_index = d.failed_step_index AND g.fingerprint = d.fingerprint

@@ -1,5 +1,3 @@
-"""Raw SQL on every column of every table, compared with the matrix of allowed changes, and the privileges."""
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -25,7 +23,6 @@ REMOVED_LATER = {"executions_execution", *HISTORY, "executions_campaign", "execu
 
 
 def states(database: Connection, table: str) -> list[str]:
-    """Return the states of the rows in the table, and those that the model knows."""
     state = MATRIX[table].state
     choices = fields(table)[state].choices if state else None
     return list(dict.fromkeys([*keys_by_state(database, table, state), *(str(value) for value, _ in choices or ())]))
@@ -99,8 +96,6 @@ def test_every_table_is_in_the_matrix_and_none_with_history_is_truncated(databas
     found = {table: refusal(database, f"TRUNCATE {table} CASCADE") for table in triggers}
     assert found == triggers
 
-
-# --- privileges ---
 
 COLUMNS = """
 SELECT c.relname, a.attname, has_column_privilege(c.oid, a.attnum, 'INSERT'),
@@ -188,7 +183,6 @@ def test_no_right_is_wider_than_its_use() -> None:
 
 
 def numbered(field: Any) -> bool:
-    """Return True if the database chooses the key of a row."""
     return bool(field.primary_key and (field.has_db_default() or isinstance(field, AutoFieldMixin)))
 
 

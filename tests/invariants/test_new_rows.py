@@ -1,5 +1,3 @@
-"""Every wrong value of a new row is rejected by the expected constraint or trigger."""
-
 import pytest
 
 from tests.invariants.attempts import Connection

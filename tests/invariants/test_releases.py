@@ -1,5 +1,3 @@
-"""What the application role may change of releases, their bytes, verdicts and ends, and of tokens, with raw SQL."""
-
 import pytest
 
 from tests.invariants.attempts import NO_RIGHT, Connection, refusal, results, unguarded
@@ -46,11 +44,7 @@ def test_a_verdict_names_a_contract_of_its_own_pipeline_and_version(database: Co
         assert results(database, [change], setup=setup) == {change: "release_own_contract"}
 
 
-# --- bytes that are missing at the upload ---
-
-
 def add_bytes(version: str = "0.3", **changes: str) -> str:
-    """Return a statement that adds the bytes of the artifact of a release, by default of one in verification."""
     values = {"blob_id": "digest", "resolved": "true", **changes}
     assignments = ", ".join(f"{column} = {value}" for column, value in values.items())
     return f"UPDATE releases_artifact SET {assignments} WHERE release_id = {release(version)}"
@@ -100,9 +94,6 @@ def test_missing_bytes_are_those_of_the_digest_and_added_once(database: Connecti
     again = [add_bytes(resolved="false"), *(add_bytes(blob_id=value) for value in ("digest", "NULL", OWN))]
     found = results(database, again, setup=f"{without_bytes()}; {add_bytes()}")
     assert found == dict.fromkeys(again, "artifact_immutable")
-
-
-# --- pointers, ends and tokens ---
 
 
 def test_a_pointer_names_the_newest_activation_of_its_own_pipeline(database: Connection) -> None:

@@ -1,5 +1,3 @@
-"""The removal of executions and alerts with their history, after the time for which they are kept."""
-
 import pytest
 
 from tests.invariants.attempts import Connection, refusal, results, unguarded
@@ -28,7 +26,6 @@ def finished(key: str, ago: str) -> str:
 
 
 def terms(**days: int | None) -> str:
-    """Return statements that set the retention periods of the tenant. Other tenants keep executions for one day."""
     values = ", ".join(f"{name} = {days.get(name) or 'NULL'}" for name in ("retention_days", "failed_retention_days"))
     return f"""UPDATE tenancy_tenant SET retention_days = 1, failed_retention_days = 1;
         UPDATE tenancy_tenant SET {values} WHERE id = {tenant("owner")}"""
@@ -98,8 +95,6 @@ def test_the_removal_of_an_execution_leaves_nothing_of_its_history(database: Con
         assert found == {left: "no row", present: HISTORY[table]}
 
 
-# --- alerts ---
-
 RESOLVED = f"(SELECT id FROM alerts_alert WHERE state = 'RESOLVED' AND tenant_id = {tenant('owner')})"
 DELIVERIES, EVENTS = (
     f"DELETE FROM {table} WHERE alert_id IN (SELECT id FROM chosen)"
@@ -119,9 +114,6 @@ def test_an_alert_is_kept_for_a_day_after_its_end_and_removed_with_its_parts(dat
     assert refusal(database, removal) == ""
     for part in (DELIVERIES, EVENTS):
         assert "_fk_" in refusal(database, f"{REMOVAL}; {part}")
-
-
-# --- workers ---
 
 
 def test_a_worker_is_kept_for_a_day_after_it_stopped_and_removed_with_its_events(database: Connection) -> None:

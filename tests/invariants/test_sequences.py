@@ -1,5 +1,3 @@
-"""The sequences of execution events, event counts in groups, and the order of campaign events."""
-
 from itertools import product
 
 import pytest

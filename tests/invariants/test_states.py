@@ -1,5 +1,3 @@
-"""Which states follow which, for each pair of states, as the application role moves them with raw SQL."""
-
 from itertools import permutations
 
 import pytest
@@ -113,8 +111,6 @@ def test_requests_move_only_as_the_table_says(database: Connection) -> None:
                 expected = {"activation_request_legal_move"}
             assert found in expected, (source, target, found)
 
-
-# --- what a move of an execution changes with the state ---
 
 ALWAYS_WRONG = f"""
     execution_counts_up: version = version | version + 2 | version - 1 | 0

@@ -132,7 +132,6 @@ def _expected(mutant: Mutant, seconds: Mapping[str, float]) -> float:
 
 
 def good_enough(verdicts: Sequence[Verdict]) -> bool:
-    """True if at least 97 % are killed, and no entry is broken."""
     results = [verdict.result for verdict in verdicts]
     return results.count(KILLED) >= ENOUGH * len(results) and BROKEN not in results
 

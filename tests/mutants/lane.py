@@ -1,5 +1,3 @@
-"""A lane: a scratch copy of the repository with separate servers, in which tests run."""
-
 import os
 import shutil
 import sys
@@ -68,7 +66,6 @@ class Lane:
             self._connection = listener.accept()
 
     def close(self) -> None:
-        """Kill the process that runs the tests, and all processes that it started."""
         if self._process is not None:
             self._connection.close()
             self._process.kill()

@@ -1,5 +1,3 @@
-"""Finds entries that do not fit the code or the tests, without running any test."""
-
 import ast
 import tomllib
 from collections import defaultdict

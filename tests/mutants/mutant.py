@@ -39,7 +39,6 @@ class Mutant:
         return self.name == name if name[-1:].isdigit() else self.name.startswith(name)
 
     def changed(self, text: str) -> str:
-        """Return `text`, the content of `file`, with the change. Raises `MutantInvalid`."""
         if text.count(self.old) != 1:
             raise MutantInvalid(f"{self.name}: the old text occurs {text.count(self.old)} times in {self.file}.")
         return text.replace(self.old, self.new)

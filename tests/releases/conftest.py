@@ -1,5 +1,3 @@
-"""Fixtures of the domain tests of releases."""
-
 from collections.abc import Iterator
 
 import pytest
@@ -19,7 +17,6 @@ def owner(db: None) -> Tenant:
 
 @pytest.fixture
 def nothing_is_left(artifact_root: None) -> Iterator[None]:
-    """After each test, no staged file is left."""
     yield
     staging = artifact_store().staging
     assert not staging.exists() or list(staging.iterdir()) == []

@@ -1,5 +1,3 @@
-"""Calls of use cases that are refused and change nothing."""
-
 from collections.abc import Callable
 from typing import Any
 

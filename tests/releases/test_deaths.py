@@ -1,5 +1,3 @@
-"""No wake-up that is lost, and no process that dies between two writes, leaves work about a release half done."""
-
 import json
 from collections.abc import Callable
 from datetime import timedelta

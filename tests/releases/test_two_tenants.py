@@ -1,5 +1,3 @@
-"""Two tenants use the same pipelines, versions, bytes and keys. Neither gains any rights from the other."""
-
 from typing import Any
 
 import pytest

@@ -1,5 +1,3 @@
-"""The scopes that roles and tokens grant, roles that wait for a user, and views that people share."""
-
 from datetime import timedelta
 from itertools import product
 from typing import Any

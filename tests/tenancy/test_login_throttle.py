@@ -16,18 +16,13 @@ from django.utils import timezone
 from tenancy.login import KNOWN_DAYS
 from tenancy.models import LoginCounter
 from tenancy.origin import client_address
+from tests.admin.conftest import static_files
 from tests.cases import cases
 
+__all__ = ["static_files"]
 pytestmark = pytest.mark.django_db
 PASSWORD = "correct-horse-battery-staple"
 HERE, ELSEWHERE = "192.0.2.1", "192.0.2.2"
-
-
-@pytest.fixture(autouse=True)
-def static_files(settings: Any) -> None:
-    settings.STATIC_ROOT.mkdir(exist_ok=True)
-    plain = {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}
-    settings.STORAGES = {**settings.STORAGES, "staticfiles": plain}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -50,7 +45,6 @@ def fail(count: int, name: str = "ada", address: str = HERE) -> None:
 
 
 def end_windows_earlier(seconds: float) -> None:
-    """Make every window end `seconds` earlier."""
     LoginCounter.objects.update(ends_at=F("ends_at") - timedelta(seconds=seconds))
 
 

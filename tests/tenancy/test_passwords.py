@@ -1,5 +1,3 @@
-"""Weak passwords are refused in every form and command. The help says that a new password ends API tokens."""
-
 from io import StringIO
 from typing import Any
 

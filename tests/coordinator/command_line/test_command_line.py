@@ -1,5 +1,3 @@
-"""The command line against an API that a test plays, and against hostile servers. Django is not loaded."""
-
 import json
 from pathlib import Path
 from typing import Any

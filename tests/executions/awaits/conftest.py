@@ -1,5 +1,3 @@
-"""A release with a typed await, and a receiver of webhooks."""
-
 import pytest
 
 from releases.models import Release

@@ -1,5 +1,3 @@
-"""Executions that wait at an await."""
-
 from typing import Any
 
 from executions.awaits import interactions

@@ -1,5 +1,3 @@
-"""Answers: identified, validated, accepted once, and used to resume; and claims: who is working on an answer."""
-
 import dataclasses
 import uuid
 from collections.abc import Callable
@@ -87,12 +85,8 @@ OTHER = str(uuid.UUID(int=1))
     "changes",
     [
         {"tenant_id": "another"},
-        {"correlation_id": "another"},
-        {"step_id": "Another"},
-        {"interaction_id": OTHER},
         {"interaction_id": "other"},
         {"execution_id": OTHER},
-        {"deadline_epoch_ms": 1},
         {"deadline_epoch_ms": 4_000_000_000_000},
         {"secret": "unknown here, long enough"},
     ],
@@ -240,7 +234,6 @@ def kinds(of: Interaction) -> list[tuple[str, str]]:
 
 
 def run_out(of: Interaction, minutes: int = 31) -> None:
-    """Let `minutes` of the claim pass."""
     change = "UPDATE executions_interaction SET claimed_until = claimed_until - make_interval(mins => %s) WHERE id = %s"
     with unguarded(Interaction):
         run(change, minutes, of.pk)

@@ -1,5 +1,3 @@
-"""Suspensions, and the deadlines, timers and cancellations that end them."""
-
 from collections.abc import Callable
 from datetime import timedelta
 from hashlib import md5

@@ -1,5 +1,3 @@
-"""Webhooks of awaits: what they contain, when they are sent, and how often. A real server receives them."""
-
 import hashlib
 import hmac
 from collections.abc import Sequence

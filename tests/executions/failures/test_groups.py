@@ -1,5 +1,3 @@
-"""Failures with the same release, step and cause form a group, about which people decide."""
-
 import json
 import uuid
 from collections.abc import Callable

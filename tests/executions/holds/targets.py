@@ -1,5 +1,3 @@
-"""What can be paused."""
-
 from executions.holds import holds
 from executions.models import Execution
 
@@ -7,6 +5,5 @@ TARGETS = ("execution", "release", "pipeline")
 
 
 def target(kind: str, of: Execution) -> holds.Target:
-    """Return the execution, its release or its pipeline."""
     targets: dict[str, holds.Target] = {"execution": of, "release": of.release, "pipeline": of.release.pipeline}
     return targets[kind]

@@ -1,5 +1,3 @@
-"""Pauses of executions, releases and pipelines: what they stop, and what continues after them."""
-
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
@@ -31,7 +29,6 @@ Suspended = Callable[..., Execution]
 
 @pytest.fixture
 def parked(owner: Tenant, release: Release) -> Suspended:
-    """Returns a new execution that waits at an await."""
     return lambda **members: suspended((owner, release), **members)
 
 
@@ -44,7 +41,6 @@ def resume(of: holds.Target) -> Hold:
 
 
 def began(hold: Hold, ago: timedelta) -> None:
-    """Let the hold have begun so long ago."""
     with unguarded(Hold):
         run("UPDATE executions_hold SET started_at = started_at - %s WHERE id = %s", ago, hold.pk)
 
@@ -55,7 +51,6 @@ def paused_for(of: holds.Target, time: timedelta) -> None:
 
 
 def set_interactions(changes: str, *parameters: Any) -> None:
-    """Change columns of the interactions that no process changes."""
     with unguarded(Interaction):
         run(f"UPDATE executions_interaction SET {changes}", *parameters)
 

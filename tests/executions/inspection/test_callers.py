@@ -29,7 +29,6 @@ def world(module_world: None) -> tuple[Tenant, Release]:
 
 @pytest.fixture
 def strict(owner: Tenant) -> Release:
-    """A release that requires a price."""
     return making.registered(owner, "2.0", canonicalTypes=order(ID, PRICE))
 
 

@@ -1,5 +1,3 @@
-"""What operators see of releases: pre-flights, drift, the plan of workers, and what finished and when."""
-
 from datetime import timedelta
 from typing import Any
 
@@ -182,7 +180,6 @@ def planned(owner: Tenant) -> dict[str, PlannedRelease]:
 
 
 def replaced(owner: Tenant) -> dict[str, PlannedRelease]:
-    """Activate release 1.1 in place of 1.0, and return the plan."""
     making.worker(making.active(owner, "1.1", body="# another"), "of-the-next")
     return planned(owner)
 

@@ -1,5 +1,3 @@
-"""Operators cancel and re-drive executions; a revocation orders to pause or fail the open ones of its release."""
-
 import uuid
 from collections.abc import Mapping
 from typing import Any

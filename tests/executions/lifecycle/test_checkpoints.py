@@ -1,5 +1,3 @@
-"""Checkpoints, which are stored while a transition runs, and the groups of reports that contain them."""
-
 import json
 import uuid
 from collections.abc import Callable

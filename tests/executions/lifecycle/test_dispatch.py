@@ -1,5 +1,3 @@
-"""Sending claimed executions: signed, with a ticket, and queued again if the broker rejects them."""
-
 import json
 import tempfile
 import time

@@ -1,5 +1,3 @@
-"""Outcomes are recorded once, under the current lease, and unchanged; the provenance of an execution names what ran."""
-
 import json
 import uuid
 from collections.abc import Callable
@@ -157,9 +155,6 @@ def test_a_single_result_has_at_most_one_value_and_a_stream_any_number(
     assert (execution.status, execution.error_code or queries.result(execution)) == (status, result)
 
 
-# --- late outcomes ---
-
-
 @cases(
     ("late", "again", "recorded"),
     [
@@ -210,7 +205,6 @@ FOREVER = 2**53 - 1
 
 
 def statement(execution: Execution) -> dict[str, Any]:
-    """Return the execution's statement, which must be readable and must not contradict itself."""
     document = queries.provenance_statement(Execution.objects.select_related("tenant").get(pk=execution.pk))
     assert execution_statement.read(text(document).encode()).contradictions() == []
     return document

@@ -1,5 +1,3 @@
-"""Due times and deadlines, exact to the microsecond; and the sweep: the work it finds, its limits, and failed parts."""
-
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any

@@ -1,12 +1,9 @@
-"""The conditions of a search: how they are read, and that exactly the executions that fulfil all are found."""
-
 import uuid
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
-from django.db import connection
 from django.utils import timezone
 
 from executions.models import Execution
@@ -16,7 +13,7 @@ from releases.models import Pipeline
 from tenancy.models import Tenant
 from tests import making
 from tests.cases import cases
-from tests.raw_sql import run, unguarded
+from tests.raw_sql import rows_read, run, unguarded
 from wire.messages.celery_messages import Failure
 
 pytestmark = pytest.mark.django_db
@@ -158,25 +155,15 @@ def crowd(rows: Rows) -> Tenant:
 
 @cases("condition", RARE)
 def test_what_few_fulfil_is_found_without_reading_the_others(crowd: Tenant, condition: str) -> None:
-    before = read_so_far()
+    before = rows_read(Execution)
     assert found([crowd], **{condition: RARE[condition]}) == []
-    assert read_so_far() - before < OTHERS / 10
+    assert rows_read(Execution) - before < OTHERS / 10
 
 
 def test_the_oldest_of_several_tenants_are_found_without_reading_newer_ones(crowd: Tenant) -> None:
-    before = read_so_far()
+    before = rows_read(Execution)
     assert found([crowd, making.tenant("other")], until=at(1)) == ["ok", "others"]
-    assert read_so_far() - before < OTHERS / 10
-
-
-def read_so_far() -> int:
-    """Return how many rows of executions this transaction has read."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT seq_tup_read + idx_tup_fetch FROM pg_stat_xact_user_tables WHERE relname = 'executions_execution'"
-        )
-        [(count,)] = cursor.fetchall()
-    return int(count)
+    assert rows_read(Execution) - before < OTHERS / 10
 
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)

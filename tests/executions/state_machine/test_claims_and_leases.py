@@ -1,5 +1,3 @@
-"""Claims of due executions, only if a healthy worker has a free place, and the leases that they take."""
-
 import secrets
 import uuid
 from collections import Counter
@@ -26,7 +24,6 @@ LONG_AGO = timezone.now() - timedelta(days=1)
 
 
 def submitted(owner: Tenant, count: int = 1) -> list[Execution]:
-    """Return due executions. Each became due a second after the one before."""
     made = [making.execution(owner, f"k{number}") for number in range(count)]
     for number, execution in enumerate(made):
         Execution.objects.filter(pk=execution.pk).update(next_due_at=LONG_AGO + timedelta(seconds=number))
@@ -34,7 +31,6 @@ def submitted(owner: Tenant, count: int = 1) -> list[Execution]:
 
 
 def counts(owner: Tenant, times: int, limit: int = 100) -> list[int]:
-    """Return how many executions each of several claims takes."""
     return [len(making.claimed(owner, limit=limit)) for _ in range(times)]
 
 

@@ -1,5 +1,3 @@
-"""Terminal failures: which fail at once, which after retries, and the dead letter of each."""
-
 import uuid
 from datetime import timedelta
 from typing import Any

@@ -1,5 +1,3 @@
-"""Executions that failed after a checkpoint, and releases that may continue from it."""
-
 from collections.abc import Sequence
 from typing import Any
 
@@ -29,14 +27,12 @@ def release(
     types: dict[str, Any] | None = None,
     pipeline_id: str = making.PIPELINE,
 ) -> Release:
-    """Return a registered release with checkpoints and a healthy worker."""
     types = order("n") if types is None else types
     made = making.contract(pipeline_id, steps=steps, schemaVersion=2, canonicalTypes=types)
     return making.with_checkpoints(owner, made, version)
 
 
 def ready(**members: Any) -> Tenant:
-    """Return a tenant whose active release 1.0 has the steps A, B and C with checkpoints."""
     owner = making.tenant()
     activate(release(owner, "1.0", **members), actor="user:test")
     return owner
@@ -61,6 +57,5 @@ def failed(
 
 
 def fail(of: Execution, claim: Claim, *outputs: str, step: int = 1, many: bool = False) -> None:
-    """Record a checkpoint of the claimed execution, and its failure."""
     reached = making.reached(claim, step, *(outputs or ['{"n": 2}']), many=many)
     assert making.record(making.failure(claim), checkpoints=[reached], identity=of.pin) == 1

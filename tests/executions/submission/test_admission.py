@@ -1,11 +1,8 @@
 """A cached admission never admits what the tables do not, also while a candidate gets a share of the submissions."""
 
-from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import User
-from django.utils import timezone
 
 from executions.holds import holds
 from executions.models import Execution, Worker
@@ -19,15 +16,12 @@ from governance.retirement import retirement
 from governance.retirement.retirement import revoke
 from releases.models import GradualActivation, Pipeline, Release
 from releases.pointer import Routing
-from tenancy.access import issue_token
-from tenancy.models import ApiToken, Membership, Tenant
-from tenancy.roles import Role, Scope
+from tenancy.models import Tenant
 from tests import gradual, making
-from tests.cases import cases
 from tests.clock import Clock
 from tests.executions.submission.continuing import order
 from tests.making import PIPELINE
-from tests.raw_sql import as_owner, unchanged
+from tests.raw_sql import unchanged
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("warm")]
 
@@ -87,38 +81,6 @@ def test_a_pipeline_that_is_not_ready_is_refused_once_the_admission_expires_and_
     assert admission.cached(owner, PIPELINE) is None
 
 
-@pytest.fixture
-def token(owner: Tenant) -> ApiToken:
-    admin = User.objects.create_user(f"admin-{owner.slug}")
-    Membership.objects.create(user=admin, tenant=owner, role=Role.TENANT_ADMIN)
-    made, _ = issue_token(owner, admin, "client", [Scope.SUBMIT], lifetime=timedelta(hours=1))
-    return made
-
-
-def expire(token: ApiToken) -> None:
-    ApiToken.objects.filter(pk=token.pk).update(expiry=timezone.now() - timedelta(hours=1))
-
-
-def narrow(token: ApiToken) -> None:
-    with as_owner():
-        ApiToken.objects.filter(pk=token.pk).update(scopes=[Scope.READ])
-
-
-@cases(
-    ("end", "expected"),
-    [
-        (ApiToken.delete, ("NOT_AUTHENTICATED", 401)),
-        (expire, ("NOT_AUTHENTICATED", 401)),
-        (narrow, ("SCOPE_MISSING", 403)),
-    ],
-)
-def test_an_ended_token_submits_nothing(owner: Tenant, token: ApiToken, end: Any, expected: tuple[str, int]) -> None:
-    digest = token.digest
-    assert send(owner, "good", token=digest).duplicate is False
-    end(token)
-    assert [refusal(owner, key=key, token=digest) for key in ("next", "good")] == [expected] * 2
-
-
 def test_the_next_submission_follows_the_contract_of_a_new_activation(owner: Tenant, release: Release) -> None:
     typed = {"schemaVersion": 2, "canonicalTypes": order("n")}
     activate(
@@ -153,7 +115,6 @@ def expected(made: GradualActivation, share: int, *keys: str) -> list[str]:
 
 @pytest.fixture
 def all_to_candidate(owner: Tenant, warm: None) -> GradualActivation:
-    """A gradual activation whose candidate 2.0 gets all executions, and has got one."""
     made = gradual.started(owner, 100)
     assert versions(owner, "first") == ["2.0"]
     return made
@@ -170,17 +131,6 @@ def test_each_key_gets_the_release_that_the_routing_says(owner: Tenant) -> None:
     later = [f"later-{key}" for key in KEYS]
     assert versions(owner, *later) == expected(made, 70, *later)
     assert versions(owner, *KEYS) == expected(made, 30, *KEYS), "a repeated key returns its execution"
-
-
-def test_groups_get_the_candidate(owner: Tenant) -> None:
-    start(gradual.candidate(owner), gradual.plan(0, tags=("beta",), tokens=("ci",)), actor="user:ann")
-    made = making.submitted(owner, "a", tags=["x", "beta"])
-    assert made.release_version == "2.0"
-    assert making.submitted(owner, "b", actor="token:ci").release_version == "2.0"
-    assert making.submitted(owner, "c", tags=["x"], actor="user:ci").release_version == "1.0"
-    assert made.tags == made.execution.tags == ["x", "beta"]
-    assert making.submitted(owner, "a", tags=["other"]).tags == ["x", "beta"]
-    assert making.submitted(owner, "d").execution.tags is None
 
 
 def test_the_next_submission_after_a_withdrawal_gets_the_active_release(

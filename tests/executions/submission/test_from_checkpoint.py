@@ -1,5 +1,3 @@
-"""A resubmission continues from the checkpoint of the old execution, if the release provably can."""
-
 from typing import Any
 
 import pytest
@@ -28,13 +26,11 @@ WIDER = order("n", optional=["m"])
 
 @pytest.fixture(scope="module")
 def world(module_world: None) -> tuple[Tenant, Release]:
-    """A tenant whose active release 1.0 has the steps A, B and C with checkpoints."""
     owner = ready()
     return owner, Release.objects.get(pipeline__tenant=owner)
 
 
 def reasons(owner: Tenant, old: Execution, **changes: Any) -> list[tuple[str, str]]:
-    """Return why a resubmission on release 1.1 is refused. Assert that it changes nothing."""
     with unchanged(), pytest.raises(CheckpointIncompatible) as caught:
         resubmit(owner, old.pk, **{**ON, **changes})
     return [(each["field"], each["message"]) for each in caught.value.errors]

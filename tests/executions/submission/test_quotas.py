@@ -1,5 +1,3 @@
-"""Quotas of tenants, and limits of an installation: which tenants may run executions, and how many at a time."""
-
 import json
 import time
 from io import StringIO

@@ -55,7 +55,6 @@ def refusal(owner: Tenant, version: str | None, **members: Any) -> CoordinatorEr
 
 
 def replaced(minutes: float) -> None:
-    """Let the newest activation be `minutes` old."""
     with unguarded(Activation):
         newest = Activation.objects.order_by("-sequence")[:1].values("pk")
         Activation.objects.filter(pk__in=newest).update(activated_at=timezone.now() - timedelta(minutes=minutes))

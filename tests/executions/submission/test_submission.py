@@ -1,5 +1,3 @@
-"""Submissions: errors, pins, idempotency keys and shapes of inputs; and resubmissions of executions that have ended."""
-
 import uuid
 from typing import Any
 
@@ -57,7 +55,6 @@ def send(owner: Tenant, **members: Any) -> Submission:
 
 
 def refusal(owner: Tenant, **members: Any) -> CoordinatorError:
-    """Return the error of a submission, which must not have written anything."""
     with unchanged(), pytest.raises(CoordinatorError) as caught:
         send(owner, **members)
     return caught.value
@@ -187,12 +184,10 @@ def dead(owner: Tenant) -> Execution:
 
 
 def hosted(owner: Tenant, version: str, **members: Any) -> Release:
-    """Return a release that was active before, with a healthy worker."""
     return making.replaced(gradual.candidate(owner, version, **members))
 
 
 def refuse(error: type[CoordinatorError], owner: Tenant, old: Execution, **members: Any) -> Any:
-    """Assert that the resubmission is refused and changes nothing. Return the data of the error."""
     with unchanged(), pytest.raises(error) as caught:
         resubmit(owner, old.pk, **BY, **members)
     return caught.value.data

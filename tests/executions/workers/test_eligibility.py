@@ -43,7 +43,6 @@ def pinning(owner: Tenant, *names: str, version: str = "1.0") -> Release:
 
 @pytest.fixture(scope="module")
 def world(module_world: None) -> tuple[Tenant, Release]:
-    """A release without workers that pins two files and an image."""
     owner = making.tenant()
     return owner, pinning(owner, "file", "second", "image")
 

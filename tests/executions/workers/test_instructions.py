@@ -1,5 +1,3 @@
-"""Instructions to workers follow the worker's row; the keys of a tenant's workers, and the limit of their number."""
-
 import secrets
 import uuid
 from datetime import timedelta
@@ -271,7 +269,6 @@ def limited(settings: Any) -> Tenant:
 
 
 def send(tenant: Tenant, *names: str, state: WorkerState = "HEALTHY") -> dict[str, Any]:
-    """Deliver a heartbeat of each worker. Return the last one."""
     for name in names:
         message = heartbeat(identity_of(tenant), current_key(tenant.slug), name, state)
         tasks.heartbeat(message)

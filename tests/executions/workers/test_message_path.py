@@ -49,7 +49,6 @@ def advance_time(seconds: float) -> None:
 
 
 def let_pass(*steps: float) -> None:
-    """Let each time pass, and then a message arrive."""
     for seconds in steps:
         advance_time(seconds)
         message_path.confirm()
@@ -67,7 +66,6 @@ def sweep() -> list[float]:
 
 
 def run_sweep() -> None:
-    """Deliver the clock's message and its probe."""
     [sent_at] = sweep()
     tasks.confirm_messages(sent_at)
 
@@ -152,9 +150,6 @@ def test_a_lease_that_was_renewed_during_an_interruption_gets_its_full_time_and_
     assert moves.renew_leases(execution.tenant_id, held, worker_id="w", lease_seconds=LEASE)
     let_pass(10)
     assert seconds_left(execution) == pytest.approx(LEASE, abs=3)
-
-
-# --- outcomes ---
 
 
 def sweep_outcomes() -> Any:

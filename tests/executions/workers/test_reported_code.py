@@ -1,5 +1,3 @@
-"""What workers report about their code and environment: it is stored, changes are events, and policies apply."""
-
 from typing import Any
 
 import pytest
@@ -40,7 +38,6 @@ def environment(fingerprint: str = "1", *differences: str, count: int | None = N
 
 
 def events(worker: Worker) -> list[dict[str, Any]]:
-    """Return the data of the worker's events after its registration, oldest first."""
     found = [event.data for event in worker.events.order_by("id")]
     assert found[0]["cause"] == "REGISTERED"
     return found[1:]
@@ -80,7 +77,6 @@ def allow(release: Release) -> None:
 
 
 def is_drained(worker: Worker, identity: ReleaseIdentity) -> bool:
-    """Send the worker its instruction. Return whether it says to drain."""
     tasks.tell_worker(worker.pk)
     [(_, [message])] = taken(instruction_queue_of(identity, worker.worker_id))
     return decode(verify(message, active_keys), Instruction).drain

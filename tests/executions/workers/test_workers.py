@@ -1,5 +1,3 @@
-"""Heartbeats and requests of operators: registration, leases, instructions, and the history of a worker."""
-
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -39,7 +37,6 @@ def world(module_world: None) -> tuple[Tenant, Release]:
 
 
 def heartbeat(release: Release, second: float = 0, state: str = "HEALTHY", **members: Any) -> Worker:
-    """Record a heartbeat of the worker w, sent at `second`."""
     body: dict[str, Any] = {"worker_id": "w", "state": state, "capacity": 2, **members}
     sent_at = SENT + timedelta(seconds=second)
     take_heartbeat(release.pipeline.tenant, release.identity, Heartbeat(**body), sent_at)
@@ -47,7 +44,6 @@ def heartbeat(release: Release, second: float = 0, state: str = "HEALTHY", **mem
 
 
 def causes(release: Release, second: float, state: str = "HEALTHY", **members: Any) -> list[str]:
-    """Record a heartbeat. Return the tasks of the wake-ups that it causes, in order."""
     with announced() as wakeups:
         heartbeat(release, second, state, **members)
     return [each[0] for each in wakeups]

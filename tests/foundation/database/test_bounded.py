@@ -1,5 +1,3 @@
-"""Limits on the time and the rows of queries, rows behind a pooler, and results in hand while the database fails."""
-
 from collections.abc import Iterator
 
 import pytest

@@ -1,5 +1,3 @@
-"""Querysets whose SQL is written once."""
-
 from typing import Any
 
 import pytest

@@ -1,5 +1,3 @@
-"""Persistent connections are checked without a statement, except after an error or a silence."""
-
 import gc
 import os
 import subprocess
@@ -36,7 +34,6 @@ def kept() -> Iterator[base.DatabaseWrapper]:
 
 
 def session(kept: base.DatabaseWrapper) -> int:
-    """Return the server process of the connection that a new request uses."""
     kept.close_if_unusable_or_obsolete()
     with kept.cursor() as cursor:
         cursor.execute("SELECT pg_backend_pid()")
@@ -44,7 +41,6 @@ def session(kept: base.DatabaseWrapper) -> int:
 
 
 def meanwhile(sql: str, *parameters: Any) -> int:
-    """Run a statement in another session. Return the number of its rows."""
     with psycopg.connect(os.environ["DATABASE_URL"], autocommit=True) as other:
         return other.execute(sql.encode(), parameters).rowcount
 

@@ -1,5 +1,3 @@
-"""The metrics of a process, the port that serves them, the answers to probes, and when a main loop is alive."""
-
 import os
 import stat
 from collections.abc import Iterator

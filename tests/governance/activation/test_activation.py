@@ -90,9 +90,6 @@ def test_an_operation_key_belongs_to_one_activation_of_its_pipeline(v1: Release,
     assert Activation.objects.filter(pipeline=v1.pipeline).count() == 2
 
 
-# --- policies ---
-
-
 @cases(
     ("name", "value"),
     [("retry_limit", 1), ("validateAnswers", None), ("retryLimit", True), ("retryDelaySeconds", float("inf"))],
@@ -120,7 +117,6 @@ def activated(owner: Tenant, *versions: str) -> list[Release]:
 
 
 def step(owner: Tenant, **more: Any) -> Activation:
-    """Roll back in one step, as a person who may activate any release."""
     return roll_back(requesting.read(owner), **{**WHY, "recent_only": False, **more})
 
 

@@ -1,5 +1,3 @@
-"""The ends of releases: a revocation keeps their executions, and a retirement happens only if nothing needs them."""
-
 from datetime import timedelta
 from typing import Any
 
@@ -33,7 +31,6 @@ def owner() -> Tenant:
 
 
 def old(owner: Tenant) -> Release:
-    """Activate the next release, and return the one that was active."""
     release = Release.objects.get(release_version="1.0", pipeline__tenant=owner)
     making.worker(making.active(owner, "2.0"), "worker-2")
     return release

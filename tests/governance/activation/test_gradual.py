@@ -44,7 +44,6 @@ def newest(owner: Tenant) -> Activation:
 
 
 def history(owner: Tenant) -> list[tuple[str, str, str | None, Decimal | None]]:
-    """Return the kind, release, candidate and share of each activation, the first one first."""
     found = queries.history(queries.pipeline(owner, making.PIPELINE)).order_by("sequence")
     return list(found.values_list("kind", "release__release_version", "candidate__release_version", "share"))
 

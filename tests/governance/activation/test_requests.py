@@ -1,5 +1,3 @@
-"""Requests to activate a release, also gradually: how they are made, decided, withdrawn, expired and carried out."""
-
 from collections.abc import Callable
 from datetime import timedelta
 from decimal import Decimal

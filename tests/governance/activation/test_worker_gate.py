@@ -37,7 +37,6 @@ STATES: list[tuple[dict[str, Any] | None, str]] = [
 
 @pytest.fixture(scope="module")
 def world(module_world: None) -> tuple[Tenant, Release]:
-    """A registered release without workers, which is not active."""
     release = making.registered(making.tenant())
     return release.pipeline.tenant, release
 

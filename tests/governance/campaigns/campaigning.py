@@ -1,5 +1,3 @@
-"""Starts and inspects campaigns."""
-
 from datetime import timedelta
 from typing import Any
 
@@ -32,13 +30,11 @@ def advance(seconds: float = 60) -> int:
 
 
 def progress(campaign: Campaign) -> tuple[int, int, int]:
-    """Return how many items are pending, done and skipped."""
     found = campaigns.progress_of(campaign.pk)
     return found.pending, found.redriven + found.resubmitted, found.skipped
 
 
 def codes(campaign: Campaign) -> dict[Any, str]:
-    """Return the code of each skipped item, by its execution."""
     return dict(campaign.items.filter(outcome="SKIPPED").values_list("execution_id", "code"))
 
 

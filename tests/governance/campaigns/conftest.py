@@ -1,5 +1,3 @@
-"""A tenant with failed executions, which the tests of a module share."""
-
 import pytest
 
 from executions.models import Execution
@@ -23,5 +21,4 @@ def dead(owner: Tenant) -> list[Execution]:
 
 @pytest.fixture
 def quiet(db: None) -> Tenant:
-    """A tenant without executions."""
     return making.ready()[0]

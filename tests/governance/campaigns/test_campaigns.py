@@ -1,5 +1,3 @@
-"""Campaigns advance at their rates and pause themselves; those that resubmit use the active or a named release."""
-
 import uuid
 from collections import Counter
 from datetime import UTC, datetime
@@ -7,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from executions.errors import CampaignRefused, CampaignTargetInvalid, CampaignUnknown
+from executions.errors import CampaignRefused, CampaignTargetInvalid
 from executions.holds import holds
 from executions.lifecycle.interventions import cancel, redrive
 from executions.models import Campaign, CampaignItem, Execution, Resubmission, Worker
@@ -273,15 +271,6 @@ def test_each_operation_is_applied_once_or_rejected(
     else:
         assert OPERATIONS[operation](owner, made.pk, actor="user:ann").status == status
         assert (events(made) == events_before) == (status == before)
-
-
-def test_a_campaign_of_another_tenant_is_like_an_unknown_one(owner: Tenant, dead: list[Execution]) -> None:
-    made = start(owner)
-    for operation in OPERATIONS.values():
-        with unchanged(), pytest.raises(CampaignUnknown):
-            operation(making.tenant(), made.pk, actor="")
-    with pytest.raises(CampaignUnknown):
-        campaigns.campaign(making.tenant(), made.pk)
 
 
 RESUBMIT = Campaign.Kind.RESUBMIT

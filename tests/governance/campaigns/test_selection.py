@@ -1,5 +1,3 @@
-"""What campaigns contain: filters, previews and drafts, which freeze a selection so that what was shown is done."""
-
 from datetime import UTC, datetime
 
 import pytest

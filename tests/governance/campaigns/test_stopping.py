@@ -1,5 +1,3 @@
-"""Campaigns cancel or pause executions that have not ended and have not changed since they were selected."""
-
 import pytest
 
 from executions.errors import CampaignTargetInvalid, FilterRequired

@@ -1,5 +1,3 @@
-"""The watch: when it withdraws a candidate, when it moves on, and what it leaves alone."""
-
 from typing import Any
 
 import pytest

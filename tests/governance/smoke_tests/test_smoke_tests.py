@@ -1,5 +1,3 @@
-"""Smoke tests run on a registered release, count for no statistics, and are what a policy may ask for."""
-
 import json
 from collections.abc import Callable
 from datetime import timedelta
@@ -38,7 +36,6 @@ Ends = Callable[..., Outcome]
 
 @pytest.fixture(scope="module")
 def owner(module_world: None) -> Tenant:
-    """A tenant whose release 1.0 is active. Both releases have workers."""
     made, _ = making.ready()
     gradual.candidate(made)
     return made
@@ -64,7 +61,6 @@ def verdict(test: SmokeTest) -> str:
 
 
 def passed(owner: Tenant, version: str = "2.0", hours: float = 0) -> SmokeTest:
-    """Return a smoke test that passed `hours` ago."""
     test = begin(owner, f"passed-{version}", version)
     end(owner, test)
     making.finished(timezone.now() - timedelta(hours=hours), test.execution)
@@ -179,7 +175,6 @@ def test_it_blocks_a_retirement_only_while_it_runs(owner: Tenant) -> None:
 
 @pytest.fixture
 def gated(owner: Tenant) -> Tenant:
-    """A tenant whose policy asks for a smoke test of the last two hours."""
     policy.change(Pipeline.objects.get(tenant=owner), {"smokeTestHours": 2}, actor=ACTOR)
     return owner
 

@@ -1,5 +1,3 @@
-"""Fixtures: Chromium with the running product, and a web process whose database has rows of every kind."""
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta

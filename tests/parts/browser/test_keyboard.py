@@ -1,5 +1,3 @@
-"""The admin by keyboard alone: every part can be reached, and the focus moves only when a person moves it."""
-
 import re
 
 from playwright.sync_api import Page, expect

@@ -1,5 +1,3 @@
-"""What people do in a real browser: they watch an execution, and request and approve a breaking upgrade."""
-
 import re
 from pathlib import Path
 
@@ -70,14 +68,12 @@ def request_activation(page: Page, clicks: Clicks, reason: str, typed_version: s
 
 
 def open_request(page: Page, clicks: Clicks, version: str) -> None:
-    """Go from the overview to the only request that waits for approval."""
     page.goto("/admin/")
     clicks.on(page.get_by_role("link", name=re.compile("1 activation request waits for approval")))
     clicks.on(page.get_by_role("link", name=version, exact=True))
 
 
 def approve(page: Page, clicks: Clicks, comment: str) -> None:
-    """Approve the request whose page is shown, with the vote that activates the release."""
     page.get_by_label("Comment").fill(comment)
     clicks.on(page.get_by_role("button", name="Approve"))
     expect(page.get_by_text("The vote counts. The request is ACTIVATED.")).to_be_visible()

@@ -1,5 +1,3 @@
-"""Every page of the admin: no rule of axe is broken, and the Content-Security-Policy blocks only injected content."""
-
 from collections.abc import Iterator
 from typing import Any
 

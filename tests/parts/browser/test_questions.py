@@ -1,5 +1,3 @@
-"""A question that a person answers by the generated form with the keyboard alone."""
-
 import pytest
 from playwright.sync_api import Locator, Page, expect
 

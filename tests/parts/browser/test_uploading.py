@@ -1,5 +1,3 @@
-"""The upload page in a real browser: a large file resumes after a failure, and hostile descriptors do nothing."""
-
 import json
 import os
 from pathlib import Path

@@ -1,5 +1,3 @@
-"""Clients that three common tools generate from the OpenAPI document submit and read any JSON."""
-
 import json
 import os
 import shutil

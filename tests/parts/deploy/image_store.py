@@ -1,5 +1,3 @@
-"""Builds the images of deploy/image with buildah, and runs processes in them."""
-
 import json
 import os
 import resource

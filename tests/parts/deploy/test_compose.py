@@ -48,7 +48,6 @@ def services() -> dict[str, Any]:
 
 
 def from_files(service: str) -> set[tuple[str, str]]:
-    """Return the variables of a service that come from files of secrets, each with its file."""
     environment = services()[service].get("environment") or {}
     values = {name: str(value) for name, value in environment.items()}
     return {(name, value.removeprefix(f"{MARK} ")) for name, value in values.items() if value.startswith(MARK)}

@@ -1,5 +1,3 @@
-"""The Helm chart: what Kubernetes accepts, who reads which secret, and which process serves which queue."""
-
 from functools import cache
 from typing import Any
 
@@ -46,7 +44,6 @@ def of_kind(documents: list[Document], *kinds: str) -> dict[str, Document]:
 
 
 def pods(documents: list[Document]) -> dict[str, Document]:
-    """Return the specification of each workload's pods by the name of the workload."""
     found = of_kind(documents, "Deployment", "Job")
     return {name: each["spec"]["template"]["spec"] for name, each in found.items()}
 
@@ -191,7 +188,6 @@ PRIVATE = ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "16
 
 
 def of_workers(documents: list[Document]) -> list[Any]:
-    """Return the network policies of transition workers."""
     worker = of_kind(full(), "Deployment")["co-worker-orders-1-0"]["spec"]["template"]["metadata"]["labels"]
     policies = [each["spec"] for each in of_kind(documents, "NetworkPolicy").values()]
     return [each for each in policies if selects(each["podSelector"], worker)]

@@ -1,5 +1,3 @@
-"""Builds the distributions of the workspace and installs them into empty virtual environments, with uv."""
-
 import os
 import shutil
 import subprocess
@@ -26,7 +24,6 @@ def copy_checkout(folder: Path) -> None:
 
 
 def empty_environment(folder: Path) -> Path:
-    """Create a virtual environment that holds nothing; return its Python."""
     _uv("venv", "--python", sys.executable, folder)
     return folder / "bin/python"
 

@@ -176,7 +176,6 @@ class Host:
         return installing.run([python, *arguments], self.folder)
 
     def compare(self, python: Path) -> tuple[str, list[str]]:
-        """Return the fingerprint of an environment, and its differences from what the release requires."""
         fingerprint, differences = json.loads(self.run(python, "-c", COMPARE, self.release))
         return fingerprint, differences
 

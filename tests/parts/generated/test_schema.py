@@ -33,7 +33,6 @@ CONFIGURATION = Path(__file__).with_name("schemathesis.toml")
 
 @pytest.fixture
 def own_database(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[str]:
-    """A separate database that a process of the product uses at the same time as the test."""
     with database(f"test_{NUMBER}_schema") as name, django_db_blocker.unblock(), connected_to(name):
         yield name
 

@@ -43,7 +43,6 @@ class ExistingClient:
         return found
 
     def request(self, name: str, **values: Any) -> Any:
-        """Return a request of the version."""
         return message(self.version, f"request-{name}", **values)
 
     def register_worker(self, contract: str, release: str, endpoint: str, worker_id: str = "java-1") -> None:

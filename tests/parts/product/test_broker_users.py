@@ -1,5 +1,3 @@
-"""The product with a broker over TLS, whose users have only the necessary rights."""
-
 import re
 from collections.abc import Iterator
 from pathlib import Path

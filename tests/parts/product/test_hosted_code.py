@@ -1,5 +1,3 @@
-"""Workers run the code of their release's artifact, not of a folder."""
-
 import shutil
 from pathlib import Path
 from signal import SIGTERM

@@ -1,5 +1,3 @@
-"""Pipelines in Python with clients and coordinators of the founding framework, in the processes of the product."""
-
 import json
 import shutil
 from pathlib import Path

@@ -37,7 +37,6 @@ def run(*arguments: str | Path, **environment: str) -> subprocess.CompletedProce
 
 
 def pipelines(*arguments: str | Path, **environment: str) -> dict[str, Any]:
-    """Run a command that succeeds, and return what it prints."""
     done = run(*arguments, **environment)
     assert done.returncode == 0, done.stdout + done.stderr
     printed: dict[str, Any] = json.loads(done.stdout)

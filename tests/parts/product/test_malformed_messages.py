@@ -107,7 +107,6 @@ class Fuzzer:
 
 @pytest.fixture
 def hosted(tenant: TenantInUse, v1: BuiltRelease) -> TenantInUse:
-    """A tenant whose release 1.0 is active and has a worker."""
     tenant.register(v1)
     tenant.activate(v1)
     tenant.start_worker(v1, "fuzzed")

@@ -1,5 +1,3 @@
-"""A control worker and a clock on their own: probes and reports."""
-
 import time
 from collections.abc import Iterator
 from pathlib import Path

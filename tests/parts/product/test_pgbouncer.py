@@ -1,5 +1,3 @@
-"""The product behind a PgBouncer that pools transactions, with far fewer connections than threads."""
-
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path

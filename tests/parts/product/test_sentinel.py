@@ -1,5 +1,3 @@
-"""A broker that Sentinels watch: after the loss of the primary, the work continues at the replica. With TLS."""
-
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path

@@ -1,5 +1,3 @@
-"""One trace from the request that submits an execution to its result, over real processes and an OTLP receiver."""
-
 import gzip
 import secrets
 from collections.abc import Iterator, Sequence

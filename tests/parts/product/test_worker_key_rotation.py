@@ -1,5 +1,3 @@
-"""Worker keys are rotated while executions run: first the secret of all coordinators, then one tenant's key."""
-
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -36,7 +34,6 @@ class Installation:
         return self.coordinators[0].manage("worker_key", TENANT, *change)
 
     def roll(self, **settings: str) -> None:
-        """Restart the coordinators with these settings, one after the other."""
         for each in self.coordinators:
             each.stop()
             each.environment.update(settings)

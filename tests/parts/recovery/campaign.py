@@ -203,7 +203,6 @@ class Campaign:
             return None
 
     def _damage(self) -> list[str]:
-        """Return a line for each artifact that the coordinator takes for damaged. None is."""
         with self.cluster.connect() as connection:
             rows = connection.execute("SELECT digest, state FROM releases_blob WHERE state <> 'SOUND'").fetchall()
         return [f"{digest} is {state}" for digest, state in rows]

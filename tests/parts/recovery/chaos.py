@@ -1,5 +1,3 @@
-"""Strikes at the processes, servers and networks of a cluster one at a time, in an order that a seed determines."""
-
 import contextlib
 import threading
 import time

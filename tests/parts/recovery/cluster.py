@@ -122,7 +122,6 @@ class Cluster:
         self.start(name)
 
     def remove(self, name: str) -> None:
-        """Kill a member and forget it."""
         if name in self._running:
             self.kill(name)
         del self._starters[name]
@@ -193,7 +192,6 @@ class Cluster:
         return requests.post(url, json=body, headers={"Authorization": f"Bearer {self.token}"}, timeout=30)
 
     def connect(self) -> psycopg.Connection:
-        """Return a superuser connection that does not belong to the product."""
         return psycopg.connect(self.postgres.superuser_url(), autocommit=True)
 
     def live_executions(self) -> int:
@@ -209,7 +207,6 @@ class Cluster:
         self.client().activate(release.pipeline_id, release.version, "")
 
     def publish(self, release: BuiltRelease) -> None:
-        """Upload a release and wait until it is registered."""
         client = self.client()
         client.upload(release.pipeline_id, release.descriptor, release.artifact)
         verified = client.verified(release.pipeline_id, release.version)

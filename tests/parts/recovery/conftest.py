@@ -1,5 +1,3 @@
-"""Fixtures: a cluster for the recovery tests, and a scenario in it."""
-
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path

@@ -61,7 +61,6 @@ class FaultyCluster(Cluster):
 
     @contextlib.contextmanager
     def silent(self, server: str) -> Iterator[None]:
-        """Let all connections to a server hang during the block. They continue after it."""
         with contextlib.ExitStack() as silent:
             for network in self.networks[server]:
                 silent.enter_context(network.silent())
@@ -100,7 +99,6 @@ class FaultyCluster(Cluster):
         return spoiled
 
     def fail_over(self) -> Postgres:
-        """Kill the primary, and promote the standby. Return the former primary."""
         former = self.replicated.fail_over()
         self.postgres = self.replicated.primary
         return former

@@ -1,5 +1,3 @@
-"""Reads the recorded histories of executions directly from the database."""
-
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, LiteralString

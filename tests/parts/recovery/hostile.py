@@ -1,5 +1,3 @@
-"""The campaign's submissions to the hostile pipeline, and the expected result of each execution."""
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 from random import Random

@@ -1,5 +1,3 @@
-"""What people do during the campaign: they pause the pipeline, cancel executions, and re-drive those in DLQ."""
-
 import contextlib
 import threading
 from collections import Counter

@@ -61,7 +61,6 @@ class RetryingClient:
         return str(started["gradualActivationId"])
 
     def promote(self, pipeline_id: str, gradual_id: str) -> None:
-        """Activate the candidate for all new executions."""
         path = f"pipelines/{pipeline_id}/gradual-activations/{gradual_id}/promotion"
         self.call("POST", path, {"reason": "it works", "operationKey": f"promote-{gradual_id}"})
 

@@ -54,7 +54,6 @@ class Scenario:
             (folder / "gate").touch()
 
     def runs(self, key: str, mark: str = "started") -> int:
-        """Return how often the step has started or ended."""
         file = self.folder_of(key) / mark
         return len(file.read_text().splitlines()) if file.exists() else 0
 
@@ -82,7 +81,6 @@ class Scenario:
 
     @contextmanager
     def locked_row(self, execution_id: str) -> Iterator[None]:
-        """Lock the row of an execution for the block, on a separate connection."""
         with psycopg.connect(self.cluster.postgres.superuser_url()) as connection:
             connection.execute("SELECT FROM executions_execution WHERE id = %s FOR UPDATE", [execution_id])
             yield
@@ -126,7 +124,6 @@ class Scenario:
 
     @property
     def commands(self) -> int:
-        """The number of messages in the queue of the release."""
         return self._length(self._queue)
 
     @property
@@ -135,7 +132,6 @@ class Scenario:
 
     @property
     def unacknowledged(self) -> int:
-        """The number of messages that were delivered and not acknowledged."""
         with redis.Redis.from_url(self.cluster.valkey.url) as client:
             return int(client.hlen("unacked"))
 

@@ -1,5 +1,3 @@
-"""The drill: a backup under load, the loss of the installation, and a restore on other servers."""
-
 import shutil
 import time
 from collections.abc import Iterator
@@ -30,7 +28,6 @@ def up() -> Iterator[ExitStack]:
 
 
 def runs_in(folder: Path) -> int:
-    """Return how often the gated step has started."""
     file = folder / "started"
     return len(file.read_text().splitlines()) if file.exists() else 0
 

@@ -1,5 +1,3 @@
-"""The verdict accepts a correct history and detects each kind of fault."""
-
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any

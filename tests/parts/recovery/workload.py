@@ -1,5 +1,3 @@
-"""The submissions of the campaign and the expected result of each, which depends on the job alone."""
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,7 +37,6 @@ class Job:
         return {"number": self.number, "runs": runs, "seconds": self.seconds, "early": self.early, "late": self.late}
 
     def interaction_request(self, runs: str, version: str) -> dict[str, Any]:
-        """Return the request of the interaction: the order with the trail of the steps before it."""
         return {**self.input(runs), "trail": _trail(version, FIRST_STEPS[version])}
 
     def answer(self, request: dict[str, Any]) -> dict[str, Any]:

@@ -1,5 +1,3 @@
-"""Fixtures: the stores on Google Cloud Storage and Azure Blob Storage, each on an emulator of the service."""
-
 from pathlib import Path
 
 import pytest
@@ -32,7 +30,6 @@ def azure(azure_place: AzurePlace, tmp_path: Path) -> AzureBench:
 
 @pytest.fixture(params=["gcs", "azure"])
 def bench(request: pytest.FixtureRequest) -> RemoteBench:
-    """Each of the two stores in turn."""
     made: RemoteBench = request.getfixturevalue(request.param)
     return made
 

@@ -1,5 +1,3 @@
-"""Emulators of Azure Blob Storage and Google Cloud Storage, started by the first test that needs one; their stores."""
-
 import os
 import secrets
 import tempfile
@@ -94,7 +92,6 @@ def _creates_container(place: AzurePlace, child: Child) -> bool:
 
 @pytest.fixture
 def azure_place(azure_server: AzurePlace, name: str) -> AzurePlace:
-    """A prefix of the test's own."""
     return replace(azure_server, prefix=name)
 
 
@@ -163,7 +160,6 @@ def _creates_bucket(place: GooglePlace, child: Child) -> bool:
 
 @pytest.fixture
 def google_place(google_server: GooglePlace, name: str) -> GooglePlace:
-    """A prefix of the test's own."""
     return replace(google_server, prefix=name)
 
 

@@ -1,5 +1,3 @@
-"""A client of several web processes, like a load balancer, that records every unexpected response."""
-
 import random
 import threading
 from collections import Counter

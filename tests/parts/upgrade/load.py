@@ -1,5 +1,3 @@
-"""Submissions of the recovery campaign's jobs while an installation changes, and answers to their questions."""
-
 import threading
 import time
 from dataclasses import replace

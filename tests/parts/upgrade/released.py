@@ -76,7 +76,6 @@ def previous_commit() -> tuple[str, str]:
 
 
 def previous_file(path: str) -> str:
-    """Return the text of a file of the previous version. Raises `NoHistory`."""
     return _git("show", f"{previous_commit()[1]}:{path}").decode()
 
 
@@ -87,7 +86,6 @@ def migrations(project: Path) -> dict[str, str]:
 
 
 def recorded() -> dict[str, str]:
-    """Return the digests in `released.txt`."""
     lines = (line.split() for line in DIGESTS.read_text(encoding="utf-8").splitlines() if line[:1] != "#")
     return {path: digest for digest, path in lines}
 

@@ -45,7 +45,6 @@ def read_by(version: released.Version, message: dict[str, Any]) -> Any:
 
 
 def with_members(value: Any, member: dict[str, Any]) -> Any:
-    """Return a copy in which each object has one more member."""
     if isinstance(value, dict):
         return {**{key: with_members(each, member) for key, each in value.items()}, **member}
     return [with_members(each, member) for each in value] if isinstance(value, list) else value

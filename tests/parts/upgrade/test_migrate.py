@@ -29,7 +29,6 @@ COLUMN = "next_column"
 
 @pytest.fixture
 def older(django_db_setup: None, django_db_blocker: Any, settings: Any) -> Iterator[str]:
-    """A database that lacks the migrations of the next version, to which Django is connected."""
     with django_db_blocker.unblock(), database(f"test_{NUMBER}_older") as name, connected_to(name):
         settings.MIGRATION_MODULES = {"executions": "tests.parts.upgrade.migrations"}
         yield name

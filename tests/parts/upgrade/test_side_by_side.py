@@ -48,7 +48,6 @@ class Deployment:
         self.product.manage("migrate", "--verbosity=0", DATABASE_URL=self.product.servers["DATABASE_OWNER_URL"])
 
     def create_tenant(self) -> str:
-        """Create the tenant, and return a token for it."""
         return first_tenant(self.product, TENANT, "operator", "correct-horse-battery-staple", SCOPES)
 
     def start(self, front: Front, release: Path) -> None:

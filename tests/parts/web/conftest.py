@@ -1,5 +1,3 @@
-"""A tenant of the running product, separate web processes that tests may end, and releases of large files."""
-
 import hashlib
 import json
 import socket
@@ -30,7 +28,6 @@ def own(running: RunningProduct, tmp_path: Path) -> Iterator[Product]:
 
 
 def start_web(own: Product) -> Child:
-    """Start the web processes and wait until all of them serve."""
     web = own.start_web()
     own.wait_until_ready()
     wait_for_web_processes(own, web)
@@ -65,14 +62,12 @@ def peaks(root: int) -> dict[int, int]:
 
 
 def opened(port: int, sent: bytes = b"", source: str = "127.0.0.1") -> socket.socket:
-    """Return a connection from the address `source` on which `sent` has been sent."""
     made = socket.create_connection(("127.0.0.1", port), timeout=10, source_address=(source, 0))
     made.sendall(sent)
     return made
 
 
 def everything(connection: socket.socket) -> bytes:
-    """Return all bytes until the server closes the connection."""
     received = b""
     while part := connection.recv(65536):
         received += part

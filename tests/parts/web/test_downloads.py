@@ -1,5 +1,3 @@
-"""Large files and the real web process: memory, framing, slow clients, and bytes that break off."""
-
 import hashlib
 import http.client
 import json
@@ -35,7 +33,6 @@ def web(own: Product, tenant: TenantInUse) -> Child:
 
 @pytest.fixture
 def digest(own: Product, web: Child, tenant: TenantInUse, tmp_path: Path) -> str:
-    """The digest of a large stored artifact."""
     (tmp_path / "large.bin").write_bytes(os.urandom(SIZE))
     return published(own.url, tenant, tmp_path / "large.bin")
 

@@ -1,5 +1,3 @@
-"""Ending web processes does not affect clients, and a deployment is answered before its client gives up."""
-
 import contextlib
 import os
 import re

@@ -1,5 +1,3 @@
-"""All blobs are copied from one store to another. An interrupted copy can be resumed."""
-
 from typing import Any
 
 import pytest

@@ -1,5 +1,3 @@
-"""Stored bytes are checked in time, and damaged ones replaced; orphaned bytes are removed, unless they are in use."""
-
 import secrets
 import threading
 from collections.abc import Iterator
@@ -44,7 +42,6 @@ def bench(request: pytest.FixtureRequest, settings: Any) -> LocalBench | S3Bench
 
 @pytest.fixture
 def faulty(settings: Any, s3_place: S3Place) -> Iterator[FaultyProxy]:
-    """The configured store is on S3, behind the proxy."""
     with faulty_proxy(s3_place) as proxy:
         use_s3(settings, proxy.place)
         yield proxy

@@ -1,5 +1,3 @@
-"""The checks of pinned bytes at submissions and activations."""
-
 import os
 import secrets
 import time

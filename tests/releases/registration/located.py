@@ -1,5 +1,3 @@
-"""Descriptors of the profile `tpf-2026-10`, and the files that they describe."""
-
 from typing import Any
 
 from releases.models import Release
@@ -48,7 +46,6 @@ def descriptor(*artifacts: dict[str, Any], version: str = "1.0", **members: Any)
 
 
 def verdict(release: Release) -> tuple[str, list[tuple[str, str, str]]]:
-    """Return the status after verification, and the code, severity and field of each finding."""
     verify_release(release.pk)
     release.refresh_from_db()
     found = release.findings

@@ -1,5 +1,3 @@
-"""Sends the parts of a direct upload as a client does: with HTTP, to the presigned addresses."""
-
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any

@@ -1,5 +1,3 @@
-"""Direct uploads to a real S3 server. Bytes are stored under a digest only after the coordinator has hashed them."""
-
 import os
 from dataclasses import replace
 from datetime import timedelta

@@ -1,5 +1,3 @@
-"""Releases of container images: their references, and the checks of registries."""
-
 import base64
 import json
 import threading

@@ -1,5 +1,3 @@
-"""Artifacts are downloaded from Maven repositories, and only the bytes with the pinned digest are returned."""
-
 import logging
 import secrets
 import time
@@ -71,9 +69,6 @@ def unavailability(digest: str = DIGEST) -> str:
     return str(unavailable.value)
 
 
-# --- bytes ---
-
-
 def test_an_artifact_is_downloaded_from_its_path_and_can_be_kept(repository: MavenRepository, settings: Any) -> None:
     settings.MAVEN_REPOSITORIES = read_repositories(repository.toml())
     for uri, path in (
@@ -87,9 +82,6 @@ def test_an_artifact_is_downloaded_from_its_path_and_can_be_kept(repository: Mav
     assert artifact_store().verified(DIGEST) is not None
 
 
-# --- which repository ---
-
-
 def test_only_configured_groups_and_tenants_are_resolved(repository: MavenRepository, settings: Any) -> None:
     repository.configure(settings, tenants=("acme", "globex"))
     assert downloaded(tenant="globex") == DATA
@@ -100,9 +92,6 @@ def test_only_configured_groups_and_tenants_are_resolved(repository: MavenReposi
     snapshot = MavenUri("com.acme", "app", "1.0-SNAPSHOT")
     assert refusal(repository.publish(snapshot, DATA), snapshot)[0] == "MAVEN_SNAPSHOT"
     assert len(repository.requests) == 1
-
-
-# --- findings ---
 
 
 def test_the_size_is_limited_also_of_an_endless_body(repository: MavenRepository, settings: Any) -> None:
@@ -132,9 +121,6 @@ def test_other_bytes_are_a_finding_and_a_damaged_download_is_none(repository: Ma
     assert refusal(OTHER)[0] == "MAVEN_ARTIFACT_OTHER_DIGEST"
 
 
-# --- no verdict ---
-
-
 @cases("fault", [Fault.SILENT, Fault.STALLED, Fault.SLOW])
 def test_a_download_that_takes_too_long_gives_no_verdict(
     repository: MavenRepository, settings: Any, fault: Fault
@@ -154,9 +140,6 @@ def test_one_unavailable_repository_does_not_hide_another(
     assert downloaded() == DATA
     second.status = 404
     assert "one" in unavailability(), "it may have the artifact"
-
-
-# --- redirects ---
 
 
 def test_each_address_is_vetted(repository: MavenRepository, second: MavenRepository, settings: Any) -> None:
@@ -182,9 +165,6 @@ def test_tls_is_required_to_stay(second: MavenRepository, settings: Any, tmp_pat
         assert not second.requests
         settings.MAVEN_CA_FILE = ""
         assert "certificate" in unavailability()
-
-
-# --- credentials ---
 
 
 def test_credentials_stay_at_the_origin_of_the_repository(

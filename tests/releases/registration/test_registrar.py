@@ -1,5 +1,3 @@
-"""The registration of releases of both profiles: uploads, verdicts, repeated uploads, and missing bytes."""
-
 import json
 from typing import Any
 
@@ -170,7 +168,6 @@ def deployed(release: Release) -> Release:
 
 
 def accepting() -> Tenant:
-    """Return a tenant whose pipeline accepts releases without bytes."""
     owner = making.tenant()
     Pipeline.objects.create(tenant=owner, pipeline_id=making.PIPELINE, missing_artifacts="identity-only")
     return owner
@@ -178,9 +175,6 @@ def accepting() -> Tenant:
 
 def spaced(document: dict[str, Any]) -> bytes:
     return json.dumps(document, indent=2).encode()
-
-
-# --- both profiles ---
 
 
 @cases(("document", "profile"), [(OLDER, Profile.TPF_2026_08), (NEWER, Profile.TPF_2026_10)])
@@ -198,9 +192,6 @@ def test_a_release_of_each_profile_is_verified_activated_and_executed(
     assert [claim.execution_id for claim in making.claimed(owner)] == [execution.pk]
 
 
-# --- equality ---
-
-
 def test_a_newer_release_keeps_the_exact_bytes_of_its_descriptor_and_has_a_conflict_with_others() -> None:
     owner, document = making.tenant(), spaced(NEWER)
     release = send(owner, document, JAR).release
@@ -216,9 +207,6 @@ def test_a_newer_release_keeps_the_exact_bytes_of_its_descriptor_and_has_a_confl
             with pytest.raises(ReleaseConflict):
                 send(owner, other, JAR)
     assert bytes(Release.objects.get().descriptor_document) == document
-
-
-# --- missing bytes ---
 
 
 @cases("document", [OF_IMAGE, WITHOUT_BYTES])

@@ -1,5 +1,3 @@
-"""The missing bytes of artifacts with a `maven:` URI are downloaded, verified and stored for their tenant."""
-
 import secrets
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -45,7 +43,6 @@ def uploaded(owner: Tenant | None = None, document: dict[str, Any] = DOCUMENT, *
 
 
 def lenient(owner: Tenant | None = None) -> Release:
-    """Upload a release to a pipeline that accepts releases without bytes."""
     owner = owner or making.tenant()
     Pipeline.objects.create(tenant=owner, pipeline_id=making.PIPELINE, missing_artifacts="identity-only")
     return uploaded(owner)

@@ -1,5 +1,3 @@
-"""Tenants take turns at verification, regardless of their uploads and the order of messages."""
-
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any

@@ -1,5 +1,3 @@
-"""Verification in child processes: the limits on each artifact, and what a child can access."""
-
 import functools
 import io
 import json
@@ -198,7 +196,6 @@ def test_only_so_many_children_wait_for_the_next_release(settings: Any) -> None:
     kill_all()
 
     def another() -> None:
-        """Start a second child while the first one works."""
         assert codes(described(DATA), on_disk(DATA)) == []
 
     assert codes(described(DATA), on_disk(DATA, before=another)) == []

@@ -1,5 +1,3 @@
-"""Attachments of releases, the trusted keys of tenants, and the signature policy of activations."""
-
 import json
 from typing import Any
 

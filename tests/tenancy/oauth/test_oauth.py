@@ -1,5 +1,3 @@
-"""OAuth tokens: which are accepted, whom they identify, the rule that a refusal names, and the keys of the issuer."""
-
 import base64
 import hashlib
 import hmac

@@ -1,5 +1,3 @@
-"""The documentation has what the table of alert kinds says, and each kind has a runbook."""
-
 from pathlib import Path
 
 from alerts.kinds import Kind

@@ -1,5 +1,3 @@
-"""Texts of settings: lists, the secrets of alerts, and the TOML document that configures Maven repositories."""
-
 import re
 from collections.abc import Callable
 from ipaddress import ip_network

@@ -1,5 +1,3 @@
-"""Which URLs may be called, and one request over a real connection: only to the vetted address, and limited."""
-
 import socket
 import time
 from collections.abc import Iterator, Sequence

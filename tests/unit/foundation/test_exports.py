@@ -1,5 +1,3 @@
-"""Exports as CSV and JSON lines, and JSON in a page: nothing in them is active."""
-
 import csv
 import re
 from html.parser import HTMLParser

@@ -1,5 +1,3 @@
-"""Groups take turns for slots, long lines are refused, and places leave threads for short tasks and other tenants."""
-
 import threading
 import time
 from collections.abc import Iterator

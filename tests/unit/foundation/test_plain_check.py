@@ -1,5 +1,3 @@
-"""A plain check accepts only what its serializer accepts and returns unchanged."""
-
 from typing import Any
 
 from hypothesis import example, given

@@ -1,5 +1,3 @@
-"""The cache: lifetime and early renewal. The broker gate: probes at growing intervals after a refusal."""
-
 import pytest
 
 from foundation.broker_gate import FIRST_BATCH, FIRST_WAIT, LONGEST_WAIT, BrokerGate

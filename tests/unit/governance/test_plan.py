@@ -1,5 +1,3 @@
-"""Gradual activations: plans, their routing, and the statistics against published examples."""
-
 import math
 from typing import Any
 

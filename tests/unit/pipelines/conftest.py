@@ -1,5 +1,3 @@
-"""An author who writes modules into the folder of the test and loads pipelines from them, and small HTTP servers."""
-
 import importlib
 import json
 import shutil

@@ -1,5 +1,3 @@
-"""The commands as an author runs them, and the secrets of workers."""
-
 import argparse
 import json
 import signal

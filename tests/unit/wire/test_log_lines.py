@@ -1,5 +1,3 @@
-"""The form of log lines: one event a line, in ASCII, without texts of exceptions."""
-
 import json
 import logging
 from typing import Any

@@ -1,5 +1,3 @@
-"""Signatures and keys: DSSE envelopes, worker keys, and resume tokens with one fault."""
-
 import base64
 import dataclasses
 import hashlib

@@ -1,5 +1,3 @@
-"""Which texts are web addresses, URLs of brokers that name Sentinels, identifiers and path segments."""
-
 import pytest
 
 from tests.cases import cases

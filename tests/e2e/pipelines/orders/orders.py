@@ -43,7 +43,6 @@ pipeline = Pipeline("tests.orders", checkpoint=True)
 
 
 def mark(order: Order, step: str) -> None:
-    """Record a run of the step."""
     with (Path(order.folder) / step).open("a") as marks:
         marks.write("once\n")
 

@@ -1,5 +1,3 @@
-"""The order flow, hosted by the strict worker. The tests of a module share its release."""
-
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import Any
@@ -25,5 +23,4 @@ def order_release(module_world: None) -> Release:
 
 @pytest.fixture
 def flow(db: None, order_release: Release, serve: Callable[[StrictWorker], StrictWorker], settings: Any) -> Flow:
-    """The order flow with a worker that is checked."""
     return hosted(Release.objects.select_related("pipeline__tenant").get(pk=order_release.pk), serve, settings)

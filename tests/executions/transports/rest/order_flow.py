@@ -1,5 +1,3 @@
-"""A release of the order flow, hosted by the strict worker, and its executions."""
-
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -36,17 +34,14 @@ class Flow:
     worker: Worker
 
     def register(self, worker_id: str = "java-1", *, release: Release | None = None, **members: str) -> Worker:
-        """Register a worker at the double."""
         arguments = {"protocol": "rest", "endpoint": self.double.endpoint, "actor": "user:test", **members}
         return register(self.owner, (release or self.release).identity, worker_id=worker_id, **arguments)
 
     def host(self, release: Release) -> None:
-        """Let the worker host another release."""
         self.double.contract_version, self.double.release_version = release.contract_version, release.release_version
         self.worker = self.register(release=release)
 
     def check(self) -> None:
-        """Check the worker as a control worker does."""
         rest.check(self.worker.pk)
         admission.cache.clear()
 
@@ -73,7 +68,6 @@ class Flow:
         return called
 
     def advance(self, made: Execution) -> Execution:
-        """Make all calls that are due, and return the execution with its new state."""
         self.dispatch()
         made.refresh_from_db()
         return made

@@ -1,5 +1,3 @@
-"""Which worker gets claimed executions, and which executions are not sent."""
-
 from collections.abc import Callable
 from typing import Any
 
@@ -21,7 +19,6 @@ REASON = WorkerEligibility.Reason.ENDPOINT_NOT_ALLOWED
 
 
 def protocols(flow: Flow) -> list[str]:
-    """Claim what is due. Return the protocols of the claims."""
     return sorted(claim.protocol for claim in making.claimed(flow.owner))
 
 
@@ -64,7 +61,6 @@ def is_of_another_release(flow: Flow, settings: Any) -> None:
 
 
 def is_no_longer_allowed(flow: Flow, settings: Any) -> None:
-    """The origin is removed from the settings before the next sweep."""
     settings.REST_WORKER_ORIGINS = []
 
 

@@ -1,5 +1,3 @@
-"""Calls of REST workers: allowed origins, the base URL, and signatures while keys are rotated."""
-
 import json
 import uuid
 from typing import Any

@@ -41,7 +41,6 @@ def change(worker: Worker, **changes: Any) -> None:
 
 
 def checked(worker: Worker, age: float) -> None:
-    """Set the time of the last check to `age` seconds ago."""
     at = timezone.now() - timedelta(seconds=age)
     change(worker, capability_checked_at=at, capability_claimed_at=at)
 
@@ -89,7 +88,6 @@ def test_a_check_whose_process_was_lost_is_repeated(flow: Flow) -> None:
 
 
 def rival() -> Worker:
-    """A worker of another tenant that is due for its first check."""
     release = making.active(making.tenant())
     return making.worker(release, protocol="rest", registered_at=timezone.now() - timedelta(hours=1))
 

@@ -1,5 +1,3 @@
-"""Fixtures: a dedicated cluster, whose roles and databases these tests may change."""
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 

@@ -1,5 +1,3 @@
-"""The parameters of `DATABASE_URL` take effect; and the functions of the database use our tables only."""
-
 from typing import Any
 
 import pytest

@@ -1,5 +1,3 @@
-"""The web process and the control worker refuse to run as a role with more rights than they need."""
-
 import signal
 from collections.abc import Iterator
 from pathlib import Path

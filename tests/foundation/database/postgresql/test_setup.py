@@ -1,5 +1,3 @@
-"""`coordinator setup_database` and `coordinator migrate` set up an installation as documented."""
-
 from collections.abc import Iterator
 from io import StringIO
 from typing import Any

@@ -1,5 +1,3 @@
-"""Pipelines that return their input: an object, a text, and an array of texts."""
-
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 

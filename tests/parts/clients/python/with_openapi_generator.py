@@ -1,5 +1,3 @@
-"""Submits with the client that openapi-generator generates, and prints the results as JSON."""
-
 import json
 import os
 import time

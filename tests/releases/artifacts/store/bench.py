@@ -1,5 +1,3 @@
-"""An artifact store under test, with access to its storage that bypasses the store."""
-
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from pathlib import Path

@@ -1,5 +1,3 @@
-"""Fixtures: the store in a folder, and the one on S3. `tests/parts/stores` has further stores."""
-
 from pathlib import Path
 
 import pytest

@@ -1,5 +1,3 @@
-"""What only the store on the disk of one host guarantees."""
-
 import os
 import stat
 from functools import partial

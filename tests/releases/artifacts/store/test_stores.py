@@ -1,5 +1,3 @@
-"""What every store guarantees: bytes are stored completely under their digest, once; and what those on servers do."""
-
 import base64
 import hashlib
 import os

@@ -1,5 +1,3 @@
-"""The timeline of an execution, derived from its events alone, and the differences between two JSON values."""
-
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -47,7 +45,6 @@ class History:
 
 
 def shown(row: Row) -> list[tuple[str, float, float]]:
-    """Return kind, start and end of each bar, in seconds after the submission."""
     return [
         (bar.kind.value, (bar.start - BEGIN).total_seconds(), (bar.end - BEGIN).total_seconds()) for bar in row.bars
     ]

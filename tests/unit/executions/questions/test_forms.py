@@ -1,5 +1,3 @@
-"""Forms that are generated from a type: what they show, and that they hold every value."""
-
 import json
 from datetime import UTC, date, datetime, timedelta, timezone
 from typing import Any
@@ -88,7 +86,6 @@ class Drawn:
 
 @st.composite
 def typed_values(draw: Any) -> tuple[dict[str, Any], Any, Any]:
-    """Return the types of a contract, a type expression, and a value of it."""
     drawn = Drawn(draw)
     expression, value = drawn.typed()
     return drawn.definitions, expression, value

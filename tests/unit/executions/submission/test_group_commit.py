@@ -1,5 +1,3 @@
-"""Callers that arrive during a commit share the next one, and no caller is affected by rows of another."""
-
 import threading
 from functools import partial
 

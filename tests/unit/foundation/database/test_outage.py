@@ -1,5 +1,3 @@
-"""One table says what each SQLSTATE means for the work that met it; the class of the exception does not matter."""
-
 import psycopg
 from django.db import DataError, IntegrityError, InterfaceError, InternalError, OperationalError, ProgrammingError
 from psycopg import errors

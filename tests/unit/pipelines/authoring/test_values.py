@@ -146,9 +146,6 @@ def test_a_time_whose_offset_has_seconds_is_read_back_as_the_same_moment(seconds
         typed(datetime).encode(datetime.min.replace(tzinfo=timezone(timedelta(seconds=1))))
 
 
-# --- what the coordinator accepts ---
-
-
 class Shade(StrEnum):
     RED = "r.d"
     NONE = ""

@@ -1,5 +1,3 @@
-"""The entries of an artifact, and what `build` refuses. Its bytes depend only on the source, lock and interpreter."""
-
 import hashlib
 import json
 import os
@@ -34,7 +32,6 @@ def entries(path: Path) -> dict[str, bytes]:
 
 
 def built(pipeline: Pipeline, out: Path) -> list[str]:
-    """Build an artifact and return the names of its entries."""
     return list(entries(build(pipeline, out).path))
 
 
@@ -129,9 +126,6 @@ def test_a_linked_folder_is_packed_and_a_link_that_cannot_be_packed_is_named(aut
         link.symlink_to(target)
         with pytest.raises(DefinitionError, match=f"SOURCE_UNREADABLE.*{link}"):
             built(pipeline, tmp_path / "out")
-
-
-# --- completeness ---
 
 
 MODULES = words(

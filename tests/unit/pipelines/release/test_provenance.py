@@ -96,7 +96,6 @@ class Desk:
         return verify(self.document, [self.key], artifacts or [self.artifact], self.release)
 
     def problems(self, *artifacts: Path) -> list[str]:
-        """Return the codes of the problems."""
         return [problem.partition(":")[0] for problem in self.verified(*artifacts).problems]
 
 

@@ -72,7 +72,6 @@ def published(
 
 
 def refused(folder: Path, coordinator: Coordinator) -> str:
-    """Return the error of a release. Nothing of it is sent."""
     with pytest.raises(DefinitionError) as caught:
         published(folder, coordinator)
     assert coordinator.requests == []
@@ -80,7 +79,6 @@ def refused(folder: Path, coordinator: Coordinator) -> str:
 
 
 def parts(coordinator: Coordinator) -> int:
-    """Return how many artifacts the newest request has."""
     return coordinator.bodies[-1].count(b'name="artifact"')
 
 

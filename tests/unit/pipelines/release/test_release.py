@@ -1,5 +1,3 @@
-"""The descriptor of built artifacts in both profiles, the keys that sign it, and its verification offline."""
-
 import json
 import shutil
 import zipfile

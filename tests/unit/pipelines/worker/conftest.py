@@ -1,5 +1,3 @@
-"""A pipeline on disk, built and released, and hosts for it. Its step writes a mark in each run."""
-
 import json
 import logging
 import secrets
@@ -93,7 +91,6 @@ class Hosted:
 
 @contextmanager
 def hosting(folder: Path, module: str, out: Path) -> Iterator[Hosted]:
-    """Build the pipeline of a module into `out` and release it."""
     with writing(folder):
         build(f"{module}:pipeline", out)
         yield Hosted(folder, module, release(out, release_version="1.0").path)
@@ -101,7 +98,6 @@ def hosting(folder: Path, module: str, out: Path) -> Iterator[Hosted]:
 
 @contextmanager
 def released(folder: Path, source: str) -> Iterator[Hosted]:
-    """Write a module with a pipeline, build it and release it."""
     module = f"hosted_{secrets.token_hex(4)}"
     (folder / f"{module}.py").write_text(source)
     with hosting(folder, module, folder / "dist") as made:
@@ -130,7 +126,6 @@ def hosted(built: Hosted) -> Iterator[Hosted]:
 
 @pytest.fixture
 def host(hosted: Hosted) -> Host:
-    """A host with two places."""
     return hosted.host()
 
 
@@ -182,7 +177,6 @@ def outcomes_in(message: dict[str, Any] | None) -> list[Outcome]:
 
 
 def outcomes(host: Host, *commands: Command) -> list[Outcome]:
-    """Execute a group and return its outcomes, in any order."""
     return outcomes_in(executed(host, sealed(host, *commands)))
 
 

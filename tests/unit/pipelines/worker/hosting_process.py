@@ -173,6 +173,5 @@ def hosted_each(
 
 
 def hosted(descriptor: Path, **options: Any) -> list[dict[str, Any]]:
-    """Host one release."""
     [printed] = hosted_each(descriptor, **options)
     return printed

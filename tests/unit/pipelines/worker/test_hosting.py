@@ -17,6 +17,7 @@ from pipelines.errors import DefinitionError
 from pipelines.release.packaging import artifact_digest
 from pipelines.release.publish import of_client
 from pipelines.worker.artifact import fetched, unpack_release
+from tests import making
 from tests.cases import cases
 from tests.receiving import Received
 from tests.unit.pipelines.conftest import Recorder, Response, change_descriptor
@@ -99,7 +100,6 @@ def refusal_to_unpack(descriptor: Path, artifact: Path | None = None) -> str:
 
 
 def pin(descriptor: Path) -> None:
-    """Write the digest of the artifact as it is now into the descriptor."""
     digest = hashlib.sha256(artifact_of(descriptor).read_bytes()).hexdigest()
     change_descriptor(descriptor, {"digest": f"sha256:{digest}"})
 
@@ -176,16 +176,10 @@ def coordinator() -> Iterator[Coordinator]:
 
 def pinning(folder: Path, *artifacts: dict[str, str], **members: str) -> Path:
     """Write a descriptor that pins DATA, or `artifacts`."""
-    entry = {"artifactId": "app", "kind": "local-file", "uri": "app.zip", "digest": DIGEST}
-    document = {
-        "schemaVersion": 1,
-        "pipelineId": "org.example.orders",
-        "contractVersion": "c",
-        "releaseVersion": "1.0",
-        "artifacts": list(artifacts) or [entry],
-    }
+    document = making.descriptor({"pipelineId": "org.example.orders", "contractVersion": "c"}, BYTES, **members)
+    document["artifacts"] = list(artifacts) or document["artifacts"]
     path = folder / "pipeline-release.json"
-    path.write_text(json.dumps(document | members))
+    path.write_text(json.dumps(document))
     return path
 
 

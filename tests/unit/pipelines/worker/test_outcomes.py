@@ -241,7 +241,6 @@ def empty(outbox: Outbox, *reports: Report) -> None:
 
 
 def sent(*reports: Report) -> list[list[Report]]:
-    """Return the groups in which an outbox sends the reports."""
     broker = Broker()
     empty(Outbox(broker.send), *reports)
     return broker.groups

@@ -218,7 +218,6 @@ def test_it_suspends_at_an_await(host: RestHost) -> None:
 
 @contextmanager
 def listening(host: RestHost, capacity: int = 1) -> Iterator[Server]:
-    """Serve the host on a free port."""
     server = Server("127.0.0.1:0", host, capacity=capacity)
     with in_a_thread(server):
         yield server
@@ -246,9 +245,6 @@ def test_it_serves_over_http(host: RestHost) -> None:
         assert requests.get(url + "/q/health/live", timeout=10).json()["status"] == "UP"
         with server.turns:
             assert requests.get(url + "/q/health/live", timeout=10).json()["status"] == "UP", "every thread is busy"
-
-
-# --- turns ---
 
 
 class Calls:

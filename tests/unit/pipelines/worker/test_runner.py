@@ -1,5 +1,3 @@
-"""One transition: cardinalities, streams, awaits, failures, checkpoints."""
-
 import dataclasses
 import sys
 from textwrap import indent
@@ -233,9 +231,6 @@ def test_a_checkpoint_that_cannot_be_stored_fails_the_transition_without_naming_
 
     failed = failure(run(numbers, 2, start=0, stop=-1, context=lambda: context, keep=keep))
     assert (failed.failure_class, failed.retryable, failed.step_index) == (type(error).__name__, True, None)
-
-
-# --- failures that a step swallows ---
 
 
 FAILURES = {

@@ -1,5 +1,3 @@
-"""References to images: the grammar, and what pins an artifact."""
-
 import pytest
 
 from releases.registration.image_registry import ImageReference, unusable

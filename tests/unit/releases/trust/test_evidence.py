@@ -103,9 +103,6 @@ def test_a_document_about_something_else_has_a_finding(attached: Any, finding: t
     assert evidence.contradicts
 
 
-# --- what a signature and a provenance cover ---
-
-
 def changes(release: Document, kind: str, uri: str) -> list[Document]:
     """Return the release with each of its members changed alone, and with other or reordered artifacts."""
     members = ARTIFACT | {"kind": kind, "uri": uri}

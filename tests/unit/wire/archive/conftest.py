@@ -1,5 +1,3 @@
-"""Builds zip archives field by field, including archives that no tool would produce, and counts what zlib inflates."""
-
 import io
 import stat
 import struct

@@ -1,5 +1,3 @@
-"""Reads contract entries of harmless archives, up to the limits. The number of inflated bytes is always bounded."""
-
 import io
 import zipfile
 import zlib

@@ -1,5 +1,3 @@
-"""Makes the facts of releases for comparisons."""
-
 from collections.abc import Mapping
 from typing import Any
 

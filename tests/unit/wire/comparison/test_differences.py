@@ -1,5 +1,3 @@
-"""Differences of steps and types, who is affected by them, and whether a checkpoint can continue on another release."""
-
 from dataclasses import replace
 from typing import Any
 

@@ -1,5 +1,3 @@
-"""Documents that keep every rule, for tests to break one at a time."""
-
 import copy
 import json
 import re
@@ -41,7 +39,6 @@ def changed(document: Document, field: str, value: Any) -> Document:
 
 
 def rows(table: Iterable[tuple[str, Any, Any]]) -> Iterator[tuple[str, Any, Any]]:
-    """Return a row for each value of a table of (code, field or fields, values)."""
     for code, fields, values in table:
         for field in fields if isinstance(fields, tuple) else (fields,):
             yield from ((code, field, value) for value in values)
@@ -63,9 +60,6 @@ def findings_of(parse: Callable[[bytes], object], data: Any) -> list[tuple[str, 
     found = refused(parse, data)
     assert len({finding.field.partition("#")[0] for finding in found}) == 1, "all are about one document"
     return [(finding.code, finding.field.partition("#")[2]) for finding in found]
-
-
-# --- contracts ---
 
 
 def _step(index: int, **members: Any) -> Document:
@@ -136,9 +130,6 @@ COMPOSED: Document = {
     },
 }
 """The root uses the child, which uses itself and the grandchild."""
-
-
-# --- descriptors ---
 
 
 def artifact(artifact_id: str, kind: str, uri: str, digest: str, steps: Iterable[str] = (), *more: str) -> Document:

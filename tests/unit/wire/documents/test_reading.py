@@ -1,5 +1,3 @@
-"""Bytes become one JSON object, strictly and within limits, or are refused with findings."""
-
 import json
 import tracemalloc
 from collections.abc import Callable
@@ -37,7 +35,6 @@ def nested(levels: int) -> dict[str, Any]:
 
 
 def counted(value: Any) -> tuple[int, int]:
-    """Return the number of values, and of members of objects."""
     inner = [*(value.values() if isinstance(value, dict) else value if isinstance(value, list) else ())]
     numbers = [counted(each) for each in inner]
     named = len(inner) if isinstance(value, dict) else 0

@@ -1,5 +1,3 @@
-"""A pipeline that logs, and whose failure quotes its input and a secret."""
-
 import logging
 from dataclasses import dataclass
 

@@ -1,5 +1,3 @@
-"""A pipeline whose second step makes a span of its own."""
-
 from dataclasses import dataclass
 
 from opentelemetry import trace

@@ -1,5 +1,3 @@
-"""A step that records its start, waits until its gate (a file) exists, and records its end."""
-
 import time
 from dataclasses import dataclass
 from pathlib import Path
