@@ -9,11 +9,14 @@ import logging
 import time
 from collections.abc import Callable, Collection, Mapping
 from enum import StrEnum
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from django.db import DEFAULT_DB_ALIAS, Error, connection, connections, models
+from django.db import DEFAULT_DB_ALIAS, Error, connection, connections
 
 from foundation.database.postgresql.outage import rejects_values
+
+if TYPE_CHECKING:  # the clock loads no models
+    from django.db.models import QuerySet
 
 log = logging.getLogger(__name__)
 S = TypeVar("S", bound=StrEnum)
@@ -24,7 +27,7 @@ FIRST_WAIT_SECONDS: Final = 0.25
 LONGEST_WAIT_SECONDS: Final = 2.0
 
 
-def move(rows: models.QuerySet[Any], moves: Mapping[S, Collection[S]], source: S, target: S, **changes: Any) -> bool:
+def move(rows: "QuerySet[Any]", moves: Mapping[S, Collection[S]], source: S, target: S, **changes: Any) -> bool:
     """Move the row in `rows` from `source` to `target`, with `changes`. Return False if its state is not `source`.
 
     Raises ValueError for a move that `moves` does not contain, which is an error of the program.
