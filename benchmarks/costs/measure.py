@@ -33,16 +33,11 @@ from benchmarks.costs import kinds, pages
 from benchmarks.costs.measuring import Meter
 from benchmarks.costs.world import World
 from coordinator.celery import app
-from executions.submission import at_once
-from executions.workers.registry import DISPATCH_TASK
-from foundation import wakeup
 
 
 def main(folder: Path, parts: list[str]) -> None:
     app.loader.import_default_modules()
     world = World(folder)
-    wakeup.handle_here(DISPATCH_TASK, lambda: None)  # claims and sending are kinds of work themselves
-    at_once.MOST_ROWS = 0
     meter = Meter(calls, servers, world.refresh)
     gc.freeze()
     figures: dict[str, dict[str, int]] = {}

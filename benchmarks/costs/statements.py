@@ -32,8 +32,6 @@ from benchmarks.costs.measuring import Work
 from benchmarks.costs.world import World, WorldError, claim_due, request
 from coordinator.celery import app
 from executions.lifecycle import retention
-from executions.workers.registry import DISPATCH_TASK
-from foundation import wakeup
 from tenancy.access import issue_token
 from tenancy.roles import Scope
 
@@ -62,7 +60,6 @@ def main(folder: Path, rows: int, parts: list[str]) -> None:
     connection.execute("CREATE EXTENSION IF NOT EXISTS pg_stat_statements")
     app.loader.import_default_modules()
     world = World(folder)
-    wakeup.handle_here(DISPATCH_TASK, lambda: None)
     User.objects.create_user(uneven.PERSON, is_staff=True)
     for module in ("three_steps", "asking"):
         for version in range(2, uneven.RELEASES + 1):

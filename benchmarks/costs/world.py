@@ -25,10 +25,12 @@ from executions.models import Interaction
 from executions.models import Worker as WorkerRow
 from executions.state_machine import moves
 from executions.state_machine.moves import Claim
+from executions.submission import at_once
 from executions.transports import celery
 from executions.transports.celery import identity_of
 from executions.workers import tenant_keys
-from executions.workers.registry import INSTRUCT_TASK
+from executions.workers.registry import DISPATCH_TASK, INSTRUCT_TASK
+from foundation import wakeup
 from governance.activation.activation import activate
 from pipelines.release.descriptor import release as write_release
 from pipelines.release.packaging import build
@@ -69,6 +71,8 @@ class World:
     """A tenant, an active release of each pipeline, and a worker of each that hosts it in this process."""
 
     def __init__(self, folder: Path) -> None:
+        wakeup.handle_here(DISPATCH_TASK, lambda: None)  # claims and sending are kinds of work themselves
+        at_once.MOST_ROWS = 0
         self._keys = itertools.count(1)
         self._redis = Redis.from_url(settings.REDIS_URL)
         self._messages = TaskMessages(accepts=lambda *_: True, unsigned=(EXECUTE_TASK, INSTRUCTION_TASK, RECORD_TASK))
