@@ -73,11 +73,7 @@ def test_a_webhook_is_signed_with_a_secret_of_its_own_tenant_only(
 
 
 def test_slack_gets_json_at_its_secret_url_which_no_error_shows(
-    owner: Tenant,
-    receiver: Receiver,
-    settings: Any,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
+    owner: Tenant, receiver: Receiver, settings: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     settings.ALERT_SECRETS = {owner.slug: {"ops": "env:A_URL"}}
     slack = channel(owner, "", kind="slack", secret="ops", name="a & b")
