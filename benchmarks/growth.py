@@ -1,6 +1,6 @@
 """The buffers of every statement that the product sends, with few and with many executions of uneven tenants.
 
-Both sizes run at the same time, on servers of their own. `benchmarks.uneven` has the rows, and
+Both sizes run at the same time, on separate servers. `benchmarks.uneven` has the rows, and
 `benchmarks.costs.statements` the work.
 """
 

@@ -32,7 +32,7 @@ def submit(task: Task) -> Account:
 
 
 def offer(task: Task) -> Account:
-    """Run the load client, and return its account whatever the server responds. Raises `LoadError` if it fails."""
+    """Run the load client, and return its account of all responses. Raises `LoadError` if it fails."""
     # -S: no site packages, so that the client starts at once and stays small.
     try:
         done = subprocess.run(

@@ -98,7 +98,7 @@ _EXECUTION: Final = {
     "result": "CASE WHEN x.status = 'SUCCEEDED' THEN t.result END",
     "error_code": "CASE WHEN n % 20 = 0 THEN 'Error' || n / 20 % 2 * (n / 20 % 40) END",
     "error_message": "CASE WHEN n % 20 = 0 THEN 'the bank did not answer request ' || n END",
-    # The first executions are the newest: nobody has submitted one lately.
+    # The first executions are the newest, and the person has submitted none of them.
     "submitted_by": "CASE WHEN n % ({rows} / 40) = 11 AND n > {rows} / 3 THEN 'user:{person}'"
     " ELSE 'token:shop-' || n % 5 END",
     "tags": "ARRAY['order-' || n, 'customer-' || n % 20]",

@@ -14,7 +14,8 @@ class CoordinatorConfig(AppConfig):
     name = "coordinator"
 
     def ready(self) -> None:
-        # Django looks for masked attributes of lazy objects at each use of a setting. Settings have none.
+        # Django looks for masked attributes of lazy objects at each use of a setting. Settings have none. Without this,
+        # a submission takes 1 to 3 % more CPU time, and a GET of an execution 3 %.
         LazySettings.__getattribute__ = object.__getattribute__  # type: ignore[method-assign]
         # `session_middleware` connects to the signal of each log-in.
         # Makes the configured Celery application the current one, so that `send_task` finds the broker.

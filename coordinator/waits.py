@@ -50,8 +50,6 @@ ANSWERING_THREADS: Final = 4
 RETRY_AFTER: Final = 5
 PROTOCOL: Final = "coordinator.protocol"
 """The member of the WSGI environment that sends a response later. Only granian's processes have it."""
-_OF_PROCESS: Final = frozenset(os.environ)
-"""Names that granian adds to the environment of each request."""
 _PATH: Final = re.compile(r"/api/v1/tenants/([^/]+)/executions/([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})")
 parked: Final = Counted("coordinator_waits_total", "Requests that waited for the end of an execution.")
 TERMINAL_VALUES: Final = {state.value for state in TERMINAL}
@@ -324,8 +322,7 @@ def defer_responses() -> None:
 
 def _repeatable(environ: Mapping[str, Any]) -> dict[str, Any]:
     """Return the environment of the same request without its query and its body."""
-    kept = {name: value for name, value in environ.items() if name not in _OF_PROCESS}
-    return {**kept, "QUERY_STRING": "", "CONTENT_LENGTH": "", "wsgi.input": BytesIO()}
+    return {**environ, "QUERY_STRING": "", "CONTENT_LENGTH": "", "wsgi.input": BytesIO()}
 
 
 def _seconds(query: str) -> int:

@@ -10,6 +10,9 @@ import os
 import signal
 import sys
 from contextlib import suppress
+from importlib import import_module
+from types import SimpleNamespace
+from typing import Any
 
 _PR_SET_PDEATHSIG = 1
 _M_MMAP_THRESHOLD = -3
@@ -31,6 +34,12 @@ def _return_large_blocks() -> None:
     """
     with suppress(AttributeError):
         ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _LARGE_BYTES)
+
+
+def _hide_environment() -> None:
+    """Make granian start the environment of each request empty. It would copy that of the process, with all secrets."""
+    module: Any = import_module("granian.wsgi")
+    module.os = SimpleNamespace(environ={})
 
 
 _parent = multiprocessing.parent_process()
@@ -93,6 +102,7 @@ if _processes is not None:
     # One more looks at the executions for which clients wait.
     boot_checks.count_connections_soon(processes=_processes, threads=min(_slots, _threads) + 1)
 if _parent is not None:
+    _hide_environment()
     waits.defer_responses()
     application.end_at_signals()
     demand.always()  # it ends few executions: those that people cancel

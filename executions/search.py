@@ -351,7 +351,7 @@ def _failure_group(tenant_ids: Sequence[int], group: uuid.UUID) -> Q:
 
 
 def _smoke(tenant_ids: Sequence[int]) -> Q:
-    """Match smoke tests, which have a table of their own."""
+    """Match smoke tests, which have a separate table."""
     tests = SmokeTest.objects.filter(release__pipeline__tenant__in=tenant_ids).order_by()
     found = list(tests.values_list("pk", flat=True)[: MOST_RARE + 1])
     return Q(smoke=True, pk__in=found if len(found) <= MOST_RARE else tests.values("pk"))

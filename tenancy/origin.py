@@ -23,7 +23,7 @@ class Origin:
 
 
 serving: Final[ContextVar[Origin]] = ContextVar("origin", default=Origin())  # noqa: B039 - it is immutable
-"""The origin of all acts. Whoever serves a request sets it, and resets it afterwards."""
+"""The origin of all acts. It is set while a request is served, and reset afterwards."""
 
 
 def current() -> Origin:

@@ -35,7 +35,7 @@ _ENTRY: Final = re.compile(r"(\S+) = (\d+)(?:  # (.+))?")
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A figure that differs notably from its entry, which is 0 if there is none."""
+    """A figure that differs notably from its entry, which counts as 0 if it is missing."""
 
     table: str
     name: str
@@ -55,7 +55,7 @@ class Difference:
 class Ledger:
     tables: dict[str, dict[str, int]] = field(default_factory=dict)
     reasons: dict[tuple[str, str], str] = field(default_factory=dict)
-    """Why and when an entry was raised: the comment beside it."""
+    """Why and when an entry was raised: the comment next to it."""
 
     @classmethod
     def read(cls, file: Path = FILE) -> Self:

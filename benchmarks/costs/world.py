@@ -144,7 +144,7 @@ class World:
         return claim_due(count)
 
     def drain(self) -> None:
-        """Claim all that is due, and record that it has succeeded. Remove outcomes that nobody will read."""
+        """Claim all that is due, and record that it has succeeded. Remove outcomes that no task will read."""
         self._redis.delete(OUTCOME_QUEUE)
         while claims := claim_due(1000):
             self.complete(claims)

@@ -186,7 +186,7 @@ class Generated:
         return typer.Option(*flags, help=" ".join(texts).strip(), show_default=is_shown)
 
     def _default(self, member: Member) -> Any:
-        """Return the default of an option; Ellipsis if there is none."""
+        """Return the default of an option, or Ellipsis if it has no default."""
         if member.name in self._defaults or not member.required or member.nullable:
             return self._defaults.get(member.name)
         return {"idempotencyKey": None, "reason": ""}.get(member.name, ...)

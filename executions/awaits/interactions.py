@@ -26,7 +26,7 @@ from executions.errors import (
     RedriveRefused,
     ResumeTokenInvalid,
 )
-from executions.models import PAYLOADS_OF_EXECUTION, Execution, Interaction, with_executions
+from executions.models import PAYLOADS_OF_EXECUTION, Execution, Interaction
 from executions.workers.registry import DISPATCH_TASK
 from foundation import wakeup
 from tenancy import audit
@@ -71,7 +71,7 @@ class Completion:
 
 def interactions(tenant: Tenant) -> QuerySet[Interaction]:
     """Return the interactions of the tenant, nearest deadline first."""
-    return with_executions(Interaction.objects.filter(tenant=tenant)).order_by("deadline", "created_at", "id")
+    return Interaction.objects.filter(tenant=tenant).with_executions().order_by("deadline", "created_at", "id")
 
 
 def interaction(tenant: Tenant, interaction_id: uuid.UUID) -> Interaction:

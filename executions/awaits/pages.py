@@ -20,7 +20,7 @@ from executions.awaits.answer_form import AnswerForm, require_text
 from executions.awaits.awaits import FIRST_STATUS
 from executions.console.filters import NEWEST, SPANS
 from executions.console.payloads import bounded_json, tenants_shown
-from executions.models import IS_CLAIMED, Interaction, with_executions
+from executions.models import IS_CLAIMED, Interaction
 from executions.questions.readable import person, readable, telling_fields
 from foundation.admin.columns import badge, column, moment, timed
 from foundation.errors import CoordinatorError
@@ -161,7 +161,8 @@ class InteractionAdmin(LongList):
     )
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Interaction]:
-        rows: QuerySet[Interaction] = with_executions(super().get_queryset(request))
+        found: Any = super().get_queryset(request)
+        rows: QuerySet[Interaction] = found.with_executions()
         short = RawSQL(SHORT_MEMBERS, (), output_field=JSONField())  # noqa: S611  # nosec B611 - a constant
         members = When(tenant__in=tenants_shown(request, Scope.ANSWER), then=short)
         return rows.defer("request", "response").annotate(members=Case(members, output_field=JSONField()))

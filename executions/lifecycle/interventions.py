@@ -126,23 +126,16 @@ def redrive_move(execution: Execution, *, actor: str, reason: str, **details: st
     The attempt number grows, and the retry budget is full again. Step, progress and pin stay. An execution that failed
     at an await makes the await's requests again.
     """
-    return Move(
-        execution_id=execution.pk,
-        source=State(execution.status),
-        version=execution.version,
-        target=State.QUEUED,
-        kind="REDRIVEN",
-        actor=actor,
-        data={
-            "reason": reason,
-            "previousStatus": execution.status,
-            "attempt": execution.attempt + 1,
-            "errorCode": execution.error_code,
-            "errorMessage": execution.error_message,
-            **details,
-        },
-        attempt=execution.attempt + 1,
-        budget_start=execution.attempt + 1,
+    attempt = execution.attempt + 1
+    return Move.of(
+        execution,
+        State.QUEUED,
+        "REDRIVEN",
+        actor,
+        reason,
+        {"attempt": attempt, **details},
+        attempt=attempt,
+        budget_start=attempt,
         transition_key=f"redrive:{execution.pk}:{execution.version}",
     )
 
@@ -230,23 +223,8 @@ def count_cancelled(execution: Execution) -> None:
 
 def cancel_move(execution: Execution, *, actor: str, reason: str, **details: str) -> Move:
     """Return the guarded move that cancels `execution` as it was read, with `details` in its event."""
-    return Move(
-        execution_id=execution.pk,
-        source=State(execution.status),
-        version=execution.version,
-        target=State.CANCELLED,
-        kind="CANCELLED",
-        actor=actor,
-        data={
-            "reason": reason,
-            "previousStatus": execution.status,
-            "stepIndex": execution.current_step_index,
-            "errorCode": execution.error_code,
-            "errorMessage": execution.error_message,
-            **holder(execution),
-            **details,
-        },
-    )
+    data = {"stepIndex": execution.current_step_index, **holder(execution), **details}
+    return Move.of(execution, State.CANCELLED, "CANCELLED", actor, reason, data)
 
 
 def holder(execution: Execution) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """The removal of an execution removes its history, and its guards look at each statement and not at each row.
 
 A history was deleted by nine statements after its executions, and the foreign keys of the nine tables looked for the
-execution and for its rows once more at the commit: 62 of the 105 µs that PostgreSQL took for an execution. They delete
+execution and for its rows again at the commit: 62 of the 105 µs that PostgreSQL took for an execution. They delete
 the rows now. So a history is still removed with its execution or not at all, and nothing but the removal of its
 execution removes it.
 

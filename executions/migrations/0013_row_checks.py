@@ -4,7 +4,7 @@ PostgreSQL reads the text of each CHECK constraint again for each statement: 36 
 one execution, 24 % of a claim and of an outcome. The eleven constraints of executions had 23,000 characters. One
 constraint calls a function now, whose plan a session keeps. It refuses the same rows, under the same names.
 
-The foreign key of events looked for the execution of each event and locked it once more: 14 % of a submission and of an
+The foreign key of events looked for the execution of each event and locked it again: 14 % of a submission and of an
 outcome in groups of 50. The guard of events requires that the execution counts the event. The same transaction has then
 written the execution, so no other one removes it meanwhile. Only a transaction that does not see what others have
 committed has to lock it. The removal of executions removes their events, in one statement for all of them.

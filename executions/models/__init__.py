@@ -17,7 +17,6 @@ from executions.models.execution import (
     ExecutionEvent,
     FinishedCount,
     WireForm,
-    with_executions,
 )
 from executions.models.records import AdmissionReceipt, FailureGroup, Hold, Resubmission, SmokeTest, is_new
 from executions.models.worker import (

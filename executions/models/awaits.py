@@ -7,7 +7,7 @@ from django.db import models
 from django.db.models import F, Q
 from django.db.models.functions import Now
 
-from executions.models.execution import Execution
+from executions.models.execution import Execution, OfExecutions
 from executions.questions.readable import title_of
 from tenancy.models import Tenant
 from wire.documents.contract import TIMER
@@ -147,6 +147,8 @@ class Interaction(models.Model):
     last_dispatch_error = models.CharField(max_length=300, blank=True)
     created_at = models.DateTimeField(db_default=TransactionNow(), editable=False)
     updated_at = models.DateTimeField(db_default=TransactionNow(), editable=False)
+
+    objects = OfExecutions.as_manager()
 
     class Meta:
         verbose_name = "question"

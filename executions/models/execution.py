@@ -6,7 +6,7 @@ change of an event.
 """
 
 import uuid
-from typing import TypeVar
+from typing import Self, TypeVar
 
 from django.contrib.postgres.fields import ArrayField
 from django.contrib.postgres.functions import TransactionNow
@@ -198,13 +198,24 @@ class Execution(models.Model):
         return ReleaseIdentity(self.tenant.slug, self.pipeline_id, self.contract_version, self.release_version)
 
 
-def with_executions(rows: QuerySet[Row]) -> QuerySet[Row]:
-    """Return `rows` with their executions and tenants, without payloads.
+class OfExecutions(QuerySet[Row]):
+    """Rows that belong to executions."""
 
-    A second query reads the executions. A join would read those of all rows that match, before LIMIT.
-    """
-    executions = Execution.objects.select_related("tenant").defer(*PAYLOADS)
-    return rows.select_related("tenant").prefetch_related(Prefetch("execution", executions))
+    def with_executions(self) -> Self:
+        """Return the rows with their executions and tenants, without payloads.
+
+        A second query reads the executions. A join would read those of all rows that match, before LIMIT. If executions
+        were removed in between, the rows are read again.
+        """
+        executions = Execution.objects.select_related("tenant").defer(*PAYLOADS)
+        return self.select_related("tenant").prefetch_related(Prefetch("execution", executions))
+
+    def _fetch_all(self) -> None:
+        super()._fetch_all()
+        prefetched = self._prefetch_related_lookups  # type: ignore[attr-defined]  # the stubs lack it
+        while prefetched and not all(hasattr(row, "execution") for row in self._result_cache or ()):
+            self._result_cache, self._prefetch_done = None, False
+            super()._fetch_all()
 
 
 class ExecutionEvent(models.Model):
@@ -272,6 +283,8 @@ class DeadLetter(models.Model):
         "FailureGroup", on_delete=models.PROTECT, null=True, related_name="letters", db_index=False
     )
     created_at = models.DateTimeField(db_default=TransactionNow(), editable=False)
+
+    objects = OfExecutions.as_manager()
 
     class Meta:
         verbose_name = "failure"

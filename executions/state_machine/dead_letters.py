@@ -10,7 +10,7 @@ from django.db import connection, transaction
 from django.db.models import QuerySet
 
 from executions import metrics
-from executions.models import DeadLetter, with_executions
+from executions.models import DeadLetter
 from executions.state_machine import statements
 from tenancy.models import Tenant
 from wire.log_lines import EACH
@@ -43,7 +43,7 @@ def write(reasons: Mapping[uuid.UUID, DeadLetter.Reason]) -> None:
 
 def letters(tenant: Tenant) -> QuerySet[DeadLetter]:
     """Return the tenant's dead letters, newest first, each with the current state of its execution."""
-    return with_executions(DeadLetter.objects.filter(tenant=tenant))
+    return DeadLetter.objects.filter(tenant=tenant).with_executions()
 
 
 def _announce(

@@ -1,6 +1,6 @@
 """Announces ended executions over the broker to processes in which clients wait for them (ADR 93).
 
-While nobody waits, nothing is sent. A process with waiting clients says so every REPEAT_SECONDS; control workers
+While no client waits, nothing is sent. A process with waiting clients says so every REPEAT_SECONDS; control workers
 follow that. An announcement may be lost: the waiting process also looks at the rows.
 """
 
@@ -35,7 +35,7 @@ class Demand:
         self._valid_seconds = valid_seconds
 
     def always(self) -> None:
-        """Announce endings whether anybody waits or not, for a process that ends few executions."""
+        """Announce endings even if no client waits, for a process that ends few executions."""
         self.exists = True
 
     def follow(self) -> None:

@@ -14,12 +14,13 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 from django.db import connection, transaction
 from psycopg.types.json import Jsonb
 from pydantic_core import to_json
 
+from executions.models import Execution
 from executions.models.states import MOVES, TERMINAL, State
 from executions.state_machine import endings, statements
 from foundation.database import prepared
@@ -61,6 +62,23 @@ class Move(NamedTuple):
     result: list[Any] | None = None
     error_code: str | None = None
     error_message: str | None = None
+
+    @classmethod
+    def of(
+        cls,
+        execution: Execution,
+        target: State,
+        kind: str,
+        actor: str,
+        reason: str,
+        data: Mapping[str, Any],
+        **columns: Any,
+    ) -> Self:
+        """Return a move of `execution` as it was read. Its event has `reason`, state, error and `data`."""
+        error = {"errorCode": execution.error_code, "errorMessage": execution.error_message}
+        event = {"reason": reason, "previousStatus": execution.status, **error, **data}
+        source = State(execution.status)
+        return cls(execution.pk, target, kind, actor, event, source=source, version=execution.version, **columns)
 
 
 def apply(moves: Sequence[Move], shared: Mapping[str, str] = MappingProxyType({})) -> list[Move]:

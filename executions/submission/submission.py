@@ -120,7 +120,6 @@ class Submission:
 Verdict = Submission | CoordinatorError
 """The result of one request: accepted, or the reason why not."""
 
-
 MAX_ROUNDS = 5
 LONGEST_WAIT_SECONDS = 30
 
@@ -295,9 +294,7 @@ class _Batch:
             return decision.admission
         admission = self._routed(decision.admission, item.request)
         shape = _shape(admission, item.request)
-        if isinstance(shape, CoordinatorError):
-            return shape
-        return decision.unready or self._row(admission, item, shape)
+        return shape if isinstance(shape, CoordinatorError) else decision.unready or self._row(admission, item, shape)
 
     def _routed(self, active: Admission, request: ExecutionRequest) -> Admission:
         """Return the admission to the release that the request gets.

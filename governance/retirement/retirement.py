@@ -284,21 +284,6 @@ def _fail(execution_ids: list[uuid.UUID], reason: str) -> int:
 
 def _move(execution: Execution, reason: str) -> Move:
     message = f"Release {execution.release_version} was revoked: {reason}"[:LONGEST_MESSAGE]
-    return Move(
-        execution_id=execution.pk,
-        source=State(execution.status),
-        version=execution.version,
-        target=State.FAILED,
-        kind=CODE,
-        actor=owner(),
-        data={
-            "reason": reason,
-            "previousStatus": execution.status,
-            "stepIndex": execution.current_step_index,
-            "errorCode": CODE,
-            "errorMessage": message,
-            **holder(execution),
-        },
-        error_code=CODE,
-        error_message=message,
-    )
+    error = {"errorCode": CODE, "errorMessage": message}
+    data = {"stepIndex": execution.current_step_index, **error, **holder(execution)}
+    return Move.of(execution, State.FAILED, CODE, owner(), reason, data, error_code=CODE, error_message=message)

@@ -83,19 +83,14 @@ def gradual_start() -> Scene:
     return partial(start, candidate, gradual.plan(5, 50), actor="user:x"), [old.pipeline]
 
 
-def gradual_step() -> Scene:
+def of_gradual(call: Callable[..., Any], **members: Any) -> Scene:
     made = gradual.started(making.ready()[0], 5, 50)
-    return partial(changes.move_on, made, actor="user:x"), [made.pipeline]
+    return partial(call, made, actor="user:x", **members), [made.pipeline]
 
 
-def gradual_promotion() -> Scene:
-    made = gradual.started(making.ready()[0], 5, 50)
-    return partial(changes.promote, made, actor="user:x"), [made.pipeline]
-
-
-def gradual_withdrawal() -> Scene:
-    made = gradual.started(making.ready()[0], 5, 50)
-    return partial(changes.withdraw, made, actor="user:x", reason="a mistake"), [made.pipeline]
+gradual_step = partial(of_gradual, changes.move_on)
+gradual_promotion = partial(of_gradual, changes.promote)
+gradual_withdrawal = partial(of_gradual, changes.withdraw, reason="a mistake")
 
 
 def retirement() -> Scene:

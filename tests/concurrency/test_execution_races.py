@@ -137,10 +137,7 @@ def test_a_lease_is_either_renewed_or_expired(_: int) -> None:
     Execution.objects.update(lease_expires_at=making.LONG_AGO)
     held = [(claim.execution_id, claim.lease_token)]
     answers = results_of(
-        race(
-            lambda: len(moves.renew_leases(owner.pk, held, worker_id="w", lease_seconds=60)),
-            sweep.expire_leases,
-        )
+        race(lambda: len(moves.renew_leases(owner.pk, held, worker_id="w", lease_seconds=60)), sweep.expire_leases)
     )
     renewed, expired = answers
     assert renewed + expired == 1

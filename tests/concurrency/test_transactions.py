@@ -186,12 +186,7 @@ def named(value: object) -> str:
     return getattr(value, "__name__", str(value))
 
 
-LOGGED = (
-    scenes.campaign_advance,
-    scenes.campaign_drafting,
-    scenes.campaign_of_resubmissions,
-    scenes.removal,
-)
+LOGGED = (scenes.campaign_advance, scenes.campaign_drafting, scenes.campaign_of_resubmissions, scenes.removal)
 """These calls log the error and continue with other campaigns or tenants."""
 
 

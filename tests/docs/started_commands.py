@@ -41,7 +41,7 @@ STARTED_BY: Final = {
     "make demo": "parts/distributions/test_durable_coordinator.py::test_the_demo_ends_without_a_terminal",
     "make help": PROGRAMS,
     "make mutants": PROGRAMS,
-    "make recovery": "parts/recovery/test_programs.py::test_a_program_runs_to_its_end",
+    "make recovery": "parts/recovery/test_programs.py::test_the_campaign_runs_to_its_end",
     "pip install": WHEELS,
     "pipelines activate": "parts/product/test_ci_templates.py::test_the_action_signs_publishes_comments_and_activates",
     "pipelines build": README,
@@ -60,7 +60,6 @@ STARTED_BY: Final = {
     "python -m pipelines": PROGRAMS,
     "python -m tests.mutants": PROGRAMS,
     "python -m venv": WHEELS,
-    "python -m tests.parts.recovery.outage": "parts/recovery/test_programs.py::test_a_program_runs_to_its_end",
 }
 
 NOT_STARTED: Final = {

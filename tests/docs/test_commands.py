@@ -231,7 +231,7 @@ def started(program: list[str]) -> str:
 
 
 def test_a_program_starts_in_an_empty_environment(subtests: pytest.Subtests) -> None:
-    modules = ("pipelines", "tests.mutants", "tests.parts.recovery.campaign", "tests.parts.recovery.outage")
+    modules = ("pipelines", "tests.mutants", "tests.parts.recovery.campaign")
     programs = [
         ["make", "help"],
         ["coordinator", "help"],

@@ -27,6 +27,14 @@ from tests.running import RunningProduct, TenantInUse, another_product, eventual
 
 WAITS, AT_ONCE = 1_000, 100
 TOKEN = "token-of-the-metrics"
+SHOWN = """
+import json
+import coordinator.wsgi
+
+def application(environ, start):
+    start("200 OK", [])
+    return [json.dumps(environ, default=str).encode()]
+"""
 METRICS = {"Authorization": f"Bearer {TOKEN}"}
 
 
@@ -174,6 +182,21 @@ def test_an_ending_that_nobody_announces_is_found(
     interventions.cancel(execution.tenant, execution.pk, actor="test", reason="test")  # this process announces nothing
     status, shown, seconds = wait.result(20)
     assert (status, shown["status"], seconds < 10) == (200, "CANCELLED", True)
+
+
+def test_requests_do_not_carry_the_environment_of_their_process(running: RunningProduct, tmp_path: Path) -> None:
+    (tmp_path / "shown.py").write_text(SHOWN)
+    with another_product(tmp_path, running.product.servers, running.product.settings) as product:
+        command = (product.programs / "granian", "--interface=wsgi", f"--port={product.port}", "shown:application")
+        more = {"PYTHONPATH": f"{product.project}:{tmp_path}", "HTTP_X_OF_PROCESS": "anything"}
+        environment = {**product.environment, **more}
+        product.children.start("web", command, environment=environment, directory=product.project)
+        product.wait_until_ready()
+        request = requests.get(f"{product.url}/?q=1", timeout=10).json()
+    assert request["QUERY_STRING"] == "q=1"
+    assert request.keys().isdisjoint(environment)
+    secrets = {environment[name] for name in ("DATABASE_URL", "REDIS_URL", "SECRET_KEY", "WORKER_SECRET")}
+    assert not [secret for secret in secrets if secret in str(request)]
 
 
 def are_parked(product: Product, count: int) -> bool:

@@ -28,10 +28,5 @@ FAILURES: dict[str, tuple[str, bool]] = {
 """Failure class, and whether a retry may help."""
 
 # Tricks that harm no transition, not even their own.
-TAMPERING = (
-    "a high recursion limit",
-    "signal handlers",
-    "silence in the log",
-    "a closed standard error",
-)
+TAMPERING = ("a high recursion limit", "signal handlers", "silence in the log", "a closed standard error")
 ENDING = ("os._exit", "a segmentation fault")

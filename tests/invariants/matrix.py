@@ -69,9 +69,7 @@ MATRIX = {
     ),
     "releases_contract": Table(append_only="contract_immutable"),
     "releases_blob": Table(
-        always="state fingerprint checked_at checking_until",
-        state="state",
-        kept_by="blob_not_deleted",
+        always="state fingerprint checked_at checking_until", state="state", kept_by="blob_not_deleted"
     ),
     "releases_blobevent": Table(state="kind", append_only="blob_event_append_only"),
     "releases_bloblease": Table(always="expires_at", unguarded="id holder exclusive", deletable=True),
@@ -105,9 +103,7 @@ MATRIX = {
     "releases_vote": Table(append_only="vote_append_only"),
     "releases_deployment": Table(append_only="deployment_append_only"),
     "releases_revocation": Table(
-        state="open_executions",
-        in_state={"fail": "failed_executions completed_at"},
-        kept_by="revocation_append_only",
+        state="open_executions", in_state={"fail": "failed_executions completed_at"}, kept_by="revocation_append_only"
     ),
     "releases_retirement": Table(append_only="retirement_append_only"),
     "releases_attachment": Table(append_only="attachment_append_only"),
@@ -128,9 +124,7 @@ MATRIX = {
     "executions_executionevent": Table(append_only="event_append_only"),
     "executions_deadletter": Table(append_only="deadletter_append_only"),
     "executions_failuregroup": Table(
-        always="assignee note",
-        together="acknowledged_by acknowledged_at",
-        kept_by="failure_group_not_deleted",
+        always="assignee note", together="acknowledged_by acknowledged_at", kept_by="failure_group_not_deleted"
     ),
     "executions_resubmission": Table(append_only="resubmission_append_only"),
     "executions_smoketest": Table(append_only="smoke_test_append_only"),
@@ -168,10 +162,7 @@ MATRIX = {
         kept_by="campaign_item_not_deleted",
     ),
     "executions_campaignevent": Table(append_only="campaignevent_append_only"),
-    "executions_wireform": Table(
-        together="result",
-        kept_by="wire_form_written_once",
-    ),
+    "executions_wireform": Table(together="result", kept_by="wire_form_written_once"),
     "executions_worker": Table(
         always="""
             contract_version release_version protocol endpoint artifact_id artifact_digest code environment_fingerprint

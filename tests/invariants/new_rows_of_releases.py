@@ -148,9 +148,7 @@ RELEASES = [
         """,
     ),
     NewRow(
-        "releases_bloblease",
-        f"resource = {digest('new')}",
-        f"blob_lease_resource_known: resource = {BAD_DIGESTS} | ''",
+        "releases_bloblease", f"resource = {digest('new')}", f"blob_lease_resource_known: resource = {BAD_DIGESTS} | ''"
     ),
     NewRow(
         "releases_artifactupload",

@@ -70,11 +70,7 @@ ALERTS = [
             rule_id = {rule("rival")}
         """,
     ),
-    NewRow(
-        "alerts_alertevent",
-        f"alert_id = {alert('FIRING')} & kind = 'FIRED'",
-        "alert_id: alert_id = NULL",
-    ),
+    NewRow("alerts_alertevent", f"alert_id = {alert('FIRING')} & kind = 'FIRED'", "alert_id: alert_id = NULL"),
     NewRow(
         "alerts_alertdelivery",
         f"channel_id = {channel('owner')} & alert_id = {alert('FIRING')} & kind = 'FIRING'",

@@ -84,13 +84,7 @@ def votes(database: Connection, decisions: str) -> None:
 
 @pytest.mark.parametrize(
     ("decisions", "approvals", "of_round", "may"),
-    [
-        ("a", 2, 1, ""),
-        ("aa", 2, 1, "APPROVED"),
-        ("aar", 2, 1, "REFUSED"),
-        ("a", 0, 1, "APPROVED"),
-        ("aa", 2, 2, ""),
-    ],
+    [("a", 2, 1, ""), ("aa", 2, 1, "APPROVED"), ("aar", 2, 1, "REFUSED"), ("a", 0, 1, "APPROVED"), ("aa", 2, 2, "")],
 )
 def test_votes_of_the_round_decide_a_request(
     database: Connection, decisions: str, approvals: int, of_round: int, may: str

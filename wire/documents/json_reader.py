@@ -325,11 +325,7 @@ def _member_findings(
 
 
 def _path(link: _Link) -> Path:
-    segments: list[str | int] = []
-    while link is not None:
-        link, segment = link
-        segments.append(segment)
-    return tuple(reversed(segments))
+    return () if link is None else (*_path(link[0]), link[1])
 
 
 def _too_many_values(name: str, most_values: int) -> Finding:

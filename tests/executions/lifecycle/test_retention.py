@@ -1,14 +1,19 @@
 """Only executions that finished before their tenant's retention term are removed, with their whole history."""
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
+from django.db import connection
+from django.db.models import QuerySet
 
 from executions import tasks
+from executions.awaits import interactions
 from executions.lifecycle import retention
 from executions.lifecycle.interventions import cancel
 from executions.models import AwaitUnit, DeadLetter, Execution, ExecutionEvent, Interaction, WireForm
+from executions.state_machine import dead_letters
 from foundation import places
 from governance.campaigns import campaigns
 from governance.campaigns.selection import Filters
@@ -78,6 +83,29 @@ def test_all_rows_of_an_execution_are_removed_with_it_and_its_key_is_free(owner:
     check_foreign_keys_now()
     assert [table.objects.count() for table in HISTORY] == [0] * len(HISTORY)
     assert making.execution(owner, "waiting").pk != first.pk
+
+
+@cases("listed", [dead_letters.letters, interactions.interactions])
+def test_lists_leave_out_executions_that_are_removed_while_they_are_read(
+    owner: Tenant, listed: Callable[[Tenant], QuerySet[Any]]
+) -> None:
+    making.aged(*making.dead(owner, "dead"), days=31)
+    cancelled_while_waiting(owner)
+    making.dead(owner, "young")
+    making.execution(owner, "asking")
+    making.record(making.suspension(making.claimed(owner)[0]))
+    removed: list[int] = []
+
+    def removing(execute: Callable[..., Any], *call: Any) -> Any:
+        rows = execute(*call)
+        if not removed:
+            removed.append(0)
+            removed.append(remove())
+        return rows
+
+    with connection.execute_wrapper(removing):
+        left = [row.execution.execution_key for row in listed(owner)]
+    assert (removed, len(left), kept()) == ([0, 2], 1, {"young", "asking"})
 
 
 @cases(("days", "failed", "left"), [(30, None, {"dead"}), (30, 30, set()), (60, 30, {"old"}), (None, 30, {"old"})])

@@ -41,13 +41,7 @@ def run(command: Sequence[str | Path], directory: Path, **more: str) -> str:
     `more` are added to its environment.
     """
     done = subprocess.run(
-        command,
-        cwd=directory,
-        env={**environment(), **more},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
+        command, cwd=directory, env={**environment(), **more}, capture_output=True, text=True, check=False, timeout=120
     )
     assert done.returncode == 0, f"{command} failed:\n{done.stdout}{done.stderr}"
     return done.stdout

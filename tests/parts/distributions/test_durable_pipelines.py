@@ -112,11 +112,7 @@ def test_it_builds_releases_and_hosts_a_pipeline(author: Author) -> None:
             return None
 
     child = Child(
-        worker,
-        name="worker",
-        log=author.folder / "log",
-        environment=installing.environment(),
-        directory=author.folder,
+        worker, name="worker", log=author.folder / "log", environment=installing.environment(), directory=author.folder
     )
     try:
         answered = eventually(response, what="the worker")

@@ -20,11 +20,7 @@ EXECUTIONS = 60
 
 @pytest.fixture
 def tenant(
-    django_db_setup: None,
-    django_db_blocker: DjangoDbBlocker,
-    tmp_path: Path,
-    gathered_static_files: str,
-    name: str,
+    django_db_setup: None, django_db_blocker: DjangoDbBlocker, tmp_path: Path, gathered_static_files: str, name: str
 ) -> Iterator[TenantInUse]:
     """A tenant of a product whose processes reach the database only through PgBouncer."""
     with (

@@ -55,9 +55,7 @@ def test_a_failed_task_shows_no_text_of_its_exception() -> None:
     assert "secret" not in str(shown)
 
 
-def test_errors_of_one_kind_are_limited_and_the_omitted_are_counted(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_errors_of_one_kind_are_limited_and_the_omitted_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     limit = LogLimit()
 
     def passed(text: str, place: int, level: int = logging.ERROR) -> str:

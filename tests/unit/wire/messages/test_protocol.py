@@ -209,8 +209,7 @@ def test_a_timestamp_within_the_tolerance_is_fresh(offset: timedelta) -> None:
 
 
 @cases(
-    "timestamp",
-    ["2026-01-01T00:02:00.001+00:00", "2025-12-31T23:57:59.999+00:00", "2026-01-01T00:00:00", "yesterday"],
+    "timestamp", ["2026-01-01T00:02:00.001+00:00", "2025-12-31T23:57:59.999+00:00", "2026-01-01T00:00:00", "yesterday"]
 )
 def test_a_timestamp_of_another_time_or_without_a_zone_is_refused(timestamp: str) -> None:
     envelope = verify(making.resealed(SEALED, KEY, timestamp=timestamp), keys_of)
