@@ -184,8 +184,8 @@ class _Threads:
     """Hands command messages to the threads of Celery's pool, and takes one from the broker only when a thread is free.
 
     Celery calls `strategy` for what its loop does with the messages of a task. Its own strategy makes a request, notes
-    it in several sets, sends signals and traces the call: half of the Python calls of a short command, and nothing here
-    uses them. It also prefetches as many messages again. Their leases would expire in this process while another worker
+    it in several sets, sends signals and traces the call: a quarter of the Python calls of a short command, and nothing
+    here uses them. It also prefetches as many messages again. Their leases would expire here while another worker
     of the release may be idle. Celery's own `worker_disable_prefetch` notices a free thread only at the loop's next
     tick, up to a second later. Here the thread wakes the loop.
     """
