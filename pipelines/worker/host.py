@@ -175,7 +175,8 @@ class Host:
         except RuntimeError as error:
             warn("No other thread can be started: %s", error)
         work()
-        wait(others)
+        if others:
+            wait(others)
 
     def _run_and_report(self, command: Command, lease: Lease, report: Callable[[Report], None]) -> None:
         """Run one command and pass its outcome to `report`. Never raises: if `report` raises, the lease is dropped."""

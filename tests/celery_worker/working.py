@@ -25,6 +25,7 @@ from redis import Redis
 from coordinator.celery import app as coordinator
 from embedded.children import free_port
 from embedded.valkey import Valkey
+from pipelines.commands import worker
 from pipelines.worker import celery_worker
 from tests.broker import taken
 from tests.running import eventually
@@ -128,24 +129,14 @@ class Working:
     def _run(self) -> None:
         key = self.pipeline.descriptor.with_name("key")
         key.write_text(KEY.text)
-        celery_worker.main(
-            argparse.Namespace(
-                from_source=f"{self.pipeline.module.__name__}:pipeline",
-                lock=None,
-                release=self.pipeline.descriptor,
-                tenant="acme",
-                broker_url=self._url,
-                broker_ca_file="",
-                key_file=key,
-                worker_id=NAME,
-                concurrency=1,
-                metrics_host="127.0.0.1",
-                metrics_port=self.metrics_port,
-                log_level="INFO",
-                log_format="text",
-                traces_endpoint="",
-            )
+        parser = argparse.ArgumentParser()
+        worker.add(parser)
+        text = (
+            f"--from-source {self.pipeline.module.__name__}:pipeline --release {self.pipeline.descriptor} "
+            f"--tenant acme --key-file {key} --worker-id {NAME} --broker-url {self._url} "
+            f"--metrics-port {self.metrics_port}"
         )
+        celery_worker.main(parser.parse_args(text.split()))
 
     def shut_down(self) -> None:
         """Do what Celery does on SIGTERM. Only the main thread of a process receives signals."""
@@ -214,25 +205,25 @@ class Working:
 @contextmanager
 def working(pipeline: Gated, valkey: Valkey) -> Iterator[Working]:
     """Start a worker. After the block, undo the changes that Celery makes in the process."""
-    worker = Working(pipeline, valkey)
+    made = Working(pipeline, valkey)
     with (
-        worker.owner,
+        made.owner,
         without_receivers(),
         pytest.MonkeyPatch.context() as patch,
         redirect_stdout(sys.stdout),
         redirect_stderr(sys.stderr),
     ):
         patch.delenv("DJANGO_SETTINGS_MODULE")  # transition workers have no Django, which Celery would set up again
-        worker.owner.flushall()
+        made.owner.flushall()
         signals.setup_logging.connect(lambda **_: None, weak=False)  # the test's logging stays
         set_event_loop(None)
-        worker.thread.start()
+        made.thread.start()
         try:
-            yield worker
+            yield made
         finally:
             pipeline.open(*range(100, 200))
-            worker.shut_down()
-            ended = worker.ends()
+            made.shut_down()
+            ended = made.ends()
             pipeline.module.gates.clear()
             pipeline.begun.clear()
             state.should_stop = None

@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import os
 import uuid
 from collections.abc import Iterator
 from contextlib import suppress
@@ -20,7 +21,7 @@ from coordinator.celery import QUEUES, app
 from coordinator.monitoring.loops import SteadyScheduler
 from embedded.valkey import Valkey, worker_url
 from tests import making
-from tests.broker import accepting, taken, using_broker
+from tests.broker import accepting, owner_url, taken, using_broker
 from tests.cases import cases
 from tests.words import words
 from wire import log_lines
@@ -204,6 +205,19 @@ def test_an_error_of_a_command_in_a_transaction_is_raised(queue: str, redis: Any
     with pytest.raises(ResponseError):
         channel.transact(("HSET", queue, "a", 1), ("GET", queue))
     redis.delete(queue)
+
+
+def test_a_connection_is_used_again_until_the_broker_ends_it_and_never_by_a_forked_process(
+    channel: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [first], [again] = channel.exchange(("CLIENT", "ID")), channel.exchange(("CLIENT", "ID"))
+    with Redis.from_url(owner_url()) as owner:
+        owner.client_kill_filter(_id=first)
+    [second] = channel.exchange(("CLIENT", "ID"))
+    with monkeypatch.context() as forked:
+        forked.setattr(os, "getpid", lambda: 0)
+        [third] = channel.exchange(("CLIENT", "ID"))
+    assert (first == again, len({first, second, third}), channel.exchange(("CLIENT", "ID"))) == (True, 3, [second])
 
 
 def fail(body: Any, message: Any) -> None:
