@@ -25,6 +25,7 @@ from coordinator import apps as coordinator_apps
 from coordinator.backups import find_program as find
 from foundation.database.postgresql import rights, setup
 from foundation.database.postgresql.setup import grant
+from tests.schema_script import written
 
 MODULES = (coordinator_apps, setup, rights)
 LOCK = 7_140_211
@@ -95,6 +96,7 @@ def template() -> str:
             _run(server, "DROP DATABASE IF EXISTS {}", unfinished)
             _run(server, "CREATE DATABASE {}", unfinished)
             with connected_to(unfinished):
+                written()  # by the migrations themselves, which the script repeats
                 call_command("migrate", verbosity=0)
             _run(server, "ALTER DATABASE {} RENAME TO {}", unfinished, name)
     return name
