@@ -17,9 +17,9 @@ def written() -> str:
     """Migrate the connected, empty database step by step. Return the script that does the same."""
     parts: list[str] = []
 
-    def begin(action: str, migration: Any = None, fake: bool = False) -> None:
+    def begin(action: str, *arguments: Any) -> None:
         if action == "apply_start":
-            parts.append(f"\n-- {migration}")
+            parts.append(f"\n-- {arguments[0]}")
 
     with _noting(parts.append):
         executor = MigrationExecutor(connection, begin)
