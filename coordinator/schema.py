@@ -1,7 +1,7 @@
 """The tables of a new database, from one script that repeats what the migrations execute.
 
 Most of the time of migrations is Django's: it computes what all models were like at each step.
-`python -m tests.schema_script` writes the script, and a test compares it with the migrations.
+A test compares the script with the migrations, and writes a new one.
 """
 
 import re
