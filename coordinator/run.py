@@ -20,7 +20,11 @@ from django.utils.module_loading import import_string
 
 from foundation.telemetry import shared_files
 
-PROGRAMS = {"granian": "coordinator.run.granian", "celery": "coordinator.run.celery"}
+PROGRAMS = {
+    "granian": "coordinator.run.granian",
+    "celery": "coordinator.run.celery",
+    "all": "coordinator.run_all.run_all",
+}
 """The programs, and the functions that run them."""
 APP = "coordinator.celery"
 GRANIAN = ("granian", "--interface=wsgi", "coordinator.wsgi:application")
@@ -43,6 +47,7 @@ PROCESSES = {
     "web": "the admin and REST",
     "control": "a control worker: verifies, dispatches, records, sweeps",
     "clock": "the clock: sends periodic tasks",
+    "all": "one of each, for a new installation on one machine, such as the demo",
 }
 
 
@@ -56,8 +61,10 @@ def command_of(arguments: Sequence[str]) -> list[str]:
             command = _celery("worker", f"--hostname={options.name}@%h")
             command += [f"--queues={options.queues}"] if options.queues else []
             command += [f"--concurrency={options.concurrency}"] if options.concurrency else []
-        case _:
+        case "clock":
             command = _celery("beat", "--pidfile=")
+        case _:
+            command = ["all", f"--port={options.port or settings.WEB_PORT}"]
     return [*command, *passed_on]
 
 
@@ -83,12 +90,17 @@ def granian() -> None:
     or start a thread until then.
     """
     multiprocessing.set_start_method("fork")
-    shared_files.share_counts()
-    django.setup()
-    import_module(settings.ROOT_URLCONF)
+    load()
     gc.collect()
     gc.freeze()  # the collector would write into the pages of all objects
     import_string("granian.cli.entrypoint")()
+
+
+def load() -> None:
+    """Load what web processes use, with the counts in files that this process and its children share."""
+    shared_files.share_counts()
+    django.setup()
+    import_module(settings.ROOT_URLCONF)
 
 
 def celery() -> None:
@@ -115,7 +127,7 @@ def celery() -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="coordinator run", allow_abbrev=False, description=__doc__)
     choices = parser.add_subparsers(dest="process", required=True)
-    web, control, clock = (
+    web, control, clock, everything = (
         choices.add_parser(name, help=summary, description=summary, allow_abbrev=False)
         for name, summary in PROCESSES.items()
     )
@@ -125,6 +137,7 @@ def _parser() -> argparse.ArgumentParser:
     control.add_argument("--queues", help="the queues to serve, separated by commas; all of them by default")
     control.add_argument("--concurrency", type=int, help="the number of threads; 12 by default")
     control.add_argument("--name", default="control-worker", help="distinguishes control workers on one host")
+    everything.add_argument("--port", type=int, help="the port to listen at (WEB_PORT)")
     clock.add_argument("--schedule", help="no effect; earlier versions kept the last run of each job in this file")
     return parser
 

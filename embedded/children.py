@@ -67,8 +67,13 @@ class Child:
         environment: Mapping[str, str] | None = None,
         directory: Path | None = None,
         account: Account | None = None,
+        stdin: int = subprocess.DEVNULL,
+        stdout: int | None = None,
     ) -> None:
-        """Start the command. Raises `ChildError` if it cannot be executed."""
+        """Start the command. Raises `ChildError` if it cannot be executed.
+
+        `stdin` and `stdout` are file descriptors to use instead of an empty input and of `log`.
+        """
         self.name = name
         self.log = log
         log.parent.mkdir(parents=True, exist_ok=True)
@@ -79,8 +84,8 @@ class Child:
             try:
                 self._guard = subprocess.Popen(
                     [*guard, *map(str, command)],
-                    stdin=subprocess.DEVNULL,
-                    stdout=output,
+                    stdin=stdin,
+                    stdout=output if stdout is None else stdout,
                     stderr=output,
                     env=environment,
                     cwd=directory,

@@ -78,14 +78,13 @@ class Demo:
         shutil.copytree(EXAMPLES, self.author / "examples", ignore=shutil.ignore_patterns("__pycache__"))
         sys.path.insert(0, str(self.author))
         options = [f"--tenant={TENANT}", f"--user={USER}", *(f"--scope={scope}" for scope in SCOPES)]
-        with self.product.preparing(*options, DJANGO_SUPERUSER_PASSWORD=self.password) as preparation:
+        with self.product.preparing(*options, runs=True, DJANGO_SUPERUSER_PASSWORD=self.password) as preparation:
             with self.console.status("Starting PostgreSQL and Valkey"):
                 self.running.enter_context(self.backing)
             self.say("PostgreSQL and Valkey run")
             self.running.enter_context(self.product.children)
             with self.console.status("Creating the tables"):
-                preparation.migrate()
-            self.product.launch()
+                preparation.migrate(self.backing.environment()["DATABASE_OWNER_URL"])
             built = self.build("1.0", "examples.payments.pipeline:pipeline")
             with self.console.status("Creating a user, a tenant, a token and a worker key"):
                 created = preparation.created()

@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TextIO
 
 from coordinator_client import api
 from coordinator_client.errors import Unreachable
@@ -111,35 +111,31 @@ STARTUP_SECONDS = 60.0
 
 
 class Preparation:
-    """A process that runs `coordinator prepare`. The methods raise `ChildError` with its output if it fails."""
+    """A process that prepares an installation, and may then run it. Raises `ChildError` with its log if it fails."""
 
-    def __init__(self, process: subprocess.Popen[str], owner_url: str) -> None:
-        self._process = process
+    def __init__(self, child: Child, owner_url: TextIO, output: TextIO) -> None:
+        self.child = child
         self._owner_url = owner_url
+        self._output = output
 
-    def migrate(self) -> None:
+    def migrate(self, owner_url: str) -> None:
         """Let the process begin: the servers accept connections. Return when other processes can start."""
-        if self._process.stdin is None or self._process.stdout is None:
-            raise ValueError("the process has no pipes")
-        with suppress(BrokenPipeError):  # it has failed, and its output says why
-            self._process.stdin.write(f"{self._owner_url}\n")
-            self._process.stdin.flush()
-        output = ""
-        for line in self._process.stdout:
-            if line.strip() == "migrated":
-                return
-            output += line
-        raise ChildError(f"coordinator prepare failed:\n{output}")
+        with suppress(BrokenPipeError), self._owner_url:  # it has failed, and its log says why
+            self._owner_url.write(f"{owner_url}\n")
+        self._line("migrated")
 
     def created(self) -> dict[str, str]:
-        """Return the `token` and the `workerKey` that the process has created, when it has ended."""
-        if self._process.stdout is None:
-            raise ValueError("the process has no pipes")
-        output = self._process.stdout.read()  # `communicate` would miss what the stream has read ahead
-        if self._process.wait() != 0:
-            raise ChildError(f"coordinator prepare failed:\n{output}")
-        created: dict[str, str] = json.loads(next(line for line in output.splitlines() if line.startswith("{")))
+        """Return the `token` and the `workerKey` that the process has created."""
+        created: dict[str, str] = json.loads(self._line("{"))
         return created
+
+    def _line(self, beginning: str) -> str:
+        """Return the next line of the output that begins so."""
+        for line in self._output:
+            if line.startswith(beginning):
+                return line
+        self.child.wait()
+        raise ChildError(f"coordinator prepare failed:\n{self.child.log_tail()}")
 
 
 class Product:
@@ -208,26 +204,40 @@ class Product:
     def prepare(self) -> None:
         """Run the migrations as the owner of the database, and collect the static files."""
         with self.preparing() as preparation:
-            preparation.migrate()
+            preparation.migrate(self.servers["DATABASE_OWNER_URL"])
 
     @contextmanager
-    def preparing(self, *options: str, **environment: str) -> Iterator[Preparation]:
-        """Run `coordinator prepare` with these options. It loads the product while the servers may still start."""
-        process = subprocess.Popen(
-            [str(self.programs / "coordinator"), "prepare", *options],
-            cwd=self.project,
-            env={**self.environment, **environment},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        with process:
+    def preparing(self, *options: str, runs: bool = False, **environment: str) -> Iterator[Preparation]:
+        """Run `coordinator prepare`, and wait for its end after the block.
+
+        With `runs`, it is `coordinator run all`, which then runs the web process, the control worker and the clock. It
+        loads the product while the servers may still start.
+        """
+        command = ["run", "all", f"--port={self.port}"] if runs else ["prepare"]
+        (stdin, owner_url), (output, stdout) = os.pipe(), os.pipe()
+        with os.fdopen(owner_url, "w") as owner_url_file, os.fdopen(output) as output_file:
             try:
-                yield Preparation(process, self.servers["DATABASE_OWNER_URL"])
+                child = Child(
+                    [self.programs / "coordinator", *command, *options],
+                    name="product",
+                    log=self.children.logs / "product.log",
+                    environment={**self.environment, **environment},
+                    directory=self.project,
+                    stdin=stdin,
+                    stdout=stdout,
+                )
+            finally:
+                os.close(stdin)
+                os.close(stdout)
+            try:
+                yield Preparation(child, owner_url_file, output_file)
             except BaseException:
-                process.kill()
+                child.kill()
                 raise
+        if runs:
+            self.children.started.append(child)
+        else:
+            child.wait()
 
     def collect_static_files(self) -> None:
         self.manage("collectstatic", "--noinput", "--verbosity=0")

@@ -11,7 +11,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import LiteralString
+from typing import Any, LiteralString
 from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
@@ -19,6 +19,7 @@ from django.apps import apps
 from django.conf import settings
 from django.core.management import call_command
 from django.db import connection
+from django.db.migrations.executor import MigrationExecutor
 from psycopg import sql
 
 from coordinator import apps as coordinator_apps
@@ -70,17 +71,38 @@ def empty_database(name: str) -> Iterator[str]:
 
 def copy_to_another_server(name: str, url: str) -> None:
     """Copy the database `name` into the empty database at `url`. The application role has the same name there."""
-    with _connected(name) as source:
-        version, address = source.info.server_version, source.info.dsn
-        password = source.info.password
-    dumped = subprocess.run(
-        [find("pg_dump", version), "--format=custom", f"--dbname={address}"],
-        env={**os.environ, "PGPASSWORD": password},
-        stdout=subprocess.PIPE,
-        check=True,
-    )
+    dump, version = dumped(name, "--format=custom")
     command: list[str | Path] = [find("pg_restore", version), "--exit-on-error", "--no-owner", f"--dbname={url}"]
-    subprocess.run(command, input=dumped.stdout, check=True)
+    subprocess.run(command, input=dump, check=True)
+
+
+def dumped(name: str, *options: str) -> tuple[bytes, int]:
+    """Return what `pg_dump` writes of the database `name`, and the version of the server."""
+    with _connected(name) as source:
+        version, environment = source.info.server_version, {**os.environ, "PGPASSWORD": source.info.password}
+        command: list[str | Path] = [find("pg_dump", version), f"--dbname={source.info.dsn}", *options]
+    return subprocess.run(command, env=environment, stdout=subprocess.PIPE, check=True).stdout, version
+
+
+def migrated() -> str:
+    """Migrate the connected, empty database step by step. Return the script that does the same in one transaction."""
+    parts: list[str] = []
+
+    def begin(action: str, *arguments: Any) -> None:
+        if action == "apply_start":
+            parts.append(f"\n-- {arguments[0]}")
+
+    def execute(run: Any, statement: Any, parameters: Any, many: bool, context: Any) -> Any:
+        text = context["cursor"].cursor.mogrify(statement, parameters).strip().rstrip(";")
+        # `coordinator.schema` records the migrations, and `migrate` grants all rights.
+        if not text.startswith(("SELECT", "GRANT", 'INSERT INTO "django_migrations"')):
+            parts.append(text.replace("INDEX CONCURRENTLY", "INDEX") + ";")
+        return run(statement, parameters, many, context)
+
+    with connection.execute_wrapper(execute):
+        executor = MigrationExecutor(connection, begin)
+        executor.migrate(executor.loader.graph.leaf_nodes())
+    return "\n".join(parts) + "\n"
 
 
 @functools.cache
@@ -95,6 +117,7 @@ def template() -> str:
             _run(server, "DROP DATABASE IF EXISTS {}", unfinished)
             _run(server, "CREATE DATABASE {}", unfinished)
             with connected_to(unfinished):
+                migrated()  # by the migrations themselves, which the script of `coordinator.schema` repeats
                 call_command("migrate", verbosity=0)
             _run(server, "ALTER DATABASE {} RENAME TO {}", unfinished, name)
     return name

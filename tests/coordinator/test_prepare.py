@@ -9,8 +9,12 @@ import pytest
 from embedded.children import ChildError
 from embedded.product import Product
 from tests.broker import broker_urls
+from tests.building import eventually
 from tests.database_template import empty_database
 from tests.servers import NUMBER, ordinary_url
+
+OPTIONS = ("--tenant=acme", "--user=ada", "--scope=read")
+PASSWORD = "correct horse battery"
 
 
 @pytest.fixture
@@ -22,9 +26,8 @@ def product(django_db_setup: None, tmp_path: Path) -> Iterator[Product]:
 
 
 def test_it_migrates_as_the_owner_and_creates_the_rest_as_the_application(product: Product) -> None:
-    options = ("--tenant=acme", "--user=ada", "--scope=read")
-    with product.preparing(*options, DJANGO_SUPERUSER_PASSWORD="correct horse battery") as preparation:
-        preparation.migrate()
+    with product.preparing(*OPTIONS, DJANGO_SUPERUSER_PASSWORD=PASSWORD) as preparation:
+        preparation.migrate(product.servers["DATABASE_OWNER_URL"])
         with psycopg.connect(product.servers["DATABASE_URL"]) as application:
             assert application.execute("SELECT count(*) FROM executions_execution").fetchone() == (0,)
         created = preparation.created()
@@ -36,10 +39,21 @@ def test_it_migrates_as_the_owner_and_creates_the_rest_as_the_application(produc
         application.execute("CREATE TABLE mine (id int)")
 
 
+def test_one_process_prepares_and_runs_the_others_with_the_memory_that_it_has_loaded(product: Product) -> None:
+    with product.preparing(*OPTIONS, runs=True, DJANGO_SUPERUSER_PASSWORD=PASSWORD) as preparation, product.children:
+        preparation.migrate(product.servers["DATABASE_OWNER_URL"])
+        assert preparation.created()["token"].startswith("dc_")
+        product.wait_until_ready()
+        with psycopg.connect(product.servers["DATABASE_URL"], autocommit=True) as application:
+            kinds = "SELECT kind FROM coordinator_process ORDER BY kind"
+            eventually(lambda: application.execute(kinds).fetchall() == [("clock",), ("control",), ("web",)])
+            assert preparation.child.stop() == 0
+            assert application.execute(kinds).fetchall() == []
+
+
 def test_it_says_what_failed(product: Product) -> None:
-    product.servers["DATABASE_OWNER_URL"] = "elsewhere"
     with (
         pytest.raises(ChildError, match="The URL of the database's owner must be a URL such as"),
         product.preparing() as preparation,
     ):
-        preparation.migrate()
+        preparation.migrate("elsewhere")

@@ -2,6 +2,9 @@
 
 A statement that waits for a lock on a table makes every later query of that table wait behind it. So a migration gives
 up its place after LOCK_SECONDS, rolls back, and tries again once the queries have continued.
+
+A database without tables gets those of `coordinator.schema` at once. What follows, such as the migrations of a newer
+library, are steps as in any other database.
 """
 
 import time
@@ -14,12 +17,16 @@ from django.db import Error, OperationalError, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.migrations import Migration
 
+from coordinator import schema
+
 LOCK = 0x316247A7E
 """The key of the advisory lock that a migrating process holds. No other advisory lock of the product may use it."""
 LOCK_SECONDS = 5.0
 STATEMENT_SECONDS = 60.0
 RETRY_SECONDS = 600.0
 _POLL_SECONDS = 0.5
+_CHOICES = frozenset({"app_label", "migration_name", "fake", "fake_initial", "plan", "check_unapplied", "prune"})
+"""The options that ask for something else than all migrations."""
 _LOCKED = ("55P03", "40P01")
 """The SQLSTATEs of an attempt that may succeed later: a lock was not available, or there was a deadlock."""
 
@@ -65,6 +72,8 @@ class Command(migrate.Command):
         self._alias = connection.alias
         _limit(connection, atomic=True)
         try:
+            if not _CHOICES & {name for name, value in options.items() if value}:
+                schema.create(connection)
             super().handle(**options)
         except OperationalError as error:
             if getattr(error.__cause__, "sqlstate", None) not in _LOCKED:

@@ -26,6 +26,8 @@ class Command(BaseCommand):
         " the migrations are complete, and at the end the token and the worker key as JSON."
     )
     requires_system_checks = ()
+    stealth_options = ("migrated",)
+    """A function to call when processes can start."""
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--tenant", help="the tenant to create")
@@ -36,12 +38,13 @@ class Command(BaseCommand):
         tenant, user = options["tenant"], options["user"]
         if bool(tenant) != bool(user):
             raise CommandError("Give both --tenant and --user, or neither.")
-        owner_url = sys.stdin.readline().strip()
-        with ThreadPoolExecutor(1) as other_thread:  # migrations mostly wait for the database
+        with ThreadPoolExecutor(1) as other_thread:  # while the servers start
             collected = other_thread.submit(call_command, "collectstatic", interactive=False, verbosity=0)
-            with _connected_as(owner_url):
+            with _connected_as(sys.stdin.readline().strip()):
                 call_command("migrate", verbosity=0)
             collected.result()
+        if begin := options.get("migrated"):
+            begin()
         self.stdout.write(MIGRATED)
         self.stdout.flush()
         if tenant:
