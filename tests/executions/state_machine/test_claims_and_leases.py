@@ -181,6 +181,17 @@ def test_a_claim_reads_no_worker_if_nothing_is_due(owner: Tenant, release: Relea
     assert plan["Shared Hit Blocks"] + plan["Shared Read Blocks"] < 100
 
 
+@cases("stranded", [14, 15, 30])
+def test_work_without_workers_hides_no_other(owner: Tenant, release: Release, stranded: int) -> None:
+    made = [making.execution(owner, "on the first")]
+    for number in range(stranded + 1):
+        pinned = making.active(owner, f"2.{number}")
+        making.worker(pinned, f"of {pinned}")
+        made.append(making.execution(owner, f"on {pinned}"))
+    Worker.objects.exclude(release_version__in=["1.0", pinned.release_version]).update(stopped_at=timezone.now())
+    assert {each.execution_id for each in making.claimed(owner)} == {made[0].pk, made[-1].pk}
+
+
 def row() -> Execution:
     return Execution.objects.select_related("tenant").get()
 
