@@ -37,8 +37,7 @@ EXCEPTIONS: Final[Mapping[str, str]] = {
     r"executions_interaction i WHERE i\.execution_id = e\.id": "reads the open executions of one release",
     r"admin, executions, three conditions": "sorts the failures of a release with one error",
     r"open\.executions, open\.oldest": "reads the open executions of releases without workers",
-    r"WITH hosted|WITH silent|FROM \"?executions_worker\b": "former workers are removed after some days",
-    r"WITH waiting AS|\"executions_workereligibility\"": "reads former workers too, which are removed after some days",
+    r"WITH hosted|page, workers: ": "reads the former workers of stranded releases, or lists all of them",
     r"interactions?/?\?": "filters and sorts the open questions, or those of several tenants",
     # no index: each submission or failure would write to it. The list has a time limit.
     r"submittedBy=token|admin, executions, by: ": "no index has what a token submitted",

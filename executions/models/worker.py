@@ -85,7 +85,10 @@ class Worker(models.Model):
             models.CheckConstraint(condition=Q(code__in=["", *CodeOrigin.values]), name="worker_code_known"),
         )
         indexes = (
-            models.Index(fields=("tenant", "pipeline_id"), condition=Q(stopped_at=None), name="worker_not_stopped"),
+            # A heartbeat that found its worker by a shorter one would read all workers of a pipeline that has many.
+            models.Index(
+                fields=("tenant", "pipeline_id", "worker_id"), condition=Q(stopped_at=None), name="worker_present"
+            ),
             models.Index(fields=("stopped_at",), condition=Q(stopped_at__isnull=False), name="worker_stopped"),
         )
 

@@ -218,31 +218,39 @@ LEFT JOIN releases_contract c ON c.id = r.contract_id
 # The parts of the statement that claims due executions. `ROOM` and `FAIR_SHARE` are also tested alone. Paused
 # executions are not in the index of due ones.
 
-# The releases with due work. They are found one after the other in the index of due executions, because it is almost
-# empty if nothing is due, and may have many executions of a release.
-DUE: Final = """waiting AS MATERIALIZED (
-    SELECT release_id FROM (
+# The releases with due work (`waiting`). They are found one after the other in the index of due executions, because it
+# is almost empty if nothing is due, and may have many executions of a release. If there are more than a few (`found`),
+# most of them may have no worker. Then those of the present workers are looked up instead, so that nothing more is read
+# of stranded releases.
+DUE: Final = """found AS MATERIALIZED (
+    SELECT release_id, next_due_at FROM (
         WITH RECURSIVE next AS (
-            SELECT min(e.release_id) AS release_id FROM executions_execution e
-            WHERE e.status IN ('QUEUED', 'WAIT_RETRY') AND NOT e.held
+            (SELECT e.release_id, e.next_due_at FROM executions_execution e
+                WHERE e.status IN ('QUEUED', 'WAIT_RETRY') AND NOT e.held
+                ORDER BY e.release_id, e.next_due_at LIMIT 1)
             UNION ALL
-            SELECT (SELECT min(e.release_id) FROM executions_execution e
-                WHERE e.status IN ('QUEUED', 'WAIT_RETRY') AND NOT e.held AND e.release_id > next.release_id)
-            FROM next WHERE next.release_id IS NOT NULL
-        ) SELECT release_id FROM next) n
-    WHERE (SELECT true FROM executions_execution e WHERE e.release_id = n.release_id
-        AND e.status IN ('QUEUED', 'WAIT_RETRY') AND NOT e.held AND e.next_due_at <= now() LIMIT 1)
+            SELECT later.* FROM next CROSS JOIN LATERAL (
+                SELECT e.release_id, e.next_due_at FROM executions_execution e
+                WHERE e.status IN ('QUEUED', 'WAIT_RETRY') AND NOT e.held AND e.release_id > next.release_id
+                ORDER BY e.release_id, e.next_due_at LIMIT 1) later
+        ) SELECT * FROM next) n
+    LIMIT 17
+), waiting AS MATERIALIZED (
+    SELECT release_id FROM found WHERE (SELECT count(*) FROM found) < 17 AND next_due_at <= now()
+    UNION ALL
+    SELECT release_id FROM hosted_due_releases() AS h(release_id) WHERE (SELECT count(*) FROM found) = 17
 )"""
 
 # The present workers of these releases (`host`), and what the eligible ones of each release can do together (`hosted`).
-# While outcomes are late, no Celery worker is one of them, because its outcomes could not be recorded (ADR 73). If no
-# release has due work, no worker is read.
+# While outcomes are late, no Celery worker is one of them, because its outcomes could not be recorded (ADR 73). The
+# offset has the workers of one release read at a time, by the index of those that have not stopped.
 HOSTS: Final = """host AS MATERIALIZED (
-    SELECT release_id, tenant_id, protocol, capacity, transition_seconds, lease_owner, worker_name,
-        reason IS NULL AS runs
-    FROM executions_workereligibility WHERE present AND EXISTS (SELECT FROM waiting)
-        AND release_id IN (SELECT release_id FROM waiting) AND (protocol = 'rest'
+    SELECT v.* FROM waiting CROSS JOIN LATERAL (
+        SELECT release_id, tenant_id, protocol, capacity, transition_seconds, lease_owner, worker_name,
+            reason IS NULL AS runs
+        FROM executions_workereligibility WHERE release_id = waiting.release_id AND present AND (protocol = 'rest'
             OR NOT EXISTS (SELECT FROM executions_outcomepath WHERE expected_by < now()))
+        OFFSET 0) v
 ), hosted AS (
     SELECT release_id, tenant_id, sum(capacity) FILTER (WHERE runs) AS threads,
         bool_or(protocol = 'rest') FILTER (WHERE runs) AS calls,

@@ -242,10 +242,11 @@ class _Known:
 def worker_drift(tenant: Tenant, pipeline: Pipeline | None, releases: Collection[int]) -> Iterator[Drift]:
     """Yield the drift of the workers that run and name one of `releases`, or a release that is not registered.
 
-    Reads at most MOST_WORKERS workers, of one pipeline or of the whole tenant.
+    Reads at most MOST_WORKERS workers, of one pipeline or of the whole tenant. That none of them has stopped is implied
+    by `present`, but not to PostgreSQL, which joins the view to its own table.
     """
     rows = WorkerEligibility.objects.filter(
-        Q(release__in=releases) | Q(release=None), worker__tenant=tenant, present=True
+        Q(release__in=releases) | Q(release=None), worker__tenant=tenant, worker__stopped_at=None, present=True
     )
     if pipeline is not None:
         rows = rows.filter(worker__pipeline_id=pipeline.pipeline_id)

@@ -7,6 +7,7 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
+from executions.lifecycle.interventions import cancel
 from executions.models import Execution, Worker
 from executions.state_machine import moves
 from executions.state_machine.moves import Claim
@@ -90,18 +91,12 @@ def test_the_limit_bounds_one_claim_and_what_was_due_first_is_claimed_first(owne
 
 def test_each_execution_is_claimed_for_its_pinned_release_even_if_another_is_active(owner: Tenant) -> None:
     on_v1 = making.execution(owner, "first")
-    stranded = making.execution(owner, "stranded")
     v2 = making.active(owner, "2.0")
     making.worker(v2, "worker-2")
     on_v2 = making.execution(owner, "second")
-    Execution.objects.filter(pk=stranded.pk).update(next_due_at=timezone.now() + timedelta(hours=1))
     revoke(on_v1.release, actor="user:test", reason="leaked")
     pins = {claim.execution_id: claim.release_version for claim in making.claimed(owner)}
     assert pins == {on_v1.pk: "1.0", on_v2.pk: "2.0"}
-    Execution.objects.filter(pk=stranded.pk).update(next_due_at=LONG_AGO)
-    Worker.objects.filter(worker_id="worker-1").update(stopped_at=timezone.now())
-    assert making.claimed(owner) == []
-    assert making.history(stranded) == [("SUBMITTED", "QUEUED")]
 
 
 def test_a_claim_is_limited_in_bytes_and_reports_that_more_is_due(owner: Tenant) -> None:
@@ -181,6 +176,27 @@ def test_a_claim_reads_no_worker_if_nothing_is_due(owner: Tenant, release: Relea
     assert plan["Shared Hit Blocks"] + plan["Shared Read Blocks"] < 100
 
 
+@pytest.fixture
+def pinned(owner: Tenant) -> list[Execution]:
+    """Executions of 17 releases, of which only the first and the last have a worker."""
+    made = [making.execution(owner, "on 1.0")]
+    for number in range(16):
+        making.worker(making.active(owner, f"2.{number}"), f"of 2.{number}")
+        made.append(making.execution(owner, f"on 2.{number}"))
+    Worker.objects.exclude(release_version__in=["1.0", "2.15"]).update(stopped_at=timezone.now())
+    return made
+
+
+@cases("cancelled", [0, 1, 15])
+def test_work_without_workers_stays_queued_and_hides_no_other(
+    owner: Tenant, pinned: list[Execution], cancelled: int
+) -> None:
+    for execution in pinned[1 : 1 + cancelled]:
+        cancel(owner, execution.pk, actor="user:test", reason="")
+    assert {each.execution_id for each in making.claimed(owner)} == {pinned[0].pk, pinned[-1].pk}
+    assert Execution.objects.filter(status="QUEUED", version=0).count() == 15 - cancelled
+
+
 def row() -> Execution:
     return Execution.objects.select_related("tenant").get()
 
@@ -232,9 +248,8 @@ def test_an_expired_lease_does_not_change_the_last_error(owner: Tenant, claim: C
 def test_a_sweep_is_bounded_and_takes_the_oldest_first(owner: Tenant) -> None:
     made = [making.execution(owner, f"k{number}") for number in range(3)]
     making.claimed(owner)
-    for number, execution in enumerate(made):
-        expired = making.LONG_AGO - timedelta(days=number)
-        Execution.objects.filter(pk=execution.pk).update(lease_expires_at=expired)
+    for days, execution in enumerate(made):
+        Execution.objects.filter(pk=execution.pk).update(lease_expires_at=making.LONG_AGO - timedelta(days=days))
     states = []
     for _ in range(2):
         assert expire(limit=1) == 1
