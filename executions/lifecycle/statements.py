@@ -2,13 +2,13 @@
 
 # Locks executions in the order of their ids, before any is changed. They are found by their ids alone: see
 # `executions.state_machine.statements`. The last columns say whether the execution is pinned to this release, and
-# whether it changed in a transaction that began after this one, so that what this one writes would seem to be older. No
-# row: the executions were removed.
+# whether it changed in a transaction that began after this one, so that what this one writes would seem to be older.
+# The lock is as strong as that of a move, which then writes no second one. No row: the executions were removed.
 LOCK = """
 SELECT e.id, e.attempt, e.budget_start, e.result_shape, e.version, e.current_step_index, e.lost_lease,
     e.release_version = %(release)s AND e.contract_version = %(contract)s AND e.pipeline_id = %(pipeline)s
         AND e.tenant_id = (SELECT t.id FROM tenancy_tenant t WHERE t.slug = %(tenant)s), e.updated_at > now()
-FROM executions_execution e WHERE e.id = ANY(%(ids)s) ORDER BY e.id FOR NO KEY UPDATE OF e
+FROM executions_execution e WHERE e.id = ANY(%(ids)s) ORDER BY e.id FOR UPDATE OF e
 """
 
 # Locks releases until the transaction ends, so that none of them is retired meanwhile, and returns their statuses.

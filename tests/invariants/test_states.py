@@ -112,14 +112,23 @@ def test_requests_move_only_as_the_table_says(database: Connection) -> None:
             assert found in expected, (source, target, found)
 
 
+def other(*columns: str) -> str:
+    return "\n".join(f"{column} = 'x'" for column in columns)
+
+
 ALWAYS_WRONG = f"""
     execution_counts_up: version = version | version + 2 | version - 1 | 0
     attempt = attempt - 1
     event_count = event_count - 1
     execution_finish_is_now: finished_at = now() - interval '1 microsecond' | now() + interval '1 second'
     execution_pin_immutable: release_id = {release("0.5")}
+    tenant_id = 0
+    {other("pipeline_id", "contract_version", "release_version")}
     execution_submission_immutable: input = '2'
-    execution_key = 'x'
+    id = gen_random_uuid()
+    checkpoints = NOT checkpoints
+    created_at = now()
+    {other("execution_key", "input_digest", "input_shape", "result_shape", "submitted_by")}
 """
 WRONG_WHILE_RUNNING = """
     execution_running_has_lease: lease_owner = NULL

@@ -267,7 +267,7 @@ def test_large_awaits_of_a_group_are_decoded_one_at_a_time(group: list[Claim]) -
     locks: list[str] = []
 
     def noted(execute: Callable[..., Any], sql: Any, *more: Any) -> Any:
-        locks.extend(["lock"] * ("FOR NO KEY UPDATE" in str(sql)))
+        locks.extend(["lock"] * ("e.budget_start, e.result_shape" in str(sql)))
         return execute(sql, *more)
 
     with connection.execute_wrapper(noted):

@@ -88,7 +88,7 @@ class Scenario:
 
     def wait_for_record(self) -> None:
         """Wait until the transaction that records an outcome waits for a row. It begins by locking its executions."""
-        query = "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%FOR NO KEY UPDATE%'"
+        query = "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%e.budget_start, e.%'"
 
         def waits() -> bool:
             with self.cluster.connect() as connection:
