@@ -35,6 +35,8 @@ LONGEST_EXCERPT = 500
 """The number of bytes that are kept of a dead message."""
 DEAD_MESSAGE_SECONDS = 7 * 24 * 3600
 BATCH, BATCH_BYTES = 1000, 1024**2
+MOST_POSTED_BYTES = 16 * 1024
+"""What the buffers of any connection hold, so that writing it does not wait for the broker to read."""
 # Removes and returns the oldest messages of a queue, until there are ARGV[1] of them or they have ARGV[2] bytes. RPOP
 # has no limit for bytes, and a thousand large messages would exhaust the memory of the process.
 _TAKE_MANY = """
@@ -112,6 +114,9 @@ class Channel(redis.Channel):
         self.reading_order: Any = round_robin_cycle()
         self.queue_order_strategy: Any = lambda: self.reading_order
         self.shared_client: Any = None
+        # The connection of `post`, and whether the next `exchange` is to leave one.
+        self.spare: list[Any] = []
+        self.needs_spare = False
         self.has_received = False
         # A consumer without acknowledgements may set a function that is false while it can take no further message.
         self.has_room: Callable[[], bool] = lambda: True
@@ -157,7 +162,52 @@ class Channel(redis.Channel):
             connection.disconnect()  # it may hold more answers
             raise
         finally:
-            pool.release(connection)
+            self._leave(connection)
+
+    def post(self, *commands: tuple[Any, ...]) -> Callable[[], list[Any]] | None:
+        """Write commands, and return a function that returns their answers as `exchange` does. Call it once.
+
+        Neither connects nor waits. Return None for large commands, and if no connection is open for this. Then the next
+        `exchange` leaves one.
+        """
+        self.needs_spare = True
+        try:
+            connection = self.spare.pop()
+        except IndexError:
+            return None
+        packed = connection.pack_commands(commands)
+        if sum(map(len, packed)) > MOST_POSTED_BYTES:
+            self._leave(connection)
+            return None
+        try:
+            if not connection.is_connected or connection.can_read():
+                raise ConnectionLostError("The connection was lost while it was not used.")
+            connection.send_packed_command(packed, check_health=False)
+        except (RedisError, OSError):
+            connection.disconnect()
+            self._leave(connection)
+            return partial(self.exchange, *commands)
+        return partial(self._posted, connection, commands)
+
+    def _posted(self, connection: Any, commands: tuple[tuple[Any, ...], ...]) -> list[Any]:
+        try:
+            return [connection.read_response() for _ in commands]
+        except ConnectionLostError:
+            connection.disconnect()
+            return self.exchange(*commands)
+        except BaseException:
+            connection.disconnect()
+            raise
+        finally:
+            self._leave(connection)
+
+    def _leave(self, connection: Any) -> None:
+        """Leave a connection for the next `post` that needs one, or for the next `exchange`."""
+        if self.needs_spare and connection.is_connected:
+            self.needs_spare = False
+            self.spare.append(connection)
+        else:
+            self.shared_client.connection_pool.release(connection)
 
     def transact(self, *commands: tuple[Any, ...]) -> None:
         """Make the broker execute commands in one transaction. Raises the first error that is an answer."""
