@@ -48,7 +48,7 @@ def _keep_logging(**_: Any) -> None:
 def _begin_worker(sender: Any, **_: Any) -> None:
     from coordinator import boot_checks  # these need Django's settings
     from coordinator.monitoring import gauges, process
-    from executions.lifecycle.dispatch import dispatch, send
+    from executions.lifecycle.dispatch import begin, dispatch
     from executions.state_machine.endings import demand
     from executions.workers.registry import DISPATCH_TASK
     from wire.broker import quiet_consumer
@@ -57,7 +57,7 @@ def _begin_worker(sender: Any, **_: Any) -> None:
     boot_checks.require_ordinary_role()
     boot_checks.require_migrations()
     # Dispatches when an outcome leaves capacity for more work, for many outcomes at once.
-    wakeup.handle_here(DISPATCH_TASK, dispatch, send)
+    wakeup.handle_here(DISPATCH_TASK, dispatch, begin)
     demand.follow()
     app.steps["consumer"].add(quiet_consumer.loop_beats(settings.BEAT_SECONDS, process.liveness))
     process.start(Kind.CONTROL, gauges.exposition)

@@ -69,7 +69,7 @@ from coordinator.monitoring import gauges, process  # noqa: E402
 from coordinator.processes import Kind  # noqa: E402
 from coordinator.run import most_connections  # noqa: E402
 from coordinator.wsgi_handler import Handler  # noqa: E402
-from executions.lifecycle.dispatch import dispatch, send  # noqa: E402
+from executions.lifecycle.dispatch import begin, dispatch  # noqa: E402
 from executions.state_machine.endings import demand  # noqa: E402
 from executions.workers.registry import DISPATCH_TASK  # noqa: E402
 from foundation import wakeup  # noqa: E402
@@ -83,7 +83,7 @@ boot_checks.require_ordinary_role()
 boot_checks.note_settings("web")
 _return_large_blocks()
 if settings.WEB_DISPATCHES:
-    wakeup.handle_here(DISPATCH_TASK, dispatch, send)
+    wakeup.handle_here(DISPATCH_TASK, dispatch, begin)
 
 _processes, _threads = boot_checks.granian_workers(sys.argv) or (None, 2**16)
 _slots = settings.WEB_SLOTS + _RESERVED_SLOTS

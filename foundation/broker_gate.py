@@ -69,8 +69,10 @@ class BrokerGate:
 
     def send(self, send: Callable[[], object]) -> bool:
         """Call `send`, which writes to the broker. Return False, and raise nothing, if the broker refuses."""
-        if not self.is_open():
-            return False
+        return self.is_open() and self.settle(send)
+
+    def settle(self, send: Callable[[], object]) -> bool:
+        """As `send`, also while the broker is known to refuse: a message that is written needs its answer."""
         begun = time.perf_counter()
         try:
             send()

@@ -35,7 +35,7 @@ SHUTDOWN_TIMEOUT = 5.0
 class WakeupThread(threading.Thread):
     """Calls `handler` after each `wake`, once for all that arrive during a call. Calls `failed` if it raises an error.
 
-    Before, it calls `take` with each item that `hand` has given to it. When the process ends, it waits for the last
+    Before, it calls what `begin` has returned for each item of `hand`. When the process ends, it waits for the last
     calls, for at most SHUTDOWN_TIMEOUT seconds.
     """
 
@@ -43,13 +43,13 @@ class WakeupThread(threading.Thread):
         self,
         handler: Callable[[], object],
         failed: Callable[[], None],
-        take: Callable[[Any], object] = lambda item: None,
+        begin: Callable[[Any], Callable[[], object]] = lambda item: lambda: None,
     ) -> None:
         super().__init__(name="wakeups", daemon=True)
         self._handler = handler
         self._failed = failed
-        self._take = take
-        self._items: deque[Any] = deque()
+        self._begin = begin
+        self._begun: deque[Callable[[], object]] = deque()
         self._is_due = False
         self._waits = False
         self._woken = threading.Event()
@@ -83,14 +83,22 @@ class WakeupThread(threading.Thread):
                 threading.Thread(name="wakeups-shutdown", target=self._shut_down, daemon=False).start()
 
     def hand(self, item: Any) -> None:
-        """Request a call of `take` with `item`, and do not wait. If the thread has ended, this thread calls it."""
+        """Call `begin` with `item`, and let the thread call what it returns. If that has ended, this thread calls it.
+
+        Raises nothing.
+        """
+        try:
+            finish = self._begin(item)
+        except Exception:
+            log.exception("A wake-up could not be handed over")
+            finish = self._failed
         with self._lock:
             has_ended = self._has_ended
             if not has_ended:
-                self._items.append(item)
+                self._begun.append(finish)
                 self._woken.set()
         if has_ended:
-            self._call(partial(self._take, item))
+            self._call(finish)
 
     def close(self) -> None:
         """Call the handler for the last time, and end the thread. Waits for at most SHUTDOWN_TIMEOUT seconds."""
@@ -114,13 +122,13 @@ class WakeupThread(threading.Thread):
             self._woken.clear()
             is_last = self._closed.is_set()
             began = time.monotonic()
-            while self._items:
-                self._call(partial(self._take, self._items.popleft()))
+            while self._begun:
+                self._call(self._begun.popleft())
             if self._is_due:
                 self._is_due = False
                 self._call(self._handler)
             with self._lock:
-                self._has_ended = is_last and not self._items
+                self._has_ended = is_last and not self._begun
             self._closed.wait(min(PAUSE_FACTOR * (time.monotonic() - began), LONGEST_PAUSE))
 
     def _call(self, call: Callable[[], object]) -> None:
@@ -162,14 +170,16 @@ def send_once(task: str, *, delay: timedelta = timedelta()) -> None:
 
 
 def handle_here(
-    task: str, handler: Callable[[], object], take: Callable[[Any], object] = lambda item: None
+    task: str,
+    handler: Callable[[], object],
+    begin: Callable[[Any], Callable[[], object]] = lambda item: lambda: None,
 ) -> WakeupThread:
     """Call `handler` in this process for each further `send_once` of `task` in it, instead of sending a message.
 
-    If `handler` raises an error, the message is sent. The same thread calls `take` for each `hand_over`. Returns the
-    thread, which handles wake-ups until it is closed.
+    If `handler` raises an error, the message is sent. Each `hand_over` calls `begin`, which must not wait, and the same
+    thread calls what it returns. Returns the thread, which handles wake-ups until it is closed.
     """
-    thread = _handlers[task] = WakeupThread(handler, failed=partial(_send_once, task, timedelta()), take=take)
+    thread = _handlers[task] = WakeupThread(handler, failed=partial(_send_once, task, timedelta()), begin=begin)
     return thread
 
 
@@ -179,7 +189,7 @@ def is_idle_here(task: str) -> bool:
 
 
 def hand_over(task: str, item: Any) -> None:
-    """Give `item` to the thread of this process that handles the wake-ups of `task`."""
+    """Begin with `item`, and let the thread of this process that handles the wake-ups of `task` do the rest."""
     _handlers[task].hand(item)
 
 

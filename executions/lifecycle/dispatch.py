@@ -1,7 +1,8 @@
 """Claims due executions and hands them to the transports of their workers. Never looks at the active release."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
+from functools import partial
 
 from django.conf import settings
 from django.db import transaction
@@ -44,10 +45,23 @@ def dispatch() -> int:
     return sent  # no more due work, or no room for it: freeing room sends another wake-up
 
 
+def begin(claims: Sequence[Claim]) -> Callable[[], int]:
+    """Write the commands of committed claims if that waits for nothing. Return a function that does the rest of `send`.
+
+    So their worker begins before a thread that may wait for the broker has woken up.
+    """
+    wait = celery.post(claims) if all(claim.protocol == CELERY for claim in claims) else None
+    return partial(send, claims) if wait is None else partial(_finish, claims, wait)
+
+
 def send(claims: Sequence[Claim]) -> int:
     """Send committed claims and return how many the broker accepted. Give the others back to the queue."""
+    return _finish(claims, partial(_send, claims))
+
+
+def _finish(claims: Sequence[Claim], send: Callable[[], list[Claim]]) -> int:
     _count(claims)
-    unsent = _send(claims)
+    unsent = send()
     if unsent:
         _give_back(unsent)
     else:

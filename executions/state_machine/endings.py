@@ -95,12 +95,10 @@ class Endings:
             self._repeat_at = time.monotonic() + REPEAT_SECONDS
 
     def received(self, *, seconds: float) -> set[uuid.UUID]:
-        """Return the executions that have ended. Wait up to `seconds` for the first announcement."""
-        found: set[uuid.UUID] = set()
-        while (message := self._channel.get_message(timeout=0 if found else seconds)) is not None:
-            data = message["data"] if message["type"] == "message" else b""
-            found |= {uuid.UUID(bytes=data[at : at + _ID_BYTES]) for at in range(0, len(data), _ID_BYTES)}
-        return found
+        """Return the executions of the next announcement. Wait up to `seconds` for it."""
+        message: Any = self._channel.get_message(timeout=seconds)
+        data = message["data"] if message is not None and message["type"] == "message" else b""
+        return {uuid.UUID(bytes=data[at : at + _ID_BYTES]) for at in range(0, len(data), _ID_BYTES)}
 
 
 def _publish(channel: str, payload: bytes) -> None:

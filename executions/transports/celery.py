@@ -2,8 +2,9 @@
 
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
+from typing import Any
 
 from django.conf import settings
 from django.db import transaction
@@ -39,6 +40,25 @@ def send(claims: Sequence[Claim]) -> list[Claim]:
     return unsent
 
 
+def post(claims: Sequence[Claim]) -> Callable[[], list[Claim]] | None:
+    """Write the commands of a few claims, and return a function that waits for the broker and returns as `send` does.
+
+    Waits for nothing itself. Return None if the commands have to be sent: they need several messages, spans or a large
+    message, or no connection is open.
+    """
+    message, *others = _messages(claims)
+    if others or gate.refused or any(claim.traceparent for claim in message):
+        return None
+    identity = identity_of(message[0])
+    group = CommandGroup(commands=[command_of(claim) for claim in message])
+    envelope, ticket = _sealed(identity, group, message[0].claimed_at)
+    try:
+        wait = broker.post(EXECUTE_TASK, envelope, queue=queue_of(identity), ticket=ticket)
+    except MessageRefused:
+        return None
+    return wait and (lambda: [] if _counted(gate.settle(wait), identity, group) else message)
+
+
 def _messages(claims: Sequence[Claim]) -> Iterator[list[Claim]]:
     """Yield the claims of each release, divided into messages.
 
@@ -68,26 +88,31 @@ def _send(claims: list[Claim]) -> bool:
     with sending(claims, queue) as spans:
         group = CommandGroup(commands=[command_of(claim, spans.of(claim)) for claim in claims])
         try:
-            was_sent = _put(identity, queue, group, claims[0].claimed_at)
+            envelope, ticket = _sealed(identity, group, claims[0].claimed_at)
+            was_sent = gate.send(partial(broker.send, EXECUTE_TASK, envelope, queue=queue, ticket=ticket))
         except MessageRefused:
             spans.fail(TOO_LARGE)
             _fail(claims)
             return True
         if not was_sent:
             spans.fail(BROKER_UNAVAILABLE)
-        return was_sent
+        return _counted(was_sent, identity, group)
 
 
-def _put(identity: ReleaseIdentity, queue: str, group: CommandGroup, claimed_at: float) -> bool:
-    """Seal and send a group of commands. Return False if the broker refuses it. Raises `MessageRefused`."""
+def _sealed(
+    identity: ReleaseIdentity, group: CommandGroup, claimed_at: float
+) -> tuple[Mapping[str, Any], broker.Ticket]:
+    """Return a group of commands for a message, and its ticket."""
     envelope = seal(identity, group, *active_keys(identity.tenant_id), encrypt=settings.ENCRYPT_PAYLOADS)
     lease_left = settings.LEASE_SECONDS - (time.monotonic() - claimed_at)
-    ticket = broker.Ticket(ticket_of(identity, envelope["nonce"]), lease_left)
-    sent = gate.send(partial(broker.send, EXECUTE_TASK, envelope, queue=queue, ticket=ticket))
-    if sent:
+    return envelope, broker.Ticket(ticket_of(identity, envelope["nonce"]), lease_left)
+
+
+def _counted(was_sent: bool, identity: ReleaseIdentity, group: CommandGroup) -> bool:
+    if was_sent:
         release = identity.tenant_id, identity.pipeline_id, identity.release_version
         metrics.dispatched.add(*release, amount=len(group.commands))
-    return sent
+    return was_sent
 
 
 def command_of(claim: Claim, contexts: Contexts = UNTRACED) -> Command:

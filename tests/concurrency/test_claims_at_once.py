@@ -1,6 +1,7 @@
 """Submissions on an idle system, which are claimed with their insertion."""
 
 from collections.abc import Iterator
+from functools import partial
 from threading import Event
 from typing import Any
 
@@ -29,7 +30,9 @@ class Dispatcher:
     def __init__(self) -> None:
         self.handed: list[Claim] = []
         self.woken = Event()
-        self.thread = wakeup.handle_here(DISPATCH_TASK, self.woken.set, self.handed.extend)
+        self.thread = wakeup.handle_here(
+            DISPATCH_TASK, self.woken.set, lambda claims: partial(self.handed.extend, claims)
+        )
         wakeup.send_once(DISPATCH_TASK)
         self.rest()
 

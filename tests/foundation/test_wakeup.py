@@ -131,7 +131,9 @@ def test_the_thread_pauses_after_a_call_despite_wake_ups() -> None:
 def test_what_is_handed_over_is_taken_even_after_the_end() -> None:
     taken: list[str] = []
     calls: list[str] = []
-    thread = WakeupThread(lambda: calls.append("call"), failed=lambda: None, take=taken.append)
+    thread = WakeupThread(
+        lambda: calls.append("call"), failed=lambda: None, begin=lambda item: partial(taken.append, item)
+    )
     thread.wake()
     eventually(lambda: thread.is_idle, what="an idle thread")
     thread.hand("before")

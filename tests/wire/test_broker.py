@@ -3,9 +3,11 @@
 import inspect
 import json
 import os
+import signal
 import uuid
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
@@ -14,6 +16,7 @@ import pytest
 from django.conf import settings
 from django.core.management import CommandError, call_command
 from kombu import Connection, Consumer, Exchange, Producer, Queue
+from kombu.exceptions import OperationalError
 from redis import Redis
 from redis.exceptions import NoPermissionError, ResponseError
 
@@ -92,6 +95,41 @@ def test_a_message_for_an_empty_queue_is_sent_only_to_an_empty_queue(redis: Any,
         sending.send_if_empty("some.task", number, queue=queue, seconds=55.5)
     assert 50 <= redis.ttl(queue) <= 56
     assert taken(queue) == [("some.task", [1])]
+
+
+def test_a_small_message_is_posted_without_waiting(queue: str, tmp_path: Path) -> None:
+    ticket = sending.Ticket(f"{queue}.ticket", 30)
+    with Valkey(tmp_path, durable=False) as server, using_broker(server.url):
+        post = partial(sending.post, "some.task", queue=queue, ticket=ticket)
+        assert post(0) is None, "no connection is open"
+        sending.send("some.task", 0, queue=queue)
+        sending.send("some.task", 1, queue=queue)
+        assert server.child is not None
+        server.child.send(signal.SIGSTOP)
+        try:
+            wait = post(2)
+            assert wait is not None
+            assert post(3) is None, "the connection waits for an answer"
+        finally:
+            server.child.send(signal.SIGCONT)
+        wait()
+        assert post("x" * client.MOST_POSTED_BYTES) is None
+        sending.send("some.task", 3, queue=queue)
+        with Redis.from_url(server.owner_url) as redis:
+            lose_connection = partial(redis.client_kill_filter, _type="normal", skipme=True)
+            lose_connection()
+            for number in (4, 5):
+                wait = post(number)
+                lose_connection()
+                assert wait is not None
+                wait()
+            assert [argument for _, [argument] in taken(queue, server.url)][:6] == [*range(6)]
+            redis.config_set("maxmemory", 1)
+            refused = post(6)
+            assert refused is not None
+            with pytest.raises(OperationalError):
+                refused()
+            assert not redis.exists(ticket.name)
 
 
 def test_an_answer_after_an_error_is_never_that_of_a_later_command(redis: Any, queue: str) -> None:

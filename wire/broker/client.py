@@ -36,6 +36,8 @@ LONGEST_EXCERPT = 500
 """The number of bytes that are kept of a dead message."""
 DEAD_MESSAGE_SECONDS = 7 * 24 * 3600
 BATCH, BATCH_BYTES = 1000, 1024**2
+MOST_POSTED_BYTES = 16 * 1024
+"""What the buffers of any connection hold, so that writing it does not wait for the broker to read."""
 # Removes and returns the oldest messages of a queue, until there are ARGV[1] of them or they have ARGV[2] bytes. RPOP
 # has no limit for bytes, and a thousand large messages would exhaust the memory of the process.
 _TAKE_MANY = """
@@ -113,7 +115,7 @@ class Channel(redis.Channel):
         self.reading_order: Any = round_robin_cycle()
         self.queue_order_strategy: Any = lambda: self.reading_order
         self.shared_client: Any = None
-        # The connections of `exchange` that are not in use, by process: a forked one must not use its parent's.
+        # The connections of `exchange` and `post` that are not in use, by process: a forked one must not use its parent's.
         self.idle: dict[int, list[Any]] = defaultdict(list)
         self.has_received = False
         # A consumer without acknowledgements may set a function that is false while it can take no further message.
@@ -173,6 +175,40 @@ class Channel(redis.Channel):
             )
         except BaseException:
             connection.disconnect()  # it may hold more answers
+            raise
+        finally:
+            idle.append(connection)
+
+    def post(self, *commands: tuple[Any, ...]) -> Callable[[], list[Any]] | None:
+        """Write commands, and return a function that returns their answers as `exchange` does. Call it once.
+
+        Neither connects nor waits. Return None for large commands, and if no connection is open and not in use.
+        """
+        idle = self.idle[os.getpid()]
+        try:
+            connection = idle.pop()
+        except IndexError:
+            return None
+        packed = connection.pack_commands(commands)
+        if not connection.is_connected or sum(map(len, packed)) > MOST_POSTED_BYTES or _is_stale(connection):
+            idle.append(connection)
+            return None
+        try:
+            connection.send_packed_command(packed, check_health=False)
+        except (RedisError, OSError):
+            connection.disconnect()
+            idle.append(connection)
+            return partial(self.exchange, *commands)
+        return partial(self._posted, idle, connection, commands)
+
+    def _posted(self, idle: list[Any], connection: Any, commands: tuple[tuple[Any, ...], ...]) -> list[Any]:
+        try:
+            return [connection.read_response() for _ in commands]
+        except ConnectionLostError:
+            connection.disconnect()
+            return self.exchange(*commands)
+        except BaseException:
+            connection.disconnect()
             raise
         finally:
             idle.append(connection)

@@ -1,6 +1,6 @@
 """Sends messages to the broker, in a fraction of the time of Celery and kombu, and takes tickets."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -33,13 +33,38 @@ def send(task: str, argument: Any, *, queue: str, ticket: Ticket | None = None) 
     OSError if the broker does not accept the message. It may have accepted the message all the same, so the ticket is
     then removed if possible.
     """
+    with _removed_if_refused(ticket), _connected() as channel:
+        channel.exchange(*_commands(channel, task, argument, queue, ticket))
+
+
+def post(task: str, argument: Any, *, queue: str, ticket: Ticket) -> Callable[[], None] | None:
+    """Write a small message as `send` does, and return a function that waits for the answer and raises as `send` does.
+
+    Waits for nothing itself. Return None if the message has to be sent: it is large, or no connection is open.
+    """
+    channel = _channels.get(current_app.pool)
+    answers = None if channel is None else channel.post(*_commands(channel, task, argument, queue, ticket))
+    if answers is None:
+        return None
+
+    def wait() -> None:
+        with _removed_if_refused(ticket), _connected():
+            answers()
+
+    return wait
+
+
+def _commands(channel: Channel, task: str, argument: Any, queue: str, ticket: Ticket | None) -> list[tuple[Any, ...]]:
+    push = "LPUSH", queue, _text(channel, task, argument, queue)
+    if ticket is None:
+        return [push]
+    return [("SET", ticket.name, "", "PX", max(int(ticket.seconds * 1000), 1)), push]
+
+
+@contextmanager
+def _removed_if_refused(ticket: Ticket | None) -> Iterator[None]:
     try:
-        with _connected() as channel:
-            push = "LPUSH", queue, _text(channel, task, argument, queue)
-            if ticket is None:
-                channel.exchange(push)
-            else:
-                channel.exchange(("SET", ticket.name, "", "PX", max(int(ticket.seconds * 1000), 1)), push)
+        yield
     except (OperationalError, OSError):
         if ticket is not None:
             with suppress(OperationalError, OSError):

@@ -128,6 +128,21 @@ def test_commands_sent_before_the_broker_rejected_the_rest_stay_claimed(owner: T
     assert making.history(unsent)[-1] == ("DISPATCH_FAILED", "QUEUED")
 
 
+def test_claims_are_written_before_anything_waits_for_the_broker(owner: Tenant, release: Release) -> None:
+    for number in range(3):
+        making.execution(owner, f"k{number}")
+    sent_first, posted, refused = making.claimed(owner)
+    assert dispatch.begin([sent_first])() == 1, "it leaves an open connection"
+    end = dispatch.begin([posted])
+    assert sent(release) == [{claim.execution_id} for claim in (sent_first, posted)]
+    assert end() == 1
+    with Redis.from_url(settings.CELERY_BROKER_URL) as redis:
+        redis.set(queue_of(release.identity), "not a list, so it cannot grow")
+        assert dispatch.begin([refused])() == 0
+        redis.delete(queue_of(release.identity))
+    assert making.history(Execution.objects.get(pk=refused.execution_id))[-1] == ("DISPATCH_FAILED", "QUEUED")
+
+
 MANY = 16
 UNAVAILABLE = "redis://127.0.0.1:1/0"
 FULL = ("CONFIG", "SET", "maxmemory", "1")
