@@ -3,7 +3,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -17,6 +17,7 @@ from django.test.utils import CaptureQueriesContext
 from coordinator.celery import app
 from embedded.product import PROJECT
 from foundation.database.postgresql import base
+from foundation.database.threads import keep_connections_by_thread
 from tests.building import eventually
 
 pytestmark = pytest.mark.django_db
@@ -103,19 +104,23 @@ def test_a_forked_process_leaves_the_session_of_its_parent_open() -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_the_session_of_a_thread_ends_with_it() -> None:
+@pytest.mark.parametrize("keep", [bool, keep_connections_by_thread], ids=["as Django does", "without asyncio"])
+def test_a_thread_has_its_own_session_which_ends_with_it(
+    keep: Callable[[], object], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The garbage collector may run much later."""
+    here: Any = connections["default"]
+    monkeypatch.setattr(connections, "_connections", getattr(connections, "_connections"))  # noqa: B009
+    here.ensure_connection()
+    keep()
     found: list[int] = []
-
-    def use() -> None:
-        own: Any = connections["default"]
-        found.append(session(own))
-
-    thread = threading.Thread(target=use)
+    thread = threading.Thread(target=lambda: found.append(session(connections["default"])))  # type: ignore[arg-type]
     gc.disable()
     try:
         thread.start()
         thread.join()
+        assert connections["default"] is here
+        assert found != [here.connection.info.backend_pid]
         open_sessions = "SELECT FROM pg_stat_activity WHERE pid = %s"
         eventually(lambda: meanwhile(open_sessions, found[0]) == 0, what="the end of the session", seconds=5)
     finally:
