@@ -51,8 +51,10 @@ def _begin_worker(sender: Any, **_: Any) -> None:
     from executions.lifecycle.dispatch import begin, dispatch
     from executions.state_machine.endings import demand
     from executions.workers.registry import DISPATCH_TASK
+    from foundation.database import threads
     from wire.broker import quiet_consumer
 
+    threads.keep_connections_by_thread()
     process.guard_database()
     boot_checks.require_ordinary_role()
     boot_checks.require_migrations()

@@ -73,11 +73,13 @@ from executions.lifecycle.dispatch import begin, dispatch  # noqa: E402
 from executions.state_machine.endings import demand  # noqa: E402
 from executions.workers.registry import DISPATCH_TASK  # noqa: E402
 from foundation import wakeup  # noqa: E402
+from foundation.database import threads  # noqa: E402
 
 # Each slot has its own connection and checks it, the cache is in memory, and all requests have the same addresses.
 signals.request_finished.disconnect(db.close_old_connections)
 signals.request_finished.disconnect(close_caches)
 signals.request_finished.disconnect(reset_urlconf)
+threads.keep_connections_by_thread()
 process.guard_database()
 boot_checks.require_ordinary_role()
 boot_checks.note_settings("web")

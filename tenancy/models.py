@@ -16,7 +16,7 @@ from django.utils.functional import cached_property
 from knox.models import AbstractAuthToken
 
 from tenancy.quota_table import MOST_OF_A_QUOTA, QUOTAS
-from tenancy.roles import Role, Scope, granted
+from tenancy.roles import ALL_SCOPES, Role, Scope, granted
 from wire.identity import RULE, is_identifier
 
 SLUG = RegexValidator(r"\A[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\Z", "Use 1 to 63 of a-z, 0-9 and inner hyphens.")
@@ -236,7 +236,7 @@ class ApiToken(AbstractAuthToken):
         if not self.user.is_active:
             return frozenset()
         if self.user.is_superuser:
-            return frozenset(Scope)
+            return ALL_SCOPES
         return granted(self.owner_roles)
 
 

@@ -56,6 +56,7 @@ PURPOSE: dict[Role, str] = {
 }
 """What each role is for, in one sentence."""
 
+ALL_SCOPES = frozenset(Scope)  # a loop over an enumeration makes a call for each member
 _VIEWS = frozenset({Scope.READ, Scope.ARTIFACTS})
 _OPERATES = _VIEWS | {Scope.PAYLOADS, Scope.SUBMIT, Scope.OPERATE, Scope.ANSWER}
 GRANTS: dict[Role, frozenset[Scope]] = {
@@ -63,7 +64,7 @@ GRANTS: dict[Role, frozenset[Scope]] = {
     Role.OPERATOR: _OPERATES,
     Role.ON_CALL: _OPERATES | {Scope.ROLL_BACK},
     Role.RELEASE_MANAGER: _VIEWS | {Scope.PAYLOADS, Scope.REGISTER, Scope.ACTIVATE, Scope.ROLL_BACK},
-    Role.TENANT_ADMIN: frozenset(Scope),
+    Role.TENANT_ADMIN: ALL_SCOPES,
 }
 
 

@@ -3,7 +3,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -17,6 +17,7 @@ from django.test.utils import CaptureQueriesContext
 from coordinator.celery import app
 from embedded.product import PROJECT
 from foundation.database.postgresql import base
+from foundation.database.threads import keep_connections_by_thread
 from tests.building import eventually
 
 pytestmark = pytest.mark.django_db
@@ -66,8 +67,7 @@ def test_a_task_replaces_the_connection_of_its_thread_if_the_server_has_ended_it
         own: Any = connections["default"]
         meanwhile("SELECT pg_terminate_backend(%s, 5000)", session(own))
         signals.task_prerun.send(sender=app)
-        with own.cursor() as cursor:
-            cursor.execute("SELECT 1")
+        own.cursor().execute("SELECT 1")
 
     with ThreadPoolExecutor(1) as pool:
         pool.submit(run_a_task).result()
@@ -78,44 +78,45 @@ import gc, os, django
 django.setup()
 from django.db import connection, connections
 
-def kept_connection():
-    "Return what a new request finds."
+def used():
     connection.health_check_enabled = True
     connection.close_if_unusable_or_obsolete()
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT 1")
+    connection.cursor().execute("SELECT 1")
     return connection.connection
 
-first = kept_connection()
+first = used()
 if os.fork() == 0:
     del connections["default"]
     gc.collect()
     os._exit(0)
 os.wait()
-assert kept_connection() is first
+assert used() is first
 """
 
 
 def test_a_forked_process_leaves_the_session_of_its_parent_open() -> None:
     environment = {**os.environ, "DJANGO_SETTINGS_MODULE": "coordinator.settings"}
     command = [sys.executable, "-c", FORKED]
-    done = subprocess.run(command, env=environment, cwd=PROJECT, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0, done.stderr
+    subprocess.run(command, env=environment, cwd=PROJECT, check=True, timeout=60)
 
 
-def test_the_session_of_a_thread_ends_with_it() -> None:
+@pytest.mark.parametrize("keep", [bool, keep_connections_by_thread], ids=["as Django does", "without asyncio"])
+def test_a_thread_has_its_own_session_which_ends_with_it(
+    keep: Callable[[], object], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The garbage collector may run much later."""
+    here: Any = connections["default"]
+    monkeypatch.setattr(connections, "_connections", getattr(connections, "_connections"))  # noqa: B009
+    here.ensure_connection()
+    keep()
     found: list[int] = []
-
-    def use() -> None:
-        own: Any = connections["default"]
-        found.append(session(own))
-
-    thread = threading.Thread(target=use)
+    thread = threading.Thread(target=lambda: found.append(session(connections["default"])))  # type: ignore[arg-type]
     gc.disable()
     try:
         thread.start()
         thread.join()
+        assert connections["default"] is here
+        assert found != [here.connection.info.backend_pid]
         open_sessions = "SELECT FROM pg_stat_activity WHERE pid = %s"
         eventually(lambda: meanwhile(open_sessions, found[0]) == 0, what="the end of the session", seconds=5)
     finally:
