@@ -12,6 +12,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from foundation.admin import columns
+from tenancy.console import list_rows
 from tenancy.roles import Scope, roles_granting
 
 register = template.Library()
@@ -56,6 +57,13 @@ def button(content: str, *, href: str = "", variant: str = "primary", submit: bo
         content,
         element,
     )
+
+
+@register.inclusion_tag("parts/list_rows.html", takes_context=True)
+def rows(context: Any, changelist: Any) -> dict[str, Any]:
+    """Show the table of a list, or what to do if it is empty."""
+    may_add = changelist.model_admin.has_add_permission(context["request"])
+    return {**list_rows.table(changelist), "has_add_permission": may_add}
 
 
 @register.simple_tag
