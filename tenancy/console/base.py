@@ -279,6 +279,15 @@ class TenantScopedAdmin(_ModelAdmin):
         request.current_app = self.admin_site.name  # as the admin's own views do
         return TemplateResponse(request, template, {**frame, **context}, status=status)
 
+    def part(self, request: HttpRequest, template: str, page: str = "parts/part.html", **context: Any) -> HttpResponse:
+        """Render a part that comes after its page (see the tag `later`). Without JavaScript it is a `page` of its own.
+
+        The page of a part includes the template `part`.
+        """
+        if request.headers.get("HX-Request"):
+            return TemplateResponse(request, template, context)
+        return self.page(request, page, part=template, **context)
+
 
 class ReadOnlyAdmin(TenantScopedAdmin):
     """Read-only pages: only use cases change these rows. Subclasses render the page of one row in `show`."""

@@ -5,6 +5,7 @@ Cards and buttons look like unfold's components. Those copy the whole context of
 
 from datetime import datetime
 from typing import Any, Final
+from urllib.parse import urlencode
 
 from django import template
 from django.urls import reverse
@@ -107,6 +108,16 @@ def denied(label: str, icon: str, scope: str = "", *, refusal: str = "") -> dict
     `refusal` says why the act is not possible now; it may be empty.
     """
     return {"label": label, "icon": icon, "why_not": refusal or denial_of(scope)}
+
+
+@register.inclusion_tag("parts/later.html")
+def later(view: str, row: Any, name: str, shown: str = "") -> dict[str, Any]:
+    """Show a slow part of a page once the page is there. `view` is the name of the part's page, and `row` its argument.
+
+    `shown` tells it what the page shows. See `TenantScopedAdmin.part`.
+    """
+    query = urlencode({"shown": shown or ""})
+    return {"address": f"{reverse(f'admin:{view}', args=[row])}?{query}", "name": name}
 
 
 @register.simple_tag

@@ -43,6 +43,20 @@ function prepare(root) {
   root.querySelectorAll(".dc-scroll, .dc-json").forEach(nameScrollable);
 }
 
+// A part that comes after its page (the tag `later`). If it fails, its link stays and tries again.
+function tellLater(event) {
+  const part = event.detail.target;
+  if (!part?.matches("[data-later-part]")) return;
+  const failed = event.type === "htmx:afterRequest" && !event.detail.successful;
+  const text = event.type === "htmx:beforeRequest" ? "is loading" : failed ? "could not be loaded" : "is shown";
+  part.setAttribute("aria-busy", String(event.type === "htmx:beforeRequest"));
+  part.closest("[data-later]").querySelector("[data-later-state]").textContent = `${part.dataset.name} ${text}.`;
+  const shown = part.querySelector("[data-later-text]");
+  if (shown) shown.textContent = failed ? "This part could not be loaded." : "This part is loading.";
+}
+
+document.addEventListener("htmx:beforeRequest", tellLater);
+document.addEventListener("htmx:afterRequest", tellLater);
 document.addEventListener("DOMContentLoaded", () => prepare(document));
 document.addEventListener("htmx:afterSettle", () => prepare(document));
 window.addEventListener("resize", () => prepare(document));
