@@ -43,16 +43,21 @@ function prepare(root) {
   root.querySelectorAll(".dc-scroll, .dc-json").forEach(nameScrollable);
 }
 
-// A part that comes after its page (the tag `later`). If it fails, its link stays and tries again.
+// A part that comes after its page (the tag `later`). After a failure its link tries again. Focus stays in the part.
 function tellLater(event) {
   const part = event.detail.target;
   if (!part?.matches("[data-later-part]")) return;
-  const failed = event.type === "htmx:afterRequest" && !event.detail.successful;
-  const text = event.type === "htmx:beforeRequest" ? "is loading" : failed ? "could not be loaded" : "is shown";
-  part.setAttribute("aria-busy", String(event.type === "htmx:beforeRequest"));
-  part.closest("[data-later]").querySelector("[data-later-state]").textContent = `${part.dataset.name} ${text}.`;
-  const shown = part.querySelector("[data-later-text]");
-  if (shown) shown.textContent = failed ? "This part could not be loaded." : "This part is loading.";
+  const loads = event.type === "htmx:beforeRequest";
+  const failed = !loads && !event.detail.successful;
+  const state = loads ? "is loading" : failed ? "could not be loaded" : "is shown";
+  part.setAttribute("aria-busy", String(loads));
+  part.closest("[data-later]").querySelector("[data-later-state]").textContent = `${part.dataset.name} ${state}.`;
+  const text = part.querySelector("[data-later-text]");
+  if (text) text.textContent = `This part ${state}.`;
+  const link = part.querySelector("[data-later-link]");
+  if (link && failed) link.textContent = "Try again";
+  if (loads) part.toggleAttribute("data-focused", part.contains(document.activeElement));
+  else if (!failed && part.hasAttribute("data-focused")) part.focus();
 }
 
 document.addEventListener("htmx:beforeRequest", tellLater);

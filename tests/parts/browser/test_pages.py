@@ -75,11 +75,12 @@ def test_a_slow_part_comes_after_its_page_and_can_be_tried_again(
     part, state = page.locator("[data-later-part]"), page.locator("[data-later-state]")
     expect(state).to_have_text("Health of its releases could not be loaded.")
     failing.clear()
-    page.get_by_role("link", name="Show it").focus()
+    page.get_by_role("link", name="Try again").focus()
     page.keyboard.press("Enter")
     expect(page.locator("[data-adoption]")).to_be_visible()
     expect(state).to_have_text("Health of its releases is shown.")
     expect(part).to_have_attribute("aria-busy", "false")
+    expect(part).to_be_focused()
 
     activation, button = url("releases_release_activate release", names), page.locator("#activate-form button")
     page.route("**/form/*", lambda route: route.abort())
