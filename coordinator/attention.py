@@ -15,6 +15,7 @@ from executions.models import IS_QUESTION, Campaign, FailureGroup, Hold, Interac
 from executions.statistics import MOST_READ, Failures, Series, Totals
 from executions.workers import message_path
 from executions.workers.eligibility import Stranded
+from foundation.database.bounded import counts_up_to
 from releases import queries
 from releases.models import ActivationRequest, Release
 from releases.states import RequestStatus
@@ -104,18 +105,20 @@ def items(tenant_ids: Collection[int], stranded: Sequence[Stranded], *, differin
     releases = Release.objects.filter(pipeline__tenant__in=tenant_ids)
     questions = Interaction.objects.filter(IS_QUESTION, **of)
     requests = ActivationRequest.objects.filter(pipeline__tenant__in=tenant_ids, status=RequestStatus.OPEN)
-    counts = {
-        "alerts": _at_most(Alert.objects.filter(**of, state=Alert.State.FIRING)),
+    rows: dict[str, QuerySet[Any]] = {
+        "alerts": Alert.objects.filter(**of, state=Alert.State.FIRING),
+        "failures": FailureGroup.objects.filter(is_new(), **of),
+        "artifacts": queries.with_unsound_artifacts(releases),
+        "questions": questions.filter(deadline__gt=now, deadline__lte=now + SOON),
+        "approvals": requests,
+        "rejected": queries.rejected_recently(releases),
+        "paused": Hold.objects.filter(**of, ended_at=None),
+        "campaigns": Campaign.objects.filter(**of, status=Campaign.Status.PAUSED),
+    }
+    counts = dict(zip(rows, counts_up_to(MOST_COUNTED, rows.values()), strict=True)) | {
         "outcomes": int(message_path.outcome_delay()),
         "stranded": sum(each.count for each in stranded),
-        "failures": _at_most(FailureGroup.objects.filter(is_new(), **of)),
-        "artifacts": _at_most(queries.with_unsound_artifacts(releases)),
-        "questions": _at_most(questions.filter(deadline__gt=now, deadline__lte=now + SOON)),
-        "approvals": _at_most(requests),
-        "rejected": _at_most(queries.rejected_recently(releases)),
         "drift": differing,
-        "paused": _at_most(Hold.objects.filter(**of, ended_at=None)),
-        "campaigns": _at_most(Campaign.objects.filter(**of, status=Campaign.Status.PAUSED)),
     }
     return [
         Item(key, counts[key], icon, _list(page, **filters))
@@ -151,7 +154,3 @@ def _failures_of(release: Release) -> str:
 def _list(model: str, **filters: str) -> str:
     address = reverse(f"admin:{model}_changelist")
     return f"{address}?{urlencode(filters)}" if filters else address
-
-
-def _at_most(rows: QuerySet[Any]) -> int:
-    return rows.order_by()[: MOST_COUNTED + 1].count()

@@ -2,15 +2,17 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import reduce
+from functools import lru_cache, reduce
 from operator import and_, or_
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from django.contrib import admin
 from django.db.models import Q
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
+from django.template.loader import render_to_string
 from django.template.response import TemplateResponse
 from django.urls import reverse
+from django.utils.safestring import SafeString
 
 from executions.models import IS_QUESTION, Execution, Interaction
 from executions.search import Search, matching
@@ -54,30 +56,60 @@ ADMINISTERING = (
 )
 
 
-def navigation(request: HttpRequest) -> list[dict[str, Any]]:
+class Link(NamedTuple):
+    """A link of the sidebar. It is active on the page that it leads to."""
+
+    title: str
+    icon: str
+    address: str
+    active: bool
+    badge: str = ""
+
+
+class Group(NamedTuple):
+    """Links with a heading, which may be empty."""
+
+    title: str
+    links: tuple[Link, ...]
+
+
+def navigation(request: HttpRequest) -> tuple[Group, ...]:
     """Return the groups of links. The link of the current page is active."""
     upload = reverse("admin:releases_release_upload")
-    on_upload = request.path == upload
-    groups = [_group("", [_link(request, reverse("admin:index"), "Overview", "dashboard", exact=True)])]
+    groups = [Group("", (_link(request, reverse("admin:index"), "Overview", "dashboard", exact=True),))]
     if holds_anywhere(request, Scope.READ):
         releasing = [_model(request, *entry) for entry in RELEASING]
-        releasing[1]["active"] = releasing[1]["active"] and not on_upload
+        if request.path == upload:
+            releasing[1] = releasing[1]._replace(active=False)
         if holds_anywhere(request, Scope.REGISTER):
             releasing.append(_link(request, upload, "Upload a release", "upload", exact=True))
-        groups.append(_group("Releases", releasing))
+        groups.append(Group("Releases", tuple(releasing)))
         running = {model: _model(request, model, *entry) for model, *entry in RUNNING}
         if holds_anywhere(request, Scope.ANSWER) and (waiting := waiting_count(request, Scope.ANSWER)):
             badge = f"{waiting}" if waiting <= MAX_COUNTED else f"{MAX_COUNTED}+"
-            running["executions_interaction"].update(badge=badge, badge_variant="warning")
-        groups.append(_group("Executions", list(running.values())))
-        groups.append(_group("Alerts", [_model(request, *entry) for entry in ALERTING]))
+            running["executions_interaction"] = running["executions_interaction"]._replace(badge=badge)
+        groups.append(Group("Executions", tuple(running.values())))
+        groups.append(Group("Alerts", tuple(_model(request, *entry) for entry in ALERTING)))
     administering = []
     if request.user.is_superuser or holds_anywhere(request, Scope.ADMINISTER):
         administering += [_model(request, *entry) for entry in ADMINISTERING]
     if request.user.is_superuser:
         administering.append(_model(request, "auth_user", "Users", "person"))
         administering.append(_model(request, "coordinator_process", "Status", "monitor_heart"))
-    return [*groups, _group("Administration", administering)] if administering else groups
+    if administering:
+        groups.append(Group("Administration", tuple(administering)))
+    return tuple(groups)
+
+
+def sidebar(request: HttpRequest) -> SafeString:
+    """Return the navigation as HTML, for the frame of each page."""
+    return _drawn(navigation(request))
+
+
+@lru_cache(maxsize=256)
+def _drawn(groups: tuple[Group, ...]) -> SafeString:
+    """Draw the sidebar. Pages show few different ones."""
+    return render_to_string("parts/navigation.html", {"groups": groups})
 
 
 def waiting_count(request: HttpRequest, scope: Scope) -> int:
@@ -94,17 +126,13 @@ def waiting_count(request: HttpRequest, scope: Scope) -> int:
     return known[tenants]
 
 
-def _group(title: str, items: list[dict[str, Any]]) -> dict[str, Any]:
-    return {"title": title, "items": items}
-
-
-def _model(request: HttpRequest, model: str, title: str, icon: str) -> dict[str, Any]:
+def _model(request: HttpRequest, model: str, title: str, icon: str) -> Link:
     return _link(request, reverse(f"admin:{model}_changelist"), title, icon)
 
 
-def _link(request: HttpRequest, link: str, title: str, icon: str, *, exact: bool = False) -> dict[str, Any]:
-    active = request.path == link if exact else request.path.startswith(link)
-    return {"title": title, "icon": icon, "link": link, "active": active}
+def _link(request: HttpRequest, address: str, title: str, icon: str, *, exact: bool = False) -> Link:
+    active = request.path == address if exact else request.path.startswith(address)
+    return Link(title, icon, address, active)
 
 
 EACH: Final = 6
@@ -231,8 +259,8 @@ def _pages(request: HttpRequest, words: list[str]) -> list[Found]:
 def _all_pages(request: HttpRequest) -> Iterator[Found]:
     """Yield the pages of the console, and the acts that concern no particular row."""
     for group in navigation(request):
-        for item in group["items"]:
-            yield Found(item["title"], "Page", item["link"], item["icon"])
+        for link in group.links:
+            yield Found(link.title, "Page", link.address, link.icon)
     if holds_anywhere(request, Scope.OPERATE):
         yield Found("Start a campaign", "Act", _page("executions_campaign_start"), "campaign")
     if holds_anywhere(request, Scope.ADMINISTER):

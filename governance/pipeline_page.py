@@ -273,10 +273,20 @@ class PipelineAdmin(ListWithUpload):
             more_releases=len(releases) > NEWEST_RELEASES,
             may_activate=self.may(request, Scope.ACTIVATE, pipeline),
             holds=open_holds(pipeline),
-            health=health(pipeline),
-            drift=drift_of(pipeline),
             policy=policy_of(pipeline),
             may_administer=self.may(request, Scope.ADMINISTER, pipeline),
+        )
+
+    @serves("<int:object_id>/health/", methods=READ, polled=True, name="health")
+    def releases_in_use(self, request: HttpRequest, pipeline: Pipeline) -> HttpResponse:
+        """Return the part of the page that reads executions, workers and questions."""
+        return self.part(
+            request,
+            "executions/pipeline_health.html",
+            title=f"Health of {pipeline}",
+            original=pipeline,
+            section=health(pipeline),
+            drift=drift_of(pipeline),
         )
 
     @serves("<int:object_id>/history/", methods=READ)

@@ -133,6 +133,7 @@ class ReleaseAdmin(ListWithUpload):
     direct = uploads.begin_direct
     direct_one = uploads.one_direct
     activate = pages.activate
+    activate_form = pages.activate_form
     request = requests.ask
     attach = uploads.attach
     attachment = uploads.attachment

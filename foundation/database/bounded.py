@@ -1,6 +1,6 @@
 """Queries with a limit: on their time, on their memory, and on how many rows they count."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -51,3 +51,15 @@ def count_up_to(most: int, rows: QuerySet[Any]) -> int | None:
     """Return the number of rows, or None if there are more than `most`. Reads at most one row more than that."""
     count = rows.order_by()[: most + 1].count()
     return count if count <= most else None
+
+
+def counts_up_to(most: int, queries: Iterable[QuerySet[Any]]) -> list[int]:
+    """Return the numbers of rows of several queries with one statement. Each number is at most `most` + 1."""
+    counts, params = [], list[Any]()
+    for rows in queries:
+        sql, values = rows.order_by().values("pk")[: most + 1].query.sql_with_params()
+        counts.append(f"(SELECT COUNT(*) FROM ({sql}) counted)")  # noqa: S608 - Django wrote it
+        params += values
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT {', '.join(counts)}", params)
+        return list(cursor.fetchone())

@@ -10,7 +10,7 @@ from django.shortcuts import redirect
 
 from foundation.errors import CoordinatorError
 from governance.activation import activation, gates
-from governance.activation.gates import Verdict
+from governance.activation.gates import Switch, Verdict
 from governance.reports import comparison
 from governance.reports.pages import preview
 from releases import queries
@@ -18,7 +18,7 @@ from releases.models import IDENTITY_LENGTH, Activation, Kind, Pipeline, Release
 from releases.states import UNDECIDED, Status
 from tenancy.access import actor
 from tenancy.audit.acts import Act
-from tenancy.console.base import POST, ReadOnlyAdmin, problem_of, serves
+from tenancy.console.base import POST, READ, ReadOnlyAdmin, problem_of, serves
 from tenancy.models import validate_identifier
 from tenancy.roles import Scope
 
@@ -83,12 +83,17 @@ class ActivationForm(OperationForm):
 
 @serves("<int:object_id>/activate/", Act.RELEASE_ACTIVATE, Scope.ACTIVATE)
 def activate(pages: ReadOnlyAdmin, request: HttpRequest, release: Release) -> HttpResponse:
-    """GET shows the confirmation page, POST activates the release. A repeated POST is the same activation."""
+    """GET shows what changes, POST activates the release. A repeated POST is the same activation.
+
+    The pre-flight and the form come after the page, so nobody confirms what was not checked.
+    """
     if request.method != "POST":
-        return _confirmation(pages, request, release, status=200 if release.status == Status.REGISTERED else 409)
+        shown = _change(release, activation.previewed(release))
+        status = 200 if release.status == Status.REGISTERED else 409
+        return pages.page(request, "releases/activate.html", status=status, **shown)
     form = ActivationForm(request.POST, release)
     if not form.is_valid():
-        return _confirmation(pages, request, release, form=form, status=400)
+        return _confirmation(pages, request, release, form, 400)
     override = form.cleaned_data["override"]
     if override:
         pages.require(request, Act.RELEASE_ACTIVATE, [Scope.ADMINISTER], release)
@@ -97,7 +102,7 @@ def activate(pages: ReadOnlyAdmin, request: HttpRequest, release: Release) -> Ht
     except CoordinatorError as error:
         # Reload the release, so that the page shows its current state.
         release = pages.row_or_404(request, release.pk)
-        return _confirmation(pages, request, release, form=form, error=error, status=error.status)
+        return _confirmation(pages, request, release, form, error.status, problem_of(error))
     rollback = " This is a rollback." if event.is_rollback else ""
     messages.success(
         request, f"Release {release.release_version} is active for new executions of {release.pipeline}.{rollback}"
@@ -105,48 +110,64 @@ def activate(pages: ReadOnlyAdmin, request: HttpRequest, release: Release) -> Ht
     return redirect("admin:releases_pipeline_change", release.pipeline_id)
 
 
+@serves("<int:object_id>/activate/form/", None, Scope.ACTIVATE, methods=READ, polled=True)
+def activate_form(pages: ReadOnlyAdmin, request: HttpRequest, release: Release) -> HttpResponse:
+    """Return the pre-flight and the form. The page is loaded again if it shows another active release."""
+    shown = _form(pages, request, release, activation.previewed(release))
+    active = shown["active"].release_version if shown["active"] else ""
+    if request.headers.get("HX-Request") and request.GET.get("shown") != active:
+        return HttpResponse(status=204, headers={"HX-Refresh": "true"})
+    return pages.part(request, "releases/activate_form.html", "releases/activate.html", **shown)
+
+
+def _change(release: Release, switch: Switch) -> dict[str, Any]:
+    """Return what the page shows at once."""
+    active = switch.pipeline.active_release
+    return {
+        "title": f"Activate {release}",
+        "original": release,
+        "release": release,
+        "pipeline": switch.pipeline,
+        "active": active,
+        "is_active": active is not None and active.pk == release.pk,
+        "is_rollback": switch.kind == Kind.ROLLBACK,
+    }
+
+
 def _confirmation(
-    pages: ReadOnlyAdmin,
-    request: HttpRequest,
-    release: Release,
-    *,
-    form: ActivationForm | None = None,
-    error: CoordinatorError | None = None,
-    status: int = 200,
+    pages: ReadOnlyAdmin, request: HttpRequest, release: Release, form: ActivationForm, status: int, problem: Any = None
 ) -> HttpResponse:
-    switch = activation.previewed(release)
+    """Return the page with its form, which was refused."""
+    shown = _form(pages, request, release, activation.previewed(release), form)
+    page, part = "releases/activate.html", "releases/activate_form.html"
+    return pages.page(request, page, status=status, part=part, problem=problem, **shown)
+
+
+def _form(
+    pages: ReadOnlyAdmin, request: HttpRequest, release: Release, switch: Switch, form: ActivationForm | None = None
+) -> dict[str, Any]:
+    """Return what the page and its form show."""
     pipeline = switch.pipeline
-    active = pipeline.active_release
     judged = gates.judge(switch)
     refusing = [gate for gate in judged if gate.verdict is Verdict.UNMET]
     is_approved = gates.APPROVAL not in {gate.name for gate in refusing}
     may_override = not is_approved and pipeline.emergency_override and pages.may(request, Scope.ADMINISTER, release)
     needs_request = not is_approved and not may_override
-    return pages.page(
-        request,
-        "releases/activate.html",
-        status=status,
-        title=f"Activate {release}",
-        original=release,
-        release=release,
-        pipeline=pipeline,
-        active=active,
-        is_registered=release.status == Status.REGISTERED,
-        is_active=active is not None and active.pk == release.pk,
-        is_rollback=switch.kind == Kind.ROLLBACK,
-        preview=preview(switch, judged),
-        refusing=[gate for gate in refusing if not (may_override and gate.name == gates.APPROVAL)],
-        is_breaking=needs_typing(pipeline, release),
-        needs_request=needs_request,
-        request_variant="primary" if needs_request else "default",
-        requests=release.activation_requests.filter(status__in=UNDECIDED).order_by("created_at"),
-        may_override=may_override,
-        operation_key=str(uuid.uuid4()),
-        reason=form.data.get("reason", "") if form else "",
-        typed_version=form.data.get(TYPED, "") if form else "",
-        form_errors=form.errors if form else {},
-        problem=problem_of(error),
-    )
+    return {
+        **_change(release, switch),
+        "is_registered": release.status == Status.REGISTERED,
+        "preview": preview(switch, judged),
+        "refusing": [gate for gate in refusing if not (may_override and gate.name == gates.APPROVAL)],
+        "is_breaking": needs_typing(pipeline, release),
+        "needs_request": needs_request,
+        "request_variant": "primary" if needs_request else "default",
+        "requests": release.activation_requests.filter(status__in=UNDECIDED).order_by("created_at"),
+        "may_override": may_override,
+        "operation_key": str(uuid.uuid4()),
+        "reason": form.data.get("reason", "") if form else "",
+        "typed_version": form.data.get(TYPED, "") if form else "",
+        "form_errors": form.errors if form else {},
+    }
 
 
 # --- rollbacks ---

@@ -18,7 +18,6 @@ from unfold.paginator import InfinitePaginator
 from foundation.errors import CoordinatorError
 from tenancy.audit.acts import Act, Declaration, Denied, declares
 from tenancy.console.lists import LimitedList
-from tenancy.console.site import recording
 from tenancy.models import Membership, Tenant
 from tenancy.roles import Scope, granted
 
@@ -111,7 +110,7 @@ def serves(
     user holds all `scopes` in its tenant, or in any tenant if there is no row. `act` and `reads` are those of the
     declaration (`tenancy.audit.acts`). The row is of `model` if it is another one than that of the page's URL.
     `name` is the end of the URL's name, by default that of the attribute. A `polled` page is a part of another one,
-    which requests it repeatedly.
+    which requests it once or repeatedly.
     """
 
     def decorate(function: F) -> F:
@@ -222,14 +221,14 @@ class TenantScopedAdmin(_ModelAdmin):
         return path(page.route, guarded, name=f"{self.opts.app_label}_{self.opts.model_name}_{page.name or attribute}")
 
     def _polled(self, view: View) -> View:
-        """Return the view of a part of a page, which the page polls. After a log-out the page reloads itself."""
+        """Return the view of a part of a page, which the page requests. After a log-out the page reloads itself."""
 
         def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-            if not self.admin_site.has_permission(request):
+            if request.headers.get("HX-Request") and not self.admin_site.has_permission(request):
                 return HttpResponse(status=403, headers={"HX-Refresh": "true"})
-            return recorded(request, *args, **kwargs)
+            return page(request, *args, **kwargs)
 
-        recorded = recording(view)
+        page: View = self.admin_site.admin_view(view)
         return update_wrapper(guarded, view)
 
     def has_module_permission(self, request: HttpRequest) -> bool:
@@ -278,6 +277,15 @@ class TenantScopedAdmin(_ModelAdmin):
         frame["heading"] = _heading(request, **context)
         request.current_app = self.admin_site.name  # as the admin's own views do
         return TemplateResponse(request, template, {**frame, **context}, status=status)
+
+    def part(self, request: HttpRequest, template: str, page: str = "parts/part.html", **context: Any) -> HttpResponse:
+        """Render a part that comes after its page (see the tag `later`). Without JavaScript it is a `page` of its own.
+
+        The page of a part includes the template `part`.
+        """
+        if request.headers.get("HX-Request"):
+            return TemplateResponse(request, template, context)
+        return self.page(request, page, part=template, **context)
 
 
 class ReadOnlyAdmin(TenantScopedAdmin):

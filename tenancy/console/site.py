@@ -1,14 +1,17 @@
 """The site of the admin, which records the requests that its pages deny."""
 
 from collections.abc import Callable
-from functools import wraps
+from functools import cached_property, wraps
 from http import HTTPStatus
 from typing import Any, Final
 
+from django.contrib.admin import AdminSite
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest
 from django.http.response import HttpResponseBase
 from django.urls import reverse
+from django.utils.module_loading import import_string
+from django.utils.safestring import SafeString
 from django.views.csrf import csrf_failure
 from unfold.sites import UnfoldAdminSite
 
@@ -23,13 +26,38 @@ REASONS: Final = {
 }
 
 
+SETTINGS: Final = frozenset({"site_title", "site_header", "site_url"})
+"""What unfold reads from the settings instead of the attributes of the site."""
+
+
 class Site(UnfoldAdminSite):
+    def __init__(self, name: str = "admin") -> None:
+        super().__init__(name)
+        self._settings: dict[str, Any] = {}
+
     def admin_view(self, view: Any, cacheable: bool = False) -> Any:
         return super().admin_view(recording(view), cacheable)
 
     def each_context(self, request: HttpRequest) -> dict[str, Any]:
-        """Return what the frame of each page shows. The palette is in admin.css and not in each page."""
-        return {**super().each_context(request), "colors": None}
+        """Return what the frame of each page shows. What unfold reads from the settings is read once.
+
+        The palette is in admin.css and not in each page.
+        """
+        own = AdminSite.each_context(self, request)
+        if not self._settings:
+            self._settings = {**super().each_context(request), "colors": None}
+            for name in own.keys() - SETTINGS:
+                del self._settings[name]
+        return {**own, **self._settings, "sidebar_navigation": own["has_permission"] and self._sidebar(request)}
+
+    def get_sidebar_list(self, request: HttpRequest) -> Any:
+        """Return nothing: each page gets its sidebar as HTML."""
+        return []
+
+    @cached_property
+    def _sidebar(self) -> Callable[[HttpRequest], SafeString]:
+        draw: Callable[[HttpRequest], SafeString] = import_string(self._get_config("SIDEBAR")["navigation"])
+        return draw
 
     def get_app_list(self, request: HttpRequest, app_label: str | None = None) -> list[Any]:
         """Return the models of one application. No page lists all of them: the sidebar has its own navigation."""

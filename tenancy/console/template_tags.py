@@ -1,23 +1,76 @@
-"""Template tags of the admin's pages: times, and buttons of acts that only some roles may do."""
+"""Template tags of the admin's pages: cards, buttons, times, and buttons of acts that only some roles may do.
+
+Cards and buttons look like unfold's components. Those copy the whole context of the page for each card.
+"""
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
+from urllib.parse import urlencode
 
 from django import template
 from django.urls import reverse
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from foundation.admin import columns
+from tenancy.console import list_rows
 from tenancy.roles import Scope, roles_granting
 
 register = template.Library()
 register.simple_tag(columns.label)
 
+NEVER: Final = SafeString('<span class="dc-quiet">never</span>')
+BUTTON_COLOURS: Final = {
+    "default": "border-base-200 bg-white shadow-xs text-important hover:bg-base-100/80 dark:border-base-700 "
+    "dark:bg-transparent dark:hover:bg-base-800/80",
+    "danger": "border-red-600 bg-red-600 border-transparent text-white hover:bg-red-600/80",
+    "primary": "border-base-200 bg-primary-600 border-transparent text-white hover:bg-primary-600/80",
+}
+
+
+@register.simple_block_tag
+def card(content: str, title: str = "") -> SafeString:
+    """Show a part of a page in a frame, with its heading if there is one."""
+    heading = format_html(
+        '<div class="border-b border-base-200 flex flex-row items-center mb-6 -mt-6 -mx-6 py-4 px-6 '
+        'dark:border-base-800"><h2 class="font-semibold text-[15px] text-important">{}</h2></div>',
+        title,
+    )
+    return format_html(
+        '<div class="bg-white block flex flex-col grow overflow-hidden p-6 relative rounded-default shadow-xs '
+        'border border-base-200 dark:bg-base-900 dark:border-base-800">{}<div class="grow relative">{}</div></div>',
+        heading if title else "",
+        content,
+    )
+
+
+@register.simple_block_tag
+def button(content: str, *, href: str = "", variant: str = "primary", submit: bool = False) -> SafeString:
+    """Show a link as a button, or the button of a form."""
+    element = "a" if href else "button"
+    attribute = format_html(' href="{}"', href) if href else SafeString(' type="submit"' if submit else "")
+    return format_html(
+        '<{}{} class="font-medium inline-flex group items-center gap-1 relative rounded-default justify-center '
+        'whitespace-nowrap cursor-pointer px-3 py-2 border {}">{}</{}>',
+        element,
+        attribute,
+        BUTTON_COLOURS.get(variant, BUTTON_COLOURS["primary"]),
+        content,
+        element,
+    )
+
+
+@register.inclusion_tag("parts/list_rows.html", takes_context=True)
+def rows(context: Any, changelist: Any) -> dict[str, Any]:
+    """Show the table of a list, or what to do if it is empty."""
+    may_add = changelist.model_admin.has_add_permission(context["request"])
+    return {**list_rows.table(changelist), "has_add_permission": may_add}
+
 
 @register.simple_tag
-def when(at: datetime | None) -> SafeString | str:
+def when(at: datetime | None) -> SafeString:
     """Show a time; "never" for None."""
-    return columns.timed(at) or "never"
+    return columns.timed(at) or NEVER
 
 
 @register.filter
@@ -55,6 +108,16 @@ def denied(label: str, icon: str, scope: str = "", *, refusal: str = "") -> dict
     `refusal` says why the act is not possible now; it may be empty.
     """
     return {"label": label, "icon": icon, "why_not": refusal or denial_of(scope)}
+
+
+@register.inclusion_tag("parts/later.html")
+def later(view: str, row: Any, name: str, shown: str = "") -> dict[str, Any]:
+    """Show a slow part of a page once the page is there. `view` is the name of the part's page, and `row` its argument.
+
+    `shown` tells it what the page shows. See `TenantScopedAdmin.part`.
+    """
+    query = urlencode({"shown": shown or ""})
+    return {"address": f"{reverse(f'admin:{view}', args=[row])}?{query}", "name": name}
 
 
 @register.simple_tag

@@ -33,7 +33,7 @@ def pages(table: str) -> list[str]:
 READABLE = {
     MEMBERS: """
         releases_pipeline: changelist, change pipeline, compare pipeline, change gradual_pipeline
-        releases_pipeline: history_export pipeline
+        releases_pipeline: history_export pipeline, health pipeline
         releases_release: changelist, change release, change older, status release, descriptor release
         releases_release: attachment release attachment, artifact release artifact
         releases_activationrequest: changelist, change request
@@ -59,7 +59,7 @@ READABLE = {
         executions_campaign: start, pause campaign, resume paused_campaign, cancel campaign
     """,
     RELEASERS: """
-        releases_release: upload, activate release, activate candidate
+        releases_release: upload, activate release, activate candidate, activate_form release
         executions_smoketest: new release
         executions_hold: release_pause release, release_resume paused_release, pipeline_pause pipeline
         executions_hold: pipeline_resume paused_pipeline

@@ -22,14 +22,19 @@ def address(release: Release) -> str:
     return to("releases_release_activate", release)
 
 
+def shown(release: Release) -> str:
+    """The address of the pre-flight and the form, which come after the page."""
+    return to("releases_release_activate_form", release)
+
+
 def form_of(client: Client, release: Release, **more: str) -> dict[str, str]:
-    context = client.get(address(release)).context
+    context = client.get(shown(release)).context
     active = context["active"].release_version if context["active"] else ""
     return {"expected_release_version": active, "operation_key": context["operation_key"], "reason": "", **more}
 
 
 def test_an_activation_is_shown_before_and_in_the_history_and_repeated_once(manager: Client, newer: Release) -> None:
-    text = manager.get(address(newer)).text
+    text = manager.get(shown(newer)).text
     assert ["Executions that stay on 1.0</dt><dd>1 live" in text, "data-typed-version" in text] == [True, False]
     form = form_of(manager, newer, reason=" It is time. ")
     first, second = manager.post(address(newer), form), manager.post(address(newer), form)
@@ -73,7 +78,7 @@ def active_version(release: Release) -> str:
 
 @cases("typed", ["", "1.0", "2.0.0"])
 def test_an_activation_is_refused_until_the_version_is_typed(typed: str, manager: Client, breaking: Release) -> None:
-    assert "data-typed-version" in manager.get(address(breaking)).text
+    assert "data-typed-version" in manager.get(shown(breaking)).text
     form = form_of(manager, breaking, typed_version=typed)
     answer = manager.post(address(breaking), form)
     assert (answer.status_code, "Type its version, 2.0" in answer.text) == (400, True)
@@ -128,7 +133,7 @@ def gated(acme: World, newer: Release) -> Release:
 
 def asking(client: Client, release: Release, **more: str) -> Any:
     """Send the form "Request the activation" of the release's page."""
-    context = client.get(address(release)).context
+    context = client.get(shown(release)).context
     form = {"expected_release_version": context["active"].release_version, "operation_key": context["operation_key"]}
     return client.post(to("releases_release_request", release), {**form, "reason": "faster", **more}, follow=True)
 
@@ -144,7 +149,7 @@ def table_of_activations(release: Release) -> str:
 
 
 def test_a_request_is_approved_by_another_person(manager: Client, gated: Release) -> None:
-    assert [gate.name for gate in manager.get(address(gated)).context["refusing"]] == ["approval"]
+    assert [gate.name for gate in manager.get(shown(gated)).context["refusing"]] == ["approval"]
     answer = asking(manager, gated)
     assert said(answer) == ["The request waits for 1 approval by other people."]
     assert "data-vote>" not in answer.text
@@ -176,12 +181,12 @@ def test_a_time_makes_a_schedule_which_can_be_withdrawn(log_in: LogIn, manager: 
 def test_an_override_is_for_tenant_admins_and_shown_in_red(log_in: LogIn, manager: Client, gated: Release) -> None:
     admin = log_in("tenant-admin")
     form = {"expected_release_version": "1.0", "operation_key": "k", "reason": "outage", "override": "on"}
-    assert "data-override" not in admin.get(address(gated)).text
+    assert "data-override" not in admin.get(shown(gated)).text
     assert "OVERRIDE_NOT_ALLOWED" in admin.post(address(gated), form).text
     policy.change(gated.pipeline, {"emergencyOverride": True}, actor="user:admin")
-    assert "data-override" not in manager.get(address(gated)).text
+    assert "data-override" not in manager.get(shown(gated)).text
     assert manager.post(address(gated), form).status_code == 403
-    assert admin.get(address(gated)).context["refusing"] == []
+    assert admin.get(shown(gated)).context["refusing"] == []
     assert "REASON_REQUIRED" in admin.post(address(gated), {**form, "reason": ""}).text
     assert admin.post(address(gated), form).status_code == 302
     made = Activation.objects.latest("id")

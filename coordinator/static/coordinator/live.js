@@ -43,6 +43,25 @@ function prepare(root) {
   root.querySelectorAll(".dc-scroll, .dc-json").forEach(nameScrollable);
 }
 
+// A part that comes after its page (the tag `later`). After a failure its link tries again. Focus stays in the part.
+function tellLater(event) {
+  const part = event.detail.target;
+  if (!part?.matches("[data-later-part]")) return;
+  const loads = event.type === "htmx:beforeRequest";
+  const failed = !loads && !event.detail.successful;
+  const state = loads ? "is loading" : failed ? "could not be loaded" : "is shown";
+  part.setAttribute("aria-busy", String(loads));
+  part.closest("[data-later]").querySelector("[data-later-state]").textContent = `${part.dataset.name} ${state}.`;
+  const text = part.querySelector("[data-later-text]");
+  if (text) text.textContent = `This part ${state}.`;
+  const link = part.querySelector("[data-later-link]");
+  if (link && failed) link.textContent = "Try again";
+  if (loads) part.toggleAttribute("data-focused", part.contains(document.activeElement));
+  else if (!failed && part.hasAttribute("data-focused")) part.focus();
+}
+
+document.addEventListener("htmx:beforeRequest", tellLater);
+document.addEventListener("htmx:afterRequest", tellLater);
 document.addEventListener("DOMContentLoaded", () => prepare(document));
 document.addEventListener("htmx:afterSettle", () => prepare(document));
 window.addEventListener("resize", () => prepare(document));

@@ -3,8 +3,9 @@ from typing import Any
 
 import pytest
 from django.urls import reverse
-from playwright.sync_api import Page, Route, ViewportSize, expect
+from playwright.sync_api import Browser, Page, Route, ViewportSize, expect
 
+from releases.models import Activation
 from tests.admin.conftest import World
 from tests.admin.named import named
 from tests.admin.pages import FRAGMENTS, READS, url
@@ -62,6 +63,44 @@ def test_the_policy_blocks_nothing_on_any_page(page: Page, acme: tuple[World, st
     page.goto("/nothing")
     assert page.evaluate("getComputedStyle(document.querySelector('main')).maxWidth") == "544px"
     assert problems == []
+
+
+def test_a_slow_part_comes_after_its_page_and_can_be_tried_again(
+    browser: Browser, page: Page, acme: tuple[World, str]
+) -> None:
+    world, url_of_web = acme
+    names, failing = named(world), [True]
+    page.route("**/health/*", lambda route: route.fulfill(status=503) if failing else route.continue_())
+    page.goto(url("releases_pipeline_change pipeline", names))
+    part, state = page.locator("[data-later-part]"), page.locator("[data-later-state]")
+    expect(state).to_have_text("Health of its releases could not be loaded.")
+    failing.clear()
+    page.get_by_role("link", name="Try again").focus()
+    page.keyboard.press("Enter")
+    expect(page.locator("[data-adoption]")).to_be_visible()
+    expect(state).to_have_text("Health of its releases is shown.")
+    expect(part).to_have_attribute("aria-busy", "false")
+    expect(part).to_be_focused()
+
+    activation, button = url("releases_release_activate release", names), page.locator("#activate-form button")
+    page.route("**/form/*", lambda route: route.abort())
+    page.goto(activation)
+    expect(state).to_have_text("Pre-flight and confirmation could not be loaded.")
+    expect(button).to_have_count(0)
+    page.unroute("**/form/*")
+    page.goto(activation)
+    expect(button).to_be_visible()
+
+    plain = browser.new_context(base_url=url_of_web, java_script_enabled=False)
+    plain.add_cookies(page.context.cookies())  # type: ignore[arg-type]  # what one returns, the other takes
+    without_scripts = plain.new_page()
+    without_scripts.goto(activation)
+    without_scripts.get_by_role("link", name="Show it").click()
+    without_scripts.locator("#reason").fill("It is time.")
+    without_scripts.locator("#activate-form button").click()
+    without_scripts.wait_for_url("**/releases/pipeline/**")
+    assert Activation.objects.latest("pk").reason == "It is time."
+    plain.close()
 
 
 def test_an_injected_script_does_not_run(page: Page) -> None:
