@@ -127,7 +127,7 @@ END $$;
 
 
 class Migration(migrations.Migration):
-    dependencies = (("executions", "0018_drafting_checked"),)
+    dependencies = (("executions", "0020_present_workers"),)
     operations = (
         migrations.RunSQL(IMMUTABLE),
         migrations.RunSQL(MOVES),
