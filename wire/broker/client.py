@@ -115,7 +115,7 @@ class Channel(redis.Channel):
         self.reading_order: Any = round_robin_cycle()
         self.queue_order_strategy: Any = lambda: self.reading_order
         self.shared_client: Any = None
-        # The connections of `exchange` and `post` that are not in use, by process: a forked one must not use its parent's.
+        # The connections that are not in use, by process: a forked one must not use its parent's.
         self.idle: dict[int, list[Any]] = defaultdict(list)
         self.has_received = False
         # A consumer without acknowledgements may set a function that is false while it can take no further message.
