@@ -183,7 +183,7 @@ TRANSACTIONS: list[tuple[Callable[[], Scene], type[Model]]] = [
 
 
 def named(value: object) -> str:
-    return getattr(value, "__name__", str(value))
+    return named(value.args[0]) if isinstance(value, partial) else getattr(value, "__name__", str(value))
 
 
 LOGGED = (scenes.campaign_advance, scenes.campaign_drafting, scenes.campaign_of_resubmissions, scenes.removal)
