@@ -34,7 +34,6 @@ PAYMENTS = EXAMPLES / "payments" / "data" / "payments.csv"
 PIPELINE = "examples.payments"
 TENANT = "acme"
 USER = "demo"
-SCOPES = ("read", "payloads:read", "executions:submit", "releases:register", "releases:activate")
 ENVIRONMENT = Path(".local", "demo.env")
 """What a worker and curl need to connect. The file exists while the demo waits for Ctrl-C."""
 
@@ -77,7 +76,7 @@ class Demo:
         """
         shutil.copytree(EXAMPLES, self.author / "examples", ignore=shutil.ignore_patterns("__pycache__"))
         sys.path.insert(0, str(self.author))
-        options = [f"--tenant={TENANT}", f"--user={USER}", *(f"--scope={scope}" for scope in SCOPES)]
+        options = [f"--tenant={TENANT}", f"--user={USER}"]
         with self.product.preparing(*options, runs=True, DJANGO_SUPERUSER_PASSWORD=self.password) as preparation:
             with self.console.status("Starting PostgreSQL and Valkey"):
                 self.running.enter_context(self.backing)

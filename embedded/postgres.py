@@ -184,7 +184,7 @@ class Postgres(Server):
         child = Child(
             [binaries / "postgres", "-D", self._cluster, "-p", str(self.port), *options],
             name="postgres",
-            log=self.folder / "postgres.log",
+            log=self.logs / "postgres.log",
             directory=Path("/"),
             account=self._account,
         )
@@ -212,7 +212,7 @@ class Postgres(Server):
         password_file.write_text(self._passwords["superuser"], encoding="utf-8")
         if self._account is not None:
             os.chown(password_file, self._account.uid, self._account.gid)
-        log = self.folder / "initdb.log"
+        log = self.logs / "initdb.log"
         command: list[str | Path] = [binaries / "initdb", "-D", unfinished, "-U", SUPERUSER, "-E", "UTF8"]
         command += ["--locale=C.UTF-8", "-A", "scram-sha-256", f"--pwfile={password_file}"]
         if not self.durable:

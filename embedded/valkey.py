@@ -27,8 +27,8 @@ class Valkey(Server):
     SIGKILL. Without it, a restarted server is empty.
     """
 
-    def __init__(self, folder: Path, *, durable: bool = True) -> None:
-        super().__init__(folder)
+    def __init__(self, folder: Path, *, port: int | None = None, durable: bool = True) -> None:
+        super().__init__(folder, port)
         self.durable = durable
         self._passwords = {user: secrets.token_urlsafe(24) for user in (COORDINATOR, OWNER)}
         self._data = folder / "valkey"
@@ -48,7 +48,7 @@ class Valkey(Server):
     def start(self) -> None:
         self._data.mkdir(mode=0o700, parents=True, exist_ok=True)
         command = [_binary(), self._configuration()]
-        child = Child(command, name="valkey", log=self.folder / "valkey.log", directory=self._data)
+        child = Child(command, name="valkey", log=self.logs / "valkey.log", directory=self._data)
         self._run(child, self._accepts_commands, seconds=_READY_SECONDS, pause=0.01)
 
     def remove_data(self) -> None:
