@@ -79,11 +79,15 @@ class Backing:
 
     def stop(self) -> None:
         """Stop the local servers, and remove a temporary folder."""
-        if not self._temporary:
-            for server in (self.valkey, self.postgres):
-                if server is not None:
-                    server.stop()
+        if self._temporary:
+            self.remove()
             return
+        for server in (self.valkey, self.postgres):
+            if server is not None:
+                server.stop()
+
+    def remove(self) -> None:
+        """Stop the local servers, and remove the folder."""
         for server in (self.valkey, self.postgres):
             if server is not None:
                 server.remove()
