@@ -22,13 +22,17 @@ ABOUT = (
 )
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Run a coordinator until Ctrl-C. Return 0 then, and 1 if it cannot start or one of its processes ends."""
+def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="coordinator dev", allow_abbrev=False, description=ABOUT)
     parser.add_argument(
         "--data", type=Path, default=DATA, metavar="DIR", help=f"the folder with data and logs; default: {DATA}"
     )
-    data: Path = parser.parse_args(arguments).data
+    return parser
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run a coordinator until Ctrl-C. Return 0 then, and 1 if it cannot start or one of its processes ends."""
+    data: Path = parser().parse_args(arguments).data
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: sys.exit(0))
     try:

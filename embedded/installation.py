@@ -58,7 +58,9 @@ class Kept:
 
     def leave_taken_ports(self) -> bool:
         """Replace the ports that another program uses. Return True if there are any."""
-        taken = [name for name in ("port", "postgres_port", "valkey_port") if not _becomes_free(getattr(self, name))]
+        deadline = time.monotonic() + PORT_SECONDS
+        ports = ("port", "postgres_port", "valkey_port")
+        taken = [name for name in ports if not _becomes_free(getattr(self, name), deadline)]
         for name in taken:
             setattr(self, name, free_port())
         if "valkey_port" in taken:
@@ -174,12 +176,14 @@ class Installation:
     def _opened(self) -> Kept | None:
         """Lock the folder. Return what it keeps, or None if it is new."""
         file, ignored = self.folder / KEPT, self.folder / ".gitignore"
-        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # PostgreSQL, which root starts as another user, must enter the folder.
+        self.folder.mkdir(mode=0o711 if os.geteuid() == 0 else 0o700, parents=True, exist_ok=True)
         if not file.exists() and any(not each.name.startswith((".", LOCK)) for each in self.folder.iterdir()):
             raise InstallationError(f"{self.folder} contains other files: name a new or an empty folder")
         self._lock()
         if not ignored.exists():
             ignored.write_text("*\n", encoding="utf-8")
+        (self.folder / "logs").mkdir(mode=0o700, exist_ok=True)
         if not file.exists():
             return None
         try:
@@ -196,7 +200,10 @@ class Installation:
         except BlockingIOError:
             process = os.read(descriptor, 20).decode()
             os.close(descriptor)
-            raise InstallationError(f"a coordinator runs with {self.folder} already: process {process}") from None
+            raise InstallationError(
+                f"a coordinator runs with {self.folder} already, as process {process}:"
+                f" source {self.folder / ENVIRONMENT}, or name another folder"
+            ) from None
         os.ftruncate(descriptor, 0)
         os.write(descriptor, str(os.getpid()).encode())
         self._running.callback(os.close, descriptor)
@@ -215,9 +222,8 @@ class Installation:
         self._keep()
 
 
-def _becomes_free(port: int) -> bool:
-    """True if a server can listen at the port, now or within PORT_SECONDS."""
-    deadline = time.monotonic() + PORT_SECONDS
+def _becomes_free(port: int, deadline: float) -> bool:
+    """True if a server can listen at the port, now or before the deadline."""
     while True:
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -30,7 +30,7 @@ def reachable(path: Path, account: Account) -> bool:
 
 def _allowed(path: Path, account: Account) -> bool:
     state = path.stat()
-    needed = 0o5 if stat.S_ISDIR(state.st_mode) else 0o4
+    needed = 0o1 if stat.S_ISDIR(state.st_mode) else 0o4
     shift = 6 if state.st_uid == account.uid else 3 if state.st_gid == account.gid else 0
     return (state.st_mode >> shift) & needed == needed
 
