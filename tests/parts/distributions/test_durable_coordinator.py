@@ -293,7 +293,7 @@ def test_the_demo_ends_without_a_terminal() -> None:
 
 
 def test_the_demo_continues_with_the_data_that_it_keeps(python: Path, tmp_path: Path) -> None:
-    demo = [python, "-m", "embedded.demo", "--keep"]
+    demo: list[str | Path] = [python, "-m", "embedded.demo", "--keep"]
     assert "Activation #2" in installing.run(demo, tmp_path)
     again = installing.run(demo, tmp_path)
     assert not re.search("Activation|127.0.0.1", again)
