@@ -13,7 +13,7 @@ from tests.building import eventually
 from tests.database_template import empty_database
 from tests.servers import NUMBER, ordinary_url
 
-OPTIONS = ("--tenant=acme", "--user=ada", "--scope=read")
+OPTIONS = ("--tenant=acme", "--user=ada")
 PASSWORD = "correct horse battery"
 
 
