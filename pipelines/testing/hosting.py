@@ -9,14 +9,16 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from coordinator_client.errors import ClientError
 from pipelines.authoring.definition import Pipeline
 from pipelines.errors import DefinitionError
+from pipelines.failures import show_authored_frames
 
 if TYPE_CHECKING:
     from coordinator_client.api import Client
@@ -45,7 +47,7 @@ sys.exit(importlib.import_module(sys.argv[0]).main())
 
 @contextmanager
 def coordinator(*pipelines: Pipeline) -> Iterator[Client]:
-    """Start a coordinator, host pipelines on it, and yield a client. Everything ends with the block, and with this process.
+    """Start a coordinator, host pipelines on it, and yield a client. All of it ends with the block or this process.
 
     Each pipeline is built, released, published, hosted by a worker process and activated, as in production. Starting
     takes seconds, so use one block for many tests: a fixture with the scope of the session.
@@ -53,6 +55,17 @@ def coordinator(*pipelines: Pipeline) -> Iterator[Client]:
     Raises ``DefinitionError``: COORDINATOR_NOT_INSTALLED without the distribution ``durable-coordinator[embedded]``,
     COORDINATOR_NOT_STARTED, WORKER_NOT_STARTED, and those of ``build``, ``release`` and ``publish``.
     """
+    __tracebackhide__ = True
+    with ExitStack() as running:
+        try:
+            client = _hosted(running, pipelines)
+        except (DefinitionError, ClientError) as error:
+            show_authored_frames(error)
+            raise error  # without `error`, the frames would come back
+        yield client
+
+
+def _hosted(running: ExitStack, pipelines: Sequence[Pipeline]) -> Client:
     from coordinator_client.api import Client, Connection
     from pipelines.release.publish import publish
 
@@ -61,22 +74,20 @@ def coordinator(*pipelines: Pipeline) -> Iterator[Client]:
             "COORDINATOR_NOT_INSTALLED",
             'this starts a coordinator, which is not installed here: pip install "durable-coordinator[embedded]"',
         )
-    with ExitStack() as running:
-        temporary = tempfile.TemporaryDirectory(prefix="pipelines-", ignore_cleanup_errors=True)
-        folder = Path(running.enter_context(temporary))
-        descriptors = [_released(pipeline, folder / f"release-{place}") for place, pipeline in enumerate(pipelines, 1)]
-        variables = _coordinator(running, folder)
-        client = Client(Connection(*(variables[f"COORDINATOR_{name}"] for name in ("URL", "TENANT", "TOKEN"))))
-        hosted = []
-        for place, descriptor in enumerate(descriptors, 1):
-            worker = _Child(
-                f"worker-{place}", "pipelines.cli", "worker", "--release", descriptor, environment=variables
-            )
-            running.callback(worker.kill)
-            hosted.append((worker, publish(descriptor.parent, client, progress=lambda *_: None)))
-        for descriptor, (worker, release) in zip(descriptors, hosted, strict=True):
-            _activate(descriptor, release, worker, client)
-        yield client
+    temporary = tempfile.TemporaryDirectory(prefix="pipelines-", ignore_cleanup_errors=True)
+    folder = Path(running.enter_context(temporary))
+    descriptors = [_released(pipeline, folder / f"release-{place}") for place, pipeline in enumerate(pipelines, 1)]
+    variables = _coordinator(running, folder)
+    url, tenant, token = (variables[f"COORDINATOR_{name}"] for name in ("URL", "TENANT", "TOKEN"))
+    client = Client(Connection(url, tenant, token))
+    hosted = []
+    for place, descriptor in enumerate(descriptors, 1):
+        worker = _Child(f"worker-{place}", "pipelines.cli", "worker", "--release", descriptor, environment=variables)
+        running.callback(worker.kill)
+        hosted.append((worker, publish(descriptor.parent, client, progress=lambda *_: None)))
+    for descriptor, (worker, release) in zip(descriptors, hosted, strict=True):
+        _activate(descriptor, release, worker, client)
+    return client
 
 
 def _released(pipeline: Pipeline, folder: Path) -> Path:

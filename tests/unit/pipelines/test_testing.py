@@ -100,7 +100,7 @@ def test_the_authors_error_is_raised_with_the_authors_frames(
     with pytest.raises(error, match=text) as raised:
         run(orders, given, **options)
     files = [frame.filename for frame in traceback.extract_tb(raised.value.__traceback__)]
-    assert [file.rpartition("/")[2] for file in files[:2]] == ["test_testing.py", "testing.py"]
+    assert [file.rpartition("/")[2] for file in files[:2]] == ["test_testing.py", "running.py"]
     assert set(files[2:]) <= {__file__}
     failed = run(orders, given, **options, raises=False)
     assert (type(failed.error), failed.values) == (error, [])
