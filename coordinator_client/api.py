@@ -13,7 +13,7 @@ from typing import Any, Final
 from urllib.parse import parse_qs, quote, urlencode, urlsplit
 
 from coordinator_client.errors import ClientError, NotConnected, Refused, Unreachable
-from coordinator_client.http import Body, Response, opened
+from coordinator_client.http import Body, Idle, Response, opened
 
 SECONDS: Final = 120.0
 """How long one request may take, unless the caller says otherwise."""
@@ -37,10 +37,30 @@ class Connection:
     ca_file: str = ""
     seconds: float = SECONDS
 
+    def address(self, request: Request) -> str:
+        url = self.url.rstrip("/")
+        if request.path.startswith("/"):
+            return f"{url}{request.target}"
+        return f"{url}/api/v1/tenants/{path(self.tenant)}/{request.target}"
+
+    def headers(self, more: Mapping[str, str]) -> dict[str, str]:
+        """Return the headers of a request, with the token. A header that is empty is not sent."""
+        every = {
+            "Accept": "application/json",
+            "Accept-Encoding": "identity",
+            "Authorization": f"Bearer {self.token}",
+            "User-Agent": "durable-pipelines",
+            **more,
+        }
+        return {name: value for name, value in every.items() if value}
+
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A request. `path` is below the tenant's address, or, with a slash in front, below that of the coordinator."""
+    """A request. `path` is below the tenant's address, or, with a slash in front, below that of the coordinator.
+
+    `body` is a JSON document, or its bytes.
+    """
 
     method: str
     path: str
@@ -57,6 +77,12 @@ class Request:
         }
         return self.path + (f"?{urlencode(pairs)}" if pairs else "")
 
+    @property
+    def content(self) -> bytes:
+        if self.body is None or self.method == "GET":
+            return b""
+        return self.body if isinstance(self.body, bytes) else json.dumps(self.body).encode()
+
 
 def path(*parts: str) -> str:
     """Return a path of these segments, quoted. Raises `ClientError` for a segment that a server would resolve."""
@@ -72,31 +98,29 @@ def operation_key() -> str:
 
 
 class Client:
-    """Calls the API. Every method raises `ClientError`; `Refused` for a response with another status than 2xx."""
+    """Calls the API. Every method raises `ClientError`; `Refused` for a response with another status than 2xx.
 
-    def __init__(self, connection: Connection) -> None:
+    Connections are kept in `idle`, if it is given.
+    """
+
+    def __init__(self, connection: Connection, idle: Idle | None = None) -> None:
         self.connection = connection
-
-    def address(self, request: Request) -> str:
-        url = self.connection.url.rstrip("/")
-        if request.path.startswith("/"):
-            return f"{url}{request.target}"
-        return f"{url}/api/v1/tenants/{path(self.connection.tenant)}/{request.target}"
+        self._idle = idle
 
     def get(self, target: str, **query: Any) -> dict[str, Any]:
         return self.call(Request("GET", target, query))
 
     def call(self, request: Request) -> dict[str, Any]:
         """Send a request, and return the JSON object of the response."""
-        body = b"" if request.body is None or request.method == "GET" else json.dumps(request.body).encode()
-        headers = {"Content-Type": "application/json"} if body else {}
-        with self.opened(request, headers, body, seconds=self.connection.seconds) as response:
-            return _document(response)
+        content = request.content
+        headers = {"Content-Type": "application/json"} if content else {}
+        with self.opened(request, headers, content, seconds=self.connection.seconds, idle=self._idle) as response:
+            return document_of(response.status, response.headers, response.body(MOST_BYTES))
 
     def upload(self, target: str, body: Body, content_type: str) -> dict[str, Any]:
         """Post a body that is produced while it is sent, and return the JSON object of the response."""
         with self.opened(Request("POST", target), {"Content-Type": content_type}, body) as response:
-            return _document(response)
+            return document_of(response.status, response.headers, response.body(MOST_BYTES))
 
     def download(self, request: Request, receive: Callable[[bytes], object]) -> None:
         """Pass the body of the response to `receive` in pieces."""
@@ -118,7 +142,7 @@ class Client:
         """Return the health of the web process, also if it is not ready. Sends no token."""
         request = Request("GET", "/health/ready")
         with self.opened(request, {"Authorization": ""}, seconds=self.connection.seconds) as response:
-            document = _object(response)
+            document = _object(response.body(MOST_BYTES))
             if document is None or response.status not in {200, 503}:
                 raise Refused(response.status, response.headers, document or {})
             return document
@@ -145,32 +169,27 @@ class Client:
     ) -> Iterator[Response]:
         """Send a request with the token, and yield the response, with any status.
 
-        A header that is empty is not sent. `limits` are those of `http.opened`.
+        `headers` are added to those of `Connection.headers`. `limits` are those of `http.opened`.
         """
-        every = {
-            "Accept": "application/json",
-            "Accept-Encoding": "identity",
-            "Authorization": f"Bearer {self.connection.token}",
-            "User-Agent": "durable-pipelines",
-            **headers,
-        }
-        sent = {name: value for name, value in every.items() if value}
         try:
             with opened(
                 request.method,
-                self.address(request),
-                headers=sent,
+                self.connection.address(request),
+                headers=self.connection.headers(headers),
                 body=body,
                 ca_file=self.connection.ca_file,
                 **limits,
             ) as response:
                 yield response
-        except NotConnected as error:
-            raise NotConnected(f"the coordinator cannot be reached: {error}") from None
         except Unreachable as error:
-            if request.method != "GET":
-                raise Unreachable(f"{error}; the request may have been carried out") from None
-            raise
+            raise explained(error, request) from None
+
+
+def explained(error: Unreachable, request: Request) -> Unreachable:
+    """Return the error with what it means for the request."""
+    if isinstance(error, NotConnected):
+        return NotConnected(f"the coordinator cannot be reached: {error}")
+    return error if request.method == "GET" else type(error)(f"{error}; the request may have been carried out")
 
 
 def items_of(page: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -191,21 +210,22 @@ def cursor_of(page: Mapping[str, Any]) -> str | None:
 
 
 def refused(response: Response) -> Refused:
-    return Refused(response.status, response.headers, _object(response) or {})
+    return Refused(response.status, response.headers, _object(response.body(MOST_BYTES)) or {})
 
 
-def _document(response: Response) -> dict[str, Any]:
-    if response.status not in _EXPECTED:
-        raise refused(response)
-    document = _object(response)
+def document_of(status: int, headers: Mapping[str, str], content: bytes) -> dict[str, Any]:
+    """Return the JSON object of a response. Raises `Refused`, and `Unreachable` if it is none."""
+    document = _object(content)
+    if status not in _EXPECTED:
+        raise Refused(status, headers, document or {})
     if document is None:
         raise Unreachable("the response is no JSON object; is this a coordinator?")
     return document
 
 
-def _object(response: Response) -> dict[str, Any] | None:
+def _object(content: bytes) -> dict[str, Any] | None:
     try:
-        document = json.loads(response.body(MOST_BYTES))
+        document = json.loads(content)
     except (ValueError, RecursionError):
         return None
     return document if isinstance(document, dict) else None

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final, Self
 
-_LONGEST = 4000
+_LONGEST: Final = 4000
 
 
 class ClientError(Exception):
     """A call of the API failed, or what it needs is missing or not valid."""
 
+    retryable = False
+    """True if the same call may succeed later."""
+
 
 class Unreachable(ClientError):
     """No valid response arrived. The server may have carried the request out."""
+
+    retryable = True
 
 
 class NotConnected(Unreachable):
@@ -33,26 +38,147 @@ class NotSent(Broken):
 
 
 class Refused(ClientError):
-    """The server responded with an unexpected status. `problem` is its problem document, or empty."""
+    """The server responded with an unexpected status.
+
+    `code` is stable, `detail` is for people, `field` is the first member of the request that is not valid, and `fields`
+    has a line for each of them. A new object is of the class for its code, or else for its status.
+    """
+
+    def __new__(cls, status: int, headers: Mapping[str, str], problem: Mapping[str, Any]) -> Self:
+        named = (
+            _BY_CODE.get(str(problem.get("code"))) or _BY_STATUS.get(status) or (Unavailable if status > 499 else cls)
+        )
+        return super().__new__(named if issubclass(named, cls) else cls)
 
     def __init__(self, status: int, headers: Mapping[str, str], problem: Mapping[str, Any]) -> None:
         self.status = status
         self.code = str(problem.get("code", ""))[:100]
         self.detail = str(problem.get("detail") or problem.get("title") or "no detail")[:_LONGEST]
         self.retry_after = _seconds(headers.get("retry-after") or "")
-        self.fields = list(_fields(problem.get("errors")))
+        errors = problem.get("errors")
+        found = [each for each in errors[:50] if isinstance(each, dict)] if isinstance(errors, list) else []
+        self.field = str(found[0].get("field", ""))[:_LONGEST] if found else ""
+        self.fields = [f"  {each.get('field', '')}: {each.get('message', '')}"[:_LONGEST] for each in found]
         if 300 <= status < 400:
             where = (headers.get("location") or "another address")[:200]
-            super().__init__(f"the server redirects to {where} with status {status}; give its final address as --url")
+            super().__init__(f"the server redirects to {where} with status {status}; give its final address as the URL")
         else:
             super().__init__("\n".join([f"{status} {self.code}".rstrip() + f": {self.detail}", *self.fields]))
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self).__new__, (type(self), self.status, {}, {"code": self.code}), vars(self) | {"args": self.args}
 
-def _fields(errors: object) -> list[str]:
-    found = errors[:50] if isinstance(errors, list) else []
-    return [
-        f"  {each.get('field', '')}: {each.get('message', '')}"[:_LONGEST] for each in found if isinstance(each, dict)
-    ]
+
+class InvalidRequest(Refused):
+    """400 or 422: the request is not valid."""
+
+
+class InputInvalid(InvalidRequest):
+    """INPUT_INVALID: the input does not have the type of the first step."""
+
+
+class AnswerInvalid(InvalidRequest):
+    """ANSWER_INVALID: the answer does not have the type of the await's response."""
+
+
+class NotAuthenticated(Refused):
+    """401: the token is not valid."""
+
+
+class PermissionDenied(Refused):
+    """403: the token does not allow the request."""
+
+
+class NotFound(Refused):
+    """404 or 410: the tenant has no such object."""
+
+
+class PipelineUnknown(NotFound):
+    """PIPELINE_UNKNOWN."""
+
+
+class ExecutionUnknown(NotFound):
+    """EXECUTION_UNKNOWN."""
+
+
+class InteractionUnknown(NotFound):
+    """INTERACTION_UNKNOWN."""
+
+
+class Conflict(Refused):
+    """409 or 412: the present state does not allow the request."""
+
+
+class NoActiveRelease(Conflict):
+    """NO_ACTIVE_RELEASE: no release of the pipeline is active."""
+
+
+class ActiveReleaseChanged(Conflict):
+    """ACTIVE_RELEASE_CHANGED: another release is active than the one that the request expects."""
+
+
+class ReleaseNotOpen(Conflict):
+    """RELEASE_NOT_OPEN: the release that the request names is not open to submissions."""
+
+
+class PipelinePaused(Conflict):
+    """PIPELINE_PAUSED: the pipeline accepts no submissions at the moment."""
+
+
+class IdempotencyKeyReused(Conflict):
+    """IDEMPOTENCY_KEY_REUSED: an execution with this key has another input or release."""
+
+
+class CancelRefused(Conflict):
+    """CANCEL_REFUSED: the execution has ended."""
+
+
+class InteractionClosed(Conflict):
+    """INTERACTION_CLOSED: the question cannot be answered any more."""
+
+
+class TooManyRequests(Refused):
+    """429. `retry_after` says how many seconds to wait, if the server said so."""
+
+    retryable = True
+
+
+class QuotaExceeded(TooManyRequests):
+    """QUOTA_EXCEEDED: the tenant has used one of its quotas."""
+
+
+class Unavailable(Refused):
+    """The server failed with 5xx, or has no worker for the release at the moment."""
+
+    retryable = True
+
+
+_BY_CODE: Final[Mapping[str, type[Refused]]] = {
+    "INPUT_INVALID": InputInvalid,
+    "ANSWER_INVALID": AnswerInvalid,
+    "PIPELINE_UNKNOWN": PipelineUnknown,
+    "EXECUTION_UNKNOWN": ExecutionUnknown,
+    "INTERACTION_UNKNOWN": InteractionUnknown,
+    "NO_ACTIVE_RELEASE": NoActiveRelease,
+    "ACTIVE_RELEASE_CHANGED": ActiveReleaseChanged,
+    "RELEASE_NOT_OPEN": ReleaseNotOpen,
+    "PIPELINE_PAUSED": PipelinePaused,
+    "IDEMPOTENCY_KEY_REUSED": IdempotencyKeyReused,
+    "CANCEL_REFUSED": CancelRefused,
+    "INTERACTION_CLOSED": InteractionClosed,
+    "QUOTA_EXCEEDED": QuotaExceeded,
+}
+_BY_STATUS: Final[Mapping[int, type[Refused]]] = {
+    400: InvalidRequest,
+    401: NotAuthenticated,
+    403: PermissionDenied,
+    404: NotFound,
+    409: Conflict,
+    410: NotFound,
+    412: Conflict,
+    422: InvalidRequest,
+    429: TooManyRequests,
+}
 
 
 def _seconds(text: str) -> float | None:

@@ -3,21 +3,22 @@
 Redirects are not followed, the environment (proxies, .netrc) is ignored, no cookie is kept, and the body is not
 decoded. The time limit applies to the whole exchange, so a response that arrives byte by byte is cut off too.
 
-This uses `http.client` and not urllib3 (ADR 41). Each request opens a new connection: if a server closes a connection
-that is being reused, a client cannot know whether a POST was executed.
+This uses `http.client` and not urllib3 (ADR 41). A request opens a new connection, unless the caller passes `Idle`:
+if a server closes a connection that is being reused, a client cannot know whether a POST was executed.
 """
 
 from __future__ import annotations
 
 import http.client
 import io
+import selectors
 import socket
 import ssl
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Final, Protocol
 from urllib.parse import urlsplit
@@ -28,6 +29,9 @@ from wire.addresses import DEFAULT_PORTS
 CONNECT_SECONDS: Final = 10.0
 SILENT_SECONDS: Final = 120.0
 """How long a server may send nothing, unless the caller limits that or the whole exchange."""
+IDLE_SECONDS: Final = 15.0
+"""How long a connection is kept after a request. Servers and proxies close theirs later."""
+MOST_IDLE: Final = 32
 PIECE: Final = 64 * 1024
 """The largest piece of a response, in bytes."""
 
@@ -55,6 +59,44 @@ class Target:
         return (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
 
 
+class Idle:
+    """Connections to one server that are open between requests. Safe to use from many threads.
+
+    Only for requests that may be sent twice: the server may close a connection while it gets the next request.
+    """
+
+    def __init__(self) -> None:
+        self._kept: list[tuple[float, socket.socket]] = []
+
+    def taken(self) -> socket.socket | None:
+        """Return a connection that the server has not closed, or None."""
+        while True:
+            try:
+                since, connection = self._kept.pop()
+            except IndexError:
+                return None
+            if time.monotonic() - since < IDLE_SECONDS and not _has_input(connection):
+                return connection
+            connection.close()
+
+    def keep(self, connection: socket.socket) -> None:
+        if len(self._kept) < MOST_IDLE:
+            self._kept.append((time.monotonic(), connection))
+        else:
+            connection.close()
+
+    def close(self) -> None:
+        while self._kept:
+            self._kept.pop()[1].close()
+
+
+def _has_input(connection: socket.socket) -> bool:
+    """Return True if a connection that should be silent has data or has ended."""
+    with selectors.DefaultSelector() as selector:
+        selector.register(connection, selectors.EVENT_READ)
+        return bool(selector.select(0))
+
+
 class Body(Protocol):
     """A body that is produced while it is sent. Its length is known before."""
 
@@ -72,8 +114,15 @@ class Response:
         """The declared length of the body in bytes; None if it is not known."""
         self.has_end = response.chunked or response.length is not None
         """True if the response says where its body ends, so that a lost connection is not taken for its end."""
+        self.is_complete = False
+        """True once the whole body has been read."""
         self._response = response
         self._deadline = deadline
+
+    @property
+    def leaves_connection(self) -> bool:
+        """True if the connection can carry another request."""
+        return self.is_complete and self.has_end and not self._response.will_close
 
     def pieces(self) -> Iterator[bytes]:
         """Yield the body as it arrives. Raises `TimedOut`, and `Broken`, also if it ends early."""
@@ -89,6 +138,7 @@ class Response:
             yield piece
         if time.monotonic() >= self._deadline:  # a connection that was cut off looks like the end of a body
             raise TimedOut("no complete response in time")
+        self.is_complete = True
 
     def body(self, limit: int) -> bytes:
         """Return the body. Raises `Unreachable`; also if it has more than `limit` bytes."""
@@ -110,18 +160,23 @@ def opened(
     ca_file: str = "",
     seconds: float | None = None,
     silent_seconds: float | None = None,
+    idle: Idle | None = None,
 ) -> Iterator[Response]:
     """Send a request to a web address, and yield its response.
 
+    With `idle`, it is sent over one of these connections, if there is one.
     Everything after connecting may take `seconds`, and each silence of the server `silent_seconds`. Without both, a
     silence may last SILENT_SECONDS, and the whole is not limited.
     `ca_file` contains certificates in PEM form that replace the authorities of the system. Raises `Unreachable`, and
     `ClientError` if the certificates cannot be read.
     """
-    context = tls_context(ca_file) if url.lower().startswith("https:") else None
     try:
-        target = _target(url)
-        connection = connected(target, CONNECT_SECONDS, context)
+        target = target_of(url)
+        connection = idle.taken() if idle is not None else None
+        if connection is None:
+            context = tls_context(ca_file) if target.scheme == "https" else None
+            addresses = tuple(map(ip_address, resolve(target.host, target.port)))
+            connection = connected(replace(target, addresses=addresses), CONNECT_SECONDS, context)
     except socket.gaierror:
         raise NotConnected(f"the name {urlsplit(url).hostname} does not resolve") from None
     except ssl.SSLError:
@@ -140,6 +195,7 @@ def opened(
         silent_seconds=silent_seconds,
         # A server that refuses a large body may respond and close the connection before it has read all of it.
         may_respond_early=True,
+        keep=idle.keep if idle is not None else None,
     ) as response:
         yield response
 
@@ -155,20 +211,25 @@ def exchanged(
     seconds: float | None,
     silent_seconds: float | None = None,
     may_respond_early: bool = False,
+    keep: Callable[[socket.socket], None] | None = None,
 ) -> Iterator[Response]:
     """Send a request over a connection, and yield its response. Close the connection at the end of the block.
+
+    A connection that can carry another request is passed to `keep` instead.
 
     The limits are those of `opened`. Raises `TimedOut`, `Broken`, and `NotSent` if the connection ends while the
     request is sent. With `may_respond_early`, the response is read nevertheless.
     """
     limits = [each for each in (seconds, silent_seconds) if each is not None]
-    with _cut_off(connection, seconds) as deadline:
+    with _cut_off(connection, seconds, keep) as limit:
+        deadline = limit.deadline
         connection.settimeout(min(limits, default=SILENT_SECONDS))
         client = http.client.HTTPConnection(target.host, target.port)
-        client.response_class = _Response
+        client.response_class = CompleteResponse
         client.sock = connection
         content: bytes | Iterable[bytes] | None = body if len(body) else None
-        every = {**headers, "Host": target.host_header, "Connection": "close"}
+        ending = {} if keep is not None else {"Connection": "close"}
+        every = {**headers, "Host": target.host_header, **ending}
         with _failures(deadline, NotSent):
             try:
                 client.request(method, target.path, content, every)
@@ -178,7 +239,9 @@ def exchanged(
         with _failures(deadline):
             response = client.getresponse()
         with response:
-            yield Response(response, deadline)
+            received = Response(response, deadline)
+            yield received
+        limit.leaves_connection = received.leaves_connection
 
 
 def resolve(host: str, port: int) -> list[str]:
@@ -224,15 +287,16 @@ def shut_down(connection: socket.socket) -> None:
         connection.shutdown(socket.SHUT_RDWR)
 
 
-def _target(url: str) -> Target:
+def target_of(url: str) -> Target:
+    """Return the target without its addresses. Raises `NotConnected`, and `ValueError` for an invalid port."""
     parts = urlsplit(url)
     if parts.scheme not in DEFAULT_PORTS:
         raise NotConnected("the address is not one of http or https")
     host, port = parts.hostname or "", parts.port or DEFAULT_PORTS[parts.scheme]
-    return Target(url, parts.scheme, host, port, tuple(map(ip_address, resolve(host, port))))
+    return Target(url, parts.scheme, host, port, ())
 
 
-class _Response(http.client.HTTPResponse):
+class CompleteResponse(http.client.HTTPResponse):
     """A response with complete headers. `http.client` takes the end of the connection for the end of the headers."""
 
     def begin(self) -> None:
@@ -264,22 +328,31 @@ def _failures(deadline: float, broken: type[Broken] = Broken) -> Iterator[None]:
         raise broken(f"the exchange failed ({type(error).__name__})") from None
 
 
-@contextmanager
-def _cut_off(connection: socket.socket, seconds: float | None) -> Iterator[float]:
-    """Close the connection at the end. Shut it down after `seconds`, also if bytes still arrive.
+@dataclass(slots=True)
+class _Limit:
+    deadline: float
+    """A reading of `time.monotonic`."""
+    leaves_connection: bool = False
 
-    Yields the deadline, as a reading of `time.monotonic`.
-    """
+
+@contextmanager
+def _cut_off(
+    connection: socket.socket, seconds: float | None, keep: Callable[[socket.socket], None] | None
+) -> Iterator[_Limit]:
+    """Close or keep the connection at the end. Shut it down after `seconds`, also if bytes still arrive."""
     timer = None
-    deadline = float("inf")
+    limit = _Limit(float("inf"))
     if seconds is not None:
-        deadline = time.monotonic() + seconds
+        limit.deadline = time.monotonic() + seconds
         timer = threading.Timer(seconds, shut_down, [connection])
         timer.daemon = True
         timer.start()
     try:
-        yield deadline
+        yield limit
     finally:
         if timer is not None:
             timer.cancel()
-        connection.close()
+        if keep is not None and limit.leaves_connection:
+            keep(connection)
+        else:
+            connection.close()

@@ -68,15 +68,17 @@ def connection(
     url = url or os.environ.get("COORDINATOR_URL", "") or chosen.url
     tenant = tenant or os.environ.get("COORDINATOR_TENANT", "") or chosen.tenant
     if not url or not tenant:
-        raise ClientError("name the coordinator: --url and --tenant, or --profile, or run `coordinator login`")
+        raise ClientError(
+            "name the coordinator: set COORDINATOR_URL and COORDINATOR_TENANT, or run `coordinator login`"
+        )
     url = coordinator_url(url)
     token = token_in(token_file) if token_file else token or os.environ.get("COORDINATOR_TOKEN", "").strip()
     if not token:
-        if url != chosen.url.rstrip("/"):
-            raise ClientError("the token of a profile is for its own URL only; give --token-file or COORDINATOR_TOKEN")
+        if (chosen.token or chosen.token_file) and url != chosen.url.rstrip("/"):
+            raise ClientError("the token of a profile is for its own URL only; set COORDINATOR_TOKEN")
         token = chosen.token or (token_in(Path(chosen.token_file).expanduser()) if chosen.token_file else "")
     if not is_token(token):
-        raise ClientError("there is no valid token: give --token-file or COORDINATOR_TOKEN, or run `coordinator login`")
+        raise ClientError("there is no valid token: set COORDINATOR_TOKEN, or run `coordinator login`")
     authorities = ca_file or (Path(chosen.ca_file) if chosen.ca_file else None)
     return Connection(url, tenant, token, str(authorities.expanduser()) if authorities else "", request_seconds)
 
@@ -85,7 +87,7 @@ def coordinator_url(text: str) -> str:
     """Return the address of a coordinator without a slash at its end. Raises `ClientError` if it is none."""
     url = text.rstrip("/")
     if not is_web_address(url) or "?" in url:
-        raise ClientError("--url must be the http or https address of the coordinator")
+        raise ClientError("the URL must be the http or https address of the coordinator")
     return url
 
 

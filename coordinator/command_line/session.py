@@ -255,7 +255,7 @@ class Session:
         return document
 
     def announce(self, request: Request) -> None:
-        sent = {"method": request.method, "url": self.client.address(request), "body": request.body}
+        sent = {"method": request.method, "url": self.client.connection.address(request), "body": request.body}
         if self.output.form is Form.JSON:
             self.output.value({"dryRun": sent})
         else:

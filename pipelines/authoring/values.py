@@ -95,6 +95,18 @@ class ValueType:
             self._require(document)
         return Encoded(document, read)
 
+    def accept(self, value: Any) -> Encoded:
+        """Return the JSON of a typed value. Its JSON is accepted too, and defaults are added.
+
+        Raises ``ValueMismatch``.
+        """
+        try:
+            return self.encode(value)
+        except ValueMismatch:
+            if not isinstance(value, dict | str | int | float):
+                raise
+        return self.encode(self.decode(jsonable(value)))
+
     def _dump(self, value: Any, *, mode: Literal["json", "python"]) -> Any:
         try:
             # Not the adapter's methods, which pass fifteen options on. Without the warnings, a float would pass as a
@@ -143,6 +155,19 @@ class ValueType:
         found = list(islice(self._checker.check(self.expression, document), _SHOWN_ERRORS))
         if found:
             raise ValueMismatch("; ".join(_at(path, rule) for path, rule in found))
+
+
+def jsonable(value: Any) -> Any:
+    """Return the JSON of a value whose type nobody declares: dataclasses, models, and what they may contain.
+
+    Raises ``ValueMismatch``.
+    """
+    try:
+        document = pydantic_core.to_jsonable_python(value, by_alias=True)
+    except Exception as error:
+        raise ValueMismatch(f"the value cannot be written as JSON: {first_line(error)}") from error
+    _json_bytes(document)
+    return document
 
 
 def _with_exact_times(document: Any, value: Any) -> Any:

@@ -1,0 +1,262 @@
+"""`pipelines.client`: the same rules for callers that block and for event loops, also while a web process is killed."""
+
+import asyncio
+import importlib
+import inspect
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from embedded.product import Product
+from pipelines import client as clients
+from pipelines.client import AsyncClient, Client
+from tenancy.roles import Scope
+from tests.e2e.conftest import PIPELINES
+from tests.e2e.orders import PIPELINE, Orders
+from tests.running import RunningProduct, TenantInUse, another_product
+
+WAITS = 1_000
+
+
+@pytest.fixture(scope="module")
+def orders(running: RunningProduct, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Orders]:
+    tenant = running.tenant("client")
+    try:
+        yield Orders(tenant, tmp_path_factory.mktemp("orders"))
+    finally:
+        tenant.stop_workers()
+
+
+@pytest.fixture(scope="module")
+def module() -> Iterator[Any]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(PIPELINES / "orders")
+        yield importlib.import_module("orders")
+
+
+@pytest.fixture(params=[Client, AsyncClient])
+def made(request: pytest.FixtureRequest) -> Iterator[Callable[..., Any]]:
+    """Makes clients of either kind. With an event loop, each call is carried out in it at once."""
+    with asyncio.Runner() as runner, ExitStack() as stack:
+
+        def make(tenant: TenantInUse, **more: Any) -> Any:
+            members: dict[str, Any] = {"url": tenant.product.url, "token": tenant.token(Scope), **more}
+            client = request.param(tenant=tenant.tenant.slug, **members)
+            stack.callback(lambda: Carried(runner, client).close())
+            return Carried(runner, client)
+
+        yield make
+
+
+class Carried:
+    """An object whose coroutines are carried out at once."""
+
+    def __init__(self, runner: asyncio.Runner, inner: Any) -> None:
+        self._runner = runner
+        self._inner = inner
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._inner, name)
+        if not callable(found):
+            return found
+
+        def call(*arguments: Any, **options: Any) -> Any:
+            value = found(*arguments, **options)
+            if inspect.iscoroutine(value):
+                value = self._runner.run(value)
+            if isinstance(value, list):
+                return [self._carried(each) for each in value]
+            return self._carried(value)
+
+        return call
+
+    def _carried(self, value: Any) -> Any:
+        return Carried(self._runner, value) if isinstance(value, clients.Execution | clients.AsyncExecution) else value
+
+
+def test_from_a_typed_input_to_a_typed_result(
+    made: Callable[..., Any], orders: Orders, module: Any, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    client, key = made(orders.tenant), request.node.name
+    order = module.Order(1, str(tmp_path))
+    execution = client.submit(module.pipeline, order, key=key, tags=["new"])
+    receipt = execution.result(timeout=30)
+    assert receipt == module.Receipt(execution.id, [], "1.0", 0)
+    assert (execution.release, execution.key, execution.duplicate) == ("1.0", key, False)
+    again = client.submit(module.pipeline, {"number": 1, "folder": str(tmp_path)}, key=key)
+    assert (again.id, again.duplicate) == (execution.id, True)
+    found = client.get(execution.id)
+    assert found.result()["made_by"] == "1.0"
+    assert found.result(module.Receipt) == receipt
+    state = found.wait()
+    assert (state.status, state.ended, state.release, state.error_code) == ("SUCCEEDED", True, "1.0", None)
+    assert state.created_at < (state.finished_at or datetime.min.replace(tzinfo=UTC))
+    with pytest.raises(clients.ClientError, match="number"):
+        found.result(module.Question)
+    with pytest.raises(clients.CancelRefused):
+        found.cancel()
+
+
+def test_what_is_refused_has_a_class_a_code_and_a_field(
+    made: Callable[..., Any], orders: Orders, module: Any, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    client, folder = made(orders.tenant), str(tmp_path)
+    client.submit(PIPELINE, {"number": 1, "folder": folder}, key=request.node.name)
+    cases: list[tuple[type[clients.Refused], str, str, Callable[[], Any]]] = [
+        (clients.InputInvalid, "INPUT_INVALID", "number", lambda: client.submit(module.pipeline, {"number": "x"})),
+        (clients.InputInvalid, "INPUT_INVALID", "", lambda: client.submit(PIPELINE, {"number": "x"})),
+        (clients.InputInvalid, "INPUT_INVALID", "", lambda: client.submit(PIPELINE, float("nan"))),
+        (clients.PipelineUnknown, "PIPELINE_UNKNOWN", "", lambda: client.submit("tests.none", {})),
+        (
+            clients.IdempotencyKeyReused,
+            "IDEMPOTENCY_KEY_REUSED",
+            "",
+            lambda: client.submit(PIPELINE, {"number": 2, "folder": folder}, key=request.node.name),
+        ),
+        (
+            clients.ActiveReleaseChanged,
+            "ACTIVE_RELEASE_CHANGED",
+            "",
+            lambda: client.submit(PIPELINE, {"number": 2, "folder": folder}, expected_release="2.0"),
+        ),
+        (clients.InvalidRequest, "INVALID_REQUEST", "tags", lambda: client.submit(PIPELINE, {}, tags=["a"] * 99)),
+        (
+            clients.ExecutionUnknown,
+            "EXECUTION_UNKNOWN",
+            "",
+            lambda: client.get("00000000-0000-4000-8000-000000000000").state(),
+        ),
+        (clients.NotAuthenticated, "NOT_AUTHENTICATED", "", lambda: made(orders.tenant, token="x").submit("a", {})),
+        (
+            clients.PermissionDenied,
+            "SCOPE_MISSING",
+            "",
+            lambda: made(orders.tenant, token=orders.tenant.token([Scope.READ])).submit("a", {}),
+        ),
+    ]
+    for expected, code, field, call in cases:
+        with pytest.raises(expected) as refused:
+            call()
+        assert (refused.value.code, refused.value.retryable) == (code, False)
+        assert refused.value.field.startswith(field), refused.value
+        assert refused.value.detail
+
+
+def test_questions_failures_timeouts_and_cancellations(
+    made: Callable[..., Any], orders: Orders, module: Any, tmp_path: Path
+) -> None:
+    client = made(orders.tenant)
+    asked = client.submit(module.pipeline, module.Order(1, str(tmp_path), questions=1))
+    with pytest.raises(clients.ClientError, match='not "Price"'):
+        asked.answer("Price", {}, timeout=0)
+    with pytest.raises(clients.AnswerInvalid) as invalid:
+        asked.answer("Approve", {"notes": "x"})
+    assert invalid.value.field == "note"
+    [question] = asked.questions()
+    assert (question.step, question.request) == ("Approve", module.Question(1))
+    with pytest.raises(clients.AnswerInvalid):  # the coordinator says so
+        client.answer(question.id, {"notes": "x"})
+    assert asked.answer("Approve", module.Answer("yes"))
+    assert not client.answer(question, module.Answer("no"))
+    assert asked.result(timeout=30).notes == ["yes"]
+
+    failing = client.submit(module.pipeline, module.Order(2, str(tmp_path), fail_times=9))
+    with pytest.raises(clients.ExecutionFailed) as failed:
+        failing.result(timeout=30)
+    assert (failed.value.code, failed.value.status) == ("RuntimeError", "DLQ")
+    assert "in settle" in failed.value.traceback
+
+    waiting = client.submit(module.pipeline, module.Order(3, str(tmp_path), waits=True, checks_cancellation=True))
+    began = time.monotonic()
+    with pytest.raises(TimeoutError) as late:
+        waiting.result(timeout=1.5)
+    assert isinstance(late.value, clients.NotFinished)
+    assert 1.5 <= time.monotonic() - began < 6
+    assert client.cancel(waiting.id, "not needed").status == "CANCELLED"
+    with pytest.raises(clients.ExecutionCancelled):
+        waiting.result(timeout=5)
+
+
+def test_many_submissions_have_their_own_verdicts(
+    made: Callable[..., Any], orders: Orders, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    client = made(orders.tenant)
+
+    def submitted(*numbers: Any) -> Any:
+        inputs = ({"number": number, "folder": str(tmp_path)} for number in numbers)
+        return client.submit_many(PIPELINE, inputs, key=lambda each: f"{request.node.name}-{each['number']}")
+
+    executions = submitted(*range(1_005))
+    assert len({each.id for each in executions}) == 1_005
+    assert executions[1_004].key == f"{request.node.name}-1004"
+    with pytest.raises(clients.SomeRefused) as refused:
+        submitted(0, "x", 1, Decimal("1.5"), float("inf"))
+    assert [each and each.id for each in refused.value.executions] == [
+        executions[0].id,
+        None,
+        executions[1].id,
+        None,
+        None,
+    ]
+    assert {index: each.code for index, each in refused.value.refused.items()} == dict.fromkeys(
+        [1, 3, 4], "INPUT_INVALID"
+    )
+    executions[1_004].result(timeout=60)
+
+
+@pytest.fixture
+def own(running: RunningProduct, tmp_path: Path) -> Iterator[Product]:
+    settings = {**running.product.settings, "ARTIFACT_ROOT": running.product.environment["ARTIFACT_ROOT"]}
+    with another_product(tmp_path, running.product.servers, settings) as product:
+        product.start_web()
+        product.wait_until_ready()
+        yield product
+
+
+def test_a_thousand_waits_survive_a_killed_web_process(orders: Orders, own: Product) -> None:
+    """They take turns on 400 connections. What is submitted in the meantime is submitted once."""
+    execution_id, token = orders.begun(), orders.tenant.token(Scope)
+
+    async def results() -> list[Any]:
+        async with AsyncClient(own.url, orders.tenant.tenant.slug, token, connections=400) as client:
+            execution = client.get(execution_id)
+            waits = [asyncio.create_task(execution.result(timeout=90)) for _ in range(WAITS)]
+            await asyncio.sleep(2)
+            for child in [each for each in own.children.started if each.name == "web"]:
+                child.kill()
+                own.children.started.remove(child)
+            value = {"number": 1, "folder": str(orders.folder)}
+            late = [asyncio.create_task(client.submit(PIPELINE, value, key="while-killed")) for _ in range(5)]
+            await asyncio.sleep(1)
+            assert not [each for each in waits + late if each.done()]
+            await asyncio.to_thread(own.start_web)
+            await asyncio.to_thread(orders.open, execution_id)
+            assert len({each.id for each in await asyncio.gather(*late)}) == 1
+            return await asyncio.gather(*waits)
+
+    before = threading.active_count()
+    found = asyncio.run(results())
+    assert threading.active_count() < before + 40  # those of name resolution and `to_thread`
+    assert {each["execution_id"] for each in found} == {execution_id}
+
+
+def test_a_client_says_what_is_wrong_with_its_connection(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in ("URL", "TENANT", "TOKEN", "PROFILE"):
+        monkeypatch.delenv(f"COORDINATOR_{name}", raising=False)
+    monkeypatch.setenv("COORDINATOR_CONFIG", str(tmp_path / "none.toml"))
+    with pytest.raises(clients.ClientError, match="COORDINATOR_URL"):
+        Client()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"http://127.0.0.1:{server.getsockname()[1]}"
+    with Client(url, "acme", "token", retry_seconds=0.5) as client, pytest.raises(clients.Unreachable) as unreachable:
+        client.submit("a", {})
+    assert "cannot be reached" in str(unreachable.value)
+    assert unreachable.value.retryable
