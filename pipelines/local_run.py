@@ -24,7 +24,6 @@ from wire.messages.celery_messages import Shape
 
 AWAIT_TIMEOUT: Final = "AWAIT_TIMEOUT"
 _text: Final = json.JSONEncoder(ensure_ascii=False).encode
-_PLAIN: Final = (dict, list, str, int, float, bool, type(None))
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +138,6 @@ class LocalRun:
             start=begun.step_index,
             stop=-1,
             context=self._step_context,
-            is_cancelled=self._context.cancellation,
             shape=begun.shape,
             keep=self._keep if self._checkpoint else None,
             around=self._call,
@@ -167,6 +165,7 @@ class LocalRun:
 
     def _call(self, step: PlannedStep, function: Callable[[], Any]) -> Any:
         try:
+            self._context.raise_if_cancelled()
             return self.call(step, function)
         except BaseException as error:
             if self.error is None:
@@ -243,13 +242,7 @@ def _encoded(value_type: ValueType, value: Any, where: str, code: str, *, many: 
 
 
 def _encoded_one(value_type: ValueType, value: Any, where: str, code: str) -> Encoded:
-    """Return the JSON of a typed value, or JSON that was checked."""
     try:
-        try:
-            return value_type.encode(value)
-        except ValueMismatch:
-            if not isinstance(value, _PLAIN):
-                raise
-        return Encoded(value, value_type.decode(value))
+        return value_type.accept(value)
     except ValueMismatch as mismatch:
         raise DefinitionError(code, f"{where} is not of type {value_type.type_id}: {mismatch}") from None

@@ -21,7 +21,8 @@ from pipelines.errors import DefinitionError
 from pipelines.failures import show_authored_frames
 
 if TYPE_CHECKING:
-    from coordinator_client.api import Client
+    from coordinator_client import api
+    from pipelines.client import Client
 
 _START_SECONDS: Final = 120.0
 _WORKER_SECONDS: Final = 60.0
@@ -66,7 +67,8 @@ def coordinator(*pipelines: Pipeline) -> Iterator[Client]:
 
 
 def _hosted(running: ExitStack, pipelines: Sequence[Pipeline]) -> Client:
-    from coordinator_client.api import Client, Connection
+    from coordinator_client import api
+    from pipelines.client import Client
     from pipelines.release.publish import publish
 
     if any(find_spec(name) is None for name in _NEEDED):
@@ -79,15 +81,15 @@ def _hosted(running: ExitStack, pipelines: Sequence[Pipeline]) -> Client:
     descriptors = [_released(pipeline, folder / f"release-{place}") for place, pipeline in enumerate(pipelines, 1)]
     variables = _coordinator(running, folder)
     url, tenant, token = (variables[f"COORDINATOR_{name}"] for name in ("URL", "TENANT", "TOKEN"))
-    client = Client(Connection(url, tenant, token))
+    publisher = api.Client(api.Connection(url, tenant, token))
     hosted = []
     for place, descriptor in enumerate(descriptors, 1):
         worker = _Child(f"worker-{place}", "pipelines.cli", "worker", "--release", descriptor, environment=variables)
         running.callback(worker.kill)
-        hosted.append((worker, publish(descriptor.parent, client, progress=lambda *_: None)))
+        hosted.append((worker, publish(descriptor.parent, publisher, progress=lambda *_: None)))
     for descriptor, (worker, release) in zip(descriptors, hosted, strict=True):
-        _activate(descriptor, release, worker, client)
-    return client
+        _activate(descriptor, release, worker, publisher)
+    return running.enter_context(Client(url, tenant, token))
 
 
 def _released(pipeline: Pipeline, folder: Path) -> Path:
@@ -113,7 +115,7 @@ def _coordinator(running: ExitStack, folder: Path) -> dict[str, str]:
     return {"TMPDIR": str(folder), **{name: value for name, equals, value in pairs if equals}}
 
 
-def _activate(descriptor: Path, release: dict[str, Any], worker: _Child, client: Client) -> None:
+def _activate(descriptor: Path, release: dict[str, Any], worker: _Child, client: api.Client) -> None:
     """Activate a published release as soon as its worker can run it."""
     from pipelines.release.publish import WORKER_REQUIRED, activate_published
 
@@ -146,7 +148,7 @@ class _Child:
                 stdout=log,
                 stderr=log,
                 cwd=environment["TMPDIR"],
-                env={**os.environ, **environment},
+                env={**_inherited(), **environment},
                 start_new_session=True,
             )
 
@@ -173,3 +175,8 @@ class _Child:
         with suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.communicate()
+
+
+def _inherited() -> dict[str, str]:
+    """Return the environment without the Django project of the test: Celery would load it into the worker."""
+    return {name: value for name, value in os.environ.items() if name != "DJANGO_SETTINGS_MODULE"}
