@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from pipelines.authoring.definition import Await, Pipeline, StepContext
-from pipelines.authoring.plan import PlannedStep
+from pipelines.authoring.plan import PlannedStep, plan
 from pipelines.authoring.values import Encoded
 from pipelines.errors import DefinitionError
 from pipelines.failures import Failed, show_authored_frames
@@ -91,6 +91,7 @@ class Result:
 
         Raises ``error`` if the execution failed, and ``ValueError`` if the pipeline returns a stream.
         """
+        __tracebackhide__ = True
         if self.error is not None:
             raise self.error
         if self.many:
@@ -235,8 +236,11 @@ class _Run(LocalRun):
         """Return the answers that the test gives, one for each question."""
         name = questions[0].step
         if name not in self._answers_by_name:
+            [asked] = [step for step in plan(self.pipeline).steps if step.name == name]
+            many = "a list of " if asked.cardinality.gives_many else ""
             raise DefinitionError(
-                "ANSWER_MISSING", f'"{name}" waits for an answer; add answers={{"{name}": ...}}, or never to time out'
+                "ANSWER_MISSING",
+                f'"{name}" waits for {many}{asked.output.type_id}; add answers={{"{name}": ...}}, or never to time out',
             )
         given = self._answers_by_name[name]
         if callable(given):

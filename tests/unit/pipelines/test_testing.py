@@ -113,7 +113,7 @@ def test_the_authors_error_is_raised_with_the_authors_frames(
     [
         ("tea=10", {}, "INVALID_INPUT: the input is one str; give a list of string"),
         (["tea=10", 3], {}, "INVALID_INPUT: the input, item 1 is not of type string"),
-        (LINES, {}, 'ANSWER_MISSING: "Approve line" waits for an answer'),
+        (LINES, {}, 'ANSWER_MISSING: "Approve line" waits for boolean; add'),
         (LINES, {"Aprove line": True}, 'UNKNOWN_AWAIT: answers has "Aprove line".* its awaits: "Approve line"'),
         (LINES, {"Approve line": "yes"}, 'INVALID_ANSWER: the answer to "Approve line" is not of type boolean'),
         (LINES, {"Approve line": [True]}, 'INVALID_ANSWER: "Approve line" asks 2 questions, but has 1 answers'),
