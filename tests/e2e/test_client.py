@@ -3,7 +3,10 @@
 import asyncio
 import importlib
 import inspect
+import re
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,13 +18,13 @@ from typing import Any
 
 import pytest
 
-from embedded.product import Product
+from embedded.product import PROJECT, Product
 from pipelines import client as clients
 from pipelines.client import AsyncClient, Client
 from tenancy.roles import Scope
 from tests.e2e.conftest import PIPELINES
 from tests.e2e.orders import PIPELINE, Orders
-from tests.running import RunningProduct, TenantInUse, another_product
+from tests.running import RunningProduct, TenantInUse, another_product, build
 
 WAITS = 1_000
 
@@ -260,3 +263,25 @@ def test_a_client_says_what_is_wrong_with_its_connection(monkeypatch: pytest.Mon
         client.submit("a", {})
     assert "cannot be reached" in str(unreachable.value)
     assert unreachable.value.retryable
+
+
+def test_the_examples_of_the_page_run(tenant: TenantInUse, tmp_path: Path) -> None:
+    source, *examples = re.findall(r"```python\n(.*?)```", (PROJECT / "docs/client.md").read_text(), re.DOTALL)
+    (tmp_path / "shop").mkdir()
+    (tmp_path / "shop" / "orders.py").write_text(source)
+    release = build("shop.orders:pipeline", tmp_path, tmp_path / "dist", "1.0")
+    tenant.publish(release)
+    tenant.start_worker(release, "shop")
+    tenant.activate(release)
+    members = {"url": tenant.product.url, "tenant": tenant.tenant.slug, "token": tenant.token(Scope)}
+    code = "\n".join([*examples, "client.close()"])
+    environment = {f"COORDINATOR_{name.upper()}": value for name, value in members.items()}
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        env={**environment, "PYTHONPATH": f"{tmp_path}:{PROJECT}"},
+        capture_output=True,
+        text=True,
+        timeout=90,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")

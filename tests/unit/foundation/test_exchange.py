@@ -1,3 +1,5 @@
+import asyncio
+import json
 import socket
 import time
 from collections.abc import Iterator, Sequence
@@ -8,10 +10,14 @@ from typing import Any
 
 import pytest
 
-from coordinator_client.errors import Broken, NotConnected, NotSent, TimedOut
+from coordinator_client.api import Connection, Request
+from coordinator_client.async_http import Connections, Received
+from coordinator_client.calls import AsyncCaller, Caller, repeated
+from coordinator_client.errors import Broken, NotConnected, NotSent, TimedOut, Unreachable
 from coordinator_client.http import Target, opened
 from foundation.exchange import Response, TargetRefused, exchange, vet
 from tests.cases import cases
+from tests.http_server import HttpServer
 from tests.receiving import dripping, one_client, receiving
 from tests.words import words
 
@@ -160,6 +166,19 @@ def send_to(url: str, body: bytes = b"", **options: Any) -> Response:
     return send(target(url), body, **options)
 
 
+def send_in_loop(url: str, body: bytes = b"", seconds: float = 2, ca_file: str = "") -> Received:
+    async def sent() -> Received:
+        connections = Connections(ca_file, 1)
+        try:
+            return await connections.exchange(
+                "POST", url, headers={"X-One": "1"}, body=body, seconds=seconds, most_bytes=1000
+            )
+        finally:
+            await connections.close()
+
+    return asyncio.run(sent())
+
+
 @contextmanager
 def responding(text: bytes) -> Iterator[str]:
     """A server that sends `text` to one client, and closes the connection. Yields its URL."""
@@ -181,11 +200,13 @@ def test_a_request_is_sent_unchanged() -> None:
     with receiving() as receiver:
         receiver.statuses = [201]
         response = send_to(receiver.url("worker.example", "/a/b?c=d"), b"body")
+        in_loop = send_in_loop(receiver.url("127.0.0.1", "/a/b?c=d"), b"body")
     assert (response.status, response.body, response.complete) == (201, b"", True)
-    [received] = receiver.requests
-    assert (received.method, received.path, received.body) == ("POST", "/a/b?c=d", b"body")
-    assert received.headers["Host"] == f"worker.example:{receiver.port}"
-    assert received.headers["X-One"] == "1"
+    assert in_loop.content == b""
+    for received, host in zip(receiver.requests, ("worker.example", "127.0.0.1"), strict=True):
+        assert (received.method, received.path, received.body) == ("POST", "/a/b?c=d", b"body")
+        assert received.headers["Host"] == f"{host}:{receiver.port}"
+        assert (received.headers["X-One"], received.headers["Content-Length"]) == ("1", "4")
 
 
 def test_a_response_is_read_up_to_the_limit() -> None:
@@ -194,6 +215,11 @@ def test_a_response_is_read_up_to_the_limit() -> None:
             with responding(framed(b"x" * length)) as url:
                 response = send_to(url)
             assert (len(response.body), response.complete) == (min(length, 1000), complete)
+    for framed in (declared, chunked, lambda body: OK + b"\r\n" + body):
+        with responding(framed(b"x" * 1000)) as url:
+            assert send_in_loop(url).content == b"x" * 1000
+        with responding(framed(b"x" * 1001)) as url, pytest.raises(Unreachable, match="more than"):
+            send_in_loop(url)
 
 
 @cases(
@@ -212,6 +238,8 @@ def test_an_incomplete_or_malformed_response_is_broken(text: bytes) -> None:
     assert caught.type is Broken, "the server has received the request"
     with responding(text) as url, pytest.raises(Broken):
         send_to(url, receive=lambda piece: None)
+    with responding(text) as url, pytest.raises(Broken):
+        send_in_loop(url)
 
 
 def test_a_request_whose_connection_ends_while_it_is_sent_was_not_sent() -> None:
@@ -244,6 +272,8 @@ def test_the_time_limit_applies_to_the_complete_exchange() -> None:
         began = time.monotonic()
         with dripping(beginning) as place, pytest.raises(TimedOut):
             send_to(f"http://{place}/", seconds=0.3)
+        with dripping(beginning) as place, pytest.raises(TimedOut):
+            send_in_loop(f"http://{place}/", seconds=0.3)
         assert time.monotonic() - began < 2
 
 
@@ -279,6 +309,9 @@ def test_tls_verifies_the_name_and_uses_the_named_authorities() -> None:
             send_to(receiver.url("another.test", "/x", "https"), ca_file=str(CERTIFICATE))
         with pytest.raises(NotConnected, match="certificate"):
             send_to(receiver.url("receiver.test", "/x", "https"))
+        for authorities in ("", str(CERTIFICATE)):  # the certificate names another host
+            with pytest.raises(NotConnected, match="certificate"):
+                send_in_loop(f"https://127.0.0.1:{receiver.port}/", ca_file=authorities)
         address = f"https://127.0.0.1:{receiver.port}/"
         with pytest.raises(NotConnected, match="the certificate is not valid"), opened("GET", address, headers={}):
             pass
@@ -300,3 +333,47 @@ def test_the_client_says_why_it_cannot_connect(error: OSError, reason: str, monk
     with pytest.raises(NotConnected) as raised, opened("GET", "https://coordinator.test/x", headers={}):
         pass
     assert str(raised.value) == reason
+
+
+class Keeping(HttpServer):
+    """Keeps connections, and closes one without saying so after each response of which `closes` is true."""
+
+    protocol = "HTTP/1.1"
+    closes = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.clients: list[Any] = []
+
+    def respond(self, request: Any) -> None:
+        self.clients.append(request.client_address)
+        content = json.dumps({"status": "SUCCEEDED"}).encode()
+        request.send_response(200)
+        request.send_header("Content-Length", str(len(content)))
+        request.end_headers()
+        request.wfile.write(content)
+        request.close_connection = self.closes
+
+
+@cases("kind", [Caller, AsyncCaller])
+def test_connections_are_kept_and_a_closed_one_is_replaced(kind: Any) -> None:
+    async def in_loop(caller: AsyncCaller) -> None:
+        for _ in range(3):
+            await caller.run(repeated(Request("GET", "executions"), 5))
+        await caller.close()
+
+    def call(caller: Any) -> None:
+        if isinstance(caller, AsyncCaller):
+            asyncio.run(in_loop(caller))
+            return
+        for _ in range(3):
+            caller.run(repeated(Request("GET", "executions"), 5))
+        caller.close()
+
+    with Keeping().running() as server:
+        connection = Connection(server.origin, "acme", "token")
+        for closes, connections in ((False, 1), (True, 3)):
+            server.closes = closes
+            server.clients.clear()
+            call(kind(connection, 1) if kind is AsyncCaller else kind(connection))
+            assert (len(server.clients), len(set(server.clients))) == (3, connections)
