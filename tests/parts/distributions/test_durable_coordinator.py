@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +20,7 @@ import requests
 
 from embedded.product import PROJECT
 from tests.building import eventually
+from tests.docs import examples
 from tests.parts.distributions import installing
 
 pytestmark = pytest.mark.timeout(600)
@@ -77,7 +78,7 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pipelines = installing.build_wheel("durable-pipelines", folder / "pipelines")
     coordinator = installing.build_wheel("durable-coordinator", folder / "coordinator")
     python = installing.empty_environment(folder / "environment")
-    installing.install(python, [pipelines], f"durable-coordinator[embedded] @ {coordinator.as_uri()}")
+    installing.install(python, [pipelines], f"durable-coordinator[embedded] @ {coordinator.as_uri()}", "pytest")
     return python
 
 
@@ -118,6 +119,32 @@ def _output_until_ready(terminal: int) -> str:
         except OSError:
             pytest.fail(f"the demo has ended:\n{output}")
     return output
+
+
+def test_the_tests_of_an_author_run_a_pipeline_on_a_coordinator_that_they_start(python: Path, tmp_path: Path) -> None:
+    examples.write(tmp_path)
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    command: list[str | Path] = [python, "-m", "pytest", "-q", "test_orders.py", "test_hosted.py"]
+    assert re.search(r"^[6-9] passed", installing.run(command, tmp_path, TMPDIR=str(scratch)), re.MULTILINE)
+    assert list(scratch.iterdir()) == []
+    killed = "import os, acme_orders, pipelines.testing as t\n"
+    killed += "with t.coordinator(acme_orders.pipeline): os.kill(os.getpid(), 9)"
+    environment = {**installing.environment(), "TMPDIR": str(scratch)}
+    done = subprocess.run([python, "-c", killed], cwd=tmp_path, env=environment, check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert list(scratch.iterdir()) != []
+    eventually(lambda: not _processes_of(scratch), what="no process of the coordinator")
+
+
+def _processes_of(folder: Path) -> list[Path]:
+    """Return the processes that name the folder in their command or environment."""
+    found = []
+    for file in (*Path("/proc").glob("[0-9]*/cmdline"), *Path("/proc").glob("[0-9]*/environ")):
+        with suppress(OSError):
+            if str(folder).encode() in file.read_bytes():
+                found.append(file)
+    return found
 
 
 def test_it_contains_no_file_that_only_a_checkout_needs(python: Path, tmp_path: Path) -> None:
