@@ -8,10 +8,11 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from coordinator_client.errors import ClientError
-from pipelines.commands import checking, releases, worker
+from pipelines.commands import checking, releases, run, worker
 from pipelines.errors import DefinitionError
 
 _COMMANDS: Final[dict[str, tuple[Callable[[argparse.ArgumentParser], None], str]]] = {
+    "run": (run.add, "run a pipeline here, without any server"),
     "build": (releases.add_build, "compile a pipeline and pack its artifact"),
     "key": (releases.add_key, "create a key that signs releases"),
     "release": (releases.add_release, "write pipeline-release.json for built artifacts"),
