@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -173,3 +174,40 @@ def test_the_terminal_asks_until_the_answer_is_valid(folder: Path) -> None:
     assert shown.count("approved (yes or no): ") == 2
     assert "approved: Input should be a valid boolean" in shown
     assert shown.rstrip().endswith('"it is fine"')
+
+
+def test_a_new_project_runs_passes_its_test_and_is_released(tmp_path: Path) -> None:
+    status, printed, _ = pipelines(tmp_path, "new", "org.acme.Bill-desk")
+    folder = tmp_path / "Bill-desk"
+    assert (status, printed.splitlines()[2]) == (0, "  pipelines run bill_desk.py --input order.json")
+    run = ("run", "bill_desk.py", "--input=order.json")
+    assert pipelines(folder, *run)[:2] == (0, '{"number": 1, "text": "9.90 to pay"}\n')
+    tested = subprocess.run([sys.executable, "-m", "pytest"], cwd=folder, env=environment(), capture_output=True)
+    assert b"2 passed" in tested.stdout
+    assert tomllib.loads((folder / "pyproject.toml").read_text())["project"]["name"] == "Bill-desk"
+    assert [pipelines(folder, *words)[0] for words in (("build", "bill_desk.py"), ("release",))] == [0, 0]
+
+    module = folder / "bill_desk.py"
+    module.write_text(re.sub(r"# (from datetime|pipeline\.awaits)", r"\1", module.read_text()))
+    answered = pipelines(folder, *run, '--answer=Approve={"number": 1, "amount": "8"}')
+    assert answered[:2] == (0, '{"number": 1, "text": "8 to pay"}\n')
+
+
+@cases(
+    ("name", "code"),
+    [
+        ("taken", "FOLDER_NOT_EMPTY"),
+        ("json", "MODULE_SHADOWED"),
+        ("class", "MODULE_SHADOWED"),
+        ("org.acme.pipelines", "MODULE_SHADOWED"),
+        ("test-shop", "MODULE_SHADOWED"),
+        ("../shop", "INVALID_PIPELINE_ID"),
+        ("7", "INVALID_PIPELINE_ID"),
+    ],
+)
+def test_a_name_that_is_taken_or_invalid_is_refused(tmp_path: Path, name: str, code: str) -> None:
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "file").touch()
+    status, printed, shown = pipelines(tmp_path, "new", name)
+    assert (status, printed, shown.startswith(f"error: {code}: ")) == (2, "", True), shown
+    assert [path.name for path in tmp_path.iterdir()] == ["taken"]
