@@ -9,17 +9,19 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any, Final
 
+from pipelines.authoring.compiler import compile_contract
 from pipelines.authoring.definition import Await, Pipeline, StepContext
 from pipelines.authoring.plan import PlannedStep
 from pipelines.authoring.values import Encoded
 from pipelines.errors import DefinitionError
 from pipelines.failures import Failed, show_authored_frames
 from pipelines.local_run import AwaitTimedOut, LocalRun, Question, started, typed
-from wire.documents.contract import TIMER
+from wire.documents.contract import TIMER, contract_from_json
 
-__all__ = ["ExecutionFailed", "Question", "Result", "after", "context", "never", "run"]
+__all__ = ["ExecutionFailed", "Question", "Result", "after", "assert_compatible", "context", "never", "run"]
 
 
 def context(
@@ -177,6 +179,25 @@ def _result(pipeline: Pipeline, value: Any, running: _Run) -> Result:
         started_at=started_at,
         finished_at=running.now(),
     )
+
+
+def assert_compatible(released: str | Path | Mapping[str, Any], pipeline: Pipeline) -> None:
+    """Raise ``AssertionError`` if a difference between a released contract and this pipeline is breaking.
+
+    ``released`` is a release (its folder or its ``pipeline-release.json``), an artifact, or a contract (a file or its
+    JSON). The error has the lines of ``pipelines diff``, which explain what breaks for callers or for parked work.
+
+    Raises ``DefinitionError``: FILE_UNREADABLE, INVALID_RELEASE, and those of ``build``.
+    """
+    from pipelines.release.verify_release import released_contract
+    from wire.comparison.comparison import compare_contracts
+    from wire.comparison.differences import described
+
+    __tracebackhide__ = True
+    old = contract_from_json(released) if isinstance(released, Mapping) else released_contract(Path(released))
+    differences = compare_contracts(old, contract_from_json(compile_contract(pipeline)))
+    if any(each.is_breaking for each in differences):
+        raise AssertionError(f"{pipeline.pipeline_id} is not compatible with the release:\n{described(differences)}")
 
 
 class _Run(LocalRun):

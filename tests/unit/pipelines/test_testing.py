@@ -10,7 +10,11 @@ from typing import Any
 import pytest
 
 from pipelines import DefinitionError, Pipeline, StepContext
-from pipelines.testing import ExecutionFailed, after, context, never, run
+from pipelines.authoring.compiler import compile_contract, contract_text
+from pipelines.release.descriptor import release
+from pipelines.release.packaging import BuiltArtifact
+from pipelines.testing import ExecutionFailed, after, assert_compatible, context, never, run
+from tests.unit.pipelines.conftest import STEP, Author
 
 DAY, HOUR = timedelta(days=1), timedelta(hours=1)
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
@@ -129,3 +133,18 @@ def test_ctrl_c_ends_a_run_at_once() -> None:
 def test_a_step_is_called_as_a_function() -> None:
     assert count([True], context(attempt=2, step_index=1)) == 1
     assert list(read(["a=1"])) == [Line("a", Decimal(1))]
+
+
+def test_a_pipeline_is_compared_with_a_released_contract(author: Author, built: BuiltArtifact) -> None:
+    descriptor = release(built.path.parent).path
+    same = author.pipeline(STEP)
+    contract = compile_contract(same)
+    (file := author.folder / "released.json").write_text(contract_text(contract))
+    other = author.pipeline(STEP.replace("Receipt(1)", "Receipt(1, 2)").replace("Order)", "Receipt)"))
+    for released in (descriptor, str(descriptor.parent), built.path, file, contract):
+        assert_compatible(released, same)
+        with pytest.raises(AssertionError, match=r"(?s)\nbreaking-for-callers: removed .*\n1 breaking"):
+            assert_compatible(released, other)
+    for wrong in (author.folder / "missing.json", author.write("wrong.json", "{}")):
+        with pytest.raises(DefinitionError, match=str(wrong)):
+            assert_compatible(wrong, same)
