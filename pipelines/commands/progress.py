@@ -15,6 +15,9 @@ from wire.documents.contract import ends_in_stream
 SECONDS: Final = 2.0
 """How often a step over a stream that takes long gets another line."""
 
+_NEXT: Final[Any] = next
+"""The call with which the runner reads a stream. Its last argument stands for the end."""
+
 
 @dataclass
 class _Work:
@@ -62,8 +65,8 @@ class Progress:
             work.calls += 1
             if step.index in self._once:
                 self.done(step.index + 1)
-        elif called == next and result is not arguments[-1]:
-            work.items += 1  # the last argument stands for the end of the stream
+        elif called is _NEXT and result is not arguments[-1]:
+            work.items += 1
         if time.monotonic() - self._spoke_at > SECONDS:
             self.line(step.name, f"{_items(step, work) or 'works'} so far")
 
