@@ -118,11 +118,12 @@ def test_a_small_message_is_posted_without_waiting(queue: str, tmp_path: Path) -
         with Redis.from_url(server.owner_url) as redis:
             lose_connection = partial(redis.client_kill_filter, _type="normal", skipme=True)
             lose_connection()
-            for number in (4, 5):
-                wait = post(number)
-                lose_connection()
-                assert wait is not None
-                wait()
+            assert post(4) is None, "the connection is lost"
+            sending.send("some.task", 4, queue=queue)
+            wait = post(5)
+            assert wait is not None
+            lose_connection()
+            wait()
             assert [argument for _, [argument] in taken(queue, server.url)][:6] == [*range(6)]
             redis.config_set("maxmemory", 1)
             refused = post(6)
