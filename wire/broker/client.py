@@ -203,15 +203,15 @@ class Channel(redis.Channel):
 
     def _posted(self, idle: list[Any], connection: Any, commands: tuple[tuple[Any, ...], ...]) -> list[Any]:
         try:
-            return [connection.read_response() for _ in commands]
-        except ConnectionLostError:
-            connection.disconnect()
-            return self.exchange(*commands)
-        except BaseException:
-            connection.disconnect()
-            raise
-        finally:
+            answers = [connection.read_response() for _ in commands]
+        except BaseException as error:
+            connection.disconnect()  # it may hold more answers
             idle.append(connection)
+            if isinstance(error, ConnectionLostError):
+                return self.exchange(*commands)
+            raise
+        idle.append(connection)
+        return answers
 
     def transact(self, *commands: tuple[Any, ...]) -> None:
         """Make the broker execute commands in one transaction. Raises the first error that is an answer."""
