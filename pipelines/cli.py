@@ -8,11 +8,12 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from coordinator_client.errors import ClientError
-from pipelines.commands import checking, releases, worker
+from pipelines.commands import checking, dev, releases, worker
 from pipelines.errors import DefinitionError
 
 _COMMANDS: Final[dict[str, tuple[Callable[[argparse.ArgumentParser], None], str]]] = {
     "build": (releases.add_build, "compile a pipeline and pack its artifact"),
+    "dev": (dev.add, "release a pipeline on each save: build, publish, host and activate it"),
     "key": (releases.add_key, "create a key that signs releases"),
     "release": (releases.add_release, "write pipeline-release.json for built artifacts"),
     "verify-release": (checking.add_verify_release, "check a release offline, before it is published"),

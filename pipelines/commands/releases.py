@@ -45,17 +45,16 @@ def _build(arguments: argparse.Namespace) -> int:
     if lock is not None:
         warn(missing_in(lock))
     built = build(arguments.pipeline, arguments.out, lock=lock)
-    show(
-        {
-            "pipelineId": built.contract["pipelineId"],
-            "contractVersion": built.contract["contractVersion"],
-            "steps": len(built.contract["steps"]),
-            "digest": built.digest,
-            "size": built.size,
-            "path": str(built.path),
-        },
-        arguments,
-    )
+    facts = {
+        "pipelineId": built.contract["pipelineId"],
+        "contractVersion": built.contract["contractVersion"],
+        "steps": len(built.contract["steps"]),
+        "digest": built.digest,
+        "size": built.size,
+        "path": str(built.path),
+    }
+    sources = {"sources": [str(each) for each in built.sources]} if arguments.json else {}
+    show(facts | sources, arguments)
     return 0
 
 

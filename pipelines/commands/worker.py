@@ -5,11 +5,14 @@ from __future__ import annotations
 import argparse
 import os
 import signal
+import threading
 from pathlib import Path
 
 from pipelines.commands.options import add_coordinator, add_lock, add_release_file, import_from_here
 from wire.log_lines import FORMS
 
+TERMINAL = "terminal"
+"""The form of log lines for an author at a terminal, which are not for machines."""
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
 
@@ -89,9 +92,14 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--log-level", type=str.upper, choices=LOG_LEVELS, default="INFO", metavar="LEVEL")
     parser.add_argument(
         "--log-format",
-        choices=FORMS,
+        choices=(*FORMS, TERMINAL),
         default=env.get("PIPELINES_LOG_FORMAT") or "text",
         help="the form of log lines; default: $PIPELINES_LOG_FORMAT, or text",
+    )
+    parser.add_argument(
+        "--end-with-stdin",
+        action="store_true",
+        help="when stdin is closed, end as after SIGTERM: a process that holds its other end may be killed",
     )
     parser.set_defaults(run=_run)
 
@@ -117,9 +125,25 @@ def _end(number: int, _: object) -> None:
     signal.raise_signal(signal.Signals(number))
 
 
+def _end_with_stdin() -> None:
+    """Send SIGTERM to this process when stdin is closed. Steps and their programs get an empty stdin instead."""
+    stdin, empty = os.dup(0), os.open(os.devnull, os.O_RDONLY)
+    os.dup2(empty, 0)
+    os.close(empty)
+
+    def wait() -> None:
+        while os.read(stdin, 4096):
+            pass
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=wait, name="stdin", daemon=True).start()
+
+
 def _run(arguments: argparse.Namespace) -> int:
     """Run a worker. Imports Celery here only, because the other commands need no broker."""
     signal.signal(signal.SIGTERM, _end)  # until the worker runs and replaces this
+    if arguments.end_with_stdin:
+        _end_with_stdin()
     if arguments.from_source:
         import_from_here()
     if arguments.protocol == "rest":

@@ -33,6 +33,7 @@ WORKER_REQUIRED: Final = "WORKER_REQUIRED"
 DIRECT_BYTES: Final = 32 * 1024 * 1024
 """Files of at least this size are uploaded directly to the store, if the coordinator offers that."""
 _MOST_FAILURES: Final = 6
+_FIRST_PAUSE_SECONDS: Final = 0.05
 _PAUSE_SECONDS: Final = 0.5
 _DECIDED: Final = frozenset({"REGISTERED", "REJECTED", "REVOKED", "RETIRED"})
 
@@ -127,12 +128,13 @@ def publish(
     body, content_type = multipart([*documents, *artifacts, *attachments], progress)
     client.upload(releases, body, content_type)
     address = f"{releases}/{api.path(descriptor.release_version)}"
-    deadline = time.monotonic() + verdict_timeout
+    pause, deadline = _FIRST_PAUSE_SECONDS, time.monotonic() + verdict_timeout
     while time.monotonic() < deadline:
         release = client.get(address)
         if release["status"] in _DECIDED:
             return release
-        time.sleep(_PAUSE_SECONDS)
+        time.sleep(pause)
+        pause = min(2 * pause, _PAUSE_SECONDS)
     known = "".join(f"\n  {finding['code']}: {finding['message']}" for finding in release["findings"])
     raise DefinitionError(
         "VERDICT_OVERDUE",

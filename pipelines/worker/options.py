@@ -7,11 +7,12 @@ import logging
 import os
 import ssl
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from pipelines.errors import DefinitionError
 from pipelines.worker.artifact import fetched
 from pipelines.worker.hosted_release import HostedRelease, host_artifact, host_source
+from pipelines.worker.terminal_lines import TerminalFormatter, of_author
 from wire.addresses import is_sentinel, parse_sentinel, uses_tls
 from wire.log_lines import Form, LineFormatter
 from wire.worker_keys import REFERENCES, SHORTEST_REST_SECRET, MalformedKey, WorkerKey, parse_key
@@ -71,10 +72,14 @@ def hosted_release(arguments: argparse.Namespace) -> HostedRelease:
     return host_artifact(arguments.release, tenant, arguments.artifact, allow_drift=allow_drift)
 
 
-def configure_logs(form: Form, level: str) -> None:
+def configure_logs(form: Form | Literal["terminal"], level: str) -> None:
     """Log to stderr from `level` on, in lines of this form. Errors of logging are silent: a step may close stderr."""
     handler = logging.StreamHandler()
-    handler.setFormatter(LineFormatter(form))
+    if form == "terminal":
+        handler.setFormatter(TerminalFormatter())
+        handler.addFilter(of_author)
+    else:
+        handler.setFormatter(LineFormatter(form))
     logging.basicConfig(level=level, handlers=[handler])
     logging.captureWarnings(True)
     logging.raiseExceptions = False

@@ -1,0 +1,394 @@
+"""The session of ``pipelines dev``: on each save it builds a release, publishes, hosts and activates it."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from coordinator_client import api
+from coordinator_client.api import Client, Request, items_of, path
+from coordinator_client.errors import ClientError, Refused
+from pipelines.authoring.definition import step_id
+from pipelines.development import coordinator
+from pipelines.development.following import Follower
+from pipelines.development.hosting import PIPELINES, Worker, end_all
+from pipelines.development.sources import Sources
+from pipelines.errors import DefinitionError
+from pipelines.release import publish
+from pipelines.release.descriptor import release
+from pipelines.worker.artifact import fetched
+from wire.documents.descriptor import DESCRIPTOR_NAME
+
+WATCH_SECONDS: Final = 0.3
+"""How often the files are looked at."""
+FOLLOW_SECONDS: Final = 0.6
+"""How often the coordinator is asked about executions."""
+PLAN_SECONDS: Final = 3.0
+"""How often the coordinator is asked which older workers may end."""
+HOSTED_SECONDS: Final = 60.0
+END_SECONDS: Final = 10.0
+"""How long Ctrl-C waits for running steps."""
+MOST_STARTS: Final = 3
+"""How often a worker is started that ends by itself."""
+REASON: Final = "pipelines dev"
+_VERSION: Final = re.compile(r"dev-([1-9]\d{0,8})")
+_NEWEST: Final = 500
+"""Among so many releases, the newest first, the last number is looked for."""
+_OPEN: Final = frozenset({"openExecutions", "awaiting"})
+"""The reasons for which a release that is not active needs workers."""
+_LOCAL: Final = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """What ``pipelines build`` printed."""
+
+    pipeline_id: str
+    digest: str
+    steps: int
+    artifact: Path
+    sources: tuple[str, ...]
+
+
+class Terminal:
+    """Prints whole lines from any thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+
+    def say(self, what: str, text: str) -> None:
+        """Print what happened, and the first line of a text behind it. Further lines are indented."""
+        self.line(f"{what:<10} " + text.replace("\n", "\n  "))
+
+    def line(self, text: str) -> None:
+        with self._lock:
+            print(text, flush=True)
+
+    def error(self, error: DefinitionError | ClientError) -> None:
+        shown = error if isinstance(error, DefinitionError) else publish.of_client(error)
+        for each in shown.errors:
+            self.line(f"error: {each}")
+
+
+class Session:
+    """Releases one pipeline again and again. All its methods belong to one thread."""
+
+    def __init__(self, reference: str, client: Client, given: Callable[[], Any] | None, folder: Path) -> None:
+        """`given` reads the input of an execution that is submitted after each activation. `folder` is private."""
+        self._reference = reference
+        self._client = client
+        self._given = given
+        self._folder = folder
+        self._terminal = Terminal()
+        self._environment = coordinator.children_environment(client.connection.tenant)
+        self._sources = Sources(Path.cwd())
+        self._follower = Follower(client, self._terminal.say)
+        self._pipeline_id = ""
+        self._digest = ""
+        """The artifact of the active release."""
+        self._active: Worker | None = None
+        self._older: list[Worker] = []
+        self._hosted: set[str] = set()
+        """The releases that this session has hosted."""
+        self._submitted: Any = None
+        self._next_look = self._next_plan = 0.0
+
+    def run(self) -> None:
+        """Release the pipeline now and on each save, until Ctrl-C. Then end all workers.
+
+        Raises ``DefinitionError`` NOT_FOR_DEVELOPMENT, and ``ClientError`` if the coordinator does not answer at first.
+        """
+        self._client.get("pipelines", pageSize=1)
+        try:
+            saved_at: float | None = time.time()
+            while True:
+                if saved_at is not None:
+                    self._release(saved_at)
+                time.sleep(WATCH_SECONDS)
+                self._follow()
+                saved_at = self._sources.saved_at()
+        except KeyboardInterrupt:
+            self._close()
+        finally:
+            end_all([*self._older, *([self._active] if self._active else [])], 0)
+
+    def _release(self, saved_at: float) -> None:
+        """Build and, if the artifact is another one, release it. Errors of the author and of the coordinator are printed."""
+        try:
+            built = self._build()
+            if built is None:
+                return
+            if not self._pipeline_id:
+                self._begin(built.pipeline_id)
+            if built.pipeline_id != self._pipeline_id:
+                raise DefinitionError(
+                    "PIPELINE_MISMATCH",
+                    f"the pipeline is {built.pipeline_id} now, and was {self._pipeline_id}; start `pipelines dev` again",
+                )
+            if built.digest == self._digest and self._active is not None and self._active.status is None:
+                self._terminal.say("unchanged", f"{self._active.version} stays active")
+                self._submit(again=False)
+                return
+            self._replace(built, saved_at)
+            self._submit()
+        except (DefinitionError, ClientError) as error:
+            if isinstance(error, DefinitionError) and error.code == "NOT_FOR_DEVELOPMENT":
+                raise
+            self._terminal.error(error)
+        finally:
+            self._terminal.line(f"watching {_counted(self._sources.count, 'file')}; Ctrl-C ends")
+
+    def _build(self) -> Built | None:
+        """Build the pipeline in a process of its own, which imports the saved files. Return None after errors."""
+        with self._timed("built") as say:
+            out = self._folder / "build"
+            done = subprocess.run(
+                [*PIPELINES, "build", self._reference, "--out", str(out), "--json"],
+                env=self._environment,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                text=True,
+                start_new_session=True,  # Ctrl-C ends this process first, which then kills the build
+                check=False,
+            )
+            *printed, last = done.stdout.splitlines() or [""]
+            if done.returncode != 0:
+                printed.append(last)
+            for line in filter(None, printed):  # by the author's modules
+                self._terminal.line(line)
+            if done.returncode != 0:
+                return None
+            facts = json.loads(last)
+            self._sources.add(facts["sources"])
+            built = Built(
+                facts["pipelineId"], facts["digest"], facts["steps"], Path(facts["path"]), tuple(facts["sources"])
+            )
+            say(f"{built.pipeline_id}: {_counted(built.steps, 'step')}, {_counted(len(built.sources), 'file')}")
+        return built
+
+    def _begin(self, pipeline_id: str) -> None:
+        """Look at the pipeline for the first time.
+
+        Raises ``DefinitionError`` NOT_FOR_DEVELOPMENT if another machine's coordinator runs a release that is none of
+        development.
+        """
+        active = self._active_version(pipeline_id)
+        url = self._client.connection.url
+        if active and not _VERSION.fullmatch(active) and urlsplit(url).hostname not in _LOCAL:
+            raise DefinitionError(
+                "NOT_FOR_DEVELOPMENT",
+                f"release {active} of {pipeline_id} is active at {url}, and `pipelines dev` would replace it; "
+                "use a coordinator of your own: `coordinator dev`",
+            )
+        self._pipeline_id = pipeline_id
+        self._follower.begin(pipeline_id)
+
+    def _active_version(self, pipeline_id: str) -> str:
+        try:
+            return str(self._client.get(path("pipelines", pipeline_id))["activeReleaseVersion"] or "")
+        except Refused as refused:
+            if refused.status != 404:
+                raise
+            return ""
+
+    def _resume(self, plan: list[dict[str, Any]]) -> None:
+        """Host older releases of development whose executions have not finished and that no worker hosts.
+
+        An earlier session has published them, so the coordinator has their artifacts.
+        """
+        for each in plan:
+            version, reasons = each["releaseVersion"], set(each["reasons"])
+            if version in self._hosted or not _VERSION.fullmatch(version) or each["liveWorkers"]:
+                continue
+            if "active" in reasons or not _OPEN & reasons:
+                continue
+            found = self._client.get(path("pipelines", self._pipeline_id, "releases", version))
+            descriptor = self._folder / version / DESCRIPTOR_NAME
+            descriptor.parent.mkdir()
+            descriptor.write_text(json.dumps(found["descriptor"]), encoding="utf-8")
+            with fetched(descriptor, self._client) as artifact:
+                shutil.copy(artifact, descriptor.with_name(found["artifacts"][0]["uri"]))
+            self._older.append(self._worker(version, descriptor))
+            self._terminal.say("resumed", f"{version}, which has unfinished executions")
+
+    def _plan(self) -> list[dict[str, Any]]:
+        found = items_of(self._client.get("worker-plan"))
+        return [each for each in found if each["pipelineId"] == self._pipeline_id]
+
+    def _replace(self, built: Built, saved_at: float) -> None:
+        """Publish, host and activate what was built. If this fails, the worker of before stays."""
+        version, is_known = self._version_of(built.digest)
+        folder = self._folder / version
+        shutil.rmtree(folder, ignore_errors=True)
+        built.artifact.parent.rename(folder)
+        written = release(folder, [folder / built.artifact.name], release_version=version)
+        names = written.document["artifacts"][0]["stepIds"]
+        self._follower.names |= {step_id(name): name for name in names}
+        began = time.monotonic()
+        worker = self._worker(version, written.path)
+        try:
+            if not is_known:
+                with self._timed("published") as say:
+                    self._publish(folder)
+                    say(version)
+            self._await(worker)
+            self._terminal.say("hosted", f"{version} ({time.monotonic() - began:.2f} s)")
+            with self._timed("active") as say:
+                active = self._active_version(self._pipeline_id)
+                if active != version:
+                    publish.activate(self._client, self._pipeline_id, version, REASON, active)
+                say(version if active in {"", version} else f"{version} replaces {active}")
+        except BaseException:
+            end_all([worker], 0)
+            raise
+        self._terminal.say("ready", f"{version}, {time.time() - saved_at:.2f} s after the save")
+        if self._active is not None and self._active.status is None:
+            self._older.append(self._active)
+        self._active, self._digest = worker, built.digest
+        self._next_plan = time.monotonic() + PLAN_SECONDS
+
+    def _version_of(self, digest: str) -> tuple[str, bool]:
+        """Return the newest release of development and True if it has this artifact, or else the next number."""
+        try:
+            releases = list(self._client.pages(path("pipelines", self._pipeline_id, "releases"), {}, _NEWEST))
+        except Refused as refused:
+            if refused.status != 404:
+                raise
+            releases = []
+        numbered = {
+            int(found[1]): each for each in releases if (found := _VERSION.fullmatch(each["releaseVersion"])) is not None
+        }
+        newest = max(numbered, default=0)
+        if newest and numbered[newest]["status"] == "REGISTERED":
+            version = f"dev-{newest}"
+            details = self._client.get(path("pipelines", self._pipeline_id, "releases", version))
+            if [each["digest"] for each in details["artifacts"]] == [digest]:
+                return version, True
+        return f"dev-{newest + 1}", False
+
+    def _worker(self, version: str, descriptor: Path) -> Worker:
+        self._hosted.add(version)
+
+        def show(line: str) -> None:
+            self._terminal.line(f"{version:<10} | {line}")
+
+        return Worker(version, descriptor, environment=self._environment, show=show)
+
+    def _publish(self, folder: Path) -> None:
+        published = publish.publish(folder, self._client, progress=lambda _sent, _total: None)
+        if published["status"] != "REGISTERED":
+            findings = "".join(f"\n  {each['code']}: {each['message']}" for each in published["findings"])
+            raise DefinitionError("INVALID_RELEASE", f"the release is {published['status']}{findings}")
+
+    def _await(self, worker: Worker) -> None:
+        """Return when the coordinator gives work to the worker. Raises ``DefinitionError`` WORKER_ENDED."""
+        query = {"pipelineId": self._pipeline_id, "releaseVersion": worker.version}
+        deadline = time.monotonic() + HOSTED_SECONDS
+        reason = "it has not reported itself"
+        while time.monotonic() < deadline:
+            if worker.status is not None:
+                worker.drain()
+                raise DefinitionError(
+                    "WORKER_ENDED", f"the worker of {worker.version} ended with status {worker.status}, as it says above"
+                )
+            for each in items_of(self._client.get("workers", **query)):
+                if each["workerId"] == worker.worker_id:
+                    if each["state"] == "HEALTHY" and each["ineligibleReason"] is None:
+                        return
+                    reason = each["ineligibleReason"] or f"it is {each['state']}"
+            time.sleep(0.05)
+        raise DefinitionError(
+            "WORKER_ENDED", f"the worker of {worker.version} gets no work after {HOSTED_SECONDS:g} s: {reason}"
+        )
+
+    def _submit(self, *, again: bool = True) -> None:
+        """Submit the input. With `again` also if it is that of the last submission."""
+        if self._given is None or ((value := self._given()) == self._submitted and not again):
+            return
+        self._submitted = value
+        body = {"pipelineId": self._pipeline_id, "input": value, "idempotencyKey": f"dev-{api.operation_key()}"}
+        accepted = self._client.call(Request("POST", "executions", body=body))
+        self._terminal.say("submitted", f"{accepted['executionId']}  {accepted['pin']['releaseVersion']}")
+        self._next_look = 0.0
+
+    def _follow(self) -> None:
+        """Look after executions and workers. If the coordinator does not answer now, it is asked again later."""
+        now = time.monotonic()
+        if not self._pipeline_id or now < self._next_look:
+            return
+        self._next_look = now + FOLLOW_SECONDS
+        self._restart()
+        try:
+            self._follower.look()
+            if now >= self._next_plan:
+                self._next_plan = now + PLAN_SECONDS
+                plan = self._plan()
+                self._end_older({each["releaseVersion"] for each in plan if not each["mayGo"]})
+                self._resume(plan)
+        except (DefinitionError, ClientError) as error:
+            self._terminal.error(error)
+            self._next_look = now + 10 * FOLLOW_SECONDS
+
+    def _end_older(self, needed: set[str]) -> None:
+        for worker in self._older:
+            if worker.version not in needed and worker.status is None:
+                worker.end()
+        for worker in [each for each in self._older if each.status is not None and each.version not in needed]:
+            worker.kill()
+            self._older.remove(worker)
+            self._terminal.say("ended", f"{worker.version}: its executions have finished")
+
+    def _restart(self) -> None:
+        """Start workers again that a step has ended."""
+        for worker in filter(None, [self._active, *self._older]):
+            if worker.status is None or worker.is_ending or worker.starts >= MOST_STARTS:
+                continue
+            text = f"the worker of {worker.version} ended with status {worker.status}, and is started again"
+            self._terminal.say("restarted", text)
+            worker.kill()
+            worker.start()
+            if worker.starts == MOST_STARTS:
+                self._terminal.say("", "for the last time, until you save a file")
+
+    def _close(self) -> None:
+        workers = [*self._older, *([self._active] if self._active else [])]
+        running = [worker for worker in workers if worker.status is None]
+        if running:
+            self._terminal.say("ending", f"{', '.join(each.version for each in running)}; Ctrl-C again ends at once")
+        with suppress(KeyboardInterrupt):
+            end_all(running, END_SECONDS)
+        with suppress(KeyboardInterrupt, ClientError):
+            if self._pipeline_id:
+                self._follower.look()
+                self._say_what_remains()
+
+    def _say_what_remains(self) -> None:
+        for each in self._plan():
+            if _VERSION.fullmatch(each["releaseVersion"]) and _OPEN & set(each["reasons"]):
+                self._terminal.say(
+                    "unfinished", f"executions of {each['releaseVersion']} continue when `pipelines dev` runs again"
+                )
+
+    @contextmanager
+    def _timed(self, what: str) -> Iterator[Callable[[str], None]]:
+        began = time.monotonic()
+
+        def say(text: str) -> None:
+            self._terminal.say(what, f"{text} ({time.monotonic() - began:.2f} s)")
+
+        yield say
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
