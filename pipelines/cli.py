@@ -8,12 +8,14 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from coordinator_client.errors import ClientError
-from pipelines.commands import checking, dev, releases, worker
+from pipelines.commands import checking, dev, new, releases, run, worker
 from pipelines.errors import DefinitionError
 
 _COMMANDS: Final[dict[str, tuple[Callable[[argparse.ArgumentParser], None], str]]] = {
+    "new": (new.add, "write the project of a new pipeline"),
+    "run": (run.add, "run a pipeline here, without any server"),
+    "dev": (dev.add, "release a pipeline on each save, host it and follow its executions"),
     "build": (releases.add_build, "compile a pipeline and pack its artifact"),
-    "dev": (dev.add, "release a pipeline on each save: build, publish, host and activate it"),
     "key": (releases.add_key, "create a key that signs releases"),
     "release": (releases.add_release, "write pipeline-release.json for built artifacts"),
     "verify-release": (checking.add_verify_release, "check a release offline, before it is published"),
@@ -50,7 +52,7 @@ def main(argv: Sequence[str] | None = None, program: str = "pipelines") -> int:
 
 
 def _parser(program: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog=program, description="Build, release and run pipelines.")
+    parser = argparse.ArgumentParser(prog=program, description="Write, run, build and release pipelines.")
     commands = parser.add_subparsers(title="commands", required=True, metavar=" | ".join(_COMMANDS))
     for name, (add, text) in _COMMANDS.items():
         add(commands.add_parser(name, help=text))

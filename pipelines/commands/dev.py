@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import json
 import signal
 import tempfile
 from pathlib import Path
-from typing import Any
 
-from pipelines.errors import DefinitionError
+from pipelines.commands.options import add_pipeline
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("pipeline", metavar="MODULE:NAME", help="such as acme.payments:pipeline")
+    add_pipeline(parser)
     parser.add_argument(
         "--input", metavar="FILE|JSON", help="submit an execution with this input after each activation"
     )
@@ -22,19 +20,25 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def _dev(arguments: argparse.Namespace) -> int:
     """Release on each save until Ctrl-C. Imports what it needs here only."""
+    from pipelines.commands.local_execution import document_in
     from pipelines.development import coordinator
     from pipelines.development.session import Session
 
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
-    given = arguments.input
-    if given is not None:
-        _input(given)
-    source = f", of {coordinator.FILE}" if coordinator.read_file() else ""
+    source: str | None = arguments.input
+    document = document_in(source) if source is not None else None
+    file = _file(source)
+    read = f", as {coordinator.FILE} says" if coordinator.read_file() else ""
     client = coordinator.client()
-    print(f"coordinator {client.connection.url}, tenant {client.connection.tenant}{source}", flush=True)
+    print(f"coordinator {client.connection.url}, tenant {client.connection.tenant}{read}", flush=True)
+
+    def given() -> object:
+        return document if file is None else document_in(str(file))
+
     with tempfile.TemporaryDirectory(prefix="pipelines-dev-") as folder:
-        Session(arguments.pipeline, client, None if given is None else lambda: _input(given), Path(folder)).run()
+        given_input = None if source is None else given
+        Session(arguments.pipeline, client, Path(folder), given=given_input, given_file=file).run()
     return 0
 
 
@@ -42,13 +46,9 @@ def _interrupt(*_: object) -> None:
     raise KeyboardInterrupt
 
 
-def _input(given: str) -> Any:
-    """Return JSON, or that of a file, which is read each time. Raises ``DefinitionError`` INVALID_INPUT."""
+def _file(source: str | None) -> Path | None:
+    """Return the file that ``--input`` names, which is read for each execution; None for JSON and standard input."""
     try:
-        text = Path(given).read_text(encoding="utf-8") if not given.lstrip().startswith(("{", "[", '"')) else given
-    except (OSError, UnicodeDecodeError):
-        text = given  # such as a number
-    try:
-        return json.loads(text)
-    except ValueError as error:
-        raise DefinitionError("INVALID_INPUT", f"--input is neither JSON nor a file with JSON: {error}") from None
+        return Path(source) if source is not None and Path(source).is_file() else None
+    except OSError:  # JSON that is too long for a name
+        return None

@@ -9,6 +9,12 @@ from pathlib import Path
 from typing import Any
 
 
+def add_pipeline(parser: argparse.ArgumentParser) -> None:
+    """Add the argument that names a pipeline. `pipelines.authoring.reference.find` reads it."""
+    text = "a file such as orders.py, or a module such as acme.orders; :NAME if it defines several pipelines"
+    parser.add_argument("pipeline", metavar="PIPELINE", help=text)
+
+
 def add_release_file(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--release", required=True, type=Path, metavar="FILE", help="the pipeline-release.json")
 

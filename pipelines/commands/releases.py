@@ -18,6 +18,7 @@ from pipelines.commands.options import (
     add_json,
     add_lock,
     add_out,
+    add_pipeline,
     add_release_file,
     add_repeated,
     add_target,
@@ -28,7 +29,7 @@ from pipelines.commands.options import (
 
 
 def add_build(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("pipeline", metavar="MODULE:NAME", help="such as acme.payments:pipeline")
+    add_pipeline(parser)
     add_out(parser)
     add_lock(parser, "the distributions that are installed here")
     add_json(parser)

@@ -84,8 +84,16 @@ class Terminal:
 class Session:
     """Releases one pipeline again and again. All its methods belong to one thread."""
 
-    def __init__(self, reference: str, client: Client, given: Callable[[], Any] | None, folder: Path) -> None:
-        """`given` reads the input of an execution that is submitted after each activation. `folder` is private."""
+    def __init__(
+        self,
+        reference: str,
+        client: Client,
+        folder: Path,
+        *,
+        given: Callable[[], Any] | None = None,
+        given_file: Path | None = None,
+    ) -> None:
+        """`folder` is private. `given` reads the input to submit after each activation; `given_file` is watched."""
         self._reference = reference
         self._client = client
         self._given = given
@@ -93,6 +101,8 @@ class Session:
         self._terminal = Terminal()
         self._environment = coordinator.children_environment(client.connection.tenant)
         self._sources = Sources(Path.cwd())
+        if given_file is not None:
+            self._sources.add([str(given_file.absolute())])
         self._follower = Follower(client, self._terminal.say)
         self._pipeline_id = ""
         self._digest = ""

@@ -83,7 +83,7 @@ def test_build_and_release_print_what_they_wrote(project: Path, command: Command
 @cases(
     ("arguments", "code"),
     [
-        (["build", "flow"], "INVALID_REFERENCE"),
+        (["build", "flow.zip:pipeline!"], "INVALID_REFERENCE"),
         (["release"], "NO_ARTIFACT"),
         (["release", "--maven=org.acme:double:zip:1.0"], "WRONG_PROFILE"),
         # Options that would weaken TLS.
