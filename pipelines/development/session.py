@@ -113,6 +113,8 @@ class Session:
         """The releases that this session has hosted."""
         self._submitted: Any = None
         self._next_look = self._next_plan = 0.0
+        self._problem = ""
+        """Why the coordinator did not answer the last time, which is printed once."""
 
     def run(self) -> None:
         """Release the pipeline now and on each save, until Ctrl-C. Then end all workers.
@@ -223,6 +225,7 @@ class Session:
                 continue
             if "active" in reasons or not _OPEN & reasons:
                 continue
+            self._hosted.add(version)  # also if this fails, which is then not tried again
             found = self._client.get(path("pipelines", self._pipeline_id, "releases", version))
             descriptor = self._folder / version / DESCRIPTOR_NAME
             descriptor.parent.mkdir()
@@ -346,9 +349,12 @@ class Session:
                 plan = self._plan()
                 self._end_older({each["releaseVersion"] for each in plan if not each["mayGo"]})
                 self._resume(plan)
+            self._problem = ""
         except (DefinitionError, ClientError) as error:
-            self._terminal.error(error)
-            self._next_look = now + 10 * FOLLOW_SECONDS
+            if str(error) != self._problem:
+                self._terminal.error(error)
+            self._problem = str(error)
+            self._next_look = time.monotonic() + 10 * FOLLOW_SECONDS
 
     def _end_older(self, needed: set[str]) -> None:
         for worker in self._older:
