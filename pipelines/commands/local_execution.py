@@ -30,7 +30,7 @@ class LocalExecution(LocalRun):
     """One execution in this process, for a person at a terminal or a script.
 
     ``answers`` are texts STEP=JSON. The answers of one step belong to the items of a stream, in their order. Raises
-    ``DefinitionError``: UNKNOWN_STEP, INVALID_ANSWER.
+    ``DefinitionError``: UNKNOWN_AWAIT, INVALID_ANSWER.
     """
 
     def __init__(self, pipeline: Pipeline, kept: KeptRun, answers: Sequence[str], *, retries: int) -> None:
@@ -181,7 +181,7 @@ def _by_step(texts: Sequence[str], awaits: Sequence[str]) -> dict[str, list[Any]
             known = (
                 f"write STEP=JSON with one of {', '.join(map(repr, awaits))}" if awaits else "the pipeline asks nothing"
             )
-            raise DefinitionError("UNKNOWN_STEP", f"--answer {text!r} names no await; {known}")
+            raise DefinitionError("UNKNOWN_AWAIT", f"--answer {text!r} names no await; {known}")
         name = max(names, key=len)
         found[step_id(name)].append(value_of(text[len(name) + 1 :]))
     return dict(found)
