@@ -280,7 +280,9 @@ class Session:
                 raise
             releases = []
         numbered = {
-            int(found[1]): each for each in releases if (found := _VERSION.fullmatch(each["releaseVersion"])) is not None
+            int(found[1]): each
+            for each in releases
+            if (found := _VERSION.fullmatch(each["releaseVersion"])) is not None
         }
         newest = max(numbered, default=0)
         if newest and numbered[newest]["status"] == "REGISTERED":
@@ -313,7 +315,8 @@ class Session:
             if worker.status is not None:
                 worker.drain()
                 raise DefinitionError(
-                    "WORKER_ENDED", f"the worker of {worker.version} ended with status {worker.status}, as it says above"
+                    "WORKER_ENDED",
+                    f"the worker of {worker.version} ended with status {worker.status}, as it says above",
                 )
             for each in items_of(self._client.get("workers", **query)):
                 if each["workerId"] == worker.worker_id:

@@ -109,7 +109,7 @@ def test_a_verdict_that_is_overdue_names_the_server_that_does_not_answer(
 ) -> None:
     coordinator.finding = b'{"code": "IMAGE_REGISTRY_UNAVAILABLE", "message": "it is silent"}'
     with pytest.raises(DefinitionError, match=r"VERIFYING after .* later\n  IMAGE_REGISTRY_UNAVAILABLE: it is silent"):
-        published(folder, coordinator, verdict_timeout=0.4)
+        published(folder, coordinator, verdict_timeout=0.04)
 
 
 def test_names_are_escaped_in_addresses(folder: Path, coordinator: Coordinator) -> None:
