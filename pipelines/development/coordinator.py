@@ -37,7 +37,7 @@ def read_file() -> bool:
 
 
 def client() -> Client:
-    """Return a client for the variables. Raises ``DefinitionError`` MISSING_OPTION, which names all that are missing."""
+    """Return a client for the variables. Raises ``DefinitionError`` MISSING_OPTION, which names all missing ones."""
     found = {name: variable(name) for name in ("URL", "TENANT", "TOKEN")}
     missing = [f"COORDINATOR_{name}" for name, value in found.items() if not value]
     missing += [name for name in _WORKER if not os.environ.get(name)]
@@ -45,8 +45,8 @@ def client() -> Client:
         names = ", ".join(missing) or "a valid COORDINATOR_TOKEN"
         raise DefinitionError(
             "MISSING_OPTION",
-            f"there is no {names}; run `coordinator dev` in another terminal, in this folder, or `source` the file with "
-            "the variables of a coordinator",
+            f"there is no {names}; run `coordinator dev` in another terminal, in this folder, or `source` the file "
+            "with the variables of a coordinator",
         )
     return Client(Connection(coordinator_url(found["URL"]), found["TENANT"], found["TOKEN"], seconds=_SECONDS))
 

@@ -24,7 +24,7 @@ _FAREWELL: Final = "worker: Warm shutdown (MainProcess)"
 class Worker:
     """A running ``pipelines worker`` for one release. `show` receives each line that it prints.
 
-    It has a session of its own, so that Ctrl-C reaches this process alone, and ends when this process ends or is killed.
+    It has a session of its own, so that Ctrl-C reaches this process alone. It ends when this process ends or is killed.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class Worker:
         self.start()
 
     def start(self) -> None:
-        """Start the process, or start it again after its end: as another worker, because leases of the old one may last."""
+        """Start the process, again after its end: then as another worker, because the old one may still hold leases."""
         self.starts += 1
         self.worker_id = f"{self.version}-{socket.gethostname()}-{os.getpid()}-{self.starts}"
         self._process = subprocess.Popen(

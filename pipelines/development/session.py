@@ -73,7 +73,8 @@ class Terminal:
 
     def line(self, text: str) -> None:
         with self._lock:
-            print(text, flush=True)
+            sys.stdout.write(f"{text}\n")
+            sys.stdout.flush()
 
     def error(self, error: DefinitionError | ClientError) -> None:
         shown = error if isinstance(error, DefinitionError) else publish.of_client(error)
@@ -136,7 +137,7 @@ class Session:
             end_all([*self._older, *([self._active] if self._active else [])], 0)
 
     def _release(self, saved_at: float) -> None:
-        """Build and, if the artifact is another one, release it. Errors of the author and of the coordinator are printed."""
+        """Build and, if the artifact is another one, release it. Print errors of the author and of the coordinator."""
         try:
             built = self._build()
             if built is None:
@@ -146,7 +147,7 @@ class Session:
             if built.pipeline_id != self._pipeline_id:
                 raise DefinitionError(
                     "PIPELINE_MISMATCH",
-                    f"the pipeline is {built.pipeline_id} now, and was {self._pipeline_id}; start `pipelines dev` again",
+                    f"the pipeline is {built.pipeline_id} now, not {self._pipeline_id}; start `pipelines dev` again",
                 )
             if built.digest == self._digest and self._active is not None and self._active.status is None:
                 self._terminal.say("unchanged", f"{self._active.version} stays active")
