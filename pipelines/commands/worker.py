@@ -125,6 +125,16 @@ def _end(number: int, _: object) -> None:
     signal.raise_signal(signal.Signals(number))
 
 
+def _release_of_stdin() -> Path:
+    """Wait for the first line of stdin, which names the release. End the process if there is none."""
+    line = b""
+    while not line.endswith(b"\n"):
+        if not (piece := os.read(0, 1)):  # no byte more than the line, in contrast to `sys.stdin`
+            raise SystemExit(0)
+        line += piece
+    return Path(os.fsdecode(line[:-1]))
+
+
 def _end_with_stdin() -> None:
     """Send SIGTERM to this process when stdin is closed. Steps and their programs get an empty stdin instead."""
     stdin, empty = os.dup(0), os.open(os.devnull, os.O_RDONLY)
@@ -142,14 +152,14 @@ def _end_with_stdin() -> None:
 def _run(arguments: argparse.Namespace) -> int:
     """Run a worker. Imports Celery here only, because the other commands need no broker."""
     signal.signal(signal.SIGTERM, _end)  # until the worker runs and replaces this
+    if arguments.protocol == "rest":
+        from pipelines.worker.rest_worker import main
+    else:
+        from pipelines.worker.celery_worker import main
+    if str(arguments.release) == "-":
+        arguments.release = _release_of_stdin()
     if arguments.end_with_stdin:
         _end_with_stdin()
     if arguments.from_source:
         import_from_here()
-    if arguments.protocol == "rest":
-        from pipelines.worker import rest_worker
-
-        return rest_worker.main(arguments)
-    from pipelines.worker import celery_worker
-
-    return celery_worker.main(arguments)
+    return main(arguments)

@@ -17,39 +17,33 @@ from typing import Final
 PIPELINES: Final = (sys.executable, "-P", "-u", "-m", "pipelines")
 """The command of this installation. The author's folder cannot take the place of its modules."""
 
+SHORT_SECONDS: Final = 10.0
 _FAREWELL: Final = "worker: Warm shutdown (MainProcess)"
 """Celery prints it after SIGTERM."""
 
 
 class Worker:
-    """A running ``pipelines worker`` for one release. `show` receives each line that it prints.
+    """A process that hosts one release, as soon as it is named: it loads what workers need before that.
 
-    It has a session of its own, so that Ctrl-C reaches this process alone. It ends when this process ends or is killed.
+    `show` receives the release and a line for each line that it prints. The process has a session of its own, so that
+    Ctrl-C reaches this process alone. It ends when this process ends or is killed.
     """
 
-    def __init__(
-        self,
-        version: str,
-        descriptor: Path,
-        *,
-        environment: Mapping[str, str],
-        show: Callable[[str], None],
-    ) -> None:
-        self.version = version
-        self._command = [*PIPELINES, "worker", f"--release={descriptor}", "--log-format=terminal", "--end-with-stdin"]
+    def __init__(self, environment: Mapping[str, str], show: Callable[[str, str], None]) -> None:
+        self.version = ""
+        """The hosted release; empty while the worker is a spare one."""
+        self.short_lives = 0
+        """How often in a row it has ended within SHORT_SECONDS."""
+        self.is_ending = False
+        """True once it is not to be started again."""
         self._environment = environment
         self._show = show
-        self.starts = 0
-        self.is_ending = False
-        """True once `end` was called."""
-        self.start()
+        self._descriptor = Path()
+        self._start()
 
-    def start(self) -> None:
-        """Start the process, again after its end: then as another worker, because the old one may still hold leases."""
-        self.starts += 1
-        self.worker_id = f"{self.version}-{socket.gethostname()}-{os.getpid()}-{self.starts}"
+    def _start(self) -> None:
         self._process = subprocess.Popen(
-            [*self._command, f"--worker-id={self.worker_id}"],
+            [*PIPELINES, "worker", "--release=-", "--log-format=terminal", "--end-with-stdin"],
             env=self._environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -60,6 +54,31 @@ class Worker:
         )
         self._reader = threading.Thread(target=self._read, args=(self._process,), daemon=True)
         self._reader.start()
+
+    def host(self, version: str, descriptor: Path) -> None:
+        """Host this release, whose artifact is next to the descriptor. Call this once."""
+        self.version, self._descriptor = version, descriptor
+        self._name_release()
+
+    def _name_release(self) -> None:
+        self._began = time.monotonic()
+        stdin = self._process.stdin
+        with suppress(BrokenPipeError):  # it has ended, as `status` says
+            if stdin is not None:
+                stdin.write(f"{self._descriptor}\n")
+                stdin.flush()
+
+    def restart(self) -> None:
+        """Host the release in another process. It is another worker, because the ended one may still hold leases."""
+        self.kill()
+        self.short_lives = self.short_lives + 1 if time.monotonic() - self._began < SHORT_SECONDS else 0
+        self._start()
+        self._name_release()
+
+    @property
+    def worker_id(self) -> str:
+        """The id that the process chooses by default."""
+        return f"{socket.gethostname()}-{self._process.pid}"
 
     @property
     def status(self) -> int | None:
@@ -81,7 +100,7 @@ class Worker:
     def _read(self, process: subprocess.Popen[str]) -> None:
         for line in process.stdout or ():
             if not line.isspace() and line.strip() != _FAREWELL:
-                self._show(line.rstrip("\n"))
+                self._show(self.version, line.rstrip("\n"))
 
     def drain(self) -> None:
         """Return when all lines of an ended worker were shown, or after a second: its child processes may hold on."""

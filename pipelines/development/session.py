@@ -39,8 +39,8 @@ PLAN_SECONDS: Final = 3.0
 HOSTED_SECONDS: Final = 60.0
 END_SECONDS: Final = 10.0
 """How long Ctrl-C waits for running steps."""
-MOST_STARTS: Final = 3
-"""How often a worker is started that ends by itself."""
+MOST_SHORT_LIVES: Final = 3
+"""A worker that ended so often in a row soon after its start is not started again."""
 REASON: Final = "pipelines dev"
 _VERSION: Final = re.compile(r"dev-([1-9]\d{0,8})")
 _NEWEST: Final = 500
@@ -109,6 +109,8 @@ class Session:
         self._digest = ""
         """The artifact of the active release."""
         self._active: Worker | None = None
+        self._spare: Worker | None = self._new_worker()
+        """Has loaded what workers need, which takes most of the time of a start. It waits for the next release."""
         self._older: list[Worker] = []
         self._hosted: set[str] = set()
         """The releases that this session has hosted."""
@@ -122,8 +124,8 @@ class Session:
 
         Raises ``DefinitionError`` NOT_FOR_DEVELOPMENT, and ``ClientError`` if the coordinator does not answer at first.
         """
-        self._client.get("pipelines", pageSize=1)
         try:
+            self._client.get("pipelines", pageSize=1)
             saved_at: float | None = time.time()
             while True:
                 if saved_at is not None:
@@ -134,7 +136,7 @@ class Session:
         except KeyboardInterrupt:
             self._close()
         finally:
-            end_all([*self._older, *([self._active] if self._active else [])], 0)
+            end_all(filter(None, [self._spare, self._active, *self._older]), 0)
 
     def _release(self, saved_at: float) -> None:
         """Build and, if the artifact is another one, release it. Print errors of the author and of the coordinator."""
@@ -254,7 +256,7 @@ class Session:
         try:
             if not is_known:
                 with self._timed("published") as say:
-                    self._publish(folder)
+                    self._publish(written.path.parent)
                     say(version)
             self._await(worker)
             self._terminal.say("hosted", f"{version} ({time.monotonic() - began:.2f} s)")
@@ -294,12 +296,16 @@ class Session:
         return f"dev-{newest + 1}", False
 
     def _worker(self, version: str, descriptor: Path) -> Worker:
+        """Return a worker that hosts the release: the spare one, if it runs."""
         self._hosted.add(version)
+        worker, self._spare = self._spare, None
+        if worker is None or worker.status is not None:
+            worker = self._new_worker()
+        worker.host(version, descriptor)
+        return worker
 
-        def show(line: str) -> None:
-            self._terminal.line(f"{version:<10} | {line}")
-
-        return Worker(version, descriptor, environment=self._environment, show=show)
+    def _new_worker(self) -> Worker:
+        return Worker(self._environment, lambda version, line: self._terminal.line(f"{version:<10} | {line}"))
 
     def _publish(self, folder: Path) -> None:
         published = publish.publish(folder, self._client, progress=lambda _sent, _total: None)
@@ -346,6 +352,7 @@ class Session:
             return
         self._next_look = now + FOLLOW_SECONDS
         self._restart()
+        self._spare = self._spare or self._new_worker()
         try:
             self._follower.look()
             if now >= self._next_plan:
@@ -370,16 +377,17 @@ class Session:
             self._terminal.say("ended", f"{worker.version}: its executions have finished")
 
     def _restart(self) -> None:
-        """Start workers again that a step has ended."""
+        """Start workers again that a step has ended, but not those that end soon after each start."""
         for worker in filter(None, [self._active, *self._older]):
-            if worker.status is None or worker.is_ending or worker.starts >= MOST_STARTS:
+            if worker.status is None or worker.is_ending:
                 continue
-            text = f"the worker of {worker.version} ended with status {worker.status}, and is started again"
-            self._terminal.say("restarted", text)
-            worker.kill()
-            worker.start()
-            if worker.starts == MOST_STARTS:
-                self._terminal.say("", "for the last time, until you save a file")
+            text = f"the worker of {worker.version} ended with status {worker.status}"
+            if worker.short_lives < MOST_SHORT_LIVES:
+                self._terminal.say("restarted", text)
+                worker.restart()
+            else:
+                self._terminal.say("ended", f"{text} again and again; save a file to start it")
+                worker.is_ending = True
 
     def _close(self) -> None:
         workers = [*self._older, *([self._active] if self._active else [])]
