@@ -1,6 +1,7 @@
 """`coordinator dev`: a coordinator on this machine for the authors of pipelines."""
 
 import argparse
+import shlex
 import signal
 import sys
 import time
@@ -38,7 +39,7 @@ def main(arguments: Sequence[str]) -> int:
     try:
         with Installation(data) as installation:
             _run(installation, data)
-    except (InstallationError, ChildError, ClientError) as error:
+    except (InstallationError, ChildError, ClientError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -57,7 +58,7 @@ def _run(installation: Installation, data: Path) -> NoReturn:
         print("note: other programs use ports of the last start: source the file again", file=sys.stderr)
     kept = installation.kept
     print(f"address   {installation.product.url}/admin/\nuser      {kept.user}\npassword  {kept.password}")
-    print(f"source {environment}", flush=True)
+    print(f"source {shlex.quote(str(environment))}", flush=True)
     while True:
         time.sleep(0.5)
         installation.require_running()

@@ -9,16 +9,18 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Final, Self
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from coordinator_client import api
 from coordinator_client.errors import Refused
 from coordinator_client.profiles import write_private
 from embedded.children import free_port
 from embedded.product import Backing, Preparation, Product
-from pipelines.release import signing_key
 
 ENVIRONMENT: Final = "coordinator.env"
 """The file for an author's shell: what `coordinator` and `pipelines` need to connect."""
@@ -43,6 +45,7 @@ class Kept:
     secret_key: str
     worker_secret: str
     metrics_token: str
+    provenance_key: str
     port: int
     postgres_port: int
     valkey_port: int
@@ -53,8 +56,9 @@ class Kept:
     @classmethod
     def new(cls, tenant: str, user: str) -> Self:
         secret = secrets.token_urlsafe
+        key = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
         ports = (free_port(), free_port(), free_port())
-        return cls(tenant, user, secret(12), secret(48), secret(48), secret(24), *ports)
+        return cls(tenant, user, secret(12), secret(48), secret(48), secret(24), key, *ports)
 
     def leave_taken_ports(self) -> bool:
         """Replace the ports that another program uses. Return True if there are any."""
@@ -81,7 +85,7 @@ class Installation:
         self.folder = folder = folder.absolute()
         self._running = ExitStack()
         try:
-            kept = self._opened() or Kept.new(tenant, user)
+            kept = self._opened(Kept.new(tenant, user))
         except OSError as error:
             raise InstallationError(f"{folder} cannot keep the data: {error.strerror}") from None
         self.kept = kept
@@ -90,14 +94,10 @@ class Installation:
         self.backing = backing or Backing(
             folder, outside={}, postgres_port=kept.postgres_port, valkey_port=kept.valkey_port
         )
-        key = folder / "provenance.pem"
-        if not key.exists():
-            key.with_suffix(".pub.pem").unlink(missing_ok=True)
-            signing_key.make(key)
         settings = {
             "SECRET_KEY": kept.secret_key,
             "WORKER_SECRET": kept.worker_secret,
-            "PROVENANCE_KEY_FILE": str(key),
+            "PROVENANCE_KEY": kept.provenance_key,
             "METRICS_TOKEN": kept.metrics_token,
             "WEBHOOK_ALLOWED_NETWORKS": THIS_MACHINE,
         }
@@ -173,8 +173,8 @@ class Installation:
     def __exit__(self, *_: object) -> None:
         self._running.close()
 
-    def _opened(self) -> Kept | None:
-        """Lock the folder. Return what it keeps, or None if it is new."""
+    def _opened(self, new: Kept) -> Kept:
+        """Lock the folder. Return what it keeps, with members of `new` for those that it does not have."""
         file, ignored = self.folder / KEPT, self.folder / ".gitignore"
         # PostgreSQL, which root starts as another user, must enter the folder.
         self.folder.mkdir(mode=0o711 if os.geteuid() == 0 else 0o700, parents=True, exist_ok=True)
@@ -185,9 +185,9 @@ class Installation:
             ignored.write_text("*\n", encoding="utf-8")
         (self.folder / "logs").mkdir(mode=0o700, exist_ok=True)
         if not file.exists():
-            return None
+            return new
         try:
-            return Kept(**json.loads(file.read_text(encoding="utf-8")))
+            return replace(new, **json.loads(file.read_text(encoding="utf-8")))
         except (TypeError, ValueError):
             raise InstallationError(
                 f"{file} is damaged, or of another version: restore it, or name a new folder"

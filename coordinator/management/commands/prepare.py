@@ -1,4 +1,4 @@
-"""`coordinator prepare`: prepares a new installation on one machine, such as the demo, in one process."""
+"""`coordinator prepare`: prepares an installation on one machine, such as that of `coordinator dev`, in one process."""
 
 import json
 import sys

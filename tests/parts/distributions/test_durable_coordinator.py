@@ -6,6 +6,7 @@ import pty
 import re
 import select
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -238,6 +239,21 @@ def test_a_coordinator_of_one_machine_is_killed_and_continues_with_its_data(pyth
             eventually(lambda: not desk.processes(), seconds=5)
 
 
+def test_ports_of_other_programs_and_a_token_that_has_expired_are_replaced(python: Path, tmp_path: Path) -> None:
+    desk, file = Desk(python.parent, tmp_path), tmp_path / ".coordinator" / "installation.json"
+    with desk.coordinator():
+        kept = json.loads(file.read_text())
+    eventually(lambda: not desk.processes(), seconds=20)
+    file.write_text(json.dumps({**kept, "token": f"dc_{'0' * 64}"}))
+    with ExitStack() as others:
+        taken = {name: value for name, value in kept.items() if name.endswith("port")}
+        for port in taken.values():
+            others.enter_context(socket.create_server(("127.0.0.1", port)))
+        with desk.coordinator():
+            assert not {*taken.values()} & {*json.loads(file.read_text()).values()}
+            assert "tenant-admin" in desk.output("coordinator members list")
+
+
 def test_the_wheels_are_built_and_installed_as_documented(tmp_path: Path) -> None:
     page = (PROJECT / "docs" / "deployment.md").read_text(encoding="utf-8")
     [build] = re.findall(r"^python3 -m pip wheel .*$", page, re.MULTILINE)
@@ -273,4 +289,14 @@ def test_the_demo_ends_without_a_terminal() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Executions and their releases" in done.stdout
     assert done.stdout.rstrip().splitlines()[-1].startswith("The demo is complete and stopped.")
-    assert not re.search("password|Press Ctrl-C", done.stdout)
+    assert not re.search("127.0.0.1|password|Press Ctrl-C", done.stdout)
+
+
+def test_the_demo_continues_with_the_data_that_it_keeps(python: Path, tmp_path: Path) -> None:
+    demo: list[str | Path] = [python, "-m", "embedded.demo", "--keep"]
+    assert "Activation #2" in installing.run(demo, tmp_path)
+    again = installing.run(demo, tmp_path)
+    assert not re.search("Activation|127.0.0.1", again)
+    assert "worker-1.0 hosts" in again
+    assert "worker-2.0 hosts" in again
+    assert "`coordinator dev --data .local/demo` continues with it" in again
