@@ -7,7 +7,7 @@ import os
 import signal
 from pathlib import Path
 
-from pipelines.commands.options import add_coordinator, add_lock, add_release_file, import_from_here
+from pipelines.commands.options import add_coordinator, add_lock, add_release_name, import_from_here, release_of
 from wire.log_lines import FORMS
 
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
@@ -15,15 +15,13 @@ LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
 def add(parser: argparse.ArgumentParser) -> None:
     env = os.environ
-    add_release_file(parser)
+    add_release_name(parser)
     code = parser.add_mutually_exclusive_group()
-    code.add_argument(
-        "--artifact", type=Path, metavar="FILE", help="the artifact to host; default: the one next to --release"
-    )
+    code.add_argument("--artifact", type=Path, metavar="FILE", help="the artifact to host; default: the release's own")
     code.add_argument(
         "--fetch",
         action="store_true",
-        help="download the artifact of --release from the coordinator, with a token of the scope artifacts:read",
+        help="download the artifact even if it is here; one that is not here is always downloaded",
     )
     code.add_argument(
         "--from-source",
@@ -119,6 +117,7 @@ def _end(number: int, _: object) -> None:
 
 def _run(arguments: argparse.Namespace) -> int:
     """Run a worker. Imports Celery here only, because the other commands need no broker."""
+    arguments.release = release_of(arguments)
     signal.signal(signal.SIGTERM, _end)  # until the worker runs and replaces this
     if arguments.from_source:
         import_from_here()
