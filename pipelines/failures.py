@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from types import TracebackType
 from typing import Any, Final, TypeVar
 
 from pipelines.errors import NonRetryable
@@ -150,6 +151,28 @@ def _frames(error: BaseException) -> tuple[str, ...]:
     authored = [frame for frame in frames if not frame.filename.startswith(_OWN_FOLDER)]
     shown = (f"{relative(frame.filename)}:{frame.lineno} in {frame.name}" for frame in authored or frames)
     return tuple(cleaned(each, LONGEST_MESSAGE) for each in shown)
+
+
+def show_authored_frames(error: BaseException) -> None:
+    """Remove the frames of this package from the traceback of an error and of its causes, to raise it to its author."""
+    rest: list[BaseException] = [error]
+    visited: set[int] = set()
+    while rest:
+        each = rest.pop()
+        if id(each) in visited:
+            continue
+        visited.add(id(each))
+        frames = []
+        found = each.__traceback__
+        while found is not None:
+            if not found.tb_frame.f_code.co_filename.startswith(_OWN_FOLDER):
+                frames.append(found)
+            found = found.tb_next
+        shown: TracebackType | None = None
+        for frame in reversed(frames):
+            shown = TracebackType(shown, frame.tb_frame, frame.tb_lasti, frame.tb_lineno)
+        each.__traceback__ = shown
+        rest += [one for one in (each.__cause__, each.__context__) if one is not None]
 
 
 def _name_files(found: traceback.TracebackException) -> None:

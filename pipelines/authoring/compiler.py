@@ -6,6 +6,7 @@ import importlib
 import importlib.util
 import json
 import sys
+from types import ModuleType
 from typing import Any
 
 from pipelines.authoring.definition import Pipeline, loading
@@ -27,7 +28,7 @@ def load(reference: str) -> Pipeline:
             "INVALID_REFERENCE",
             f"{reference!r} is not a pipeline reference; write MODULE:NAME, such as acme.payments:pipeline",
         )
-    module = _import(module_name)
+    module = import_module(module_name)
     if not hasattr(module, name):
         raise DefinitionError("NAME_NOT_FOUND", f"module {module_name} has no {name!r}; {_pipelines_in(module)}")
     found = getattr(module, name)
@@ -55,7 +56,11 @@ def reference_of(pipeline: Pipeline) -> str:
     return f"{pipeline.module}:{names[0]}"
 
 
-def _import(name: str) -> object:
+def import_module(name: str) -> ModuleType:
+    """Import an author's module. Its pipelines collect the mistakes of their steps, and `plan` reports all of them.
+
+    Raises ``DefinitionError``: MODULE_NOT_FOUND, MODULE_FAILED.
+    """
     try:
         with loading():
             return importlib.import_module(name)

@@ -6,7 +6,6 @@ import argparse
 import json
 import os
 import sys
-from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +13,6 @@ from pipelines.commands.options import add_json, add_repeated, show, warn
 
 if TYPE_CHECKING:
     from pipelines.release.verify_release import CheckedArtifact
-    from wire.comparison.differences import Difference
 
 
 def add_verify_release(parser: argparse.ArgumentParser) -> None:
@@ -139,6 +137,7 @@ def _diff(arguments: argparse.Namespace) -> int:
     """Compare two releases. The exit status is 1 if a difference is breaking, and 2 if a release cannot be read."""
     from pipelines.release.verify_release import read_release
     from wire.comparison.comparison import compare
+    from wire.comparison.differences import described
 
     releases = []
     for path in (arguments.old, arguments.new):
@@ -161,13 +160,5 @@ def _diff(arguments: argparse.Namespace) -> int:
         }
         print(json.dumps(document))
     else:
-        for each in differences:
-            print(_difference(each))
-        counts = Counter(each.impact.value for each in differences)
-        print(", ".join(f"{count} {impact}" for impact, count in counts.items()) or "no differences")
+        print(described(differences))
     return 1 if breaking else 0
-
-
-def _difference(each: Difference) -> str:
-    values = f": {each.before or 'none'} -> {each.after or 'none'}" if each.before or each.after else ""
-    return f"{each.impact}: {each.kind} {each.path or each.area}{values}. {each.reason}"

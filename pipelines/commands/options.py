@@ -27,6 +27,12 @@ def release_of(arguments: argparse.Namespace) -> str:
     return str(given[0])
 
 
+def add_pipeline(parser: argparse.ArgumentParser) -> None:
+    """Add the argument that names a pipeline. `pipelines.authoring.reference.find` reads it."""
+    text = "a file such as orders.py, or a module such as acme.orders; :NAME if it defines several pipelines"
+    parser.add_argument("pipeline", metavar="PIPELINE", help=text)
+
+
 def add_out(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, default=Path("dist"), metavar="DIR", help="default: dist")
 

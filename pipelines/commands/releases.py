@@ -20,6 +20,7 @@ from pipelines.commands.options import (
     add_json,
     add_lock,
     add_out,
+    add_pipeline,
     add_release_name,
     add_repeated,
     add_target,
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 
 
 def add_build(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("pipeline", metavar="MODULE:NAME", help="such as acme.payments:pipeline")
+    add_pipeline(parser)
     add_out(parser)
     add_lock(parser, "the distributions that are installed here")
     add_json(parser)
@@ -92,8 +93,8 @@ PROFILES = ("tpf-2026-08", "tpf-2026-10")
 
 
 def add_release(parser: argparse.ArgumentParser) -> None:
-    text = "the pipeline to build as MODULE:NAME, or built artifacts; default: the artifacts in --out"
-    parser.add_argument("sources", nargs="*", metavar="MODULE:NAME | ARTIFACT", help=text)
+    text = "the pipeline to build, such as orders.py, or built artifacts; default: the artifacts in --out"
+    parser.add_argument("sources", nargs="*", metavar="PIPELINE | ARTIFACT", help=text)
     add_out(parser)
     add_lock(parser, "the distributions that are installed here")
     parser.add_argument("--release-version", metavar="V", help="default: the digest of the artifact")
@@ -146,7 +147,7 @@ def _artifacts(arguments: argparse.Namespace) -> Iterator[list[Path]]:
     references = [each for each in sources if _is_reference(each)]
     if not references:
         if arguments.lock:
-            raise DefinitionError("MISSING_OPTION", "--lock needs the pipeline, MODULE:NAME: an artifact has its own")
+            raise DefinitionError("MISSING_OPTION", "--lock needs a pipeline to build, because an artifact has its own")
         yield [Path(each) for each in sources]
         return
     if len(sources) > 1:
@@ -158,7 +159,8 @@ def _artifacts(arguments: argparse.Namespace) -> Iterator[list[Path]]:
 
 
 def _is_reference(source: str) -> bool:
-    return source.endswith(".py") or (":" in source and not Path(source).exists())
+    path = Path(source)
+    return path.suffix == ".py" or not (path.is_file() or path.suffix in {".zip", ".jar"})
 
 
 def add_env(parser: argparse.ArgumentParser) -> None:

@@ -25,7 +25,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     )
     code.add_argument(
         "--from-source",
-        metavar="MODULE:NAME",
+        metavar="PIPELINE",
         help="for development: host this pipeline from the working folder; the worker reports its code as unverified",
     )
     add_lock(parser, "as installed here; with --from-source, the one with which the artifact was built")

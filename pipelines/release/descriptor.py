@@ -72,7 +72,7 @@ def release(
         raise DefinitionError("INVALID_RELEASE_VERSION", "the release version is blank; leave it out or name one")
     paths = list(artifacts) or sorted(out_dir.glob("*.zip"))
     if not paths:
-        text = f"there is no artifact in {out_dir}; name the pipeline: pipelines release MODULE:NAME"
+        text = f"there is no artifact in {out_dir}; name the pipeline, such as pipelines release orders.py"
         raise DefinitionError("NO_ARTIFACT", text)
     contract = _only_one({path: _contract(path) for path in paths})
     digests = {path: digest_of(path) for path in paths}

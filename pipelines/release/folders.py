@@ -53,7 +53,7 @@ def descriptor_in(path: Path) -> Path:
         return found[0]
     if found:
         raise DefinitionError("NO_RELEASE", f"{path} has {len(found)} releases; name one of {_listed(path, found)}")
-    command = f"pipelines release MODULE:NAME --release-version 1.0 --out {path}"
+    command = f"pipelines release orders.py --release-version 1.0 --out {path}"
     raise DefinitionError("NO_RELEASE", f"there is no release in {path}; make one with {command}")
 
 

@@ -17,8 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from pipelines.authoring.compiler import compile_contract, contract_text, load, reference_of
+from pipelines.authoring.compiler import compile_contract, contract_text, reference_of
 from pipelines.authoring.definition import Pipeline
+from pipelines.authoring.reference import find
 from pipelines.environment import Environment
 from pipelines.errors import DefinitionError
 from pipelines.release.local_imports import require_complete
@@ -43,14 +44,14 @@ class BuiltArtifact:
 def build(pipeline: Pipeline | str, out_dir: Path, *, lock: str | None = None) -> BuiltArtifact:
     """Write the artifact ``<pipelineId>.zip`` into ``out_dir``, completely or not at all.
 
-    ``out_dir`` is created if it is missing. ``pipeline`` is a pipeline or its reference, MODULE:NAME. ``lock`` is the
+    ``out_dir`` is created if it is missing. ``pipeline`` is a pipeline or what ``find`` takes. ``lock`` is the
     text of the ``requirements.lock`` to pack; by default it locks the distributions that are installed here.
 
-    Raises ``DefinitionError``: those of ``load`` and ``compile_contract``, PACKAGE_NOT_FOUND, STEP_NOT_PACKED,
+    Raises ``DefinitionError``: those of ``find`` and ``compile_contract``, PACKAGE_NOT_FOUND, STEP_NOT_PACKED,
     MODULE_NOT_PACKED, MODULE_SHADOWED, MODULE_FAILED, SOURCE_UNREADABLE, OUT_DIR_PACKED, OUT_DIR_UNWRITABLE.
     """
     before = set(sys.modules)
-    loaded = load(pipeline) if isinstance(pipeline, str) else pipeline
+    loaded = find(pipeline) if isinstance(pipeline, str) else pipeline
     imported = set(sys.modules) - before
     contract = compile_contract(loaded)
     sources = _sources(loaded)

@@ -24,7 +24,7 @@ from pipelines.release.files import (
 from pipelines.release.folders import descriptor_in
 from wire.comparison.comparison import artifacts_by_id
 from wire.comparison.differences import ReleaseFacts
-from wire.documents.contract import CONTRACT_NAME, MAX_CONTRACT_BYTES, contract_from_json
+from wire.documents.contract import CONTRACT_NAME, MAX_CONTRACT_BYTES, Contract, contract_from_json, parse_contract
 from wire.documents.descriptor import (
     DESCRIPTOR_NAME,
     ENVELOPE_NAME,
@@ -41,6 +41,7 @@ from wire.documents.descriptor import (
 from wire.documents.json_reader import read_object, scan
 from wire.documents.signing import read_envelope
 from wire.findings import DocumentError, Finding, Severity
+from wire.release.content import content_of
 from wire.release.verification import Verdict
 from wire.release.verification import verify as verify_artifacts
 
@@ -293,6 +294,28 @@ def read_release(path: Path) -> tuple[ReleaseFacts, list[str]]:
         signers=_signers(file, data),
     )
     return facts, [name for name, each in named.items() if each.kind.is_stored and each.digest not in files]
+
+
+def released_contract(path: Path) -> Contract:
+    """Return a contract: that of a release, named as for ``read_release``, of an artifact, or of a contract document.
+
+    Raises ``DefinitionError``: FILE_UNREADABLE, INVALID_RELEASE.
+    """
+    if path.is_dir() or path.name == DESCRIPTOR_NAME:
+        contract = read_release(path)[0].contract
+        if contract is None:
+            raise DefinitionError("INVALID_RELEASE", f"{path}: its artifact, which has the contract, is not next to it")
+        return contract
+    try:
+        content = content_of(path.open("rb"))
+    except OSError as error:
+        raise unreadable(path, error) from None
+    if content.findings:
+        raise _invalid(path, content.findings)
+    try:
+        return parse_contract(content.contract or read_bounded(path, MAX_CONTRACT_BYTES))
+    except DocumentError as error:
+        raise _invalid(path, error.findings) from None
 
 
 def _signers(descriptor: Path, data: bytes) -> list[str]:

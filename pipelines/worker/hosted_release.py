@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pipelines.authoring.compiler import compile_contract, load
 from pipelines.authoring.definition import Pipeline, StepContext
+from pipelines.authoring.reference import find
 from pipelines.environment import (
     Environment,
     InstalledCode,
@@ -294,18 +295,18 @@ def host_artifact(
 
 
 def host_source(reference: str, descriptor_path: Path, tenant: str, *, lock: str | None = None) -> HostedRelease:
-    """Load ``reference``, written as MODULE:NAME, from this process's path, and check that it is that release.
+    """Load the pipeline that ``reference`` names, as ``find`` does, and check that it is that release.
 
     The code must compile to the release's contract. If the release pins artifacts by their bytes, the code must rebuild
     to exactly the bytes of one of them. This does not cover modules outside of the packed packages, so the worker
     reports its code as unverified. ``tenant`` is the slug of the worker's tenant. ``lock`` is the ``requirements.lock``
     with which the artifact was built; by default that of this environment.
 
-    Raises ``DefinitionError``: those of ``load`` and ``compile_contract``, INVALID_RELEASE, PIPELINE_MISMATCH,
+    Raises ``DefinitionError``: those of ``find`` and ``compile_contract``, INVALID_RELEASE, PIPELINE_MISMATCH,
     CONTRACT_MISMATCH, ARTIFACT_MISMATCH.
     """
     descriptor = read_descriptor(descriptor_path)
-    pipeline = load(reference)
+    pipeline = find(reference)
     contract = _required_contract(pipeline, reference, descriptor)
     digest = artifact_digest(pipeline, lock, contract)
     stored = {artifact.digest: artifact.artifact_id for artifact in artifacts_with_code(descriptor)}

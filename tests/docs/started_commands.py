@@ -13,7 +13,8 @@ TENANT = "building.py::first_tenant"
 SET_UP = "foundation/database/postgresql/test_setup.py::installation"
 WHEELS = "parts/distributions/test_durable_coordinator.py::test_the_wheels_are_built_and_installed_as_documented"
 PROGRAMS = "docs/test_commands.py::test_a_program_starts_in_an_empty_environment"
-README = "docs/test_commands.py::test_the_pipeline_of_the_readme_is_built_and_released"
+README = "docs/test_commands.py::test_the_commands_from_an_idea_to_a_release_work_as_documented"
+LOCAL = "unit/pipelines/test_local_commands.py::test_a_new_project_runs_passes_its_test_and_is_released"
 
 STARTED_BY: Final = {
     "coordinator backup": BACKUP,
@@ -49,8 +50,10 @@ STARTED_BY: Final = {
     "pipelines env sync": "parts/distributions/test_durable_pipelines.py::"
     "test_a_worker_starts_in_the_environment_that_was_made_for_its_release",
     "pipelines key": "parts/product/test_ci_templates.py::signing_key",
+    "pipelines new": LOCAL,
     "pipelines publish": "parts/product/test_located_release.py::test_a_release_is_verified_published_and_executed",
     "pipelines release": README,
+    "pipelines run": LOCAL,
     "pipelines verify-provenance": "parts/product/test_provenance.py::"
     "test_the_code_of_an_execution_is_proven_with_the_commands_of_the_guide",
     "pipelines verify-release": "parts/product/test_located_release.py::"
@@ -60,10 +63,12 @@ STARTED_BY: Final = {
     "python -m pipelines": PROGRAMS,
     "python -m tests.mutants": PROGRAMS,
     "python -m venv": WHEELS,
+    "pytest": LOCAL,
 }
 
 NOT_STARTED: Final = {
     "./bootstrap": "every other target of the Makefile starts it",
+    "cd": "changes the folder of the commands that follow it",
     "cp": "changes /etc",
     "curl": "the tests of the API send these requests; here, their paths, methods and bodies are checked",
     "docker": "needs Docker",

@@ -270,17 +270,22 @@ def test_the_words_are_those_of_the_tree_and_of_no_management_command() -> None:
     assert not words & set(get_commands())
 
 
-def test_the_pipeline_of_the_readme_is_built_and_released(tmp_path: Path) -> None:
+def test_the_commands_from_an_idea_to_a_release_work_as_documented(tmp_path: Path, subtests: pytest.Subtests) -> None:
+    environment = {"PATH": f"{BIN}:{os.environ['PATH']}", "PYTHONPATH": str(PROJECT)}
+    for page in ("README.md", "docs/pipelines.md"):
+        with subtests.test(page=page):
+            section = (
+                text_of(page)[text_of(page).index("$ pipelines new") :].partition("\nRun ")[0].partition("\n## ")[0]
+            )
+            script = ["set -e", *re.findall(r"^\$ (.*)$", section, re.MULTILINE)]
+            folder = tmp_path / page.replace("/", "-")
+            folder.mkdir()
+            done = subprocess.run(
+                ["bash", "-c", "\n".join(script)], cwd=folder, env=environment, capture_output=True, text=True
+            )
+            assert done.returncode == 0, done.stderr
+            assert set(re.findall(r"^\{.*$", section, re.MULTILINE)) <= set(done.stdout.splitlines())
+    project = tmp_path / "README.md" / "orders"
     [source] = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    [file] = re.findall(r"as `(\w+/\w+\.py)`", README)
-    (tmp_path / file).parent.mkdir()
-    (tmp_path / file).write_text(source)
-    commands = re.findall(r"^\$ (.*pipelines (?:build|release) .*)$", README, re.MULTILINE)
-    assert len(commands) == 2
-    path = f"{BIN}:{os.environ['PATH']}"
-    for command in commands:
-        done = subprocess.run(
-            command, shell=True, cwd=tmp_path, env={"PATH": path}, capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, done.stderr
-    assert {path.name for path in (tmp_path / "dist").iterdir()} == {"org.example.orders.zip", "pipeline-release.json"}
+    assert set(source.splitlines()) <= set((project / "orders.py").read_text().splitlines())
+    assert {path.name for path in (project / "dist").iterdir()} == {"org.example.orders.zip", "pipeline-release.json"}

@@ -45,12 +45,15 @@ def compare(before: ReleaseFacts, after: ReleaseFacts) -> tuple[Difference, ...]
     )
 
 
+def compare_contracts(old: Contract, new: Contract) -> tuple[Difference, ...]:
+    """Return the differences that are those of two contracts, as ``compare`` does."""
+    return ordered(chain(step_differences(old, new), type_differences(old, new), worker_differences(old, new)))
+
+
 def _contract_differences(before: ReleaseFacts, after: ReleaseFacts) -> Iterator[Difference]:
     old, new = before.contract, after.contract
     if old is not None and new is not None:
-        yield from step_differences(old, new)
-        yield from type_differences(old, new)
-        yield from worker_differences(old, new)
+        yield from compare_contracts(old, new)
     elif before.descriptor.contract_version != after.descriptor.contract_version or old is not new:
         versions = before.descriptor.contract_version, after.descriptor.contract_version
         reason = "The contract of a release is not known, so its steps and types cannot be compared."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -82,6 +83,10 @@ class Difference:
     def is_breaking(self) -> bool:
         return self.impact in BREAKING
 
+    def __str__(self) -> str:
+        values = f": {self.before or 'none'} -> {self.after or 'none'}" if self.before or self.after else ""
+        return f"{self.impact}: {self.kind} {self.path or self.area}{values}. {self.reason}"
+
     def to_json(self) -> dict[str, str]:
         return {
             "area": self.area.value,
@@ -114,6 +119,15 @@ def ordered(differences: Iterable[Difference]) -> tuple[Difference, ...]:
     # The most harmful one that is not listed decides the impact.
     more = Difference(found[-left].area, Kind.CHANGED, found[-left].impact, "", "", "", reason)
     return (*found[:MAX_DIFFERENCES], more)
+
+
+def described(differences: Iterable[Difference]) -> str:
+    """Return a line for each difference, and a line that counts them by impact."""
+    lines = list(differences)
+    counts = Counter(each.impact.value for each in lines)
+    return "\n".join(
+        [*map(str, lines), ", ".join(f"{count} {impact}" for impact, count in counts.items()) or "no differences"]
+    )
 
 
 MAX_PACKAGES: Final = 20_000

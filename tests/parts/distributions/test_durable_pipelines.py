@@ -125,6 +125,12 @@ def test_it_builds_releases_and_hosts_a_pipeline(author: Author) -> None:
     assert json.loads(output["payload"]) == {"number": 42}
 
 
+def test_it_writes_a_project_and_runs_it(author: Author) -> None:
+    installing.run([author.pipelines, "new", "bills"], author.folder)
+    printed = installing.run([author.pipelines, "run", "bills.py", "--input=order.json"], author.folder / "bills")
+    assert json.loads(printed) == {"number": 1, "text": "9.90 to pay"}
+
+
 PRICES = """
 import rates
 from pipelines import Pipeline

@@ -88,7 +88,7 @@ def test_build_and_release_print_what_they_wrote(project: Path, command: Command
 @cases(
     ("arguments", "code"),
     [
-        (["build", "flow"], "INVALID_REFERENCE"),
+        (["build", "flow.zip:pipeline!"], "INVALID_REFERENCE"),
         (["release"], "NO_ARTIFACT"),
         (["release", "flow:pipeline", "other:pipeline"], "MIXED_ARTIFACTS"),
         (["release", "--lock=uv.lock"], "MISSING_OPTION"),

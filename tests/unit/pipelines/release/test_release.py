@@ -107,7 +107,7 @@ def test_a_path_names_a_release_or_the_error_lists_those_that_it_could(built: Bu
         return caught.value.message
 
     dist = built.path.parent
-    assert "pipelines release MODULE:NAME" in refused(dist)
+    assert "pipelines release orders.py" in refused(dist)
     first = release(dist, release_version="1.0").path
     assert [descriptor_in(path) for path in (dist, first.parent, first)] == [first] * 3
     assert f"{dist} has {dist / '1.0'}" in refused(dist / "pipeline-release.json")

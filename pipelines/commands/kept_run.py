@@ -1,0 +1,77 @@
+"""Keeps the state of a local run in a folder, so that the same command continues it after a kill or a failure."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Final, Self
+
+from pipelines.errors import DefinitionError
+from pipelines.local_run import Progress
+
+_FILE: Final = "execution.json"
+
+
+@dataclass
+class KeptRun:
+    """An unfinished execution. ``answers`` has what was answered since ``progress``, by the number of the question.
+
+    Without a file, nothing is stored.
+    """
+
+    contract_version: str
+    file: Path | None = None
+    execution_id: str = field(default_factory=lambda: str(uuid.uuid4()))
+    progress: Progress | None = None
+    answers: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def found(cls, folder: Path | None, contract_version: str) -> Self:
+        """Return the run in a folder, or a new one. Raises ``DefinitionError`` INVALID_CHECKPOINT."""
+        file = None if folder is None else folder / _FILE
+        if file is None or not file.exists():
+            return cls(contract_version, file)
+        try:
+            document = json.loads(file.read_bytes())
+            progress = Progress(**document.pop("progress"))
+            found = cls(**document, file=file, progress=progress)
+        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+            raise DefinitionError("INVALID_CHECKPOINT", f"{file} cannot be read; delete it to begin anew") from error
+        if found.contract_version != contract_version:
+            raise DefinitionError(
+                "INVALID_CHECKPOINT",
+                f"{file} is of a pipeline with other steps or types, so its execution cannot continue with this one; "
+                "delete it to begin anew",
+            )
+        return found
+
+    def reached(self, progress: Progress) -> None:
+        """Store from where the execution continues. Raises ``DefinitionError`` OUT_DIR_UNWRITABLE."""
+        if progress != self.progress:
+            self.progress, self.answers = progress, {}
+            self._store()
+
+    def answered(self, place: str, answer: Any) -> None:
+        """Store an answer. Raises ``DefinitionError`` OUT_DIR_UNWRITABLE."""
+        self.answers[place] = answer
+        self._store()
+
+    def finished(self) -> None:
+        """Remove the state, because the execution has ended."""
+        if self.file is not None:
+            self.file.unlink(missing_ok=True)
+
+    def _store(self) -> None:
+        if self.file is None or self.progress is None:
+            return
+        from pipelines.release.packaging import write_atomically
+
+        document = {
+            "contract_version": self.contract_version,
+            "execution_id": self.execution_id,
+            "progress": asdict(self.progress),
+            "answers": self.answers,
+        }
+        write_atomically(self.file, json.dumps(document).encode())

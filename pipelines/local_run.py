@@ -1,0 +1,255 @@
+"""Runs a whole pipeline in this process, as a coordinator and its workers would: attempts, checkpoints, awaits, timers.
+
+`pipelines.testing` and ``pipelines run`` are subclasses of ``LocalRun``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+from pipelines.authoring.definition import Pipeline, StepContext
+from pipelines.authoring.plan import PlannedStep, plan
+from pipelines.authoring.values import Encoded, ValueMismatch, ValueType
+from pipelines.errors import DefinitionError
+from pipelines.failures import Failed, message_of
+from pipelines.worker.outcomes import too_large
+from pipelines.worker.runner import Completed, Suspended, run
+from wire.documents.contract import TIMER
+from wire.documents.json_reader import values_in
+from wire.messages.celery_messages import Shape
+
+AWAIT_TIMEOUT: Final = "AWAIT_TIMEOUT"
+_text: Final = json.JSONEncoder(ensure_ascii=False).encode
+_PLAIN: Final = (dict, list, str, int, float, bool, type(None))
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where a run begins or continues: with which step, attempt and JSON. ``payload`` is a list if ``shape`` is MULTI.
+
+    ``attempt`` counts the attempts of the whole execution from 0.
+    """
+
+    payload: Any
+    shape: Shape = "UNI"
+    step_index: int = 0
+    attempt: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A request of an await.
+
+    ``request`` and ``answer`` are typed. ``request`` is a list if the await takes many, and ``answer`` is one if it
+    gives many. ``answer`` is None as long as there is none. ``item_index`` counts the questions of a stream from 0; it
+    is None if there is one question.
+    """
+
+    step: str
+    request: Any
+    item_index: int | None
+    asked_at: datetime
+    deadline: datetime
+    assignee: str | None
+    group: str | None
+    answer: Any = None
+
+
+class AwaitTimedOut(Exception):
+    """Raised by ``LocalRun.answers`` if nobody answers in time. The execution then fails with AWAIT_TIMEOUT."""
+
+
+class LocalRun:
+    """One execution of a pipeline in this process. Subclasses answer its questions and learn what happens.
+
+    ``retries`` is how often a failure that may be retried is retried. ``context`` has the members of the steps'
+    context that do not depend on the step and the attempt. With ``checkpoint``, a retry resumes at the failed step;
+    the default is that of the pipeline.
+    """
+
+    def __init__(
+        self, pipeline: Pipeline, *, retries: int, context: StepContext, checkpoint: bool | None = None
+    ) -> None:
+        self.pipeline = pipeline
+        self._retries = retries
+        self._context = context
+        self._checkpoint = pipeline.checkpoint if checkpoint is None else checkpoint
+        self._progress = Progress(None)
+        self.error: BaseException | None = None
+        """The exception of the author's code with which the newest attempt failed, if there is one."""
+
+    def now(self) -> datetime:
+        return datetime.now(UTC)
+
+    def call(self, step: PlannedStep, function: Callable[[], Any]) -> Any:
+        """Call the author's code and return its result. A step has one call for each item, and for each it yields."""
+        return function()
+
+    def answers(self, questions: Sequence[Question], check: Callable[[Any], Encoded]) -> Sequence[Encoded]:
+        """Return the answers to the questions of one await, in their order.
+
+        ``check`` encodes an answer, which may be typed or JSON. It raises ``DefinitionError`` INVALID_ANSWER for one of
+        another type. Raise ``AwaitTimedOut`` if there is no answer.
+        """
+        raise NotImplementedError
+
+    def answered(self, questions: Sequence[Question]) -> None:
+        """Called with the questions of one await and their answers."""
+
+    def wait(self, timer: PlannedStep, delay: timedelta) -> None:
+        """Wait for a timer."""
+
+    def reached(self, progress: Progress) -> None:
+        """Called with each place from which the execution would continue in another process."""
+
+    def retrying(self, failed: Failed) -> None:
+        """Called before another attempt."""
+
+    def run(self, progress: Progress) -> Completed | Failed:
+        """Run to the end.
+
+        Raises ``DefinitionError`` for a broken pipeline, KeyboardInterrupt, and what the methods above raise.
+        """
+        self._move(progress)
+        while True:
+            result = self._transition()
+            if isinstance(result, Suspended):
+                try:
+                    self._resume(result)
+                except AwaitTimedOut as error:
+                    text = str(error) or f"nobody answered within {result.waits.timeout}"
+                    return Failed(
+                        AWAIT_TIMEOUT, message_of(result.step_name, text), False, result.step_index, result.step_name
+                    )
+            elif isinstance(result, Completed) or not result.retryable or self._progress.attempt >= self._retries:
+                return result
+            else:
+                self.retrying(result)
+                self._move(replace(self._progress, attempt=self._progress.attempt + 1))
+
+    def _transition(self) -> Completed | Suspended | Failed:
+        begun, self.error = self._progress, None
+        result = run(
+            self.pipeline,
+            begun.payload,
+            start=begun.step_index,
+            stop=-1,
+            context=self._step_context,
+            is_cancelled=self._context.cancellation,
+            shape=begun.shape,
+            keep=self._keep if self._checkpoint else None,
+            around=self._call,
+        )
+        if isinstance(self.error, KeyboardInterrupt):  # the author's, at the terminal
+            raise self.error
+        if isinstance(result, Failed):
+            return result
+        texts = list(map(_text, result.outputs if isinstance(result, Completed) else result.requests))
+        too_much = too_large(result, items=len(texts), characters=sum(map(len, texts)), values=values_in(texts))
+        return too_much or result
+
+    def _step_context(self) -> StepContext:
+        progress = self._progress
+        key = f"{self._context.execution_id}:{progress.step_index}:{progress.attempt}"
+        return replace(self._context, attempt=progress.attempt, transition_key=key)
+
+    def _keep(self, next_index: int, documents: list[Any], many: bool) -> None:
+        payload, shape = (documents, "MULTI") if many else (documents[0], "UNI")
+        self._move(Progress(payload, shape, next_index, self._progress.attempt))  # type: ignore[arg-type]
+
+    def _move(self, progress: Progress) -> None:
+        self._progress = progress
+        self.reached(progress)
+
+    def _call(self, step: PlannedStep, function: Callable[[], Any]) -> Any:
+        try:
+            return self.call(step, function)
+        except BaseException as error:
+            if self.error is None:
+                self.error = error
+            raise
+
+    def _resume(self, suspended: Suspended) -> None:
+        """Continue after an await with its answers, or after a timer with the same values."""
+        step, waits = suspended.step, suspended.waits
+        if waits.transport == TIMER:
+            self.wait(step, waits.timeout)
+            documents = suspended.requests
+        else:
+            documents = self._answers(suspended)
+        many = suspended.itemized or step.cardinality.gives_many
+        self._move(
+            Progress(
+                documents if suspended.itemized else documents[0],
+                "MULTI" if many else "UNI",
+                suspended.step_index + 1,
+                self._progress.attempt,
+            )
+        )
+
+    def _answers(self, suspended: Suspended) -> list[Any]:
+        step, waits = suspended.step, suspended.waits
+        takes_many, asked_at = step.cardinality.takes_many, self.now()
+        questions = [
+            Question(
+                step.name,
+                [step.input.decode(each) for each in request] if takes_many else step.input.decode(request),
+                place if suspended.itemized else None,
+                asked_at,
+                asked_at + waits.timeout,
+                waits.assignee,
+                waits.group,
+            )
+            for place, request in enumerate(suspended.requests)
+        ]
+
+        def check(answer: Any) -> Encoded:
+            where = f'the answer to "{step.name}"'
+            return _encoded(step.output, answer, where, "INVALID_ANSWER", many=step.cardinality.gives_many)
+
+        answers = self.answers(questions, check)
+        self.answered([replace(each, answer=answer.value) for each, answer in zip(questions, answers, strict=True)])
+        return [answer.document for answer in answers]
+
+
+def started(pipeline: Pipeline, value: Any) -> Progress:
+    """Return the beginning of an execution with this input: typed, or JSON. It is a list if the first step takes many.
+
+    Raises ``DefinitionError``: INVALID_INPUT, and those of a broken pipeline.
+    """
+    first = plan(pipeline).steps[0]
+    many = first.cardinality.takes_many
+    encoded = _encoded(first.input, value, "the input", "INVALID_INPUT", many=many)
+    return Progress(encoded.document, "MULTI" if many else "UNI")
+
+
+def typed(pipeline: Pipeline, completed: Completed) -> list[Any]:
+    """Return the results of a whole run as typed objects."""
+    output = plan(pipeline).steps[-1].output
+    return [output.decode(document) for document in completed.outputs]
+
+
+def _encoded(value_type: ValueType, value: Any, where: str, code: str, *, many: bool) -> Encoded:
+    if not many:
+        return _encoded_one(value_type, value, where, code)
+    if isinstance(value, str | bytes | Mapping) or not isinstance(value, Iterable):
+        raise DefinitionError(code, f"{where} is one {type(value).__name__}; give a list of {value_type.type_id}")
+    items = [_encoded_one(value_type, each, f"{where}, item {place}", code) for place, each in enumerate(value)]
+    return Encoded([each.document for each in items], [each.value for each in items])
+
+
+def _encoded_one(value_type: ValueType, value: Any, where: str, code: str) -> Encoded:
+    """Return the JSON of a typed value, or JSON that was checked."""
+    try:
+        try:
+            return value_type.encode(value)
+        except ValueMismatch:
+            if not isinstance(value, _PLAIN):
+                raise
+        return Encoded(value, value_type.decode(value))
+    except ValueMismatch as mismatch:
+        raise DefinitionError(code, f"{where} is not of type {value_type.type_id}: {mismatch}") from None

@@ -1,0 +1,285 @@
+"""Tests pipelines and their steps, without a server and without waiting.
+
+``run`` runs a whole pipeline in the test's process. ``context`` makes a ``StepContext`` for a step that a test calls as
+a function. ``assert_compatible`` compares a pipeline with a released contract. Nothing here needs a test framework.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, Final
+
+from pipelines.authoring.compiler import compile_contract
+from pipelines.authoring.definition import Await, Pipeline, StepContext
+from pipelines.authoring.plan import PlannedStep
+from pipelines.authoring.values import Encoded
+from pipelines.errors import DefinitionError
+from pipelines.failures import Failed, show_authored_frames
+from pipelines.local_run import AwaitTimedOut, LocalRun, Question, started, typed
+from wire.documents.contract import TIMER, contract_from_json
+
+__all__ = ["ExecutionFailed", "Question", "Result", "after", "assert_compatible", "context", "never", "run"]
+
+
+def context(
+    *,
+    tenant_id: str = "test",
+    execution_id: str = "00000000-0000-4000-8000-000000000000",
+    pipeline_id: str = "test",
+    contract_version: str = "test",
+    release_version: str = "test",
+    attempt: int = 0,
+    transition_key: str = "test",
+    step_index: int = 0,
+    step_name: str = "test",
+    item_index: int | None = None,
+    cancelled: bool | Callable[[], bool] = False,
+) -> StepContext:
+    """Return a context for a step that a test calls as a function. Each member has a default.
+
+    ``cancelled`` is its value, or a function that returns it.
+    """
+    return StepContext(
+        tenant_id=tenant_id,
+        execution_id=execution_id,
+        pipeline_id=pipeline_id,
+        contract_version=contract_version,
+        release_version=release_version,
+        attempt=attempt,
+        transition_key=transition_key,
+        step_index=step_index,
+        step_name=step_name,
+        item_index=item_index,
+        cancellation=cancelled if callable(cancelled) else lambda: cancelled,
+    )
+
+
+_CONTEXT: Final = context()
+
+
+class ExecutionFailed(Exception):
+    """The execution failed, and no exception of the author's code is the reason.
+
+    ``code`` is that of the failure, such as INVALID_STEP_OUTPUT or AWAIT_TIMEOUT. ``step`` is the name of the step.
+    """
+
+    def __init__(self, code: str, message: str, step: str) -> None:
+        super().__init__(f"{code}: {message}")
+        self.code = code
+        self.message = message
+        self.step = step
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """How an execution ended.
+
+    ``values`` has the typed results, also if there is one. ``steps`` has the names of the steps that ran, in their
+    order; a step that ran in two attempts is named twice. ``attempts`` counts them from 1. ``error`` is
+    the exception with which the execution failed: the author's own, or ``ExecutionFailed``. ``finished_at`` and
+    ``started_at`` are times of the clock that timers and awaits advance.
+    """
+
+    values: list[Any]
+    many: bool
+    steps: tuple[str, ...]
+    questions: tuple[Question, ...]
+    attempts: int
+    error: BaseException | None
+    started_at: datetime
+    finished_at: datetime
+
+    @property
+    def value(self) -> Any:
+        """The one typed result.
+
+        Raises ``error`` if the execution failed, and ``ValueError`` if the pipeline returns a stream.
+        """
+        if self.error is not None:
+            raise self.error
+        if self.many:
+            raise ValueError(f"the pipeline returns a stream of {len(self.values)} values; use result.values")
+        return self.values[0]
+
+    @property
+    def elapsed(self) -> timedelta:
+        """How long timers and unanswered questions took. Steps take no time."""
+        return self.finished_at - self.started_at
+
+
+@dataclass(frozen=True, slots=True)
+class _Late:
+    delay: timedelta
+    answer: Any
+
+
+def after(delay: timedelta, answer: Any) -> Any:
+    """Return an answer that arrives ``delay`` after its question. If that is too late, the await times out."""
+    return _Late(delay, answer)
+
+
+never: Final[Any] = _Late(timedelta.max, None)
+"""The answer of nobody: the await times out."""
+
+
+def run(
+    pipeline: Pipeline,
+    value: Any,
+    /,
+    *,
+    answers: Mapping[str, Any] | None = None,
+    retries: int = 0,
+    raises: bool = True,
+    now: datetime | None = None,
+    advance: Callable[[timedelta], object] | None = None,
+    context: StepContext | None = None,
+) -> Result:
+    """Run a whole pipeline in this process and return its typed result.
+
+    ``value`` is the input, typed or as JSON; a list if the first step takes many. ``answers`` has the answers to the
+    awaits, by their names: a value, a function that is called with the typed request and returns one, or for a stream
+    of questions a list with one for each. ``after`` and ``never`` are answers that are late and missing. A failure that
+    a worker would retry is retried ``retries`` times.
+
+    Timers and late answers do not wait. They advance a clock that begins at ``now``, and call ``advance`` with the
+    time that passes. ``context`` has the members of the steps' context that do not depend on the step and the attempt.
+
+    If the execution fails, the exception of the author's code is raised, or ``ExecutionFailed`` if there is none. With
+    ``raises=False`` it is returned as the result's ``error``. Raises ``DefinitionError`` for a pipeline, an input or
+    answers that are wrong: INVALID_INPUT, INVALID_ANSWER, UNKNOWN_AWAIT, ANSWER_MISSING, and those of ``build``.
+    """
+    __tracebackhide__ = True
+    try:
+        result = _result(pipeline, value, _Run(pipeline, answers or {}, retries, now, advance, context or _CONTEXT))
+    except BaseException as error:
+        show_authored_frames(error)
+        raise error  # without `error`, the frames would come back
+    if result.error is not None and raises:
+        raise result.error
+    return result
+
+
+def _result(pipeline: Pipeline, value: Any, running: _Run) -> Result:
+    started_at = running.now()
+    ended = running.run(started(pipeline, value))
+    error = None
+    if isinstance(ended, Failed):
+        error = running.error or ExecutionFailed(ended.failure_class, ended.message, ended.step_name)
+        show_authored_frames(error)
+    return Result(
+        values=[] if isinstance(ended, Failed) else typed(pipeline, ended),
+        many=not isinstance(ended, Failed) and ended.many,
+        steps=tuple(pipeline.parts[index].name for _, index in sorted(running.ran)),
+        questions=tuple(running.questions),
+        attempts=running.attempts,
+        error=error,
+        started_at=started_at,
+        finished_at=running.now(),
+    )
+
+
+def assert_compatible(released: str | Path | Mapping[str, Any], pipeline: Pipeline) -> None:
+    """Raise ``AssertionError`` if a difference between a released contract and this pipeline is breaking.
+
+    ``released`` is a release (its folder or its ``pipeline-release.json``), an artifact, or a contract (a file or its
+    JSON). The error has the lines of ``pipelines diff``, which explain what breaks for callers or for parked work.
+
+    Raises ``DefinitionError``: FILE_UNREADABLE, INVALID_RELEASE, and those of ``build``.
+    """
+    from pipelines.release.verify_release import released_contract
+    from wire.comparison.comparison import compare_contracts
+    from wire.comparison.differences import described
+
+    __tracebackhide__ = True
+    old = contract_from_json(released) if isinstance(released, Mapping) else released_contract(Path(released))
+    differences = compare_contracts(old, contract_from_json(compile_contract(pipeline)))
+    if any(each.is_breaking for each in differences):
+        raise AssertionError(f"{pipeline.pipeline_id} is not compatible with the release:\n{described(differences)}")
+
+
+class _Run(LocalRun):
+    """Records what happens. Its clock moves only when the execution waits."""
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        answers: Mapping[str, Any],
+        retries: int,
+        now: datetime | None,
+        advance: Callable[[timedelta], object] | None,
+        context: StepContext,
+    ) -> None:
+        super().__init__(pipeline, retries=retries, context=replace(context, pipeline_id=pipeline.pipeline_id))
+        self.ran: set[tuple[int, int]] = set()
+        """The attempt and the index of each step that ran."""
+        self.questions: list[Question] = []
+        self.attempts = 1
+        self._answers_by_name = answers
+        self._now = now or super().now()
+        self._advance = advance
+        awaits = [part.name for part in pipeline.parts if isinstance(part, Await) and part.transport != TIMER]
+        for name in answers:
+            if name not in awaits:
+                known = ", ".join(f'"{each}"' for each in awaits) or "none"
+                raise DefinitionError(
+                    "UNKNOWN_AWAIT",
+                    f'answers has "{name}", but {pipeline.pipeline_id} has no await of that name; its awaits: {known}',
+                )
+
+    def now(self) -> datetime:
+        return self._now
+
+    def call(self, step: PlannedStep, function: Callable[[], Any]) -> Any:
+        self.ran.add((self.attempts, step.index))
+        return function()
+
+    def retrying(self, failed: Failed) -> None:
+        self.attempts += 1
+
+    def wait(self, timer: PlannedStep, delay: timedelta) -> None:
+        self._pass(delay)
+
+    def answers(self, questions: Sequence[Question], check: Callable[[Any], Encoded]) -> Sequence[Encoded]:
+        given = [_late(each) for each in self._given(questions)]
+        timeout = questions[0].deadline - questions[0].asked_at
+        delay = max(each.delay for each in given)
+        checked = [None if each.delay >= timeout else check(each.answer) for each in given]
+        self.questions += [
+            replace(question, answer=answer and answer.value)
+            for question, answer in zip(questions, checked, strict=True)
+        ]
+        self._pass(min(delay, timeout))
+        encoded = [each for each in checked if each is not None]
+        if len(encoded) < len(checked):
+            raise AwaitTimedOut
+        return encoded
+
+    def _given(self, questions: Sequence[Question]) -> list[Any]:
+        """Return the answers that the test gives, one for each question."""
+        name = questions[0].step
+        if name not in self._answers_by_name:
+            raise DefinitionError(
+                "ANSWER_MISSING", f'"{name}" waits for an answer; add answers={{"{name}": ...}}, or never to time out'
+            )
+        given = self._answers_by_name[name]
+        if callable(given):
+            return [given(each.request) for each in questions]
+        if questions[0].item_index is None or not isinstance(given, list | tuple):
+            return [given for _ in questions]
+        if len(given) != len(questions):
+            raise DefinitionError(
+                "INVALID_ANSWER", f'"{name}" asks {len(questions)} questions, but has {len(given)} answers'
+            )
+        return list(given)
+
+    def _pass(self, time: timedelta) -> None:
+        self._now += time
+        if self._advance is not None and time:
+            self._advance(time)
+
+
+def _late(answer: Any) -> _Late:
+    return answer if isinstance(answer, _Late) else _Late(timedelta(0), answer)
