@@ -4,31 +4,32 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from pkgutil import resolve_name
 from typing import Final
 
 from coordinator_client.errors import ClientError
-from pipelines.commands import checking, dev, new, releases, run, worker
 from pipelines.errors import DefinitionError
 
-_COMMANDS: Final[dict[str, tuple[Callable[[argparse.ArgumentParser], None], str]]] = {
-    "new": (new.add, "write the project of a new pipeline"),
-    "run": (run.add, "run a pipeline here, without any server"),
-    "dev": (dev.add, "release a pipeline on each save, host it and follow its executions"),
-    "build": (releases.add_build, "compile a pipeline and pack its artifact"),
-    "key": (releases.add_key, "create a key that signs releases"),
-    "release": (releases.add_release, "write pipeline-release.json for built artifacts"),
-    "verify-release": (checking.add_verify_release, "check a release offline, before it is published"),
-    "diff": (checking.add_diff, "compare two releases: what breaks for callers and for parked work"),
-    "publish": (releases.add_publish, "upload a release, wait for its verification, activate it"),
-    "activate": (releases.add_activate, "activate a registered release, or say what would happen"),
-    "env": (releases.add_env, "make the environment that a release requires"),
-    "worker": (worker.add, "run a transition worker for one release"),
+_COMMANDS: Final = {
+    "new": ("new:add", "write the project of a new pipeline"),
+    "run": ("run:add", "run a pipeline here, without any server"),
+    "dev": ("dev:add", "release a pipeline on each save, host it and follow its executions"),
+    "build": ("releases:add_build", "compile a pipeline and pack its artifact"),
+    "key": ("releases:add_key", "create a key that signs releases"),
+    "release": ("releases:add_release", "build and release a pipeline: write the folder of the release"),
+    "verify-release": ("checking:add_verify_release", "check a release offline, before it is published"),
+    "diff": ("checking:add_diff", "compare two releases: what breaks for callers and for parked work"),
+    "publish": ("releases:add_publish", "upload a release, wait for its verification, activate it"),
+    "activate": ("releases:add_activate", "activate a registered release, or say what would happen"),
+    "env": ("releases:add_env", "make the environment that a release requires"),
+    "worker": ("worker:add", "run a transition worker for one release, downloaded if it is not here"),
     "verify-provenance": (
-        checking.add_verify_provenance,
+        "checking:add_verify_provenance",
         "check offline which code ran an execution, or which releases were active",
     ),
 }
+"""The function in `pipelines.commands` that adds the arguments of each command, and what the command does."""
 
 
 def main(argv: Sequence[str] | None = None, program: str = "pipelines") -> int:
@@ -37,7 +38,8 @@ def main(argv: Sequence[str] | None = None, program: str = "pipelines") -> int:
     A mistake of the author is printed to stderr as ``error: CODE: message``, one line each, and gives status 2.
     ``program`` is the name that the usage line shows.
     """
-    arguments = _parser(program).parse_args(argv)
+    words = sys.argv[1:] if argv is None else argv
+    arguments = _parser(program, words[0] if words else "").parse_args(words)
     try:
         return int(arguments.run(arguments))
     except DefinitionError as error:
@@ -51,9 +53,12 @@ def main(argv: Sequence[str] | None = None, program: str = "pipelines") -> int:
         return 2
 
 
-def _parser(program: str) -> argparse.ArgumentParser:
+def _parser(program: str, command: str) -> argparse.ArgumentParser:
+    """Return the parser. Only the arguments of ``command`` are added, so that no other command is imported."""
     parser = argparse.ArgumentParser(prog=program, description="Write, run, build and release pipelines.")
     commands = parser.add_subparsers(title="commands", required=True, metavar=" | ".join(_COMMANDS))
-    for name, (add, text) in _COMMANDS.items():
-        add(commands.add_parser(name, help=text))
+    for name, (function, text) in _COMMANDS.items():
+        added = commands.add_parser(name, help=text)
+        if name == command:
+            resolve_name(f"pipelines.commands.{function}")(added)
     return parser

@@ -16,6 +16,7 @@ from pipelines.authoring.values import Encoded
 from pipelines.commands.asking import Asking, value_of
 from pipelines.commands.kept_run import KeptRun
 from pipelines.commands.progress import Progress as Lines
+from pipelines.commands.progress import Shown
 from pipelines.errors import DefinitionError
 from pipelines.failures import Failed
 from pipelines.local_run import LocalRun, Progress, Question, started
@@ -29,11 +30,13 @@ LONGEST_REQUEST: Final = 2_000
 class LocalExecution(LocalRun):
     """One execution in this process, for a person at a terminal or a script.
 
-    ``answers`` are texts STEP=JSON. The answers of one step belong to the items of a stream, in their order. Raises
-    ``DefinitionError``: UNKNOWN_AWAIT, INVALID_ANSWER.
+    ``answers`` are texts STEP=JSON. The answers of one step belong to the items of a stream, in their order. ``shown``
+    gets what happens. Raises ``DefinitionError`` UNKNOWN_AWAIT.
     """
 
-    def __init__(self, pipeline: Pipeline, kept: KeptRun, answers: Sequence[str], *, retries: int) -> None:
+    def __init__(
+        self, pipeline: Pipeline, kept: KeptRun, answers: Sequence[str], shown: Shown, *, retries: int
+    ) -> None:
         context = StepContext(
             tenant_id="local",
             execution_id=kept.execution_id,
@@ -46,10 +49,11 @@ class LocalExecution(LocalRun):
         super().__init__(pipeline, retries=retries, context=context)
         self.retries = retries
         self._kept = kept
+        self._shown = shown
         self._plan = plan(pipeline)
         self._steps = {step_id(step.name): step for step in self._plan.steps}
         self._asking = Asking(self._plan)
-        self._lines = Lines(self._plan.steps)
+        self._lines = Lines(self._plan.steps, shown)
         self._given = _by_step(answers, [step.name for step in self._plan.steps if _is_question(step)])
         self._used: set[str] = set()
 
@@ -135,7 +139,9 @@ class LocalExecution(LocalRun):
 
     def _ask(self, step: PlannedStep, question: Question, check: Callable[[Any], Encoded]) -> Encoded:
         who = question.assignee or question.group
-        self._lines.line(step.name, f"asks{f' {who}' if who else ''}: {_shortened(self._request(step, question))}")
+        about = "" if question.item_index is None else f" about item {question.item_index}"
+        request = _shortened(self._request(step, question))
+        self._lines.line(step.name, f"asks{f' {who}' if who else ''}{about}: {request}")
         return self._asking.value(step.output, check, many=step.cardinality.gives_many)
 
     def _unanswered(self, step: PlannedStep, question: Question) -> DefinitionError:
@@ -159,7 +165,7 @@ class LocalExecution(LocalRun):
                 self._say(f"warning: nothing asked for {len(answers)} --answer of {self._steps[name].name!r}")
 
     def _say(self, text: str) -> None:
-        print(text, file=sys.stderr, flush=True)
+        print(text, file=self._shown, flush=True)
 
 
 def _is_question(step: PlannedStep) -> bool:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import io
 import sys
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 from pipelines.authoring.plan import PlannedStep
 from wire.documents.contract import ends_in_stream
 
 SECONDS: Final = 2.0
-"""How often a step over a stream that takes long gets another line."""
+"""How often a step over a stream that takes long gets another line. A terminal shows it at once."""
+REFRESH_SECONDS: Final = 0.1
+
+_NEXT: Final[Any] = next
+"""The call with which the runner reads a stream. Its last argument stands for the end."""
 
 
 @dataclass
@@ -25,10 +30,43 @@ class _Work:
     seconds: float = 0.0
 
 
-class Progress:
-    """Counts calls, items and time of the steps of one run, and prints them."""
+class Shown(io.TextIOBase):
+    """Stderr, with a last line on terminals that says what runs now. Anything that is written replaces that line."""
 
-    def __init__(self, steps: Iterable[PlannedStep]) -> None:
+    def __init__(self) -> None:
+        self._now = False
+
+    def write(self, text: str) -> int:
+        cleared = "\r\x1b[K" if self._now else ""
+        self._now = False
+        sys.stderr.write(cleared + text)
+        return len(text)
+
+    def flush(self) -> None:
+        sys.stderr.flush()
+
+    def isatty(self) -> bool:
+        return sys.stderr.isatty()
+
+    def fileno(self) -> int:
+        return sys.stderr.fileno()
+
+    @property
+    def buffer(self) -> BinaryIO:
+        return sys.stderr.buffer
+
+    def now(self, text: str) -> None:
+        """Show what runs now."""
+        self.write(text)
+        self.flush()
+        self._now = True
+
+
+class Progress:
+    """Counts calls, items and time of the steps of one run, and writes them to ``shown``."""
+
+    def __init__(self, steps: Iterable[PlannedStep], shown: Shown) -> None:
+        self._shown = shown
         self._steps = tuple(steps)
         self._width = min(max(len(step.name) for step in self._steps), 40)
         before = [[each.cardinality for each in self._steps[:place]] for place in range(len(self._steps))]
@@ -40,11 +78,13 @@ class Progress:
         self._work: dict[int, _Work] = {}
         self._printed = 0
         self._within = [0.0]
-        self._spoke_at = time.monotonic()
+        self._interval = REFRESH_SECONDS if shown.isatty() else SECONDS
+        self._next_at = time.monotonic() + self._interval
 
     def call(self, step: PlannedStep, function: Callable[[], Any]) -> Any:
         """Make a call of a step's code, and return its result."""
         work = self._work.setdefault(step.index, _Work())
+        self._show(step, work)
         self._within.append(0.0)
         begun = time.perf_counter()
         try:
@@ -62,10 +102,19 @@ class Progress:
             work.calls += 1
             if step.index in self._once:
                 self.done(step.index + 1)
-        elif called == next and result is not arguments[-1]:
-            work.items += 1  # the last argument stands for the end of the stream
-        if time.monotonic() - self._spoke_at > SECONDS:
-            self.line(step.name, f"{_items(step, work) or 'works'} so far")
+        elif called is _NEXT and result is not arguments[-1]:
+            work.items += 1
+
+    def _show(self, step: PlannedStep, work: _Work) -> None:
+        """Show which step runs now, but not too often. Elsewhere than at a terminal, only long streams are shown."""
+        now = time.monotonic()
+        if self._shown.isatty() and (now >= self._next_at or not (work.calls or work.items)):
+            self._shown.now(f"{step.name:<{self._width}}  {_items(step, work)} …")
+        elif now >= self._next_at and work.calls > 1:
+            self.line(step.name, f"{_items(step, work)} so far")
+        else:
+            return
+        self._next_at = now + self._interval
 
     def done(self, before: int) -> None:
         """Print the lines of the steps with smaller indexes that have run and have no line yet."""
@@ -88,8 +137,8 @@ class Progress:
         self._printed = index
 
     def line(self, name: str, text: str) -> None:
-        self._spoke_at = time.monotonic()
-        print(f"{name:<{self._width}}  {text}", file=sys.stderr, flush=True)
+        self._next_at = time.monotonic() + self._interval
+        print(f"{name:<{self._width}}  {text}", file=self._shown, flush=True)
 
 
 def _items(step: PlannedStep, work: _Work) -> str:

@@ -44,19 +44,21 @@ def _run(arguments: argparse.Namespace) -> int:
     from pipelines.authoring.reference import find
     from pipelines.commands.kept_run import KeptRun
     from pipelines.commands.local_execution import LocalExecution
+    from pipelines.commands.progress import Shown
     from pipelines.failures import Failed
 
     import_from_here()
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
-    with redirect_stdout(sys.stderr):  # what steps print is not the result
+    shown = Shown()
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s", stream=shown)
+    with redirect_stdout(shown):  # what steps print is not the result
         pipeline = find(arguments.pipeline)
         kept = KeptRun.found(arguments.checkpoint_dir, compile_contract(pipeline)["contractVersion"])
-        execution = LocalExecution(pipeline, kept, arguments.answer, retries=arguments.retries)
+        execution = LocalExecution(pipeline, kept, arguments.answer, shown, retries=arguments.retries)
         try:
             result = execution.run(execution.beginning(arguments.input))
         except (KeyboardInterrupt, EOFError):
             again = "; the same command continues" if arguments.checkpoint_dir else ""
-            print(f"\ninterrupted{again}", file=sys.stderr)
+            print(f"\ninterrupted{again}", file=shown)
             return INTERRUPTED
         execution.warn_of_unused_answers()
     if isinstance(result, Failed):

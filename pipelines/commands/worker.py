@@ -8,7 +8,7 @@ import signal
 import threading
 from pathlib import Path
 
-from pipelines.commands.options import add_coordinator, add_lock, add_release_file, import_from_here
+from pipelines.commands.options import add_coordinator, add_lock, add_release_name, import_from_here, release_of
 from wire.log_lines import FORMS
 
 TERMINAL = "terminal"
@@ -18,19 +18,17 @@ LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
 def add(parser: argparse.ArgumentParser) -> None:
     env = os.environ
-    add_release_file(parser)
+    add_release_name(parser)
     code = parser.add_mutually_exclusive_group()
-    code.add_argument(
-        "--artifact", type=Path, metavar="FILE", help="the artifact to host; default: the one next to --release"
-    )
+    code.add_argument("--artifact", type=Path, metavar="FILE", help="the artifact to host; default: the release's own")
     code.add_argument(
         "--fetch",
         action="store_true",
-        help="download the artifact of --release from the coordinator, with a token of the scope artifacts:read",
+        help="download the artifact even if it is here; one that is not here is always downloaded",
     )
     code.add_argument(
         "--from-source",
-        metavar="MODULE:NAME",
+        metavar="PIPELINE",
         help="for development: host this pipeline from the working folder; the worker reports its code as unverified",
     )
     add_lock(parser, "as installed here; with --from-source, the one with which the artifact was built")
@@ -125,14 +123,14 @@ def _end(number: int, _: object) -> None:
     signal.raise_signal(signal.Signals(number))
 
 
-def _release_of_stdin() -> Path:
+def _release_of_stdin() -> str:
     """Wait for the first line of stdin, which names the release. End the process if there is none."""
     line = b""
     while not line.endswith(b"\n"):
         if not (piece := os.read(0, 1)):  # no byte more than the line, in contrast to `sys.stdin`
             raise SystemExit(0)
         line += piece
-    return Path(os.fsdecode(line[:-1]))
+    return os.fsdecode(line[:-1])
 
 
 def _end_with_stdin() -> None:
@@ -151,12 +149,13 @@ def _end_with_stdin() -> None:
 
 def _run(arguments: argparse.Namespace) -> int:
     """Run a worker. Imports Celery here only, because the other commands need no broker."""
+    arguments.release = release_of(arguments)
     signal.signal(signal.SIGTERM, _end)  # until the worker runs and replaces this
     if arguments.protocol == "rest":
         from pipelines.worker.rest_worker import main
     else:
         from pipelines.worker.celery_worker import main
-    if str(arguments.release) == "-":
+    if arguments.release == "-":
         arguments.release = _release_of_stdin()
     if arguments.end_with_stdin:
         _end_with_stdin()

@@ -27,7 +27,7 @@ from pipelines.development.sources import Sources
 from pipelines.errors import DefinitionError
 from pipelines.release import publish
 from pipelines.release.descriptor import release
-from pipelines.worker.artifact import fetched
+from pipelines.release.download import download
 from wire.documents.descriptor import DESCRIPTOR_NAME
 
 WATCH_SECONDS: Final = 0.3
@@ -229,13 +229,8 @@ class Session:
             if "active" in reasons or not _OPEN & reasons:
                 continue
             self._hosted.add(version)  # also if this fails, which is then not tried again
-            found = self._client.get(path("pipelines", self._pipeline_id, "releases", version))
-            descriptor = self._folder / version / DESCRIPTOR_NAME
-            descriptor.parent.mkdir()
-            descriptor.write_text(json.dumps(found["descriptor"]), encoding="utf-8")
-            with fetched(descriptor, self._client) as artifact:
-                shutil.copy(artifact, descriptor.with_name(found["artifacts"][0]["uri"]))
-            self._older.append(self._worker(version, descriptor))
+            downloaded = download(self._client, self._pipeline_id, version, self._folder, progress=_ignored)
+            self._older.append(self._worker(version, downloaded / DESCRIPTOR_NAME))
             self._terminal.say("resumed", f"{version}, which has unfinished executions")
 
     def _plan(self) -> list[dict[str, Any]]:
@@ -245,10 +240,8 @@ class Session:
     def _replace(self, built: Built, saved_at: float) -> None:
         """Publish, host and activate what was built. If this fails, the worker of before stays."""
         version, is_known = self._version_of(built.digest)
-        folder = self._folder / version
-        shutil.rmtree(folder, ignore_errors=True)
-        built.artifact.parent.rename(folder)
-        written = release(folder, [folder / built.artifact.name], release_version=version)
+        shutil.rmtree(self._folder / version, ignore_errors=True)
+        written = release(self._folder, [built.artifact], release_version=version)
         names = written.document["artifacts"][0]["stepIds"]
         self._follower.names |= {step_id(name): name for name in names}
         began = time.monotonic()
@@ -308,7 +301,7 @@ class Session:
         return Worker(self._environment, lambda version, line: self._terminal.line(f"{version:<10} | {line}"))
 
     def _publish(self, folder: Path) -> None:
-        published = publish.publish(folder, self._client, progress=lambda _sent, _total: None)
+        published = publish.publish(folder, self._client, progress=_ignored)
         if published["status"] != "REGISTERED":
             findings = "".join(f"\n  {each['code']}: {each['message']}" for each in published["findings"])
             raise DefinitionError("INVALID_RELEASE", f"the release is {published['status']}{findings}")
@@ -420,3 +413,7 @@ class Session:
 
 def _counted(count: int, noun: str) -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def _ignored(_sent: int, _total: int) -> None:
+    """The terminal shows stages, and no bytes."""

@@ -158,19 +158,20 @@ def activate(
     return client.call(Request("POST", api.path("pipelines", pipeline_id, "activations"), body=body))
 
 
-def activate_published(folder: Path, release: dict[str, Any], client: Client, *, reason: str) -> dict[str, Any]:
-    """Activate the release that was published from ``folder``, and return the activation as the API does.
+def activate_published(release: dict[str, Any], client: Client, *, reason: str) -> dict[str, Any]:
+    """Activate a release that was published, and return the activation as the API does.
 
     Raises ``ClientError``, and ``DefinitionError`` WORKER_REQUIRED.
     """
+    pipeline_id, version = str(release["pipelineId"]), str(release["releaseVersion"])
     try:
-        return activate(client, str(release["pipelineId"]), str(release["releaseVersion"]), reason)
+        return activate(client, pipeline_id, version, reason)
     except Refused as error:
         if error.code != WORKER_REQUIRED:
             raise
-        command = f"pipelines worker --release {folder / DESCRIPTOR_NAME}"
-        message = f"{error.detail}\n  The release is registered, but not active. Publish it again when a"
-        raise DefinitionError(WORKER_REQUIRED, f"{message} worker runs: {command}") from error
+        text = "The release is registered, but not active. Start a worker, and then activate it"
+        commands = f"pipelines worker {pipeline_id}@{version}\n  pipelines activate {pipeline_id}@{version}"
+        raise DefinitionError(WORKER_REQUIRED, f"{error.detail}\n  {text}:\n  {commands}") from error
 
 
 def _files(folder: Path, descriptor: Descriptor) -> dict[Path, str]:

@@ -125,6 +125,12 @@ def test_it_builds_releases_and_hosts_a_pipeline(author: Author) -> None:
     assert json.loads(output["payload"]) == {"number": 42}
 
 
+def test_it_writes_a_project_and_runs_it(author: Author) -> None:
+    installing.run([author.pipelines, "new", "bills"], author.folder)
+    printed = installing.run([author.pipelines, "run", "bills.py", "--input=order.json"], author.folder / "bills")
+    assert json.loads(printed) == {"number": 1, "text": "9.90 to pay"}
+
+
 PRICES = """
 import rates
 from pipelines import Pipeline
@@ -164,9 +170,8 @@ class Host:
         self.python = installing.empty_environment(folder / "author")
         installing.install(self.python, [own, library])
         (folder / "flow.py").write_text(PRICES)
-        self.run(self.python, "-m", "pipelines", "build", "flow:pipeline")
-        self.run(self.python, "-m", "pipelines", "release")
-        self.release = folder / "dist/pipeline-release.json"
+        self.run(self.python, "-m", "pipelines", "release", "flow:pipeline", "--release-version=1.0")
+        self.release = folder / "dist/1.0/pipeline-release.json"
 
     def run(self, python: Path, *arguments: str | Path) -> str:
         return installing.run([python, *arguments], self.folder)

@@ -74,13 +74,18 @@ def test_build_and_release_print_what_they_wrote(project: Path, command: Command
     assert lines["path"] == "dist/org.acme.double.zip"
     status, printed, errors = command("release")
     assert (status, errors) == (0, "")
-    document = json.loads((project / "dist/pipeline-release.json").read_bytes())
-    assert document["releaseVersion"] == lines["digest"]
+    folder = project / "dist" / lines["digest"].replace(":", "-")
+    assert json.loads((folder / "pipeline-release.json").read_bytes())["releaseVersion"] == lines["digest"]
     assert lines["digest"] in printed
 
     options = ("dist/org.acme.double.zip", "--release-version", "v7", "--json")
     released = json.loads(command("release", *options)[1])
     assert (released["releaseVersion"], released["artifacts"]) == ("v7", ["org.acme.double.zip"])
+    status, printed, errors = command("release", "flow:pipeline", "--release-version", "v8", "--json")
+    assert (status, errors, json.loads(printed)["path"]) == (0, "", "dist/v8/pipeline-release.json")
+    [artifact] = (project / "dist/v8").glob("*.zip")
+    assert artifact.read_bytes() == (project / "dist/org.acme.double.zip").read_bytes()
+    assert not list((project / "dist").glob(".*"))
 
 
 @cases(
@@ -88,6 +93,12 @@ def test_build_and_release_print_what_they_wrote(project: Path, command: Command
     [
         (["build", "flow.zip:pipeline!"], "INVALID_REFERENCE"),
         (["release"], "NO_ARTIFACT"),
+        (["release", "flow:pipeline", "other:pipeline"], "MIXED_ARTIFACTS"),
+        (["release", "--lock=uv.lock"], "MISSING_OPTION"),
+        (["worker"], "MISSING_OPTION"),
+        (["worker", "dist/1.0", "--release=dist/2.0"], "MISSING_OPTION"),
+        ([*WORKER, BROKER], "NO_RELEASE"),
+        (["worker", "--tenant=acme", "org.acme.double@1.0", BROKER], "MISSING_OPTION"),
         (["release", "--maven=org.acme:double:zip:1.0"], "WRONG_PROFILE"),
         # Options that would weaken TLS.
         ([*WORKER, "--broker-url=rediss://h:1/0?ssl_cert_reqs=none"], "INVALID_BROKER_URL"),
@@ -173,7 +184,9 @@ def test_an_activation_sends_the_reason_and_the_expected_release(coordinator: Re
     body = json.loads(request.body)
     assert len(body.pop("operationKey")) == 32
     assert body == {"releaseVersion": "2.0", "reason": "why", "expectedReleaseVersion": "1.0"}
-    assert json.loads(command(*ACTIVATE, "--json")[1]) == MADE
+    for named in (ACTIVATE, ("activate", "org.acme.orders@2.0")):
+        assert json.loads(command(*named, "--json")[1]) == MADE
+    assert {json.loads(request.body)["releaseVersion"] for request in coordinator.requests} == {"2.0"}
 
 
 def test_a_refusal_and_a_mistake_have_different_exit_statuses(coordinator: Receiver, command: Command) -> None:

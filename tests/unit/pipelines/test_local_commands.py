@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from embedded.product import PROJECT
+from pipelines.cli import main
 from tests.cases import cases
 
 ORDERS = """
@@ -205,9 +206,12 @@ def test_a_new_project_runs_passes_its_test_and_is_released(tmp_path: Path) -> N
         ("7", "INVALID_PIPELINE_ID"),
     ],
 )
-def test_a_name_that_is_taken_or_invalid_is_refused(tmp_path: Path, name: str, code: str) -> None:
-    (tmp_path / "taken").mkdir()
+def test_a_name_that_is_taken_or_invalid_is_refused(
+    tmp_path: Path, name: str, code: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "taken").mkdir(exist_ok=True)
     (tmp_path / "taken" / "file").touch()
-    status, printed, shown = pipelines(tmp_path, "new", name)
-    assert (status, printed, shown.startswith(f"error: {code}: ")) == (2, "", True), shown
+    assert main(["new", name]) == 2
+    assert capsys.readouterr().err.startswith(f"error: {code}: ")
     assert [path.name for path in tmp_path.iterdir()] == ["taken"]
