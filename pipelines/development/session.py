@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
-import subprocess
-import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -21,9 +16,11 @@ from coordinator_client.api import Client, Request, items_of, path
 from coordinator_client.errors import ClientError, Refused
 from pipelines.authoring.definition import step_id
 from pipelines.development import coordinator
+from pipelines.development.building import Built, build
 from pipelines.development.following import Follower
-from pipelines.development.hosting import PIPELINES, Worker, end_all
+from pipelines.development.hosting import Worker, end_all
 from pipelines.development.sources import Sources
+from pipelines.development.terminal import Terminal, counted
 from pipelines.errors import DefinitionError
 from pipelines.release import publish
 from pipelines.release.descriptor import release
@@ -48,38 +45,6 @@ _NEWEST: Final = 500
 _OPEN: Final = frozenset({"openExecutions", "awaiting"})
 """The reasons for which a release that is not active needs workers."""
 _LOCAL: Final = frozenset({"localhost", "127.0.0.1", "::1"})
-
-
-@dataclass(frozen=True, slots=True)
-class Built:
-    """What ``pipelines build`` printed."""
-
-    pipeline_id: str
-    digest: str
-    steps: int
-    artifact: Path
-    sources: tuple[str, ...]
-
-
-class Terminal:
-    """Prints whole lines from any thread."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-
-    def say(self, what: str, text: str) -> None:
-        """Print what happened, and the first line of a text behind it. Further lines are indented."""
-        self.line(f"{what:<10} " + text.replace("\n", "\n  "))
-
-    def line(self, text: str) -> None:
-        with self._lock:
-            sys.stdout.write(f"{text}\n")
-            sys.stdout.flush()
-
-    def error(self, error: DefinitionError | ClientError) -> None:
-        shown = error if isinstance(error, DefinitionError) else publish.of_client(error)
-        for each in shown.errors:
-            self.line(f"error: {each}")
 
 
 class Session:
@@ -139,58 +104,33 @@ class Session:
             end_all(filter(None, [self._spare, self._active, *self._older]), 0)
 
     def _release(self, saved_at: float) -> None:
-        """Build and, if the artifact is another one, release it. Print errors of the author and of the coordinator."""
+        """Build and release what was saved. Print errors of the author and of the coordinator."""
         try:
-            built = self._build()
-            if built is None:
-                return
-            if not self._pipeline_id:
-                self._begin(built.pipeline_id)
-            if built.pipeline_id != self._pipeline_id:
-                raise DefinitionError(
-                    "PIPELINE_MISMATCH",
-                    f"the pipeline is {built.pipeline_id} now, not {self._pipeline_id}; start `pipelines dev` again",
-                )
-            if built.digest == self._digest and self._active is not None and self._active.status is None:
-                self._terminal.say("unchanged", f"{self._active.version} stays active")
-                self._submit(again=False)
-                return
-            self._replace(built, saved_at)
-            self._submit()
+            built = build(self._reference, self._folder / "build", self._environment, self._terminal)
+            if built is not None:
+                self._sources.add(built.sources)
+                self._release_built(built, saved_at)
         except (DefinitionError, ClientError) as error:
             if isinstance(error, DefinitionError) and error.code == "NOT_FOR_DEVELOPMENT":
                 raise
             self._terminal.error(error)
-        finally:
-            self._terminal.line(f"watching {_counted(self._sources.count, 'file')}; Ctrl-C ends")
+        self._terminal.line(f"watching {counted(self._sources.count, 'file')}; Ctrl-C ends")
 
-    def _build(self) -> Built | None:
-        """Build the pipeline in a process of its own, which imports the saved files. Return None after errors."""
-        with self._timed("built") as say:
-            out = self._folder / "build"
-            done = subprocess.run(
-                [*PIPELINES, "build", self._reference, "--out", str(out), "--json"],
-                env=self._environment,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                text=True,
-                start_new_session=True,  # Ctrl-C ends this process first, which then kills the build
-                check=False,
+    def _release_built(self, built: Built, saved_at: float) -> None:
+        """Release the artifact if it is another one, and submit the input."""
+        if not self._pipeline_id:
+            self._begin(built.pipeline_id)
+        if built.pipeline_id != self._pipeline_id:
+            raise DefinitionError(
+                "PIPELINE_MISMATCH",
+                f"the pipeline is {built.pipeline_id} now, not {self._pipeline_id}; start `pipelines dev` again",
             )
-            *printed, last = done.stdout.splitlines() or [""]
-            if done.returncode != 0:
-                printed.append(last)
-            for line in filter(None, printed):  # by the author's modules
-                self._terminal.line(line)
-            if done.returncode != 0:
-                return None
-            facts = json.loads(last)
-            self._sources.add(facts["sources"])
-            built = Built(
-                facts["pipelineId"], facts["digest"], facts["steps"], Path(facts["path"]), tuple(facts["sources"])
-            )
-            say(f"{built.pipeline_id}: {_counted(built.steps, 'step')}, {_counted(len(built.sources), 'file')}")
-        return built
+        if built.digest == self._digest and self._active is not None and self._active.status is None:
+            self._terminal.say("unchanged", f"{self._active.version} stays active")
+            self._submit(again=False)
+        else:
+            self._replace(built, saved_at)
+            self._submit()
 
     def _begin(self, pipeline_id: str) -> None:
         """Look at the pipeline for the first time.
@@ -248,12 +188,12 @@ class Session:
         worker = self._worker(version, written.path)
         try:
             if not is_known:
-                with self._timed("published") as say:
+                with self._terminal.timed("published") as say:
                     self._publish(written.path.parent)
                     say(version)
             self._await(worker)
             self._terminal.say("hosted", f"{version} ({time.monotonic() - began:.2f} s)")
-            with self._timed("active") as say:
+            with self._terminal.timed("active") as say:
                 active = self._active_version(self._pipeline_id)
                 if active != version:
                     publish.activate(self._client, self._pipeline_id, version, REASON, active)
@@ -400,19 +340,6 @@ class Session:
                 self._terminal.say(
                     "unfinished", f"executions of {each['releaseVersion']} continue when `pipelines dev` runs again"
                 )
-
-    @contextmanager
-    def _timed(self, what: str) -> Iterator[Callable[[str], None]]:
-        began = time.monotonic()
-
-        def say(text: str) -> None:
-            self._terminal.say(what, f"{text} ({time.monotonic() - began:.2f} s)")
-
-        yield say
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def _ignored(_sent: int, _total: int) -> None:
