@@ -18,8 +18,8 @@ help: ## Show this list
 setup: ## Install the product and the servers of the demo into .venv (other targets add their tools)
 	@./bootstrap
 
-demo: setup ## Start everything on this machine and run the demo
-	@$(BIN)/python -m embedded.demo
+demo: setup ## Start everything on this machine and run the demo; KEEP=1 keeps its data in .local/demo
+	@$(BIN)/python -m embedded.demo $(if $(KEEP),--keep)
 
 test: ## Prove every promise of the product, with the costs and ten mutants
 	@./bootstrap test browser

@@ -19,6 +19,10 @@ def main() -> None:
 
         run_command()
         return
+    if sys.argv[1:2] == ["dev"]:
+        from embedded.dev import main as run_dev  # with Django's settings only in its children
+
+        sys.exit(run_dev(sys.argv[2:]))
     fill_in(sys.argv[1:])
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "coordinator.settings")
     if sys.argv[1:2] == ["run"]:

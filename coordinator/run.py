@@ -47,7 +47,7 @@ PROCESSES = {
     "web": "the admin and REST",
     "control": "a control worker: verifies, dispatches, records, sweeps",
     "clock": "the clock: sends periodic tasks",
-    "all": "one of each, for a new installation on one machine, such as the demo",
+    "all": "one of each, for an installation on one machine, such as that of `coordinator dev`",
 }
 
 

@@ -1,4 +1,4 @@
-"""`coordinator run all`: prepares a new installation on one machine, and runs its processes as children.
+"""`coordinator run all`: prepares an installation on one machine, and runs its processes as children.
 
 They are forked when this process has loaded everything and migrated, so they start at once and share its memory.
 """

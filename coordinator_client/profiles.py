@@ -129,12 +129,19 @@ def write(file: Path, profiles: Profiles) -> None:
         lines += ["", f"[profiles.{json.dumps(name)}]", *members]
     try:
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(dir=file.parent, prefix=".config-")  # with the mode 0600
-        with os.fdopen(descriptor, "w", encoding="utf-8") as out:
-            out.write("\n".join([*lines, ""]))
-        Path(temporary).replace(file)
+        write_private(file, "\n".join([*lines, ""]))
     except OSError as error:
         raise ClientError(f"{file} cannot be written: {error.strerror}") from None
+
+
+def write_private(file: Path, text: str) -> None:
+    """Replace a file by one that only its owner may read. Readers see all of it or its earlier content."""
+    descriptor, temporary = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}-")  # with the mode 0600
+    with os.fdopen(descriptor, "w", encoding="utf-8") as out:
+        out.write(text)
+        out.flush()
+        os.fsync(descriptor)
+    Path(temporary).replace(file)
 
 
 def token_in(file: Path) -> str:

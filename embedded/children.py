@@ -206,6 +206,7 @@ class Server(ABC):
 
     def __init__(self, folder: Path, port: int | None = None) -> None:
         self.folder = folder
+        self.logs = folder / "logs"
         self.port = port or free_port()
         self.child: Child | None = None
 

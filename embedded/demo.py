@@ -3,13 +3,13 @@
 `python -m embedded.demo`. It uses the REST API and transition workers, as an installation does.
 """
 
-import secrets
+import json
 import shutil
 import signal
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from argparse import ArgumentParser
+from contextlib import ExitStack
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -22,8 +22,8 @@ from rich.table import Table
 
 from coordinator_client.errors import ClientError
 from embedded.children import Child, ChildError
-from embedded.product import PROJECT, Backing, Client, DemoError, Product
-from pipelines.release import signing_key
+from embedded.installation import Installation, InstallationError
+from embedded.product import PROJECT, Backing, Client, DemoError
 from pipelines.release.descriptor import release
 from pipelines.release.packaging import build
 
@@ -34,9 +34,10 @@ PAYMENTS = EXAMPLES / "payments" / "data" / "payments.csv"
 PIPELINE = "examples.payments"
 TENANT = "acme"
 USER = "demo"
-SCOPES = ("read", "payloads:read", "executions:submit", "releases:register", "releases:activate")
+DATA = Path(".local", "demo")
+"""Where the data stays with `--keep`. `coordinator dev --data` continues with it, too."""
 ENVIRONMENT = Path(".local", "demo.env")
-"""What a worker and curl need to connect. The file exists while the demo waits for Ctrl-C."""
+"""What commands and workers need to connect. The file exists while the demo waits for Ctrl-C."""
 
 
 @dataclass(frozen=True)
@@ -49,23 +50,20 @@ class Built:
 
 
 class Demo:
-    """The steps of the demo. Each raises `DemoError`, `ChildError` or `ClientError` if it fails."""
+    """The steps of the demo. Each raises one of the errors that `main` names."""
 
-    def __init__(self, console: Console, running: ExitStack, started: float) -> None:
-        """`running` ends what the demo starts."""
+    def __init__(self, console: Console, running: ExitStack, *, keep: bool) -> None:
+        """`running` ends what the demo starts. With `keep`, the data stays in DATA."""
         self.console = console
         self.running = running
-        self.folder = folder = Path(running.enter_context(TemporaryDirectory(prefix="coordinator-demo-")))
-        self.backing = Backing()
-        self.author = folder / "author"
-        key = signing_key.make(folder / "provenance.pem")
-        self.metrics_token = secrets.token_urlsafe(24)
-        settings = {"PROVENANCE_KEY_FILE": str(key.private), "METRICS_TOKEN": self.metrics_token}
-        self.product = Product(folder, self.backing.environment(), settings, web_processes=1)
-        self.password = secrets.token_urlsafe(12)
-        self.token = ""
-        self.worker_key = ""
-        self._started = started
+        self.stays = sys.stdin.isatty()
+        self._started = time.monotonic()
+        folder = DATA if keep else Path(running.enter_context(TemporaryDirectory(prefix="coordinator-demo-")))
+        backing = None if keep else Backing()
+        self.installation = running.enter_context(Installation(folder, tenant=TENANT, user=USER, backing=backing))
+        self.folder = self.installation.folder
+        self.author = self.folder / "author"
+        self.product = self.installation.product
 
     def say(self, text: str) -> None:
         self.console.print(f"[dim]{time.monotonic() - self._started:5.1f} s[/]  {text}")
@@ -75,30 +73,27 @@ class Demo:
 
         A part begins when those that it needs have ended, so most of them overlap.
         """
-        shutil.copytree(EXAMPLES, self.author / "examples", ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(
+            EXAMPLES, self.author / "examples", ignore=shutil.ignore_patterns("__pycache__"), dirs_exist_ok=True
+        )
         sys.path.insert(0, str(self.author))
-        options = [f"--tenant={TENANT}", f"--user={USER}", *(f"--scope={scope}" for scope in SCOPES)]
-        with self.product.preparing(*options, runs=True, DJANGO_SUPERUSER_PASSWORD=self.password) as preparation:
-            with self.console.status("Starting PostgreSQL and Valkey"):
-                self.running.enter_context(self.backing)
-            self.say("PostgreSQL and Valkey run")
-            self.running.enter_context(self.product.children)
-            with self.console.status("Creating the tables"):
-                preparation.migrate(self.backing.environment()["DATABASE_OWNER_URL"])
+        with self.installation.starting(self.console.status):
+            self.say("PostgreSQL and Valkey run, and the tables exist")
             built = self.build("1.0", "examples.payments.pipeline:pipeline")
-            with self.console.status("Creating a user, a tenant, a token and a worker key"):
-                created = preparation.created()
-        self.token, self.worker_key = created["token"], created["workerKey"]
-        worker = self.start_worker(built)
-        with self.console.status("Starting the web process, the control worker and the clock"):
-            self.product.wait_until_ready()
-        self.say(f"The web process, control worker and clock run at {self.product.url}")
-        self.await_worker(built)
+        worker = self.start_worker(built.version, built.descriptor)
+        self.await_product()
+        self.await_worker(built.version)
         return built, worker
 
     @property
     def client(self) -> Client:
-        return Client(self.product.url, TENANT, self.token)
+        return Client(self.product.url, TENANT, self.installation.kept.token)
+
+    def await_product(self) -> None:
+        with self.console.status("Starting the web process, the control worker and the clock"):
+            self.installation.wait_until_ready()
+        where = f" at {self.product.url}" if self.stays else ""
+        self.say(f"The web process, control worker and clock run{where}")
 
     def build(self, version: str, reference: str) -> Built:
         out = self.folder / f"v{version}"
@@ -108,16 +103,16 @@ class Demo:
         self.say(f"Built release [b]{version}[/]: {steps}")
         return Built(version, written.path, built.path)
 
-    def start_worker(self, built: Built) -> Child:
-        name = f"worker-{built.version}"
-        return self.product.start_worker(name, release=built.descriptor, tenant=TENANT, key=self.worker_key)
+    def start_worker(self, version: str, descriptor: Path) -> Child:
+        key = self.installation.kept.worker_key
+        return self.product.start_worker(f"worker-{version}", release=descriptor, tenant=TENANT, key=key)
 
-    def await_worker(self, built: Built) -> None:
+    def await_worker(self, version: str) -> None:
         """Return when the worker of a release has registered."""
-        name = f"worker-{built.version}"
+        name = f"worker-{version}"
         with self.console.status(f"Starting {name}"):
             self.client.wait_for_worker(name)
-        self.say(f"{name} hosts release {built.version}: it runs the artifact whose digest the release pins")
+        self.say(f"{name} hosts release {version}: it runs the artifact whose digest the release pins")
 
     def register(self, built: Built) -> None:
         with self.console.status(f"Uploading release {built.version}"):
@@ -156,6 +151,13 @@ class Demo:
         self.console.print(rejected)
 
     def run(self) -> None:
+        """Run all steps, or continue with the data of an earlier run in which they have succeeded."""
+        complete = self.folder / "complete"
+        if complete.exists():
+            self.resume()
+            return
+        if self.installation.kept.token:
+            raise DemoError(f"An earlier demo was stopped before its end. Remove {self.folder} to begin again.")
         first, worker = self.set_up()
         self.register(first)
         self.activate(first, "first release")
@@ -163,12 +165,25 @@ class Demo:
         self.say("The first execution has succeeded:")
         self.show_settlement(self.client.result(done["executionId"]))
         self.switch(worker, done)
+        complete.touch()
+
+    def resume(self) -> None:
+        """Start everything, with a worker for each release of the earlier run."""
+        with self.installation.starting(self.console.status):
+            self.say(f"Continues with the data in {self.folder}")
+        descriptors = [*self.folder.glob("v*/**/pipeline-release.json")]
+        releases = {json.loads(file.read_text(encoding="utf-8"))["releaseVersion"]: file for file in descriptors}
+        for version, descriptor in releases.items():
+            self.start_worker(version, descriptor)
+        self.await_product()
+        for version in releases:
+            self.await_worker(version)
 
     def switch(self, worker: Child, earlier: dict[str, Any]) -> None:
         """Activate a second release while an execution of the first one is running."""
         second = self.build("2.0", "examples.payments_v2.pipeline:pipeline")
-        self.start_worker(second)
-        self.await_worker(second)
+        self.start_worker(second.version, second.descriptor)
+        self.await_worker(second.version)
         self.register(second)
         worker.send(signal.SIGSTOP)
         self.say("Paused worker-1.0, so that an execution of release 1.0 is still in progress after the switch")
@@ -201,55 +216,38 @@ class Demo:
 
     def stay(self) -> None:
         """Print how to log in, and keep everything running until Ctrl-C."""
-        self.console.print(
-            f"\nAdmin: [b]{self.product.url}/admin/[/]  user [b]{USER}[/]  password [b]{self.password}[/]"
-        )
-        self.console.print(f"OpenAPI document: {self.product.url}/api/schema/")
-        self.console.print(
-            f"Metrics: [b]curl -H 'Authorization: Bearer {self.metrics_token}' {self.product.url}/metrics[/]"
-        )
-        with self.environment_file():
-            self.console.print(f"To run your own workers and requests in another terminal: [b]source {ENVIRONMENT}[/]")
-            self.console.print("Press Ctrl-C to stop everything.")
-            while True:
-                time.sleep(1)
-                self.product.children.require_running()
-
-    @contextmanager
-    def environment_file(self) -> Iterator[None]:
-        """Write ENVIRONMENT, readable only by the current user, and remove it at the end of the block."""
-        ENVIRONMENT.parent.mkdir(exist_ok=True)
-        ENVIRONMENT.unlink(missing_ok=True)
-        ENVIRONMENT.touch(mode=0o600)
-        variables = {
-            "COORDINATOR_URL": self.product.url,
-            "COORDINATOR_TOKEN": self.token,
-            "PIPELINES_TENANT": TENANT,
-            "PIPELINES_BROKER_URL": self.product.broker_url(TENANT),
-            "PIPELINES_WORKER_KEY": self.worker_key,
-        }
-        ENVIRONMENT.write_text("".join(f"export {name}='{value}'\n" for name, value in variables.items()))
-        try:
-            yield
-        finally:
-            ENVIRONMENT.unlink(missing_ok=True)
+        url, kept = self.product.url, self.installation.kept
+        self.console.print(f"\nAdmin: [b]{url}/admin/[/]  user [b]{kept.user}[/]  password [b]{kept.password}[/]")
+        self.console.print(f"OpenAPI document: {url}/api/schema/")
+        self.console.print(f"Metrics: [b]curl -H 'Authorization: Bearer {kept.metrics_token}' {url}/metrics[/]")
+        self.running.callback(ENVIRONMENT.unlink, missing_ok=True)
+        self.installation.write_environment(ENVIRONMENT)
+        self.console.print(f"To run your own workers and requests in another terminal: [b]source {ENVIRONMENT}[/]")
+        self.console.print("Press Ctrl-C to stop everything.")
+        while True:
+            time.sleep(1)
+            self.installation.require_running()
 
 
 def main() -> int:
     """Run the demo. Return 0 if all steps succeeded, also if Ctrl-C ends it after that."""
+    parser = ArgumentParser(prog="make demo", description=__doc__)
+    parser.add_argument("--keep", action="store_true", help=f"keep the data in {DATA}, and continue with it next time")
+    keep = parser.parse_args().keep
     console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     done = False
     try:
         with ExitStack() as running:
-            started = time.monotonic()
-            demo = Demo(console, running, started)
+            demo = Demo(console, running, keep=keep)
             demo.run()
             done = True
-            if sys.stdin.isatty():
+            if demo.stays:
                 demo.stay()
         console.print("The demo is complete and stopped. On a terminal, it runs until Ctrl-C, so that you can log in.")
-    except (DemoError, ChildError, ClientError) as error:
+        if keep:
+            console.print(f"Its data is in {DATA}. `coordinator dev --data {DATA}` continues with it, too.")
+    except (DemoError, InstallationError, ChildError, ClientError) as error:
         console.print(f"[red]The demo failed:[/] {escape(str(error))}")
         return 1
     except KeyboardInterrupt:

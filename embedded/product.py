@@ -33,7 +33,13 @@ class Backing:
     """
 
     def __init__(
-        self, folder: Path | None = None, *, durable: bool = True, outside: Mapping[str, str] | None = None
+        self,
+        folder: Path | None = None,
+        *,
+        durable: bool = True,
+        outside: Mapping[str, str] | None = None,
+        postgres_port: int | None = None,
+        valkey_port: int | None = None,
     ) -> None:
         outside = os.environ if outside is None else outside
         self._temporary = folder is None
@@ -43,8 +49,10 @@ class Backing:
             for name in ("DATABASE_URL", "DATABASE_OWNER_URL", "REDIS_URL", "REDIS_OWNER_URL")
             if outside.get(name)
         }
-        self.postgres = None if "DATABASE_URL" in self._named else Postgres(self.folder, durable=durable)
-        self.valkey = None if "REDIS_URL" in self._named else Valkey(self.folder, durable=durable)
+        self.postgres = (
+            None if "DATABASE_URL" in self._named else Postgres(self.folder, port=postgres_port, durable=durable)
+        )
+        self.valkey = None if "REDIS_URL" in self._named else Valkey(self.folder, port=valkey_port, durable=durable)
 
     def environment(self) -> dict[str, str]:
         """Return DATABASE_URL, DATABASE_OWNER_URL and REDIS_URL of the local or outside servers.
@@ -71,11 +79,15 @@ class Backing:
 
     def stop(self) -> None:
         """Stop the local servers, and remove a temporary folder."""
-        if not self._temporary:
-            for server in (self.valkey, self.postgres):
-                if server is not None:
-                    server.stop()
+        if self._temporary:
+            self.remove()
             return
+        for server in (self.valkey, self.postgres):
+            if server is not None:
+                server.stop()
+
+    def remove(self) -> None:
+        """Stop the local servers, and remove the folder."""
         for server in (self.valkey, self.postgres):
             if server is not None:
                 server.remove()
@@ -156,6 +168,7 @@ class Product:
         settings: Mapping[str, str] | None = None,
         *,
         web_processes: int = 2,
+        port: int | None = None,
         project: Path = PROJECT,
         programs: Path = BIN,
     ) -> None:
@@ -165,7 +178,7 @@ class Product:
         self.web_processes = web_processes
         self.project = project
         self.programs = programs
-        self.port = free_port()
+        self.port = port or free_port()
         self.children = Children(folder / "logs")
         self.environment = {
             **{name: value for name, value in os.environ.items() if name in {"PATH", "HOME", "LANG", "TZ"}},

@@ -78,7 +78,7 @@ class S3Server(Server):
         command: list[str | Path] = [_binary(), "mini", *(f"-{name}={value}" for name, value in options.items())]
         key = {"AWS_ACCESS_KEY_ID": self.access_key_id, "AWS_SECRET_ACCESS_KEY": self.secret_access_key}
         environment = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ} | key
-        log = self.folder / "s3.log"
+        log = self.logs / "s3.log"
         child = Child(command, name="s3", log=log, environment=environment, directory=data)
         self._run(child, self._accepts_writes, seconds=_READY_SECONDS, pause=0.1)
 

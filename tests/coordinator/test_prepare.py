@@ -8,12 +8,13 @@ import pytest
 
 from embedded.children import ChildError
 from embedded.product import Product
+from tenancy.roles import Scope
 from tests.broker import broker_urls
 from tests.building import eventually
 from tests.database_template import empty_database
 from tests.servers import NUMBER, ordinary_url
 
-OPTIONS = ("--tenant=acme", "--user=ada", "--scope=read")
+OPTIONS = ("--tenant=acme", "--user=ada")
 PASSWORD = "correct horse battery"
 
 
@@ -35,8 +36,10 @@ def test_it_migrates_as_the_owner_and_creates_the_rest_as_the_application(produc
     assert created["workerKey"] == product.manage("worker_key", "acme")
     assert product.manage("verify_audit", "acme").startswith("acme: OK")
     assert list((product.folder / "static").glob("staticfiles.json"))
-    with psycopg.connect(product.servers["DATABASE_URL"]) as application, pytest.raises(psycopg.Error):
-        application.execute("CREATE TABLE mine (id int)")
+    with psycopg.connect(product.servers["DATABASE_URL"]) as application:
+        assert application.execute("SELECT name, scopes FROM tenancy_apitoken").fetchall() == [("ada", sorted(Scope))]
+        with pytest.raises(psycopg.Error):
+            application.execute("CREATE TABLE mine (id int)")
 
 
 def test_one_process_prepares_and_runs_the_others_with_the_memory_that_it_has_loaded(product: Product) -> None:

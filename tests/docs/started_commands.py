@@ -22,6 +22,8 @@ STARTED_BY: Final = {
     "coordinator collectstatic": "coordinator/test_command_settings.py::test_some_commands_need_no_setting",
     "coordinator create_tenant": TENANT,
     "coordinator createsuperuser": TENANT,
+    "coordinator dev": "parts/distributions/test_durable_coordinator.py::"
+    "test_a_coordinator_of_one_machine_is_killed_and_continues_with_its_data",
     "coordinator executions": "parts/product/test_command_line.py::test_executions_from_submission_to_result",
     "coordinator list_accepted": "executions/submission/test_quotas.py::test_it_lists_what_was_accepted_since_a_time",
     "coordinator login": "parts/product/test_command_line.py::test_tokens_and_profiles",

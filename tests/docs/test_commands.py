@@ -21,6 +21,7 @@ from coordinator.cli import WORDS
 from coordinator.command_line.app import tree
 from coordinator.run import command_of
 from coordinator.settings import env
+from embedded import dev
 from embedded.product import BIN, PROJECT
 from pipelines.cli import main as run_pipelines
 from tests.docs import commands
@@ -78,6 +79,8 @@ def errors_of(command: Command, *, complete: bool) -> Iterator[str]:
         yield from (f"no option {name}" for name in unknown)
     elif first in WORDS:
         yield from _errors_of_client(words, complete=complete)
+    elif first == "dev":
+        yield from failure(lambda: dev.parser().parse_args(words[1:]))
     elif first == "run":
         if complete or len(words) > 1:
             yield from failure(lambda: command_of(words[1:]))

@@ -1,4 +1,4 @@
-"""`coordinator prepare`: prepares a new installation on one machine, such as the demo, in one process."""
+"""`coordinator prepare`: prepares an installation on one machine, such as that of `coordinator dev`, in one process."""
 
 import json
 import sys
@@ -9,11 +9,16 @@ from contextlib import contextmanager
 from io import StringIO
 from typing import Any, Final
 
+from django.conf import settings
+from django.contrib.auth.models import User
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 from django.db import connection
+from django.utils import timezone
 
 from foundation.database.postgresql.url import connection_settings
+from tenancy.models import ApiToken
+from tenancy.roles import Scope
 
 MIGRATED: Final = "migrated"
 """The first line of the output: processes can start."""
@@ -21,9 +26,10 @@ MIGRATED: Final = "migrated"
 
 class Command(BaseCommand):
     help = (
-        "Migrate the database and collect the static files, and with --tenant create a user, a tenant, an API token and"
-        " a worker key. The URL of the database's owner is the first line of the standard input. Prints a line when"
-        " the migrations are complete, and at the end the token and the worker key as JSON."
+        "Migrate the database and collect the static files, and with --tenant create a user, a tenant, a token that"
+        " may do everything there, and a worker key. A user and a tenant that exist are kept. The URL of the database's"
+        " owner is the first line of the standard input. Prints a line when the migrations are complete, and at the end"
+        " the token and the worker key as JSON."
     )
     requires_system_checks = ()
     stealth_options = ("migrated",)
@@ -32,7 +38,6 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--tenant", help="the tenant to create")
         parser.add_argument("--user", help="the superuser to create; DJANGO_SUPERUSER_PASSWORD is the password")
-        parser.add_argument("--scope", action="append", default=[], help="a scope of the token; repeatable")
 
     def handle(self, *args: Any, **options: Any) -> None:
         tenant, user = options["tenant"], options["user"]
@@ -48,15 +53,19 @@ class Command(BaseCommand):
         self.stdout.write(MIGRATED)
         self.stdout.flush()
         if tenant:
-            self.stdout.write(json.dumps(_created(tenant, user, options["scope"])))
+            self.stdout.write(json.dumps(_created(tenant, user)))
 
 
-def _created(tenant: str, user: str, scopes: list[str]) -> dict[str, str]:
-    """Create the user, the tenant, a token and a worker key."""
-    call_command("createsuperuser", username=user, email=f"{user}@example.org", interactive=False, verbosity=0)
+def _created(tenant: str, user: str) -> dict[str, str]:
+    """Create the user and the tenant unless they exist, a token and a worker key."""
+    if not User.objects.filter(username=user).exists():
+        call_command("createsuperuser", username=user, email=f"{user}@example.org", interactive=False, verbosity=0)
     call_command("create_tenant", tenant, member=user, stdout=StringIO())
+    taken = ApiToken.objects.filter(tenant__slug=tenant, name=user).exists()
+    name = f"{user}-{timezone.now():%Y%m%d%H%M%S}" if taken else user
+    days = settings.TOKEN_MAX_DAYS
     return {
-        "token": _output("issue_token", tenant, user, user=user, scope=scopes),
+        "token": _output("issue_token", tenant, name, user=user, scope=[scope.value for scope in Scope], days=days),
         "workerKey": _output("worker_key", tenant),
     }
 

@@ -1,14 +1,17 @@
 """The wheel of `durable-coordinator[embedded]` in an empty environment, and the documented installation."""
 
+import json
 import os
 import pty
 import re
 import select
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +19,7 @@ import pytest
 import requests
 
 from embedded.product import PROJECT
+from tests.building import eventually
 from tests.parts.distributions import installing
 
 pytestmark = pytest.mark.timeout(600)
@@ -23,6 +27,19 @@ DEMO_SECONDS = 300.0
 READY = "Press Ctrl-C"
 LOG_IN = re.compile(r"Admin: (?P<url>\S+)/admin/ +user (?P<user>\S+) +password (?P<password>\S+)")
 LINK = re.compile(r'\s(?:href|src|hx-get)="(/(?:admin|static)/[^"#?]*)')
+SOURCE = "source .coordinator/coordinator.env"
+VARIABLES = ["COORDINATOR_URL", "COORDINATOR_TENANT", "COORDINATOR_TOKEN"]
+VARIABLES += ["PIPELINES_TENANT", "PIPELINES_BROKER_URL", "PIPELINES_WORKER_KEY"]
+SHOP = """\
+from pipelines import Pipeline
+
+pipeline = Pipeline("shop")
+
+
+@pipeline.step
+def double(number: int) -> int:
+    return 2 * number
+"""
 PAGES = (
     r"/admin/releases/release/[0-9a-f-]+/",
     r"/admin/executions/execution/[0-9a-f-]+/",
@@ -126,6 +143,117 @@ def test_every_page_of_the_admin_and_every_file_that_it_loads_is_served(demo: De
         assert any(re.match(page, path) for path in visited), page
 
 
+@dataclass
+class Desk:
+    """An author's folder outside of the checkout, with `coordinator dev` in one terminal and a shell in another."""
+
+    bin: Path
+    folder: Path
+
+    def __post_init__(self) -> None:
+        self.environment = {"PATH": f"{self.bin}:{os.environ['PATH']}", "HOME": str(self.folder)}
+        (self.folder / "shop.py").write_text(SHOP)
+
+    @contextmanager
+    def coordinator(self) -> Iterator[subprocess.Popen[str]]:
+        """Run `coordinator dev`, and kill it at the end. The block runs when it is ready."""
+        with self._start("exec coordinator dev", stdout=subprocess.PIPE) as dev:
+            try:
+                assert dev.stdout is not None
+                lines = [dev.stdout.readline() for _ in range(4)]
+                assert [line.partition(" ")[0] for line in lines] == ["address", "user", "password", "source"], lines
+                yield dev
+            finally:
+                dev.kill()
+
+    def worker(self, descriptor: Path) -> subprocess.Popen[str]:
+        return self._start(f"{SOURCE} && exec pipelines worker --release {descriptor}", stdout=None)
+
+    def _start(self, script: str, *, stdout: int | None) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            ["bash", "-c", script],
+            cwd=self.folder,
+            env=self.environment,
+            stdout=stdout,
+            text=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        )
+
+    def shell(self, script: str) -> subprocess.CompletedProcess[str]:
+        command = ["bash", "-c", f"{SOURCE} && {script}"]
+        return subprocess.run(command, cwd=self.folder, env=self.environment, capture_output=True, text=True)
+
+    def output(self, script: str) -> str:
+        done = self.shell(script)
+        assert done.returncode == 0, done
+        return done.stdout
+
+    def processes(self) -> list[str]:
+        """The command lines that name the folder's servers, and the programs at the port of the address."""
+        kept = json.loads((self.folder / ".coordinator" / "installation.json").read_text())
+        marks = (str(self.folder / ".coordinator"), f"--port={kept['port']}")
+        lines = [_command_line(each) for each in Path("/proc").glob("[0-9]*")]
+        return [line for line in lines if any(mark in line for mark in marks)]
+
+
+def _command_line(process: Path) -> str:
+    try:
+        return (process / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+    except OSError:
+        return ""
+
+
+def test_a_coordinator_of_one_machine_is_killed_and_continues_with_its_data(python: Path, tmp_path: Path) -> None:
+    desk, file = Desk(python.parent, tmp_path), tmp_path / ".coordinator" / "coordinator.env"
+    with desk.coordinator() as dev, ExitStack() as workers:
+        first = file.read_text()
+        assert file.stat().st_mode & 0o777 == 0o600
+        assert re.findall(r"^export (\w+)=\S+$", first, re.MULTILINE) == VARIABLES
+        again = desk.shell("coordinator dev")
+        assert (again.returncode, again.stdout) == (1, "")
+        assert f"as process {dev.pid}: source {file}" in again.stderr
+        desk.output("pipelines build shop:pipeline --out dist && pipelines release --out dist --release-version 1.0")
+        [descriptor] = (tmp_path / "dist").rglob("pipeline-release.json")
+        worker = desk.worker(descriptor)
+        workers.callback(worker.wait)
+        workers.callback(worker.kill)
+        desk.output(f"coordinator releases upload {descriptor.parent}")
+        eventually(lambda: desk.shell("coordinator releases activate shop 1.0 --yes").returncode == 0, seconds=60)
+        worker.send_signal(signal.SIGSTOP)
+        cancelled, parked = (
+            json.loads(desk.output("coordinator executions submit shop --input 21 --output=json"))["executionId"]
+            for _ in range(2)
+        )
+        desk.output(f"coordinator executions cancel {cancelled} --yes --reason 'no longer needed'")
+        assert desk.processes()
+        dev.kill()
+        dev.wait()
+        eventually(lambda: not desk.processes(), seconds=20)
+        with desk.coordinator() as continued:
+            assert file.read_text() == first
+            worker.send_signal(signal.SIGCONT)
+            desk.output(f"coordinator executions wait {parked}")
+            assert desk.output(f"coordinator executions result {parked}").strip() == "42"
+            continued.send_signal(signal.SIGINT)
+            assert continued.wait(60) == 0
+            eventually(lambda: not desk.processes(), seconds=5)
+
+
+def test_ports_of_other_programs_and_a_token_that_has_expired_are_replaced(python: Path, tmp_path: Path) -> None:
+    desk, file = Desk(python.parent, tmp_path), tmp_path / ".coordinator" / "installation.json"
+    with desk.coordinator():
+        kept = json.loads(file.read_text())
+    eventually(lambda: not desk.processes(), seconds=20)
+    file.write_text(json.dumps({**kept, "token": f"dc_{'0' * 64}"}))
+    with ExitStack() as others:
+        taken = {name: value for name, value in kept.items() if name.endswith("port")}
+        for port in taken.values():
+            others.enter_context(socket.create_server(("127.0.0.1", port)))
+        with desk.coordinator():
+            assert not {*taken.values()} & {*json.loads(file.read_text()).values()}
+            assert "tenant-admin" in desk.output("coordinator members list")
+
+
 def test_the_wheels_are_built_and_installed_as_documented(tmp_path: Path) -> None:
     page = (PROJECT / "docs" / "deployment.md").read_text(encoding="utf-8")
     [build] = re.findall(r"^python3 -m pip wheel .*$", page, re.MULTILINE)
@@ -161,4 +289,14 @@ def test_the_demo_ends_without_a_terminal() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Executions and their releases" in done.stdout
     assert done.stdout.rstrip().splitlines()[-1].startswith("The demo is complete and stopped.")
-    assert not re.search("password|Press Ctrl-C", done.stdout)
+    assert not re.search("127.0.0.1|password|Press Ctrl-C", done.stdout)
+
+
+def test_the_demo_continues_with_the_data_that_it_keeps(python: Path, tmp_path: Path) -> None:
+    demo: list[str | Path] = [python, "-m", "embedded.demo", "--keep"]
+    assert "Activation #2" in installing.run(demo, tmp_path)
+    again = installing.run(demo, tmp_path)
+    assert not re.search("Activation|127.0.0.1", again)
+    assert "worker-1.0 hosts" in again
+    assert "worker-2.0 hosts" in again
+    assert "`coordinator dev --data .local/demo` continues with it" in again
