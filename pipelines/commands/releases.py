@@ -200,7 +200,7 @@ def add_publish(parser: argparse.ArgumentParser) -> None:
     add_target(parser)
     add_repeated(parser, "--attach", "FILE", "a signature, provenance or SBOM")
     parser.add_argument("--activate", action="store_true", help="activate the release after its registration")
-    parser.add_argument("--reason", default="", help="why it is activated")
+    _add_activation(parser)
     add_json(parser)
     parser.set_defaults(run=_publish)
 
@@ -216,7 +216,9 @@ def _publish(arguments: argparse.Namespace) -> int:
     release = publish.publish(folder, client, progress=bar.progress, attach=arguments.attach)
     activation = None
     if release["status"] == "REGISTERED" and arguments.activate:
-        activation = publish.activate_published(release, client, reason=arguments.reason)
+        activation = publish.activate_published(
+            release, client, reason=arguments.reason, wait_seconds=arguments.wait
+        )
     if arguments.json:
         print(json.dumps({"release": release, "activation": activation}))
     else:
@@ -255,13 +257,19 @@ class _Bar:
         self._out.flush()
 
 
+def _add_activation(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--reason", default="", help="why it is activated")
+    text = "how long to wait for a worker, if the pipeline's policy requires one; default: 0"
+    parser.add_argument("--wait", type=float, default=0.0, metavar="SECONDS", help=text)
+
+
 def add_activate(parser: argparse.ArgumentParser) -> None:
     text = "PIPELINE@VERSION, such as org.example.orders@1.0, or the folder of a release"
     parser.add_argument("name", metavar="RELEASE", help=text)
     parser.add_argument("version", nargs="?", metavar="VERSION", help="the version, if RELEASE is a pipeline's id only")
     add_target(parser)
     parser.add_argument("--dry-run", action="store_true", help="print what would happen, and change nothing")
-    parser.add_argument("--reason", default="", help="why it is activated")
+    _add_activation(parser)
     parser.add_argument(
         "--expected", metavar="V", help='refuse the activation unless this release is active, or none if ""'
     )
@@ -283,7 +291,9 @@ def _activate(arguments: argparse.Namespace) -> int:
         print(json.dumps(found) if arguments.json else "\n".join(_lines(found, markdown=arguments.markdown)))
         return 0 if found["allowed"] else REFUSED
     try:
-        made = publish.activate(client, pipeline, version, arguments.reason, arguments.expected)
+        made = publish.activate(
+            client, pipeline, version, arguments.reason, arguments.expected, wait_seconds=arguments.wait
+        )
     except Refused as refused:
         if refused.status not in REFUSING:
             raise

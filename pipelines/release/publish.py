@@ -143,29 +143,46 @@ def publish(
 
 
 def activate(
-    client: Client, pipeline_id: str, release_version: str, reason: str, expected: str | None = None
+    client: Client,
+    pipeline_id: str,
+    release_version: str,
+    reason: str,
+    expected: str | None = None,
+    *,
+    wait_seconds: float = 0.0,
 ) -> dict[str, Any]:
     """Activate a registered release and return the activation as the API does.
 
-    With ``expected``, the call fails unless that release is active, or none if it is "". Raises ``ClientError``.
+    With ``expected``, the call fails unless that release is active, or none if it is "". If no worker may run the
+    release and the policy requires one, it is tried again for ``wait_seconds``. Raises ``ClientError``.
     """
+    deadline = time.monotonic() + wait_seconds
     body = {
         "releaseVersion": release_version,
         "reason": reason,
         "expectedReleaseVersion": expected,
         "operationKey": api.operation_key(),
     }
-    return client.call(Request("POST", api.path("pipelines", pipeline_id, "activations"), body=body))
+    request = Request("POST", api.path("pipelines", pipeline_id, "activations"), body=body)
+    while True:
+        try:
+            return client.call(request)
+        except Refused as error:
+            if error.code != WORKER_REQUIRED or time.monotonic() > deadline:
+                raise
+        time.sleep(_PAUSE_SECONDS)
 
 
-def activate_published(release: dict[str, Any], client: Client, *, reason: str) -> dict[str, Any]:
+def activate_published(
+    release: dict[str, Any], client: Client, *, reason: str, wait_seconds: float = 0.0
+) -> dict[str, Any]:
     """Activate a release that was published, and return the activation as the API does.
 
     Raises ``ClientError``, and ``DefinitionError`` WORKER_REQUIRED.
     """
     pipeline_id, version = str(release["pipelineId"]), str(release["releaseVersion"])
     try:
-        return activate(client, pipeline_id, version, reason)
+        return activate(client, pipeline_id, version, reason, wait_seconds=wait_seconds)
     except Refused as error:
         if error.code != WORKER_REQUIRED:
             raise
