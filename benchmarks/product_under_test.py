@@ -117,16 +117,16 @@ class ProductUnderTest(RunningProduct):
 
     def _release(self, module: str) -> None:
         out = self.folder / module
-        for command in (["build", f"{module}:pipeline"], ["release", "--release-version=1"]):
-            subprocess.run(
-                [sys.executable, "-m", "pipelines", *command, f"--out={out}"],
-                cwd=PIPELINES,
-                env={"PYTHONPATH": str(PROJECT)},
-                check=True,
-                capture_output=True,
-            )
-        self._hosted[module] = out / "pipeline-release.json"
-        [artifact] = out.glob("*.zip")
+        command = ["release", f"{module}:pipeline", "--release-version=1", f"--out={out}"]
+        subprocess.run(
+            [sys.executable, "-m", "pipelines", *command],
+            cwd=PIPELINES,
+            env={"PYTHONPATH": str(PROJECT)},
+            check=True,
+            capture_output=True,
+        )
+        self._hosted[module] = out / "1" / "pipeline-release.json"
+        [artifact] = (out / "1").glob("*.zip")
         self.client.upload(self.pipeline_id(module), self._hosted[module], artifact)
         self.client.verified(self.pipeline_id(module), "1")
 

@@ -22,9 +22,8 @@ STARTED = "Hosting "
 
 def startup(report: Report, plan: Plan) -> None:
     with TemporaryDirectory(prefix="startup-") as folder:
-        _pipelines("build", REFERENCE, f"--out={folder}")
-        _pipelines("release", f"--out={folder}", "--release-version=1")
-        release = Path(folder) / "pipeline-release.json"
+        _pipelines("release", REFERENCE, f"--out={folder}", "--release-version=1")
+        release = Path(folder) / "1" / "pipeline-release.json"
         _seconds(release), _seconds(release, f"--from-source={REFERENCE}")  # warm up the page cache
         ours, theirs = [], []
         for _ in range(plan.rounds * PAIRS):

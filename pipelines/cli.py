@@ -14,15 +14,16 @@ from pipelines.errors import DefinitionError
 _COMMANDS: Final = {
     "new": ("new:add", "write the project of a new pipeline"),
     "run": ("run:add", "run a pipeline here, without any server"),
+    "dev": ("dev:add", "release a pipeline on each save, host it and follow its executions"),
     "build": ("releases:add_build", "compile a pipeline and pack its artifact"),
     "key": ("releases:add_key", "create a key that signs releases"),
-    "release": ("releases:add_release", "write pipeline-release.json for built artifacts"),
+    "release": ("releases:add_release", "build and release a pipeline: write the folder of the release"),
     "verify-release": ("checking:add_verify_release", "check a release offline, before it is published"),
     "diff": ("checking:add_diff", "compare two releases: what breaks for callers and for parked work"),
     "publish": ("releases:add_publish", "upload a release, wait for its verification, activate it"),
     "activate": ("releases:add_activate", "activate a registered release, or say what would happen"),
     "env": ("releases:add_env", "make the environment that a release requires"),
-    "worker": ("worker:add", "run a transition worker for one release"),
+    "worker": ("worker:add", "run a transition worker for one release, downloaded if it is not here"),
     "verify-provenance": (
         "checking:add_verify_provenance",
         "check offline which code ran an execution, or which releases were active",

@@ -47,7 +47,7 @@ def at_port(url: str, port: int, **parts: str) -> str:
 
 @dataclass(frozen=True)
 class BuiltRelease:
-    """A pipeline that was built and released with the author's commands."""
+    """A pipeline that was built and released with the author's command."""
 
     reference: str
     directory: Path
@@ -65,7 +65,7 @@ class BuiltRelease:
 
 
 def build(reference: str, directory: Path, out: Path, version: str) -> BuiltRelease:
-    """Run `python -m pipelines build` and `release` in `directory`, as an author would.
+    """Run `python -m pipelines release` in `directory`, as an author would, and copy the release's folder to `out`.
 
     If this process has already built the same files, copy the earlier result.
     """
@@ -93,13 +93,8 @@ _built: dict[tuple[str, str, str], Path] = {}
 def _build(reference: str, directory: Path, version: str) -> Path:
     out = Path(tempfile.mkdtemp(prefix="built-"))
     atexit.register(shutil.rmtree, out, ignore_errors=True)
-    for command in (["build", reference], ["release", f"--release-version={version}"]):
-        done = subprocess.run(
-            [sys.executable, "-m", "pipelines", *command, f"--out={out}"],
-            cwd=directory,
-            env={"PYTHONPATH": str(PROJECT)},
-            capture_output=True,
-            text=True,
-        )
-        assert done.returncode == 0, done.stderr
-    return out
+    command = [sys.executable, "-m", "pipelines", "release", reference, f"--release-version={version}", f"--out={out}"]
+    environment = {"PYTHONPATH": str(PROJECT)}
+    done = subprocess.run(command, cwd=directory, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return out / version

@@ -54,7 +54,7 @@ class Installation:
         """Count the kinds of work whose names contain one of `parts`, by default all. Raises `CountingError`."""
         built = self.folder / "built"
         figures: dict[str, dict[str, int]] = self.run("measure", str(built), *parts)
-        release = built / "one_step-1" / "pipeline-release.json"
+        release = built / "one_step" / "1" / "pipeline-release.json"
         for name, command in STARTS.items():
             if not parts or any(part in name for part in parts):
                 words = (word.format(release=release) for word in command)

@@ -101,7 +101,7 @@ class World:
         tenant_keys.active_keys(TENANT)
 
     def descriptor_of(self, module: str, version: str = "1") -> Path:
-        return self._folder / f"{module}-{version}" / "pipeline-release.json"
+        return self._folder / module / version / "pipeline-release.json"
 
     def _hosted(self, module: str) -> HostedRelease:
         activate(self.register(module, "1"), actor="user:bench")
@@ -110,8 +110,8 @@ class World:
     def register(self, module: str, version: str) -> Release:
         """Build, upload and verify a release of the pipeline."""
         descriptor = self.descriptor_of(module, version)
-        artifact = build(f"{module}:pipeline", descriptor.parent)
-        write_release(descriptor.parent, release_version=version)
+        artifact = build(f"{module}:pipeline", descriptor.parents[1])
+        write_release(descriptor.parents[1], [artifact.path], release_version=version)
         staged = artifact_store().stage(limit=10**9)
         staged.write(artifact.path.read_bytes())
         files = [UploadedArtifact(artifact.path.name, staged)]

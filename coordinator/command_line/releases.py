@@ -33,33 +33,58 @@ releases.showing("show", f"GET {RELEASE}", "Show a release: its artifacts, findi
 @releases.changing("upload")
 def upload(
     session: Session,
-    folder: Annotated[Path, typer.Argument(help="The folder with pipeline-release.json and its files.")] = Path("dist"),
+    folder: Annotated[Path, typer.Argument(help="The folder of the release, or one with no other.")] = Path("dist"),
     attach: Annotated[list[Path] | None, typer.Option(help="A signature, provenance or SBOM.")] = None,
 ) -> int:
     """Upload a release and wait for its verification. The status is 1 if it is rejected."""
-    from pipelines.errors import DefinitionError
     from pipelines.release import publish
     from pipelines.release.files import read_descriptor
-    from wire.documents.descriptor import DESCRIPTOR_NAME
+    from pipelines.release.folders import descriptor_in
 
-    try:
+    with _author_errors():
+        file = descriptor_in(folder)
         if session.dry_run:
-            descriptor = read_descriptor(folder / DESCRIPTOR_NAME)
+            descriptor = read_descriptor(file)
             named = f"{clean(descriptor.release_version)} of {clean(descriptor.pipeline_id)}"
             session.output.text(f"would upload {named} from {clean(folder)}")
             return Exit.OK
-        with _progress() as progress:
-            release = publish.publish(folder, session.client, progress=progress, attach=attach or [])
-    except DefinitionError as error:
-        is_overdue = error.code == "VERDICT_OVERDUE"
-        raise CommandError("\n".join(map(str, error.errors)), Exit.OVERDUE if is_overdue else Exit.USAGE) from None
+        with _progress("upload") as progress:
+            release = publish.publish(file.parent, session.client, progress=progress, attach=attach or [])
     session.output.document({name: release.get(name) for name in UPLOADED})
     return Exit.OK if release.get("status") == "REGISTERED" else Exit.NEGATIVE
 
 
+@releases.reading("download", watch=False)
+def download(
+    session: Session,
+    pipeline: Pipeline,
+    release: Release,
+    out: Annotated[Path, typer.Option(help="Where the folder of the release is made.")] = Path("dist"),
+) -> int:
+    """Download a release with its contract, artifacts and attachments, each checked by its digest."""
+    from pipelines.release.download import download
+
+    with _author_errors(), _progress("download") as progress:
+        folder = download(session.client, pipeline, release, out, progress=progress)
+    session.output.document({"path": str(folder), "files": sorted(each.name for each in folder.iterdir())})
+    return Exit.OK
+
+
 @contextmanager
-def _progress() -> Iterator[Any]:
-    """Show a progress bar on stderr, if that is a terminal. Yields a function that gets the bytes sent, and all."""
+def _author_errors() -> Iterator[None]:
+    """Raise `CommandError` for an error of the author's commands."""
+    from pipelines.errors import DefinitionError
+
+    try:
+        yield
+    except DefinitionError as error:
+        is_overdue = error.code == "VERDICT_OVERDUE"
+        raise CommandError("\n".join(map(str, error.errors)), Exit.OVERDUE if is_overdue else Exit.USAGE) from None
+
+
+@contextmanager
+def _progress(label: str) -> Iterator[Any]:
+    """Show a progress bar on stderr, if that is a terminal. Yields a function that gets the bytes moved, and all."""
     if not sys.stderr.isatty():
         yield lambda _sent, _total: None
         return
@@ -67,7 +92,7 @@ def _progress() -> Iterator[Any]:
     from rich.progress import BarColumn, DownloadColumn, Progress, TransferSpeedColumn
 
     with Progress(BarColumn(), DownloadColumn(), TransferSpeedColumn(), console=Console(stderr=True)) as bar:
-        task = bar.add_task("upload", total=None)
+        task = bar.add_task(label, total=None)
         yield lambda sent, total: bar.update(task, completed=sent, total=total)
 
 

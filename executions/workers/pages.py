@@ -193,7 +193,7 @@ class WorkerAdmin(ReadOnlyAdmin):
     list_select_related = ("tenant", "eligibility")
     list_filter = (StateFilter, DriftFilter, PipelineFilter.at("pipeline_id"), ReleaseFilter, TenantFilter)
     change_list_template = "executions/worker_list.html"
-    empty = "Start one with `pipelines worker`, next to the release that it runs. It registers automatically."
+    empty = "Start one with `pipelines worker PIPELINE@VERSION`. It registers automatically."
     search_fields = ("worker_id", "release_version")
     search_help_text = "Search by worker or release version"
     ordering = ("-last_heartbeat_at",)

@@ -7,6 +7,7 @@ pipeline, where the verdict counts.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from shlex import quote
 from typing import Final
 
 from executions.errors import WorkerNotChecked, WorkerUnavailable
@@ -24,8 +25,6 @@ APPROVAL: Final = "approval"
 SIGNATURES: Final = "signatures"
 SMOKE_TEST: Final = "smoke test"
 WORKER: Final = "worker"
-START: Final = "pipelines worker --release pipeline-release.json"
-"""The command that starts a worker of a release."""
 
 
 class Verdict(StrEnum):
@@ -63,6 +62,11 @@ class Gate:
     verdict: Verdict
     detail: str
     refusal: CoordinatorError | None = None
+
+
+def start_command(release: Release) -> str:
+    """Return the command that starts a worker of a release."""
+    return f"pipelines worker {quote(f'{release.pipeline.pipeline_id}@{release.release_version}')}"
 
 
 def met(name: str, detail: str) -> Gate:
@@ -135,11 +139,12 @@ def _worker(switch: Switch) -> Gate | None:
         require_healthy(switch.release, called="this release")
     except WorkerUnavailable as refusal:
         is_unchecked = isinstance(refusal, WorkerNotChecked)
-        advice = "Try again in a few seconds." if is_unchecked else f"Start one, for example with `{START}`."
+        command = start_command(switch.release)
+        advice = "Try again in a few seconds." if is_unchecked else f"Start one, for example with `{command}`."
         detail = f"No worker may run release {version!r}: {refusal.detail.rstrip('.')}. {advice}"
         if policy == WorkerGate.WARN:
             return warning(WORKER, detail)
-        return unmet(WORKER, errors.WorkerRequired(detail, command=START))
+        return unmet(WORKER, errors.WorkerRequired(detail, command=command))
     return met(WORKER, f"A worker may run release {version!r}.")
 
 

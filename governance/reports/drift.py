@@ -16,7 +16,7 @@ from django.db.models import Max, Q
 from executions.inspection.callers import DAYS, RECENT, SCANNED
 from executions.models import CodeOrigin, WorkerEligibility
 from executions.workers.eligibility import WITHOUT_WORK, explained, named
-from governance.activation.gates import START
+from governance.activation.gates import start_command
 from releases.models import Artifact, Blob, BlobEvent, Pipeline, Release
 from releases.states import Status
 from tenancy.models import Tenant
@@ -175,7 +175,7 @@ def _unhosted(needed: Sequence[_Needed], releases: dict[int, Release]) -> Iterat
             release.release_version,
             evidence,
             max(times, default=None),
-            f"Start a worker: `{START}`.",
+            f"Start a worker: `{start_command(release)}`.",
         )
 
 
@@ -310,7 +310,7 @@ def _of_host(host: WorkerEligibility, release: Release, known: _Known) -> Iterat
             Kind.ARTIFACT,
             host,
             max(known.since(host, *_HOSTED), release.created_at),
-            f"Start the worker with the release's artifact: `{START}`.",
+            f"Start the worker with the release's artifact: `{start_command(release)}`.",
             Fact("The worker's artifact", f"{worker.artifact_id} {worker.artifact_digest}".strip()),
             Fact("The release's artifacts", named(known.pinned.get(release.pk, []))),
         )

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def add_verify_release(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("descriptor", type=Path, metavar="DESCRIPTOR", help="the pipeline-release.json")
+    parser.add_argument("descriptor", type=Path, metavar="RELEASE", help="the folder of a release, such as dist/1.0")
     text = "an artifact that is not next to the descriptor; may be repeated"
     add_repeated(parser, "--artifact", "FILE", text)
     text = (
@@ -35,10 +35,11 @@ def add_verify_release(parser: argparse.ArgumentParser) -> None:
 def _verify_release(arguments: argparse.Namespace) -> int:
     """Verify a release. The exit status is 2 after a wrong command, or the class of the gravest finding."""
     from pipelines.release.files import CREDENTIALS, Repositories
+    from pipelines.release.folders import descriptor_in
     from pipelines.release.verify_release import verify
 
     verified = verify(
-        arguments.descriptor,
+        descriptor_in(arguments.descriptor),
         artifacts=arguments.artifact,
         repositories=Repositories(tuple(arguments.maven), os.environ.get(CREDENTIALS, "")),
         contract=arguments.contract,
@@ -79,7 +80,7 @@ def add_verify_provenance(parser: argparse.ArgumentParser) -> None:
     add_repeated(parser, "--key", "PUBLIC.pem", text, required=True)
     text = "an artifact; each one that is given, and no other, must have run; may be repeated"
     add_repeated(parser, "--artifact", "FILE", text)
-    parser.add_argument("--release", type=Path, metavar="FILE", help="the pipeline-release.json of the execution's pin")
+    parser.add_argument("--release", type=Path, metavar="RELEASE", help="the folder of the execution's release")
     add_json(parser)
     parser.set_defaults(run=_verify_provenance)
 
@@ -87,8 +88,10 @@ def add_verify_provenance(parser: argparse.ArgumentParser) -> None:
 def _verify_provenance(arguments: argparse.Namespace) -> int:
     """Verify a document. The exit status is 1 if it is no proof, and 2 if a file cannot be used."""
     from pipelines.release import provenance
+    from pipelines.release.folders import descriptor_in
 
-    verified = provenance.verify(arguments.file, arguments.key, arguments.artifact, arguments.release)
+    release = descriptor_in(arguments.release) if arguments.release else None
+    verified = provenance.verify(arguments.file, arguments.key, arguments.artifact, release)
     if arguments.json:
         print(json.dumps({**verified.facts, "verified": not verified.problems, "problems": verified.problems}))
     else:
@@ -123,7 +126,7 @@ def _run_line(run: dict[str, object]) -> str:
 
 
 def add_diff(parser: argparse.ArgumentParser) -> None:
-    text = "the pipeline-release.json of the {} release, or its folder"
+    text = "the folder of the {} release, such as dist/1.0"
     parser.add_argument("old", type=Path, metavar="OLD", help=text.format("older"))
     parser.add_argument("new", type=Path, metavar="NEW", help=text.format("newer"))
     add_json(parser)

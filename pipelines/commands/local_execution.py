@@ -75,7 +75,7 @@ class LocalExecution(LocalRun):
         first = self._plan.steps[0]
         many = first.cardinality.takes_many
         if source is not None:
-            return started(self.pipeline, _document_in(source))
+            return started(self.pipeline, document_in(source))
         if not _is_terminal():
             example = self._asking.example(first.input, many=many)
             raise DefinitionError("INPUT_MISSING", f"the pipeline needs an input; add --input '{example or 'JSON'}'")
@@ -193,7 +193,7 @@ def _by_step(texts: Sequence[str], awaits: Sequence[str]) -> dict[str, list[Any]
     return dict(found)
 
 
-def _document_in(source: str) -> Any:
+def document_in(source: str) -> Any:
     """Return the JSON of ``--input``: of standard input for ``-``, of a file, or the text itself."""
     if source == "-":
         return _parsed(sys.stdin.read(), "standard input")

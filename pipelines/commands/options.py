@@ -6,17 +6,31 @@ import argparse
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
+
+from pipelines.errors import DefinitionError
+
+RELEASE: Final = "the folder of a release, such as dist/1.0, or PIPELINE@VERSION, which is downloaded"
+
+
+def add_release_name(parser: argparse.ArgumentParser) -> None:
+    """Add the release, which may also be given as ``--release``. `release_of` returns it."""
+    parser.add_argument("named", nargs="?", metavar="RELEASE", help=RELEASE)
+    parser.add_argument("--release", metavar="RELEASE", help="the same as an option")
+
+
+def release_of(arguments: argparse.Namespace) -> str:
+    """Return the release of `add_release_name`. Raises ``DefinitionError`` MISSING_OPTION unless it is given once."""
+    given = [name for name in (arguments.named, arguments.release) if name]
+    if len(given) != 1:
+        raise DefinitionError("MISSING_OPTION", f"name one release: {RELEASE}")
+    return str(given[0])
 
 
 def add_pipeline(parser: argparse.ArgumentParser) -> None:
     """Add the argument that names a pipeline. `pipelines.authoring.reference.find` reads it."""
     text = "a file such as orders.py, or a module such as acme.orders; :NAME if it defines several pipelines"
     parser.add_argument("pipeline", metavar="PIPELINE", help=text)
-
-
-def add_release_file(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--release", required=True, type=Path, metavar="FILE", help="the pipeline-release.json")
 
 
 def add_out(parser: argparse.ArgumentParser) -> None:

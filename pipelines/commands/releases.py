@@ -10,8 +10,10 @@ import json
 import re
 import sys
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from coordinator_client.errors import Refused
 from pipelines.commands.options import (
@@ -19,13 +21,18 @@ from pipelines.commands.options import (
     add_lock,
     add_out,
     add_pipeline,
-    add_release_file,
+    add_release_name,
     add_repeated,
     add_target,
     import_from_here,
+    release_of,
     show,
     warn,
 )
+from pipelines.errors import DefinitionError
+
+if TYPE_CHECKING:
+    from pipelines.release.packaging import BuiltArtifact
 
 
 def add_build(parser: argparse.ArgumentParser) -> None:
@@ -37,27 +44,30 @@ def add_build(parser: argparse.ArgumentParser) -> None:
 
 
 def _build(arguments: argparse.Namespace) -> int:
+    built = _built(arguments.pipeline, arguments.out, arguments.lock)
+    facts = {
+        "pipelineId": built.contract["pipelineId"],
+        "contractVersion": built.contract["contractVersion"],
+        "steps": len(built.contract["steps"]),
+        "digest": built.digest,
+        "size": built.size,
+        "path": str(built.path),
+    }
+    sources = {"sources": [str(each) for each in built.sources]} if arguments.json else {}
+    show(facts | sources, arguments)
+    return 0
+
+
+def _built(reference: str, out: Path, lock_file: Path | None) -> BuiltArtifact:
     """Build an artifact. Imports the compiler here only, because workers that start do not need all of it."""
     from pipelines.lock_files import lock_from, missing_in
     from pipelines.release.packaging import build
 
     import_from_here()
-    lock = lock_from(arguments.lock) if arguments.lock else None
+    lock = lock_from(lock_file) if lock_file else None
     if lock is not None:
         warn(missing_in(lock))
-    built = build(arguments.pipeline, arguments.out, lock=lock)
-    show(
-        {
-            "pipelineId": built.contract["pipelineId"],
-            "contractVersion": built.contract["contractVersion"],
-            "steps": len(built.contract["steps"]),
-            "digest": built.digest,
-            "size": built.size,
-            "path": str(built.path),
-        },
-        arguments,
-    )
-    return 0
+    return build(reference, out, lock=lock)
 
 
 def add_key(parser: argparse.ArgumentParser) -> None:
@@ -82,8 +92,10 @@ PROFILES = ("tpf-2026-08", "tpf-2026-10")
 
 
 def add_release(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("artifacts", nargs="*", type=Path, metavar="ARTIFACT", help="default: those in --out")
+    text = "the pipeline to build, such as orders.py, or built artifacts; default: the artifacts in --out"
+    parser.add_argument("sources", nargs="*", metavar="PIPELINE | ARTIFACT", help=text)
     add_out(parser)
+    add_lock(parser, "the distributions that are installed here")
     parser.add_argument("--release-version", metavar="V", help="default: the digest of the artifact")
     parser.add_argument("--profile", choices=PROFILES, default=PROFILES[0], help=f"default: {PROFILES[0]}")
     parser.add_argument(
@@ -107,16 +119,17 @@ def _release(arguments: argparse.Namespace) -> int:
     from pipelines.release.descriptor import release
     from wire.documents.descriptor import Profile
 
-    written = release(
-        arguments.out,
-        arguments.artifacts,
-        release_version=arguments.release_version,
-        sign_with=arguments.sign,
-        profile=Profile(arguments.profile),
-        carrier=arguments.carrier,
-        maven=arguments.maven,
-        images=arguments.image,
-    )
+    with _artifacts(arguments) as artifacts:
+        written = release(
+            arguments.out,
+            artifacts,
+            release_version=arguments.release_version,
+            sign_with=arguments.sign,
+            profile=Profile(arguments.profile),
+            carrier=arguments.carrier,
+            maven=arguments.maven,
+            images=arguments.image,
+        )
     facts = {name: written.document[name] for name in ("pipelineId", "contractVersion", "releaseVersion")}
     facts["artifacts"] = [artifact["uri"] for artifact in written.document["artifacts"]]
     facts["path"] = str(written.path)
@@ -126,21 +139,47 @@ def _release(arguments: argparse.Namespace) -> int:
     return 0
 
 
+@contextmanager
+def _artifacts(arguments: argparse.Namespace) -> Iterator[list[Path]]:
+    """Yield the artifacts to release. A pipeline is built into a folder that is removed at the end of the block."""
+    sources: list[str] = arguments.sources
+    references = [each for each in sources if _is_reference(each)]
+    if not references:
+        if arguments.lock:
+            raise DefinitionError("MISSING_OPTION", "--lock needs a pipeline to build, because an artifact has its own")
+        yield [Path(each) for each in sources]
+        return
+    if len(sources) > 1:
+        raise DefinitionError("MIXED_ARTIFACTS", f"a release has one pipeline; release {sources[0]} alone")
+    from pipelines.release.folders import scratch
+
+    with scratch(arguments.out / ".build") as folder:
+        yield [_built(references[0], folder, arguments.lock).path]
+
+
+def _is_reference(source: str) -> bool:
+    path = Path(source)
+    return path.suffix == ".py" or not (path.is_file() or path.suffix in {".zip", ".jar"})
+
+
 def add_env(parser: argparse.ArgumentParser) -> None:
     commands = parser.add_subparsers(title="commands", required=True, metavar="sync")
     sync = commands.add_parser("sync", help="make a virtual environment that matches a release, with uv")
     sync.add_argument("target", type=Path, metavar="DIR", help="the virtual environment; it is changed if it exists")
-    add_release_file(sync)
-    sync.add_argument("--artifact", type=Path, metavar="FILE", help="default: the one next to --release")
+    add_release_name(sync)
+    sync.add_argument("--artifact", type=Path, metavar="FILE", help="default: the release's own")
+    add_target(sync)
     add_json(sync)
     sync.set_defaults(run=_sync)
 
 
 def _sync(arguments: argparse.Namespace) -> int:
     from pipelines.lock_files import missing_in, sync
-    from pipelines.worker.artifact import unpack_release
+    from pipelines.release.publish import client_of
+    from pipelines.worker.artifact import located, unpack_release
 
-    unpacked = unpack_release(arguments.release, arguments.artifact)
+    with located(release_of(arguments), lambda: client_of(arguments), arguments.artifact) as (descriptor, artifact):
+        unpacked = unpack_release(descriptor, artifact)
     warn(missing_in(unpacked.required.lock))
     sync(unpacked.required, arguments.target)
     python = unpacked.required.interpreter
@@ -156,11 +195,12 @@ REFUSING = frozenset({409, 422})
 
 
 def add_publish(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("folder", nargs="?", type=Path, default=Path("dist"), metavar="DIR", help="default: dist")
+    text = "the folder of the release, such as dist/1.0; default: the only release in dist"
+    parser.add_argument("folder", nargs="?", type=Path, default=Path("dist"), metavar="DIR", help=text)
     add_target(parser)
     add_repeated(parser, "--attach", "FILE", "a signature, provenance or SBOM")
     parser.add_argument("--activate", action="store_true", help="activate the release after its registration")
-    parser.add_argument("--reason", default="", help="why it is activated")
+    _add_activation(parser)
     add_json(parser)
     parser.set_defaults(run=_publish)
 
@@ -168,13 +208,17 @@ def add_publish(parser: argparse.ArgumentParser) -> None:
 def _publish(arguments: argparse.Namespace) -> int:
     """Publish a release. The exit status is 1 if the release was not registered, and 2 after a mistake."""
     from pipelines.release import publish
+    from pipelines.release.folders import descriptor_in
 
     client = publish.client_of(arguments)
+    folder = descriptor_in(arguments.folder).parent
     bar = _Bar(sys.stderr)
-    release = publish.publish(arguments.folder, client, progress=bar.progress, attach=arguments.attach)
+    release = publish.publish(folder, client, progress=bar.progress, attach=arguments.attach)
     activation = None
     if release["status"] == "REGISTERED" and arguments.activate:
-        activation = publish.activate_published(arguments.folder, release, client, reason=arguments.reason)
+        activation = publish.activate_published(
+            release, client, reason=arguments.reason, wait_seconds=arguments.wait
+        )
     if arguments.json:
         print(json.dumps({"release": release, "activation": activation}))
     else:
@@ -213,12 +257,19 @@ class _Bar:
         self._out.flush()
 
 
+def _add_activation(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--reason", default="", help="why it is activated")
+    text = "how long to wait for a worker, if the pipeline's policy requires one; default: 0"
+    parser.add_argument("--wait", type=float, default=0.0, metavar="SECONDS", help=text)
+
+
 def add_activate(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("pipeline", metavar="PIPELINE_ID")
-    parser.add_argument("version", metavar="RELEASE_VERSION")
+    text = "PIPELINE@VERSION, such as org.example.orders@1.0, or the folder of a release"
+    parser.add_argument("name", metavar="RELEASE", help=text)
+    parser.add_argument("version", nargs="?", metavar="VERSION", help="the version, if RELEASE is a pipeline's id only")
     add_target(parser)
     parser.add_argument("--dry-run", action="store_true", help="print what would happen, and change nothing")
-    parser.add_argument("--reason", default="", help="why it is activated")
+    _add_activation(parser)
     parser.add_argument(
         "--expected", metavar="V", help='refuse the activation unless this release is active, or none if ""'
     )
@@ -234,19 +285,22 @@ def _activate(arguments: argparse.Namespace) -> int:
     from pipelines.release import publish
 
     client = publish.client_of(arguments)
+    pipeline, version = _identity(arguments)
     if arguments.dry_run:
-        found = client.get(path("pipelines", arguments.pipeline, "releases", arguments.version, "preflight"))
+        found = client.get(path("pipelines", pipeline, "releases", version, "preflight"))
         print(json.dumps(found) if arguments.json else "\n".join(_lines(found, markdown=arguments.markdown)))
         return 0 if found["allowed"] else REFUSED
     try:
-        made = publish.activate(client, arguments.pipeline, arguments.version, arguments.reason, arguments.expected)
+        made = publish.activate(
+            client, pipeline, version, arguments.reason, arguments.expected, wait_seconds=arguments.wait
+        )
     except Refused as refused:
         if refused.status not in REFUSING:
             raise
         print(f"error: {publish.of_client(refused)}", file=sys.stderr)
         return REFUSED
     shown = {
-        "pipelineId": arguments.pipeline,
+        "pipelineId": pipeline,
         "releaseVersion": made["releaseVersion"],
         "activation": f"#{made['sequence']}",
         "kind": made["kind"],
@@ -254,6 +308,18 @@ def _activate(arguments: argparse.Namespace) -> int:
     }
     show(made if arguments.json else shown, arguments)
     return 0
+
+
+def _identity(arguments: argparse.Namespace) -> tuple[str, str]:
+    from pipelines.release.files import read_descriptor
+    from pipelines.release.folders import descriptor_in, identity_in
+
+    if arguments.version:
+        return arguments.name, arguments.version
+    if identity := identity_in(arguments.name):
+        return identity
+    descriptor = read_descriptor(descriptor_in(Path(arguments.name)))
+    return descriptor.pipeline_id, descriptor.release_version
 
 
 def _lines(found: dict[str, Any], *, markdown: bool) -> list[str]:

@@ -5,25 +5,26 @@ from __future__ import annotations
 import argparse
 import os
 import signal
+import threading
 from pathlib import Path
 
-from pipelines.commands.options import add_coordinator, add_lock, add_release_file, import_from_here
+from pipelines.commands.options import add_coordinator, add_lock, add_release_name, import_from_here, release_of
 from wire.log_lines import FORMS
 
+TERMINAL = "terminal"
+"""The form of log lines for an author at a terminal, which are not for machines."""
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
 
 def add(parser: argparse.ArgumentParser) -> None:
     env = os.environ
-    add_release_file(parser)
+    add_release_name(parser)
     code = parser.add_mutually_exclusive_group()
-    code.add_argument(
-        "--artifact", type=Path, metavar="FILE", help="the artifact to host; default: the one next to --release"
-    )
+    code.add_argument("--artifact", type=Path, metavar="FILE", help="the artifact to host; default: the release's own")
     code.add_argument(
         "--fetch",
         action="store_true",
-        help="download the artifact of --release from the coordinator, with a token of the scope artifacts:read",
+        help="download the artifact even if it is here; one that is not here is always downloaded",
     )
     code.add_argument(
         "--from-source",
@@ -89,9 +90,14 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--log-level", type=str.upper, choices=LOG_LEVELS, default="INFO", metavar="LEVEL")
     parser.add_argument(
         "--log-format",
-        choices=FORMS,
+        choices=(*FORMS, TERMINAL),
         default=env.get("PIPELINES_LOG_FORMAT") or "text",
         help="the form of log lines; default: $PIPELINES_LOG_FORMAT, or text",
+    )
+    parser.add_argument(
+        "--end-with-stdin",
+        action="store_true",
+        help="when stdin is closed, end as after SIGTERM: a process that holds its other end may be killed",
     )
     parser.set_defaults(run=_run)
 
@@ -117,15 +123,42 @@ def _end(number: int, _: object) -> None:
     signal.raise_signal(signal.Signals(number))
 
 
+def _release_of_stdin() -> str:
+    """Wait for the first line of stdin, which names the release. End the process if there is none."""
+    line = b""
+    while not line.endswith(b"\n"):
+        if not (piece := os.read(0, 1)):  # no byte more than the line, in contrast to `sys.stdin`
+            raise SystemExit(0)
+        line += piece
+    return os.fsdecode(line[:-1])
+
+
+def _end_with_stdin() -> None:
+    """Send SIGTERM to this process when stdin is closed. Steps and their programs get an empty stdin instead."""
+    stdin, empty = os.dup(0), os.open(os.devnull, os.O_RDONLY)
+    os.dup2(empty, 0)
+    os.close(empty)
+
+    def wait() -> None:
+        while os.read(stdin, 4096):
+            pass
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=wait, name="stdin", daemon=True).start()
+
+
 def _run(arguments: argparse.Namespace) -> int:
     """Run a worker. Imports Celery here only, because the other commands need no broker."""
+    arguments.release = release_of(arguments)
     signal.signal(signal.SIGTERM, _end)  # until the worker runs and replaces this
+    if arguments.protocol == "rest":
+        from pipelines.worker.rest_worker import main
+    else:
+        from pipelines.worker.celery_worker import main
+    if arguments.release == "-":
+        arguments.release = _release_of_stdin()
+    if arguments.end_with_stdin:
+        _end_with_stdin()
     if arguments.from_source:
         import_from_here()
-    if arguments.protocol == "rest":
-        from pipelines.worker import rest_worker
-
-        return rest_worker.main(arguments)
-    from pipelines.worker import celery_worker
-
-    return celery_worker.main(arguments)
+    return main(arguments)

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from pipelines.errors import DefinitionError, raise_all
-from pipelines.release.files import digest_of
-from pipelines.release.packaging import write_atomically
+from pipelines.release.files import copy_pinned, digest_of
+from pipelines.release.folders import folder_name, writing
 from wire.documents.artifact_uri import MAVEN, ArtifactUriError, FileUri, ImageUri, MavenUri, parse_artifact_uri
 from wire.documents.contract import CAPABILITIES_ENTRY, CONTRACT_ENTRY, MAX_CONTRACT_BYTES, Contract, parse_contract
 from wire.documents.descriptor import DESCRIPTOR_NAME, ENVELOPE_NAME, ArtifactKind, Profile, parse_descriptor
@@ -47,12 +47,14 @@ def release(
     maven: Sequence[str] = (),
     images: Sequence[str] = (),
 ) -> WrittenRelease:
-    """Write ``pipeline-release.json`` into ``out_dir``, for ``artifacts`` or else for all ``*.zip`` files there.
+    """Write the folder of a release into ``out_dir``, for ``artifacts`` or else for all ``*.zip`` files there.
+
+    It is named after the version, and gets ``pipeline-release.json`` and copies of the artifacts, completely or not at
+    all. A release that exists stays as it is: releasing the same again only adds signatures and missing artifacts.
 
     All artifacts must contain the same contract. ``release_version`` defaults to the artifact's digest, so the same
     source gives the same release. ``sign_with`` names files of private keys. With keys, a DSSE envelope over the
-    descriptor's bytes is written next to it. Without keys, an existing envelope is removed, because it signs an earlier
-    descriptor. A release that breaks a rule of its profile is not written.
+    descriptor's bytes is written next to it. A release that breaks a rule of its profile is not written.
 
     The profile ``tpf-2026-10`` also says where others find the artifacts, and which artifact is the carrier, the one
     with all steps and capabilities. ``carrier`` is its artifactId. It may be None if there is one artifact. ``maven``
@@ -60,7 +62,7 @@ def release(
     are the ``oci:`` URIs of container images in which the artifacts run.
 
     Raises ``DefinitionError``: NO_ARTIFACT, NOT_AN_ARTIFACT, MIXED_ARTIFACTS, INVALID_RELEASE_VERSION, INVALID_RELEASE,
-    WRONG_PROFILE, INVALID_ARTIFACT_NAME, INVALID_CARRIER, INVALID_MAVEN_COORDINATES, INVALID_IMAGE,
+    WRONG_PROFILE, INVALID_ARTIFACT_NAME, INVALID_CARRIER, INVALID_MAVEN_COORDINATES, INVALID_IMAGE, RELEASE_EXISTS,
     OUT_DIR_UNWRITABLE, and those of ``signing_key.load``.
     """
     if profile is Profile.TPF_2026_08 and (carrier is not None or maven or images):
@@ -70,18 +72,19 @@ def release(
         raise DefinitionError("INVALID_RELEASE_VERSION", "the release version is blank; leave it out or name one")
     paths = list(artifacts) or sorted(out_dir.glob("*.zip"))
     if not paths:
-        raise DefinitionError(
-            "NO_ARTIFACT", f"there is no artifact in {out_dir}; run pipelines build MODULE:NAME first"
-        )
+        text = f"there is no artifact in {out_dir}; name the pipeline, such as pipelines release orders.py"
+        raise DefinitionError("NO_ARTIFACT", text)
     contract = _only_one({path: _contract(path) for path in paths})
     digests = {path: digest_of(path) for path in paths}
+    pinned_images = [_image(f"image-{number}", text) for number, text in enumerate(images, start=1)]
+    pinned = [*digests.values(), *(str(image["digest"]) for image in pinned_images)]
+    version = release_version or _release_version(pinned)
+    target = out_dir / folder_name(version)
     named_carrier: dict[str, str] = {}
     if profile is Profile.TPF_2026_10:
         carrier = _carrier([_checked_id(path) for path in digests], carrier)
         named_carrier["compiledTruthArtifactId"] = carrier
-        entries = _located(digests, contract, carrier, maven) + [
-            _image(f"image-{number}", text) for number, text in enumerate(images, start=1)
-        ]
+        entries = _located(digests, contract, carrier, maven, target) + pinned_images
     else:
         steps = [step.authored_name for step in contract.steps]
         entries = [
@@ -92,20 +95,21 @@ def release(
         "schemaVersion": 1,
         "pipelineId": contract.pipeline_id,
         "contractVersion": contract.contract_version,
-        "releaseVersion": release_version or _release_version([str(entry["digest"]) for entry in entries]),
+        "releaseVersion": version,
         **named_carrier,
         "artifacts": entries,
     }
     data = (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode()
     _require_valid(data, digests)
     envelope = _signed(data, sign_with) if sign_with else None
-    target = out_dir / DESCRIPTOR_NAME
-    write_atomically(target, data)
-    if envelope is None:
-        (out_dir / ENVELOPE_NAME).unlink(missing_ok=True)
-        return WrittenRelease(target, document)
-    write_atomically(out_dir / ENVELOPE_NAME, envelope)
-    return WrittenRelease(target, document, out_dir / ENVELOPE_NAME)
+    with writing(out_dir, version) as folder:
+        (folder / DESCRIPTOR_NAME).write_bytes(data)
+        for path, digest in digests.items():
+            copy_pinned(path, folder / path.name, digest)
+        if envelope is not None:
+            (folder / ENVELOPE_NAME).write_bytes(envelope)
+    signed = target / ENVELOPE_NAME
+    return WrittenRelease(target / DESCRIPTOR_NAME, document, signed if signed.is_file() else None)
 
 
 def other_descriptor(envelope: bytes, descriptor: bytes) -> str:
@@ -190,7 +194,7 @@ def _entry(
 
 
 def _located(
-    digests: Mapping[Path, str], contract: Contract, carrier: str, maven: Sequence[str]
+    digests: Mapping[Path, str], contract: Contract, carrier: str, maven: Sequence[str], target: Path
 ) -> list[dict[str, Any]]:
     """Return the artifacts with their locations. Only the carrier has steps and capabilities."""
     if maven and len(maven) != len(digests):
@@ -199,7 +203,7 @@ def _located(
             f"there are {len(digests)} artifacts, but --maven is given {len(maven)} times; give it once for each "
             f"artifact, in this order: {', '.join(path.name for path in digests)}",
         )
-    uris = [_maven_uri(text) for text in maven] or [_file_uri(path) for path in digests]
+    uris = [_maven_uri(text) for text in maven] or [_file_uri(target / path.name) for path in digests]
     kind, steps = ArtifactKind.APPLICATION_ARCHIVE.value, [step.authored_name for step in contract.steps]
     return [
         _entry(carrier, kind, uri, digest, steps, known_capabilities(contract))

@@ -26,7 +26,7 @@ from wire.documents.descriptor import (
 )
 from wire.findings import DocumentError
 
-pass  # import moved here
+_CHUNK: Final = 1024 * 1024
 
 
 def maven_location(artifact: ArtifactRef) -> MavenUri | None:
@@ -105,6 +105,17 @@ def named_digest(path: Path) -> str:
         return digest_of(path)
     except OSError as error:
         raise unreadable(path, error) from None
+
+
+def copy_pinned(source: Path, target: Path, digest: str) -> None:
+    """Copy a file. Raises OSError, and ``DefinitionError`` NO_ARTIFACT if the copy has another digest."""
+    hashed = hashlib.sha256()
+    with source.open("rb") as file, target.open("wb") as copy:
+        while piece := file.read(_CHUNK):
+            hashed.update(piece)
+            copy.write(piece)
+    if f"sha256:{hashed.hexdigest()}" != digest:
+        raise DefinitionError("NO_ARTIFACT", f"{source} was changed while it was released; release it again")
 
 
 @dataclass(slots=True)

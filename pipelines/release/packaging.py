@@ -33,12 +33,16 @@ _UNIX: Final = 3
 
 @dataclass(frozen=True, slots=True)
 class BuiltArtifact:
-    """A written artifact. ``digest`` is ``sha256:`` and lower-case hex; ``size`` is in bytes."""
+    """A written artifact. ``digest`` is ``sha256:`` and lower-case hex; ``size`` is in bytes.
+
+    ``sources`` are the files that were packed, as absolute paths.
+    """
 
     path: Path
     digest: str
     size: int
     contract: dict[str, Any]
+    sources: tuple[Path, ...]
 
 
 def build(pipeline: Pipeline | str, out_dir: Path, *, lock: str | None = None) -> BuiltArtifact:
@@ -64,7 +68,7 @@ def build(pipeline: Pipeline | str, out_dir: Path, *, lock: str | None = None) -
         )
     data = _archive(sources, _documents(loaded, contract, lock))
     write_atomically(target, data)
-    return BuiltArtifact(out_dir / target.name, _digest(data), len(data), contract)
+    return BuiltArtifact(out_dir / target.name, _digest(data), len(data), contract, tuple(sources.values()))
 
 
 def artifact_digest(pipeline: Pipeline, lock: str | None = None, contract: dict[str, Any] | None = None) -> str:

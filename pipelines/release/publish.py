@@ -33,6 +33,7 @@ WORKER_REQUIRED: Final = "WORKER_REQUIRED"
 DIRECT_BYTES: Final = 32 * 1024 * 1024
 """Files of at least this size are uploaded directly to the store, if the coordinator offers that."""
 _MOST_FAILURES: Final = 6
+_FIRST_PAUSE_SECONDS: Final = 0.05
 _PAUSE_SECONDS: Final = 0.5
 _DECIDED: Final = frozenset({"REGISTERED", "REJECTED", "REVOKED", "RETIRED"})
 
@@ -127,12 +128,13 @@ def publish(
     body, content_type = multipart([*documents, *artifacts, *attachments], progress)
     client.upload(releases, body, content_type)
     address = f"{releases}/{api.path(descriptor.release_version)}"
-    deadline = time.monotonic() + verdict_timeout
+    pause, deadline = _FIRST_PAUSE_SECONDS, time.monotonic() + verdict_timeout
     while time.monotonic() < deadline:
         release = client.get(address)
         if release["status"] in _DECIDED:
             return release
-        time.sleep(_PAUSE_SECONDS)
+        time.sleep(pause)
+        pause = min(2 * pause, _PAUSE_SECONDS)
     known = "".join(f"\n  {finding['code']}: {finding['message']}" for finding in release["findings"])
     raise DefinitionError(
         "VERDICT_OVERDUE",
@@ -141,34 +143,52 @@ def publish(
 
 
 def activate(
-    client: Client, pipeline_id: str, release_version: str, reason: str, expected: str | None = None
+    client: Client,
+    pipeline_id: str,
+    release_version: str,
+    reason: str,
+    expected: str | None = None,
+    *,
+    wait_seconds: float = 0.0,
 ) -> dict[str, Any]:
     """Activate a registered release and return the activation as the API does.
 
-    With ``expected``, the call fails unless that release is active, or none if it is "". Raises ``ClientError``.
+    With ``expected``, the call fails unless that release is active, or none if it is "". If no worker may run the
+    release and the policy requires one, it is tried again for ``wait_seconds``. Raises ``ClientError``.
     """
+    deadline = time.monotonic() + wait_seconds
     body = {
         "releaseVersion": release_version,
         "reason": reason,
         "expectedReleaseVersion": expected,
         "operationKey": api.operation_key(),
     }
-    return client.call(Request("POST", api.path("pipelines", pipeline_id, "activations"), body=body))
+    request = Request("POST", api.path("pipelines", pipeline_id, "activations"), body=body)
+    while True:
+        try:
+            return client.call(request)
+        except Refused as error:
+            if error.code != WORKER_REQUIRED or time.monotonic() > deadline:
+                raise
+        time.sleep(_PAUSE_SECONDS)
 
 
-def activate_published(folder: Path, release: dict[str, Any], client: Client, *, reason: str) -> dict[str, Any]:
-    """Activate the release that was published from ``folder``, and return the activation as the API does.
+def activate_published(
+    release: dict[str, Any], client: Client, *, reason: str, wait_seconds: float = 0.0
+) -> dict[str, Any]:
+    """Activate a release that was published, and return the activation as the API does.
 
     Raises ``ClientError``, and ``DefinitionError`` WORKER_REQUIRED.
     """
+    pipeline_id, version = str(release["pipelineId"]), str(release["releaseVersion"])
     try:
-        return activate(client, str(release["pipelineId"]), str(release["releaseVersion"]), reason)
+        return activate(client, pipeline_id, version, reason, wait_seconds=wait_seconds)
     except Refused as error:
         if error.code != WORKER_REQUIRED:
             raise
-        command = f"pipelines worker --release {folder / DESCRIPTOR_NAME}"
-        message = f"{error.detail}\n  The release is registered, but not active. Publish it again when a"
-        raise DefinitionError(WORKER_REQUIRED, f"{message} worker runs: {command}") from error
+        text = "The release is registered, but not active. Start a worker, and then activate it"
+        commands = f"pipelines worker {pipeline_id}@{version}\n  pipelines activate {pipeline_id}@{version}"
+        raise DefinitionError(WORKER_REQUIRED, f"{error.detail}\n  {text}:\n  {commands}") from error
 
 
 def _files(folder: Path, descriptor: Descriptor) -> dict[Path, str]:

@@ -21,6 +21,7 @@ from pipelines.release.files import (
     read_bounded,
     unreadable,
 )
+from pipelines.release.folders import descriptor_in
 from wire.comparison.comparison import artifacts_by_id
 from wire.comparison.differences import ReleaseFacts
 from wire.documents.contract import CONTRACT_NAME, MAX_CONTRACT_BYTES, Contract, contract_from_json, parse_contract
@@ -266,9 +267,9 @@ def read_release(path: Path) -> tuple[ReleaseFacts, list[str]]:
     ``pipeline-contract.json`` next to the descriptor. Signatures are those next to it, and are not verified. A release
     on this machine has no provenance and no SBOM.
 
-    Raises ``DefinitionError``: FILE_UNREADABLE, INVALID_RELEASE for one that breaks a rule.
+    Raises ``DefinitionError``: NO_RELEASE, FILE_UNREADABLE, INVALID_RELEASE for one that breaks a rule.
     """
-    file = path / DESCRIPTOR_NAME if path.is_dir() else path
+    file = descriptor_in(path) if path.is_dir() else path
     data = read_bounded(file, MAX_DESCRIPTOR_BYTES)
     try:
         descriptor = parse_descriptor(data)

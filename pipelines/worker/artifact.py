@@ -6,24 +6,21 @@ import atexit
 import hashlib
 import json
 import os
-import re
 import shutil
 import tempfile
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final, cast
 
-from coordinator_client.api import Client, Request, refused
-from coordinator_client.errors import Refused, Unreachable
-from coordinator_client.http import Response
+from coordinator_client.api import Client
 from pipelines.environment import Interpreter, Required
 from pipelines.errors import DefinitionError
-from pipelines.release.files import digest_of, named_file, read_descriptor
+from pipelines.release.files import LocalFiles, is_file, named_file, read_descriptor
+from pipelines.release.folders import descriptor_in, identity_in
 from wire.documents.contract import LOCK_ENTRY, PYTHON_ENTRY
-from wire.documents.descriptor import ArtifactRef, CarrierDescriptor, Descriptor
+from wire.documents.descriptor import DESCRIPTOR_NAME, ArtifactRef, CarrierDescriptor, Descriptor
 from wire.documents.json_reader import shown
 from wire.release.archive import Layout, read_layout, unpacked
 from wire.release.directory import ArchiveError
@@ -91,31 +88,29 @@ def artifacts_with_code(descriptor: Descriptor) -> list[ArtifactRef]:
     return [artifact for artifact in descriptor.artifacts if artifact.kind.is_stored and artifact.kind.is_deployable]
 
 
-def local_artifact(descriptor: Descriptor, descriptor_path: Path) -> Path:
-    """Return the path of the artifact that a worker hosts by default, next to the descriptor.
+def find_artifact(descriptor: Descriptor, descriptor_path: Path) -> Path | None:
+    """Return the file that a worker hosts by default, or None if it is not on this machine.
 
-    For the profile ``tpf-2026-08`` it is the only artifact with a file name. For ``tpf-2026-10`` it is the file that
-    the ``file:`` URI of ``hosted_artifact`` names, or the file with the same name next to the descriptor.
-
-    Raises ``DefinitionError`` NO_ARTIFACT if there is no such artifact.
+    For the profile ``tpf-2026-08`` it is the only artifact with a file name, next to the descriptor. For
+    ``tpf-2026-10`` it is the file that the ``file:`` URI of ``hosted_artifact`` names, or the one next to the
+    descriptor with that name, or with the digest.
     """
     if isinstance(descriptor, CarrierDescriptor):
         hosted = hosted_artifact(descriptor, descriptor_path)
-        path = named_file(hosted, descriptor_path.parent)
-        if path is None:
-            raise DefinitionError(
-                "NO_ARTIFACT",
-                f"{shown(hosted.uri)} is no file of this machine; name a copy with --artifact FILE, or download it "
-                "from the coordinator with --fetch",
-            )
-        return path
+        return named_file(hosted, descriptor_path.parent) or LocalFiles(descriptor_path.parent).find(hosted)
     names = [artifact.uri for artifact in artifacts_with_code(descriptor) if Path(artifact.uri).name == artifact.uri]
-    if len(names) != 1:
-        raise DefinitionError(
-            "NO_ARTIFACT",
-            f"{descriptor_path} names {len(names)} artifacts by file name; choose one with --artifact FILE",
-        )
-    return descriptor_path.with_name(names[0])
+    path = descriptor_path.with_name(names[0]) if len(names) == 1 else None
+    return path if path is not None and is_file(path) else None
+
+
+def local_artifact(descriptor: Descriptor, descriptor_path: Path, hint: str = "name a copy with --artifact") -> Path:
+    """Return the file of ``find_artifact``. Raises ``DefinitionError`` NO_ARTIFACT, with the hint, if there is none."""
+    path = find_artifact(descriptor, descriptor_path)
+    if path is None:
+        hosted = hosted_artifact(descriptor, descriptor_path)
+        message = f"the artifact {shown(hosted.uri)} is not in {descriptor_path.parent}; {hint}"
+        raise DefinitionError("NO_ARTIFACT", message)
+    return path
 
 
 def hosted_artifact(descriptor: Descriptor, descriptor_path: Path) -> ArtifactRef:
@@ -192,66 +187,69 @@ def _unusable(path: Path, reason: str) -> DefinitionError:
     return DefinitionError("NOT_AN_ARTIFACT", f"{path} cannot be hosted: {reason}; build it again")
 
 
-DOWNLOAD_SECONDS: Final = 60.0
-"""How long a download is retried while no byte arrives."""
-_TRANSIENT: Final = frozenset({429, 500, 502, 503, 504})
-_CONTENT_RANGE: Final = re.compile(r"bytes (\d+)-\d+/\d+")
+@contextmanager
+def located(
+    name: str, client: Callable[[], Client], artifact: Path | None = None, *, fetch: bool = False
+) -> Iterator[tuple[Path, Path]]:
+    """Yield the descriptor of a release and the artifact to host. What is not on this machine is downloaded.
+
+    ``name`` is that of ``named_release``, and ``artifact`` by default the file of ``find_artifact``, or with ``fetch``
+    the coordinator's. ``client`` raises ``DefinitionError`` if the options name no coordinator. The downloaded files
+    exist until the end of the block.
+
+    Raises ``ClientError``, and the errors of ``named_release``, ``fetched`` and ``client``.
+    """
+    with named_release(name, client) as descriptor:
+        path = artifact or (None if fetch else find_artifact(read_descriptor(descriptor), descriptor))
+        if path is not None:
+            yield descriptor, path
+            return
+        try:
+            coordinator = client()
+        except DefinitionError as error:
+            hint = f"name a copy with --artifact, or to download it, {error.message}"
+            local_artifact(read_descriptor(descriptor), descriptor, hint)
+            raise
+        with fetched(descriptor, coordinator) as downloaded:
+            yield descriptor, downloaded
 
 
 @contextmanager
-def fetched(descriptor_path: Path, client: Client, *, seconds: float = DOWNLOAD_SECONDS) -> Iterator[Path]:
+def named_release(name: str, client: Callable[[], Client]) -> Iterator[Path]:
+    """Yield the descriptor of the release ``name``, which is a path as in ``descriptor_in``, or PIPELINE@VERSION.
+
+    The latter is downloaded from the coordinator into a private file, which is removed at the end of the block.
+    ``client`` needs a token with the scope ``read``.
+
+    Raises ``ClientError``, and ``DefinitionError``: NO_RELEASE, INVALID_RELEASE, and those of ``client``.
+    """
+    identity = identity_in(name)
+    if identity is None:
+        yield descriptor_in(Path(name))
+        return
+    from pipelines.release.download import write_descriptor  # most commands download nothing
+
+    with tempfile.TemporaryDirectory(prefix="release-") as folder:
+        descriptor = Path(folder) / DESCRIPTOR_NAME
+        write_descriptor(client(), *identity, descriptor)
+        yield descriptor
+
+
+@contextmanager
+def fetched(descriptor_path: Path, client: Client, *, seconds: float | None = None) -> Iterator[Path]:
     """Download the artifact of ``hosted_artifact`` into a private file, which is removed at the end of the block.
 
     A broken download continues where it broke off. The bytes have the digest that the descriptor on this machine pins,
     so the coordinator cannot choose the code. ``client`` needs a token with the scope ``artifacts:read``. ``seconds``
-    limits how long failures are retried while no byte arrives.
+    limits how long failures are retried while no byte arrives; by default DOWNLOAD_SECONDS. Imports what it needs when
+    it runs, because most workers download nothing.
 
     Raises ``ClientError``, and ``DefinitionError``: INVALID_RELEASE, NO_ARTIFACT, ARTIFACT_MISMATCH.
     """
+    from pipelines.release.download import DOWNLOAD_SECONDS, download_artifact
+
     digest = hosted_artifact(read_descriptor(descriptor_path), descriptor_path).digest
     with tempfile.TemporaryDirectory(prefix="artifact-") as folder:
         path = Path(folder) / "artifact"
-        with path.open("wb") as file:
-            _download(client, digest, file, seconds)
-        if (found := digest_of(path)) != digest:
-            message = f"the coordinator sent bytes with the digest {found}, but the release pins {digest}"
-            raise DefinitionError("ARTIFACT_MISMATCH", message)
+        download_artifact(client, digest, path, seconds=DOWNLOAD_SECONDS if seconds is None else seconds)
         yield path
-
-
-def _download(client: Client, digest: str, file: BinaryIO, seconds: float) -> None:
-    """Write the artifact to ``file``, and continue each time the connection breaks."""
-    pause, deadline = 0.25, time.monotonic() + seconds
-    while True:
-        begin = file.tell()
-        headers = {"Accept": "application/octet-stream"}
-        if begin:
-            headers |= {"Range": f"bytes={begin}-", "If-Range": f'"{digest}"'}
-        try:
-            with client.opened(Request("GET", f"artifacts/{digest}"), headers) as response:
-                return _receive(response, file)
-        except (Unreachable, Refused) as error:
-            if isinstance(error, Refused) and error.status not in _TRANSIENT:
-                raise
-            if file.tell() > begin:
-                pause, deadline = 0.25, time.monotonic() + seconds
-            if time.monotonic() > deadline:
-                raise
-        time.sleep(pause)
-        pause = min(2 * pause, 5)
-
-
-def _receive(response: Response, file: BinaryIO) -> None:
-    """Append the missing bytes, or replace all if the response has all."""
-    begin = _CONTENT_RANGE.fullmatch(response.headers.get("content-range", ""))
-    continues = response.status == 206 and begin is not None and int(begin[1]) == file.tell()
-    if response.status != 200 and not continues:
-        raise refused(response)
-    if response.status == 200:
-        file.seek(0)
-        file.truncate()
-    for piece in response.pieces():
-        try:
-            file.write(piece)
-        except OSError as error:
-            raise DefinitionError("NO_ARTIFACT", f"the artifact cannot be written: {error.strerror}") from error

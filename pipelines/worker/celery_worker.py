@@ -92,6 +92,8 @@ def main(arguments: argparse.Namespace) -> int:
         except (OSError, OverflowError) as error:
             raise DefinitionError("INVALID_ADDRESS", f"--metrics-port {arguments.metrics_port}: {error}") from error
     app = _application(url, arguments.broker_ca_file, host, outbox, monitor, liveness)
+    # Celery makes several log lines of one `print`. At a terminal, it stays what the author wrote.
+    app.conf.worker_redirect_stdouts = arguments.log_format != "terminal"
     outbox.start()
     garbage.settle()
     _Heartbeats(host, outbox)

@@ -7,16 +7,18 @@ import logging
 import os
 import ssl
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from pipelines.errors import DefinitionError
-from pipelines.worker.artifact import fetched
+from pipelines.worker.artifact import located, named_release
 from pipelines.worker.hosted_release import HostedRelease, host_artifact, host_source
+from pipelines.worker.terminal_lines import TerminalFormatter, of_author
 from wire.addresses import is_sentinel, parse_sentinel, uses_tls
 from wire.log_lines import Form, LineFormatter
 from wire.worker_keys import REFERENCES, SHORTEST_REST_SECRET, MalformedKey, WorkerKey, parse_key
 
 if TYPE_CHECKING:
+    from coordinator_client.api import Client
     from pipelines.worker.tracing import Tracer
 
 
@@ -52,29 +54,36 @@ def broker_url(value: str | None, ca_file: str) -> str:
 
 
 def hosted_release(arguments: argparse.Namespace) -> HostedRelease:
-    """Load the code that the options choose.
+    """Load the code that the options choose: that of a release on this machine, or of one that is downloaded.
 
-    Raises the errors of `host_artifact`, `host_source`, `client_of` and `fetched`.
+    Raises the errors of `located`, `host_artifact`, `host_source` and `client_of`.
     """
     tenant = arguments.tenant or ""
     if arguments.from_source:
         from pipelines.lock_files import lock_from
 
         lock = lock_from(arguments.lock) if arguments.lock else None
-        return host_source(arguments.from_source, arguments.release, tenant, lock=lock)
-    allow_drift = arguments.allow_environment_drift
-    if arguments.fetch:
-        from pipelines.release.publish import client_of
-
-        with fetched(arguments.release, client_of(arguments)) as artifact:
-            return host_artifact(arguments.release, tenant, artifact, allow_drift=allow_drift)
-    return host_artifact(arguments.release, tenant, arguments.artifact, allow_drift=allow_drift)
+        with named_release(arguments.release, lambda: _client(arguments)) as descriptor:
+            return host_source(arguments.from_source, descriptor, tenant, lock=lock)
+    files = located(arguments.release, lambda: _client(arguments), arguments.artifact, fetch=arguments.fetch)
+    with files as (descriptor, artifact):
+        return host_artifact(descriptor, tenant, artifact, allow_drift=arguments.allow_environment_drift)
 
 
-def configure_logs(form: Form, level: str) -> None:
+def _client(arguments: argparse.Namespace) -> Client:
+    from pipelines.release.publish import client_of
+
+    return client_of(arguments)
+
+
+def configure_logs(form: Form | Literal["terminal"], level: str) -> None:
     """Log to stderr from `level` on, in lines of this form. Errors of logging are silent: a step may close stderr."""
     handler = logging.StreamHandler()
-    handler.setFormatter(LineFormatter(form))
+    if form == "terminal":
+        handler.setFormatter(TerminalFormatter())
+        handler.addFilter(of_author)
+    else:
+        handler.setFormatter(LineFormatter(form))
     logging.basicConfig(level=level, handlers=[handler])
     logging.captureWarnings(True)
     logging.raiseExceptions = False

@@ -48,6 +48,7 @@ STARTED_BY: Final = {
     "pip install": WHEELS,
     "pipelines activate": "parts/product/test_ci_templates.py::test_the_action_signs_publishes_comments_and_activates",
     "pipelines build": README,
+    "pipelines dev": "e2e/test_dev.py::test_each_save_is_released_and_older_executions_finish_where_they_began",
     "pipelines diff": "unit/pipelines/test_command_line.py::test_equal_releases_and_other_code_are_compatible",
     "pipelines env sync": "parts/distributions/test_durable_pipelines.py::"
     "test_a_worker_starts_in_the_environment_that_was_made_for_its_release",

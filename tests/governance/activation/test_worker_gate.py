@@ -11,7 +11,6 @@ from executions.workers.eligibility import CHECK_TASK
 from foundation.errors import CoordinatorError
 from governance.activation import activation, gates
 from governance.activation.activation import activate, roll_back
-from governance.activation.gates import START
 from releases import policy
 from releases.models import Activation, Pipeline, Release
 from tenancy.models import AuditEntry, Tenant
@@ -24,6 +23,7 @@ __all__ = ["broker"]
 pytestmark = pytest.mark.django_db
 AGO = timezone.now() - timedelta(hours=1)
 REST = {"protocol": "rest"}
+START = f"pipelines worker {making.PIPELINE}@1.0"
 STATES: list[tuple[dict[str, Any] | None, str]] = [
     (None, "No worker lifecycle record"),
     ({"artifact_digest": "sha256:" + "0" * 64}, "artifact identity does not match"),

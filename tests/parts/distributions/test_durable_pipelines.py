@@ -170,9 +170,8 @@ class Host:
         self.python = installing.empty_environment(folder / "author")
         installing.install(self.python, [own, library])
         (folder / "flow.py").write_text(PRICES)
-        self.run(self.python, "-m", "pipelines", "build", "flow:pipeline")
-        self.run(self.python, "-m", "pipelines", "release")
-        self.release = folder / "dist/pipeline-release.json"
+        self.run(self.python, "-m", "pipelines", "release", "flow:pipeline", "--release-version=1.0")
+        self.release = folder / "dist/1.0/pipeline-release.json"
 
     def run(self, python: Path, *arguments: str | Path) -> str:
         return installing.run([python, *arguments], self.folder)

@@ -105,7 +105,7 @@ def test_the_action_signs_publishes_comments_and_activates(
         declared = STEPS[name].get("env", {})
         run(STEPS[name]["run"], checkout, {**github, **{key: resolved(text, inputs) for key, text in declared.items()}})
 
-    for name in ("Build", "Sign", "Publish"):
+    for name in ("Release", "Publish"):
         step(name)
     assert tenant.get(f"pipelines/{PIPELINE}/releases/{VERSION}")["trust"]["standing"] == "SIGNED"
     Pipeline.objects.filter(tenant=tenant.tenant).update(signature_policy="require")

@@ -21,7 +21,7 @@ def run(tenant: TenantInUse, tmp_path: Path) -> CommandLine:
 
 
 def test_a_release_from_its_upload_to_its_end(
-    run: CommandLine, tenant: TenantInUse, v1: BuiltRelease, v2: BuiltRelease
+    run: CommandLine, tenant: TenantInUse, v1: BuiltRelease, v2: BuiltRelease, tmp_path: Path
 ) -> None:
     assert run("releases", "upload", str(v1.descriptor.parent), "--dry-run").status == 0
     assert run.json("pipelines", "list") == []
@@ -29,6 +29,19 @@ def test_a_release_from_its_upload_to_its_end(
         uploaded = run("releases", "upload", str(release.descriptor.parent))
         assert (uploaded.status, "REGISTERED" in uploaded.out) == (0, True), uploaded
     assert [each["releaseVersion"] for each in run.json("releases", "list", P)] == ["2.0", "1.0"]
+
+    kept = tmp_path / "kept" / "1.0"
+    for _ in ("downloaded", "completed"):
+        names = {v1.descriptor.name, v1.artifact.name, "pipeline-contract.json"}
+        assert set(run.json("releases", "download", P, "1.0", "--out=kept")["files"]) == names
+        assert all((kept / path.name).read_bytes() == path.read_bytes() for path in (v1.descriptor, v1.artifact))
+        (kept / v1.artifact.name).unlink()
+    assert run("releases", "download", P, "1.0", "--out=kept").status == 0
+    assert run("releases", "upload", str(kept)).status == 0
+    (kept / v1.descriptor.name).write_bytes(v2.descriptor.read_bytes())
+    other = run("releases", "download", P, "1.0", "--out=kept")
+    assert (other.status, "error: RELEASE_EXISTS: " in other.err) == (2, True)
+    assert run("releases", "download", P, "3.0").status == 5
 
     refused = run("releases", "activate", P, "1.0", "--yes")
     assert (refused.status, refused.out) == (3, "")

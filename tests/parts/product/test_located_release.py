@@ -20,9 +20,10 @@ from tests.running import BuiltRelease, TenantInUse
 @pytest.fixture
 def release(tmp_path: Path) -> BuiltRelease:
     built = build_orders(tmp_path, "1.0")
-    pipelines("release", "--out", built.artifact.parent, "--profile=tpf-2026-10", "--release-version=1.0", "--json")
-    document = json.loads(built.descriptor.read_bytes())
-    return BuiltRelease(built.reference, built.directory, built.descriptor, built.artifact, document)
+    options = ("--out", tmp_path / "dist", "--profile=tpf-2026-10", "--release-version=1.0", "--json")
+    descriptor = Path(pipelines("release", built.artifact, *options)["path"])
+    artifact, document = descriptor.with_name(built.artifact.name), json.loads(descriptor.read_bytes())
+    return BuiltRelease(built.reference, built.directory, descriptor, artifact, document)
 
 
 def run(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -62,7 +63,7 @@ def test_a_release_is_verified_published_and_executed(
     refused = run(*publish, "--activate", **environment)
     assert (refused.returncode, refused.stdout) == (2, "")
     assert "error: WORKER_REQUIRED: " in refused.stderr
-    assert f"pipelines worker --release {release.descriptor}" in refused.stderr
+    assert f"pipelines worker {release.pipeline_id}@1.0\n" in refused.stderr
     assert tenant.get(f"pipelines/{release.pipeline_id}")["activeReleaseVersion"] is None
 
     tenant.start_worker(release, "worker")

@@ -34,9 +34,9 @@ def test_the_code_of_an_execution_is_proven_with_the_commands_of_the_guide(
     tenant.wait_for(execution_id, "SUCCEEDED")
 
     folder = tmp_path / "verifier"
-    (folder / "dist").mkdir(parents=True)
-    shutil.copy(v1.artifact, folder / "dist" / "org.acme.orders.zip")
-    shutil.copy(v1.descriptor, folder / "dist")
+    (folder / "dist/1.0").mkdir(parents=True)
+    shutil.copy(v1.artifact, folder / "dist/1.0/org.acme.orders.zip")
+    shutil.copy(v1.descriptor, folder / "dist/1.0")
     (folder / "coordinator.pub.pem").write_text(tenant.get("provenance-key")["publicKey"])
     download, check = block()
     values = {
@@ -67,7 +67,7 @@ def test_the_code_of_an_execution_is_proven_with_the_commands_of_the_guide(
     assert all(run["environment"] and run["findings"] == [] for run in facts["runs"])
     assert "SUCCEEDED by worker-v1" in checked().stdout
 
-    shutil.copy(v2.artifact, folder / "dist" / "org.acme.orders.zip")
+    shutil.copy(v2.artifact, folder / "dist/1.0/org.acme.orders.zip")
     refused = checked()
     assert refused.returncode == 1
     assert "error: ARTIFACT_DID_NOT_RUN: " in refused.stderr

@@ -99,7 +99,8 @@ class Deployment:
                 check=True,
                 capture_output=True,
             )
-        return out / "pipeline-release.json"
+        [descriptor] = out.rglob("pipeline-release.json")  # each version has its own layout
+        return Path(descriptor)
 
 
 def shared_settings(product: Product) -> dict[str, Any]:

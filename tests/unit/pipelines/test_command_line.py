@@ -1,6 +1,8 @@
 import argparse
 import json
 import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -8,6 +10,7 @@ from typing import Any
 import pytest
 
 from coordinator_client.api import Connection
+from embedded.product import PROJECT
 from pipelines import DefinitionError
 from pipelines.cli import main
 from pipelines.release.publish import client_of
@@ -71,13 +74,18 @@ def test_build_and_release_print_what_they_wrote(project: Path, command: Command
     assert lines["path"] == "dist/org.acme.double.zip"
     status, printed, errors = command("release")
     assert (status, errors) == (0, "")
-    document = json.loads((project / "dist/pipeline-release.json").read_bytes())
-    assert document["releaseVersion"] == lines["digest"]
+    folder = project / "dist" / lines["digest"].replace(":", "-")
+    assert json.loads((folder / "pipeline-release.json").read_bytes())["releaseVersion"] == lines["digest"]
     assert lines["digest"] in printed
 
     options = ("dist/org.acme.double.zip", "--release-version", "v7", "--json")
     released = json.loads(command("release", *options)[1])
     assert (released["releaseVersion"], released["artifacts"]) == ("v7", ["org.acme.double.zip"])
+    status, printed, errors = command("release", "flow:pipeline", "--release-version", "v8", "--json")
+    assert (status, errors, json.loads(printed)["path"]) == (0, "", "dist/v8/pipeline-release.json")
+    [artifact] = (project / "dist/v8").glob("*.zip")
+    assert artifact.read_bytes() == (project / "dist/org.acme.double.zip").read_bytes()
+    assert not list((project / "dist").glob(".*"))
 
 
 @cases(
@@ -85,6 +93,12 @@ def test_build_and_release_print_what_they_wrote(project: Path, command: Command
     [
         (["build", "flow.zip:pipeline!"], "INVALID_REFERENCE"),
         (["release"], "NO_ARTIFACT"),
+        (["release", "flow:pipeline", "other:pipeline"], "MIXED_ARTIFACTS"),
+        (["release", "--lock=uv.lock"], "MISSING_OPTION"),
+        (["worker"], "MISSING_OPTION"),
+        (["worker", "dist/1.0", "--release=dist/2.0"], "MISSING_OPTION"),
+        ([*WORKER, BROKER], "NO_RELEASE"),
+        (["worker", "--tenant=acme", "org.acme.double@1.0", BROKER], "MISSING_OPTION"),
         (["release", "--maven=org.acme:double:zip:1.0"], "WRONG_PROFILE"),
         # Options that would weaken TLS.
         ([*WORKER, "--broker-url=rediss://h:1/0?ssl_cert_reqs=none"], "INVALID_BROKER_URL"),
@@ -131,6 +145,27 @@ def test_no_token_is_sent_to_the_url_of_the_old_names_but_theirs(monkeypatch: py
         client_of(options)
 
 
+def test_development_replaces_no_release_of_another_machine(project: Path) -> None:
+    def dev() -> tuple[int, str, str]:
+        variables = {"PYTHONPATH": str(PROJECT), "PIPELINES_BROKER_URL": "redis://b", "PIPELINES_WORKER_KEY": "k"}
+        command = [sys.executable, "-m", "pipelines", "dev", "flow.py"]
+        done = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=60)
+        return done.returncode, done.stdout, done.stderr
+
+    status, _, errors = dev()
+    missing = "error: MISSING_OPTION: there is no COORDINATOR_URL, COORDINATOR_TENANT, COORDINATOR_TOKEN; "
+    assert (status, errors[: len(missing)]) == (2, missing)
+    file = project / ".coordinator" / "coordinator.env"
+    file.parent.mkdir()
+    with serving({"items": [], "activeReleaseVersion": "2.0"}) as elsewhere:
+        url = elsewhere.url("127.1", path="")  # a name that does not say that it is this machine
+        file.write_text(f"export COORDINATOR_URL={url} COORDINATOR_TENANT='acme'\nCOORDINATOR_TOKEN=dc_t # it\n")
+        status, out, errors = dev()
+    assert (status, out.splitlines()[0]) == (2, f"coordinator {url}, tenant acme, as .coordinator/coordinator.env says")
+    assert f"error: NOT_FOR_DEVELOPMENT: release 2.0 of org.acme.double is active at {url}, and" in errors
+    assert [each.method for each in elsewhere.requests] == ["GET", "GET"]
+
+
 @pytest.fixture
 def coordinator(monkeypatch: pytest.MonkeyPatch) -> Iterator[Receiver]:
     with serving(MADE, status=201, headers={"Content-Type": "application/json"}) as made:
@@ -149,7 +184,9 @@ def test_an_activation_sends_the_reason_and_the_expected_release(coordinator: Re
     body = json.loads(request.body)
     assert len(body.pop("operationKey")) == 32
     assert body == {"releaseVersion": "2.0", "reason": "why", "expectedReleaseVersion": "1.0"}
-    assert json.loads(command(*ACTIVATE, "--json")[1]) == MADE
+    for named in (ACTIVATE, ("activate", "org.acme.orders@2.0")):
+        assert json.loads(command(*named, "--json")[1]) == MADE
+    assert {json.loads(request.body)["releaseVersion"] for request in coordinator.requests} == {"2.0"}
 
 
 def test_a_refusal_and_a_mistake_have_different_exit_statuses(coordinator: Receiver, command: Command) -> None:

@@ -60,8 +60,7 @@ def coordinator(coordinators: list[Coordinator]) -> Coordinator:
 
 @pytest.fixture
 def folder(built: BuiltArtifact) -> Path:
-    release(built.path.parent, release_version="1.0")
-    return built.path.parent
+    return release(built.path.parent, release_version="1.0").path.parent
 
 
 def published(
@@ -109,7 +108,7 @@ def test_a_verdict_that_is_overdue_names_the_server_that_does_not_answer(
 ) -> None:
     coordinator.finding = b'{"code": "IMAGE_REGISTRY_UNAVAILABLE", "message": "it is silent"}'
     with pytest.raises(DefinitionError, match=r"VERIFYING after .* later\n  IMAGE_REGISTRY_UNAVAILABLE: it is silent"):
-        published(folder, coordinator, verdict_timeout=0.4)
+        published(folder, coordinator, verdict_timeout=0.04)
 
 
 def test_names_are_escaped_in_addresses(folder: Path, coordinator: Coordinator) -> None:
@@ -128,22 +127,27 @@ def test_files_and_signatures_that_do_not_fit_are_not_sent(folder: Path, coordin
     assert "does not have the digest in the descriptor" in refused(folder, coordinator)
 
 
-def newer(folder: Path, **locations: Any) -> Path:
-    """Release the artifact again, with the profile tpf-2026-10. Return the artifact."""
-    release(folder, release_version="1.0", profile=Profile.TPF_2026_10, **locations)
-    [artifact] = folder.glob("*.zip")
+def newer(built: BuiltArtifact, version: str, **locations: Any) -> Path:
+    """Release the artifact with the profile tpf-2026-10. Return the file in the folder of the release."""
+    written = release(
+        built.path.parent, [built.path], release_version=version, profile=Profile.TPF_2026_10, **locations
+    )
+    [artifact] = written.path.parent.glob("*.zip")
     return artifact
 
 
-def test_only_a_file_that_comes_from_a_repository_may_be_missing(folder: Path, coordinator: Coordinator) -> None:
-    artifact = newer(folder)
-    data = artifact.read_bytes()
+def test_only_a_file_that_comes_from_a_repository_may_be_missing(
+    built: BuiltArtifact, coordinator: Coordinator
+) -> None:
+    artifact = newer(built, "1.0")
+    folder, data = artifact.parent, artifact.read_bytes()
     artifact.write_bytes(b"other")
     assert "does not have the digest in the descriptor" in refused(folder, coordinator)
     artifact.unlink()
     assert refused(folder, coordinator).startswith("NO_ARTIFACT: the artifact file:///")
-    artifact.write_bytes(data)
-    artifact = newer(folder, maven=["org.acme:orders:zip:1.0"], images=[f"oci://ghcr.io/acme/app@sha256:{'1' * 64}"])
+    image = f"oci://ghcr.io/acme/app@sha256:{'1' * 64}"
+    artifact = newer(built, "1.1", maven=["org.acme:orders:zip:1.0"], images=[image])
+    folder = artifact.parent
     (folder / CONTRACT_NAME).write_text("{}")
     published(folder, coordinator)
     assert (parts(coordinator), data in coordinator.bodies[-1]) == (1, True), "it is found by its digest"

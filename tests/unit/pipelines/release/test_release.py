@@ -12,10 +12,12 @@ from pipelines import DefinitionError
 from pipelines.release import signing_key
 from pipelines.release.descriptor import release
 from pipelines.release.files import Repositories
+from pipelines.release.folders import descriptor_in, folder_name
 from pipelines.release.packaging import BuiltArtifact
 from pipelines.release.verify_release import Verification, verify
 from releases.states import AttachmentKind
 from releases.trust.attachments import examine
+from tests.cases import cases
 from tests.unit.pipelines.conftest import change_descriptor
 from wire.documents import signing
 from wire.documents.descriptor import ENVELOPE_NAME, CarrierDescriptor, Profile, parse_descriptor
@@ -34,17 +36,17 @@ def located(folder: Path, *artifacts: Path, **locations: Any) -> dict[str, Any]:
 
 
 def refusal(folder: Path, *artifacts: Path, **locations: Any) -> DefinitionError:
-    """Return the error. No descriptor is written."""
-    (folder / "pipeline-release.json").unlink(missing_ok=True)
+    """Return the error. Nothing is written."""
+    before = sorted(folder.rglob("*"))
     with pytest.raises(DefinitionError) as caught:
         located(folder, *artifacts, **locations)
-    assert not (folder / "pipeline-release.json").exists()
+    assert sorted(folder.rglob("*")) == before
     return caught.value
 
 
 def test_the_release_pins_the_artifact_by_its_digest(built: BuiltArtifact) -> None:
     written = release(built.path.parent)
-    assert written.path == built.path.parent / "pipeline-release.json"
+    assert written.path == built.path.parent / built.digest.replace(":", "-") / "pipeline-release.json"
     assert json.loads(written.path.read_bytes()) == written.document
     artifact = {
         "artifactId": ARTIFACT,
@@ -61,15 +63,62 @@ def test_the_release_pins_the_artifact_by_its_digest(built: BuiltArtifact) -> No
         "releaseVersion": built.digest,
         "artifacts": [artifact],
     }
-    (written.path.parent / ENVELOPE_NAME).write_text("the signature of an earlier descriptor")
-    before = written.path.read_bytes()
-    with pytest.raises(DefinitionError):
-        release(built.path.parent, release_version="2", sign_with=[Path("no-such-key")])
-    assert written.path.read_bytes() == before
-    first = located(built.path.parent)
-    assert not (written.path.parent / ENVELOPE_NAME).exists()
-    carrier = {"kind": "application-archive", "uri": built.path.resolve().as_uri(), "capabilities": ["celery", "rest"]}
-    assert first == {**written.document, "compiledTruthArtifactId": ARTIFACT, "artifacts": [artifact | carrier]}
+    first = located(built.path.parent, release_version="1.0")
+    copy = built.path.parent.resolve() / "1.0" / built.path.name
+    carrier = {"kind": "application-archive", "uri": copy.as_uri(), "capabilities": ["celery", "rest"]}
+    expected = {"compiledTruthArtifactId": ARTIFACT, "artifacts": [artifact | carrier], "releaseVersion": "1.0"}
+    assert first == written.document | expected
+    assert copy.read_bytes() == built.path.read_bytes()
+
+
+def test_a_release_is_never_replaced_and_only_completed(built: BuiltArtifact, tmp_path: Path) -> None:
+    dist = built.path.parent
+    folder = release(dist, release_version="1.0").path.parent
+    kept = {path: path.read_bytes() for path in folder.iterdir()}
+    with zipfile.ZipFile(built.path, "a") as archive:
+        archive.writestr("orders/tax.py", "RATE = 19")
+    refused = refusal(dist, release_version="1.0")
+    assert (refused.code, "orders/tax.py" in refused.message) == ("RELEASE_EXISTS", True)
+    release(dist, release_version="2.0")
+    assert {path: path.read_bytes() for path in folder.iterdir()} == kept
+    (folder / built.path.name).rename(tmp_path / built.path.name)
+    signed = release(dist, [tmp_path / built.path.name], release_version="1.0", sign_with=[key(tmp_path)])
+    assert {path: path.read_bytes() for path in folder.iterdir() if path != signed.envelope} == kept
+    again = release(dist, [tmp_path / built.path.name], release_version="1.0")
+    assert again.envelope == signed.envelope, "it signs the same bytes"
+    (dist / "3.0").mkdir()
+    (dist / "3.0" / "notes").touch()
+    assert refusal(dist, release_version="3.0").code == "OUT_DIR_UNWRITABLE"
+    assert not [path for path in dist.iterdir() if path.name.startswith(".")]
+
+
+@cases(
+    ("version", "name"),
+    [("1.0+b-2", "1.0+b-2"), ("sha256:ab", "sha256-ab"), ("a/../../b c", "a-..-..-b-c"), (".hidden", "-hidden")],
+)
+def test_the_folder_has_the_name_of_the_version(version: str, name: str) -> None:
+    assert folder_name(version) == name
+
+
+def test_a_path_names_a_release_or_the_error_lists_those_that_it_could(built: BuiltArtifact) -> None:
+    def refused(path: Path) -> str:
+        with pytest.raises(DefinitionError, match="NO_RELEASE") as caught:
+            descriptor_in(path)
+        return caught.value.message
+
+    dist = built.path.parent
+    assert "pipelines release orders.py" in refused(dist)
+    first = release(dist, release_version="1.0").path
+    assert [descriptor_in(path) for path in (dist, first.parent, first)] == [first] * 3
+    assert f"{dist} has {dist / '1.0'}" in refused(dist / "pipeline-release.json")
+    release(dist, release_version="2.0")
+    shutil.copy(first, dist)  # where earlier versions wrote it
+    listed = refused(dist)
+    assert all(str(dist / name) in listed for name in ("1.0", "2.0", "pipeline-release.json"))
+
+
+def key(folder: Path) -> Path:
+    return signing_key.make(folder / "key.pem").private
 
 
 def test_several_artifacts_of_one_contract_make_one_release(built: BuiltArtifact) -> None:
@@ -85,7 +134,7 @@ def test_several_artifacts_of_one_contract_make_one_release(built: BuiltArtifact
     assert refusal(folder).code == "INVALID_CARRIER"
     assert refusal(folder, carrier="gone").code == "INVALID_CARRIER"
 
-    document = located(folder, carrier="second-artifact")
+    document = located(folder, carrier="second-artifact", release_version="2.0")
     assert document["compiledTruthArtifactId"] == "second-artifact"
     hosted = {each["artifactId"]: (each["stepIds"], each["capabilities"]) for each in document["artifacts"]}
     assert hosted == {ARTIFACT: ([], []), "second-artifact": (["Ship it"], ["celery", "rest"])}
@@ -140,7 +189,7 @@ def test_the_envelope_signs_the_exact_bytes_and_other_readers_of_dsse_accept_it(
     dist = built.path.parent
     keys = [signing_key.make(tmp_path / name) for name in ("a.pem", "b.pem")]
     written = release(dist, sign_with=[key.private for key in keys])
-    assert written.envelope == dist / "pipeline-release.dsse.json"
+    assert written.envelope == written.path.with_name("pipeline-release.dsse.json")
     data, descriptor = written.envelope.read_bytes(), written.path.read_bytes()
     evidence = examine(data, parse_descriptor(descriptor))
     assert (evidence.kind, evidence.findings) == (AttachmentKind.SIGNATURE, [])
@@ -152,7 +201,7 @@ def test_the_envelope_signs_the_exact_bytes_and_other_readers_of_dsse_accept_it(
 
 
 def released(built: BuiltArtifact, profile: Profile = Profile.TPF_2026_10, **locations: Any) -> Path:
-    return release(built.path.parent, release_version="1.0", profile=profile, **locations).path
+    return release(built.path.parent / profile, [built.path], release_version="1.0", profile=profile, **locations).path
 
 
 def errors(verified: Verification) -> list[str]:
@@ -161,8 +210,9 @@ def errors(verified: Verification) -> list[str]:
 
 def test_the_file_that_a_uri_names_is_the_artifact_even_if_another_file_has_the_digest(built: BuiltArtifact) -> None:
     descriptor = released(built)
-    shutil.copy(built.path, built.path.with_name("copy.zip"))
-    built.path.write_bytes(b"other")
+    artifact = descriptor.with_name(built.path.name)
+    artifact.rename(descriptor.with_name("copy.zip"))
+    artifact.write_bytes(b"other")
     verified = verify(descriptor)
     assert (verified.exit_status, errors(verified)) == (4, ["ARTIFACT_DIGEST_MISMATCH"])
     assert verified.artifacts[0].status == "MISMATCH"

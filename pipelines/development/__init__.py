@@ -1,0 +1,1 @@
+"""``pipelines dev``: releases a pipeline on each save, and hosts and follows what it released."""

@@ -1,0 +1,48 @@
+"""Builds a pipeline in a process of its own, which imports the saved files."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipelines.development.hosting import PIPELINES
+from pipelines.development.terminal import Terminal, counted
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """What ``pipelines build`` printed."""
+
+    pipeline_id: str
+    digest: str
+    steps: int
+    artifact: Path
+    sources: tuple[str, ...]
+
+
+def build(reference: str, out: Path, environment: Mapping[str, str], terminal: Terminal) -> Built | None:
+    """Build a pipeline into the folder ``out``. Return None after errors, which the process has printed to stderr."""
+    with terminal.timed("built") as say:
+        done = subprocess.run(
+            [*PIPELINES, "build", reference, "--out", str(out), "--json"],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,  # Ctrl-C reaches this process first, which then kills the build
+            check=False,
+        )
+        *printed, last = done.stdout.splitlines() or [""]
+        for line in filter(None, [*printed, last if done.returncode else ""]):  # printed by the author's modules
+            terminal.line(line)
+        if done.returncode:
+            return None
+        facts = json.loads(last)
+        built = Built(
+            facts["pipelineId"], facts["digest"], facts["steps"], Path(facts["path"]), tuple(facts["sources"])
+        )
+        say(f"{built.pipeline_id}: {counted(built.steps, 'step')}, {counted(len(built.sources), 'file')}")
+    return built

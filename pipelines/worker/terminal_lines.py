@@ -1,0 +1,33 @@
+"""Log lines for an author at a terminal: the step and the text, without what only machines and operators need."""
+
+from __future__ import annotations
+
+import logging
+from typing import Final
+
+from wire import log_lines
+
+_OWN: Final = ("celery", "kombu", "pipelines", "py", "wire")
+"""The top-level names of the worker's loggers. Those of `py` log warnings of Python."""
+
+
+def of_author(record: logging.LogRecord) -> bool:
+    """Return True for lines of the author's code and its libraries, and for warnings of the worker."""
+    root = record.name.partition(".")[0]
+    # Celery warns of root, which is ordinary in a container.
+    is_own = root in _OWN
+    return not is_own or (record.levelno >= logging.WARNING and "SecurityWarning" not in record.getMessage())
+
+
+class TerminalFormatter(logging.Formatter):
+    """Formats a record as `step: text`, with the level if it is not INFO and the traceback of an exception."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        step = getattr(record, "step", None) or log_lines.step.get()
+        text = record.getMessage()
+        if frames := getattr(record, "frames", None):
+            text += f" at {frames[-1]}"
+        if record.exc_info:
+            text += f"\n{self.formatException(record.exc_info)}"
+        level = "" if record.levelno == logging.INFO else record.levelname
+        return " ".join(part for part in (step and f"{step}:", level, text) if part)
