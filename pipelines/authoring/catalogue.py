@@ -18,9 +18,12 @@ from uuid import UUID
 import pydantic
 from pydantic.dataclasses import is_pydantic_dataclass
 from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
 
+from pipelines.authoring import places
+from pipelines.authoring.advice import advice, default_problem, shown
 from pipelines.authoring.rules import Rules
-from pipelines.errors import DefinitionError, collected, raise_all
+from pipelines.errors import DefinitionError, collected, placed, raise_all
 from wire.documents.canonical_types import Checker
 from wire.documents.json_writer import fingerprint
 from wire.messages.celery_messages import LONGEST_TYPE
@@ -39,9 +42,6 @@ SCALARS: Final[dict[Any, str]] = {
 _ANYTHING: Final = (Any, object)
 _REPEATED: Final = (list, tuple, abc.Sequence)
 _MAPS: Final = (dict, abc.Mapping)
-_ADVICE: Final = (
-    "use a dataclass, a pydantic model, a string Enum, or one of str, int, float, bool, Decimal, date, datetime, UUID"
-)
 
 TypeExpression = dict[str, Any]
 
@@ -54,6 +54,7 @@ class _Field:
     attribute: str
     hint: Any
     has_default: bool
+    default: Any = dataclasses.MISSING
 
 
 class Catalogue:
@@ -65,6 +66,8 @@ class Catalogue:
     def __init__(self, *, constraints: bool = True) -> None:
         self._definitions: dict[str, dict[str, Any]] = {}
         self._constraints = constraints
+        self.doubts: list[DefinitionError] = []
+        """Mistakes that a build reports. Workers host releases that earlier builds made with them."""
 
     def value(self, hint: Any, where: str) -> TypeExpression:
         """Return the type expression for a value between steps. Raises as ``expression`` does.
@@ -100,7 +103,7 @@ class Catalogue:
             return self._named(hint, where, self._record)
         if isinstance(hint, type) and issubclass(hint, Enum):
             return self._named(hint, where, self._enum)
-        raise DefinitionError("UNSUPPORTED_TYPE", f"{where} has the type {shown(hint)}; {_ADVICE}")
+        raise DefinitionError("UNSUPPORTED_TYPE", f"{where} has the type {shown(hint)}; {advice(hint)}")
 
     def canonical_types(self) -> dict[str, dict[str, Any]]:
         """Return the contract's member ``canonicalTypes``: sorted by type, each definition with its fingerprint."""
@@ -145,7 +148,8 @@ class Catalogue:
         key, value = typing.get_args(hint)
         if plain(key) is not str:
             raise DefinitionError(
-                "UNSUPPORTED_TYPE", f"{where} has the type {shown(hint)}; the keys of a JSON object are str"
+                "UNSUPPORTED_TYPE",
+                f"{where} has the type {shown(hint)}; the keys of a JSON object are str, use dict[str, {shown(value)}]",
             )
         if plain(value) in _ANYTHING and not self._constraints:
             return {"id": JSON, "kind": "scalar"}
@@ -159,10 +163,14 @@ class Catalogue:
         type_id = f"{cls.__module__}.{cls.__qualname__}"
         found = None if "[" in cls.__qualname__ else importable(cls.__module__, cls.__qualname__)
         if cls.__module__ == "__main__" or found is not cls:
+            remedy = "define the class at the top of a module"
+            if "[" in cls.__name__:
+                base, _, argument = cls.__name__.removesuffix("]").partition("[")
+                name = f"{argument.rpartition('.')[2].capitalize()}{base}"
+                remedy = f"a generic model needs a named subclass: class {name}({cls.__name__}): ..."
             raise DefinitionError(
                 "TYPE_NOT_IMPORTABLE",
-                f"{where} has the type {type_id}, which cannot be imported under that name; define the "
-                "class at the top of a module (a generic model needs a named subclass)",
+                f"{where} has the type {type_id}, which cannot be imported under that name; {remedy}",
             )
         if len(type_id) > LONGEST_TYPE:
             raise DefinitionError(
@@ -178,8 +186,10 @@ class Catalogue:
         fields, errors = [], list[DefinitionError]()
         rules = Rules.of(cls) if self._constraints else None
         rules_of_fields = rules.fields if rules is not None else {}
-        for field in _fields(cls, where):
-            with collected(errors):
+        with placed(lambda: places.of_class(cls)):
+            members = _fields(cls, where)
+        for field in members:
+            with collected(errors), placed(lambda name=field.attribute: places.of_class(cls, name)):  # type: ignore[misc]
                 fields.append(self._field(cls, field, where, rules_of_fields.get(field.attribute)))
         raise_all(errors)
         described = {"kind": "record", "fields": sorted(fields, key=lambda field: str(field["name"]))}
@@ -194,6 +204,9 @@ class Catalogue:
         repeated = item is not None
         name = f"{cls.__module__}.{cls.__qualname__}.{field.name}"
         inner = rules.item if rules is not None and repeated else rules
+        if problem := default_problem(hint, field.default, nullable=nullable or plain(hint) in _ANYTHING):
+            place = places.of_class(cls, field.attribute)
+            self.doubts.append(DefinitionError("INVALID_DEFAULT", f"{where} {problem}", place))
         described: dict[str, Any] = {
             "name": field.name,
             "type": self.expression(item if repeated else hint, where, name, inner),
@@ -212,9 +225,7 @@ class Catalogue:
     def _enum(self, cls: type, where: str) -> dict[str, Any]:
         values = [member.value for member in typing.cast("type[Enum]", cls)]
         if not values or not all(isinstance(value, str) for value in values):
-            raise DefinitionError(
-                "UNSUPPORTED_TYPE", f"{where} has the type {shown(cls)}; an Enum needs members whose values are str"
-            )
+            raise DefinitionError("UNSUPPORTED_TYPE", f"{where} has the type {shown(cls)}; {advice(cls)}")
         pattern = "|".join(re.escape(value) for value in sorted(values))
         rules = Rules.of(cls) if self._constraints else None
         others = {"rules": rules.others} if rules is not None and rules.others else {}
@@ -257,22 +268,17 @@ def repeated_item(hint: Any, where: str) -> Any | None:
     arguments = typing.get_args(hint)
     if typing.get_origin(hint) is tuple and not (len(arguments) == 2 and arguments[1] is Ellipsis):
         raise DefinitionError(
-            "UNSUPPORTED_TYPE", f"{where} has the type {shown(hint)}; use tuple[T, ...], list[T] or a dataclass"
+            "UNSUPPORTED_TYPE",
+            f"{where} has the type {shown(hint)}; use a dataclass with named fields, or tuple[T, ...] for many",
         )
     item = plain(arguments[0])
     if typing.get_origin(item) in _REPEATED or without_none(item)[1]:
         raise DefinitionError(
             "UNSUPPORTED_TYPE",
-            f"{where} has the type {shown(hint)}; an item may be neither a list nor None, wrap it in a dataclass",
+            f"{where} has the type {shown(hint)}; an item may be neither a list nor None, make the item a dataclass "
+            f"with one field: value: {shown(item)}",
         )
     return item
-
-
-def shown(hint: Any) -> str:
-    """Return the hint as an author would write it."""
-    if isinstance(hint, type) and typing.get_origin(hint) is None:
-        return hint.__qualname__ if hint.__module__ == "builtins" else f"{hint.__module__}.{hint.__qualname__}"
-    return str(hint).replace("typing.", "").replace("collections.abc.", "")
 
 
 def importable(module: str, qualname: str) -> Any:
@@ -301,7 +307,7 @@ def _fields(cls: type, where: str) -> list[_Field]:
         raise DefinitionError(
             "UNRESOLVED_HINT",
             f"{where}: the hints of {shown(cls)} cannot be read: {str(error).splitlines()[0]}; import "
-            "the named types at the top of the module, outside of TYPE_CHECKING",
+            "the named types at the top of the module, outside of TYPE_CHECKING, or correct their names",
         ) from error
 
 
@@ -316,7 +322,7 @@ def _dataclass_fields(cls: type, where: str) -> list[_Field]:
                 "back; make it a property",
             )
         has_default = field.default is not dataclasses.MISSING or field.default_factory is not dataclasses.MISSING
-        found.append(_Field(field.name, field.name, hints[field.name], has_default))
+        found.append(_Field(field.name, field.name, hints[field.name], has_default, field.default))
     return found
 
 
@@ -327,7 +333,8 @@ def _model_field(name: str, info: FieldInfo, where: str) -> _Field:
             "UNSUPPORTED_TYPE",
             f"{where}: field {name!r} is read under another alias than it is written; give both the same alias",
         )
-    return _Field(written, name, info.annotation, not info.is_required())
+    default = dataclasses.MISSING if info.is_required() or info.default is PydanticUndefined else info.default
+    return _Field(written, name, info.annotation, not info.is_required(), default)
 
 
 def _sorted(members: dict[str, Any]) -> dict[str, Any]:

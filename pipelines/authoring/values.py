@@ -13,7 +13,8 @@ from typing import Any, Final, Literal
 import pydantic
 import pydantic_core
 
-from pipelines.authoring.catalogue import JSON, Catalogue, plain, shown
+from pipelines.authoring.advice import shown
+from pipelines.authoring.catalogue import JSON, Catalogue, plain
 from pipelines.errors import DefinitionError
 from pipelines.failures import first_line
 from wire.documents.canonical_types import Checker
@@ -52,7 +53,7 @@ class ValueType:
             raise DefinitionError(
                 "UNSUPPORTED_TYPE",
                 f"{where} has the type {shown(plain(hint))}; values between steps need named fields, "
-                "make it a dataclass",
+                f"write a dataclass with one field: value: {shown(plain(hint))}",
             )
         self.type_id = str(self.expression["id"])
         self.base_id = self.type_id.partition("#")[0]
