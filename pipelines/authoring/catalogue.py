@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 import sys
 import types
 import typing
 from collections import abc
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from enum import Enum
 from typing import Any, Final
@@ -20,11 +19,12 @@ from pydantic.dataclasses import is_pydantic_dataclass
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from pipelines.authoring import places
+from pipelines.authoring import choices, places
 from pipelines.authoring.advice import advice, default_problem, shown
 from pipelines.authoring.rules import Rules
 from pipelines.errors import DefinitionError, collected, placed, raise_all
 from wire.documents.canonical_types import Checker
+from wire.documents.choices import OBJECT
 from wire.documents.json_writer import fingerprint
 from wire.messages.celery_messages import LONGEST_TYPE
 
@@ -41,7 +41,10 @@ SCALARS: Final[dict[Any, str]] = {
 }
 _ANYTHING: Final = (Any, object)
 _REPEATED: Final = (list, tuple, abc.Sequence)
+_UNIONS: Final = (typing.Union, types.UnionType)
 _MAPS: Final = (dict, abc.Mapping)
+
+_STRING: Final = {"id": "string", "kind": "scalar"}
 
 TypeExpression = dict[str, Any]
 
@@ -83,6 +86,13 @@ class Catalogue:
             found = {**found, "rules": others}
         return self._constrained(f"{expression['id']}#{fingerprint(_sorted(found))[:12]}", expression, found)
 
+    def value_or_none(self, hint: Any, where: str) -> TypeExpression:
+        """Return the type expression for a value between steps that may be None. Raises as ``expression`` does."""
+        bare = plain(hint)
+        if typing.get_origin(bare) is typing.Literal:
+            bare = typing.Optional[without_none(bare)[0]]  # noqa: UP045 - built
+        return self._choice(bare, where, "", takes_none=True)
+
     def expression(self, hint: Any, where: str, name: str = "", rules: Rules | None = None) -> TypeExpression:
         """Return the type expression for one value, and add every named type in it to the catalogue.
 
@@ -97,8 +107,16 @@ class Catalogue:
         if isinstance(hint, type) and hint in SCALARS:
             found = rules.constraints if rules is not None else {}
             return self._constrained(name, {"id": SCALARS[hint], "kind": "scalar"}, found)
+        if hint is timedelta:
+            return self._constrained(choices.DURATION, dict(_STRING), choices.DURATION_RULES)
         if typing.get_origin(hint) in _MAPS:
             return self._map(hint, where, name, rules)
+        if typing.get_origin(hint) is typing.Literal and (read := choices.literals(typing.get_args(hint))):
+            scalar, values = read
+            named = name or f"{scalar}#{fingerprint(values)[:12]}"
+            return self._constrained(named, {"id": scalar, "kind": "scalar"}, values)
+        if typing.get_origin(hint) in _UNIONS:
+            return self._choice(hint, where, name, takes_none=False)
         if isinstance(hint, type) and _is_record(hint):
             return self._named(hint, where, self._record)
         if isinstance(hint, type) and issubclass(hint, Enum):
@@ -121,7 +139,7 @@ class Catalogue:
         return Checker({name: {"definition": definition} for name, definition in self._definitions.items()})
 
     def reaches(self, expression: TypeExpression, *scalars: str) -> bool:
-        """Return True if a value of this type may contain one of the scalars."""
+        """Return True if a value of this type may contain a scalar, "choice", "duration" or number as "literal"."""
         visited: set[str] = set()
         waiting = [expression]
         while waiting:
@@ -135,7 +153,11 @@ class Catalogue:
                 visited.add(current["id"])
                 definition = self._definitions[current["id"]]
                 waiting += [field["type"] for field in definition.get("fields", ())]
+                waiting += [each["payload"] for each in definition.get("variants", ()) if "payload" in each]
                 waiting += [definition["wraps"]] if "wraps" in definition else []
+                kind = definition.get("format", "literal" if "allowedValues" in definition else definition.get("kind"))
+                if kind in scalars:
+                    return True
         return False
 
     def _constrained(self, name: str, expression: TypeExpression, found: dict[str, Any]) -> TypeExpression:
@@ -158,6 +180,26 @@ class Catalogue:
             "kind": "map",
             "value": self.expression(value, where, name, rules and rules.item),
         }
+
+    def _choice(self, hint: Any, where: str, name: str, *, takes_none: bool) -> TypeExpression:
+        arms = []
+        for arm in typing.get_args(hint):
+            bare = plain(arm)
+            if bare is type(None) and takes_none:
+                arms.append(choices.NONE)
+                continue
+            is_class = isinstance(bare, type) and _is_record(bare)
+            if bare is type(None) or bare is list or typing.get_origin(bare) in _REPEATED:
+                raise DefinitionError("UNSUPPORTED_TYPE", f"{where} has the type {shown(hint)}; {advice(hint)}")
+            expression = self.value(arm, where)
+            tags = choices.tags_of((each.name, plain(each.hint)) for each in _fields(bare, where)) if is_class else {}
+            form = OBJECT if is_class else choices.form_of(expression, self._definitions.__getitem__)
+            if form is None:
+                raise DefinitionError("UNSUPPORTED_TYPE", f"{where} has the type {shown(hint)}; {advice(hint)}")
+            arms.append(choices.Arm(expression, form, tags))
+        named = name or choices.name_of(arms)
+        self._definitions[named] = _sorted({"id": named, **choices.choice(hint, arms, where)})
+        return {"id": named, "kind": "named"}
 
     def _named(self, cls: type, where: str, define: abc.Callable[[type, str], dict[str, Any]]) -> TypeExpression:
         type_id = f"{cls.__module__}.{cls.__qualname__}"
@@ -223,13 +265,13 @@ class Catalogue:
         return _sorted(described)
 
     def _enum(self, cls: type, where: str) -> dict[str, Any]:
-        values = [member.value for member in typing.cast("type[Enum]", cls)]
-        if not values or not all(isinstance(value, str) for value in values):
+        found = choices.literals(member.value for member in typing.cast("type[Enum]", cls))
+        if found is None:
             raise DefinitionError("UNSUPPORTED_TYPE", f"{where} has the type {shown(cls)}; {advice(cls)}")
-        pattern = "|".join(re.escape(value) for value in sorted(values))
         rules = Rules.of(cls) if self._constraints else None
         others = {"rules": rules.others} if rules is not None and rules.others else {}
-        return {**others, "kind": "wrapper", "wraps": {"id": "string", "kind": "scalar"}, "pattern": f"^(?:{pattern})$"}
+        scalar, values = found
+        return {**others, "kind": "wrapper", "wraps": {"id": scalar, "kind": "scalar"}, **values}
 
 
 def plain(hint: Any) -> Any:
@@ -246,9 +288,11 @@ def plain(hint: Any) -> Any:
 
 
 def without_none(hint: Any) -> tuple[Any, bool]:
-    """Return ``(X, True)`` for ``X | None``, and any other hint with False."""
+    """Return ``(X, True)`` for ``X | None`` and literals with None, and any other hint with False."""
     hint = plain(hint)
-    if typing.get_origin(hint) not in (typing.Union, types.UnionType):
+    if typing.get_origin(hint) is typing.Literal and None in typing.get_args(hint):
+        return typing.Literal[tuple(each for each in typing.get_args(hint) if each is not None)], True
+    if typing.get_origin(hint) not in _UNIONS:
         return hint, False
     others = [arm for arm in typing.get_args(hint) if arm is not type(None)]
     if len(others) == len(typing.get_args(hint)):

@@ -76,6 +76,7 @@ def _plan(pipeline: Pipeline, size: int, constraints: bool) -> Plan:
             continue
         with collected(errors), placed(lambda part=part: part.place):  # type: ignore[misc]
             steps.append(_planned(index, part, catalogue, steps))
+    errors += [_null(step) for step in steps if _may_not_be_null(step)]
     if not pipeline.mistakes:
         _check_chain(steps, errors)
     raise_all([*errors, *catalogue.doubts] if errors else ())
@@ -308,3 +309,15 @@ def _check_chain(steps: list[PlannedStep], errors: list[DefinitionError]) -> Non
 
 def _place(step: PlannedStep) -> str:
     return places.of_function(step.function) if step.waits is None else step.waits.place
+
+
+def _may_not_be_null(step: PlannedStep) -> bool:
+    """Return True if a value may be None that comes from outside or goes there: an input, a question or an answer."""
+    goes_out = step.waits is not None
+    return (step.input.takes_none and (goes_out or step.index == 0)) or (step.output.takes_none and goes_out)
+
+
+def _null(step: PlannedStep) -> DefinitionError:
+    what = "await" if step.waits is not None else "first step"
+    text = "what comes from outside and goes there is never null; make the type a dataclass with an optional field"
+    return DefinitionError("UNSUPPORTED_TYPE", f'{what} "{step.name}" has a type with None; {text}', _place(step))

@@ -135,6 +135,63 @@ def test_every_kind_of_field_has_its_definition(author: Author) -> None:
     }
 
 
+def test_literals_unions_durations_and_results_that_may_be_none_have_definitions(author: Author) -> None:
+    pipeline = author.pipeline(
+        """
+        class Size(enum.IntEnum):
+            LARGE = 3
+            SMALL = 1
+
+        @dataclass
+        class Card:
+            kind: typing.Literal["card"]
+
+        @dataclass
+        class Transfer:
+            kind: typing.Literal["transfer", "debit"]
+
+        @dataclass
+        class Payment:
+            by: Card | Transfer
+            size: Size
+            within: timedelta
+            key: int | str
+            channel: typing.Literal["web", "shop", None] = None
+
+        @pipeline.step
+        def pay(payment: Payment) -> Card | None: ...
+
+        @pipeline.step
+        def report(card: Card | None) -> typing.Literal[2] | None: ...
+        """
+    )
+    contract = compile_contract(pipeline)
+    types = {name: entry["definition"] for name, entry in contract["canonicalTypes"].items()}
+    integer, text = ({"id": name, "kind": "scalar"} for name in ("integer", "string"))
+    card, transfer = ({"id": f"authored.{name}", "kind": "named"} for name in ("Card", "Transfer"))
+    by, key = types["authored.Payment.by"], types["authored.Payment.key"]
+    assert (by["kind"], by["tag"]) == ("choice", "kind")
+    assert [(each["discriminator"], each["payload"]) for each in (*by["variants"], *key["variants"])] == [
+        *(("card", card), ("debit", transfer), ("transfer", transfer), ("(number)", integer), ("(string)", text))
+    ]
+    assert types["authored.Size"] == {
+        "id": "authored.Size",
+        "kind": "wrapper",
+        "wraps": integer,
+        "allowedValues": [1, 3],
+    }
+    assert types["authored.Payment.channel"]["pattern"] == "^(?:shop|web)$"
+    assert (types["duration"]["format"], types["duration"]["patternSyntax"]) == ("duration", "rust")
+    pay, report = contract["steps"]
+    assert pay["outputTypeId"] == report["inputTypeId"]
+    assert types[pay["outputTypeId"]]["variants"] == [
+        {"discriminator": "(null)"},
+        {"discriminator": "(object)", "payload": card},
+    ]
+    assert report["outputTypeId"].startswith("integer|null#")
+    assert parse_contract(contract_text(contract).encode()).canonical_types == contract["canonicalTypes"]
+
+
 RULED = """
 from pydantic import AfterValidator, StringConstraints, field_validator
 LIMIT = 10
@@ -270,6 +327,13 @@ MISTAKES = [
     ("UNSUPPORTED_TYPE", "init=False", crate("id: int = field(init=False, default=1)"), "class Crate"),
     ("UNSUPPORTED_TYPE", "same alias", ALIASES + step("crate: Crate"), "class Crate"),
     ("UNSUPPORTED_TYPE", "values that are texts", "class Size(enum.Enum):\n    S = 1.5\n" + step("size: Size"), SHIP),
+    ("UNSUPPORTED_TYPE", "texts only, or with whole", crate("kind: typing.Literal['a', 1]"), "    kind"),
+    ("UNSUPPORTED_TYPE", "one number", crate("size: int | float"), "    size"),
+    ("UNSUPPORTED_TYPE", "at most one type that is a text", crate("at: str | date"), "    at"),
+    ("UNSUPPORTED_TYPE", "no list", crate("many: list[int] | int"), "    many"),
+    ("UNSUPPORTED_TYPE", "field by which they differ", crate("by: Order | Receipt"), "    by"),
+    ("UNSUPPORTED_TYPE", "first step.*never null", step("order: Order | None"), SHIP),
+    ("UNSUPPORTED_TYPE", '"Approve".*never null', awaits(response="Order | None"), "pip"),
     ("UNSUPPORTED_TYPE", "use list.str.*set.values", step(gives="set[str]"), SHIP),
     ("UNSUPPORTED_TYPE", "use list.str", crate("tags: frozenset[str]"), "    tags"),
     ("UNSUPPORTED_TYPE", "b64encode", crate("data: bytes"), "    data"),
