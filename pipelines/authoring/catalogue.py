@@ -138,6 +138,10 @@ class Catalogue:
         """Return the validator of the types so far, which is that of the coordinator."""
         return Checker({name: {"definition": definition} for name, definition in self._definitions.items()})
 
+    def is_within(self, given: TypeExpression, taken: TypeExpression) -> bool:
+        """Return True if each value of one type is one of the other, constraints apart."""
+        return choices.is_within(given, taken, self._definitions)
+
     def reaches(self, expression: TypeExpression, *scalars: str) -> bool:
         """Return True if a value of this type may contain a scalar, "choice", "duration" or number as "literal"."""
         visited: set[str] = set()

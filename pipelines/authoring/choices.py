@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import typing
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Final
@@ -106,3 +106,21 @@ def name_of(arms: Sequence[Arm]) -> str:
     """Return a name for a union that is no field: the names of its types, and a digest of their constraints."""
     names = [str(arm.expression.get("id", "map")) if arm.expression else "null" for arm in arms]
     return f"{'|'.join(name.partition('#')[0] for name in names)}#{fingerprint(names)[:12]}"
+
+
+def is_within(given: Expression, taken: Expression, definitions: Mapping[str, Expression]) -> bool:
+    """Return True if the types are the same, constraints apart, or ``taken`` is a choice with those of ``given``."""
+    types, known = (
+        {_base(each.get("payload")) for each in _variants(expression, definitions)} for expression in (given, taken)
+    )
+    return _base(given) == _base(taken) or types <= known
+
+
+def _variants(expression: Expression, definitions: Mapping[str, Expression]) -> Sequence[Expression]:
+    definition = definitions.get(expression["id"], {}) if expression["kind"] == "named" else {}
+    return definition["variants"] if definition.get("kind") == "choice" else [{"payload": expression}]
+
+
+def _base(expression: Expression | None) -> str:
+    """Return the name of a type without its constraints. The payload of None is missing."""
+    return NULL if expression is None else str(expression.get("id", "map")).partition("#")[0]

@@ -78,7 +78,7 @@ def _plan(pipeline: Pipeline, size: int, constraints: bool) -> Plan:
             steps.append(_planned(index, part, catalogue, steps))
     errors += [_null(step) for step in steps if _may_not_be_null(step)]
     if not pipeline.mistakes:
-        _check_chain(steps, errors)
+        _check_chain(steps, catalogue, errors)
     raise_all([*errors, *catalogue.doubts] if errors else ())
     return Plan(tuple(steps), catalogue)
 
@@ -282,11 +282,11 @@ def _check_cardinality(where: str, step: Step, hinted: Cardinality) -> None:
         )
 
 
-def _check_chain(steps: list[PlannedStep], errors: list[DefinitionError]) -> None:
+def _check_chain(steps: list[PlannedStep], catalogue: Catalogue, errors: list[DefinitionError]) -> None:
     """Append the errors between neighbours. ``steps`` does not contain the steps that could not be read."""
     for place, step in enumerate(steps):
         before = steps[place - 1] if place and steps[place - 1].index == step.index - 1 else None
-        if before is not None and before.output.base_id != step.input.base_id:
+        if before is not None and not catalogue.is_within(before.output.expression, step.input.expression):
             errors.append(
                 DefinitionError(
                     "TYPES_DO_NOT_CHAIN",

@@ -57,7 +57,6 @@ class ValueType:
                 f"write a dataclass with one field: value: {shown(plain(hint))}",
             )
         self.type_id = str(self.expression["id"])
-        self.base_id = self.type_id.partition("#")[0]
         self._catalogue = catalogue
         self._is_looser = catalogue.reaches(self.expression, *_LOOSER)
         self._has_literals = catalogue.reaches(self.expression, "literal", "duration")

@@ -381,6 +381,8 @@ MISTAKES = [
     ("NOT_A_FUNCTION", "not a class; write def", "pipeline.step(Order)", "pipeline.step(Order)"),
     ("STEP_NOT_IMPORTABLE", "is a lambda", "pipeline.step(name='Ship')(lambda order: order)", "pipeline.step("),
     ("TYPES_DO_NOT_CHAIN", '"Bill" takes authored.Order, but "Ship" before', step() + step(name="bill"), "def bill"),
+    ("TYPES_DO_NOT_CHAIN", "Bill", step(gives="Order | None") + step(name="bill"), "def bill"),
+    ("TYPES_DO_NOT_CHAIN", "Bill", step(gives="int | None") + step("n: int | str", name="bill"), "def bill"),
     ("AWAIT_CARDINALITY", "one request per item", step(gives="list[Order]") + awaits(response="list[Order]"), "pip"),
     ("INVALID_TIMEOUT", '"Approve".*positive', awaits(timeout="timedelta(0)"), "pip"),
     ("INVALID_TIMEOUT", "hundred years", "pipeline.timer('Cool off', timedelta(days=40_000), of=Order)", "pip"),

@@ -335,6 +335,14 @@ def find(n: int) -> int | None:
 @pipeline.step
 def show(n: int | None) -> str | None:
     return None if n is None else str(n)
+
+@pipeline.step
+def widen(text: str | None) -> str:
+    return text or "nothing"
+
+@pipeline.step
+def end(text: str | int | None) -> str | None:
+    return None if text == "nothing" else text
 """
 
 
