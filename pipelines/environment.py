@@ -226,6 +226,9 @@ class Interpreter:
         return asdict(self)
 
 
+_SHOWN_AS: Final = {"implementation": "the implementation of Python", "version": "Python", "platform": "the platform"}
+
+
 @dataclass(frozen=True, slots=True)
 class Required:
     interpreter: Interpreter
@@ -261,13 +264,15 @@ class Environment:
     def differences(self, required: Required) -> list[str]:
         """Return how this environment differs from the required one, one sentence for each difference.
 
-        Compares interpreter and platform, and the versions of all distributions except for UNLOCKED. Editable
-        distributions may be present in addition, because a worker does not run their code. Raises ``DefinitionError``
-        INVALID_LOCK if the lock cannot be read.
+        What is missing comes first, then other versions, and what is not required last. Compares interpreter and
+        platform, and the versions of all distributions except for UNLOCKED. Editable distributions may be present in
+        addition, because a worker does not run their code. Raises ``DefinitionError`` INVALID_LOCK if the lock cannot
+        be read.
         """
         members = self.interpreter.as_json()
-        found = [
-            f"{name} is {members[name]}, required is {value}"
+        missing, extra = list[str](), list[str]()
+        other = [
+            f"{_SHOWN_AS[name]} is {members[name]}, required is {value}"
             for name, value in required.interpreter.as_json().items()
             if members[name] != value
         ]
@@ -276,13 +281,13 @@ class Environment:
         for name in sorted(versions.keys() | present.keys()):
             version = versions.get(name)
             if name not in present:
-                found.append(f"{name} is not installed, required is {version or 'any version'}")
+                missing.append(f"{name} is not installed, required is {version or 'any version'}")
             elif version is None:
                 if not present[name].is_editable:
-                    found.append(f"{name} {present[name].version} is installed, but not required")
+                    extra.append(f"{name} {present[name].version} is installed, but not required")
             elif version and not _same_version(version, present[name].version):
-                found.append(f"{name} is {present[name].version}, required is {version}")
-        return found
+                other.append(f"{name} is {present[name].version}, required is {version}")
+        return [*missing, *other, *extra]
 
 
 UNLOCKED: Final = frozenset({"pip", "setuptools", "uv", "wheel"})

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 
 class DefinitionError(Exception):
     """A pipeline cannot be loaded, compiled, packed, released, published or hosted.
 
-    ``code`` is stable and in UPPER_SNAKE_CASE. ``message`` says where the mistake is, what it is and what to do.
-    ``errors`` contains every mistake that was found; this error is the first of them.
+    ``code`` is stable and in UPPER_SNAKE_CASE. ``message`` says what the mistake is and what to write instead.
+    ``place`` is the author's file and line, such as ``orders.py:12``; empty if the mistake is in no file. ``errors``
+    contains every mistake that was found; this error is the first of them.
     """
 
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(f"{code}: {message}")
+    def __init__(self, code: str, message: str, place: str = "") -> None:
+        super().__init__(code, message, place)
         self.code = code
         self.message = message
+        self.place = place
         self.errors: tuple[DefinitionError, ...] = (self,)
+
+    def __str__(self) -> str:
+        return "\n".join(
+            ": ".join(part for part in (each.code, each.place, each.message) if part) for each in self.errors
+        )
 
     @classmethod
     def of_all(cls, errors: Sequence[DefinitionError]) -> DefinitionError:
@@ -25,8 +32,7 @@ class DefinitionError(Exception):
         every = tuple(each for error in errors for each in error.errors)
         if len(every) == 1:
             return every[0]
-        first = cls(every[0].code, every[0].message)
-        first.args = ("\n".join(str(error) for error in every),)
+        first = cls(every[0].code, every[0].message, every[0].place)
         first.errors = every
         return first
 
@@ -38,6 +44,17 @@ def collected(errors: list[DefinitionError]) -> Iterator[None]:
         yield
     except DefinitionError as error:
         errors.append(error)
+
+
+@contextmanager
+def placed(place: Callable[[], str]) -> Iterator[None]:
+    """Set the place of errors that the block raises, unless they have a more exact one."""
+    try:
+        yield
+    except DefinitionError as error:
+        for each in (error, *error.errors):
+            each.place = each.place or place()
+        raise
 
 
 def raise_all(errors: Sequence[DefinitionError]) -> None:

@@ -32,6 +32,8 @@ from wire.messages.sealing import ProtocolError, Refusal, Sender, refusable, sea
 def send(worker_pk: int, lost_leases: Collection[uuid.UUID] = ()) -> bool:
     """Send the worker its instruction: to drain, if an operator drained it or the pipeline's policy refuses its code.
 
+    It also says why the worker gets no work, for example because its release is not registered.
+
     `lost_leases` are tokens of lost leases that the worker still holds.
 
     Return False if the worker has stopped or announced a drain, or if the broker refuses the message. REST workers get
@@ -42,7 +44,7 @@ def send(worker_pk: int, lost_leases: Collection[uuid.UUID] = ()) -> bool:
     worker leaves no queue behind.
     """
     worker = (
-        Worker.objects.select_related("tenant")
+        Worker.objects.select_related("tenant", "eligibility")
         .defer("environment")
         .filter(pk=worker_pk, protocol=CELERY, stopped_at=None, draining_since=None)
         .first()
@@ -52,7 +54,12 @@ def send(worker_pk: int, lost_leases: Collection[uuid.UUID] = ()) -> bool:
     identity = ReleaseIdentity(worker.tenant.slug, worker.pipeline_id, worker.contract_version, worker.release_version)
     refused = registry.is_refused(worker.tenant_id, worker.pipeline_id, worker.code)
     drain = worker.drained_by_operator_at is not None or refused
-    instruction = Instruction(worker_id=worker.worker_id, drain=drain, lost_leases=list(lost_leases)[:MOST_LEASES])
+    instruction = Instruction(
+        worker_id=worker.worker_id,
+        drain=drain,
+        ineligible_reason=worker.eligibility.reason,
+        lost_leases=list(lost_leases)[:MOST_LEASES],
+    )
     envelope = seal(identity, instruction, *active_keys(identity.tenant_id))
     queue = instruction_queue_of(identity, worker.worker_id)
     seconds = TOLERANCE.total_seconds()

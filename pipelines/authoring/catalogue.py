@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 import sys
 import types
 import typing
 from collections import abc
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from enum import Enum
 from typing import Any, Final
@@ -18,10 +17,14 @@ from uuid import UUID
 import pydantic
 from pydantic.dataclasses import is_pydantic_dataclass
 from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
 
+from pipelines.authoring import choices, places
+from pipelines.authoring.advice import advice, default_problem, shown
 from pipelines.authoring.rules import Rules
-from pipelines.errors import DefinitionError, collected, raise_all
+from pipelines.errors import DefinitionError, collected, placed, raise_all
 from wire.documents.canonical_types import Checker
+from wire.documents.choices import OBJECT
 from wire.documents.json_writer import fingerprint
 from wire.messages.celery_messages import LONGEST_TYPE
 
@@ -38,10 +41,10 @@ SCALARS: Final[dict[Any, str]] = {
 }
 _ANYTHING: Final = (Any, object)
 _REPEATED: Final = (list, tuple, abc.Sequence)
+_UNIONS: Final = (typing.Union, types.UnionType)
 _MAPS: Final = (dict, abc.Mapping)
-_ADVICE: Final = (
-    "use a dataclass, a pydantic model, a string Enum, or one of str, int, float, bool, Decimal, date, datetime, UUID"
-)
+
+_STRING: Final = {"id": "string", "kind": "scalar"}
 
 TypeExpression = dict[str, Any]
 
@@ -54,6 +57,7 @@ class _Field:
     attribute: str
     hint: Any
     has_default: bool
+    default: Any = dataclasses.MISSING
 
 
 class Catalogue:
@@ -65,6 +69,8 @@ class Catalogue:
     def __init__(self, *, constraints: bool = True) -> None:
         self._definitions: dict[str, dict[str, Any]] = {}
         self._constraints = constraints
+        self.doubts: list[DefinitionError] = []
+        """Mistakes that a build reports. Workers host releases that earlier builds made with them."""
 
     def value(self, hint: Any, where: str) -> TypeExpression:
         """Return the type expression for a value between steps. Raises as ``expression`` does.
@@ -80,6 +86,13 @@ class Catalogue:
             found = {**found, "rules": others}
         return self._constrained(f"{expression['id']}#{fingerprint(_sorted(found))[:12]}", expression, found)
 
+    def value_or_none(self, hint: Any, where: str) -> TypeExpression:
+        """Return the type expression for a value between steps that may be None. Raises as ``expression`` does."""
+        bare = plain(hint)
+        if typing.get_origin(bare) is typing.Literal:
+            bare = typing.Optional[without_none(bare)[0]]  # noqa: UP045 - built
+        return self._choice(bare, where, "", takes_none=True)
+
     def expression(self, hint: Any, where: str, name: str = "", rules: Rules | None = None) -> TypeExpression:
         """Return the type expression for one value, and add every named type in it to the catalogue.
 
@@ -94,13 +107,21 @@ class Catalogue:
         if isinstance(hint, type) and hint in SCALARS:
             found = rules.constraints if rules is not None else {}
             return self._constrained(name, {"id": SCALARS[hint], "kind": "scalar"}, found)
+        if hint is timedelta:
+            return self._constrained(choices.DURATION, dict(_STRING), choices.DURATION_RULES)
         if typing.get_origin(hint) in _MAPS:
             return self._map(hint, where, name, rules)
+        if typing.get_origin(hint) is typing.Literal and (read := choices.literals(typing.get_args(hint))):
+            scalar, values = read
+            named = name or f"{scalar}#{fingerprint(values)[:12]}"
+            return self._constrained(named, {"id": scalar, "kind": "scalar"}, values)
+        if typing.get_origin(hint) in _UNIONS:
+            return self._choice(hint, where, name, takes_none=False)
         if isinstance(hint, type) and _is_record(hint):
             return self._named(hint, where, self._record)
         if isinstance(hint, type) and issubclass(hint, Enum):
             return self._named(hint, where, self._enum)
-        raise DefinitionError("UNSUPPORTED_TYPE", f"{where} has the type {shown(hint)}; {_ADVICE}")
+        raise DefinitionError("UNSUPPORTED_TYPE", f"{where} has the type {shown(hint)}; {advice(hint)}")
 
     def canonical_types(self) -> dict[str, dict[str, Any]]:
         """Return the contract's member ``canonicalTypes``: sorted by type, each definition with its fingerprint."""
@@ -117,8 +138,12 @@ class Catalogue:
         """Return the validator of the types so far, which is that of the coordinator."""
         return Checker({name: {"definition": definition} for name, definition in self._definitions.items()})
 
+    def is_within(self, given: TypeExpression, taken: TypeExpression) -> bool:
+        """Return True if each value of one type is one of the other, constraints apart."""
+        return choices.is_within(given, taken, self._definitions)
+
     def reaches(self, expression: TypeExpression, *scalars: str) -> bool:
-        """Return True if a value of this type may contain one of the scalars."""
+        """Return True if a value of this type may contain a scalar, "choice", "duration" or number as "literal"."""
         visited: set[str] = set()
         waiting = [expression]
         while waiting:
@@ -132,7 +157,11 @@ class Catalogue:
                 visited.add(current["id"])
                 definition = self._definitions[current["id"]]
                 waiting += [field["type"] for field in definition.get("fields", ())]
+                waiting += [each["payload"] for each in definition.get("variants", ()) if "payload" in each]
                 waiting += [definition["wraps"]] if "wraps" in definition else []
+                kind = definition.get("format", "literal" if "allowedValues" in definition else definition.get("kind"))
+                if kind in scalars:
+                    return True
         return False
 
     def _constrained(self, name: str, expression: TypeExpression, found: dict[str, Any]) -> TypeExpression:
@@ -145,7 +174,8 @@ class Catalogue:
         key, value = typing.get_args(hint)
         if plain(key) is not str:
             raise DefinitionError(
-                "UNSUPPORTED_TYPE", f"{where} has the type {shown(hint)}; the keys of a JSON object are str"
+                "UNSUPPORTED_TYPE",
+                f"{where} has the type {shown(hint)}; the keys of a JSON object are str, use dict[str, {shown(value)}]",
             )
         if plain(value) in _ANYTHING and not self._constraints:
             return {"id": JSON, "kind": "scalar"}
@@ -155,14 +185,38 @@ class Catalogue:
             "value": self.expression(value, where, name, rules and rules.item),
         }
 
+    def _choice(self, hint: Any, where: str, name: str, *, takes_none: bool) -> TypeExpression:
+        arms = []
+        for arm in typing.get_args(hint):
+            bare = plain(arm)
+            if bare is type(None) and takes_none:
+                arms.append(choices.NONE)
+                continue
+            is_class = isinstance(bare, type) and _is_record(bare)
+            if bare is type(None) or bare is list or typing.get_origin(bare) in _REPEATED:
+                raise DefinitionError("UNSUPPORTED_TYPE", f"{where} has the type {shown(hint)}; {advice(hint)}")
+            expression = self.value(arm, where)
+            tags = choices.tags_of((each.name, plain(each.hint)) for each in _fields(bare, where)) if is_class else {}
+            form = OBJECT if is_class else choices.form_of(expression, self._definitions.__getitem__)
+            if form is None:
+                raise DefinitionError("UNSUPPORTED_TYPE", f"{where} has the type {shown(hint)}; {advice(hint)}")
+            arms.append(choices.Arm(expression, form, tags))
+        named = name or choices.name_of(arms)
+        self._definitions[named] = _sorted({"id": named, **choices.choice(hint, arms, where)})
+        return {"id": named, "kind": "named"}
+
     def _named(self, cls: type, where: str, define: abc.Callable[[type, str], dict[str, Any]]) -> TypeExpression:
         type_id = f"{cls.__module__}.{cls.__qualname__}"
         found = None if "[" in cls.__qualname__ else importable(cls.__module__, cls.__qualname__)
         if cls.__module__ == "__main__" or found is not cls:
+            remedy = "define the class at the top of a module"
+            if "[" in cls.__name__:
+                base, _, argument = cls.__name__.removesuffix("]").partition("[")
+                name = f"{argument.rpartition('.')[2].capitalize()}{base}"
+                remedy = f"a generic model needs a named subclass: class {name}({cls.__name__}): ..."
             raise DefinitionError(
                 "TYPE_NOT_IMPORTABLE",
-                f"{where} has the type {type_id}, which cannot be imported under that name; define the "
-                "class at the top of a module (a generic model needs a named subclass)",
+                f"{where} has the type {type_id}, which cannot be imported under that name; {remedy}",
             )
         if len(type_id) > LONGEST_TYPE:
             raise DefinitionError(
@@ -178,8 +232,10 @@ class Catalogue:
         fields, errors = [], list[DefinitionError]()
         rules = Rules.of(cls) if self._constraints else None
         rules_of_fields = rules.fields if rules is not None else {}
-        for field in _fields(cls, where):
-            with collected(errors):
+        with placed(lambda: places.of_class(cls)):
+            members = _fields(cls, where)
+        for field in members:
+            with collected(errors), placed(lambda name=field.attribute: places.of_class(cls, name)):  # type: ignore[misc]
                 fields.append(self._field(cls, field, where, rules_of_fields.get(field.attribute)))
         raise_all(errors)
         described = {"kind": "record", "fields": sorted(fields, key=lambda field: str(field["name"]))}
@@ -194,6 +250,9 @@ class Catalogue:
         repeated = item is not None
         name = f"{cls.__module__}.{cls.__qualname__}.{field.name}"
         inner = rules.item if rules is not None and repeated else rules
+        if problem := default_problem(hint, field.default, nullable=nullable or plain(hint) in _ANYTHING):
+            place = places.of_class(cls, field.attribute)
+            self.doubts.append(DefinitionError("INVALID_DEFAULT", f"{where} {problem}", place))
         described: dict[str, Any] = {
             "name": field.name,
             "type": self.expression(item if repeated else hint, where, name, inner),
@@ -210,15 +269,13 @@ class Catalogue:
         return _sorted(described)
 
     def _enum(self, cls: type, where: str) -> dict[str, Any]:
-        values = [member.value for member in typing.cast("type[Enum]", cls)]
-        if not values or not all(isinstance(value, str) for value in values):
-            raise DefinitionError(
-                "UNSUPPORTED_TYPE", f"{where} has the type {shown(cls)}; an Enum needs members whose values are str"
-            )
-        pattern = "|".join(re.escape(value) for value in sorted(values))
+        found = choices.literals(member.value for member in typing.cast("type[Enum]", cls))
+        if found is None:
+            raise DefinitionError("UNSUPPORTED_TYPE", f"{where} has the type {shown(cls)}; {advice(cls)}")
         rules = Rules.of(cls) if self._constraints else None
         others = {"rules": rules.others} if rules is not None and rules.others else {}
-        return {**others, "kind": "wrapper", "wraps": {"id": "string", "kind": "scalar"}, "pattern": f"^(?:{pattern})$"}
+        scalar, values = found
+        return {**others, "kind": "wrapper", "wraps": {"id": scalar, "kind": "scalar"}, **values}
 
 
 def plain(hint: Any) -> Any:
@@ -235,9 +292,11 @@ def plain(hint: Any) -> Any:
 
 
 def without_none(hint: Any) -> tuple[Any, bool]:
-    """Return ``(X, True)`` for ``X | None``, and any other hint with False."""
+    """Return ``(X, True)`` for ``X | None`` and literals with None, and any other hint with False."""
     hint = plain(hint)
-    if typing.get_origin(hint) not in (typing.Union, types.UnionType):
+    if typing.get_origin(hint) is typing.Literal and None in typing.get_args(hint):
+        return typing.Literal[tuple(each for each in typing.get_args(hint) if each is not None)], True
+    if typing.get_origin(hint) not in _UNIONS:
         return hint, False
     others = [arm for arm in typing.get_args(hint) if arm is not type(None)]
     if len(others) == len(typing.get_args(hint)):
@@ -257,22 +316,17 @@ def repeated_item(hint: Any, where: str) -> Any | None:
     arguments = typing.get_args(hint)
     if typing.get_origin(hint) is tuple and not (len(arguments) == 2 and arguments[1] is Ellipsis):
         raise DefinitionError(
-            "UNSUPPORTED_TYPE", f"{where} has the type {shown(hint)}; use tuple[T, ...], list[T] or a dataclass"
+            "UNSUPPORTED_TYPE",
+            f"{where} has the type {shown(hint)}; use a dataclass with named fields, or tuple[T, ...] for many",
         )
     item = plain(arguments[0])
     if typing.get_origin(item) in _REPEATED or without_none(item)[1]:
         raise DefinitionError(
             "UNSUPPORTED_TYPE",
-            f"{where} has the type {shown(hint)}; an item may be neither a list nor None, wrap it in a dataclass",
+            f"{where} has the type {shown(hint)}; an item may be neither a list nor None, make the item a dataclass "
+            f"with one field: value: {shown(item)}",
         )
     return item
-
-
-def shown(hint: Any) -> str:
-    """Return the hint as an author would write it."""
-    if isinstance(hint, type) and typing.get_origin(hint) is None:
-        return hint.__qualname__ if hint.__module__ == "builtins" else f"{hint.__module__}.{hint.__qualname__}"
-    return str(hint).replace("typing.", "").replace("collections.abc.", "")
 
 
 def importable(module: str, qualname: str) -> Any:
@@ -301,7 +355,7 @@ def _fields(cls: type, where: str) -> list[_Field]:
         raise DefinitionError(
             "UNRESOLVED_HINT",
             f"{where}: the hints of {shown(cls)} cannot be read: {str(error).splitlines()[0]}; import "
-            "the named types at the top of the module, outside of TYPE_CHECKING",
+            "the named types at the top of the module, outside of TYPE_CHECKING, or correct their names",
         ) from error
 
 
@@ -316,7 +370,7 @@ def _dataclass_fields(cls: type, where: str) -> list[_Field]:
                 "back; make it a property",
             )
         has_default = field.default is not dataclasses.MISSING or field.default_factory is not dataclasses.MISSING
-        found.append(_Field(field.name, field.name, hints[field.name], has_default))
+        found.append(_Field(field.name, field.name, hints[field.name], has_default, field.default))
     return found
 
 
@@ -327,7 +381,8 @@ def _model_field(name: str, info: FieldInfo, where: str) -> _Field:
             "UNSUPPORTED_TYPE",
             f"{where}: field {name!r} is read under another alias than it is written; give both the same alias",
         )
-    return _Field(written, name, info.annotation, not info.is_required())
+    default = dataclasses.MISSING if info.is_required() or info.default is PydanticUndefined else info.default
+    return _Field(written, name, info.annotation, not info.is_required(), default)
 
 
 def _sorted(members: dict[str, Any]) -> dict[str, Any]:

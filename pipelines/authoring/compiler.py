@@ -9,7 +9,9 @@ import sys
 from types import ModuleType
 from typing import Any
 
-from pipelines.authoring.definition import Pipeline, loading
+from pipelines.authoring import places
+from pipelines.authoring.definition import Pipeline
+from pipelines.authoring.misuse import loading
 from pipelines.authoring.plan import Plan, PlannedStep, plan
 from pipelines.errors import DefinitionError
 from wire.documents.contract import canonical_catalog_fingerprint, publish
@@ -18,8 +20,8 @@ from wire.documents.contract import canonical_catalog_fingerprint, publish
 def load(reference: str) -> Pipeline:
     """Import the module of ``reference``, written as MODULE:NAME, and return its pipeline of that name.
 
-    Raises ``DefinitionError``: INVALID_REFERENCE, MODULE_NOT_FOUND, MODULE_FAILED, NAME_NOT_FOUND, NOT_A_PIPELINE. If
-    the pipeline's definition has a mistake, the error contains all of its mistakes.
+    Raises ``DefinitionError``: INVALID_REFERENCE, MODULE_NOT_FOUND, MODULE_FAILED, NAME_NOT_FOUND, NOT_A_PIPELINE,
+    DUPLICATE_PIPELINE_ID. If the pipeline's definition has a mistake, the error contains all of its mistakes.
     """
     module_name, colon, name = reference.partition(":")
     parts = module_name.split(".")
@@ -36,9 +38,24 @@ def load(reference: str) -> Pipeline:
         raise DefinitionError(
             "NOT_A_PIPELINE", f"{reference} is a {type(found).__name__}, not a Pipeline; {_pipelines_in(module)}"
         )
+    _check_unique(found)
     if found.mistakes:
         plan(found)
     return found
+
+
+def _check_unique(pipeline: Pipeline) -> None:
+    """Raise ``DefinitionError`` DUPLICATE_PIPELINE_ID if another pipeline of its module has the same id."""
+    values = list(vars(sys.modules[pipeline.module]).values()) if pipeline.module in sys.modules else []
+    others = [each for each in values if isinstance(each, Pipeline) and each is not pipeline]
+    for other in others:
+        if (other.module, other.pipeline_id) == (pipeline.module, pipeline.pipeline_id):
+            raise DefinitionError(
+                "DUPLICATE_PIPELINE_ID",
+                f"{other.place} defines another pipeline with the id {pipeline.pipeline_id!r}; a coordinator could not "
+                "tell them apart, give one of them another id",
+                pipeline.place,
+            )
 
 
 def reference_of(pipeline: Pipeline) -> str:
@@ -78,7 +95,9 @@ def import_module(name: str) -> ModuleType:
 
 
 def _failed(name: str, error: BaseException) -> DefinitionError:
-    return DefinitionError("MODULE_FAILED", f"module {name} cannot be imported: {type(error).__name__}: {error}")
+    text = error.msg if isinstance(error, SyntaxError) else str(error)
+    message = f"module {name} cannot be imported: {type(error).__name__}: {text}"
+    return DefinitionError("MODULE_FAILED", message, places.of_exception(error))
 
 
 def _pipelines_in(module: object) -> str:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
 from typing import Any, Final, TypeVar, overload
 
-from pipelines.errors import Cancelled, DefinitionError
+from pipelines.authoring import places
+from pipelines.authoring.misuse import checks_options, is_loading, no_function
+from pipelines.errors import Cancelled, DefinitionError, placed
 from wire.addresses import is_web_address
 from wire.documents.contract import TIMER, gives_many, takes_many
 from wire.identity import is_identifier
@@ -106,6 +106,11 @@ class Step:
     function: Callable[..., Any]
     cardinality: Cardinality | None
 
+    @property
+    def place(self) -> str:
+        """The author's file and line."""
+        return places.of_function(self.function)
+
 
 @dataclass(frozen=True, slots=True)
 class Await:
@@ -113,7 +118,7 @@ class Await:
 
     ``request`` and ``response`` are type hints. ``timeout`` counts from the moment of suspension. ``assignee`` and
     ``group`` name who should respond. A timer's ``request`` and ``response`` are the same type, or None for the type of
-    the step before it.
+    the step before it. ``place`` is the author's file and line.
     """
 
     name: str
@@ -124,6 +129,7 @@ class Await:
     assignee: str | None
     group: str | None
     url: str | None = None
+    place: str = field(default="", compare=False)
 
     @property
     def transport_metadata(self) -> Mapping[str, str]:
@@ -142,19 +148,6 @@ def step_id(authored_name: str) -> str:
     return f"Process{''.join(word.lower().capitalize() for word in words)}Service"
 
 
-_loading: ContextVar[bool] = ContextVar("loading", default=False)
-
-
-@contextmanager
-def loading() -> Iterator[None]:
-    """In the block, pipelines collect the mistakes of their steps instead of raising them, so that all are reported."""
-    token = _loading.set(True)
-    try:
-        yield
-    finally:
-        _loading.reset(token)
-
-
 class Pipeline:
     """A named, ordered list of steps and awaits.
 
@@ -166,6 +159,7 @@ class Pipeline:
     Raises ``DefinitionError``: INVALID_PIPELINE_ID, INVALID_PACKAGES.
     """
 
+    @checks_options
     def __init__(
         self, pipeline_id: str, *, packages: Sequence[str] = (), checkpoint: bool = False, module: str | None = None
     ) -> None:
@@ -182,7 +176,8 @@ class Pipeline:
         self.pipeline_id = pipeline_id
         self.packages = tuple(packages)
         self.checkpoint = checkpoint
-        self.module = module or str(sys._getframe(1).f_globals.get("__name__", "__main__"))
+        self.module = module or str(places.author_frame().f_globals.get("__name__", "__main__"))
+        self.place = places.of_frame(places.author_frame())
         self._parts: list[Step | Await] = []
         self._closed = False
         self._mistakes: list[DefinitionError] = []
@@ -195,6 +190,10 @@ class Pipeline:
     def mistakes(self) -> tuple[DefinitionError, ...]:
         """The errors of steps and awaits that were added while ``loading``. ``parts`` does not contain these steps."""
         return tuple(self._mistakes)
+
+    def note(self, mistake: DefinitionError) -> None:
+        """Add a mistake that is reported with the others when the pipeline is loaded."""
+        self._mistakes.append(mistake)
 
     @property
     def parts(self) -> tuple[Step | Await, ...]:
@@ -209,6 +208,7 @@ class Pipeline:
         self, /, *, name: str | None = None, cardinality: Cardinality | str | None = None
     ) -> Callable[[_Function], _Function]: ...
 
+    @checks_options
     def step(
         self,
         function: _Function | None = None,
@@ -227,19 +227,17 @@ class Pipeline:
         """
 
         def add(decorated: _Function) -> _Function:
-            with self._collecting_mistakes():
+            with self._collecting_mistakes(decorated):
                 function_name = getattr(decorated, "__name__", None)
                 if not callable(decorated) or not isinstance(function_name, str) or isinstance(decorated, type):
-                    raise DefinitionError(
-                        "NOT_A_FUNCTION",
-                        f"{decorated!r} is not a function; a step is a function defined with def at module level",
-                    )
+                    raise DefinitionError("NOT_A_FUNCTION", no_function(decorated))
                 authored = humanised(function_name) if name is None else name
                 self._append(Step(authored, decorated, _cardinality(authored, cardinality)))
             return decorated
 
         return add if function is None else add(function)
 
+    @checks_options
     def awaits(
         self,
         name: str,
@@ -263,7 +261,7 @@ class Pipeline:
         Raises ``DefinitionError``: INVALID_STEP_NAME, DUPLICATE_STEP_NAME, INVALID_TIMEOUT,
         UNKNOWN_TRANSPORT, INVALID_URL, INVALID_RECIPIENT.
         """
-        with self._collecting_mistakes():
+        with self._collecting_mistakes() as place:
             if transport not in AWAIT_TRANSPORTS:
                 raise DefinitionError(
                     "UNKNOWN_TRANSPORT",
@@ -272,8 +270,10 @@ class Pipeline:
             _check_url(name, transport, url)
             _check_recipient(name, "assignee", assignee)
             _check_recipient(name, "group", group)
-            self._append(Await(name, request, response, transport, _waiting_time(name, timeout), assignee, group, url))
+            waiting = _waiting_time(name, timeout)
+            self._append(Await(name, request, response, transport, waiting, assignee, group, url, place))
 
+    @checks_options
     def timer(self, name: str, delay: timedelta, *, of: Any = None) -> None:
         """Suspend the execution here for ``delay``. It then resumes with the same values.
 
@@ -282,16 +282,21 @@ class Pipeline:
 
         Raises ``DefinitionError``: INVALID_STEP_NAME, DUPLICATE_STEP_NAME, INVALID_TIMEOUT.
         """
-        with self._collecting_mistakes():
-            self._append(Await(name, of, of, TIMER, _waiting_time(name, delay), None, None))
+        with self._collecting_mistakes() as place:
+            self._append(Await(name, of, of, TIMER, _waiting_time(name, delay), None, None, place=place))
 
     @contextmanager
-    def _collecting_mistakes(self) -> Iterator[None]:
-        """While ``loading``, collect the errors that the block raises, so that all are reported at once."""
+    def _collecting_mistakes(self, function: object = None) -> Iterator[str]:
+        """While ``loading``, collect the errors that the block raises, so that all are reported at once.
+
+        Their place is that of the function, or by default of the author's call, which the block gets.
+        """
+        place = places.of_frame(places.author_frame())
         try:
-            yield
+            with placed(lambda: places.of_function(function) or place):
+                yield place
         except DefinitionError as error:
-            if not _loading.get():
+            if not is_loading():
                 raise
             self._mistakes.append(error)
 
@@ -315,12 +320,13 @@ class Pipeline:
                 "INVALID_STEP_NAME",
                 f'"{part.name}" makes a step id of more than {LONGEST_STEP_ID} characters; shorten it',
             )
-        if any(step_id(part.name) == step_id(known.name) for known in self._parts):
-            raise DefinitionError(
-                "DUPLICATE_STEP_NAME",
-                f'pipeline {self.pipeline_id} already has a step named "{part.name}" (capitals do not '
-                "count); give one of them another name, such as @pipeline.step(name=...)",
-            )
+        for known in self._parts:
+            if step_id(part.name) == step_id(known.name):
+                raise DefinitionError(
+                    "DUPLICATE_STEP_NAME",
+                    f'pipeline {self.pipeline_id} already has a step named "{known.name}", in {known.place} (capitals '
+                    f'do not count); give one of them another name, such as @pipeline.step(name="{part.name} again")',
+                )
         self._parts.append(part)
 
     def __repr__(self) -> str:

@@ -10,10 +10,12 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
 
-from pipelines.authoring.catalogue import Catalogue, importable, plain, shown
+from pipelines.authoring import places
+from pipelines.authoring.advice import shown
+from pipelines.authoring.catalogue import Catalogue, importable, plain
 from pipelines.authoring.definition import Await, Cardinality, Pipeline, Step, StepContext
 from pipelines.authoring.values import ValueType
-from pipelines.errors import DefinitionError, collected, raise_all
+from pipelines.errors import DefinitionError, collected, placed, raise_all
 from wire.documents.contract import TIMER, ends_in_stream
 
 _LISTS: Final = (list, abc.Sequence)
@@ -62,7 +64,9 @@ def _plan(pipeline: Pipeline, size: int, constraints: bool) -> Plan:
     errors = list(pipeline.mistakes)
     if size == 0 and not errors:
         raise DefinitionError(
-            "EMPTY_PIPELINE", f"pipeline {pipeline.pipeline_id} has no steps; add one with @pipeline.step"
+            "EMPTY_PIPELINE",
+            f"pipeline {pipeline.pipeline_id} has no steps; add one with @pipeline.step",
+            pipeline.place,
         )
     catalogue = Catalogue(constraints=constraints)
     steps: list[PlannedStep] = []
@@ -70,11 +74,12 @@ def _plan(pipeline: Pipeline, size: int, constraints: bool) -> Plan:
         # If a step cannot be read, the type of the input of a timer after it is unknown.
         if len(steps) < index and _is_untyped_timer(part):
             continue
-        with collected(errors):
+        with collected(errors), placed(lambda part=part: part.place):  # type: ignore[misc]
             steps.append(_planned(index, part, catalogue, steps))
+    errors += [_null(step) for step in steps if _may_not_be_null(step)]
     if not pipeline.mistakes:
-        _check_chain(steps, errors)
-    raise_all(errors)
+        _check_chain(steps, catalogue, errors)
+    raise_all([*errors, *catalogue.doubts] if errors else ())
     return Plan(tuple(steps), catalogue)
 
 
@@ -94,14 +99,18 @@ def _planned_step(index: int, step: Step, catalogue: Catalogue) -> PlannedStep:
     where = f'step "{step.name}"'
     function = step.function
     _check_importable(where, function)
+    errors: list[DefinitionError] = []
     if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
-        raise DefinitionError("ASYNC_STEP", f"{where} is async; steps are ordinary functions, use def")
-    parameter, wants_context = _parameters(where, function)
-    hints = _hints(where, function)
-    parameter_type, return_type = _both(
-        lambda: _typed(_hint(where, hints, parameter.name), catalogue, f"{where}, parameter {parameter.name!r}"),
-        lambda: _typed(_hint(where, hints, "return"), catalogue, f"{where}, its return value"),
-    )
+        text = "is async; steps are ordinary functions: write def, and call asyncio.run(...) in it for what is async"
+        errors.append(DefinitionError("ASYNC_STEP", f"{where} {text}"))
+    with collected(errors):
+        parameter, wants_context = _parameters(where, function)
+        hints = _hints(where, function)
+        parameter_type, return_type = _both(
+            lambda: _typed(_hint(where, hints, parameter.name), catalogue, f"{where}, parameter {parameter.name!r}"),
+            lambda: _typed(_hint(where, hints, "return"), catalogue, f"{where}, its return value"),
+        )
+    raise_all(errors)
     cardinality = Cardinality.of(takes_many=parameter_type.many, gives_many=return_type.many)
     _check_cardinality(where, step, cardinality)
     return PlannedStep(
@@ -129,13 +138,17 @@ def _typed(hint: Any, catalogue: Catalogue, where: str) -> _Typed:
     bare = plain(hint)
     if bare in _STREAMS:
         raise DefinitionError(
-            "UNSUPPORTED_TYPE", f"{where} is {shown(bare)} without an item type; write {shown(bare)}[T]"
+            "UNSUPPORTED_TYPE",
+            f"{where} is {shown(bare)} without an item type; write {shown(bare)}[T], such as list[str]",
         )
     if typing.get_origin(bare) not in _STREAMS:
         return _Typed(ValueType(hint, catalogue, where), many=False, collects=False)
     item = typing.get_args(bare)[0]
     if typing.get_origin(plain(item)) in _STREAMS:
-        raise DefinitionError("UNSUPPORTED_TYPE", f"{where} is {shown(bare)}; wrap the inner list in a dataclass")
+        raise DefinitionError(
+            "UNSUPPORTED_TYPE",
+            f"{where} is {shown(bare)}; make the item a dataclass with one field: values: {shown(item)}",
+        )
     collects = typing.get_origin(bare) in (*_LISTS, abc.Collection)
     return _Typed(ValueType(item, catalogue, where), many=True, collects=collects)
 
@@ -209,11 +222,17 @@ def _check_importable(where: str, function: Callable[..., Any]) -> None:
 def _parameters(where: str, function: Callable[..., Any]) -> tuple[inspect.Parameter, bool]:
     parameters = list(inspect.signature(function).parameters.values())
     positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    if parameters and parameters[0].name in ("self", "cls") and "." in function.__qualname__:
+        raise DefinitionError(
+            "INVALID_SIGNATURE",
+            f"{where} is a method of {function.__qualname__.rpartition('.')[0]}, and a worker has no object to call it "
+            f"on; write a function at module level, which may make the object: def {function.__name__}(value: T) -> U",
+        )
     if not 1 <= len(parameters) <= 2 or any(parameter.kind not in positional for parameter in parameters):
         raise DefinitionError(
             "INVALID_SIGNATURE",
-            f"{where} has the signature {inspect.signature(function)}; a step takes one input and, if it "
-            "needs it, context: StepContext",
+            f"{where} has the signature {inspect.signature(function)}; a step takes one input and, if it needs it, "
+            "context: StepContext; to pass several values, write a dataclass with a field for each",
         )
     return parameters[0], len(parameters) == 2
 
@@ -225,25 +244,27 @@ def _hints(where: str, function: Callable[..., Any]) -> dict[str, Any]:
         raise DefinitionError(
             "UNRESOLVED_HINT",
             f"{where}: its hints cannot be read: {error}; import the named types at the top of "
-            f"{function.__module__}, outside of TYPE_CHECKING",
+            f"{function.__module__}, outside of TYPE_CHECKING, or correct their names",
         ) from error
     parameters = list(inspect.signature(function).parameters)
     if len(parameters) == 2 and hints.get(parameters[1]) is not StepContext:
         raise DefinitionError(
             "INVALID_SIGNATURE",
-            f"{where} has a second parameter {parameters[1]!r}; only context: StepContext may follow the input",
+            f"{where} has a second parameter {parameters[1]!r}; only context: StepContext may follow the input; to "
+            "pass several values, write a dataclass with a field for each",
         )
     return hints
 
 
 def _hint(where: str, hints: dict[str, Any], name: str) -> Any:
     if name not in hints:
-        missing = "its return value" if name == "return" else f"parameter {name!r}"
-        raise DefinitionError(
-            "NO_TYPE_HINTS",
-            f"{where} has no type hint for {missing}; write def step(order: Order) -> Receipt, the "
-            "contract is made from the hints",
+        returns = name == "return"
+        missing = "its return value" if returns else f"parameter {name!r}"
+        remedy = (
+            "-> and the type of the result, such as -> Receipt" if returns else f"{name}: and its type, such as Order"
         )
+        text = f"{where} has no type hint for {missing}; write {remedy}; the contract is made from the hints"
+        raise DefinitionError("NO_TYPE_HINTS", text)
     return hints[name]
 
 
@@ -256,20 +277,22 @@ def _check_cardinality(where: str, step: Step, hinted: Cardinality) -> None:
         )
     if inspect.isgeneratorfunction(step.function) and not hinted.gives_many:
         raise DefinitionError(
-            "CARDINALITY_MISMATCH", f"{where} yields its results, but its return hint is one value; use Iterator[T]"
+            "CARDINALITY_MISMATCH",
+            f"{where} yields its results, but its return hint is one value; use Iterator[T], such as Iterator[Order]",
         )
 
 
-def _check_chain(steps: list[PlannedStep], errors: list[DefinitionError]) -> None:
+def _check_chain(steps: list[PlannedStep], catalogue: Catalogue, errors: list[DefinitionError]) -> None:
     """Append the errors between neighbours. ``steps`` does not contain the steps that could not be read."""
     for place, step in enumerate(steps):
         before = steps[place - 1] if place and steps[place - 1].index == step.index - 1 else None
-        if before is not None and before.output.base_id != step.input.base_id:
+        if before is not None and not catalogue.is_within(before.output.expression, step.input.expression):
             errors.append(
                 DefinitionError(
                     "TYPES_DO_NOT_CHAIN",
                     f'step "{step.name}" takes {step.input.type_id}, but "{before.name}" before it gives '
                     f"{before.output.type_id}; make the two types the same or put a step between them",
+                    _place(step),
                 )
             )
         asks_for_many = step.waits is not None and step.cardinality is Cardinality.ONE_TO_MANY
@@ -279,5 +302,22 @@ def _check_chain(steps: list[PlannedStep], errors: list[DefinitionError]) -> Non
                     "AWAIT_CARDINALITY",
                     f'await "{step.name}" sends one request per item, and each response is a list; make its request '
                     f"list[{step.input.type_id}] or its response one value",
+                    _place(step),
                 )
             )
+
+
+def _place(step: PlannedStep) -> str:
+    return places.of_function(step.function) if step.waits is None else step.waits.place
+
+
+def _may_not_be_null(step: PlannedStep) -> bool:
+    """Return True if a value may be None that comes from outside or goes there: an input, a question or an answer."""
+    goes_out = step.waits is not None
+    return (step.input.takes_none and (goes_out or step.index == 0)) or (step.output.takes_none and goes_out)
+
+
+def _null(step: PlannedStep) -> DefinitionError:
+    what = "await" if step.waits is not None else "first step"
+    text = "what comes from outside and goes there is never null; make the type a dataclass with an optional field"
+    return DefinitionError("UNSUPPORTED_TYPE", f'{what} "{step.name}" has a type with None; {text}', _place(step))

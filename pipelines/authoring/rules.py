@@ -150,7 +150,23 @@ _NUMBERS: Final = ("int", "float", "decimal")
 _LISTS: Final = ("list", "tuple")
 _TRANSFORMS: Final = ("strip_whitespace", "to_lower", "to_upper", "regex_engine")
 _IRRELEVANT: Final = frozenset(
-    {"type", "ref", "metadata", "serialization", "strict", "allow_inf_nan", "fail_fast", "cls", "members", "sub_type"}
+    {
+        "choices",
+        "discriminator",
+        "expected",
+        "from_attributes",
+        "mode",
+        "type",
+        "ref",
+        "metadata",
+        "serialization",
+        "strict",
+        "allow_inf_nan",
+        "fail_fast",
+        "cls",
+        "members",
+        "sub_type",
+    }
 )
 """What no JSON value depends on. Every value is validated strictly, and no JSON number is infinite."""
 _INNER: Final = ("items_schema", "keys_schema", "values_schema", "variadic_item_index")

@@ -13,7 +13,8 @@ from typing import Any, Final, Literal
 import pydantic
 import pydantic_core
 
-from pipelines.authoring.catalogue import JSON, Catalogue, plain, shown
+from pipelines.authoring.advice import shown
+from pipelines.authoring.catalogue import JSON, Catalogue, plain, without_none
 from pipelines.errors import DefinitionError
 from pipelines.failures import first_line
 from wire.documents.canonical_types import Checker
@@ -24,8 +25,8 @@ _INPUT_TYPE: Final = re.compile(r"input_type=(?P<type>\w+)")
 _LARGE_DECIMAL: Final = re.compile(rb"E[+-]?\d{4}|\d{6000}")
 """Finds each JSON text with a decimal that only the validator of the contract refuses, and a few others."""
 _SHOWN_ERRORS: Final = 3
-_LOOSER: Final = ("date", "datetime", "decimal", "number", "uuid")
-"""The scalars for which pydantic is laxer than the validator of the contract."""
+_LOOSER: Final = ("choice", "date", "datetime", "decimal", "duration", "literal", "number", "uuid")
+"""The types for which pydantic is laxer than the validator of the contract."""
 
 
 class ValueMismatch(Exception):
@@ -41,23 +42,24 @@ class Encoded:
 
 
 class ValueType:
-    """The type of one value between two steps, with its codec.
+    """The type of one value between two steps, with its codec. ``takes_none``: the value may be None.
 
     Raises ``DefinitionError`` UNSUPPORTED_TYPE and others.
     """
 
     def __init__(self, hint: Any, catalogue: Catalogue, where: str) -> None:
-        self.expression = catalogue.value(hint, where)
+        self.takes_none = without_none(hint)[1]
+        self.expression = (catalogue.value_or_none if self.takes_none else catalogue.value)(hint, where)
         if self.expression["kind"] == "map" or self.expression["id"].partition("#")[0] == JSON:
             raise DefinitionError(
                 "UNSUPPORTED_TYPE",
                 f"{where} has the type {shown(plain(hint))}; values between steps need named fields, "
-                "make it a dataclass",
+                f"write a dataclass with one field: value: {shown(plain(hint))}",
             )
         self.type_id = str(self.expression["id"])
-        self.base_id = self.type_id.partition("#")[0]
         self._catalogue = catalogue
         self._is_looser = catalogue.reaches(self.expression, *_LOOSER)
+        self._has_literals = catalogue.reaches(self.expression, "literal", "duration")
         self._has_decimals = catalogue.reaches(self.expression, "decimal")
         self._has_free_json = catalogue.reaches(self.expression, "json")
         self._has_times = self._has_free_json or catalogue.reaches(self.expression, "datetime")
@@ -91,7 +93,7 @@ class ValueType:
             document = _with_exact_times(document, plain_value)
         data = _json_bytes(document)
         read = self._read(data)
-        if self._has_decimals and _LARGE_DECIMAL.search(data):
+        if self._has_literals or (self._has_decimals and _LARGE_DECIMAL.search(data)):
             self._require(document)
         return Encoded(document, read)
 

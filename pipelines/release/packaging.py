@@ -19,9 +19,10 @@ from typing import Any, Final
 
 from pipelines.authoring.compiler import compile_contract, contract_text, reference_of
 from pipelines.authoring.definition import Pipeline
+from pipelines.authoring.plan import plan
 from pipelines.authoring.reference import find
 from pipelines.environment import Environment
-from pipelines.errors import DefinitionError
+from pipelines.errors import DefinitionError, raise_all
 from pipelines.release.local_imports import require_complete
 from wire.documents.contract import CAPABILITIES_ENTRY, CONTRACT_ENTRY, LOCK_ENTRY, PYTHON_ENTRY
 from wire.documents.descriptor import CHECKPOINTS
@@ -51,13 +52,15 @@ def build(pipeline: Pipeline | str, out_dir: Path, *, lock: str | None = None) -
     ``out_dir`` is created if it is missing. ``pipeline`` is a pipeline or what ``find`` takes. ``lock`` is the
     text of the ``requirements.lock`` to pack; by default it locks the distributions that are installed here.
 
-    Raises ``DefinitionError``: those of ``find`` and ``compile_contract``, PACKAGE_NOT_FOUND, STEP_NOT_PACKED,
-    MODULE_NOT_PACKED, MODULE_SHADOWED, MODULE_FAILED, SOURCE_UNREADABLE, OUT_DIR_PACKED, OUT_DIR_UNWRITABLE.
+    Raises ``DefinitionError``: those of ``find`` and ``compile_contract``, INVALID_DEFAULT, PACKAGE_NOT_FOUND,
+    STEP_NOT_PACKED, MODULE_NOT_PACKED, MODULE_SHADOWED, MODULE_FAILED, SOURCE_UNREADABLE, OUT_DIR_PACKED,
+    OUT_DIR_UNWRITABLE.
     """
     before = set(sys.modules)
     loaded = find(pipeline) if isinstance(pipeline, str) else pipeline
     imported = set(sys.modules) - before
     contract = compile_contract(loaded)
+    raise_all(plan(loaded).catalogue.doubts)
     sources = _sources(loaded)
     require_complete(loaded, sources, imported)
     target = (out_dir / f"{loaded.pipeline_id}.zip").resolve()

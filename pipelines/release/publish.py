@@ -18,6 +18,7 @@ from coordinator_client.errors import ClientError, Refused, Unreachable
 from coordinator_client.http import opened
 from coordinator_client.profiles import coordinator_url, is_token
 from pipelines.errors import DefinitionError
+from pipelines.release.conflict import RELEASE_CONFLICT, version_taken
 from pipelines.release.descriptor import other_descriptor
 from pipelines.release.files import LocalFiles, maven_location, read_descriptor
 from wire.documents.contract import CONTRACT_NAME
@@ -108,8 +109,8 @@ def publish(
     ``direct_bytes`` are uploaded directly to the artifact store, if the coordinator offers that. ``verdict_timeout``
     limits each wait for a verification, in seconds. If the release exists with equal metadata, it is returned.
 
-    Raises ``ClientError``, and ``DefinitionError``: INVALID_RELEASE, NO_ARTIFACT, NO_ATTACHMENT, VERDICT_OVERDUE, and
-    those of ``upload_directly``.
+    Raises ``ClientError``, and ``DefinitionError``: VERSION_TAKEN if it is registered with other code, INVALID_RELEASE,
+    NO_ARTIFACT, NO_ATTACHMENT, VERDICT_OVERDUE, and those of ``upload_directly``.
     """
     descriptor = read_descriptor(folder / DESCRIPTOR_NAME)
     files = _files(folder, descriptor)
@@ -126,8 +127,13 @@ def publish(
     }
     artifacts = [("artifact", each) for each in files if each not in sent]
     body, content_type = multipart([*documents, *artifacts, *attachments], progress)
-    client.upload(releases, body, content_type)
     address = f"{releases}/{api.path(descriptor.release_version)}"
+    try:
+        client.upload(releases, body, content_type)
+    except Refused as error:
+        if error.code != RELEASE_CONFLICT:
+            raise
+        raise version_taken(client, address, descriptor, {digest: path for path, digest in files.items()}) from error
     pause, deadline = _FIRST_PAUSE_SECONDS, time.monotonic() + verdict_timeout
     while time.monotonic() < deadline:
         release = client.get(address)

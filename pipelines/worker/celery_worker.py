@@ -6,6 +6,7 @@ A message is acknowledged when it arrives. If the process dies, the lease expire
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import socket
 import threading
@@ -23,7 +24,15 @@ from kombu.message import Message
 from pipelines.errors import DefinitionError
 from pipelines.failures import inform, warn, warn_of
 from pipelines.worker.host import Host
-from pipelines.worker.options import broker_url, configure_logs, hosted_release, required, tracer_to, worker_key
+from pipelines.worker.options import (
+    broker_advice,
+    broker_url,
+    configure_logs,
+    hosted_release,
+    required,
+    tracer_to,
+    worker_key,
+)
 from pipelines.worker.outcomes import Outbox, Report
 from wire import garbage
 from wire.addresses import kombu_url, tls_options, transport_options
@@ -94,6 +103,7 @@ def main(arguments: argparse.Namespace) -> int:
     app = _application(url, arguments.broker_ca_file, host, outbox, monitor, liveness)
     # Celery makes several log lines of one `print`. At a terminal, it stays what the author wrote.
     app.conf.worker_redirect_stdouts = arguments.log_format != "terminal"
+    logging.getLogger("celery.worker.consumer.consumer").addFilter(_explain_broker)
     outbox.start()
     garbage.settle()
     _Heartbeats(host, outbox)
@@ -255,6 +265,15 @@ class _Instructions(bootsteps.ConsumerStep):
             self._worker.add_task_queue(queue)
         elif consuming and not self._host.accepting:
             self._worker.cancel_task_queue(queue)
+
+
+def _explain_broker(record: logging.LogRecord) -> bool:
+    """Say what to check in the line that Celery logs when it cannot connect. Its URL has no password."""
+    if str(record.msg).startswith("consumer: Cannot connect to %s") and isinstance(record.args, tuple):
+        url, error, then = record.args
+        record.msg = "Cannot connect to the broker at %s: %s. %s. %s"
+        record.args = (url, str(error).rstrip("."), broker_advice(str(error)), str(then).partition("(")[0].strip())
+    return True
 
 
 class _Heartbeats(threading.Thread):

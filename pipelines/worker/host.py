@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipelines.failures import Failed, failed_by, inform, log_failure, message_of, warn
 from pipelines.worker import outcomes
-from pipelines.worker.host_state import Acceptance, HeldLeases, Lease
+from pipelines.worker.host_state import NO_WORK, Acceptance, HeldLeases, Lease
 from pipelines.worker.hosted_release import HostedRelease
 from pipelines.worker.outcomes import Reached, Report
 from pipelines.worker.runner import UNDECODABLE_PAYLOAD, Boundary, Keep, RunResult, StepTimes
@@ -75,6 +75,7 @@ class Host:
         self._boundary = Boundary()
         self._followed: datetime | None = None  # when the newest instruction that was followed was sent
         self._accepting = False
+        self._explained: str | None = None
 
     @property
     def accepting(self) -> bool:
@@ -111,9 +112,16 @@ class Host:
         if self._followed is None or self._accepting is instruction.drain:
             inform("Instructed to %s", "drain" if instruction.drain else "accept commands")
         self._followed, self._accepting = sent, not instruction.drain
+        self._explain(instruction.ineligible_reason)
         self.acceptance.accepted()
         self.leases.lose(instruction.lost_leases)
         self.changed.set()
+
+    def _explain(self, reason: str | None) -> None:
+        """Log why this worker gets no work, once for each reason in a row."""
+        if reason != self._explained and reason in NO_WORK:
+            warn("%s: this worker gets no work: %s", reason, NO_WORK[reason].format(identity=self.release.identity))
+        self._explained = reason
 
     def execute(self, message: Any, report: Callable[[Report], None]) -> None:
         """Run a signed group of commands, and pass checkpoints and outcomes to `report` from the threads that run them.

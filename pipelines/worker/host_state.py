@@ -235,6 +235,17 @@ ADVICE: Final[dict[RefusalCode, str]] = {
     "operator to raise MAX_TENANT_WORKERS",
     "ENVELOPE_MALFORMED": "this worker's heartbeats are not understood; use the coordinator's version of this package",
 }
+NO_WORK: Final = {
+    "RELEASE_UNKNOWN": "the coordinator does not know release {identity.release_version} of {identity.pipeline_id} "
+    "with contract {identity.contract_version} in tenant {identity.tenant_id}; publish it with pipelines publish. The "
+    "worker waits, and gets work when the release is registered",
+    "OTHER_ARTIFACT": "release {identity.release_version} of {identity.pipeline_id} is registered with another "
+    "artifact than the one here; host that release, or give this code a new version with pipelines release "
+    "--release-version",
+    "UNVERIFIED_CODE": "it hosts code from a folder, which the policy of {identity.pipeline_id} refuses; host the "
+    "artifact of the release, or let the policy allow unverified workers",
+}
+"""What to do about the reasons for which a worker gets no work. It keeps waiting."""
 
 
 class Acceptance:

@@ -53,6 +53,18 @@ def broker_url(value: str | None, ca_file: str) -> str:
     return url
 
 
+def broker_advice(error: str) -> str:
+    """Return what to check after the broker refused a connection with this error, or did not answer."""
+    if any(word in error.lower() for word in ("password", "noauth", "authentication", "wrongpass", "noperm")):
+        return "Check the user and the password in --broker-url or PIPELINES_BROKER_URL"
+    if any(word in error.lower() for word in ("certificate", "ssl", "tls")):
+        return "Check the scheme, which is rediss:// with TLS, and --broker-ca-file"
+    return (
+        "Check that --broker-url or PIPELINES_BROKER_URL is the address of the coordinator's broker, and that it runs "
+        "and can be reached from here"
+    )
+
+
 def hosted_release(arguments: argparse.Namespace) -> HostedRelease:
     """Load the code that the options choose: that of a release on this machine, or of one that is downloaded.
 

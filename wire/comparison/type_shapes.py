@@ -9,7 +9,8 @@ from enum import StrEnum
 from itertools import islice
 from typing import Any, Final
 
-from wire.documents.canonical_types import SCALARS, TEXTS, Checker, choices_of, named_objects, number_of
+from wire.documents.canonical_types import SCALARS, TEXTS, Checker, named_objects, number_of
+from wire.documents.choices import choices_of
 from wire.documents.json_reader import shown
 
 MAX_DEPTH: Final = 64
@@ -37,6 +38,7 @@ class Form(StrEnum):
 
     RECORD = "record"
     UNION = "union"
+    CHOICE = "choice"
     MAP = "map"
     SCALAR = "scalar"
     OPAQUE = "opaque"
@@ -46,8 +48,9 @@ class Form(StrEnum):
 class Shape:
     """What an expression stands for, behind aliases and wrappers.
 
-    `label` is the name for people. `parts` are the fields of a record or the variants of a union by name, `body` is the
-    definition, or the expression of a map or scalar. `wrappers` are the definitions that constrain the values.
+    `label` is the name for people. `parts` are the fields of a record, or the variants of a union or choice, by name.
+    `body` is the definition, or the expression of a map or scalar. `wrappers` are the definitions that constrain the
+    values.
     """
 
     form: Form
@@ -161,9 +164,11 @@ class Types(Checker):
 
     def _sample_union(self, shape: Shape, depth: int, open_types: frozenset[int]) -> tuple[Any, int]:
         for name, part in shape.parts.items():
-            payload, weight = self._sample(part.get("payload"), depth + 1, open_types)
+            if "payload" not in part:
+                continue
+            payload, weight = self._sample(part["payload"], depth + 1, open_types)
             if payload is not NOTHING and weight < _MAX_SAMPLE:
-                return {name: payload}, weight + 1
+                return payload if shape.form is Form.CHOICE else {name: payload}, weight + 1
         return NOTHING, 0
 
 
@@ -183,7 +188,7 @@ def _anonymous(expression: Any, label: str, wrappers: tuple[Mapping[str, Any], .
 
 def _defined(definition: Mapping[str, Any] | None, label: str, wrappers: tuple[Mapping[str, Any], ...]) -> Shape:
     kind = definition.get("kind") if definition is not None else None
-    if definition is not None and kind in (Form.RECORD, Form.UNION):
+    if definition is not None and kind in (Form.RECORD, Form.UNION, Form.CHOICE):
         members, name = ("fields", "name") if kind == Form.RECORD else ("variants", "discriminator")
         parts = named_objects(definition.get(members), name)
         if parts is not None:

@@ -152,6 +152,7 @@ class _Walk:
             self._visited.add((id(old.body), id(new.body)))
             self.compared += len(old.parts) + len(new.parts)
             yield from _unlike(pair.path, _CODE, old.body.get(_CODE), new.body.get(_CODE))
+            yield from _unlike(pair.path, "tag", old.body.get("tag"), new.body.get("tag"))
             yield from self._records(pair, old, new) if old.form is Form.RECORD else self._unions(pair, old, new)
 
     # --- records ---
@@ -237,9 +238,11 @@ class _Walk:
             path = member_path(pair.path, name)
             if name in new.parts:
                 payloads = part.get("payload"), new.parts[name].get("payload")
+                if payloads == (None, None):
+                    continue
                 self.inner.append(_Pair(*payloads, path, pair.depth + 1, pair.is_reached))
                 continue
-            has_value = self._before.sample(part.get("payload")) is not NOTHING
+            has_value = "payload" not in part or self._before.sample(part["payload"]) is not NOTHING
             yield _narrowed(pair, path, Rule.VARIANT_REMOVED, has_value, before=shown(name))
         for name in new.parts:
             if name not in old.parts:

@@ -14,6 +14,7 @@ from uuid import UUID
 
 from pydantic_core import SchemaError, SchemaValidator, core_schema
 
+from wire.documents.choices import choices_of, discriminator_of
 from wire.documents.json_reader import DEEPEST, shown
 
 MAX_MISMATCHES = 100
@@ -23,7 +24,6 @@ MOST_PATTERNS = 20
 """How many patterns of one contract are checked."""
 RUST = "rust"
 """The `patternSyntax` of patterns that pydantic runs."""
-_OPERATORS = frozenset(".^$*+?{}[]()\\")
 
 Mismatch = tuple[str, str]
 """The path inside the value, such as `.payments[3].amount` (empty for the value itself), and the rule that it
@@ -39,7 +39,7 @@ def mismatches(
     """Return the places where `value` does not match the type, at most MAX_MISMATCHES.
 
     `type_id` is the name of an entry of `canonical_types`, its definition's id, or its runtime class. A union value is
-    an object with one member, which is named like the variant.
+    an object with one member, which is named like the variant. A value of a `choice` is one of its variants itself.
 
     Workers of `pipelines` use the same rules before pydantic reads a value, and pydantic accepts what they accept. What
     cannot be checked is accepted: types without an entry, unknown kinds and scalars, the `rules` of a pipeline's code,
@@ -103,6 +103,8 @@ class Checker:
             return self._wrapper(definition, value, path, depth)
         if kind == "alias":
             return self.check(definition.get("target"), value, path, depth + 1)
+        if kind == "choice":
+            return self._choice(definition, value, path, depth)
         return self._union(definition, value, path, depth) if kind == "union" else ()
 
     def takes_null(self, field: Mapping[str, Any]) -> bool:
@@ -198,6 +200,17 @@ class Checker:
             return
         yield from self.check(variants[name].get("payload"), value[name], member_path(path, name), depth + 1)
 
+    def _choice(self, definition: Mapping[str, Any], value: Any, path: str, depth: int) -> Iterator[Mismatch]:
+        variants, tag = named_objects(definition.get("variants"), "discriminator"), definition.get("tag")
+        if variants is None:
+            return
+        name = discriminator_of(tag, value)
+        if name in variants:
+            yield from self.check(variants[name].get("payload"), value, path, depth + 1)
+            return
+        here = member_path(path, tag) if isinstance(tag, str) and isinstance(value, Mapping) else path
+        yield here, shown(f"must be one of: {', '.join(variants)}")
+
     def _wrapper(self, definition: Mapping[str, Any], value: Any, path: str, depth: int) -> Iterator[Mismatch]:
         wrapped = list(self.check(definition.get("wraps"), value, path, depth + 1))
         yield from wrapped
@@ -207,6 +220,9 @@ class Checker:
             yield from _text_rules(definition, value, path, self._pattern(definition))
         if isinstance(value, int) and self._scalar_of(definition.get("wraps")) == "number":
             value = float(value)  # workers compare doubles
+        allowed = definition.get("allowedValues")
+        if _is_integer(value) and isinstance(allowed, list) and all(map(_is_integer, allowed)) and value not in allowed:
+            yield path, f"must be one of: {', '.join(map(str, allowed))}"
         number = number_of(value)
         if number is not None:
             yield from _bound_rules(definition, number, path)
@@ -335,28 +351,15 @@ def _text_rules(
     if choices is not None and value not in choices:
         yield path, shown(f"must be one of: {', '.join(choices)}")
     if choices is None and matcher is not None and not matcher(value):
-        yield path, shown(f"must match the pattern {pattern}")
+        is_duration = definition.get("format") == "duration"
+        rule = "must be an ISO 8601 duration, such as P1DT2H30M" if is_duration else f"must match the pattern {pattern}"
+        yield path, shown(rule)
     shortest: Any = definition.get("minLength")
     longest: Any = definition.get("maxLength")
     if _is_integer(shortest) and len(value) < shortest:
         yield path, f"must have at least {shortest} characters"
     if _is_integer(longest) and len(value) > longest:
         yield path, f"must have at most {longest} characters"
-
-
-def choices_of(pattern: Any) -> list[str] | None:
-    """Return the literals of a pattern that is only a choice, such as `^(?:a|b)$`; None for other patterns."""
-    if not (isinstance(pattern, str) and pattern.startswith("^(?:") and pattern.endswith(")$")):
-        return None
-    choices = [""]
-    for part in re.findall(r"\\.|.", pattern[4:-2], flags=re.DOTALL):
-        if part == "|":
-            choices.append("")
-        elif part in _OPERATORS or (len(part) == 2 and part[1].isalnum()):
-            return None
-        else:
-            choices[-1] += part[-1]
-    return choices
 
 
 def _bound_rules(definition: Mapping[str, Any], number: Decimal, path: str) -> Iterator[Mismatch]:

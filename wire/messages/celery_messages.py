@@ -281,11 +281,13 @@ class Instruction(Wire):
     """The coordinator's instruction to one worker. With `drain`, it finishes its commands and accepts no more.
 
     `lost_leases` are the tokens of leases that the worker holds and that no longer count: the execution was cancelled,
-    or another worker took it over.
+    or another worker took it over. `ineligible_reason` says why the worker gets no work, such as RELEASE_UNKNOWN; null
+    if it may get some. Earlier coordinators do not send it.
     """
 
     worker_id: WorkerId
     drain: bool
+    ineligible_reason: str | None = Field(default=None, max_length=40)
     lost_leases: _Leases[uuid.UUID] = Field(default_factory=list)
 
 

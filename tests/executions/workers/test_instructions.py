@@ -1,5 +1,6 @@
 import secrets
 import uuid
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -54,10 +55,27 @@ def test_an_instruction_follows_the_row_of_the_worker_and_names_lost_leases(
     worker = making.worker(release, "w", drained_by_operator_at=timezone.now() if drained else None)
     tokens = [uuid.uuid4() for _ in range(lost)]
     tasks.tell_worker(worker.pk, [str(token) for token in tokens])
-    expected = Instruction(worker_id="w", drain=drained, lost_leases=tokens[:MOST_LEASES])
+    reason = "DRAINED_BY_OPERATOR" if drained else None
+    expected = Instruction(worker_id="w", drain=drained, ineligible_reason=reason, lost_leases=tokens[:MOST_LEASES])
     assert only(queue, release) == expected
     assert taken(queue_of(release.identity)) == []
     assert taken(instruction_queue_of(release.identity, "worker-1")) == []
+
+
+@cases(
+    ("members", "reason"),
+    [({"release_version": "unpublished"}, "RELEASE_UNKNOWN"), ({"artifact_digest": "sha256:0"}, "OTHER_ARTIFACT")],
+)
+def test_an_instruction_says_why_the_worker_gets_no_work(
+    release: Release, queue: str, members: dict[str, str], reason: str
+) -> None:
+    worker = making.worker(release, "w")
+    Worker.objects.filter(pk=worker.pk).update(**members)
+    instructions.send(worker.pk)
+    named = replace(release.identity, release_version=members.get("release_version", release.release_version))
+    [(_, [message])] = taken(instruction_queue_of(named, "w"))
+    envelope = verify(message, lambda tenant: [worker_key(settings.WORKER_SECRET, tenant)])
+    assert decode(envelope, Instruction).ineligible_reason == reason
 
 
 def test_a_worker_that_is_unknown_or_leaves_gets_no_instruction(release: Release, queue: str) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from pipelines import DefinitionError, Pipeline
 from pipelines.authoring.compiler import compile_contract, contract_text
+from pipelines.release.packaging import build
 from tests.cases import cases
 from tests.unit.pipelines.conftest import Author
 from wire.documents.contract import hash_findings, parse_contract
@@ -134,6 +135,63 @@ def test_every_kind_of_field_has_its_definition(author: Author) -> None:
     }
 
 
+def test_literals_unions_durations_and_results_that_may_be_none_have_definitions(author: Author) -> None:
+    pipeline = author.pipeline(
+        """
+        class Size(enum.IntEnum):
+            LARGE = 3
+            SMALL = 1
+
+        @dataclass
+        class Card:
+            kind: typing.Literal["card"]
+
+        @dataclass
+        class Transfer:
+            kind: typing.Literal["transfer", "debit"]
+
+        @dataclass
+        class Payment:
+            by: Card | Transfer
+            size: Size
+            within: timedelta
+            key: int | str
+            channel: typing.Literal["web", "shop", None] = None
+
+        @pipeline.step
+        def pay(payment: Payment) -> Card | None: ...
+
+        @pipeline.step
+        def report(card: Card | None) -> typing.Literal[2] | None: ...
+        """
+    )
+    contract = compile_contract(pipeline)
+    types = {name: entry["definition"] for name, entry in contract["canonicalTypes"].items()}
+    integer, text = ({"id": name, "kind": "scalar"} for name in ("integer", "string"))
+    card, transfer = ({"id": f"authored.{name}", "kind": "named"} for name in ("Card", "Transfer"))
+    by, key = types["authored.Payment.by"], types["authored.Payment.key"]
+    assert (by["kind"], by["tag"]) == ("choice", "kind")
+    assert [(each["discriminator"], each["payload"]) for each in (*by["variants"], *key["variants"])] == [
+        *(("card", card), ("debit", transfer), ("transfer", transfer), ("(number)", integer), ("(string)", text))
+    ]
+    assert types["authored.Size"] == {
+        "id": "authored.Size",
+        "kind": "wrapper",
+        "wraps": integer,
+        "allowedValues": [1, 3],
+    }
+    assert types["authored.Payment.channel"]["pattern"] == "^(?:shop|web)$"
+    assert (types["duration"]["format"], types["duration"]["patternSyntax"]) == ("duration", "rust")
+    pay, report = contract["steps"]
+    assert pay["outputTypeId"] == report["inputTypeId"]
+    assert types[pay["outputTypeId"]]["variants"] == [
+        {"discriminator": "(null)"},
+        {"discriminator": "(object)", "payload": card},
+    ]
+    assert report["outputTypeId"].startswith("integer|null#")
+    assert parse_contract(contract_text(contract).encode()).canonical_types == contract["canonicalTypes"]
+
+
 RULED = """
 from pydantic import AfterValidator, StringConstraints, field_validator
 LIMIT = 10
@@ -251,47 +309,120 @@ def crate(field: str) -> str:
     return f"@dataclass\nclass Crate:\n    {field}\n\n" + step("crate: Crate")
 
 
+TYPED = "class Crate(typing.TypedDict):\n    id: int\n\n"
+TUPLE = "class Crate(typing.NamedTuple):\n    id: int\n\n"
+BARE = "class Crate:\n    def __init__(self, id): ...\n\n"
+SHIP, CRATE = "def ship", "    "
 MISTAKES = [
-    # code, what the message must say, body
-    ("EMPTY_PIPELINE", "no steps", ""),
-    ("NO_TYPE_HINTS", "\"Ship\".*parameter 'order'", step("order")),
-    ("UNRESOLVED_HINT", "Crate.*Missing", crate('content: "Missing"')),
-    ("UNSUPPORTED_TYPE", '"Ship".*complex.*use a dataclass', step("order: complex")),
-    ("UNSUPPORTED_TYPE", "named fields", step("order: dict[str, int]")),
-    ("UNSUPPORTED_TYPE", "field 'weight' of authored.Crate", crate("weight: complex")),
-    ("UNSUPPORTED_TYPE", "neither a list nor None", crate("tags: list[int | None]")),
-    ("UNSUPPORTED_TYPE", "keys of a JSON object are str", crate("tags: dict[int, str]")),
-    ("UNSUPPORTED_TYPE", "init=False", crate("id: int = field(init=False, default=1)")),
-    ("UNSUPPORTED_TYPE", "same alias", ALIASES + step("crate: Crate")),
-    ("UNSUPPORTED_TYPE", "values are str", "class Size(enum.IntEnum):\n    S = 1\n\n" + step("size: Size")),
-    ("TYPE_NOT_IMPORTABLE", "top of a module", HIDDEN + step("crate: Hidden")),
-    ("TYPE_NOT_IMPORTABLE", "generic model needs a named subclass", GENERIC + step("page: Page[int]")),
-    ("INVALID_SIGNATURE", '"Ship".*takes one input', step("")),
-    ("INVALID_SIGNATURE", "second parameter 'speed'", step("order: Order, speed: int")),
-    ("ASYNC_STEP", "use def", "@pipeline.step\nasync def ship(order: Order) -> Receipt: ..."),
-    ("CARDINALITY_MISMATCH", "hints say ONE_TO_ONE", step(options="(cardinality='ONE_TO_MANY')")),
-    ("CARDINALITY_MISMATCH", "use Iterator", step().replace("...", "\n    yield Receipt(1)")),
-    ("DUPLICATE_STEP_NAME", '"Ship"', step(gives="Order") * 2),
-    ("INVALID_STEP_NAME", "printable", step(options="(name=' ')")),
-    ("INVALID_STEP_NAME", "shorten it", step(options="(name='İ' * 200)")),
-    ("STEP_NOT_IMPORTABLE", "is a lambda", "pipeline.step(name='Ship')(lambda order: order)"),
-    ("TYPES_DO_NOT_CHAIN", '"Bill" takes authored.Order, but "Ship" before it gives', step() + step(name="bill")),
-    ("AWAIT_CARDINALITY", "one request per item", step(gives="list[Order]") + awaits(response="list[Order]")),
-    ("INVALID_TIMEOUT", '"Approve".*positive', awaits(timeout="timedelta(0)")),
-    ("INVALID_TIMEOUT", "hundred years", "pipeline.timer('Cool off', timedelta(days=40_000), of=Order)"),
-    ("UNKNOWN_TRANSPORT", '"Approve".*carrier-pigeon', awaits(", transport='carrier-pigeon'")),
-    ("INVALID_URL", '"Approve" has no url', awaits(", transport='webhook'")),
-    ("INVALID_URL", "interaction-api does not take", awaits(", url='https://erp.example/'")),
-    ("INVALID_URL", "eva@erp", awaits(", transport='webhook', url='https://eva@erp.example/'")),
-    ("INVALID_RECIPIENT", '"Approve" has a assignee of 201 characters', awaits(", assignee='a' * 201")),
+    # code, what the message must say, body, how the line of its place begins
+    ("EMPTY_PIPELINE", "no steps", "", "pipeline ="),
+    ("NO_TYPE_HINTS", "\"Ship\".*parameter 'order'; write order: and its type", step("order"), SHIP),
+    ("NO_TYPE_HINTS", "return value; write ->", "@pipeline.step\ndef ship(order: Order): ...", SHIP),
+    ("UNRESOLVED_HINT", "Crate.*Missing", crate('content: "Missing"'), "class Crate"),
+    ("UNSUPPORTED_TYPE", '"Ship".*complex.*use a dataclass', step("order: complex"), SHIP),
+    ("UNSUPPORTED_TYPE", "write a dataclass with one field: value: dict", step("order: dict[str, int]"), SHIP),
+    ("UNSUPPORTED_TYPE", "field 'weight' of authored.Crate", crate("weight: complex"), "    weight"),
+    ("UNSUPPORTED_TYPE", "neither a list nor None", crate("tags: list[int | None]"), "    tags"),
+    ("UNSUPPORTED_TYPE", "use dict.str, str.", crate("tags: dict[int, str]"), "    tags"),
+    ("UNSUPPORTED_TYPE", "init=False", crate("id: int = field(init=False, default=1)"), "class Crate"),
+    ("UNSUPPORTED_TYPE", "same alias", ALIASES + step("crate: Crate"), "class Crate"),
+    ("UNSUPPORTED_TYPE", "values that are texts", "class Size(enum.Enum):\n    S = 1.5\n" + step("size: Size"), SHIP),
+    ("UNSUPPORTED_TYPE", "texts only, or with whole", crate("kind: typing.Literal['a', 1]"), "    kind"),
+    ("UNSUPPORTED_TYPE", "one number", crate("size: int | float"), "    size"),
+    ("UNSUPPORTED_TYPE", "at most one type that is a text", crate("at: str | date"), "    at"),
+    ("UNSUPPORTED_TYPE", "no list", crate("many: list[int] | int"), "    many"),
+    ("UNSUPPORTED_TYPE", "field by which they differ", crate("by: Order | Receipt"), "    by"),
+    ("UNSUPPORTED_TYPE", "first step.*never null", step("order: Order | None"), SHIP),
+    ("UNSUPPORTED_TYPE", '"Approve".*never null', awaits(response="Order | None"), "pip"),
+    ("UNSUPPORTED_TYPE", "use list.str.*set.values", step(gives="set[str]"), SHIP),
+    ("UNSUPPORTED_TYPE", "use list.str", crate("tags: frozenset[str]"), "    tags"),
+    ("UNSUPPORTED_TYPE", "b64encode", crate("data: bytes"), "    data"),
+    (
+        "UNSUPPORTED_TYPE",
+        "'12:30'",
+        crate("opened: typing.__dict__.get('x') or __import__('datetime').time"),
+        "    opened",
+    ),
+    ("UNSUPPORTED_TYPE", "@dataclass class Crate: id: int", TYPED + step("crate: Crate"), SHIP),
+    ("UNSUPPORTED_TYPE", "@dataclass class Crate: id: int", TUPLE + step("crate: Crate"), SHIP),
+    ("UNSUPPORTED_TYPE", "@dataclass in front of class Crate", BARE + step("crate: Crate"), SHIP),
+    ("UNSUPPORTED_TYPE", "dataclass with named fields", crate("pair: tuple[int, str]"), "    pair"),
+    ("UNSUPPORTED_TYPE", "None carries no value", step(gives="None"), SHIP),
+    ("UNSUPPORTED_TYPE", "use Iterator.authored.Receipt", step(gives="typing.AsyncIterator[Receipt]"), SHIP),
+    ("TYPE_NOT_IMPORTABLE", "top of a module", HIDDEN + step("crate: Hidden"), SHIP),
+    ("TYPE_NOT_IMPORTABLE", r"class IntPage\(Page.int.\)", GENERIC + step("page: Page[int]"), SHIP),
+    ("INVALID_SIGNATURE", '"Ship".*takes one input', step(""), SHIP),
+    ("INVALID_SIGNATURE", "'speed'.*dataclass with a field for each", step("order: Order, speed: int"), SHIP),
+    (
+        "INVALID_SIGNATURE",
+        "a method of Yard.*module level",
+        "class Yard:\n " + step("self, order: Order").replace("\n", "\n ", 1),
+        SHIP,
+    ),
+    ("ASYNC_STEP", "write def", "@pipeline.step\nasync def ship(order: Order) -> Receipt: ...", "async def ship"),
+    ("CARDINALITY_MISMATCH", "hints say ONE_TO_ONE", step(options="(cardinality='ONE_TO_MANY')"), SHIP),
+    ("CARDINALITY_MISMATCH", "use Iterator", step().replace("...", "\n    yield Receipt(1)"), SHIP),
+    ("DUPLICATE_STEP_NAME", r'"Ship", in authored.py:23 .*name="Ship again"', step(gives="Order") * 2, SHIP),
+    ("INVALID_STEP_NAME", "printable", step(options="(name=' ')"), SHIP),
+    ("INVALID_STEP_NAME", "shorten it", step(options="(name='İ' * 200)"), SHIP),
+    (
+        "INVALID_OPTIONS",
+        "no option 'retries'; its options are name, card.*NonRetryable",
+        step(options="(retries=3)"),
+        "@pip",
+    ),
+    ("INVALID_OPTIONS", "no option 'nam'; did you mean name=", step(options="(nam='Ship')"), "@pip"),
+    (
+        "INVALID_OPTIONS",
+        "awaits is missing a required argument: 'response'",
+        "pipeline.awaits('A', request=int)",
+        "pip",
+    ),
+    ("NOT_A_FUNCTION", "not a class; write def", "pipeline.step(Order)", "pipeline.step(Order)"),
+    ("STEP_NOT_IMPORTABLE", "is a lambda", "pipeline.step(name='Ship')(lambda order: order)", "pipeline.step("),
+    ("TYPES_DO_NOT_CHAIN", '"Bill" takes authored.Order, but "Ship" before', step() + step(name="bill"), "def bill"),
+    ("TYPES_DO_NOT_CHAIN", "Bill", step(gives="Order | None") + step(name="bill"), "def bill"),
+    ("TYPES_DO_NOT_CHAIN", "Bill", step(gives="int | None") + step("n: int | str", name="bill"), "def bill"),
+    ("AWAIT_CARDINALITY", "one request per item", step(gives="list[Order]") + awaits(response="list[Order]"), "pip"),
+    ("INVALID_TIMEOUT", '"Approve".*positive', awaits(timeout="timedelta(0)"), "pip"),
+    ("INVALID_TIMEOUT", "hundred years", "pipeline.timer('Cool off', timedelta(days=40_000), of=Order)", "pip"),
+    ("UNKNOWN_TRANSPORT", '"Approve".*carrier-pigeon', awaits(", transport='carrier-pigeon'"), "pip"),
+    ("INVALID_URL", '"Approve" has no url', awaits(", transport='webhook'"), "pip"),
+    ("INVALID_URL", "interaction-api does not take", awaits(", url='https://erp.example/'"), "pip"),
+    ("INVALID_URL", "eva@erp", awaits(", transport='webhook', url='https://eva@erp.example/'"), "pip"),
+    ("INVALID_RECIPIENT", '"Approve" has a assignee of 201 characters', awaits(", assignee='a' * 201"), "pip"),
 ]
 
 
-@cases(("code", "says", "body"), MISTAKES)
-def test_a_mistake_has_a_code_its_place_and_advice(author: Author, code: str, says: str, body: str) -> None:
+@cases(("code", "says", "body", "line"), MISTAKES)
+def test_a_mistake_has_a_code_its_place_and_advice(author: Author, code: str, says: str, body: str, line: str) -> None:
     with pytest.raises(DefinitionError, match=f"(?s)^{code}: .*({says})") as raised:
         compile_contract(author.pipeline(body))
-    assert raised.value.code == code
+    file, _, number = raised.value.place.partition(":")
+    assert (raised.value.code, file) == (code, "authored.py")
+    source = (author.folder / file).read_text(encoding="utf-8").splitlines()
+    assert source[int(number) - 1].strip().startswith(line.strip())
+
+
+def test_all_mistakes_are_reported_at_once_each_with_its_place(author: Author) -> None:
+    """A build also reports defaults that no value can have. Workers host what earlier builds made with them."""
+    doubtful = crate("weight: float = float('nan')\n    note: str = None")
+    with pytest.raises(DefinitionError) as raised:
+        author.pipeline(
+            step(options="(name='Ship', retries=3)", gives="bytes", name="load")
+            + doubtful.replace("def ship", "async def ship")
+        )
+    assert [(each.code, each.place) for each in raised.value.errors] == [
+        ("INVALID_OPTIONS", "authored.py:22"),
+        ("DUPLICATE_STEP_NAME", "authored.py:30"),
+        ("UNSUPPORTED_TYPE", "authored.py:23"),
+    ]
+    with pytest.raises(DefinitionError) as raised:
+        build(author.pipeline(doubtful), author.folder.parent / "dist")
+    assert [(each.code, each.place) for each in raised.value.errors] == [
+        ("INVALID_DEFAULT", "authored.py:24"),
+        ("INVALID_DEFAULT", "authored.py:25"),
+    ]
 
 
 @cases("pipeline_id", ["", "a/b", "ünit", "-a", "a" * 201, None])
@@ -306,7 +437,10 @@ def test_a_pipeline_id_must_be_usable_everywhere(pipeline_id: Any) -> None:
         ("INVALID_REFERENCE", "MODULE:NAME", "authored"),
         ("INVALID_REFERENCE", "MODULE:NAME", "authored:pipeline()"),
         ("MODULE_NOT_FOUND", "no module nowhere", "nowhere:pipeline"),
-        ("MODULE_FAILED", "ZeroDivisionError", "broken:pipeline"),
+        ("MODULE_FAILED", "broken.py:3: .*ZeroDivisionError", "broken:pipeline"),
+        ("MODULE_FAILED", "unwritten.py:2: .*SyntaxError", "unwritten:pipeline"),
+        ("INVALID_OPTIONS", "optional.py:2: Pipeline has no.*did you mean checkpoint=", "optional:pipeline"),
+        ("DUPLICATE_PIPELINE_ID", "twice.py:2: twice.py:3 defines another pipeline with the id 'a'", "twice:one"),
         ("MODULE_FAILED", "SystemExit", "leaving:pipeline"),
         ("NAME_NOT_FOUND", "defines the pipelines pipeline", "authored:pipelin"),
         ("NOT_A_PIPELINE", "Order is a type, not a Pipeline; it defines the pipelines pipeline", "authored:Order"),
@@ -314,7 +448,10 @@ def test_a_pipeline_id_must_be_usable_everywhere(pipeline_id: Any) -> None:
 )
 def test_an_invalid_reference_is_refused(author: Author, code: str, says: str, reference: str) -> None:
     author.pipeline("")
-    author.write("broken.py", "1 / 0")
+    author.write("broken.py", "def fail():\n    ''\n    1 / 0\nfail()")
+    author.write("unwritten.py", "\ndef f(:")
+    author.write("optional.py", "from pipelines import Pipeline\npipeline = Pipeline('a', checkpoints=True)")
+    author.write("twice.py", "from pipelines import Pipeline\none = Pipeline('a')\ntwo = Pipeline('a')")
     author.write("leaving.py", "raise SystemExit(3)")
     with pytest.raises(DefinitionError, match=f"^{code}: .*{says}"):
         author.load(reference)

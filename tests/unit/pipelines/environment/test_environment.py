@@ -47,9 +47,9 @@ def test_an_environment_is_what_an_artifact_that_is_built_in_it_requires(environ
 
 def test_another_interpreter_is_a_difference_and_changes_the_fingerprint(environment: Environment) -> None:
     for change, difference in (
-        ({"implementation": "pypy"}, "implementation is cpython, required is pypy"),
-        ({"version": "3.12.5"}, "version is 3.12.4, required is 3.12.5"),
-        ({"platform": "macosx-14.0-arm64"}, "platform is linux-x86_64, required is macosx-14.0-arm64"),
+        ({"implementation": "pypy"}, "the implementation of Python is cpython, required is pypy"),
+        ({"version": "3.12.5"}, "Python is 3.12.4, required is 3.12.5"),
+        ({"platform": "macosx-14.0-arm64"}, "the platform is linux-x86_64, required is macosx-14.0-arm64"),
     ):
         other = replace(PYTHON, **change)
         assert environment.differences(Required(other, LOCK)) == [difference]
@@ -63,6 +63,14 @@ def test_another_interpreter_is_a_difference_and_changes_the_fingerprint(environ
         "the same, with hashes": (f"alpha==1.0 --hash=sha256:{'a' * 64}\nbeta==2.0\n", []),
         "an older one": ("alpha==1.1\nbeta==2.0\n", ["alpha is 1.0, required is 1.1"]),
         "a missing one": (LOCK + "gamma==3\n", ["gamma is not installed, required is 3"]),
+        "all kinds": (
+            "beta==3\ngamma==3\n",
+            [
+                "gamma is not installed, required is 3",
+                "beta is 2.0, required is 3",
+                "alpha 1.0 is installed, but not required",
+            ],
+        ),
         "an additional one": ("alpha==1.0\n", ["beta 2.0 is installed, but not required"]),
         "a tool": (LOCK + "setuptools==80\n", []),
     }.values(),

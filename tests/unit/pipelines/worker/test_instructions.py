@@ -86,6 +86,18 @@ def test_instructions_are_followed_once_in_order(now: datetime, host: Host, capl
     assert host.accepting
 
 
+def test_it_says_once_why_it_gets_no_work_and_waits(
+    now: datetime, host: Host, caplog: pytest.LogCaptureFixture
+) -> None:
+    for second, reason in enumerate(["RELEASE_UNKNOWN", "RELEASE_UNKNOWN", None, "A_LATER_REASON", "OTHER_ARTIFACT"]):
+        host.follow(instruction(host, drain=False, sent=now + second * SECOND, ineligible_reason=reason))
+    unknown, other = (each.getMessage() for each in caplog.records if each.levelno == logging.WARNING)
+    assert f"does not know release {host.release.identity.release_version} of" in unknown
+    assert "publish it with pipelines publish" in unknown
+    assert "registered with another artifact" in other
+    assert host.accepting
+
+
 def refuse(host: Host, nonce: str = "", code: RefusalCode = "SIGNATURE_INVALID") -> None:
     """Refuse the heartbeat with the nonce, by default a new one."""
     host.follow(Refusal(nonce=nonce or heartbeat_nonce(host), code=code).model_dump(by_alias=True))

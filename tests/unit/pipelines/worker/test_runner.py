@@ -327,6 +327,37 @@ def test_a_failure_that_a_step_swallows_is_the_outcome_whatever_follows(
     assert sys.modules["authored"].done == [], "code ran with partial data"
 
 
+MAYBE = """
+@pipeline.step
+def find(n: int) -> int | None:
+    return n or None
+
+@pipeline.step
+def show(n: int | None) -> str | None:
+    return None if n is None else str(n)
+
+@pipeline.step
+def widen(text: str | None) -> str:
+    return text or "nothing"
+
+@pipeline.step
+def end(text: str | int | None) -> str | None:
+    return None if text == "nothing" else text
+"""
+
+
+@cases(
+    ("start", "payload", "shape", "outputs"),
+    [(0, 7, "UNI", ["7"]), (0, 0, "UNI", [None]), (1, None, "UNI", [None]), (0, [0, 2], "MULTI", [None, "2"])],
+)
+def test_a_result_may_be_none_if_the_hints_say_so(
+    author: Author, context: StepContext, start: int, payload: Any, shape: Shape, outputs: list[Any]
+) -> None:
+    outcome = ran(author.pipeline(MAYBE), payload, context, start, shape)
+    assert isinstance(outcome, Completed), outcome
+    assert outcome.outputs == outputs
+
+
 PASS_ON = """
 @pipeline.step
 def pass_on(numbers: Iterator[int]) -> Iterator[int]:

@@ -27,6 +27,7 @@ Found = list[tuple[str, str, str]]
 ID = field("id")
 UNION = {"kind": "union", "variants": [{"discriminator": "a", "payload": scalar("string")}]}
 UNION_OF_TWO = {"kind": "union", "variants": [*UNION["variants"], {"discriminator": "b", "payload": scalar("string")}]}
+CHOICE, CHOICE_OF_TWO = ({**each, "kind": "choice", "tag": "kind"} for each in (UNION, UNION_OF_TWO))
 ADDED, REMOVED, CHANGED = "added", "removed", "changed"
 N, OPTIONAL_N, INTEGER_N = field("n"), field("n", optional=True), field("n", "integer")
 
@@ -210,6 +211,9 @@ TYPES_CASES: list[tuple[str, str, str, str, dict[str, Any], dict[str, Any]]] = [
     (CHANGED, ".n[]", CALLERS, CALLERS, record({**INTEGER_N, "repeated": True}), record(field("n", repeated=True))),
     (ADDED, ".b", COMPATIBLE, CALLERS, UNION, UNION_OF_TWO),
     (REMOVED, ".b", CALLERS, COMPATIBLE, UNION_OF_TWO, UNION),
+    (ADDED, ".b", COMPATIBLE, CALLERS, CHOICE, CHOICE_OF_TWO),
+    (REMOVED, ".b", CALLERS, COMPATIBLE, CHOICE_OF_TWO, CHOICE),
+    (CHANGED, "", UNKNOWN, UNKNOWN, CHOICE, {**CHOICE, "tag": "type"}),
     (CHANGED, ".by{}", CALLERS, CALLERS, mapped("string"), mapped("integer")),
     (CHANGED, ".by{}", COMPATIBLE, CALLERS, mapped("string", "date"), mapped("string")),
     (CHANGED, ".n", CALLERS, CALLERS, record(field("n", named("Order"))), record(N)),

@@ -30,6 +30,17 @@ DEFINITIONS: dict[str, dict[str, Any]] = {
             {"discriminator": "refused", "payload": scalar("string")},
         ],
     },
+    "Paid": {
+        "kind": "choice",
+        "tag": "by",
+        "variants": [
+            {"discriminator": "(null)"},
+            {"discriminator": "(number)", "payload": scalar("integer")},
+            {"discriminator": "card", "payload": named("Card")},
+        ],
+    },
+    "Card": record(field("by"), field("number", named("Digit"))),
+    "Digit": wrapper("integer", allowedValues=[1, 3]),
     "ByDay": {"kind": "alias", "target": {"key": scalar("date"), "kind": "map", "value": scalar("json")}},
     **{f"of-{name}": {"kind": "alias", "target": scalar(name)} for name in SCALARS},
 }
@@ -45,6 +56,7 @@ ACCEPTED: dict[str, list[Any]] = {
     **{"id.Order": [ORDER], "org.x.Order": [ORDER], "Unknown": [{"any": "thing"}]},
     **{"Count": [1, 99], "Price": ["0.01", "10"], "Code": ["zz"], "Colour": ["light blue", "red|green"]},
     **{"Alias": ["abc"], "Loop": ["anything"], "Reply": [{"refused": "no"}, {"accepted": {"count": 3}}]},
+    **{"Paid": [None, 7, {"by": "card", "number": 3}]},
     **{"ByDay": [{"2026-01-02": None}], "of-riddle": [1], "of-json": [[{"a": None}]], "of-number": [1, 1.5]},
     **{"of-date": ["2026-01-02"], "of-datetime": ["2026-01-02T03:04:05.678Z"], "of-decimal": ["-1E+3"]},
 }
@@ -56,6 +68,13 @@ REFUSED: dict[str, list[tuple[str, Any, str]]] = {
         *(("Order", value, ".amount") for value in ({"id": UUID}, {"id": UUID, "amount": None})),
         ("Order", {**ORDER, "parent": {"amount": "1"}}, ".parent.id"),
     ],
+    "must be one of: (null), (number), card": [
+        ("Paid", "7", ""),
+        ("Paid", {"by": "cash"}, ".by"),
+        ("Paid", {"number": 3}, ".by"),
+        ("Paid", [], ""),
+    ],
+    "must be one of: 1, 3": [("Paid", {"by": "card", "number": 2}, ".number")],
     "is not a member of the type": [("Order", {**ORDER, "extra": 1}, ".extra")],
     OBJECT: [("Order", None, ""), ("Order", {**ORDER, "lines": [None]}, ".lines[0]")],
     ARRAY: [("Order", {**ORDER, "lines": {}}, ".lines")],

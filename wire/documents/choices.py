@@ -1,0 +1,44 @@
+"""Which values a type chooses from: the literals of a pattern, and the variants of a choice (ADR 111). Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+_OPERATORS: Final = frozenset(".^$*+?{}[]()\\")
+OBJECT, TEXT, NUMBER, BOOLEAN, NULL = "(object)", "(string)", "(number)", "(boolean)", "(null)"
+"""The discriminators of variants that are told apart by their form in JSON. The variant NULL has no payload."""
+
+
+def choices_of(pattern: Any) -> list[str] | None:
+    """Return the literals of a pattern that is only a choice, such as `^(?:a|b)$`; None for other patterns."""
+    if not (isinstance(pattern, str) and pattern.startswith("^(?:") and pattern.endswith(")$")):
+        return None
+    choices = [""]
+    for part in re.findall(r"\\.|.", pattern[4:-2], flags=re.DOTALL):
+        if part == "|":
+            choices.append("")
+        elif part in _OPERATORS or (len(part) == 2 and part[1].isalnum()):
+            return None
+        else:
+            choices[-1] += part[-1]
+    return choices
+
+
+def discriminator_of(tag: Any, value: Any) -> str | None:
+    """Return which variant of a choice a JSON value claims to be; None for arrays, and for objects without the tag.
+
+    An object is the variant that its member `tag` names, if the choice has a tag. Other values are told apart by their
+    form.
+    """
+    if isinstance(value, Mapping):
+        named = value.get(tag) if isinstance(tag, str) else OBJECT
+        return named if isinstance(named, str) else None
+    if value is None:
+        return NULL
+    if isinstance(value, bool):
+        return BOOLEAN
+    if isinstance(value, str):
+        return TEXT
+    return NUMBER if isinstance(value, int | float) else None
