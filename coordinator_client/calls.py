@@ -10,6 +10,7 @@ import json
 import logging
 import random
 import time
+import uuid
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
@@ -25,7 +26,7 @@ from coordinator_client.api import (
     items_of,
     path,
 )
-from coordinator_client.errors import ClientError, Refused, TooManyRequests, Unreachable
+from coordinator_client.errors import Broken, ClientError, ExecutionUnknown, Refused, TooManyRequests, Unreachable
 from coordinator_client.http import Idle
 
 log = logging.getLogger(__name__)
@@ -88,6 +89,15 @@ class ExecutionCancelled(ClientError):
         super().__init__(f"execution {self.execution_id} was cancelled")
 
 
+def execution_path(execution_id: str, *more: str) -> str:
+    """Return the path of an execution. Raises `ExecutionUnknown` if the id cannot be one."""
+    try:
+        return path("executions", str(uuid.UUID(execution_id)), *more)
+    except ValueError:
+        problem = {"code": "EXECUTION_UNKNOWN", "detail": f"{execution_id[:100]!r} is not the id of an execution."}
+        raise ExecutionUnknown(404, {}, problem) from None
+
+
 def repeated(request: Request, seconds: float) -> Flow[dict[str, Any]]:
     """Send a request until it succeeds, or fails for good. Repeat it for `seconds`, no sooner than the server asks."""
     deadline, pause = time.monotonic() + seconds, FIRST_PAUSE
@@ -114,7 +124,7 @@ def ended(
     """
     deadline = float("inf") if timeout is None else time.monotonic() + timeout
     document: Mapping[str, Any] = {"executionId": execution_id, "status": "not known"}
-    target, pause = path("executions", execution_id), FIRST_PAUSE
+    target, pause = execution_path(execution_id), FIRST_PAUSE
     while True:
         left = max(deadline - time.monotonic(), 0)
         wait = int(min(longest_wait(), left))
@@ -147,7 +157,7 @@ def result(
         raise ExecutionCancelled(document)
     if document["status"] != "SUCCEEDED":
         raise ExecutionFailed(document)
-    found = yield from repeated(Request("GET", path("executions", execution_id, "result")), retry_seconds)
+    found = yield from repeated(Request("GET", execution_path(execution_id, "result")), retry_seconds)
     return found.get("result")
 
 
@@ -217,7 +227,7 @@ class _Reachability:
         self._is_lost = False
 
     def note(self, error: ClientError | None) -> None:
-        is_lost = isinstance(error, Unreachable)
+        is_lost = isinstance(error, Unreachable) and not isinstance(error, Broken)  # a kept connection was closed
         if is_lost is not self._is_lost:
             self._is_lost = is_lost
             log.warning("%s; trying again", error) if is_lost else log.info("The coordinator can be reached again")

@@ -45,9 +45,9 @@ class Refused(ClientError):
     """
 
     def __new__(cls, status: int, headers: Mapping[str, str], problem: Mapping[str, Any]) -> Self:
-        named = (
-            _BY_CODE.get(str(problem.get("code"))) or _BY_STATUS.get(status) or (Unavailable if status > 499 else cls)
-        )
+        named = _BY_CODE.get(str(problem.get("code"))) or _BY_STATUS.get(status)
+        if named is None:
+            named = Unavailable if status >= 500 else InvalidRequest if status >= 400 else cls
         return super().__new__(named if issubclass(named, cls) else cls)
 
     def __init__(self, status: int, headers: Mapping[str, str], problem: Mapping[str, Any]) -> None:
@@ -70,7 +70,7 @@ class Refused(ClientError):
 
 
 class InvalidRequest(Refused):
-    """400 or 422: the request is not valid."""
+    """400, 413, 422 or another 4xx: the request is not valid."""
 
 
 class InputInvalid(InvalidRequest):
@@ -169,14 +169,12 @@ _BY_CODE: Final[Mapping[str, type[Refused]]] = {
     "QUOTA_EXCEEDED": QuotaExceeded,
 }
 _BY_STATUS: Final[Mapping[int, type[Refused]]] = {
-    400: InvalidRequest,
     401: NotAuthenticated,
     403: PermissionDenied,
     404: NotFound,
     409: Conflict,
     410: NotFound,
     412: Conflict,
-    422: InvalidRequest,
     429: TooManyRequests,
 }
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import http.client
 import io
+import os
 import selectors
 import socket
 import ssl
@@ -67,9 +68,13 @@ class Idle:
 
     def __init__(self) -> None:
         self._kept: list[tuple[float, socket.socket]] = []
+        self._process = os.getpid()
 
     def taken(self) -> socket.socket | None:
         """Return a connection that the server has not closed, or None."""
+        if self._process != os.getpid():  # a fork: the connections are those of the parent
+            self.close()
+            self._process = os.getpid()
         while True:
             try:
                 since, connection = self._kept.pop()
