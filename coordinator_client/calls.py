@@ -105,9 +105,10 @@ def repeated(request: Request, seconds: float) -> Flow[dict[str, Any]]:
         try:
             found: dict[str, Any] = yield request
         except ClientError as error:
-            wait = _pause_after(error, pause)
-            if not error.retryable or time.monotonic() + wait > deadline:
+            wait, left = _pause_after(error, pause), deadline - time.monotonic()
+            if not error.retryable or left <= 0 or (_asked(error) or 0) > left:
                 raise
+            wait = min(wait, left)
         else:
             return found
         yield Pause(wait)
@@ -214,10 +215,14 @@ def _may_pass(verdict: dict[str, Any] | Refused | None) -> bool:
     return isinstance(verdict, Refused) and verdict.retryable
 
 
+def _asked(error: ClientError) -> float | None:
+    """Return the seconds after which the coordinator wants the request again."""
+    return error.retry_after if isinstance(error, Refused) else None
+
+
 def _pause_after(error: ClientError, pause: float) -> float:
-    asked = error.retry_after if isinstance(error, Refused) else None
     # Clients that were refused together come back one after the other.
-    return max((asked or 0) * random.uniform(1, 1.25), random.uniform(pause / 2, pause))  # noqa: S311 - no secret
+    return max((_asked(error) or 0) * random.uniform(1, 1.25), random.uniform(pause / 2, pause))  # noqa: S311 - no secret
 
 
 class _Reachability:
@@ -326,7 +331,7 @@ class AsyncCaller:
 
 
 def _longest_wait(connection: Connection) -> int:
-    return int(min(WAIT_SECONDS, connection.seconds / 2))
+    return max(int(min(WAIT_SECONDS, connection.seconds / 2)), 1)
 
 
 def _sent(flow: Flow[_T], found: Any) -> Callable[[], Request | Pause]:

@@ -14,6 +14,10 @@ class ClientError(Exception):
     retryable = False
     """True if the same call may succeed later."""
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Let errors pass between processes, whatever the arguments of their classes."""
+        return _copied, (type(self), self.args, vars(self))
+
 
 class Unreachable(ClientError):
     """No valid response arrived. The server may have carried the request out."""
@@ -64,9 +68,6 @@ class Refused(ClientError):
             super().__init__(f"the server redirects to {where} with status {status}; give its final address as the URL")
         else:
             super().__init__("\n".join([f"{status} {self.code}".rstrip() + f": {self.detail}", *self.fields]))
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self).__new__, (type(self), self.status, {}, {"code": self.code}), vars(self) | {"args": self.args}
 
 
 class InvalidRequest(Refused):
@@ -177,6 +178,14 @@ _BY_STATUS: Final[Mapping[int, type[Refused]]] = {
     412: Conflict,
     429: TooManyRequests,
 }
+
+
+def _copied(cls: type[ClientError], arguments: tuple[Any, ...], members: dict[str, Any]) -> ClientError:
+    base: Any = OSError if issubclass(cls, OSError) else Exception
+    error: ClientError = base.__new__(cls)
+    error.args = arguments
+    vars(error).update(members)
+    return error
 
 
 def _seconds(text: str) -> float | None:
