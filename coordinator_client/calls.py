@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 from coordinator_client.api import (
+    ENDED,
     MOST_BYTES,
     Client,
     Connection,
@@ -30,7 +31,6 @@ from coordinator_client.errors import Broken, ClientError, ExecutionUnknown, Ref
 from coordinator_client.http import Idle
 
 log = logging.getLogger(__name__)
-ENDED: Final = frozenset({"SUCCEEDED", "FAILED", "DLQ", "CANCELLED"})
 WAIT_SECONDS: Final = 20
 """How long the coordinator holds one request for the end of an execution."""
 CROWDED_WAIT_SECONDS: Final = 2

@@ -6,8 +6,7 @@ import typer
 
 from coordinator.command_line.commands import Call, Execution, Noun, Timeout
 from coordinator.command_line.session import CommandError, Exit, Session, clean, spinner
-from coordinator_client.api import cursor_of, items_of, path
-from coordinator_client.calls import ENDED
+from coordinator_client.api import ENDED, cursor_of, items_of, path
 
 EXECUTION: Final = "executions/{execution_id}"
 EVENTS: Final = "AT at, # sequence, KIND kind, STATUS status, BY actor, DATA data"

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from coordinator_client import calls
-from coordinator_client.api import Request
+from coordinator_client.api import ENDED, Request
 from coordinator_client.calls import Flow, Pause
 from coordinator_client.errors import ClientError, Refused
 from pipelines.client import values
@@ -39,7 +39,7 @@ class State:
 
     @property
     def ended(self) -> bool:
-        return self.status in calls.ENDED
+        return self.status in ENDED
 
 
 @dataclass(frozen=True, slots=True)
