@@ -24,6 +24,8 @@ LARGEST_FILE: Final = 8 * 2**30
 DOWNLOAD_FACTOR: Final = 30
 """How much longer a download may take."""
 PAGE: Final = 500
+ENDED: Final = frozenset({"SUCCEEDED", "FAILED", "DLQ", "CANCELLED"})
+"""The statuses of executions that have ended."""
 _EXPECTED: Final = (200, 201, 202)
 
 

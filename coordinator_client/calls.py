@@ -10,11 +10,13 @@ import json
 import logging
 import random
 import time
+import uuid
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 from coordinator_client.api import (
+    ENDED,
     MOST_BYTES,
     Client,
     Connection,
@@ -25,11 +27,10 @@ from coordinator_client.api import (
     items_of,
     path,
 )
-from coordinator_client.errors import ClientError, Refused, TooManyRequests, Unreachable
+from coordinator_client.errors import Broken, ClientError, ExecutionUnknown, Refused, TooManyRequests, Unreachable
 from coordinator_client.http import Idle
 
 log = logging.getLogger(__name__)
-ENDED: Final = frozenset({"SUCCEEDED", "FAILED", "DLQ", "CANCELLED"})
 WAIT_SECONDS: Final = 20
 """How long the coordinator holds one request for the end of an execution."""
 CROWDED_WAIT_SECONDS: Final = 2
@@ -88,6 +89,15 @@ class ExecutionCancelled(ClientError):
         super().__init__(f"execution {self.execution_id} was cancelled")
 
 
+def execution_path(execution_id: str, *more: str) -> str:
+    """Return the path of an execution. Raises `ExecutionUnknown` if the id cannot be one."""
+    try:
+        return path("executions", str(uuid.UUID(execution_id)), *more)
+    except ValueError:
+        problem = {"code": "EXECUTION_UNKNOWN", "detail": f"{execution_id[:100]!r} is not the id of an execution."}
+        raise ExecutionUnknown(404, {}, problem) from None
+
+
 def repeated(request: Request, seconds: float) -> Flow[dict[str, Any]]:
     """Send a request until it succeeds, or fails for good. Repeat it for `seconds`, no sooner than the server asks."""
     deadline, pause = time.monotonic() + seconds, FIRST_PAUSE
@@ -95,9 +105,10 @@ def repeated(request: Request, seconds: float) -> Flow[dict[str, Any]]:
         try:
             found: dict[str, Any] = yield request
         except ClientError as error:
-            wait = _pause_after(error, pause)
-            if not error.retryable or time.monotonic() + wait > deadline:
+            wait, left = _pause_after(error, pause), deadline - time.monotonic()
+            if not error.retryable or left <= 0 or (_asked(error) or 0) > left:
                 raise
+            wait = min(wait, left)
         else:
             return found
         yield Pause(wait)
@@ -114,7 +125,7 @@ def ended(
     """
     deadline = float("inf") if timeout is None else time.monotonic() + timeout
     document: Mapping[str, Any] = {"executionId": execution_id, "status": "not known"}
-    target, pause = path("executions", execution_id), FIRST_PAUSE
+    target, pause = execution_path(execution_id), FIRST_PAUSE
     while True:
         left = max(deadline - time.monotonic(), 0)
         wait = int(min(longest_wait(), left))
@@ -147,7 +158,7 @@ def result(
         raise ExecutionCancelled(document)
     if document["status"] != "SUCCEEDED":
         raise ExecutionFailed(document)
-    found = yield from repeated(Request("GET", path("executions", execution_id, "result")), retry_seconds)
+    found = yield from repeated(Request("GET", execution_path(execution_id, "result")), retry_seconds)
     return found.get("result")
 
 
@@ -204,10 +215,14 @@ def _may_pass(verdict: dict[str, Any] | Refused | None) -> bool:
     return isinstance(verdict, Refused) and verdict.retryable
 
 
+def _asked(error: ClientError) -> float | None:
+    """Return the seconds after which the coordinator wants the request again."""
+    return error.retry_after if isinstance(error, Refused) else None
+
+
 def _pause_after(error: ClientError, pause: float) -> float:
-    asked = error.retry_after if isinstance(error, Refused) else None
     # Clients that were refused together come back one after the other.
-    return max((asked or 0) * random.uniform(1, 1.25), random.uniform(pause / 2, pause))  # noqa: S311 - no secret
+    return max((_asked(error) or 0) * random.uniform(1, 1.25), random.uniform(pause / 2, pause))  # noqa: S311 - no secret
 
 
 class _Reachability:
@@ -217,7 +232,7 @@ class _Reachability:
         self._is_lost = False
 
     def note(self, error: ClientError | None) -> None:
-        is_lost = isinstance(error, Unreachable)
+        is_lost = isinstance(error, Unreachable) and not isinstance(error, Broken)  # a kept connection was closed
         if is_lost is not self._is_lost:
             self._is_lost = is_lost
             log.warning("%s; trying again", error) if is_lost else log.info("The coordinator can be reached again")
@@ -316,7 +331,7 @@ class AsyncCaller:
 
 
 def _longest_wait(connection: Connection) -> int:
-    return int(min(WAIT_SECONDS, connection.seconds / 2))
+    return max(int(min(WAIT_SECONDS, connection.seconds / 2)), 1)
 
 
 def _sent(flow: Flow[_T], found: Any) -> Callable[[], Request | Pause]:

@@ -14,6 +14,10 @@ class ClientError(Exception):
     retryable = False
     """True if the same call may succeed later."""
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Let errors pass between processes, whatever the arguments of their classes."""
+        return _copied, (type(self), self.args, vars(self))
+
 
 class Unreachable(ClientError):
     """No valid response arrived. The server may have carried the request out."""
@@ -45,9 +49,9 @@ class Refused(ClientError):
     """
 
     def __new__(cls, status: int, headers: Mapping[str, str], problem: Mapping[str, Any]) -> Self:
-        named = (
-            _BY_CODE.get(str(problem.get("code"))) or _BY_STATUS.get(status) or (Unavailable if status > 499 else cls)
-        )
+        named = _BY_CODE.get(str(problem.get("code"))) or _BY_STATUS.get(status)
+        if named is None:
+            named = Unavailable if status >= 500 else InvalidRequest if status >= 400 else cls
         return super().__new__(named if issubclass(named, cls) else cls)
 
     def __init__(self, status: int, headers: Mapping[str, str], problem: Mapping[str, Any]) -> None:
@@ -65,12 +69,9 @@ class Refused(ClientError):
         else:
             super().__init__("\n".join([f"{status} {self.code}".rstrip() + f": {self.detail}", *self.fields]))
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self).__new__, (type(self), self.status, {}, {"code": self.code}), vars(self) | {"args": self.args}
-
 
 class InvalidRequest(Refused):
-    """400 or 422: the request is not valid."""
+    """400, 413, 422 or another 4xx: the request is not valid."""
 
 
 class InputInvalid(InvalidRequest):
@@ -169,16 +170,22 @@ _BY_CODE: Final[Mapping[str, type[Refused]]] = {
     "QUOTA_EXCEEDED": QuotaExceeded,
 }
 _BY_STATUS: Final[Mapping[int, type[Refused]]] = {
-    400: InvalidRequest,
     401: NotAuthenticated,
     403: PermissionDenied,
     404: NotFound,
     409: Conflict,
     410: NotFound,
     412: Conflict,
-    422: InvalidRequest,
     429: TooManyRequests,
 }
+
+
+def _copied(cls: type[ClientError], arguments: tuple[Any, ...], members: dict[str, Any]) -> ClientError:
+    base: Any = OSError if issubclass(cls, OSError) else Exception
+    error: ClientError = base.__new__(cls)
+    error.args = arguments
+    vars(error).update(members)
+    return error
 
 
 def _seconds(text: str) -> float | None:

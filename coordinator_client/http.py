@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import http.client
 import io
+import os
 import selectors
 import socket
 import ssl
@@ -67,9 +68,13 @@ class Idle:
 
     def __init__(self) -> None:
         self._kept: list[tuple[float, socket.socket]] = []
+        self._process = os.getpid()
 
     def taken(self) -> socket.socket | None:
         """Return a connection that the server has not closed, or None."""
+        if self._process != os.getpid():  # a fork: the connections are those of the parent
+            self.close()
+            self._process = os.getpid()
         while True:
             try:
                 since, connection = self._kept.pop()
@@ -221,27 +226,34 @@ def exchanged(
     request is sent. With `may_respond_early`, the response is read nevertheless.
     """
     limits = [each for each in (seconds, silent_seconds) if each is not None]
-    with _cut_off(connection, seconds, keep) as limit:
-        deadline = limit.deadline
-        connection.settimeout(min(limits, default=SILENT_SECONDS))
-        client = http.client.HTTPConnection(target.host, target.port)
-        client.response_class = CompleteResponse
-        client.sock = connection
-        content: bytes | Iterable[bytes] | None = body if len(body) else None
-        ending = {} if keep is not None else {"Connection": "close"}
-        every = {**headers, "Host": target.host_header, **ending}
-        with _failures(deadline, NotSent):
-            try:
-                client.request(method, target.path, content, every)
-            except (BrokenPipeError, ConnectionResetError):
-                if not may_respond_early:
-                    raise
-        with _failures(deadline):
-            response = client.getresponse()
-        with response:
-            received = Response(response, deadline)
-            yield received
-        limit.leaves_connection = received.leaves_connection
+    is_kept = False
+    try:
+        with _cut_off(connection, seconds) as deadline:
+            connection.settimeout(min(limits, default=SILENT_SECONDS))
+            client = http.client.HTTPConnection(target.host, target.port)
+            client.response_class = CompleteResponse
+            client.sock = connection
+            content: bytes | Iterable[bytes] | None = body if len(body) else None
+            every = {**headers, "Host": target.host_header}
+            if keep is None:
+                every["Connection"] = "close"
+            with _failures(deadline, NotSent):
+                try:
+                    client.request(method, target.path, content, every)
+                except (BrokenPipeError, ConnectionResetError):
+                    if not may_respond_early:
+                        raise
+            with _failures(deadline):
+                response = client.getresponse()
+            with response:
+                received = Response(response, deadline)
+                yield received
+            is_kept = keep is not None and received.leaves_connection
+    finally:
+        if is_kept and keep is not None:
+            keep(connection)
+        else:
+            connection.close()
 
 
 def resolve(host: str, port: int) -> list[str]:
@@ -328,31 +340,21 @@ def _failures(deadline: float, broken: type[Broken] = Broken) -> Iterator[None]:
         raise broken(f"the exchange failed ({type(error).__name__})") from None
 
 
-@dataclass(slots=True)
-class _Limit:
-    deadline: float
-    """A reading of `time.monotonic`."""
-    leaves_connection: bool = False
-
-
 @contextmanager
-def _cut_off(
-    connection: socket.socket, seconds: float | None, keep: Callable[[socket.socket], None] | None
-) -> Iterator[_Limit]:
-    """Close or keep the connection at the end. Shut it down after `seconds`, also if bytes still arrive."""
+def _cut_off(connection: socket.socket, seconds: float | None) -> Iterator[float]:
+    """Shut the connection down after `seconds`, also if bytes still arrive.
+
+    Yields the deadline, as a reading of `time.monotonic`.
+    """
     timer = None
-    limit = _Limit(float("inf"))
+    deadline = float("inf")
     if seconds is not None:
-        limit.deadline = time.monotonic() + seconds
+        deadline = time.monotonic() + seconds
         timer = threading.Timer(seconds, shut_down, [connection])
         timer.daemon = True
         timer.start()
     try:
-        yield limit
+        yield deadline
     finally:
         if timer is not None:
             timer.cancel()
-        if keep is not None and limit.leaves_connection:
-            keep(connection)
-        else:
-            connection.close()

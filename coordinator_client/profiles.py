@@ -67,10 +67,9 @@ def connection(
     chosen = read(location()).chosen(profile or os.environ.get("COORDINATOR_PROFILE", ""))
     url = url or os.environ.get("COORDINATOR_URL", "") or chosen.url
     tenant = tenant or os.environ.get("COORDINATOR_TENANT", "") or chosen.tenant
-    if not url or not tenant:
-        raise ClientError(
-            "name the coordinator: set COORDINATOR_URL and COORDINATOR_TENANT, or run `coordinator login`"
-        )
+    if missing := [name for name, value in (("URL", url), ("TENANT", tenant)) if not value]:
+        names = " and ".join(f"COORDINATOR_{name}" for name in missing)
+        raise ClientError(f"the coordinator or the tenant is not named: set {names}, or run `coordinator login`")
     url = coordinator_url(url)
     token = token_in(token_file) if token_file else token or os.environ.get("COORDINATOR_TOKEN", "").strip()
     if not token:

@@ -6,13 +6,12 @@ import typer
 
 from coordinator.command_line.commands import Call, Execution, Noun, Timeout
 from coordinator.command_line.session import CommandError, Exit, Session, clean, spinner
-from coordinator_client.api import cursor_of, items_of, path
+from coordinator_client.api import ENDED, cursor_of, items_of, path
 
 EXECUTION: Final = "executions/{execution_id}"
 EVENTS: Final = "AT at, # sequence, KIND kind, STATUS status, BY actor, DATA data"
 WAIT_SECONDS: Final = 2
 """How long the coordinator holds a request for the end of an execution. Then the state is shown again."""
-ENDED: Final = frozenset({"SUCCEEDED", "FAILED", "DLQ", "CANCELLED"})
 
 executions = Noun("executions", "Submit, show, follow, cancel and run executions again.")
 

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from coordinator_client import calls
-from coordinator_client.api import Request, path
+from coordinator_client.api import ENDED, Request
 from coordinator_client.calls import Flow, Pause
 from coordinator_client.errors import ClientError, Refused
 from pipelines.client import values
@@ -39,7 +39,7 @@ class State:
 
     @property
     def ended(self) -> bool:
-        return self.status in calls.ENDED
+        return self.status in ENDED
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,10 +126,10 @@ class Flows:
         return _state((yield from calls.ended(execution_id, timeout, self._retry, self._longest_wait)))
 
     def state(self, execution_id: str) -> Flow[State]:
-        return _state((yield from self._call("GET", path("executions", execution_id))))
+        return _state((yield from self._call("GET", calls.execution_path(execution_id))))
 
     def cancel(self, execution_id: str, reason: str) -> Flow[State]:
-        target = path("executions", execution_id, "cancel")
+        target = calls.execution_path(execution_id, "cancel")
         return _state((yield from self._call("POST", target, body={"reason": reason})))
 
     def questions(self, execution_id: str, pipeline: Target) -> Flow[list[Question]]:

@@ -31,7 +31,7 @@ def input_of(pipeline: Target, value: Any) -> Any:
             raise ValueMismatch(f'step "{first.name}" takes many values; give a list')
         return [first.input.accept(each).document for each in value]
     except ValueMismatch as mismatch:
-        raise InputInvalid(422, {}, _problem("INPUT_INVALID", f"The input of {id_of(pipeline)}", mismatch)) from None
+        raise InputInvalid(422, {}, _problem("INPUT_INVALID", "input", mismatch)) from None
 
 
 def json_of(value: Any) -> Any:
@@ -61,7 +61,7 @@ def answer_of(pipeline: Target, step: str, value: Any) -> Any:
             return jsonable(value)
         return steps[0].output.accept(value).document
     except ValueMismatch as mismatch:
-        raise AnswerInvalid(422, {}, _problem("ANSWER_INVALID", f'The answer to "{step}"', mismatch)) from None
+        raise AnswerInvalid(422, {}, _problem("ANSWER_INVALID", "response", mismatch)) from None
 
 
 def request_of(pipeline: Target, step_index: int, document: Any) -> Any:
@@ -109,7 +109,10 @@ def step_id_of(step: str) -> str:
     return step if step.startswith("Process") and step.endswith("Service") and " " not in step else step_id(step)
 
 
-def _problem(code: str, what: str, mismatch: Exception) -> dict[str, Any]:
+def _problem(code: str, member: str, mismatch: Exception) -> dict[str, Any]:
+    """Return the problem that the coordinator would return: fields are named from the member of the request."""
     field, colon, rule = str(mismatch).partition(": ")
-    errors = [{"field": field, "message": rule}] if colon and " " not in field else []
-    return {"code": code, "detail": f"{what} does not have its type: {mismatch}", "errors": errors}
+    if not colon or " " in field:
+        field, rule = "", str(mismatch)
+    name = f"{member}.{field}" if field else member
+    return {"code": code, "detail": f"{name}: {rule}", "errors": [{"field": name, "message": rule}]}

@@ -6,10 +6,12 @@ from pkgutil import resolve_name
 from django.apps import apps
 
 from coordinator.settings import env
+from coordinator_client.errors import Refused
 from executions import errors as executions_errors  # noqa: F401 - its errors are looked up below
 from foundation.api.problem import FRAMEWORK
 from foundation.database.postgresql.rights import RIGHTS
 from foundation.errors import CoordinatorError
+from pipelines import client
 from releases import errors as releases_errors  # noqa: F401
 from releases.models import Pipeline
 from releases.models.pipeline import MEMBERS, Member
@@ -74,6 +76,15 @@ def test_every_error_is_documented_with_its_status_and_title() -> None:
     raised = {error.code: (str(error.status), error.title) for error in errors(CoordinatorError)}
     assert {code: documented.get(code) for code in raised} == raised
     assert {code for code, _ in FRAMEWORK.values()} <= documented.keys()
+    # The client has a class for some codes, and one for each group of statuses.
+    groups = Refused.__subclasses__()
+    of_codes = {cls for group in groups for cls in group.__subclasses__()}
+    assert {cls.__name__ for cls in (*of_codes, *groups)} <= {*client.__all__}
+    for code, (status, _) in documented.items():
+        cls = type(Refused(int(status), {}, {"code": code}))
+        assert cls in groups or cls.__name__ == code.title().replace("_", "")
+        of_codes.discard(cls)
+    assert of_codes == set()
 
 
 def test_every_finding_is_documented_and_every_documented_finding_exists() -> None:

@@ -1,5 +1,6 @@
 import asyncio
 import json
+import pickle
 import socket
 import time
 from collections.abc import Iterator, Sequence
@@ -13,7 +14,7 @@ import pytest
 from coordinator_client.api import Connection, Request
 from coordinator_client.async_http import Connections, Received
 from coordinator_client.calls import AsyncCaller, Caller, repeated
-from coordinator_client.errors import Broken, NotConnected, NotSent, TimedOut, Unreachable
+from coordinator_client.errors import Broken, NotConnected, NotSent, Refused, TimedOut, Unreachable
 from coordinator_client.http import Target, opened
 from foundation.exchange import Response, TargetRefused, exchange, vet
 from tests.cases import cases
@@ -344,12 +345,16 @@ class Keeping(HttpServer):
     def __init__(self) -> None:
         super().__init__()
         self.clients: list[Any] = []
+        self.refusals: list[tuple[int, int]] = []
+        """The status and the Retry-After of the next responses."""
 
     def respond(self, request: Any) -> None:
         self.clients.append(request.client_address)
         content = json.dumps({"status": "SUCCEEDED"}).encode()
-        request.send_response(200)
+        status, seconds = self.refusals.pop(0) if self.refusals else (200, 0)
+        request.send_response(status)
         request.send_header("Content-Length", str(len(content)))
+        request.send_header("Retry-After", str(seconds))
         request.end_headers()
         request.wfile.write(content)
         request.close_connection = self.closes
@@ -377,3 +382,25 @@ def test_connections_are_kept_and_a_closed_one_is_replaced(kind: Any) -> None:
             server.clients.clear()
             call(kind(connection, 1) if kind is AsyncCaller else kind(connection))
             assert (len(server.clients), len(set(server.clients))) == (3, connections)
+
+
+def test_a_request_is_repeated_no_sooner_than_the_server_asks() -> None:
+    request = Request("GET", "executions")
+    with Keeping().running() as server:
+        caller = Caller(Connection(server.origin, "acme", "token"))
+        server.refusals = [(503, 0), (429, 1)]
+        began = time.monotonic()
+        assert caller.run(repeated(request, 5))["status"] == "SUCCEEDED"
+        assert (len(server.clients), time.monotonic() - began >= 1) == (3, True)
+        for refusal in ((429, 6), (409, 0)):
+            server.refusals = [refusal]
+            with pytest.raises(Refused) as refused:
+                caller.run(repeated(request, 5))
+            copied = pickle.loads(pickle.dumps(refused.value))
+            assert (type(copied), str(copied), vars(copied)) == (
+                type(refused.value),
+                str(refused.value),
+                vars(refused.value),
+            )
+        assert (len(server.clients), server.refusals) == (5, [])
+        caller.close()
