@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 import requests
 
+from embedded.postgres import remove_place
 from embedded.product import PROJECT
 from tests.building import eventually
 from tests.docs import examples
@@ -183,7 +184,7 @@ class Desk:
 
     @contextmanager
     def coordinator(self) -> Iterator[subprocess.Popen[str]]:
-        """Run `coordinator dev`, and kill it at the end. The block runs when it is ready."""
+        """Run `coordinator dev`, and stop it at the end. The block runs when it is ready."""
         with self._start("exec coordinator dev", stdout=subprocess.PIPE) as dev:
             try:
                 assert dev.stdout is not None
@@ -191,7 +192,7 @@ class Desk:
                 assert [line.partition(" ")[0] for line in lines] == ["address", "user", "password", "source"], lines
                 yield dev
             finally:
-                dev.kill()
+                dev.terminate()
 
     def worker(self, descriptor: Path) -> subprocess.Popen[str]:
         return self._start(f"{SOURCE} && exec pipelines worker --release {descriptor}", stdout=None)
@@ -230,8 +231,16 @@ def _command_line(process: Path) -> str:
         return ""
 
 
-def test_a_coordinator_of_one_machine_is_killed_and_continues_with_its_data(python: Path, tmp_path: Path) -> None:
-    desk, file = Desk(python.parent, tmp_path), tmp_path / ".coordinator" / "coordinator.env"
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Path]:
+    """An empty folder. At the end, the databases in it are removed, of which root's are elsewhere."""
+    yield tmp_path
+    for each in (".coordinator", ".local/demo"):
+        remove_place(tmp_path / each / "postgres")
+
+
+def test_a_coordinator_of_one_machine_is_killed_and_continues_with_its_data(python: Path, folder: Path) -> None:
+    desk, file = Desk(python.parent, folder), folder / ".coordinator" / "coordinator.env"
     with desk.coordinator() as dev, ExitStack() as workers:
         first = file.read_text()
         assert file.stat().st_mode & 0o777 == 0o600
@@ -240,7 +249,7 @@ def test_a_coordinator_of_one_machine_is_killed_and_continues_with_its_data(pyth
         assert (again.returncode, again.stdout) == (1, "")
         assert f"as process {dev.pid}: source {file}" in again.stderr
         desk.output("pipelines build shop:pipeline --out dist && pipelines release --out dist --release-version 1.0")
-        [descriptor] = (tmp_path / "dist").rglob("pipeline-release.json")
+        [descriptor] = (folder / "dist").rglob("pipeline-release.json")
         worker = desk.worker(descriptor)
         workers.callback(worker.wait)
         workers.callback(worker.kill)
@@ -266,11 +275,10 @@ def test_a_coordinator_of_one_machine_is_killed_and_continues_with_its_data(pyth
             eventually(lambda: not desk.processes(), seconds=5)
 
 
-def test_ports_of_other_programs_and_a_token_that_has_expired_are_replaced(python: Path, tmp_path: Path) -> None:
-    desk, file = Desk(python.parent, tmp_path), tmp_path / ".coordinator" / "installation.json"
+def test_ports_of_other_programs_and_a_token_that_has_expired_are_replaced(python: Path, folder: Path) -> None:
+    desk, file = Desk(python.parent, folder), folder / ".coordinator" / "installation.json"
     with desk.coordinator():
         kept = json.loads(file.read_text())
-    eventually(lambda: not desk.processes(), seconds=20)
     file.write_text(json.dumps({**kept, "token": f"dc_{'0' * 64}"}))
     with ExitStack() as others:
         taken = {name: value for name, value in kept.items() if name.endswith("port")}
@@ -319,10 +327,10 @@ def test_the_demo_ends_without_a_terminal() -> None:
     assert not re.search("127.0.0.1|password|Press Ctrl-C", done.stdout)
 
 
-def test_the_demo_continues_with_the_data_that_it_keeps(python: Path, tmp_path: Path) -> None:
+def test_the_demo_continues_with_the_data_that_it_keeps(python: Path, folder: Path) -> None:
     demo: list[str | Path] = [python, "-m", "embedded.demo", "--keep"]
-    assert "Activation #2" in installing.run(demo, tmp_path)
-    again = installing.run(demo, tmp_path)
+    assert "Activation #2" in installing.run(demo, folder)
+    again = installing.run(demo, folder)
     assert not re.search("Activation|127.0.0.1", again)
     assert "worker-1.0 hosts" in again
     assert "worker-2.0 hosts" in again
