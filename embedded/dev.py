@@ -39,8 +39,11 @@ def main(arguments: Sequence[str]) -> int:
     try:
         with Installation(data) as installation:
             _run(installation, data)
-    except (InstallationError, ChildError, ClientError, OSError) as error:
+    except (InstallationError, ClientError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
+        return 1
+    except ChildError as error:
+        print(f"error: {error}\nThe logs are in {data / 'logs'}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 0

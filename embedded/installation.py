@@ -27,7 +27,7 @@ ENVIRONMENT: Final = "coordinator.env"
 KEPT: Final = "installation.json"
 LOCK: Final = "lock"
 THIS_MACHINE: Final = "127.0.0.0/8,::1/128"
-PORT_SECONDS: Final = 5.0
+PORT_SECONDS: Final = 10.0
 """How long the servers of a killed process may still hold their ports."""
 
 
