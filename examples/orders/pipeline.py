@@ -1,9 +1,8 @@
 """Validate an order, create it, wait for the restaurant's decision, and finalise it.
 
-    pipelines build examples.orders.pipeline:pipeline --out dist/
-    pipelines release --out dist/
-    pipelines worker --release dist/pipeline-release.json
-    pipelines worker --release dist/pipeline-release.json --protocol rest
+    pipelines release examples.orders.pipeline:pipeline --release-version 1.0
+    pipelines worker dist/1.0
+    pipelines worker dist/1.0 --protocol rest
 
 The last two commands host the same release, over the broker and over HTTP. Each may run any part of an execution.
 """

@@ -216,9 +216,7 @@ def _publish(arguments: argparse.Namespace) -> int:
     release = publish.publish(folder, client, progress=bar.progress, attach=arguments.attach)
     activation = None
     if release["status"] == "REGISTERED" and arguments.activate:
-        activation = publish.activate_published(
-            release, client, reason=arguments.reason, wait_seconds=arguments.wait
-        )
+        activation = publish.activate_published(release, client, reason=arguments.reason, wait_seconds=arguments.wait)
     if arguments.json:
         print(json.dumps({"release": release, "activation": activation}))
     else:

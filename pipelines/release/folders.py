@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from pipelines.errors import DefinitionError
+from pipelines.release.files import read_descriptor
 from wire.documents.descriptor import DESCRIPTOR_NAME
 from wire.documents.json_reader import shown
 
@@ -115,6 +116,9 @@ def _require_same(target: Path, new: Path) -> None:
     existing = target / DESCRIPTOR_NAME
     if not existing.is_file() or existing.read_bytes() == (new / DESCRIPTOR_NAME).read_bytes():
         return
+    owner, other = (read_descriptor(folder / DESCRIPTOR_NAME).pipeline_id for folder in (target, new))
+    if owner != other:
+        raise DefinitionError("RELEASE_EXISTS", f"{target} is a release of {owner}; give {other} another --out")
     changed = _changed_files(target, new)
     differs = f"these files differ: {changed}" if changed else "its descriptor differs"
     raise DefinitionError(

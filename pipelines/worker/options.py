@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Literal
 from pipelines.errors import DefinitionError
 from pipelines.worker.artifact import located, named_release
 from pipelines.worker.hosted_release import HostedRelease, host_artifact, host_source
-from pipelines.worker.terminal_lines import TerminalFormatter, of_author
 from wire.addresses import is_sentinel, parse_sentinel, uses_tls
 from wire.log_lines import Form, LineFormatter
 from wire.worker_keys import REFERENCES, SHORTEST_REST_SECRET, MalformedKey, WorkerKey, parse_key
@@ -92,6 +91,8 @@ def configure_logs(form: Form | Literal["terminal"], level: str) -> None:
     """Log to stderr from `level` on, in lines of this form. Errors of logging are silent: a step may close stderr."""
     handler = logging.StreamHandler()
     if form == "terminal":
+        from pipelines.worker.terminal_lines import TerminalFormatter, of_author
+
         handler.setFormatter(TerminalFormatter())
         handler.addFilter(of_author)
     else:

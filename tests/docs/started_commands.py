@@ -13,7 +13,8 @@ TENANT = "building.py::first_tenant"
 SET_UP = "foundation/database/postgresql/test_setup.py::installation"
 WHEELS = "parts/distributions/test_durable_coordinator.py::test_the_wheels_are_built_and_installed_as_documented"
 PROGRAMS = "docs/test_commands.py::test_a_program_starts_in_an_empty_environment"
-README = "docs/test_commands.py::test_the_commands_from_an_idea_to_a_release_work_as_documented"
+BUILD = "parts/distributions/test_durable_pipelines.py::test_it_builds_releases_and_hosts_a_pipeline"
+README = "parts/distributions/test_readme.py::test_the_commands_of_the_readme"
 LOCAL = "unit/pipelines/test_local_commands.py::test_a_new_project_runs_passes_its_test_and_is_released"
 
 STARTED_BY: Final = {
@@ -47,7 +48,7 @@ STARTED_BY: Final = {
     "make recovery": "parts/recovery/test_programs.py::test_the_campaign_runs_to_its_end",
     "pip install": WHEELS,
     "pipelines activate": "parts/product/test_ci_templates.py::test_the_action_signs_publishes_comments_and_activates",
-    "pipelines build": README,
+    "pipelines build": BUILD,
     "pipelines dev": "e2e/test_dev.py::test_each_save_is_released_and_older_executions_finish_where_they_began",
     "pipelines diff": "unit/pipelines/test_command_line.py::test_equal_releases_and_other_code_are_compatible",
     "pipelines env sync": "parts/distributions/test_durable_pipelines.py::"
@@ -67,6 +68,7 @@ STARTED_BY: Final = {
     "python -m tests.mutants": PROGRAMS,
     "python -m venv": WHEELS,
     "pytest": LOCAL,
+    "sed": README,
 }
 
 NOT_STARTED: Final = {

@@ -55,7 +55,7 @@ class Terminal:
         assert self._shell.stdout is not None
         # A job in the background keeps no pipe open, and writes to the log.
         command = re.sub(r" &\n$", " >&2 &\n", command)
-        self._shell.stdin.write(f"{command}printf "\\nEND %s\\n" $?\n")
+        self._shell.stdin.write(f"{command}printf '\\nEND %s\\n' $?\n")
         self._shell.stdin.flush()
         output = ""
         for line in self._shell.stdout:
@@ -86,7 +86,7 @@ def servers() -> Iterator[list[Child]]:
         child.stop()
 
 
-def started_in_another_terminal(command: str, terminal: Terminal) -> Child:
+def another_terminal(command: str, terminal: Terminal) -> Child:
     words = [str(Path(BIN) / command.split()[0]), *command.partition("#")[0].split()[1:]]
     folder = Path(terminal.type("pwd\n").strip())
     environment = {"PATH": os.environ["PATH"], "HOME": str(folder), "PYTHONPATH": str(PROJECT)}
@@ -101,18 +101,24 @@ def started_in_another_terminal(command: str, terminal: Terminal) -> Child:
 
 
 def test_the_commands_of_the_readme(terminal: Terminal, servers: list[Child]) -> None:
-    """Before the switch, a worker stops and an execution is accepted, which only another worker of 1.0 can finish."""
+    """An execution that 1.0 accepted before the switch finishes on 1.0.
+
+    The worker is stopped before the switch and killed after it, so only the worker of the last command can finish it.
+    """
+    [source] = re.findall(r"```python\n(.*?)```", SECTION, re.DOTALL)
     *before, last = steps()
     assert last[0].startswith("pipelines worker ")
     waiting: dict[str, Any] = {}
     for command, shown in before:
         if command.startswith("coordinator dev"):
-            servers.append(started_in_another_terminal(command, terminal))
+            servers.append(another_terminal(command, terminal))
             continue
         if command.startswith("sed "):  # the switch begins
+            written = terminal.type("cat orders.py\n").splitlines()
+            assert [line for line in source.splitlines() if line not in written] == []
             terminal.type("first=$!; kill -STOP $first\n")
             waiting = json.loads(
-                terminal.type(f"coordinator --output json executions submit org.example.orders --input {ORDER}\n")
+                terminal.type(f"coordinator executions submit org.example.orders --input {ORDER} --output json\n")
             )
         output = terminal.type(command)
         if "…" not in shown and "{" in shown:

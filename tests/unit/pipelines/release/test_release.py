@@ -81,6 +81,13 @@ def test_a_release_is_never_replaced_and_only_completed(built: BuiltArtifact, tm
     assert (refused.code, "orders/tax.py" in refused.message) == ("RELEASE_EXISTS", True)
     release(dist, release_version="2.0")
     assert {path: path.read_bytes() for path in folder.iterdir()} == kept
+    before = (folder / "pipeline-release.json").read_bytes()
+    change_descriptor(folder / "pipeline-release.json", pipelineId="org.acme.others")
+    assert (
+        "a release of org.acme.others; give org.acme.orders another --out"
+        in refusal(dist, release_version="1.0").message
+    )
+    (folder / "pipeline-release.json").write_bytes(before)
     (folder / built.path.name).rename(tmp_path / built.path.name)
     signed = release(dist, [tmp_path / built.path.name], release_version="1.0", sign_with=[key(tmp_path)])
     assert {path: path.read_bytes() for path in folder.iterdir() if path != signed.envelope} == kept
