@@ -61,7 +61,7 @@ def download(
     release: Release,
     out: Annotated[Path, typer.Option(help="Where the folder of the release is made.")] = Path("dist"),
 ) -> int:
-    """Download a release with its contract, artifacts and attachments, each checked by its digest."""
+    """Download the folder of a release: its artifacts and attachments, each checked by its digest."""
     from pipelines.release.download import download
 
     with _author_errors(), _progress("download") as progress:

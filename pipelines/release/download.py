@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 import time
+import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, Final
@@ -17,7 +18,7 @@ from pipelines.errors import DefinitionError
 from pipelines.release.files import digest_of, read_descriptor
 from pipelines.release.folders import folder_name, writing
 from wire.documents.artifact_uri import FileUri, MavenUri
-from wire.documents.contract import CONTRACT_NAME, contract_from_json
+from wire.documents.contract import CONTRACT_ENTRY, CONTRACT_NAME, contract_from_json
 from wire.documents.descriptor import (
     DESCRIPTOR_NAME,
     ENVELOPE_NAME,
@@ -42,16 +43,15 @@ Progress = Callable[[int, int], None]
 def download(client: Client, pipeline_id: str, release_version: str, out_dir: Path, *, progress: Progress) -> Path:
     """Download a release into its folder in ``out_dir``, completely or not at all. Return the folder.
 
-    The folder gets the descriptor, the contract, the stored artifacts, and the signatures, provenance and SBOMs, so it
-    can be hosted, verified, and published elsewhere. A token needs the scopes ``read`` and ``artifacts:read``.
+    The folder gets the descriptor, the stored artifacts, the contract if none of them contains it, and the signatures,
+    provenance and SBOMs. So it can be hosted, verified, and published elsewhere. A token needs the scopes ``read`` and
+    ``artifacts:read``.
 
     Raises ``ClientError``, and ``DefinitionError``: NO_RELEASE, INVALID_RELEASE, ARTIFACT_MISMATCH, RELEASE_EXISTS,
     OUT_DIR_UNWRITABLE.
     """
     with writing(out_dir, release_version) as folder:
         release, descriptor = write_descriptor(client, pipeline_id, release_version, folder / DESCRIPTOR_NAME)
-        if release["contract"] is not None:
-            _write_contract(release["contract"], descriptor, folder / CONTRACT_NAME)
         sizes = {each["digest"]: int(each["size"] or 0) for each in release["artifacts"]}
         stored = {each.digest: each for each in descriptor.artifacts if each.kind.is_stored}
         total, done = sum(sizes.get(digest, 0) for digest in stored), 0
@@ -59,6 +59,8 @@ def download(client: Client, pipeline_id: str, release_version: str, out_dir: Pa
             download_artifact(client, digest, folder / _file_name(artifact, folder))
             done += sizes.get(digest, 0)
             progress(done, total)
+        if release["contract"] is not None and not any(map(_has_contract, folder.iterdir())):
+            _write_contract(release["contract"], descriptor, folder / CONTRACT_NAME)
         _write_attachments(client, pipeline_id, release["attachments"], folder)
     return out_dir / folder_name(release_version)
 
@@ -79,6 +81,13 @@ def write_descriptor(
     if (descriptor.pipeline_id, descriptor.release_version) != (pipeline_id, release_version):
         raise DefinitionError("INVALID_RELEASE", "the coordinator sent the descriptor of another release")
     return release, descriptor
+
+
+def _has_contract(path: Path) -> bool:
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return CONTRACT_ENTRY in archive.namelist()
 
 
 def _write_contract(document: Mapping[str, Any], descriptor: Descriptor, target: Path) -> None:

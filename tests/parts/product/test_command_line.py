@@ -38,7 +38,7 @@ def test_a_release_from_its_upload_to_its_end(
 
     kept = tmp_path / "kept" / "1.0"
     for _ in ("downloaded", "completed"):
-        names = {v1.descriptor.name, v1.artifact.name, "pipeline-contract.json"}
+        names = {v1.descriptor.name, v1.artifact.name}
         assert set(run.json("releases", "download", P, "1.0", "--out=kept")["files"]) == names
         assert all((kept / path.name).read_bytes() == path.read_bytes() for path in (v1.descriptor, v1.artifact))
         (kept / v1.artifact.name).unlink()
