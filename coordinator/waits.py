@@ -34,8 +34,8 @@ from django.db import Error, close_old_connections, connections
 from coordinator.request_middleware import REQUEST_ID
 from coordinator.request_slots import Application
 from executions.errors import ExecutionUnfinished
-from executions.events.api import NO_NEWS, STREAM, last_event
 from executions.lifecycle import queries
+from executions.lifecycle.api import NO_NEWS, STREAM, last_event
 from executions.models.states import TERMINAL
 from executions.state_machine.endings import Endings
 from foundation.api.problem import refusal

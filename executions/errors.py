@@ -13,6 +13,9 @@ class ExecutionUnfinished(Conflict, title="The execution has not ended"):
 class InputInvalid(Unprocessable, title="The input does not fit the first step of the active release's contract"): ...
 
 
+class NotifyChannelUnknown(Unprocessable, title="The tenant has no enabled channel with this name"): ...
+
+
 class IdempotencyKeyReused(
     Conflict, title="The idempotency key belongs to an execution with another input or release"
 ): ...

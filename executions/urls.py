@@ -1,7 +1,6 @@
 """The URLs of executions, interactions and workers of a tenant."""
 
 from executions.awaits import api as interactions
-from executions.events import api as events
 from executions.failures import api as failures
 from executions.holds import api as holds
 from executions.inspection import api as executions
@@ -13,7 +12,6 @@ from executions.workers import api as workers
 urlpatterns = [
     *submissions.urlpatterns,
     *executions.urlpatterns,
-    *events.urlpatterns,
     *holds.urlpatterns,
     *operators.urlpatterns,
     *failures.urlpatterns,
