@@ -127,7 +127,7 @@ RETURNING id
 REMOVE_DELIVERIES_OF_ALERTS = "DELETE FROM alerts_alertdelivery WHERE alert_id = ANY(%s)"
 REMOVE_EVENTS = "DELETE FROM alerts_alertevent WHERE alert_id = ANY(%s)"
 
-# Removes a batch of old finished messages, of alerts and about executions. Returns how many: 0 if none is old enough.
+# Removes a batch of old finished messages, of alerts and about executions. No row: none is old enough.
 REMOVE_DELIVERIES = """
 WITH of_alerts AS (
     DELETE FROM alerts_alertdelivery WHERE id IN (
@@ -142,7 +142,7 @@ WITH of_alerts AS (
         ORDER BY finished_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED)
     RETURNING id
 )
-SELECT (SELECT count(*) FROM of_alerts) + (SELECT count(*) FROM of_executions)
+SELECT id FROM of_alerts UNION ALL SELECT id FROM of_executions
 """
 
 
@@ -274,4 +274,4 @@ def _remove_alerts(retention: dict[str, int]) -> int:
 def _remove_deliveries(retention: dict[str, int]) -> int:
     with connection.cursor() as cursor:
         cursor.execute(REMOVE_DELIVERIES, retention)
-        return int(cursor.fetchone()[0])
+        return int(cursor.rowcount)
