@@ -1,6 +1,6 @@
 """The pages of channels and rules, and the forms that add, change and remove one."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 from django.contrib import admin, messages
@@ -13,13 +13,13 @@ from alerts import channels, deliveries, evaluation, rules
 from alerts.deliveries import runbook_of
 from alerts.forms import HOURS, ChannelForm, RuleForm, SilenceForm
 from alerts.kinds import Kind
-from alerts.models import Alert, AlertChannel, AlertDelivery, AlertRule
+from alerts.models import Alert, AlertChannel, AlertRule
 from foundation.admin.columns import badge, column
 from foundation.errors import CoordinatorError
 from tenancy.access import actor, tenants_of
 from tenancy.audit.acts import Act
 from tenancy.console.base import POST, LongList, ReadOnlyAdmin, attempt, problem_of, serves
-from tenancy.console.lists import ConditionFilter, TenantFilter, text, time
+from tenancy.console.lists import MESSAGE_VARIANTS, ConditionFilter, TenantFilter, text, time
 from tenancy.models import Tenant
 from tenancy.roles import Scope
 
@@ -108,15 +108,9 @@ def _tenants(request: HttpRequest) -> QuerySet[Tenant]:
     return tenants_of(request.user, Scope.ACTIVATE)
 
 
-DELIVERY_VARIANTS = {
-    AlertDelivery.State.PENDING: "info",
-    AlertDelivery.State.SENT: "success",
-    AlertDelivery.State.FAILED: "danger",
-}
-
-
-def shown(rows: list[AlertDelivery]) -> list[tuple[AlertDelivery, str]]:
-    return [(row, DELIVERY_VARIANTS[AlertDelivery.State(row.state)]) for row in rows]
+def shown(rows: Sequence[Any]) -> list[tuple[Any, str]]:
+    """Return messages, each with the variant of its state."""
+    return [(row, MESSAGE_VARIANTS[row.state]) for row in rows]
 
 
 @admin.register(AlertChannel)
@@ -159,6 +153,7 @@ class AlertChannelAdmin(ConfigurationAdmin):
             channel=row,
             rules=list(row.rules.filter(removed_at=None).order_by("name", "pk")),
             deliveries=shown(deliveries.newest(row)),
+            notifications=shown(deliveries.newest_notifications(row)),
             may_change=self.may(request, Scope.ACTIVATE, row),
         )
 

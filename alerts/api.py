@@ -16,6 +16,8 @@ from alerts.evaluation import AlertIsResolved, AlertUnknown
 from alerts.kinds import NAMES, Kind
 from alerts.models import LONGEST_ADDRESS, LONGEST_NAME, Alert, AlertChannel, AlertDelivery, AlertEvent, AlertRule
 from alerts.rules import AlertRuleInvalid, AlertRuleUnknown
+from executions.models import Notification
+from executions.models.states import TERMINAL
 from foundation.api.fields import (
     Flag,
     Identifier,
@@ -204,6 +206,35 @@ def send_test_message(view: TenantView, channel_id: uuid.UUID) -> Any:
     return deliveries.test(channels.one(view.tenant, channel_id), actor=view.actor)
 
 
+# --- messages about executions ---
+
+
+class NotificationView(serializers.Serializer[Notification]):
+    notificationId = serializers.UUIDField(source="id")
+    channelId = serializers.UUIDField(source="channel_id")
+    executionId = serializers.UUIDField(source="execution_id")
+    executionStatus = serializers.ChoiceField(
+        choices=[state.value for state in sorted(TERMINAL)], source="document.status", help_text="Of which it tells."
+    )
+    state = serializers.ChoiceField(choices=Notification.State.choices)
+    attempts = serializers.IntegerField()
+    nextAttemptAt = serializers.DateTimeField(source="next_at", help_text="While it is PENDING.")
+    error = serializers.CharField(help_text="Why the newest attempt failed. Empty if none has.")
+    createdAt = serializers.DateTimeField(source="created_at")
+    finishedAt = serializers.DateTimeField(source="finished_at", allow_null=True)
+
+
+class NotificationFilter(filters.FilterSet):
+    executionId = filters.UUIDFilter(field_name="execution_id")
+    channelId = filters.UUIDFilter(field_name="channel_id")
+
+
+@listing("alerts", Notification, NotificationView, NotificationFilter, ordering=("-created_at", "-id"))
+def execution_notifications(view: TenantView) -> Any:
+    """The messages to channels about executions that ended, the newest first."""
+    return deliveries.notifications(view.tenant)
+
+
 # --- rules ---
 
 
@@ -316,6 +347,7 @@ urlpatterns = [
     path("alert-channels/<uuid:channel_id>", either(one_alert_channel, change_alert_channel), name="alert-channel"),
     path("alert-channels/<uuid:channel_id>/remove", remove_alert_channel, name="remove-alert-channel"),
     path("alert-channels/<uuid:channel_id>/test", send_test_message, name="test-alert-channel"),
+    path("notifications", execution_notifications, name="notifications"),
     path("alert-rules", either(alert_rules, add_alert_rule), name="alert-rules"),
     path("alert-rules/<uuid:rule_id>", either(one_alert_rule, change_alert_rule), name="alert-rule"),
     path("alert-rules/<uuid:rule_id>/remove", remove_alert_rule, name="remove-alert-rule"),

@@ -1,24 +1,32 @@
-"""Sends the messages of alerts to their channels, until they are accepted (`outbox`), and writes test messages."""
+"""Sends messages to channels, until they are accepted (`outbox`): about alerts and ends of executions, and tests.
+
+A trigger writes the message of an execution as it ends: see `executions.models.Notification`.
+"""
 
 import json
 import uuid
-from datetime import timedelta
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from django.conf import settings
 from django.db import connection, transaction
-from django.db.models.functions import Now
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from alerts import texts
 from alerts.kinds import Kind
 from alerts.models import Alert, AlertChannel, AlertDelivery, page_of
+from executions.models import Execution, Notification
+from executions.state_machine.moves import NOTIFY_TASK
 from foundation import wakeup
 from foundation.errors import Conflict
 from foundation.exchange import Resolve
 from outbox.outbox import Failure, Message, Outbox, Receipt, mail, post, signed, webhook_keys
 from tenancy import audit
 from tenancy.audit.acts import Act
+from tenancy.models import Tenant
 
 DELIVER_TASK: Final = "alerts.deliver"
 LONGEST_DELAY: Final = timedelta(minutes=15)
@@ -47,6 +55,29 @@ UPDATE alerts_alertdelivery d SET state = %(state)s, error = %(error)s, next_at 
     WHEN d.kind = 'FIRING' AND EXISTS (SELECT FROM alerts_alert a WHERE a.id = d.alert_id AND a.state = 'RESOLVED')
     THEN '0' ELSE coalesce(%(wait)s::interval, '0') END
 WHERE id = %(id)s AND state = 'PENDING' AND attempts = %(attempt)s
+"""
+
+# Claims the message that has been due for longest, for one attempt. No row: none is due.
+CLAIM_NOTIFICATION = """
+UPDATE executions_notification n SET attempts = n.attempts + 1, next_at = now() + make_interval(secs => %(lease)s)
+WHERE n.id = (
+    SELECT c.id FROM executions_notification c
+    WHERE c.state = 'PENDING' AND c.next_at <= now() AND NOT c.tenant_id = ANY(%(full)s::bigint[])
+    ORDER BY c.next_at, c.id LIMIT 1 FOR UPDATE SKIP LOCKED)
+RETURNING n.id, n.tenant_id
+"""
+
+# Records the result of an attempt. No row: the message is over, or a newer attempt has started.
+RECORD_NOTIFICATION = """
+UPDATE executions_notification SET state = %(state)s, error = %(error)s,
+    next_at = now() + coalesce(%(wait)s::interval, '0')
+WHERE id = %(id)s AND state = 'PENDING' AND attempts = %(attempt)s
+"""
+
+# Returns whether a message of an alert is due, and whether one about an execution is.
+DUE = """
+SELECT EXISTS (SELECT FROM alerts_alertdelivery WHERE state = 'PENDING' AND next_at <= now()),
+    EXISTS (SELECT FROM executions_notification WHERE state = 'PENDING' AND next_at <= now())
 """
 
 # Writes a test message to a channel that is enabled. No row: the channel is disabled or removed.
@@ -91,13 +122,6 @@ def document(delivery: AlertDelivery) -> dict[str, Any]:
         "sentAt": timezone.now().isoformat(),
         "links": {label.lower(): url or None for label, url in _links(alert)},
     }
-
-
-def slack(delivery: AlertDelivery) -> dict[str, Any]:
-    """Return the body for a Slack-compatible URL. Texts are escaped, so that they mention no one."""
-    links = [f"<{url}|{label}>" for label, url in _links(delivery.alert) if url]
-    lines = [f"*{headline(delivery).translate(_SLACK)}*", _detail(delivery).translate(_SLACK), " · ".join(links)]
-    return {"text": "\n".join(filter(None, lines))}
 
 
 def text(delivery: AlertDelivery) -> str:
@@ -157,8 +181,18 @@ def test(channel: AlertChannel, *, actor: str) -> AlertDelivery:
     return AlertDelivery.objects.select_related("channel").get(pk=row[0])
 
 
-def _is_due() -> bool:
-    return AlertDelivery.objects.filter(state=State.PENDING, next_at__lte=Now()).exists()
+def _due() -> tuple[bool, bool]:
+    with connection.cursor() as cursor:
+        cursor.execute(DUE)
+        found: tuple[bool, bool] = cursor.fetchone()
+    return found
+
+
+def announce() -> None:
+    """Send wake-ups if messages are due that no wake-up may have announced."""
+    for task, is_due in zip((DELIVER_TASK, NOTIFY_TASK), _due(), strict=True):
+        if is_due:
+            wakeup.send(task)
 
 
 def _load(claimed: uuid.UUID) -> Message:
@@ -170,15 +204,34 @@ def _load(claimed: uuid.UUID) -> Message:
         most_attempts=TEST_ATTEMPTS if is_test else settings.WEBHOOK_ATTEMPTS,
         error=delivery.error,
         send=lambda resolve: _send(delivery, resolve),
-        record=lambda receipt: _record(delivery, receipt),
+        record=lambda receipt: _record(RECORD, delivery, receipt),
+    )
+
+
+def _load_notification(claimed: uuid.UUID) -> Message:
+    message = Notification.objects.select_related("tenant").get(pk=claimed)
+    return Message(
+        name=f"Notification {claimed}",
+        attempt=message.attempts,
+        most_attempts=settings.WEBHOOK_ATTEMPTS,
+        error=message.error,
+        send=lambda resolve: _notify(message, resolve),
+        record=lambda receipt: _record(RECORD_NOTIFICATION, message, receipt),
     )
 
 
 OUTBOX: Final = Outbox(
     task=DELIVER_TASK,
     claim=CLAIM,
-    is_due=_is_due,
+    is_due=lambda: _due()[0],
     load=_load,
+    longest_delay=LONGEST_DELAY,
+)
+NOTIFICATIONS: Final = Outbox(
+    task=NOTIFY_TASK,
+    claim=CLAIM_NOTIFICATION,
+    is_due=lambda: _due()[1],
+    load=_load_notification,
     longest_delay=LONGEST_DELAY,
 )
 
@@ -186,31 +239,91 @@ OUTBOX: Final = Outbox(
 def _send(delivery: AlertDelivery, resolve: Resolve) -> Failure | None:
     if delivery.is_superseded:
         return Failure("the alert was resolved before the message was accepted", final=True)
-    channel = delivery.channel
+    said = Said(headline(delivery), _detail(delivery), _links(delivery.alert), text(delivery), document(delivery))
+    return say(delivery.channel, delivery.tenant.slug, str(delivery.pk), said, resolve)
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What a message says: in one line with a detail and named links, as the body of an e-mail, and as a document."""
+
+    headline: str
+    detail: str
+    links: Sequence[tuple[str, str]]
+    text: str
+    document: Mapping[str, Any]
+
+    @property
+    def slack(self) -> dict[str, Any]:
+        """The body for a Slack-compatible URL. Texts are escaped, so that they mention no one."""
+        links = [f"<{url}|{label}>" for label, url in self.links if url]
+        lines = [f"*{self.headline.translate(_SLACK)}*", self.detail.translate(_SLACK), " · ".join(links)]
+        return {"text": "\n".join(filter(None, lines))}
+
+
+def say(channel: AlertChannel, tenant: str, message_id: str, said: Said, resolve: Resolve) -> Failure | None:
+    """Make one attempt to send a message to a channel of the tenant. Return None if it was accepted."""
     if not channel.enabled or channel.removed_at is not None:
         return Failure("the channel is disabled", final=True)
-    tenant, message_id = delivery.tenant.slug, str(delivery.pk)
     if channel.kind == AlertChannel.Kind.EMAIL:
-        return mail(channel.address.split(","), headline(delivery), text(delivery), message_id=message_id)
+        return mail(channel.address.split(","), said.headline, said.text, message_id=message_id)
     secret = texts.secret(settings.ALERT_SECRETS, tenant, channel.secret) if channel.secret else None
     if channel.secret and secret is None:
         return Failure(f"ALERT_SECRETS has no readable secret {channel.secret!r} of the tenant")
     if channel.kind == AlertChannel.Kind.SLACK:
-        body = json.dumps(slack(delivery), ensure_ascii=False).encode()
+        body = json.dumps(said.slack, ensure_ascii=False).encode()
         return post(secret or "", body, {}, message_id=message_id, resolve=resolve)
-    body = json.dumps(document(delivery), ensure_ascii=False).encode()
+    body = json.dumps(said.document, ensure_ascii=False).encode()
     headers = signed(body, [secret] if secret else webhook_keys(tenant))
     return post(channel.address, body, headers, message_id=message_id, resolve=resolve)
 
 
-def _record(delivery: AlertDelivery, receipt: Receipt) -> None:
+def _record(statement: str, message: AlertDelivery | Notification, receipt: Receipt) -> None:
     state = State.PENDING if receipt.wait is not None else State.FAILED if receipt.error else State.SENT
     parameters: dict[str, Any] = {
-        "id": delivery.pk,
-        "attempt": delivery.attempts,
+        "id": message.pk,
+        "attempt": message.attempts,
         "state": state.value,
         "error": receipt.error,
         "wait": receipt.wait,
     }
     with connection.cursor() as cursor:
-        cursor.execute(RECORD, parameters)
+        cursor.execute(statement, parameters)
+
+
+# --- messages about executions ---
+
+
+def notifications(tenant: Tenant) -> QuerySet[Notification]:
+    """Return the messages about executions of the tenant. The caller has checked access to the tenant."""
+    return Notification.objects.filter(tenant=tenant)
+
+
+def newest_notifications(channel: AlertChannel) -> list[Notification]:
+    """Return the newest messages about executions to a channel, the newest first."""
+    return list(Notification.objects.filter(channel_id=channel.pk)[:DELIVERIES_SHOWN])
+
+
+def _said(message: Notification) -> Said:
+    """Return what a message says: which execution ended, how and when. It has no payload and no error."""
+    tenant, pin = message.tenant.slug, message.document["pin"]
+    path = page_of(Execution, message.execution_id)
+    page = f"{settings.PUBLIC_URL}{path}" if settings.PUBLIC_URL else ""
+    title = f"Execution {message.execution_id} of {pin['pipelineId']} {pin['releaseVersion']}"
+    facts = [title, f"Finished: {datetime.fromisoformat(message.document['finishedAt']):%Y-%m-%d %H:%M:%S} UTC", page]
+    document: dict[str, Any] = {
+        "type": "execution",
+        "notificationId": str(message.pk),
+        "tenantId": tenant,
+        **message.document,
+        "links": {"execution": page or None},
+    }
+    links = [("Execution", page)]
+    return Said(
+        f"[{message.document['status']}] {tenant}: {title}", "", links, "\n".join(filter(None, facts)), document
+    )
+
+
+def _notify(message: Notification, resolve: Resolve) -> Failure | None:
+    channel = AlertChannel.objects.get(pk=message.channel_id, tenant=message.tenant)
+    return say(channel, message.tenant.slug, str(message.pk), _said(message), resolve)

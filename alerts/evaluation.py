@@ -18,7 +18,7 @@ from django.db import connection, transaction
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from alerts.conditions import CONDITIONS, MOST_FOUND, Finding, Look
-from alerts.deliveries import OUTBOX
+from alerts.deliveries import announce
 from alerts.kinds import Kind
 from alerts.models import LONGEST, Alert, AlertEvent, AlertRule
 from foundation.database.bounded import time_limit
@@ -127,13 +127,22 @@ RETURNING id
 REMOVE_DELIVERIES_OF_ALERTS = "DELETE FROM alerts_alertdelivery WHERE alert_id = ANY(%s)"
 REMOVE_EVENTS = "DELETE FROM alerts_alertevent WHERE alert_id = ANY(%s)"
 
-# Removes a batch of old finished deliveries. No row: none is old enough.
+# Removes a batch of old finished messages, of alerts and about executions. No row: none is old enough.
 REMOVE_DELIVERIES = """
-DELETE FROM alerts_alertdelivery WHERE id IN (
-    SELECT id FROM alerts_alertdelivery
-    WHERE state <> 'PENDING' AND finished_at < now() - make_interval(days => %(days)s)
-    ORDER BY finished_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED)
-RETURNING id
+WITH of_alerts AS (
+    DELETE FROM alerts_alertdelivery WHERE id IN (
+        SELECT id FROM alerts_alertdelivery
+        WHERE state <> 'PENDING' AND finished_at < now() - make_interval(days => %(days)s)
+        ORDER BY finished_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED)
+    RETURNING id
+), of_executions AS (
+    DELETE FROM executions_notification WHERE id IN (
+        SELECT id FROM executions_notification
+        WHERE state <> 'PENDING' AND finished_at < now() - make_interval(days => %(days)s)
+        ORDER BY finished_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED)
+    RETURNING id
+)
+SELECT id FROM of_alerts UNION ALL SELECT id FROM of_executions
 """
 
 
@@ -174,7 +183,7 @@ def evaluate() -> int:
             if is_outage(error):
                 raise
             log.exception("Alert rule %s could not be judged", rule.pk)
-    OUTBOX.announce()
+    announce()
     return changed
 
 
@@ -237,8 +246,8 @@ def silence(alert: Alert, *, until: datetime | None, actor: str) -> Alert:
 def remove_old(*, seconds: float) -> int:
     """Remove what ended more than ALERT_RETENTION_DAYS ago, until nothing is left or `seconds` have passed.
 
-    Firing alerts and pending messages are never removed. Returns how many alerts and other messages
-    were removed.
+    Firing alerts and pending messages are never removed. Returns how many alerts and other messages were
+    removed.
     """
     deadline = time.monotonic() + seconds
     retention = {"days": settings.ALERT_RETENTION_DAYS, "limit": settings.SWEEP_LIMIT}

@@ -3,7 +3,8 @@
 from celery import shared_task
 
 from alerts import evaluation
-from alerts.deliveries import DELIVER_TASK, OUTBOX
+from alerts.deliveries import DELIVER_TASK, NOTIFICATIONS, OUTBOX
+from executions.state_machine.moves import NOTIFY_TASK
 from foundation import places
 
 REMOVAL_SECONDS = 10
@@ -21,9 +22,15 @@ def deliver() -> None:
     OUTBOX.send()
 
 
+@shared_task(name=NOTIFY_TASK)
+def notify() -> None:
+    """Send the message about an execution that has been due for longest, and announce the next one."""
+    NOTIFICATIONS.send()
+
+
 @shared_task(name=evaluation.REMOVE_TASK)
 def remove_old() -> None:
-    """Remove old alerts for at most REMOVAL_SECONDS; the next run continues."""
+    """Remove old alerts and messages for at most REMOVAL_SECONDS; the next run continues."""
     with places.ARTIFACTS.hold() as free:
         if free:
             evaluation.remove_old(seconds=REMOVAL_SECONDS)

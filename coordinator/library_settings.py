@@ -112,6 +112,7 @@ SPECTACULAR_SETTINGS = {
         "ActivationRequestStatus": "releases.states.RequestStatus",
         "VoteDecision": "releases.models.Vote.Decision",
         "ExecutionStatus": "executions.models.states.State",
+        "ExecutionEnd": "executions.models.TERMINAL_VALUES",
         "ActivationKind": "releases.models.Kind",
         "GradualActivationStatus": "releases.models.GradualActivation.Status",
         "GradualActivationCause": "releases.models.GradualActivation.Cause",

@@ -3125,6 +3125,54 @@ BEGIN
     RETURN NULL;
 END $$;
 
+-- executions.0022_notifications
+CREATE TABLE "executions_notification" ("id" uuid DEFAULT (GEN_RANDOM_UUID()) NOT NULL PRIMARY KEY, "tenant_id" bigint NOT NULL, "execution_id" uuid NOT NULL, "channel_id" uuid NOT NULL, "document" jsonb NOT NULL, "state" varchar(10) DEFAULT 'PENDING' NOT NULL, "attempts" integer DEFAULT 0 NOT NULL, "next_at" timestamp with time zone DEFAULT (CURRENT_TIMESTAMP) NOT NULL, "error" varchar(300) DEFAULT '' NOT NULL, "created_at" timestamp with time zone DEFAULT (CURRENT_TIMESTAMP) NOT NULL, "finished_at" timestamp with time zone NULL);
+-- A message that was sent or given up never changes. It is removed a day after that, or later.
+CREATE FUNCTION guard_notification() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, public, pg_temp AS $$
+BEGIN
+    IF TG_OP = 'DELETE' THEN
+        IF OLD.finished_at < now() - interval '1 day' THEN
+            RETURN OLD;
+        END IF;
+        RAISE EXCEPTION 'notification %: it is kept for a day after its end', OLD.id
+            USING ERRCODE = 'restrict_violation', CONSTRAINT = 'notification_kept';
+    END IF;
+    IF OLD.state <> 'PENDING' THEN
+        RAISE EXCEPTION 'notification %: it is over, so it never changes', OLD.id
+            USING ERRCODE = 'restrict_violation', CONSTRAINT = 'notification_over_is_over';
+    END IF;
+    NEW.finished_at := CASE WHEN NEW.state <> 'PENDING' THEN now() END;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER notification_guard BEFORE UPDATE OR DELETE ON executions_notification
+    FOR EACH ROW EXECUTE FUNCTION guard_notification();
+CREATE TRIGGER notification_not_truncated BEFORE TRUNCATE ON executions_notification
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+ALTER TABLE "executions_execution" ADD COLUMN "notify" uuid NULL;
+CREATE FUNCTION notify_of_end() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, public, pg_temp AS $$
+BEGIN
+    INSERT INTO public.executions_notification (tenant_id, execution_id, channel_id, document)
+    VALUES (NEW.tenant_id, NEW.id, NEW.notify, jsonb_build_object(
+        'executionId', NEW.id,
+        'pin', jsonb_build_object('pipelineId', NEW.pipeline_id, 'contractVersion', NEW.contract_version,
+            'releaseVersion', NEW.release_version),
+        'status', NEW.status,
+        'finishedAt', to_char(NEW.finished_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')));
+    RETURN NULL;
+END $$;
+CREATE TRIGGER execution_end_notified AFTER UPDATE OF status ON executions_execution
+    FOR EACH ROW WHEN (NEW.notify IS NOT NULL AND NEW.finished_at IS NOT NULL AND OLD.finished_at IS NULL)
+    EXECUTE FUNCTION notify_of_end();
+CREATE TRIGGER execution_notify_immutable BEFORE UPDATE OF notify ON executions_execution
+    FOR EACH ROW WHEN (NEW.notify IS DISTINCT FROM OLD.notify) EXECUTE FUNCTION refuse_change();
+ALTER TABLE "executions_notification" ADD CONSTRAINT "notification_over_has_finish" CHECK ((("finished_at" IS NULL AND "state" = 'PENDING') OR ("finished_at" IS NOT NULL AND "state" IN ('SENT', 'FAILED'))));
+CREATE INDEX "notification_due" ON "executions_notification" ("next_at", "id") WHERE "state" = 'PENDING';
+CREATE INDEX "notification_newest" ON "executions_notification" ("tenant_id", "created_at" DESC, "id" DESC);
+CREATE INDEX "notification_of_execution" ON "executions_notification" ("execution_id");
+CREATE INDEX "notification_of_channel" ON "executions_notification" ("channel_id", "created_at" DESC, "id" DESC);
+CREATE INDEX "notification_over" ON "executions_notification" ("finished_at") WHERE NOT ("state" = 'PENDING');
+
 -- sessions.0001_initial
 CREATE TABLE "django_session" ("session_key" varchar(40) NOT NULL PRIMARY KEY, "session_data" text NOT NULL, "expire_date" timestamp with time zone NOT NULL);
 CREATE INDEX "django_session_session_key_c0390e0f_like" ON "django_session" ("session_key" varchar_pattern_ops);

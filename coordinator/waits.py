@@ -1,12 +1,15 @@
-"""Holds `GET …/executions/{id}?wait=SECONDS` until the execution has ended, without a thread or a slot (ADR 93).
+"""Holds requests for an execution until there is something to say, without a thread or a slot (ADR 93, ADR 109).
 
-A wait is two plain GETs. If the first one shows an execution that has not ended, the request is parked: its thread
-returns to granian without a response. Once the execution has ended, or the time is over, another thread repeats the
-request without `wait` and sends its response. So rights, tenant and token are those of a plain GET, at both times.
+`GET …/executions/{id}?wait=SECONDS`, and the same of `/result`, is held until the execution has ended. A stream of
+`…/events` is held until there is an event that the client does not have.
+
+A wait is two plain GETs. If the first one has nothing to say, the request is parked: its thread returns to granian
+without a response. Once that changes, or the time is over, another thread repeats the request without `wait` and sends
+its response. So rights, tenant and token are those of a plain GET, at both times.
 
 The broker announces endings (`executions.state_machine.endings`). An announcement may be lost, so one statement looks
-at all executions again every RECHECK_SECONDS. One thread does this and one receives announcements, and only while
-there are waits.
+at all executions again every RECHECK_SECONDS, and at those with streams at each tick. One thread does this and one
+receives announcements, and only while there are waits.
 """
 
 import json
@@ -30,7 +33,9 @@ from django.db import Error, close_old_connections, connections
 
 from coordinator.request_middleware import REQUEST_ID
 from coordinator.request_slots import Application
+from executions.errors import ExecutionUnfinished
 from executions.lifecycle import queries
+from executions.lifecycle.api import NO_NEWS, STREAM, last_event
 from executions.models.states import TERMINAL
 from executions.state_machine.endings import Endings
 from foundation.api.problem import refusal
@@ -40,8 +45,12 @@ from foundation.telemetry.metrics import Counter as Counted
 
 log = logging.getLogger(__name__)
 LONGEST_SECONDS: Final = 30
+STREAM_SECONDS: Final = 20
+"""How long a stream is held without an event, unless the client says otherwise."""
 RECHECK_SECONDS: Final = 5.0
 TICK_SECONDS: Final = 0.25
+STREAMS_SHARE: Final = 20
+"""The statement that looks for new events takes at most one in so many seconds of a database connection."""
 LINGER_SECONDS: Final = 30.0
 """How long a process without waits still receives announcements, so that the next wait misses none."""
 FIRST_RECHECKS: Final = (0.0, 0.05, 0.5)
@@ -50,8 +59,10 @@ ANSWERING_THREADS: Final = 4
 RETRY_AFTER: Final = 5
 PROTOCOL: Final = "coordinator.protocol"
 """The member of the WSGI environment that sends a response later. Only granian's processes have it."""
-_PATH: Final = re.compile(r"/api/v1/tenants/([^/]+)/executions/([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})")
-parked: Final = Counted("coordinator_waits_total", "Requests that waited for the end of an execution.")
+_PATH: Final = re.compile(
+    r"/api/v1/tenants/([^/]+)/executions/([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})(/result|/events)?"
+)
+parked: Final = Counted("coordinator_waits_total", "Requests that waited for an execution.")
 TERMINAL_VALUES: Final = {state.value for state in TERMINAL}
 
 
@@ -65,6 +76,8 @@ class _Wait:
     tenant: str
     environ: dict[str, Any]
     protocol: Any
+    seen: int | None = None
+    """The newest event that the client of a stream has."""
     deadline: float = 0.0  # 0 before it is parked
     over: bool = False
 
@@ -99,22 +112,25 @@ class Waits:
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         protocol = environ.pop(PROTOCOL, None)
-        if protocol is None or "wait=" not in environ.get("QUERY_STRING", ""):
+        streams = "HTTP_ACCEPT" in environ and STREAM in environ["HTTP_ACCEPT"]
+        if protocol is None or not (streams or "wait=" in environ.get("QUERY_STRING", "")):
             return self._application(environ, start_response)
         path = _PATH.fullmatch(environ["PATH_INFO"])
-        if path is None or environ["REQUEST_METHOD"] != "GET":
+        if path is None or environ["REQUEST_METHOD"] != "GET" or streams is not (path[3] == "/events"):
             return self._application(environ, start_response)
         wait = _Wait(uuid.UUID(path[2]), path[1], _repeatable(environ), protocol)
-        return self._first(wait, environ["QUERY_STRING"], start_response)
+        return self._first(wait, environ["QUERY_STRING"], streams, start_response)
 
-    def _first(self, wait: _Wait, query: str, start_response: Callable[..., Any]) -> Iterable[bytes]:
+    def _first(self, wait: _Wait, query: str, streams: bool, start_response: Callable[..., Any]) -> Iterable[bytes]:
         self._enter(wait)
         response = None
         try:
             response = _answer(self._application, dict(wait.environ))
-            if response.status.startswith("200") and json.loads(response.content)["status"] not in TERMINAL_VALUES:
-                seconds = _seconds(query)
+            if _has_no_news(response, streams):
+                seconds = _seconds(query, STREAM_SECONDS if streams else 0)
                 if seconds and not self._stopping():
+                    if streams:
+                        wait.seen = last_event(wait.environ.get("HTTP_LAST_EVENT_ID", "0"))
                     # The log lines of both have the id that the client gets.
                     wait.environ["HTTP_X_REQUEST_ID"] = dict(response.headers)[REQUEST_ID]
                     self._park(wait, seconds)
@@ -226,7 +242,7 @@ class Waits:
         """
         done = threading.Event()
         threading.Thread(name="endings", target=self._listen, args=[done], daemon=True).start()
-        used = recheck_at = time.monotonic()
+        used = recheck_at = streams_at = time.monotonic()
         try:
             while time.monotonic() - used < LINGER_SECONDS:
                 self._awake.clear()
@@ -241,6 +257,9 @@ class Waits:
                     self._soon = self._soon[1:]
                     self._recheck()
                     recheck_at = now + RECHECK_SECONDS
+                if now >= streams_at:
+                    self._recheck_streams()
+                    streams_at = now + STREAMS_SHARE * (time.monotonic() - now)
                 next_at = min([now + TICK_SECONDS, recheck_at, *self._soon])
                 done.wait(max(next_at - time.monotonic(), 0.0))
         finally:
@@ -277,6 +296,23 @@ class Waits:
                 self._end(list(self._waits.get(execution, ())))
         except Error as error:
             log.warning("Executions that clients wait for cannot be read: %s", type(error).__name__)
+
+    def _recheck_streams(self) -> None:
+        """Answer the streams whose executions have new events."""
+        with self._lock:
+            parked = [wait for same in self._waits.values() for wait in same if wait.seen is not None]
+        if not parked:
+            return
+        seen: dict[uuid.UUID, int] = {}
+        for wait in parked:
+            seen[wait.execution] = min(seen.get(wait.execution, wait.seen or 0), wait.seen or 0)
+        try:
+            close_old_connections()
+            counts = queries.longer(seen)
+        except Error as error:
+            log.warning("Events that clients wait for cannot be read: %s", type(error).__name__)
+            return
+        self._end([wait for wait in parked if (wait.seen or 0) < counts.get(wait.execution, 0)])
 
     def end_at_signals(self) -> None:
         """End all waits after a signal to stop. Call this in the main thread, before signals are handled."""
@@ -325,8 +361,17 @@ def _repeatable(environ: Mapping[str, Any]) -> dict[str, Any]:
     return {**environ, "QUERY_STRING": "", "CONTENT_LENGTH": "", "wsgi.input": BytesIO()}
 
 
-def _seconds(query: str) -> int:
-    [text, *more] = parse_qs(query, keep_blank_values=True).get("wait", ["0"])
+def _has_no_news(response: _Response, streams: bool) -> bool:
+    """Return True if the response may be held: the execution has not ended, or there is no new event."""
+    if streams:
+        return response.content == NO_NEWS
+    if response.status.startswith("409"):
+        return bool(json.loads(response.content)["code"] == ExecutionUnfinished.code)
+    return response.status.startswith("200") and json.loads(response.content)["status"] not in TERMINAL_VALUES
+
+
+def _seconds(query: str, default: int) -> int:
+    [text, *more] = parse_qs(query, keep_blank_values=True).get("wait", [str(default)])
     if more or not re.fullmatch(r"[0-9]{1,2}", text, re.ASCII) or int(text) > LONGEST_SECONDS:
         raise InvalidRequest(f"wait: a number of seconds from 0 to {LONGEST_SECONDS}.")
     return int(text)

@@ -6,7 +6,14 @@ from foundation.errors import BadRequest, Conflict, CoordinatorError, Forbidden,
 class ExecutionUnknown(NotFound, title="The tenant has no such execution"): ...
 
 
+class ExecutionUnfinished(Conflict, title="The execution has not ended"):
+    """`data` has the members `executionStatus`, and `retryAfter` in seconds."""
+
+
 class InputInvalid(Unprocessable, title="The input does not fit the first step of the active release's contract"): ...
+
+
+class NotifyChannelUnknown(Unprocessable, title="The tenant has no enabled channel with this name"): ...
 
 
 class IdempotencyKeyReused(

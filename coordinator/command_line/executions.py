@@ -48,9 +48,15 @@ executions.listing("events", f"GET {EXECUTION}/events", EVENTS, "List the events
 
 
 @executions.reading("result", f"GET {EXECUTION}/result", watch=False)
-def result(session: Session, call: Call) -> None:
-    """Print the result of an execution, as JSON."""
-    session.output.value(session.client.call(call.request).get("result"))
+def result(session: Session, call: Call) -> int:
+    """Print the result of an execution, as JSON. The status is 1 unless it succeeded."""
+    ended = session.client.call(call.request)
+    if ended.get("status") == "SUCCEEDED":
+        session.output.value(ended.get("result"))
+    else:
+        error = ended.get("error") or {}
+        session.output.note(f"{ended.get('status')} {error.get('code', '')} {error.get('message', '')}".rstrip())
+    return _status_of(ended)
 
 
 @executions.reading("provenance", f"GET {EXECUTION}/provenance", watch=False)

@@ -17,13 +17,15 @@ from executions.console.filters import STATE_VARIANTS
 from executions.failures.queries import REASONS, step_names
 from executions.inspection.timeline import BUSY, Await, Bar, Kind, Pause, Row, timeline
 from executions.lifecycle import queries
-from executions.models import AwaitUnit, DeadLetter, Execution, Hold, Interaction
+from executions.models import AwaitUnit, DeadLetter, Execution, Hold, Interaction, Notification
 from foundation.admin.columns import lasting, on_one_line, precise
+from tenancy.console.lists import MESSAGE_VARIANTS
 from wire.documents.execution_runs import Event
 
 EVENTS_SHOWN = 100
 CHECKPOINTS_SHOWN = 100
 FAILURES_SHOWN = 20
+MESSAGES_SHOWN = 20
 TITLES = {
     "timeline": "Timeline",
     "payloads": "Input and result",
@@ -74,7 +76,9 @@ def _events(request: HttpRequest, execution: Execution, may_read: bool) -> dict[
     pages = Paginator(rows, EVENTS_SHOWN)
     pages.count = execution.event_count  # in place of a query
     page = pages.get_page(request.GET.get("page"))
+    messages = Notification.objects.filter(execution_id=execution.pk)[:MESSAGES_SHOWN] if execution.notify else ()
     return {
+        "notifications": [(each, MESSAGE_VARIANTS[each.state]) for each in messages],
         "events_page": page,
         "events": [
             {

@@ -16,10 +16,10 @@ from rest_framework.generics import ListAPIView
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from executions.errors import ExecutionUnknown
+from executions.errors import ExecutionUnfinished, ExecutionUnknown
 from executions.lifecycle import queries
-from executions.models import Execution, ExecutionEvent
-from executions.models.states import State
+from executions.models import Execution
+from executions.models.states import TERMINAL, State
 from executions.search import Search, narrowed, searched
 from foundation.api.pagination import FlagFilter, MomentFilter, NewestFirst
 from foundation.database.bounded import LIST_SECONDS, time_limit
@@ -28,7 +28,7 @@ from releases.api import EnvelopeView, PausableView, pause_of, with_pauses
 from releases.errors import ProvenanceKeyMissing
 from releases.trust import trust
 from tenancy.api.authentication import WITHHELD, holds_any
-from tenancy.api.operations import TENANT, TenantView, listing, operation, refuses
+from tenancy.api.operations import TENANT, TenantView, operation, refuses
 from tenancy.audit.acts import declares
 from tenancy.roles import Scope
 from wire.documents.execution_statement import ENVELOPE_MEDIA_TYPE
@@ -199,29 +199,17 @@ class OneExecutionView(ExecutionView):
 class ResultView(serializers.Serializer[Execution]):
     executionId = serializers.UUIDField(source="id")
     pin = PinView(source="*")
-    status = serializers.ChoiceField(choices=[state.value for state in State])
+    status = serializers.ChoiceField(choices=[state.value for state in sorted(TERMINAL)])
     result = serializers.SerializerMethodField(help_text="Null unless the execution succeeded.")
+    error = serializers.SerializerMethodField(help_text="Why it failed. Null if it succeeded or was cancelled.")
 
     @extend_schema_field({})
     def get_result(self, execution: Execution) -> Any:
         return queries.result(execution)
 
-
-class EventView(serializers.Serializer[ExecutionEvent]):
-    sequence = serializers.IntegerField()
-    kind = serializers.CharField()
-    status = serializers.ChoiceField(choices=[state.value for state in State])
-    actor = serializers.CharField()
-    data = serializers.DictField(  # type: ignore[assignment]  # the member's name; `data` is also a property of DRF
-        help_text="`errorMessage` and `traceback` are missing if the token lacks the scope `payloads:read`."
-    )
-    at = serializers.DateTimeField()
-
-    def to_representation(self, instance: ExecutionEvent) -> dict[str, Any]:
-        shown = super().to_representation(instance)
-        if not holds_any(self.context["request"].auth, Scope.PAYLOADS):
-            shown["data"] = queries.without_payloads(shown["data"])
-        return shown
+    @extend_schema_field(ErrorView(allow_null=True))
+    def get_error(self, execution: Execution) -> Any:
+        return ErrorView(execution).data if execution.error_code else None
 
 
 @extend_schema_field({"type": "integer", "minimum": 0, "maximum": HIGHEST_STEP})
@@ -319,7 +307,7 @@ class Executions(TenantView, ListAPIView[Execution]):
 WAIT = OpenApiParameter(
     "wait",
     {"type": "integer", "minimum": 0, "maximum": 30},
-    description="Respond when the execution has ended, or after this number of seconds with its present state.",
+    description="Respond when the execution has ended, or after this number of seconds.",
 )
 
 
@@ -332,18 +320,15 @@ def one_execution(view: TenantView, execution_id: uuid.UUID) -> Any:
 
 
 @operation("executions", "executionResult", ResultView, method="GET")
+@extend_schema(parameters=[WAIT])
 @declares(None, Scope.PAYLOADS)
-@refuses(ExecutionUnknown)
+@refuses(ExecutionUnknown, ExecutionUnfinished)
 def execution_result(view: TenantView, execution_id: uuid.UUID) -> Any:
-    """The result of an execution. `result` is null unless it succeeded."""
-    return queries.execution(view.tenant, execution_id)
+    """The outcome of an execution that has ended: its result, or its error.
 
-
-@listing("executions", ExecutionEvent, EventView, ordering="sequence")
-@refuses(ExecutionUnknown)
-def execution_events(view: TenantView, execution_id: uuid.UUID) -> Any:
-    """The history of an execution, oldest event first."""
-    return queries.events(queries.execution(view.tenant, execution_id))
+    Until then the response is the problem `EXECUTION_UNFINISHED`.
+    """
+    return queries.finished(view.tenant, execution_id)
 
 
 class ProvenanceKeyView(serializers.Serializer[Any]):
@@ -375,7 +360,6 @@ def provenance_key(view: TenantView) -> Any:
 urlpatterns = [
     path("executions/<uuid:execution_id>", one_execution, name="execution"),
     path("executions/<uuid:execution_id>/result", execution_result, name="execution-result"),
-    path("executions/<uuid:execution_id>/events", execution_events, name="execution-events"),
     path("executions/<uuid:execution_id>/provenance", execution_provenance, name="execution-provenance"),
     path("provenance-key", provenance_key, name="provenance-key"),
 ]

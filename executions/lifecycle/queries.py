@@ -9,7 +9,7 @@ from typing import Any
 from django.db import connection
 from django.db.models import Count, Exists, OuterRef, Q, QuerySet
 
-from executions.errors import ExecutionUnknown
+from executions.errors import ExecutionUnfinished, ExecutionUnknown
 from executions.models import PAYLOADS, AwaitUnit, DeadLetter, Execution, ExecutionEvent, Interaction, Resubmission
 from executions.models.states import TERMINAL, State
 from foundation.database.compiled import Compiled
@@ -22,6 +22,11 @@ from wire.documents.execution_runs import Event, Runs, instant, runs_of
 
 LINKS_SHOWN = 20
 ENDED = "SELECT id FROM executions_execution WHERE id = ANY(%(ids)s) AND status = ANY(%(terminal)s)"
+UNFINISHED_RETRY_SECONDS = 1
+LONGER = """
+SELECT e.id, e.event_count FROM unnest(%(ids)s::uuid[], %(counts)s::int[]) AS seen(id, count)
+JOIN executions_execution e ON e.id = seen.id WHERE e.event_count > seen.count
+"""
 EVENT_PAYLOADS = frozenset({"errorMessage", "traceback"})
 
 
@@ -33,6 +38,18 @@ def executions(tenant: Tenant) -> QuerySet[Execution]:
 def execution(tenant: Tenant, execution_id: uuid.UUID) -> Execution:
     """Return one execution of the tenant. Raises `ExecutionUnknown`."""
     return _one(_EXECUTION, tenant, execution_id)
+
+
+def finished(tenant: Tenant, execution_id: uuid.UUID) -> Execution:
+    """Return one execution of the tenant that has ended. Raises `ExecutionUnknown` and `ExecutionUnfinished`."""
+    found = execution(tenant, execution_id)
+    if found.status not in TERMINAL:
+        raise ExecutionUnfinished(
+            f"The execution is {found.status}. Repeat the request with ?wait=30 to wait for its end.",
+            executionStatus=found.status,
+            retryAfter=UNFINISHED_RETRY_SECONDS,
+        )
+    return found
 
 
 def state(tenant: Tenant, execution_id: uuid.UUID) -> Execution:
@@ -71,6 +88,13 @@ def ended(ids: Collection[uuid.UUID]) -> list[uuid.UUID]:
     with connection.cursor() as cursor:
         cursor.execute(ENDED, {"ids": list(ids), "terminal": [state.value for state in TERMINAL]})
         return [execution_id for (execution_id,) in cursor.fetchall()]
+
+
+def longer(counts: Mapping[uuid.UUID, int]) -> dict[uuid.UUID, int]:
+    """Return how many events those of the executions have that have more than `counts`. Reads only their rows."""
+    with connection.cursor() as cursor:
+        cursor.execute(LONGER, {"ids": list(counts), "counts": list(counts.values())})
+        return dict(cursor.fetchall())
 
 
 def events(of: Execution) -> QuerySet[ExecutionEvent]:

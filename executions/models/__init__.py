@@ -18,7 +18,15 @@ from executions.models.execution import (
     FinishedCount,
     WireForm,
 )
-from executions.models.records import AdmissionReceipt, FailureGroup, Hold, Resubmission, SmokeTest, is_new
+from executions.models.records import (
+    AdmissionReceipt,
+    FailureGroup,
+    Hold,
+    Notification,
+    Resubmission,
+    SmokeTest,
+    is_new,
+)
 from executions.models.worker import (
     CodeOrigin,
     MessagePath,

@@ -63,7 +63,8 @@ class Execution(models.Model):
     them.
 
     `tags` are what the caller submitted with it, or null. `traceparent` is the W3C context of the span that submitted
-    it; null if that is not traced.
+    it; null if that is not traced. `notify` is the id of the channel that gets a message at each of its ends (see
+    `Notification`); null for none.
 
     The next transition starts at `current_step_index` with `progress`, or with the input if that is null. `progress` is
     the output of a checkpoint, the requests of an await, or its answers.
@@ -119,6 +120,7 @@ class Execution(models.Model):
     submitted_by = models.CharField(max_length=200)
     tags = ArrayField(models.CharField(max_length=LONGEST_TAG), null=True)
     traceparent = models.CharField(max_length=55, null=True)
+    notify = models.UUIDField(null=True)
     created_at = models.DateTimeField(db_default=TransactionNow(), editable=False)
     updated_at = models.DateTimeField(db_default=TransactionNow(), editable=False)
     finished_at = models.DateTimeField(null=True)

@@ -1,9 +1,9 @@
-"""Other records of executions: resubmissions, smoke tests, admission receipts, pauses, failure groups."""
+"""Other records of executions: resubmissions, smoke tests, receipts, pauses, failure groups, notifications."""
 
 import uuid
 from datetime import datetime
 
-from django.contrib.postgres.functions import TransactionNow
+from django.contrib.postgres.functions import RandomUUID, TransactionNow
 from django.db import models
 from django.db.models import Exists, F, Max, OuterRef, Q
 from django.db.models.functions import Now
@@ -255,3 +255,53 @@ def is_new() -> Q:
     """Return the condition for groups with `is_new`."""
     later = DeadLetter.objects.filter(group=OuterRef("pk"), created_at__gt=OuterRef("acknowledged_at"))
     return Q(acknowledged_at__isnull=True) | Q(last_seen_at__gt=F("acknowledged_at")) | Q(Exists(later))
+
+
+class Notification(models.Model):
+    """The message about one end of an execution to one channel: PENDING, then SENT or FAILED, which are final.
+
+    A trigger adds it as the execution ends, if its submission named a channel. `document` has the members of the
+    message at that time, and no payload. It outlives the execution. `channel_id` is an `alerts.AlertChannel`.
+
+    `attempts` counts the attempts. `next_at` is when the next one is due; during an attempt it is the end of the
+    attempt's lease, so the message of a killed process is sent again. `error` says why the newest attempt failed. It
+    contains no secret.
+    """
+
+    class State(models.TextChoices):
+        PENDING = "PENDING"
+        SENT = "SENT"
+        FAILED = "FAILED"
+
+    id = models.UUIDField(primary_key=True, db_default=RandomUUID(), editable=False)
+    # Only the trigger adds rows, so the execution implies the constraint.
+    tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, related_name="+", db_index=False, db_constraint=False)
+    execution_id = models.UUIDField()
+    channel_id = models.UUIDField()
+    document = models.JSONField()
+    state = models.CharField(max_length=10, choices=State, default=State.PENDING, db_default=State.PENDING)
+    attempts = models.IntegerField(default=0, db_default=0)
+    next_at = models.DateTimeField(db_default=TransactionNow())
+    error = models.CharField(max_length=300, default="", db_default="")
+    created_at = models.DateTimeField(db_default=TransactionNow(), editable=False)
+    finished_at = models.DateTimeField(null=True)
+
+    class Meta:
+        ordering = ("-created_at", "-id")
+        constraints = (
+            models.CheckConstraint(
+                condition=Q(state="PENDING", finished_at=None)
+                | Q(state__in=["SENT", "FAILED"], finished_at__isnull=False),
+                name="notification_over_has_finish",
+            ),
+        )
+        indexes = (
+            models.Index(fields=("next_at", "id"), condition=Q(state="PENDING"), name="notification_due"),
+            models.Index(fields=("tenant", "-created_at", "-id"), name="notification_newest"),
+            models.Index(fields=("execution_id",), name="notification_of_execution"),
+            models.Index(fields=("channel_id", "-created_at", "-id"), name="notification_of_channel"),
+            models.Index(fields=("finished_at",), condition=~Q(state="PENDING"), name="notification_over"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.document.get('status')} of {self.execution_id}"

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache
 from types import MappingProxyType
-from typing import Any, NamedTuple, Self
+from typing import Any, Final, NamedTuple, Self
 
 from django.db import connection, transaction
 from psycopg.types.json import Jsonb
@@ -23,9 +23,13 @@ from pydantic_core import to_json
 from executions.models import Execution
 from executions.models.states import MOVES, TERMINAL, State
 from executions.state_machine import endings, statements
+from foundation import wakeup
 from foundation.database import prepared
 from wire.documents.contract import ResultShape
 from wire.messages.celery_messages import Shape
+
+NOTIFY_TASK: Final = "alerts.notify"
+"""Sends the messages about executions that have ended: `alerts.deliveries`."""
 
 
 @cache
@@ -98,7 +102,11 @@ def apply(moves: Sequence[Move], shared: Mapping[str, str] = MappingProxyType({}
             statements.APPLY,
             {"moves": requested, "shared": json.dumps(dict(shared)), "terminal": [state.value for state in TERMINAL]},
         )
-        moved = [moves[place - 1] for (place,) in sorted(cursor.fetchall())]
+        places = sorted(cursor.fetchall())
+    if places and places[0][0] < 0:
+        wakeup.send(NOTIFY_TASK)
+        places = sorted((abs(place),) for (place,) in places)
+    moved = [moves[place - 1] for (place,) in places]
     if endings.demand.exists:
         endings.announce([move.execution_id for move in moved if move.target in TERMINAL])
     return moved

@@ -7,8 +7,8 @@ would read all executions of a tenant or a pipeline. The parameters of `CLAIM` a
 
 from typing import Final
 
-# Applies moves, each with its event. Returns the places of the moves that took place. No row: another process moved all
-# of the executions first, or a move does not match its row.
+# Applies moves, each with its event. Returns the places of the moves that took place, negative ones for ends of which a
+# channel is notified. No row: another process moved all of the executions first, or a move does not match its row.
 #
 # The moves come as one JSON document, which is the fastest way to pass many rows of many columns. A value that may be
 # JSON's null is passed in an array of one. A move from RUNNING to QUEUED gives back a claim that no worker has begun.
@@ -39,7 +39,8 @@ WITH requested AS (
         error_code = a.code, error_message = a.message, updated_at = now(),
         finished_at = CASE WHEN a.target = ANY(%(terminal)s) THEN now() END
     FROM locked l JOIN requested a ON a.place = l.place WHERE e.id = l.id
-    RETURNING e.id, a.place, e.event_count, e.status, a.kind, a.actor, a.data
+    RETURNING e.id, a.place * CASE WHEN e.notify IS NOT NULL AND e.finished_at IS NOT NULL THEN -1 ELSE 1 END AS place,
+        e.event_count, e.status, a.kind, a.actor, a.data
 ), events AS (
     INSERT INTO executions_executionevent (execution_id, sequence, kind, status, actor, data)
     SELECT id, event_count, kind, status, actor, data || %(shared)s::jsonb FROM moved

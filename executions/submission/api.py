@@ -31,7 +31,7 @@ from executions.submission.submission import (
 )
 from foundation.api import streaming
 from foundation.api.bodies import LARGE_BYTES, StrictJSONParser, strict_json
-from foundation.api.fields import Identifier, SegmentIdentifier, StrictSerializer, WholeNumber, plain_check
+from foundation.api.fields import Identifier, SegmentIdentifier, StrictSerializer, Text, WholeNumber, plain_check
 from foundation.api.problem import invalid, problem, refusal
 from foundation.api.schema import PROBLEM_REFERENCE
 from foundation.errors import CoordinatorError, PayloadTooLarge, QuotaExceeded
@@ -51,6 +51,7 @@ RETRY_SECONDS = 5
 MAX_BATCH_ITEMS = 1000
 JSON, ANYTHING = "application/json", "*/*"
 MAX_KEY_LENGTH = 200
+LONGEST_CHANNEL = 100
 TRACEPARENT = "HTTP_TRACEPARENT"
 NOT_RUNNABLE = (
     release_errors.ArtifactMissing,
@@ -103,6 +104,13 @@ class SubmissionRequest(_UsualRequest):
         default=None,
         help_text="Run this release. It must be active, or have been replaced within the pipeline's "
         "`skewGraceMinutes`. Excludes `expectedReleaseVersion`.",
+    )
+    notify = Text(
+        max_length=LONGEST_CHANNEL,
+        required=False,
+        allow_null=True,
+        default=None,
+        help_text="The name of an alert channel that gets a message when the execution has ended.",
     )
     waitSeconds = WholeNumber(
         min_value=0,
@@ -167,6 +175,7 @@ class _SubmissionView(TenantView):
     refusals: ClassVar = {
         "POST": (
             errors.TenantNotAllowed,
+            errors.NotifyChannelUnknown,
             release_errors.PipelineUnknown,
             errors.IdempotencyKeyReused,
             release_errors.NoActiveRelease,
@@ -289,6 +298,7 @@ def _parsed(body: Any) -> ExecutionRequest | CoordinatorError:
         routing_key=members.get("routingKey"),
         tags=members.get("tags", ()),
         release_version=members.get("releaseVersion"),
+        notify=members["notify"] if "notify" in members else None,  # noqa: SIM401 - `get` is a call of each submission
     )
 
 

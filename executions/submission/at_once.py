@@ -14,7 +14,6 @@ from django.db import DatabaseError, connection
 
 from executions.state_machine import moves
 from executions.state_machine.moves import Claim
-from executions.submission import statements
 from executions.transports.rest import lease_seconds
 from executions.workers.registry import DISPATCH_TASK
 from foundation import wakeup
@@ -46,8 +45,8 @@ def is_possible(rows: int) -> bool:
     )
 
 
-def insert(columns: Mapping[str, Any], rows: int) -> tuple[list[tuple[Any, ...]], list[Claim]] | None:
-    """Insert `rows` executions and claim as many. Return the rows of the insertion, and the claims.
+def insert(statement: str, columns: Mapping[str, Any], rows: int) -> tuple[list[tuple[Any, ...]], list[Claim]] | None:
+    """Insert `rows` executions with `statement`, and claim as many. Return the rows of the insertion, and the claims.
 
     A claim never waits for another transaction, and takes no lock that a pause, a revocation or another claim waits for
     longer than for the commit. Return None if the transaction failed but the insertion alone may succeed.
@@ -56,7 +55,7 @@ def insert(columns: Mapping[str, Any], rows: int) -> tuple[list[tuple[Any, ...]]
     began = time.monotonic()
     claim = moves.claim_statement(moves.owner(), gate.batch(rows), settings.LEASE_SECONDS, lease_seconds())
     try:
-        accepted, claimed = prepared.execute_together((statements.INSERT, columns), claim)
+        accepted, claimed = prepared.execute_together((statement, columns), claim)
     except DatabaseError as error:
         if is_outage(error):
             raise

@@ -186,7 +186,7 @@ class Row:
     """A new execution. `document` is its row as the statement expects it: JSON in UTF-8.
 
     `interrupted` is true if no message reached the control workers when the row was admitted. `receipt` is written with
-    the execution.
+    the execution. `notifies` is true if it names a channel.
     """
 
     id: uuid.UUID
@@ -194,12 +194,13 @@ class Row:
     interrupted: bool
     document: bytes
     receipt: AdmissionReceipt | None = None
+    notifies: bool = False
 
     @classmethod
     def of(cls, admission: Admission, receipt: AdmissionReceipt | None = None, **columns: Any) -> Self:
         execution_id = new_id()
         document = to_json({"id": execution_id, **admission.columns, **columns})
-        return cls(execution_id, admission.release, admission.interrupted, document, receipt)
+        return cls(execution_id, admission.release, admission.interrupted, document, receipt, "notify" in columns)
 
 
 def _insert(rows: list[Row]) -> list[datetime | None]:
@@ -208,7 +209,10 @@ def _insert(rows: list[Row]) -> list[datetime | None]:
     If a release is revoked during the statement, no row is inserted. Callers check the admission of such rows again.
     """
     receipts: list[AdmissionReceipt] = []
+    statement = statements.INSERT
     for row in rows:
+        if row.notifies:
+            statement = statements.INSERT_WITH_CHANNELS
         if row.receipt is not None:
             row.receipt.execution_id = row.id
             receipts.append(row.receipt)
@@ -221,11 +225,11 @@ def _insert(rows: list[Row]) -> list[datetime | None]:
     in_transaction = connections[DEFAULT_DB_ALIAS].in_atomic_block
     is_alone = not receipts and not commits.waiting
     try:
-        both = at_once.insert(columns, len(rows)) if is_alone and at_once.is_possible(len(rows)) else None
+        both = at_once.insert(statement, columns, len(rows)) if is_alone and at_once.is_possible(len(rows)) else None
         if both is None:
             # Outside of a transaction, a single statement is a transaction and needs no savepoint.
             write = transaction.atomic(_write) if in_transaction or receipts else _write
-            both = write(columns, receipts), []
+            both = write(statement, columns, receipts), []
         accepted, claims = both
         inserted = {pk: _EPOCH + timedelta(microseconds=created) for pk, created in accepted}
     except IntegrityError as error:
@@ -242,8 +246,8 @@ def _insert(rows: list[Row]) -> list[datetime | None]:
     return [inserted.get(row.id) for row in rows]
 
 
-def _write(columns: Mapping[str, Any], receipts: Sequence[AdmissionReceipt]) -> list[tuple[Any, ...]]:
-    accepted = prepared.rows(statements.INSERT, columns)
+def _write(statement: str, columns: Mapping[str, Any], receipts: Sequence[AdmissionReceipt]) -> list[tuple[Any, ...]]:
+    accepted = prepared.rows(statement, columns)
     inserted = {pk for pk, _ in accepted}
     for receipt in receipts:
         if receipt.execution_id in inserted:

@@ -51,6 +51,21 @@ WITH requested AS (
 SELECT id, (extract(epoch FROM created_at) * 1000000)::bigint FROM accepted
 """
 
+# The same, for rows of which at least one names a channel: no other submission pays for the column.
+INSERT_WITH_CHANNELS = (
+    INSERT.replace("traceparent text))", "traceparent text, notify uuid))")
+    .replace("traceparent, place)", "traceparent, notify, place)")
+    .replace("tags, traceparent)\n    SELECT", "tags, traceparent, notify)\n    SELECT")
+    .replace("a.traceparent\n    FROM", "a.traceparent, a.notify\n    FROM")
+)
+
+# Returns the names and the ids of the tenant's enabled channels with these names. They belong to `alerts`, which stands
+# above: an execution only keeps the id.
+CHANNELS = """
+SELECT c.name, c.id FROM alerts_alertchannel c
+WHERE c.tenant_id = %(tenant)s AND c.name = ANY(%(names)s) AND c.enabled AND c.removed_at IS NULL
+"""
+
 # Inserts the receipt of an admission. The database chooses its time, so the statement does not name that column.
 INSERT_RECEIPT = """
 INSERT INTO executions_admissionreceipt (
@@ -88,9 +103,10 @@ ON CONFLICT DO NOTHING
 RETURNING new_execution_id
 """
 
-# Inserts the new executions of links, in the order of their keys, with the tags of the old ones. An input that was not
-# edited is copied, with its typed payload if the release takes that. With a step, so is the checkpoint. Returns the ids
-# of the new executions. A row that is missing was not inserted: its release is not registered, or its key was used.
+# Inserts the new executions of links, in the order of their keys, with the tags and the channel of the old ones. An
+# input that was not edited is copied, with its typed payload if the release takes that. With a step, so is the
+# checkpoint. Returns the ids of the new executions. A row that is missing was not inserted: its release is not
+# registered, or its key was used.
 INSERT_LINKED = """
 WITH requested AS (
     SELECT * FROM json_to_recordset(%(rows)s::json) AS a(
@@ -99,10 +115,11 @@ WITH requested AS (
 ), accepted AS (
     INSERT INTO executions_execution (
         id, tenant_id, release_id, pipeline_id, contract_version, release_version, execution_key, input_digest, input,
-        input_shape, result_shape, checkpoints, submitted_by, tags, current_step_index, progress, progress_shape)
+        input_shape, result_shape, checkpoints, submitted_by, tags, notify, current_step_index, progress,
+        progress_shape)
     SELECT a.id, p.tenant_id, r.id, p.pipeline_id, r.contract_version, r.release_version, a.key,
         coalesce(a.digest, o.input_digest), coalesce(a.input -> 0, o.input), a.shape, a.result_shape, a.checkpoints,
-        a.actor, o.tags, coalesce(a.step, 0), CASE WHEN a.step IS NOT NULL THEN o.progress END,
+        a.actor, o.tags, o.notify, coalesce(a.step, 0), CASE WHEN a.step IS NOT NULL THEN o.progress END,
         CASE WHEN a.step IS NOT NULL THEN o.progress_shape END
     FROM requested a
     JOIN executions_resubmission s ON s.new_execution_id = a.id

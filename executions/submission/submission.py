@@ -12,12 +12,13 @@ from functools import cached_property, partial
 from typing import Any, Self
 
 from django.contrib.postgres.fields import ArrayField
+from django.db import connection
 from django.db.models import BooleanField, CharField, Func, Value
 
 from executions import metrics
-from executions.errors import IdempotencyKeyReused, TenantNotAllowed
+from executions.errors import IdempotencyKeyReused, NotifyChannelUnknown, TenantNotAllowed
 from executions.models import AdmissionReceipt, Execution
-from executions.submission import admission, allowance
+from executions.submission import admission, allowance, statements
 from executions.submission.admission import Admission, Decision
 from executions.submission.insertion import Row, commits
 from foundation import retry
@@ -43,7 +44,7 @@ class ExecutionRequest:
     its original payloads, to be stored with the execution. With `key_alone` a repeated key returns its first execution
     for any input (wire protocol C.1.2). `tags`, and `routing_key` or else the idempotency key, decide whether a
     candidate gets the execution. With `expected_release_version`, only the active release does. `receipt` is written
-    with a new execution, in the same transaction.
+    with a new execution, in the same transaction. `notify` is the name of a channel that gets a message at its end.
     """
 
     pipeline_id: str
@@ -57,6 +58,7 @@ class ExecutionRequest:
     routing_key: str | None = None
     tags: Sequence[str] = ()
     receipt: AdmissionReceipt | None = None
+    notify: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +157,8 @@ def submit(tenant: Tenant, request: ExecutionRequest, *, actor: str, token: str 
     `NoActiveRelease`, `PipelinePaused`, `ActiveReleaseChanged`, `InputInvalid`, `ArtifactMissing`, `ArtifactAltered`,
     `ArtifactUnverified`, `WorkerUnavailable`, `QuotaExceeded`. With `release_version`, it raises `ReleaseUnknown`,
     `ReleaseNotAdmitted` and `ReleaseNotOpen` instead of `NoActiveRelease`. An input larger than the tenant's quota
-    raises `PayloadTooLarge` after `IdempotencyKeyReused`.
+    raises `PayloadTooLarge` after `IdempotencyKeyReused`. An unknown channel in `notify` raises `NotifyChannelUnknown`
+    after `TenantNotAllowed`.
     """
     [verdict] = submit_many(tenant, [request], actor=actor, token=token)
     if isinstance(verdict, CoordinatorError):
@@ -176,6 +179,10 @@ def submit_many(
     except TenantNotAllowed as refusal:
         return [refusal.with_traceback(None)] * len(requests)
     batch = _Batch(tenant, [_Item(request) for request in requests], actor, token)
+    for item in batch.items:
+        if item.request.notify is not None:
+            batch.find_channels()
+            break
     batch.accept_cached()
     for _ in range(MAX_ROUNDS):
         if not batch.undecided:
@@ -189,7 +196,9 @@ def submit_many(
 
 
 class _Item:
-    """A request of a batch. `verdict` is None until it is decided."""
+    """A request of a batch. `verdict` is None until it is decided. `channel` is the id of its channel."""
+
+    channel: uuid.UUID | None = None
 
     def __init__(self, request: ExecutionRequest) -> None:
         self.request = request
@@ -224,6 +233,22 @@ class _Batch:
     @property
     def undecided(self) -> list[_Item]:
         return [item for item in self.items if item.verdict is None]
+
+    def find_channels(self) -> None:
+        """Find the channels that requests name. Reject the requests whose channel does not exist."""
+        items = [item for item in self.items if item.request.notify is not None]
+        with connection.cursor() as cursor:
+            names = [item.request.notify for item in items]
+            cursor.execute(statements.CHANNELS, {"tenant": self._tenant.pk, "names": names})
+            channels = dict(cursor.fetchall())
+        for item in items:
+            item.channel = channels.get(item.request.notify)
+            if item.channel is None:
+                detail = (
+                    f"notify: there is no enabled channel {item.request.notify!r}. GET …/alert-channels lists them."
+                )
+                error = {"field": "notify", "code": "INVALID", "message": "must be the name of an enabled channel"}
+                item.verdict = NotifyChannelUnknown(detail, errors=[error])
 
     def accept_cached(self) -> None:
         """Accept the items that cached admissions admit. Other items and repeated keys stay undecided."""
@@ -323,6 +348,8 @@ class _Batch:
             columns["tags"] = list(request.tags)
         if request.release_version is not None:
             columns["named"] = True
+        if item.channel is not None:
+            columns["notify"] = item.channel
         if traceparent := traces.current():
             columns["traceparent"] = traceparent
         return Row.of(admission, request.receipt, **columns)

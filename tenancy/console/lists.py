@@ -36,6 +36,8 @@ MOST_EXPORTED: Final = 100_000
 """How many rows an export may have."""
 CHUNK: Final = 2000
 LONGEST_KEY: Final = 19
+MESSAGE_VARIANTS: Final = {"PENDING": "info", "SENT": "success", "FAILED": "danger"}
+"""The colours of the states of messages."""
 Person = User | AnonymousUser
 Cell = Callable[[Any], Any]
 

@@ -40,7 +40,7 @@ READS = dict.fromkeys(
     {PIPELINE}/history/export
     {PIPELINE}/releases {PIPELINE}/releases/{{release_version}} {PIPELINE}/releases/{{release_version}}/preflight
     {PIPELINE}/releases/{{release_version}}/smoke {PIPELINE}/releases/{{release_version}}/smoke/{{smoke_test_id}}
-    {PIPELINE}/retirements provenance-key quotas status stranded trusted-keys
+    {PIPELINE}/retirements provenance-key notifications quotas status stranded trusted-keys
     worker-plan workers workers/{{pipeline_id}}/{{worker_id}}/events
     """.split(),
     Scope.READ,

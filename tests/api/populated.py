@@ -4,6 +4,7 @@ from django.contrib.auth.models import User
 from django.utils import timezone
 
 from executions.awaits import awaits
+from executions.lifecycle import interventions
 from executions.models import FailureGroup, Interaction
 from governance.campaigns import campaigns
 from governance.campaigns.selection import Filters
@@ -25,6 +26,8 @@ def populate(ours: TenantApi) -> dict[str, list[str]]:
     making.claimed(owner)
     receiver = alerting.channel(owner)
     rule = alerting.rule(owner, "newFailureGroup", receiver)  # it finds the failures after it
+    notified = making.submitted(owner, "notified", notify=receiver.name).execution_id
+    interventions.cancel(owner, notified, actor="user:eva", reason="")
     dead = making.dead(owner, "dead-1", "dead-2", "dead-3")
     campaign = campaigns.start(
         owner, Filters(pipeline_id=making.PIPELINE), reason="fixed", rate_per_minute=1, actor="user:eva"

@@ -49,8 +49,9 @@ def test_a_release_is_uploaded_and_verified(ours: TenantApi, document: dict[str,
 def test_a_finished_execution_shows_its_result_or_error(
     ours: TenantApi, document: dict[str, Any], failed: bool
 ) -> None:
-    before = ours.get(f"{EXECUTION}/result").json()
-    assert (before["status"], before["result"]) == ("QUEUED", None)
+    early = ours.get(f"{EXECUTION}/result?wait=1")
+    assert refused(early, 409, "EXECUTION_UNFINISHED")["executionStatus"] == "QUEUED"
+    assert early.headers["Retry-After"] == "1"
     [claim] = making.claimed(ours.tenant)
     failure = making.failure(claim, "BadThing", retryable=False, traceback=TRACEBACK)
     reported = failure if failed else making.outcome_of(claim)
@@ -63,6 +64,7 @@ def test_a_finished_execution_shows_its_result_or_error(
     assert shown["error"] == ({"code": "BadThing", "message": "why", "traceback": TRACEBACK} if failed else None)
     assert events["items"][-1]["data"].get("traceback") == (TRACEBACK if failed else None)
     assert result["result"] == (None if failed else {"n": 1})
+    assert result["error"] == ({"code": "BadThing", "message": "why"} if failed else None)
     assert [event["sequence"] for event in events["items"]] == [1, 2, 3]
     assert datetime.fromisoformat(shown["finishedAt"]) >= datetime.fromisoformat(shown["createdAt"])
 

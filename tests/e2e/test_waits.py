@@ -1,6 +1,7 @@
 """Clients wait for the end of an execution with one request. The web process needs no thread and no slot for it."""
 
 import json
+import re
 import resource
 import socket
 import time
@@ -169,6 +170,50 @@ def test_an_answer_follows_the_commit_at_once(
         _, shown, _ = wait.result(30)
         delays.append(time.time() - datetime.fromisoformat(shown["finishedAt"]).timestamp())
     assert sorted(delays)[2] < 1
+
+
+def test_a_stream_has_each_event_once_and_ends(
+    orders: Orders, own: tuple[Product, Child], waiting: ThreadPoolExecutor
+) -> None:
+    """As the standard demands it of clients, it connects again with the newest id after each response, until a 204."""
+    product, _ = own
+    tenant, execution_id = orders.tenant, orders.begun()
+    url = url_of(tenant, execution_id, product)
+    reader = {"Authorization": f"Bearer {tenant.token([Scope.READ])}", "Accept": "text/event-stream"}
+    received: list[tuple[int, Any, float]] = []
+
+    def connected(last: str, query: str = "") -> requests.Response:
+        return requests.get(f"{url}/events{query}", headers={**reader, "Last-Event-ID": last}, timeout=40)
+
+    def follow() -> None:
+        while (response := connected(str(received[-1][0] if received else 0))).status_code == 200:
+            assert response.headers["Content-Type"] == "text/event-stream"
+            assert response.text.startswith("retry: 100\n")
+            for name, data in re.findall(r"^id: (\d+)\ndata: (.*)\n\n", response.text, re.MULTILINE):
+                received.append((int(name), json.loads(data), time.time()))
+        assert response.status_code == 204
+
+    result = waiting.submit(requests.get, f"{url}/result?wait=30", headers=tenant.http.headers, timeout=40)
+    following = waiting.submit(follow)
+    eventually(partial(are_parked, product, 2), what="the stream and the wait")
+    assert received[-1][1]["status"] == "RUNNING"
+    assert connected(str(received[-1][0]), "?wait=1").text == "retry: 100\n: no new events\n\n"
+    paused = requests.post(f"{url}/pause", json={"reason": "why"}, headers=tenant.http.headers, timeout=40).json()
+    eventually(lambda: received[-1][1]["kind"] == "PAUSED", what=f"the event of a pause: {paused}")
+    assert received[-1][2] - datetime.fromisoformat(received[-1][1]["at"]).timestamp() < 5
+    requests.post(f"{url}/resume", json={"reason": "why"}, headers=tenant.http.headers, timeout=40)
+    assert connected("x").json()["code"] == connected(str(2**31)).json()["code"] == "INVALID_REQUEST"
+    early = requests.get(f"{url}/result?wait=1", headers=tenant.http.headers, timeout=40)
+    assert (early.status_code, early.json()["executionStatus"]) == (409, "RUNNING")
+    orders.open(execution_id)
+    following.result(30)
+    ended = result.result(30).json()
+    assert (ended["status"], ended["error"]) == ("SUCCEEDED", None)
+    assert [(sequence, event) for sequence, event, _ in received] == [
+        (event["sequence"], event) for event in tenant.get(f"executions/{execution_id}/events")["items"]
+    ]
+    *_, (_, event, at) = received
+    assert at - datetime.fromisoformat(event["at"]).timestamp() < 5
 
 
 def test_an_ending_that_nobody_announces_is_found(

@@ -177,6 +177,12 @@ MATRIX = {
     "executions_finishedcount": Table(
         always="succeeded failed cancelled", unguarded="id release_id minute", deletable=True
     ),
+    "executions_notification": Table(
+        state="state",
+        in_state={"PENDING": "state attempts next_at error"},
+        unguarded="id tenant_id execution_id channel_id document created_at finished_at",
+        kept_by="notification_kept",
+    ),
     "executions_messagepath": Table(always="arrived_at expected_by"),
     "executions_outcomepath": Table(together="began_at unread_since expected_by"),
     "alerts_alertchannel": Table(

@@ -21,6 +21,7 @@ from executions.models import (
     FinishedCount,
     Interaction,
     MessagePath,
+    Notification,
     OutcomePath,
     WireForm,
 )
@@ -122,6 +123,10 @@ def _alerts(owner: Tenant, name: str) -> None:
                 )
                 AlertDelivery.objects.filter(pk=cursor.fetchone()[0]).update(state=end)
         Alert.objects.filter(pk=alert).update(state=state)
+    for state_of_message in Notification.State:
+        notified = making.submitted(owner, f"notified-{state_of_message}", notify=to.name).execution_id
+        interventions.cancel(owner, notified, actor=ACTOR, reason="")
+        Notification.objects.filter(execution_id=notified).update(state=state_of_message)
 
 
 def _releases(owner: Tenant) -> None:

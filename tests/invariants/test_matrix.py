@@ -12,13 +12,20 @@ from foundation.database.postgresql.rights import READ_ONLY, RIGHTS, Rights
 from tests.invariants.attempts import NO_RIGHT, Connection, refusal
 from tests.invariants.matrix import MATRIX
 from tests.invariants.schema import MODELS, fields, key_column, keys_by_state, other_values, put_into, update
-from tests.invariants.test_removals import ALERTS, HISTORY, WORKERS
+from tests.invariants.test_removals import HISTORY, MESSAGES, WORKERS
 
 FORCED = {"executions_interaction": "DISPATCHED", "executions_awaitunit": "WAITING_EXTERNAL"}
 """Tables with more states than `rows` creates, and the state whose row is put into the others."""
 UNTRUNCATED = {"executions_wireform", "executions_awaitunit", "executions_interaction"}
 """Tables that have no trigger against TRUNCATE."""
-REMOVED_LATER = {"executions_execution", *HISTORY, "executions_campaign", "executions_campaignitem", *ALERTS, *WORKERS}
+REMOVED_LATER = {
+    "executions_execution",
+    *HISTORY,
+    "executions_campaign",
+    "executions_campaignitem",
+    *MESSAGES,
+    *WORKERS,
+}
 """Tables whose rows the role only deletes after a time, or with the row that they belong to."""
 
 
@@ -140,6 +147,9 @@ CHOSEN = {
     "executions_hold": "ended_at ended_by end_reason started_at",
     "executions_campaignitem": "accepted_version code at new_execution_id outcome",
     **dict.fromkeys(("executions_resubmission", "executions_admissionreceipt"), "created_at"),
+    "executions_notification": """
+        id tenant_id execution_id channel_id document state attempts next_at error created_at finished_at
+    """,
     "alerts_alert": "started_at silenced_by clear_since notified_at silenced_until resolved_at state",
     "alerts_alertevent": "at",
     "alerts_alertdelivery": "attempts error finished_at next_at created_at state",

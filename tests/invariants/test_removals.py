@@ -16,7 +16,7 @@ HISTORY = {
     "executions_hold": "hold_ends_once",
 }
 """The tables with the history of an execution, each with the trigger that keeps it."""
-ALERTS = ("alerts_alert", "alerts_alertevent", "alerts_alertdelivery")
+MESSAGES = ("alerts_alert", "alerts_alertevent", "alerts_alertdelivery", "executions_notification")
 WORKERS = ("executions_worker", "executions_workerevent")
 KEPT = "execution_not_deleted"
 
@@ -114,6 +114,14 @@ def test_an_alert_is_kept_for_a_day_after_its_end_and_removed_with_its_parts(dat
     assert refusal(database, removal) == ""
     for part in (DELIVERIES, EVENTS):
         assert "_fk_" in refusal(database, f"{REMOVAL}; {part}")
+
+
+def test_a_message_about_an_execution_is_kept_for_a_day_after_its_end(database: Connection) -> None:
+    removal = "DELETE FROM executions_notification WHERE state = 'SENT'"
+    for ago, expected in (("23 hours 59 minutes", "notification_kept"), ("24 hours 1 minute", "")):
+        setup = f"UPDATE executions_notification SET finished_at = now() - interval '{ago}' WHERE state = 'SENT'"
+        assert results(database, [removal], setup=setup, ordinary=False) == {removal: expected}
+    assert refusal(database, "DELETE FROM executions_notification WHERE state = 'PENDING'") == "notification_kept"
 
 
 def test_a_worker_is_kept_for_a_day_after_it_stopped_and_removed_with_its_events(database: Connection) -> None:

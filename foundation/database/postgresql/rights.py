@@ -142,6 +142,8 @@ RIGHTS: Mapping[str, Rights] = MappingProxyType(
             insert_but="id started_at ended_at ended_by end_reason", update="ended_at ended_by end_reason", delete=True
         ),
         "executions_heldrelease": READ_ONLY,
+        # A trigger adds them.
+        "executions_notification": Rights(update="state attempts next_at error", delete=True),
         # Derived from executions, and removed after two days.
         "executions_finishedcount": Rights(insert_but="id", update="succeeded failed cancelled", delete=True),
         "executions_campaign": Rights(
