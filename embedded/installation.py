@@ -91,9 +91,7 @@ class Installation:
         self.kept = kept
         self.moved = kept.leave_taken_ports()
         self._keep()
-        self.backing = backing or Backing(
-            folder, outside={}, postgres_port=kept.postgres_port, valkey_port=kept.valkey_port
-        )
+        self.backing = backing or Backing(folder, outside={}, ports=(kept.postgres_port, kept.valkey_port))
         settings = {
             "SECRET_KEY": kept.secret_key,
             "WORKER_SECRET": kept.worker_secret,

@@ -26,10 +26,10 @@ from pipelines.release import publish
 class Backing:
     """A context manager that runs PostgreSQL and Valkey, unless `outside` names other servers.
 
-    `outside` (default: the environment) may hold DATABASE_URL (with DATABASE_OWNER_URL, the role that
-    migrates) and REDIS_URL (with REDIS_OWNER_URL, a user that may create users). For each of the two URLs, no local
-    server is started. Data and logs are kept in `folder`, by default a temporary folder that is removed when the
-    servers stop.
+    `outside` (default: the environment) may hold DATABASE_URL (with DATABASE_OWNER_URL, the role that migrates) and
+    REDIS_URL (with REDIS_OWNER_URL, a user that may create users). For each of the two URLs, no local server is
+    started. Data and logs are kept in `folder`, by default a temporary folder that is removed when the servers stop.
+    `ports` are those of PostgreSQL and Valkey.
     """
 
     def __init__(
@@ -38,8 +38,7 @@ class Backing:
         *,
         durable: bool = True,
         outside: Mapping[str, str] | None = None,
-        postgres_port: int | None = None,
-        valkey_port: int | None = None,
+        ports: tuple[int | None, int | None] = (None, None),
     ) -> None:
         outside = os.environ if outside is None else outside
         self._temporary = folder is None
@@ -49,10 +48,9 @@ class Backing:
             for name in ("DATABASE_URL", "DATABASE_OWNER_URL", "REDIS_URL", "REDIS_OWNER_URL")
             if outside.get(name)
         }
-        self.postgres = (
-            None if "DATABASE_URL" in self._named else Postgres(self.folder, port=postgres_port, durable=durable)
-        )
-        self.valkey = None if "REDIS_URL" in self._named else Valkey(self.folder, port=valkey_port, durable=durable)
+        runs_postgres, runs_valkey = "DATABASE_URL" not in self._named, "REDIS_URL" not in self._named
+        self.postgres = Postgres(self.folder, port=ports[0], durable=durable) if runs_postgres else None
+        self.valkey = Valkey(self.folder, port=ports[1], durable=durable) if runs_valkey else None
 
     def environment(self) -> dict[str, str]:
         """Return DATABASE_URL, DATABASE_OWNER_URL and REDIS_URL of the local or outside servers.
@@ -82,9 +80,8 @@ class Backing:
         if self._temporary:
             self.remove()
             return
-        for server in (self.valkey, self.postgres):
-            if server is not None:
-                server.stop()
+        for server in filter(None, (self.valkey, self.postgres)):
+            server.stop()
 
     def remove(self) -> None:
         """Stop the local servers, and remove the folder."""
@@ -104,9 +101,8 @@ class Backing:
 def for_tests() -> None:
     """Start servers for one run of pytest, and put their URLs into `os.environ`, before Django's settings are read.
 
-    Call it at the top of the outermost `conftest.py`. Only the first process of a run starts servers (not
-    durable, stopped at its exit); the workers of pytest-xdist inherit the environment. If the
-    environment names a server, that one is used.
+    Call it at the top of the outermost `conftest.py`. Only the first process of a run starts servers (not durable,
+    stopped at its exit); the workers of pytest-xdist inherit the environment. A server that it names is used.
     """
     if "PYTEST_XDIST_WORKER" in os.environ:
         return
