@@ -5,7 +5,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from coordinator.command_line.commands import Call, Execution, Noun, Timeout
-from coordinator.command_line.session import CommandError, Exit, Session, clean, spinner
+from coordinator.command_line.session import CommandError, Exit, Form, Session, clean, shown, spinner
 from coordinator_client.api import cursor_of, items_of, path
 
 EXECUTION: Final = "executions/{execution_id}"
@@ -46,6 +46,27 @@ executions.listing(
 )
 executions.showing("show", f"GET {EXECUTION}", "Show an execution.")
 executions.listing("events", f"GET {EXECUTION}/events", EVENTS, "List the events of an execution in order.", limit=500)
+
+
+@executions.reading("explain", f"GET {EXECUTION}/explanation")
+def explain(session: Session, call: Call) -> None:
+    """Say which code ran each step of an execution, when and where, and what happens next."""
+    found = session.client.call(call.request)
+    if session.output.form is Form.JSON:
+        session.output.value(found)
+        return
+    pin = found.get("pin", {})
+    digests = ", ".join(f"{each.get('artifactId')} {each.get('digest')}" for each in found.get("artifacts", ()))
+    said = [f"Execution {found.get('executionId')} is {found.get('status')}."]
+    said += [*found.get("now", ()), *found.get("next", ()), ""]
+    said += [f"Pinned to {pin.get('pipelineId')} {pin.get('releaseVersion')}, contract {pin.get('contractVersion')}"]
+    said += [f"Artifacts: {digests}", *found.get("code", ()), ""]
+    if found.get("omitted"):
+        said.append("…")
+    for entry in found.get("history", ()):
+        said.append(f"{shown(entry.get('at'))}  {entry.get('text')}")
+        said += [f"    {line}" for line in entry.get("traceback", ())]
+    session.output.text("\n".join(said))
 
 
 @executions.reading("result", f"GET {EXECUTION}/result", watch=False)

@@ -18,11 +18,12 @@ from executions.console.execution_search import SearchRequest
 from executions.console.filters import NEWEST, STATE_VARIANTS
 from executions.models import TERMINAL_VALUES, DeadLetter, Execution
 from executions.search import STATUSES
-from foundation.admin.columns import badge, column, copyable, lasting
+from foundation.admin.columns import badge, column, copyable
 from foundation.api.streaming import streamed_file
 from foundation.database.bounded import time_limit
 from foundation.errors import CoordinatorError
 from foundation.exports import FORMATS
+from foundation.moments import lasting
 from releases.models import Pipeline, Release
 from releases.registration.pages import CHOICES_SHOWN
 from tenancy.console.base import ReadOnlyAdmin, serves

@@ -1,25 +1,24 @@
 """The tabs on the page of an execution. Each is a link, and only the one that is shown is read."""
 
 from bisect import bisect_right
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
 from django.core.paginator import Paginator
-from django.db.models import Q
 from django.http import HttpRequest
 from django.utils import timezone
 
 from executions.console import payloads
 from executions.console.filters import STATE_VARIANTS
 from executions.failures.queries import REASONS, step_names
-from executions.inspection.timeline import BUSY, Await, Bar, Kind, Pause, Row, timeline
+from executions.inspection.history import MOST_EVENTS, rows_of
+from executions.inspection.timeline import BUSY, Bar, Kind, Row
 from executions.lifecycle import queries
-from executions.models import AwaitUnit, DeadLetter, Execution, Hold, Interaction
-from foundation.admin.columns import lasting, on_one_line, precise
-from wire.documents.execution_runs import Event
+from executions.models import DeadLetter, Execution
+from foundation.admin.columns import on_one_line, precise
+from foundation.moments import lasting
 
 EVENTS_SHOWN = 100
 CHECKPOINTS_SHOWN = 100
@@ -186,13 +185,7 @@ def _pieces(start: datetime, end: datetime, busy: Sequence[Span]) -> Iterable[tu
         yield reached, end, False
 
 
-MOST_EVENTS = 2_000
-MOST_AWAITS = 200
-MOST_ANSWERS = 500
-"""Those who answered an await of more items are not named."""
 MOST_BARS = 500
-NAMED = 3
-"""How many of those who answered an await are named."""
 LABELS = {
     Kind.WORK: "Ran",
     Kind.FAILED: "Failed",
@@ -202,23 +195,6 @@ LABELS = {
     Kind.AWAIT: "Waited for answers",
     Kind.PAUSED: "Paused",
 }
-
-
-def rows_of(execution: Execution, now: datetime) -> list[Row]:
-    """Return the timeline of an execution, from its newest MOST_EVENTS events."""
-    columns = ("sequence", "kind", "status", "at", "data")
-    newest = execution.events.order_by("-sequence").values_list(*columns)[:MOST_EVENTS]
-    events = [Event(*row) for row in reversed(newest)]
-    awaits, pauses = _awaits(execution), _pauses(execution)
-    return timeline(
-        step_names(execution.release), events, awaits, pauses, now=now, running_since=execution.running_since
-    )
-
-
-def worked(row: Row) -> timedelta | None:
-    """Return how long a step ran, in all attempts; None if that is not known."""
-    known = [bar.end - bar.start for bar in row.bars if bar.kind in (Kind.WORK, Kind.FAILED) and bar.last == row.index]
-    return sum(known, timedelta()) if known else None
 
 
 def timeline_of(execution: Execution) -> dict[str, Any]:
@@ -278,43 +254,3 @@ def _listed(bar: Bar, row: Row, rows: Sequence[Row]) -> dict[str, Any]:
         "lasted": lasting(bar.end - bar.start) + (" so far" if bar.lasts else ""),
         "note": bar.note,
     }
-
-
-def _awaits(execution: Execution) -> list[Await]:
-    units = list(AwaitUnit.objects.filter(execution=execution).order_by("-created_at", "-id")[:MOST_AWAITS])
-    actors: dict[Any, list[str]] = defaultdict(list)
-    few = [unit.pk for unit in units if unit.answered_items > 0 and unit.expected_items <= MOST_ANSWERS]
-    answers = Interaction.objects.filter(unit__in=few, status=Interaction.Status.COMPLETED)
-    for unit_id, actor in answers.order_by("unit", "item_index").values_list("unit", "actor")[:MOST_ANSWERS]:
-        if actor not in actors[unit_id]:
-            actors[unit_id].append(str(actor))
-    return [
-        Await(
-            unit.step_index,
-            unit.created_at,
-            None if unit.status == AwaitUnit.Status.WAITING_EXTERNAL else unit.updated_at,
-            unit.expected_items,
-            unit.answered_items,
-            _named(actors[unit.pk]),
-        )
-        for unit in units
-    ]
-
-
-def _named(actors: Sequence[str]) -> list[str]:
-    return [*actors[:NAMED], *(["others"] if len(actors) > NAMED else [])]
-
-
-def _pauses(execution: Execution) -> list[Pause]:
-    """Return the pauses of the execution, and the open ones of its release and its pipeline.
-
-    No index leads to pauses of a release that have ended, so those are not drawn.
-    """
-    release = execution.release
-    open_ones = Q(release=release, ended_at=None) | Q(pipeline=release.pipeline_id, ended_at=None)
-    own = Hold.objects.filter(execution=execution).order_by("started_at", "id")[:MOST_AWAITS]
-    names = {True: "The execution", False: "Its release or its pipeline"}
-    return [
-        Pause(names[hold.execution_id is not None], hold.started_by, hold.started_at, hold.ended_at)
-        for hold in [*own, *Hold.objects.filter(open_ones)]
-    ]

@@ -271,8 +271,19 @@ def latest_failure(execution: Execution) -> DeadLetter | None:
 
 def step_now(execution: Execution) -> Step:
     """Return the step that failed if the execution has failed. Otherwise return the step at which it is."""
-    failure = latest_failure(execution)
+    return step_with(execution, latest_failure(execution))
+
+
+def step_with(execution: Execution, failure: DeadLetter | None) -> Step:
+    """Return `step_now` of an execution with this `latest_failure`."""
     return step_of(execution.release, failure.failed_step_index if failure else execution.current_step_index)
+
+
+def failed_step(execution: Execution) -> Step:
+    """Return the step at which the newest attempt failed, or that with which it began if no step is known."""
+    failed = execution.events.filter(kind__in=_FAILED_ATTEMPT).order_by("-sequence").values_list("data", flat=True)
+    index = (failed.first() or {}).get("failedStepIndex")
+    return step_of(execution.release, execution.current_step_index if index is None else index)
 
 
 def failed_attempts(execution: Execution) -> int:
