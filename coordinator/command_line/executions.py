@@ -5,7 +5,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from coordinator.command_line.commands import Call, Execution, Noun, Timeout
-from coordinator.command_line.session import CommandError, Exit, Form, Session, clean, shown, spinner
+from coordinator.command_line.session import CommandError, Exit, Form, Session, clean, spinner
 from coordinator_client.api import cursor_of, items_of, path
 
 EXECUTION: Final = "executions/{execution_id}"
@@ -41,7 +41,7 @@ executions.listing(
     "list",
     "GET executions",
     "EXECUTION executionId, STATUS status, PIPELINE pin.pipelineId, RELEASE pin.releaseVersion, "
-    "STEP currentStepIndex, ATTEMPT attempt, ERROR error.code, CREATED createdAt",
+    "STEP currentStepName, ATTEMPT attempt, ERROR error.code, CREATED createdAt",
     "List executions, newest first.",
 )
 executions.showing("show", f"GET {EXECUTION}", "Show an execution.")
@@ -64,7 +64,7 @@ def explain(session: Session, call: Call) -> None:
     if found.get("omitted"):
         said.append("…")
     for entry in found.get("history", ()):
-        said.append(f"{shown(entry.get('at'))}  {entry.get('text')}")
+        said.append(f"{str(entry.get('at')).replace('T', ' ')[:23]}Z  {entry.get('text')}")
         said += [f"    {line}" for line in entry.get("traceback", ())]
     session.output.text("\n".join(said))
 
@@ -110,7 +110,8 @@ def _ended(session: Session, execution_id: str, timeout: float | None) -> dict[s
 
         def ended() -> dict[str, Any] | None:
             found = session.client.get(path("executions", execution_id), wait=WAIT_SECONDS)
-            say(f"{found.get('status')}, step {found.get('currentStepIndex')}, attempt {found.get('attempt')}")
+            step = found.get("currentStepName") or f"step {found.get('currentStepIndex')}"
+            say(f"{found.get('status')}, {step}, attempt {found.get('attempt')}")
             return found if found.get("status") in ENDED else None
 
         return session.until(ended, timeout, pause=0.5)
@@ -199,7 +200,7 @@ failures.listing(
     "letters",
     "GET dead-letters",
     "EXECUTION executionId, STATUS executionStatus, PIPELINE pin.pipelineId, RELEASE pin.releaseVersion, "
-    "REASON reason, ERROR errorCode, MESSAGE errorMessage, CREATED createdAt",
+    "REASON reason, STEP failedStepName, ERROR errorCode, MESSAGE errorMessage, CREATED createdAt",
     "List the dead letters, the records of terminal failures, newest first.",
 )
 
@@ -207,7 +208,7 @@ questions = Noun("questions", "List, claim and answer the questions of execution
 questions.listing(
     "list",
     "GET interactions",
-    "QUESTION interactionId, STATUS status, PIPELINE pipelineId, STEP stepId, EXECUTION executionId, "
+    "QUESTION interactionId, STATUS status, PIPELINE pipelineId, STEP stepName, EXECUTION executionId, "
     "CLAIMED BY claimedBy, GROUP group, DEADLINE deadline",
     "List questions, the next deadline first.",
     defaults={"status": "pending"},

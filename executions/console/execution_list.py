@@ -26,6 +26,7 @@ from foundation.exports import FORMATS
 from foundation.moments import lasting
 from releases.models import Pipeline, Release
 from releases.registration.pages import CHOICES_SHOWN
+from releases.step_names import Step
 from tenancy.console.base import ReadOnlyAdmin, serves
 from tenancy.console.lists import text, time
 
@@ -84,7 +85,7 @@ class ExecutionColumns:
         return format_html('<span title="{}">{}</span>', message, execution.error_code)
 
     @column("Step", empty="-")
-    def step_column(self, execution: Execution) -> int | None:
+    def step_column(self, execution: Execution) -> Step | None:
         return columns.step(execution)
 
     @column("Duration")
@@ -117,7 +118,7 @@ LABELS = {
     "group": "Failure group",
     "tenant": "Tenant",
 }
-HINTS = {"step": "2", "tag": "customer=42", "by": "me", "since": "2h", "until": "2026-01-31 14:00", "ended": "15m"}
+HINTS = {"step": "Bill", "tag": "customer=42", "by": "me", "since": "2h", "until": "2026-01-31 14:00", "ended": "15m"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,7 +47,7 @@ class Now(Present):
 
 def header(execution: Execution, now: Now) -> dict[str, Any]:
     """Return the context of the header."""
-    state = State(execution.status)
+    state, resubmitted = State(execution.status), origin(execution)
     return {
         "execution": execution,
         "variant": STATE_VARIANTS[execution.shown_status],
@@ -63,8 +63,16 @@ def header(execution: Execution, now: Now) -> dict[str, Any]:
         "lasted": now.lasted,
         "attempts": attempts(execution),
         "step": now.step,
-        "origin": origin(execution),
-        "resubmissions": [(link, STATE_VARIANTS.get(link.status, "default")) for link in links(execution)],
+        "origin": resubmitted,
+        "origin_step": resubmitted and execution.step_at(resubmitted.checkpoint_step or 0),
+        "resubmissions": [
+            (
+                each,
+                STATE_VARIANTS.get(each.status, "default"),
+                execution.step_at(each.resubmission.checkpoint_step or 0),
+            )
+            for each in links(execution)
+        ],
         "questions": now.questions[:QUESTIONS_SHOWN],
         "more_questions": len(now.questions) > QUESTIONS_SHOWN,
         "refusals": _refusals(execution, state),

@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from executions.console import payloads
 from executions.console.filters import STATE_VARIANTS
-from executions.failures.queries import REASONS, step_names
+from executions.failures.queries import REASONS, step_of
 from executions.inspection.history import MOST_EVENTS, rows_of
 from executions.inspection.timeline import BUSY, Bar, Kind, Row
 from executions.lifecycle import queries
@@ -57,12 +57,10 @@ def _payloads(request: HttpRequest, execution: Execution) -> dict[str, Any]:
 
 def _error(execution: Execution, may_read: bool) -> dict[str, Any]:
     failures = DeadLetter.objects.filter(execution=execution).order_by("-created_at", "-id")[:FAILURES_SHOWN]
-    names = dict(enumerate(step_names(execution.release)))
     return {
         "traceback": queries.traceback(execution) if may_read else "",
         "failures": [
-            (each, f"{each.failed_step_index + 1}. {names.get(each.failed_step_index, '')}", REASONS[each.reason])
-            for each in failures
+            (each, step_of(execution.release, each.failed_step_index), REASONS[each.reason]) for each in failures
         ],
     }
 
@@ -89,12 +87,11 @@ def _events(request: HttpRequest, execution: Execution, may_read: bool) -> dict[
 
 def _progress(execution: Execution, may_read: bool) -> dict[str, Any]:
     kept = execution.events.filter(kind="CHECKPOINT").order_by("-sequence")[: CHECKPOINTS_SHOWN + 1]
-    names = dict(enumerate(step_names(execution.release)))
     rows = [
         {
             "sequence": event.sequence,
             "at": precise(event.at),
-            "next": f"{event.data['nextStepIndex'] + 1}. {names.get(event.data['nextStepIndex'], '')}",
+            "next": step_of(execution.release, event.data["nextStepIndex"]),
             "worker": event.data.get("worker", ""),
         }
         for event in kept
@@ -102,7 +99,7 @@ def _progress(execution: Execution, may_read: bool) -> dict[str, Any]:
     return {
         "checkpoints": rows[:CHECKPOINTS_SHOWN],
         "more_checkpoints": len(rows) > CHECKPOINTS_SHOWN,
-        "next_step": f"{execution.current_step_index + 1}. {names.get(execution.current_step_index, '')}",
+        "next_step": step_of(execution.release, execution.current_step_index),
         "checkpoint": payloads.shown(execution, "checkpoint") if may_read else None,
     }
 

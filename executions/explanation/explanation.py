@@ -2,18 +2,19 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final, Self
 
 from executions.explanation.code import Run, sentences_of
 from executions.explanation.present import Present, Sentence
-from executions.failures.queries import Step, step_of
+from executions.failures.queries import step_of
 from executions.inspection.history import MOST_EVENTS, Recorded, recorded, rows_of
 from executions.inspection.timeline import Bar, Kind, Row
 from executions.models import Execution
 from executions.models.states import State
 from foundation.moments import lasting
 from releases.models import Artifact
+from releases.step_names import Step
 from wire.documents.contract import TIMER
 from wire.documents.execution_runs import Event, runs_of
 
@@ -106,9 +107,11 @@ class _Told:
         self._timers = {index for index, step in enumerate(_steps_of(execution)) if step.get("awaitTransport") == TIMER}
 
     def spans(self) -> Iterator[Entry]:
+        """Yield what steps did and waited for, but no wait for a worker that took no millisecond."""
         for row in self._rows:
             for bar in row.bars:
-                yield self._span(row, bar)
+                if bar.kind is not Kind.QUEUED or bar.lasts or bar.end - bar.start >= timedelta(milliseconds=1):
+                    yield self._span(row, bar)
 
     def moments(self) -> Iterator[Entry]:
         """Yield what people and the coordinator did, and failures in which no worker took part."""

@@ -17,6 +17,7 @@ from executions.workers.eligibility import why_stranded
 from foundation.moments import lasting
 from releases.models import Revocation
 from releases.states import Status
+from releases.step_names import Step
 from wire.documents.contract import TIMER
 
 QUESTIONS_SHOWN: Final = 20
@@ -105,7 +106,7 @@ class Present:
         return failures.latest_failure(self.execution)
 
     @property
-    def step(self) -> failures.Step:
+    def step(self) -> Step:
         """The step that failed if the execution has failed. Otherwise the step at which it is."""
         return failures.step_with(self.execution, self.failure)
 

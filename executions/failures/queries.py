@@ -19,6 +19,7 @@ from django.db.models.functions import Cast
 from executions.errors import AssigneeInvalid, FailureGroupUnknown
 from executions.models import PAYLOADS_OF_EXECUTION, DeadLetter, Execution, FailureGroup, SmokeTest
 from releases.models import Release
+from releases.step_names import Step, step_at
 from tenancy import audit, members
 from tenancy.access import actor_named
 from tenancy.audit.acts import Act
@@ -236,32 +237,9 @@ _FAILED_ATTEMPT = ("RETRY_SCHEDULED", "RETRIES_EXHAUSTED", "FAILED", "LEASES_LOS
 _AWAIT_REASONS = (DeadLetter.Reason.AWAIT_TIMEOUT, DeadLetter.Reason.AWAIT_FAILED)
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
-    """A step of a contract. `name` is empty if the contract does not name it. People count steps from 1."""
-
-    index: int
-    name: str
-
-    def __str__(self) -> str:
-        number = f"step {self.index + 1}"
-        return f"{self.name} ({number})" if self.name else number
-
-
-def step_names(release: Release) -> list[str]:
-    """Return the names of the contract's steps; none if the release has no contract."""
-    return [str(step.get("authoredName") or "") for step in _steps(release)]
-
-
 def step_of(release: Release, index: int) -> Step:
     """Return the step of `release` with this index."""
-    steps = _steps(release)
-    name = steps[index].get("authoredName") if 0 <= index < len(steps) else ""
-    return Step(index, str(name or ""))
-
-
-def _steps(release: Release) -> list[dict[str, Any]]:
-    return (release.contract.document.get("steps") or []) if release.contract else []
+    return step_at(release.pk, release.contract_version, index)
 
 
 def latest_failure(execution: Execution) -> DeadLetter | None:

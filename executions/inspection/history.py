@@ -8,9 +8,9 @@ from typing import Any
 
 from django.db.models import Q
 
-from executions.failures.queries import step_names
 from executions.inspection.timeline import Await, Kind, Pause, Row, timeline
 from executions.models import AwaitUnit, Execution, Hold, Interaction
+from releases.step_names import step_names
 from wire.documents.execution_runs import Event
 
 MOST_EVENTS = 2_000
@@ -39,10 +39,9 @@ def recorded(execution: Execution) -> list[Recorded]:
 def rows_of(execution: Execution, now: datetime, events: Sequence[Recorded] | None = None) -> list[Row]:
     """Return the timeline of an execution. `events` are those of `recorded`, if they have been read."""
     known = [each.event for each in (recorded(execution) if events is None else events)]
+    names = step_names(execution.release_id, execution.contract_version)
     awaits, pauses = _awaits(execution), _pauses(execution)
-    return timeline(
-        step_names(execution.release), known, awaits, pauses, now=now, running_since=execution.running_since
-    )
+    return timeline(names, known, awaits, pauses, now=now, running_since=execution.running_since)
 
 
 def worked(row: Row) -> timedelta | None:

@@ -90,12 +90,10 @@ def test_a_history_with_a_retry_and_an_answer_names_code_workers_and_steps(owner
     found = explained(execution)
     assert texts(found) == [
         "token:test submitted it",
-        "Read lines waited for a worker for SPAN",
         "Read lines failed after SPAN on worker w1, in attempt 1: ValueError: no amount",
         "Read lines waited for a retry for SPAN",
         "Read lines ran for SPAN on worker w2, in attempt 2",
         "Approve waited for answers for SPAN. 1 of 1 answered by user:eva",
-        "Bill waited for a worker for SPAN. Answered",
         "Bill ran for SPAN on worker w2, in attempt 2",
     ]
     assert found.code == [
