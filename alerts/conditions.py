@@ -17,6 +17,7 @@ from executions.workers import eligibility as strandings
 from executions.workers import message_path
 from releases.models import ActivationRequest, GradualActivation, Pipeline, Release
 from releases.states import RequestStatus
+from releases.step_names import Step, step_at
 
 MOST_FOUND: Final = 20
 """The limit of findings of one rule. At the limit, others may exist, so no alert of the rule is resolved."""
@@ -141,10 +142,14 @@ def new_groups(look: Look) -> list[Finding]:
             f"group:{group.pk}",
             f"{group.release.pipeline.pipeline_id} fails with {group.error_code}",
             page_of(FailureGroup, group.pk),
-            f"Release {group.release.release_version}, step {group.step_index + 1}. It is not acknowledged.",
+            f"Release {group.release.release_version}, {_step_of(group)}. It is not acknowledged.",
         )
         for group in found
     ]
+
+
+def _step_of(group: FailureGroup) -> Step:
+    return step_at(group.release_id, group.release.contract_version, group.step_index)
 
 
 def rates(look: Look) -> list[Finding]:

@@ -7,21 +7,28 @@ from typing import Any, Final
 from django.db.models import QuerySet
 
 from executions.models import TERMINAL_VALUES, Execution
-from executions.search import FAILED_VALUES, add_failed_steps
+from executions.search_steps import FAILED_VALUES, add_failed_steps
 from foundation import exports
 from foundation.database.bounded import time_limit
 from foundation.errors import InvalidRequest
+from releases.step_names import Step
 
 DEFAULT: Final = ("id", "key", "status", "pipeline", "release", "error", "duration", "submitted")
 SEPARATOR: Final = ","
 
 
-def step(execution: Execution) -> int | None:
-    """Return the number, from 1, of the step at which it failed or is now. Needs `search.add_failed_steps`."""
+def step(execution: Execution) -> Step | None:
+    """Return the step at which it failed or is now. Needs `search_steps.add_failed_steps`."""
     if execution.status in FAILED_VALUES:
         failed: int | None = execution.failed_step  # type: ignore[attr-defined]  # no column
-        return None if failed is None else failed + 1
-    return None if execution.status in TERMINAL_VALUES else execution.current_step_index + 1
+        return None if failed is None else execution.step_at(failed)
+    return None if execution.status in TERMINAL_VALUES else execution.step
+
+
+def _step_name(execution: Execution) -> str | int | None:
+    """Return the name of the step, or its number, from 1, if the contract does not name it."""
+    found = step(execution)
+    return None if found is None else found.name or found.index + 1
 
 
 def seconds(execution: Execution) -> float | None:
@@ -37,7 +44,7 @@ COLUMNS: Final[dict[str, tuple[str, Callable[[Execution], Any]]]] = {
     "pipeline": ("Pipeline", lambda row: row.pipeline_id),
     "release": ("Release", lambda row: row.release_version),
     "error": ("Error", lambda row: row.error_code),
-    "step": ("Step", step),
+    "step": ("Step", _step_name),
     "duration": ("Duration", seconds),
     "submitted": ("Submitted", lambda row: row.created_at.isoformat()),
     "finished": ("Finished", lambda row: row.finished_at and row.finished_at.isoformat()),

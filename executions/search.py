@@ -7,11 +7,9 @@ executions match, because the list shows the newest ones first. The caller limit
 
 import re
 import uuid
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
-from functools import reduce
-from operator import or_
 from typing import Any, Final
 
 from django.contrib.auth.models import User
@@ -28,10 +26,10 @@ from executions.models import (
     PERSON,
     DeadLetter,
     Execution,
-    FailureGroup,
     SmokeTest,
 )
 from executions.models.states import State
+from executions.search_steps import FAILED_VALUES, MOST_RARE, at_named_step, at_step, rare
 from executions.workers.eligibility import stranded
 from foundation import moments
 from foundation.errors import InvalidRequest
@@ -59,18 +57,18 @@ _STEP: Final = re.compile(r"\d{1,4}")
 class Search:
     """Conditions on executions. An execution matches if it fulfils all that are not None.
 
-    `step` is the index of the step at which a live execution is, or at which a failed one failed. An execution matches
-    `since` and `until` if it was submitted then or later, and before that. It matches `ended_since` if it ended then
-    or later. It is `stranded` if it is due and no worker may run it. It matches `failure_group` if its newest failure
-    is in that group. `text` is the beginning of the key, or of the id; `key` is the whole key. `origin` is the
-    execution that it resubmits.
+    `step` is the index or the name of the step at which a live execution is, or at which a failed one failed. An
+    execution matches `since` and `until` if it was submitted then or later, and before that. It matches `ended_since`
+    if it ended then or later. It is `stranded` if it is due and no worker may run it. It matches `failure_group` if its
+    newest failure is in that group. `text` is the beginning of the key, or of the id; `key` is the whole key. `origin`
+    is the execution that it resubmits.
     """
 
     status: str | None = None
     pipeline_id: str | None = None
     release_version: str | None = None
     error_code: str | None = None
-    step: int | None = None
+    step: int | str | None = None
     since: datetime | None = None
     until: datetime | None = None
     ended_since: datetime | None = None
@@ -124,7 +122,10 @@ def _read_status(text: str, _: datetime) -> str:
     return text
 
 
-def _read_step(text: str, _: datetime) -> int:
+def _read_step(text: str, now: datetime) -> int | str:
+    """Return the index of a step's number, or its name."""
+    if not text.isdecimal():
+        return _read_text(text, now)
     if not _STEP.fullmatch(text) or not int(text):
         raise ValueError
     return int(text) - 1
@@ -147,7 +148,7 @@ PARAMETERS: Final[Mapping[str, tuple[str, Callable[[str, datetime], Any], str]]]
     "pipeline": ("pipeline_id", _read_text, _TEXT_RULE),
     "release": ("release_version", _read_text, _TEXT_RULE),
     "error": ("error_code", _read_text, _TEXT_RULE),
-    "step": ("step", _read_step, "must be the number of a step, from 1"),
+    "step": ("step", _read_step, "must be the name of a step, or its number, from 1"),
     "since": ("since", moments.read, moments.RULE),
     "until": ("until", moments.read, moments.RULE),
     "ended": ("ended_since", moments.read, moments.RULE),
@@ -161,8 +162,6 @@ PARAMETERS: Final[Mapping[str, tuple[str, Callable[[str, datetime], Any], str]]]
 """Each query parameter: the field of `Search`, how its text is read, and what it must be."""
 
 
-FAILED_VALUES = [State.DLQ.value, State.FAILED.value]
-MOST_RARE = 500  # executions that fulfil a rare condition
 LEAST_ID = 4  # digits of the beginning of an id
 _ID = re.compile(r"[0-9a-f-]{4,36}")
 
@@ -229,17 +228,6 @@ def narrowed(rows: QuerySet[Execution], tenant_ids: Sequence[int], search: Searc
     return rows.filter(*_conditions(tenant_ids, search, None))
 
 
-def add_failed_steps(rows: Collection[Execution]) -> None:
-    """Set `failed_step` of each: the index of the step at which a failed one failed, or None."""
-    failed = [row.pk for row in rows if row.status in FAILED_VALUES]
-    letters = DeadLetter.objects.filter(execution__in=failed).values_list(
-        "execution", "execution_version", "failed_step_index"
-    )
-    steps = {(pk, version): step for pk, version, step in letters} if failed else {}
-    for row in rows:
-        row.failed_step = steps.get((row.pk, row.version))  # type: ignore[attr-defined]  # no column
-
-
 def _conditions(tenant_ids: Sequence[int], search: Search, person: User | None) -> Iterator[Q]:
     equal = {
         "pipeline_id": search.pipeline_id,
@@ -249,13 +237,15 @@ def _conditions(tenant_ids: Sequence[int], search: Search, person: User | None) 
     }
     yield Q(**{lookup: value for lookup, value in equal.items() if value is not None})
     if search.tag is not None:
-        yield _rare(tenant_ids, Q(tags__contains=[search.tag]))
+        yield rare(tenant_ids, Q(tags__contains=[search.tag]))
     if search.status is not None:
         yield _status(search.status)
     if search.release_version is not None:
         yield _release(tenant_ids, search)
-    if search.step is not None:
-        yield _step(tenant_ids, search.step)
+    if isinstance(search.step, str):
+        yield at_named_step(tenant_ids, search.step, search.pipeline_id)
+    elif search.step is not None:
+        yield at_step(tenant_ids, search.step)
     if search.ended_since is not None:
         yield _ended(search.ended_since)
     if search.smoke is not None:
@@ -273,22 +263,6 @@ def _conditions(tenant_ids: Sequence[int], search: Search, person: User | None) 
         yield Q(pipeline_id__in=_pipelines(tenant_ids, search), execution_key=search.key)
     if search.origin is not None:
         yield Q(origin__execution_id=search.origin)
-
-
-def _rare(tenant_ids: Sequence[int], *conditions: Q) -> Q:
-    """Match what fulfils any of the conditions. Each has an index, from which the matches are read first if it is rare.
-
-    PostgreSQL takes rare values for more common ones, and conditions that are joined by OR have no index in common. It
-    would then look for them in all executions, the newest first.
-    """
-    found: set[uuid.UUID] = set()
-    fulfils = reduce(or_, conditions)
-    for condition in conditions:
-        rows = Execution.objects.filter(condition, tenant__in=tenant_ids).order_by()
-        found.update(rows.values_list("pk", flat=True)[: MOST_RARE + 1])
-        if len(found) > MOST_RARE:
-            return fulfils
-    return Q(pk__in=found) & fulfils  # they may have changed since
 
 
 def _status(status: str) -> Q:
@@ -309,21 +283,6 @@ def _release(tenant_ids: Sequence[int], search: Search) -> Q:
     releases = Release.objects.filter(pipeline__tenant__in=tenant_ids, release_version=search.release_version, **equal)
     found = dict(releases.values_list("pk", "created_at"))
     return Q(release__in=list(found), created_at__gte=min(found.values())) if found else Q(pk__in=[])
-
-
-def _step(tenant_ids: Sequence[int], step: int) -> Q:
-    """Match live executions at the step, and failed ones whose last failure was at it.
-
-    The groups of failures have an index on the step. The failures of smoke tests have no group.
-    """
-    groups = list(FailureGroup.objects.filter(tenant__in=tenant_ids, step_index=step).values_list("pk", flat=True))
-    failures = DeadLetter.objects.filter(tenant__in=tenant_ids, failed_step_index=step)
-    in_group = failures.filter(Q(group__in=groups) | Q(group=None), execution_version=OuterRef("version"))
-    return _rare(
-        tenant_ids,
-        Q(Exists(in_group.filter(execution=OuterRef("pk"))), status__in=FAILED_VALUES),
-        Q(status__in=LIVE_VALUES, current_step_index=step),
-    )
 
 
 def _ended(since: datetime) -> Q:
@@ -380,7 +339,7 @@ def _beginning(tenant_ids: Sequence[int], search: Search) -> Q:
     if ids and ids[0] == ids[1] and Execution.objects.filter(pk=ids[0], tenant__in=tenant_ids).exists():
         return Q(pk=ids[0])
     keys = Q(pipeline_id__in=_pipelines(tenant_ids, search), execution_key__startswith=text)
-    return _rare(tenant_ids, keys, Q(pk__range=ids)) if ids else keys
+    return rare(tenant_ids, keys, Q(pk__range=ids)) if ids else keys
 
 
 def _ids(text: str) -> tuple[uuid.UUID, uuid.UUID] | None:

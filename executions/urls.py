@@ -1,6 +1,7 @@
 """The URLs of executions, interactions and workers of a tenant."""
 
 from executions.awaits import api as interactions
+from executions.explanation import api as explanations
 from executions.failures import api as failures
 from executions.holds import api as holds
 from executions.inspection import api as executions
@@ -12,6 +13,7 @@ from executions.workers import api as workers
 urlpatterns = [
     *submissions.urlpatterns,
     *executions.urlpatterns,
+    *explanations.urlpatterns,
     *holds.urlpatterns,
     *operators.urlpatterns,
     *failures.urlpatterns,

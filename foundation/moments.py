@@ -1,7 +1,8 @@
-"""Reads times that people type. They are in the current time zone unless they have an offset."""
+"""Reads times that people type, in the current time zone unless they have an offset. Says how long a span is."""
 
 import re
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import Final
 
 from django.utils import timezone
@@ -9,7 +10,7 @@ from django.utils.dateparse import parse_date, parse_datetime
 
 TIME_RULE: Final = "must be a time such as 2026-01-31 14:00"
 RULE: Final = f"{TIME_RULE}, or a span such as 15m, 2h or 7d"
-_UNITS: Final = {"m": "minutes", "h": "hours", "d": "days"}
+_SPAN_UNITS: Final = {"m": "minutes", "h": "hours", "d": "days"}
 _SPAN: Final = re.compile(r"(\d{1,4}) ?([mhd])")
 
 
@@ -19,7 +20,7 @@ def read(text: str, now: datetime) -> datetime:
     Raises ValueError, and OverflowError for a time that is in no year of UTC.
     """
     if span := _SPAN.fullmatch(text):
-        return now - timedelta(**{_UNITS[span[2]]: int(span[1])})
+        return now - timedelta(**{_SPAN_UNITS[span[2]]: int(span[1])})
     return read_time(text)
 
 
@@ -34,3 +35,22 @@ def read_time(text: str) -> datetime:
         raise ValueError
     # A time that is in no year of UTC raises OverflowError here, and not in the database.
     return (timezone.make_aware(at) if timezone.is_naive(at) else at).astimezone(UTC)
+
+
+UNITS = (("d", timedelta(days=1)), ("h", timedelta(hours=1)), ("min", timedelta(minutes=1)))
+"""The units of spans, from the longest to the shortest. Shorter times are given in seconds."""
+_UNIT_PAIRS = tuple(pairwise((*UNITS, ("s", timedelta(seconds=1)))))
+
+
+def lasting(span: timedelta) -> str:
+    """Say how long `span` is: "85 ms", "3.2 s", "4 min 10 s", "2 d 3 h"."""
+    if span < timedelta(seconds=1):
+        return f"{max(span, timedelta()) // timedelta(milliseconds=1)} ms"
+    if span < timedelta(minutes=1):
+        return f"{span.total_seconds():.1f} s"
+    place = 0
+    while span < UNITS[place][1]:
+        place += 1
+    (name, unit), (rest_name, rest_unit) = _UNIT_PAIRS[place]
+    rest = span % unit // rest_unit
+    return f"{span // unit} {name}" + (f" {rest} {rest_name}" if rest else "")

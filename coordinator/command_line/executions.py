@@ -5,7 +5,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from coordinator.command_line.commands import Call, Execution, Noun, Timeout
-from coordinator.command_line.session import CommandError, Exit, Session, clean, spinner
+from coordinator.command_line.session import CommandError, Exit, Form, Session, clean, spinner
 from coordinator_client.api import ENDED, cursor_of, items_of, path
 
 EXECUTION: Final = "executions/{execution_id}"
@@ -40,11 +40,32 @@ executions.listing(
     "list",
     "GET executions",
     "EXECUTION executionId, STATUS status, PIPELINE pin.pipelineId, RELEASE pin.releaseVersion, "
-    "STEP currentStepIndex, ATTEMPT attempt, ERROR error.code, CREATED createdAt",
+    "STEP currentStepName, ATTEMPT attempt, ERROR error.code, CREATED createdAt",
     "List executions, newest first.",
 )
 executions.showing("show", f"GET {EXECUTION}", "Show an execution.")
 executions.listing("events", f"GET {EXECUTION}/events", EVENTS, "List the events of an execution in order.", limit=500)
+
+
+@executions.reading("explain", f"GET {EXECUTION}/explanation")
+def explain(session: Session, call: Call) -> None:
+    """Say which code ran each step of an execution, when and where, and what happens next."""
+    found = session.client.call(call.request)
+    if session.output.form is Form.JSON:
+        session.output.value(found)
+        return
+    pin = found.get("pin", {})
+    digests = ", ".join(f"{each.get('artifactId')} {each.get('digest')}" for each in found.get("artifacts", ()))
+    said = [f"Execution {found.get('executionId')} is {found.get('status')}."]
+    said += [*found.get("now", ()), *found.get("next", ()), ""]
+    said += [f"Pinned to {pin.get('pipelineId')} {pin.get('releaseVersion')}, contract {pin.get('contractVersion')}"]
+    said += [f"Artifacts: {digests}", *found.get("code", ()), ""]
+    if found.get("omitted"):
+        said.append("…")
+    for entry in found.get("history", ()):
+        said.append(f"{str(entry.get('at')).replace('T', ' ')[:23]}Z  {entry.get('text')}")
+        said += [f"    {line}" for line in entry.get("traceback", ())]
+    session.output.text("\n".join(said))
 
 
 @executions.reading("result", f"GET {EXECUTION}/result", watch=False)
@@ -94,7 +115,8 @@ def _ended(session: Session, execution_id: str, timeout: float | None) -> dict[s
 
         def ended() -> dict[str, Any] | None:
             found = session.client.get(path("executions", execution_id), wait=WAIT_SECONDS)
-            say(f"{found.get('status')}, step {found.get('currentStepIndex')}, attempt {found.get('attempt')}")
+            step = found.get("currentStepName") or f"step {found.get('currentStepIndex')}"
+            say(f"{found.get('status')}, {step}, attempt {found.get('attempt')}")
             return found if found.get("status") in ENDED else None
 
         return session.until(ended, timeout, pause=0.5)
@@ -183,7 +205,7 @@ failures.listing(
     "letters",
     "GET dead-letters",
     "EXECUTION executionId, STATUS executionStatus, PIPELINE pin.pipelineId, RELEASE pin.releaseVersion, "
-    "REASON reason, ERROR errorCode, MESSAGE errorMessage, CREATED createdAt",
+    "REASON reason, STEP failedStepName, ERROR errorCode, MESSAGE errorMessage, CREATED createdAt",
     "List the dead letters, the records of terminal failures, newest first.",
 )
 
@@ -191,7 +213,7 @@ questions = Noun("questions", "List, claim and answer the questions of execution
 questions.listing(
     "list",
     "GET interactions",
-    "QUESTION interactionId, STATUS status, PIPELINE pipelineId, STEP stepId, EXECUTION executionId, "
+    "QUESTION interactionId, STATUS status, PIPELINE pipelineId, STEP stepName, EXECUTION executionId, "
     "CLAIMED BY claimedBy, GROUP group, DEADLINE deadline",
     "List questions, the next deadline first.",
     defaults={"status": "pending"},

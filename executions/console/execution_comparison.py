@@ -11,10 +11,10 @@ from typing import Any, Final
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 
-from executions.console.execution_tabs import rows_of, worked
 from executions.console.payloads import NONE, value_of
+from executions.inspection.history import rows_of, worked
 from executions.models import Execution
-from foundation.admin.columns import lasting
+from foundation.moments import lasting
 from tenancy.console.base import ReadOnlyAdmin, serves
 from tenancy.roles import Scope
 from wire.documents import json_writer

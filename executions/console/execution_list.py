@@ -18,13 +18,15 @@ from executions.console.execution_search import SearchRequest
 from executions.console.filters import NEWEST, STATE_VARIANTS
 from executions.models import TERMINAL_VALUES, DeadLetter, Execution
 from executions.search import STATUSES
-from foundation.admin.columns import badge, column, copyable, lasting
+from foundation.admin.columns import badge, column, copyable
 from foundation.api.streaming import streamed_file
 from foundation.database.bounded import time_limit
 from foundation.errors import CoordinatorError
 from foundation.exports import FORMATS
+from foundation.moments import lasting
 from releases.models import Pipeline, Release
 from releases.registration.pages import CHOICES_SHOWN
+from releases.step_names import Step
 from tenancy.console.base import ReadOnlyAdmin, serves
 from tenancy.console.lists import text, time
 
@@ -83,7 +85,7 @@ class ExecutionColumns:
         return format_html('<span title="{}">{}</span>', message, execution.error_code)
 
     @column("Step", empty="-")
-    def step_column(self, execution: Execution) -> int | None:
+    def step_column(self, execution: Execution) -> Step | None:
         return columns.step(execution)
 
     @column("Duration")
@@ -116,7 +118,7 @@ LABELS = {
     "group": "Failure group",
     "tenant": "Tenant",
 }
-HINTS = {"step": "2", "tag": "customer=42", "by": "me", "since": "2h", "until": "2026-01-31 14:00", "ended": "15m"}
+HINTS = {"step": "Bill", "tag": "customer=42", "by": "me", "since": "2h", "until": "2026-01-31 14:00", "ended": "15m"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,20 +5,18 @@ from typing import Any
 from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
 from django.urls import reverse
-from django.utils import timezone
 
 from executions.console import execution_comparison, execution_tabs, payloads
 from executions.console.confirmation import Confirmation, OperatorRequest, confirmed
 from executions.console.filters import STATE_VARIANTS
+from executions.explanation.code import sentence_of
+from executions.explanation.present import QUESTIONS_SHOWN, RETIRED, Present, attempts
 from executions.failures import queries as failures
-from executions.holds.holds import holds_of
 from executions.lifecycle import queries
 from executions.lifecycle.interventions import cancel, redrivable, redrive
 from executions.lifecycle.queries import links, origin
-from executions.models import DUE_VALUES, TERMINAL_VALUES, Execution, Interaction
+from executions.models import DUE_VALUES, TERMINAL_VALUES, Execution
 from executions.models.states import MOVES, OUTCOME_UNKNOWN, TERMINAL, State
-from executions.workers.eligibility import why_stranded
-from foundation.admin.columns import lasting
 from releases.models import Revocation
 from releases.states import Status
 from releases.trust import trust
@@ -28,23 +26,18 @@ from tenancy.roles import Scope
 from wire.documents.execution_statement import ENVELOPE_MEDIA_TYPE
 from wire.documents.signing import key_id
 
-QUESTIONS_SHOWN = 20
 REFRESH_SECONDS = 10
 """After how many seconds the page of a live execution is drawn again, even if nothing has happened."""
 
 
-class Now:
-    """What is read once for each request: pauses, open questions, and why no worker may run the execution."""
+class Now(Present):
+    """The present state for one request. `mark` is a string that changes with every change of the page."""
 
     def __init__(self, execution: Execution) -> None:
-        self.at = timezone.now()
-        self.holds = holds_of(execution)
-        self.stranded = why_stranded(execution.release_id) if execution.status in DUE_VALUES else None
-        self.questions = _open_questions(execution)
+        super().__init__(execution)
         self.mark = self._mark(execution)
 
     def _mark(self, execution: Execution) -> str:
-        """Return a string that changes with every change of the page."""
         lease = int(execution.lease_expires_at.timestamp()) if execution.lease_expires_at else 0
         paused = "-".join(str(hold.pk) for hold in self.holds)
         age = (self.at - execution.updated_at).total_seconds() // REFRESH_SECONDS
@@ -54,7 +47,7 @@ class Now:
 
 def header(execution: Execution, now: Now) -> dict[str, Any]:
     """Return the context of the header."""
-    state = State(execution.status)
+    state, resubmitted = State(execution.status), origin(execution)
     return {
         "execution": execution,
         "variant": STATE_VARIANTS[execution.shown_status],
@@ -62,15 +55,24 @@ def header(execution: Execution, now: Now) -> dict[str, Any]:
         "mark": now.mark,
         "holds": now.holds,
         "waits": execution.status in DUE_VALUES,
-        "stranded": now.stranded,
+        "now": now.now(),
+        "stranded": now.why_stranded(),
         "active": execution.release.pipeline.active_release,
         "retired": execution.release.status == Status.RETIRED,
         "revocation": Revocation.objects.filter(release=execution.release_id).first(),
-        "lasted": lasting((execution.finished_at or now.at) - execution.created_at),
-        "attempts": _attempts(execution),
-        "step": failures.step_now(execution),
-        "origin": origin(execution),
-        "resubmissions": [(link, STATE_VARIANTS.get(link.status, "default")) for link in links(execution)],
+        "lasted": now.lasted,
+        "attempts": attempts(execution),
+        "step": now.step,
+        "origin": resubmitted,
+        "origin_step": resubmitted and execution.step_at(resubmitted.checkpoint_step or 0),
+        "resubmissions": [
+            (
+                each,
+                STATE_VARIANTS.get(each.status, "default"),
+                execution.step_at(each.resubmission.checkpoint_step or 0),
+            )
+            for each in links(execution)
+        ],
         "questions": now.questions[:QUESTIONS_SHOWN],
         "more_questions": len(now.questions) > QUESTIONS_SHOWN,
         "refusals": _refusals(execution, state),
@@ -82,28 +84,13 @@ def _refusals(execution: Execution, state: State) -> dict[str, str]:
     ended = "" if State.CANCELLED in MOVES[state] else "It has ended."
     redrive = "" if state in redrivable(allow_failed=True) else "Only failed executions can be re-driven."
     if not redrive and execution.release.status == Status.RETIRED:
-        redrive = "Its release is retired, so it cannot run again. Resubmit it."
+        redrive = RETIRED
     return {
         "redrive": redrive,
         "resubmit": "" if state in TERMINAL else "It must end before it can be resubmitted.",
         "cancel": ended,
         "pause": ended,
     }
-
-
-def _attempts(execution: Execution) -> int:
-    """Return how many attempts have begun. The attempts of lost leases are not counted again."""
-    claims = execution.events.filter(kind="CLAIMED").order_by("-sequence").values_list("data", flat=True)
-    newest = claims.first()
-    return 0 if newest is None else int(newest.get("attempt") or 0) + 1
-
-
-def _open_questions(execution: Execution) -> list[Interaction]:
-    """Return the interactions that it waits for, in the order of the items."""
-    if execution.status != State.WAITING_EXTERNAL:
-        return []
-    rows = Interaction.objects.filter(unit=execution.await_unit_id, status__in=Interaction.OPEN)
-    return list(rows.defer("request", "response").order_by("item_index")[: QUESTIONS_SHOWN + 1])
 
 
 def _facts(execution: Execution) -> list[tuple[str, Any]]:
@@ -215,55 +202,7 @@ def _cancel(execution: Execution, requested: OperatorRequest) -> str:
     return "The execution is cancelled."
 
 
-# --- which exact code ran ---
-
 RUNS_SHOWN = 200
-STEPS_NAMED = 5
-ENDS = {
-    "SUCCEEDED": "finished the execution",
-    "FAILED": "failed, and no retry could help",
-    "RETRY_SCHEDULED": "failed, and a retry followed",
-    "RETRIES_EXHAUSTED": "failed, and no retries were left",
-    "AWAITING": "reached an await",
-    "CHECKPOINT": "reached a checkpoint",
-    "OUTCOME_DROPPED": "reported too late, so its outcome was dropped",
-    "LEASE_EXPIRED": "lost its lease without a report",
-    "LEASES_LOST": "lost its lease without a report, once too often",
-    "LEASE_RESTORED": "had the part when the outcome of an earlier run arrived",
-    "CANCELLED": "had the part when the execution was cancelled",
-    "RELEASE_REVOKED": "had the part when the release was revoked and its executions were failed",
-}
-"""The outcome of a part, by the event that ended it."""
-
-
-def _sentence(run: dict[str, Any]) -> str:
-    """Return one sentence about a part: who ran which steps with which code."""
-    worker = f"Worker {run['worker']}" if run["worker"] else "A worker that did not name itself"
-    if "NOT_REPORTED" in run["findings"]:
-        registered = f" It had registered with artifact {run['artifactDigest']}." if run["artifactDigest"] else ""
-        return f"{worker} {ENDS[run['outcome']]}. Which code ran is unknown.{registered}"
-    return f"{worker} ran {_steps(run['steps'])} with {_code(run)}, and {ENDS[run['outcome']]}."
-
-
-def _steps(steps: list[dict[str, Any]]) -> str:
-    if not steps:
-        return "this part"
-    names = [step["name"] or f"step {step['index'] + 1}" for step in steps]
-    more = f" and {len(names) - STEPS_NAMED} more" if len(names) > STEPS_NAMED else ""
-    return ", ".join(names[:STEPS_NAMED]) + more
-
-
-def _code(run: dict[str, Any]) -> str:
-    digest = run["artifactDigest"]
-    if not digest:
-        return "code that it did not identify"
-    if not run["pinned"]:
-        return f"the code of artifact {digest}, which the release does not pin"
-    if "CODE_NOT_VERIFIED" in run["findings"]:
-        return f"code from a folder that builds to artifact {digest}"
-    if "ARTIFACT_AS_REGISTERED" in run["findings"]:
-        return f"code that it did not identify; it is registered with artifact {digest}, which the release pins"
-    return f"the code of artifact {digest}, which the release pins"
 
 
 # --- the pages ---
@@ -294,7 +233,7 @@ class ExecutionPages(LongList):
             title=f"Provenance of {execution}",
             original=execution,
             execution=execution,
-            runs=[{**run, "sentence": _sentence(run)} for run in runs],
+            runs=[{**run, "sentence": sentence_of(run)} for run in runs],
             more_runs=len(found.entries) - len(runs) + found.omitted,
             artifacts=list(execution.release.artifacts.order_by("position")),
             key_id=key_id(trust.statement_public_key()) if trust.has_statement_key() else "",

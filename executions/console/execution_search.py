@@ -19,7 +19,8 @@ from django.utils import timezone
 from executions import columns
 from executions.console.payloads import tenants_shown
 from executions.models import Execution
-from executions.search import PARAMETERS, Matches, Search, add_failed_steps, matching, parse
+from executions.search import PARAMETERS, Matches, Search, matching, parse
+from executions.search_steps import add_failed_steps
 from foundation.admin.columns import moment
 from foundation.errors import CoordinatorError, InvalidRequest, NotFound, QueryTooSlow
 from releases.models import Release

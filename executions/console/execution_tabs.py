@@ -1,26 +1,25 @@
 """The tabs on the page of an execution. Each is a link, and only the one that is shown is read."""
 
 from bisect import bisect_right
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
 from django.core.paginator import Paginator
-from django.db.models import Q
 from django.http import HttpRequest
 from django.utils import timezone
 
 from executions.console import payloads
 from executions.console.filters import STATE_VARIANTS
-from executions.failures.queries import REASONS, step_names
-from executions.inspection.timeline import BUSY, Await, Bar, Kind, Pause, Row, timeline
+from executions.failures.queries import REASONS, step_of
+from executions.inspection.history import MOST_EVENTS, rows_of
+from executions.inspection.timeline import BUSY, Bar, Kind, Row
 from executions.lifecycle import queries
-from executions.models import AwaitUnit, DeadLetter, Execution, Hold, Interaction, Notification
-from foundation.admin.columns import lasting, on_one_line, precise
+from executions.models import DeadLetter, Execution, Notification
+from foundation.admin.columns import on_one_line, precise
+from foundation.moments import lasting
 from tenancy.console.lists import MESSAGE_VARIANTS
-from wire.documents.execution_runs import Event
 
 EVENTS_SHOWN = 100
 CHECKPOINTS_SHOWN = 100
@@ -60,12 +59,10 @@ def _payloads(request: HttpRequest, execution: Execution) -> dict[str, Any]:
 
 def _error(execution: Execution, may_read: bool) -> dict[str, Any]:
     failures = DeadLetter.objects.filter(execution=execution).order_by("-created_at", "-id")[:FAILURES_SHOWN]
-    names = dict(enumerate(step_names(execution.release)))
     return {
         "traceback": queries.traceback(execution) if may_read else "",
         "failures": [
-            (each, f"{each.failed_step_index + 1}. {names.get(each.failed_step_index, '')}", REASONS[each.reason])
-            for each in failures
+            (each, step_of(execution.release, each.failed_step_index), REASONS[each.reason]) for each in failures
         ],
     }
 
@@ -94,12 +91,11 @@ def _events(request: HttpRequest, execution: Execution, may_read: bool) -> dict[
 
 def _progress(execution: Execution, may_read: bool) -> dict[str, Any]:
     kept = execution.events.filter(kind="CHECKPOINT").order_by("-sequence")[: CHECKPOINTS_SHOWN + 1]
-    names = dict(enumerate(step_names(execution.release)))
     rows = [
         {
             "sequence": event.sequence,
             "at": precise(event.at),
-            "next": f"{event.data['nextStepIndex'] + 1}. {names.get(event.data['nextStepIndex'], '')}",
+            "next": step_of(execution.release, event.data["nextStepIndex"]),
             "worker": event.data.get("worker", ""),
         }
         for event in kept
@@ -107,7 +103,7 @@ def _progress(execution: Execution, may_read: bool) -> dict[str, Any]:
     return {
         "checkpoints": rows[:CHECKPOINTS_SHOWN],
         "more_checkpoints": len(rows) > CHECKPOINTS_SHOWN,
-        "next_step": f"{execution.current_step_index + 1}. {names.get(execution.current_step_index, '')}",
+        "next_step": step_of(execution.release, execution.current_step_index),
         "checkpoint": payloads.shown(execution, "checkpoint") if may_read else None,
     }
 
@@ -190,13 +186,7 @@ def _pieces(start: datetime, end: datetime, busy: Sequence[Span]) -> Iterable[tu
         yield reached, end, False
 
 
-MOST_EVENTS = 2_000
-MOST_AWAITS = 200
-MOST_ANSWERS = 500
-"""Those who answered an await of more items are not named."""
 MOST_BARS = 500
-NAMED = 3
-"""How many of those who answered an await are named."""
 LABELS = {
     Kind.WORK: "Ran",
     Kind.FAILED: "Failed",
@@ -206,23 +196,6 @@ LABELS = {
     Kind.AWAIT: "Waited for answers",
     Kind.PAUSED: "Paused",
 }
-
-
-def rows_of(execution: Execution, now: datetime) -> list[Row]:
-    """Return the timeline of an execution, from its newest MOST_EVENTS events."""
-    columns = ("sequence", "kind", "status", "at", "data")
-    newest = execution.events.order_by("-sequence").values_list(*columns)[:MOST_EVENTS]
-    events = [Event(*row) for row in reversed(newest)]
-    awaits, pauses = _awaits(execution), _pauses(execution)
-    return timeline(
-        step_names(execution.release), events, awaits, pauses, now=now, running_since=execution.running_since
-    )
-
-
-def worked(row: Row) -> timedelta | None:
-    """Return how long a step ran, in all attempts; None if that is not known."""
-    known = [bar.end - bar.start for bar in row.bars if bar.kind in (Kind.WORK, Kind.FAILED) and bar.last == row.index]
-    return sum(known, timedelta()) if known else None
 
 
 def timeline_of(execution: Execution) -> dict[str, Any]:
@@ -282,43 +255,3 @@ def _listed(bar: Bar, row: Row, rows: Sequence[Row]) -> dict[str, Any]:
         "lasted": lasting(bar.end - bar.start) + (" so far" if bar.lasts else ""),
         "note": bar.note,
     }
-
-
-def _awaits(execution: Execution) -> list[Await]:
-    units = list(AwaitUnit.objects.filter(execution=execution).order_by("-created_at", "-id")[:MOST_AWAITS])
-    actors: dict[Any, list[str]] = defaultdict(list)
-    few = [unit.pk for unit in units if unit.answered_items > 0 and unit.expected_items <= MOST_ANSWERS]
-    answers = Interaction.objects.filter(unit__in=few, status=Interaction.Status.COMPLETED)
-    for unit_id, actor in answers.order_by("unit", "item_index").values_list("unit", "actor")[:MOST_ANSWERS]:
-        if actor not in actors[unit_id]:
-            actors[unit_id].append(str(actor))
-    return [
-        Await(
-            unit.step_index,
-            unit.created_at,
-            None if unit.status == AwaitUnit.Status.WAITING_EXTERNAL else unit.updated_at,
-            unit.expected_items,
-            unit.answered_items,
-            _named(actors[unit.pk]),
-        )
-        for unit in units
-    ]
-
-
-def _named(actors: Sequence[str]) -> list[str]:
-    return [*actors[:NAMED], *(["others"] if len(actors) > NAMED else [])]
-
-
-def _pauses(execution: Execution) -> list[Pause]:
-    """Return the pauses of the execution, and the open ones of its release and its pipeline.
-
-    No index leads to pauses of a release that have ended, so those are not drawn.
-    """
-    release = execution.release
-    open_ones = Q(release=release, ended_at=None) | Q(pipeline=release.pipeline_id, ended_at=None)
-    own = Hold.objects.filter(execution=execution).order_by("started_at", "id")[:MOST_AWAITS]
-    names = {True: "The execution", False: "Its release or its pipeline"}
-    return [
-        Pause(names[hold.execution_id is not None], hold.started_by, hold.started_at, hold.ended_at)
-        for hold in [*own, *Hold.objects.filter(open_ones)]
-    ]

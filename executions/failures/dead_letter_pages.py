@@ -18,13 +18,14 @@ from executions.console.filters import (
     newest_first,
 )
 from executions.failures import queries
-from executions.failures.queries import REASONS, Step, letters_on, step_name
+from executions.failures.queries import REASONS, letters_on, step_name
 from executions.lifecycle.interventions import redrivable
 from executions.lifecycle.queries import traceback_of
 from executions.models import PAYLOADS_OF_EXECUTION, DeadLetter, FailureGroup
 from executions.models.states import State
 from foundation.admin.columns import badge, column
 from releases.registration import pages as registration
+from releases.step_names import Step
 from tenancy.access import tenants_of
 from tenancy.console.base import LongList
 from tenancy.console.lists import Person, ScopedFilter, TenantFilter, TextFilter, text, time

@@ -19,7 +19,7 @@ from executions.console.filters import STATE_VARIANTS, ReleaseFilter, SinceFilte
 from executions.console.payloads import tenants_shown
 from executions.failures import queries
 from executions.failures.dead_letter_pages import ErrorCodeFilter
-from executions.failures.queries import Figures, Step
+from executions.failures.queries import Figures
 from executions.lifecycle.queries import traceback_of
 from executions.models import FailureGroup, is_new
 from executions.models.records import LONGEST_ASSIGNEE, LONGEST_NOTE
@@ -27,6 +27,7 @@ from foundation.admin.columns import badge, column, moment, relative, timed
 from foundation.errors import CoordinatorError
 from releases.registration.pages import PipelineFilter
 from releases.states import Status
+from releases.step_names import Step
 from tenancy import members
 from tenancy.access import actor
 from tenancy.audit.acts import Act

@@ -19,6 +19,7 @@ from django.db.models.functions import Cast
 from executions.errors import AssigneeInvalid, FailureGroupUnknown
 from executions.models import PAYLOADS_OF_EXECUTION, DeadLetter, Execution, FailureGroup, SmokeTest
 from releases.models import Release
+from releases.step_names import Step, step_at
 from tenancy import audit, members
 from tenancy.access import actor_named
 from tenancy.audit.acts import Act
@@ -236,32 +237,9 @@ _FAILED_ATTEMPT = ("RETRY_SCHEDULED", "RETRIES_EXHAUSTED", "FAILED", "LEASES_LOS
 _AWAIT_REASONS = (DeadLetter.Reason.AWAIT_TIMEOUT, DeadLetter.Reason.AWAIT_FAILED)
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
-    """A step of a contract. `name` is empty if the contract does not name it. People count steps from 1."""
-
-    index: int
-    name: str
-
-    def __str__(self) -> str:
-        number = f"step {self.index + 1}"
-        return f"{self.name} ({number})" if self.name else number
-
-
-def step_names(release: Release) -> list[str]:
-    """Return the names of the contract's steps; none if the release has no contract."""
-    return [str(step.get("authoredName") or "") for step in _steps(release)]
-
-
 def step_of(release: Release, index: int) -> Step:
     """Return the step of `release` with this index."""
-    steps = _steps(release)
-    name = steps[index].get("authoredName") if 0 <= index < len(steps) else ""
-    return Step(index, str(name or ""))
-
-
-def _steps(release: Release) -> list[dict[str, Any]]:
-    return (release.contract.document.get("steps") or []) if release.contract else []
+    return step_at(release.pk, release.contract_version, index)
 
 
 def latest_failure(execution: Execution) -> DeadLetter | None:
@@ -271,8 +249,19 @@ def latest_failure(execution: Execution) -> DeadLetter | None:
 
 def step_now(execution: Execution) -> Step:
     """Return the step that failed if the execution has failed. Otherwise return the step at which it is."""
-    failure = latest_failure(execution)
+    return step_with(execution, latest_failure(execution))
+
+
+def step_with(execution: Execution, failure: DeadLetter | None) -> Step:
+    """Return `step_now` of an execution with this `latest_failure`."""
     return step_of(execution.release, failure.failed_step_index if failure else execution.current_step_index)
+
+
+def failed_step(execution: Execution) -> Step:
+    """Return the step at which the newest attempt failed, or that with which it began if no step is known."""
+    failed = execution.events.filter(kind__in=_FAILED_ATTEMPT).order_by("-sequence").values_list("data", flat=True)
+    index = (failed.first() or {}).get("failedStepIndex")
+    return step_of(execution.release, execution.current_step_index if index is None else index)
 
 
 def failed_attempts(execution: Execution) -> int:

@@ -26,6 +26,7 @@ from foundation.database.bounded import LIST_SECONDS, time_limit
 from foundation.errors import QueryTooSlow
 from releases.api import EnvelopeView, PausableView, pause_of, with_pauses
 from releases.errors import ProvenanceKeyMissing
+from releases.step_names import step_names
 from releases.trust import trust
 from tenancy.api.authentication import WITHHELD, holds_any
 from tenancy.api.operations import TENANT, TenantView, operation, refuses
@@ -154,6 +155,18 @@ def instant(at: datetime | None) -> str | None:
     return None if at is None else at.isoformat().replace("+00:00", "Z")
 
 
+class NamedExecutionView(ExecutionView):
+    currentStepName = serializers.CharField(
+        read_only=True, help_text="The author's name of the step at `currentStepIndex`. Empty behind the last step."
+    )
+
+    def to_representation(self, instance: Execution) -> dict[str, Any]:
+        shown = super().to_representation(instance)
+        names, index = step_names(instance.release_id, instance.contract_version), instance.current_step_index
+        shown["currentStepName"] = names[index] if index < len(names) else ""
+        return shown
+
+
 class ResubmittedView(serializers.Serializer[Any]):
     executionId = serializers.UUIDField(source="resubmission.new_execution_id")
     releaseVersion = serializers.CharField(
@@ -172,7 +185,7 @@ class ResubmittedView(serializers.Serializer[Any]):
     createdAt = serializers.DateTimeField(source="resubmission.created_at")
 
 
-class OneExecutionView(ExecutionView):
+class OneExecutionView(NamedExecutionView):
     error = FailureView(allow_null=True, read_only=True)
     resubmittedFrom = serializers.UUIDField(
         allow_null=True,
@@ -238,6 +251,7 @@ CONDITIONS = {
     "smoke": "smoke",
     "resubmittedFrom": "origin",
     "stepIndex": "step",
+    "stepName": "step",
     "tag": "tag",
     "prefix": "text",
     "failureGroupId": "failure_group",
@@ -263,6 +277,9 @@ class ExecutionFilter(filters.FilterSet):
         field_name="current_step_index",
         help_text="The index of the step at which a live execution is, or at which a failed one failed.",
     )
+    stepName = TagFilter(
+        field_name="release", help_text="The name of that step, or of its function. It wins over `stepIndex`."
+    )
     tag = TagFilter(field_name="tags", help_text="One of the tags.")
     prefix = filters.CharFilter(
         field_name="execution_key", help_text="The beginning of the idempotency key, or of the id."
@@ -276,7 +293,7 @@ class ExecutionFilter(filters.FilterSet):
         given = {CONDITIONS[name]: value for name, value in self.form.cleaned_data.items() if value not in EMPTY_VALUES}
         if "status" in given:
             given["status"] = searched(given["status"])
-        if "step" in given:
+        if not isinstance(given.get("step", ""), str):
             given["step"] = int(given["step"])
         search = Search(**given)
         return narrowed(queryset, [self.request.parser_context["view"].tenant.pk], search)
@@ -290,7 +307,7 @@ class NewestExecutions(NewestFirst):
 class Executions(TenantView, ListAPIView[Execution]):
     """The tenant's executions, newest first."""
 
-    serializer_class = ExecutionView
+    serializer_class = NamedExecutionView
     filterset_class = ExecutionFilter
     pagination_class = NewestExecutions
     queryset = Execution.objects.none()

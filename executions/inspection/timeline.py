@@ -4,13 +4,13 @@ Only what is known is drawn. If a worker reported no times of its steps, one bar
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final
 
 from executions.models.states import TERMINAL, State
-from wire.documents.execution_runs import REPORTS, TOLERANCE, Event
+from wire.documents.execution_runs import REPORTS, TOLERANCE, Event, reported_time
 
 
 class Kind(StrEnum):
@@ -45,7 +45,8 @@ class Progress(StrEnum):
 class Bar:
     """A span of time. It belongs to the steps from that of its row to `last`.
 
-    `lasts` is true if it has not ended. `attempt` counts from 1. `note` says what a reader must know.
+    `lasts` is true if it has not ended. `attempt` counts from 1. `note` says what a reader must know. `sequence` is the
+    number of the event that ended what a worker did.
     """
 
     kind: Kind
@@ -56,6 +57,7 @@ class Bar:
     worker: str = ""
     note: str = ""
     lasts: bool = False
+    sequence: int | None = None
 
 
 @dataclass(slots=True)
@@ -190,7 +192,7 @@ class _Drawing:
         self._claim, self._lost_claim = None, claim if event.kind == "LEASE_EXPIRED" else self._lost_claim
         if event.kind not in REPORTS or "worker" not in event.data:
             note = _LOST.get(event.kind, "Ended without a report.")
-            self._unknown(Kind.LOST, claim, event.at, str(event.data.get("worker") or ""), note)
+            self._unknown(Kind.LOST, claim, event.at, note, event)
             return
         failed = event.status in _FAILURES
         if not self._steps(Kind.FAILED if failed else Kind.WORK, claim, event):
@@ -201,11 +203,11 @@ class _Drawing:
     def _dropped(self, event: Event) -> None:
         """Draw what a worker did after it had lost the lease. Its checkpoints have drawn some of it."""
         for index, start, end in event.data.get("steps") or ():
-            began, ended = _moment(start), _moment(end)
+            began, ended = reported_time(start), reported_time(end)
             if self._is_new(event, index, start, end) and began and ended and began <= ended <= event.at + TOLERANCE:
                 note = "Reported after the lease was lost, so it does not count."
-                worker = str(event.data.get("worker") or "")
-                self._bar(index, Bar(Kind.LOST, began, min(ended, max(began, event.at)), index, None, worker, note))
+                last = min(ended, max(began, event.at))
+                self._bar(index, _reported(event, Bar(Kind.LOST, began, last, index, None, note=note)))
 
     def _running(self, claim: _Claim, until: datetime, since: datetime | None) -> None:
         """Draw the claim that has not ended. Until a worker says that it began, it is a wait."""
@@ -215,7 +217,7 @@ class _Drawing:
             return
         claim.since = max(claim.since, since or claim.since)
         note = "Runs now. Which step runs is not known." if self._last > claim.start else "Runs now."
-        self._unknown(Kind.WORK, claim, until, "", note, lasts=True)
+        self._unknown(Kind.WORK, claim, until, note)
 
     # --- bars of work ---
 
@@ -227,30 +229,28 @@ class _Drawing:
             return False
         spans, note = window
         failed = _number(event.data.get("failedStepIndex"))
-        worker = str(event.data.get("worker") or "")
         for (index, start, end), (began, ended) in zip(reported, spans, strict=True):
             if self._is_new(event, index, start, end):
                 own = Kind.WORK if kind is Kind.FAILED and index != failed else kind
-                self._bar(index, Bar(own, began, ended, index, claim.attempt, worker, note))
+                self._bar(index, _reported(event, Bar(own, began, ended, index, claim.attempt, note=note)))
         if kind is Kind.FAILED and failed not in {index for index, *_ in reported}:
             note = "Failed before it was called." if failed is not None else "Failed outside of a step."
             place = claim.start if failed is None else failed
-            self._bar(place, Bar(Kind.FAILED, event.at, event.at, place, claim.attempt, worker, note))
+            self._bar(place, _reported(event, Bar(Kind.FAILED, event.at, event.at, place, claim.attempt, note=note)))
         return True
 
     def _together(self, kind: Kind, claim: _Claim, event: Event, last: int) -> None:
         """Draw one bar for all steps of a part whose steps have no known times."""
-        worker, last = str(event.data.get("worker") or ""), max(last, claim.start)
+        last = max(last, claim.start)
         placed = _fitted([event.data["span"]], claim.at, event.at) if event.data.get("span") else None
         start, end = placed[0][0] if placed else (claim.since, event.at)
         note = "Only the start and the end of the transition are known." if last > claim.start else ""
-        self._bar(claim.start, Bar(kind, start, end, last, claim.attempt, worker, note))
+        self._bar(claim.start, _reported(event, Bar(kind, start, end, last, claim.attempt, note=note)))
 
-    def _unknown(
-        self, kind: Kind, claim: _Claim, until: datetime, worker: str, note: str, *, lasts: bool = False
-    ) -> None:
-        bar = Bar(kind, claim.since, max(until, claim.since), self._last, claim.attempt, worker, note, lasts)
-        self._bar(claim.start, bar)
+    def _unknown(self, kind: Kind, claim: _Claim, until: datetime, note: str, event: Event | None = None) -> None:
+        """Draw one bar for all steps that a claim may have run. It lasts unless an event has ended it."""
+        bar = Bar(kind, claim.since, max(until, claim.since), self._last, claim.attempt, note=note, lasts=event is None)
+        self._bar(claim.start, bar if event is None else _reported(event, bar))
 
     def _last_of(self, event: Event, claim: _Claim) -> int:
         """Return the last step that a reported part may have run."""
@@ -347,6 +347,11 @@ _LOST: Final = {
 }
 
 
+def _reported(event: Event, bar: Bar) -> Bar:
+    """Return a bar that this event has ended, with the worker that it names."""
+    return replace(bar, worker=str(event.data.get("worker") or ""), sequence=event.sequence)
+
+
 def _await_bar(each: Await, until: datetime) -> Bar:
     answered = f"{each.answered} of {each.expected} answered"
     note = f"{answered} by {', '.join(each.actors)}." if each.actors else f"{answered}."
@@ -372,7 +377,7 @@ def _fitted(
 
     The clocks of workers differ from the coordinator's. If the spans lie outside, all are moved by the same time.
     """
-    moments = [(_moment(start), _moment(end)) for start, end in spans]
+    moments = [(reported_time(start), reported_time(end)) for start, end in spans]
     known = [(start, end) for start, end in moments if start is not None and end is not None and start <= end]
     if not known or len(known) < len(moments):
         return None
@@ -388,11 +393,3 @@ def _fitted(
 
 def _within(at: datetime, first: datetime, last: datetime) -> datetime:
     return max(first, min(at, last))
-
-
-def _moment(milliseconds: int) -> datetime | None:
-    """Return a time that a worker reported; None after the year 9999."""
-    try:
-        return datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=milliseconds)
-    except OverflowError:
-        return None

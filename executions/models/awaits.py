@@ -199,8 +199,13 @@ class Interaction(models.Model):
         )
 
     def __str__(self) -> str:
-        title = title_of(self.step_id)
+        title = self.step_name
         return title if self.item_index is None else f"{title} #{self.item_index + 1}"
+
+    @property
+    def step_name(self) -> str:
+        """The author's name of the step. Needs the execution."""
+        return self.execution.step_at(self.step_index).name or title_of(self.step_id)
 
     @property
     def known_as(self) -> str:

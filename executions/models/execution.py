@@ -16,6 +16,7 @@ from django.db.models import F, Func, Prefetch, Q, QuerySet
 
 from executions.models.states import DUE, TERMINAL, State
 from releases.models import IDENTITY_LENGTH, Release
+from releases.step_names import Step, step_at
 from tenancy.models import Tenant
 from wire.identity import ReleaseIdentity
 
@@ -194,6 +195,15 @@ class Execution(models.Model):
     def shown_status(self) -> str:
         """The status to display: a leased execution is CLAIMED until a worker has started it."""
         return CLAIMED if self.status == State.RUNNING and self.running_since is None else self.status
+
+    def step_at(self, index: int) -> Step:
+        """Return the step of its release with this index."""
+        return step_at(self.release_id, self.contract_version, index)
+
+    @property
+    def step(self) -> Step:
+        """The step with which its next transition starts."""
+        return self.step_at(self.current_step_index)
 
     @property
     def pin(self) -> ReleaseIdentity:

@@ -3,9 +3,8 @@
 import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import wraps
-from itertools import pairwise
 from typing import Any, Final, TypeVar
 
 from django import forms
@@ -13,6 +12,8 @@ from django.contrib import admin
 from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
+
+from foundation.moments import UNITS
 
 F = TypeVar("F", bound=Callable[..., Any])
 LINE_SHOWN = 500
@@ -89,11 +90,6 @@ def copyable(value: SafeString, label: str) -> SafeString:
     )
 
 
-UNITS = (("d", timedelta(days=1)), ("h", timedelta(hours=1)), ("min", timedelta(minutes=1)))
-"""The units of `relative`, from the longest to the shortest. Shorter times are given in seconds."""
-_UNIT_PAIRS = tuple(pairwise((*UNITS, ("s", timedelta(seconds=1)))))
-
-
 def timed(at: datetime | None) -> SafeString | None:
     """Return a `time` element; None for None."""
     if at is None:
@@ -113,20 +109,6 @@ def relative(at: datetime, now: datetime) -> str:
     distance = abs(now - at)
     text = next((f"{distance // unit} {name}" for name, unit in UNITS if distance >= unit), f"{distance.seconds} s")
     return f"{text} ago" if at <= now else f"in {text}"
-
-
-def lasting(span: timedelta) -> str:
-    """Say how long `span` is: "85 ms", "3.2 s", "4 min 10 s", "2 d 3 h"."""
-    if span < timedelta(seconds=1):
-        return f"{max(span, timedelta()) // timedelta(milliseconds=1)} ms"
-    if span < timedelta(minutes=1):
-        return f"{span.total_seconds():.1f} s"
-    place = 0
-    while span < UNITS[place][1]:
-        place += 1
-    (name, unit), (rest_name, rest_unit) = _UNIT_PAIRS[place]
-    rest = span % unit // rest_unit
-    return f"{span // unit} {name}" + (f" {rest} {rest_name}" if rest else "")
 
 
 class MomentField(forms.DateTimeField):

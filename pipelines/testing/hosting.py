@@ -125,7 +125,7 @@ def _activate(descriptor: Path, release: dict[str, Any], worker: _Child, client:
     deadline = time.monotonic() + _WORKER_SECONDS
     while True:
         try:
-            activate_published(descriptor.parent, release, client, reason="")
+            activate_published(release, client, reason="")
             return
         except DefinitionError as error:
             if error.code != WORKER_REQUIRED:

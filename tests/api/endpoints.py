@@ -33,6 +33,7 @@ READS = dict.fromkeys(
     campaigns campaigns/{{campaign_id}} campaigns/{{campaign_id}}/items
     dead-letters deployments drift
     executions executions/{{execution_id}} executions/{{execution_id}}/events executions/{{execution_id}}/provenance
+    executions/{{execution_id}}/explanation
     failure-groups failure-groups/{{failure_group_id}} holds interactions interactions/{{interaction_id}}
     pipelines {PIPELINE} {PIPELINE}/activation-requests {REQUEST}
     {PIPELINE}/activations {PIPELINE}/active {PIPELINE}/attachments/{{digest}} {PIPELINE}/comparison

@@ -46,6 +46,7 @@ def test_an_interaction_is_completed_by_each_identifier(one: Interaction, eva: C
         "interactionId": str(one.pk),
         "executionId": str(one.execution_id),
         "stepId": "Approve",
+        "stepName": "Validate",
         "status": "COMPLETED",
         "response": RESPONSE,
         "actor": f"token:{eva.token}",

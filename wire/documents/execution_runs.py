@@ -83,6 +83,14 @@ def instant(at: datetime) -> str:
     return at.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
+def reported_time(milliseconds: int) -> datetime | None:
+    """Return a time that a worker reported; None after the year 9999."""
+    try:
+        return datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=milliseconds)
+    except OverflowError:
+        return None
+
+
 class _Derivation:
     def __init__(self, pinned: frozenset[str], steps: Sequence[str] | None) -> None:
         self.runs = Runs()
@@ -192,7 +200,7 @@ class _Derivation:
     def _span(
         self, event: Event, span: Sequence[int], findings: dict[RunFinding, None]
     ) -> tuple[str | None, str | None]:
-        started, ended = _moment(span[0]), _moment(span[1])
+        started, ended = reported_time(span[0]), reported_time(span[1])
         claimed = None if self._claim is None or event.kind == "OUTCOME_DROPPED" else self._claim.at
         if not _is_plausible(started, ended, claimed, event.at):
             findings[RunFinding.TIMES_IMPLAUSIBLE] = None
@@ -212,14 +220,6 @@ def _hull(steps: Any) -> tuple[int, int] | None:
     if not steps:
         return None
     return min(started for _, started, _ in steps), max(ended for _, _, ended in steps)
-
-
-def _moment(milliseconds: int) -> datetime | None:
-    """Return a time that a worker reported; None after the year 9999."""
-    try:
-        return datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=milliseconds)
-    except OverflowError:
-        return None
 
 
 def _text(moment: datetime | None) -> str | None:

@@ -1,0 +1,172 @@
+"""What an execution does now and what happens next, in sentences. Its page, REST and the command line say the same."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import Final
+
+from django.utils import timezone
+
+from executions.failures import queries as failures
+from executions.holds.holds import holds_of
+from executions.lifecycle.queries import links
+from executions.models import DUE_VALUES, DeadLetter, Execution, Hold, Interaction
+from executions.models.states import State
+from executions.workers.eligibility import why_stranded
+from foundation.moments import lasting
+from releases.models import Revocation
+from releases.states import Status
+from releases.step_names import Step
+from wire.documents.contract import TIMER
+
+QUESTIONS_SHOWN: Final = 20
+RETIRED: Final = "Its release is retired, so it cannot run again. Resubmit it."
+
+
+@dataclass(frozen=True, slots=True)
+class Sentence:
+    """A sentence. If it names a time, that is `at`, between `text` and `rest`."""
+
+    text: str
+    at: datetime | None = None
+    rest: str = "."
+
+    def __str__(self) -> str:
+        return (
+            self.text if self.at is None else f"{self.text} {self.at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC{self.rest}"
+        )
+
+
+class Present:
+    """The state of an execution, its pauses and open questions, and why no worker may run it. Each is read once."""
+
+    def __init__(self, execution: Execution) -> None:
+        self.execution = execution
+        self.at = timezone.now()
+        self.holds = holds_of(execution)
+        self.stranded = why_stranded(execution.release_id) if execution.status in DUE_VALUES else None
+        self.questions = _open_questions(execution)
+
+    def now(self) -> list[Sentence]:
+        """Say what the execution does now, or how it ended."""
+        execution = self.execution
+        release, worker = execution.release_version, execution.lease_worker
+        match State(execution.status):
+            case State.QUEUED:
+                return [Sentence(f"{self._place} is due and waits for a free worker of release {release}.")]
+            case State.RUNNING if execution.running_since and execution.lease_expires_at:
+                return [
+                    Sentence(f"Runs on worker {worker} since", execution.running_since, f", from {self._place} on."),
+                    Sentence("The worker holds the lease until", execution.lease_expires_at),
+                ]
+            case State.RUNNING if worker:
+                return [Sentence(f"Claimed. Worker {worker} holds it but has not started {self._place}.")]
+            case State.RUNNING:
+                text = f"Claimed and sent to the workers of release {release}. No worker has reported it yet."
+                return [Sentence(text)]
+            case State.WAIT_RETRY:
+                failed = failures.failed_step(execution)
+                text = f"Attempt {attempts(execution)} failed at {failed}. The next is due"
+                return [Sentence(text, execution.next_due_at)]
+            case State.WAITING_EXTERNAL:
+                return list(self._waits())
+            case State.FAILED | State.DLQ:
+                return [Sentence(f"Failed at {self.step}, {self._after}: {self._why_failed()}.")]
+            case ended:
+                return [Sentence(f"{ended.value.capitalize()} {self._after}.")]
+
+    def following(self) -> list[Sentence]:
+        """Say what happens next, what prevents it, and what people can do."""
+        execution = self.execution
+        found = [_paused(hold) for hold in self.holds]
+        if self.stranded:
+            found.append(Sentence(self.why_stranded()))
+        if execution.status == State.RUNNING:
+            found.append(Sentence("If the worker is lost, another one takes over after the lease has ended."))
+        if execution.status in (State.FAILED, State.DLQ):
+            found += _after_failure(execution)
+        for link in links(execution):
+            at = f" on release {link.release_version}, and is {link.status}" if link.status else ""
+            found.append(Sentence(f"It was resubmitted as {link.resubmission.new_execution_id}{at}."))
+        return found
+
+    def why_stranded(self) -> str:
+        """Say why no worker may run the release, and what to do; empty if one may."""
+        release = self.execution.release_version
+        return (
+            f"No worker may run release {release}: {self.stranded}. The execution never moves to another release. "
+            f"Start a worker for {release}."
+            if self.stranded
+            else ""
+        )
+
+    @cached_property
+    def failure(self) -> DeadLetter | None:
+        return failures.latest_failure(self.execution)
+
+    @property
+    def step(self) -> Step:
+        """The step that failed if the execution has failed. Otherwise the step at which it is."""
+        return failures.step_with(self.execution, self.failure)
+
+    @property
+    def lasted(self) -> str:
+        """How long the execution has been there, or took."""
+        return lasting((self.execution.finished_at or self.at) - self.execution.created_at)
+
+    @property
+    def _after(self) -> str:
+        return f"{self.lasted} after it was submitted"
+
+    @property
+    def _place(self) -> str:
+        return str(failures.step_of(self.execution.release, self.execution.current_step_index))
+
+    def _why_failed(self) -> str:
+        return failures.REASONS[self.failure.reason] if self.failure else str(self.execution.error_code)
+
+    def _waits(self) -> Iterator[Sentence]:
+        for question in self.questions[:QUESTIONS_SHOWN]:
+            step = failures.step_of(self.execution.release, question.step_index)
+            item = "" if question.item_index is None else f", item {question.item_index + 1},"
+            if question.transport == TIMER:
+                yield Sentence(f"{step} waits until", question.deadline)
+                continue
+            to = question.assignee or (f"the group {question.group}" if question.group else "")
+            by = f" of {to}" if to else " of a webhook" if question.transport == "webhook" else ""
+            yield Sentence(
+                f"{step}{item} waits for the answer{by} to question {question.known_as} until", question.deadline
+            )
+        if len(self.questions) > QUESTIONS_SHOWN:
+            yield Sentence("More questions are open.")
+
+
+def attempts(execution: Execution) -> int:
+    """Return how many attempts have begun. The attempts of lost leases are not counted again."""
+    claims = execution.events.filter(kind="CLAIMED").order_by("-sequence").values_list("data", flat=True)
+    newest = claims.first()
+    return 0 if newest is None else int(newest.get("attempt") or 0) + 1
+
+
+def _open_questions(execution: Execution) -> list[Interaction]:
+    """Return the interactions that it waits for, in the order of the items, at most one more than are shown."""
+    if execution.status != State.WAITING_EXTERNAL:
+        return []
+    rows = Interaction.objects.filter(unit=execution.await_unit_id, status__in=Interaction.OPEN)
+    return list(rows.defer("request", "response").order_by("item_index")[: QUESTIONS_SHOWN + 1])
+
+
+def _paused(hold: Hold) -> Sentence:
+    target = "The execution" if hold.execution_id else "Its release" if hold.release_id else "Its pipeline"
+    return Sentence(f"{target} is paused by {hold.started_by} since", hold.started_at, f": {hold.reason}")
+
+
+def _after_failure(execution: Execution) -> Iterator[Sentence]:
+    revocation = Revocation.objects.filter(release=execution.release_id).first()
+    if revocation:
+        yield Sentence(f"{revocation.actor} revoked release {execution.release_version}: {revocation.reason}")
+    if execution.release.status == Status.RETIRED:
+        yield Sentence(RETIRED)
+    else:
+        yield Sentence(f"A re-drive runs it again. {failures.restart_of(execution)}")

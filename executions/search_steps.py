@@ -1,0 +1,77 @@
+"""Finds executions by the step at which they are or failed: by its index, or by the name that its author gave to it."""
+
+import uuid
+from collections.abc import Collection, Sequence
+from functools import reduce
+from operator import or_
+
+from django.db.models import Exists, OuterRef, Q
+
+from executions.models import LIVE_VALUES, DeadLetter, Execution, FailureGroup
+from executions.models.states import State
+from executions.questions.readable import readable_name
+from releases.models import Release
+from releases.step_names import step_names
+
+FAILED_VALUES = [State.DLQ.value, State.FAILED.value]
+MOST_RARE = 500  # executions that fulfil a rare condition
+
+
+def add_failed_steps(rows: Collection[Execution]) -> None:
+    """Set `failed_step` of each: the index of the step at which a failed one failed, or None."""
+    failed = [row.pk for row in rows if row.status in FAILED_VALUES]
+    letters = DeadLetter.objects.filter(execution__in=failed).values_list(
+        "execution", "execution_version", "failed_step_index"
+    )
+    steps = {(pk, version): step for pk, version, step in letters} if failed else {}
+    for row in rows:
+        row.failed_step = steps.get((row.pk, row.version))  # type: ignore[attr-defined]  # no column
+
+
+def rare(tenant_ids: Sequence[int], *conditions: Q) -> Q:
+    """Match what fulfils any of the conditions. Each has an index, from which the matches are read first if it is rare.
+
+    PostgreSQL takes rare values for more common ones, and conditions that are joined by OR have no index in common. It
+    would then look for them in all executions, the newest first.
+    """
+    found: set[uuid.UUID] = set()
+    fulfils = reduce(or_, conditions)
+    for condition in conditions:
+        rows = Execution.objects.filter(condition, tenant__in=tenant_ids).order_by()
+        found.update(rows.values_list("pk", flat=True)[: MOST_RARE + 1])
+        if len(found) > MOST_RARE:
+            return fulfils
+    return Q(pk__in=found) & fulfils  # they may have changed since
+
+
+def at_step(tenant_ids: Sequence[int], step: int) -> Q:
+    """Match live executions at the step, and failed ones whose last failure was at it.
+
+    The groups of failures have an index on the step. The failures of smoke tests have no group.
+    """
+    groups = list(FailureGroup.objects.filter(tenant__in=tenant_ids, step_index=step).values_list("pk", flat=True))
+    failures = DeadLetter.objects.filter(tenant__in=tenant_ids, failed_step_index=step)
+    in_group = failures.filter(Q(group__in=groups) | Q(group=None), execution_version=OuterRef("version"))
+    return rare(
+        tenant_ids,
+        Q(Exists(in_group.filter(execution=OuterRef("pk"))), status__in=FAILED_VALUES),
+        Q(status__in=LIVE_VALUES, current_step_index=step),
+    )
+
+
+def at_named_step(tenant_ids: Sequence[int], name: str, pipeline_id: str | None) -> Q:
+    """Match executions at the step of this name, wherever the contract of their release has it.
+
+    The name of the function, such as `read_lines`, matches the name that is made of it, `Read lines`.
+    """
+    equal = {} if pipeline_id is None else {"pipeline__pipeline_id": pipeline_id}
+    names = {name, readable_name(name)}
+    named = reduce(or_, (Q(contract__document__steps__contains=[{"authoredName": each}]) for each in names))
+    releases = Release.objects.filter(named, pipeline__tenant__in=tenant_ids, **equal).order_by()
+    found: dict[int, list[int]] = {}
+    for release, version in releases.values_list("pk", "contract_version"):
+        for index, each in enumerate(step_names(release, version)):
+            if each in names:
+                found.setdefault(index, []).append(release)
+    at = [Q(at_step(tenant_ids, index), release__in=found[index]) for index in found]
+    return reduce(or_, at) if at else Q(pk__in=[])

@@ -1,0 +1,36 @@
+"""The names that authors gave to the steps of releases. A contract never changes, so a process reads each once."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final
+
+from releases.models import Contract
+
+REMEMBERED: Final = 1000
+"""How many releases a process remembers."""
+
+
+@lru_cache(REMEMBERED)
+def step_names(release_id: int, contract_version: str) -> tuple[str, ...]:
+    """Return the authored names of a verified release's steps; none if it has no contract. Unnamed steps are empty."""
+    contracts = Contract.objects.filter(releases=release_id, contract_version=contract_version).order_by()
+    steps = contracts.values_list("document__steps", flat=True).first() or []
+    return tuple(str(step.get("authoredName") or "") for step in steps)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A step of a contract. `name` is empty if the contract does not name it. People count steps from 1."""
+
+    index: int
+    name: str
+
+    def __str__(self) -> str:
+        number = f"step {self.index + 1}"
+        return f"{self.name} ({number})" if self.name else number
+
+
+def step_at(release_id: int, contract_version: str, index: int) -> Step:
+    """Return the step of a verified release with this index."""
+    names = step_names(release_id, contract_version)
+    return Step(index, names[index] if 0 <= index < len(names) else "")

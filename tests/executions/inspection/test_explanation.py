@@ -1,0 +1,157 @@
+"""An execution is explained in words: which code ran each step, what it waited for, and what happens next."""
+
+import re
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import pytest
+
+from executions.explanation.explanation import Explanation, explain
+from executions.holds.holds import pause
+from executions.lifecycle import interventions
+from executions.models import Execution, Interaction, Worker
+from executions.state_machine.moves import Claim
+from releases import policy
+from releases.models import Pipeline, Release
+from tenancy.models import Tenant
+from tests import making
+from tests.cases import cases
+from tests.executions.awaits.parking import answer
+from wire.messages.celery_messages import Failure
+
+pytestmark = pytest.mark.django_db
+STEPS = ("Read lines", "Approve", "Bill")
+DUE = "Read lines (step 1) is due and waits for a free worker of release 1.0."
+STAYS = "The execution never moves to another release. Start a worker for 1.0."
+TRACEBACK = 'Traceback (most recent call last):\n  File "shop/orders.py", line 9, in bill\nValueError: no amount'
+
+
+@pytest.fixture(scope="module")
+def world(module_world: None) -> tuple[Tenant, Release]:
+    return making.ready(steps=making.steps(*STEPS))
+
+
+def explained(execution: Execution, *, payloads: bool = True) -> Explanation:
+    return explain(Execution.objects.get(pk=execution.pk), payloads=payloads)
+
+
+def without_times(text: str) -> str:
+    text = re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC", "TIME", text)
+    return re.sub(r"\b\d+(\.\d+)? m?s\b", "SPAN", text)
+
+
+def texts(found: Explanation) -> list[str]:
+    return [without_times(each.text) for each in found.history]
+
+
+def said(sentences: Any) -> str:
+    return without_times(" ".join(map(str, sentences)))
+
+
+def due(owner: Tenant) -> Claim:
+    Execution.objects.filter(status="WAIT_RETRY").update(next_due_at=making.LONG_AGO)
+    [claim] = making.claimed(owner)
+    return claim
+
+
+def reported(claim: Claim, *steps: int, failed: int | None = None) -> dict[str, Any]:
+    now = int(Execution.objects.get(pk=claim.execution_id).created_at.timestamp() * 1000) + 1
+    members: dict[str, Any] = {"steps": [(index, now, now) for index in steps]}
+    if failed is not None:
+        message = f'step "{STEPS[failed]}": no amount'
+        failure: dict[str, Any] = {
+            "failure_class": "ValueError",
+            "message": message,
+            "retryable": True,
+            "step_index": failed,
+        }
+        members |= {"result": "FAILED", "failure": Failure(**failure, traceback=TRACEBACK)}
+    return members
+
+
+def test_a_history_with_a_retry_and_an_answer_names_code_workers_and_steps(owner: Tenant, release: Release) -> None:
+    digest = release.artifacts.get().digest
+    execution = making.execution(owner)
+    code: dict[str, Any] = {"artifact_digest": digest, "environment": "sha256:e", "code": "artifact"}
+    first = due(owner)
+    making.record(making.outcome_of(first, **reported(first, 0, failed=0)), worker_id="w1", **code)
+    second = due(owner)
+    waiting = making.suspension(second, step_index=1, group="clerks").model_copy(update=reported(second, 0))
+    making.record(waiting, worker_id="w2", **code)
+    waits = explained(execution)
+    [question] = Interaction.objects.filter(execution=execution)
+    assert said(waits.now) == (
+        f"Approve (step 2) waits for the answer of the group clerks to question {question.pk} until TIME."
+    )
+    answer(question)
+    third = due(owner)
+    making.record(making.outcome_of(third, **reported(third, 2)), worker_id="w2", **code)
+    found = explained(execution)
+    assert texts(found) == [
+        "token:test submitted it",
+        "Read lines failed after SPAN on worker w1, in attempt 1: ValueError: no amount",
+        "Read lines waited for a retry for SPAN",
+        "Read lines ran for SPAN on worker w2, in attempt 2",
+        "Approve waited for answers for SPAN. 1 of 1 answered by user:eva",
+        "Bill ran for SPAN on worker w2, in attempt 2",
+    ]
+    assert found.code == [
+        f"Ran Read lines, Bill with the code of artifact {digest}, which the release pins, in environment sha256:e, "
+        "on worker w1, w2."
+    ]
+    [failed] = [each for each in found.history if each.error_code]
+    assert (failed.traceback, failed.artifact_digest, str(failed.step)) == (
+        TRACEBACK.splitlines(),
+        digest,
+        "Read lines (step 1)",
+    )
+    assert (said(found.now), said(found.following)) == ("Succeeded SPAN after it was submitted.", "")
+    assert "no amount" not in repr(explained(execution, payloads=False).history)
+
+
+def fail(owner: Tenant, _: Execution, retries: int = 0) -> None:
+    claim = due(owner)
+    policy.change(Pipeline.objects.get(tenant=owner), {"retryLimit": retries}, actor="user:admin")
+    making.record(making.outcome_of(claim, **reported(claim, 0, 1, 2, failed=2)))
+
+
+def strand(owner: Tenant, _: Execution) -> None:
+    making.silence(*Worker.objects.filter(tenant=owner))
+
+
+@cases(
+    ("change", "now", "following"),
+    [
+        (
+            lambda owner, execution: pause(execution, actor="user:eva", reason="stocktaking"),
+            DUE,
+            "The execution is paused by user:eva since TIME: stocktaking",
+        ),
+        (
+            lambda owner, execution: making.claimed(owner),
+            "Claimed and sent to the workers of release 1.0. No worker has reported it yet.",
+            "If the worker is lost, another one takes over after the lease has ended.",
+        ),
+        (strand, DUE, f"No worker may run release 1.0: the worker sends no heartbeats. {STAYS}"),
+        (partial(fail, retries=3), "Attempt 1 failed at Bill (step 3). The next is due TIME.", ""),
+        (
+            fail,
+            "Failed at Bill (step 3), SPAN after it was submitted: no retries left.",
+            "A re-drive runs it again. It starts at the first step: Read lines (step 1). The steps before "
+            "Bill (step 3), which failed, run again too, because there is no checkpoint of them.",
+        ),
+        (
+            lambda owner, execution: interventions.cancel(owner, execution.pk, actor="user:eva", reason="a mistake"),
+            "Cancelled SPAN after it was submitted.",
+            "",
+        ),
+    ],
+)
+def test_what_it_does_now_and_what_happens_next(
+    owner: Tenant, release: Release, change: Callable[[Tenant, Execution], Any], now: str, following: str
+) -> None:
+    execution = making.execution(owner)
+    change(owner, execution)
+    found = explained(execution)
+    assert (said(found.now), said(found.following)) == (now, following)
