@@ -40,18 +40,20 @@ class Desk:
             "PIPELINES_WORKER_KEY": worker_key(tenant.product.environment["WORKER_SECRET"], tenant.tenant.slug).text,
         }
         file = folder / ".coordinator" / "coordinator.env"
-        file.parent.mkdir()
+        self.temporary = folder / ".temporary"  # what a killed process leaves
+        for each in (file.parent, self.temporary):
+            each.mkdir()
         file.write_text("".join(f"export {name}='{value}'\n" for name, value in variables.items()))
 
     @contextmanager
     def dev(self, *options: str) -> Iterator[subprocess.Popen[bytes]]:
-        """Run the command. `shown` is what it prints."""
+        """Run the command, and kill it at the end of the block."""
         self.log = self.folder / "terminal.log"
         with self.log.open("wb") as terminal:
             process = subprocess.Popen(
                 [sys.executable, "-m", "pipelines", "dev", "pinned.py", *options],
                 cwd=self.folder,
-                env={"PATH": os.environ["PATH"], "PYTHONPATH": str(PROJECT)},
+                env={"PATH": os.environ["PATH"], "PYTHONPATH": str(PROJECT), "TMPDIR": str(self.temporary)},
                 stdout=terminal,
                 stderr=terminal,
                 # A shell that runs the tests in the background makes its children ignore Ctrl-C.
