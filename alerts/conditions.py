@@ -13,6 +13,7 @@ from django.utils import timezone
 from alerts.kinds import Kind
 from alerts.models import AlertRule, page_of
 from executions.models import FailureGroup, Interaction, Worker, WorkerEligibility, is_new
+from executions.questions.readable import title_of
 from executions.workers import eligibility as strandings
 from executions.workers import message_path
 from releases.models import ActivationRequest, GradualActivation, Pipeline, Release
@@ -201,7 +202,7 @@ def near_deadlines(look: Look) -> list[Finding]:
     return [
         Finding(
             f"step:{pk}:{step}",
-            f"{count} open question{'' if count == 1 else 's'} of {step} in {name} near the deadline",
+            f"{count} open question{'' if count == 1 else 's'} of {title_of(step)} in {name} near the deadline",
             page_of(Interaction, pipeline=name),
             f"The first deadline is {_utc(deadline)}.",
         )

@@ -14,6 +14,7 @@ from releases.models import Release
 from releases.step_names import step_names
 
 FAILED_VALUES = [State.DLQ.value, State.FAILED.value]
+_NONE = Q(pk__in=[])
 MOST_RARE = 500  # executions that fulfil a rare condition
 
 
@@ -60,7 +61,13 @@ def at_step(tenant_ids: Sequence[int], step: int) -> Q:
 
 
 def at_named_step(tenant_ids: Sequence[int], name: str, pipeline_id: str | None) -> Q:
-    """Match executions at the step of this name, wherever the contract of their release has it.
+    """Match executions at the step of this name, wherever the contract of their release has it."""
+    found = named_steps(tenant_ids, name, pipeline_id)
+    return reduce(or_, (Q(at_step(tenant_ids, index), release__in=found[index]) for index in found), _NONE)
+
+
+def named_steps(tenant_ids: Sequence[int], name: str, pipeline_id: str | None = None) -> dict[int, list[int]]:
+    """Return the releases that have a step of this name, by its index.
 
     The name of the function, such as `read_lines`, matches the name that is made of it, `Read lines`.
     """
@@ -73,5 +80,4 @@ def at_named_step(tenant_ids: Sequence[int], name: str, pipeline_id: str | None)
         for index, each in enumerate(step_names(release, version)):
             if each in names:
                 found.setdefault(index, []).append(release)
-    at = [Q(at_step(tenant_ids, index), release__in=found[index]) for index in found]
-    return reduce(or_, at) if at else Q(pk__in=[])
+    return found

@@ -14,6 +14,7 @@ from datetime import datetime
 from django.db import transaction
 
 from executions.models import AwaitUnit, Execution
+from executions.questions.readable import title_of
 from executions.state_machine.moves import Claim
 from foundation.telemetry import traces
 from foundation.telemetry.traces import Attributes, Kind, Span
@@ -140,7 +141,9 @@ def suspended(run: str, unit_id: uuid.UUID, step_id: str) -> None:
 
     def make() -> None:
         wait = f"{run[:36]}{_span_id(unit_id):016x}{run[52:]}"
-        traces.begin(f"suspend {step_id}", Kind.INTERNAL, run, _of_await(unit_id, step_id), links=[wait]).end()
+        traces.begin(
+            f"suspend {title_of(step_id)}", Kind.INTERNAL, run, _of_await(unit_id, step_id), links=[wait]
+        ).end()
 
     transaction.on_commit(make)
 
@@ -153,7 +156,7 @@ def over(run: str, unit_id: uuid.UUID, step_id: str, *, since: datetime, error_c
 
     def make() -> None:
         span = traces.begin(
-            f"await {step_id}",
+            f"await {title_of(step_id)}",
             Kind.INTERNAL,
             run,
             _of_await(unit_id, step_id),
@@ -173,4 +176,4 @@ def _span_id(unit_id: uuid.UUID) -> int:
 
 
 def _of_await(unit_id: uuid.UUID, step_id: str) -> Attributes:
-    return {"pipelines.unit": str(unit_id), "pipelines.step": step_id}
+    return {"pipelines.unit": str(unit_id), "pipelines.step": title_of(step_id)}

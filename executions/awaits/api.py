@@ -1,9 +1,11 @@
 """REST: lists interactions, and completes them with responses."""
 
 import uuid
+from functools import reduce
+from operator import or_
 from typing import Any, ClassVar
 
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.urls import path, reverse
 from django_filters import rest_framework as filters
 from drf_spectacular.utils import extend_schema, extend_schema_field
@@ -18,6 +20,7 @@ from executions.awaits import claims
 from executions.awaits import interactions as answering
 from executions.awaits.interactions import Completion
 from executions.models import IS_CLAIMED, Interaction
+from executions.search_steps import named_steps
 from foundation.api.fields import Flag, Identifier, StrictSerializer, Text, Uuid
 from foundation.api.pagination import FlagFilter
 from tenancy.api.authentication import withhold
@@ -185,10 +188,16 @@ class InteractionFilter(filters.FilterSet):
     transport = filters.CharFilter()
     pipelineId = filters.CharFilter(field_name="execution__pipeline_id")
     executionId = filters.UUIDFilter(field_name="execution_id")
+    stepName = filters.CharFilter(method="by_step_name", help_text="The name of the step, or of its function.")
     claimed = FlagFilter(method="by_claim", help_text="Whether a claim lasts now. Only open interactions are claimed.")
     claimedBy = filters.CharFilter(
         method="by_claimant", help_text="Who has a claim that lasts now, such as `user:eva` or `token:bot`."
     )
+
+    def by_step_name(self, rows: QuerySet[Interaction], name: str, value: str) -> QuerySet[Interaction]:
+        found = named_steps([self.request.parser_context["view"].tenant.pk], value)
+        places = (Q(execution__release__in=found[index], step_index=index) for index in found)
+        return rows.filter(reduce(or_, places, Q(pk__in=[])))
 
     def by_claim(self, rows: QuerySet[Interaction], name: str, value: bool) -> QuerySet[Interaction]:
         return rows.filter(IS_CLAIMED if value else ~IS_CLAIMED)

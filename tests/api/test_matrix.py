@@ -45,7 +45,8 @@ FILTERED = [
         """
         executions?pipelineId={pipeline_id} executions?idempotencyKey=first executions?status=DLQ
         dead-letters?pipelineId={pipeline_id} failure-groups?pipelineId={pipeline_id}&new=true
-        interactions?status=pending interactions?stepId=Approve workers?pipelineId={pipeline_id} workers?state=HEALTHY
+        interactions?status=pending interactions?stepId=Approve interactions?stepName=validate
+        executions?stepName=Validate workers?pipelineId={pipeline_id} workers?state=HEALTHY
         campaigns?status=RUNNING campaigns?pipelineId={pipeline_id}&releaseVersion=1.0
         deployments?pipelineId={pipeline_id} deployments?environment=production alerts?state=FIRING
         alerts?kind=newFailureGroup
