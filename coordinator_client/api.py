@@ -61,13 +61,14 @@ class Connection:
 class Request:
     """A request. `path` is below the tenant's address, or, with a slash in front, below that of the coordinator.
 
-    `body` is a JSON document, or its bytes.
+    `body` is a JSON document, or its bytes. `seconds` limits the request if the connection would permit more.
     """
 
     method: str
     path: str
     query: Mapping[str, Any] = field(default_factory=dict)
     body: Any = None
+    seconds: float = float("inf")
 
     @property
     def target(self) -> str:
@@ -116,7 +117,8 @@ class Client:
         """Send a request, and return the JSON object of the response."""
         content = request.content
         headers = {"Content-Type": "application/json"} if content else {}
-        with self.opened(request, headers, content, seconds=self.connection.seconds, idle=self._idle) as response:
+        seconds = min(self.connection.seconds, request.seconds)
+        with self.opened(request, headers, content, seconds=seconds, idle=self._idle) as response:
             return document_of(response.status, response.headers, response.body(MOST_BYTES))
 
     def upload(self, target: str, body: Body, content_type: str) -> dict[str, Any]:

@@ -88,16 +88,24 @@ class Connections:
         return self._places.locked()
 
     async def exchange(
-        self, method: str, url: str, *, headers: Mapping[str, str], body: bytes, seconds: float, most_bytes: int
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str],
+        body: bytes,
+        seconds: float,
+        place_seconds: float,
+        most_bytes: int,
     ) -> Received:
         """Send a request and return its response.
 
-        Waiting for a connection may take `seconds`, and so may the exchange. Raises `Unreachable`: `NotConnected`,
-        `TimedOut` and `Broken` as `http.opened`, and if the response has more than `most_bytes`.
+        Waiting for a connection may take `place_seconds`, and the exchange `seconds`. Raises `Unreachable`:
+        `NotConnected`, `TimedOut` and `Broken` as `http.opened`, and if the response has more than `most_bytes`.
         """
         target = target_of(url)
         try:
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout(place_seconds if place_seconds < float("inf") else None):
                 await self._places.acquire()
         except TimeoutError:
             raise TimedOut("no connection was free in time") from None
@@ -164,6 +172,9 @@ class Connections:
             raise NotConnected("TLS failed, or the certificate is not valid") from None
         except (OSError, TimeoutError) as error:
             raise NotConnected(f"no connection ({type(error).__name__})") from None
+        if self._is_closed:  # while it was opened
+            writer.close()
+            raise ClientError("the client is closed")
         connection = _Connection(reader, writer)
         self._open.add(connection)
         return connection

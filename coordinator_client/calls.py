@@ -35,6 +35,8 @@ WAIT_SECONDS: Final = 20
 """How long the coordinator holds one request for the end of an execution."""
 CROWDED_WAIT_SECONDS: Final = 2
 """The same, while other requests wait for a connection."""
+GRACE_SECONDS: Final = 2.0
+"""How much longer than the caller waits a request for the end of an execution may take."""
 FIRST_PAUSE: Final = 0.1
 LONGEST_PAUSE: Final = 5.0
 MOST_ITEMS: Final = 1000
@@ -131,7 +133,8 @@ def ended(
         wait = int(min(longest_wait(), left))
         began = time.monotonic()
         try:
-            document = yield from repeated(Request("GET", target, {"wait": wait or None}), min(retry_seconds, left))
+            request = Request("GET", target, {"wait": wait or None}, seconds=left + GRACE_SECONDS)
+            document = yield from repeated(request, min(retry_seconds, left))
             if document.get("status") in ENDED:
                 return dict(document)
             # A server that stops, or one without waits, responds at once.
@@ -232,10 +235,12 @@ class _Reachability:
         self._is_lost = False
 
     def note(self, error: ClientError | None) -> None:
-        is_lost = isinstance(error, Unreachable) and not isinstance(error, Broken)  # a kept connection was closed
+        if isinstance(error, Broken):  # a kept connection was closed, which says nothing
+            return
+        is_lost = isinstance(error, Unreachable)
         if is_lost is not self._is_lost:
             self._is_lost = is_lost
-            log.warning("%s; trying again", error) if is_lost else log.info("The coordinator can be reached again")
+            log.warning("%s", error) if is_lost else log.info("The coordinator can be reached again")
 
 
 class Caller:
@@ -318,7 +323,8 @@ class AsyncCaller:
                 self._connection.address(wanted),
                 headers=self._connection.headers({"Content-Type": "application/json" if content else ""}),
                 body=content,
-                seconds=self._connection.seconds,
+                seconds=min(self._connection.seconds, wanted.seconds),
+                place_seconds=wanted.seconds,
                 most_bytes=MOST_BYTES,
             )
         except Unreachable as error:

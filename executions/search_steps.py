@@ -10,8 +10,7 @@ from django.db.models import Exists, OuterRef, Q
 from executions.models import LIVE_VALUES, DeadLetter, Execution, FailureGroup
 from executions.models.states import State
 from executions.questions.readable import readable_name
-from releases.models import Release
-from releases.step_names import step_names
+from releases.models import Contract, Release
 
 FAILED_VALUES = [State.DLQ.value, State.FAILED.value]
 _NONE = Q(pk__in=[])
@@ -73,11 +72,14 @@ def named_steps(tenant_ids: Sequence[int], name: str, pipeline_id: str | None = 
     """
     equal = {} if pipeline_id is None else {"pipeline__pipeline_id": pipeline_id}
     names = {name, readable_name(name)}
-    named = reduce(or_, (Q(contract__document__steps__contains=[{"authoredName": each}]) for each in names))
-    releases = Release.objects.filter(named, pipeline__tenant__in=tenant_ids, **equal).order_by()
+    named = reduce(or_, (Q(document__steps__contains=[{"authoredName": each}]) for each in names))
+    contracts = Contract.objects.filter(named, pipeline__tenant__in=tenant_ids, **equal).order_by()
     found: dict[int, list[int]] = {}
-    for release, version in releases.values_list("pk", "contract_version"):
-        for index, each in enumerate(step_names(release, version)):
-            if each in names:
-                found.setdefault(index, []).append(release)
-    return found
+    for contract, steps in contracts.values_list("pk", "document__steps"):
+        for index, step in enumerate(steps):
+            if step.get("authoredName") in names:
+                found.setdefault(index, []).append(contract)
+    return {
+        index: list(Release.objects.filter(contract__in=same).order_by().values_list("pk", flat=True))
+        for index, same in found.items()
+    }

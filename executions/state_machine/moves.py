@@ -280,8 +280,11 @@ def expire_leases(*, actor: str, limit: int, most_takeovers: int, lease_seconds:
     with connection.cursor() as cursor:
         cursor.execute(statements.EXPIRE, parameters)
         expired = {pk: Expired(State(state), *release) for pk, state, *release in cursor.fetchall()}
+    ended = [pk for pk, each in expired.items() if each.state in TERMINAL]
+    if ended:
+        wakeup.send(NOTIFY_TASK)  # some may name a channel
     if endings.demand.exists:
-        endings.announce([pk for pk, each in expired.items() if each.state in TERMINAL])
+        endings.announce(ended)
     return expired
 
 

@@ -157,8 +157,8 @@ def submit(tenant: Tenant, request: ExecutionRequest, *, actor: str, token: str 
     `NoActiveRelease`, `PipelinePaused`, `ActiveReleaseChanged`, `InputInvalid`, `ArtifactMissing`, `ArtifactAltered`,
     `ArtifactUnverified`, `WorkerUnavailable`, `QuotaExceeded`. With `release_version`, it raises `ReleaseUnknown`,
     `ReleaseNotAdmitted` and `ReleaseNotOpen` instead of `NoActiveRelease`. An input larger than the tenant's quota
-    raises `PayloadTooLarge` after `IdempotencyKeyReused`. An unknown channel in `notify` raises `NotifyChannelUnknown`
-    after `TenantNotAllowed`.
+    raises `PayloadTooLarge` after `IdempotencyKeyReused`. Then an unknown channel in `notify` raises
+    `NotifyChannelUnknown`.
     """
     [verdict] = submit_many(tenant, [request], actor=actor, token=token)
     if isinstance(verdict, CoordinatorError):
@@ -196,9 +196,13 @@ def submit_many(
 
 
 class _Item:
-    """A request of a batch. `verdict` is None until it is decided. `channel` is the id of its channel."""
+    """A request of a batch. `verdict` is None until it is decided. `channel` is the id of its channel.
+
+    `refusal` is set if there is no such channel. It counts unless the key is a repeated one.
+    """
 
     channel: uuid.UUID | None = None
+    refusal: CoordinatorError | None = None
 
     def __init__(self, request: ExecutionRequest) -> None:
         self.request = request
@@ -235,7 +239,7 @@ class _Batch:
         return [item for item in self.items if item.verdict is None]
 
     def find_channels(self) -> None:
-        """Find the channels that requests name. Reject the requests whose channel does not exist."""
+        """Find the channels that requests name. Note the refusal of requests whose channel does not exist."""
         items = [item for item in self.items if item.request.notify is not None]
         with connection.cursor() as cursor:
             names = [item.request.notify for item in items]
@@ -248,7 +252,7 @@ class _Batch:
                     f"notify: there is no enabled channel {item.request.notify!r}. GET …/alert-channels lists them."
                 )
                 error = {"field": "notify", "code": "INVALID", "message": "must be the name of an enabled channel"}
-                item.verdict = NotifyChannelUnknown(detail, errors=[error])
+                item.refusal = NotifyChannelUnknown(detail, errors=[error])
 
     def accept_cached(self) -> None:
         """Accept the items that cached admissions admit. Other items and repeated keys stay undecided."""
@@ -256,7 +260,7 @@ class _Batch:
         keys = {item.key for item in self._large()}
         rows: list[tuple[_Item, Row]] = []
         for item in self.undecided:
-            if item.key in keys:
+            if item.key in keys or item.refusal is not None:
                 continue
             keys.add(item.key)
             cached = admissions[item.request.pipeline_id]
@@ -315,6 +319,8 @@ class _Batch:
             item.verdict = PayloadTooLarge(detail, limit=limit, quota="payloadBytes")
 
     def _admit(self, decision: Decision, item: _Item) -> Row | CoordinatorError:
+        if item.refusal is not None:
+            return item.refusal
         if isinstance(decision.admission, CoordinatorError):
             return decision.admission
         admission = self._routed(decision.admission, item.request)

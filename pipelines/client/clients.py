@@ -76,8 +76,9 @@ class Execution(_Execution):
     def answer(self, step: str, response: Any, *, note: str = "", timeout: float = QUESTION_SECONDS) -> bool:
         """Answer the question of an await, by its name. If it is not asked yet, wait for it for ``timeout`` seconds.
 
-        Return False if it had another answer before, which counts. Raises ``AnswerInvalid``, ``InteractionClosed``, and
-        ``ClientError`` if the await asks nothing, or several questions: answer each of ``questions`` then.
+        Return False if another answer came first, which counts. Raises ``AnswerInvalid``, ``InteractionClosed``, and
+        ``ClientError`` if the await asks nothing (also if it was answered before), or several questions: answer each of
+        ``questions`` then.
         """
         return self._run(self._flows.answer_step(self.id, self.pipeline, step, response, note, timeout))
 

@@ -85,7 +85,7 @@ class Submission:
         members = {
             "pipelineId": values.id_of(self.pipeline),
             "input": values.input_of(self.pipeline, value),
-            "idempotencyKey": key or str(uuid.uuid4()),
+            "idempotencyKey": str(uuid.uuid4()) if key is None else key,
             "releaseVersion": self.release,
             "expectedReleaseVersion": self.expected_release,
             "routingKey": self.routing_key,
@@ -188,7 +188,7 @@ def _question(document: Mapping[str, Any], pipeline: Target) -> Question:
     return Question(
         document["interactionId"],
         document["executionId"],
-        values.name_of(pipeline, index) or document["stepId"],
+        document["stepName"],
         document["itemIndex"],
         values.request_of(pipeline, index, document["request"]),
         document["assignee"],

@@ -39,13 +39,6 @@ def json_of(value: Any) -> Any:
     return answer_of("", "", value)
 
 
-def name_of(pipeline: Target, step_index: int) -> str | None:
-    """Return the author's name of a step, if the pipeline is at hand and has it."""
-    if isinstance(pipeline, str) or not 0 <= step_index < len(pipeline.parts):
-        return None
-    return pipeline.parts[step_index].name
-
-
 def answer_of(pipeline: Target, step: str, value: Any) -> Any:
     """Return the JSON of the answer to a question of a step, by its name or its id. Raises ``AnswerInvalid``."""
     from pipelines.authoring.plan import plan

@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -45,16 +45,30 @@ def module() -> Iterator[Any]:
         yield importlib.import_module("orders")
 
 
+@contextmanager
+def event_loop() -> Iterator[Callable[[Any], Any]]:
+    """Carries out coroutines in a thread, because browser tests leave a running loop in that of the tests."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    try:
+        yield lambda coroutine: asyncio.run_coroutine_threadsafe(coroutine, loop).result()
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+
+
 @pytest.fixture(params=[Client, AsyncClient])
 def made(request: pytest.FixtureRequest) -> Iterator[Callable[..., Any]]:
     """Makes clients of either kind. With an event loop, each call is carried out in it at once."""
-    with asyncio.Runner() as runner, ExitStack() as stack:
+    with event_loop() as run, ExitStack() as stack:
 
         def make(tenant: TenantInUse, **more: Any) -> Any:
             members: dict[str, Any] = {"url": tenant.product.url, "token": tenant.token(Scope), **more}
             client = request.param(tenant=tenant.tenant.slug, **members)
-            stack.callback(lambda: Carried(runner, client).close())
-            return Carried(runner, client)
+            stack.callback(lambda: Carried(run, client).close())
+            return Carried(run, client)
 
         yield make
 
@@ -62,8 +76,8 @@ def made(request: pytest.FixtureRequest) -> Iterator[Callable[..., Any]]:
 class Carried:
     """An object whose coroutines are carried out at once."""
 
-    def __init__(self, runner: asyncio.Runner, inner: Any) -> None:
-        self._runner = runner
+    def __init__(self, run: Callable[[Any], Any], inner: Any) -> None:
+        self._run = run
         self._inner = inner
 
     def __getattr__(self, name: str) -> Any:
@@ -74,7 +88,7 @@ class Carried:
         def call(*arguments: Any, **options: Any) -> Any:
             value = found(*arguments, **options)
             if inspect.iscoroutine(value):
-                value = self._runner.run(value)
+                value = self._run(value)
             if isinstance(value, list):
                 return [self._carried(each) for each in value]
             return self._carried(value)
@@ -82,7 +96,7 @@ class Carried:
         return call
 
     def _carried(self, value: Any) -> Any:
-        return Carried(self._runner, value) if isinstance(value, clients.Execution | clients.AsyncExecution) else value
+        return Carried(self._run, value) if isinstance(value, clients.Execution | clients.AsyncExecution) else value
 
 
 def test_from_a_typed_input_to_a_typed_result(
@@ -253,7 +267,8 @@ def test_a_thousand_waits_survive_a_killed_web_process(orders: Orders, own: Prod
             return await asyncio.gather(*waits)
 
     before = threading.active_count()
-    found = asyncio.run(results())
+    with event_loop() as run:
+        found = run(results())
     assert threading.active_count() < before + 40  # those of name resolution and `to_thread`
     assert {each["execution_id"] for each in found} == {execution_id}
 

@@ -9,6 +9,7 @@ from typing import Any, Final
 _OPERATORS: Final = frozenset(".^$*+?{}[]()\\")
 OBJECT, TEXT, NUMBER, BOOLEAN, NULL = "(object)", "(string)", "(number)", "(boolean)", "(null)"
 """The discriminators of variants that are told apart by their form in JSON. The variant NULL has no payload."""
+_FORMS: Final = frozenset({OBJECT, TEXT, NUMBER, BOOLEAN, NULL})
 
 
 def choices_of(pattern: Any) -> list[str] | None:
@@ -33,8 +34,10 @@ def discriminator_of(tag: Any, value: Any) -> str | None:
     form.
     """
     if isinstance(value, Mapping):
-        named = value.get(tag) if isinstance(tag, str) else OBJECT
-        return named if isinstance(named, str) else None
+        if not isinstance(tag, str):
+            return OBJECT
+        named = value.get(tag)
+        return named if isinstance(named, str) and named not in _FORMS else None  # no tag is the name of a form
     if value is None:
         return NULL
     if isinstance(value, bool):

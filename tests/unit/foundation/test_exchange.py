@@ -172,7 +172,7 @@ def send_in_loop(url: str, body: bytes = b"", seconds: float = 2, ca_file: str =
         connections = Connections(ca_file, 1)
         try:
             return await connections.exchange(
-                "POST", url, headers={"X-One": "1"}, body=body, seconds=seconds, most_bytes=1000
+                "POST", url, headers={"X-One": "1"}, body=body, place_seconds=seconds, seconds=seconds, most_bytes=1000
             )
         finally:
             await connections.close()

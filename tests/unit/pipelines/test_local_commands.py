@@ -95,7 +95,7 @@ def test_a_run_shows_each_step_on_stderr_and_prints_the_result(folder: Path) -> 
     assert (status, printed) == (0, '"ok"\n')
     lines = [line.rpartition(",")[0] or line for line in shown.splitlines()]
     assert lines[:3] == ["reading", "Read prices  2 items", "Add tax      2 items"]
-    assert 'Approve      answered by --answer: {"approved": true}' in shown
+    assert 'Approve      answered by --answer: {"approved": true, "note": null}' in shown
     assert "Cool off     timer of 1:00:00" in lines
 
 

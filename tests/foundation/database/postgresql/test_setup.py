@@ -132,7 +132,7 @@ def test_a_refused_change_writes_no_row_into_the_log(installation: Installation)
         connection.execute(
             "INSERT INTO tenancy_tenant (slug, name, created_at, quota_workers) VALUES ('b', 'a-payload', now(), -1)"
         )
-    log = (installation.cluster.folder / "postgres.log").read_text()
+    log = (installation.cluster.logs / "postgres.log").read_text()
     assert "violates check constraint" in log
     assert "Failing row" not in log
 
