@@ -161,10 +161,6 @@ class Installation:
             if server is not None and server.child is not None:
                 server.child.require_running()
 
-    def remove(self) -> None:
-        """Remove the folder with all data. Nothing may run."""
-        self.backing.remove()
-
     def __enter__(self) -> Self:
         return self
 

@@ -376,7 +376,7 @@ class Client:
 
     def finished(self, execution_id: str) -> dict[str, Any]:
         """Return the execution when it has succeeded. Raises `DemoError` if it ends otherwise."""
-        ended = self._until(f"executions/{execution_id}", {"SUCCEEDED", "FAILED", "DLQ"})
+        ended = self._until(f"executions/{execution_id}", set(api.ENDED))
         if ended["status"] != "SUCCEEDED":
             raise DemoError(f"Execution {execution_id} is {ended['status']}: {ended['error']}")
         return ended

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -113,6 +113,7 @@ class LocalRun:
 
         Raises ``DefinitionError`` for a broken pipeline, KeyboardInterrupt, and what the methods above raise.
         """
+        last_attempt = progress.attempt + self._retries
         self._move(progress)
         while True:
             result = self._transition()
@@ -124,7 +125,7 @@ class LocalRun:
                     return Failed(
                         AWAIT_TIMEOUT, message_of(result.step_name, text), False, result.step_index, result.step_name
                     )
-            elif isinstance(result, Completed) or not result.retryable or self._progress.attempt >= self._retries:
+            elif isinstance(result, Completed) or not result.retryable or self._progress.attempt >= last_attempt:
                 return result
             else:
                 self.retrying(result)
@@ -233,16 +234,11 @@ def typed(pipeline: Pipeline, completed: Completed) -> list[Any]:
 
 
 def _encoded(value_type: ValueType, value: Any, where: str, code: str, *, many: bool) -> Encoded:
-    if not many:
-        return _encoded_one(value_type, value, where, code)
-    if isinstance(value, str | bytes | Mapping) or not isinstance(value, Iterable):
-        raise DefinitionError(code, f"{where} is one {type(value).__name__}; give a list of {value_type.type_id}")
-    items = [_encoded_one(value_type, each, f"{where}, item {place}", code) for place, each in enumerate(value)]
-    return Encoded([each.document for each in items], [each.value for each in items])
-
-
-def _encoded_one(value_type: ValueType, value: Any, where: str, code: str) -> Encoded:
     try:
-        return value_type.accept(value)
+        if not many:
+            return value_type.accept(value)
+        items = value_type.accept_all(value)
     except ValueMismatch as mismatch:
-        raise DefinitionError(code, f"{where} is not of type {value_type.type_id}: {mismatch}") from None
+        expected = f"a list of {value_type.type_id}" if many else f"of type {value_type.type_id}"
+        raise DefinitionError(code, f"{where} is not {expected}: {mismatch}") from None
+    return Encoded([each.document for each in items], [each.value for each in items])

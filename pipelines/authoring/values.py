@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -108,6 +109,18 @@ class ValueType:
             if not isinstance(value, dict | str | int | float):
                 raise
         return self.encode(self.decode(jsonable(value)))
+
+    def accept_all(self, values: Any) -> list[Encoded]:
+        """Accept each of many values. Raises ``ValueMismatch``, which names the item."""
+        if isinstance(values, str | bytes | Mapping) or not isinstance(values, Iterable):
+            raise ValueMismatch(f"it is one {type(values).__name__}; give a list")
+        found = []
+        for place, value in enumerate(values):
+            try:
+                found.append(self.accept(value))
+            except ValueMismatch as mismatch:
+                raise ValueMismatch(f"item {place}: {mismatch}") from None
+        return found
 
     def _dump(self, value: Any, *, mode: Literal["json", "python"]) -> Any:
         try:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any, Final
+from typing import Any
 
 from coordinator_client.errors import AnswerInvalid, ClientError, InputInvalid
 from pipelines.authoring.definition import Pipeline, step_id
 
 Target = Pipeline | str
-_SINGLE: Final = (str, bytes, Mapping)
 
 
 def id_of(pipeline: Target) -> str:
@@ -27,9 +25,7 @@ def input_of(pipeline: Target, value: Any) -> Any:
         first = plan(pipeline).steps[0]
         if not first.cardinality.takes_many:
             return first.input.accept(value).document
-        if isinstance(value, _SINGLE) or not isinstance(value, Iterable):
-            raise ValueMismatch(f'step "{first.name}" takes many values; give a list')
-        return [first.input.accept(each).document for each in value]
+        return [each.document for each in first.input.accept_all(value)]
     except ValueMismatch as mismatch:
         raise InputInvalid(422, {}, _problem("INPUT_INVALID", "input", mismatch)) from None
 

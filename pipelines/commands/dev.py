@@ -36,7 +36,7 @@ def _dev(arguments: argparse.Namespace) -> int:
     def given() -> object:
         return document if file is None else document_in(str(file))
 
-    with tempfile.TemporaryDirectory(prefix="pipelines-dev-") as folder:
+    with tempfile.TemporaryDirectory(prefix="pipelines-dev-", ignore_cleanup_errors=True) as folder:
         given_input = None if source is None else given
         Session(arguments.pipeline, client, Path(folder), given=given_input, given_file=file).run()
     return 0

@@ -66,7 +66,7 @@ class KeptRun:
     def _store(self) -> None:
         if self.file is None or self.progress is None:
             return
-        from pipelines.release.packaging import write_atomically
+        from coordinator_client.profiles import write_private
 
         document = {
             "contract_version": self.contract_version,
@@ -74,4 +74,8 @@ class KeptRun:
             "progress": asdict(self.progress),
             "answers": self.answers,
         }
-        write_atomically(self.file, json.dumps(document).encode())
+        try:
+            self.file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            write_private(self.file, json.dumps(document))  # it contains the author's data
+        except OSError as error:
+            raise DefinitionError("OUT_DIR_UNWRITABLE", f"cannot write {self.file}: {error.strerror}") from error

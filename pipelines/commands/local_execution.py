@@ -56,6 +56,7 @@ class LocalExecution(LocalRun):
         self._lines = Lines(self._plan.steps, shown)
         self._given = _by_step(answers, [step.name for step in self._plan.steps if _is_question(step)])
         self._used: set[str] = set()
+        self._continues = kept.progress is not None
 
         if kept.file is not None and not pipeline.checkpoint:
             self._say("note: without Pipeline(..., checkpoint=True), an execution continues at its newest await only")
@@ -159,9 +160,9 @@ class LocalExecution(LocalRun):
         return step.input.encode(question.request).document
 
     def warn_of_unused_answers(self) -> None:
-        """Warn of answers to awaits that were not asked."""
+        """Warn of answers to awaits that were not asked, unless an earlier process may have asked."""
         for name, answers in self._given.items():
-            if self._steps[name].name not in self._used and not self._kept.answers:
+            if self._steps[name].name not in self._used and not self._continues:
                 self._say(f"warning: nothing asked for {len(answers)} --answer of {self._steps[name].name!r}")
 
     def _say(self, text: str) -> None:

@@ -133,7 +133,7 @@ def _release_of_stdin() -> str:
     return os.fsdecode(line[:-1])
 
 
-def _end_with_stdin() -> None:
+def end_with_stdin() -> None:
     """Send SIGTERM to this process when stdin is closed. Steps and their programs get an empty stdin instead."""
     stdin, empty = os.dup(0), os.open(os.devnull, os.O_RDONLY)
     os.dup2(empty, 0)
@@ -158,7 +158,7 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.release == "-":
         arguments.release = _release_of_stdin()
     if arguments.end_with_stdin:
-        _end_with_stdin()
+        end_with_stdin()
     if arguments.from_source:
         import_from_here()
     return main(arguments)

@@ -7,9 +7,13 @@ import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from pipelines.development.hosting import PIPELINES
 from pipelines.development.terminal import Terminal, counted
+
+_FACTS: Final = '{"pipelineId": '
+"""How the JSON of ``pipelines build`` begins."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,15 +36,16 @@ def build(reference: str, out: Path, environment: Mapping[str, str], terminal: T
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             text=True,
+            errors="replace",
             start_new_session=True,  # Ctrl-C reaches this process first, which then kills the build
             check=False,
         )
-        *printed, last = done.stdout.splitlines() or [""]
-        for line in filter(None, [*printed, last if done.returncode else ""]):  # printed by the author's modules
+        before, begin, rest = done.stdout.rpartition(_FACTS)
+        facts, end = json.JSONDecoder().raw_decode(begin + rest) if begin else ({}, 0)
+        for line in filter(None, [*before.splitlines(), *(begin + rest)[end:].splitlines()]):  # of the author's modules
             terminal.line(line)
-        if done.returncode:
+        if done.returncode or not facts:
             return None
-        facts = json.loads(last)
         built = Built(
             facts["pipelineId"], facts["digest"], facts["steps"], Path(facts["path"]), tuple(facts["sources"])
         )

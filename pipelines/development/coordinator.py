@@ -26,14 +26,18 @@ def read_file() -> bool:
     """
     if any(os.environ.get(f"{prefix}URL") for prefix in _READ) or not FILE.exists():
         return False
-    try:
-        words = shlex.split(FILE.read_text(encoding="utf-8"), comments=True)
-    except (OSError, ValueError) as error:
-        raise DefinitionError("FILE_UNREADABLE", f"{FILE} cannot be read: {error}") from error
-    for name, equals, value in (word.partition("=") for word in words):
-        if equals and name.startswith(_READ):
-            os.environ[name] = value
+    os.environ.update({name: value for name, value in variables_in(FILE).items() if name.startswith(_READ)})
     return True
+
+
+def variables_in(file: Path) -> dict[str, str]:
+    """Return the variables of a file that ``coordinator dev`` writes. Raises ``DefinitionError`` FILE_UNREADABLE."""
+    try:
+        words = shlex.split(file.read_text(encoding="utf-8"), comments=True)
+    except (OSError, ValueError) as error:
+        raise DefinitionError("FILE_UNREADABLE", f"{file} cannot be read: {error}") from error
+    pairs = (word.partition("=") for word in words)
+    return {name: value for name, equals, value in pairs if equals}
 
 
 def client() -> Client:

@@ -65,7 +65,7 @@ class Session:
         self._given = given
         self._folder = folder
         self._terminal = Terminal()
-        self._environment = coordinator.children_environment(client.connection.tenant)
+        self._environment = coordinator.children_environment(client.connection.tenant) | {"TMPDIR": str(folder)}
         self._sources = Sources(Path.cwd())
         if given_file is not None:
             self._sources.add([str(given_file.absolute())])

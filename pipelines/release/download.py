@@ -34,7 +34,7 @@ DOWNLOAD_SECONDS: Final = 60.0
 MOST_ATTACHED_BYTES: Final = 64 * 1024 * 1024
 _TRANSIENT: Final = frozenset({429, 500, 502, 503, 504})
 _CONTENT_RANGE: Final = re.compile(r"bytes (\d+)-\d+/\d+")
-_RESERVED: Final = frozenset({DESCRIPTOR_NAME, ENVELOPE_NAME, CONTRACT_NAME, "", ".", ".."})
+_RESERVED: Final = frozenset({DESCRIPTOR_NAME, ENVELOPE_NAME, CONTRACT_NAME, "attachment", "", ".", ".."})
 
 Progress = Callable[[int, int], None]
 """Receives the number of bytes received so far, and the total number."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import secrets
 import shutil
-import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,7 +18,7 @@ from wire.documents.json_reader import shown
 _UNUSUAL: Final = re.compile(r"[^\w.+-]|^\.", re.ASCII)
 _NAME: Final = re.compile(r"(?P<pipeline>[A-Za-z0-9._-]{1,200})@(?P<version>.+)", re.DOTALL)
 _SHOWN: Final = 5
-"""How many files or folders an error names."""
+"""How many differences or folders an error names."""
 
 
 def folder_name(release_version: str) -> str:
@@ -90,9 +89,15 @@ def writing(out_dir: Path, release_version: str) -> Iterator[Path]:
 
 @contextmanager
 def scratch(target: Path) -> Iterator[Path]:
-    """Yield a new hidden folder next to ``target``, which is removed at the end of the block. Raises OSError."""
+    """Yield a new hidden folder next to ``target``, which is removed at the end of the block.
+
+    Raises ``DefinitionError`` OUT_DIR_UNWRITABLE.
+    """
     folder = target.with_name(f".{target.name.lstrip('.')}.{secrets.token_hex(4)}")
-    folder.mkdir(parents=True)
+    try:
+        folder.mkdir(parents=True)
+    except OSError as error:
+        raise DefinitionError("OUT_DIR_UNWRITABLE", f"cannot write {target}: {error.strerror or error}") from error
     try:
         yield folder
     finally:
@@ -119,8 +124,7 @@ def _require_same(target: Path, new: Path) -> None:
     owner, other = (read_descriptor(folder / DESCRIPTOR_NAME).pipeline_id for folder in (target, new))
     if owner != other:
         raise DefinitionError("RELEASE_EXISTS", f"{target} is a release of {owner}; give {other} another --out")
-    changed = _changed_files(target, new)
-    differs = f"these files differ: {changed}" if changed else "its descriptor differs"
+    differs = _differences(target, new) or "its descriptor differs"
     raise DefinitionError(
         "RELEASE_EXISTS",
         f"{target} is another release of this version; {differs}. A release never changes: give this one another "
@@ -128,21 +132,11 @@ def _require_same(target: Path, new: Path) -> None:
     )
 
 
-def _changed_files(old: Path, new: Path) -> str:
-    """Return the names of the packed files that differ between the artifacts in two folders; empty if none do."""
-    before, after = _entries(old), _entries(new)
-    names = sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(names[:_SHOWN]) + more
+def _differences(old: Path, new: Path) -> str:
+    """Return how the artifacts in two folders differ; empty if they do not."""
+    from pipelines.release.conflict import contents, differences  # only errors need it
 
-
-def _entries(folder: Path) -> dict[str, tuple[int, int]]:
-    """Return the size and the checksum of each file in the artifacts of a folder."""
-    found = {}
-    for path in sorted(folder.glob("*.zip")):
-        try:
-            with zipfile.ZipFile(path) as archive:
-                found.update({entry.filename: (entry.file_size, entry.CRC) for entry in archive.infolist()})
-        except (OSError, zipfile.BadZipFile):
-            continue
-    return found
+    names = sorted({path.name for folder in (old, new) for path in folder.glob("*.zip")})
+    found = [each for name in names for each in differences(contents(old / name), contents(new / name))]
+    more = f" and {len(found) - _SHOWN} more differences" if len(found) > _SHOWN else ""
+    return "; ".join(found[:_SHOWN]) + more

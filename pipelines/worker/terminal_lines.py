@@ -14,9 +14,10 @@ _OWN: Final = ("celery", "kombu", "pipelines", "py", "wire")
 def of_author(record: logging.LogRecord) -> bool:
     """Return True for lines of the author's code and its libraries, and for warnings of the worker."""
     root = record.name.partition(".")[0]
-    # Celery warns of root, which is ordinary in a container.
-    is_own = root in _OWN
-    return not is_own or (record.levelno >= logging.WARNING and "SecurityWarning" not in record.getMessage())
+    if root not in _OWN:
+        return True
+    # Celery's SecurityWarning says that root runs the worker, which is ordinary in a container.
+    return record.levelno >= logging.WARNING and "SecurityWarning" not in record.getMessage()
 
 
 class TerminalFormatter(logging.Formatter):

@@ -111,8 +111,8 @@ def test_the_authors_error_is_raised_with_the_authors_frames(
 @pytest.mark.parametrize(
     ("given", "answers", "text"),
     [
-        ("tea=10", {}, "INVALID_INPUT: the input is one str; give a list of string"),
-        (["tea=10", 3], {}, "INVALID_INPUT: the input, item 1 is not of type string"),
+        ("tea=10", {}, "INVALID_INPUT: the input is not a list of string: it is one str; give a list"),
+        (["tea=10", 3], {}, "INVALID_INPUT: the input is not a list of string: item 1"),
         (LINES, {}, 'ANSWER_MISSING: "Approve line" waits for boolean; add'),
         (LINES, {"Aprove line": True}, 'UNKNOWN_AWAIT: answers has "Aprove line".* its awaits: "Approve line"'),
         (LINES, {"Approve line": "yes"}, 'INVALID_ANSWER: the answer to "Approve line" is not of type boolean'),
