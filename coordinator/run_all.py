@@ -43,17 +43,20 @@ def run_all() -> None:
 def _start(port: str, children: set[int]) -> None:
     gc.collect()
     gc.freeze()  # the collector would write into the pages of all objects
+    parent = os.getpid()
     for name, *options in _PROCESSES:
         pid = os.fork()
         if pid == 0:
-            _become(name, *options, *([port] if name == "web" else []))
+            _become(parent, name, *options, *([port] if name == "web" else []))
         children.add(pid)
     signal.signal(signal.SIGTERM, lambda *_: _end(children))
 
 
-def _become(*arguments: str) -> None:
+def _become(parent: int, *arguments: str) -> None:
     """Run a process in this child, with counts of its own. The standard output is the preparation's."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != parent:
+        sys.exit(1)  # the parent ended before
     os.dup2(2, 1)
     shared_files.share_counts()
     run(arguments)

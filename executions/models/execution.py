@@ -6,13 +6,14 @@ change of an event.
 """
 
 import uuid
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 from django.contrib.postgres.fields import ArrayField
 from django.contrib.postgres.functions import TransactionNow
 from django.contrib.postgres.indexes import GinIndex
 from django.db import models
 from django.db.models import F, Func, Prefetch, Q, QuerySet
+from django.db.models.query import ModelIterable
 
 from executions.models.states import DUE, TERMINAL, State
 from releases.models import IDENTITY_LENGTH, Release
@@ -224,7 +225,8 @@ class OfExecutions(QuerySet[Row]):
 
     def _fetch_all(self) -> None:
         super()._fetch_all()
-        prefetched = self._prefetch_related_lookups  # type: ignore[attr-defined]  # the stubs lack it
+        query: Any = self  # the stubs lack its parts
+        prefetched = query._iterable_class is ModelIterable and query._prefetch_related_lookups
         while prefetched and not all(hasattr(row, "execution") for row in self._result_cache or ()):
             self._result_cache, self._prefetch_done = None, False
             super()._fetch_all()

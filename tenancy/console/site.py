@@ -45,9 +45,9 @@ class Site(UnfoldAdminSite):
         """
         own = AdminSite.each_context(self, request)
         if not self._settings:
-            self._settings = {**super().each_context(request), "colors": None}
-            for name in own.keys() - SETTINGS:
-                del self._settings[name]
+            shown = {**super().each_context(request), "colors": None}
+            of_request = own.keys() - SETTINGS
+            self._settings = {name: value for name, value in shown.items() if name not in of_request}
         return {**own, **self._settings, "sidebar_navigation": own["has_permission"] and self._sidebar(request)}
 
     def get_sidebar_list(self, request: HttpRequest) -> Any:

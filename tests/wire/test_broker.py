@@ -18,6 +18,7 @@ from django.core.management import CommandError, call_command
 from kombu import Connection, Consumer, Exchange, Producer, Queue
 from kombu.exceptions import OperationalError
 from redis import Redis
+from redis.exceptions import ConnectionError as ConnectionLostError
 from redis.exceptions import NoPermissionError, ResponseError
 
 from coordinator.celery import QUEUES, app
@@ -97,7 +98,11 @@ def test_a_message_for_an_empty_queue_is_sent_only_to_an_empty_queue(redis: Any,
     assert taken(queue) == [("some.task", [1])]
 
 
-def test_a_small_message_is_posted_without_waiting(queue: str, tmp_path: Path) -> None:
+def _lost(*_: Any, **__: Any) -> None:
+    raise ConnectionLostError
+
+
+def test_a_small_message_is_posted_without_waiting(queue: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ticket = sending.Ticket(f"{queue}.ticket", 30)
     with Valkey(tmp_path, durable=False) as server, using_broker(server.url):
         post = partial(sending.post, "some.task", queue=queue, ticket=ticket)
@@ -122,10 +127,11 @@ def test_a_small_message_is_posted_without_waiting(queue: str, tmp_path: Path) -
             sending.send("some.task", 4, queue=queue)
             wait = post(5)
             assert wait is not None
-            lose_connection()
-            wait()
+            with monkeypatch.context() as patched, pytest.raises(OperationalError):
+                patched.setattr("redis.connection.Connection.read_response", _lost)
+                wait()
             sending.send("some.task", 6, queue=queue)
-            assert [argument for _, [argument] in taken(queue, server.url)] == [*range(7)]
+            assert [argument for _, [argument] in taken(queue, server.url)] == [*range(7)], "nothing is sent again"
             redis.config_set("maxmemory", 1)
             refused = post(7)
             assert refused is not None

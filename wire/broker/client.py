@@ -159,20 +159,19 @@ class Channel(redis.Channel):
     def exchange(self, *commands: tuple[Any, ...]) -> list[Any]:
         """Send commands together, and return their answers. Raises the first error that is an answer.
 
-        A pipeline of the client takes twice as long. As there, lost connections are tried again. The connections are
-        not given back to the client's pool, which makes two thirds of all calls to lend one.
+        A pipeline of the client takes twice as long. The connections are not given back to the client's pool, which
+        makes two thirds of all calls to lend one. Commands are not sent twice: a ticket may have been taken meanwhile.
         """
         pool = self.sender().connection_pool
         idle = self.idle[os.getpid()]
         connection = idle.pop() if idle else pool.get_connection()
         try:
-            if _is_stale(connection):
-                connection.disconnect()  # sending connects again
-            return list(
-                connection.retry.call_with_retry(
-                    partial(_exchange, connection, commands), lambda _: connection.disconnect()
-                )
-            )
+            if connection.is_connected and _is_stale(connection):
+                connection.disconnect()
+            if not connection.is_connected:
+                connection.connect()  # sending would connect to the former primary, without a question to the Sentinels
+            connection.send_packed_command(connection.pack_commands(commands))
+            return [connection.read_response() for _ in commands]
         except BaseException:
             connection.disconnect()  # it may hold more answers
             raise
@@ -199,19 +198,7 @@ class Channel(redis.Channel):
             connection.disconnect()
             idle.append(connection)
             return partial(self.exchange, *commands)
-        return partial(self._posted, idle, connection, commands)
-
-    def _posted(self, idle: list[Any], connection: Any, commands: tuple[tuple[Any, ...], ...]) -> list[Any]:
-        try:
-            answers = [connection.read_response() for _ in commands]
-        except BaseException as error:
-            connection.disconnect()  # it may hold more answers
-            idle.append(connection)
-            if isinstance(error, ConnectionLostError):
-                return self.exchange(*commands)
-            raise
-        idle.append(connection)
-        return answers
+        return partial(_posted, idle, connection, len(commands))
 
     def transact(self, *commands: tuple[Any, ...]) -> None:
         """Make the broker execute commands in one transaction. Raises the first error that is an answer."""
@@ -325,9 +312,14 @@ def _is_stale(connection: Any) -> bool:
         return True
 
 
-def _exchange(connection: Any, commands: tuple[tuple[Any, ...], ...]) -> list[Any]:
-    connection.send_packed_command(connection.pack_commands(commands))
-    return [connection.read_response() for _ in commands]
+def _posted(idle: list[Any], connection: Any, count: int) -> list[Any]:
+    try:
+        return [connection.read_response() for _ in range(count)]
+    except BaseException:
+        connection.disconnect()  # it may hold more answers
+        raise
+    finally:
+        idle.append(connection)
 
 
 def _log_age(queue: str, age: float) -> None:
