@@ -58,7 +58,7 @@ def counts_up_to(most: int, queries: Iterable[QuerySet[Any]]) -> list[int]:
     counts, params = [], list[Any]()
     for rows in queries:
         sql, values = rows.order_by().values("pk")[: most + 1].query.sql_with_params()
-        counts.append(f"(SELECT COUNT(*) FROM ({sql}) counted)")  # noqa: S608 - Django wrote it
+        counts.append(f"(SELECT COUNT(*) FROM ({sql}) counted)")  # noqa: S608 # nosec B608 - Django wrote it
         params += values
     with connection.cursor() as cursor:
         cursor.execute(f"SELECT {', '.join(counts)}", params)

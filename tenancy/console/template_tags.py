@@ -48,7 +48,7 @@ def card(content: str, title: str = "") -> SafeString:
 def button(content: str, *, href: str = "", variant: str = "primary", submit: bool = False) -> SafeString:
     """Show a link as a button, or the button of a form."""
     element = "a" if href else "button"
-    attribute = format_html(' href="{}"', href) if href else SafeString(' type="submit"' if submit else "")
+    attribute = format_html(' href="{}"', href) if href else SafeString(' type="submit"' if submit else "")  # nosec B703 - constants
     return format_html(
         '<{}{} class="font-medium inline-flex group items-center gap-1 relative rounded-default justify-center '
         'whitespace-nowrap cursor-pointer px-3 py-2 border {}">{}</{}>',
