@@ -91,12 +91,12 @@ def test_a_version_that_is_taken_says_what_differs_and_names_a_new_one(
 ) -> None:
     tenant.register(v1)
     shutil.copy(v2.artifact, tmp_path)
-    descriptor.release(tmp_path, release_version="1.0")
+    folder = descriptor.release(tmp_path, release_version="1.0").path.parent
     for scopes, differs in ((Scope, r": .*pinned\.py is changed"), ([Scope.READ, Scope.REGISTER], "")):
         client = Client(Connection(tenant.product.url, tenant.tenant.slug, tenant.token(scopes)))
         text = rf"^VERSION_TAKEN: {P} 1\.0 is registered with other code{differs}.*--release-version 1\.1"
         with pytest.raises(DefinitionError, match=text):
-            publish(tmp_path, client, progress=lambda _sent, _total: None)
+            publish(folder, client, progress=lambda _sent, _total: None)
 
 
 def test_executions_from_submission_to_result(
