@@ -3,11 +3,12 @@ import json
 import pickle
 import socket
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Coroutine, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
@@ -22,6 +23,7 @@ from tests.http_server import HttpServer
 from tests.receiving import dripping, one_client, receiving
 from tests.words import words
 
+T = TypeVar("T")
 PUBLIC = "93.184.216.34"
 # Packets to these prefixes go to the embedded IPv4 address.
 TRANSLATED = ["::ffff:0:0/96", "64:ff9b::/96"]
@@ -167,6 +169,12 @@ def send_to(url: str, body: bytes = b"", **options: Any) -> Response:
     return send(target(url), body, **options)
 
 
+def run_alone(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Run it in a thread, because browser tests leave a running loop in that of the tests."""
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(asyncio.run, coroutine).result()
+
+
 def send_in_loop(url: str, body: bytes = b"", seconds: float = 2, ca_file: str = "") -> Received:
     async def sent() -> Received:
         connections = Connections(ca_file, 1)
@@ -177,7 +185,7 @@ def send_in_loop(url: str, body: bytes = b"", seconds: float = 2, ca_file: str =
         finally:
             await connections.close()
 
-    return asyncio.run(sent())
+    return run_alone(sent())
 
 
 @contextmanager
@@ -369,7 +377,7 @@ def test_connections_are_kept_and_a_closed_one_is_replaced(kind: Any) -> None:
 
     def call(caller: Any) -> None:
         if isinstance(caller, AsyncCaller):
-            asyncio.run(in_loop(caller))
+            run_alone(in_loop(caller))
             return
         for _ in range(3):
             caller.run(repeated(Request("GET", "executions"), 5))
