@@ -3,7 +3,6 @@
 They are forked when this process has loaded everything and migrated, so they start at once and share its memory.
 """
 
-import ctypes
 import gc
 import os
 import signal
@@ -13,10 +12,10 @@ from importlib import import_module
 
 from django.core.management import call_command
 
+from coordinator.parent import end_with
 from coordinator.run import load, run
 from foundation.telemetry import shared_files
 
-_PR_SET_PDEATHSIG = 1
 _PROCESSES = (["control"], ["clock"], ["web", "--processes=1"])
 _PROGRAMS = ("celery.bin.worker", "celery.bin.beat", "celery.apps.worker", "celery.apps.beat", "granian.cli")
 
@@ -54,9 +53,7 @@ def _start(port: str, children: set[int]) -> None:
 
 def _become(parent: int, *arguments: str) -> None:
     """Run a process in this child, with counts of its own. The standard output is the preparation's."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() != parent:
-        sys.exit(1)  # the parent ended before
+    end_with(parent)
     os.dup2(2, 1)
     shared_files.share_counts()
     run(arguments)

@@ -14,7 +14,8 @@ from importlib import import_module
 from types import SimpleNamespace
 from typing import Any
 
-_PR_SET_PDEATHSIG = 1
+from coordinator.parent import end_with
+
 _M_MMAP_THRESHOLD = -3
 _LARGE_BYTES = 128 * 1024
 # Users of the admin have these slots in addition.
@@ -47,9 +48,7 @@ if _parent is not None:
     # Until granian's worker is ready, it has the signal handler of its parent, which has no effect here.
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     # Otherwise it would survive a kill of its parent, and share the port with the workers of the next parent.
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() != _parent.pid:
-        os.kill(os.getpid(), signal.SIGTERM)
+    end_with(_parent.pid)
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "coordinator.settings")
 

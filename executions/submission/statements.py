@@ -59,13 +59,6 @@ INSERT_WITH_CHANNELS = (
     .replace("a.traceparent\n    FROM", "a.traceparent, a.notify\n    FROM")
 )
 
-# Returns the names and the ids of the tenant's enabled channels with these names. They belong to `alerts`, which stands
-# above: an execution only keeps the id.
-CHANNELS = """
-SELECT c.name, c.id FROM alerts_alertchannel c
-WHERE c.tenant_id = %(tenant)s AND c.name = ANY(%(names)s) AND c.enabled AND c.removed_at IS NULL
-"""
-
 # Inserts the receipt of an admission. The database chooses its time, so the statement does not name that column.
 INSERT_RECEIPT = """
 INSERT INTO executions_admissionreceipt (

@@ -12,13 +12,12 @@ from functools import cached_property, partial
 from typing import Any, Self
 
 from django.contrib.postgres.fields import ArrayField
-from django.db import connection
 from django.db.models import BooleanField, CharField, Func, Value
 
 from executions import metrics
-from executions.errors import IdempotencyKeyReused, NotifyChannelUnknown, TenantNotAllowed
+from executions.errors import IdempotencyKeyReused, TenantNotAllowed
 from executions.models import AdmissionReceipt, Execution
-from executions.submission import admission, allowance, statements
+from executions.submission import admission, allowance, channels
 from executions.submission.admission import Admission, Decision
 from executions.submission.insertion import Row, commits
 from foundation import retry
@@ -240,19 +239,12 @@ class _Batch:
 
     def find_channels(self) -> None:
         """Find the channels that requests name. Note the refusal of requests whose channel does not exist."""
-        items = [item for item in self.items if item.request.notify is not None]
-        with connection.cursor() as cursor:
-            names = [item.request.notify for item in items]
-            cursor.execute(statements.CHANNELS, {"tenant": self._tenant.pk, "names": names})
-            channels = dict(cursor.fetchall())
-        for item in items:
-            item.channel = channels.get(item.request.notify)
+        named = [(item, item.request.notify) for item in self.items if item.request.notify is not None]
+        found = channels.find(self._tenant, {name for _, name in named})
+        for item, name in named:
+            item.channel = found.get(name)
             if item.channel is None:
-                detail = (
-                    f"notify: there is no enabled channel {item.request.notify!r}. GET …/alert-channels lists them."
-                )
-                error = {"field": "notify", "code": "INVALID", "message": "must be the name of an enabled channel"}
-                item.refusal = NotifyChannelUnknown(detail, errors=[error])
+                item.refusal = channels.unknown(name)
 
     def accept_cached(self) -> None:
         """Accept the items that cached admissions admit. Other items and repeated keys stay undecided."""
