@@ -50,7 +50,7 @@ STREAM_SECONDS: Final = 20
 RECHECK_SECONDS: Final = 5.0
 TICK_SECONDS: Final = 0.25
 STREAMS_SHARE: Final = 20
-"""The statement that looks for new events takes at most one in so many seconds of a database connection."""
+"""The search for new events runs for at most one second in this number of seconds."""
 LINGER_SECONDS: Final = 30.0
 """How long a process without waits still receives announcements, so that the next wait misses none."""
 FIRST_RECHECKS: Final = (0.0, 0.05, 0.5)

@@ -60,7 +60,7 @@ def at_step(tenant_ids: Sequence[int], step: int) -> Q:
 
 
 def at_named_step(tenant_ids: Sequence[int], name: str, pipeline_id: str | None) -> Q:
-    """Match executions at the step of this name, wherever the contract of their release has it."""
+    """Match executions at the step of this name in the contract of their release."""
     found = named_steps(tenant_ids, name, pipeline_id)
     return reduce(or_, (Q(at_step(tenant_ids, index), release__in=found[index]) for index in found), _NONE)
 

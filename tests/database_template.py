@@ -86,7 +86,7 @@ def dumped(name: str, *options: str) -> tuple[bytes, int]:
 
 def migrated() -> str:
     """Migrate the connected, empty database step by step. Return the script that does the same in one transaction."""
-    parts: list[str] = []
+    parts = ["-- Generated from the migrations: see tests/coordinator/test_schema.py."]
 
     def begin(action: str, *arguments: Any) -> None:
         if action == "apply_start":

@@ -59,7 +59,7 @@ class Execution(_Execution):
         return self._run(self._flows.result(self.id, self.pipeline, hint, timeout))
 
     def wait(self, timeout: float | None = None) -> State:
-        """Wait for the end, whatever it is. Raises ``NotFinished``."""
+        """Wait for the end, successful or not. Raises ``NotFinished``."""
         return self._run(self._flows.ended(self.id, timeout))
 
     def state(self) -> State:

@@ -38,12 +38,12 @@ class KeptRun:
             progress = Progress(**document.pop("progress"))
             found = cls(**document, file=file, progress=progress)
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-            raise DefinitionError("INVALID_CHECKPOINT", f"{file} cannot be read; delete it to begin anew") from error
+            raise DefinitionError("INVALID_CHECKPOINT", f"{file} cannot be read; delete it to start again") from error
         if found.contract_version != contract_version:
             raise DefinitionError(
                 "INVALID_CHECKPOINT",
                 f"{file} is of a pipeline with other steps or types, so its execution cannot continue with this one; "
-                "delete it to begin anew",
+                "delete it to start again",
             )
         return found
 

@@ -71,7 +71,7 @@ class LocalExecution(LocalRun):
             self._lines.restart(kept.step_index)
             unread = "; --input is not read" if source is not None else ""
             at = [*(repr(step.name) for step in self._plan.steps), "the end"][kept.step_index]
-            self._say(f"continues at {at}{unread}; to begin anew, delete {self._kept.file}")
+            self._say(f"continues at {at}{unread}; to start again, delete {self._kept.file}")
             return kept
         first = self._plan.steps[0]
         many = first.cardinality.takes_many

@@ -41,7 +41,7 @@ MOST_SHORT_LIVES: Final = 3
 REASON: Final = "pipelines dev"
 _VERSION: Final = re.compile(r"dev-([1-9]\d{0,8})")
 _NEWEST: Final = 500
-"""Among so many releases, the newest first, the last number is looked for."""
+"""How many of the newest releases are read to find the last number."""
 _OPEN: Final = frozenset({"openExecutions", "awaiting"})
 """The reasons for which a release that is not active needs workers."""
 _LOCAL: Final = frozenset({"localhost", "127.0.0.1", "::1"})
