@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from importlib import metadata
 from multiprocessing.util import Finalize
 from typing import Any, Final
@@ -89,8 +90,10 @@ def start(kind: Kind, exposition: Exposition | None = None, *, jobs: Jobs = dict
     garbage.settle()
 
 
+@cache
 def version() -> str:
     """Return the version of the coordinator."""
+    # `importlib.metadata` parses the whole file, with the README in it.
     return metadata.version("durable-coordinator")
 
 
