@@ -1,11 +1,12 @@
-"""How a person names a coordinator: with options, the environment, or a profile of the configuration file.
+"""How a person names a coordinator: with options, the environment, a profile, or the file of the working folder.
 
-That file is `config.toml` in `$XDG_CONFIG_HOME/coordinator`, by default `~/.config/coordinator`, or the file that
-`$COORDINATOR_CONFIG` names. Only its owner may read it, because it contains tokens.
+The profiles are in `config.toml` in `$XDG_CONFIG_HOME/coordinator`, by default `~/.config/coordinator`, or in the file
+that `$COORDINATOR_CONFIG` names. Only its owner may read it, because it contains tokens.
 """
 
 import json
 import os
+import shlex
 import stat
 import tempfile
 import tomllib
@@ -19,6 +20,8 @@ from coordinator_client.errors import ClientError
 from wire.addresses import is_web_address
 
 _MEMBERS: Final = frozenset({"url", "tenant", "token", "token_file", "ca_file"})
+LOCAL: Final = Path(".coordinator", "coordinator.env")
+"""In the working folder: the variables of the coordinator that `coordinator dev` runs there."""
 LARGEST_FILE: Final = 1_000_000
 """The largest configuration file, and the largest file with a token, in bytes."""
 
@@ -60,12 +63,15 @@ def connection(
     ca_file: Path | None = None,
     request_seconds: float = SECONDS,
 ) -> Connection:
-    """Return the connection that options, environment and profile name, in this order.
+    """Return the connection that options, environment and profile name, in this order, and else the file LOCAL.
 
-    The token of a profile is sent to no other URL than that of the profile. Raises `ClientError`.
+    The token of a profile, or of LOCAL, is sent to no other URL than its own. Raises `ClientError`.
     """
     chosen = read(location()).chosen(profile or os.environ.get("COORDINATOR_PROFILE", ""))
     url = url or os.environ.get("COORDINATOR_URL", "") or chosen.url
+    if not url and LOCAL.exists():
+        chosen = _local_profile()
+        url = chosen.url
     tenant = tenant or os.environ.get("COORDINATOR_TENANT", "") or chosen.tenant
     if missing := [name for name, value in (("URL", url), ("TENANT", tenant)) if not value]:
         names = " and ".join(f"COORDINATOR_{name}" for name in missing)
@@ -120,6 +126,21 @@ def read(file: Path) -> Profiles:
     if document or not isinstance(profiles, dict) or not isinstance(default, str):
         raise ClientError(f"{file} may contain `profile` and `profiles` only")
     return Profiles(default, {name: _profile(file, name, members) for name, members in profiles.items()})
+
+
+def variables_in(file: Path) -> dict[str, str]:
+    """Return the variables of a file such as LOCAL. Raises `ClientError`, also if others may read or change it."""
+    try:
+        words = shlex.split(_private_text(file), comments=True)
+    except (FileNotFoundError, ValueError) as error:
+        raise ClientError(f"{file} cannot be read: {error}") from None
+    pairs = (word.partition("=") for word in words)
+    return {name: value for name, equals, value in pairs if equals}
+
+
+def _local_profile() -> Profile:
+    found = variables_in(LOCAL)
+    return Profile(**{name: found.get(f"COORDINATOR_{name.upper()}", "") for name in ("url", "tenant", "token")})
 
 
 def write(file: Path, profiles: Profiles) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import signal
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 from pipelines.commands.options import add_pipeline
@@ -23,20 +24,20 @@ def _dev(arguments: argparse.Namespace) -> int:
     from pipelines.commands.local_execution import document_in
     from pipelines.development import coordinator
     from pipelines.development.session import Session
+    from pipelines.development.terminal import Terminal
 
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
     source: str | None = arguments.input
     document = document_in(source) if source is not None else None
     file = _file(source)
-    read = f", as {coordinator.FILE} says" if coordinator.read_file() else ""
-    client = coordinator.client()
-    print(f"coordinator {client.connection.url}, tenant {client.connection.tenant}{read}", flush=True)
 
     def given() -> object:
         return document if file is None else document_in(str(file))
 
-    with tempfile.TemporaryDirectory(prefix="pipelines-dev-", ignore_cleanup_errors=True) as folder:
+    terminal = Terminal()
+    temporary = tempfile.TemporaryDirectory(prefix="pipelines-dev-", ignore_cleanup_errors=True)
+    with suppress(KeyboardInterrupt), temporary as folder, coordinator.running(Path(folder), terminal.line) as client:
         given_input = None if source is None else given
         Session(arguments.pipeline, client, Path(folder), given=given_input, given_file=file).run()
     return 0

@@ -1,43 +1,66 @@
-"""Which coordinator ``pipelines dev`` uses: that of the environment, or the one that runs in the author's folder."""
+"""Which coordinator ``pipelines dev`` uses: that of the environment, or else one in the author's folder."""
 
 from __future__ import annotations
 
 import os
-import shlex
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
 from coordinator_client.api import Client, Connection
-from coordinator_client.profiles import coordinator_url, is_token
+from coordinator_client.errors import NotConnected
+from coordinator_client.profiles import LOCAL, coordinator_url, is_token, variables_in
+from pipelines.development import local_coordinator
 from pipelines.errors import DefinitionError
 from pipelines.release.publish import variable
 
-FILE: Final = Path(".coordinator", "coordinator.env")
-"""Written by ``coordinator dev`` in the same folder."""
 _READ: Final = ("COORDINATOR_", "PIPELINES_")
 _WORKER: Final = ("PIPELINES_BROKER_URL", "PIPELINES_WORKER_KEY")
 _SECONDS: Final = 20.0
 
 
-def read_file() -> bool:
-    """Set the variables of FILE, unless the environment names a coordinator already. Return True if they were set.
+@contextmanager
+def running(temporary: Path, say: Callable[[str], None]) -> Iterator[Client]:
+    """Yield a client of the coordinator, and say which one it is.
 
-    Raises ``DefinitionError`` FILE_UNREADABLE.
+    If the environment names none, it is the one of the folder. Unless that runs already, it is started if it is
+    installed, and ends with the block.
+
+    Raises ``DefinitionError`` MISSING_OPTION and COORDINATOR_NOT_STARTED, and ``ClientError``.
     """
-    if any(os.environ.get(f"{prefix}URL") for prefix in _READ) or not FILE.exists():
+    is_named = any(os.environ.get(f"{prefix}URL") for prefix in _READ)
+    if is_named or _runs() or not local_coordinator.can_start():
+        found = client()
+        read = f", as {LOCAL} says" if not is_named else ""
+        say(f"coordinator {found.connection.url}, tenant {found.connection.tenant}{read}")
+        yield found
+        return
+    say("starting a coordinator in this folder, as `coordinator dev` does")
+    started = local_coordinator.start(LOCAL.parent, temporary)
+    try:
+        say(started.wait())
+        _read_file()
+        yield client()
+    finally:
+        started.end()
+
+
+def _runs() -> bool:
+    """Return True if the coordinator of the folder answers. Sets its variables."""
+    if not LOCAL.exists():
         return False
-    os.environ.update({name: value for name, value in variables_in(FILE).items() if name.startswith(_READ)})
+    _read_file()
+    try:
+        client().get("pipelines", pageSize=1)
+    except NotConnected:
+        return False
     return True
 
 
-def variables_in(file: Path) -> dict[str, str]:
-    """Return the variables of a file that ``coordinator dev`` writes. Raises ``DefinitionError`` FILE_UNREADABLE."""
-    try:
-        words = shlex.split(file.read_text(encoding="utf-8"), comments=True)
-    except (OSError, ValueError) as error:
-        raise DefinitionError("FILE_UNREADABLE", f"{file} cannot be read: {error}") from error
-    pairs = (word.partition("=") for word in words)
-    return {name: value for name, equals, value in pairs if equals}
+def _read_file() -> None:
+    """Set the variables of LOCAL. Raises ``ClientError``."""
+    os.environ.update({name: value for name, value in variables_in(LOCAL).items() if name.startswith(_READ)})
 
 
 def client() -> Client:
@@ -49,8 +72,8 @@ def client() -> Client:
         names = ", ".join(missing) or "a valid COORDINATOR_TOKEN"
         raise DefinitionError(
             "MISSING_OPTION",
-            f"there is no {names}; run `coordinator dev` in another terminal, in this folder, or `source` the file "
-            "with the variables of a coordinator",
+            f"there is no {names}; `source` the file with the variables of a coordinator, or install what starts one "
+            'here: pip install "durable-coordinator[embedded]"',
         )
     return Client(Connection(coordinator_url(found["URL"]), found["TENANT"], found["TOKEN"], seconds=_SECONDS))
 

@@ -43,6 +43,7 @@ class Desk:
         self.temporary = folder / ".temporary"  # what a killed process leaves
         for each in (file.parent, self.temporary):
             each.mkdir()
+        file.touch(0o600)
         file.write_text("".join(f"export {name}='{value}'\n" for name, value in variables.items()))
 
     @contextmanager

@@ -141,6 +141,15 @@ def test_tokens_and_profiles(run: CommandLine, tenant: TenantInUse, tmp_path: Pa
     person = CommandLine(tmp_path)
     nowhere = person("pipelines", "list")
     assert (nowhere.status, "coordinator login" in nowhere.err) == (2, True)
+    local = tmp_path / ".coordinator" / "coordinator.env"
+    local.parent.mkdir()
+    words = f"export COORDINATOR_URL={tenant.product.url} COORDINATOR_TENANT={tenant.tenant.slug}"
+    for mode, token, status in ((0o644, reader, 2), (0o600, "wrong", 4), (0o600, reader, 0)):
+        local.write_text(f"{words} COORDINATOR_TOKEN={token}\n")
+        local.chmod(mode)
+        assert person("pipelines", "list").status == status
+    assert person("pipelines", "list", "--url=http://127.0.0.1:1", "--tenant=t").status == 2
+    local.unlink()
     options = [f"--url={tenant.product.url}/", f"--tenant={tenant.tenant.slug}", "--token-stdin"]
     assert person("login", *options, stdin="wrong\n").status == 4
     assert person("login", *options, stdin=f"{reader}\n").status == 0

@@ -146,24 +146,26 @@ def test_no_token_is_sent_to_the_url_of_the_old_names_but_theirs(monkeypatch: py
 
 
 def test_development_replaces_no_release_of_another_machine(project: Path) -> None:
-    def dev() -> tuple[int, str, str]:
+    def dev(**others: str) -> tuple[int, str, str]:
         variables = {"PYTHONPATH": str(PROJECT), "PIPELINES_BROKER_URL": "redis://b", "PIPELINES_WORKER_KEY": "k"}
+        variables |= others
         command = [sys.executable, "-m", "pipelines", "dev", "flow.py"]
         done = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=60)
         return done.returncode, done.stdout, done.stderr
 
-    status, _, errors = dev()
-    missing = "error: MISSING_OPTION: there is no COORDINATOR_URL, COORDINATOR_TENANT, COORDINATOR_TOKEN; "
+    status, _, errors = dev(COORDINATOR_URL="http://127.0.0.1:1")
+    missing = "error: MISSING_OPTION: there is no COORDINATOR_TENANT, COORDINATOR_TOKEN; "
     assert (status, errors[: len(missing)]) == (2, missing)
     file = project / ".coordinator" / "coordinator.env"
     file.parent.mkdir()
+    file.touch(0o600)
     with serving({"items": [], "activeReleaseVersion": "2.0"}) as elsewhere:
         url = elsewhere.url("127.1", path="")  # a name that does not say that it is this machine
         file.write_text(f"export COORDINATOR_URL={url} COORDINATOR_TENANT='acme'\nCOORDINATOR_TOKEN=dc_t # it\n")
         status, out, errors = dev()
     assert (status, out.splitlines()[0]) == (2, f"coordinator {url}, tenant acme, as .coordinator/coordinator.env says")
     assert f"error: NOT_FOR_DEVELOPMENT: release 2.0 of org.acme.double is active at {url}, and" in errors
-    assert [each.method for each in elsewhere.requests] == ["GET", "GET"]
+    assert [each.method for each in elsewhere.requests] == ["GET"] * 3
 
 
 @pytest.fixture
