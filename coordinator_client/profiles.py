@@ -65,11 +65,13 @@ def connection(
 ) -> Connection:
     """Return the connection that options, environment and profile name, in this order, and else the file LOCAL.
 
-    The token of a profile, or of LOCAL, is sent to no other URL than its own. Raises `ClientError`.
+    The token of a profile is sent to no other URL than its own, and to the URL of LOCAL no other token than the one in
+    LOCAL. Raises `ClientError`.
     """
     chosen = read(location()).chosen(profile or os.environ.get("COORDINATOR_PROFILE", ""))
     url = url or os.environ.get("COORDINATOR_URL", "") or chosen.url
-    if not url and LOCAL.exists():
+    token = token_in(token_file) if token_file else token or os.environ.get("COORDINATOR_TOKEN", "").strip()
+    if not url and not token and LOCAL.exists():
         chosen = _local_profile()
         url = chosen.url
     tenant = tenant or os.environ.get("COORDINATOR_TENANT", "") or chosen.tenant
@@ -77,7 +79,6 @@ def connection(
         names = " and ".join(f"COORDINATOR_{name}" for name in missing)
         raise ClientError(f"the coordinator or the tenant is not named: set {names}, or run `coordinator login`")
     url = coordinator_url(url)
-    token = token_in(token_file) if token_file else token or os.environ.get("COORDINATOR_TOKEN", "").strip()
     if not token:
         if (chosen.token or chosen.token_file) and url != chosen.url.rstrip("/"):
             raise ClientError("the token of a profile is for its own URL only; set COORDINATOR_TOKEN")

@@ -149,6 +149,8 @@ def test_tokens_and_profiles(run: CommandLine, tenant: TenantInUse, tmp_path: Pa
         local.chmod(mode)
         assert person("pipelines", "list").status == status
     assert person("pipelines", "list", "--url=http://127.0.0.1:1", "--tenant=t").status == 2
+    # The file may be another person's, so a token of this person is not sent to its URL.
+    assert person("pipelines", "list", f"--token={reader}").status == 2
     local.unlink()
     options = [f"--url={tenant.product.url}/", f"--tenant={tenant.tenant.slug}", "--token-stdin"]
     assert person("login", *options, stdin="wrong\n").status == 4
