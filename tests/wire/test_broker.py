@@ -1,47 +1,33 @@
-"""The broker's client, and its users on a real server: a worker's credentials permit exactly what it needs."""
+"""The broker's client on a real server."""
 
-import inspect
 import json
 import os
 import signal
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from pkgutil import resolve_name
 from typing import Any
 
 import pytest
 from django.conf import settings
-from django.core.management import CommandError, call_command
-from kombu import Connection, Consumer, Exchange, Producer, Queue
+from kombu import Consumer, Queue
 from kombu.exceptions import OperationalError
 from redis import Redis
 from redis.exceptions import ConnectionError as ConnectionLostError
-from redis.exceptions import NoPermissionError, ResponseError
+from redis.exceptions import ResponseError
 
 from coordinator.celery import QUEUES, app
 from coordinator.monitoring.loops import SteadyScheduler
-from embedded.valkey import Valkey, worker_url
-from tests import making
+from embedded.valkey import Valkey
 from tests.broker import accepting, owner_url, taken, using_broker
 from tests.cases import cases
-from tests.words import words
 from wire import log_lines
 from wire.broker import client, sending
 from wire.broker.quiet_consumer import QuietConsumer
-from wire.identity import ReleaseIdentity
-from wire.messages import queues
-from wire.messages.queues import HEARTBEAT_QUEUE, OUTCOME_QUEUE, instruction_queue_of, queue_of, tenant_prefix
 
 ONE = {"number": 1}
-TENANT = "acme"
-OWN = ReleaseIdentity(TENANT, "payments", "1", "1.0")
-OWN_QUEUES = (queue_of(OWN), f"{queue_of(OWN)}\x06\x163", instruction_queue_of(OWN, "w-1"))
-OTHERS = [ReleaseIdentity(tenant, "payments", "1", "1.0") for tenant in ("acme-2", "acm", "*")]
-# Commands that authenticate, reset or close a connection. Redis applies no ACL to them.
-UNRESTRICTED = {"auth", "hello", "quit", "reset"}
 BINDINGS = ("_kombu.binding", "_kombu.binding_permanent")
 
 
@@ -84,18 +70,14 @@ def test_messages_are_those_of_tasks_with_one_argument_and_keep_their_order(queu
     assert taken(queue) == [("some.task", [value]) for value in values]
 
 
-def test_the_latest_message_replaces_those_of_its_queue_and_expires(redis: Any, queue: str) -> None:
-    sending.send("some.task", 1, queue=queue)
-    sending.send_latest("some.task", 2, queue=queue, seconds=55.5)
-    assert 50 <= redis.ttl(queue) <= 56
-    assert taken(queue) == [("some.task", [2])]
-
-
-def test_a_message_for_an_empty_queue_is_sent_only_to_an_empty_queue(redis: Any, queue: str) -> None:
+@cases(("send", "kept"), [(sending.send_latest, 2), (sending.send_if_empty, 1)])
+def test_one_message_is_kept_the_latest_or_the_first_until_it_expires(
+    redis: Any, queue: str, send: Callable[..., None], kept: int
+) -> None:
     for number in (1, 2):
-        sending.send_if_empty("some.task", number, queue=queue, seconds=55.5)
+        send("some.task", number, queue=queue, seconds=55.5)
     assert 50 <= redis.ttl(queue) <= 56
-    assert taken(queue) == [("some.task", [1])]
+    assert taken(queue) == [("some.task", [kept])]
 
 
 def _lost(*_: Any, **__: Any) -> None:
@@ -271,9 +253,6 @@ def fail(body: Any, message: Any) -> None:
     pytest.fail("The message was accepted")
 
 
-# --- faults of kombu (docs/upstream.md) ---
-
-
 @pytest.fixture
 def channel() -> Iterator[Any]:
     with accepting("some.task") as connection:
@@ -309,195 +288,3 @@ def test_no_class_overrides_a_private_name_of_kombu_or_celery(kind: type) -> Non
     theirs = {name for base in kind.__mro__ if base.__module__.startswith(("kombu", "celery")) for name in vars(base)}
     ours = {name for base in kind.__mro__ if not base.__module__.startswith(("kombu", "celery")) for name in vars(base)}
     assert {name for name in ours & theirs if name.startswith("_") and not name.endswith("__")} == set()
-
-
-@pytest.fixture
-def plain() -> Iterator[Any]:
-    """A channel of kombu without the product's changes."""
-    transport = "kombu.transport.redis:Transport"
-    with Connection(settings.CELERY_BROKER_URL, transport=transport) as connection:
-        yield connection.channel()
-
-
-def plain_message(plain: Any, queue: Queue) -> Any:
-    messages: list[Any] = []
-    Producer(plain).publish({}, routing_key=queue.name)
-    plain.basic_qos(prefetch_count=1)
-    with Consumer(plain, [queue], callbacks=[lambda _, message: messages.append(message)]):
-        plain.connection.client.drain_events(timeout=5)
-    return messages[0]
-
-
-def test_kombu_still_fails_on_a_closed_channel_and_ends_at_an_error_reply(queue: str, plain: Any) -> None:
-    """If this and the next three tests fail after an upgrade, a workaround of docs/upstream.md can go."""
-    errors = plain.connection_errors
-    message = plain_message(plain, Queue(queue))
-    plain.do_restore = False  # as in the product: nothing can be put back over a lost connection
-    plain.close()
-    with pytest.raises(AttributeError):
-        message.ack()
-    assert not issubclass(ResponseError, errors)
-
-
-def test_kombu_still_opens_the_prefetch_limit_for_messages_without_acknowledgement(queue: str, plain: Any) -> None:
-    plain_message(plain, Queue(queue, no_ack=True)).ack()
-    assert plain.qos.can_consume_max_estimate() == 2
-
-
-def test_kombu_still_raises_the_error_of_a_malformed_message(redis: Any, queue: str, plain: Any) -> None:
-    redis.lpush(queue, "not JSON")
-    with Consumer(plain, [Queue(queue)], callbacks=[fail]), pytest.raises(ValueError):  # noqa: PT011
-        plain.connection.client.drain_events(timeout=5)
-
-
-def test_kombu_still_keeps_bindings_and_creates_a_client_for_each_message(redis: Any, queue: str, plain: Any) -> None:
-    Queue(queue, Exchange(queue), routing_key=queue)(plain).declare()
-    assert redis.delete(*(f"{kind}.{queue}" for kind in BINDINGS)) == 2
-    with plain.conn_or_acquire() as first, plain.conn_or_acquire() as second:
-        assert first is not second
-
-
-FOREIGN_KEYS = (
-    *(name for other in OTHERS for name in (queue_of(other), instruction_queue_of(other, "w-1"))),
-    *(queue for queue in QUEUES if queue not in {OUTCOME_QUEUE, HEARTBEAT_QUEUE}),
-    "unacked",
-    "coordinator:probe",
-    "wakeup:x:0",
-    tenant_prefix(TENANT)[:-1],
-    "",
-    f"x{queue_of(OWN)}",
-)
-ALLOWED = set(words("ping select client|setinfo multi exec brpop lpush rpush llen ltrim expire getdel"))
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
-    with Valkey(tmp_path_factory.mktemp("acl"), durable=False) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def owner(server: Valkey) -> Iterator[Any]:
-    with Redis.from_url(server.owner_url) as client:
-        yield client
-
-
-@pytest.fixture(scope="module")
-def worker(server: Valkey) -> Iterator[Any]:
-    with Redis.from_url(worker_url(server.owner_url, TENANT)) as client:
-        yield client
-
-
-def test_a_worker_may_use_the_queues_of_its_tenant(worker: Any) -> None:
-    for queue in OWN_QUEUES:
-        assert worker.lpush(queue, "message") == 1
-        assert worker.llen(queue) == 1
-        assert worker.brpop([queue], 1)[1] == b"message"
-
-
-@cases("queue", [OUTCOME_QUEUE, HEARTBEAT_QUEUE])
-def test_a_worker_may_append_to_outcomes_and_heartbeats_and_nothing_else(worker: Any, owner: Any, queue: str) -> None:
-    assert worker.lpush(queue, "message") == 1
-    for command in ("BRPOP {} 1", "LLEN {}", "LPOP {}", "RPUSH {} x", "LTRIM {} 0 0", "BRPOP {} {own} 1"):
-        with pytest.raises(NoPermissionError):
-            worker.execute_command(*command.format(queue, own=OWN_QUEUES[0]).split())
-    assert owner.lrange(queue, 0, -1) == [b"message"]
-    assert owner.delete(queue) == 1
-
-
-@cases("key", FOREIGN_KEYS)
-def test_every_other_key_is_refused(worker: Any, owner: Any, key: str) -> None:
-    for arguments in (("LPUSH", key, "x"), ("LLEN", key), ("BRPOP", key, 1), ("BRPOP", OWN_QUEUES[0], key, 1)):
-        with pytest.raises(NoPermissionError):
-            worker.execute_command(*arguments)
-    assert not owner.exists(key)
-
-
-def test_every_other_command_is_refused(owner: Any) -> None:
-    """Ask the server about each of its commands, with keys of the tenant as arguments."""
-    permitted = set()
-    for name, arity in commands(owner):
-        words = name.split("|")
-        words += [OWN_QUEUES[0]] * (abs(arity) - len(words))
-        answer = owner.execute_command("ACL", "DRYRUN", queues.worker_user(TENANT), *words)
-        if "permissions to run" not in text(answer):
-            permitted.add(name)
-    assert permitted >= ALLOWED
-    assert permitted - ALLOWED <= UNRESTRICTED
-
-
-def commands(owner: Any) -> list[tuple[str, int]]:
-    """Name and arity of every command of the server, or of its subcommands if it has any."""
-    found: list[tuple[str, int]] = []
-    for entry in owner.execute_command("COMMAND").values():
-        leaves = [(text(sub[0]), sub[1]) for sub in entry["subcommands"]]
-        found += leaves or [(entry["name"], entry["arity"])]
-    assert len(found) > 300
-    return found
-
-
-def text(value: Any) -> str:
-    return value.decode() if isinstance(value, bytes) else str(value)
-
-
-@pytest.fixture
-def tenants(db: None) -> None:
-    making.tenant("acme")
-    making.tenant("acme-2")
-
-
-def printed(capsys: Any, *arguments: Any, **options: Any) -> list[str]:
-    call_command("broker_acl", *arguments, **options)
-    found: list[str] = capsys.readouterr().out.splitlines()
-    return found
-
-
-def test_the_command_prints_a_complete_acl_file(tenants: None, tmp_path: Path, capsys: Any) -> None:
-    folder = tmp_path / "passwords"
-    lines = printed(capsys, passwords=folder)
-    assert [line.split()[1] for line in lines] == ["coordinator", "worker-acme", "worker-acme-2", "default"]
-    assert {file.stat().st_mode & 0o777 for file in folder.iterdir()} == {0o600}
-    assert folder.stat().st_mode & 0o777 == 0o700
-    for file in folder.iterdir():
-        assert file.read_text().strip() not in "\n".join(lines)
-    assert printed(capsys, passwords=folder) == lines
-
-
-def test_the_commands_for_one_tenant_replace_its_user_and_accept_each_password_of_the_file(
-    tenants: None, tmp_path: Path, capsys: Any, server: Valkey, owner: Any
-) -> None:
-    for _ in range(2):
-        [line] = printed(capsys, "acme", passwords=tmp_path, commands=True)
-        owner.execute_command(*line.split())
-    user = owner.acl_getuser("worker-acme")
-    assert len(user["passwords"]) == len(user["selectors"]) == 1
-    passwords = ["old" * 12, "new" * 12]
-    (tmp_path / "worker-acme").write_text("\n".join(passwords))
-    [line] = printed(capsys, "acme", passwords=tmp_path, commands=True)
-    owner.execute_command(*line.split())
-    for password in passwords:
-        with Redis(port=server.port, username="worker-acme", password=password) as client:
-            assert client.ping()
-
-
-@cases("content", ["", f"{'long' * 10}\nshort"])
-def test_weak_passwords_are_refused_and_not_shown(tenants: None, tmp_path: Path, content: str) -> None:
-    (tmp_path / "worker-acme").write_text(content)
-    with pytest.raises(CommandError, match="at least 32 characters") as caught:
-        call_command("broker_acl", "acme", passwords=tmp_path)
-    assert "long" not in str(caught.value)
-
-
-METHODS = {
-    "drf_spectacular.openapi:AutoSchema._get_filter_parameters": ["self"],
-    "drf_spectacular.openapi:AutoSchema._get_response_bodies": ["self", "direction"],
-    "drf_spectacular.openapi:AutoSchema._insert_field_validators": ["self", "field", "schema"],
-    "drf_spectacular.openapi:AutoSchema._is_list_view": ["self", "serializer"],
-    "drf_spectacular.openapi:AutoSchema._map_basic_serializer": ["self", "serializer", "direction"],
-    "drf_spectacular.openapi:AutoSchema._map_serializer_field": ["self", "field", "direction", "bypass_extensions"],
-}
-
-
-def test_private_names_exist_and_private_methods_have_the_expected_parameters() -> None:
-    found = {name: list(inspect.signature(resolve_name(name)).parameters) for name in METHODS}
-    assert found == METHODS
