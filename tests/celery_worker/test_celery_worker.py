@@ -6,8 +6,9 @@ import requests
 
 from embedded.valkey import Valkey
 from tests.broker import using_broker
-from tests.celery_worker.working import KEY, Gated, Working, command, gated, working
+from tests.celery_worker.working import KEY, SOURCE, Working, command, working
 from tests.running import eventually
+from tests.unit.pipelines.worker.conftest import Hosted, released
 from wire.broker import sending
 from wire.messages.celery_messages import CommandGroup, Heartbeat
 from wire.messages.queues import EXECUTE_TASK, HEARTBEAT_QUEUE, OUTCOME_QUEUE, ticket_of
@@ -24,13 +25,13 @@ def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
 
 
 @pytest.fixture(scope="module")
-def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gated]:
-    with gated(tmp_path_factory.mktemp("gated")) as made:
+def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hosted]:
+    with released(tmp_path_factory.mktemp("hosted"), SOURCE) as made:
         yield made
 
 
 @pytest.fixture
-def starting(valkey: Valkey, pipeline: Gated) -> Iterator[Working]:
+def starting(valkey: Valkey, pipeline: Hosted) -> Iterator[Working]:
     with working(pipeline, valkey) as made:
         yield made
 
@@ -47,9 +48,9 @@ def tokens(beat: Heartbeat) -> tuple[set[uuid.UUID], set[uuid.UUID]]:
 
 def test_a_command_runs_and_its_lease_is_held_until_its_outcome_is_sent(worker: Working) -> None:
     """Also after its checkpoint was sent. Heartbeats come often enough for its short lease."""
-    sent = command(100, lease_seconds=0.6)
+    sent = command(99, lease_seconds=0.6)
     worker.send(sent)
-    worker.pipeline.wait_for(100)
+    worker.begins()
 
     def checkpoint() -> bool:
         worker.listen()
@@ -59,9 +60,9 @@ def test_a_command_runs_and_its_lease_is_held_until_its_outcome_is_sent(worker: 
     worker.heartbeats()
     for _ in range(5):
         worker.heartbeat(lambda beat: tokens(beat) == ({sent.lease_token}, set()), "the lease", seconds=5)
-    worker.pipeline.open(100)
+    worker.pipeline.finish()
     outcome = worker.outcome_of(sent)
-    assert (outcome.outcome, outcome.output_payloads) == ("COMPLETED", ['{"number": 1000}'])
+    assert (outcome.outcome, outcome.output_payloads) == ("COMPLETED", ['{"number": 990}'])
     worker.heartbeat(lambda beat: tokens(beat) == (set(), set()), "the end of the lease")
 
 
@@ -79,13 +80,13 @@ def test_a_message_without_its_ticket_does_not_run(worker: Working, caplog: pyte
     after = command(4)
     worker.send(after)
     assert worker.outcome_of(after).outcome == "COMPLETED"
-    assert (worker.pipeline.begun.count(2), worker.pipeline.begun.count(3)) == (1, 0)
+    assert (worker.pipeline.marks().count(2), worker.pipeline.marks().count(3)) == (1, 0)
 
 
 def test_while_its_threads_are_busy_a_command_waits_in_the_broker(worker: Working) -> None:
-    running, waiting = command(130), command(5)
+    running, waiting = command(99), command(5)
     worker.send(running)
-    worker.pipeline.wait_for(130)
+    worker.begins()
     worker.send(waiting)
     for _ in range(2):
         worker.heartbeats()
@@ -93,7 +94,7 @@ def test_while_its_threads_are_busy_a_command_waits_in_the_broker(worker: Workin
         beat = worker.heartbeat(lambda _: True, "a heartbeat")
         assert tokens(beat) == ({running.lease_token}, set())
     assert worker.owner.llen(worker.queue) == 1
-    worker.pipeline.open(130)
+    worker.pipeline.finish()
     assert worker.outcome_of(waiting).outcome == "COMPLETED"
 
 
@@ -124,15 +125,15 @@ def test_it_accepts_nothing_before_its_first_instruction(starting: Working) -> N
 def test_before_it_exits_it_finishes_its_transitions_and_waits_until_the_broker_accepts_the_outcome(
     worker: Working, caplog: pytest.LogCaptureFixture
 ) -> None:
-    running, left = command(100, lease_seconds=0.6), command(2)
+    running, left = command(99, lease_seconds=0.6), command(2)
     worker.send(running)
-    worker.pipeline.wait_for(100)
+    worker.begins()
     worker.owner.set(OUTCOME_QUEUE, "not a list, so it cannot grow")
     worker.shut_down()
     worker.send(left)
     heartbeat = worker.heartbeat(lambda beat: beat.state == "DRAINING", "the drain")
     assert (heartbeat.taking, [each.lease_token for each in heartbeat.running]) == (False, [running.lease_token])
-    worker.pipeline.open(100)
+    worker.pipeline.finish()
     eventually(lambda: "did not accept 1 reports" in caplog.text, what="the refusal")
     assert not worker.ends(0.5)
     worker.owner.delete(OUTCOME_QUEUE)
@@ -140,4 +141,4 @@ def test_before_it_exits_it_finishes_its_transitions_and_waits_until_the_broker_
     assert worker.outcome_of(running).outcome == "COMPLETED"
     last = worker.heartbeat(lambda beat: beat.state == "UNAVAILABLE", "the last heartbeat")
     assert (last.taking, last.running) == (False, [])
-    assert (worker.owner.llen(worker.queue), worker.pipeline.begun.count(2)) == (1, 0)
+    assert (worker.owner.llen(worker.queue), worker.pipeline.marks().count(2)) == (1, 0)

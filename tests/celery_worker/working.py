@@ -1,18 +1,11 @@
-"""A Celery worker in a thread of the test process. The test acts as its coordinator over a real broker.
-
-The second step of its pipeline waits at a separate gate for each number >= 100, and fails for 13.
-"""
+"""A Celery worker in a thread of the test process. The test acts as its coordinator over a real broker."""
 
 import argparse
 import logging
-import secrets
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
-from dataclasses import dataclass
-from pathlib import Path
-from types import ModuleType
 
 import pytest
 from celery import signals
@@ -40,67 +33,10 @@ from wire.worker_keys import worker_key
 
 KEY = worker_key("a secret", "acme")
 NAME = "w"
-
-
-SOURCE = """
-from collections import defaultdict
-from dataclasses import dataclass
-from threading import Event
-
-from pipelines import Pipeline, StepContext
-
-pipeline = Pipeline("tests.gated", checkpoint=True)
-begun = []
-gates = defaultdict(Event)
-
-
-@dataclass
-class Order:
-    number: int
-
-
-@pipeline.step
-def accept(order: Order) -> Order:
-    return order
-
-
-@pipeline.step
-def settle(order: Order, context: StepContext) -> Order:
-    begun.append(order.number)
-    while order.number >= 100 and not gates[order.number].wait(0.01):
-        context.raise_if_cancelled()
-    if order.number == 13:
-        raise RuntimeError("thirteen fails")
-    return Order(order.number * 10)
-"""
-
-
-@dataclass
-class Gated:
-    """The pipeline that the worker hosts."""
-
-    module: ModuleType
-    descriptor: Path
-
-    @property
-    def begun(self) -> list[int]:
-        found: list[int] = self.module.begun
-        return found
-
-    def wait_for(self, number: int) -> None:
-        eventually(lambda: number in self.begun, what=f"the start of {number}")
-
-    def open(self, *numbers: int) -> None:
-        for number in numbers:
-            self.module.gates[number].set()
-
-
-@contextmanager
-def gated(folder: Path) -> Iterator[Gated]:
-    name = f"gated_{secrets.token_hex(4)}"
-    (folder / f"{name}.py").write_text(SOURCE)
-    with hosted.hosting(folder, name, folder / "dist") as made:
-        yield Gated(sys.modules[name], made.descriptor)
+SOURCE = hosted.SOURCE.replace('("tests.hosted")', '("tests.hosted", checkpoint=True)').replace(
+    "@pipeline.step", "@pipeline.step\ndef accept(order: Order) -> Order:\n    return order\n\n\n@pipeline.step"
+)
+"""Its second step waits for the numbers 98 and 99."""
 
 
 def command(number: int, *, lease_seconds: float = 30.0) -> messages.Command:
@@ -110,7 +46,7 @@ def command(number: int, *, lease_seconds: float = 30.0) -> messages.Command:
 class Working:
     """A worker of `pipeline`, and the messages that its coordinator sends and receives."""
 
-    def __init__(self, pipeline: Gated, valkey: Valkey) -> None:
+    def __init__(self, pipeline: hosted.Hosted, valkey: Valkey) -> None:
         self.pipeline = pipeline
         self.owner = Redis.from_url(valkey.owner_url)
         self.checkpoints: list[messages.Checkpoint] = []
@@ -132,11 +68,14 @@ class Working:
         parser = argparse.ArgumentParser()
         worker.add(parser)
         text = (
-            f"--from-source {self.pipeline.module.__name__}:pipeline --release {self.pipeline.descriptor} "
+            f"--from-source {self.pipeline.reference} --release {self.pipeline.descriptor} "
             f"--tenant acme --key-file {key} --worker-id {NAME} --broker-url {self._url} "
             f"--metrics-port {self.metrics_port}"
         )
         celery_worker.main(parser.parse_args(text.split()))
+
+    def begins(self) -> None:
+        eventually(self.pipeline.marks, what="the step's start")
 
     def shut_down(self) -> None:
         """Do what Celery does on SIGTERM. Only the main thread of a process receives signals."""
@@ -203,7 +142,7 @@ class Working:
 
 
 @contextmanager
-def working(pipeline: Gated, valkey: Valkey) -> Iterator[Working]:
+def working(pipeline: hosted.Hosted, valkey: Valkey) -> Iterator[Working]:
     """Start a worker. After the block, undo the changes that Celery makes in the process."""
     made = Working(pipeline, valkey)
     with (
@@ -221,11 +160,10 @@ def working(pipeline: Gated, valkey: Valkey) -> Iterator[Working]:
         try:
             yield made
         finally:
-            pipeline.open(*range(100, 200))
+            pipeline.finish()
             made.shut_down()
             ended = made.ends()
-            pipeline.module.gates.clear()
-            pipeline.begun.clear()
+            pipeline.forget()
             state.should_stop = None
             logging.captureWarnings(False)
             coordinator.set_default()
