@@ -3,24 +3,14 @@ import pytest
 from tests.cases import cases
 from tests.hostile_values import NO_IDENTIFIERS
 from tests.words import words
-from wire.addresses import (
-    SentinelUrl,
-    is_sentinel,
-    is_web_address,
-    kombu_url,
-    parse_sentinel,
-    split_url,
-    tls_options,
-    transport_options,
-    uses_tls,
-)
+from wire import addresses
 from wire.identity import is_identifier, is_segment
 
 
 @cases("url", ["HTTP://A", "https://a.example:8443/b?c=d", "http://[::1]:80/", "https://a.example./"])
 def test_urls_with_a_host_are_web_addresses(url: str) -> None:
-    assert is_web_address(url)
-    assert split_url(url).geturl().lower() == url.lower()
+    assert addresses.is_web_address(url)
+    assert addresses.split_url(url).geturl().lower() == url.lower()
 
 
 PROBLEMS = {
@@ -36,36 +26,39 @@ PROBLEMS = {
 
 @cases(("url", "problem"), [(url, problem) for problem, urls in PROBLEMS.items() for url in urls])
 def test_other_urls_are_rejected_with_the_broken_rule(url: str, problem: str) -> None:
-    assert not is_web_address(url)
+    assert not addresses.is_web_address(url)
     with pytest.raises(ValueError, match=problem) as caught:
-        split_url(url)
+        addresses.split_url(url)
     assert url not in str(caught.value)
     assert "secret" not in str(caught.value)
 
 
 def test_the_parts_of_a_url_that_names_sentinels() -> None:
     url = "sentinels://worker-acme:p%40ss@one.example:26380,two,[::1]:5/broker.main/3"
-    assert parse_sentinel(url) == SentinelUrl(
+    assert addresses.parse_sentinel(url) == addresses.SentinelUrl(
         hosts=(("one.example", 26380), ("two", 26379), ("::1", 5)),
         name="broker.main",
         database=3,
         user="worker-acme",
         password="p@ss",
     )
-    assert kombu_url(url) == (
+    assert addresses.kombu_url(url) == (
         "sentinel://worker-acme:p%40ss@one.example:26380/3;sentinel://worker-acme:p%40ss@two:26379/3"
         ";sentinel://worker-acme:p%40ss@[::1]:5/3"
     )
-    assert is_sentinel(url)
-    assert uses_tls(url)
+    assert addresses.is_sentinel(url)
+    assert addresses.uses_tls(url)
 
 
 def test_sentinels_get_the_options_of_tls_and_no_password() -> None:
     plain, secure = (f"{scheme}://user:password@h/broker/0" for scheme in ("sentinel", "sentinels"))
-    assert transport_options(plain, tls_options(plain)) == {"master_name": "broker", "sentinel_kwargs": {}}
-    tls = tls_options(secure, "/ca.pem")
+    assert addresses.transport_options(plain, addresses.tls_options(plain)) == {
+        "master_name": "broker",
+        "sentinel_kwargs": {},
+    }
+    tls = addresses.tls_options(secure, "/ca.pem")
     assert tls["ssl_check_hostname"]
-    assert transport_options(secure, tls)["sentinel_kwargs"] == {"ssl": True, **tls}
+    assert addresses.transport_options(secure, tls)["sentinel_kwargs"] == {"ssl": True, **tls}
 
 
 @cases(
@@ -82,7 +75,7 @@ def test_sentinels_get_the_options_of_tls_and_no_password() -> None:
 )
 def test_other_urls_are_refused_without_being_quoted(url: str) -> None:
     with pytest.raises(ValueError, match=r"^must be a sentinel://user:password@host:port,host:port/name/number"):
-        parse_sentinel(url)
+        addresses.parse_sentinel(url)
 
 
 GOOD = ("1.0", "sha256:abc", "Validate <Order>", "...", ".hidden", "été", "日本語", "\N{GRINNING FACE}", "x" * 5000)

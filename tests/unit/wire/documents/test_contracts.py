@@ -8,44 +8,23 @@ from typing import Any
 import pytest
 
 from tests.cases import cases
-from tests.unit.wire.documents.examples import (
-    COMPOSED,
-    CONTRACT,
-    DELETED,
-    LONG,
-    NO_COMPOSITION,
-    Document,
-    calling,
-    changed,
-    encoded,
-    findings_of,
-    rows,
-)
-from wire.documents.contract import (
-    Contract,
-    canonical_catalog_fingerprint,
-    contract_from_json,
-    contract_hash,
-    hash_findings,
-    hash_input,
-    parse_contract,
-    publish,
-)
+from tests.unit.wire.documents import examples
+from wire.documents import contract as contracts
 from wire.documents.descriptor import descriptor_from_json
 from wire.documents.release_evidence import evidence
 
 MINIMAL = {"schemaVersion": 1, "pipelineId": "p", "contractVersion": "v1", "contractHash": "opaque"}
 ALL_PROTOCOLS = ["local", "rest", "grpc", "sqs"]
-DEFAULTS: Document = {
+DEFAULTS: examples.Document = {
     **dict.fromkeys(["platform", "transport", "module", "runtimeLayout"]),
     "pluginHost": False,
     "steps": [],
     "capabilities": {"localTransitionExecution": True, "transitionWorkerProtocols": ALL_PROTOCOLS},
     "canonicalTypes": {},
     "canonicalCatalogFingerprint": "",
-    "composition": NO_COMPOSITION,
+    "composition": examples.NO_COMPOSITION,
 }
-STEP_DEFAULTS: Document = {
+STEP_DEFAULTS: examples.Document = {
     **dict.fromkeys(["authoredName", "cardinality", "inputTypeId", "outputTypeId"]),
     **dict.fromkeys(["runtimeClass", "clientClass", "awaitTransport"]),
     "index": 0,
@@ -61,10 +40,10 @@ NEWER_HASH = "9b1f479c3a9408cb0f41d343496668c6bed955add418917b2d115542bf0fb4f1"
 UNKNOWN_TO_CLIENTS = "awaitTransport"
 
 
-def parse(**members: Any) -> Contract:
+def parse(**members: Any) -> contracts.Contract:
     """Return the contract, which is read back equal from its normalised form."""
-    contract = parse_contract(encoded({**MINIMAL, **members}))
-    assert contract_from_json(contract.normalised()) == contract
+    contract = contracts.parse_contract(examples.encoded({**MINIMAL, **members}))
+    assert contracts.contract_from_json(contract.normalised()) == contract
     return contract
 
 
@@ -76,8 +55,8 @@ def test_absent_and_null_members_have_their_defaults() -> None:
         assert parse(steps=[step]).normalised()["steps"] == [STEP_DEFAULTS]
 
 
-@cases("document", [CONTRACT, COMPOSED])
-def test_a_contract_with_every_member_is_read_unchanged(document: Document) -> None:
+@cases("document", [examples.CONTRACT, examples.COMPOSED])
+def test_a_contract_with_every_member_is_read_unchanged(document: examples.Document) -> None:
     document["canonicalTypes"]["T"] = {"definition": {"kind": "riddle", "answer": [2.5, {"é": "\u2028"}]}, "extra": ""}
     document["pipelineId"] = "é" * 500
     assert parse(**document).normalised() == document
@@ -99,12 +78,12 @@ def test_the_result_shape_is_folded_over_the_steps(cardinalities: list[str | Non
 
 BROKEN: list[tuple[str, Any, list[Any]]] = [
     (UNKNOWN, ("owner", "steps[1].id", "capabilities.grpc", 'composition["root id"]'), [1, None]),
-    (VERSION, "schemaVersion", [DELETED, None, 0, 4]),
+    (VERSION, "schemaVersion", [examples.DELETED, None, 0, 4]),
     (WRONG_TYPE, "schemaVersion", ["1", 1.0, True]),
     (OUT_OF_RANGE, "schemaVersion", [2**31]),
-    (MISSING, ("pipelineId", "contractVersion", "contractHash"), [DELETED, None]),
+    (MISSING, ("pipelineId", "contractVersion", "contractHash"), [examples.DELETED, None]),
     (BLANK, ("pipelineId", "contractHash"), [" \t", ""]),
-    ("IDENTITY_TOO_LONG", ("pipelineId", "contractVersion"), [LONG]),
+    ("IDENTITY_TOO_LONG", ("pipelineId", "contractVersion"), [examples.LONG]),
     (WRONG_TYPE, ("pipelineId", "steps[0].kind"), [7, []]),
     (WRONG_TYPE, ("pluginHost", "capabilities.localTransitionExecution"), ["true", 0]),
     (WRONG_TYPE, "steps", [{}, "abc"]),
@@ -134,35 +113,43 @@ COMPOSITIONS: list[tuple[str, Any, list[Any]]] = [
 ]
 
 
-@cases(("code", "field", "value"), rows(BROKEN))
+@cases(("code", "field", "value"), examples.rows(BROKEN))
 def test_a_broken_contract_gets_exactly_its_finding(code: str, field: str, value: Any) -> None:
-    assert findings_of(parse_contract, changed(CONTRACT, field, value)) == [(code, field)]
+    assert examples.findings_of(contracts.parse_contract, examples.changed(examples.CONTRACT, field, value)) == [
+        (code, field)
+    ]
 
 
-@cases(("code", "field", "value"), rows(COMPOSITIONS))
+@cases(("code", "field", "value"), examples.rows(COMPOSITIONS))
 def test_a_broken_composition_gets_exactly_its_finding(code: str, field: str, value: Any) -> None:
     field = f"composition.{field}"
-    assert findings_of(parse_contract, changed(COMPOSED, field, value)) == [(code, field)]
+    assert examples.findings_of(contracts.parse_contract, examples.changed(examples.COMPOSED, field, value)) == [
+        (code, field)
+    ]
 
 
 @cases(
     ("document", "code", "field"),
     [
-        (changed(COMPOSED, "schemaVersion", 2), "COMPOSITION_REQUIRES_SCHEMA_VERSION_3", "composition"),
         (
-            changed(COMPOSED, "composition.definitions[0].continuations[1]", DELETED),
+            examples.changed(examples.COMPOSED, "schemaVersion", 2),
+            "COMPOSITION_REQUIRES_SCHEMA_VERSION_3",
+            "composition",
+        ),
+        (
+            examples.changed(examples.COMPOSED, "composition.definitions[0].continuations[1]", examples.DELETED),
             "COMPOSITION_CONTINUATION_COUNT",
             "composition.definitions[0].continuations",
         ),
         (
-            changed(COMPOSED, "composition.definitions[2].nodes[0]", calling(0, "child")),
+            examples.changed(examples.COMPOSED, "composition.definitions[2].nodes[0]", examples.calling(0, "child")),
             "COMPOSITION_CYCLE",
             "composition.definitions[2].nodes[0].targetDefinitionId",
         ),
     ],
 )
-def test_a_finding_is_where_the_rule_is_broken(document: Document, code: str, field: str) -> None:
-    assert findings_of(parse_contract, document) == [(code, field)]
+def test_a_finding_is_where_the_rule_is_broken(document: examples.Document, code: str, field: str) -> None:
+    assert examples.findings_of(contracts.parse_contract, document) == [(code, field)]
 
 
 VECTOR_INPUT = (
@@ -189,11 +176,11 @@ def shuffled(value: Any) -> Any:
 
 
 def test_the_vector_in_which_nulls_the_identity_members_and_the_order_do_not_count(vector: dict[str, Any]) -> None:
-    assert hash_input(vector).decode() == VECTOR_INPUT
-    assert contract_hash(vector) == VECTOR_HASH
+    assert contracts.hash_input(vector).decode() == VECTOR_INPUT
+    assert contracts.contract_hash(vector) == VECTOR_HASH
     vector.update(module=None, composition=None, contractVersion="x", contractHash="y")
     vector["steps"][0]["awaitTransport"] = None
-    assert hash_input(shuffled(vector)).decode() == VECTOR_INPUT
+    assert contracts.hash_input(shuffled(vector)).decode() == VECTOR_INPUT
 
 
 NEWER_INPUT = VECTOR_INPUT.replace('"schemaVersion":1', '"schemaVersion":3').replace(
@@ -207,9 +194,9 @@ def test_the_vector_with_imports_which_stand_before_the_capabilities_with_sorted
     vector["schemaVersion"] = 3
     vector["capabilityImports"] = [{"n": [], "m": True, "o": None}]
     vector["importedDefinitions"] = [{"b": 1, "a": {"d": "é", "c": [{"y": 2, "x": 1}]}}, {}]
-    assert hash_input(vector).decode() == NEWER_INPUT
-    assert contract_hash(vector) == contract_hash(shuffled(vector)) == NEWER_HASH
-    assert hash_findings(publish(vector)) == []
+    assert contracts.hash_input(vector).decode() == NEWER_INPUT
+    assert contracts.contract_hash(vector) == contracts.contract_hash(shuffled(vector)) == NEWER_HASH
+    assert contracts.hash_findings(contracts.publish(vector)) == []
 
 
 @cases(
@@ -227,25 +214,25 @@ def test_the_vector_with_imports_which_stand_before_the_capabilities_with_sorted
     ],
 )
 def test_every_hashed_member_changes_the_hash(vector: dict[str, Any], change: dict[str, Any]) -> None:
-    assert contract_hash({**vector, **change}) != VECTOR_HASH
+    assert contracts.contract_hash({**vector, **change}) != VECTOR_HASH
 
 
 def test_the_published_document_has_the_identity_after_the_pipeline(vector: dict[str, Any]) -> None:
-    published = publish({**shuffled(vector), "module": None, "contractVersion": "stale"})
+    published = contracts.publish({**shuffled(vector), "module": None, "contractVersion": "stale"})
     assert list(published)[:4] == ["schemaVersion", "pipelineId", "contractVersion", "contractHash"]
     assert published["contractHash"] == VECTOR_HASH
     assert published["contractVersion"] == f"sha256:{VECTOR_HASH}"
     assert "module" not in published
-    assert contract_hash(published) == VECTOR_HASH
-    assert hash_findings(published) == []
-    assert contract_from_json(published).contract_hash == VECTOR_HASH
+    assert contracts.contract_hash(published) == VECTOR_HASH
+    assert contracts.hash_findings(published) == []
+    assert contracts.contract_from_json(published).contract_hash == VECTOR_HASH
 
 
 def test_the_fingerprint_is_over_sorted_keys_in_utf16_order() -> None:
     first, second = "\U0001f600", "\uffee"  # by code point the other way round
     types = {second: {"b": 1, "a": 2}, first: {}}
     text = f'{{"{first}":{{}},"{second}":{{"a":2,"b":1}}}}'
-    assert canonical_catalog_fingerprint(types) == hashlib.sha256(text.encode()).hexdigest()
+    assert contracts.canonical_catalog_fingerprint(types) == hashlib.sha256(text.encode()).hexdigest()
 
 
 RELEASES: dict[str, dict[str, Any]] = json.loads(Path(__file__).with_name("release_evidence.json").read_text())[
@@ -256,7 +243,7 @@ RELEASES: dict[str, dict[str, Any]] = json.loads(Path(__file__).with_name("relea
 @cases("name", RELEASES)
 def test_the_fingerprint_is_that_of_the_framework(name: str) -> None:
     vector = RELEASES[name]
-    contract = contract_from_json(vector["contract"]).normalised() if vector["contract"] else None
+    contract = contracts.contract_from_json(vector["contract"]).normalised() if vector["contract"] else None
     made = evidence(descriptor_from_json(vector["descriptor"]).normalised(), contract, vector["primary"])
     assert made["metadataFingerprint"] == vector["metadataFingerprint"]
     assert UNKNOWN_TO_CLIENTS not in json.dumps(made)

@@ -7,20 +7,7 @@ from typing import Any
 import pytest
 
 from tests.cases import cases
-from tests.unit.wire.documents.examples import (
-    DELETED,
-    DIGEST,
-    HEX,
-    LONG,
-    NEWER,
-    OLDER,
-    Document,
-    changed,
-    encoded,
-    findings_of,
-    refused,
-    rows,
-)
+from tests.unit.wire.documents import examples
 from wire.documents.artifact_uri import ArtifactUriError, FileUri, ImageUri, MavenUri, parse_artifact_uri
 from wire.documents.descriptor import (
     NAMES_PROFILE,
@@ -42,44 +29,44 @@ PARTS = "maven:groupId:artifactId[:extension[:classifier]]:version"
 QUERY, NOT_UTF8 = "a file: URI has no query and no fragment", "the path of a file: URI is not UTF-8"
 
 
-def parse(document: Document) -> Descriptor:
+def parse(document: examples.Document) -> Descriptor:
     """Return the descriptor, which is read back equal from its normalised form."""
-    descriptor = parse_descriptor(encoded(document))
+    descriptor = parse_descriptor(examples.encoded(document))
     assert descriptor_from_json(descriptor.normalised()) == descriptor
     return descriptor
 
 
-@cases(("document", "profile"), [(OLDER, Profile.TPF_2026_08), (NEWER, Profile.TPF_2026_10)])
-def test_a_descriptor_with_every_member_is_read_unchanged(document: Document, profile: Profile) -> None:
+@cases(("document", "profile"), [(examples.OLDER, Profile.TPF_2026_08), (examples.NEWER, Profile.TPF_2026_10)])
+def test_a_descriptor_with_every_member_is_read_unchanged(document: examples.Document, profile: Profile) -> None:
     descriptor = parse(document)
     assert (descriptor.profile, descriptor.normalised(), descriptor.warnings) == (profile, document, ())
-    for absent in (None, DELETED):
-        [first, *_] = parse(changed(document, f"{FIRST}.stepIds", absent)).normalised()["artifacts"]
+    for absent in (None, examples.DELETED):
+        [first, *_] = parse(examples.changed(document, f"{FIRST}.stepIds", absent)).normalised()["artifacts"]
         assert first["stepIds"] == []
 
 
 IN_BOTH: list[tuple[str, Any, list[Any]]] = [
     ("DESCRIPTOR_UNKNOWN_MEMBER", ("owner", f"{FIRST}.scope", f"{SECOND}.runtime"), [1]),
-    ("DESCRIPTOR_SCHEMA_VERSION_UNSUPPORTED", "schemaVersion", [DELETED, 0, 2]),
+    ("DESCRIPTOR_SCHEMA_VERSION_UNSUPPORTED", "schemaVersion", [examples.DELETED, 0, 2]),
     (WRONG_TYPE, "schemaVersion", ["1"]),
-    ("DESCRIPTOR_MISSING_MEMBER", ("pipelineId", "contractVersion", "releaseVersion"), [DELETED, None]),
+    ("DESCRIPTOR_MISSING_MEMBER", ("pipelineId", "contractVersion", "releaseVersion"), [examples.DELETED, None]),
     ("DESCRIPTOR_MISSING_MEMBER", tuple(f"{FIRST}.{name}" for name in ("artifactId", "kind", "uri", "digest")), [None]),
     ("DESCRIPTOR_BLANK_MEMBER", ("pipelineId", "releaseVersion", f"{FIRST}.artifactId", f"{FIRST}.digest"), ["", " "]),
     (WRONG_TYPE, ("releaseVersion", f"{FIRST}.kind", f"{FIRST}.stepIds[1]"), [1]),
     (WRONG_TYPE, ("artifacts", f"{FIRST}.stepIds"), [{}, "a"]),
     (WRONG_TYPE, f"{SECOND}", [None, "jar"]),
-    ("DESCRIPTOR_NO_ARTIFACTS", "artifacts", [DELETED, None, []]),
-    ("IDENTITY_TOO_LONG", ("releaseVersion", f"{SECOND}.artifactId", f"{SECOND}.digest"), [f"sha256:{LONG}"]),
+    ("DESCRIPTOR_NO_ARTIFACTS", "artifacts", [examples.DELETED, None, []]),
+    ("IDENTITY_TOO_LONG", ("releaseVersion", f"{SECOND}.artifactId", f"{SECOND}.digest"), [f"sha256:{examples.LONG}"]),
     ("IDENTITY_MALFORMED", ("pipelineId", "releaseVersion"), ["a/b", "../1.0"]),
-    ("IDENTITY_MALFORMED", f"{FIRST}.digest", [f"sha256:{HEX}\n"]),
+    ("IDENTITY_MALFORMED", f"{FIRST}.digest", [f"sha256:{examples.HEX}\n"]),
     ("IDENTITY_MALFORMED", f"{FIRST}.stepIds[1]", [" "]),
     ("ARTIFACT_KIND_UNSUPPORTED", f"{FIRST}.kind", ["War", "application_archive"]),
 ]
 IN_THE_OLDER: list[tuple[str, Any, list[Any]]] = [
     ("DOCUMENT_BAD_CHARACTER", f"{FIRST}.uri", ["a\0"]),
     ("ARTIFACT_KIND_UNSUPPORTED", f"{FIRST}.kind", ["application-archive", "compiled-truth"]),
-    ("ARTIFACT_DIGEST_MALFORMED", f"{FIRST}.digest", ["md5:" + HEX, "sha256:0a", f"sha256:{HEX}0"]),
-    ("ARTIFACT_DIGEST_UPPER_CASE", f"{FIRST}.digest", [f"sha256:{HEX.upper()}"]),
+    ("ARTIFACT_DIGEST_MALFORMED", f"{FIRST}.digest", ["md5:" + examples.HEX, "sha256:0a", f"sha256:{examples.HEX}0"]),
+    ("ARTIFACT_DIGEST_UPPER_CASE", f"{FIRST}.digest", [f"sha256:{examples.HEX.upper()}"]),
 ]
 IN_THE_NEWER: list[tuple[str, Any, list[Any]]] = [
     ("DESCRIPTOR_MISSING_MEMBER", CARRIER, [None]),
@@ -92,9 +79,13 @@ IN_THE_NEWER: list[tuple[str, Any, list[Any]]] = [
     ("ARTIFACT_URI_SCHEME_UNSUPPORTED", f"{FIRST}.uri", ["build/app.jar"]),
     ("ARTIFACT_URI_NOT_CANONICAL", f"{FIRST}.uri", ["file:///{rule}{"]),
     ("ARTIFACT_URI_WRONG_SCHEME", f"{SECOND}.uri", ["maven:g:a:1", "file:///a"]),
-    ("ARTIFACT_URI_WRONG_SCHEME", (f"{FIRST}.uri", f"{THIRD}.uri"), [f"oci://r/a@{DIGEST}"]),
-    ("ARTIFACT_URI_OTHER_DIGEST", f"{SECOND}.digest", [DIGEST]),
-    ("ARTIFACT_DIGEST_MALFORMED", (f"{FIRST}.digest", f"{SECOND}.digest"), [HEX, f"sha256:{HEX.upper()}", "md5:0a"]),
+    ("ARTIFACT_URI_WRONG_SCHEME", (f"{FIRST}.uri", f"{THIRD}.uri"), [f"oci://r/a@{examples.DIGEST}"]),
+    ("ARTIFACT_URI_OTHER_DIGEST", f"{SECOND}.digest", [examples.DIGEST]),
+    (
+        "ARTIFACT_DIGEST_MALFORMED",
+        (f"{FIRST}.digest", f"{SECOND}.digest"),
+        [examples.HEX, f"sha256:{examples.HEX.upper()}", "md5:0a"],
+    ),
     ("ARTIFACT_ASSOCIATION_REPEATED", (f"{FIRST}.stepIds", f"{SECOND}.capabilities"), [["Ship", "Validate", "Ship"]]),
     ("ARTIFACT_ASSOCIATION_BLANK", (f"{FIRST}.stepIds", f"{FIRST}.capabilities"), [["Ship", ""]]),
     ("COMPILED_TRUTH_ASSOCIATED", (f"{THIRD}.stepIds", f"{THIRD}.capabilities"), [["Ship"]]),
@@ -104,19 +95,23 @@ IN_THE_NEWER: list[tuple[str, Any, list[Any]]] = [
 @cases(
     ("document", "code", "field", "value"),
     [
-        *((OLDER, *row) for row in rows([*IN_BOTH, *IN_THE_OLDER])),
-        *((NEWER, *row) for row in rows([*IN_BOTH, *IN_THE_NEWER])),
+        *((examples.OLDER, *row) for row in examples.rows([*IN_BOTH, *IN_THE_OLDER])),
+        *((examples.NEWER, *row) for row in examples.rows([*IN_BOTH, *IN_THE_NEWER])),
     ],
 )
-def test_a_broken_descriptor_gets_exactly_its_finding(document: Document, code: str, field: str, value: Any) -> None:
-    assert findings_of(parse_descriptor, changed(document, field, value)) == [(code, field)]
-    messages = [finding.message for finding in refused(parse_descriptor, changed(document, field, value))]
+def test_a_broken_descriptor_gets_exactly_its_finding(
+    document: examples.Document, code: str, field: str, value: Any
+) -> None:
+    assert examples.findings_of(parse_descriptor, examples.changed(document, field, value)) == [(code, field)]
+    messages = [
+        finding.message for finding in examples.refused(parse_descriptor, examples.changed(document, field, value))
+    ]
     assert all(message.startswith(NAMES_PROFILE) is (CARRIER in document) for message in messages)
 
 
 @cases("severity", Severity)
 def test_files_and_snapshots_are_not_promotable(severity: Severity) -> None:
-    descriptor = parse(changed(NEWER, f"{FIRST}.uri", "maven:g:a:1-snapshot"))
+    descriptor = parse(examples.changed(examples.NEWER, f"{FIRST}.uri", "maven:g:a:1-snapshot"))
     found = unpromotable(descriptor, severity)
     assert [(each.code, each.field) for each in found] == [
         ("ARTIFACT_NOT_PROMOTABLE", f"{NAME}#{at}.uri") for at in (FIRST, THIRD)
@@ -125,8 +120,8 @@ def test_files_and_snapshots_are_not_promotable(severity: Severity) -> None:
 
 
 def test_the_ids_of_artifacts_are_unique() -> None:
-    twins = changed(NEWER, f"{SECOND}.artifactId", NEWER["artifacts"][0]["artifactId"])
-    assert ("ARTIFACT_ID_REPEATED", f"{SECOND}.artifactId") in findings_of(parse_descriptor, twins)
+    twins = examples.changed(examples.NEWER, f"{SECOND}.artifactId", examples.NEWER["artifacts"][0]["artifactId"])
+    assert ("ARTIFACT_ID_REPEATED", f"{SECOND}.artifactId") in examples.findings_of(parse_descriptor, twins)
 
 
 def refusal(text: str) -> tuple[str, str]:
@@ -155,8 +150,8 @@ MAVEN = {
     ),
 }
 IMAGES = {
-    f"oci://ghcr.io/acme/app@{DIGEST}": ImageUri("ghcr.io", "acme/app", DIGEST),
-    f"oci://Reg_1.x-y/a/b/C._~-d@{DIGEST}": ImageUri("Reg_1.x-y", "a/b/C._~-d", DIGEST),
+    f"oci://ghcr.io/acme/app@{examples.DIGEST}": ImageUri("ghcr.io", "acme/app", examples.DIGEST),
+    f"oci://Reg_1.x-y/a/b/C._~-d@{examples.DIGEST}": ImageUri("Reg_1.x-y", "a/b/C._~-d", examples.DIGEST),
 }
 
 
@@ -206,11 +201,11 @@ REFUSED: dict[tuple[str, str], list[str]] = {
         }.items()
     },
     (MALFORMED, "an oci: URI is oci://registry/repository@sha256:<64 lower-case hex digits>"): [
-        *(f"oci{rest}@{DIGEST}" for rest in (":r/a", "://r", "://u@r/a", "://r/a:1")),
+        *(f"oci{rest}@{examples.DIGEST}" for rest in (":r/a", "://r", "://u@r/a", "://r/a:1")),
         "oci://r/a",
-        f"oci://r/a@{DIGEST}\n",
-        f"oci://r/a@sha256:{HEX.upper()}",
-        f"oci://r/a@sha512:{HEX}{HEX}",
+        f"oci://r/a@{examples.DIGEST}\n",
+        f"oci://r/a@sha256:{examples.HEX.upper()}",
+        f"oci://r/a@sha512:{examples.HEX}{examples.HEX}",
     ],
 }
 OTHER_SPELLINGS = {

@@ -7,18 +7,9 @@ import pytest
 
 from tests.cases import cases
 from tests.unit.wire.documents.examples import findings_of, refused
-from wire.documents import json_writer
+from wire.documents import json_reader, json_writer
 from wire.documents.contract import MAX_CONTRACT_BYTES, parse_contract
 from wire.documents.descriptor import MAX_DESCRIPTOR_BYTES, parse_descriptor
-from wire.documents.json_reader import (
-    MAX_DEPTH,
-    MAX_VALUES,
-    count_values,
-    holds_more_members,
-    holds_more_values,
-    inspect_value,
-    read_object,
-)
 
 MB = 1024 * 1024
 EMPTY_OBJECTS = b'{"a": [' + b"{}," * (8 * MB // 3) + b"{}]}"
@@ -46,16 +37,16 @@ def test_values_are_counted_wherever_the_text_is_cut(shift: int) -> None:
     part = '["\\\\","\\"[,",{"b:":{}}]'
     text = f"[{' ' * (64 * 1024 - shift)}{part},{'[],' * 500}{part}]".encode()
     number, named = counted(json.loads(text))
-    assert count_values(text) == number
-    assert [holds_more_values(text, each) for each in (number - 1, number)] == [True, False]
-    assert [holds_more_members(text, each) for each in (named - 1, named)] == [True, False]
+    assert json_reader.count_values(text) == number
+    assert [json_reader.holds_more_values(text, each) for each in (number - 1, number)] == [True, False]
+    assert [json_reader.holds_more_members(text, each) for each in (named - 1, named)] == [True, False]
 
 
 @cases("text", [EMPTY_OBJECTS, b"[" * 8 * MB])
 def test_a_document_with_too_many_values_is_refused_before_it_is_parsed(text: bytes) -> None:
     tracemalloc.start()
     try:
-        found = findings_of(lambda data: read_object(data, name="it", limit=len(text)), text)
+        found = findings_of(lambda data: json_reader.read_object(data, name="it", limit=len(text)), text)
         assert tracemalloc.get_traced_memory()[1] < 5 * len(text)
     finally:
         tracemalloc.stop()
@@ -65,22 +56,22 @@ def test_a_document_with_too_many_values_is_refused_before_it_is_parsed(text: by
 @cases(
     ("document", "code"),
     [
-        ({"a": [0] * (MAX_VALUES - 1)}, "DOCUMENT_TOO_MANY_VALUES"),
-        (nested(MAX_DEPTH + 1), "DOCUMENT_TOO_DEEP"),
+        ({"a": [0] * (json_reader.MAX_VALUES - 1)}, "DOCUMENT_TOO_MANY_VALUES"),
+        (nested(json_reader.MAX_DEPTH + 1), "DOCUMENT_TOO_DEEP"),
         ({"a": ["\0"]}, "DOCUMENT_BAD_CHARACTER"),
         ({"a": {"\ud800": 1}}, "DOCUMENT_BAD_CHARACTER"),
     ],
 )
 def test_a_stored_document_has_the_same_limits_as_a_new_one(document: dict[str, Any], code: str) -> None:
-    assert [finding.code for finding in inspect_value(document, "it")] == [code]
-    found = refused(lambda data: read_object(data, name="it", limit=MB), document)
+    assert [finding.code for finding in json_reader.inspect_value(document, "it")] == [code]
+    found = refused(lambda data: json_reader.read_object(data, name="it", limit=MB), document)
     assert [finding.code for finding in found] == [code]
 
 
-@cases("document", [{"a": [0] * (MAX_VALUES - 2)}, nested(MAX_DEPTH)])
+@cases("document", [{"a": [0] * (json_reader.MAX_VALUES - 2)}, nested(json_reader.MAX_DEPTH)])
 def test_a_document_is_read_up_to_its_bounds(document: dict[str, Any]) -> None:
-    assert inspect_value(document, "it") == ()
-    assert read_object(json.dumps(document).encode(), name="it", limit=MB) == document
+    assert json_reader.inspect_value(document, "it") == ()
+    assert json_reader.read_object(json.dumps(document).encode(), name="it", limit=MB) == document
 
 
 BYTES: dict[str, list[bytes]] = {

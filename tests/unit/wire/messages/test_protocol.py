@@ -15,19 +15,7 @@ from tests import making
 from tests.cases import cases
 from tests.unit.wire.documents import examples
 from wire.identity import ReleaseIdentity
-from wire.messages import sealing
-from wire.messages.celery_messages import (
-    TOLERANCE,
-    Command,
-    CommandGroup,
-    Failure,
-    Heartbeat,
-    HeldLease,
-    Instruction,
-    Outcome,
-    OutcomeGroup,
-    transition_key,
-)
+from wire.messages import celery_messages, sealing
 from wire.messages.queues import instruction_queue_of, queue_of
 from wire.messages.sealing import ProtocolError, Verified, check_fresh, decode, seal, sender_of, verify
 from wire.worker_keys import WorkerKey, worker_key
@@ -37,30 +25,32 @@ SECRET = "a secret of the coordinator"
 KEY = worker_key(SECRET, "acme")
 ID, TOKEN = uuid.UUID(int=1), uuid.UUID(int=2)
 
-COMMANDS = CommandGroup(
+COMMANDS = celery_messages.CommandGroup(
     commands=[
-        Command(
+        celery_messages.Command(
             execution_id=ID, current_step_index=0, stop_before_step_index=-1, attempt=2, result_shape="SINGLE",
             execution_version=5, transition_key="k", lease_token=TOKEN, lease_seconds=30, shape="UNI",
             payload='{"n": "é 😀"}',
         )
     ]
 )  # fmt: skip
-OUTCOMES = OutcomeGroup(
+OUTCOMES = celery_messages.OutcomeGroup(
     worker_id="w",
     outcomes=[
-        Outcome(
+        celery_messages.Outcome(
             execution_id=ID, execution_version=5, lease_token=TOKEN, transition_key="k", outcome="COMPLETED",
             output_payloads=["1", '"two"'],
         ),
-        Outcome(
+        celery_messages.Outcome(
             execution_id=TOKEN, execution_version=1, lease_token=ID, transition_key="l", outcome="FAILED",
-            failure=Failure(failure_class="E", message="é", retryable=True, step_index=3),
+            failure=celery_messages.Failure(failure_class="E", message="é", retryable=True, step_index=3),
         ),
     ],
 )  # fmt: skip
-BEAT = Heartbeat(worker_id="w", state="HEALTHY", capacity=3, running=[HeldLease(execution_id=ID, lease_token=TOKEN)])
-ORDER = Instruction(worker_id="w", drain=True)
+BEAT = celery_messages.Heartbeat(
+    worker_id="w", state="HEALTHY", capacity=3, running=[celery_messages.HeldLease(execution_id=ID, lease_token=TOKEN)]
+)
+ORDER = celery_messages.Instruction(worker_id="w", drain=True)
 BODIES = [COMMANDS, OUTCOMES, BEAT, ORDER]
 
 
@@ -167,7 +157,7 @@ def test_a_body_with_very_many_members_is_refused() -> None:
     members = dict.fromkeys(map(str, range(sealing.MOST_BODY_MEMBERS)), 0)
     many = {**OUTCOMES.model_dump(mode="json", by_alias=True), **members}
     with pytest.raises(ProtocolError, match="contains more than 100,000 members"):
-        decode(resealed(json.dumps(many), "outcomes"), OutcomeGroup)
+        decode(resealed(json.dumps(many), "outcomes"), celery_messages.OutcomeGroup)
 
 
 @cases(
@@ -201,7 +191,7 @@ def test_a_sealed_body_is_read_back_from_json_but_only_as_the_kind_in_its_header
         decode(envelope, expected)
 
 
-@cases("offset", [timedelta(), TOLERANCE, -TOLERANCE])
+@cases("offset", [timedelta(), celery_messages.TOLERANCE, -celery_messages.TOLERANCE])
 def test_a_timestamp_within_the_tolerance_is_fresh(offset: timedelta) -> None:
     envelope = verify(seal(IDENTITY, BEAT, KEY), keys_of)
     sent = datetime.fromisoformat(envelope.envelope.timestamp)
@@ -229,12 +219,12 @@ def test_the_queue_and_the_transition_key_never_change_between_versions_of_the_p
     """Both sides of a running system compute them, so a change would strand running executions."""
     queue = "tenant.eb737e40d6ac063f0352520f443534d3.release.9ecc42a66887b6e9d11e46aab5fc6abb732ff22a"
     assert queue_of(IDENTITY) == queue
-    assert transition_key(ID, 3, 2) == "00000000-0000-0000-0000-000000000001:3:2"
+    assert celery_messages.transition_key(ID, 3, 2) == "00000000-0000-0000-0000-000000000001:3:2"
 
 
 def test_a_message_is_read_with_any_of_its_keys() -> None:
     for key in (OLD, NEW):
-        assert decode(verify(ROTATED, holding(key)), CommandGroup) == COMMANDS
+        assert decode(verify(ROTATED, holding(key)), celery_messages.CommandGroup) == COMMANDS
 
 
 @cases("member", ["keyId", "body", "signature"])

@@ -6,47 +6,38 @@ from typing import Any
 import pytest
 
 from tests.cases import cases
+from wire.messages import task_messages
 from wire.messages.celery_messages import MOST_BYTES, groups
 from wire.messages.queues import EXECUTE_TASK, HEARTBEAT_TASK, INSTRUCTION_TASK, RECORD_TASK
-from wire.messages.task_messages import (
-    LONGEST_AGE,
-    LONGEST_SMALL_MESSAGE,
-    MOST_ENVELOPE_VALUES,
-    NOTHING_FOLLOWS,
-    MessageRefused,
-    TaskMessage,
-    TaskMessages,
-    signing_keys,
-)
 
-KEYS = signing_keys(["new", "old"])
+KEYS = task_messages.signing_keys(["new", "old"])
 HEADER = {"task": "signed", "eta": None, "expires": None, "retries": 0}
 UNSIGNED_HEADER = {**HEADER, "task": "bare"}
 ENVELOPE = {"kind": "outcomes"}
-EVERYWHERE = TaskMessages(accepts=lambda _queue, _task: True, keys=KEYS)
+EVERYWHERE = task_messages.TaskMessages(accepts=lambda _queue, _task: True, keys=KEYS)
 
 
 def accepts(queue: str, task: str) -> bool:
     return queue == "queue" and task in {"signed", "bare"}
 
 
-RECEIVER = TaskMessages(accepts=accepts, unsigned=["bare"], keys=KEYS)
+RECEIVER = task_messages.TaskMessages(accepts=accepts, unsigned=["bare"], keys=KEYS)
 
 
-def body(*arguments: Any, named: Any = None, following: Any = NOTHING_FOLLOWS) -> bytes:
+def body(*arguments: Any, named: Any = None, following: Any = task_messages.NOTHING_FOLLOWS) -> bytes:
     return json.dumps([list(arguments), named or {}, following]).encode()
 
 
 def written(header: dict[str, Any] = HEADER, content: bytes = body(1), *, queue: str = "queue", key: int = 0) -> bytes:
-    return TaskMessages(keys=KEYS[key:]).write(queue, header, content)
+    return task_messages.TaskMessages(keys=KEYS[key:]).write(queue, header, content)
 
 
 def unsigned(header: dict[str, Any] = UNSIGNED_HEADER, content: bytes = body(ENVELOPE)) -> bytes:
-    return TaskMessages().write("queue", header, content)
+    return task_messages.TaskMessages().write("queue", header, content)
 
 
-def refusal(message: bytes, *, queue: str = "queue", receiver: TaskMessages = RECEIVER) -> str:
-    with pytest.raises(MessageRefused) as refused:
+def refusal(message: bytes, *, queue: str = "queue", receiver: task_messages.TaskMessages = RECEIVER) -> str:
+    with pytest.raises(task_messages.MessageRefused) as refused:
         receiver.read(queue, message)
     return refused.value.code
 
@@ -56,20 +47,20 @@ def sent(message: bytes, seconds_ago: float) -> bytes:
     _, text, content = message.split(b"\n", 2)
     header = json.loads(text)
     moment = header.pop("sentAt") - seconds_ago
-    other = TaskMessages(keys=KEYS, clock=lambda: moment)
+    other = task_messages.TaskMessages(keys=KEYS, clock=lambda: moment)
     return other.write("queue", header, content)
 
 
 def test_the_first_key_signs_and_a_signature_with_any_of_the_keys_is_accepted() -> None:
     for key in (0, 1):
-        assert RECEIVER.read("queue", written(key=key)) == TaskMessage("signed", [1])
-    only_new = TaskMessages(accepts=accepts, keys=KEYS[:1])
+        assert RECEIVER.read("queue", written(key=key)) == task_messages.TaskMessage("signed", [1])
+    only_new = task_messages.TaskMessages(accepts=accepts, keys=KEYS[:1])
     assert only_new.read("queue", written()).task == "signed"
     assert refusal(written(key=1), receiver=only_new) == "SIGNATURE_INVALID"
 
 
 def test_the_task_of_a_worker_needs_no_signature() -> None:
-    assert RECEIVER.read("queue", unsigned()) == TaskMessage("bare", [ENVELOPE])
+    assert RECEIVER.read("queue", unsigned()) == task_messages.TaskMessage("bare", [ENVELOPE])
 
 
 @cases("members", [{"retries": 1}, {"eta": "2026-01-01T00:00:00+00:00"}, {"expires": "2026-01-01T00:00:00+00:00"}])
@@ -83,7 +74,7 @@ def test_the_task_of_a_worker_has_one_envelope(content: bytes) -> None:
     assert refusal(written(UNSIGNED_HEADER, content)) == "MESSAGE_MALFORMED"
 
 
-FORGED = TaskMessages(keys=signing_keys(["other"])).write("queue", HEADER, body(1))
+FORGED = task_messages.TaskMessages(keys=task_messages.signing_keys(["other"])).write("queue", HEADER, body(1))
 
 
 @cases(
@@ -94,20 +85,20 @@ FORGED = TaskMessages(keys=signing_keys(["other"])).write("queue", HEADER, body(
         (written(), "other", EVERYWHERE, "SIGNATURE_INVALID"),
         (written(queue="other"), "other", RECEIVER, "TASK_NOT_ACCEPTED"),
         (written({**HEADER, "task": "celery.group"}), "queue", RECEIVER, "TASK_NOT_ACCEPTED"),
-        (written(), "queue", TaskMessages(keys=KEYS), "TASK_NOT_ACCEPTED"),
+        (written(), "queue", task_messages.TaskMessages(keys=KEYS), "TASK_NOT_ACCEPTED"),
     ],
 )
 def test_a_message_is_accepted_only_with_its_signature_for_its_queue_and_task(
-    message: bytes, queue: str, receiver: TaskMessages, code: str
+    message: bytes, queue: str, receiver: task_messages.TaskMessages, code: str
 ) -> None:
     assert EVERYWHERE.read("queue", written()).task == "signed"
     assert refusal(message, queue=queue, receiver=receiver) == code
 
 
 def test_a_message_may_wait_and_clocks_may_differ_within_bounds() -> None:
-    for seconds in (LONGEST_AGE - 5, 0, -115):
+    for seconds in (task_messages.LONGEST_AGE - 5, 0, -115):
         assert RECEIVER.read("queue", sent(written(), seconds)).task == "signed"
-    for seconds in (LONGEST_AGE + 5, -125):
+    for seconds in (task_messages.LONGEST_AGE + 5, -125):
         assert refusal(sent(written(), seconds)) == "MESSAGE_EXPIRED"
 
 
@@ -137,7 +128,7 @@ def test_a_signed_header_in_another_form_is_refused(member: str, bad: Any) -> No
         b"[" * 100_000,
         b"\xff",
         body(1, named={"a": 1}),
-        body(1, following={**NOTHING_FOLLOWS, "chain": [{"task": "signed"}]}),
+        body(1, following={**task_messages.NOTHING_FOLLOWS, "chain": [{"task": "signed"}]}),
     ],
 )
 def test_a_signed_body_in_another_form_is_refused(content: bytes) -> None:
@@ -146,18 +137,18 @@ def test_a_signed_body_in_another_form_is_refused(content: bytes) -> None:
 
 
 def test_only_tasks_with_payloads_have_large_messages() -> None:
-    large = body("x" * LONGEST_SMALL_MESSAGE)
-    receiver = TaskMessages(accepts=lambda _queue, _task: True, keys=KEYS)
+    large = body("x" * task_messages.LONGEST_SMALL_MESSAGE)
+    receiver = task_messages.TaskMessages(accepts=lambda _queue, _task: True, keys=KEYS)
     for task in (RECORD_TASK, EXECUTE_TASK):
         assert receiver.read("queue", written({**HEADER, "task": task}, large)).task == task
     for task in (HEARTBEAT_TASK, INSTRUCTION_TASK, "signed"):
-        with pytest.raises(MessageRefused, match="MESSAGE_TOO_LARGE"):
+        with pytest.raises(task_messages.MessageRefused, match="MESSAGE_TOO_LARGE"):
             written({**HEADER, "task": task}, large)
         forged = written({**HEADER, "task": RECORD_TASK}, large).replace(RECORD_TASK.encode(), task.encode(), 1)
         assert refusal(forged, receiver=receiver) == "MESSAGE_TOO_LARGE"
 
 
-@cases("envelope", [{"a": [0] * MOST_ENVELOPE_VALUES}, dict.fromkeys(map(str, range(1_000)))])
+@cases("envelope", [{"a": [0] * task_messages.MOST_ENVELOPE_VALUES}, dict.fromkeys(map(str, range(1_000)))])
 def test_an_envelope_with_too_many_values_is_refused_unread(envelope: Any) -> None:
     assert refusal(unsigned(content=body(envelope))) == "MESSAGE_MALFORMED"
     assert refusal(written(UNSIGNED_HEADER, body(envelope))) == "MESSAGE_MALFORMED"

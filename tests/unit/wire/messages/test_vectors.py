@@ -11,26 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.cases import cases
+from wire.messages import payload_envelopes as envelopes
 from wire.messages.celery_messages import transition_key
-from wire.messages.payload_envelopes import (
-    ENCODING,
-    LIST,
-    MAP,
-    SET,
-    SNAPSHOT,
-    AdmissionIntent,
-    Allowed,
-    PayloadRefused,
-    TypedPayload,
-    listed,
-    natural,
-    parts,
-    plain,
-    read_payload,
-    snapshot,
-    travelling_type,
-    typed,
-)
 from wire.messages.rest_messages import (
     CAPABILITIES_PATH,
     EXECUTE_PATH,
@@ -76,7 +58,7 @@ WAITING = (
     '"transportOutputType":"org.x.OutDto"}]},"failure":null,"terminalOutputPublished":false,'
     '"terminalInputPassthrough":false}'
 )
-ALLOWED = Allowed(("org.acme.",), frozenset({"Order"}))
+ALLOWED = envelopes.Allowed(("org.acme.",), frozenset({"Order"}))
 texts = st.text(st.characters(codec="utf-8", exclude_characters="\x00"), max_size=10)
 scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | texts
 objects = st.recursive(
@@ -107,10 +89,10 @@ def test_2_a_name_uuid() -> None:
 
 def test_the_fingerprint_of_an_intent() -> None:
     """It is that of the framework's ExecutionAdmissionIntentTest (contracts@1ba52908)."""
-    payload = TypedPayload(payload_type_id="type", payload_encoding="json", payload='{"v":7}')
+    payload = envelopes.TypedPayload(payload_type_id="type", payload_encoding="json", payload='{"v":7}')
     pin = {name: name.removesuffix("_version") for name in ("contract_version", "release_version")}
     names = {"tenant_id": "tenant", "pipeline_id": "pipeline", "client_key": "key", **pin}
-    intent = AdmissionIntent(**names, input_shape="UNI", payload=payload, output_streaming=False)
+    intent = envelopes.AdmissionIntent(**names, input_shape="UNI", payload=payload, output_streaming=False)
     assert intent.fingerprint() == "f42f1bcfeba4b2213f52ff81aec98edf5cc9cd907c061d0bbb7ce9c3550fdf1f"
 
 
@@ -119,7 +101,7 @@ def test_4_the_execution_key() -> None:
 
 
 def test_6_the_command() -> None:
-    inside = snapshot("UNI", {"requestId": "r1"}, "org.x.InDto").as_payload()
+    inside = envelopes.snapshot("UNI", {"requestId": "r1"}, "org.x.InDto").as_payload()
     key = transition_key("exec-1", 0, 0)
     command = TransitionCommand(
         tenant_id="tenant-1", execution_id="exec-1", pipeline_id="p", contract_version="c", release_version="r",
@@ -150,38 +132,38 @@ def test_7_results_are_read_and_written_exactly(text: str) -> None:
     ],
 )
 def test_8_containers_and_scalars(value: Any, type_id: str, text: str) -> None:
-    made = natural(value)
+    made = envelopes.natural(value)
     assert made.document() == {
         "payloadTypeId": type_id,
         "payloadEncoding": "application/tpf-transition+json",
         "payload": text,
     }
-    assert plain(read_payload(made.document()), Allowed()) == value
+    assert envelopes.plain(envelopes.read_payload(made.document()), envelopes.Allowed()) == value
 
 
-def payload(type_id: str, text: str) -> TypedPayload:
-    return TypedPayload(payload_type_id=type_id, payload_encoding=ENCODING, payload=text)
+def payload(type_id: str, text: str) -> envelopes.TypedPayload:
+    return envelopes.TypedPayload(payload_type_id=type_id, payload_encoding=envelopes.ENCODING, payload=text)
 
 
 @given(objects, st.sampled_from(["Order", "org.acme.Order", "string", None]))
 def test_a_value_is_read_back_from_a_typed_payload(value: Any, type_id: str | None) -> None:
     try:
-        made = typed(value, type_id)
-    except PayloadRefused:
+        made = envelopes.typed(value, type_id)
+    except envelopes.PayloadRefused:
         assert type_id in {"string", None}
         return
-    assert plain(read_payload(json.loads(json.dumps(made.document()))), ALLOWED) == value
+    assert envelopes.plain(envelopes.read_payload(json.loads(json.dumps(made.document()))), ALLOWED) == value
 
 
 @given(st.lists(objects, max_size=4), st.sampled_from(["Order", "org.acme.Order"]))
 def test_items_are_read_back_from_a_snapshot_and_from_a_list(items: list[Any], type_id: str) -> None:
-    many = snapshot("MULTI", items, type_id).as_payload()
-    assert (many.payload_type_id, plain(many, ALLOWED)) == (SNAPSHOT, items)
-    one = snapshot("UNI", items, type_id).as_payload()
-    assert plain(one, ALLOWED) == items
-    bare = listed(typed(item, type_id) for item in items)
-    assert plain(bare, ALLOWED) == items
-    assert [plain(part, ALLOWED) for part in parts(bare)] == items
+    many = envelopes.snapshot("MULTI", items, type_id).as_payload()
+    assert (many.payload_type_id, envelopes.plain(many, ALLOWED)) == (envelopes.SNAPSHOT, items)
+    one = envelopes.snapshot("UNI", items, type_id).as_payload()
+    assert envelopes.plain(one, ALLOWED) == items
+    bare = envelopes.listed(envelopes.typed(item, type_id) for item in items)
+    assert envelopes.plain(bare, ALLOWED) == items
+    assert [envelopes.plain(part, ALLOWED) for part in envelopes.parts(bare)] == items
 
 
 @cases(
@@ -192,14 +174,14 @@ def test_items_are_read_back_from_a_snapshot_and_from_a_list(items: list[Any], t
         ("java.math.BigDecimal", "27.50", 27.5),
         ("java.time.LocalDate", '"2026-01-02"', "2026-01-02"),
         ("null", "whatever", None),
-        (LIST, '{"items":null}', []),
-        (SET, "{}", []),
-        (SNAPSHOT, f'{{"shape":"RAW","payload":{ONE},"items":null,"more":1}}', "v"),
+        (envelopes.LIST, '{"items":null}', []),
+        (envelopes.SET, "{}", []),
+        (envelopes.SNAPSHOT, f'{{"shape":"RAW","payload":{ONE},"items":null,"more":1}}', "v"),
         ("org.acme.Any", '{"a": [1]}', {"a": [1]}),
     ],
 )
 def test_valid_payloads_are_read(type_id: str, text: str, value: Any) -> None:
-    assert plain(payload(type_id, text), ALLOWED) == value
+    assert envelopes.plain(payload(type_id, text), ALLOWED) == value
 
 
 UNDECODABLE = [
@@ -208,7 +190,7 @@ UNDECODABLE = [
     ("java.lang.Integer", "true"),
     ("java.lang.Boolean", "1"),
     ("java.time.Instant", "1e400"),
-    (SNAPSHOT, '{"shape":"TWO"}'),
+    (envelopes.SNAPSHOT, '{"shape":"TWO"}'),
 ]
 NO_MAPS = [
     "[]",
@@ -224,18 +206,18 @@ NO_MAPS = [
     [
         *((name, "{}", f"Unsupported transition payload type: {name}") for name in UNSUPPORTED),
         *((name, text, f"Failed to decode transition payload type {name}") for name, text in UNDECODABLE),
-        *((MAP, text, "Failed to decode transition map payload") for text in NO_MAPS),
-        (LIST, '{"items":["text"]}', "Failed to decode transition list payload"),
+        *((envelopes.MAP, text, "Failed to decode transition map payload") for text in NO_MAPS),
+        (envelopes.LIST, '{"items":["text"]}', "Failed to decode transition list payload"),
     ],
 )
 def test_invalid_payloads_are_refused(type_id: str, text: str, why: str) -> None:
-    with pytest.raises(PayloadRefused) as caught:
-        plain(payload(type_id, text), ALLOWED)
+    with pytest.raises(envelopes.PayloadRefused) as caught:
+        envelopes.plain(payload(type_id, text), ALLOWED)
     assert str(caught.value) == why
 
 
 def test_a_domain_class_is_sent_as_its_transfer_object_only_over_rest() -> None:
     name = "org.x.common.domain.Order"
-    assert travelling_type(name, "REST") == "org.x.common.dto.OrderDto"
-    assert travelling_type(name, "LOCAL") == travelling_type(name, None) == name
-    assert travelling_type("Order", "REST") == "Order"
+    assert envelopes.travelling_type(name, "REST") == "org.x.common.dto.OrderDto"
+    assert envelopes.travelling_type(name, "LOCAL") == envelopes.travelling_type(name, None) == name
+    assert envelopes.travelling_type("Order", "REST") == "Order"

@@ -11,16 +11,7 @@ from collections.abc import Mapping
 from typing import Any, BinaryIO
 
 from tests.cases import cases
-from wire.documents.contract import (
-    CAPABILITIES_ENTRY,
-    CONTRACT_ENTRY,
-    CONTRACT_NAME,
-    LOCK_ENTRY,
-    PYTHON_ENTRY,
-    Contract,
-    parse_contract,
-    publish,
-)
+from wire.documents import contract as contracts
 from wire.documents.descriptor import (
     CHECKPOINTS,
     NAMES_PROFILE,
@@ -37,11 +28,11 @@ from wire.release.verification import Verdict, verify
 NAME = "pipeline-release.json"
 LOCAL_ONLY = {"localTransitionExecution": True, "transitionWorkerProtocols": []}
 STEPS = [{"index": 0, "authoredName": "Validate"}, {"index": 1, "authoredName": "Ship"}]
-CONTRACT: dict[str, Any] = publish(
+CONTRACT: dict[str, Any] = contracts.publish(
     {"schemaVersion": 1, "pipelineId": "org.x", "steps": STEPS, "capabilities": LOCAL_ONLY}
 )
 DATA = json.dumps(CONTRACT).encode()
-NORMALISED = parse_contract(DATA).normalised()
+NORMALISED = contracts.parse_contract(DATA).normalised()
 Bodies = tuple[dict[str, Any], bytes]
 """An artifact and its bytes."""
 AT = "artifacts[0]"
@@ -52,8 +43,8 @@ CARRIERS = ["jar", "application-archive", "lambda-zip", "compiled-truth"]
 TREE = {f"{FOLDER}openapi.json": "{}", f"{FOLDER}types/order.json": "[]"}
 FIRST, SECOND, UPLOADED = "artifacts[0]", "artifacts[1]", "pipeline-contract.json"
 PYTHON = json.dumps({"implementation": "cpython", "version": "3", "platform": "any"})
-OF_ONE_ARTIFACT = {PYTHON_ENTRY: PYTHON, LOCK_ENTRY: "attrs==1", CAPABILITIES_ENTRY: "[]"}
-STEPS_FIELD = f"artifacts[0]!{CONTRACT_NAME}#steps"
+OF_ONE_ARTIFACT = {contracts.PYTHON_ENTRY: PYTHON, contracts.LOCK_ENTRY: "attrs==1", contracts.CAPABILITIES_ENTRY: "[]"}
+STEPS_FIELD = f"artifacts[0]!{contracts.CONTRACT_NAME}#steps"
 BOTH = ["Validate", "Ship"]
 Associations = tuple[list[str], list[str]]
 Found = list[tuple[str, str]]
@@ -65,8 +56,8 @@ def altered(**members: Any) -> bytes:
     return json.dumps({**CONTRACT, **members}).encode()
 
 
-def contract_of(**members: Any) -> Contract:
-    return parse_contract(altered(**members))
+def contract_of(**members: Any) -> contracts.Contract:
+    return contracts.parse_contract(altered(**members))
 
 
 def archive(contract: bytes | None = DATA, entries: Mapping[str, bytes | str] | None = None) -> bytes:
@@ -74,7 +65,7 @@ def archive(contract: bytes | None = DATA, entries: Mapping[str, bytes | str] | 
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as file:
         if contract is not None:
-            file.writestr(CONTRACT_ENTRY, contract)
+            file.writestr(contracts.CONTRACT_ENTRY, contract)
         for name, body in (entries or {}).items():
             file.writestr(name, body)
     return buffer.getvalue()
@@ -263,7 +254,7 @@ def test_compiled_truth_has_no_other_entries_but_folders() -> None:
 @cases(
     "entries",
     [
-        {CONTRACT_ENTRY: DATA},
+        {contracts.CONTRACT_ENTRY: DATA},
         dict([*TREE.items()][:1]),
         {"META-INF/MANIFEST.MF": "", "META-INF/pipeline-other/x": "", "meta-inf/pipeline/x": ""},
         {"lib/app.jar": archive(b"{}", {f"{FOLDER}x": ""})},
@@ -279,7 +270,7 @@ def test_another_archive_may_have_entries_of_the_carrier_and_entries_about_itsel
 @cases(
     ("entries", "code"),
     [
-        ({CONTRACT_ENTRY: DATA + b" "}, "CONTRACT_DIFFERS_FROM_CARRIER"),
+        ({contracts.CONTRACT_ENTRY: DATA + b" "}, "CONTRACT_DIFFERS_FROM_CARRIER"),
         ({f"{FOLDER}openapi.json": "{ }"}, "COMPILED_TRUTH_DIFFERS"),
         ({f"{FOLDER}more.json": "{}"}, "COMPILED_TRUTH_DIFFERS"),
     ],
@@ -330,7 +321,7 @@ def test_an_uploaded_contract_stands_in_for_a_carrier_without_bytes(member: str,
     ],
 )
 def test_an_artifact_requests_checkpoints_in_a_small_list_only(written: str, checkpoints: bool) -> None:
-    verdict = with_carrier(archive(entries={CAPABILITIES_ENTRY: written}))
+    verdict = with_carrier(archive(entries={contracts.CAPABILITIES_ENTRY: written}))
     assert (verdict.findings, verdict.checkpoints) == ((), checkpoints)
 
 
