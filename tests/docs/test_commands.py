@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from functools import cache
 from io import StringIO
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID
@@ -270,15 +269,3 @@ def test_the_words_are_those_of_the_tree_and_of_no_management_command() -> None:
     words = set(typer.main.get_command(tree()).commands)  # type: ignore[attr-defined]  # it is a group
     assert words == {word for word in WORDS if not word.startswith("-")}
     assert not words & set(get_commands())
-
-
-def test_the_commands_from_an_idea_to_a_test_work_as_documented(tmp_path: Path) -> None:
-    environment = {"PATH": f"{BIN}:{os.environ['PATH']}", "PYTHONPATH": str(PROJECT)}
-    page = text_of("docs/pipelines.md")
-    section = page[page.index("$ pipelines new") :].partition("\n## ")[0]
-    script = ["set -e", *re.findall(r"^\$ (.*)$", section, re.MULTILINE)]
-    done = subprocess.run(
-        ["bash", "-c", "\n".join(script)], cwd=tmp_path, env=environment, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
-    assert set(re.findall(r"^\{.*$", section, re.MULTILINE)) <= set(done.stdout.splitlines())

@@ -87,7 +87,11 @@ BY_NAME = {
         f'[[repositories]]\nurl = "http://{MARK}"',
         f'[[repositories]]\nid = "a"\nurl = "https://h"\ngroups = ["com"]\ncredentials = "{MARK}"',
     ],
-    "ALERT_SECRETS": [f"acme={MARK}", f"acme/a=env:{MARK}", f"Acme/a=env:{MARK}x", f"acme/a=env:A,acme/a=env:B{MARK}"],
+    "ALERT_SECRETS": [
+        *words(f"acme acme/{MARK} acme/{MARK}= acme=env:A /a=env:A acme/=env:A acme/a={MARK} acme/a=env: Acme/a=env:A"),
+        *words(f"acme/a=file:{MARK} acme/a=env:{MARK} acme/a/b=env:A acme/a=env:A,acme/a=env:B{MARK}"),
+        f"acme/a b=env:{MARK}A",
+    ],
     "ALERT_RETENTION_DAYS": ["0", "36501"],
     "OAUTH_SCOPES": [MARK, f"=read,{MARK}", f"a={MARK}", f"{MARK}=", f"a=read {MARK}=Read"],
     "REST_WORKER_ORIGINS": [f"https://h/{MARK}", f"https://h:{MARK}", f"https://{MARK}@h"],

@@ -11,6 +11,7 @@ from pipelines.authoring.compiler import compile_contract, contract_text
 from pipelines.release.packaging import build
 from tests.cases import cases
 from tests.unit.pipelines.conftest import Author
+from tests.unit.wire.comparison.releases import field, named, record, scalar, wrapper
 from wire.documents.contract import hash_findings, parse_contract
 
 PACK = "@pipeline.step\ndef pack(line: Line) -> Line:\n    return line\n\n"
@@ -35,36 +36,28 @@ GENERIC = 'T = typing.TypeVar("T")\nclass Page(BaseModel, typing.Generic[T]):\n 
 ALIASES = "class Crate(BaseModel):\n    id: int = Field(validation_alias='a', serialization_alias='b')\n\n"
 
 
-def version(author: Author, body: str) -> Any:
-    return compile_contract(author.pipeline(body))["contractVersion"]
-
-
-def test_changed_semantics_change_the_contract_version(author: Author) -> None:
-    versions = {version(author, BASE)}
-    changes = [
-        ("def pack(", "def wrap("),
-        ("amount: int", "count: int"),
-        ("amount: int", "amount: int\n    colour: str = ''"),
-        ("amount: int", "amount: int | None"),
-        ("def ship(lines: list[Line]) -> Receipt", "def ship(lines: list[Line]) -> Order"),
-        (PACK + WEIGH, WEIGH + PACK),
-    ]
-    for before, after in changes:
-        assert before in BASE
-        versions.add(version(author, BASE.replace(before, after)))
-    assert len(versions) == 1 + len(changes)
-
-
-def test_a_changed_body_keeps_the_contract_version(author: Author) -> None:
-    for before, after in (
-        ('yield Line("a", 1)', 'yield Line("b", 2)'),
-        ("lines: list[Line]", "lines: Iterable[Line]"),
-        ("sku: str\n    amount: int", "amount: int\n    sku: str"),
-        ("def pack(line: Line)", "def pack(line: Line, context: StepContext)"),
-        ("class Line:", "class Line:\n    'A line.'"),
-    ):
-        assert before in BASE
-        assert version(author, BASE) == version(author, BASE.replace(before, after))
+@cases(
+    ("before", "after", "changes"),
+    [
+        ("def pack(", "def wrap(", True),
+        ("amount: int", "count: int", True),
+        ("amount: int", "amount: int\n    colour: str = ''", True),
+        ("amount: int", "amount: int | None", True),
+        ("def ship(lines: list[Line]) -> Receipt", "def ship(lines: list[Line]) -> Order", True),
+        (PACK + WEIGH, WEIGH + PACK, True),
+        ('yield Line("a", 1)', 'yield Line("b", 2)', False),
+        ("lines: list[Line]", "lines: Iterable[Line]", False),
+        ("sku: str\n    amount: int", "amount: int\n    sku: str", False),
+        ("def pack(line: Line)", "def pack(line: Line, context: StepContext)", False),
+        ("class Line:", "class Line:\n    'A line.'", False),
+    ],
+)
+def test_changed_semantics_change_the_contract_version_and_a_changed_body_does_not(
+    author: Author, before: str, after: str, changes: bool
+) -> None:
+    assert before in BASE
+    old, new = (compile_contract(author.pipeline(body)) for body in (BASE, BASE.replace(before, after)))
+    assert (old["contractVersion"] != new["contractVersion"]) is changes
 
 
 def test_steps_and_awaits_in_the_contract(author: Author) -> None:
@@ -113,26 +106,19 @@ def test_every_kind_of_field_has_its_definition(author: Author) -> None:
     )
     types = compile_contract(pipeline)["canonicalTypes"]
     assert list(types) == ["authored.Crate", "authored.Crate.weight", "authored.Size"]
-    scalar = {name: {"id": name, "kind": "scalar"} for name in ("string", "decimal", "json", "datetime")}
     assert types["authored.Crate"]["definition"] == {
-        "fields": [
-            {"name": "extra", "optional": True, "type": scalar["json"]},
-            {"name": "inner", "nullable": True, "type": {"id": "authored.Crate", "kind": "named"}},
-            {"name": "marks", "nullable": False, "optional": True, "repeated": True, "type": scalar["string"]},
-            {"name": "otherName", "type": {"id": "integer", "kind": "scalar"}},
-            {"name": "prices", "type": {"key": scalar["string"], "kind": "map", "value": scalar["decimal"]}},
-            {"name": "size", "type": {"id": "authored.Size", "kind": "named"}},
-            {"name": "weight", "type": {"id": "authored.Crate.weight", "kind": "named"}},
-        ],
         "id": "authored.Crate",
-        "kind": "record",
+        **record(
+            field("extra", "json", optional=True),
+            field("inner", named("authored.Crate"), nullable=True),
+            field("marks", nullable=False, optional=True, repeated=True),
+            field("otherName", "integer"),
+            field("prices", {"kind": "map", "key": scalar("string"), "value": scalar("decimal")}),
+            field("size", named("authored.Size")),
+            field("weight", named("authored.Crate.weight")),
+        ),
     }
-    assert types["authored.Size"]["definition"] == {
-        "id": "authored.Size",
-        "kind": "wrapper",
-        "pattern": r"^(?:large|s\+m)$",
-        "wraps": scalar["string"],
-    }
+    assert types["authored.Size"]["definition"] == {"id": "authored.Size", **wrapper(pattern=r"^(?:large|s\+m)$")}
 
 
 def test_literals_unions_durations_and_results_that_may_be_none_have_definitions(author: Author) -> None:
@@ -167,19 +153,14 @@ def test_literals_unions_durations_and_results_that_may_be_none_have_definitions
     )
     contract = compile_contract(pipeline)
     types = {name: entry["definition"] for name, entry in contract["canonicalTypes"].items()}
-    integer, text = ({"id": name, "kind": "scalar"} for name in ("integer", "string"))
-    card, transfer = ({"id": f"authored.{name}", "kind": "named"} for name in ("Card", "Transfer"))
+    integer, text = scalar("integer"), scalar("string")
+    card, transfer = named("authored.Card"), named("authored.Transfer")
     by, key = types["authored.Payment.by"], types["authored.Payment.key"]
     assert (by["kind"], by["tag"]) == ("choice", "kind")
     assert [(each["discriminator"], each["payload"]) for each in (*by["variants"], *key["variants"])] == [
         *(("card", card), ("debit", transfer), ("transfer", transfer), ("(number)", integer), ("(string)", text))
     ]
-    assert types["authored.Size"] == {
-        "id": "authored.Size",
-        "kind": "wrapper",
-        "wraps": integer,
-        "allowedValues": [1, 3],
-    }
+    assert types["authored.Size"] == {"id": "authored.Size", **wrapper("integer", allowedValues=[1, 3])}
     assert types["authored.Payment.channel"]["pattern"] == "^(?:shop|web)$"
     assert (types["duration"]["format"], types["duration"]["patternSyntax"]) == ("duration", "rust")
     pay, report = contract["steps"]
@@ -337,12 +318,7 @@ MISTAKES = [
     ("UNSUPPORTED_TYPE", "use list.str.*set.values", step(gives="set[str]"), SHIP),
     ("UNSUPPORTED_TYPE", "use list.str", crate("tags: frozenset[str]"), "    tags"),
     ("UNSUPPORTED_TYPE", "b64encode", crate("data: bytes"), "    data"),
-    (
-        "UNSUPPORTED_TYPE",
-        "'12:30'",
-        crate("opened: typing.__dict__.get('x') or __import__('datetime').time"),
-        "    opened",
-    ),
+    ("UNSUPPORTED_TYPE", "'12:30'", "from datetime import time\n" + crate("opened: time"), "    opened"),
     ("UNSUPPORTED_TYPE", "@dataclass class Crate: id: int", TYPED + step("crate: Crate"), SHIP),
     ("UNSUPPORTED_TYPE", "@dataclass class Crate: id: int", TUPLE + step("crate: Crate"), SHIP),
     ("UNSUPPORTED_TYPE", "@dataclass in front of class Crate", BARE + step("crate: Crate"), SHIP),
@@ -365,19 +341,9 @@ MISTAKES = [
     ("DUPLICATE_STEP_NAME", r'"Ship", in authored.py:23 .*name="Ship again"', step(gives="Order") * 2, SHIP),
     ("INVALID_STEP_NAME", "printable", step(options="(name=' ')"), SHIP),
     ("INVALID_STEP_NAME", "shorten it", step(options="(name='İ' * 200)"), SHIP),
-    (
-        "INVALID_OPTIONS",
-        "no option 'retries'; its options are name, card.*NonRetryable",
-        step(options="(retries=3)"),
-        "@pip",
-    ),
+    ("INVALID_OPTIONS", "'retries'; its options are name, card.*NonRetryable", step(options="(retries=3)"), "@pip"),
     ("INVALID_OPTIONS", "no option 'nam'; did you mean name=", step(options="(nam='Ship')"), "@pip"),
-    (
-        "INVALID_OPTIONS",
-        "awaits is missing a required argument: 'response'",
-        "pipeline.awaits('A', request=int)",
-        "pip",
-    ),
+    ("INVALID_OPTIONS", "awaits is missing.* argument: 'response'", "pipeline.awaits('A', request=int)", "pip"),
     ("NOT_A_FUNCTION", "not a class; write def", "pipeline.step(Order)", "pipeline.step(Order)"),
     ("STEP_NOT_IMPORTABLE", "is a lambda", "pipeline.step(name='Ship')(lambda order: order)", "pipeline.step("),
     ("TYPES_DO_NOT_CHAIN", '"Bill" takes authored.Order, but "Ship" before', step() + step(name="bill"), "def bill"),
@@ -429,29 +395,3 @@ def test_all_mistakes_are_reported_at_once_each_with_its_place(author: Author) -
 def test_a_pipeline_id_must_be_usable_everywhere(pipeline_id: Any) -> None:
     with pytest.raises(DefinitionError, match="INVALID_PIPELINE_ID"):
         Pipeline(pipeline_id)
-
-
-@cases(
-    ("code", "says", "reference"),
-    [
-        ("INVALID_REFERENCE", "MODULE:NAME", "authored"),
-        ("INVALID_REFERENCE", "MODULE:NAME", "authored:pipeline()"),
-        ("MODULE_NOT_FOUND", "no module nowhere", "nowhere:pipeline"),
-        ("MODULE_FAILED", "broken.py:3: .*ZeroDivisionError", "broken:pipeline"),
-        ("MODULE_FAILED", "unwritten.py:2: .*SyntaxError", "unwritten:pipeline"),
-        ("INVALID_OPTIONS", "optional.py:2: Pipeline has no.*did you mean checkpoint=", "optional:pipeline"),
-        ("DUPLICATE_PIPELINE_ID", "twice.py:2: twice.py:3 defines another pipeline with the id 'a'", "twice:one"),
-        ("MODULE_FAILED", "SystemExit", "leaving:pipeline"),
-        ("NAME_NOT_FOUND", "defines the pipelines pipeline", "authored:pipelin"),
-        ("NOT_A_PIPELINE", "Order is a type, not a Pipeline; it defines the pipelines pipeline", "authored:Order"),
-    ],
-)
-def test_an_invalid_reference_is_refused(author: Author, code: str, says: str, reference: str) -> None:
-    author.pipeline("")
-    author.write("broken.py", "def fail():\n    ''\n    1 / 0\nfail()")
-    author.write("unwritten.py", "\ndef f(:")
-    author.write("optional.py", "from pipelines import Pipeline\npipeline = Pipeline('a', checkpoints=True)")
-    author.write("twice.py", "from pipelines import Pipeline\none = Pipeline('a')\ntwo = Pipeline('a')")
-    author.write("leaving.py", "raise SystemExit(3)")
-    with pytest.raises(DefinitionError, match=f"^{code}: .*{says}"):
-        author.load(reference)

@@ -20,6 +20,11 @@ def folder(author: Author, monkeypatch: pytest.MonkeyPatch) -> None:
     author.write("json.py", PIPELINE.format("flow", "json"))
     author.write("my-orders.py", PIPELINE.format("flow", "my"))
     author.write("empty.py", "")
+    author.write("broken.py", "def fail():\n    ''\n    1 / 0\nfail()")
+    author.write("unwritten.py", "\ndef f(:")
+    author.write("optional.py", "from pipelines import Pipeline\npipeline = Pipeline('a', checkpoints=True)")
+    author.write("twice.py", "from pipelines import Pipeline\none = Pipeline('a')\ntwo = Pipeline('a')")
+    author.write("leaving.py", "raise SystemExit(3)")
     author.forget()
 
 
@@ -51,6 +56,15 @@ def test_a_file_or_a_module_names_a_pipeline(reference: str, module: str) -> Non
         ("two:third", "NAME_NOT_FOUND: .*first, second"),
         ("empty", "NAME_NOT_FOUND: module empty has no pipeline"),
         ("json.py", "MODULE_SHADOWED: .*rename the file"),
+        ("authored:pipeline()", "INVALID_REFERENCE: .*MODULE:NAME"),
+        ("nowhere:pipeline", "MODULE_NOT_FOUND: .*no module nowhere"),
+        ("broken:pipeline", "MODULE_FAILED: .*broken.py:3: .*ZeroDivisionError"),
+        ("unwritten:pipeline", "MODULE_FAILED: .*unwritten.py:2: .*SyntaxError"),
+        ("leaving:pipeline", "MODULE_FAILED: .*SystemExit"),
+        ("optional:pipeline", "INVALID_OPTIONS: .*optional.py:2: Pipeline has no.*did you mean checkpoint="),
+        ("twice:one", "DUPLICATE_PIPELINE_ID: .*twice.py:2: twice.py:3 defines another pipeline with the id 'a'"),
+        ("authored:pipelin", "NAME_NOT_FOUND: .*defines the pipelines pipeline"),
+        ("authored:Order", "NOT_A_PIPELINE: .*Order is a type, not a Pipeline; it defines the pipelines pipeline"),
     ],
 )
 def test_the_error_says_what_to_write(reference: str, says: str) -> None:
