@@ -126,10 +126,6 @@ def targets() -> dict[str, str]:
     return dict(found)
 
 
-def documented_modules() -> set[str]:
-    return {command.words[2] for command in [*fenced(), *spans()] if re.match(r"python3? -m ", command.text)}
-
-
 def simple_commands(where: str, line: str) -> Iterator[Command]:
     """Yield the commands of a line of shell, and those that `kubectl exec` and `docker compose run` start."""
     lexer = shlex.shlex(line, posix=True, punctuation_chars=True)

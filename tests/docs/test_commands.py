@@ -25,10 +25,9 @@ from embedded.product import BIN, PROJECT
 from pipelines.cli import main as run_pipelines
 from tests.docs import commands
 from tests.docs.commands import Command, text_of
-from tests.docs.started_commands import NOT_STARTED, STARTED_BY
-from tests.mutants.mistakes import is_function
 
 OPTION = re.compile(r"(?<![\w-])--?[a-zA-Z][\w-]*")
+GROUPS = {("coordinator", "run"), ("pipelines", "env")}
 SHOWN = [*commands.fenced(), *commands.deployed()]
 OTHER_VARIABLES = {"PIP_FIND_LINKS", "COMPOSE_FILE", "COORDINATOR_HOST"}
 """Variables of pip, Docker Compose and `deploy/compose.yaml`."""
@@ -44,28 +43,12 @@ PAGE = text_of("docs/command-line.md")
 ROW = re.compile(r"^\| `coordinator ([^`]+)` \| (.+) \|$", re.MULTILINE)
 
 
-def key(command: Command) -> str | None:
-    """Return the longest prefix of a command that is listed in `started_commands`."""
-    words = [word.replace("python3", "python") for word in command.words]
-    prefixes = (" ".join(words[:length]) for length in (3, 2, 1))
-    return next((prefix for prefix in prefixes if prefix in STARTED_BY or prefix in NOT_STARTED), None)
-
-
-def test_every_command_is_started_by_a_test_or_has_a_reason() -> None:
-    targets = [Command("Makefile", ("make", target)) for target in commands.targets()]
-    modules = [Command("a document", ("python", "-m", module)) for module in commands.documented_modules()]
-    found = {command: key(command) for command in [*SHOWN, *targets, *modules]}
-    assert [f"{command.where}: {command.text}" for command, known in found.items() if known is None] == []
-    assert set(found.values()) == {*STARTED_BY, *NOT_STARTED}, "these are in no document"
-
-
-def test_the_tests_that_start_them_exist() -> None:
-    wrong = []
-    for command, node in STARTED_BY.items():
-        source = text_of(f"tests/{node.partition('::')[0]}")
-        if not is_function(f"tests/{node}") or not re.search(rf"\b{command.split()[-1]}", source):
-            wrong.append(f"{node} for {command}")
-    assert wrong == []
+def test_a_test_starts_every_command_of_the_product() -> None:
+    files = [path for path in (PROJECT / "tests").rglob("*.py") if path.parent.name != "docs"]
+    sources = "\n".join(path.read_text(encoding="utf-8") for path in files)
+    shown = [command.words for command in SHOWN if command.words[0] in commands.PROGRAMS and len(command.words) > 1]
+    names = {words[2 if words[:2] in GROUPS else 1] for words in shown}
+    assert [name for name in sorted(names) if name.islower() and not re.search(rf"""["' ]{name}["' ]""", sources)] == []
 
 
 def errors_of(command: Command, *, complete: bool) -> Iterator[str]:
