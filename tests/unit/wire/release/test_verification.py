@@ -22,7 +22,7 @@ from wire.documents.descriptor import (
 )
 from wire.documents.json_reader import MAX_FINDINGS
 from wire.findings import Severity
-from wire.release.content import MAX_CAPABILITIES_BYTES, digest_of, placement_findings
+from wire.release.content import MAX_CAPABILITIES_BYTES, placement_findings
 from wire.release.verification import Verdict, verify
 
 NAME = "pipeline-release.json"
@@ -144,12 +144,6 @@ def test_a_valid_jar_is_accepted_with_its_contract() -> None:
     assert [file.closed for file in shelf.files] == [True]
 
 
-def test_a_digest_covers_the_complete_file_from_any_position() -> None:
-    file = io.BytesIO(b"some bytes")
-    file.seek(5)
-    assert digest_of(file) == sha(b"some bytes")
-
-
 @cases("kind", STORED_KINDS[1:])
 @cases("body", [b"\x7fELF", NOTHING])
 def test_other_local_kinds_need_no_contract(kind: str, body: bytes) -> None:
@@ -194,6 +188,9 @@ def test_a_contract_must_be_valid_and_match_the_descriptor(kind: str, contract: 
     verdict = verified((artifact("app", kind, body), body))
     assert codes(verdict) == [(code, field)]
     assert (verdict.accepted, verdict.contract) == (False, None)
+    carrier = with_carrier(archive(contract))
+    assert {code for code, _ in codes(carrier)} == {code}
+    assert all(finding.message.startswith(NAMES_PROFILE) for finding in carrier.findings)
 
 
 PLAIN = archive()
@@ -226,20 +223,6 @@ def test_a_carrier_with_other_bytes_is_rejected_and_identity_only_excuses_nothin
     verdict = verify(newer(HOSTED[0]), lambda _: io.BytesIO(actual), identity_only=True)
     assert codes(verdict) == [("ARTIFACT_DIGEST_MISMATCH", f"{FIRST}.digest")]
     assert verdict.contract is None
-
-
-@cases(
-    ("contract", "code"),
-    [
-        (altered(scope=1), "CONTRACT_UNKNOWN_MEMBER"),
-        (altered(pipelineId="x"), "ARTIFACT_PIPELINE_MISMATCH"),
-        (altered(contractVersion="x"), "ARTIFACT_CONTRACT_VERSION_MISMATCH"),
-    ],
-)
-def test_the_contract_of_the_carrier_is_valid_and_belongs_to_the_descriptor(contract: bytes, code: str) -> None:
-    verdict = with_carrier(archive(contract))
-    assert {code for code, _ in codes(verdict)} == {code}
-    assert all(finding.message.startswith(NAMES_PROFILE) for finding in verdict.findings)
 
 
 def test_compiled_truth_has_no_other_entries_but_folders() -> None:
