@@ -1,4 +1,4 @@
-"""The documents of the repository, each read once, and the commands that they, the Makefile and `deploy/` contain."""
+"""The documents of the repository, each read once, and the commands that they and the Makefile contain."""
 
 import re
 import shlex
@@ -6,9 +6,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
-
-import yaml
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted(
@@ -75,51 +72,6 @@ def spans() -> list[Command]:
     ]
 
 
-@cache
-def deployed() -> list[Command]:
-    """The commands of the product that the files of `deploy/` and `examples/ci` run."""
-    found: list[Command] = []
-    for unit in (ROOT / "deploy" / "systemd").glob("*.service"):
-        for line in re.findall(r"^ExecStart=(.+)$", unit.read_text(), re.MULTILINE):
-            found += simple_commands(unit.name, line)
-    for name, service in yaml.safe_load(text_of("deploy/compose.yaml"))["services"].items():
-        if "coordinator" in str(service.get("image")):
-            found.append(Command(f"compose.yaml: {name}", ("coordinator", *service["command"])))
-    for template in (ROOT / "deploy" / "helm").rglob("templates/*.yaml"):
-        for line in re.findall(r"^ +args: \[(.+)\]$", template.read_text(), re.MULTILINE):
-            words = re.sub(r"\{\{.*?\}\}", "1", line).replace('"', "").split(", ")
-            found.append(Command(template.name, ("coordinator", *words)))
-        for lines in re.findall(r"^ +args:\n((?: +- .+\n)+)", template.read_text(), re.MULTILINE):
-            words = re.sub(r"\{\{.*?\}\}", "1", lines).replace("- ", "").split()
-            found.append(Command(template.name, ("pipelines", *words)))
-    for place, script in _scripts():
-        for line in _lines(script):
-            found += [each for each in simple_commands(place, line) if each.words[0] in PROGRAMS]
-    return found
-
-
-def _scripts() -> Iterator[tuple[str, str]]:
-    """Yield the scripts of the image and of the templates for CI, each with its place."""
-    for step in re.findall(r"^RUN ((?:.*\\\n)*.*)", text_of("deploy/image/Containerfile"), re.MULTILINE):
-        yield "Containerfile", step
-    for folder in ("deploy/ci", "examples/ci"):
-        for path in (ROOT / folder).rglob("*.yml"):
-            for document in yaml.safe_load_all(path.read_text(encoding="utf-8")):
-                yield from ((str(path.relative_to(ROOT)), script) for script in _scripts_in(document))
-
-
-def _scripts_in(value: Any, name: str = "") -> Iterator[str]:
-    """Yield the texts below the members `run` and `script`."""
-    if isinstance(value, str) and name in {"run", "script"}:
-        yield value
-    elif isinstance(value, list):
-        for each in value:
-            yield from _scripts_in(each, name)
-    elif isinstance(value, dict):
-        for member, each in value.items():
-            yield from _scripts_in(each, member)
-
-
 def targets() -> dict[str, str]:
     """The targets of the Makefile that `make help` lists, each with its recipe."""
     found = re.findall(r"^([a-z-]+):.*## .*\n((?:(?:\t.*|ifn?eq.*|else|endif|)\n)*)", text_of("Makefile"), re.MULTILINE)
@@ -131,19 +83,12 @@ def simple_commands(where: str, line: str) -> Iterator[Command]:
     lexer = shlex.shlex(line, posix=True, punctuation_chars=True)
     lexer.whitespace_split = True
     words: list[str] = []
-    for word in [*_tokens(lexer), ";"]:
+    for word in [*lexer, ";"]:
         if word not in OPERATORS:
             words.append(word)
             continue
         yield from _command(where, words)
         words = []
-
-
-def _tokens(lexer: Any) -> list[str]:
-    try:
-        return list(lexer)
-    except ValueError:  # a part of a script with an open quote
-        return []
 
 
 def _command(where: str, words: list[str]) -> Iterator[Command]:

@@ -28,7 +28,7 @@ from tests.docs.commands import Command, text_of
 
 OPTION = re.compile(r"(?<![\w-])--?[a-zA-Z][\w-]*")
 GROUPS = {("coordinator", "run"), ("pipelines", "env")}
-SHOWN = [*commands.fenced(), *commands.deployed()]
+SHOWN = commands.fenced()
 OTHER_VARIABLES = {"PIP_FIND_LINKS", "COMPOSE_FILE", "COORDINATOR_HOST"}
 """Variables of pip, Docker Compose and `deploy/compose.yaml`."""
 BASES = {

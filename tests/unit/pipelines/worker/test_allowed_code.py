@@ -9,13 +9,11 @@ from collections.abc import Iterator
 from importlib.machinery import EXTENSION_SUFFIXES
 from importlib.util import find_spec
 from pathlib import Path
-from unittest.mock import Mock
 
 import pytest
 
 from pipelines.worker.host import Host
 from pipelines.worker.outcomes import Report
-from pipelines.worker.runner import Boundary
 from tests.hostile.expected import FAILURES, PIPELINE
 from tests.unit.pipelines.worker.conftest import Hosted, command, heartbeat, hosting, sealed
 from tests.unit.pipelines.worker.hosting_process import (
@@ -270,8 +268,3 @@ def test_a_failure_carries_a_traceback_without_values_or_folders(host: Host, cap
     shown = json.loads(LineFormatter("json").format(record))
     assert [frame.split(":")[0] for frame in shown["exception"]["frames"]] == ["hostile.py", "hostile.py"]
     assert "no luck" not in str(shown)
-
-
-def test_any_exception_in_a_transition_becomes_its_outcome() -> None:
-    leaving = Mock(side_effect=SystemExit)
-    assert Boundary().run("id", leaving, lambda failed: failed.failure_class) == "SystemExit"
