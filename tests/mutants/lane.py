@@ -3,9 +3,8 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
-from multiprocessing.connection import Listener
 from pathlib import Path
 
 from embedded.children import Child
@@ -13,11 +12,8 @@ from embedded.product import Backing
 from tests.mutants.mutant import REPOSITORY, Mutant
 
 _IGNORED = shutil.ignore_patterns(".git", ".venv", ".boot", ".local", "__pycache__", ".*_cache", ".hypothesis")
-_WARM = Path(__file__).with_name("warm.py")
-# pytest warns that it cannot rewrite the assertions of plugins that are already imported.
-_EARLY = ("-W", "ignore::pytest.PytestAssertRewriteWarning")
 # Hypothesis generates the same examples in each run. Only the runner enforces a time limit.
-_PYTEST = ("-q", "-p", "no:cacheprovider", "--hypothesis-seed=0", "--timeout=0", *_EARLY)
+_PYTEST = (sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--hypothesis-seed=0", "--timeout=0")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,40 +32,21 @@ class Lane:
         self.copy = copy
         self._environment = environment
         self._restart = restart
-        self._process: Child | None = None
 
     def run(self, *arguments: str, seconds: float | None = None) -> Run:
         """Run pytest. After `seconds`, kill it and all processes that it started."""
-        if self._process is None:
-            self._start()
         log = self.copy.with_suffix(".log")
+        log.unlink(missing_ok=True)
         began = time.monotonic()
-        self._connection.send((str(log), [*_PYTEST, *arguments]))
+        command = (*_PYTEST, *arguments)
+        child = Child(command, name="pytest", log=log, environment=self._environment, directory=self.copy)
         code: int | None = None
-        if self._connection.poll(seconds):
-            code = self._connection.recv()
-        else:
-            self.close()
+        try:
+            code = child.wait(seconds)
+        except TimeoutError:
+            child.kill()
             self._restart()
         return Run(code, log.read_text(encoding="utf-8", errors="replace"), time.monotonic() - began)
-
-    def _start(self) -> None:
-        address = str(self.copy.with_suffix(".socket"))
-        with Listener(address, "AF_UNIX") as listener:
-            self._process = Child(
-                [sys.executable, _WARM, address],
-                name="pytest",
-                log=self.copy.with_suffix(".process.log"),
-                environment=self._environment,
-                directory=self.copy,
-            )
-            self._connection = listener.accept()
-
-    def close(self) -> None:
-        if self._process is not None:
-            self._connection.close()
-            self._process.kill()
-            self._process = None
 
     @contextmanager
     def changed(self, mutant: Mutant) -> Iterator[None]:
@@ -93,9 +70,7 @@ def lane(folder: Path) -> Iterator[Lane]:
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "TEST_"))}
     with Backing(durable=False, outside={}) as backing:
         places = {"PYTHONPATH": str(copy), "TMPDIR": str(temporary)}
-        made = Lane(copy, inherited | backing.environment() | places, lambda: _restart(backing))
-        with closing(made):
-            yield made
+        yield Lane(copy, inherited | backing.environment() | places, lambda: _restart(backing))
 
 
 def _restart(backing: Backing) -> None:

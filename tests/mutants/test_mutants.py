@@ -2,7 +2,6 @@
 
 import datetime
 import os
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -55,11 +54,9 @@ def repository(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def lane(repository: Path) -> Iterator[Lane]:
+def lane(repository: Path) -> Lane:
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "DJANGO_"))}
-    made = Lane(repository, inherited, restart=lambda: (repository / "restarted").touch())
-    yield made
-    made.close()
+    return Lane(repository, inherited, restart=lambda: (repository / "restarted").touch())
 
 
 def test_every_mutant_fits_the_code_and_the_tests() -> None:
