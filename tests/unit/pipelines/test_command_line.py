@@ -19,6 +19,7 @@ from tests import making
 from tests.cases import cases
 from tests.receiving import Receiver, serving
 from tests.unit.pipelines.conftest import Author
+from tests.unit.wire.comparison.releases import catalogue, field, record
 from wire.messages.celery_messages import LONGEST_WORKER_ID
 from wire.worker_keys import worker_key
 
@@ -37,8 +38,6 @@ BROKER = "--broker-url=redis://127.0.0.1:1/0"
 ACTIVATE = ("activate", "org.acme.orders", "2.0")
 REFUSAL = {"code": "WORKER_REQUIRED", "detail": "No worker may run release '2.0'."}
 MADE = {"sequence": 7, "releaseVersion": "2.0", "previousReleaseVersion": "1.0", "kind": "activation", "reason": "why"}
-ID = {"name": "id", "type": {"kind": "scalar", "id": "string"}}
-PRICE = {"name": "price", "type": {"kind": "scalar", "id": "decimal"}}
 KEY = worker_key("a secret", "acme")
 
 
@@ -114,7 +113,7 @@ def test_build_and_release_print_what_they_wrote(project: Path, command: Command
 def test_a_mistake_is_one_line_and_status_2(
     command: Command, monkeypatch: pytest.MonkeyPatch, arguments: list[str], code: str
 ) -> None:
-    monkeypatch.setenv("PIPELINES_WORKER_KEY", worker_key("a secret", "acme").text)
+    monkeypatch.setenv("PIPELINES_WORKER_KEY", KEY.text)
     status, printed, errors = command(*arguments)
     assert (status, printed) == (2, "")
     assert errors.startswith(f"error: {code}: ")
@@ -122,6 +121,7 @@ def test_a_mistake_is_one_line_and_status_2(
 
 
 def test_the_token_comes_from_a_file_or_the_environment(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No token is sent to the URL of the old names but theirs."""
     options = argparse.Namespace(url="https://c.example/", tenant=None, token_file=None)
     monkeypatch.setenv("COORDINATOR_TENANT", "acme")
     with pytest.raises(DefinitionError, match=r"MISSING_OPTION: .*--token"):
@@ -132,15 +132,11 @@ def test_the_token_comes_from_a_file_or_the_environment(project: Path, monkeypat
     options.token_file = project / "token"
     options.token_file.write_text("dc_file\n")
     assert client_of(options).connection.token == "dc_file"
-    options.url = None
+    options.url, options.token_file, options.tenant = None, None, "acme"
     with pytest.raises(DefinitionError, match=r"MISSING_OPTION: .*--url"):
         client_of(options)
-
-
-def test_no_token_is_sent_to_the_url_of_the_old_names_but_theirs(monkeypatch: pytest.MonkeyPatch) -> None:
-    options = argparse.Namespace(url=None, tenant="acme", token_file=None)
+    monkeypatch.delenv("PIPELINES_TOKEN")
     monkeypatch.setenv("PIPELINES_URL", "https://old.example")
-    monkeypatch.setenv("COORDINATOR_TOKEN", "dc_new")
     with pytest.raises(DefinitionError, match=r"MISSING_OPTION: .*--token"):
         client_of(options)
 
@@ -202,8 +198,7 @@ def test_a_refusal_and_a_mistake_have_different_exit_statuses(coordinator: Recei
 def written(folder: Path, version: str = "1.0", *fields: dict[str, Any], **entries: str) -> Path:
     """Write a release with its artifact, and return its folder."""
     folder.mkdir()
-    types = {"Order": {"definition": {"id": "Order", "kind": "record", "fields": [ID, *fields]}}}
-    contract = making.contract(canonicalTypes=types)
+    contract = making.contract(canonicalTypes=catalogue(Order=record(field("id"), *fields)))
     data = making.archive(contract, **entries)
     (folder / "app.zip").write_bytes(data)
     (folder / "pipeline-release.json").write_text(json.dumps(making.descriptor(contract, data, version)))
@@ -217,7 +212,7 @@ def old(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def new(tmp_path: Path) -> Path:
-    return written(tmp_path / "new", "2.0", PRICE)
+    return written(tmp_path / "new", "2.0", field("price", "decimal"))
 
 
 def test_a_new_required_field_breaks_callers(command: Command, old: Path, new: Path) -> None:

@@ -238,11 +238,6 @@ def test_a_token_names_its_key_after_the_members_of_the_protocol() -> None:
     assert refused(forged, "newer", RESUME_SECRET) == "SIGNATURE"
 
 
-@cases("token", ["", "a.", ".b", VECTOR + ".x", "é.é", "a" * 5000 + ".b"])
-def test_a_token_without_exactly_two_parts_is_malformed(token: str) -> None:
-    assert refused(token) == "MALFORMED"
-
-
 def test_another_secret_or_another_byte_breaks_the_signature() -> None:
     payload, _, signature = VECTOR.partition(".")
     assert refused(VECTOR, "another-secret") == "SIGNATURE"
@@ -251,18 +246,18 @@ def test_another_secret_or_another_byte_breaks_the_signature() -> None:
     assert refused(f"{payload}.{signature}=") == "SIGNATURE"
 
 
-@cases(
-    "payload",
-    [
-        b"no json",
-        b"\xff",
-        b"[]",
-        *(json.dumps({**MEMBERS, **wrong}).encode() for wrong in ({"stepId": None}, {"deadlineEpochMs": True})),
-        json.dumps({name: value for name, value in MEMBERS.items() if name != "executionId"}).encode(),
-    ],
-)
-def test_signed_text_that_is_not_a_token_is_malformed(payload: bytes) -> None:
-    assert refused(signed(payload)) == "MALFORMED"
+PAYLOADS = [
+    b"no json",
+    b"\xff",
+    b"[]",
+    *(json.dumps({**MEMBERS, **wrong}).encode() for wrong in ({"stepId": None}, {"deadlineEpochMs": True})),
+    json.dumps({name: value for name, value in MEMBERS.items() if name != "executionId"}).encode(),
+]
+
+
+@cases("token", ["", "a.", ".b", VECTOR + ".x", "é.é", "a" * 5000 + ".b", *map(signed, PAYLOADS)])
+def test_text_without_two_parts_and_signed_text_of_another_form_are_malformed(token: str) -> None:
+    assert refused(token) == "MALFORMED"
 
 
 @cases(("member", "value"), [*OTHER_MEMBERS.items(), ("deadline_epoch_ms", 2000000000001)])

@@ -59,10 +59,6 @@ def test_the_first_key_signs_and_a_signature_with_any_of_the_keys_is_accepted() 
     assert refusal(written(key=1), receiver=only_new) == "SIGNATURE_INVALID"
 
 
-def test_the_task_of_a_worker_needs_no_signature() -> None:
-    assert RECEIVER.read("queue", unsigned()) == task_messages.TaskMessage("bare", [ENVELOPE])
-
-
 @cases("members", [{"retries": 1}, {"eta": "2026-01-01T00:00:00+00:00"}, {"expires": "2026-01-01T00:00:00+00:00"}])
 def test_an_unsigned_task_has_no_delay_expiry_or_retries(members: dict[str, Any]) -> None:
     assert refusal(unsigned({**UNSIGNED_HEADER, **members})) == "SIGNATURE_INVALID"
@@ -102,7 +98,8 @@ def test_a_message_may_wait_and_clocks_may_differ_within_bounds() -> None:
         assert refusal(sent(written(), seconds)) == "MESSAGE_EXPIRED"
 
 
-def test_a_message_of_a_worker_is_accepted_at_any_age() -> None:
+def test_the_task_of_a_worker_is_accepted_without_a_signature_and_at_any_age() -> None:
+    assert RECEIVER.read("queue", unsigned()) == task_messages.TaskMessage("bare", [ENVELOPE])
     assert RECEIVER.read("queue", sent(written(UNSIGNED_HEADER, body(ENVELOPE)), 1e6)).task == "bare"
 
 
