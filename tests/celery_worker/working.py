@@ -44,8 +44,6 @@ def command(number: int, *, lease_seconds: float = 30.0) -> messages.Command:
 
 
 class Working:
-    """A worker of `pipeline`, and the messages that its coordinator sends and receives."""
-
     def __init__(self, pipeline: hosted.Hosted, valkey: Valkey) -> None:
         self.pipeline = pipeline
         self.owner = Redis.from_url(valkey.owner_url)
@@ -92,7 +90,6 @@ class Working:
         sending.send_latest(queues.INSTRUCTION_TASK, seal(self.identity, order, KEY), queue=self.orders, seconds=60)
 
     def send(self, *commands: messages.Command, ticket: bool = True) -> None:
-        """Send the commands in one message."""
         message = seal(self.identity, messages.CommandGroup(commands=list(commands)), KEY)
         name = queues.ticket_of(self.identity, message["nonce"])
         sending.send(
@@ -100,7 +97,6 @@ class Working:
         )
 
     def heartbeats(self) -> list[messages.Heartbeat]:
-        """Return the heartbeats that arrived since the last call."""
         received = taken(queues.HEARTBEAT_QUEUE, self._broker)
         return [decode(verify(message, lambda _: [KEY]), messages.Heartbeat) for _, [message] in received]
 
@@ -124,7 +120,6 @@ class Working:
         self.heartbeat(lambda beat: beat.taking, "a worker that takes commands")
 
     def listen(self) -> None:
-        """Collect the checkpoints and outcomes that the worker has reported."""
         for _, [message] in taken(queues.OUTCOME_QUEUE, self._broker):
             verified = verify(message, lambda _: [KEY])
             assert verified.identity == self.identity

@@ -49,7 +49,6 @@ class Command:
 
 @cache
 def fenced() -> list[Command]:
-    """The commands of the blocks of all documents."""
     return [
         command
         for document in DOCUMENTS
@@ -62,7 +61,6 @@ def fenced() -> list[Command]:
 
 @cache
 def spans() -> list[Command]:
-    """The commands in the sentences of all documents."""
     return [
         command
         for document in DOCUMENTS

@@ -102,7 +102,6 @@ def _errors_of_client(words: Sequence[str], *, complete: bool) -> Iterator[str]:
 
 
 def failure(parse: Any) -> Iterator[str]:
-    """Yield why `parse` rejects its arguments."""
     output = StringIO()
     with redirect_stderr(output):
         try:
@@ -207,7 +206,6 @@ def test_files_and_units_of_other_programs_exist() -> None:
 
 
 def started(program: list[str]) -> str:
-    """Run a program without any setting. Return its output."""
     environment = {"PATH": f"{BIN}:{os.environ['PATH']}", "PYTHONPATH": str(PROJECT)}
     done = subprocess.run(program, cwd=PROJECT, env=environment, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
@@ -231,7 +229,6 @@ def test_a_program_starts_in_an_empty_environment(subtests: pytest.Subtests) -> 
 
 
 def described_commands(command: Any, words: tuple[str, ...] = ()) -> Iterator[tuple[str, str]]:
-    """Yield each command with its arguments, and its help."""
     if hasattr(command, "commands"):
         for name, each in command.commands.items():
             yield from described_commands(each, (*words, name))

@@ -85,7 +85,6 @@ def verdicts(
 
 
 def verdict(mutant: Mutant, lane: Lane, seconds: float) -> Verdict:
-    """Run the tests of the mutant on the changed code. The mutant hangs if they take more than `seconds`."""
     with lane.changed(mutant):
         run = lane.run("-x", *mutant.tests, seconds=seconds)
         if run.code == 1 and not _FAILED.search(run.output):

@@ -10,7 +10,6 @@ from tests.mutants.mutant import REPOSITORY, Mutant, MutantInvalid
 
 
 def mistakes(mutants: Sequence[Mutant], repository: Path = REPOSITORY) -> list[str]:
-    """Return one line for each mistake in the entries."""
     found = [f"{mutant.name}: {mistake}" for mutant in mutants for mistake in _of_one(mutant, repository)]
     for what, key in {"promise": attrgetter("promise"), "change": attrgetter("file", "old", "new")}.items():
         names = defaultdict(list)

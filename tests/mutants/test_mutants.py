@@ -1,5 +1,3 @@
-"""The mutants fit the code, and the runner distinguishes killed, survived, hung and broken."""
-
 import datetime
 import os
 from dataclasses import replace

@@ -1,5 +1,3 @@
-"""The broker's client on a real server."""
-
 import json
 import os
 import signal
@@ -71,9 +69,7 @@ def test_messages_are_those_of_tasks_with_one_argument_and_keep_their_order(queu
 
 
 @cases(("send", "kept"), [(sending.send_latest, 2), (sending.send_if_empty, 1)])
-def test_one_message_is_kept_the_latest_or_the_first_until_it_expires(
-    redis: Any, queue: str, send: Callable[..., None], kept: int
-) -> None:
+def test_one_message_is_kept_until_it_expires(redis: Any, queue: str, send: Callable[..., None], kept: int) -> None:
     for number in (1, 2):
         send("some.task", number, queue=queue, seconds=55.5)
     assert 50 <= redis.ttl(queue) <= 56
@@ -236,9 +232,7 @@ def test_an_error_of_a_command_in_a_transaction_is_raised(queue: str, redis: Any
     redis.delete(queue)
 
 
-def test_a_connection_is_used_again_until_the_broker_ends_it_and_never_by_a_forked_process(
-    channel: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_connection_is_used_again_but_by_no_forked_process(channel: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     [first], [again] = channel.exchange(("CLIENT", "ID")), channel.exchange(("CLIENT", "ID"))
     with Redis.from_url(owner_url()) as owner:
         owner.client_kill_filter(_id=first)

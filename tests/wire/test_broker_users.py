@@ -1,5 +1,3 @@
-"""The users of the broker on a real server: a worker's credentials permit exactly what it needs."""
-
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any

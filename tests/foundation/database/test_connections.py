@@ -101,9 +101,7 @@ def test_a_forked_process_leaves_the_session_of_its_parent_open() -> None:
 
 
 @pytest.mark.parametrize("keep", [bool, keep_connections_by_thread], ids=["as Django does", "without asyncio"])
-def test_a_thread_has_its_own_session_which_ends_with_it(
-    keep: Callable[[], object], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_session_of_a_thread_ends_with_it(keep: Callable[[], object], monkeypatch: pytest.MonkeyPatch) -> None:
     """The garbage collector may run much later."""
     here: Any = connections["default"]
     monkeypatch.setattr(connections, "_connections", getattr(connections, "_connections"))  # noqa: B009

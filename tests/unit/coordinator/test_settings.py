@@ -1,5 +1,3 @@
-"""Invalid settings end every process at its start with a list of all problems, without a traceback or a value."""
-
 import os
 import runpy
 import secrets
@@ -151,7 +149,6 @@ def test_every_setting_has_invalid_values_or_takes_any() -> None:
 
 
 def test_all_invalid_values_are_reported_at_once() -> None:
-    """In each turn, every setting has one of its invalid values."""
     turns = [
         {name: values[turn % len(values)] for name, values in INVALID.items()}
         for turn in range(max(map(len, INVALID.values())))

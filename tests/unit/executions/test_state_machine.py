@@ -1,5 +1,3 @@
-"""The automaton of an execution, against the house's table written out again, and the waits before its retries."""
-
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any

@@ -169,7 +169,6 @@ def send_in_loop(url: str, body: bytes = b"", seconds: float = 2, ca_file: str =
 
 @contextmanager
 def responding(text: bytes) -> Iterator[str]:
-    """A server that sends `text` to one client, and closes the connection. Yields its URL."""
     with one_client(lambda connection, _: connection.sendall(text)) as place:
         yield f"http://{place}/a/path?q=1"
 

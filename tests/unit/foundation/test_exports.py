@@ -34,8 +34,6 @@ def test_no_part_of_a_line_is_a_formula_wherever_it_is_split(separator: str) -> 
 
 
 class Elements(HTMLParser):
-    """Collects the tags with their attributes, and the text."""
-
     def __init__(self, html: str) -> None:
         super().__init__()
         self.tags: list[tuple[str, dict[str, str | None]]] = []

@@ -43,7 +43,6 @@ KEY = worker_key("a secret", "acme")
 
 @pytest.fixture
 def project(author: Author, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The working folder, with the pipeline flow:pipeline."""
     author.write("flow.py", FLOW)
     monkeypatch.chdir(author.folder)
     terminate = signal.getsignal(signal.SIGTERM)
@@ -53,8 +52,6 @@ def project(author: Author, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 @pytest.fixture
 def command(project: Path, capsys: pytest.CaptureFixture[str]) -> Command:
-    """Runs a command. Returns its status and what it printed to stdout and stderr."""
-
     def run(*arguments: str | Path) -> tuple[int, str, str]:
         try:
             status = main([*map(str, arguments)], program="python -m pipelines")
@@ -196,7 +193,6 @@ def test_a_refusal_and_a_mistake_have_different_exit_statuses(coordinator: Recei
 
 
 def written(folder: Path, version: str = "1.0", *fields: dict[str, Any], **entries: str) -> Path:
-    """Write a release with its artifact, and return its folder."""
     folder.mkdir()
     contract = making.contract(canonicalTypes=catalogue(Order=record(field("id"), *fields)))
     data = making.archive(contract, **entries)

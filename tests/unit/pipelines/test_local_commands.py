@@ -1,5 +1,3 @@
-"""`pipelines run` and `pipelines new`, as processes in a folder of their author."""
-
 import os
 import pty
 import re
@@ -148,7 +146,6 @@ def test_a_killed_run_continues_from_its_folder(folder: Path) -> None:
 
 
 def at_a_terminal(folder: Path, words: list[str], lines: list[str]) -> str:
-    """Run a command at a terminal, answer each prompt with a line, and return what it shows."""
     child, terminal = pty.fork()
     if child == 0:
         os.chdir(folder)

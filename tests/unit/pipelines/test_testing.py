@@ -1,5 +1,3 @@
-"""`pipelines.testing`, as the tests of an author use it. The docs tests run the examples of docs/pipelines.md."""
-
 import traceback
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -94,9 +92,7 @@ def test_a_retry_resumes_at_the_failed_step_and_questions_of_a_stream_are_asked_
         (["a=1"], {"context": context(cancelled=True)}, Cancelled, "no longer counts"),
     ],
 )  # fmt: skip
-def test_the_authors_error_is_raised_with_the_authors_frames(
-    given: Any, options: dict[str, Any], error: type[Exception], text: str
-) -> None:
+def test_errors_have_the_authors_frames(given: Any, options: dict[str, Any], error: type[Exception], text: str) -> None:
     with pytest.raises(error, match=text) as raised:
         run(orders, given, **options)
     files = [frame.filename for frame in traceback.extract_tb(raised.value.__traceback__)]

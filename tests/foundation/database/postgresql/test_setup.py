@@ -29,7 +29,6 @@ class Installation:
     def set_up(
         self, *options: str, user: tuple[str, str] | None = None, passwords: dict[str, str] | None = None
     ) -> str:
-        """Run `setup_database` as the superuser, or as `user`."""
         output = StringIO()
         url = self.url(*user) if user else self.cluster.superuser_url(DATABASE)
         with django_at(url), override_settings(DATABASE_APPLICATION_ROLE=APPLICATION, **(passwords or {})):

@@ -1,5 +1,3 @@
-"""Typed values to JSON and back. The coordinator accepts exactly the values that workers read."""
-
 import itertools
 import sys
 from contextlib import suppress

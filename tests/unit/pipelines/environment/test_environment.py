@@ -1,7 +1,3 @@
-"""Environments: fingerprints, differences from the one that an artifact requires, and the lock files of projects.
-
-Lock files of uv and pip become locks: exact, portable and without secrets."""
-
 import hashlib
 import json
 import os

@@ -209,7 +209,6 @@ def test_a_packed_module_with_the_name_of_one_that_workers_load_is_refused(autho
 
 
 def test_an_installed_package_of_which_a_part_is_packed_must_be_packed(author: Author, tmp_path: Path) -> None:
-    """On a worker the part in the artifact hides the installed package."""
     found = errors(write(author, "import packaging.markers; pipeline.packages = ('packaging.markers',)"), tmp_path)
     assert "packaging._parser" in {error.message.split()[2] for error in found}
 

@@ -1,5 +1,3 @@
-"""Statements about executions and activations: only a signed, unchanged one without contradictions is a proof."""
-
 import base64
 import json
 from datetime import UTC, datetime, timedelta
@@ -49,7 +47,6 @@ def pinned(digest: str) -> tuple[PinnedArtifact]:
 
 
 def built(*events: Event) -> dict[str, Any]:
-    """Return a statement about an execution with these events."""
     execution = execution_statement.AboutExecution(
         execution_id="01a21681-7945-7460-8cee-c9e98145da6d", tenant="acme", idempotency_key_digest=hashed("key"),
         status="SUCCEEDED", finished=True, event_count=len(events), submitted_at=instant(NOW),
@@ -67,13 +64,10 @@ CLAIMED = event(2, "CLAIMED", "RUNNING", attempt=0, stepIndex=0)
 
 
 def usual() -> dict[str, Any]:
-    """Return a statement about one part, which ran the pinned artifact."""
     return built(CLAIMED, event(3, "SUCCEEDED", "SUCCEEDED", **reported()))
 
 
 class Desk:
-    """The files of a verifier."""
-
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.document = folder / "provenance.dsse.json"
@@ -153,7 +147,6 @@ def test_a_part_whose_code_is_unknown_is_noticed(desk: Desk) -> None:
 
 
 def test_another_release_is_not_the_pinned_one(desk: Desk) -> None:
-    """The form of its file does not matter."""
     desk.file("pipeline-release.json", json.dumps(dict(reversed(DESCRIPTOR.items())), indent=4).encode())
     assert desk.problems() == []
     desk.file("pipeline-release.json", json.dumps({**DESCRIPTOR, "releaseVersion": "2.0"}).encode())

@@ -1,7 +1,3 @@
-"""The requests of a publisher and of a worker that gets its artifact from a Maven repository.
-
-Small HTTP servers replace the coordinator, the store, and the repositories of other companies."""
-
 import base64
 import json
 import time
@@ -103,9 +99,7 @@ def test_the_token_is_sent_only_to_the_coordinator(folder: Path, coordinators: l
     assert other.requests == []
 
 
-def test_a_verdict_that_is_overdue_names_the_server_that_does_not_answer(
-    folder: Path, coordinator: Coordinator
-) -> None:
+def test_an_overdue_verdict_names_the_server_that_does_not_answer(folder: Path, coordinator: Coordinator) -> None:
     coordinator.finding = b'{"code": "IMAGE_REGISTRY_UNAVAILABLE", "message": "it is silent"}'
     with pytest.raises(DefinitionError, match=r"VERIFYING after .* later\n  IMAGE_REGISTRY_UNAVAILABLE: it is silent"):
         published(folder, coordinator, verdict_timeout=0.04)
@@ -136,9 +130,7 @@ def newer(built: BuiltArtifact, version: str, **locations: Any) -> Path:
     return artifact
 
 
-def test_only_a_file_that_comes_from_a_repository_may_be_missing(
-    built: BuiltArtifact, coordinator: Coordinator
-) -> None:
+def test_only_a_file_from_a_repository_may_be_missing(built: BuiltArtifact, coordinator: Coordinator) -> None:
     artifact = newer(built, "1.0")
     folder, data = artifact.parent, artifact.read_bytes()
     artifact.write_bytes(b"other")

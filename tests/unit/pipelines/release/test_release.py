@@ -27,7 +27,6 @@ ARTIFACT = "org.acme.orders-artifact"
 
 
 def located(folder: Path, *artifacts: Path, **locations: Any) -> dict[str, Any]:
-    """Write a descriptor of the profile `tpf-2026-10` and return it."""
     written = release(folder, artifacts, profile=Profile.TPF_2026_10, **locations)
     data = written.path.read_bytes()
     assert json.loads(data) == written.document
@@ -36,7 +35,6 @@ def located(folder: Path, *artifacts: Path, **locations: Any) -> dict[str, Any]:
 
 
 def refusal(folder: Path, *artifacts: Path, **locations: Any) -> DefinitionError:
-    """Return the error. Nothing is written."""
     before = sorted(folder.rglob("*"))
     with pytest.raises(DefinitionError) as caught:
         located(folder, *artifacts, **locations)
@@ -190,9 +188,7 @@ def test_a_passphrase_locks_the_key(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert signing_key.PASSPHRASE in refused("SIGNING_KEY_LOCKED", made.private)
 
 
-def test_the_envelope_signs_the_exact_bytes_and_other_readers_of_dsse_accept_it(
-    built: BuiltArtifact, tmp_path: Path
-) -> None:
+def test_the_envelope_signs_the_exact_bytes_and_other_readers_accept_it(built: BuiltArtifact, tmp_path: Path) -> None:
     dist = built.path.parent
     keys = [signing_key.make(tmp_path / name) for name in ("a.pem", "b.pem")]
     written = release(dist, sign_with=[key.private for key in keys])
@@ -226,7 +222,6 @@ def test_the_file_that_a_uri_names_is_the_artifact_even_if_another_file_has_the_
 
 
 def test_a_repository_decides_about_a_maven_uri(built: BuiltArtifact, tmp_path: Path) -> None:
-    """Without a repository, a file next to the descriptor is enough."""
     descriptor = released(built, maven=["org.acme:orders:zip:1.0"])
     assert verify(descriptor).exit_status == 0
     repository = tmp_path / "repository"

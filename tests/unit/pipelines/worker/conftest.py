@@ -130,8 +130,6 @@ def host(hosted: Hosted) -> Host:
 
 
 class Spoiler(logging.Handler):
-    """A log handler of an author that raises."""
-
     def handle(self, record: logging.LogRecord) -> bool:
         raise SystemExit
 

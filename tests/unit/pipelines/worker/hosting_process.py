@@ -77,8 +77,6 @@ NEEDED = words("annotated-types packaging pydantic pydantic-core typing-extensio
 
 
 class Environment:
-    """A virtual environment with the distributions that a worker needs."""
-
     def __init__(self, folder: Path) -> None:
         base = Path(sys.executable).resolve()
         self.python = folder / "bin/python"
@@ -95,7 +93,6 @@ class Environment:
                     shutil.copy(str(file.locate()), target)
 
     def install(self, name: str, files: dict[str, str]) -> None:
-        """Write a distribution's files and record their digests."""
         lines = []
         for file, text in files.items():
             (self.packages / file).write_text(text)
@@ -131,12 +128,10 @@ def packed(folder: Path, files: Mapping[str, str | bytes]) -> Path:
 
 
 def at_import(code: str) -> dict[str, str]:
-    """Return the file of a pipeline that runs `code` when it is imported."""
     return {"shop/at_import.py": code}
 
 
 def in_step(code: str) -> dict[str, str]:
-    """Return the file of a pipeline that runs `code` in its step."""
     return {"shop/in_step.py": IN_STEP.format(body=indent(code, "    "))}
 
 

@@ -1,5 +1,3 @@
-"""A worker runs only code of its artifact, of distributions and the standard library, and survives hostile steps."""
-
 import json
 import py_compile
 import signal
@@ -94,7 +92,6 @@ UNDONE = ("signal handlers", "silence in the log")
 
 @pytest.fixture(scope="module")
 def outside(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with modules that no artifact contains."""
     folder = tmp_path_factory.mktemp("outside")
     modules = ("stranger.py", "start/sitecustomize.py", "project/edited.py", "project/sourced.py")
     for file in (*modules, "shop/data.txt", "template.html"):

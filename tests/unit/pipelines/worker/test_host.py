@@ -1,5 +1,3 @@
-"""A worker checks the signature of a message, then its identity, and only then decodes payloads. It holds leases."""
-
 import json
 import threading
 import time
@@ -32,8 +30,6 @@ from wire.worker_keys import worker_key
 
 
 class Tickets:
-    """Grants one ticket, and records the names of those that are requested."""
-
     def __init__(self) -> None:
         self.names: list[str] = []
 
@@ -109,7 +105,6 @@ def test_a_repeated_lease_is_dropped_from_a_new_group_too(hosted: Hosted, host: 
 
 @cases("encrypts", [True, False])
 def test_reports_are_encrypted_if_their_commands_are(host: Host, encrypts: bool) -> None:
-    """This covers inputs, results, error messages with tracebacks, and checkpoints."""
     group = CommandGroup(commands=[command(4711), command(13), command(14, checkpoints=True)])
     message = seal(host.release.identity, group, Hosted.key, encrypt=encrypts)
     answered = executed(host, message)
@@ -201,7 +196,6 @@ def lose(host: Host, *commands: Command) -> None:
 
 
 def test_running_transitions_and_waiting_commands_are_reported_separately(hosted: Hosted, host: Host) -> None:
-    """A waiting command that loses its lease never begins."""
     begun, lost, kept = [command(99), command(99)], command(1), command(2)
     running = {each.lease_token for each in begun}
     with executing(hosted, host, *begun, lost, kept) as reports:

@@ -1,5 +1,3 @@
-"""A worker hosts a release only with exactly the code of that release, which it downloads into a private folder."""
-
 import hashlib
 import json
 import os
@@ -33,7 +31,6 @@ def refusal(hosted: Hosted) -> str:
 
 
 def test_code_that_is_one_of_two_artifacts_is_hosted_under_the_name_of_that_artifact(hosted: Hosted) -> None:
-    """The other artifact runs on other workers of the release."""
     original = hosted.descriptor.read_text()
     mine = json.loads(original)["artifacts"][0]
     for kind in ("local-file", "container-image"):
@@ -175,7 +172,6 @@ def coordinator() -> Iterator[Coordinator]:
 
 
 def pinning(folder: Path, *artifacts: dict[str, str], **members: str) -> Path:
-    """Write a descriptor that pins DATA, or `artifacts`."""
     document = making.descriptor({"pipelineId": "org.example.orders", "contractVersion": "c"}, BYTES, **members)
     document["artifacts"] = list(artifacts) or document["artifacts"]
     path = folder / "pipeline-release.json"

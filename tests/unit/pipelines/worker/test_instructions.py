@@ -1,5 +1,3 @@
-"""Instructions: a worker accepts commands when it is instructed to, and follows only the newest valid instruction."""
-
 import logging
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -26,7 +24,6 @@ def now() -> datetime:
 
 
 def instruction(host: Host, *, drain: bool, sent: datetime | None = None, **members: Any) -> dict[str, Any]:
-    """Return a signed instruction to the worker w, sent now by default."""
     body = Instruction(**{"worker_id": "w", "drain": drain, **members})
     message = seal(host.release.identity, body, Hosted.key)
     return resealed(message, Hosted.key, timestamp=sent.isoformat()) if sent else message
@@ -86,9 +83,7 @@ def test_instructions_are_followed_once_in_order(now: datetime, host: Host, capl
     assert host.accepting
 
 
-def test_it_says_once_why_it_gets_no_work_and_waits(
-    now: datetime, host: Host, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_it_says_once_why_it_gets_no_work(now: datetime, host: Host, caplog: pytest.LogCaptureFixture) -> None:
     for second, reason in enumerate(["RELEASE_UNKNOWN", "RELEASE_UNKNOWN", None, "A_LATER_REASON", "OTHER_ARTIFACT"]):
         host.follow(instruction(host, drain=False, sent=now + second * SECOND, ineligible_reason=reason))
     unknown, other = (each.getMessage() for each in caplog.records if each.levelno == logging.WARNING)
@@ -99,7 +94,6 @@ def test_it_says_once_why_it_gets_no_work_and_waits(
 
 
 def refuse(host: Host, nonce: str = "", code: RefusalCode = "SIGNATURE_INVALID") -> None:
-    """Refuse the heartbeat with the nonce, by default a new one."""
     host.follow(Refusal(nonce=nonce or heartbeat_nonce(host), code=code).model_dump(by_alias=True))
 
 
@@ -108,7 +102,6 @@ def heartbeat_nonce(host: Host) -> str:
 
 
 def test_a_worker_that_is_refused_repeatedly_reports_the_reason(host: Host) -> None:
-    """Forged refusals between the genuine ones neither count nor interrupt."""
     for _ in range(REFUSALS):
         assert host.acceptance.refusal is None
         refuse(host, "made up")

@@ -1,5 +1,3 @@
-"""A worker reports checkpoints and suspensions of a transition, and nothing that is too large for a message."""
-
 import functools
 import json
 import threading
@@ -299,7 +297,6 @@ def test_reports_about_different_releases_are_sent_separately_and_a_message_is_b
 
 
 def test_a_message_is_bounded_in_bytes() -> None:
-    """Every part that can make a report large counts."""
     members: list[dict[str, Any]] = [{"output": LARGE}, {"asked": LARGE}, {"why": LARGE}]
     for each in members:
         reports = [outcome(**each) for _ in range(3)]

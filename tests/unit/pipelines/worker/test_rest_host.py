@@ -1,5 +1,3 @@
-"""The responses of a worker over HTTP. It checks the sender, then the identity, then the payload (wire protocol D)."""
-
 import hashlib
 import hmac
 import json
@@ -231,8 +229,6 @@ def test_it_serves_over_http(host: RestHost) -> None:
 
 
 class Calls:
-    """Calls of a worker over HTTP, also over a plain socket."""
-
     def __init__(self, hosted: Hosted, server: Server) -> None:
         self.hosted = hosted
         self.identity = server.host.release.identity
@@ -266,7 +262,6 @@ class Calls:
 
 @contextmanager
 def calling(hosted: Hosted, capacity: int = 1) -> Iterator[tuple[Server, Calls]]:
-    """Serve the release. After the block, its steps end."""
     with listening(RestHost(hosted.host().release, secret=SECRET, prefixes=("hosted_",)), capacity) as server:
         try:
             yield server, Calls(hosted, server)

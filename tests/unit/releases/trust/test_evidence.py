@@ -1,5 +1,3 @@
-"""Attachments: the content determines the kind, is parsed strictly, and is compared with the whole descriptor."""
-
 import json
 from typing import Any
 

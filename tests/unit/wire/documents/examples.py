@@ -49,7 +49,6 @@ def encoded(document: Any) -> bytes:
 
 
 def refused(parse: Callable[[bytes], object], data: Any) -> tuple[Finding, ...]:
-    """Return the findings about bytes or a document that must be refused."""
     with pytest.raises(DocumentError) as caught:
         parse(data if isinstance(data, bytes) else encoded(data))
     return caught.value.findings

@@ -169,7 +169,6 @@ def vector() -> dict[str, Any]:
 
 
 def shuffled(value: Any) -> Any:
-    """Return the value with the members of each object in reverse order, as a store may return it."""
     if isinstance(value, dict):
         return {key: shuffled(value[key]) for key in reversed(value)}
     return [shuffled(item) for item in value] if isinstance(value, list) else value

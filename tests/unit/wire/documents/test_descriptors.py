@@ -99,9 +99,7 @@ IN_THE_NEWER: list[tuple[str, Any, list[Any]]] = [
         *((examples.NEWER, *row) for row in examples.rows([*IN_BOTH, *IN_THE_NEWER])),
     ],
 )
-def test_a_broken_descriptor_gets_exactly_its_finding(
-    document: examples.Document, code: str, field: str, value: Any
-) -> None:
+def test_a_broken_descriptor_gets_its_finding(document: examples.Document, code: str, field: str, value: Any) -> None:
     assert examples.findings_of(parse_descriptor, examples.changed(document, field, value)) == [(code, field)]
     messages = [
         finding.message for finding in examples.refused(parse_descriptor, examples.changed(document, field, value))

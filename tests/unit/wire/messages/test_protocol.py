@@ -1,5 +1,3 @@
-"""Envelopes between coordinator and worker are completely signed, decoded late, and addressed to one release."""
-
 import json
 import uuid
 from collections.abc import Callable

@@ -1,5 +1,3 @@
-"""A process accepts only messages in the product's form, for that queue, within a limited time."""
-
 import json
 from typing import Any
 

@@ -61,7 +61,6 @@ def contract_of(**members: Any) -> contracts.Contract:
 
 
 def archive(contract: bytes | None = DATA, entries: Mapping[str, bytes | str] | None = None) -> bytes:
-    """Return a zip archive with the contract and `entries`."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as file:
         if contract is not None:
@@ -89,14 +88,12 @@ def artifact(name: str, kind: str, body: bytes, *, hosts: bool = False, **member
 
 
 def older(*artifacts: dict[str, Any], **members: Any) -> Descriptor:
-    """Return a descriptor of the profile `tpf-2026-08`."""
     release = {"schemaVersion": 1, "pipelineId": "org.x", "releaseVersion": "1"}
     version = {"contractVersion": CONTRACT["contractVersion"]}
     return descriptor_from_json({**release, **version, "artifacts": list(artifacts), **members})
 
 
 def newer(*artifacts: dict[str, Any], carrier: str = "app") -> CarrierDescriptor:
-    """Return a descriptor of the profile `tpf-2026-10`."""
     found = older(*artifacts, compiledTruthArtifactId=carrier)
     assert isinstance(found, CarrierDescriptor)
     return found
@@ -120,12 +117,10 @@ class Store:
 
 
 def verified(*artifacts: Bodies, **options: Any) -> Verdict:
-    """Verify a release of the profile `tpf-2026-08` of these artifacts and their bytes."""
     return verify(older(*(each for each, _ in artifacts)), Store(*(body for _, body in artifacts)), **options)
 
 
 def carried(*artifacts: Bodies, **options: Any) -> Verdict:
-    """Verify a release of the profile `tpf-2026-10` of these artifacts and their bytes."""
     return verify(newer(*(each for each, _ in artifacts)), Store(*(body for _, body in artifacts)), **options)
 
 
@@ -205,7 +200,6 @@ def with_carrier(body: bytes, kind: str = "application-archive", *others: Bodies
 
 
 def beside(body: bytes, kind: str = "jar", carrier: bytes | None = None) -> Verdict:
-    """Verify a release whose carrier is followed by another artifact."""
     return with_carrier(carrier or archive(entries=TREE), "jar", (artifact("other", kind, body), body))
 
 
