@@ -43,11 +43,12 @@ def main() -> int:
         jobs = min(options.jobs, len(chosen))
         lanes = [stack.enter_context(lane(Path(folder, str(number)))) for number in range(jobs)]
         try:
-            seconds = {} if options.today else baseline(chosen, lanes)
+            if not options.today:
+                baseline(chosen, lanes)
         except BaselineFailed as failure:
             print(f"{failure}\nThese tests fail on the unchanged code.", file=sys.stderr)
             return 2
-        found_verdicts = verdicts(chosen, lanes, seconds, lambda line: print(line, file=sys.stderr, flush=True))
+        found_verdicts = verdicts(chosen, lanes, lambda line: print(line, file=sys.stderr, flush=True))
     print(report(found_verdicts), end="")
     return 0 if good_enough(found_verdicts) else 1
 

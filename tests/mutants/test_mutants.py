@@ -96,7 +96,7 @@ def test_a_mutant_is_killed_survives_hangs_or_is_broken(repository: Path, lane: 
         BROKEN: replace(MUTANT, name="small-4", old="def allowed", new="def forbidden"),
     }
     lines: list[str] = []
-    found = verdicts(list(mutants.values()), [lane], {}, lines.append)
+    found = verdicts(list(mutants.values()), [lane], lines.append)
     assert [each.result for each in found] == list(mutants)
     assert found[0].note == "FAILED test_product.py::test_the_limit"
     assert "cannot import name" in found[2].note
