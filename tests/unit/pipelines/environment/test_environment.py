@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from embedded.product import PROJECT
 from pipelines import DefinitionError
 from pipelines.environment import Distribution, Environment, Interpreter, Required, locked
 from pipelines.lock_files import lock_from, lock_in_requirements, run_uv
@@ -132,8 +133,7 @@ def test_the_folder_of_an_editable_distribution_does_not_change_the_fingerprint(
     assert len(fingerprints) == 1
 
 
-REPOSITORY = Path(__file__).resolve().parents[4]
-PROJECT = """
+MANIFEST = """
 [project]
 name = "acme-orders"
 version = "1.0"
@@ -153,7 +153,7 @@ def uv(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """Put the real uv on PATH, cut off from indexes and the user's settings. Return its folder of wheels."""
     wheels = tmp_path / "wheels"
     wheels.mkdir()
-    monkeypatch.setenv("PATH", f"{REPOSITORY / '.boot/bin'}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("PATH", f"{PROJECT / '.boot/bin'}{os.pathsep}{os.environ['PATH']}")
     for name, value in {
         "UV_NO_CONFIG": "1",
         "UV_OFFLINE": "1",
@@ -172,7 +172,7 @@ def project(tmp_path: Path, uv: Path) -> Path:
     """A project that uv has locked: with a group, an extra, a marker, a local wheel and an editable library."""
     folder = tmp_path / "project"
     (folder / "edited").mkdir(parents=True)
-    (folder / "pyproject.toml").write_text(PROJECT)
+    (folder / "pyproject.toml").write_text(MANIFEST)
     (folder / "edited/pyproject.toml").write_text('[project]\nname = "edited"\nversion = "0.1"\n')
     write_wheel(folder, "vendored", "3.0")
     write_wheel(uv, "alpha", "1.5", requires=["beta[more]"])

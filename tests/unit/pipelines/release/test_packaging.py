@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from embedded.product import PROJECT
 from examples.payments_v2.pipeline import pipeline as payments_v2
 from pipelines import DefinitionError, Pipeline
 from pipelines.authoring.compiler import compile_contract
@@ -16,13 +17,11 @@ from pipelines.environment import Environment
 from pipelines.release.descriptor import release
 from pipelines.release.packaging import artifact_digest, build
 from tests.cases import cases
-from tests.unit.pipelines.conftest import IMPORTS, Author
+from tests.unit.pipelines.conftest import IMPORTS, STEP, Author
 from tests.words import words
 from wire.documents.contract import CAPABILITIES_ENTRY, CONTRACT_ENTRY, LOCK_ENTRY, PYTHON_ENTRY
 from wire.documents.descriptor import CHECKPOINTS, parse_descriptor
 
-REPOSITORY = Path(__file__).resolve().parents[4]
-STEP = "@pipeline.step\ndef ship(order: Order) -> Receipt:\n    return Receipt(1)\n"
 DOCUMENTS = [CONTRACT_ENTRY, PYTHON_ENTRY, LOCK_ENTRY]
 
 
@@ -38,17 +37,17 @@ def built(pipeline: Pipeline, out: Path) -> list[str]:
 def test_the_same_source_gives_the_same_bytes_anywhere(tmp_path: Path) -> None:
     """Other folder, times, modes, order of creation, hash seed, locale and time zone."""
     elsewhere, out = tmp_path / "ü", tmp_path / "out"
-    for file in sorted((REPOSITORY / "examples").rglob("*.py"), reverse=True):
-        copy = elsewhere / file.relative_to(REPOSITORY)
+    for file in sorted((PROJECT / "examples").rglob("*.py"), reverse=True):
+        copy = elsewhere / file.relative_to(PROJECT)
         copy.parent.mkdir(parents=True, exist_ok=True)
         copy.write_bytes(file.read_bytes())
         copy.chmod(0o600)
         os.utime(copy, (1, 1))
-    for file in REPOSITORY.glob("examples/payments*/data/*"):
-        shutil.copytree(file.parent, elsewhere / file.parent.relative_to(REPOSITORY), dirs_exist_ok=True)
+    for file in PROJECT.glob("examples/payments*/data/*"):
+        shutil.copytree(file.parent, elsewhere / file.parent.relative_to(PROJECT), dirs_exist_ok=True)
     reference = "examples.payments_v2.pipeline:pipeline"
     command = [sys.executable, "-m", "pipelines", "build", reference, "--out", str(out)]
-    env = {"PATH": os.environ["PATH"], "PYTHONPATH": str(REPOSITORY), "PYTHONHASHSEED": "2", "TZ": "Asia/Tokyo"}
+    env = {"PATH": os.environ["PATH"], "PYTHONPATH": str(PROJECT), "PYTHONHASHSEED": "2", "TZ": "Asia/Tokyo"}
     subprocess.run(command, cwd=elsewhere, env={**env, "LC_ALL": "C"}, umask=0o077, check=True, capture_output=True)
     [artifact] = out.glob("*.zip")
     assert artifact_digest(payments_v2) == f"sha256:{hashlib.sha256(artifact.read_bytes()).hexdigest()}"

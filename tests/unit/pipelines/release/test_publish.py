@@ -16,7 +16,7 @@ from pipelines.release.packaging import BuiltArtifact
 from pipelines.release.publish import publish, upload_directly
 from tests.cases import cases
 from tests.receiving import Received
-from tests.unit.pipelines.conftest import Recorder, Response, change_descriptor
+from tests.unit.pipelines.conftest import Recorder, Response
 from wire.documents.artifact_uri import MavenUri
 from wire.documents.contract import CONTRACT_NAME
 from wire.documents.descriptor import ENVELOPE_NAME, Profile
@@ -59,10 +59,8 @@ def folder(built: BuiltArtifact) -> Path:
     return release(built.path.parent, release_version="1.0").path.parent
 
 
-def published(
-    folder: Path, coordinator: Coordinator, *, tenant: str = "acme", verdict_timeout: float = 20
-) -> dict[str, Any]:
-    client = Client(Connection(coordinator.origin, tenant, "dc_secret"))
+def published(folder: Path, coordinator: Coordinator, verdict_timeout: float = 20) -> dict[str, Any]:
+    client = Client(Connection(coordinator.origin, "acme", "dc_secret"))
     return publish(folder, client, progress=lambda _sent, _total: None, verdict_timeout=verdict_timeout)
 
 
@@ -103,14 +101,6 @@ def test_an_overdue_verdict_names_the_server_that_does_not_answer(folder: Path, 
     coordinator.finding = b'{"code": "IMAGE_REGISTRY_UNAVAILABLE", "message": "it is silent"}'
     with pytest.raises(DefinitionError, match=r"VERIFYING after .* later\n  IMAGE_REGISTRY_UNAVAILABLE: it is silent"):
         published(folder, coordinator, verdict_timeout=0.04)
-
-
-def test_names_are_escaped_in_addresses(folder: Path, coordinator: Coordinator) -> None:
-    change_descriptor(folder / "pipeline-release.json", pipelineId="orders?x=1&y", releaseVersion="1?y")
-    del coordinator.statuses[0]
-    published(folder, coordinator, tenant="../acme")
-    releases = "/api/v1/tenants/..%2Facme/pipelines/orders%3Fx%3D1%26y/releases"
-    assert [request.path for request in coordinator.requests] == [releases, f"{releases}/1%3Fy"]
 
 
 def test_files_and_signatures_that_do_not_fit_are_not_sent(folder: Path, coordinator: Coordinator) -> None:

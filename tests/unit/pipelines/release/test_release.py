@@ -12,12 +12,11 @@ from pipelines import DefinitionError
 from pipelines.release import signing_key
 from pipelines.release.descriptor import release
 from pipelines.release.files import Repositories
-from pipelines.release.folders import descriptor_in, folder_name
+from pipelines.release.folders import descriptor_in
 from pipelines.release.packaging import BuiltArtifact
 from pipelines.release.verify_release import Verification, verify
 from releases.states import AttachmentKind
 from releases.trust.attachments import examine
-from tests.cases import cases
 from tests.unit.pipelines.conftest import change_descriptor
 from wire.documents import signing
 from wire.documents.descriptor import ENVELOPE_NAME, CarrierDescriptor, Profile, parse_descriptor
@@ -95,14 +94,6 @@ def test_a_release_is_never_replaced_and_only_completed(built: BuiltArtifact, tm
     (dist / "3.0" / "notes").touch()
     assert refusal(dist, release_version="3.0").code == "OUT_DIR_UNWRITABLE"
     assert not [path for path in dist.iterdir() if path.name.startswith(".")]
-
-
-@cases(
-    ("version", "name"),
-    [("1.0+b-2", "1.0+b-2"), ("sha256:ab", "sha256-ab"), ("a/../../b c", "a-..-..-b-c"), (".hidden", "-hidden")],
-)
-def test_the_folder_has_the_name_of_the_version(version: str, name: str) -> None:
-    assert folder_name(version) == name
 
 
 def test_a_path_names_a_release_or_the_error_lists_those_that_it_could(built: BuiltArtifact) -> None:

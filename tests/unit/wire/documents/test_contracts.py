@@ -248,9 +248,3 @@ def test_the_fingerprint_is_that_of_the_framework(name: str) -> None:
     assert UNKNOWN_TO_CLIENTS not in json.dumps(made)
     # A client reads what it received into its records, and computes the fingerprint of these.
     assert evidence(made["descriptor"], made["contract"], vector["primary"]) == made
-
-
-def test_the_carrier_of_an_older_release_is_its_primary_artifact() -> None:
-    vector = RELEASES["august"]
-    made = evidence(vector["descriptor"], None, vector["primary"])
-    assert made["descriptor"]["compiledTruthArtifactId"] == vector["primary"]["primaryArtifactId"]

@@ -3,13 +3,13 @@
 In the profile `tpf-2026-10`, one artifact carries the contract, the others agree with it, and each step has one place
 (rules 1, 5 and 6)."""
 
-import hashlib
 import io
 import json
 import zipfile
 from collections.abc import Mapping
 from typing import Any, BinaryIO
 
+from tests import making
 from tests.cases import cases
 from wire.documents import contract as contracts
 from wire.documents.descriptor import (
@@ -70,17 +70,13 @@ def archive(contract: bytes | None = DATA, entries: Mapping[str, bytes | str] | 
     return buffer.getvalue()
 
 
-def sha(body: bytes) -> str:
-    return f"sha256:{hashlib.sha256(body).hexdigest()}"
-
-
 def artifact(name: str, kind: str, body: bytes, *, hosts: bool = False, **members: Any) -> dict[str, Any]:
     """Return an artifact. With `hosts` it has both steps and the capability `local`."""
     return {
         "artifactId": name,
         "kind": kind,
-        "uri": f"oci://r/{name}@{sha(body)}" if kind.endswith("-image") else f"maven:org.x:{name}:1",
-        "digest": sha(body),
+        "uri": f"oci://r/{name}@{making.digest_of(body)}" if kind.endswith("-image") else f"maven:org.x:{name}:1",
+        "digest": making.digest_of(body),
         "stepIds": ["Validate", "Ship"] if hosts else [],
         "capabilities": ["local"] if hosts else [],
         **members,
@@ -103,7 +99,7 @@ class Store:
     """Stored artifacts by their digest. Records which artifacts were opened."""
 
     def __init__(self, *bodies: bytes) -> None:
-        self.bodies = {sha(body): body for body in bodies}
+        self.bodies = {making.digest_of(body): body for body in bodies}
         self.opened: list[str] = []
         self.files: list[BinaryIO] = []
 
