@@ -5,6 +5,7 @@ from pkgutil import resolve_name
 
 from django.apps import apps
 
+from alerts.kinds import Kind
 from coordinator.settings import env
 from coordinator_client.errors import Refused
 from executions import errors as executions_errors  # noqa: F401 - its errors are looked up below
@@ -151,6 +152,15 @@ def default(member: Member) -> str:
 def test_every_member_of_a_policy_is_documented() -> None:
     documented = [row for row in table_rows("policies.md") if len(row) == 4]
     assert documented == [[f"`{each.name}`", values(each), default(each), each.meaning] for each in MEMBERS]
+
+
+def test_every_kind_of_alert_rule_is_documented() -> None:
+    rows = ""
+    for kind in Kind:
+        thresholds = ", ".join(f"`{each.name}` ({each.default})" for each in kind.thresholds)
+        purpose = kind.purpose[0].lower() + kind.purpose[1:].removesuffix(".")
+        rows += f"| `{kind.value}` | {purpose} | {thresholds or 'none'} | [page]({kind.runbook}) |\n"
+    assert f"|---|---|---|---|\n{rows}\n" in text_of("docs/alerts.md"), f"the table of docs/alerts.md must be:\n{rows}"
 
 
 def test_every_quota_is_documented() -> None:

@@ -107,19 +107,12 @@ def good_enough(verdicts: Sequence[Verdict]) -> bool:
 
 
 def report(verdicts: Sequence[Verdict]) -> str:
-    """Return a line for each mutant, and details of the mutants that need attention."""
-    return "\n".join(_lines(verdicts)) + "\n"
-
-
-def _lines(verdicts: Sequence[Verdict]) -> Iterator[str]:
-    for verdict in verdicts:
-        noticed = f" [{verdict.note}]" if verdict.result == KILLED else ""
-        yield f"{verdict.result:9} {verdict.mutant.name}: {verdict.mutant.promise}{noticed}"
-    for verdict in verdicts:
-        yield from _details(verdict)
+    """Return the details of the mutants that need attention, and how many were killed."""
+    lines = [line for each in verdicts for line in _details(each)]
     killed = sum(verdict.result == KILLED for verdict in verdicts)
-    yield ""
-    yield f"{killed} of {len(verdicts)} mutants killed: {killed / max(len(verdicts), 1):.1%}"
+    return "\n".join(
+        [*lines, "", f"{killed} of {len(verdicts)} mutants killed: {killed / max(len(verdicts), 1):.1%}", ""]
+    )
 
 
 def _details(verdict: Verdict) -> Iterator[str]:

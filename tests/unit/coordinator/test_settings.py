@@ -62,7 +62,7 @@ NETWORKS = (
 )
 BY_NAME = {
     **{key: [MARK] for key in MARKED},
-    **{key: [f"10.0.0.{MARK}/8"] for key in NETWORKS},
+    **{key: [f"10.0.0.{MARK}/8", "10.0.0.1/8", "example.org", "10.0.0.0/33"] for key in NETWORKS},
     **{key: ["36501"] for key in ("RETENTION_DAYS", "FAILED_RETENTION_DAYS")},
     **{key: ["65536"] for key in ("EMAIL_PORT", "METRICS_PORT")},
     "WORKER_SECRET_FALLBACKS": [f"{'x' * 32},{MARK}", ",".join([f"{MARK}{'x' * 32}"] * 4)],
@@ -78,7 +78,7 @@ BY_NAME = {
     "CSRF_TRUSTED_ORIGINS": [MARK, f"https://h/{MARK}", f"https://{MARK}@h"],
     "IMAGE_REGISTRIES": [f"https://{MARK}"],
     "IMAGE_REGISTRIES_PLAIN_HTTP": [f"h/{MARK}"],
-    "IMAGE_REGISTRY_CREDENTIALS": [MARK, f"h=env:{MARK}"],
+    "IMAGE_REGISTRY_CREDENTIALS": [MARK, f"h=env:{MARK}", f"r={MARK}", f"=eva:{MARK}", f"r={MARK}:", f"r=eva:é{MARK}"],
     "MAVEN_REPOSITORIES": [
         f"[{MARK}",
         f'[[repositories]]\nid = "{MARK}"',
@@ -93,7 +93,15 @@ BY_NAME = {
     "ALERT_RETENTION_DAYS": ["0", "36501"],
     "OAUTH_SCOPES": [MARK, f"=read,{MARK}", f"a={MARK}", f"{MARK}=", f"a=read {MARK}=Read"],
     "REST_WORKER_ORIGINS": [f"https://h/{MARK}", f"https://h:{MARK}", f"https://{MARK}@h"],
-    "TPF_DEPLOYMENT_ENVIRONMENTS": [MARK, f"={MARK}", f"a={MARK},a=b", f"a= {MARK}", f"a=B{MARK}", f"\u200b{MARK}=b"],
+    "TPF_DEPLOYMENT_ENVIRONMENTS": [
+        MARK,
+        f"={MARK}",
+        f"a={MARK},a=b",
+        f"a= {MARK}",
+        f"a=B{MARK}",
+        f"\u200b{MARK}=b",
+        f"a={'x' * 63}",
+    ],
     "TOKEN_MAX_DAYS": ["0", "366"],
     "SESSION_IDLE_SECONDS": ["0", "86401"],
     "SESSION_MAX_SECONDS": ["2592001"],
@@ -166,6 +174,13 @@ OAUTH = {
 }
 OAUTH_HTTP = {**OAUTH, "OAUTH_JWKS_URL": "http://127.0.0.1.example/keys"}
 CONTRADICTIONS: list[tuple[dict[str, str], str]] = [
+    ({"TRUSTED_PROXIES": MARK}, "TRUSTED_PROXIES must be networks in CIDR form"),
+    ({"IMAGE_REGISTRY_CREDENTIALS": MARK}, "IMAGE_REGISTRY_CREDENTIALS must be of the form host=user:password"),
+    ({"OAUTH_SCOPES": MARK}, "OAUTH_SCOPES must be of the form name=grant, separated by commas, with one of "),
+    (
+        {"TPF_DEPLOYMENT_ENVIRONMENTS": MARK},
+        "TPF_DEPLOYMENT_ENVIRONMENTS must be of the form name=prefix, separated by",
+    ),
     # Workers and leases last until a lost message path is noticed.
     ({"WORKER_STALE_SECONDS": "24"}, "WORKER_STALE_SECONDS must be at least "),
     ({"LEASE_SECONDS": "22"}, "LEASE_SECONDS must be at least "),
