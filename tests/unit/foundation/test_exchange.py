@@ -346,27 +346,30 @@ class Keeping(HttpServer):
         request.close_connection = self.closes
 
 
-@cases("kind", [Caller, AsyncCaller])
-def test_connections_are_kept_and_a_closed_one_is_replaced(kind: Any) -> None:
-    async def in_loop(caller: AsyncCaller) -> None:
+def three_calls(connection: Connection) -> None:
+    caller = Caller(connection)
+    for _ in range(3):
+        caller.run(repeated(Request("GET", "executions"), 5))
+    caller.close()
+
+
+def three_calls_in_loop(connection: Connection) -> None:
+    async def calls() -> None:
+        caller = AsyncCaller(connection, 1)
         for _ in range(3):
             await caller.run(repeated(Request("GET", "executions"), 5))
         await caller.close()
 
-    def call(caller: Any) -> None:
-        if isinstance(caller, AsyncCaller):
-            run_alone(in_loop(caller))
-            return
-        for _ in range(3):
-            caller.run(repeated(Request("GET", "executions"), 5))
-        caller.close()
+    run_alone(calls())
 
+
+@cases("call", [three_calls, three_calls_in_loop])
+def test_connections_are_kept_and_a_closed_one_is_replaced(call: Callable[[Connection], None]) -> None:
     with Keeping().running() as server:
-        connection = Connection(server.origin, "acme", "token")
         for closes, connections in ((False, 1), (True, 3)):
             server.closes = closes
             server.clients.clear()
-            call(kind(connection, 1) if kind is AsyncCaller else kind(connection))
+            call(Connection(server.origin, "acme", "token"))
             assert (len(server.clients), len(set(server.clients))) == (3, connections)
 
 
@@ -382,11 +385,7 @@ def test_a_request_is_repeated_no_sooner_than_the_server_asks() -> None:
             server.refusals = [refusal]
             with pytest.raises(Refused) as refused:
                 caller.run(repeated(request, 5))
-            copied = pickle.loads(pickle.dumps(refused.value))
-            assert (type(copied), str(copied), vars(copied)) == (
-                type(refused.value),
-                str(refused.value),
-                vars(refused.value),
-            )
+            copied, first = pickle.loads(pickle.dumps(refused.value)), refused.value
+            assert (type(copied), str(copied), vars(copied)) == (type(first), str(first), vars(first))
         assert (len(server.clients), server.refusals) == (5, [])
         caller.close()

@@ -81,10 +81,9 @@ class Desk:
         path.write_bytes(content)
         return path
 
-    def put(
-        self, statement: Any, name: str = "coordinator", payload_type: str = execution_statement.PAYLOAD_TYPE
-    ) -> None:
-        self.document.write_bytes(sign(json_writer.text(statement).encode(), payload_type, [signing.private_key(name)]))
+    def put(self, statement: Any, name: str = "coordinator") -> None:
+        text = json_writer.text(statement).encode()
+        self.document.write_bytes(sign(text, execution_statement.PAYLOAD_TYPE, [signing.private_key(name)]))
 
     def verified(self, *artifacts: Path) -> Verified:
         return verify(self.document, [self.key], artifacts or [self.artifact], self.release)

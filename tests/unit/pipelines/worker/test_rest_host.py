@@ -62,8 +62,8 @@ def payload(type_id: str, value: Any) -> dict[str, str]:
     return {"payloadTypeId": type_id, "payloadEncoding": ENCODING, "payload": json.dumps(value)}
 
 
-def uni(value: Any, type_id: str = TYPES + "OrderRequest") -> dict[str, str]:
-    return payload(SNAPSHOT, {"shape": "UNI", "payload": payload(type_id, value), "items": []})
+def uni(value: Any) -> dict[str, str]:
+    return payload(SNAPSHOT, {"shape": "UNI", "payload": payload(TYPES + "OrderRequest", value), "items": []})
 
 
 def command(envelope: dict[str, str], **members: Any) -> dict[str, Any]:
