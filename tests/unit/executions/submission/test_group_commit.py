@@ -1,5 +1,7 @@
 import threading
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
+from typing import Any
 
 import pytest
 
@@ -40,29 +42,6 @@ class Ledger:
         return [f"wrote {row}" for row in rows]
 
 
-class Callers:
-    def __init__(self, commits: GroupCommit[int, str]) -> None:
-        self._commits = commits
-        self._threads: list[threading.Thread] = []
-        self.results: dict[tuple[int, ...], list[str] | BaseException] = {}
-
-    def call(self, *rows: int) -> None:
-        def run() -> None:
-            try:
-                self.results[rows] = self._commits.commit(rows)
-            except BaseException as error:
-                self.results[rows] = error
-
-        thread = threading.Thread(target=run, daemon=True)
-        self._threads.append(thread)
-        thread.start()
-
-    def join(self) -> None:
-        for thread in self._threads:
-            thread.join(10)
-            assert not thread.is_alive()
-
-
 @pytest.fixture
 def ledger() -> Ledger:
     return Ledger()
@@ -74,26 +53,25 @@ def group_commit(ledger: Ledger, most_rows: int = 10, most_bytes: int = 10_000) 
     return GroupCommit(ledger.write, size=abs, is_outage=lambda error: isinstance(error, ConnectionError), **limits)
 
 
-def finished(ledger: Ledger, commits: GroupCommit[int, str], *others: tuple[int, ...]) -> Callers:
-    """Let `others` arrive during the commit of the row 1. Return all callers, once they have their results."""
-    callers = Callers(commits)
-    ledger.open.clear()
-    callers.call(1)
-    assert ledger.entered.acquire(timeout=10)
-    for number, rows in enumerate(others, start=1):
-        callers.call(*rows)
-        eventually(partial(lambda count: commits.waiting == count, number), what="the caller")
-    ledger.open.set()
-    callers.join()
-    return callers
+def finished(ledger: Ledger, commits: GroupCommit[int, str], *others: tuple[int, ...]) -> dict[Any, Future[list[str]]]:
+    """Let `others` arrive during the commit of the row 1. Return all calls, once they have ended."""
+    with ThreadPoolExecutor(1 + len(others)) as pool:
+        ledger.open.clear()
+        calls: dict[Any, Future[list[str]]] = {(1,): pool.submit(commits.commit, (1,))}
+        assert ledger.entered.acquire(timeout=10)
+        for number, rows in enumerate(others, start=1):
+            calls[rows] = pool.submit(commits.commit, rows)
+            eventually(partial(lambda count: commits.waiting == count, number), what="the caller")
+        ledger.open.set()
+    return calls
 
 
 def test_callers_that_arrive_during_a_commit_share_the_next_one(ledger: Ledger) -> None:
     commits = group_commit(ledger)
-    callers = finished(ledger, commits, (2,), (3, 4), (5,))
+    calls = finished(ledger, commits, (2,), (3, 4), (5,))
     assert ledger.groups == [[1], [2, 3, 4, 5]]
     expected = {(1,): ["wrote 1"], (2,): ["wrote 2"], (3, 4): ["wrote 3", "wrote 4"], (5,): ["wrote 5"]}
-    assert callers.results == expected
+    assert {rows: call.result() for rows, call in calls.items()} == expected
     assert commits.commit([6, 7]) == ["wrote 6", "wrote 7"], "and a single caller commits immediately"
 
 
@@ -117,33 +95,32 @@ def test_a_caller_in_a_transaction_writes_separately_without_waiting(ledger: Led
     """In another caller's commit, the rows would remain after a rollback of the transaction."""
     commits = group_commit(ledger)
     ledger.held = [1]
-    callers = Callers(commits)
-    callers.call(1)
-    assert ledger.entered.acquire(timeout=10)
-    assert commits.commit([2]) == ["wrote 2"]
-    assert callers.results == {}
-    ledger.let_go.set()
-    callers.join()
+    with ThreadPoolExecutor(1) as pool:
+        call = pool.submit(commits.commit, (1,))
+        assert ledger.entered.acquire(timeout=10)
+        assert commits.commit([2]) == ["wrote 2"]
+        assert not call.done()
+        ledger.let_go.set()
 
 
 def test_rejected_rows_of_one_of_two_callers_do_not_affect_the_other(ledger: Ledger) -> None:
     commits = group_commit(ledger)
-    callers = finished(ledger, commits, (2,), (-3,))
-    assert callers.results[2,] == ["wrote 2"]
-    assert isinstance(callers.results[-3,], ValueError)
+    calls = finished(ledger, commits, (2,), (-3,))
+    assert calls[2,].result() == ["wrote 2"]
+    assert isinstance(calls[-3,].exception(), ValueError)
     assert ledger.groups == [[1], [2, -3], [2], [-3]]
     assert commits.commit([5]) == ["wrote 5"]
 
 
 def test_no_caller_waits_for_one_whose_thread_has_ended(ledger: Ledger) -> None:
     commits = group_commit(ledger)
-    callers = finished(ledger, commits, (2,), (ENDED,), (4,))
-    assert [type(callers.results[row,]) for row in (2, ENDED, 4)] == [SystemExit] * 3
+    calls = finished(ledger, commits, (2,), (ENDED,), (4,))
+    assert [type(calls[row,].exception()) for row in (2, ENDED, 4)] == [SystemExit] * 3
     assert commits.commit([5]) == ["wrote 5"]
 
 
 def test_an_outage_ends_the_separate_writes(ledger: Ledger) -> None:
-    callers = finished(ledger, group_commit(ledger), (2,), (AWAY,), (4,), (5,))
+    calls = finished(ledger, group_commit(ledger), (2,), (AWAY,), (4,), (5,))
     assert ledger.groups == [[1], [2, AWAY, 4, 5], [2], [AWAY]]
-    assert callers.results[2,] == ["wrote 2"]
-    assert [type(callers.results[row,]) for row in (AWAY, 4, 5)] == [ConnectionError] * 3
+    assert calls[2,].result() == ["wrote 2"]
+    assert [type(calls[row,].exception()) for row in (AWAY, 4, 5)] == [ConnectionError] * 3
