@@ -1,8 +1,6 @@
 import argparse
 import json
 import signal
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +8,6 @@ from typing import Any
 import pytest
 
 from coordinator_client.api import Connection
-from embedded.product import PROJECT
 from pipelines import DefinitionError
 from pipelines.cli import main
 from pipelines.release.publish import client_of
@@ -19,6 +16,7 @@ from tests import making
 from tests.cases import cases
 from tests.receiving import Receiver, serving
 from tests.unit.pipelines.conftest import Author
+from tests.unit.pipelines.test_local_commands import pipelines
 from tests.unit.wire.comparison.releases import catalogue, field, record
 from wire.messages.celery_messages import LONGEST_WORKER_ID
 from wire.worker_keys import worker_key
@@ -140,11 +138,8 @@ def test_the_token_comes_from_a_file_or_the_environment(project: Path, monkeypat
 
 def test_development_replaces_no_release_of_another_machine(project: Path) -> None:
     def dev(**others: str) -> tuple[int, str, str]:
-        variables = {"PYTHONPATH": str(PROJECT), "PIPELINES_BROKER_URL": "redis://b", "PIPELINES_WORKER_KEY": "k"}
-        variables |= others
-        command = [sys.executable, "-m", "pipelines", "dev", "flow.py"]
-        done = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=60)
-        return done.returncode, done.stdout, done.stderr
+        variables = {"PIPELINES_BROKER_URL": "redis://b", "PIPELINES_WORKER_KEY": "k"}
+        return pipelines(project, "dev", "flow.py", **variables, **others)
 
     status, _, errors = dev(COORDINATOR_URL="http://127.0.0.1:1")
     missing = "error: MISSING_OPTION: there is no COORDINATOR_TENANT, COORDINATOR_TOKEN; "

@@ -81,10 +81,9 @@ def environment() -> dict[str, str]:
     return {"PATH": os.environ["PATH"], "PYTHONPATH": str(PROJECT), "PYTHONDONTWRITEBYTECODE": "1"}
 
 
-def pipelines(folder: Path, *words: str, stdin: str = "") -> tuple[int, str, str]:
-    done = subprocess.run(
-        command(*words), cwd=folder, env=environment(), input=stdin, capture_output=True, text=True, timeout=60
-    )
+def pipelines(folder: Path, *words: str, stdin: str = "", **variables: str) -> tuple[int, str, str]:
+    own = environment() | variables
+    done = subprocess.run(command(*words), cwd=folder, env=own, input=stdin, capture_output=True, text=True, timeout=60)
     return done.returncode, done.stdout, done.stderr
 
 

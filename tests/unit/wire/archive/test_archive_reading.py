@@ -1,4 +1,5 @@
 import io
+import os
 import zipfile
 import zlib
 from dataclasses import replace
@@ -33,26 +34,14 @@ DEFLATED_CONTRACT = deflated(CONTRACT_ENTRY, b"{}")
 ZEROS = deflated("bomb", bytes(32 * MEGABYTE))
 
 
-class Unseekable(io.RawIOBase):
-    """A stream without seek, so that zipfile cannot fill in sizes later and writes data descriptors."""
-
-    def __init__(self) -> None:
-        self.data = bytearray()
-
-    def writable(self) -> bool:
-        return True
-
-    def write(self, data: bytes) -> int:  # type: ignore[override]
-        self.data += data
-        return len(data)
-
-
 def streamed() -> bytes:
-    buffer = Unseekable()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as file:
+    """An archive with data descriptors, which zipfile writes because it cannot fill in sizes later."""
+    reader, writer = os.pipe()
+    with os.fdopen(writer, "wb") as pipe, zipfile.ZipFile(pipe, "w", zipfile.ZIP_DEFLATED) as file:
         file.writestr("a", b"text" * 100)
         file.writestr(*ENTRY)
-    return bytes(buffer.data)
+    with os.fdopen(reader, "rb") as received:
+        return received.read()
 
 
 def zip64() -> bytes:
