@@ -52,17 +52,13 @@ class Broker:
 
     def __init__(self) -> None:
         self.is_full = False
-        self.probes = self.messages = 0
+        self.received: list[str] = []
 
     def probe(self) -> None:
-        self.probes += 1
-        self._accept()
+        self.accept("probe")
 
-    def message(self) -> None:
-        self.messages += 1
-        self._accept()
-
-    def _accept(self) -> None:
+    def accept(self, what: str = "message") -> None:
+        self.received.append(what)
         if self.is_full:
             raise OSError
 
@@ -72,23 +68,23 @@ def test_probes_become_rarer_until_one_succeeds(clock: Clock) -> None:
     broker = Broker()
     gate = BrokerGate(broker.probe)
     broker.is_full = True
-    assert not gate.send(broker.message)
+    assert not gate.send(broker.accept)
     wait = FIRST_WAIT
     for number in range(8):
         clock.ahead += wait - 0.001
         assert not gate.is_open()
-        assert broker.probes == number
+        assert broker.received.count("probe") == number
         clock.ahead += 0.002
         assert not gate.is_open()
-        assert broker.probes == number + 1
+        assert broker.received.count("probe") == number + 1
         wait = min(2 * wait, LONGEST_WAIT)
     assert wait == LONGEST_WAIT
     broker.is_full = False
     clock.ahead += LONGEST_WAIT
-    assert [gate.send(broker.message) for _ in range(2)] == [True, True]
-    assert (broker.messages, broker.probes, gate.refused) == (3, 9, False)
+    assert [gate.send(broker.accept) for _ in range(2)] == [True, True]
+    assert (broker.received.count("message"), broker.received.count("probe"), gate.refused) == (3, 9, False)
     broker.is_full = True
-    assert not gate.send(broker.message)
+    assert not gate.send(broker.accept)
     broker.is_full = False
     clock.ahead += FIRST_WAIT
     assert gate.is_open(), "the next outage begins with the shortest wait"

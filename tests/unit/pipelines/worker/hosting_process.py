@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import venv
 import zipfile
 from collections.abc import Mapping
 from importlib.metadata import distribution
@@ -78,13 +79,9 @@ NEEDED = words("annotated-types packaging pydantic pydantic-core typing-extensio
 
 class Environment:
     def __init__(self, folder: Path) -> None:
-        base = Path(sys.executable).resolve()
+        venv.create(folder, symlinks=True)
         self.python = folder / "bin/python"
-        self.packages = folder / f"lib/python{sys.version_info.major}.{sys.version_info.minor}/site-packages"
-        self.packages.mkdir(parents=True)
-        self.python.parent.mkdir()
-        self.python.symlink_to(base)
-        (folder / "pyvenv.cfg").write_text(f"home = {base.parent}\ninclude-system-site-packages = false\n")
+        [self.packages] = folder.glob("lib/python*/site-packages")
         for name in NEEDED:
             for file in distribution(name).files or ():
                 if ".." not in file.parts and "__pycache__" not in file.parts:
