@@ -10,7 +10,13 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from alerts import channels, deliveries, evaluation, rules
-from alerts.channels import AlertChannelInvalid, AlertChannelUnknown, AlertNameTaken, TooManyAlertRules
+from alerts.channels import (
+    AlertChannelInPolicy,
+    AlertChannelInvalid,
+    AlertChannelUnknown,
+    AlertNameTaken,
+    TooManyAlertRules,
+)
 from alerts.deliveries import AlertChannelDisabled
 from alerts.evaluation import AlertIsResolved, AlertUnknown
 from alerts.kinds import NAMES, Kind
@@ -182,7 +188,7 @@ def one_alert_channel(view: TenantView, channel_id: uuid.UUID) -> Any:
 
 @operation("alerts", "changeAlertChannel", OneAlertChannelView, method="PATCH", body=AlertChannelChange)
 @declares(Act.ALERT_CHANNEL_CHANGE, Scope.ACTIVATE)
-@refuses(AlertChannelUnknown, AlertChannelInvalid, AlertNameTaken)
+@refuses(AlertChannelUnknown, AlertChannelInvalid, AlertNameTaken, AlertChannelInPolicy)
 def change_alert_channel(view: TenantView, channel_id: uuid.UUID, **body: Any) -> Any:
     """Change a channel. Its kind stays."""
     return channels.change(channels.one(view.tenant, channel_id), actor=view.actor, **body)
@@ -190,7 +196,7 @@ def change_alert_channel(view: TenantView, channel_id: uuid.UUID, **body: Any) -
 
 @operation("alerts", "removeAlertChannel", AlertChannelView)
 @declares(Act.ALERT_CHANNEL_REMOVE, Scope.ACTIVATE)
-@refuses(AlertChannelUnknown)
+@refuses(AlertChannelUnknown, AlertChannelInPolicy)
 def remove_alert_channel(view: TenantView, channel_id: uuid.UUID) -> Any:
     """Remove a channel from all rules. Messages that were not sent fail."""
     channel = channels.one(view.tenant, channel_id)

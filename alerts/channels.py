@@ -39,6 +39,9 @@ class AlertChannelInvalid(BadRequest, title="The alert channel is not valid"): .
 class AlertNameTaken(Conflict, title="The tenant already has an alert rule or channel with this name"): ...
 
 
+class AlertChannelInPolicy(Conflict, title="The policy of a pipeline names the alert channel"): ...
+
+
 class TooManyAlertRules(Conflict, title="The tenant has too many alert rules or channels"): ...
 
 
@@ -75,11 +78,12 @@ def add(
 def change(channel: AlertChannel, *, actor: str, **changes: Any) -> AlertChannel:
     """Change the named members of a channel: its name, address, secret, or whether it is enabled.
 
-    Raises `AlertChannelInvalid`, `AlertNameTaken`, and `AlertChannelUnknown` if it was removed.
+    Raises `AlertChannelInvalid`, `AlertNameTaken`, `AlertChannelUnknown` if it was removed, and `AlertChannelInPolicy`
+    for another name while the policy of a pipeline names it.
     """
     _assign(channel, changes)
     values = {name: getattr(channel, name) for name in _CHANGING if name in changes}
-    with named_once(channel.name), transaction.atomic():
+    with named_once(channel.name), _in_no_policy(), transaction.atomic():
         if values and not AlertChannel.objects.filter(pk=channel.pk, removed_at=None).update(**values):
             raise _unknown(channel.pk)
         # The address and the name of the secret may tell where secrets are, so they are not recorded.
@@ -88,12 +92,26 @@ def change(channel: AlertChannel, *, actor: str, **changes: Any) -> AlertChannel
 
 
 def remove(channel: AlertChannel, *, actor: str) -> None:
-    """Remove a channel from all rules. Its deliveries stay. Raises `AlertChannelUnknown` if it was removed."""
-    with transaction.atomic():
+    """Remove a channel from all rules. Its deliveries stay.
+
+    Raises `AlertChannelUnknown` if it was removed, and `AlertChannelInPolicy` while the policy of a pipeline names it.
+    """
+    with _in_no_policy(), transaction.atomic():
         if not AlertChannel.objects.filter(pk=channel.pk, removed_at=None).update(removed_at=Now()):
             raise _unknown(channel.pk)
         RuleChannel.objects.filter(channel=channel).delete()
         _record(Act.ALERT_CHANNEL_REMOVE, channel, actor)
+
+
+@contextmanager
+def _in_no_policy() -> Iterator[None]:
+    """Raise `AlertChannelInPolicy` if the block takes a channel from a policy that names it."""
+    try:
+        yield
+    except IntegrityError as error:
+        if violated_constraint(error) != "alert_channel_in_policy":
+            raise
+        raise AlertChannelInPolicy("Take the channel out of the policies that name it first.") from None
 
 
 def _unknown(channel_id: uuid.UUID) -> AlertChannelUnknown:

@@ -8,11 +8,12 @@ from django import forms
 from django.contrib import admin, messages
 from django.core.exceptions import ValidationError as ValidationFailed
 from django.core.paginator import Page, Paginator
-from django.db.models import Count, OuterRef, QuerySet, Subquery
+from django.db.models import Count, OuterRef, Q, QuerySet, Subquery
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.utils import timezone
 
+from alerts import channels
 from executions import statistics
 from executions.models import Interaction, WorkerEligibility
 from foundation import moments
@@ -156,13 +157,15 @@ class PolicyForm(forms.Form):
             value = self.cleaned_data[member.column]
             if member.column not in self.data or (value in (None, "") and not member.unset):
                 continue
-            changes[member.name] = value == ON if member.choices is None and member.limits is None else value
+            changes[member.name] = value == ON if member.is_flag else value or None if member.longest else value
         return changes
 
 
 def _field(member: Member) -> forms.Field:
     if member.choices is not None:
         return forms.ChoiceField(choices=member.choices.choices, required=False)
+    if member.longest is not None:
+        return forms.CharField(max_length=member.longest, required=False)
     if member.limits is None:
         return forms.ChoiceField(choices=[(ON, ON), (OFF, OFF)], required=False)
     return (forms.IntegerField if member.is_integer else forms.FloatField)(required=False)
@@ -177,9 +180,17 @@ def policy_of(pipeline: Pipeline) -> list[dict[str, Any]]:
     ]
 
 
+def _channels(pipeline: Pipeline) -> QuerySet[Any]:
+    """Return the names of the channels that the policy may name, also of one that it names already."""
+    may_name = Q(enabled=True) | Q(name=pipeline.notify_channel)
+    return channels.kept(pipeline.tenant).filter(may_name).values_list("name", flat=True)
+
+
 def _text(member: Member, value: Any) -> str:
     if member.choices is not None:
         return str(member.choices(value).label)
+    if member.longest is not None:
+        return value or member.unset
     if member.limits is None:
         return "yes" if value else "no"
     return member.unset if value is None else f"{value:g}"
@@ -274,6 +285,7 @@ class PipelineAdmin(ListWithUpload):
             may_activate=self.may(request, Scope.ACTIVATE, pipeline),
             holds=open_holds(pipeline),
             policy=policy_of(pipeline),
+            channels=_channels(pipeline),
             may_administer=self.may(request, Scope.ADMINISTER, pipeline),
         )
 

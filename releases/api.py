@@ -8,7 +8,7 @@ from django.urls import path
 from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_field
 from rest_framework import serializers
 
-from foundation.api.fields import Flag, Moment, Number, StrictSerializer, WholeNumber
+from foundation.api.fields import Flag, Moment, Number, StrictSerializer, Text, WholeNumber
 from foundation.errors import InvalidRequest
 from releases import pointer, policy, queries
 from releases.errors import NoneActiveThen, PipelineUnknown, PolicyInvalid, ProvenanceKeyMissing, TimeInFuture
@@ -72,6 +72,8 @@ def _shown(member: Member) -> Field:
         options["source"] = member.column
     if member.choices is not None:
         return serializers.ChoiceField(choices=member.choices.choices, **options)
+    if member.longest is not None:
+        return serializers.CharField(**options)
     if member.limits is None:
         return serializers.BooleanField(**options)
     return (serializers.IntegerField if member.is_integer else serializers.FloatField)(**options)
@@ -82,6 +84,8 @@ def _requested(member: Member) -> Field:
     options: dict[str, Any] = {"required": False, "help_text": member.meaning, "allow_null": bool(member.unset)}
     if member.choices is not None:
         return serializers.ChoiceField(choices=member.choices.choices, **options)
+    if member.longest is not None:
+        return Text(max_length=member.longest, **options)
     if member.limits is None:
         return Flag(**options)
     return (WholeNumber if member.is_integer else Number)(limits=member.limits, **options)
@@ -117,7 +121,7 @@ class PipelineView(PausableView[Pipeline]):
 
 
 class PolicyRequest(StrictSerializer):
-    """Changes to a policy. Omitted members do not change. A number that is null resets to the default."""
+    """Changes to a policy. Omitted members do not change. A number or a name that is null resets to the default."""
 
     def get_fields(self) -> dict[str, Field]:
         return {member.name: _requested(member) for member in MEMBERS}
@@ -142,7 +146,7 @@ def one_pipeline(view: TenantView, pipeline_id: str) -> Any:
 @declares(Act.POLICY_CHANGE, Scope.ADMINISTER)
 @refuses(PipelineUnknown, PolicyInvalid)
 def change_policy(view: TenantView, pipeline_id: str, **changes: Any) -> Any:
-    """Change the pipeline's policy. It applies from the next activation, answer, failure and claim on."""
+    """Change the pipeline's policy. It applies from the next submission, activation, claim, answer and end on."""
     return policy.change(queries.pipeline(view.tenant, pipeline_id), changes, actor=view.actor)
 
 

@@ -74,17 +74,15 @@ def plan(session: Session, wanted: dict[str, Place]) -> tuple[list[Change], Ids]
     complete = _complete(wanted)
     client = session.client
     found: list[Change] = []
-    if "pipelines" in wanted:
+    channels = by_name(client, "alertChannels") if {"alertChannels", "alertRules"} & wanted.keys() else {}
+    named = wanted["alertChannels"].members() if "alertChannels" in wanted else {}
+    found += channel_changes(wanted["alertChannels"], channels) if named else []
+    if "pipelines" in wanted:  # after the channels that policies name
         found += policy_changes(wanted["pipelines"], client)
     if "trustedKeys" in wanted:
         found += key_changes(wanted["trustedKeys"], client, complete="trustedKeys" in complete)
     if "members" in wanted:
         found += member_changes(wanted["members"], client, complete="members" in complete)
-    if "alertChannels" not in wanted and "alertRules" not in wanted:
-        return found, {}
-    channels = by_name(client, "alertChannels")
-    named = wanted["alertChannels"].members() if "alertChannels" in wanted else {}
-    found += channel_changes(wanted["alertChannels"], channels) if named else []
     if "alertRules" in wanted:
         rules = by_name(client, "alertRules")
         remaining = set(named) if "alertChannels" in complete else channels.keys() | named.keys()

@@ -73,7 +73,8 @@ def _events(request: HttpRequest, execution: Execution, may_read: bool) -> dict[
     pages = Paginator(rows, EVENTS_SHOWN)
     pages.count = execution.event_count  # in place of a query
     page = pages.get_page(request.GET.get("page"))
-    messages = Notification.objects.filter(execution_id=execution.pk)[:MESSAGES_SHOWN] if execution.notify else ()
+    may_notify = execution.notify or execution.notify_by_policy
+    messages = Notification.objects.filter(execution_id=execution.pk)[:MESSAGES_SHOWN] if may_notify else ()
     return {
         "notifications": [(each, MESSAGE_VARIANTS[each.state]) for each in messages],
         "events_page": page,

@@ -66,7 +66,8 @@ class Execution(models.Model):
 
     `tags` are what the caller submitted with it, or null. `traceparent` is the W3C context of the span that submitted
     it; null if that is not traced. `notify` is the id of the channel that gets a message at each of its ends (see
-    `Notification`); null for none.
+    `Notification`); null for none. `notify_by_policy` is true if the pipeline's policy named a channel at the
+    submission; null otherwise. The policy at the end decides which channel is told.
 
     The next transition starts at `current_step_index` with `progress`, or with the input if that is null. `progress` is
     the output of a checkpoint, the requests of an await, or its answers.
@@ -123,6 +124,7 @@ class Execution(models.Model):
     tags = ArrayField(models.CharField(max_length=LONGEST_TAG), null=True)
     traceparent = models.CharField(max_length=55, null=True)
     notify = models.UUIDField(null=True)
+    notify_by_policy = models.BooleanField(null=True)
     created_at = models.DateTimeField(db_default=TransactionNow(), editable=False)
     updated_at = models.DateTimeField(db_default=TransactionNow(), editable=False)
     finished_at = models.DateTimeField(null=True)

@@ -39,7 +39,8 @@ WITH requested AS (
         error_code = a.code, error_message = a.message, updated_at = now(),
         finished_at = CASE WHEN a.target = ANY(%(terminal)s) THEN now() END
     FROM locked l JOIN requested a ON a.place = l.place WHERE e.id = l.id
-    RETURNING e.id, a.place * CASE WHEN e.notify IS NOT NULL AND e.finished_at IS NOT NULL THEN -1 ELSE 1 END AS place,
+    RETURNING e.id, a.place * CASE WHEN e.finished_at IS NOT NULL AND (e.notify IS NOT NULL OR e.notify_by_policy
+        AND policy_channel(e.tenant_id, e.pipeline_id, e.status) IS NOT NULL) THEN -1 ELSE 1 END AS place,
         e.event_count, e.status, a.kind, a.actor, a.data
 ), events AS (
     INSERT INTO executions_executionevent (execution_id, sequence, kind, status, actor, data)

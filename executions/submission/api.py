@@ -38,6 +38,7 @@ from foundation.errors import CoordinatorError, PayloadTooLarge, QuotaExceeded
 from foundation.telemetry import traces
 from releases import errors as release_errors
 from releases.models import IDENTITY_LENGTH
+from releases.models.pipeline import LONGEST_CHANNEL
 from tenancy.access import actor
 from tenancy.api.authentication import TokenAuthentication, holds_any, remembered
 from tenancy.api.operations import TENANT, TenantView
@@ -51,7 +52,6 @@ RETRY_SECONDS = 5
 MAX_BATCH_ITEMS = 1000
 JSON, ANYTHING = "application/json", "*/*"
 MAX_KEY_LENGTH = 200
-LONGEST_CHANNEL = 100
 TRACEPARENT = "HTTP_TRACEPARENT"
 NOT_RUNNABLE = (
     release_errors.ArtifactMissing,

@@ -5,9 +5,9 @@
 # still valid, and the token's owner may still submit: the statement verifies cached admissions and tokens against the
 # tables. A smoke test runs on any registered release. A trigger verifies that the release is active, the candidate,
 # named and still open, or of a smoke test. If several rows have the same key, the first one is inserted. Rows are
-# inserted in the order of their keys, so that concurrent groups never deadlock. Returns the id and the creation time of
-# each inserted execution, in microseconds of Unix time. A row that is missing was not admitted, or its key was used. No
-# row: that is true of all of them.
+# inserted in the order of their keys, so that concurrent groups never deadlock. `notify_by_policy` is true or null, so
+# that it takes no space in other rows. Returns the id and the creation time of each inserted execution, in microseconds
+# of Unix time. A row that is missing was not admitted, or its key was used. No row: that is true of all of them.
 INSERT = """
 WITH requested AS (
     SELECT * FROM ROWS FROM (json_to_recordset(%(rows)s::json) AS (
@@ -19,9 +19,10 @@ WITH requested AS (
 ), accepted AS (
     INSERT INTO executions_execution (
         id, tenant_id, release_id, pipeline_id, contract_version, release_version, execution_key, input_digest, input,
-        input_shape, result_shape, checkpoints, smoke, submitted_by, tags, traceparent)
+        input_shape, result_shape, checkpoints, smoke, notify_by_policy, submitted_by, tags, traceparent)
     SELECT a.id, p.tenant_id, r.id, p.pipeline_id, r.contract_version, r.release_version, a.key, a.digest, a.input -> 0,
-        a.shape, a.result_shape, a.checkpoints, a.smoke IS TRUE, a.actor, a.tags, a.traceparent
+        a.shape, a.result_shape, a.checkpoints, a.smoke IS TRUE, nullif(p.notify_channel IS NOT NULL, false), a.actor,
+        a.tags, a.traceparent
     FROM requested a
     JOIN releases_release r ON r.id = a.release AND r.status = 'REGISTERED'
     JOIN releases_pipeline p ON p.id = r.pipeline_id AND (p.activation_id = a.activation OR a.smoke)
@@ -108,12 +109,12 @@ WITH requested AS (
 ), accepted AS (
     INSERT INTO executions_execution (
         id, tenant_id, release_id, pipeline_id, contract_version, release_version, execution_key, input_digest, input,
-        input_shape, result_shape, checkpoints, submitted_by, tags, notify, current_step_index, progress,
-        progress_shape)
+        input_shape, result_shape, checkpoints, notify_by_policy, submitted_by, tags, notify, current_step_index,
+        progress, progress_shape)
     SELECT a.id, p.tenant_id, r.id, p.pipeline_id, r.contract_version, r.release_version, a.key,
         coalesce(a.digest, o.input_digest), coalesce(a.input -> 0, o.input), a.shape, a.result_shape, a.checkpoints,
-        a.actor, o.tags, o.notify, coalesce(a.step, 0), CASE WHEN a.step IS NOT NULL THEN o.progress END,
-        CASE WHEN a.step IS NOT NULL THEN o.progress_shape END
+        nullif(p.notify_channel IS NOT NULL, false), a.actor, o.tags, o.notify, coalesce(a.step, 0),
+        CASE WHEN a.step IS NOT NULL THEN o.progress END, CASE WHEN a.step IS NOT NULL THEN o.progress_shape END
     FROM requested a
     JOIN executions_resubmission s ON s.new_execution_id = a.id
     JOIN executions_execution o ON o.id = a.old

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 LONGEST_RETRY_DELAY = timedelta(minutes=30)
 """The longest wait before a retry (wire protocol E.5)."""
+LONGEST_CHANNEL = 100
 
 
 class SignaturePolicy(TextChoices):
@@ -48,12 +49,19 @@ class MissingArtifacts(TextChoices):
     IDENTITY_ONLY = "identity-only", "A release whose bytes cannot be had is registered, and only identifies them"
 
 
+class NotifyEnds(TextChoices):
+    """Which ends of executions the channel of the policy is told of."""
+
+    ALL = "all", "The channel is told of every end of an execution"
+    FAILED = "failed", "The channel is told of failed executions"
+
+
 @dataclass(frozen=True, slots=True)
 class Member:
     """A member of the policy: its name in the API, its column, its title for people, and what it means.
 
-    It is one of the `choices`, or a number within the `limits`, or else true or false. A number is whole if its limits
-    are. A null number means `unset`; if that is empty, the number is never null.
+    It is one of the `choices`, a number within the `limits`, a text of at most `longest` characters, or else true or
+    false. A number is whole if its limits are. A null number or text means `unset`; if that is empty, it is never null.
     """
 
     name: str
@@ -63,6 +71,11 @@ class Member:
     choices: type[TextChoices] | None = None
     limits: tuple[float, float] | None = None
     unset: str = ""
+    longest: int | None = None
+
+    @property
+    def is_flag(self) -> bool:
+        return self.choices is None and self.limits is None and self.longest is None
 
     @property
     def is_integer(self) -> bool:
@@ -85,6 +98,9 @@ class Member:
         """Return what is wrong with a value, or None."""
         if self.choices is not None:
             return None if value in self.choices.values else f"must be one of {', '.join(self.choices.values)}"
+        if self.longest is not None:
+            is_text = isinstance(value, str) and 0 < len(value) <= self.longest
+            return None if is_text or value is None else f"must be a name, or null for {self.unset}"
         if self.limits is None:
             return None if isinstance(value, bool) else "must be true or false"
         if (value is None and self.unset) or _is_within(value, self.limits, integer=self.is_integer):
@@ -229,6 +245,22 @@ MEMBERS = (
         "Repeat calls with an unknown outcome",
         "Whether a call of a REST worker is retried although the worker may have carried it out.",
     ),
+    # Judged when an execution is submitted, and again when it ends.
+    Member(
+        "notifyChannel",
+        "notify_channel",
+        "Channel that is told of ends",
+        "The name of the channel that gets a message when an execution of the pipeline has ended.",
+        longest=LONGEST_CHANNEL,
+        unset="no channel",
+    ),
+    Member(
+        "notifyEnds",
+        "notify_ends",
+        "Ends that the channel is told of",
+        "Which ends the channel is told of: all, or those of failed executions.",
+        choices=NotifyEnds,
+    ),
 )
 
 
@@ -252,6 +284,10 @@ class Policy(models.Model):
     retry_delay_seconds = models.FloatField(null=True, blank=True)
     retry_multiplier = models.FloatField(null=True, blank=True)
     repeat_unknown_outcomes = models.BooleanField(default=False, db_default=False)
+    notify_channel = models.CharField(max_length=LONGEST_CHANNEL, null=True, blank=True)
+    notify_ends = models.CharField(
+        max_length=10, choices=NotifyEnds, default=NotifyEnds.ALL, db_default=NotifyEnds.ALL.value
+    )
 
     class Meta:
         abstract = True

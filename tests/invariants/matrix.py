@@ -62,10 +62,10 @@ MATRIX = {
     "tenancy_auditentry": Table(append_only="audit_append_only"),
     "tenancy_audithead": Table(kept_by="audit_head_not_deleted"),
     "releases_pipeline": Table(
-        always=" ".join(member.column for member in MEMBERS),
+        always=" ".join(member.column for member in MEMBERS if member.column != "notify_channel"),
         state="application",
         in_state={"": "application"},
-        together="activation_id",
+        together="activation_id notify_channel",
     ),
     "releases_contract": Table(append_only="contract_immutable"),
     "releases_blob": Table(

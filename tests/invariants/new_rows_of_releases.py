@@ -64,11 +64,12 @@ PIPELINE = NewRow(
     f"""
         tenant_id = {tenant("other")} & pipeline_id = 'org.example.orders' & signature_policy = 'off'
         worker_gate = 'require' & unverified_workers = 'refuse' & missing_artifacts = 'reject' & rollback_days = 30
-        approval_hours = 72 & verification_hours = 24
+        approval_hours = 72 & verification_hours = 24 & notify_channel = NULL::text & notify_ends = 'all'
     """,
     f"""
         pipeline_starts: created_at = {OTHER_TIMES}
         pipeline_newest_activation: activation_id = (SELECT max(id) FROM releases_activation) | 0
+        pipeline_notify_channel_known: notify_channel = 'owner' | ''
     """,
 )
 RELEASE = NewRow(

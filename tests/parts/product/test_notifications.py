@@ -1,23 +1,41 @@
-"""A channel hears of the end of an execution from the real product, also if the process that tells it is killed."""
+"""The channel of a policy hears of ends from the real product, also if the process that tells it is killed."""
 
 import threading
 import time
+from pathlib import Path
 
+from tenancy.roles import Scope
+from tests.command_line import CommandLine
 from tests.http_server import Request
 from tests.parts.product.conftest import post
 from tests.receiving import Receiver
 from tests.running import BuiltRelease, RunningProduct, TenantInUse, eventually
 
 P = "tests.pinned"
+TENANT = """
+pipelines: {{tests.pinned: {{policy: {{notifyChannel: hook}}}}}}
+alertChannels: {{hook: {{kind: webhook, address: "{}"}}}}
+"""
 
 
 def test_a_message_is_delivered_although_its_process_is_killed(
-    running: RunningProduct, tenant: TenantInUse, v1: BuiltRelease, receiver: Receiver
+    running: RunningProduct, tenant: TenantInUse, v1: BuiltRelease, receiver: Receiver, tmp_path: Path
 ) -> None:
     tenant.register(v1)
     tenant.activate(v1)
     tenant.start_worker(v1, "worker")
-    post(tenant, "alert-channels", 201, name="hook", kind="webhook", address=receiver.url())
+    (tmp_path / "tenant.yaml").write_text(TENANT.format(receiver.url()))
+    coordinator = CommandLine(
+        tmp_path,
+        {
+            "COORDINATOR_URL": tenant.product.url,
+            "COORDINATOR_TENANT": tenant.tenant.slug,
+            "COORDINATOR_TOKEN": tenant.token(Scope),
+        },
+    )
+    for option in ("--yes", "--dry-run"):  # nothing is left to change
+        done = coordinator("apply", "tenant.yaml", option)
+        assert done.status == 0, done
 
     first = submitted(tenant, "first")
     eventually(lambda: receiver.requests, what="the message", seconds=10)
@@ -48,5 +66,5 @@ def test_a_message_is_delivered_although_its_process_is_killed(
 
 def submitted(tenant: TenantInUse, key: str) -> str:
     tenant.wait_for_worker("worker", "HEALTHY")
-    accepted = post(tenant, "executions", 202, pipelineId=P, input={"number": 1}, idempotencyKey=key, notify="hook")
+    accepted = post(tenant, "executions", 202, pipelineId=P, input={"number": 1}, idempotencyKey=key)
     return str(accepted["executionId"])
