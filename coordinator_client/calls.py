@@ -27,7 +27,15 @@ from coordinator_client.api import (
     items_of,
     path,
 )
-from coordinator_client.errors import Broken, ClientError, ExecutionUnknown, Refused, TooManyRequests, Unreachable
+from coordinator_client.errors import (
+    Broken,
+    ClientError,
+    ExecutionUnfinished,
+    ExecutionUnknown,
+    Refused,
+    TooManyRequests,
+    Unreachable,
+)
 from coordinator_client.http import Idle
 
 log = logging.getLogger(__name__)
@@ -67,7 +75,7 @@ class NotFinished(ClientError, TimeoutError):
 class ExecutionFailed(ClientError):
     """The execution has failed. `code` is the class of the step's exception, or a code of the coordinator.
 
-    `detail` is the message and `traceback` that of the step; both are empty if the token may not read payloads.
+    `detail` is the message and `traceback` that of the step, which is empty if the worker reported none.
     """
 
     def __init__(self, document: Mapping[str, Any]) -> None:
@@ -118,23 +126,26 @@ def repeated(request: Request, seconds: float) -> Flow[dict[str, Any]]:
 
 
 def ended(
-    execution_id: str, timeout: float | None, retry_seconds: float, longest_wait: Callable[[], int]
+    execution_id: str, timeout: float | None, retry_seconds: float, longest_wait: Callable[[], int], *more: str
 ) -> Flow[dict[str, Any]]:
-    """Return the execution once it has ended. Raises `NotFinished` after `timeout` seconds.
+    """Return the execution once it has ended, or with `more` what is below its path then.
 
-    The coordinator holds each request for at most `longest_wait()` seconds. Refusals because of too many requests do
-    not end the wait.
+    Raises `NotFinished` after `timeout` seconds. The coordinator holds each request for at most `longest_wait()`
+    seconds. Refusals because of too many requests do not end the wait.
     """
     deadline = float("inf") if timeout is None else time.monotonic() + timeout
     document: Mapping[str, Any] = {"executionId": execution_id, "status": "not known"}
-    target, pause = execution_path(execution_id), FIRST_PAUSE
+    target, pause = execution_path(execution_id, *more), FIRST_PAUSE
     while True:
         left = max(deadline - time.monotonic(), 0)
         wait = int(min(longest_wait(), left))
         began = time.monotonic()
         try:
             request = Request("GET", target, {"wait": wait or None}, seconds=left + GRACE_SECONDS)
-            document = yield from repeated(request, min(retry_seconds, left))
+            try:
+                document = yield from repeated(request, min(retry_seconds, left))
+            except ExecutionUnfinished as error:
+                document = {"executionId": execution_id, "status": error.execution_status}
             if document.get("status") in ENDED:
                 return dict(document)
             # A server that stops, or one without waits, responds at once.
@@ -156,13 +167,13 @@ def result(
 
     Raises `ExecutionFailed`, `ExecutionCancelled`, and `NotFinished` after `timeout` seconds.
     """
-    document = yield from ended(execution_id, timeout, retry_seconds, longest_wait)
+    document = yield from ended(execution_id, timeout, retry_seconds, longest_wait, "result")
     if document["status"] == "CANCELLED":
         raise ExecutionCancelled(document)
     if document["status"] != "SUCCEEDED":
-        raise ExecutionFailed(document)
-    found = yield from repeated(Request("GET", execution_path(execution_id, "result")), retry_seconds)
-    return found.get("result")
+        failed = yield from repeated(Request("GET", execution_path(execution_id)), retry_seconds)  # with the traceback
+        raise ExecutionFailed({**document, "error": failed.get("error") or document.get("error")})
+    return document.get("result")
 
 
 def submissions(items: Iterable[Mapping[str, Any]], retry_seconds: float) -> Flow[list[dict[str, Any] | Refused]]:

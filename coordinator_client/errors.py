@@ -130,6 +130,14 @@ class IdempotencyKeyReused(Conflict):
     """IDEMPOTENCY_KEY_REUSED: an execution with this key has another input or release."""
 
 
+class ExecutionUnfinished(Conflict):
+    """EXECUTION_UNFINISHED: the execution has not ended. `execution_status` is its status."""
+
+    def __init__(self, status: int, headers: Mapping[str, str], problem: Mapping[str, Any]) -> None:
+        super().__init__(status, headers, problem)
+        self.execution_status = str(problem.get("executionStatus"))
+
+
 class CancelRefused(Conflict):
     """CANCEL_REFUSED: the execution has ended."""
 
@@ -165,6 +173,7 @@ _BY_CODE: Final[Mapping[str, type[Refused]]] = {
     "RELEASE_NOT_OPEN": ReleaseNotOpen,
     "PIPELINE_PAUSED": PipelinePaused,
     "IDEMPOTENCY_KEY_REUSED": IdempotencyKeyReused,
+    "EXECUTION_UNFINISHED": ExecutionUnfinished,
     "CANCEL_REFUSED": CancelRefused,
     "INTERACTION_CLOSED": InteractionClosed,
     "QUOTA_EXCEEDED": QuotaExceeded,

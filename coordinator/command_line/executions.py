@@ -1,12 +1,14 @@
 """`coordinator executions`, `failures` and `questions`: submits, follows, changes and answers executions."""
 
+import time
 from typing import Annotated, Any, Final
 
 import typer
 
 from coordinator.command_line.commands import Call, Execution, Noun, Timeout
 from coordinator.command_line.session import CommandError, Exit, Form, Session, clean, spinner
-from coordinator_client.api import ENDED, cursor_of, items_of, path
+from coordinator.command_line.tailing import Events
+from coordinator_client.api import ENDED, path
 
 EXECUTION: Final = "executions/{execution_id}"
 EVENTS: Final = "AT at, # sequence, KIND kind, STATUS status, BY actor, DATA data"
@@ -89,16 +91,15 @@ def provenance(session: Session, call: Call) -> None:
 @executions.reading("tail", watch=False)
 def tail(session: Session, execution: Execution, timeout: Timeout = None) -> int:
     """Print the events of an execution as they happen, until its end. The status is 1 unless it succeeds."""
-    events = _Events(session, path("executions", execution, "events"))
+    events = Events(session.client, execution)
+    deadline = float("inf") if timeout is None else time.monotonic() + timeout
 
     def ended() -> dict[str, Any] | None:
-        # The execution is read first: what it did before its end is then among the events.
-        found = session.client.get(path("executions", execution))
-        for event in events.new():
+        for event in events.new(deadline):
             session.output.line(event, EVENTS)
-        return found if found.get("status") in ENDED else None
+        return {"status": events.status} if events.have_ended else None
 
-    return _status_of(session.until(ended, timeout))
+    return _status_of(session.until(ended, timeout, pause=0.1))
 
 
 @executions.reading("wait", watch=False)
@@ -124,34 +125,6 @@ def _ended(session: Session, execution_id: str, timeout: float | None) -> dict[s
 
 def _status_of(execution: dict[str, Any]) -> int:
     return Exit.OK if execution.get("status") == "SUCCEEDED" else Exit.NEGATIVE
-
-
-class _Events:
-    """Reads the events of an execution, each once."""
-
-    def __init__(self, session: Session, target: str) -> None:
-        self._client = session.client
-        self._target = target
-        self._cursor: str | None = None
-        self._last = -1
-
-    def new(self) -> list[dict[str, Any]]:
-        """Return the events that have been added since the last call."""
-        found: list[dict[str, Any]] = []
-        while True:
-            page = self._client.get(self._target, cursor=self._cursor, pageSize=500)
-            found += [event for event in items_of(page) if self._is_new(event)]
-            following = cursor_of(page)
-            if following is None or following == self._cursor:
-                return found
-            self._cursor = following
-
-    def _is_new(self, event: dict[str, Any]) -> bool:
-        sequence = event.get("sequence")
-        if not isinstance(sequence, int) or sequence <= self._last:
-            return False
-        self._last = sequence
-        return True
 
 
 executions.acting("cancel", f"POST {EXECUTION}/cancel", "Cancel an execution.", "Cancel execution {execution}?")

@@ -146,8 +146,8 @@ class Session:
                 f"release {active} of {pipeline_id} is active at {url}, and `pipelines dev` would replace it; "
                 "use a coordinator of your own: `coordinator dev`",
             )
-        self._pipeline_id = pipeline_id
         self._follower.begin(pipeline_id)
+        self._pipeline_id = pipeline_id
 
     def _active_version(self, pipeline_id: str) -> str:
         try:
@@ -202,7 +202,7 @@ class Session:
             end_all([worker], 0)
             raise
         self._terminal.say("ready", f"{version}, {time.time() - saved_at:.2f} s after the save")
-        if self._active is not None and self._active.status is None:
+        if self._active is not None and not self._active.is_ending:
             self._older.append(self._active)
         self._active, self._digest = worker, built.digest
         self._next_plan = time.monotonic() + PLAN_SECONDS

@@ -50,7 +50,8 @@ def release(
     """Write the folder of a release into ``out_dir``, for ``artifacts`` or else for all ``*.zip`` files there.
 
     It is named after the version, and gets ``pipeline-release.json`` and copies of the artifacts, completely or not at
-    all. A release that exists stays as it is: releasing the same again only adds signatures and missing artifacts.
+    all. A release that exists stays as it is: releasing the same again only adds missing artifacts. With ``sign_with``,
+    it replaces the signatures by those of these keys.
 
     All artifacts must contain the same contract. ``release_version`` defaults to the artifact's digest, so the same
     source gives the same release. ``sign_with`` names files of private keys. With keys, a DSSE envelope over the

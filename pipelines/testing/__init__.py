@@ -8,12 +8,12 @@
 from pipelines.local_run import Question
 from pipelines.testing.comparing import assert_compatible
 from pipelines.testing.hosting import coordinator
-from pipelines.testing.running import ExecutionFailed, Result, after, context, never, run
+from pipelines.testing.running import Result, RunFailed, after, context, never, run
 
 __all__ = [
-    "ExecutionFailed",
     "Question",
     "Result",
+    "RunFailed",
     "after",
     "assert_compatible",
     "context",

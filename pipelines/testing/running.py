@@ -52,7 +52,7 @@ def context(
 _CONTEXT: Final = context()
 
 
-class ExecutionFailed(Exception):
+class RunFailed(Exception):
     """The execution failed, and no exception of the author's code is the reason.
 
     ``code`` is that of the failure, such as INVALID_STEP_OUTPUT or AWAIT_TIMEOUT. ``detail`` says what happened, and
@@ -72,7 +72,7 @@ class Result:
 
     ``values`` has the typed results, also if there is one. ``steps`` has the names of the steps that ran, in their
     order; a step that ran in two attempts is named twice. ``attempts`` counts them from 1. ``error`` is
-    the exception with which the execution failed: the author's own, or ``ExecutionFailed``. ``finished_at`` and
+    the exception with which the execution failed: the author's own, or ``RunFailed``. ``finished_at`` and
     ``started_at`` are times of the clock that timers and awaits advance.
     """
 
@@ -141,7 +141,7 @@ def run(
     Timers and late answers do not wait. They advance a clock that begins at ``now``, and call ``advance`` with the
     time that passes. ``context`` has the members of the steps' context that do not depend on the step and the attempt.
 
-    If the execution fails, the exception of the author's code is raised, or ``ExecutionFailed`` if there is none. With
+    If the execution fails, the exception of the author's code is raised, or ``RunFailed`` if there is none. With
     ``raises=False`` it is returned as the result's ``error``. Raises ``DefinitionError`` for a pipeline, an input or
     answers that are wrong: INVALID_INPUT, INVALID_ANSWER, UNKNOWN_AWAIT, ANSWER_MISSING, and those of ``build``.
     """
@@ -161,7 +161,7 @@ def _result(pipeline: Pipeline, value: Any, running: _Run) -> Result:
     ended = running.run(started(pipeline, value))
     error = None
     if isinstance(ended, Failed):
-        error = running.error or ExecutionFailed(ended.failure_class, ended.message, ended.step_name)
+        error = running.error or RunFailed(ended.failure_class, ended.message, ended.step_name)
         show_authored_frames(error)
     return Result(
         values=[] if isinstance(ended, Failed) else typed(pipeline, ended),

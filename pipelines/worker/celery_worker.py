@@ -129,7 +129,8 @@ def _application(
 ) -> Celery:
     survive_broker_loss()
     tls, timeouts = tls_options(url, ca_file), {"socket_connect_timeout": 5, "socket_timeout": 10}
-    app = Celery("pipelines", broker=kombu_url(url), set_as_current=True)
+    # Celery would load the Django project of DJANGO_SETTINGS_MODULE, which is another program's.
+    app = Celery("pipelines", broker=kombu_url(url), set_as_current=True, fixups=[])
     queue = queue_of(host.release.identity)
     app.conf.update(
         task_queues=[Queue(queue, no_ack=True)],

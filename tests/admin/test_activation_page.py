@@ -11,6 +11,7 @@ from tenancy.roles import Role
 from tests import gradual, making
 from tests.admin.browsing import history, said, to, words
 from tests.admin.conftest import LogIn, World, log_in_as, person
+from tests.alerts.alerting import channel
 from tests.cases import cases
 from tests.requesting import soon
 
@@ -277,6 +278,7 @@ def test_on_call_rolls_back_in_one_step(log_in: LogIn, replaced: Release) -> Non
 
 @pytest.fixture
 def pipeline(acme: World) -> Pipeline:
+    channel(acme.release.pipeline.tenant, name="shop")
     changes = {"retryLimit": 5, "rollBackDays": 7, "reasonRequired": True}
     return policy.change(acme.release.pipeline, changes, actor="user:x")
 
@@ -291,7 +293,8 @@ def pipeline(acme: World) -> Pipeline:
         ({"reason_required": ["off", "on"]}, {"reason_required": True}),
         ({"validate_answers": ["off"]}, {"validate_answers": False}),
         ({"retry_limit": "0", "retry_multiplier": "1.5"}, {"retry_limit": 0, "retry_multiplier": 1.5}),
-        ({"retry_limit": ""}, {"retry_limit": None}),
+        ({"retry_limit": "", "notify_channel": ""}, {"retry_limit": None, "notify_channel": None}),
+        ({"notify_ends": "failed", "notify_channel": "shop"}, {}),
         ({"rollback_days": ""}, {"rollback_days": 7}),
     ],
 )

@@ -137,6 +137,8 @@ def test_the_limits_of_values_are_listed() -> None:
 def values(member: Member) -> str:
     if member.choices is not None:
         return ", ".join(f"`{value}`" for value in member.choices.values)
+    if member.longest is not None:
+        return "a name, or null"
     if member.limits is None:
         return "`true`, `false`"
     return f"{member.limits[0]:g} to {member.limits[1]:g}{', or null' if member.unset else ''}"
@@ -144,7 +146,7 @@ def values(member: Member) -> str:
 
 def default(member: Member) -> str:
     found = getattr(Pipeline(), member.column)
-    if member.limits is not None:
+    if member.limits is not None or member.unset:
         return "null" if found is None else f"{found:g}"
     return f"`{str(found).lower()}`"
 

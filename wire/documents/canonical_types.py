@@ -14,7 +14,7 @@ from uuid import UUID
 
 from pydantic_core import SchemaError, SchemaValidator, core_schema
 
-from wire.documents.choices import choices_of, discriminator_of
+from wire.documents.choices import choices_of, discriminator_of, forms_of, tags_of
 from wire.documents.json_reader import DEEPEST, shown
 
 MAX_MISMATCHES = 100
@@ -208,8 +208,11 @@ class Checker:
         if name in variants:
             yield from self.check(variants[name].get("payload"), value, path, depth + 1)
             return
-        here = member_path(path, tag) if isinstance(tag, str) and isinstance(value, Mapping) else path
-        yield here, shown(f"must be one of: {', '.join(variants)}")
+        tags = tags_of(variants)
+        if isinstance(tag, str) and isinstance(value, Mapping) and tags:
+            yield member_path(path, tag), shown(f"must be one of: {', '.join(tags)}")
+        else:
+            yield path, f"must be one of: {', '.join(forms_of(variants))}"
 
     def _wrapper(self, definition: Mapping[str, Any], value: Any, path: str, depth: int) -> Iterator[Mismatch]:
         wrapped = list(self.check(definition.get("wraps"), value, path, depth + 1))

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 _OPERATORS: Final = frozenset(".^$*+?{}[]()\\")
 OBJECT, TEXT, NUMBER, BOOLEAN, NULL = "(object)", "(string)", "(number)", "(boolean)", "(null)"
 """The discriminators of variants that are told apart by their form in JSON. The variant NULL has no payload."""
-_FORMS: Final = frozenset({OBJECT, TEXT, NUMBER, BOOLEAN, NULL})
+_FORMS: Final = {
+    OBJECT: "an object",
+    TEXT: "a string",
+    NUMBER: "a number",
+    BOOLEAN: "a boolean",
+    NULL: "null",
+}
 
 
 def choices_of(pattern: Any) -> list[str] | None:
@@ -45,3 +51,14 @@ def discriminator_of(tag: Any, value: Any) -> str | None:
     if isinstance(value, str):
         return TEXT
     return NUMBER if isinstance(value, int | float) else None
+
+
+def tags_of(variants: Iterable[str]) -> list[str]:
+    """Return the discriminators that are values of the tag."""
+    return [name for name in variants if name not in _FORMS]
+
+
+def forms_of(variants: Iterable[str]) -> list[str]:
+    """Return the forms in JSON that a choice of these discriminators accepts, in words."""
+    accepted = {name if name in _FORMS else OBJECT for name in variants}
+    return [words for form, words in _FORMS.items() if form in accepted]

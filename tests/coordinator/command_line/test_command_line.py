@@ -89,6 +89,16 @@ def test_a_token_file_is_private(run: CommandLine) -> None:
     assert run("pipelines", "list", *options).status == 6
 
 
+def test_tail_reads_the_list_of_a_coordinator_without_streams(run: CommandLine) -> None:
+    events = [{"sequence": number, "kind": "KIND", "status": "SUCCEEDED", "data": {}} for number in (1, 2)]
+    lists = [{"items": events[:count], "next": None} for count in (1, 2)]
+    states = [{"status": "RUNNING"}, {"status": "SUCCEEDED"}]
+    with serving({}, states[0], lists[0], states[1], lists[1]) as server:
+        server.statuses = [406, 200]
+        done = run("executions", "tail", "e1", f"--url={server.origin}", "--output=json")
+    assert (done.status, [json.loads(line) for line in done.out.splitlines()]) == (0, events)
+
+
 CHANNEL = {
     **{"channelId": "c1", "name": "ops", "kind": "webhook"},
     **{"address": "https://h.example/…", "secret": "", "enabled": True},

@@ -50,6 +50,7 @@ def start_hosting(tenant: TenantInUse, name: str, release: Path, *options: str, 
         [sys.executable, "-m", "pipelines", "worker", f"--release={release}", f"--worker-id={name}", *options],
         environment={
             "PYTHONPATH": str(PROJECT),
+            "DJANGO_SETTINGS_MODULE": "another.program",
             "PIPELINES_TENANT": tenant.tenant.slug,
             "PIPELINES_BROKER_URL": product.broker_url(tenant.tenant.slug),
             "PIPELINES_WORKER_KEY": worker_key(product.environment["WORKER_SECRET"], tenant.tenant.slug).text,

@@ -6,16 +6,13 @@ from pathlib import Path
 
 from tenancy.roles import Scope
 from tests.command_line import CommandLine
+from tests.docs.commands import FENCE, text_of
 from tests.http_server import Request
 from tests.parts.product.conftest import post
 from tests.receiving import Receiver
 from tests.running import BuiltRelease, RunningProduct, TenantInUse, eventually
 
 P = "tests.pinned"
-TENANT = """
-pipelines: {{tests.pinned: {{policy: {{notifyChannel: hook}}}}}}
-alertChannels: {{hook: {{kind: webhook, address: "{}"}}}}
-"""
 
 
 def test_a_message_is_delivered_although_its_process_is_killed(
@@ -24,7 +21,14 @@ def test_a_message_is_delivered_although_its_process_is_killed(
     tenant.register(v1)
     tenant.activate(v1)
     tenant.start_worker(v1, "worker")
-    (tmp_path / "tenant.yaml").write_text(TENANT.format(receiver.url()))
+    [example] = [text for language, text in FENCE.findall(text_of("docs/results.md")) if language == "yaml"]
+    for shown, used in (
+        ("https://ops.example/executions", receiver.url()),
+        ("org.example.orders", P),
+        ("failed", "all"),
+    ):
+        example = example.replace(shown, used)
+    (tmp_path / "tenant.yaml").write_text(example)
     coordinator = CommandLine(
         tmp_path,
         {

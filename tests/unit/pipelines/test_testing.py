@@ -11,7 +11,7 @@ from pipelines import Cancelled, DefinitionError, Pipeline, StepContext
 from pipelines.authoring.compiler import compile_contract, contract_text
 from pipelines.release.descriptor import release
 from pipelines.release.packaging import BuiltArtifact
-from pipelines.testing import ExecutionFailed, after, assert_compatible, context, never, run
+from pipelines.testing import RunFailed, after, assert_compatible, context, never, run
 from tests.unit.pipelines.conftest import STEP, Author
 
 DAY, HOUR = timedelta(days=1), timedelta(hours=1)
@@ -86,9 +86,9 @@ def test_a_retry_resumes_at_the_failed_step_and_questions_of_a_stream_are_asked_
         (["tea"], {}, ValueError, "not enough values"),
         (LINES, {"answers": {"Approve line": lambda line: line.price > 5}}, OSError, "busy"),
         (LINES, {"answers": {"Approve line": True}}, OSError, "busy"),
-        (["a=1"], {"answers": {"Approve line": True}}, ExecutionFailed, "INVALID_STEP_OUTPUT: step \"Settle\""),
-        (["a=1"], {"answers": {"Approve line": never}}, ExecutionFailed, "AWAIT_TIMEOUT: step \"Approve line\""),
-        (["a=1"], {"answers": {"Approve line": after(DAY, True)}}, ExecutionFailed, "AWAIT_TIMEOUT"),
+        (["a=1"], {"answers": {"Approve line": True}}, RunFailed, "INVALID_STEP_OUTPUT: step \"Settle\""),
+        (["a=1"], {"answers": {"Approve line": never}}, RunFailed, "AWAIT_TIMEOUT: step \"Approve line\""),
+        (["a=1"], {"answers": {"Approve line": after(DAY, True)}}, RunFailed, "AWAIT_TIMEOUT"),
         (["a=1"], {"context": context(cancelled=True)}, Cancelled, "no longer counts"),
     ],
 )  # fmt: skip

@@ -1,0 +1,82 @@
+"""Follows the events of an execution, as a stream or, where the coordinator has none, by reading the list again."""
+
+import json
+import time
+from typing import Any, Final
+
+from coordinator_client.api import ENDED, MOST_BYTES, Client, Request, cursor_of, items_of, path, refused
+from coordinator_client.errors import Unreachable
+
+HELD_SECONDS: Final = 20
+"""How long the coordinator holds a request for the next event."""
+LIST_SECONDS: Final = 1.0
+"""How often the list is read again."""
+NO_STREAM: Final = 406
+
+
+class Events:
+    """The events of an execution, each of which is read once. `status` is that of the newest, or else empty.
+
+    `have_ended` is true once the execution has ended and all its events are read.
+    """
+
+    def __init__(self, client: Client, execution_id: str) -> None:
+        self.status = ""
+        self.have_ended = False
+        self._client = client
+        self._execution = path("executions", execution_id)
+        self._is_stream = True
+        self._cursor: str | None = None
+        self._last = 0
+
+    def new(self, deadline: float) -> list[dict[str, Any]]:
+        """Return the events since the last call. Wait for the first for HELD_SECONDS, or until the monotonic time."""
+        left = max(deadline - time.monotonic(), 0)
+        found = self._streamed(int(min(left, HELD_SECONDS))) if self._is_stream else []
+        if not self._is_stream:
+            found = self._listed()
+            if not found and not self.have_ended:
+                time.sleep(min(left, LIST_SECONDS))
+        if found:
+            self.status = str(found[-1].get("status"))
+        return found
+
+    def _streamed(self, wait: int) -> list[dict[str, Any]]:
+        request = Request("GET", f"{self._execution}/events", {"wait": wait})
+        headers = {"Accept": "text/event-stream", "Last-Event-ID": str(self._last)}
+        seconds = wait + self._client.connection.seconds
+        with self._client.opened(request, headers, seconds=seconds) as response:
+            self._is_stream = response.status != NO_STREAM
+            self.have_ended = response.status == 204
+            if self.have_ended or not self._is_stream:
+                return []
+            if response.status != 200:
+                raise refused(response)
+            lines = response.body(MOST_BYTES).splitlines()
+        try:
+            found = [json.loads(line[6:]) for line in lines if line.startswith(b"data: ")]
+        except (ValueError, RecursionError):
+            raise Unreachable("the response is no stream of events; is this a coordinator?") from None
+        return self._unread(found)
+
+    def _listed(self) -> list[dict[str, Any]]:
+        # The execution is read first: what it did before its end is then among the events.
+        has_ended = self._client.get(self._execution).get("status") in ENDED
+        found: list[dict[str, Any]] = []
+        while True:
+            page = self._client.get(f"{self._execution}/events", cursor=self._cursor, pageSize=500)
+            found += self._unread(items_of(page))
+            following = cursor_of(page)
+            if following is None or following == self._cursor:
+                self.have_ended = has_ended
+                return found
+            self._cursor = following
+
+    def _unread(self, events: list[Any]) -> list[dict[str, Any]]:
+        found = []
+        for event in events:
+            sequence = event.get("sequence") if isinstance(event, dict) else None
+            if isinstance(sequence, int) and sequence > self._last:
+                self._last = sequence
+                found.append(event)
+        return found
