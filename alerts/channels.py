@@ -16,6 +16,7 @@ from alerts.models import AlertChannel, RuleChannel
 from alerts.texts import stored
 from foundation.database.postgresql.outage import violated_constraint
 from foundation.errors import BadRequest, Conflict, CoordinatorError, NotFound
+from releases.models import Pipeline
 from tenancy import audit
 from tenancy.audit.acts import Act
 from tenancy.models import Tenant
@@ -25,6 +26,7 @@ from wire.identity import RULE, is_identifier
 Kind = AlertChannel.Kind
 MOST_CHANNELS: Final = 50
 MOST_RECIPIENTS: Final = 10
+PIPELINES_SHOWN: Final = 5
 _SECRET = re.compile(r"[A-Za-z0-9._-]{0,100}")
 _ONCE: Final = {"alert_channel_name_once", "alert_rule_name_once"}
 _CHANGING = ("name", "address", "secret", "enabled")
@@ -83,7 +85,7 @@ def change(channel: AlertChannel, *, actor: str, **changes: Any) -> AlertChannel
     """
     _assign(channel, changes)
     values = {name: getattr(channel, name) for name in _CHANGING if name in changes}
-    with named_once(channel.name), _in_no_policy(), transaction.atomic():
+    with named_once(channel.name), _in_no_policy(channel), transaction.atomic():
         if values and not AlertChannel.objects.filter(pk=channel.pk, removed_at=None).update(**values):
             raise _unknown(channel.pk)
         # The address and the name of the secret may tell where secrets are, so they are not recorded.
@@ -96,7 +98,7 @@ def remove(channel: AlertChannel, *, actor: str) -> None:
 
     Raises `AlertChannelUnknown` if it was removed, and `AlertChannelInPolicy` while the policy of a pipeline names it.
     """
-    with _in_no_policy(), transaction.atomic():
+    with _in_no_policy(channel), transaction.atomic():
         if not AlertChannel.objects.filter(pk=channel.pk, removed_at=None).update(removed_at=Now()):
             raise _unknown(channel.pk)
         RuleChannel.objects.filter(channel=channel).delete()
@@ -104,14 +106,18 @@ def remove(channel: AlertChannel, *, actor: str) -> None:
 
 
 @contextmanager
-def _in_no_policy() -> Iterator[None]:
-    """Raise `AlertChannelInPolicy` if the block takes a channel from a policy that names it."""
+def _in_no_policy(channel: AlertChannel) -> Iterator[None]:
+    """Raise `AlertChannelInPolicy` if the block takes the channel from policies that name it."""
     try:
         yield
     except IntegrityError as error:
         if violated_constraint(error) != "alert_channel_in_policy":
             raise
-        raise AlertChannelInPolicy("Take the channel out of the policies that name it first.") from None
+        name = AlertChannel.objects.get(pk=channel.pk).name
+        named_by = Pipeline.objects.filter(tenant=channel.tenant, notify_channel=name)[:PIPELINES_SHOWN]
+        pipelines = ", ".join(pipeline.pipeline_id for pipeline in named_by)
+        detail = f"The channel {name!r} is in the policy of {pipelines}. Choose another one there first."
+        raise AlertChannelInPolicy(detail) from None
 
 
 def _unknown(channel_id: uuid.UUID) -> AlertChannelUnknown:

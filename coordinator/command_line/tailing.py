@@ -15,7 +15,7 @@ NO_STREAM: Final = 406
 
 
 class Events:
-    """The events of an execution, each of which is read once. `status` is that of the newest, or else empty.
+    """Reads each event of an execution once. `status` is that of the newest, or else empty.
 
     `have_ended` is true once the execution has ended and all its events are read.
     """

@@ -50,10 +50,10 @@ class MissingArtifacts(TextChoices):
 
 
 class NotifyEnds(TextChoices):
-    """Which ends of executions the channel of the policy is told of."""
+    """Which ends of executions the channel of the policy gets messages about."""
 
-    ALL = "all", "The channel is told of every end of an execution"
-    FAILED = "failed", "The channel is told of failed executions"
+    ALL = "all", "The channel gets a message at each end of an execution"
+    FAILED = "failed", "The channel gets a message if an execution fails"
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,7 +249,7 @@ MEMBERS = (
     Member(
         "notifyChannel",
         "notify_channel",
-        "Channel that is told of ends",
+        "Channel for ends of executions",
         "The name of the channel that gets a message when an execution of the pipeline has ended.",
         longest=LONGEST_CHANNEL,
         unset="no channel",
@@ -257,8 +257,8 @@ MEMBERS = (
     Member(
         "notifyEnds",
         "notify_ends",
-        "Ends that the channel is told of",
-        "Which ends the channel is told of: all, or those of failed executions.",
+        "Ends with a message",
+        "Which ends have a message: all, or those of failed executions.",
         choices=NotifyEnds,
     ),
 )

@@ -214,9 +214,9 @@ def test_a_policy_and_its_channel_stay_together(owner: Tenant) -> None:
     assert Pipeline.objects.get(tenant=owner).retry_limit is None
     hook = channel(owner)
     policed(owner, notifyChannel="hook")
-    with pytest.raises(AlertChannelInPolicy):
+    with pytest.raises(AlertChannelInPolicy, match=f"'hook' is in the policy of {making.PIPELINE}"):
         channels.remove(hook, actor=ACTOR)
-    with pytest.raises(AlertChannelInPolicy):
+    with pytest.raises(AlertChannelInPolicy, match="'hook'"):
         channels.change(AlertChannel.objects.get(pk=hook.pk), name="other", actor=ACTOR)
     channels.change(AlertChannel.objects.get(pk=hook.pk), name="hook", address="http://127.0.0.1:2/", actor=ACTOR)
     policed(owner, notifyChannel=None)

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from alerts import channels
 from governance.activation.activation import activate
 from governance.requests import states
 from governance.requests.requests import Decision, carry_out, withdraw
@@ -12,6 +13,7 @@ from releases import policy
 from releases.models import Activation, ActivationRequest, Release, Vote
 from tenancy.models import Membership
 from tests import making
+from tests.alerts.alerting import channel
 from tests.concurrency.racing import parted, race
 from tests.concurrency.sessions import ended_after
 from tests.repetition import rounds
@@ -101,3 +103,15 @@ def test_a_request_that_loses_its_ground_while_the_clock_waits_is_not_carried_ou
     assert (done.status, done.code) == (("WITHDRAWN", "") if change == "withdrawn" else ("FAILED", change))
     assert active(release) == "1.0"
     require_sound(release)
+
+
+@pytest.mark.parametrize("_", ROUNDS)
+def test_a_policy_names_no_channel_that_is_removed_at_the_same_time(_: int) -> None:
+    release = candidate(0)
+    ops = channel(release.pipeline.tenant, name="ops")
+    name = partial(policy.change, release.pipeline, {"notifyChannel": "ops"}, actor="user:ann")
+    results = race(name, partial(channels.remove, ops, actor="user:ann"))
+    [lost] = parted(results)[1]
+    assert lost in {"PolicyInvalid", "AlertChannelInPolicy"}
+    release.pipeline.refresh_from_db()
+    assert (release.pipeline.notify_channel == "ops") is channels.kept(release.pipeline.tenant).exists()

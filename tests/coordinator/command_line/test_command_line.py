@@ -90,7 +90,9 @@ def test_a_token_file_is_private(run: CommandLine) -> None:
 
 
 def test_tail_reads_the_list_of_a_coordinator_without_streams(run: CommandLine) -> None:
-    events = [{"sequence": number, "kind": "KIND", "status": "SUCCEEDED", "data": {}} for number in (1, 2)]
+    events: list[dict[str, Any]] = [
+        {"sequence": number, "kind": "KIND", "status": "SUCCEEDED", "data": {}} for number in (1, 2)
+    ]
     lists = [{"items": events[:count], "next": None} for count in (1, 2)]
     states = [{"status": "RUNNING"}, {"status": "SUCCEEDED"}]
     with serving({}, states[0], lists[0], states[1], lists[1]) as server:

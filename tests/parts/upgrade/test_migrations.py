@@ -178,8 +178,8 @@ def test_the_migrations_of_a_next_version_are_safe(empty: None, settings: Any) -
 
 def test_an_unsafe_migration_is_found(empty: None) -> None:
     """The tables of alerts refer to tenants and pipelines, whose writers wait meanwhile."""
-    new = next(new_migrations({(app, name) for app, name in RELEASED if app != "alerts"}))
-    assert new.name == "alerts.0001_tables"
+    newer = new_migrations({(app, name) for app, name in RELEASED if app != "alerts"})
+    new = next(each for each in newer if each.name == "alerts.0001_tables")
     assert new.locked == {"tenancy_tenant", "releases_pipeline"}
     assert [each.rule for each in problems(new)] == ["several-tables"]
 
