@@ -8,12 +8,11 @@ from django import forms
 from django.contrib import admin, messages
 from django.core.exceptions import ValidationError as ValidationFailed
 from django.core.paginator import Page, Paginator
-from django.db.models import Count, OuterRef, Q, QuerySet, Subquery
+from django.db.models import Count, OuterRef, QuerySet, Subquery
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.utils import timezone
 
-from alerts import channels
 from executions import statistics
 from executions.models import Interaction, WorkerEligibility
 from foundation import moments
@@ -180,12 +179,6 @@ def policy_of(pipeline: Pipeline) -> list[dict[str, Any]]:
     ]
 
 
-def _channels(pipeline: Pipeline) -> QuerySet[Any]:
-    """Return the names of the channels that the policy may name, also of one that it names already."""
-    may_name = Q(enabled=True) | Q(name=pipeline.notify_channel)
-    return channels.kept(pipeline.tenant).filter(may_name).values_list("name", flat=True)
-
-
 def _text(member: Member, value: Any) -> str:
     if member.choices is not None:
         return str(member.choices(value).label)
@@ -285,7 +278,6 @@ class PipelineAdmin(ListWithUpload):
             may_activate=self.may(request, Scope.ACTIVATE, pipeline),
             holds=open_holds(pipeline),
             policy=policy_of(pipeline),
-            channels=_channels(pipeline),
             may_administer=self.may(request, Scope.ADMINISTER, pipeline),
         )
 
