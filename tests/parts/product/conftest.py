@@ -1,12 +1,11 @@
 """The fixtures of `tests/e2e`, requests, and copies of the product with a dedicated broker."""
 
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from embedded.product import PROJECT, Product
+from embedded.product import Product
 from embedded.valkey import Valkey
 from tests.database_template import connected_to, database
 from tests.e2e.conftest import tenant, v1, v2
@@ -14,7 +13,6 @@ from tests.receiving import receiver
 from tests.running import RunningProduct, TenantInUse, another_product, eventually
 from tests.servers import NUMBER, ordinary_url
 from tests.tcp_proxy import over_tls, tls_in_front_of
-from wire.worker_keys import worker_key
 
 __all__ = ["receiver", "tenant", "v1", "v2"]
 

@@ -8,11 +8,8 @@ import requests
 
 from embedded.product import PROJECT
 from tests.interop.client import payload
-from tests.interop.stored import VERSIONS, message, unread
 from tests.parts.product.existing_client import ExistingClient
 from tests.running import REST_PORT, BuiltRelease, TenantInUse, build, eventually
-from tests.unit.pipelines.worker.test_rest_host import CAPABILITIES, EXECUTE, inputs, signed
-from wire.worker_keys import worker_key
 
 ENDPOINT = f"http://127.0.0.1:{REST_PORT}"
 TYPES = "orders.pipeline."
@@ -81,32 +78,3 @@ def test_one_pipeline_is_hosted_by_both_kinds_of_worker_at_once(tenant: TenantIn
         result = client.result(each)
         assert result["payloadTypeId"] == TYPES + "FinishedOrder"
         assert json.loads(result["payload"]) == tenant.result(each)
-
-
-def test_the_worker_runs_an_order_for_coordinators_of_every_version(tenant: TenantInUse, orders: BuiltRelease) -> None:
-    """`unit/pipelines/worker/test_rest_host.py` has the other commands."""
-    start_rest_host(tenant, orders)
-    secret = worker_key(tenant.product.environment["WORKER_SECRET"], tenant.tenant.slug).text
-    pin = {name: orders.document[name] for name in ("pipelineId", "contractVersion", "releaseVersion")}
-
-    for version in VERSIONS:
-
-        def sent(method: str, path: str, kind: str, body: bytes = b"", version: str = version) -> Any:
-            headers = signed(method, path, body, secret=secret)
-            response = requests.request(method, ENDPOINT + path, data=body, headers=headers, timeout=10)
-            assert response.status_code == 200, (version, response.text)
-            assert unread(version, kind, response.json()) == []
-            return response.json()
-
-        def ran(name: str, version: str = version, **values: Any) -> Any:
-            command = message(version, name, tenantId=tenant.tenant.slug, **pin, **values)
-            return sent("POST", EXECUTE, "result", json.dumps(command).encode())
-
-        assert sent("GET", CAPABILITIES, "capabilities").items() >= pin.items()
-        [waiting, *_] = [ran("command", **given) for given in inputs(version, order(1), TYPES + "OrderRequest")]
-        [interaction] = waiting["awaitSuspension"]["interactions"]
-        decision = {"order_id": interaction["requestPayload"]["order_id"], "accepted": True, "note": "ok"}
-        ended = ran("command-resumed", **payload(TYPES + "Decision", decision))
-        assert json.loads(ended["outputPayloads"][0]["payload"])["state"] == "ACCEPTED"
-        refused = ran("command", **inputs(version, {**order(1), "lines": []}, TYPES + "OrderRequest")[0])
-        assert refused["failure"]["failureClass"] == "org.pipelineframework.step.NonRetryableException"

@@ -53,12 +53,12 @@ class Scenario:
         for folder in self.folder.iterdir():
             (folder / "gate").touch()
 
-    def runs(self, key: str, mark: str = "started") -> int:
-        file = self.folder_of(key) / mark
+    def runs(self, key: str) -> int:
+        file = self.folder_of(key) / "started"
         return len(file.read_text().splitlines()) if file.exists() else 0
 
-    def wait_for_run(self, key: str, mark: str = "started") -> None:
-        eventually(lambda: self.runs(key, mark), what=f"the step of {key} {mark}")
+    def wait_for_run(self, key: str) -> None:
+        eventually(lambda: self.runs(key), what=f"the step of {key}")
 
     def history(self, execution_id: str) -> History:
         with self.cluster.connect() as connection:

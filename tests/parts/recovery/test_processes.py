@@ -3,17 +3,14 @@
 `tests/e2e/test_product.py` kills a transition worker during a step.
 """
 
-import os
-import time
 from concurrent.futures import ThreadPoolExecutor
-from signal import SIGCONT, SIGSTOP, SIGTERM
+from signal import SIGTERM
 
 import pytest
 
 from coordinator_client.errors import Unreachable
 from tests.building import eventually
-from tests.parts.recovery.cluster import LEASE_SECONDS
-from tests.parts.recovery.scenario import WORKER, Scenario
+from tests.parts.recovery.scenario import Scenario
 
 ONCE = ["SUBMITTED", "CLAIMED", "SUCCEEDED"]
 
@@ -55,86 +52,6 @@ def test_a_control_worker_that_shuts_down_records_its_current_outcome(scenario: 
     scenario.cluster.kill("control-1")
     assert scenario.ended(execution_id).kinds == ONCE
     assert scenario.runs("x") == 1
-
-
-def test_an_outcome_that_could_not_be_recorded_is_recorded_when_the_database_returns(scenario: Scenario) -> None:
-    """PostgreSQL is killed during the step, and stays down until a control worker has received the outcome.
-    With the clock stopped no lease is taken over, so that only that message can end the execution.
-    """
-    scenario.stop_the_clock()
-    execution_id = scenario.submit("x")
-    scenario.wait_for_run("x")
-    scenario.cluster.postgres.kill()
-    scenario.open_gate("x")
-    scenario.wait_for_run("x", "ended")
-    control = scenario.cluster.process("control-1")
-    eventually(lambda: "executions.record" in control.log_tail(400), what="the attempt to record")
-    scenario.cluster.postgres.start()
-
-    assert scenario.ended(execution_id).kinds == ONCE
-    assert scenario.runs("x") == 1
-
-
-def test_outcomes_that_no_control_worker_reads_cost_no_lease_and_are_recorded_later(scenario: Scenario) -> None:
-    """Heartbeats are read, and outcomes are not: the only control worker does not serve their queue."""
-    scenario.cluster.add_control_worker("others", "control", "heartbeats", "webhooks", "rest", "artifacts")
-    eventually(lambda: scenario.cluster.is_ready("others"), what="the other control worker")
-    scenario.cluster.kill("control-1")
-    for key in ("x", "y"):
-        scenario.open_gate(key)
-    first = scenario.submit("x")
-    scenario.wait_for_run("x", "ended")
-    time.sleep(2.5 * LEASE_SECONDS)
-    second = scenario.submit("y")
-    time.sleep(1)
-    assert [scenario.history(each).kinds for each in (first, second)] == [["SUBMITTED", "CLAIMED"], ["SUBMITTED"]]
-
-    scenario.cluster.start("control-1")
-    assert [scenario.ended(each).kinds for each in (first, second)] == [ONCE, ONCE]
-    assert [scenario.runs(key) for key in ("x", "y")] == [1, 1]
-    scenario.cluster.remove("others")
-
-
-TAKEN_OVER = ["SUBMITTED", "CLAIMED", "LEASE_EXPIRED", "CLAIMED", "SUCCEEDED"]
-
-
-def test_an_outcome_is_recorded_after_its_worker_was_killed(scenario: Scenario) -> None:
-    """The sender of the command and its worker are both dead when the outcome is recorded. The control worker is
-    killed during the step, and the transition worker once the queue holds its outcome. With the clock stopped no lease
-    is taken over, so that only the message can complete the execution.
-    """
-    scenario.stop_the_clock()
-    execution_id = scenario.submit("x")
-    scenario.wait_for_run("x")
-    scenario.cluster.kill("control-1")
-    scenario.open_gate("x")
-    eventually(lambda: scenario.outcomes == 1, what="the outcome in its queue")
-    scenario.cluster.kill(WORKER)
-    assert scenario.history(execution_id).kinds == ["SUBMITTED", "CLAIMED"]
-
-    scenario.cluster.start("control-1")
-    assert scenario.ended(execution_id).kinds == ["SUBMITTED", "CLAIMED", "SUCCEEDED"]
-    assert scenario.runs("x") == 1
-
-
-def test_the_late_outcome_of_a_worker_that_seemed_dead_is_dropped(scenario: Scenario) -> None:
-    """It is frozen during its step until its lease has expired and another worker has run the transition."""
-    execution_id = scenario.submit("x")
-    scenario.wait_for_run("x")
-    frozen = scenario.cluster.process(WORKER)
-    frozen.send(SIGSTOP)
-    try:
-        scenario.cluster.host("successor", scenario.release)
-        eventually(lambda: scenario.runs("x") == 2, what="the successor's run")
-        scenario.open_gate("x")
-        assert scenario.ended(execution_id).kinds == TAKEN_OVER
-    finally:
-        os.kill(frozen.pid, SIGCONT)
-    scenario.wait_for_event(execution_id, "OUTCOME_DROPPED")
-    found = scenario.ended(execution_id)
-    assert found.kinds == [*TAKEN_OVER, "OUTCOME_DROPPED"]
-    assert [event.actor for event in found.events[-2:]] == ["worker:successor", f"worker:{WORKER}"]
-    scenario.cluster.remove("successor")
 
 
 def stored_executions(scenario: Scenario, key: str) -> list[str]:

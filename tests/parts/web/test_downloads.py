@@ -123,25 +123,6 @@ def test_clients_that_stop_reading_hold_neither_a_slot_nor_a_database_session(
     assert max(grown) < 80 * MEBIBYTE, "one web process may have got all of them"
 
 
-def test_bytes_that_break_off_break_the_connection(own: Product, tenant: TenantInUse, digest: str) -> None:
-    """The last byte is wrong, which no scrub has found. The client never gets a complete body."""
-    path = stored(own, digest)
-    path.chmod(0o600)
-    times = path.stat()
-    with path.open("rb+") as file:
-        file.seek(-1, os.SEEK_END)
-        [last] = file.read(1)
-        file.seek(-1, os.SEEK_END)
-        file.write(bytes([last ^ 1]))
-    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
-    received: list[int] = []
-    with requests.get(f"{own.url}{path_of(tenant, digest)}", headers=headers(tenant), stream=True, timeout=60) as got:
-        assert got.status_code == 200
-        with pytest.raises((requests.ConnectionError, requests.exceptions.ChunkedEncodingError)):
-            received.extend(len(chunk) for chunk in got.iter_content(65536))
-    assert 0 < sum(received) < SIZE
-
-
 def test_a_large_upload_is_never_held_in_memory(own: Product, web: Child, tenant: TenantInUse, tmp_path: Path) -> None:
     before = peaks(web.guard_pid)
     with (tmp_path / "larger.bin").open("wb") as file:

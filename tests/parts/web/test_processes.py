@@ -2,12 +2,10 @@ import contextlib
 import os
 import re
 import subprocess
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from http.client import HTTPResponse
-from io import BytesIO
 from pathlib import Path
 from signal import SIGKILL, SIGTERM
 
@@ -17,11 +15,8 @@ from psycopg.conninfo import conninfo_to_dict
 
 from embedded.guard import descendants
 from embedded.product import BIN, PROJECT, Product
-from tenancy.roles import Scope
-from tests.interop.deploying import MEDIA_TYPE, published
-from tests.maven_repository import Fault, maven_repository
 from tests.parts.web.conftest import everything, opened, start_web
-from tests.running import RunningProduct, TenantInUse, another_product, eventually
+from tests.running import TenantInUse, eventually
 
 KEEP_ALIVE = b"GET /health/ready HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
 
@@ -96,35 +91,3 @@ def is_running(pid: int) -> bool:
         os.kill(pid, 0)
         return True
     return False
-
-
-PATH = "/api/v1/organizations/{}/applications/orders/environments/production/deployments"
-HEADERS = {"Idempotency-Key": "key", "Content-Type": MEDIA_TYPE, "X-TPF-Deployment-Mode": "CUSTOMER_MANAGED"}
-
-
-class Late(BytesIO):
-    """A body that is sent late."""
-
-    def read(self, size: int | None = -1) -> bytes:
-        time.sleep(0 if self.tell() else 8)
-        return super().read(size)
-
-
-def test_the_longest_wait_for_a_silent_repository_ends_before_the_client_gives_up(
-    running: RunningProduct, tenant: TenantInUse, tmp_path: Path
-) -> None:
-    with maven_repository() as repository:
-        document, repository.fault = published(repository), Fault.SILENT
-        maven = {"MAVEN_REPOSITORIES": repository.toml(), "MAVEN_ALLOWED_NETWORKS": "127.0.0.0/8"}
-        longest = {"TPF_DEPLOYMENTS_ENABLED": "true"}
-        settings = {**running.product.settings, **longest, **maven}
-        with another_product(tmp_path, running.product.servers, settings) as own:
-            start_web(own)
-            running.kill("control-worker")  # it knows no repository, so it would reject the release
-            own.start_control_worker()
-            headers = {**HEADERS, "Authorization": f"Bearer {tenant.token([Scope.REGISTER])}"}
-            began, url = time.monotonic(), own.url + PATH.format(tenant.tenant.slug)
-            answer = requests.post(url, data=Late(document), headers=headers, timeout=60)
-            assert 45 <= time.monotonic() - began < 55
-            assert (answer.status_code, answer.json()["code"]) == (503, "DEPLOYMENT_PENDING")
-            assert repository.paths
