@@ -20,24 +20,6 @@ def operator(owner: Tenant) -> Caller:
     return Caller(owner, Scope.READ, Scope.PAYLOADS, Scope.SUBMIT, Scope.OPERATE, Scope.ACTIVATE)
 
 
-def test_a_redrive_keeps_the_pin(operator: Caller, dead: list[Execution]) -> None:
-    body = {"reason": "fixed", "expectedVersion": 2, "allowFailed": False}
-    redriven = operator.post(f"executions/{dead[0].pk}/redrive", body)
-    dead[0].refresh_from_db()
-    assert redriven == {
-        "executionId": str(dead[0].pk),
-        "pin": {"pipelineId": making.PIPELINE, "contractVersion": dead[0].contract_version, "releaseVersion": "1.0"},
-        "previousStatus": "DLQ",
-        "status": "QUEUED",
-        "version": 3,
-        "currentStepIndex": 0,
-        "attempt": 1,
-        "updatedAt": dead[0].updated_at.isoformat().replace("+00:00", "Z"),
-    }
-    event = dead[0].events.get(kind="REDRIVEN")
-    assert (event.data["reason"], event.actor) == ("fixed", f"token:{operator.token}")
-
-
 @cases(
     ("act", "body", "status", "code"),
     [
@@ -84,17 +66,6 @@ def test_an_execution_is_paused_and_resumed(operator: Caller, owner: Tenant) -> 
     assert (ended["resumedBy"], ended["resumeReason"]) == (hold["by"], "")
     assert operator.get(path)["paused"] is operator.get("executions")["items"][0]["paused"] is None
     assert operator.post(f"{path}/resume", WHY, 409)["code"] == "NOT_PAUSED"
-
-
-def test_a_paused_pipeline_refuses_submissions(operator: Caller) -> None:
-    hold = operator.post(f"{PIPELINE}/pause", {**WHY, "refuseSubmissions": True}, 201)
-    assert hold["refusesSubmissions"] is True
-    submission = {"pipelineId": making.PIPELINE, "input": {"n": 1}, "idempotencyKey": "k"}
-    refused = operator.post("executions", submission, 409)
-    assert (refused["code"], refused["reason"]) == ("PIPELINE_PAUSED", "broken")
-    assert refused["since"] == Hold.objects.get().started_at.isoformat()
-    operator.post(f"{PIPELINE}/resume")
-    assert operator.post("executions", submission, 202)["paused"] is None
 
 
 @pytest.fixture(scope="module")

@@ -20,20 +20,6 @@ def origins(settings: Any) -> None:
     settings.REST_WORKER_ORIGINS = [ORIGIN]
 
 
-def test_a_worker_is_drained_and_undrained(operator: Caller) -> None:
-    drained = operator.post(f"{PATH}/drain", {"reason": "new disk"})
-    assert (drained["workerId"], drained["state"], drained["drainingSince"]) == ("worker-1", "DRAINING", None)
-    assert drained["drainedByOperatorAt"] is not None
-    assert operator.post(f"{PATH}/drain") == drained
-    undrained = operator.post(f"{PATH}/undrain", {})
-    assert (undrained["state"], undrained["drainedByOperatorAt"]) == ("HEALTHY", None)
-    events = operator.get(f"{PATH}/events")["items"]
-    assert [(event["state"], event["actor"], event["data"]) for event in events] == [
-        ("HEALTHY", f"token:{operator.token}", {"cause": "OPERATOR_UNDRAINED", "reason": ""}),
-        ("DRAINING", f"token:{operator.token}", {"cause": "OPERATOR_DRAINED", "reason": "new disk"}),
-    ]
-
-
 def test_a_rest_worker_is_registered_kept_alive_and_drained(operator: Caller) -> None:
     made = operator.post("workers", WORKER)
     assert (made["protocol"], made["endpoint"], made["state"]) == ("rest", WORKER["endpoint"], "HEALTHY")
