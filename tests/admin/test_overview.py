@@ -147,19 +147,6 @@ def drafted(response: Any) -> Campaign:
     return found
 
 
-@cases("kind", ["redrive", "cancel"])
-def test_the_selected_executions_become_a_draft(
-    kind: str, log_in: LogIn, operator: Client, acme: World, dead: list[Execution]
-) -> None:
-    fitting = [acme.execution] if kind == "cancel" else [dead[0], dead[2]]
-    chosen: dict[str, Any] = {"rows": "selected", "execution": [each.pk for each in fitting]}
-    for who, status in (("release-manager", 403), ("stranger", 404)):
-        assert act(log_in(who), kind, **chosen).status_code == status
-    assert not Campaign.objects.exists()
-    draft = drafted(act(operator, kind, **chosen))
-    assert (draft.kind, items(draft)) == (kind, {each.pk for each in fitting})
-
-
 def test_all_that_match_become_a_draft_which_later_matches_do_not_join(
     log_in: LogIn, operator: Client, acme: World, dead: list[Execution]
 ) -> None:

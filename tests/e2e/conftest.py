@@ -3,9 +3,20 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e.orders import PIPELINES, Orders
 from tests.running import BuiltRelease, RunningProduct, TenantInUse, build
 
-PIPELINES = Path(__file__).parent / "pipelines"
+
+@pytest.fixture(scope="module")
+def orders(
+    running: RunningProduct, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Iterator[Orders]:
+    """The orders of a tenant that the tests of a module share. It has the name of the module."""
+    tenant = running.tenant(request.module.__name__.rpartition("test_")[2])
+    try:
+        yield Orders(tenant, tmp_path_factory.mktemp("orders"))
+    finally:
+        tenant.stop_workers()
 
 
 @pytest.fixture

@@ -2,10 +2,10 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from tests.e2e.conftest import PIPELINES
 from tests.running import BuiltRelease, TenantInUse, build, eventually
 from wire.identity import ReleaseIdentity
 
+PIPELINES = Path(__file__).parent / "pipelines"
 PIPELINE = "tests.orders"
 ONCE = ["SUBMITTED", "CLAIMED", "SUCCEEDED"]
 

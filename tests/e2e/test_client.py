@@ -22,20 +22,10 @@ from embedded.product import PROJECT, Product
 from pipelines import client as clients
 from pipelines.client import AsyncClient, Client
 from tenancy.roles import Scope
-from tests.e2e.conftest import PIPELINES
-from tests.e2e.orders import PIPELINE, Orders
+from tests.e2e.orders import PIPELINE, PIPELINES, Orders
 from tests.running import RunningProduct, TenantInUse, another_product, build
 
 WAITS = 1_000
-
-
-@pytest.fixture(scope="module")
-def orders(running: RunningProduct, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Orders]:
-    tenant = running.tenant("client")
-    try:
-        yield Orders(tenant, tmp_path_factory.mktemp("orders"))
-    finally:
-        tenant.stop_workers()
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ import pytest
 
 from embedded.product import PROJECT
 from tenancy.roles import Scope
-from tests.e2e.conftest import PIPELINES
+from tests.e2e.orders import PIPELINES
 from tests.running import TenantInUse, eventually
 from wire.worker_keys import worker_key
 

@@ -18,17 +18,7 @@ from tests.running import BuiltRelease, RunningProduct, TenantInUse, eventually
 from wire.messages.queues import OUTCOME_QUEUE, queue_of
 from wire.worker_keys import worker_key
 
-LEASE_SECONDS = 3
 CONTROL_QUEUE = "control"
-
-
-@pytest.fixture(scope="module")
-def orders(running: RunningProduct, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Orders]:
-    tenant = running.tenant("orders")
-    try:
-        yield Orders(tenant, tmp_path_factory.mktemp("orders"))
-    finally:
-        tenant.stop_workers()
 
 
 @pytest.fixture
@@ -173,19 +163,6 @@ def test_a_worker_takes_over_from_one_that_lost_its_lease_and_from_one_that_was_
     kinds = orders.kinds(execution_id)
     assert (kinds.count("LEASE_EXPIRED"), kinds[-1]) == (2, "SUCCEEDED")
     assert tenant.events(execution_id)[-1]["actor"] == "worker:first"
-
-
-def test_a_transition_continues_while_the_web_process_is_dead_and_keeps_its_lease(
-    running: RunningProduct, orders: Orders
-) -> None:
-    execution_id = orders.begun()
-    began = time.monotonic()
-    running.kill("web")
-    eventually(lambda: time.monotonic() > began + 2 * LEASE_SECONDS, what="the end of its first lease")
-    orders.open(execution_id)
-    running.restore()
-    assert orders.receipt(execution_id)["attempt"] == 0
-    assert (orders.kinds(execution_id), orders.runs(execution_id, "settle")) == (ONCE, 1)
 
 
 def test_outcomes_and_retries_wait_for_the_control_worker_and_the_clock(

@@ -21,7 +21,7 @@ from releases.registration.progress import STALLED
 from tenancy.roles import Scope
 from tests.building import eventually
 from tests.database_template import connected_to, copy_to_another_server, database
-from tests.e2e.conftest import PIPELINES
+from tests.e2e.orders import PIPELINES
 from tests.running import BuiltRelease, RunningProduct, build
 from tests.s3 import S3Place, client_of
 from tests.servers import NUMBER

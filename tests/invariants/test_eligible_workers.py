@@ -75,18 +75,6 @@ def test_which_worker_is_eligible(database: Connection) -> None:
         assert len(found[-1]) == 200, change
 
 
-@pytest.mark.parametrize("code", ["''", "'source'"])
-def test_the_policy_of_its_pipeline_may_allow_a_worker_of_each_code(database: Connection, code: str) -> None:
-    database.execute(WORKER.statement({**FITTING, "code": code}))
-    change = """UPDATE releases_pipeline SET unverified_workers = CASE
-        WHEN id = (SELECT pipeline_id FROM releases_release WHERE id = {}) THEN '{}' ELSE '{}' END"""
-    for policy, others, admits in (("allow", "refuse", True), ("refuse", "allow", code != "'source'")):
-        database.execute(change.format(ACTIVE, policy, others))
-        rows = database.execute("""SELECT admits, reason FROM executions_workereligibility
-            WHERE worker_id = (SELECT max(id) FROM executions_worker)""")
-        assert rows.fetchall() == [(admits, None if admits else "UNVERIFIED_CODE")]
-
-
 def test_a_rejected_release_has_no_eligible_worker_and_hides_no_other(database: Connection) -> None:
     database.execute(WORKER.statement(FITTING))
     copy = f"""INSERT INTO releases_release SELECT (jsonb_populate_record(r, jsonb_build_object(
@@ -154,12 +142,3 @@ def test_a_claim_counts_the_running_executions_of_its_release_and_of_its_rest_wo
     assert counted(database, None, release("0.5")) == {"rest:1": 1, "rest:2": 1}
     assert counted(database, ["rest:9"], release("0.5")) == {"rest:1": 1, "rest:2": 1}
     assert counted(database, None, release("0.3")) == {}
-
-
-def test_one_claim_at_a_time_counts_a_release(database: Connection, ordinary: Connection) -> None:
-    assert counted(database, None) is not None
-    with ordinary.transaction(force_rollback=True):
-        assert counted(ordinary, None) is None
-        assert counted(ordinary, None, release("0.5")) == {}
-    with database.transaction(force_rollback=True):
-        assert counted(database, None) is not None
