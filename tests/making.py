@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from django.db import connection
-from django.db.models.functions import Now
 from django.utils import timezone
 
 from executions.lifecycle import outcome, sweep
@@ -27,12 +26,11 @@ from releases.registration.registrar import Registration, UploadedArtifact, regi
 from releases.registration.verification import verify_release
 from tenancy.models import Tenant
 from tests.raw_sql import as_owner, unguarded
-from wire.documents.contract import CONTRACT_ENTRY, contract_from_json, publish
+from wire.documents.contract import CONTRACT_ENTRY, publish
 from wire.documents.descriptor import CHECKPOINTS
 from wire.identity import ReleaseIdentity
 from wire.messages.celery_messages import Checkpoint, Failure, Outcome, OutcomeGroup, Suspension, transition_key
 from wire.messages.sealing import seal_of, verify
-from wire.release.content import known_capabilities
 from wire.worker_keys import WorkerKey, worker_key
 
 PIPELINE = "org.example.orders"
@@ -92,28 +90,6 @@ def descriptor(
     }
 
 
-def carrier_descriptor(
-    document: dict[str, Any],
-    data: bytes,
-    version: str = "1.0",
-    kind: str = "application-archive",
-    uri: str = "maven:org.example:orders:zip:1.0",
-    **more: Any,
-) -> dict[str, Any]:
-    """Return a descriptor of the profile `tpf-2026-10`. Its only artifact, `app`, is the carrier of the contract.
-
-    `data` is the archive with the contract `document`. The artifact has all its steps and capabilities.
-    """
-    contract = contract_from_json(document)
-    made = descriptor(document, data, version, kind, compiledTruthArtifactId="app")
-    made["artifacts"][0] |= {
-        "uri": uri,
-        "stepIds": [step.authored_name for step in contract.steps],
-        "capabilities": known_capabilities(contract),
-    }
-    return {**made, **more}
-
-
 def staged(data: bytes, name: str = "app.zip") -> UploadedArtifact:
     blob = artifact_store().stage(limit=10**9)
     blob.write(data)
@@ -150,20 +126,9 @@ def verdict(release: Release) -> tuple[str, list[tuple[str, str]]]:
     return release.status, [(finding["code"], finding["field"]) for finding in release.findings]
 
 
-def uploaded_ago(release: Release, **duration: float) -> None:
-    with unguarded(Release):
-        Release.objects.filter(pk=release.pk).update(created_at=Now() - timedelta(**duration))
-
-
 def verified(release: Release) -> Release:
     status, findings = verdict(release)
     assert status == "REGISTERED", findings
-    return release
-
-
-def rejected(owner: Tenant, document: dict[str, Any], *files: bytes) -> Release:
-    release = upload(owner, document, *files).release
-    assert verdict(release)[0] == "REJECTED"
     return release
 
 
@@ -391,9 +356,7 @@ def dead(
     made = [execution(owner, key, pipeline_id=pipeline_id) for key in keys]
     Pipeline.objects.filter(tenant=owner).update(retry_limit=0)
     claims = claimed(owner, limit=len(keys))
-    outcomes = [failure(claim, code, retryable=retryable) for claim in claims]
-    release = made[0].release
-    assert outcome.record(release.identity, OutcomeGroup(worker_id="w", outcomes=outcomes)) == len(keys)
+    assert record(*(failure(claim, code, retryable=retryable) for claim in claims)) == len(keys)
     return list(Execution.objects.filter(pk__in=[each.pk for each in made]).order_by("execution_key"))
 
 

@@ -23,6 +23,7 @@ from tests.admin.conftest import LogIn, World
 from tests.cases import cases
 from tests.maven_repository import maven_repository
 from tests.raw_sql import rows
+from tests.releases.registration import located
 from tests.s3 import S3Place, use_s3
 from wire.documents.contract import LOCK_ENTRY
 from wire.documents.descriptor import artifact_field
@@ -189,8 +190,8 @@ def test_a_revocation_is_shown_with_its_reason(manager: Client, acme: World) -> 
     assert Revocation.objects.get().reason == MARKUP
 
 
-def carrying(world: World, version: str = "2.0", *files: bytes, **more: Any) -> Release:
-    document = making.carrier_descriptor(CONTRACT, DATA, version, uri=URI, **more)
+def carrying(world: World, version: str = "2.0", *files: bytes) -> Release:
+    document = located.carrier(CONTRACT, DATA, version, uri=URI)
     release = making.upload(world.tenant, document, *files).release
     verify_release(release.pk)
     return Release.objects.select_related("pipeline").get(pk=release.pk)

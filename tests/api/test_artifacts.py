@@ -13,6 +13,7 @@ from tenancy.roles import Scope
 from tests import making
 from tests.api.tenant_api import TenantApi, file, refused, upload
 from tests.cases import cases
+from tests.releases.registration import located
 
 CONTRACT = making.contract()
 
@@ -68,7 +69,7 @@ def test_the_bytes_are_returned_with_their_digest_name_and_length(
 def test_an_artifact_that_a_release_only_identifies_is_known_once_it_is_registered(ours: TenantApi) -> None:
     Pipeline.objects.filter(tenant=ours.tenant).update(missing_artifacts="identity-only")
     data = making.archive(CONTRACT, code="elsewhere")
-    release = making.upload(ours.tenant, making.carrier_descriptor(CONTRACT, data, "5.0")).release
+    release = making.upload(ours.tenant, located.carrier(CONTRACT, data, "5.0")).release
     refused(fetch(ours, making.digest_of(data)), 404, "ARTIFACT_UNKNOWN")
     making.verified(release)
     refused(fetch(ours, making.digest_of(data)), 404, "ARTIFACT_NOT_STORED")

@@ -17,6 +17,7 @@ from tests import making, signing
 from tests.api.furnished import conforms, operations
 from tests.api.tenant_api import TenantApi, refused, upload
 from tests.cases import cases
+from tests.releases.registration import located
 from wire.documents import execution_statement
 from wire.documents.signing import read_envelope, read_public_key
 
@@ -71,7 +72,7 @@ def test_a_finished_execution_shows_its_result_or_error(
 
 CONTRACT = making.contract()
 DATA = making.archive(CONTRACT, code="2.0")
-ODD_BYTES = json.dumps(making.carrier_descriptor(CONTRACT, DATA, "2.0"), indent=3).encode() + b"\r\n \n"
+ODD_BYTES = json.dumps(located.carrier(CONTRACT, DATA, "2.0"), indent=3).encode() + b"\r\n \n"
 """A descriptor whose bytes no serialiser would produce again."""
 PROVENANCE = "executions/{execution_id}/provenance"
 

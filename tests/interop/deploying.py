@@ -15,6 +15,7 @@ from tenancy.models import Membership, Tenant
 from tenancy.roles import Role, Scope
 from tests import making
 from tests.maven_repository import MavenRepository
+from tests.releases.registration import located
 
 MEDIA_TYPE = "application/vnd.tpf.pipeline-release+json"
 CONTRACT = making.contract(capabilities={"localTransitionExecution": True, "transitionWorkerProtocols": ["rest"]})
@@ -24,8 +25,7 @@ def published(repository: MavenRepository, version: str = "1.0", **changes: Any)
     """Publish a JAR, and return a descriptor of it. `changes` are members of the artifact."""
     uri, data = f"maven:com.acme:orders:{version}", making.archive(CONTRACT, code=version)
     repository.publish(uri, data)
-    document = making.carrier_descriptor(CONTRACT, data, version, "jar", uri)
-    document["artifacts"][0] |= changes
+    document = located.carrier(CONTRACT, data, version, **{"uri": uri} | changes)
     return json.dumps(document, indent=2).encode() + b"\n"
 
 

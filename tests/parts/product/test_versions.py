@@ -13,6 +13,7 @@ from tests.executions.transports.rest.strict_worker import CONTRACT_STEPS, DTO, 
 from tests.interop.client import NO_WORKER, payload, written
 from tests.interop.stored import VERSIONS, message, unread
 from tests.parts.product.existing_client import PIPELINE, ExistingClient, VersionedWorker
+from tests.releases.registration import located
 from tests.running import REST_PORT, RunningProduct, eventually
 from wire.worker_keys import worker_key
 
@@ -39,7 +40,7 @@ def registered(client: ExistingClient, release: str) -> dict[str, Any]:
     path = written(folder, release, contract=document)
     if client.version != "august":
         jar = folder / "app.jar"
-        newer = making.carrier_descriptor(document, jar.read_bytes(), release, "jar", jar.as_uri())
+        newer = located.carrier(document, jar.read_bytes(), release, uri=jar.as_uri())
         path.write_text(json.dumps(newer))
     body = client.request("register-release", releaseDescriptorPath=str(path))
     found = client.ok("POST", "admin/{p}/releases/register", "release", body)

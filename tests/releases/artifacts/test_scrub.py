@@ -283,7 +283,8 @@ def test_bytes_of_rejected_releases_only_are_removed_and_must_be_sent_again() ->
     owner, contract = making.tenant(), making.contract("org.example.other")
     data = making.archive(contract)
     digest = making.digest_of(data)
-    making.rejected(owner, making.descriptor(making.contract(), data), data)
+    rejected = making.upload(owner, making.descriptor(making.contract(), data), data).release
+    assert making.verdict(rejected)[0] == "REJECTED"
     assert (named(), removed(), stored()) == ({digest: "REJECTED"}, [digest], set())
     release = making.upload(owner, making.descriptor(contract, data)).release
     assert release.artifacts.get().blob is None

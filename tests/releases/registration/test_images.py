@@ -21,6 +21,7 @@ from tests.cases import cases
 from tests.http_server import HttpServer, Request, send
 from tests.making import verdict
 from tests.receiving import receiving
+from tests.releases.registration.located import uploaded_ago
 from wire.findings import Finding, Severity
 
 pytestmark = pytest.mark.django_db
@@ -198,14 +199,14 @@ def test_a_registry_that_never_answers_rejects_the_release_after_the_hours_of_th
     policy.change(release.pipeline, {"verificationHours": 3}, actor="user:ann")
     monkeypatch.setattr(registries, "LIMIT_SECONDS", 0.2)
     registry.gate.clear()
-    making.uploaded_ago(release, hours=2, minutes=59)
+    uploaded_ago(release, hours=2, minutes=59)
     assert verdict(release) == ("VERIFYING", [])
     [known] = release.progress.values()
     reason = f"image app: {registry.host} is unavailable: no complete response in time"
     assert known["findings"] == [Finding("IMAGE_REGISTRY_UNAVAILABLE", URI, reason, Severity.WARNING).to_json()]
     assert findings_so_far(release) == known["findings"]
     assert waits_until(release) == release.created_at + timedelta(hours=3)
-    making.uploaded_ago(release, hours=3)
+    uploaded_ago(release, hours=3)
     assert verdict(release) == ("REJECTED", [("IMAGE_REGISTRY_UNAVAILABLE", URI)])
     assert release.findings[0]["message"].startswith(f"{reason}. ")
     registry.gate.set()

@@ -136,9 +136,9 @@ def test_a_repository_that_never_answers_rejects_the_release_after_the_hours_of_
 ) -> None:
     settings.MAVEN_SECONDS, repository.fault = 0.2, Fault.SILENT
     for release in (uploaded(), lenient()):
-        making.uploaded_ago(release, hours=23)
+        located.uploaded_ago(release, hours=23)
         assert verdict(release) == ("VERIFYING", [])
-        making.uploaded_ago(release, hours=24)
+        located.uploaded_ago(release, hours=24)
         assert verdict(release) == ("REJECTED", [("MAVEN_REPOSITORY_UNAVAILABLE", "error", "artifacts[0].uri")])
         message = f"{NAMES_PROFILE}artifact app: the Maven repository acme-releases is unavailable: "
         assert release.findings[0]["message"].startswith(message)
