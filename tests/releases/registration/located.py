@@ -1,12 +1,8 @@
-from datetime import timedelta
 from typing import Any
-
-from django.db.models.functions import Now
 
 from releases.models import Release
 from releases.registration.verification import verify_release
 from tests import making
-from tests.raw_sql import unguarded
 from wire.documents.contract import contract_from_json
 from wire.release.content import known_capabilities
 
@@ -56,11 +52,6 @@ def carrier(contract: dict[str, Any], data: bytes, version: str = "1.0", **membe
     content: dict[str, Any] = {"stepIds": steps, "capabilities": known_capabilities(read)}
     named = {name: contract[name] for name in ("pipelineId", "contractVersion")}
     return descriptor(artifact(data, **content | members), version=version, **named)
-
-
-def uploaded_ago(release: Release, **duration: float) -> None:
-    with unguarded(Release):
-        Release.objects.filter(pk=release.pk).update(created_at=Now() - timedelta(**duration))
 
 
 def verdict(release: Release) -> tuple[str, list[tuple[str, str, str]]]:

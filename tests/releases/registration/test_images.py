@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.db.models.functions import Now
 
 from releases import policy
 from releases.errors import ReleaseConflict
+from releases.models import Release
 from releases.registration import image_registry as registries
 from releases.registration.image_registry import MANIFESTS, MAX_MANIFEST_BYTES
 from releases.registration.progress import findings_so_far, waits_until
@@ -20,8 +22,8 @@ from tests.authority import make_certificate
 from tests.cases import cases
 from tests.http_server import HttpServer, Request, send
 from tests.making import verdict
+from tests.raw_sql import unguarded
 from tests.receiving import receiving
-from tests.releases.registration.located import uploaded_ago
 from wire.findings import Finding, Severity
 
 pytestmark = pytest.mark.django_db
@@ -190,6 +192,11 @@ def test_a_registry_without_head_gets_a_get_request(
     manifests = [(method, headers["Accept"]) for method, path, headers in registry.requests if "/manifests/" in path]
     assert manifests[0] == ("HEAD", MANIFESTS)
     assert set(manifests[1:]) == (set() if head == 404 else {("GET", MANIFESTS)})
+
+
+def uploaded_ago(release: Release, **duration: float) -> None:
+    with unguarded(Release):
+        Release.objects.filter(pk=release.pk).update(created_at=Now() - timedelta(**duration))
 
 
 def test_a_registry_that_never_answers_rejects_the_release_after_the_hours_of_the_policy(

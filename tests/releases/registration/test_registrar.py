@@ -19,7 +19,6 @@ from tests.making import verdict
 from tests.raw_sql import rows
 from tests.releases.registration import located
 from tests.releases.registration.located import JAR
-from wire.documents.descriptor import Profile
 
 pytestmark = pytest.mark.django_db
 
@@ -175,21 +174,6 @@ def accepting() -> Tenant:
 
 def spaced(document: dict[str, Any]) -> bytes:
     return json.dumps(document, indent=2).encode()
-
-
-@cases(("document", "profile"), [(OLDER, Profile.TPF_2026_08), (NEWER, Profile.TPF_2026_10)])
-def test_a_release_of_each_profile_is_verified_activated_and_executed(
-    document: dict[str, Any], profile: Profile
-) -> None:
-    owner = making.tenant()
-    release = making.upload(owner, document, JAR).release
-    assert (release.status, release.profile, release.contract) == ("UPLOADED", profile, None)
-    assert located.verdict(release) == ("REGISTERED", [])
-    assert release.contract is not None
-    assert (release.primary_artifact_id, release.artifacts.get().blob_id) == ("app", making.digest_of(JAR))
-    execution = making.execution(deployed(release).pipeline.tenant)
-    assert (execution.release, execution.contract_version) == (release, CONTRACT["contractVersion"])
-    assert [claim.execution_id for claim in making.claimed(owner)] == [execution.pk]
 
 
 def test_a_newer_release_keeps_the_exact_bytes_of_its_descriptor_and_has_a_conflict_with_others() -> None:

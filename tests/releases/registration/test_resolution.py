@@ -131,19 +131,6 @@ def test_an_unavailable_repository_gives_no_verdict_and_a_second_verification_do
     assert blobs(release) == [DIGEST]
 
 
-def test_a_repository_that_never_answers_rejects_the_release_after_the_hours_of_the_policy(
-    repository: MavenRepository, settings: Any
-) -> None:
-    settings.MAVEN_SECONDS, repository.fault = 0.2, Fault.SILENT
-    for release in (uploaded(), lenient()):
-        located.uploaded_ago(release, hours=23)
-        assert verdict(release) == ("VERIFYING", [])
-        located.uploaded_ago(release, hours=24)
-        assert verdict(release) == ("REJECTED", [("MAVEN_REPOSITORY_UNAVAILABLE", "error", "artifacts[0].uri")])
-        message = f"{NAMES_PROFILE}artifact app: the Maven repository acme-releases is unavailable: "
-        assert release.findings[0]["message"].startswith(message)
-
-
 def test_a_refusal_is_certain_although_another_download_fails(repository: MavenRepository) -> None:
     repository.fault = Fault.DAMAGED
     unpublished = located.artifact(b"other", "other", stepIds=[])
