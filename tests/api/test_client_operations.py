@@ -3,6 +3,7 @@ from pathlib import Path
 from typing import Any
 
 from coordinator_client import api
+from tests.api.furnished import resolved
 
 FILE = Path(api.__file__).with_name("operations.json")
 BASE = "/api/v1/tenants/{tenant}/"
@@ -18,16 +19,8 @@ KINDS = {
 PAGING = {"cursor", "pageSize"}
 
 
-def resolved(schema: dict[str, Any], document: dict[str, Any]) -> dict[str, Any]:
-    """Return a schema without references at its top."""
-    for part in (schema, *schema.get("allOf", ()), *schema.get("oneOf", ())):
-        if "$ref" in part:
-            schema = {**document["components"]["schemas"][part["$ref"].rpartition("/")[2]], **schema}
-    return schema
-
-
 def member(schema: dict[str, Any], description: str, document: dict[str, Any], required: bool) -> dict[str, Any]:
-    found = resolved(schema, document)
+    found = resolved(document, schema)
     types = found.get("type", [])
     types = [types] if isinstance(types, str) else types
     [kind] = [each for each in types if each != "null"] or [""]
@@ -38,7 +31,7 @@ def member(schema: dict[str, Any], description: str, document: dict[str, Any], r
         "help": " ".join((description or schema.get("description", "")).split()),
         "choices": [each for each in found.get("enum", []) if each is not None],
     }
-    if kind == "array" and resolved(found["items"], document).get("type") == "string":
+    if kind == "array" and resolved(document, found["items"]).get("type") == "string":
         facts["kind"] = "texts"
     return {name: value for name, value in facts.items() if value and (name, value) != ("kind", "text")}
 
@@ -55,7 +48,7 @@ def table(document: dict[str, Any]) -> dict[str, Any]:
                     facts = member(each["schema"], each.get("description", ""), document, each.get("required", False))
                     members[each["name"]] = facts
             for content in list(operation.get("requestBody", {}).get("content", {}).values())[:1]:
-                body = resolved(content["schema"], document)
+                body = resolved(document, content["schema"])
                 for name, schema in body.get("properties", {}).items():
                     members[name] = member(schema, "", document, name in body.get("required", []))
     return found

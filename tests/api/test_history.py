@@ -102,6 +102,7 @@ def test_the_export_is_signed_and_has_the_whole_history(
 
 PIPELINE = "pipelines/{pipeline_id}"
 PATH, ACTIVATIONS = f"{PIPELINE}/activation-requests", f"{PIPELINE}/activations"
+ROLLBACK = f"{PIPELINE}/rollback"
 BODY = {"releaseVersion": "2.0", "reason": "faster"}
 YES = {"decision": "approve", "round": 1}
 PLAN = {
@@ -181,8 +182,19 @@ def test_an_override_is_an_administrators_if_the_policy_allows_it(ours: TenantAp
     assert not Vote.objects.exists()
 
 
-KEYS = "trusted-keys"
-RELEASES, RELEASE = f"{PIPELINE}/releases", f"{PIPELINE}/releases/{{release_version}}"
+def test_a_token_that_may_only_roll_back_reaches_the_releases_of_the_last_days(ours: TenantApi) -> None:
+    making.worker(making.active(ours.tenant, "2.0"), "worker-2")
+    on_call, body = ours.token(Scope.ROLL_BACK), {"reason": "it fails"}
+    with unguarded(Activation):
+        run("UPDATE releases_activation SET activated_at = activated_at - interval '31 days'")
+    with unchanged():
+        found = refused(ours.post(ROLLBACK, body, token=on_call), 403, "ROLLBACK_TOO_FAR")
+    assert found["rollBackDays"] == 30
+    assert ours.post(ROLLBACK, body).status_code == 201
+    assert ours.post(ROLLBACK, {**body, "releaseVersion": "2.0"}, token=on_call).status_code == 201
+
+
+RELEASES = f"{PIPELINE}/releases"
 ATTACHMENTS = f"{PIPELINE}/attachments"
 
 

@@ -29,6 +29,8 @@ def operator(owner: Tenant) -> Caller:
         ("cancel", {"allowFailed": True}, 400, "INVALID_REQUEST"),
         ("cancel", {}, 409, "CANCEL_REFUSED"),
         ("pause", WHY, 409, "PAUSE_REFUSED"),
+        ("resubmit", {"expectedVersion": 1}, 409, "VERSION_MISMATCH"),
+        ("resubmit", {"from": "checkpoint"}, 409, "CHECKPOINT_MISSING"),
     ],
 )
 def test_a_refused_act_changes_nothing(
@@ -37,7 +39,8 @@ def test_a_refused_act_changes_nothing(
     with unchanged():
         refused = operator.post(f"executions/{dead[0].pk}/{act}", body, status)
     assert refused["code"] == code
-    assert {"currentVersion": 2, "executionStatus": "DLQ"}.items() & refused.items() or status in (400, 403)
+    if status == 409 and code != "CHECKPOINT_MISSING":
+        assert {"currentVersion": 2, "executionStatus": "DLQ"}.items() & refused.items()
 
 
 def paused(hold: dict[str, Any]) -> dict[str, Any]:
@@ -105,11 +108,3 @@ def test_the_new_execution_and_the_old_one_name_each_other(operator: Caller, fin
         assert operator.post(f"{path}/resubmit", body, 202) == new, "the key is the same"
         refused = operator.post(f"{path}/resubmit", {**body, "input": 1}, 409)
     assert (refused["code"], refused["executionId"]) == ("RESUBMIT_KEY_REUSED", new["executionId"])
-
-
-@cases(("body", "code"), [({"expectedVersion": 1}, "VERSION_MISMATCH"), ({"from": "checkpoint"}, "CHECKPOINT_MISSING")])
-def test_a_refusal_has_a_code_and_changes_nothing(
-    operator: Caller, finished: Execution, body: dict[str, Any], code: str
-) -> None:
-    with unchanged():
-        assert operator.post(f"executions/{finished.pk}/resubmit", body, 409)["code"] == code
