@@ -59,6 +59,11 @@ class TenantInUse:
         assert response.status_code == 200, response.text
         return response.json()
 
+    def post(self, path: str, status: int = 200, **body: Any) -> Any:
+        response = self.http.post(self.url(path), json=body)
+        assert response.status_code == status, response.text
+        return response.json()
+
     def upload(self, release: BuiltRelease) -> requests.Response:
         with release.descriptor.open("rb") as descriptor, release.artifact.open("rb") as artifact:
             files: dict[str, Any] = {"descriptor": descriptor, "artifact": (release.artifact.name, artifact)}
@@ -83,15 +88,19 @@ class TenantInUse:
         assert verified["status"] == "REGISTERED", verified["findings"]
         return verified
 
+    def host(self, release: BuiltRelease, worker: str) -> Child:
+        """Register and activate a release, and start a worker that hosts it."""
+        self.register(release)
+        self.activate(release)
+        return self.start_worker(release, worker)
+
     def change_policy(self, pipeline_id: str, **members: Any) -> None:
         response = self.http.patch(self.url(f"pipelines/{pipeline_id}"), json=members)
         assert response.status_code == 200, response.text
 
     def activate(self, release: BuiltRelease, reason: str = "") -> dict[str, Any]:
-        body = {"releaseVersion": release.version, "reason": reason}
-        response = self.http.post(self.url(f"pipelines/{release.pipeline_id}/activations"), json=body)
-        assert response.status_code == 201, response.text
-        made: dict[str, Any] = response.json()
+        path = f"pipelines/{release.pipeline_id}/activations"
+        made: dict[str, Any] = self.post(path, 201, releaseVersion=release.version, reason=reason)
         return made
 
     def start_worker(self, release: BuiltRelease, name: str, state: str = "HEALTHY") -> Child:

@@ -30,10 +30,8 @@ class Orders:
         self.tenant = tenant
         self.folder = folder
         self.releases = {version: build_orders(folder, version) for version in ("1.0", "2.0")}
-        for release in self.releases.values():
-            tenant.register(release)
-        tenant.activate(self.releases["1.0"])
-        self.first = tenant.start_worker(self.releases["1.0"], "first")
+        tenant.register(self.releases["2.0"])
+        self.first = tenant.host(self.releases["1.0"], "first")
         self._folders: dict[str, Path] = {}
 
     def identity(self, version: str) -> ReleaseIdentity:
@@ -95,13 +93,8 @@ class Orders:
         eventually(lambda: reported.items() <= self.worker(name).items(), what=f"worker {name} {reported}", seconds=60)
 
     def request(self, change: str, name: str) -> None:
-        self.post(f"workers/{PIPELINE}/{name}/{change}")
+        self.tenant.post(f"workers/{PIPELINE}/{name}/{change}")
 
     def wait_for_heartbeat(self, name: str) -> None:
         before = self.worker(name)["lastHeartbeatAt"]
         eventually(lambda: self.worker(name)["lastHeartbeatAt"] > before, what=f"a heartbeat of {name}")
-
-    def post(self, path: str, **body: Any) -> Any:
-        response = self.tenant.http.post(self.tenant.url(path), json=body)
-        assert response.status_code == 200, response.text
-        return response.json()

@@ -115,45 +115,27 @@ def test_from_a_typed_input_to_a_typed_result(
 def test_what_is_refused_has_a_class_a_code_and_a_field(
     made: Callable[..., Any], orders: Orders, module: Any, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    client, folder = made(orders.tenant), str(tmp_path)
-    client.submit(PIPELINE, {"number": 1, "folder": folder}, key=request.node.name)
+    client, key = made(orders.tenant), request.node.name
+    submit, order = client.submit, {"number": 2, "folder": str(tmp_path)}
+    submit(PIPELINE, {**order, "number": 1}, key=key)
+    unknown, reader = "00000000-0000-4000-8000-000000000000", orders.tenant.token([Scope.READ])
     cases: list[tuple[type[clients.Refused], str, str, Callable[[], Any]]] = [
-        (
-            clients.InputInvalid,
-            "INPUT_INVALID",
-            "input.number",
-            lambda: client.submit(module.pipeline, {"number": "x"}),
-        ),
-        (clients.InputInvalid, "INPUT_INVALID", "input.", lambda: client.submit(PIPELINE, {"number": "x"})),
-        (clients.InputInvalid, "INPUT_INVALID", "", lambda: client.submit(PIPELINE, float("nan"))),
-        (clients.PipelineUnknown, "PIPELINE_UNKNOWN", "", lambda: client.submit("tests.none", {})),
-        (
-            clients.IdempotencyKeyReused,
-            "IDEMPOTENCY_KEY_REUSED",
-            "",
-            lambda: client.submit(PIPELINE, {"number": 2, "folder": folder}, key=request.node.name),
-        ),
+        (clients.InputInvalid, "INPUT_INVALID", "input.number", lambda: submit(module.pipeline, {"number": "x"})),
+        (clients.InputInvalid, "INPUT_INVALID", "input.", lambda: submit(PIPELINE, {"number": "x"})),
+        (clients.InputInvalid, "INPUT_INVALID", "", lambda: submit(PIPELINE, float("nan"))),
+        (clients.PipelineUnknown, "PIPELINE_UNKNOWN", "", lambda: submit("tests.none", {})),
+        (clients.IdempotencyKeyReused, "IDEMPOTENCY_KEY_REUSED", "", lambda: submit(PIPELINE, order, key=key)),
         (
             clients.ActiveReleaseChanged,
             "ACTIVE_RELEASE_CHANGED",
             "",
-            lambda: client.submit(PIPELINE, {"number": 2, "folder": folder}, expected_release="2.0"),
+            lambda: submit(PIPELINE, order, expected_release="2.0"),
         ),
-        (clients.InvalidRequest, "INVALID_REQUEST", "tags", lambda: client.submit(PIPELINE, {}, tags=["a"] * 99)),
-        (
-            clients.ExecutionUnknown,
-            "EXECUTION_UNKNOWN",
-            "",
-            lambda: client.get("00000000-0000-4000-8000-000000000000").state(),
-        ),
+        (clients.InvalidRequest, "INVALID_REQUEST", "tags", lambda: submit(PIPELINE, {}, tags=["a"] * 99)),
+        (clients.ExecutionUnknown, "EXECUTION_UNKNOWN", "", lambda: client.get(unknown).state()),
         (clients.ExecutionUnknown, "EXECUTION_UNKNOWN", "", lambda: client.get("../order-1").result()),
         (clients.NotAuthenticated, "NOT_AUTHENTICATED", "", lambda: made(orders.tenant, token="x").submit("a", {})),
-        (
-            clients.PermissionDenied,
-            "SCOPE_MISSING",
-            "",
-            lambda: made(orders.tenant, token=orders.tenant.token([Scope.READ])).submit("a", {}),
-        ),
+        (clients.PermissionDenied, "SCOPE_MISSING", "", lambda: made(orders.tenant, token=reader).submit("a", {})),
     ]
     for expected, code, field, call in cases:
         with pytest.raises(expected) as refused:

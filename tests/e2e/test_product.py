@@ -72,8 +72,8 @@ def test_retries_answers_and_redrives_run_on_the_pinned_release_after_a_switch(o
     orders.open(retried)
     for item in tenant.get(f"interactions?status=pending&executionId={answered}")["items"]:
         body = {"interactionId": item["interactionId"], "response": {"note": f"item {item['itemIndex']}"}}
-        orders.post("interactions/complete", **body)
-    assert orders.post(f"executions/{dead}/redrive", reason="fixed")["pin"]["releaseVersion"] == "1.0"
+        orders.tenant.post("interactions/complete", **body)
+    assert orders.tenant.post(f"executions/{dead}/redrive", reason="fixed")["pin"]["releaseVersion"] == "1.0"
 
     assert orders.receipt(retried) == {"notes": [], "made_by": "1.0", "attempt": 1}
     assert orders.receipt(answered) == {"notes": ["item 0", "item 1"], "made_by": "1.0", "attempt": 0}

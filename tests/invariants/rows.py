@@ -43,7 +43,6 @@ from releases.models import (
     ArtifactUpload,
     Blob,
     BlobLease,
-    Deployment,
     GradualActivation,
     Pipeline,
     Release,
@@ -150,15 +149,7 @@ def _releases(owner: Tenant) -> None:
     signing.trusted(owner, "new")
     trust.revoke_key(signing.trusted(owner, "old"), actor=ACTOR, reason="left")
     Pipeline.objects.filter(pk=release.pipeline_id).update(application="orders")
-    Deployment.objects.create(
-        tenant=owner,
-        idempotency_key="deployed",
-        release=release,
-        descriptor_digest=release.descriptor_digest,
-        application="orders",
-        environment="production",
-        actor=ACTOR,
-    )
+    making.deployed(release, key="deployed", actor=ACTOR)
     for state in (Blob.State.DAMAGED, Blob.State.MISSING):
         digest = making.digest_of(state.encode())
         blobs.record_sound(digest, size=1, fingerprint="f")
