@@ -14,9 +14,7 @@ def test_the_page_of_an_execution_shows_a_retry_and_the_result_without_a_reload(
     tenant: TenantInUse, log_in: LogIn, v1: BuiltRelease, name: str, tmp_path: Path
 ) -> None:
     gate = tmp_path / "gate"
-    tenant.register(v1)
-    tenant.activate(v1)
-    tenant.start_worker(v1, f"worker-{name}")
+    tenant.host(v1, f"worker-{name}")
     page = log_in(tenant, Role.OPERATOR)
     work = {"number": 7, "fail_times": 1, "gate": str(gate)}
     accepted = tenant.accepted("tests.pinned", work, "watched")

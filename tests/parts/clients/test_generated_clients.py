@@ -38,9 +38,7 @@ def tenant(running: RunningProduct, tmp_path: Path, name: str) -> Iterator[Tenan
         created = product.tenant(name)
         for kind in KINDS:
             release = build(f"echoing:of_{kind}", HERE / "pipelines", tmp_path / kind, "1.0")
-            created.register(release)
-            created.activate(release)
-            created.start_worker(release, kind)
+            created.host(release, kind)
         yield created
         created.stop_workers()
 

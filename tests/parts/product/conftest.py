@@ -1,16 +1,19 @@
-"""The fixtures of `tests/e2e`, requests, and copies of the product with a dedicated broker."""
+"""The fixtures of `tests/e2e`, and copies of the product with a dedicated broker."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from embedded.product import Product
 from embedded.valkey import Valkey
+from tests.authority import make_certificate
 from tests.database_template import connected_to, database
 from tests.e2e.conftest import tenant, v1, v2
 from tests.receiving import receiver
-from tests.running import RunningProduct, TenantInUse, another_product, eventually
+from tests.running import RunningProduct, another_product
 from tests.servers import NUMBER, ordinary_url
 from tests.tcp_proxy import over_tls, tls_in_front_of
 
@@ -19,44 +22,9 @@ __all__ = ["receiver", "tenant", "v1", "v2"]
 PIPELINES = Path(__file__).parent / "pipelines"
 
 
-def post(tenant: TenantInUse, path: str, status: int = 200, **body: Any) -> Any:
-    response = tenant.http.post(tenant.url(path), json=body)
-    assert response.status_code == status, response.text
-    return response.json()
-
-
-def pending(tenant: TenantInUse, execution_id: str, count: int = 1) -> list[dict[str, Any]]:
-    """Wait until the execution has so many open interactions, and return them in their order."""
-
-    def found() -> list[dict[str, Any]] | None:
-        items: list[dict[str, Any]] = tenant.get(f"interactions?status=pending&executionId={execution_id}")["items"]
-        return items if len(items) == count else None
-
-    return sorted(eventually(found, what=f"{count} interactions"), key=lambda item: int(item["itemIndex"] or 0))
-
-
-def complete(tenant: TenantInUse, interaction: dict[str, Any], response: Any, status: int = 200) -> Any:
-    body = {"interactionId": interaction["interactionId"], "response": response}
-    return post(tenant, "interactions/complete", status, **body)
-
-
-def start_hosting(tenant: TenantInUse, name: str, release: Path, *options: str, directory: Path) -> None:
-    """Start `pipelines worker` in the folder with these options and wait until it is accepted."""
-    product = tenant.product
-    child = product.children.start(
-        name,
-        [sys.executable, "-m", "pipelines", "worker", f"--release={release}", f"--worker-id={name}", *options],
-        environment={
-            "PYTHONPATH": str(PROJECT),
-            "DJANGO_SETTINGS_MODULE": "another.program",
-            "PIPELINES_TENANT": tenant.tenant.slug,
-            "PIPELINES_BROKER_URL": product.broker_url(tenant.tenant.slug),
-            "PIPELINES_WORKER_KEY": worker_key(product.environment["WORKER_SECRET"], tenant.tenant.slug).text,
-        },
-        directory=directory,
-    )
-    tenant.workers.append(child)
-    tenant.wait_for_worker(name, "HEALTHY")
+@pytest.fixture
+def certificate(tmp_path: Path) -> Path:
+    return make_certificate(tmp_path / "broker.pem", "127.0.0.1")
 
 
 @contextmanager

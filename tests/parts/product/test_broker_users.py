@@ -11,7 +11,7 @@ from redis.exceptions import ConnectionError as ConnectionLostError
 
 from embedded.valkey import Valkey
 from tests.authority import make_certificate
-from tests.parts.product.conftest import post, product_with_own_broker
+from tests.parts.product.conftest import product_with_own_broker
 from tests.running import BuiltRelease, RunningProduct, TenantInUse
 from tests.tcp_proxy import over_tls, tls_in_front_of
 from wire.addresses import tls_options
@@ -20,11 +20,9 @@ from wire.messages.queues import tenant_prefix
 
 def use_every_right(tenant: TenantInUse, release: BuiltRelease) -> None:
     """Use every right of a worker: it is drained and undrained, runs, and stops."""
-    tenant.register(release)
-    tenant.activate(release)
-    worker = tenant.start_worker(release, "worker")
+    worker = tenant.host(release, "worker")
     for command, state in (("drain", "DRAINING"), ("undrain", "HEALTHY")):
-        post(tenant, f"workers/{release.pipeline_id}/worker/{command}")
+        tenant.post(f"workers/{release.pipeline_id}/worker/{command}")
         tenant.wait_for_worker("worker", state)
     execution_id = tenant.accepted("tests.pinned", {"number": 1}, "k")["executionId"]
     tenant.wait_for(execution_id, "SUCCEEDED")
@@ -36,11 +34,6 @@ def use_every_right(tenant: TenantInUse, release: BuiltRelease) -> None:
     assert not [password for password in passwords if password in logs]
     assert worker.stop(grace=20) == 0
     tenant.wait_for_worker("worker", "UNAVAILABLE")
-
-
-@pytest.fixture
-def certificate(tmp_path: Path) -> Path:
-    return make_certificate(tmp_path / "broker.pem", "127.0.0.1")
 
 
 @pytest.fixture

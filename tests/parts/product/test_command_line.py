@@ -11,7 +11,6 @@ from pipelines import DefinitionError
 from pipelines.release import descriptor
 from pipelines.release.publish import publish
 from tenancy.roles import Scope
-from tests.building import eventually
 from tests.command_line import CommandLine
 from tests.running import BuiltRelease, TenantInUse
 
@@ -74,16 +73,6 @@ def test_a_release_from_its_upload_to_its_end(
     assert run("releases", "retire", P, "1.0", "--reason=old", "--yes").status == 3
     assert run.json("releases", "revoke", P, "2.0", "--reason=bad", "--yes")["releaseVersion"] == "2.0"
     assert run("releases", "show", P, "3.0").status == 5
-
-
-def test_a_worker_of_a_release_that_is_not_published_says_so_at_once_and_waits(
-    tenant: TenantInUse, v1: BuiltRelease
-) -> None:
-    worker = tenant.start_worker(v1, "early")
-    eventually(lambda: "RELEASE_UNKNOWN: this worker gets no work" in worker.log.read_text(), what="an explanation")
-    assert "publish it with pipelines publish" in worker.log.read_text()
-    tenant.register(v1)
-    tenant.activate(v1)
 
 
 def test_a_version_that_is_taken_says_what_differs_and_names_a_new_one(

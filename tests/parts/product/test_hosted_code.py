@@ -1,11 +1,32 @@
 import shutil
+import sys
 from pathlib import Path
 from signal import SIGTERM
 
+from embedded.product import PROJECT
 from tenancy.roles import Scope
 from tests.e2e.conftest import PIPELINES
-from tests.parts.product.conftest import start_hosting
 from tests.running import TenantInUse, build
+from wire.worker_keys import worker_key
+
+
+def start_hosting(tenant: TenantInUse, name: str, release: Path, *options: str, directory: Path) -> None:
+    """Start `pipelines worker` in the folder with these options and wait until it is accepted."""
+    product = tenant.product
+    child = product.children.start(
+        name,
+        [sys.executable, "-m", "pipelines", "worker", f"--release={release}", f"--worker-id={name}", *options],
+        environment={
+            "PYTHONPATH": str(PROJECT),
+            "DJANGO_SETTINGS_MODULE": "another.program",
+            "PIPELINES_TENANT": tenant.tenant.slug,
+            "PIPELINES_BROKER_URL": product.broker_url(tenant.tenant.slug),
+            "PIPELINES_WORKER_KEY": worker_key(product.environment["WORKER_SECRET"], tenant.tenant.slug).text,
+        },
+        directory=directory,
+    )
+    tenant.workers.append(child)
+    tenant.wait_for_worker(name, "HEALTHY")
 
 
 def test_an_older_release_is_hosted_from_its_artifact_without_any_source(tenant: TenantInUse, tmp_path: Path) -> None:
@@ -16,9 +37,7 @@ def test_an_older_release_is_hosted_from_its_artifact_without_any_source(tenant:
     source, gate = tmp_path / "source", tmp_path / "gate"
     shutil.copytree(PIPELINES / "v1", source)
     first = build("pinned:pipeline", source, tmp_path / "kept", "1.0")
-    tenant.register(first)
-    tenant.activate(first)
-    worker = tenant.start_worker(first, "while-1.0-is-active")
+    worker = tenant.host(first, "while-1.0-is-active")
     work = {"number": 1, "fail_times": 1, "gate": str(gate)}
     on_first = tenant.accepted("tests.pinned", work, "first")["executionId"]
     tenant.wait_until_begun(on_first)

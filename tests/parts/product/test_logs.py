@@ -37,9 +37,7 @@ def test_lines_have_their_fields_and_neither_payloads_nor_secrets(
 ) -> None:
     slug = tenant.tenant.slug
     release = build("talkative:pipeline", FOLDER, tmp_path / "release", "1.0")
-    tenant.register(release)
-    tenant.activate(release)
-    tenant.start_worker(release, "talkative")
+    tenant.host(release, "talkative")
     execution_id = tenant.accepted(release.pipeline_id, {"text": PAYLOAD}, "k")["executionId"]
     tenant.wait_for(execution_id, "FAILED")
     unknown = tenant.url("executions/00000000-0000-0000-0000-000000000000")

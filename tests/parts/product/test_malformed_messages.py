@@ -74,9 +74,7 @@ class Fuzzer:
 
 @pytest.fixture
 def hosted(tenant: TenantInUse, v1: BuiltRelease) -> TenantInUse:
-    tenant.register(v1)
-    tenant.activate(v1)
-    tenant.start_worker(v1, "fuzzed")
+    tenant.host(v1, "fuzzed")
     return tenant
 
 

@@ -8,7 +8,6 @@ from tenancy.roles import Scope
 from tests.command_line import CommandLine
 from tests.docs.commands import FENCE, text_of
 from tests.http_server import Request
-from tests.parts.product.conftest import post
 from tests.receiving import Receiver
 from tests.running import BuiltRelease, RunningProduct, TenantInUse, eventually
 
@@ -18,9 +17,7 @@ P = "tests.pinned"
 def test_a_message_is_delivered_although_its_process_is_killed(
     running: RunningProduct, tenant: TenantInUse, v1: BuiltRelease, receiver: Receiver, tmp_path: Path
 ) -> None:
-    tenant.register(v1)
-    tenant.activate(v1)
-    tenant.start_worker(v1, "worker")
+    tenant.host(v1, "worker")
     [example] = [text for language, text in FENCE.findall(text_of("docs/results.md")) if language == "yaml"]
     for shown, used in (
         ("https://ops.example/executions", receiver.url()),
@@ -70,5 +67,5 @@ def test_a_message_is_delivered_although_its_process_is_killed(
 
 def submitted(tenant: TenantInUse, key: str) -> str:
     tenant.wait_for_worker("worker", "HEALTHY")
-    accepted = post(tenant, "executions", 202, pipelineId=P, input={"number": 1}, idempotencyKey=key)
+    accepted = tenant.post("executions", 202, pipelineId=P, input={"number": 1}, idempotencyKey=key)
     return str(accepted["executionId"])

@@ -9,9 +9,8 @@ from pytest_django import DjangoDbBlocker
 from embedded.valkey import Valkey
 from tests.database_template import connected_to, database
 from tests.e2e.orders import PIPELINE, build_orders
-from tests.parts.product.conftest import complete, pending
 from tests.pgbouncer import pgbouncer
-from tests.running import BuiltRelease, RunningProduct, TenantInUse, another_product
+from tests.running import BuiltRelease, RunningProduct, TenantInUse, another_product, eventually
 from tests.servers import NUMBER, ordinary_url
 
 POOL = 4
@@ -57,9 +56,7 @@ def sessions(tenant: TenantInUse) -> tuple[int, int]:
 def test_the_whole_journey_of_a_release_and_its_executions(
     tenant: TenantInUse, v1: BuiltRelease, tmp_path: Path
 ) -> None:
-    tenant.register(v1)
-    tenant.activate(v1)
-    tenant.start_worker(v1, "worker")
+    tenant.host(v1, "worker")
 
     def submit(number: int) -> str:
         value = {"number": number, "fail_times": 1 if number % 20 == 0 else 0}
@@ -76,13 +73,12 @@ def test_the_whole_journey_of_a_release_and_its_executions(
     assert prepared <= 20
 
     orders = build_orders(tmp_path / "orders", "1.0")
-    tenant.register(orders)
-    tenant.activate(orders)
-    tenant.start_worker(orders, "worker-orders")
+    tenant.host(orders, "worker-orders")
     value = {"number": 4, "folder": str(tmp_path), "questions": 1}
     waiting = tenant.accepted(PIPELINE, value, "k")["executionId"]
-    [interaction] = pending(tenant, waiting)
-    complete(tenant, interaction, {"note": "fine"})
+    path = f"interactions?status=pending&executionId={waiting}"
+    [question] = eventually(lambda: tenant.get(path)["items"], what="the question")
+    tenant.post("interactions/complete", interactionId=question["interactionId"], response={"note": "fine"})
     tenant.wait_for(waiting, "SUCCEEDED")
     assert tenant.result(waiting)["notes"] == ["fine"]
 

@@ -27,9 +27,7 @@ def block() -> tuple[list[str], list[str]]:
 def test_the_code_of_an_execution_is_proven_with_the_commands_of_the_guide(
     tenant: TenantInUse, v1: BuiltRelease, v2: BuiltRelease, tmp_path: Path
 ) -> None:
-    tenant.register(v1)
-    tenant.activate(v1)
-    tenant.start_worker(v1, "worker-v1")
+    tenant.host(v1, "worker-v1")
     execution_id = tenant.accepted("tests.pinned", {"number": 1, "fail_times": 1}, "a key")["executionId"]
     tenant.wait_for(execution_id, "SUCCEEDED")
 

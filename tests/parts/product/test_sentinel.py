@@ -7,17 +7,11 @@ from urllib.parse import urlsplit
 import pytest
 from redis import Redis
 
-from tests.authority import make_certificate
 from tests.parts.product.conftest import product_with_own_database
 from tests.running import BuiltRelease, RunningProduct, TenantInUse
 from tests.sentinel import Watched, watched
 
 EXECUTIONS = 150
-
-
-@pytest.fixture
-def certificate(tmp_path: Path) -> Path:
-    return make_certificate(tmp_path / "broker.pem", "127.0.0.1")
 
 
 @pytest.fixture
@@ -41,9 +35,7 @@ def tenant(
 def test_no_execution_is_lost_when_the_primary_is_killed_under_load(
     tenant: TenantInUse, brokers: Watched, v1: BuiltRelease
 ) -> None:
-    tenant.register(v1)
-    tenant.activate(v1)
-    worker = tenant.start_worker(v1, "worker")
+    worker = tenant.host(v1, "worker")
     environment = Path(f"/proc/{worker.pid}/environ").read_bytes().decode().split("\0")
     [url] = [line.partition("=")[2] for line in environment if line.startswith("PIPELINES_BROKER_URL=")]
     brokers.add_user(url)

@@ -42,9 +42,7 @@ def test_one_trace_leads_from_the_request_to_the_record(
     tenant: TenantInUse, receiver: Receiver, tmp_path: Path
 ) -> None:
     release = build("traced:charging", PIPELINES / "traced", tmp_path / "charging", "1.0")
-    tenant.register(release)
-    tenant.activate(release)
-    tenant.start_worker(release, "worker")
+    tenant.host(release, "worker")
     trace_id, caller = secrets.token_hex(16), secrets.token_hex(8)
     tenant.http.headers["traceparent"] = f"00-{trace_id}-{caller}-01"
     execution_id = tenant.accepted("tests.traced", {"number": 2}, "k")["executionId"]

@@ -15,7 +15,7 @@ from embedded.children import Child
 from embedded.postgres import Postgres
 from embedded.product import Client, Product
 from embedded.valkey import Valkey
-from tests.building import BuiltRelease, eventually
+from tests.building import BuiltRelease, eventually, first_tenant
 from tests.words import words
 from wire.worker_keys import worker_key
 
@@ -78,11 +78,7 @@ class Cluster:
         self.start_servers()
         self.product.manage("migrate", "--verbosity=0", DATABASE_URL=self.postgres.owner_url)
         self.restore()
-        manage = self.product.manage
-        password = {"DJANGO_SUPERUSER_PASSWORD": "correct-horse-battery-staple"}
-        manage("createsuperuser", f"--username={USER}", "--email=o@example.org", "--noinput", **password)
-        manage("create_tenant", TENANT, f"--member={USER}")
-        self.token = manage("issue_token", TENANT, "test", f"--user={USER}", *(f"--scope={each}" for each in SCOPES))
+        self.token = first_tenant(self.product, TENANT, USER, "correct-horse-battery-staple", SCOPES)
 
     def start_servers(self) -> None:
         self.valkey.start()

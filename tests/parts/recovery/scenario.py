@@ -15,11 +15,10 @@ import redis
 from coordinator.celery import app
 from executions.models.states import TERMINAL
 from tests.building import BuiltRelease, eventually
-from tests.parts.recovery.cluster import TENANT, Cluster
+from tests.parts.recovery.cluster import Cluster
 from tests.parts.recovery.history import History, history
 from tests.parts.recovery.verdict import contradictions
-from wire.identity import ReleaseIdentity
-from wire.messages.queues import OUTCOME_QUEUE, queue_of
+from wire.messages.queues import OUTCOME_QUEUE
 
 WORKER = "worker"
 
@@ -33,7 +32,6 @@ class Scenario:
         self.folder = folder
         document = release.document
         self._pin = (document["pipelineId"], document["contractVersion"], document["releaseVersion"])
-        self._queue = queue_of(ReleaseIdentity(TENANT, *self._pin))
 
     def folder_of(self, key: str) -> Path:
         """Return the folder for the gate and the marks of one execution."""
@@ -96,22 +94,6 @@ class Scenario:
 
         eventually(waits, seconds=60, what="a record that waits for its row")
 
-    @contextmanager
-    def without_dispatch_from_web(self) -> Iterator[None]:
-        """During the block only control workers dispatch executions."""
-        environment = self.cluster.product.environment
-        environment["WEB_DISPATCHES"] = "false"
-        self.cluster.restart("web")
-        self.cluster.product.wait_until_ready()
-        try:
-            yield
-        finally:
-            del environment["WEB_DISPATCHES"]
-            if self.cluster.is_ready("web"):
-                self.cluster.kill("web")
-            self.cluster.start("web")
-            self.cluster.product.wait_until_ready()
-
     def stop_the_clock(self) -> None:
         """Kill the clock, so that no lease is taken over, and wait until its last messages are processed.
 
@@ -121,10 +103,6 @@ class Scenario:
         eventually(lambda: self._length("control") == 0, what="the end of the clock's last messages")
         with redis.Redis.from_url(self.cluster.valkey.url) as client:
             client.delete("unacked", "unacked_index")
-
-    @property
-    def commands(self) -> int:
-        return self._length(self._queue)
 
     @property
     def outcomes(self) -> int:
