@@ -5,7 +5,7 @@ from signal import SIGTERM
 
 from embedded.product import PROJECT
 from tenancy.roles import Scope
-from tests.e2e.conftest import PIPELINES
+from tests.e2e.orders import PIPELINES
 from tests.running import TenantInUse, build
 from wire.worker_keys import worker_key
 
