@@ -17,6 +17,8 @@ from tests.concurrency.waiting import until_blocked
 
 T = TypeVar("T")
 Call = Callable[[], object]
+Decision = tuple[Call, Call, object]
+"""A first call, a second call that waits for it, and the result or exception name of the second call."""
 
 
 @contextmanager
@@ -47,6 +49,14 @@ def ended_after(first: Call, second: Callable[[], T], then: Call = lambda: None)
         until_blocked(connection, ended=running.done)
         then()
     return running
+
+
+def assert_decided(decision: Decision) -> None:
+    """Assert that the second call waits for the first, and decides on what that has committed."""
+    first, second, expected = decision
+    ended = ended_after(first, second)
+    error = ended.exception()
+    assert (ended.result() if error is None else type(error).__name__) == expected
 
 
 def lock(session: psycopg.Connection[Any], row: Model, strength: str = "UPDATE", wait: str = "NOWAIT") -> bool:

@@ -1,11 +1,17 @@
-from alerts import deliveries, evaluation
+from functools import partial
+
+import pytest
+
+from alerts import channels, deliveries, evaluation
 from alerts.models import Alert, AlertDelivery
+from releases import policy
 from releases.models import Release
 from tenancy.models import Tenant
 from tests import making
 from tests.alerts.alerting import ACTOR, acknowledge, channel, let_clear, rule
-from tests.concurrency.racing import race, results_of
+from tests.concurrency.racing import parted, race, results_of
 from tests.receiving import receiving
+from tests.repetition import rounds
 
 Ready = tuple[Tenant, Release]
 
@@ -37,3 +43,15 @@ def test_several_processes_send_each_message_once(ready: Ready) -> None:
         keys = [request.headers["Idempotency-Key"] for request in receiver.requests]
     assert (len(keys), len(set(keys))) == (6, 6)
     assert {*AlertDelivery.objects.values_list("state", flat=True)} == {"SENT"}
+
+
+@pytest.mark.parametrize("_", rounds(5))
+def test_a_policy_names_no_channel_that_is_removed_at_the_same_time(_: int) -> None:
+    release = making.registered()
+    ops = channel(release.pipeline.tenant, name="ops")
+    name = partial(policy.change, release.pipeline, {"notifyChannel": "ops"}, actor="user:ann")
+    results = race(name, partial(channels.remove, ops, actor="user:ann"))
+    [lost] = parted(results)[1]
+    assert lost in {"PolicyInvalid", "AlertChannelInPolicy"}
+    release.pipeline.refresh_from_db()
+    assert (release.pipeline.notify_channel == "ops") is channels.kept(release.pipeline.tenant).exists()

@@ -1,8 +1,6 @@
 """A call that waited for a lock decides on the committed state, not on what it read before."""
 
-import json
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future
+from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -10,7 +8,7 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from executions.awaits import awaits
+from executions.awaits import awaits, claims
 from executions.failures import queries
 from executions.lifecycle import reports
 from executions.lifecycle.interventions import cancel, redrive
@@ -18,141 +16,21 @@ from executions.models import Campaign, Execution, FailureGroup, MessagePath, Wo
 from executions.state_machine import moves
 from executions.transports import rest_workers
 from executions.workers import registry, tenant_keys
-from governance.activation import gates
-from governance.activation.activation import activate
-from governance.activation.gates import Switch, Verdict
 from governance.campaigns import campaigns, drafts
 from governance.campaigns.campaigns import Options
-from governance.retirement.retirement import retire, revoke
-from releases import policy
-from releases.models import Attachment, Kind, Pipeline, Release
-from releases.trust import attachments, trust
-from tests import making, signing
+from releases.models import Release
+from tests import making
 from tests.cases import returning
 from tests.concurrency import scenes
-from tests.concurrency.sessions import Call, ended_after
-from tests.executions.awaits.parking import answer, interaction_of, suspended
+from tests.concurrency.sessions import Call, Decision, assert_decided, ended_after
+from tests.executions.awaits.parking import answer, interaction_of, itemized, suspended
 from tests.raw_sql import run
 from wire.messages.celery_messages import Checkpoint, Heartbeat, OutcomeGroup
-
-Decision = tuple[Call, Call, object]
-"""A first call, a second call that waits for it, and the result or exception name of the second call."""
 
 
 @pytest.fixture(autouse=True)
 def few_workers(settings: Any) -> None:
     settings.MAX_TENANT_WORKERS = 2
-
-
-def verdict(of: "Future[object]") -> object:
-    error = of.exception()
-    return of.result() if error is None else type(error).__name__
-
-
-# --- releases ---
-
-
-def releases(*versions: str) -> list[Release]:
-    owner = making.tenant()
-    return [scenes.fresh(making.registered(owner, version)) for version in versions]
-
-
-def a_stricter_policy() -> Decision:
-    [release] = releases("1.0")
-    change = partial(policy.change, release.pipeline, {"signaturePolicy": "require"}, actor="user:x")
-    return change, partial(activate, release, actor="user:y"), "SignatureRequired"
-
-
-def the_last_worker_that_is_drained() -> Decision:
-    owner, release = making.ready()
-    policy.change(release.pipeline, {"workerGate": "require"}, actor="user:x")
-
-    def drain_it() -> None:
-        Pipeline.objects.select_for_update().get(pk=release.pipeline_id)
-        registry.drain(owner, release.pipeline.pipeline_id, "worker-1", actor="user:x")
-
-    return drain_it, partial(activate, scenes.fresh(release), actor="user:y"), "WorkerRequired"
-
-
-def another_active_release() -> Decision:
-    one, other = releases("1.0", "2.0")
-    second = partial(activate, other, actor="user:y", expected_release_version="")
-    return partial(activate, one, actor="user:x"), second, "ActiveReleaseChanged"
-
-
-def a_release_that_is_being_revoked() -> Decision:
-    [release] = releases("1.0")
-    revoking = partial(revoke, release, actor="user:x", reason="a mistake")
-    return revoking, partial(activate, scenes.fresh(release), actor="user:y"), "ReleaseNotRegistered"
-
-
-def the_same_operation() -> Decision:
-    [release] = releases("1.0")
-    activating = partial(activate, release, actor="user:x", operation_key="k")
-    return activating, lambda: activating().sequence, 1
-
-
-def a_second_revocation() -> Decision:
-    [release] = releases("1.0")
-    revoking = partial(revoke, release, actor="user:x", reason="first")
-    return revoking, lambda: revoke(scenes.fresh(release), actor="user:y", reason="second").reason, "first"
-
-
-def a_release_that_is_being_retired() -> Decision:
-    [release] = releases("1.0")
-    retiring = partial(retire, release, actor="user:x", reason="replaced")
-    return retiring, partial(activate, scenes.fresh(release), actor="user:y"), "ReleaseNotRegistered"
-
-
-def a_revocation_of_a_release_that_is_being_retired() -> Decision:
-    [release] = releases("1.0")
-    retiring = partial(retire, release, actor="user:x", reason="replaced")
-    return retiring, partial(revoke, scenes.fresh(release), actor="user:y", reason="leaked"), "ReleaseNotRegistered"
-
-
-def a_retirement_of_a_release_that_is_being_activated() -> Decision:
-    [release] = releases("1.0")
-    activating = partial(activate, release, actor="user:x")
-    retiring = partial(retire, scenes.fresh(release), actor="user:y", reason="replaced")
-    return activating, retiring, "RetirementBlocked"
-
-
-def attached(release: Release, *names: str) -> Callable[[], Sequence[Attachment]]:
-    contents = [json.dumps(signing.cyclone([name])).encode() for name in names]
-    return partial(attachments.attach, release, contents, actor="user:x")
-
-
-def the_last_allowed_attachment() -> Decision:
-    [release] = releases("1.0")
-    attached(release, *(str(number) for number in range(Attachment.MAX_PER_RELEASE - 1)))()
-    return attached(release, "last"), attached(release, "one too many"), "AttachmentsFull"
-
-
-def an_equal_attachment() -> Decision:
-    [release] = releases("1.0")
-    return attached(release, "same"), attached(release, "same"), []
-
-
-def an_attachment_of_a_revoked_release() -> Decision:
-    [release] = releases("1.0")
-    revoking = partial(revoke, scenes.fresh(release), actor="user:x", reason="a mistake")
-    return revoking, attached(release, "late"), "ReleaseNotRegistered"
-
-
-def a_key_that_an_activation_relies_on() -> Decision:
-    [release] = releases("1.0")
-    attachments.attach(release, [signing.envelope(release.descriptor)], actor="user:x")
-    key = signing.trusted(release.pipeline.tenant)
-
-    def rely_on_it() -> None:
-        [gate] = gates.require_met(Switch(release, release.pipeline, Kind.ACTIVATION, binding=True))
-        assert (gate.verdict, gate.detail) == (Verdict.MET, "Signed by ci.")
-
-    def revoke_it() -> trust.Standing:
-        trust.revoke_key(key, actor="user:y", reason="leaked")
-        return trust.of(release).standing
-
-    return rely_on_it, revoke_it, trust.Standing.REVOKED_KEYS
 
 
 # --- worker keys ---
@@ -232,6 +110,14 @@ def a_campaign_with_a_redriven_execution() -> Decision:
     return again, lambda: scenes.start_campaign(owner).items.count(), 2
 
 
+def a_campaign_that_redrives_a_redriven_execution() -> Decision:
+    owner, [failed, *_] = scenes.dead()
+    scenes.start_campaign(owner)
+    Campaign.objects.update(rate_since=timezone.now() - timedelta(seconds=60))
+    again = partial(redrive, owner, failed.pk, actor="user:x", reason="")
+    return again, lambda: (campaigns.advance(), making.kinds(failed).count("REDRIVEN")), (2, 1)
+
+
 def a_pause_of_a_cancelled_campaign() -> Decision:
     owner, _ = scenes.dead(1)
     made = scenes.start_campaign(owner)
@@ -296,6 +182,23 @@ def an_acknowledgement_of_a_group_with_another_failure() -> Decision:
 def a_second_answer() -> Decision:
     one = interaction_of(suspended(making.ready()))
     return partial(answer, one), lambda: answer(one, {"n": 3}).duplicate, True
+
+
+def the_last_two_answers_of_an_await() -> Decision:
+    made, items = itemized(making.ready(), 2)
+
+    def answer_the_last() -> object:
+        answer(items[1])
+        made.refresh_from_db()
+        return made.status, made.progress
+
+    return partial(answer, items[0]), answer_the_last, ("QUEUED", [{"n": 2}] * 2)
+
+
+def a_claim_of_a_claimed_question() -> Decision:
+    one = interaction_of(suspended(making.ready()))
+    claim = partial(claims.claim, one.tenant, one.pk)
+    return partial(claim, actor="user:eva"), partial(claim, actor="user:max"), "InteractionClaimed"
 
 
 def an_answer_to_a_cancelled_execution() -> Decision:
@@ -369,8 +272,7 @@ def a_worker_that_is_heard_during_the_sweep() -> Decision:
 
 @pytest.mark.parametrize("decision", returning(Decision, globals()))
 def test_the_second_call_sees_what_the_first_has_committed(decision: Callable[[], Decision]) -> None:
-    first, second, expected = decision()
-    assert verdict(ended_after(first, second)) == expected
+    assert_decided(decision())
 
 
 def test_one_interruption_is_credited_once() -> None:

@@ -18,8 +18,6 @@ from tests.concurrency.racing import race, results_of
 from tests.concurrency.sessions import Call, another_session, ended_after
 from tests.executions.awaits.parking import interaction_of, make_late, suspended
 
-AT_ONCE = 6
-
 
 def running(count: int) -> tuple[Release, list[Claim]]:
     owner, release = making.ready()
@@ -38,13 +36,6 @@ def fail(release: Release, *claims: Claim, codes: tuple[str, ...] = ("Lost",)) -
         for number, claim in enumerate(claims)
     ]
     return making.record(*outcomes, identity=release.identity)
-
-
-def test_the_first_failures_of_a_group_at_the_same_time_form_one_group() -> None:
-    release, claims = running(AT_ONCE)
-    assert results_of(race(*(partial(fail, release, claim) for claim in claims))) == [1] * AT_ONCE
-    group = FailureGroup.objects.get()
-    assert DeadLetter.objects.filter(group=group).count() == AT_ONCE
 
 
 @pytest.mark.parametrize("_", range(3))

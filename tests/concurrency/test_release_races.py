@@ -22,7 +22,6 @@ from tenancy.models import Tenant
 from tests import making, signing
 from tests.concurrency.racing import race, results_of
 from tests.concurrency.sessions import another_session, ended_after
-from tests.interop.client import call, switch_on
 from tests.releases.registration import located
 from tests.releases.registration.sending import opened
 from tests.repetition import rounds
@@ -67,21 +66,6 @@ def test_a_deployment_that_waits_for_a_lock_fails_before_its_client_gives_up(tab
     with pytest.raises(DeploymentPending) if table == "releases_release" else nullcontext():
         deploy(owner, request, actor="token:ci", deadline=began)
     assert Deployment.objects.count() == (table == "releases_deployment")
-
-
-def test_concurrent_operations_with_one_key_are_one_activation(settings: Any) -> None:
-    switch_on(settings)
-    owner = making.tenant()
-    releases = [making.registered(owner, version) for version in ("1.0", "2.0")]
-    path = f"admin/tenants/{owner.slug}/pipelines/{making.PIPELINE}/activation-operations"
-    bodies = [
-        {"operationKey": "k", "contractVersion": each.contract_version, "releaseVersion": each.release_version}
-        for each in releases * 3
-    ]
-    answers = results_of(race(*[partial(call, "POST", path, body) for body in bodies]))
-    assert sorted(answer.status_code for answer in answers) == [200] * 3 + [409] * 3
-    assert len({answer.content for answer in answers if answer.status_code == 200}) == 1
-    assert Activation.objects.get().operation_key == "k"
 
 
 CONTRACT = making.contract()

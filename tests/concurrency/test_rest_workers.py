@@ -16,10 +16,9 @@ from executions.transports import rest
 from foundation import exchange, places
 from foundation.places import Places
 from releases import policy
-from releases.models import Contract
 from tests import making
 from tests.concurrency.racing import race, results_of
-from tests.concurrency.sessions import ended_after, stopped_at_row, stopped_before_reading, stopped_before_writing
+from tests.concurrency.sessions import ended_after, stopped_at_row, stopped_before_writing
 from tests.executions.transports.rest.conftest import serve
 from tests.executions.transports.rest.order_flow import PIPELINE, Flow, hosted, submit
 from tests.executions.transports.rest.strict_worker import CONTRACT_STEPS, ENCODING, StrictWorker, completed
@@ -109,17 +108,6 @@ def test_a_call_that_is_rejected_late_does_not_release_a_newer_claim(
         assert not stopped.finish()
     made.refresh_from_db()
     assert (made.status, made.lease_token) == ("RUNNING", again.lease_token)
-
-
-@pytest.mark.parametrize("claimed", [False, True])
-def test_a_worker_is_not_called_if_the_lease_was_just_lost(flow: Flow, claim: Claim, claimed: bool) -> None:
-    call = partial(rest_calls.run, claim.execution_id, claim.lease_token)
-    with stopped_before_reading(Contract, call) as stopped:
-        Execution.objects.update(lease_expires_at=making.LONG_AGO)
-        assert sweep.expire_leases() == 1
-        assert not claimed or making.claimed(flow.owner)
-        assert stopped.finish() is False
-    assert flow.double.commands == []
 
 
 def test_a_worker_that_another_process_has_just_claimed_is_not_checked(flow: Flow) -> None:

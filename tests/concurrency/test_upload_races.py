@@ -39,8 +39,8 @@ def overtaken(call: Callable[[], object], sql: LiteralString, *parameters: objec
         late.result(30)
 
 
-def test_the_loser_of_two_uploads_does_not_affect_the_winner() -> None:
-    """The loser has started at the store. It is rejected only after the winner's upload has completed there."""
+def test_the_first_of_two_starts_decides_the_multipart_upload(s3_place: S3Place) -> None:
+    """The loser is rejected after the parts of the winner have arrived, and aborts only what it started itself."""
     owner, direct = making.tenant(), artifact_store().direct
     assert direct is not None
     upload = opened(owner, making.digest_of(DATA), size=len(DATA))
@@ -50,24 +50,12 @@ def test_the_loser_of_two_uploads_does_not_affect_the_winner() -> None:
     with overtaken(partial(begun, owner, DATA), win, won, upload.pk):
         address = direct.url(name, won, 1, len(DATA))
         assert requests.put(address, data=DATA, timeout=20).status_code == 200
-        assert direct.join(name, won)
+    begun_there = client_of(s3_place).list_multipart_uploads(Bucket=s3_place.bucket, Prefix=s3_place.prefix)
+    assert [each["UploadId"] for each in begun_there["Uploads"]] == [won]
+    assert direct.join(name, won)
     direct_uploads.finish(name)
     upload.refresh_from_db()
     assert (upload.status, upload.finding) == ("STORED", None)
-
-
-def test_the_first_of_two_starts_decides_the_multipart_upload(s3_place: S3Place) -> None:
-    """The first upload may already have parts. The second call aborts only the multipart upload that it started."""
-    owner, direct = making.tenant(), artifact_store().direct
-    assert direct is not None
-    upload = opened(owner, making.digest_of(DATA), size=len(DATA))
-    won = direct.begin(str(upload.pk))
-    win: LiteralString = "UPDATE releases_artifactupload SET storage_id = %s WHERE id = %s"
-    with overtaken(partial(begun, owner, DATA), win, won, upload.pk):
-        pass
-    upload.refresh_from_db()
-    begun_there = client_of(s3_place).list_multipart_uploads(Bucket=s3_place.bucket, Prefix=s3_place.prefix)
-    assert [each["UploadId"] for each in begun_there["Uploads"]] == [upload.storage_id] == [won]
 
 
 def test_concurrent_verifications_of_equal_bytes_of_two_tenants_are_one_blob() -> None:
