@@ -2,24 +2,33 @@ import hashlib
 import hmac
 import json
 import re
-from collections.abc import Sequence
-from datetime import timedelta
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from django.db import transaction
 from django.utils import timezone
 
 from alerts import channels, deliveries, evaluation, rules
-from alerts.deliveries import AlertChannelDisabled
-from alerts.models import AlertRule
-from outbox.outbox import TIMEOUT_SECONDS, sending_seconds, webhook_keys
+from alerts.deliveries import NOTIFICATIONS, AlertChannelDisabled
+from alerts.models import AlertDelivery, AlertRule
+from executions.errors import NotifyChannelUnknown
+from executions.lifecycle import interventions
+from executions.models import Execution, Notification
+from executions.submission.submission import ExecutionRequest, submit_many
+from governance.resubmission.resubmission import resubmit
+from outbox.outbox import TIMEOUT_SECONDS, Outbox, sending_seconds, webhook_keys
 from releases.models import Release
 from tenancy.models import Tenant
+from tests import making
 from tests.alerts.alerting import ACTOR, channel, fired, make_due, sent_all, states
 from tests.cases import cases
+from tests.executions.moments import now
 from tests.mail_server import mail_server
-from tests.raw_sql import run
+from tests.raw_sql import run, unguarded
 from tests.receiving import Receiver
+from tests.wakeups import announced
 
 pytestmark = pytest.mark.django_db
 Ready = tuple[Tenant, Release]
@@ -136,35 +145,6 @@ def test_the_message_that_an_alert_fires_never_follows_the_one_that_it_is_resolv
     assert [json.loads(request.body)["state"] for request in receiver.requests[before:]] == messages
 
 
-def test_the_message_of_a_killed_process_is_sent_again_after_its_lease(owner: Tenant, receiver: Receiver) -> None:
-    alert = fired(owner, channel(owner, f"http://dying.example:{receiver.port}/"))
-
-    def die(host: str, port: int) -> Sequence[str]:
-        delivery = alert.deliveries.get()
-        lease = delivery.next_at - delivery.created_at  # both by the clock of the transaction
-        assert lease > timedelta(seconds=TIMEOUT_SECONDS * 2), "longer than an attempt"
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        deliveries.OUTBOX.send(resolve=die)
-    assert sent_all() == 0, "the lease has not ended"
-    make_due(alert.deliveries.get())
-    assert deliveries.OUTBOX.send(resolve=lambda host, port: ["127.0.0.1"])
-    delivery = alert.deliveries.get()
-    assert (delivery.state, delivery.attempts, len(receiver.requests)) == ("SENT", 2, 1)
-
-
-def test_the_result_of_an_older_attempt_is_ignored(ready: Ready, receiver: Receiver) -> None:
-    alert = fired(ready[0], channel(ready[0], f"http://slow.example:{receiver.port}/"))
-
-    def overtaken(host: str, port: int) -> Sequence[str]:
-        alert.deliveries.update(attempts=2)
-        return ["127.0.0.1"]
-
-    assert deliveries.OUTBOX.send(resolve=overtaken)
-    assert states(alert) == [("FIRING", "PENDING")]
-
-
 def test_an_e_mail_is_sent_to_all_addresses_of_the_channel_or_retried(owner: Tenant, settings: Any) -> None:
     settings.EMAIL_HOST, settings.EMAIL_USE_TLS, settings.EMAIL_USE_SSL = "127.0.0.1", False, False
     settings.DEFAULT_FROM_EMAIL = "coordinator@example.com"
@@ -193,3 +173,158 @@ def test_a_disabled_channel_gets_no_message(owner: Tenant, receiver: Receiver) -
     assert (alert.deliveries.get().error, receiver.requests) == ("the channel is disabled", [])
     with pytest.raises(AlertChannelDisabled):
         deliveries.test(made, actor=ACTOR)
+
+
+# --- messages about executions that have ended ---
+
+
+def ended(owner: Tenant, key: str = "key", **members: Any) -> Execution:
+    """Submit an execution, and let it succeed."""
+    made = making.submitted(owner, key, **members)
+    [claim] = making.claimed(owner)
+    making.record(making.outcome_of(claim))
+    return Execution.objects.get(pk=made.execution_id)
+
+
+def test_a_webhook_tells_what_ended_and_how_and_no_payload(owner: Tenant, receiver: Receiver, settings: Any) -> None:
+    settings.PUBLIC_URL = "https://coordinator.example"
+    hook = channel(owner, receiver.url())
+    with announced() as wakeups:
+        execution = ended(owner, notify="hook")
+    assert ("alerts.notify",) in [each[:1] for each in wakeups]
+    assert execution.notify == hook.pk
+    assert NOTIFICATIONS.send()
+    assert not NOTIFICATIONS.send()
+    assert is_signed(receiver, webhook_keys(owner.slug)[0])
+    [request], message = receiver.requests, Notification.objects.get()
+    assert (message.state, message.attempts, message.error) == ("SENT", 1, "")
+    assert request.headers["Idempotency-Key"] == str(message.pk)
+    body = request.json
+    assert datetime.fromisoformat(body.pop("finishedAt")) == execution.finished_at
+    assert body == {
+        "type": "execution",
+        "notificationId": str(message.pk),
+        "tenantId": owner.slug,
+        "executionId": str(execution.pk),
+        "pin": {
+            "pipelineId": making.PIPELINE,
+            "contractVersion": execution.contract_version,
+            "releaseVersion": execution.release_version,
+        },
+        "status": "SUCCEEDED",
+        "links": {"execution": f"https://coordinator.example/admin/executions/execution/{execution.pk}/change/"},
+    }
+
+
+def test_each_end_of_an_execution_is_a_message_and_others_have_none(owner: Tenant) -> None:
+    channel(owner)
+    with announced() as wakeups:
+        ended(owner, "silent")
+    assert "alerts.notify" not in [each[0] for each in wakeups]
+    named = making.submitted(owner, "key", notify="hook")
+    [claim] = making.claimed(owner)
+    making.record(making.failure(claim, "BadThing", retryable=False))
+    interventions.redrive(owner, named.execution_id, actor=ACTOR, reason="", allow_failed=True)
+    interventions.cancel(owner, named.execution_id, actor=ACTOR, reason="")
+    interventions.cancel(owner, named.execution_id, actor=ACTOR, reason="")
+    found = Notification.objects.order_by("id").values_list("execution_id", "document__status")
+    assert sorted(found) == [(named.execution_id, "CANCELLED"), (named.execution_id, "FAILED")]
+
+
+def test_a_message_belongs_to_the_transaction_that_ends_the_execution(owner: Tenant) -> None:
+    channel(owner)
+    made = making.submitted(owner, "key", notify="hook")
+    with transaction.atomic():
+        interventions.cancel(owner, made.execution_id, actor=ACTOR, reason="")
+        assert Notification.objects.exists()
+        transaction.set_rollback(True)
+    assert not Notification.objects.exists()
+
+
+def test_an_unknown_channel_is_refused_alone(owner: Tenant) -> None:
+    channels.change(channel(owner, name="off"), enabled=False, actor=ACTOR)
+    channels.remove(channel(owner, name="gone"), actor=ACTOR)
+    channel(making.tenant("rival"), name="rival")
+    requests = [
+        ExecutionRequest(making.PIPELINE, {"n": 1}, key, notify=key) for key in ("off", "gone", "rival", "Hook")
+    ]
+    results = submit_many(owner, [*requests, ExecutionRequest(making.PIPELINE, {"n": 1}, "k")], actor=ACTOR)
+    for request, refused in zip(requests, results[:-1], strict=True):
+        assert isinstance(refused, NotifyChannelUnknown)
+        assert str(request.notify) in refused.detail
+        assert refused.errors[0]["field"] == "notify"
+    assert [execution.execution_key for execution in Execution.objects.filter(tenant=owner)] == ["k"]
+
+
+def a_delivery(owner: Tenant, receiver: Receiver) -> tuple[Outbox, Any]:
+    fired(owner, channel(owner, receiver.url("receiver.test")))
+    return deliveries.OUTBOX, AlertDelivery.objects.all()
+
+
+def a_notification(owner: Tenant, receiver: Receiver) -> tuple[Outbox, Any]:
+    channel(owner, receiver.url("receiver.test"))
+    ended(owner, notify="hook")
+    return NOTIFICATIONS, Notification.objects.all()
+
+
+@cases("of", [a_delivery, a_notification])
+def test_the_message_of_a_killed_process_is_sent_again_after_its_lease_and_a_refused_one_retried(
+    owner: Tenant, receiver: Receiver, of: Callable[[Tenant, Receiver], tuple[Outbox, Any]]
+) -> None:
+    outbox, messages = of(owner, receiver)
+    receiver.requests.clear()
+
+    def die(host: str, port: int) -> Sequence[str]:
+        assert messages.get().next_at - now() > timedelta(seconds=TIMEOUT_SECONDS * 2), "longer than an attempt"
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        outbox.send(resolve=die)
+    assert not outbox.send(), "the lease has not ended"
+    receiver.statuses = [500, 204]
+    for state in ("PENDING", "SENT"):
+        messages.update(next_at=now())
+        assert outbox.send(resolve=lambda host, port: ["127.0.0.1"])
+        assert messages.get().state == state
+    assert (messages.get().attempts, len(receiver.requests)) == (3, 2)
+
+
+@cases("of", [a_delivery, a_notification])
+def test_the_result_of_an_older_attempt_is_ignored(
+    owner: Tenant, receiver: Receiver, of: Callable[[Tenant, Receiver], tuple[Outbox, Any]]
+) -> None:
+    outbox, messages = of(owner, receiver)
+
+    def overtaken(host: str, port: int) -> Sequence[str]:
+        messages.update(attempts=2)
+        return ["127.0.0.1"]
+
+    assert outbox.send(resolve=overtaken)
+    assert messages.get().state == "PENDING"
+
+
+def test_a_channel_that_is_removed_later_gets_nothing(owner: Tenant, receiver: Receiver) -> None:
+    hook = channel(owner, receiver.url())
+    ended(owner, notify="hook")
+    channels.remove(hook, actor=ACTOR)
+    assert NOTIFICATIONS.send()
+    assert (Notification.objects.get().error, receiver.requests) == ("the channel is disabled", [])
+
+
+def test_a_lost_wake_up_is_made_up_for_and_old_messages_are_removed(owner: Tenant, receiver: Receiver) -> None:
+    channel(owner, receiver.url())
+    ended(owner, notify="hook")
+    with announced() as wakeups:
+        evaluation.evaluate()
+    assert "alerts.notify" in [each[0] for each in wakeups]
+    assert NOTIFICATIONS.send()
+    assert evaluation.remove_old(seconds=5) == 0
+    with unguarded(Notification):
+        run("UPDATE executions_notification SET finished_at = finished_at - interval '1000 days'")
+    assert evaluation.remove_old(seconds=5) == 1
+
+
+def test_a_resubmission_tells_the_channel_of_its_origin(owner: Tenant) -> None:
+    hook = channel(owner)
+    again = resubmit(owner, ended(owner, notify="hook").pk, actor=ACTOR, reason="again")
+    assert again.notify == hook.pk

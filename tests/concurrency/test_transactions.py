@@ -1,17 +1,23 @@
-"""Each call is one transaction: if a write to any table fails, the call leaves no changes and no locks."""
+"""Each call is one transaction: if a write to any table fails, the call leaves no changes and no locks.
+
+Wake-ups and caches change after the commit, and never after a rollback.
+"""
 
 from collections.abc import Callable
 from functools import partial
+from threading import Event
 from typing import Any
 
 import pytest
+from celery import current_app
 from django.apps import apps
 from django.contrib.auth.models import User
 from django.core.management import call_command
-from django.db import OperationalError, transaction
+from django.db import OperationalError, connection, transaction
 from django.db.models import Model
 from django.utils import timezone
 
+from executions.awaits import webhooks
 from executions.lifecycle import dispatch, sweep
 from executions.models import (
     AwaitUnit,
@@ -27,7 +33,9 @@ from executions.models import (
     WorkerEvent,
 )
 from executions.transports import rest_workers
-from executions.workers import registry
+from executions.workers import registry, tenant_keys
+from executions.workers.tenant_keys import active_keys, replace_key, start_key
+from foundation import wakeup
 from governance.campaigns import campaigns
 from releases.errors import KeyConflict
 from releases.models import (
@@ -47,11 +55,19 @@ from tenancy.access import TokenNameTaken, issue_token
 from tenancy.models import Membership, Tenant
 from tenancy.roles import Scope
 from tests import making, signing
+from tests.broker import taken
 from tests.concurrency import scenes
+from tests.concurrency.racing import race, results_of
 from tests.concurrency.scenes import Scene
-from tests.concurrency.sessions import Call, stopped_before_writing
+from tests.concurrency.sessions import Call, another_session, stopped_before_writing
+from tests.executions.awaits.parking import suspended
+from tests.receiving import Receiver, local_receivers, receiver
+from tests.wakeups import Broker, broker
 from wire.messages.sealing import MOST_SEALS
 from wire.messages.task_messages import LONGEST_MESSAGE
+from wire.worker_keys import WorkerKey
+
+__all__ = ["broker", "local_receivers", "receiver"]
 
 
 def everything() -> dict[str, list[Any]]:
@@ -243,3 +259,63 @@ def test_the_transaction_of_the_caller_is_usable_after_an_error(
         with pytest.raises(error):
             call()
         assert Tenant.objects.exists()
+
+
+# --- what follows a commit ---
+
+
+@pytest.fixture
+def task(name: str, broker: Broker) -> str:
+    return f"tests.{name}"
+
+
+@pytest.mark.parametrize("ring", [wakeup.send, wakeup.send_once])
+def test_a_wake_up_is_sent_once_with_the_commit_and_not_after_a_rollback(
+    ring: Callable[[str], None], task: str
+) -> None:
+    for rolled_back in (True, False):
+        with transaction.atomic():
+            ring(task)
+            transaction.set_rollback(rolled_back)
+        sent = [found for found, _ in taken(current_app.conf.task_default_queue)]
+        assert sent.count(task) == (0 if rolled_back else 1)
+
+
+def test_this_process_is_woken_after_the_commit(task: str) -> None:
+    woken = Event()
+    wakeup.handle_here(task, woken.set)
+    with transaction.atomic():
+        wakeup.send_once(task)
+        assert not woken.wait(0.2)
+    assert woken.wait(30)
+
+
+@pytest.mark.usefixtures("broker")
+@pytest.mark.parametrize("change", [start_key, replace_key])
+def test_a_process_knows_a_new_key_once_it_is_committed(change: Callable[..., WorkerKey]) -> None:
+    """Another thread caches the old keys before the change is committed."""
+    owner = making.tenant()
+    before = active_keys(owner.slug)
+    with transaction.atomic():
+        made = change(owner, actor="user:x")
+        assert active_keys(owner.slug)[0] == made
+        tenant_keys.cache.clear()
+        assert results_of(race(partial(active_keys, owner.slug))) == [before]
+    assert active_keys(owner.slug)[0] == made
+
+
+def test_the_result_of_a_webhook_in_hand_outlives_a_lost_connection(
+    ready: tuple[Tenant, Release], receiver: Receiver, local_receivers: None
+) -> None:
+    """The session ends after the receiver's address was resolved, and before the result of the attempt is recorded."""
+    suspended(ready, transport="webhook", transport_metadata={"url": receiver.url("receiver.test")})
+
+    def disconnect_and_resolve(host: str, port: int) -> list[str]:
+        with another_session() as session, connection.cursor() as cursor:
+            cursor.execute("SELECT pg_backend_pid()")
+            session.execute("SELECT pg_terminate_backend(%s, 10000)", cursor.fetchone())
+        return ["127.0.0.1"]
+
+    assert webhooks.OUTBOX.send(resolve=disconnect_and_resolve)
+    one = Interaction.objects.get()
+    assert (one.status, one.dispatch_attempts, len(receiver.requests)) == ("DISPATCHED", 1, 1)

@@ -5,6 +5,7 @@ import pytest
 from django.utils import timezone
 
 from executions import statistics
+from executions.inspection.callers import Caller, callers
 from executions.inspection.counts import PlannedRelease, Reason, worker_plan
 from executions.lifecycle import interventions
 from executions.models import Execution, FinishedCount, Worker, WorkerEvent
@@ -270,3 +271,65 @@ def test_a_series_has_only_its_tenants_pipeline_and_period(owner: Tenant, monkey
     )
     making.record(*(making.failure(claim, retryable=False) for claim in making.claimed(owner)))
     assert statistics.last_hour([owner.pk], mine.pipeline_id).total(release).failed == 2
+
+
+# --- callers ---
+
+ID = {"name": "id", "type": {"kind": "scalar", "id": "string"}}
+PRICE = {"name": "price", "type": {"kind": "scalar", "id": "decimal"}}
+NOTES = {"name": "notes", "type": {"kind": "map", "key": "string", "value": {"kind": "scalar", "id": "string"}}}
+NUMBERS = {"name": "notes", "type": {"kind": "map", "key": "string", "value": {"kind": "scalar", "id": "integer"}}}
+SECRET = "4111-1111"
+
+
+def order(*fields: dict[str, Any]) -> dict[str, Any]:
+    return {"Order": {"definition": {"id": "Order", "kind": "record", "fields": list(fields)}}}
+
+
+@pytest.fixture
+def typed() -> tuple[Tenant, Release]:
+    return making.ready(canonicalTypes=order(ID, {**PRICE, "optional": True}))
+
+
+@pytest.fixture
+def strict(typed: tuple[Tenant, Release]) -> Release:
+    return making.registered(typed[0], "2.0", canonicalTypes=order(ID, PRICE))
+
+
+def send(owner: Tenant, key: str, value: Any, actor: str = "token:shop", **more: Any) -> Execution:
+    return making.submitted(owner, key, value, actor=actor, **more).execution
+
+
+def met(caller: Caller) -> list[tuple[str, str]]:
+    return [(each.path, each.rule) for each in caller.examples]
+
+
+def test_a_caller_whose_inputs_would_be_refused_is_named_with_an_example(
+    typed: tuple[Tenant, Release], strict: Release
+) -> None:
+    owner, release = typed
+    old = [send(owner, f"old-{n}", {"id": SECRET}) for n in range(3)]
+    send(owner, "new", {"id": "a", "price": "1.50"}, actor="token:app")
+    found = callers(strict, release)
+    assert (found.submissions, found.count, found.sampled, found.checked, found.failing) == (4, 2, 4, 4, 3)
+    shop, app = found.callers
+    assert (shop.name, shop.executions, shop.checked, shop.failing) == ("token:shop", 3, 3, 3)
+    [example] = shop.examples
+    assert (example.path, example.rule) == ("input.price", "is required")
+    assert example.execution_id in {each.pk for each in old}
+    assert (app.name, app.checked, app.failing, app.examples) == ("token:app", 1, 0, [])
+    assert SECRET not in repr(found)
+
+
+def test_names_that_are_values_are_not_shown(typed: tuple[Tenant, Release]) -> None:
+    owner, _ = typed
+    active = making.active(owner, "1.1", canonicalTypes=order(ID, NOTES))
+    making.worker(active, "w")
+    after = making.registered(owner, "2.0", canonicalTypes=order(NUMBERS))
+    send(owner, "k", {"id": "a", "notes": {SECRET: SECRET}})
+    [caller] = callers(after, active).callers
+    assert met(caller) == [("input.notes{}", "must be an integer")]
+    assert SECRET not in repr(caller)
+    send(owner, "l", {"id": "a", "notes": {}})
+    [caller] = callers(after, active).callers
+    assert ("input.id", "is not a member of the type") in met(caller)
