@@ -1,7 +1,8 @@
 """Calls that lock several rows lock them in a fixed order, which prevents deadlocks.
 
 Another session locks the first row. The test checks that the call waits for this row and has not locked any other. The
-rows are stored in reverse order, and the call receives them in both orders."""
+rows are stored in reverse order, and the call receives them in both orders. Sweeps and claims skip locked rows instead.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

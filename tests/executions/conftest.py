@@ -5,7 +5,6 @@ The tests of a module share a tenant with an active release that a healthy worke
 
 import copy
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,7 +16,6 @@ from releases.models import Release
 from tenancy.models import Tenant
 from tests import making
 from tests.broker import using_broker
-from tests.executions.hosting import Hosting
 
 
 @pytest.fixture
@@ -69,8 +67,3 @@ def retries(settings: Any) -> None:
     """Two retries, after 10 and 20 seconds."""
     settings.RETRY_LIMIT, settings.RETRY_DELAY_SECONDS = 2, 10
     settings.RETRY_MULTIPLIER, settings.RETRY_JITTER = 2, 0
-
-
-@pytest.fixture
-def hosting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Hosting:
-    return Hosting(tmp_path, monkeypatch)

@@ -125,14 +125,3 @@ def test_an_expired_timer_resumes_the_execution_with_its_request(ready: Ready) -
     assert (one.status, one.response, one.actor) == ("COMPLETED", {"n": 3}, "timer")
     assert (made.status, made.current_step_index, made.progress) == ("QUEUED", 1, {"n": 3})
     assert making.history(made)[-1] == ("AWAIT_COMPLETED", "QUEUED")
-
-
-def test_cancelling_an_execution_withdraws_its_interactions(ready: Ready) -> None:
-    made, items = itemized(ready, 2)
-    answer(items[0])
-    interventions.cancel(ready[0], made.pk, actor="user:op", reason="no longer wanted")
-    assert statuses(made) == ["COMPLETED", "CANCELLED"]
-    assert AwaitUnit.objects.get(execution=made).status == "CANCELLED"
-    with pytest.raises(InteractionClosed):
-        answer(items[1])
-    assert awaits.expire() == 0

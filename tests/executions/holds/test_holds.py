@@ -284,9 +284,3 @@ def test_submissions_wait_or_are_refused(owner: Tenant, kind: str) -> None:
     assert repeated.duplicate
     resume(target(kind, made))
     assert making.execution(owner, "after").status == "QUEUED"
-
-
-def test_a_paused_release_refuses_nothing_once_another_is_active(owner: Tenant, release: Release) -> None:
-    pause(release, refuses_submissions=True)
-    making.worker(making.active(owner, "2.0"), "worker-2")
-    assert making.execution(owner).release_version == "2.0"

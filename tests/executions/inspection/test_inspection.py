@@ -218,15 +218,6 @@ def counts() -> list[tuple[int, int, int]]:
     return list(rows.values_list("succeeded", "failed", "cancelled"))
 
 
-def test_counting_twice_changes_nothing(owner: Tenant) -> None:
-    failed_at(owner, 30, "a", "b")
-    failed_at(owner, 40, "c")
-    count_finished()
-    before = counts()
-    count_finished()
-    assert before == counts() == [(0, 1, 0), (0, 2, 0)]
-
-
 def test_a_failure_that_is_redriven_before_it_is_counted_counts(owner: Tenant) -> None:
     [failed] = failed_at(owner, 2, "soon")
     interventions.redrive(owner, failed.pk, actor="user:ann", reason="x", allow_failed=True)
@@ -243,8 +234,9 @@ def test_a_late_commit_is_counted_by_the_next_run_and_a_redriven_failure_stays_c
     statistics.count()
     assert sum(failed for _, failed, _ in counts()) == 2
     making.finished(timezone.now(), failed)
-    statistics.count()
-    assert sum(failed for _, failed, _ in counts()) == 2
+    for _ in range(2):
+        count_finished()
+        assert sum(failed for _, failed, _ in counts()) == 2
 
 
 def test_a_series_has_only_its_tenants_pipeline_and_period(owner: Tenant, monkeypatch: pytest.MonkeyPatch) -> None:

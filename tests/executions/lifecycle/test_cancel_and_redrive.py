@@ -22,6 +22,7 @@ from releases.models import Pipeline, Release, Revocation
 from tenancy.models import AuditEntry, Tenant
 from tests import making
 from tests.cases import cases
+from tests.executions.moments import now
 from tests.governance.campaigns.campaigning import pass_time, start
 from tests.raw_sql import unchanged
 from tests.wakeups import announced
@@ -106,6 +107,7 @@ def test_an_execution_in_dlq_is_queued_again_with_its_pin_and_an_event(owner: Te
     again = done.execution
     assert (done.previous_status, again.status, again.version, again.attempt) == ("DLQ", "QUEUED", 3, 1)
     assert (again.error_code, again.error_message, again.result, again.finished_at) == (None, None, None, None)
+    assert again.next_due_at == now()
     assert (again.pin, again.release_id) == (dead.pin, dead.release_id)
     assert again.last_transition_key == f"redrive:{dead.pk}:2"
     event = dead.events.get(kind="REDRIVEN")

@@ -15,14 +15,12 @@ from executions.lifecycle import dispatch
 from executions.models import DeadLetter, Execution, ExecutionEvent, Worker
 from executions.transports import celery
 from foundation.broker_gate import FIRST_BATCH, gate
-from pipelines.worker.outcomes import Report
 from releases.models import Release
 from tenancy.models import Tenant
 from tests import making
 from tests.broker import taken, using_broker
 from tests.building import eventually
 from tests.cases import cases
-from tests.executions.hosting import MARKS, Hosting
 from tests.executions.moments import now
 from tests.raw_sql import check_foreign_keys_now, run
 from wire.broker import sending
@@ -261,13 +259,10 @@ def test_a_value_that_a_worker_may_write_is_not_a_ticket(redis: Any) -> None:
         take_ticket(TICKET)
 
 
-def test_a_captured_command_does_not_run_again_and_its_ticket_ends_with_the_leases(
-    hosting: Hosting, redis: Any, settings: Any
+def test_the_ticket_of_a_group_is_taken_once_and_ends_with_the_leases(
+    execution: Execution, release: Release, redis: Any, settings: Any
 ) -> None:
     settings.LEASE_SECONDS = 60
-    hosted = hosting(MARKS)
-    others = [hosted.another(take_ticket) for _ in range(3)]
-    hosted.submit(1)
     run(
         "CREATE FUNCTION pg_temp.slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
         " PERFORM pg_sleep(0.3); RETURN NULL; END $$"
@@ -275,10 +270,7 @@ def test_a_captured_command_does_not_run_again_and_its_ticket_ends_with_the_leas
     check_foreign_keys_now()
     run("CREATE TRIGGER slow AFTER UPDATE ON executions_execution FOR EACH STATEMENT EXECUTE FUNCTION pg_temp.slow()")
     assert dispatch.dispatch() == 1
-    [(_, [message])] = taken(queue_of(hosted.release.identity))
-    assert 30_000 < redis.pttl(ticket_of(hosted.release.identity, message["nonce"])) <= 59_700
-    reports: list[Report] = []
-    for host in others:
-        host.execute(message, reports.append)
-    assert len(reports) == 1
-    assert (hosted.folder / "step_0").read_text() == "x"
+    [(_, [message])] = taken(queue_of(release.identity))
+    ticket = ticket_of(release.identity, message["nonce"])
+    assert 30_000 < redis.pttl(ticket) <= 59_700
+    assert [take_ticket(ticket) for _ in range(3)] == [True, False, False]

@@ -1,11 +1,11 @@
 import json
+import time
 import uuid
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from executions import tasks
 from executions.awaits import interactions
 from executions.lifecycle import queries
 from executions.models import AwaitUnit, Execution, Interaction
@@ -16,7 +16,6 @@ from releases.trust import trust
 from tenancy.models import Tenant
 from tests import making, signing
 from tests.cases import cases
-from tests.executions.hosting import ASKS, FAILS_TWICE, MARKS, ONE, Hosting
 from tests.executions.moments import now
 from tests.raw_sql import rows
 from wire.documents import execution_statement, json_writer
@@ -215,12 +214,29 @@ def predicate(execution: Execution) -> dict[str, Any]:
     return found
 
 
-def test_a_run_with_retries_on_two_workers_names_both_and_counts_each_step_once(hosting: Hosting) -> None:
-    hosted = hosting(MARKS, MARKS, FAILS_TWICE)
-    execution = hosted.submit(1)
-    for host in (hosted.host, hosted.another(making.granted), hosted.host):
-        hosted.answer(hosted.claim(), host)
+def spans(count: int, first: int = 0) -> list[tuple[int, int, int]]:
+    """Return the spans of so many steps, which run now."""
+    at = int(time.time() * 1000)
+    return [(step, at, at) for step in range(first, count)]
+
+
+def test_a_run_with_retries_on_two_workers_names_both_and_counts_each_step_once() -> None:
+    owner, release = making.checkpointing(3)
+    digest = release.artifacts.get().digest
+    execution = making.execution(owner)
+
+    def report(number: int, *outcomes: Outcome, **more: Any) -> None:
+        by = {"worker_id": f"worker-{number}", "artifact_digest": digest, "environment": "e", "code": "source"}
+        making.record(*outcomes, **by, **more)
         Execution.objects.filter(status="WAIT_RETRY").update(next_due_at=making.LONG_AGO)
+
+    [claim] = making.claimed(owner)
+    for step in (1, 2):
+        report(1, checkpoints=[making.reached(claim, step, "1", steps=spans(step))])
+    report(1, making.failure(claim).model_copy(update={"steps": spans(3)}))
+    for number, ends in ((2, making.failure), (1, making.outcome_of)):
+        [claim] = making.claimed(owner)
+        report(number, ends(claim).model_copy(update={"steps": spans(3, first=2)}))
     found = predicate(execution)
     assert [(run["outcome"], run["attempt"], run["worker"], run["firstStepIndex"]) for run in found["runs"]] == [
         ("CHECKPOINT", 0, "worker-1", 0),
@@ -230,39 +246,42 @@ def test_a_run_with_retries_on_two_workers_names_both_and_counts_each_step_once(
         ("SUCCEEDED", 2, "worker-1", 2),
     ]
     for index, run in zip([0, 1, 2, 2, 2], found["runs"], strict=True):
-        assert (run["artifactDigest"], run["pinned"]) == (hosted.host.release.artifact_digest, True)
+        assert (run["artifactDigest"], run["pinned"]) == (digest, True)
         assert (run["code"], run["findings"]) == ("source", ["CODE_NOT_VERIFIED"])
         [step] = run["steps"]
-        assert (step["index"], step["name"]) == (index, f"Step {index}")
+        assert (step["index"], step["name"]) == (index, "Validate")
         assert run["claimedAt"] <= run["recordedAt"]
         assert run["startedAt"] == step["startedAt"] <= step["endedAt"] == run["endedAt"]
     assert found["pinnedThroughout"] is False
 
 
-def test_the_newest_of_several_checkpoints_in_a_message_has_the_steps_of_all(hosting: Hosting) -> None:
-    hosted = hosting(ONE, ONE, ONE)
-    execution = hosted.submit(1)
-    tasks.record(hosted.host.sealed(hosted.reports(hosted.claim())))
+def test_the_newest_of_several_checkpoints_in_a_message_has_the_steps_of_all() -> None:
+    owner, _ = making.checkpointing(3)
+    execution = making.execution(owner)
+    [claim] = making.claimed(owner)
+    done = making.outcome_of(claim, steps=spans(3))
+    making.record(done, checkpoints=[making.reached(claim, step, "1", steps=spans(step)) for step in (1, 2)])
     events = execution.events.filter(data__has_key="worker").order_by("sequence")
     assert [[index for index, *_ in event.data["steps"]] for event in events] == [[0, 1], [2]]
 
 
-def test_the_subject_is_the_artifact_and_no_value_is_disclosed(hosting: Hosting) -> None:
-    hosted = hosting(ONE, ASKS, ONE)
-    execution = hosted.run(hosted.submit(4321))
+def test_the_subject_is_the_artifact_and_no_value_is_disclosed(owner: Tenant, release: Release) -> None:
+    execution = making.execution(owner, "a-key-of-a-client", 4321)
+    making.record(making.suspension(making.claimed(owner)[0], "4322"))
     [question] = Interaction.objects.filter(execution=execution)
-    interactions.complete(hosted.owner, interaction_id=question.pk, response=8765, actor="user:anna")
-    hosted.run(execution)
+    interactions.complete(owner, interaction_id=question.pk, response={"n": 8765}, actor="user:anna")
+    [artifact] = release.artifacts.all()
+    done = making.outcome_of(making.claimed(owner)[0], output_payloads=["8766"])
+    making.record(done, artifact_digest=artifact.digest)
     document = statement(execution)
-    [artifact] = hosted.release.artifacts.all()
     digest = {"sha256": artifact.digest.removeprefix("sha256:")}
     assert document["subject"] == [{"name": artifact.artifact_id, "digest": digest, "annotations": {"pinned": True}}]
     found = document["predicate"]
     assert found["execution"]["inputDigest"] == {"sha256": json_writer.digest(4321)}
     assert found["execution"]["resultDigest"] == {"sha256": json_writer.digest(8766)}
-    assert found["pin"]["releaseDigest"] == {"sha256": json_writer.digest(hosted.release.descriptor)}
+    assert found["pin"]["releaseDigest"] == {"sha256": json_writer.digest(release.descriptor)}
     [waited] = found["awaits"]
-    assert (waited["stepIndex"], waited["status"], waited["answered"]) == (1, "COMPLETED", 1)
+    assert (waited["stepIndex"], waited["status"], waited["answered"]) == (0, "COMPLETED", 1)
     [answer] = waited["answers"]
     assert (answer["interactionId"], answer["actor"]) == (str(question.pk), "user:anna")
     for value in ("4322", "8765", execution.execution_key):

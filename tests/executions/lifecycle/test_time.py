@@ -8,7 +8,6 @@ from django.utils import timezone
 
 from executions.awaits import awaits, webhooks
 from executions.lifecycle import retention, sweep
-from executions.lifecycle.interventions import redrive
 from executions.models import Campaign, Execution, Interaction, MessagePath, Worker, WorkerEligibility
 from executions.state_machine import moves
 from executions.transports.rest_workers import register
@@ -22,7 +21,7 @@ from releases.models import Release
 from tenancy.models import Tenant
 from tests import making
 from tests.cases import cases
-from tests.executions.awaits.parking import answer, interaction_of, make_late, suspended
+from tests.executions.awaits.parking import interaction_of, make_late, suspended
 from tests.executions.moments import clock, now, set_deadline, statuses
 from tests.making import LONG_AGO
 from tests.raw_sql import refuse
@@ -129,30 +128,6 @@ def test_the_lease_of_a_claim_lasts_for_the_time_that_its_worker_needs(
     Worker.objects.update(protocol=protocol)
     moves.claim(owner="dispatcher", limit=10, lease_seconds=lease, call_seconds=call)
     assert only("lease_expires_at") == now() + timedelta(seconds=expected)
-
-
-def an_answer(ready: Ready) -> None:
-    answer(interaction_of(suspended(ready)))
-
-
-def a_redrive(ready: Ready) -> None:
-    [made] = making.dead(ready[0], "key")
-    assert made.finished_at == now()
-    redrive(ready[0], made.pk, actor="", reason="")
-
-
-def a_lost_lease(ready: Ready) -> None:
-    making.execution(ready[0])
-    making.claimed(ready[0])
-    Execution.objects.update(lease_expires_at=now(), next_due_at=now() - timedelta(hours=1))
-    moves.expire_leases(actor="sweep", limit=10, most_takeovers=5, lease_seconds=30)
-
-
-@cases("of", [an_answer, a_redrive, a_lost_lease])
-def test_it_is_due_at_once(ready: Ready, of: Callable[[Ready], None]) -> None:
-    of(ready)
-    assert (only("status"), only("next_due_at"), only("finished_at")) == ("QUEUED", now(), None)
-    assert len(making.claimed(ready[0])) == 1
 
 
 @cases(("transport", "sent_at"), [("interaction-api", False), ("timer", False), ("webhook", True)])

@@ -220,9 +220,10 @@ def renew(claim: Claim, *, tenant: int | None = None, running: float | None = No
 
 def test_an_expired_lease_queues_the_execution_again_under_the_same_key_once(owner: Tenant, claim: Claim) -> None:
     let_expire()
+    Execution.objects.update(next_due_at=making.LONG_AGO)
     assert [expire(), expire()] == [1, 0]
     execution = row()
-    assert (execution.version, execution.attempt) == (2, 0)
+    assert (execution.version, execution.attempt, execution.next_due_at) == (2, 0, now())
     assert (execution.lease_owner, execution.lease_token, execution.lease_expires_at) == (None, None, None)
     assert making.history(execution)[-1] == ("LEASE_EXPIRED", "QUEUED")
     event = execution.events.get(kind="LEASE_EXPIRED")

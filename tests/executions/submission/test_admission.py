@@ -143,14 +143,6 @@ def test_the_next_submission_after_a_withdrawal_gets_the_active_release(
     assert versions(owner, "b") == ["1.0"]
 
 
-def test_the_next_submission_after_a_promotion_gets_the_candidate(owner: Tenant) -> None:
-    made = gradual.started(owner, 0.01)
-    assert versions(owner, "a") == ["1.0"]
-    changes.promote(made, actor="user:ann")
-    assert versions(owner, "b") == ["2.0"]
-    assert versions(owner, "c", expected_release_version="2.0") == ["2.0"]
-
-
 def test_a_revoked_baseline_refuses_submissions_although_a_candidate_exists(
     owner: Tenant, all_to_candidate: GradualActivation
 ) -> None:

@@ -39,43 +39,37 @@ def queue(release: Release) -> str:
     return name
 
 
-def only(queue: str, release: Release) -> Instruction:
+def only(queue: str, identity: ReleaseIdentity) -> Instruction:
     [(task, [message])] = taken(queue)
     assert task == INSTRUCTION_TASK
     envelope = verify(message, lambda tenant: [worker_key(settings.WORKER_SECRET, tenant)])
-    assert envelope.identity == release.identity
+    assert envelope.identity == identity
     check_fresh(envelope, now=timezone.now())
     return decode(envelope, Instruction)
 
 
-@cases(("drained", "lost"), [(False, 0), (True, MOST_LEASES + 1)])
+@cases(
+    ("members", "reason", "lost"),
+    [
+        ({}, None, 0),
+        ({"drained_by_operator_at": timezone.now()}, "DRAINED_BY_OPERATOR", MOST_LEASES + 1),
+        ({"artifact_digest": "sha256:0"}, "OTHER_ARTIFACT", 0),
+        ({"release_version": "unpublished"}, "RELEASE_UNKNOWN", 0),
+    ],
+)
 def test_an_instruction_follows_the_row_of_the_worker_and_names_lost_leases(
-    release: Release, queue: str, drained: bool, lost: int
+    release: Release, queue: str, members: dict[str, Any], reason: str | None, lost: int
 ) -> None:
-    worker = making.worker(release, "w", drained_by_operator_at=timezone.now() if drained else None)
+    worker = making.worker(release, "w", **members)
     tokens = [uuid.uuid4() for _ in range(lost)]
     tasks.tell_worker(worker.pk, [str(token) for token in tokens])
-    reason = "DRAINED_BY_OPERATOR" if drained else None
-    expected = Instruction(worker_id="w", drain=drained, ineligible_reason=reason, lost_leases=tokens[:MOST_LEASES])
-    assert only(queue, release) == expected
+    named = replace(release.identity, release_version=worker.release_version)
+    expected = Instruction(
+        worker_id="w", drain=reason == "DRAINED_BY_OPERATOR", ineligible_reason=reason, lost_leases=tokens[:MOST_LEASES]
+    )
+    assert only(instruction_queue_of(named, "w"), named) == expected
     assert taken(queue_of(release.identity)) == []
     assert taken(instruction_queue_of(release.identity, "worker-1")) == []
-
-
-@cases(
-    ("members", "reason"),
-    [({"release_version": "unpublished"}, "RELEASE_UNKNOWN"), ({"artifact_digest": "sha256:0"}, "OTHER_ARTIFACT")],
-)
-def test_an_instruction_says_why_the_worker_gets_no_work(
-    release: Release, queue: str, members: dict[str, str], reason: str
-) -> None:
-    worker = making.worker(release, "w")
-    Worker.objects.filter(pk=worker.pk).update(**members)
-    instructions.send(worker.pk)
-    named = replace(release.identity, release_version=members.get("release_version", release.release_version))
-    [(_, [message])] = taken(instruction_queue_of(named, "w"))
-    envelope = verify(message, lambda tenant: [worker_key(settings.WORKER_SECRET, tenant)])
-    assert decode(envelope, Instruction).ineligible_reason == reason
 
 
 def test_a_worker_that_is_unknown_or_leaves_gets_no_instruction(release: Release, queue: str) -> None:
@@ -101,7 +95,7 @@ def test_at_most_one_instruction_waits_and_it_expires_with_its_timestamp(release
         assert client.keys(f"*{queue}*") == [queue.encode()]
     Worker.objects.filter(pk=worker.pk).update(drained_by_operator_at=timezone.now())
     instructions.send(worker.pk)
-    assert only(queue, release).drain, "the waiting instruction is the newest"
+    assert only(queue, release.identity).drain, "the waiting instruction is the newest"
 
 
 def identity_of(tenant: Tenant) -> ReleaseIdentity:

@@ -180,7 +180,7 @@ def test_executions_are_cancelled_with_their_questions(quiet: Tenant) -> None:
     made.refresh_from_db()
     assert made.status == "COMPLETED"
     assert outcomes(made) == [("CANCELLED", "")] * 5
-    assert set(Execution.objects.values_list("status", flat=True)) == {"CANCELLED"}
+    assert set(quiet.executions.values_list("status", flat=True)) == {"CANCELLED"}
     assert set(Interaction.objects.values_list("status", flat=True)) == {"CANCELLED"}
     event = waiting.events.get(kind="CANCELLED")
     assert (event.actor, event.data["campaignId"]) == ("user:ann", str(made.pk))

@@ -54,19 +54,6 @@ def test_only_allowed_origins_may_be_called(settings: Any, endpoint: str, may: b
     assert rest.may_call(endpoint) is may
 
 
-def test_workers_without_an_endpoint_are_called_at_the_base_url(settings: Any) -> None:
-    settings.REST_WORKER_BASE_URL = "https://base.example/workers"
-    assert rest.may_call("")
-    assert rest.base_of("") == "https://base.example/workers"
-    assert rest.base_of("http://a/") == "http://a"
-
-
-def test_the_lease_is_longer_than_any_call(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rest, "CONNECT_SECONDS", 20)
-    settings.REST_WORKER_TIMEOUT_SECONDS = 30
-    assert rest.lease_seconds() > 3 * 20 + 30
-
-
 @pytest.mark.django_db
 def test_the_secrets_of_a_tenant_are_its_keys_or_the_shared_ones(settings: Any) -> None:
     owner = making.tenant()
