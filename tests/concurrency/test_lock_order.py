@@ -17,7 +17,6 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from executions.awaits import awaits, webhooks
-from executions.lifecycle import reports
 from executions.models import AwaitUnit, Campaign, CampaignItem, Execution, Interaction, Worker
 from executions.models.states import State
 from executions.state_machine import moves
@@ -38,7 +37,6 @@ from tests.concurrency.sessions import Call, another_session, ended_after, lock,
 from tests.concurrency.waiting import until_blocked
 from tests.executions.awaits.parking import make_late, suspended
 from tests.raw_sql import unguarded
-from wire.messages.celery_messages import OutcomeGroup
 
 ORDERS = pytest.mark.parametrize("order", [1, -1], ids=["ascending", "descending"])
 
@@ -88,11 +86,6 @@ class Running:
         held = [(claim.execution_id, claim.lease_token) for claim in self.claims]
         return moves.renew_leases(self.owner.pk, held, worker_id="w", lease_seconds=60)
 
-    def checkpointed(self) -> object:
-        reached = [scenes.checkpoint(claim) for claim in self.claims]
-        starts = {claim.execution_id: claim.step_index for claim in self.claims}
-        return reports.keep_checkpoints(reached, OutcomeGroup(worker_id="w", checkpoints=reached), starts)
-
     def recorded(self) -> object:
         return making.record(*map(making.outcome_of, self.claims))
 
@@ -103,19 +96,14 @@ class Running:
         answers = [making.outcome_of(claim, execution_version=claim.version + 1) for claim in self.claims]
         return making.record(*answers)
 
-    def beaten(self) -> object:
-        return scenes.heartbeat_call(self.release, "worker-1", *self.claims)()
-
 
 GROUPS: list[Callable[[Running], object]] = [
     Running.moved,
     Running.noted,
     Running.renewed,
-    Running.checkpointed,
     Running.recorded,
     Running.recorded_checkpoints,
     Running.dropped,
-    Running.beaten,
 ]
 
 

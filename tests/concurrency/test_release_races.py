@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 import pytest
-from django.db import OperationalError, connection, transaction
+from django.db import OperationalError, connection
 from django.utils import timezone
 from psycopg import sql
 
@@ -36,8 +36,7 @@ from releases.registration.verification import verify_release
 from tenancy.models import Tenant
 from tests import gradual, making, signing
 from tests.concurrency.racing import race, results_of
-from tests.concurrency.sessions import another_session, ended_after, thread
-from tests.concurrency.waiting import until_blocked
+from tests.concurrency.sessions import another_session, ended_after
 from tests.releases.registration import located
 from tests.releases.registration.sending import opened
 from tests.repetition import rounds
@@ -176,24 +175,6 @@ def test_a_retirement_waits_for_a_submission_that_has_not_committed_and_counts_i
 
     with pytest.raises(RetirementBlocked, match="QUEUED 1"):
         ended_after(submit_late, partial(retire, release, **WHY)).result()
-    require_sound(release)
-
-
-def test_a_submission_that_waits_for_a_retirement_is_pinned_to_the_active_release() -> None:
-    owner, release = making.ready()
-    newer = gradual.candidate(owner)
-    with thread() as one, thread() as other:
-        with transaction.atomic():
-            # Another submission of the key is rolled back, so that this one passes its checks before the retirement.
-            submitting(owner, "key")()
-            batch = one.submit(submitting(owner, "key"))
-            until_blocked(connection)
-            other.submit(activate, newer, actor="user:test").result(30)
-            transaction.set_rollback(True)
-        [verdict] = batch.result(30)
-    retired = race(partial(retire, release, **WHY))
-    assert verdict.release_version in {"1.0", "2.0"}
-    assert isinstance(retired[0], Retirement) is (verdict.release_version == "2.0")
     require_sound(release)
 
 

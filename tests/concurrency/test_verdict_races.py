@@ -7,9 +7,9 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from django.db import connection, transaction
+from django.db import connection
 
-from releases.artifacts import blob_lock, blobs, retention, soundness
+from releases.artifacts import blob_lock, blobs, soundness
 from releases.artifacts.local_store import LocalArtifactStore
 from releases.artifacts.store import artifact_store
 from releases.errors import ArtifactAltered, ArtifactStoreUnavailable
@@ -19,9 +19,8 @@ from releases.registration.registrar import Registration, register
 from tests import making
 from tests.building import eventually
 from tests.concurrency import scenes
-from tests.concurrency.racing import race, results_of
+from tests.concurrency.racing import race
 from tests.concurrency.sessions import thread
-from tests.concurrency.waiting import until_blocked
 
 NO_AGE = timedelta(seconds=-60)
 CONTRACT = making.contract()
@@ -131,23 +130,6 @@ def test_bytes_that_are_being_removed_are_not_moved_to_another_store(tmp_path: P
 def stray() -> None:
     """Store bytes without a row, as an upload that was never committed does. They are old enough to be removed."""
     making.staged(DATA).staged.keep()
-
-
-def test_a_sweep_keeps_the_bytes_of_an_uncommitted_registration() -> None:
-    """The worst case: the upload has found the old bytes and reuses them, and no committed row refers to them yet."""
-    stray()
-    found = list(retention.orphans(NO_AGE))
-    assert [orphan.name for orphan in found] == [DIGEST]
-    with thread() as other:
-        with transaction.atomic(), connection.cursor() as cursor:
-            # The lock allows reads, so the sweep continues, but the registration cannot insert its row.
-            cursor.execute("LOCK TABLE releases_release IN EXCLUSIVE MODE")
-            upload = other.submit(registering())
-            until_blocked(connection, ended=upload.done)
-            assert results_of(race(lambda: list(retention.remove(found, NO_AGE)))) == [[]]
-        assert upload.result(30).created
-    soundness.require_sound(Release.objects.get())
-    assert artifact_store().verified(DIGEST) is not None
 
 
 def test_a_registration_waits_for_a_removal_and_stores_its_bytes_again() -> None:

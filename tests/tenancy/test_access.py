@@ -13,18 +13,7 @@ from django.utils import timezone
 from knox.crypto import hash_token
 
 from foundation.errors import NotFound
-from tenancy import members, preferences
-from tenancy.access import (
-    ScopeMissing,
-    TokenLifetimeInvalid,
-    TokenNameTaken,
-    actor,
-    issue_token,
-    may,
-    require,
-    tenants_of,
-    valid_token,
-)
+from tenancy import access, members, preferences
 from tenancy.models import ApiToken, AuditEntry, Membership, SavedView, Tenant
 from tenancy.roles import GRANTS, Role, Scope, granted
 from tests import making
@@ -62,25 +51,25 @@ def test_each_role_grants_its_scopes_only_in_its_own_tenant(tenant: Tenant, role
     user, other = member(tenant, role), making.tenant()
     member(other, Role.TENANT_ADMIN)
     for scope in Scope:
-        assert may(user, tenant, scope) is (scope in EXPECTED[role]), scope
-        assert not may(user, other, scope)
-        assert set(tenants_of(user, scope)) == ({tenant} if scope in EXPECTED[role] else set())
+        assert access.may(user, tenant, scope) is (scope in EXPECTED[role]), scope
+        assert not access.may(user, other, scope)
+        assert set(access.tenants_of(user, scope)) == ({tenant} if scope in EXPECTED[role] else set())
 
 
 def test_users_without_a_role_do_not_see_the_tenant(tenant: Tenant) -> None:
     users: tuple[User | AnonymousUser, ...] = (User.objects.create_user("outsider"), AnonymousUser())
     for user, scope in product(users, Scope):
         with pytest.raises(NotFound):
-            require(user, tenant, scope)
-    with pytest.raises(ScopeMissing, match="releases:activate"):
-        require(member(tenant, Role.VIEWER), tenant, Scope.ACTIVATE)
+            access.require(user, tenant, scope)
+    with pytest.raises(access.ScopeMissing, match="releases:activate"):
+        access.require(member(tenant, Role.VIEWER), tenant, Scope.ACTIVATE)
 
 
 def test_only_an_active_superuser_holds_every_scope_in_every_tenant(tenant: Tenant) -> None:
     root = User.objects.create_superuser("root")
-    assert all(may(root, tenant, scope) for scope in Scope)
+    assert all(access.may(root, tenant, scope) for scope in Scope)
     for is_superuser, role in ((True, Role.TENANT_ADMIN), (False, Role.VIEWER)):
-        assert not may(member(tenant, role, is_active=False, is_superuser=is_superuser), tenant, Scope.READ)
+        assert not access.may(member(tenant, role, is_active=False, is_superuser=is_superuser), tenant, Scope.READ)
 
 
 @cases("roles", [(Role.VIEWER, Role.ON_CALL), (Role.ON_CALL, Role.RELEASE_MANAGER)])
@@ -88,18 +77,20 @@ def test_the_roles_of_a_user_in_a_tenant_add_up(tenant: Tenant, roles: tuple[Rol
     user = User.objects.create_user("both")
     Membership.objects.bulk_create(Membership(user=user, tenant=tenant, role=role) for role in roles)
     expected = EXPECTED[roles[0]] | EXPECTED[roles[1]]
-    assert {scope for scope in Scope if may(user, tenant, scope)} == expected
-    assert list(tenants_of(user)) == [tenant]
+    assert {scope for scope in Scope if access.may(user, tenant, scope)} == expected
+    assert list(access.tenants_of(user)) == [tenant]
     assert granted(roles) == expected
-    token, _ = issue_token(tenant, user, "both", sorted(expected), lifetime=None)
-    assert valid_token(token.digest).usable_scopes == expected
+    token, _ = access.issue_token(tenant, user, "both", sorted(expected), lifetime=None)
+    assert access.valid_token(token.digest).usable_scopes == expected
     Membership.objects.get(user=user, role=roles[0]).delete()
-    assert valid_token(token.digest).usable_scopes == EXPECTED[roles[1]]
-    assert {scope for scope in Scope if may(user, tenant, scope)} == EXPECTED[roles[1]]
+    assert access.valid_token(token.digest).usable_scopes == EXPECTED[roles[1]]
+    assert {scope for scope in Scope if access.may(user, tenant, scope)} == EXPECTED[roles[1]]
 
 
 def test_only_the_digest_of_a_token_is_stored(tenant: Tenant) -> None:
-    token, plain = issue_token(tenant, member(tenant, Role.OPERATOR), "ci", [SUBMIT, READ], lifetime=timedelta(days=1))
+    token, plain = access.issue_token(
+        tenant, member(tenant, Role.OPERATOR), "ci", [SUBMIT, READ], lifetime=timedelta(days=1)
+    )
     assert plain.startswith("dc_")
     assert len(plain) >= 60
     assert token.scopes == ["executions:submit", "read"]
@@ -114,23 +105,23 @@ def test_only_the_digest_of_a_token_is_stored(tenant: Tenant) -> None:
 def test_a_token_gets_only_scopes_that_its_issuer_holds(tenant: Tenant, role: Role) -> None:
     issuer = member(tenant, role)
     for scope in set(Scope) - EXPECTED[role]:
-        with pytest.raises(ScopeMissing):
-            issue_token(tenant, issuer, "t", [READ, scope], lifetime=None)
+        with pytest.raises(access.ScopeMissing):
+            access.issue_token(tenant, issuer, "t", [READ, scope], lifetime=None)
     with pytest.raises(NotFound):
-        issue_token(making.tenant(), issuer, "t", [READ], lifetime=None)
+        access.issue_token(making.tenant(), issuer, "t", [READ], lifetime=None)
     assert not ApiToken.objects.filter(user=issuer).exists()
     for scope in EXPECTED[role]:
-        assert issue_token(tenant, issuer, scope, [scope], lifetime=None)[0].scopes == [scope.value]
+        assert access.issue_token(tenant, issuer, scope, [scope], lifetime=None)[0].scopes == [scope.value]
 
 
 def test_a_token_always_expires_within_the_longest_lifetime(tenant: Tenant, settings: Any) -> None:
     settings.TOKEN_MAX_DAYS = 30
     issuer = member(tenant, Role.TENANT_ADMIN)
-    token, _ = issue_token(tenant, issuer, "longest", [READ], lifetime=None)
+    token, _ = access.issue_token(tenant, issuer, "longest", [READ], lifetime=None)
     assert timedelta(days=29) < token.expiry - timezone.now() <= timedelta(days=30)
     for days in (-1, 0, 31):
-        with pytest.raises(TokenLifetimeInvalid):
-            issue_token(tenant, issuer, "t", [READ], lifetime=timedelta(days=days))
+        with pytest.raises(access.TokenLifetimeInvalid):
+            access.issue_token(tenant, issuer, "t", [READ], lifetime=timedelta(days=days))
     change = "UPDATE tenancy_apitoken SET expiry = {} WHERE digest = %s"
     assert refused(change.format("expiry + interval '1 second'"), token.digest) == "token_ends_earlier"
     longer = ApiToken.objects.create(  # type: ignore[no-untyped-call]  # knox has no types
@@ -144,11 +135,11 @@ def test_a_token_always_expires_within_the_longest_lifetime(tenant: Tenant, sett
 
 def test_token_names_are_unique_in_a_tenant_and_are_the_actor(tenant: Tenant) -> None:
     issuer = member(tenant, Role.TENANT_ADMIN)
-    token, _ = issue_token(tenant, issuer, "t", [READ], lifetime=None)
-    with pytest.raises(TokenNameTaken):
-        issue_token(tenant, issuer, "t", [READ], lifetime=None)
+    token, _ = access.issue_token(tenant, issuer, "t", [READ], lifetime=None)
+    with pytest.raises(access.TokenNameTaken):
+        access.issue_token(tenant, issuer, "t", [READ], lifetime=None)
     assert tenant.tokens.count() == 1
-    assert (actor(issuer, token), actor(issuer)) == ("token:t", f"user:{issuer.username}")
+    assert (access.actor(issuer, token), access.actor(issuer)) == ("token:t", f"user:{issuer.username}")
 
 
 def give(tenant: Tenant, name: str = "eva", role: Role = Role.VIEWER) -> Membership:
@@ -170,7 +161,7 @@ def test_a_role_reaches_the_active_user_of_the_name(way: str) -> None:
     elif way != "there":
         user.username, user.is_active = "eva", True
         user.save()
-    assert (list(tenants_of(user)), Membership.objects.get(pk=member_row.pk).user) == ([tenant], user)
+    assert (list(access.tenants_of(user)), Membership.objects.get(pk=member_row.pk).user) == ([tenant], user)
     begun = [(entry.tenant, entry.object, entry.details) for entry in entries]
     expected = [(None, "eva", f'{{"role":"viewer","tenant":"{tenant.slug}"}}')]
     assert begun == (expected if way != "there" else []), "the tenant's own chain does not tell"
@@ -208,13 +199,13 @@ def test_an_own_view_is_only_seen_by_its_owner(tenant: Tenant) -> None:
 def test_a_shared_view_is_seen_by_the_members_of_the_tenant(tenant: Tenant) -> None:
     eva, ann = member(tenant, Role.OPERATOR), member(tenant, Role.VIEWER)
     stranger = member(making.tenant(), Role.TENANT_ADMIN)
-    with pytest.raises(ScopeMissing):
+    with pytest.raises(access.ScopeMissing):
         preferences.save_view(ann, PAGE, "theirs", "", tenant=tenant)
     with pytest.raises(NotFound):
         preferences.save_view(stranger, PAGE, "theirs", "", tenant=tenant)
     view = preferences.save_view(eva, PAGE, "ours", "", tenant=tenant)
     assert (names(eva), names(ann), names(stranger)) == (["ours"], ["ours"], [])
-    for person, error in ((ann, ScopeMissing), (stranger, NotFound)):
+    for person, error in ((ann, access.ScopeMissing), (stranger, NotFound)):
         with pytest.raises(error):
             preferences.remove_view(person, view.pk)
     other = member(tenant, Role.ON_CALL)

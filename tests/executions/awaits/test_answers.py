@@ -8,17 +8,8 @@ import pytest
 from django.contrib.auth.models import User
 from django.utils import timezone
 
+from executions import errors
 from executions.awaits import awaits, claims, interactions
-from executions.errors import (
-    AnswerInvalid,
-    DelegateUnknown,
-    InteractionClaimed,
-    InteractionClosed,
-    InteractionNotClaimed,
-    InteractionUnknown,
-    RedriveRefused,
-    ResumeTokenInvalid,
-)
 from executions.lifecycle.interventions import Answer, redrive
 from executions.models import Interaction, InteractionEvent
 from foundation.errors import CoordinatorError
@@ -70,7 +61,7 @@ def test_a_token_of_the_old_secret_is_valid_while_the_secret_is_a_fallback(
     settings.RESUME_TOKEN_SECRET = "" if name == "WORKER_SECRET" else "a-resume-token-secret-0123456789abcdef"
     token, old = token_of(interaction_of(suspended(ready, "k1"))), getattr(settings, name)
     setattr(settings, name, "another-secret-0123456789abcdef0123456789")
-    with pytest.raises(ResumeTokenInvalid):
+    with pytest.raises(errors.ResumeTokenInvalid):
         interactions.resume(token, response={"n": 1}, actor="a")
     setattr(settings, f"{name}_FALLBACKS", [old])
     assert not interactions.resume(token, response={"n": 1}, actor="a").duplicate
@@ -128,7 +119,7 @@ def test_an_answer_of_another_type_is_rejected_and_changes_nothing(
 ) -> None:
     made = suspended(ready, **members)
     one = interaction_of(made)
-    with pytest.raises(AnswerInvalid) as caught:
+    with pytest.raises(errors.AnswerInvalid) as caught:
         answer(one, response)
     assert [error["field"] for error in caught.value.errors] == [field]
     one.refresh_from_db()
@@ -187,11 +178,14 @@ def test_an_answer_that_the_worker_could_not_read_is_replaced_by_a_redrive(ready
     by: dict[str, Any] = {"actor": "user:op", "reason": "a typo", "allow_failed": True}
     making.record(making.failure(claim, retryable=False))
     new = Answer(items[-1].pk, {"n": 2})
-    with unchanged(), pytest.raises(RedriveRefused, match="has not failed with UNDECODABLE_PAYLOAD"):
+    with unchanged(), pytest.raises(errors.RedriveRefused, match="has not failed with UNDECODABLE_PAYLOAD"):
         redrive(ready[0], made.pk, **by, answer=new)
     redrive(ready[0], made.pk, **by)
     making.record(making.failure(making.claimed(ready[0])[0], "UNDECODABLE_PAYLOAD", retryable=False))
-    refused = [(AnswerInvalid, Answer(new.interaction_id, {"n": "x"})), (RedriveRefused, Answer(other.pk, {"n": 2}))]
+    refused = [
+        (errors.AnswerInvalid, Answer(new.interaction_id, {"n": "x"})),
+        (errors.RedriveRefused, Answer(other.pk, {"n": 2})),
+    ]
     for error, wrong in refused:
         with unchanged(), pytest.raises(error):
             redrive(ready[0], made.pk, **by, answer=wrong)
@@ -258,7 +252,7 @@ def test_a_claim_says_who_works_on_the_answer_and_for_how_long(one: Interaction)
 
 def test_another_person_claims_only_to_take_over_or_when_the_claim_has_run_out(one: Interaction) -> None:
     claim(one)
-    with pytest.raises(InteractionClaimed) as caught:
+    with pytest.raises(errors.InteractionClaimed) as caught:
         claim(one, BOB)
     assert caught.value.data["claimedBy"] == EVA
     assert state(one) == ("DISPATCHED", EVA, None, 1)
@@ -266,15 +260,15 @@ def test_another_person_claims_only_to_take_over_or_when_the_claim_has_run_out(o
     run_out(one)
     assert claim(one, EVA).claimed_by == EVA
     assert kinds(one) == [("CLAIMED", EVA), ("TAKEN_OVER", BOB), ("CLAIMED", EVA)]
-    with pytest.raises(InteractionUnknown):
+    with pytest.raises(errors.InteractionUnknown):
         claims.claim(making.tenant(), one.pk, actor=EVA)
 
 
 def test_only_the_claimant_releases(one: Interaction) -> None:
-    with pytest.raises(InteractionNotClaimed):
+    with pytest.raises(errors.InteractionNotClaimed):
         claims.release(one.tenant, one.pk, actor=EVA)
     claim(one)
-    with pytest.raises(InteractionNotClaimed):
+    with pytest.raises(errors.InteractionNotClaimed):
         claims.release(one.tenant, one.pk, actor=BOB)
     claims.release(one.tenant, one.pk, actor=EVA)
     assert state(one) == ("DISPATCHED", None, None, 2)
@@ -284,7 +278,7 @@ def test_only_the_claimant_releases(one: Interaction) -> None:
 def test_a_question_is_passed_on_to_a_member_who_may_answer(one: Interaction) -> None:
     member(one.tenant, "bob")
     claim(one)
-    with pytest.raises(InteractionClaimed):
+    with pytest.raises(errors.InteractionClaimed):
         delegate(one, actor="user:carl")
     delegate(one, note=" please ")
     assert state(one) == ("DISPATCHED", None, BOB, 2)
@@ -303,7 +297,7 @@ def test_nobody_else_gets_a_question(one: Interaction) -> None:
     member(one.tenant, "left", is_active=False)
     member(making.tenant(), "stranger")
     for name in ("viewer", "left", "stranger", "nobody", ""):
-        with pytest.raises(DelegateUnknown) as caught:
+        with pytest.raises(errors.DelegateUnknown) as caught:
             delegate(one, name)
         assert caught.value.errors[0]["field"] == "to"
     assert state(one) == ("DISPATCHED", None, None, 0)
@@ -314,7 +308,7 @@ def test_a_claim_refuses_answers_of_others_until_it_runs_out_if_the_caller_wants
     one: Interaction, actor: str, minutes: int, unless_claimed: bool
 ) -> None:
     claim(one)
-    with pytest.raises(InteractionClaimed):
+    with pytest.raises(errors.InteractionClaimed):
         complete(one, unless_claimed=True)
     assert state(one)[0] == "DISPATCHED"
     run_out(one, minutes)
@@ -331,6 +325,6 @@ def test_a_closed_question_or_a_timer_cannot_be_claimed(ready: Ready, act: Calla
     timer, answered = interaction_of(suspended(ready, "t", transport="timer")), interaction_of(suspended(ready, "a"))
     answer(answered)
     for each in (timer, answered):
-        with pytest.raises(InteractionClosed):
+        with pytest.raises(errors.InteractionClosed):
             act(each)
         assert kinds(each) == []

@@ -4,13 +4,7 @@ from typing import Any
 
 import pytest
 
-from executions.errors import (
-    CancelRefused,
-    ExecutionUnknown,
-    RedriveRefused,
-    ReleaseRevokedConfirmation,
-    VersionMismatch,
-)
+from executions import errors
 from executions.holds import holds
 from executions.lifecycle.interventions import cancel, redrive
 from executions.models import AwaitUnit, CampaignItem, DeadLetter, Execution, Hold, Interaction
@@ -73,7 +67,7 @@ def test_every_live_execution_is_cancelled_with_an_event(owner: Tenant, executio
 def test_a_finished_execution_is_not_cancelled(owner: Tenant, execution: Execution, status: str) -> None:
     bring_to(status, execution)
     for version in (None, 99):  # the status is checked before the version
-        with unchanged(), pytest.raises(CancelRefused, match=f"cannot be cancelled from status {status}$"):
+        with unchanged(), pytest.raises(errors.CancelRefused, match=f"cannot be cancelled from status {status}$"):
             cancel(owner, execution.pk, **BY, expected_version=version)
 
 
@@ -81,7 +75,7 @@ def test_a_finished_execution_is_not_cancelled(owner: Tenant, execution: Executi
 def test_only_a_failed_execution_is_redriven(owner: Tenant, execution: Execution, status: str) -> None:
     bring_to(status, execution)
     for version in (None, 99):
-        with unchanged(), pytest.raises(RedriveRefused, match=f"cannot be re-driven from status {status}$"):
+        with unchanged(), pytest.raises(errors.RedriveRefused, match=f"cannot be re-driven from status {status}$"):
             redrive(owner, execution.pk, **BY, expected_version=version, allow_failed=True)
 
 
@@ -90,11 +84,11 @@ def test_another_version_and_an_unknown_execution_are_rejected(
     owner: Tenant, execution: Execution, call: Any, status: str
 ) -> None:
     bring_to(status, execution)
-    with unchanged(), pytest.raises(VersionMismatch, match="expected 0 but current version is") as refused:
+    with unchanged(), pytest.raises(errors.VersionMismatch, match="expected 0 but current version is") as refused:
         call(owner, execution.pk, **BY, expected_version=0)
     assert refused.value.data == {"currentVersion": execution.version}
     for tenant, execution_id in ((making.tenant(), execution.pk), (owner, uuid.uuid4())):
-        with unchanged(), pytest.raises(ExecutionUnknown):
+        with unchanged(), pytest.raises(errors.ExecutionUnknown):
             call(tenant, execution_id, **BY)
 
 
@@ -120,10 +114,10 @@ def test_an_execution_in_dlq_is_queued_again_with_its_pin_and_an_event(owner: Te
 
 def test_a_failed_execution_or_a_revoked_release_is_redriven_only_on_request(owner: Tenant) -> None:
     [failed] = making.dead(owner, "key", retryable=False)
-    with unchanged(), pytest.raises(RedriveRefused, match=r"cannot be re-driven from status FAILED$"):
+    with unchanged(), pytest.raises(errors.RedriveRefused, match=r"cannot be re-driven from status FAILED$"):
         redrive(owner, failed.pk, **BY)
     revoke(failed.release, actor="user:test", reason="leaked")
-    with unchanged(), pytest.raises(ReleaseRevokedConfirmation, match="leaked") as caught:
+    with unchanged(), pytest.raises(errors.ReleaseRevokedConfirmation, match="leaked") as caught:
         redrive(owner, failed.pk, **BY, allow_failed=True)
     versions = {"releaseVersion": "1.0", "activeReleaseVersion": "1.0"}
     assert caught.value.data == {"revocationReason": "leaked", **versions}
@@ -216,7 +210,7 @@ def test_all_open_executions_fail_and_the_others_stay(owner: Tenant) -> None:
     late = Execution.objects.get(pk=running.execution_id)
     assert (late.status, late.result, late.lease_token) == ("FAILED", None, None)
     for each in Execution.objects.filter(execution_key__in=OPEN):
-        with pytest.raises(ReleaseRevokedConfirmation):
+        with pytest.raises(errors.ReleaseRevokedConfirmation):
             redrive(owner, each.pk, actor="", reason="", allow_failed=True)
         redrive(owner, each.pk, actor="", reason="", allow_failed=True, allow_revoked=True)
     assert fail_open() == 0
@@ -242,7 +236,7 @@ def test_a_campaign_over_a_revoked_release_needs_a_confirmation(owner: Tenant) -
     making.worker(making.active(owner, "2.0"), "worker-2")
     making.dead(owner, "c")
     revoked()
-    with pytest.raises(ReleaseRevokedConfirmation) as caught:
+    with pytest.raises(errors.ReleaseRevokedConfirmation) as caught:
         start(owner)
     [named] = caught.value.data["revokedReleases"]
     assert (named["releaseVersion"], named["revocationReason"], named["count"]) == ("1.0", "leaked", 2)

@@ -100,21 +100,15 @@ def test_the_size_of_a_new_input_is_limited(owner: Tenant) -> None:
     assert isinstance(refusal(owner, "before", value={"text": "x" * 20}), IdempotencyKeyReused)
 
 
-def test_a_tenant_that_is_not_allowed_submits_no_executions(owner: Tenant, settings: Any) -> None:
-    other, _ = making.ready()
-    settings.ALLOWED_TENANTS = [owner.slug]
-    making.execution(owner)
-    with unchanged(), pytest.raises(TenantNotAllowed, match=other.slug):
-        making.execution(other)
-
-
-def test_a_tenant_that_is_no_longer_allowed_redrives_nothing_but_its_executions_continue(
+def test_a_tenant_that_is_no_longer_allowed_starts_nothing_but_its_executions_continue(
     owner: Tenant, settings: Any
 ) -> None:
     [dead] = making.dead(owner, "dead")
     accepted = making.execution(owner, "accepted")
     settings.ALLOWED_TENANTS = ["another"]
     with unchanged():
+        with pytest.raises(TenantNotAllowed, match=owner.slug):
+            making.execution(owner, "new")
         with pytest.raises(TenantNotAllowed):
             interventions.redrive(owner, dead.pk, **WHY)
         with pytest.raises(TenantNotAllowed):

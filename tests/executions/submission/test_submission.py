@@ -1,22 +1,14 @@
+import json
 import uuid
 from typing import Any
 
 import pytest
+from django.db import connection
 from django.utils import timezone
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
-from executions.errors import (
-    ExecutionUnknown,
-    IdempotencyKeyReused,
-    InputInvalid,
-    PipelinePaused,
-    ReleaseNotAdmitted,
-    ResubmissionRemoved,
-    ResubmitKeyReused,
-    ResubmitRefused,
-    TenantNotAllowed,
-    VersionMismatch,
-    WorkerUnavailable,
-)
+from executions import errors
 from executions.holds import holds
 from executions.lifecycle import queries, retention
 from executions.lifecycle.interventions import cancel
@@ -37,6 +29,7 @@ from tests.cases import cases
 from tests.executions.submission.continuing import order
 from tests.raw_sql import unchanged
 from tests.wakeups import announced
+from wire.documents import json_writer
 
 pytestmark = pytest.mark.django_db
 Contract = dict[str, Any]
@@ -224,14 +217,14 @@ def test_only_what_has_ended_is_resubmitted_by_its_tenant_and_with_its_version(
     [fatal] = making.dead(owner, "fatal", retryable=False)
     assert resubmit(owner, fatal.pk, **BY).status == "QUEUED"
     queued = making.execution(owner, "queued")
-    assert refuse(ResubmitRefused, owner, queued) == {"executionStatus": "QUEUED"}
+    assert refuse(errors.ResubmitRefused, owner, queued) == {"executionStatus": "QUEUED"}
     making.claimed(owner)
-    assert refuse(ResubmitRefused, owner, queued) == {"executionStatus": "RUNNING"}
-    assert refuse(VersionMismatch, owner, dead, expected_version=1) == {"currentVersion": 2}
-    refuse(ExecutionUnknown, making.tenant(), dead)
-    refuse(ExecutionUnknown, owner, Execution(pk=uuid.uuid4()))
+    assert refuse(errors.ResubmitRefused, owner, queued) == {"executionStatus": "RUNNING"}
+    assert refuse(errors.VersionMismatch, owner, dead, expected_version=1) == {"currentVersion": 2}
+    refuse(errors.ExecutionUnknown, making.tenant(), dead)
+    refuse(errors.ExecutionUnknown, owner, Execution(pk=uuid.uuid4()))
     settings.ALLOWED_TENANTS = ["another"]
-    refuse(TenantNotAllowed, owner, dead)
+    refuse(errors.TenantNotAllowed, owner, dead)
 
 
 def test_a_repeated_operation_key_or_expected_version_returns_the_first_execution(
@@ -254,10 +247,10 @@ def test_a_key_is_not_reused_for_another_resubmission_or_submission(owner: Tenan
     first = resubmit(owner, dead.pk, **BY, operation_key="k")
     changed: list[dict[str, Any]] = [{"input": {"n": 2}}, {"release_version": "1.1"}]
     for changes in changed:
-        data = refuse(ResubmitKeyReused, owner, dead, operation_key="k", **changes)
+        data = refuse(errors.ResubmitKeyReused, owner, dead, operation_key="k", **changes)
         assert data == {"executionId": str(first.pk)}
     other = making.execution(owner, f"resubmit:{dead.pk}:other")
-    assert refuse(IdempotencyKeyReused, owner, dead, operation_key="other") == {"executionId": str(other.pk)}
+    assert refuse(errors.IdempotencyKeyReused, owner, dead, operation_key="other") == {"executionId": str(other.pk)}
 
 
 def test_a_named_release_was_active_before(owner: Tenant, dead: Execution) -> None:
@@ -278,12 +271,12 @@ def test_a_release_that_accepts_no_executions_is_refused(owner: Tenant, dead: Ex
     revoke(hosted(owner, "1.1"), actor="user:ann", reason="leaked")
     making.replaced(making.registered(owner, "1.2"))
     hosted(owner, "1.5", schemaVersion=2, canonicalTypes=order("n", "m"))
-    refuse(ReleaseNotAdmitted, owner, dead, release_version="1.1")
-    refuse(WorkerUnavailable, owner, dead, release_version="1.2")
-    refuse(InputInvalid, owner, dead, release_version="1.5")
+    refuse(errors.ReleaseNotAdmitted, owner, dead, release_version="1.1")
+    refuse(errors.WorkerUnavailable, owner, dead, release_version="1.2")
+    refuse(errors.InputInvalid, owner, dead, release_version="1.5")
     refuse(ReleaseUnknown, owner, dead, release_version="2.0")
     holds.pause(dead.release, actor="user:eva", reason="broken", refuses_submissions=True)
-    refuse(PipelinePaused, owner, dead)
+    refuse(errors.PipelinePaused, owner, dead)
 
 
 def test_a_repeated_key_says_that_the_new_execution_was_removed(owner: Tenant, dead: Execution) -> None:
@@ -292,7 +285,7 @@ def test_a_repeated_key_says_that_the_new_execution_was_removed(owner: Tenant, d
     Tenant.objects.filter(pk=owner.pk).update(retention_days=1)
     making.aged(first, days=2)
     assert retention.remove(seconds=5) == 1
-    assert refuse(ResubmissionRemoved, owner, dead, operation_key="k") == {"executionId": str(first.pk)}
+    assert refuse(errors.ResubmissionRemoved, owner, dead, operation_key="k") == {"executionId": str(first.pk)}
 
 
 @cases(("value", "edited"), [({"n": 2}, True), ({"n": 1}, False), (None, True), ([], True)])
@@ -314,3 +307,38 @@ def test_typed_payloads_are_kept_with_an_unchanged_input_and_input_type(
     cancel(owner, submitted.execution_id, actor="user:ann", reason="")
     new = resubmit(owner, submitted.execution_id, **BY, **changes)
     assert list(WireForm.objects.filter(pk=new.pk).values_list("input", flat=True)) == ([document] if kept else [])
+
+
+# --- digests of inputs ---
+
+NUMBERS = (
+    st.integers(-3, 3)
+    | st.integers(-3, 3).map(float)
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.integers(0, 308).flatmap(lambda exponent: st.sampled_from([10**exponent, float(f"1e{exponent}")]))
+)
+TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), max_size=2)
+JSON = st.recursive(
+    st.none() | st.booleans() | NUMBERS | TEXTS,
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from("ab"), inner, max_size=2),
+    max_leaves=4,
+)
+
+
+@settings(max_examples=150)
+@given(JSON, JSON)
+@example(1, 1.0)
+@example(1, True)
+@example(0, -0.0)
+@example(10**16, 1e16)
+@example(10**23, 1e23)
+@example(2**53 + 1, float(2**53))
+@example({"a": 1, "b": [2.0]}, {"b": [2], "a": 1.0})
+@example(0.1, 0.1 + 2**-55)
+def test_digests_are_equal_if_and_only_if_jsonb_values_are(one: Any, other: Any) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT %s::jsonb = %s::jsonb", [json.dumps(one), json.dumps(other)])
+        [same] = cursor.fetchone()
+    assert json_writer.equal(one, other) is same
+    assert (json_writer.digest(one) == json_writer.digest(other)) is same

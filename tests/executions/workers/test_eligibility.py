@@ -1,22 +1,28 @@
 """One view decides which worker may run a release. Admission, claim, stranded work and pages all agree with it."""
 
+from collections.abc import Callable
+from dataclasses import astuple
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.utils import timezone
 
+from coordinator.monitoring import gauges
 from executions.errors import WorkerUnavailable
+from executions.lifecycle import sweep
 from executions.models import Execution, Worker, WorkerEligibility
 from executions.transports.rest import artifact_conflict
-from executions.workers import eligibility
+from executions.workers import eligibility, registry
 from executions.workers.eligibility import explained, require_healthy, stranded, why_stranded
 from governance.activation.activation import activate
+from governance.reports.drift import drift
 from releases.models import Release
 from tenancy.models import Tenant
 from tests import making
 from tests.cases import cases
-from tests.raw_sql import unguarded
+from tests.executions.workers.test_workers import heartbeat
+from tests.raw_sql import check_foreign_keys_now, rows_read, run, unguarded
 
 pytestmark = pytest.mark.django_db
 AGO = timezone.now() - timedelta(hours=1)
@@ -42,7 +48,7 @@ def pinning(owner: Tenant, *names: str, version: str = "1.0") -> Release:
 
 
 @pytest.fixture(scope="module")
-def world(module_world: None) -> tuple[Tenant, Release]:
+def pinned(module_world: None) -> tuple[Tenant, Release]:
     owner = making.tenant()
     return owner, pinning(owner, "file", "second", "image")
 
@@ -63,10 +69,11 @@ GOOD: list[dict[str, Any]] = [{}, {"artifact_digest": IMAGE}, {"capacity": 2, "a
 @cases("protocol", ["celery", "rest"])
 @cases(("reason", "changes"), [*((None, changes) for changes in GOOD), *REASONS.items()])
 def test_all_parts_of_the_coordinator_agree_on_the_eligibility_of_a_worker(
-    owner: Tenant, release: Release, protocol: str, reason: str | None, changes: dict[str, Any]
+    pinned: tuple[Tenant, Release], protocol: str, reason: str | None, changes: dict[str, Any]
 ) -> None:
     if protocol == "rest" and reason in CELERY_ONLY:
         return
+    owner, release = pinned
     members = {"protocol": protocol, "capability_checked_at": timezone.now(), **changes}
     making.worker(release, "other", stopped_at=AGO)
     making.worker(release, "first")
@@ -113,7 +120,7 @@ def test_a_silent_rest_worker_admits_no_submissions_and_runs_accepted_executions
     owner: Tenant, release: Release
 ) -> None:
     """Wire protocol D.8: lifecycle counts at submission, and never at dispatch."""
-    worker = making.worker(release)
+    worker = Worker.objects.get()
     making.execution(owner)
     Worker.objects.update(protocol="rest", alive_until=AGO)
     found = WorkerEligibility.objects.get(pk=worker.pk)
@@ -122,3 +129,139 @@ def test_a_silent_rest_worker_admits_no_submissions_and_runs_accepted_executions
         require_healthy(release)
     assert stranded([owner.pk]) == []
     assert len(making.claimed(owner)) == 1
+
+
+# --- former workers and stranded work ---
+
+FORMER = 2_000
+NOW = timezone.now()
+
+
+def end_old_lease(owner: Tenant, _: Release) -> int:
+    """End a lease that was claimed before the former workers stopped, and that a heartbeat has renewed since."""
+    making.execution(owner, "old")
+    assert making.claimed(owner)
+    long_ago = making.LONG_AGO
+    Execution.objects.update(lease_expires_at=long_ago, updated_at=long_ago, lease_worker="w")
+    return sweep.expire_leases()
+
+
+READERS: dict[str, Callable[[Tenant, Release], object]] = {
+    "claim": lambda owner, _: making.claimed(owner),
+    "leases": end_old_lease,
+    "admission": lambda _, release: require_healthy(release),
+    "silence": lambda *_: registry.note_silent(actor="sweep", limit=10),
+    "hosts": lambda _, release: eligibility.hosts(release),
+    "fleets": lambda owner, _: eligibility.fleets([owner.pk]),
+    "stranded": lambda owner, _: stranded([owner.pk]),
+    "explanation": lambda _, release: why_stranded(release.pk),
+    "drift": lambda owner, _: drift(owner),
+    "gauges": lambda *_: gauges.read(),
+}
+
+
+def test_queries_for_eligible_workers_read_no_former_ones(
+    owner: Tenant, release: Release, subtests: pytest.Subtests
+) -> None:
+    [one] = Worker.objects.values()
+    changes = ({"id": None, "worker_id": f"former-{number}", "stopped_at": NOW} for number in range(FORMER))
+    Worker.objects.bulk_create(Worker(**{**one, **change}) for change in changes)
+    run("ANALYZE executions_worker")
+    for name, reader in READERS.items():
+        with subtests.test(name):
+            before = rows_read(Worker)
+            reader(owner, release)
+            assert rows_read(Worker) - before < FORMER / 10
+
+
+DAY = timedelta(days=1)
+
+
+@cases(
+    ("changes", "left"),
+    [
+        ({"stopped_at": NOW - 8 * DAY}, None),
+        ({"stopped_at": NOW - 6 * DAY}, "STOPPED"),
+        ({"stopped_at": NOW - 8 * DAY, "drained_by_operator_at": NOW}, "STOPPED"),
+        ({"alive_until": NOW - 3 * DAY}, "GIVEN_UP"),
+        ({"alive_until": NOW - DAY}, "STOPPED"),
+        ({"alive_until": NOW - 3 * DAY, "protocol": "rest"}, "STOPPED"),
+        ({"alive_until": None}, "STOPPED"),
+    ],
+)
+def test_a_worker_stops_after_two_days_of_silence_and_is_removed_a_week_after_it_stopped(
+    release: Release, changes: dict[str, Any], left: str | None
+) -> None:
+    gone = making.worker(release, "w", **changes)
+    registry.note(gone.pk, "UNAVAILABLE", actor="w", cause="STOPPED")
+    assert registry.tidy(actor="sweep") == (left != "STOPPED")
+    check_foreign_keys_now()
+    causes = Worker.objects.filter(pk=gone.pk).values_list("events__data__cause", flat=True)
+    assert list(causes.order_by("-events__id")[:1]) == ([left] if left else [])
+
+
+def test_a_worker_that_stopped_by_its_silence_registers_again(release: Release) -> None:
+    heartbeat(release)
+    Worker.objects.filter(worker_id="w").update(alive_until=NOW - 3 * DAY)
+    registry.tidy(actor="sweep")
+    assert Worker.objects.get(worker_id="w").stopped_at is not None
+    assert heartbeat(release, 1).stopped_at is None
+
+
+def due_since(execution: Execution, age: timedelta) -> None:
+    Execution.objects.filter(pk=execution.pk).update(next_due_at=NOW - age)
+
+
+def test_only_due_executions_count(owner: Tenant, release: Release) -> None:
+    later, over, running = (making.execution(owner, key) for key in ("later", "over", "running"))
+    claims = {claim.execution_id: claim for claim in making.claimed(owner)}
+    making.record(making.outcome_of(claims[over.pk]), making.failure(claims[later.pk]))
+    Worker.objects.update(stopped_at=NOW)
+    assert stranded([owner.pk]) == []
+    due_since(later, timedelta())
+    [found] = stranded([owner.pk])
+    assert (found.tenant, found.pipeline_id, found.contract_version, found.release_version) == astuple(release.identity)
+    assert (found.release_id, found.count) == (release.pk, 1)
+    running.refresh_from_db()
+    assert running.status == "RUNNING"
+
+
+def test_each_release_of_the_requested_tenants_is_listed_separately(owner: Tenant, release: Release) -> None:
+    making.execution(owner, "one")
+    second = making.active(owner, "2.0")
+    making.worker(second, "worker-2")
+    for key in ("two", "three"):
+        making.execution(owner, key)
+    other, _ = making.ready()
+    making.execution(other)
+    Worker.objects.update(stopped_at=NOW)
+    assert [(each.release_id, each.count) for each in stranded([owner.pk])] == [(second.pk, 2), (release.pk, 1)]
+    assert len(stranded([owner.pk, other.pk])) == 3
+    assert stranded([]) == []
+
+
+HOUR = timedelta(hours=1)
+
+
+@cases(
+    ("due", "changes", "since"),
+    [
+        (3, {"last_heartbeat_at": NOW - 2 * HOUR, "alive_until": NOW - HOUR}, 2),
+        (1, {"stopped_at": NOW - 2 * HOUR}, 1),
+        (3, {"draining_since": NOW - 2 * HOUR}, 2),
+        (3, {"drained_by_operator_at": NOW - 2 * HOUR}, 2),
+        (3, {"drained_by_operator_at": NOW - HOUR, "stopped_at": NOW - 2 * HOUR}, 2),
+        (3, {"abandoned": 10}, 3),
+        (3, {"artifact_digest": "sha256:other"}, 3),
+        (3, {"code": "source"}, 3),
+    ],
+)
+def test_work_is_stranded_since_its_last_worker_left_or_it_became_due(
+    owner: Tenant, release: Release, due: int, changes: dict[str, Any], since: int
+) -> None:
+    due_since(making.execution(owner, "old"), due * HOUR)
+    due_since(making.execution(owner, "new"), timedelta())
+    Worker.objects.update(**{"last_heartbeat_at": NOW, **changes})
+    making.worker(release, "earlier", stopped_at=NOW - 9 * HOUR, last_heartbeat_at=NOW - 9 * HOUR)
+    [found] = stranded([owner.pk])
+    assert (found.count, found.since) == (2, NOW - since * HOUR)

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from executions.errors import CampaignRefused, CampaignTargetInvalid
+from executions.errors import CampaignRefused
 from executions.holds import holds
 from executions.lifecycle.interventions import cancel, redrive
 from executions.models import Campaign, CampaignItem, Execution, Resubmission, Worker
@@ -299,11 +299,6 @@ def test_items_are_resubmitted_at_the_rate_on_the_active_release(owner: Tenant, 
         event = old.events.get(kind="RESUBMITTED")
         assert (event.actor, event.data["executionId"]) == ("user:ann", str(new.pk))
     assert len(making.claimed(owner)) == 10
-
-
-def test_a_redrive_has_no_target(owner: Tenant) -> None:
-    with unchanged(), pytest.raises(CampaignTargetInvalid):
-        start(owner, target_release_version="1.1")
 
 
 @cases(("target", "versions"), [("1.1", {"1.1": 10}), (None, {"1.0": 4, "1.1": 6})])

@@ -83,7 +83,9 @@ def test_the_reason_filter_matches_the_latest_failure(quiet: Tenant) -> None:
     assert [preview(quiet, Filters(reason=each), allow_failed=True).count for each in reasons] == [0, 1]
 
 
-def test_a_campaign_needs_a_filter(various: Tenant) -> None:
+def test_a_campaign_needs_a_filter_and_a_redrive_has_no_target(various: Tenant) -> None:
+    with unchanged(), pytest.raises(CampaignTargetInvalid):
+        start(various, target_release_version="1.1")
     for select in (preview, start):
         with unchanged(), pytest.raises(FilterRequired):
             select(various, Filters())

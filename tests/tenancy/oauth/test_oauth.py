@@ -15,33 +15,19 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from tenancy import oauth
 from tenancy.access import TokenInvalid
-from tenancy.oauth import (
-    LEEWAY_SECONDS,
-    LONGEST_ACTOR,
-    LONGEST_SECONDS,
-    MAX_BYTES,
-    MAX_CHARACTERS,
-    PAUSE_SECONDS,
-    REFRESH_SECONDS,
-    IssuerUnavailable,
-    OAuthIdentity,
-    identity,
-    is_enabled,
-    looks_like_jwt,
-)
 from tenancy.roles import Scope
 from tests.authority import make_certificate
 from tests.cases import cases
 from tests.clock import Clock
 from tests.oauth_issuer import OAuthIssuer, jwk, private_key
 
-LONGEST_SUBJECT = LONGEST_ACTOR - len("oauth:")
+LONGEST_SUBJECT = oauth.LONGEST_ACTOR - len("oauth:")
 
 
 def refusal(token: str) -> str:
     """Return the detail of the error, which shows no part of the token."""
     with pytest.raises(TokenInvalid) as caught:
-        identity(token)
+        oauth.identity(token)
     assert (caught.value.status, caught.value.code) == (401, "NOT_AUTHENTICATED")
     assert not any(part in caught.value.detail for part in token.split(".") if len(part) > 8)
     assert caught.value.__cause__ is None
@@ -76,8 +62,8 @@ def test_a_token_with_an_asymmetric_algorithm_identifies_its_holder(issuer: OAut
     token = issuer.token(
         algorithm=algorithm, subject="ci@acme", organizations=["acme", "beta"], scopes=["read", "other"]
     )
-    found = identity(token)
-    assert found == OAuthIdentity("ci@acme", frozenset({"acme", "beta"}), frozenset({Scope.READ}))
+    found = oauth.identity(token)
+    assert found == oauth.OAuthIdentity("ci@acme", frozenset({"acme", "beta"}), frozenset({Scope.READ}))
     assert found.actor == "oauth:ci@acme"
     header, _claims, signature = token.split(".")
     other = part({**claims_of(token), "scope": "tenant:administer"})
@@ -92,7 +78,7 @@ def test_a_token_with_an_asymmetric_algorithm_identifies_its_holder(issuer: OAut
         ({"aud": None}, "The token has no claim 'aud'."),
         ({"exp": None}, "The token has no claim 'exp'."),
         ({"sub": None}, "The token has no claim 'sub'."),
-        ({"expires_in": -LEEWAY_SECONDS - 1}, "The token has expired."),
+        ({"expires_in": -oauth.LEEWAY_SECONDS - 1}, "The token has expired."),
         ({"exp": float("inf")}, "The token is malformed."),
         ({"headers": {"typ": "logout+jwt"}}, "The token is not an access token."),
         ({"headers": {"kid": None}}, "The token does not name its key."),
@@ -119,15 +105,15 @@ def test_tokens_that_no_key_could_make_valid_do_not_reach_the_issuer(issuer: OAu
 def test_a_token_is_valid_in_its_time_and_clocks_may_differ_a_little(issuer: OAuthIssuer) -> None:
     now = claims_of(issuer.token())["iat"]
     for claim in ("nbf", "iat"):
-        assert refusal(issuer.token(**{claim: now + LEEWAY_SECONDS + 5})) == "The token is not valid yet."
-        assert identity(issuer.token(**{claim: now + LEEWAY_SECONDS - 5})).subject == "ci"
-    assert identity(issuer.token(expires_in=-LEEWAY_SECONDS + 5, headers={"typ": "JWT"})).subject == "ci"
+        assert refusal(issuer.token(**{claim: now + oauth.LEEWAY_SECONDS + 5})) == "The token is not valid yet."
+        assert oauth.identity(issuer.token(**{claim: now + oauth.LEEWAY_SECONDS - 5})).subject == "ci"
+    assert oauth.identity(issuer.token(expires_in=-oauth.LEEWAY_SECONDS + 5, headers={"typ": "JWT"})).subject == "ci"
 
 
 @cases("subject", ["", "a\nb", "a\u202eb", "x" * (LONGEST_SUBJECT + 1), 7])
 def test_a_subject_is_a_printable_identifier(issuer: OAuthIssuer, subject: Any) -> None:
     assert refusal(issuer.token(sub=subject)).startswith("The claim 'sub' must be a printable identifier")
-    assert len(identity(issuer.token(subject="é" * LONGEST_SUBJECT)).actor) == LONGEST_ACTOR
+    assert len(oauth.identity(issuer.token(subject="é" * LONGEST_SUBJECT)).actor) == oauth.LONGEST_ACTOR
 
 
 @cases("token", ["", "a.b", "a.b.c", "dc_0123", "a.b.c.d", "é.b.c", "e30.e30.e30"])
@@ -137,10 +123,10 @@ def test_other_text_is_no_jwt(issuer: OAuthIssuer, token: str) -> None:
 
 
 def test_the_length_is_checked_first(issuer: OAuthIssuer) -> None:
-    token = issuer.token(padding="x" * MAX_CHARACTERS)
-    assert refusal(token) == f"The token has more than {MAX_CHARACTERS} characters."
-    fitting = MAX_CHARACTERS - len(issuer.token(padding=""))
-    assert identity(issuer.token(padding="x" * (fitting * 3 // 4 - 2))).subject == "ci"
+    token = issuer.token(padding="x" * oauth.MAX_CHARACTERS)
+    assert refusal(token) == f"The token has more than {oauth.MAX_CHARACTERS} characters."
+    fitting = oauth.MAX_CHARACTERS - len(issuer.token(padding=""))
+    assert oauth.identity(issuer.token(padding="x" * (fitting * 3 // 4 - 2))).subject == "ci"
     assert issuer.requests == 1
 
 
@@ -148,7 +134,7 @@ def test_the_length_is_checked_first(issuer: OAuthIssuer) -> None:
 def test_unsigned_tokens_are_refused(issuer: OAuthIssuer, name: object) -> None:
     claims = claims_of(issuer.token())
     token = f"{part({'alg': name, 'kid': issuer.key_id})}.{part(claims)}."
-    assert looks_like_jwt(token)
+    assert oauth.looks_like_jwt(token)
     assert refusal(token) == "The algorithm of the token is not allowed."
     header = {"alg": "RS256", "kid": issuer.key_id}
     assert refusal(f"{part(header)}.{part(claims)}.") == "The signature of the token is not valid."
@@ -183,13 +169,13 @@ def test_a_key_inside_of_the_token_is_ignored(issuer: OAuthIssuer) -> None:
 )
 def test_scopes(issuer: OAuthIssuer, settings: Any, claims: dict[str, Any], scopes: set[Scope]) -> None:
     settings.OAUTH_SCOPES = {"tpf:deploy": ["releases:activate", "read"], "tpf:see": ["read"]}
-    assert identity(issuer.token(**claims)).scopes == scopes
+    assert oauth.identity(issuer.token(**claims)).scopes == scopes
 
 
 def test_without_an_issuer_no_token_is_accepted(issuer: OAuthIssuer, settings: Any) -> None:
-    assert is_enabled()
+    assert oauth.is_enabled()
     settings.OAUTH_ISSUER = ""
-    assert not is_enabled()
+    assert not oauth.is_enabled()
     assert refusal(issuer.token()) == "This coordinator accepts no OAuth tokens."
 
 
@@ -200,14 +186,14 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 def is_accepted(token: str) -> bool:
     try:
-        return identity(token).subject == "ci"
+        return oauth.identity(token).subject == "ci"
     except TokenInvalid:
         return False
 
 
 @contextmanager
 def unavailable() -> Iterator[None]:
-    with pytest.raises(IssuerUnavailable) as caught:
+    with pytest.raises(oauth.IssuerUnavailable) as caught:
         yield
     assert (caught.value.status, caught.value.code) == (503, "ISSUER_UNAVAILABLE")
     assert caught.value.detail == "The keys of the OAuth issuer cannot be fetched. Try again."
@@ -217,7 +203,7 @@ def test_keys_are_fetched_once_and_again_when_they_are_old(issuer: OAuthIssuer, 
     withdrawn = issuer.token()
     assert all(is_accepted(withdrawn) for _ in range(5))
     issuer.rotate()
-    clock.ahead += REFRESH_SECONDS - 1
+    clock.ahead += oauth.REFRESH_SECONDS - 1
     assert is_accepted(withdrawn)
     assert issuer.requests == 1
     clock.ahead += 1
@@ -231,7 +217,7 @@ def test_unknown_keys_do_not_make_the_coordinator_call_the_issuer(issuer: OAuthI
     for count in (1, 2):
         assert not any(is_accepted(issuer.token(headers={"kid": secrets.token_hex(8)})) for _ in range(20))
         assert issuer.requests == count
-        clock.ahead += PAUSE_SECONDS
+        clock.ahead += oauth.PAUSE_SECONDS
     assert is_accepted(issuer.token())
     assert issuer.requests == 2
     issuer.rotate("EC")
@@ -242,17 +228,17 @@ def test_unknown_keys_do_not_make_the_coordinator_call_the_issuer(issuer: OAuthI
 def test_an_outage_does_not_matter_while_keys_are_cached(issuer: OAuthIssuer, clock: Clock) -> None:
     assert is_accepted(issuer.token())
     issuer.is_down = True
-    clock.ahead += LONGEST_SECONDS - PAUSE_SECONDS
+    clock.ahead += oauth.LONGEST_SECONDS - oauth.PAUSE_SECONDS
     assert all(is_accepted(issuer.token()) for _ in range(5))
     assert not is_accepted(issuer.token(headers={"kid": "other"}))
     assert issuer.requests == 2
-    clock.ahead += PAUSE_SECONDS
+    clock.ahead += oauth.PAUSE_SECONDS
     for _ in range(5):
         with unavailable():
-            identity(issuer.token())
+            oauth.identity(issuer.token())
     assert issuer.requests == 3
     issuer.is_down = False
-    clock.ahead += PAUSE_SECONDS
+    clock.ahead += oauth.PAUSE_SECONDS
     assert is_accepted(issuer.token())
 
 
@@ -264,7 +250,7 @@ def test_an_outage_does_not_matter_while_keys_are_cached(issuer: OAuthIssuer, cl
         {"seconds": 1.0},
         {"body": b"[" * 100_000},
         {"body": b'{"keys": {}}'},
-        {"body": b'{"keys": []}' + b" " * MAX_BYTES},
+        {"body": b'{"keys": []}' + b" " * oauth.MAX_BYTES},
     ],
 )
 def test_without_keys_no_token_can_be_verified(
@@ -277,10 +263,10 @@ def test_without_keys_no_token_can_be_verified(
     vars(issuer).update(fault)
     for _ in range(2):
         with unavailable():
-            identity(issuer.token())
+            oauth.identity(issuer.token())
         assert issuer.requests == 1
     vars(issuer).update({name: healthy[name] for name in fault})
-    clock.ahead += PAUSE_SECONDS
+    clock.ahead += oauth.PAUSE_SECONDS
     assert is_accepted(issuer.token())
 
 
@@ -289,15 +275,15 @@ def test_only_a_verified_issuer_in_an_allowed_network_is_called(settings: Any, t
     with OAuthIssuer(certificate).running() as issuer:
         issuer.configure(settings)
         with unavailable():
-            identity(issuer.token())
+            oauth.identity(issuer.token())
         settings.OAUTH_CA_FILE, networks = str(certificate), settings.OAUTH_ALLOWED_NETWORKS
         settings.OAUTH_ALLOWED_NETWORKS = []
-        clock.ahead += PAUSE_SECONDS
+        clock.ahead += oauth.PAUSE_SECONDS
         with unavailable():
-            identity(issuer.token())
+            oauth.identity(issuer.token())
         assert issuer.requests == 0
         settings.OAUTH_ALLOWED_NETWORKS = networks
-        clock.ahead += PAUSE_SECONDS
+        clock.ahead += oauth.PAUSE_SECONDS
         assert is_accepted(issuer.token())
         assert issuer.requests == 1
 
