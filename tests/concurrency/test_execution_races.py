@@ -135,7 +135,6 @@ def test_a_lease_is_either_renewed_or_expired(_: int) -> None:
 
 
 def test_a_command_that_the_broker_rejects_late_does_not_release_a_newer_claim(tmp_path: Path) -> None:
-    """The broker stalls until the lease has expired, and then rejects the command."""
     owner = ready()
     execution = making.execution(owner)
     with Valkey(tmp_path, durable=False) as server, using_broker(server.url), thread() as other:

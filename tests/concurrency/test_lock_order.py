@@ -204,7 +204,6 @@ TABLES: list[tuple[Callable[[], scenes.Scene], Callable[[Any], list[Model]]]] = 
 
 @pytest.mark.parametrize(("scene", "in_order"), TABLES)
 def test_tables_are_locked_in_order(scene: Callable[[], scenes.Scene], in_order: Callable[[Any], list[Model]]) -> None:
-    """The call waits for the first row, and has not locked any of the others, which are rows of later tables."""
     call, rows = scene()
     first, *others = in_order(rows)
     with stopped_at_row(first, call, "NO KEY UPDATE") as stopped:

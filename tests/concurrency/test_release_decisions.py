@@ -223,7 +223,6 @@ def test_the_second_call_sees_what_the_first_has_committed(decision: Callable[[]
 
 @pytest.mark.parametrize("change", ["withdrawn", "SCOPE_MISSING", "APPROVAL_REQUIRED"])
 def test_a_request_that_loses_its_ground_while_the_clock_waits_is_not_carried_out(change: str) -> None:
-    """It is withdrawn, or its requester or its voter loses the right."""
     release = candidate(1)
     request, voter = open_request(release, activate_at=soon()), person(release.pipeline.tenant)
     voted(request, voter)

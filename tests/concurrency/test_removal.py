@@ -19,7 +19,6 @@ def left() -> tuple[int, int]:
 
 
 def test_a_late_outcome_of_a_removed_execution_is_dropped() -> None:
-    """The outcome waits for the removal, and leaves no event."""
     removing, [execution] = scenes.removal(1)
     claim = Claim(
         0.0, execution.pk, execution.tenant.slug, execution.pipeline_id,

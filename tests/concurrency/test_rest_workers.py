@@ -70,7 +70,6 @@ def test_a_message_that_several_processes_receive_calls_the_worker_once(
 def test_a_message_whose_lease_has_changed_calls_no_worker(
     flow: Flow, made: Execution, claim: Claim, lock: str, free: int
 ) -> None:
-    """The lease may change before the message is processed, or while the execution is read."""
     later = timezone.now() + timedelta(days=1)
     change = partial(Execution.objects.update, lease_token=uuid.uuid4(), lease_expires_at=later)
     with limited(places.CALLS, free):
@@ -146,7 +145,6 @@ def test_an_unavailable_database_does_not_end_the_call_of_a_worker(
 
 
 def test_a_cancellation_ends_the_call_of_the_worker(flow: Flow, made: Execution, claim: Claim) -> None:
-    """The worker sees that the connection is closed, and its step can stop."""
     assert rest.send_claims([claim]) == []
     flow.double.faults, flow.double.slow_seconds = ["slow"], 25.0
 

@@ -293,7 +293,6 @@ def test_this_process_is_woken_after_the_commit(task: str) -> None:
 @pytest.mark.usefixtures("broker")
 @pytest.mark.parametrize("change", [start_key, replace_key])
 def test_a_process_knows_a_new_key_once_it_is_committed(change: Callable[..., WorkerKey]) -> None:
-    """Another thread caches the old keys before the change is committed."""
     owner = making.tenant()
     before = active_keys(owner.slug)
     with transaction.atomic():

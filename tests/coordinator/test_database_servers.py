@@ -139,7 +139,6 @@ def test_a_pooler_that_leads_to_a_former_primary_is_noticed(former: Postgres, pr
 
 
 def test_a_silent_host_costs_no_more_than_one_statement(former: Postgres, promoted: Postgres, connect: Any) -> None:
-    """The host acknowledges everything and answers nothing."""
     used = connect(former, promoted)
     assert [port(used), port(used)] == [former.port] * 2
     with used.cursor() as cursor:

@@ -190,7 +190,6 @@ def test_a_request_that_waits_for_its_body_leaves_its_slot_and_has_arrived_befor
 
 @pytest.mark.parametrize("length", ["2", "9000000"])
 def test_too_many_slow_requests_of_one_client_are_refused(slow: SlowStream, length: str) -> None:
-    """A short body that has not arrived is slow, too."""
     application = in_slots(echo, slots=1, threads=ONE_PLACE)
 
     def sent(client: str = "192.0.2.1") -> Any:

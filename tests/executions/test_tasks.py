@@ -65,7 +65,6 @@ def refused(kind: str, message: Any, caplog: pytest.LogCaptureFixture) -> str:
 def test_a_signed_outcome_is_recorded_once_and_announces_the_place_that_it_frees(
     claim: Claim, execution: Execution, django_capture_on_commit_callbacks: Any
 ) -> None:
-    """It may be late, as long as its lease is held."""
     taken("control")
     wakeup.started(DISPATCH_TASK)
     message = signed(claim, "outcomes", timestamp="2001-01-01T00:00:00+00:00")

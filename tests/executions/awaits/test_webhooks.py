@@ -227,7 +227,6 @@ def test_a_result_counts_only_for_its_own_attempt(ready: Ready, receiver: Receiv
 
 @cases("status", [200, 500])
 def test_an_answer_during_an_attempt_is_accepted(ready: Ready, receiver: Receiver, status: int) -> None:
-    """The resolver is called during an attempt, so the test answers from there."""
     receiver.statuses = [status]
     made = sent_to(ready, receiver.url("receiver.test"))
 

@@ -73,7 +73,6 @@ def due_at(made: Execution) -> datetime:
 
 @cases("kind", TARGETS)
 def test_nothing_of_a_paused_target_is_claimed(owner: Tenant, kind: str) -> None:
-    """An execution that was due before the pause is due after it, and other executions are claimed."""
     made = making.execution(owner)
     pause(target(kind, made))
     rival, _ = making.ready()
@@ -102,7 +101,6 @@ def test_a_second_release_of_a_pipeline_works_while_the_first_is_paused(owner: T
 def test_what_runs_finishes_and_its_next_transition_is_not_claimed(
     owner: Tenant, execution: Execution, claim: Claim, kind: str
 ) -> None:
-    """This includes an execution that is re-driven."""
     pause(target(kind, execution))
     making.record(making.failure(claim))
     assert making.history(execution)[-1] == ("RETRY_SCHEDULED", "WAIT_RETRY")
@@ -153,7 +151,6 @@ def test_a_pause_needs_a_reason_and_is_idempotent_and_a_resume_is_not(execution:
 
 
 def test_the_open_holds_of_a_tenant_are_listed_newest_first(owner: Tenant, release: Release) -> None:
-    """Paused work is not stranded."""
     execution = making.execution(owner)
     run("UPDATE executions_worker SET stopped_at = now()")
     assert len(stranded([owner.pk])) == 1

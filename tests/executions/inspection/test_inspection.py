@@ -196,7 +196,6 @@ def test_the_workers_of_a_replaced_release_may_go(owner: Tenant) -> None:
 
 
 def test_a_replaced_release_that_is_still_used_needs_workers(owner: Tenant) -> None:
-    """Callers may name it for some time, or its executions are open or wait for answers."""
     making.execution(owner)
     found = replaced(owner)["1.0"]
     assert (found.reasons, found.may_go, found.load.due) == ((Reason.OPEN,), False, 1)

@@ -226,7 +226,12 @@ def test_a_run_with_retries_on_two_workers_names_both_and_counts_each_step_once(
     execution = making.execution(owner)
 
     def report(number: int, *outcomes: Outcome, **more: Any) -> None:
-        by = {"worker_id": f"worker-{number}", "artifact_digest": digest, "environment": "e", "code": "source"}
+        by: dict[str, Any] = {
+            "worker_id": f"worker-{number}",
+            "artifact_digest": digest,
+            "environment": "e",
+            "code": "source",
+        }
         making.record(*outcomes, **by, **more)
         Execution.objects.filter(status="WAIT_RETRY").update(next_due_at=making.LONG_AGO)
 

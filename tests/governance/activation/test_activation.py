@@ -95,7 +95,6 @@ def test_an_operation_key_belongs_to_one_activation_of_its_pipeline(v1: Release,
     [("retry_limit", 1), ("validateAnswers", None), ("retryLimit", True), ("retryDelaySeconds", float("inf"))],
 )
 def test_an_invalid_policy_changes_nothing(v1: Release, name: str, value: Any) -> None:
-    """The serializer of the API checks the same rules."""
     error = refusals.refusal(policy.change, v1.pipeline, {"retryMultiplier": 2, name: value}, actor="user:test")
     assert (error.code, [each["field"] for each in error.errors]) == ("POLICY_INVALID", [name])
 

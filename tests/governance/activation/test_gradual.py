@@ -96,7 +96,6 @@ def test_a_withdrawn_candidate_was_never_active(owner: Tenant, begun: GradualAct
 
 @cases(("version", "status", "cause"), [("2.0", "PROMOTED", "person"), ("3.0", "REPLACED", "activation")])
 def test_an_activation_ends_it(owner: Tenant, begun: GradualActivation, version: str, status: str, cause: str) -> None:
-    """The activation of the candidate promotes it."""
     making.registered(owner, "3.0")
     activate(Release.objects.select_related("pipeline__tenant").get(release_version=version), actor="user:ben")
     done = gradual.again(begun)

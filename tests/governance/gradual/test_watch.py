@@ -86,7 +86,6 @@ def test_a_step_needs_its_minimum_sample_and_its_minimum_time(owner: Tenant, sam
 
 
 def test_what_does_not_count(owner: Tenant) -> None:
-    """Older executions, open and cancelled ones, and resubmissions are in no sample."""
     candidate = gradual.candidate(owner)
     gradual.ended(candidate, failed=30)
     made = start(candidate, gradual.plan(50, sample=20), actor="user:test")
@@ -117,7 +116,6 @@ def test_durations_with_awaits_and_pauses_do_not_count(owner: Tenant) -> None:
 
 
 def test_a_watch_that_comes_late_changes_nothing(owner: Tenant) -> None:
-    """It judged a step that is over, or a gradual activation that has ended."""
     made = gradual.started(owner, 5, 50, 100)
     gradual.ended(made.candidate, succeeded=FAST)
     late = gradual.again(made)

@@ -160,7 +160,6 @@ def test_a_worker_that_does_not_speak_http_has_a_negative_verdict(flow: Flow, se
 
 
 def test_at_most_two_registrations_of_a_process_wait_for_a_limited_time(flow: Flow) -> None:
-    """Otherwise all threads that serve requests could wait."""
     worker, depths, waiting = flow.register(), set[int](), list[int]()
 
     def another_waits(execute: Any, *query: Any) -> Any:
