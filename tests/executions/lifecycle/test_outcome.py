@@ -215,7 +215,7 @@ def predicate(execution: Execution) -> dict[str, Any]:
 
 
 def spans(count: int, first: int = 0) -> list[tuple[int, int, int]]:
-    """Return the spans of so many steps, which run now."""
+    """Return the spans of the steps from `first` to `count`, exclusive. They run now."""
     at = int(time.time() * 1000)
     return [(step, at, at) for step in range(first, count)]
 
