@@ -5,7 +5,6 @@ import pytest
 from django.db import connection, transaction
 
 from executions.awaits import awaits, statements
-from executions.errors import PipelinePaused
 from executions.holds import holds
 from executions.holds.holds import holds_of
 from executions.models import Execution, Hold
@@ -19,8 +18,8 @@ from tests.executions.awaits.parking import interaction_of, make_late, suspended
 from tests.executions.holds.targets import TARGETS, target
 
 
-def pause(of: holds.Target, *, refuses_submissions: bool = False) -> holds.Pause:
-    return holds.pause(of, actor="user:eva", reason="broken", refuses_submissions=refuses_submissions)
+def pause(of: holds.Target) -> holds.Pause:
+    return holds.pause(of, actor="user:eva", reason="broken")
 
 
 def resume(of: holds.Target) -> Hold:
@@ -113,14 +112,3 @@ def test_of_several_pauses_at_once_one_is_made(kind: str, ready: tuple[Tenant, R
     ended, errors = parted(race(*[partial(resume, of)] * 8))
     assert len(ended) == 1
     assert errors == ["NotPaused"] * 7
-
-
-@pytest.mark.parametrize("kind", ["release", "pipeline"])
-def test_no_submission_is_accepted_after_a_refusing_pause(kind: str, ready: tuple[Tenant, Release]) -> None:
-    owner, _ = ready
-    of = target(kind, making.execution(owner, "first"))  # its admission is cached now
-    results_of(race(partial(pause, of, refuses_submissions=True)))
-    with pytest.raises(PipelinePaused):
-        making.execution(owner, "second")
-    results_of(race(partial(resume, of)))
-    assert making.execution(owner, "third").status == "QUEUED"
