@@ -3,7 +3,7 @@ from typing import Any
 from alerts import channels, deliveries, evaluation, rules
 from alerts.models import Alert, AlertChannel, AlertDelivery, AlertRule
 from executions.failures.queries import change
-from executions.models import FailureGroup
+from executions.models import Execution, FailureGroup
 from tenancy.models import Tenant
 from tests import making
 from tests.raw_sql import run
@@ -67,3 +67,11 @@ def sent_all() -> int:
 
 def states(alert: Alert) -> list[tuple[str, str]]:
     return list(alert.deliveries.order_by("kind").values_list("kind", "state"))
+
+
+def ended(owner: Tenant, key: str = "key", **members: Any) -> Execution:
+    """Submit an execution, and let it succeed."""
+    made = making.submitted(owner, key, **members)
+    [claim] = making.claimed(owner)
+    making.record(making.outcome_of(claim))
+    return Execution.objects.get(pk=made.execution_id)

@@ -22,7 +22,7 @@ from outbox.outbox import TIMEOUT_SECONDS, Outbox, sending_seconds, webhook_keys
 from releases.models import Release
 from tenancy.models import Tenant
 from tests import making
-from tests.alerts.alerting import ACTOR, channel, fired, make_due, sent_all, states
+from tests.alerts.alerting import ACTOR, channel, ended, fired, make_due, sent_all, states
 from tests.cases import cases
 from tests.executions.moments import now
 from tests.mail_server import mail_server
@@ -176,14 +176,6 @@ def test_a_disabled_channel_gets_no_message(owner: Tenant, receiver: Receiver) -
 
 
 # --- messages about executions that have ended ---
-
-
-def ended(owner: Tenant, key: str = "key", **members: Any) -> Execution:
-    """Submit an execution, and let it succeed."""
-    made = making.submitted(owner, key, **members)
-    [claim] = making.claimed(owner)
-    making.record(making.outcome_of(claim))
-    return Execution.objects.get(pk=made.execution_id)
 
 
 def test_a_webhook_tells_what_ended_and_how_and_no_payload(owner: Tenant, receiver: Receiver, settings: Any) -> None:

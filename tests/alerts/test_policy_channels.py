@@ -13,8 +13,7 @@ from releases.errors import PolicyInvalid
 from releases.models import Pipeline
 from tenancy.models import Tenant
 from tests import making
-from tests.alerts.alerting import ACTOR, channel
-from tests.alerts.test_deliveries import ended
+from tests.alerts.alerting import ACTOR, channel, ended
 from tests.wakeups import announced
 
 pytestmark = pytest.mark.django_db

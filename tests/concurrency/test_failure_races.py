@@ -141,7 +141,7 @@ def test_several_processes_send_each_message_once(ready: Ready) -> None:
 
 @pytest.mark.parametrize("_", rounds(5))
 def test_a_policy_names_no_channel_that_is_removed_at_the_same_time(_: int) -> None:
-    release = making.registered()
+    release = making.registered(making.tenant())
     ops = channel(release.pipeline.tenant, name="ops")
     name = partial(policy.change, release.pipeline, {"notifyChannel": "ops"}, actor="user:ann")
     results = race(name, partial(channels.remove, ops, actor="user:ann"))
