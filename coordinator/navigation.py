@@ -14,7 +14,7 @@ from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils.safestring import SafeString
 
-from executions.models import IS_QUESTION, Execution, Interaction
+from executions.models import IS_QUESTION, Execution, Interaction, read_business_keys
 from executions.search import Search, matching
 from foundation.database.bounded import time_limit
 from foundation.errors import QueryTooSlow
@@ -189,7 +189,7 @@ def _find(request: HttpRequest, term: str) -> dict[str, object]:
 def _executions(request: HttpRequest, term: str) -> list[Found]:
     """Return at most EACH executions of the user's tenants: those whose key is the term, and then the newest.
 
-    The term is the beginning of their idempotency key or of their id, as in the list of executions. Raises
+    The term is the beginning of their business key, idempotency key or id, as in the list of executions. Raises
     `QueryTooSlow` if the search takes longer than SECONDS.
     """
     if len(term) < SHORTEST_KEY or "\0" in term:
@@ -197,11 +197,13 @@ def _executions(request: HttpRequest, term: str) -> list[Found]:
     with time_limit(SECONDS):
         matches = matching(list(tenants_of(request.user)), Search(text=term))
         found = [*matches.all().filter(execution_key=term)[:EACH], *matches.newest(EACH)]
-    return [_execution(each) for each in list(dict.fromkeys(found))[:EACH]]
+    shown = list(dict.fromkeys(found))[:EACH]
+    read_business_keys(shown)
+    return [_execution(each) for each in shown]
 
 
 def _execution(execution: Execution) -> Found:
-    title = f"Execution {execution.execution_key}"
+    title = f"Execution {execution.business_key}"
     kind = f"{execution.shown_status}, {execution.pipeline_id} {execution.release_version}, {execution.tenant.slug}"
     return Found(title, kind, _page("executions_execution_change", execution.pk), "play_circle")
 

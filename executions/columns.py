@@ -1,12 +1,12 @@
 """The columns of lists and exports: which there are, which a person chose, the values of a row, and exported rows."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any, Final
 
 from django.db.models import QuerySet
 
-from executions.models import TERMINAL_VALUES, Execution
+from executions.models import TERMINAL_VALUES, Execution, read_business_keys
 from executions.search_steps import FAILED_VALUES, add_failed_steps
 from foundation import exports
 from foundation.database.bounded import time_limit
@@ -39,7 +39,7 @@ def seconds(execution: Execution) -> float | None:
 
 COLUMNS: Final[dict[str, tuple[str, Callable[[Execution], Any]]]] = {
     "id": ("Execution", lambda row: str(row.pk)),
-    "key": ("Key", lambda row: row.execution_key),
+    "key": ("Key", lambda row: row.business_key),
     "status": ("Status", lambda row: row.shown_status),
     "pipeline": ("Pipeline", lambda row: row.pipeline_id),
     "release": ("Release", lambda row: row.release_version),
@@ -79,13 +79,21 @@ _CHUNK: Final = 2000
 def lines(rows: QuerySet[Execution], columns: Sequence[str], form: str) -> Iterator[bytes]:
     """Yield at most `MOST` executions, one line each (`foundation.exports`). Raises `QueryTooSlow`."""
     with time_limit(SECONDS):
-        found = _with_steps(rows[:MOST]) if "step" in columns else rows[:MOST].iterator(_CHUNK)
+        found = _in_chunks(rows[:MOST], columns)
         values = ({name: COLUMNS[name][1](row) for name in columns} for row in found)
         yield from exports.lines(columns, values, form)
 
 
-def _with_steps(rows: QuerySet[Execution]) -> Iterator[Execution]:
+def read_values(rows: Collection[Execution], columns: Collection[str]) -> None:
+    """Read what the columns of these rows need and the rows do not have."""
+    if "key" in columns:
+        read_business_keys(rows)
+    if "step" in columns:
+        add_failed_steps(rows)
+
+
+def _in_chunks(rows: QuerySet[Execution], columns: Collection[str]) -> Iterator[Execution]:
     found = rows.iterator(_CHUNK)
     while chunk := list(islice(found, _CHUNK)):
-        add_failed_steps(chunk)
+        read_values(chunk, columns)
         yield from chunk

@@ -29,11 +29,12 @@ from executions.models import (
     SmokeTest,
 )
 from executions.models.states import State
+from executions.search_keys import of_pipelines, with_beginning, with_business_key
 from executions.search_steps import FAILED_VALUES, MOST_RARE, at_named_step, at_step, rare
 from executions.workers.eligibility import stranded
 from foundation import moments
 from foundation.errors import InvalidRequest
-from releases.models import Pipeline, Release
+from releases.models import Release
 from tenancy.access import actor
 from tenancy.models import ApiToken, Tenant
 
@@ -60,8 +61,8 @@ class Search:
     `step` is the index or the name of the step at which a live execution is, or at which a failed one failed. An
     execution matches `since` and `until` if it was submitted then or later, and before that. It matches `ended_since`
     if it ended then or later. It is `stranded` if it is due and no worker may run it. It matches `failure_group` if its
-    newest failure is in that group. `text` is the beginning of the key, or of the id; `key` is the whole key. `origin`
-    is the execution that it resubmits.
+    newest failure is in that group. `text` is the beginning of the business key, the key, or the id. `key` is the whole
+    key, and `business_key` the whole business key. `origin` is the execution that it resubmits.
     """
 
     status: str | None = None
@@ -79,6 +80,7 @@ class Search:
     failure_group: uuid.UUID | None = None
     text: str | None = None
     key: str | None = None
+    business_key: str | None = None
     origin: uuid.UUID | None = None
     tenant: str | None = None
 
@@ -160,10 +162,6 @@ PARAMETERS: Final[Mapping[str, tuple[str, Callable[[str, datetime], Any], str]]]
     "tenant": ("tenant", _read_text, _TEXT_RULE),
 }
 """Each query parameter: the field of `Search`, how its text is read, and what it must be."""
-
-
-LEAST_ID = 4  # digits of the beginning of an id
-_ID = re.compile(r"[0-9a-f-]{4,36}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,9 +256,11 @@ def _conditions(tenant_ids: Sequence[int], search: Search, person: User | None) 
     if search.failure_group is not None:
         yield _failure_group(tenant_ids, search.failure_group)
     if search.text is not None:
-        yield _beginning(tenant_ids, search)
+        yield with_beginning(tenant_ids, search.text, search.pipeline_id)
     if search.key is not None:
-        yield Q(pipeline_id__in=_pipelines(tenant_ids, search), execution_key=search.key)
+        yield Q(of_pipelines(tenant_ids, search.pipeline_id), execution_key=search.key)
+    if search.business_key is not None:
+        yield with_business_key(tenant_ids, search.business_key, search.pipeline_id)
     if search.origin is not None:
         yield Q(origin__execution_id=search.origin)
 
@@ -327,33 +327,3 @@ def _own(person: User) -> Q:
     for token in ApiToken.objects.filter(user=person).only("tenant_id", "name"):
         own |= Q(tenant=token.tenant_id, submitted_by=actor(person, token))
     return own
-
-
-def _beginning(tenant_ids: Sequence[int], search: Search) -> Q:
-    """Match the beginning of the key or id.
-
-    An id of an execution of these tenants matches it alone, so that it is found at once.
-    """
-    text = search.text or ""
-    ids = _ids(text)
-    if ids and ids[0] == ids[1] and Execution.objects.filter(pk=ids[0], tenant__in=tenant_ids).exists():
-        return Q(pk=ids[0])
-    keys = Q(pipeline_id__in=_pipelines(tenant_ids, search), execution_key__startswith=text)
-    return rare(tenant_ids, keys, Q(pk__range=ids)) if ids else keys
-
-
-def _ids(text: str) -> tuple[uuid.UUID, uuid.UUID] | None:
-    """Return the first and the last id that begin with `text`, with or without hyphens; None if it begins no id."""
-    digits = text.lower().replace("-", "")
-    if not (_ID.fullmatch(text.lower()) and LEAST_ID <= len(digits) <= 32):
-        return None
-    first = uuid.UUID(digits.ljust(32, "0"))
-    begins = text.lower() in (digits, str(first)[: len(text)])
-    return (first, uuid.UUID(digits.ljust(32, "f"))) if begins else None
-
-
-def _pipelines(tenant_ids: Sequence[int], search: Search) -> list[str]:
-    """Return the pipelines of the search. The index on keys begins with the tenant and the pipeline."""
-    if search.pipeline_id is not None:
-        return [search.pipeline_id]
-    return list(Pipeline.objects.filter(tenant__in=tenant_ids).values_list("pipeline_id", flat=True).distinct())

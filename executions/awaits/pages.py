@@ -194,7 +194,7 @@ class InteractionAdmin(LongList):
     @column("Pipeline and execution")
     def pipeline(self, interaction: Interaction) -> SafeString:
         execution = interaction.execution
-        name = execution.execution_key or f"…{str(execution.pk)[-8:]}"
+        name = execution.business_key or f"…{str(execution.pk)[-8:]}"
         return format_html('<div class="dc-lines">{}<div class="dc-quiet">{}</div></div>', execution.pipeline_id, name)
 
     @badge("Status", dict(STATUSES.values()))

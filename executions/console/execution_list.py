@@ -66,8 +66,11 @@ class ExecutionColumns:
 
     @column("Key")
     def key_column(self, execution: Execution) -> SafeString:
-        key = execution.execution_key
-        return copyable(format_html("<span>{}</span>", key), f"Copy the key {key}")
+        key = execution.business_key
+        shown = copyable(format_html("<span>{}</span>", key), f"Copy the key {key}")
+        if key == execution.execution_key:
+            return shown
+        return shown + format_html(' <span class="dc-quiet" title="{}">resubmission</span>', execution.execution_key)
 
     @badge("Status", STATE_VARIANTS)
     def status_column(self, execution: Execution) -> str:

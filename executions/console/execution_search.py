@@ -18,9 +18,8 @@ from django.utils import timezone
 
 from executions import columns
 from executions.console.payloads import tenants_shown
-from executions.models import Execution
+from executions.models import Execution, read_business_keys
 from executions.search import PARAMETERS, Matches, Search, matching, parse
-from executions.search_steps import add_failed_steps
 from foundation.admin.columns import moment
 from foundation.errors import CoordinatorError, InvalidRequest, NotFound, QueryTooSlow
 from releases.models import Release
@@ -29,7 +28,7 @@ from tenancy import preferences
 from tenancy.access import ScopeMissing, tenants_of
 from tenancy.audit.acts import Act, Denied
 from tenancy.console.base import POST, PRESERVED, ReadOnlyAdmin, serves
-from tenancy.console.lists import BoundedList
+from tenancy.console.lists import BoundedList, LimitedList
 from tenancy.models import SavedView, Tenant
 from tenancy.roles import Scope
 
@@ -164,8 +163,7 @@ class ExecutionList(BoundedList):
         self.queryset = self.requested.rows()
         last = self.page_num * self.list_per_page
         rows = list(self.requested.newest(last)[last - self.list_per_page : last])
-        if "step" in self.requested.columns:
-            add_failed_steps(rows)
+        columns.read_values(rows, self.requested.columns)
         return rows
 
     def address_of(self, row: Execution) -> str:
@@ -173,6 +171,15 @@ class ExecutionList(BoundedList):
         address = reverse("admin:executions_execution_change", args=[row.pk])
         query = self.get_query_string({"p": str(self.page_num)} if self.page_num > 1 else {}).removeprefix("?")
         return f"{address}?{urlencode({PRESERVED: query})}" if query else address
+
+
+class RowsOfExecutions(LimitedList):
+    """The rows of one page, each of an execution or of none. Reads the business keys of the executions."""
+
+    def rows_of_page(self) -> list[Any]:
+        rows = super().rows_of_page()
+        read_business_keys([row.execution for row in rows if row.execution is not None])
+        return rows
 
 
 # --- saved views: the built-in ones, and those that people save and share ---

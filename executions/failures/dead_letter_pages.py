@@ -10,6 +10,7 @@ from django.http import HttpRequest, HttpResponse
 from django.utils.text import Truncator
 
 from executions.console import filters
+from executions.console.execution_search import RowsOfExecutions
 from executions.console.filters import (
     NEWEST,
     STATE_VARIANTS,
@@ -121,6 +122,9 @@ class DeadLetterAdmin(LongList):
     def get_ordering(self, request: HttpRequest) -> tuple[str, ...]:
         return newest_first(request)
 
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[RowsOfExecutions]:
+        return RowsOfExecutions
+
     def get_queryset(self, request: HttpRequest) -> QuerySet[DeadLetter]:
         rows = super().get_queryset(request).select_related("tenant", "execution__tenant")
         with_step: QuerySet[DeadLetter] = rows.annotate(step_name=step_name("execution__release", "failed_step_index"))
@@ -143,7 +147,7 @@ class DeadLetterAdmin(LongList):
 
     @column("Key of the execution")
     def key(self, letter: DeadLetter) -> str:
-        return Truncator(letter.execution.execution_key).chars(KEY_SHOWN)
+        return Truncator(letter.execution.business_key).chars(KEY_SHOWN)
 
     @column("Reason")
     def why(self, letter: DeadLetter) -> str:

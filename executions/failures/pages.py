@@ -21,7 +21,7 @@ from executions.failures import queries
 from executions.failures.dead_letter_pages import ErrorCodeFilter
 from executions.failures.queries import Figures
 from executions.lifecycle.queries import traceback_of
-from executions.models import FailureGroup, is_new
+from executions.models import FailureGroup, is_new, read_business_keys
 from executions.models.records import LONGEST_ASSIGNEE, LONGEST_NOTE
 from foundation.admin.columns import badge, column, moment, relative, timed
 from foundation.errors import CoordinatorError
@@ -164,6 +164,7 @@ class FailureGroupAdmin(LongList):
         figures = queries.figures_of(row)
         new = row.is_new_by(figures.newest_at)
         letters = list(queries.letters(row)[:LETTERS_SHOWN])
+        read_business_keys([letter.execution for letter in letters])
         may_operate, may_read = self.may(request, Scope.OPERATE, row), self.may(request, Scope.PAYLOADS, row)
         more: dict[str, Any] = {
             "title": f"{row.error_code} in {row.release.pipeline.pipeline_id}",

@@ -11,6 +11,7 @@ from django.urls import reverse
 from django.utils.text import Truncator
 
 from executions.console.confirmation import Confirmation, OperatorRequest, confirm
+from executions.console.execution_search import RowsOfExecutions
 from executions.holds import holds
 from executions.models import PAYLOADS_OF_EXECUTION, TERMINAL_VALUES, Execution, Hold
 from foundation.admin.columns import column, moment
@@ -49,6 +50,9 @@ class HoldAdmin(LongList):
     ordering = ("-started_at", "-id")
     empty = "Nothing is paused. Pause an execution, a release or a pipeline on its page."
 
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[RowsOfExecutions]:
+        return RowsOfExecutions
+
     def get_queryset(self, request: HttpRequest) -> QuerySet[Hold]:
         rows = super().get_queryset(request).filter(ended_at=None)
         return rows.defer(*PAYLOADS_OF_EXECUTION)
@@ -56,7 +60,7 @@ class HoldAdmin(LongList):
     @column("Paused")
     def paused(self, hold: Hold) -> str:
         if hold.execution is not None:
-            return f"Execution {Truncator(hold.execution.execution_key).chars(KEY_SHOWN)}"
+            return f"Execution {Truncator(hold.execution.business_key).chars(KEY_SHOWN)}"
         return "Pipeline" if hold.release is None else "Release"
 
     pipeline_of = text("Pipeline", "pipeline_name")

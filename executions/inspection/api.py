@@ -18,7 +18,7 @@ from rest_framework.response import Response
 
 from executions.errors import ExecutionUnfinished, ExecutionUnknown
 from executions.lifecycle import queries
-from executions.models import Execution
+from executions.models import Execution, read_business_keys
 from executions.models.states import TERMINAL, State
 from executions.search import Search, narrowed, searched
 from foundation.api.pagination import FlagFilter, MomentFilter, NewestFirst
@@ -36,6 +36,9 @@ from wire.documents.execution_statement import ENVELOPE_MEDIA_TYPE
 from wire.documents.signing import key_id, to_pem
 
 HIGHEST_STEP = 10_000
+BUSINESS_KEY_HELP = (
+    "The idempotency key with which the input was submitted first. Resubmissions have the business key of the original."
+)
 
 
 class PinView(serializers.Serializer[Execution]):
@@ -79,6 +82,7 @@ class ExecutionView(PausableView[Execution]):
     executionId = serializers.UUIDField(source="id")
     pin = PinView(source="*")
     idempotencyKey = serializers.CharField(source="execution_key")
+    businessKey = serializers.CharField(source="business_key", help_text=BUSINESS_KEY_HELP)
     status = serializers.ChoiceField(
         choices=[state.value for state in State],
         help_text="RUNNING means that a worker has a lease. `runningSince` is set once a thread has started it.",
@@ -132,6 +136,7 @@ def execution_json(execution: Execution, address: str, *, payloads: bool) -> dic
             "releaseVersion": execution.release_version,
         },
         "idempotencyKey": execution.execution_key,
+        "businessKey": execution.business_key,
         "status": execution.status,
         "worker": execution.lease_worker,
         "runningSince": instant(execution.running_since),
@@ -243,6 +248,7 @@ CONDITIONS = {
     "pipelineId": "pipeline_id",
     "releaseVersion": "release_version",
     "idempotencyKey": "key",
+    "businessKey": "business_key",
     "errorCode": "error_code",
     "submittedBy": "submitted_by",
     "createdFrom": "since",
@@ -266,6 +272,9 @@ class ExecutionFilter(filters.FilterSet):
     pipelineId = filters.CharFilter(field_name="pipeline_id")
     releaseVersion = filters.CharFilter(field_name="release_version")
     idempotencyKey = filters.CharFilter(field_name="execution_key")
+    businessKey = filters.CharFilter(
+        field_name="execution_key", help_text="Finds the execution with this key, and its resubmissions."
+    )
     errorCode = filters.CharFilter(field_name="error_code")
     submittedBy = filters.CharFilter(field_name="submitted_by")
     createdFrom = MomentFilter(field_name="created_at", lookup_expr="gte")
@@ -282,7 +291,7 @@ class ExecutionFilter(filters.FilterSet):
     )
     tag = TagFilter(field_name="tags", help_text="One of the tags.")
     prefix = filters.CharFilter(
-        field_name="execution_key", help_text="The beginning of the idempotency key, or of the id."
+        field_name="execution_key", help_text="The beginning of the business key, the idempotency key, or the id."
     )
     failureGroupId = filters.UUIDFilter(
         field_name="dead_letters__group",
@@ -315,6 +324,11 @@ class Executions(TenantView, ListAPIView[Execution]):
 
     def get_queryset(self) -> Any:
         return with_pauses(queries.executions(self.tenant))
+
+    def paginate_queryset(self, queryset: Any) -> Any:
+        rows = super().paginate_queryset(queryset)
+        read_business_keys(rows or ())
+        return rows
 
     def list(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         with time_limit(LIST_SECONDS):

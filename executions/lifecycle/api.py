@@ -22,7 +22,7 @@ from rest_framework.request import Request
 
 from executions import errors
 from executions.failures.queries import letters_on
-from executions.inspection.api import ExecutionView, PinView
+from executions.inspection.api import BUSINESS_KEY_HELP, ExecutionView, PinView
 from executions.lifecycle import interventions, queries
 from executions.lifecycle.interventions import Answer, Redriven
 from executions.models import DeadLetter, ExecutionEvent
@@ -101,6 +101,7 @@ class DeadLetterView(serializers.Serializer[DeadLetter]):
     executionId = serializers.UUIDField(source="execution_id")
     pin = PinView(source="execution")
     idempotencyKey = serializers.CharField(source="execution.execution_key")
+    businessKey = serializers.CharField(source="execution.business_key", help_text=BUSINESS_KEY_HELP)
     executionStatus = serializers.ChoiceField(
         choices=STATES, source="execution.status", help_text="The current status of the execution."
     )

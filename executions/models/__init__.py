@@ -1,6 +1,7 @@
 """Executions, their history, awaits, workers, and campaigns."""
 
 from executions.models.awaits import IS_CLAIMED, IS_QUESTION, AwaitUnit, Interaction, InteractionEvent
+from executions.models.business_keys import RESUBMITTED
 from executions.models.campaign import Campaign, CampaignBatch, CampaignEvent, CampaignItem, StartFrom
 from executions.models.execution import (
     CLAIMED,
@@ -17,6 +18,7 @@ from executions.models.execution import (
     ExecutionEvent,
     FinishedCount,
     WireForm,
+    read_business_keys,
 )
 from executions.models.records import (
     AdmissionReceipt,

@@ -6,6 +6,8 @@ change of an event.
 """
 
 import uuid
+from collections.abc import Collection
+from functools import cached_property
 from typing import Any, Self, TypeVar
 
 from django.contrib.postgres.fields import ArrayField
@@ -15,6 +17,7 @@ from django.db import models
 from django.db.models import F, Func, Prefetch, Q, QuerySet
 from django.db.models.query import ModelIterable
 
+from executions.models.business_keys import first_keys
 from executions.models.states import DUE, TERMINAL, State
 from releases.models import IDENTITY_LENGTH, Release
 from releases.step_names import Step, step_at
@@ -199,6 +202,15 @@ class Execution(models.Model):
         """The status to display: a leased execution is CLAIMED until a worker has started it."""
         return CLAIMED if self.status == State.RUNNING and self.running_since is None else self.status
 
+    @cached_property
+    def business_key(self) -> str:
+        """The key with which its input was submitted first: that of the original if it is a resubmission.
+
+        It is its own key if the original was removed. For many executions, call `read_business_keys` first.
+        """
+        read_business_keys([self])
+        return self.business_key
+
     def step_at(self, index: int) -> Step:
         """Return the step of its release with this index."""
         return step_at(self.release_id, self.contract_version, index)
@@ -213,11 +225,21 @@ class Execution(models.Model):
         return ReleaseIdentity(self.tenant.slug, self.pipeline_id, self.contract_version, self.release_version)
 
 
+def read_business_keys(executions: Collection[Execution]) -> None:
+    """Set `business_key` of each execution, with one query if there are resubmissions among them, and none otherwise.
+
+    Without it, each reads its own when it is needed.
+    """
+    keys = first_keys({each.pk: each.execution_key for each in executions})
+    for each in executions:
+        each.business_key = keys.get(each.pk, each.execution_key)
+
+
 class OfExecutions(QuerySet[Row]):
     """Rows that belong to executions."""
 
     def with_executions(self) -> Self:
-        """Return the rows with their executions and tenants, without payloads.
+        """Return the rows with their executions, the business keys of these, and tenants, without payloads.
 
         A second query reads the executions. A join would read those of all rows that match, before LIMIT. If executions
         were removed in between, the rows are read again.
@@ -232,6 +254,8 @@ class OfExecutions(QuerySet[Row]):
         while prefetched and not all(hasattr(row, "execution") for row in self._result_cache or ()):
             self._result_cache, self._prefetch_done = None, False
             super()._fetch_all()
+        if prefetched:
+            read_business_keys([row.execution for row in self._result_cache or ()])  # type: ignore[attr-defined]
 
 
 class ExecutionEvent(models.Model):

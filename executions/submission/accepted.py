@@ -43,6 +43,7 @@ def _new(submission: Submission, execution: str, address: str) -> dict[str, Any]
             "releaseVersion": submission.release_version,
         },
         "idempotencyKey": submission.idempotency_key,
+        "businessKey": submission.idempotency_key,
         **_NEW_STATE,
         "nextDueAt": created,
         "submittedBy": submission.submitted_by,

@@ -13,7 +13,7 @@ from django.utils.safestring import SafeString
 
 from executions.console.confirmation import Confirmation, OperatorRequest, confirmed
 from executions.console.filters import ReleaseFilter
-from executions.models import PAYLOADS, CodeOrigin, Execution, Worker, WorkerEligibility
+from executions.models import PAYLOADS, CodeOrigin, Execution, Worker, WorkerEligibility, read_business_keys
 from executions.models.states import State
 from executions.transports.rest import base_of
 from executions.workers import eligibility, registry
@@ -296,4 +296,6 @@ def _running(host: WorkerEligibility) -> list[Execution]:
     if host.release_id is None:
         return []
     rows = Execution.objects.filter(release=host.release_id, status=State.RUNNING, lease_owner=host.lease_owner)
-    return list(rows.defer(*PAYLOADS).order_by("updated_at")[: RUNNING_SHOWN + 1])
+    running = list(rows.defer(*PAYLOADS).order_by("updated_at")[: RUNNING_SHOWN + 1])
+    read_business_keys(running)
+    return running

@@ -17,7 +17,7 @@ from unfold.widgets import (
 
 from executions.console.confirmation import LONGEST_REASON
 from executions.console.filters import STATE_VARIANTS
-from executions.models import Campaign, StartFrom
+from executions.models import Campaign, StartFrom, read_business_keys
 from foundation.errors import CoordinatorError
 from governance.campaigns import drafts
 from governance.campaigns.campaigns import HIGHEST_RATE, Options, executions_of
@@ -123,6 +123,7 @@ def show(
 ) -> HttpResponse:
     """Show the page of a draft, with the options as sent if they were rejected."""
     found = drafts.contents(draft)
+    read_business_keys(found.executions)
     form = OptionsForm(draft, data, revoked=bool(found.revoked))
     return pages.page(
         request,

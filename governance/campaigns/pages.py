@@ -14,7 +14,7 @@ from django.utils.text import Truncator
 from executions.console.confirmation import Confirmation, OperatorRequest, confirmed
 from executions.console.filters import STATE_VARIANTS
 from executions.failures.queries import REASONS
-from executions.models import Campaign, CampaignItem
+from executions.models import Campaign, CampaignItem, read_business_keys
 from executions.questions.readable import readable_name
 from foundation.admin.columns import badge, column, moment, on_one_line
 from governance.campaigns import campaigns, draft_pages, resubmitting, selection_pages
@@ -248,6 +248,7 @@ class CampaignAdmin(ReadOnlyAdmin):
         number = _page_number(request)
         items = _items(campaign, outcome, number)
         shown = items[:ITEMS_SHOWN]
+        read_business_keys([item.execution for item in shown if item.execution])
         events = list(campaign.events.order_by("-id")[:EVENTS_SHOWN])
         return {
             "campaign": campaign,
