@@ -13,12 +13,11 @@ from django.utils import timezone
 from alerts.kinds import Kind
 from alerts.models import AlertRule, page_of
 from executions.models import FailureGroup, Interaction, Worker, WorkerEligibility, is_new
-from executions.questions.readable import title_of
 from executions.workers import eligibility as strandings
 from executions.workers import message_path
 from releases.models import ActivationRequest, GradualActivation, Pipeline, Release
 from releases.states import RequestStatus
-from releases.step_names import Step, step_at
+from releases.step_names import step_at
 
 MOST_FOUND: Final = 20
 """The limit of findings of one rule. At the limit, others may exist, so no alert of the rule is resolved."""
@@ -64,11 +63,14 @@ WHERE p.tenant_id = %(tenant)s AND (%(pipeline)s::bigint IS NULL OR p.id = %(pip
 ORDER BY due.next_due_at, r.id LIMIT %(most)s
 """
 
-# Finds the steps with open questions whose deadline is near. Reads all of the tenant's from the index on the deadline,
-# because a limit would hide those of other steps; the time of the statement is limited. Timers are no questions, and
-# the deadlines of paused executions move. No row: none is near.
+# Finds the steps with open questions whose deadline is near, and the release and the index of the first of these, which
+# lead to the name. Reads all of the tenant's from the index on the deadline, because a limit would hide those of other
+# steps; the time of the statement is limited. Timers are no questions, and the deadlines of paused executions move. No
+# row: none is near.
 NEAR_DEADLINES = """
-SELECT p.id, p.pipeline_id, i.step_id, count(*), min(i.deadline)
+SELECT p.id, p.pipeline_id, i.step_id, count(*), min(i.deadline),
+    (array_agg(r.id ORDER BY i.deadline, i.id))[1], (array_agg(r.contract_version ORDER BY i.deadline, i.id))[1],
+    (array_agg(i.step_index ORDER BY i.deadline, i.id))[1]
 FROM executions_interaction i
 JOIN executions_execution e ON e.id = i.execution_id JOIN releases_release r ON r.id = e.release_id
 JOIN releases_pipeline p ON p.id = r.pipeline_id
@@ -143,14 +145,10 @@ def new_groups(look: Look) -> list[Finding]:
             f"group:{group.pk}",
             f"{group.release.pipeline.pipeline_id} fails with {group.error_code}",
             page_of(FailureGroup, group.pk),
-            f"Release {group.release.release_version}, {_step_of(group)}. It is not acknowledged.",
+            f"Release {group.release.release_version}, {group.step}. It is not acknowledged.",
         )
         for group in found
     ]
-
-
-def _step_of(group: FailureGroup) -> Step:
-    return step_at(group.release_id, group.release.contract_version, group.step_index)
 
 
 def rates(look: Look) -> list[Finding]:
@@ -201,12 +199,12 @@ def near_deadlines(look: Look) -> list[Finding]:
     rows = look.rows(NEAR_DEADLINES, minutes=minutes)
     return [
         Finding(
-            f"step:{pk}:{step}",
-            f"{count} open question{'' if count == 1 else 's'} of {title_of(step)} in {name} near the deadline",
+            f"step:{pk}:{step_id}",
+            f"{count} open question{'' if count == 1 else 's'} of {step_at(*place).title} in {name} near the deadline",
             page_of(Interaction, pipeline=name),
             f"The first deadline is {_utc(deadline)}.",
         )
-        for pk, name, step, count, deadline in rows
+        for pk, name, step_id, count, deadline, *place in rows
     ]
 
 

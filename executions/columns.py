@@ -25,10 +25,9 @@ def step(execution: Execution) -> Step | None:
     return None if execution.status in TERMINAL_VALUES else execution.step
 
 
-def _step_name(execution: Execution) -> str | int | None:
-    """Return the name of the step, or its number, from 1, if the contract does not name it."""
+def _step_title(execution: Execution) -> str | None:
     found = step(execution)
-    return None if found is None else found.name or found.index + 1
+    return None if found is None else found.title
 
 
 def seconds(execution: Execution) -> float | None:
@@ -44,7 +43,7 @@ COLUMNS: Final[dict[str, tuple[str, Callable[[Execution], Any]]]] = {
     "pipeline": ("Pipeline", lambda row: row.pipeline_id),
     "release": ("Release", lambda row: row.release_version),
     "error": ("Error", lambda row: row.error_code),
-    "step": ("Step", _step_name),
+    "step": ("Step", _step_title),
     "duration": ("Duration", seconds),
     "submitted": ("Submitted", lambda row: row.created_at.isoformat()),
     "finished": ("Finished", lambda row: row.finished_at and row.finished_at.isoformat()),

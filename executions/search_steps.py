@@ -65,6 +65,12 @@ def at_named_step(tenant_ids: Sequence[int], name: str, pipeline_id: str | None)
     return reduce(or_, (Q(at_step(tenant_ids, index), release__in=found[index]) for index in found), _NONE)
 
 
+def asked_at(tenant_ids: Sequence[int], name: str) -> Q:
+    """Match interactions of the step of this name in the contract of the release of their execution."""
+    found = named_steps(tenant_ids, name)
+    return reduce(or_, (Q(execution__release__in=found[index], step_index=index) for index in found), _NONE)
+
+
 def named_steps(tenant_ids: Sequence[int], name: str, pipeline_id: str | None = None) -> dict[int, list[int]]:
     """Return the releases that have a step of this name, by its index.
 

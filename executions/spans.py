@@ -14,10 +14,10 @@ from datetime import datetime
 from django.db import transaction
 
 from executions.models import AwaitUnit, Execution
-from executions.questions.readable import title_of
 from executions.state_machine.moves import Claim
 from foundation.telemetry import traces
 from foundation.telemetry.traces import Attributes, Kind, Span
+from releases.step_names import step_at
 from wire.identity import ReleaseIdentity
 from wire.messages.celery_messages import Outcome
 from wire.traceparent import NONE
@@ -133,33 +133,33 @@ def recording(identity: ReleaseIdentity, outcomes: Iterable[Outcome]) -> Abstrac
 # --- awaits ---
 
 
-def suspended(run: str, unit_id: uuid.UUID, step_id: str) -> None:
+def suspended(run: str, unit_id: uuid.UUID) -> None:
     """Make the span of a suspension, once the transaction commits. It links to the span of the wait.
 
     `run` is the context of the run that reached the await.
     """
+    step, attributes = _of_await(unit_id)
 
     def make() -> None:
         wait = f"{run[:36]}{_span_id(unit_id):016x}{run[52:]}"
-        traces.begin(
-            f"suspend {title_of(step_id)}", Kind.INTERNAL, run, _of_await(unit_id, step_id), links=[wait]
-        ).end()
+        traces.begin(f"suspend {step}", Kind.INTERNAL, run, attributes, links=[wait]).end()
 
     transaction.on_commit(make)
 
 
-def over(run: str, unit_id: uuid.UUID, step_id: str, *, since: datetime, error_class: str = "") -> None:
+def over(run: str, unit_id: uuid.UUID, *, since: datetime, error_class: str = "") -> None:
     """Make the span of a wait that ends now, once the transaction commits. It links to the suspended run.
 
     `error_class` says why the await was lost; empty if it was answered.
     """
+    step, attributes = _of_await(unit_id)
 
     def make() -> None:
         span = traces.begin(
-            f"await {title_of(step_id)}",
+            f"await {step}",
             Kind.INTERNAL,
             run,
-            _of_await(unit_id, step_id),
+            attributes,
             links=[run],
             at=since.timestamp(),
             span_id=_span_id(unit_id),
@@ -175,5 +175,9 @@ def _span_id(unit_id: uuid.UUID) -> int:
     return unit_id.int >> 64
 
 
-def _of_await(unit_id: uuid.UUID, step_id: str) -> Attributes:
-    return {"pipelines.unit": str(unit_id), "pipelines.step": title_of(step_id)}
+def _of_await(unit_id: uuid.UUID) -> tuple[str, Attributes]:
+    """Return the name of the step that awaits, and the attributes of its spans."""
+    places = AwaitUnit.objects.filter(pk=unit_id).order_by()
+    place = places.values_list("execution__release", "execution__contract_version", "step_index").get()
+    step = step_at(*place).title
+    return step, {"pipelines.unit": str(unit_id), "pipelines.step": step}

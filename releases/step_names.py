@@ -25,12 +25,20 @@ class Step:
     index: int
     name: str
 
+    @property
+    def title(self) -> str:
+        """Its name, or "step 2" if the contract does not name it."""
+        return self.name or self._number
+
+    @property
+    def _number(self) -> str:
+        return f"step {self.index + 1}"
+
     def __str__(self) -> str:
-        number = f"step {self.index + 1}"
-        return f"{self.name} ({number})" if self.name else number
+        return f"{self.name} ({self._number})" if self.name else self._number
 
 
 def step_at(release_id: int, contract_version: str, index: int) -> Step:
-    """Return the step of a verified release with this index."""
+    """Return the step of a release with this index. It is unnamed until the release is verified."""
     names = step_names(release_id, contract_version)
     return Step(index, names[index] if 0 <= index < len(names) else "")

@@ -41,7 +41,7 @@ def submit(
 executions.listing(
     "list",
     "GET executions",
-    "EXECUTION executionId, STATUS status, PIPELINE pin.pipelineId, RELEASE pin.releaseVersion, "
+    "EXECUTION executionId, KEY businessKey, STATUS status, PIPELINE pin.pipelineId, RELEASE pin.releaseVersion, "
     "STEP currentStepName, ATTEMPT attempt, ERROR error.code, CREATED createdAt",
     "List executions, newest first.",
 )
@@ -116,7 +116,7 @@ def _ended(session: Session, execution_id: str, timeout: float | None) -> dict[s
 
         def ended() -> dict[str, Any] | None:
             found = session.client.get(path("executions", execution_id), wait=WAIT_SECONDS)
-            step = found.get("currentStepName") or f"step {found.get('currentStepIndex')}"
+            step = found.get("currentStepName") or f"step {found.get('currentStepIndex', 0) + 1}"
             say(f"{found.get('status')}, {step}, attempt {found.get('attempt')}")
             return found if found.get("status") in ENDED else None
 

@@ -1,11 +1,9 @@
 """REST: lists interactions, and completes them with responses."""
 
 import uuid
-from functools import reduce
-from operator import or_
 from typing import Any, ClassVar
 
-from django.db.models import Q, QuerySet
+from django.db.models import QuerySet
 from django.urls import path, reverse
 from django_filters import rest_framework as filters
 from drf_spectacular.utils import extend_schema, extend_schema_field
@@ -20,7 +18,7 @@ from executions.awaits import claims
 from executions.awaits import interactions as answering
 from executions.awaits.interactions import Completion
 from executions.models import IS_CLAIMED, Interaction
-from executions.search_steps import named_steps
+from executions.search_steps import asked_at
 from foundation.api.fields import Flag, Identifier, StrictSerializer, Text, Uuid
 from foundation.api.pagination import FlagFilter
 from tenancy.api.authentication import withhold
@@ -105,7 +103,7 @@ class InteractionView(serializers.Serializer[Interaction]):
     executionId = serializers.UUIDField(source="execution_id")
     pipelineId = serializers.CharField(source="execution.pipeline_id")
     stepId = serializers.CharField(source="step_id", help_text="The id of the step in messages to workers.")
-    stepName = serializers.CharField(source="step_name", help_text="The author's name of the step.")
+    stepName = serializers.CharField(source="step.title", help_text="The author's name of the step.")
     stepIndex = serializers.IntegerField(source="step_index")
     itemIndex = serializers.IntegerField(source="item_index", allow_null=True)
     outputType = serializers.CharField(source="output_type")
@@ -168,7 +166,7 @@ class CompletionView(serializers.Serializer[Completion]):
     interactionId = serializers.UUIDField(source="interaction.id")
     executionId = serializers.UUIDField(source="interaction.execution_id")
     stepId = serializers.CharField(source="interaction.step_id")
-    stepName = serializers.CharField(source="interaction.step_name")
+    stepName = serializers.CharField(source="interaction.step.title")
     status = serializers.ChoiceField(choices=Interaction.Status.choices, source="interaction.status")
     response = serializers.JSONField(source="interaction.response", allow_null=True)
     actor = serializers.CharField(source="interaction.actor")
@@ -195,9 +193,7 @@ class InteractionFilter(filters.FilterSet):
     )
 
     def by_step_name(self, rows: QuerySet[Interaction], name: str, value: str) -> QuerySet[Interaction]:
-        found = named_steps([self.request.parser_context["view"].tenant.pk], value)
-        places = (Q(execution__release__in=found[index], step_index=index) for index in found)
-        return rows.filter(reduce(or_, places, Q(pk__in=[])))
+        return rows.filter(asked_at([self.request.parser_context["view"].tenant.pk], value))
 
     def by_claim(self, rows: QuerySet[Interaction], name: str, value: bool) -> QuerySet[Interaction]:
         return rows.filter(IS_CLAIMED if value else ~IS_CLAIMED)

@@ -168,7 +168,7 @@ def park(tenant: Tenant, parkings: Sequence[Parking]) -> None:
     for parking in parkings:
         _take_answers(parking, ids)
         if parking.traceparent:
-            spans.suspended(parking.traceparent, parking.unit_id, parking.suspension.step_id)
+            spans.suspended(parking.traceparent, parking.unit_id)
     suspensions = [parking.suspension for parking in parkings]
     webhooks = sum(len(each.requests) for each in suspensions if each.transport == WEBHOOK)
     for _ in range(min(webhooks, MOST_SENDERS)):
@@ -300,9 +300,9 @@ def resume(answers: Mapping[uuid.UUID, int], *, actor: str) -> int:
             for unit_id, execution_id, step_index, itemized, many, *_ in complete
         ]
     )
-    for unit_id, *_, step_id, traceparent, since in complete:
+    for unit_id, *_, traceparent, since in complete:
         if traceparent:
-            spans.over(traceparent, unit_id, step_id, since=since)
+            spans.over(traceparent, unit_id, since=since)
     if resumed:
         wakeup.send_once(DISPATCH_TASK)
     return len(resumed)
@@ -342,9 +342,9 @@ def fail(lost: Lost, messages: Mapping[uuid.UUID, str], *, actor: str) -> None:
             for unit_id, execution_id, step_index, *_ in units
         ]
     )
-    for unit_id, *_, step_id, traceparent, since in units:
+    for unit_id, *_, traceparent, since in units:
         if traceparent:
-            spans.over(traceparent, unit_id, step_id, since=since, error_class=lost.code)
+            spans.over(traceparent, unit_id, since=since, error_class=lost.code)
     dead_letters.write({move.execution_id: lost.reason for move in failed})
 
 

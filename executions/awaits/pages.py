@@ -22,9 +22,11 @@ from executions.console.filters import NEWEST, SPANS
 from executions.console.payloads import bounded_json, tenants_shown
 from executions.models import IS_CLAIMED, Interaction
 from executions.questions.readable import person, readable, telling_fields
+from executions.search_steps import asked_at
 from foundation.admin.columns import badge, column, moment, timed
 from foundation.errors import CoordinatorError
 from releases.registration.pages import PipelineFilter
+from releases.step_names import step_at
 from tenancy import members
 from tenancy.access import actor, tenants_of
 from tenancy.audit.acts import Act
@@ -105,8 +107,10 @@ class _NamedFilter(TextFilter):
         # Ids, not a subquery, so that an index provides the order.
         tenants = list(tenants_of(person).values_list("pk", flat=True))
         rows = Interaction.objects.filter(tenant__in=tenants, status__in=Interaction.OPEN).exclude(transport=TIMER)
-        names = set(rows.order_by("deadline").values_list(self.lookup, flat=True)[:NEWEST])
-        yield from ((name, name) for name in sorted(name for name in names if name))
+        yield from ((name, name) for name in sorted(filter(None, self.names_in(rows.order_by("deadline")))))
+
+    def names_in(self, rows: QuerySet[Interaction]) -> set[str]:
+        return set(rows.values_list(self.lookup, flat=True)[:NEWEST])
 
 
 class AssigneeFilter(_NamedFilter):
@@ -118,8 +122,20 @@ class GroupFilter(_NamedFilter):
 
 
 class StepFilter(_NamedFilter):
+    """Filters by the author's name of a step, or the name of its function."""
+
     title = parameter_name = "step"
-    lookup = "step_id"
+
+    def names_in(self, rows: QuerySet[Interaction]) -> set[str]:
+        places = rows.values_list("execution__release", "execution__contract_version", "step_index")[:NEWEST]
+        return {step_at(*place).name for place in set(places)}
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Interaction]) -> QuerySet[Interaction]:
+        name = self.value()
+        if not name:
+            return queryset
+        tenants = list(tenants_of(request.user).values_list("pk", flat=True))
+        return queryset.filter(asked_at(tenants, name))
 
 
 class ClaimFilter(ScopedFilter):

@@ -58,7 +58,7 @@ UPDATE executions_awaitunit u SET answered_items = u.answered_items + a.answers,
     status = CASE WHEN u.answered_items + a.answers = u.expected_items THEN 'COMPLETED' ELSE u.status END
 FROM unnest(%(units)s::uuid[], %(answers)s::int[]) AS a(id, answers)
 WHERE u.id = a.id AND u.status = 'WAITING_EXTERNAL'
-RETURNING u.status = 'COMPLETED', u.id, u.execution_id, u.step_index, u.itemized, u.gives_many, u.step_id,
+RETURNING u.status = 'COMPLETED', u.id, u.execution_id, u.step_index, u.itemized, u.gives_many,
     u.traceparent, u.created_at
 """
 
@@ -77,7 +77,7 @@ SELECT id FROM executions_awaitunit WHERE execution_id = ANY(%s) AND status = 'W
 CLOSE_UNITS = """
 UPDATE executions_awaitunit SET status = %(status)s, updated_at = now()
 WHERE id = ANY(%(units)s) AND status = 'WAITING_EXTERNAL'
-RETURNING id, execution_id, step_index, step_id, traceparent, created_at
+RETURNING id, execution_id, step_index, traceparent, created_at
 """
 
 # Closes the open interactions of units. No row: all of them were answered or closed before.

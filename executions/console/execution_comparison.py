@@ -130,7 +130,7 @@ def _value(value: Any) -> str:
 def _steps(one: Execution, other: Execution) -> list[tuple[str, str, str]]:
     """Return the name of each step, and how long it ran in both. Steps are matched by their names."""
     now = timezone.now()
-    left, right = ({row.name: worked(row) for row in rows_of(each, now)} for each in (one, other))
+    left, right = ({row.step.title: worked(row) for row in rows_of(each, now)} for each in (one, other))
     names = [*left, *(name for name in right if name not in left)]
     return [(name, _lasting(left.get(name)), _lasting(right.get(name))) for name in names]
 

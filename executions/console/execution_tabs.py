@@ -224,7 +224,7 @@ def timeline_of(execution: Execution) -> dict[str, Any]:
 def _placed(row: Row, axis: Axis, kept: set[int]) -> dict[str, Any]:
     return {
         "number": row.index + 1,
-        "name": row.name,
+        "name": row.step.title,
         "progress": row.progress.value,
         "bars": [_bar(bar, row, axis) for bar in row.bars if id(bar) in kept],
     }
@@ -243,9 +243,10 @@ def _bar(bar: Bar, row: Row, axis: Axis) -> dict[str, Any]:
 
 
 def _listed(bar: Bar, row: Row, rows: Sequence[Row]) -> dict[str, Any]:
-    step = f"{row.index + 1}. {row.name}"
+    step = f"{row.index + 1}. {row.step.title}"
     if bar.last > row.index:
-        step = f"{row.index + 1} to {bar.last + 1}. {row.name} to {rows[min(bar.last, len(rows) - 1)].name}"
+        last = rows[min(bar.last, len(rows) - 1)]
+        step = f"{row.index + 1} to {bar.last + 1}. {row.step.title} to {last.step.title}"
     return {
         "step": step,
         "kind": bar.kind.value,

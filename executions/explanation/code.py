@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
+from releases.step_names import Step
+
 STEPS_NAMED: Final = 5
 ENDS: Final = {
     "SUCCEEDED": "finished the execution",
@@ -53,7 +55,7 @@ def _summary(code: str, environment: str, steps: list[str], workers: list[str]) 
 
 
 def _steps(run: Run) -> list[str]:
-    return [step["name"] or f"step {step['index'] + 1}" for step in run["steps"]]
+    return [Step(step["index"], step["name"]).title for step in run["steps"]]
 
 
 def _named(names: list[str]) -> str:

@@ -153,7 +153,7 @@ class _Told:
             at=bar.start,
             ended_at=None if bar.lasts else bar.end,
             text=self._sentence(row, bar, worker),
-            step=Step(row.index, row.name),
+            step=row.step,
             attempt=bar.attempt,
             worker=worker,
             artifact_digest=run.get("artifactDigest"),
@@ -171,7 +171,8 @@ class _Told:
         if bar.kind is Kind.AWAIT and row.index in self._timers:
             words = words.replace(" for answers", "")
         last = self._rows[min(bar.last, len(self._rows) - 1)]
-        steps = _name(row) if last.index <= row.index else f"{_name(row)} to {_name(last)}"
+        first = row.step.title
+        steps = first if last.index <= row.index else f"{first} to {last.step.title}"
         place = f" on worker {worker}" if worker else ""
         attempt = f", in attempt {bar.attempt}" if bar.attempt is not None and (worker or bar.attempt > 1) else ""
         return f"{steps} {words} {lasting(bar.end - bar.start)}{place}{attempt}"
@@ -189,7 +190,3 @@ class _Told:
 def _steps_of(execution: Execution) -> list[dict[str, Any]]:
     contract = execution.release.contract
     return (contract.document.get("steps") or []) if contract else []
-
-
-def _name(row: Row) -> str:
-    return row.name or f"step {row.index + 1}"

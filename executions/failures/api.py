@@ -59,7 +59,7 @@ class FailureGroupView(serializers.Serializer[FailureGroup]):
     releaseVersion = serializers.CharField(source="release.release_version")
     releaseStatus = serializers.ChoiceField(choices=[status.value for status in Status], source="release.status")
     stepIndex = serializers.IntegerField(source="step_index", help_text="The step that failed.")
-    stepName = serializers.CharField(source="step_name", allow_null=True)
+    stepName = serializers.CharField(source="step.name", help_text="Empty if the contract does not name it.")
     errorCode = serializers.CharField(source="error_code")
     sampleMessage = serializers.CharField(source="sample_message", allow_null=True, help_text=WITHHELD)
     firstSeenAt = serializers.DateTimeField(source="first_seen_at")

@@ -19,7 +19,7 @@ from executions.console.filters import (
     newest_first,
 )
 from executions.failures import queries
-from executions.failures.queries import REASONS, letters_on, step_name
+from executions.failures.queries import REASONS, letters_on
 from executions.lifecycle.interventions import redrivable
 from executions.lifecycle.queries import traceback_of
 from executions.models import PAYLOADS_OF_EXECUTION, DeadLetter, FailureGroup
@@ -127,8 +127,7 @@ class DeadLetterAdmin(LongList):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[DeadLetter]:
         rows = super().get_queryset(request).select_related("tenant", "execution__tenant")
-        with_step: QuerySet[DeadLetter] = rows.annotate(step_name=step_name("execution__release", "failed_step_index"))
-        return with_step.defer(*PAYLOADS_OF_EXECUTION)
+        return rows.defer(*PAYLOADS_OF_EXECUTION)
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[DeadLetter], search_term: str
@@ -155,7 +154,7 @@ class DeadLetterAdmin(LongList):
 
     @column("Step")
     def step(self, letter: DeadLetter) -> Step:
-        return Step(letter.failed_step_index, letter.step_name or "")  # type: ignore[attr-defined]  # annotated
+        return letter.step
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
         return super().changelist_view(request, {"title": "All failures", **(extra_context or {})})
@@ -175,7 +174,7 @@ class DeadLetterAdmin(LongList):
             "changed_since": execution.version != row.execution_version,
             "may_read": may_read,
             "traceback": traceback_of(row) if may_read else "",
-            "step": self.step(row),
+            "step": row.step,
             "reason": self.why(row),
             "failed_attempts": queries.failed_attempts_until(row),
             "others": [

@@ -135,8 +135,8 @@ class FailureGroupAdmin(LongList):
         )
 
     @column("Step")
-    def step(self, group: Any) -> Step:
-        return Step(group.step_index, group.step_name or "")
+    def step(self, group: FailureGroup) -> Step:
+        return group.step
 
     @column("Still failed")
     def count(self, group: Any) -> SafeString:
@@ -173,7 +173,7 @@ class FailureGroupAdmin(LongList):
             "figures": figures,
             "open_of_total": open_of_total(figures),
             "trend": _trend(figures),
-            "step": self.step(row),
+            "step": row.step,
             "mark": mark_of(row),
             "active": row.release.pipeline.active_release,
             "is_new": new,

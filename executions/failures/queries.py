@@ -13,8 +13,7 @@ from typing import Any, Final
 
 from django.contrib.postgres.functions import TransactionNow as Now
 from django.db import connection, transaction
-from django.db.models import F, Func, Q, QuerySet, TextField, Value
-from django.db.models.functions import Cast
+from django.db.models import Q, QuerySet
 
 from executions.errors import AssigneeInvalid, FailureGroupUnknown
 from executions.models import PAYLOADS_OF_EXECUTION, DeadLetter, Execution, FailureGroup, SmokeTest
@@ -95,17 +94,10 @@ class Figures:
 
 
 def groups(rows: QuerySet[FailureGroup]) -> QuerySet[FailureGroup]:
-    """Return `rows` with their release, its pipeline and its status, and the name of the step as `step_name`."""
+    """Return `rows` with their release, its pipeline and its status."""
     related = rows.select_related("tenant", "release__pipeline__tenant", "release__pipeline__activation__release")
     bulky = [f"{release}__{column}" for release in _RELEASES for column in _BULKY]
-    return related.defer(*bulky).annotate(step_name=step_name("release", "step_index"))
-
-
-def step_name(release: str, step_index: str) -> Func:
-    """Return the expression for the name of a step. `release` and `step_index` are lookups of both."""
-    path = (Value("steps"), Cast(step_index, TextField()), Value("authoredName"))
-    document = F(f"{release}__contract__document")
-    return Func(document, *path, function="jsonb_extract_path_text", output_field=TextField(null=True))
+    return related.defer(*bulky)
 
 
 def groups_of(tenant: Tenant) -> QuerySet[FailureGroup]:

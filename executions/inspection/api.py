@@ -26,7 +26,7 @@ from foundation.database.bounded import LIST_SECONDS, time_limit
 from foundation.errors import QueryTooSlow
 from releases.api import EnvelopeView, PausableView, pause_of, with_pauses
 from releases.errors import ProvenanceKeyMissing
-from releases.step_names import step_names
+from releases.step_names import step_at
 from releases.trust import trust
 from tenancy.api.authentication import WITHHELD, holds_any
 from tenancy.api.operations import TENANT, TenantView, operation, refuses
@@ -167,8 +167,8 @@ class NamedExecutionView(ExecutionView):
 
     def to_representation(self, instance: Execution) -> dict[str, Any]:
         shown = super().to_representation(instance)
-        names, index = step_names(instance.release_id, instance.contract_version), instance.current_step_index
-        shown["currentStepName"] = names[index] if index < len(names) else ""
+        step = step_at(instance.release_id, instance.contract_version, instance.current_step_index)
+        shown["currentStepName"] = step.name
         return shown
 
 

@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 from executions.models.states import TERMINAL, State
+from releases.step_names import Step
 from wire.documents.execution_runs import REPORTS, TOLERANCE, Event, reported_time
 
 
@@ -68,6 +69,10 @@ class Row:
     name: str
     progress: Progress = Progress.OPEN
     bars: list[Bar] = field(default_factory=list)
+
+    @property
+    def step(self) -> Step:
+        return Step(self.index, self.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -313,7 +318,7 @@ class _Drawing:
     def _bar(self, index: int, bar: Bar) -> None:
         """Add a bar to the row of a step. Steps that are none of the contract's get no row."""
         if not self._named:
-            self._rows.extend(Row(new, f"step {new}") for new in range(len(self._rows), bar.last + 1))
+            self._rows.extend(Row(new, "") for new in range(len(self._rows), bar.last + 1))
         if 0 <= index < len(self._rows):
             self._rows[index].bars.append(bar)
 

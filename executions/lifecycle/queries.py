@@ -14,6 +14,7 @@ from executions.models import PAYLOADS, AwaitUnit, DeadLetter, Execution, Execut
 from executions.models.states import TERMINAL, State
 from foundation.database.compiled import Compiled
 from releases.models import Release
+from releases.step_names import step_names
 from releases.trust import trust
 from tenancy.models import Tenant
 from wire.documents import execution_statement as statements
@@ -171,7 +172,7 @@ def runs_of_execution(execution: Execution) -> Runs:
     """Return the parts of an execution, as they are recorded so far."""
     release = _release(execution)
     pinned = frozenset(release.artifacts.values_list("digest", flat=True))
-    return runs_of(_events(execution), pinned, _step_names(release))
+    return runs_of(_events(execution), pinned, list(step_names(release.pk, release.contract_version)) or None)
 
 
 def provenance_statement(execution: Execution) -> dict[str, Any]:
@@ -215,14 +216,7 @@ def provenance_file_name(execution: Execution) -> str:
 
 
 def _release(execution: Execution) -> Release:
-    return Release.objects.select_related("contract").get(pk=execution.release_id)
-
-
-def _step_names(release: Release) -> list[str] | None:
-    """Return the names of the contract's steps; None if the release has no contract."""
-    if release.contract is None:
-        return None
-    return [str(step.get("authoredName", "")) for step in release.contract.document.get("steps") or []]
+    return Release.objects.get(pk=execution.release_id)
 
 
 def _events(execution: Execution) -> Iterator[Event]:

@@ -8,7 +8,7 @@ from django.db.models import F, Q
 from django.db.models.functions import Now
 
 from executions.models.execution import Execution, OfExecutions
-from executions.questions.readable import title_of
+from releases.step_names import Step
 from tenancy.models import Tenant
 from wire.documents.contract import TIMER
 from wire.traceparent import SQL_FORM
@@ -199,13 +199,13 @@ class Interaction(models.Model):
         )
 
     def __str__(self) -> str:
-        title = self.step_name
+        title = self.step.title
         return title if self.item_index is None else f"{title} #{self.item_index + 1}"
 
     @property
-    def step_name(self) -> str:
-        """The author's name of the step. Needs the execution."""
-        return self.execution.step_at(self.step_index).name or title_of(self.step_id)
+    def step(self) -> Step:
+        """The step that asks. Needs the execution."""
+        return self.execution.step_at(self.step_index)
 
     @property
     def known_as(self) -> str:

@@ -208,8 +208,7 @@ class Execution(models.Model):
 
         It is its own key if the original was removed. For many executions, call `read_business_keys` first.
         """
-        read_business_keys([self])
-        return self.business_key
+        return first_keys({self.pk: self.execution_key}).get(self.pk, self.execution_key)
 
     def step_at(self, index: int) -> Step:
         """Return the step of its release with this index."""
@@ -338,6 +337,11 @@ class DeadLetter(models.Model):
 
     def __str__(self) -> str:
         return f"{self.execution_id}: {self.error_code}"
+
+    @property
+    def step(self) -> Step:
+        """The step that failed. Needs the execution."""
+        return self.execution.step_at(self.failed_step_index)
 
 
 class WireForm(models.Model):

@@ -11,6 +11,7 @@ from django.db.models.functions import Now
 from executions.models.campaign import Campaign
 from executions.models.execution import DeadLetter, Execution
 from releases.models import IDENTITY_LENGTH, Pipeline, Release
+from releases.step_names import Step, step_at
 from tenancy.models import Tenant
 
 
@@ -238,7 +239,12 @@ class FailureGroup(models.Model):
         )
 
     def __str__(self) -> str:
-        return f"{self.error_code} at step {self.step_index + 1}"
+        return f"{self.error_code} at {self.step.title}"
+
+    @property
+    def step(self) -> Step:
+        """The step that failed. Needs the release."""
+        return step_at(self.release_id, self.release.contract_version, self.step_index)
 
     @property
     def is_new(self) -> bool:

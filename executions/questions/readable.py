@@ -13,7 +13,6 @@ MOST_ROWS: Final = 50
 MOST_COLUMNS: Final = 6
 LONGEST_TEXT: Final = 2000
 _NAME = re.compile(r"[^\W_][\w -]*")
-_STEP = re.compile(r"Process(?P<name>[A-Z0-9].*)Service")
 _BOUNDARY = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|(?<=[^\W\d_])(?=\d)|(?<=\d)(?=[A-Z])|[\s_-]+")
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d{1,6})?)?(Z|[+-]\d\d:\d\d)")
 _TELLING = ("name", "title", "customer", "subject", "amount", "total", "reason", "number", "id", "key", "reference")
@@ -144,12 +143,6 @@ def _shortened(text: str) -> str:
 
 
 # --- names in words ---
-
-
-def title_of(step_id: str) -> str:
-    """Return the author's name of a step: "Approve claim" for `ProcessApproveClaimService` (wire protocol A.1.2)."""
-    built = _STEP.fullmatch(step_id)
-    return readable_name(built["name"] if built else step_id)
 
 
 def readable_name(name: str) -> str:

@@ -7,7 +7,7 @@ from executions.models import Execution, FailureGroup, Hold, Resubmission
 from releases.models import Release
 from tests import making
 from tests.admin import operator_rows
-from tests.admin.browsing import MARKUP, to
+from tests.admin.browsing import MARKUP, listed, to
 from tests.admin.conftest import LogIn, World
 from tests.cases import cases
 from tests.executions.holds.targets import TARGETS, target
@@ -95,7 +95,7 @@ def release(world: World, version: str = "1.1") -> Release:
 
 
 def test_an_execution_is_resubmitted_once_and_both_pages_link_each_other(operator: Client, acme: World) -> None:
-    [dead] = operator_rows.dead(acme, "k", code="NO_FUNDS")
+    [dead] = operator_rows.dead(acme, "order-7", code="NO_FUNDS")
     making.replaced(release(acme))
     release(acme, "1.2")  # was never active
     address, page = to("executions_execution_resubmit", dead), to("executions_execution_change", dead)
@@ -112,6 +112,13 @@ def test_an_execution_is_resubmitted_once_and_both_pages_link_each_other(operato
     assert (new.input, new.release_version, new.submitted_by) == ({"n": 2}, "1.1", "user:operator")
     assert to("executions_execution_change", new) in operator.get(page).text
     assert Resubmission.objects.count() == 1
+    assert "<dt>Business key</dt>" in answer.text
+    assert set(listed(operator, "executions_execution", {"q": "order-7"})) == {dead, new}
+    assert f'title="{new.execution_key}">resubmission</span>' in operator.get(to("executions_execution_changelist")).text
+    exported = operator.get(f"{to('executions_execution_export', 'csv')}?columns=key").getvalue()
+    assert exported.count(b',"order-7"') == 2
+    found = operator.get("/admin/search/?q=order-7&part=1").text
+    assert found.count("Execution order-7") == 2
 
 
 def test_a_group_is_acknowledged_assigned_and_annotated(viewer: Client, operator: Client, acme: World) -> None:

@@ -132,6 +132,14 @@ def test_a_timer_cannot_be_answered(operator: Client, acme: World) -> None:
     assert listed(operator, "executions_interaction", "status=all") == [one]
 
 
+def test_steps_are_filtered_by_the_names_that_authors_gave_them(operator: Client, world: World) -> None:
+    one, _ = ask(world), operator_rows.question(world, "other")
+    for step, found in (("Approve claim", [one]), ("approve_claim", [one]), (one.step_id, [])):
+        assert listed(operator, "executions_interaction", {"step": step}) == found
+    shown = operator.get(to("executions_interaction_changelist")).text
+    assert ['<option value="Approve claim"' in shown, one.step_id in shown] == [True, False]
+
+
 def test_external_text_is_escaped(operator: Client, world: World) -> None:
     members = {"step_id": MARKUP, "assignee": MARKUP, "group": MARKUP}
     one = ask(world, request=f'{{"claimId": {json.dumps(MARKUP)}}}', **members)

@@ -206,7 +206,7 @@ def test_questions_near_their_deadline() -> None:
     made = rule(ready[0], "awaitDeadline", thresholds={"minutes": 59})
     assert subjects(made) == []
     [found] = CONDITIONS[Kind.AWAIT_DEADLINE](Look(rule(ready[0], "awaitDeadline", name="near")))
-    assert found.title == f"1 open question of Approve in {making.PIPELINE} near the deadline"
+    assert found.title == f"1 open question of Validate in {making.PIPELINE} near the deadline"
     making.ready(ready[0], pipeline_id="org.example.b")
     making.execution(ready[0], "many", pipeline_id="org.example.b")
     making.record(*(making.suspension(claim, timeout_seconds=60.0) for claim in making.claimed(ready[0])))

@@ -85,7 +85,7 @@ def test_the_new_execution_and_the_old_one_name_each_other(operator: Caller, fin
     new = operator.post(f"{path}/resubmit", body, 202)
     assert (new["status"], new["pin"]["releaseVersion"], new["version"]) == ("QUEUED", "1.1", 0)
     assert (new["resubmittedFrom"], new["resubmittedAs"]) == (str(finished.pk), [])
-    assert new["idempotencyKey"] == f"resubmit:{finished.pk}:k"
+    assert (new["idempotencyKey"], new["businessKey"]) == (f"resubmit:{finished.pk}:k", "key")
     assert operator.get(f"executions/{new['executionId']}") == new
     old = operator.get(path)
     assert (old["status"], old["pin"]["releaseVersion"], old["resubmittedFrom"]) == ("DLQ", "1.0", None)
@@ -104,6 +104,12 @@ def test_the_new_execution_and_the_old_one_name_each_other(operator: Caller, fin
     found = operator.get(f"executions?resubmittedFrom={finished.pk}")["items"]
     assert [each["executionId"] for each in found] == [new["executionId"]]
     assert operator.get(f"executions?resubmittedFrom={uuid.uuid4()}")["items"] == []
+    for query in ("businessKey=key", "prefix=key"):
+        listed = operator.get(f"executions?{query}")["items"]
+        assert {each["executionId"]: each["businessKey"] for each in listed} == dict.fromkeys(
+            [new["executionId"], str(finished.pk)], "key"
+        )
+    assert [each["businessKey"] for each in operator.get(f"dead-letters?executionId={finished.pk}")["items"]] == ["key"]
     with unchanged():
         assert operator.post(f"{path}/resubmit", body, 202) == new, "the key is the same"
         refused = operator.post(f"{path}/resubmit", {**body, "input": 1}, 409)

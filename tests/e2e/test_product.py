@@ -11,8 +11,10 @@ from django.utils import timezone
 from redis import Redis
 
 from releases.models import Release
+from tenancy.roles import Scope
 from tests import making
 from tests.broker import owner_url
+from tests.command_line import CommandLine
 from tests.e2e.orders import ONCE, PIPELINE, Orders
 from tests.running import BuiltRelease, RunningProduct, TenantInUse, eventually
 from wire.messages.queues import OUTCOME_QUEUE, queue_of
@@ -56,8 +58,10 @@ def test_a_release_is_built_uploaded_verified_activated_and_executed(
     assert tenant.submit("tests.pinned", {"number": 8}, "late").json()["code"] == "WORKER_UNAVAILABLE"
 
 
-def test_retries_answers_and_redrives_run_on_the_pinned_release_after_a_switch(orders: Orders) -> None:
+def test_retries_answers_and_redrives_run_on_the_pinned_release_after_a_switch(orders: Orders, tmp_path: Path) -> None:
     tenant = orders.tenant
+    named = {"COORDINATOR_URL": tenant.product.url, "COORDINATOR_TENANT": tenant.tenant.slug}
+    run = CommandLine(tmp_path, {**named, "COORDINATOR_TOKEN": tenant.token(Scope)})
     second = tenant.start_worker(orders.releases["2.0"], "second")
     retried = orders.begun(fail_times=1)
     answered = orders.submit(questions=2)
@@ -66,6 +70,15 @@ def test_retries_answers_and_redrives_run_on_the_pinned_release_after_a_switch(o
     error = tenant.wait_for(dead, "DLQ")["error"]
     assert (error["code"], error["message"]) == ("RuntimeError", 'step "Settle": attempt 2 of 1.0 fails')
     assert error["traceback"].splitlines()[1].startswith('  File "orders.py", line ')
+    waits, failed = (run("executions", "explain", each).out for each in (answered, dead))
+    assert waits.startswith(f"Execution {answered} is WAITING_EXTERNAL.\nApprove (step 4), item 1, waits for the answer")
+    assert "Settle (step 2) failed after" in failed
+    assert ": RuntimeError: attempt 2 of 1.0 fails\n    Traceback" in failed
+    again = run.json("executions", "resubmit", dead, "--reason=by hand", "--yes")
+    [key] = {each["idempotencyKey"] for each in run.json("executions", "list") if each["executionId"] == dead}
+    assert (again["businessKey"], again["idempotencyKey"].split(":")[:2]) == (key, ["resubmit", dead])
+    listed = run.json("executions", "list", f"--business-key={key}")
+    assert [each["executionId"] for each in listed] == [again["executionId"], dead]
 
     assert tenant.activate(orders.releases["2.0"])["rollback"] is False
     on_second = orders.submit()

@@ -116,7 +116,7 @@ def test_failures_with_the_same_cause_form_a_group(owner: Tenant, release: Relea
     lost, full = queries.groups_of(owner).order_by("sample_message")
     assert (lost.error_code, full.sample_message) == ("OSError", "the disk is full")
     assert lost.sample_message in {"order 1 is lost", "order 22 is lost"}
-    assert (lost.release, lost.step_index, lost.step_name) == (release, 1, "Ship")  # type: ignore[attr-defined]
+    assert (lost.release, lost.step.index, lost.step.name) == (release, 1, "Ship")
     assert {letter.execution_id for letter in queries.letters(lost)} >= {first.pk, second.pk}
     figures = queries.figures([lost.pk, full.pk])
     assert [figures[each.pk].total for each in (lost, full)] == [3, 1]

@@ -137,6 +137,7 @@ RARE: dict[str, Any] = {
     "submitted_by": "user:nobody",
     "text": "none",
     "key": "none",
+    "business_key": "none",
     "origin": uuid.UUID(int=1),
     "failure_group": uuid.UUID(int=1),
 }

@@ -12,7 +12,9 @@ from executions import errors
 from executions.holds import holds
 from executions.lifecycle import queries, retention
 from executions.lifecycle.interventions import cancel
-from executions.models import Execution, Resubmission, WireForm, Worker
+from executions.models import Execution, Resubmission, WireForm, Worker, read_business_keys
+from executions.search import Search, matching
+from executions.search_steps import MOST_RARE
 from executions.submission import admission
 from executions.submission.submission import ExecutionRequest, Submission, submit_many
 from executions.workers.registry import DISPATCH_TASK
@@ -251,6 +253,41 @@ def test_a_key_is_not_reused_for_another_resubmission_or_submission(owner: Tenan
         assert data == {"executionId": str(first.pk)}
     other = making.execution(owner, f"resubmit:{dead.pk}:other")
     assert refuse(errors.IdempotencyKeyReused, owner, dead, operation_key="other") == {"executionId": str(other.pk)}
+
+
+def test_resubmissions_have_the_business_key_of_the_original_and_are_found_by_it(
+    owner: Tenant, django_assert_num_queries: Any
+) -> None:
+    [first] = making.dead(owner, "4711")
+    second = resubmit(owner, first.pk, **BY)
+    making.record(making.failure(*making.claimed(owner)))
+    third = resubmit(owner, second.pk, **BY)
+    longer, foreign = making.execution(owner, "47110"), making.execution(owner, f"resubmit:{first.pk}:by-a-caller")
+    chain, others = {first.pk, second.pk, third.pk}, [longer, foreign]
+
+    def found(**conditions: str) -> set[uuid.UUID]:
+        return {each.pk for each in matching([owner], Search(**conditions)).newest(10)}
+
+    rows = list(Execution.objects.all())
+    with django_assert_num_queries(1):
+        read_business_keys(rows)
+        assert {each.pk: each.business_key for each in rows} == {
+            **dict.fromkeys(chain, "4711"),
+            **{each.pk: each.execution_key for each in others},
+        }
+    with django_assert_num_queries(0):
+        read_business_keys([first, longer])
+    assert [found(business_key=key) for key in ("4711", second.execution_key, "471")] == [chain, chain - {first.pk}, set()]
+    assert found(text="4711") == found(text="471") == chain | {longer.pk}
+    assert found(text="4711", pipeline_id="another") == set()
+    assert found(text=third.execution_key) == {third.pk}
+    making.copies(longer, MOST_RARE + 1)
+    assert len(found(text="k")) == 10
+
+    Tenant.objects.filter(pk=owner.pk).update(failed_retention_days=30)
+    making.aged(first, days=31)
+    assert retention.remove(seconds=60) == 1
+    assert Execution.objects.get(pk=third.pk).business_key == second.execution_key
 
 
 def test_a_named_release_was_active_before(owner: Tenant, dead: Execution) -> None:
