@@ -204,7 +204,9 @@ def _executions(request: HttpRequest, term: str) -> list[Found]:
 
 def _execution(execution: Execution) -> Found:
     title = f"Execution {execution.business_key}"
+    is_original = execution.business_key == execution.execution_key
     kind = f"{execution.shown_status}, {execution.pipeline_id} {execution.release_version}, {execution.tenant.slug}"
+    kind = kind if is_original else f"resubmission, {kind}"
     return Found(title, kind, _page("executions_execution_change", execution.pk), "play_circle")
 
 

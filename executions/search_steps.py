@@ -65,7 +65,7 @@ def at_named_step(tenant_ids: Sequence[int], name: str, pipeline_id: str | None)
     return reduce(or_, (Q(at_step(tenant_ids, index), release__in=found[index]) for index in found), _NONE)
 
 
-def asked_at(tenant_ids: Sequence[int], name: str) -> Q:
+def questions_of_step(tenant_ids: Sequence[int], name: str) -> Q:
     """Match interactions of the step of this name in the contract of the release of their execution."""
     found = named_steps(tenant_ids, name)
     return reduce(or_, (Q(execution__release__in=found[index], step_index=index) for index in found), _NONE)

@@ -28,14 +28,10 @@ class Step:
     @property
     def title(self) -> str:
         """Its name, or "step 2" if the contract does not name it."""
-        return self.name or self._number
-
-    @property
-    def _number(self) -> str:
-        return f"step {self.index + 1}"
+        return self.name or f"step {self.index + 1}"
 
     def __str__(self) -> str:
-        return f"{self.name} ({self._number})" if self.name else self._number
+        return f"{self.name} (step {self.index + 1})" if self.name else self.title
 
 
 def step_at(release_id: int, contract_version: str, index: int) -> Step:

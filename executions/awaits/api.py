@@ -18,7 +18,7 @@ from executions.awaits import claims
 from executions.awaits import interactions as answering
 from executions.awaits.interactions import Completion
 from executions.models import IS_CLAIMED, Interaction
-from executions.search_steps import asked_at
+from executions.search_steps import questions_of_step
 from foundation.api.fields import Flag, Identifier, StrictSerializer, Text, Uuid
 from foundation.api.pagination import FlagFilter
 from tenancy.api.authentication import withhold
@@ -193,7 +193,7 @@ class InteractionFilter(filters.FilterSet):
     )
 
     def by_step_name(self, rows: QuerySet[Interaction], name: str, value: str) -> QuerySet[Interaction]:
-        return rows.filter(asked_at([self.request.parser_context["view"].tenant.pk], value))
+        return rows.filter(questions_of_step([self.request.parser_context["view"].tenant.pk], value))
 
     def by_claim(self, rows: QuerySet[Interaction], name: str, value: bool) -> QuerySet[Interaction]:
         return rows.filter(IS_CLAIMED if value else ~IS_CLAIMED)

@@ -22,7 +22,7 @@ from executions.console.filters import NEWEST, SPANS
 from executions.console.payloads import bounded_json, tenants_shown
 from executions.models import IS_CLAIMED, Interaction
 from executions.questions.readable import person, readable, telling_fields
-from executions.search_steps import asked_at
+from executions.search_steps import questions_of_step
 from foundation.admin.columns import badge, column, moment, timed
 from foundation.errors import CoordinatorError
 from releases.registration.pages import PipelineFilter
@@ -135,7 +135,7 @@ class StepFilter(_NamedFilter):
         if not name:
             return queryset
         tenants = list(tenants_of(request.user).values_list("pk", flat=True))
-        return queryset.filter(asked_at(tenants, name))
+        return queryset.filter(questions_of_step(tenants, name))
 
 
 class ClaimFilter(ScopedFilter):

@@ -223,7 +223,7 @@ def timeline_of(execution: Execution) -> dict[str, Any]:
 
 def _placed(row: Row, axis: Axis, kept: set[int]) -> dict[str, Any]:
     return {
-        "number": row.index + 1,
+        "number": row.step.index + 1,
         "name": row.step.title,
         "progress": row.progress.value,
         "bars": [_bar(bar, row, axis) for bar in row.bars if id(bar) in kept],
@@ -236,17 +236,17 @@ def _bar(bar: Bar, row: Row, axis: Axis) -> dict[str, Any]:
         "kind": bar.kind.value,
         "left": left,
         "width": axis.place(bar.end) - left,
-        "steps": bar.last - row.index + 1,
+        "steps": bar.last - row.step.index + 1,
         "lasts": bar.lasts,
         "title": f"{LABELS[bar.kind]} {lasting(bar.end - bar.start)}. {bar.note}".strip(),
     }
 
 
 def _listed(bar: Bar, row: Row, rows: Sequence[Row]) -> dict[str, Any]:
-    step = f"{row.index + 1}. {row.step.title}"
-    if bar.last > row.index:
+    step = f"{row.step.index + 1}. {row.step.title}"
+    if bar.last > row.step.index:
         last = rows[min(bar.last, len(rows) - 1)]
-        step = f"{row.index + 1} to {bar.last + 1}. {row.step.title} to {last.step.title}"
+        step = f"{row.step.index + 1} to {bar.last + 1}. {row.step.title} to {last.step.title}"
     return {
         "step": step,
         "kind": bar.kind.value,

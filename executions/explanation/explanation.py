@@ -78,7 +78,7 @@ def explain(execution: Execution, *, payloads: bool) -> Explanation:
     rows = rows_of(execution, present.at, events)
     artifacts = list(execution.release.artifacts.order_by("position"))
     pinned = frozenset(each.digest for each in artifacts)
-    runs = runs_of((each.event for each in events), pinned, [row.name for row in rows] or None)
+    runs = runs_of((each.event for each in events), pinned, [row.step.name for row in rows] or None)
     told = _Told(execution, rows, events, runs.entries, payloads)
     history = sorted([*told.moments(), *told.spans()], key=lambda each: each.at)
     return Explanation(
@@ -163,16 +163,16 @@ class _Told:
         failed = bar.kind is Kind.FAILED or (bar.kind is Kind.LOST and event is not None and event.status in _FAILED)
         if failed and event is not None and event.data.get("errorCode"):
             entry = self._with_error(entry, event)
-        is_timer = bar.kind is Kind.AWAIT and row.index in self._timers
+        is_timer = bar.kind is Kind.AWAIT and row.step.index in self._timers
         return replace(entry, text=f"{entry.text}. {bar.note}".rstrip(" .")) if bar.note and not is_timer else entry
 
     def _sentence(self, row: Row, bar: Bar, worker: str) -> str:
         words = WORDS[bar.kind][bar.lasts]
-        if bar.kind is Kind.AWAIT and row.index in self._timers:
+        if bar.kind is Kind.AWAIT and row.step.index in self._timers:
             words = words.replace(" for answers", "")
         last = self._rows[min(bar.last, len(self._rows) - 1)]
         first = row.step.title
-        steps = first if last.index <= row.index else f"{first} to {last.step.title}"
+        steps = first if last.step.index <= row.step.index else f"{first} to {last.step.title}"
         place = f" on worker {worker}" if worker else ""
         attempt = f", in attempt {bar.attempt}" if bar.attempt is not None and (worker or bar.attempt > 1) else ""
         return f"{steps} {words} {lasting(bar.end - bar.start)}{place}{attempt}"

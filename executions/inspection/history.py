@@ -46,7 +46,9 @@ def rows_of(execution: Execution, now: datetime, events: Sequence[Recorded] | No
 
 def worked(row: Row) -> timedelta | None:
     """Return how long a step ran, in all attempts; None if that is not known."""
-    known = [bar.end - bar.start for bar in row.bars if bar.kind in (Kind.WORK, Kind.FAILED) and bar.last == row.index]
+    known = [
+        bar.end - bar.start for bar in row.bars if bar.kind in (Kind.WORK, Kind.FAILED) and bar.last == row.step.index
+    ]
     return sum(known, timedelta()) if known else None
 
 

@@ -65,14 +65,9 @@ class Bar:
 class Row:
     """A step of the contract."""
 
-    index: int
-    name: str
+    step: Step
     progress: Progress = Progress.OPEN
     bars: list[Bar] = field(default_factory=list)
-
-    @property
-    def step(self) -> Step:
-        return Step(self.index, self.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +124,7 @@ class _Claim:
 
 class _Drawing:
     def __init__(self, steps: Sequence[str], awaits: Sequence[Await], now: datetime) -> None:
-        self._rows = [Row(index, name) for index, name in enumerate(steps)]
+        self._rows = [Row(Step(index, name)) for index, name in enumerate(steps)]
         self._named = bool(steps)
         self._awaits = awaits
         self._now = now
@@ -174,7 +169,7 @@ class _Drawing:
             self._pause(pause, until)
         for row in self._rows:
             row.bars.sort(key=lambda bar: (bar.start, bar.end))
-            row.progress = self._progress(row.index)
+            row.progress = self._progress(row.step.index)
         return self._rows
 
     # --- claims and how they end ---
@@ -318,7 +313,7 @@ class _Drawing:
     def _bar(self, index: int, bar: Bar) -> None:
         """Add a bar to the row of a step. Steps that are none of the contract's get no row."""
         if not self._named:
-            self._rows.extend(Row(new, "") for new in range(len(self._rows), bar.last + 1))
+            self._rows.extend(Row(Step(new, "")) for new in range(len(self._rows), bar.last + 1))
         if 0 <= index < len(self._rows):
             self._rows[index].bars.append(bar)
 

@@ -1,11 +1,11 @@
 """The business keys of executions: the keys with which callers submitted their inputs first.
 
-A resubmission has a key of its own, which names the execution that it resubmits (ADR 52). Its business key is that of
-the first execution, to which the links lead.
+The key of a resubmission names the execution that it resubmits (ADR 52). Its business key is that of the first
+execution, to which the links lead.
 """
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Final
 
 from django.db import connection
@@ -26,14 +26,13 @@ WHERE NOT EXISTS (SELECT FROM executions_resubmission r WHERE r.new_execution_id
 """
 
 
-def first_keys(keys: Mapping[uuid.UUID, str]) -> dict[uuid.UUID, str]:
-    """Return the business keys of the resubmissions among executions, whose own `keys` are given by id.
+def first_keys(resubmissions: Sequence[uuid.UUID]) -> dict[uuid.UUID, str]:
+    """Return the business keys of resubmissions by their ids. Without ids, nothing is read.
 
-    Reads nothing if no key is that of a resubmission. One whose original was removed is not among the results.
+    Executions that resubmit none, or whose original was removed, have no entry.
     """
-    ids = [pk for pk, key in keys.items() if key.startswith(RESUBMITTED)]
-    if not ids:
+    if not resubmissions:
         return {}
     with connection.cursor() as cursor:
-        cursor.execute(FIRST_KEYS, {"ids": ids})
+        cursor.execute(FIRST_KEYS, {"ids": resubmissions})
         return dict(cursor.fetchall())

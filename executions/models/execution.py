@@ -7,7 +7,6 @@ change of an event.
 
 import uuid
 from collections.abc import Collection
-from functools import cached_property
 from typing import Any, Self, TypeVar
 
 from django.contrib.postgres.fields import ArrayField
@@ -16,8 +15,9 @@ from django.contrib.postgres.indexes import GinIndex
 from django.db import models
 from django.db.models import F, Func, Prefetch, Q, QuerySet
 from django.db.models.query import ModelIterable
+from django.utils.functional import cached_property
 
-from executions.models.business_keys import first_keys
+from executions.models.business_keys import RESUBMITTED, first_keys
 from executions.models.states import DUE, TERMINAL, State
 from releases.models import IDENTITY_LENGTH, Release
 from releases.step_names import Step, step_at
@@ -208,7 +208,9 @@ class Execution(models.Model):
 
         It is its own key if the original was removed. For many executions, call `read_business_keys` first.
         """
-        return first_keys({self.pk: self.execution_key}).get(self.pk, self.execution_key)
+        if not self.execution_key.startswith(RESUBMITTED):
+            return self.execution_key
+        return first_keys([self.pk]).get(self.pk, self.execution_key)
 
     def step_at(self, index: int) -> Step:
         """Return the step of its release with this index."""
@@ -229,7 +231,7 @@ def read_business_keys(executions: Collection[Execution]) -> None:
 
     Without it, each reads its own when it is needed.
     """
-    keys = first_keys({each.pk: each.execution_key for each in executions})
+    keys = first_keys([each.pk for each in executions if each.execution_key.startswith(RESUBMITTED)])
     for each in executions:
         each.business_key = keys.get(each.pk, each.execution_key)
 

@@ -277,7 +277,11 @@ def test_resubmissions_have_the_business_key_of_the_original_and_are_found_by_it
         }
     with django_assert_num_queries(0):
         read_business_keys([first, longer])
-    assert [found(business_key=key) for key in ("4711", second.execution_key, "471")] == [chain, chain - {first.pk}, set()]
+    assert [found(business_key=key) for key in ("4711", second.execution_key, "471")] == [
+        chain,
+        chain - {first.pk},
+        set(),
+    ]
     assert found(text="4711") == found(text="471") == chain | {longer.pk}
     assert found(text="4711", pipeline_id="another") == set()
     assert found(text=third.execution_key) == {third.pk}
