@@ -5,7 +5,6 @@ execution, to which the links lead.
 """
 
 import uuid
-from collections.abc import Sequence
 from typing import Final
 
 from django.db import connection
@@ -26,7 +25,7 @@ WHERE NOT EXISTS (SELECT FROM executions_resubmission r WHERE r.new_execution_id
 """
 
 
-def first_keys(resubmissions: Sequence[uuid.UUID]) -> dict[uuid.UUID, str]:
+def first_keys(resubmissions: list[uuid.UUID]) -> dict[uuid.UUID, str]:
     """Return the business keys of resubmissions by their ids. Without ids, nothing is read.
 
     Executions that resubmit none, or whose original was removed, have no entry.

@@ -260,12 +260,13 @@ def test_resubmissions_have_the_business_key_of_the_original_and_are_found_by_it
 ) -> None:
     [first] = making.dead(owner, "4711")
     second = resubmit(owner, first.pk, **BY)
-    making.record(making.failure(*making.claimed(owner)))
+    [claim] = making.claimed(owner)
+    making.record(making.failure(claim))
     third = resubmit(owner, second.pk, **BY)
     longer, foreign = making.execution(owner, "47110"), making.execution(owner, f"resubmit:{first.pk}:by-a-caller")
     chain, others = {first.pk, second.pk, third.pk}, [longer, foreign]
 
-    def found(**conditions: str) -> set[uuid.UUID]:
+    def found(**conditions: Any) -> set[uuid.UUID]:
         return {each.pk for each in matching([owner], Search(**conditions)).newest(10)}
 
     rows = list(Execution.objects.all())
