@@ -1,7 +1,7 @@
 """Executions, their history, awaits, workers, and campaigns."""
 
 from executions.models.awaits import IS_CLAIMED, IS_QUESTION, AwaitUnit, Interaction, InteractionEvent
-from executions.models.business_keys import RESUBMITTED
+from executions.models.business_keys import RESUBMISSION_PREFIX
 from executions.models.campaign import Campaign, CampaignBatch, CampaignEvent, CampaignItem, StartFrom
 from executions.models.execution import (
     CLAIMED,

@@ -9,7 +9,7 @@ from typing import Final
 
 from django.db import connection
 
-RESUBMITTED: Final = "resubmit:"
+RESUBMISSION_PREFIX: Final = "resubmit:"
 """How the keys of resubmissions begin. Callers may use such keys too, so only a link proves a resubmission."""
 
 # Finds the execution that was submitted first, and its key, for each of the resubmissions. No row: it is no

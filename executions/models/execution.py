@@ -17,7 +17,7 @@ from django.db.models import F, Func, Prefetch, Q, QuerySet
 from django.db.models.query import ModelIterable
 from django.utils.functional import cached_property
 
-from executions.models.business_keys import RESUBMITTED, first_keys
+from executions.models.business_keys import RESUBMISSION_PREFIX, first_keys
 from executions.models.states import DUE, TERMINAL, State
 from releases.models import IDENTITY_LENGTH, Release
 from releases.step_names import Step, step_at
@@ -208,7 +208,7 @@ class Execution(models.Model):
 
         It is its own key if the original was removed. For many executions, call `read_business_keys` first.
         """
-        if not self.execution_key.startswith(RESUBMITTED):
+        if not self.execution_key.startswith(RESUBMISSION_PREFIX):
             return self.execution_key
         return first_keys([self.pk]).get(self.pk, self.execution_key)
 
@@ -231,7 +231,7 @@ def read_business_keys(executions: Collection[Execution]) -> None:
 
     Without it, each reads its own when it is needed.
     """
-    keys = first_keys([each.pk for each in executions if each.execution_key.startswith(RESUBMITTED)])
+    keys = first_keys([each.pk for each in executions if each.execution_key.startswith(RESUBMISSION_PREFIX)])
     for each in executions:
         each.business_key = keys.get(each.pk, each.execution_key)
 
@@ -249,13 +249,14 @@ class OfExecutions(QuerySet[Row]):
         return self.select_related("tenant").prefetch_related(Prefetch("execution", executions))
 
     def _fetch_all(self) -> None:
+        unread = self._result_cache is None
         super()._fetch_all()
         query: Any = self  # the stubs lack its parts
         prefetched = query._iterable_class is ModelIterable and query._prefetch_related_lookups
         while prefetched and not all(hasattr(row, "execution") for row in self._result_cache or ()):
             self._result_cache, self._prefetch_done = None, False
             super()._fetch_all()
-        if prefetched:
+        if unread and prefetched:
             read_business_keys([row.execution for row in self._result_cache or ()])  # type: ignore[attr-defined]
 
 

@@ -15,7 +15,7 @@ from django.db import connection, transaction
 
 from executions import errors, metrics
 from executions.holds import holds
-from executions.models import RESUBMITTED, AwaitUnit, Execution, Resubmission, StartFrom
+from executions.models import RESUBMISSION_PREFIX, AwaitUnit, Execution, Resubmission, StartFrom
 from executions.models.states import TERMINAL, State
 from executions.state_machine import moves
 from executions.submission import admission, statements
@@ -367,7 +367,7 @@ def _note(plan: Plan) -> moves.Note:
 
 
 def _execution_key(old: Execution, operation_key: str) -> str:
-    return f"{RESUBMITTED}{old.pk}:{operation_key}"
+    return f"{RESUBMISSION_PREFIX}{old.pk}:{operation_key}"
 
 
 def _execution(tenant: Tenant, execution_id: uuid.UUID) -> Execution:
