@@ -26,6 +26,7 @@ from executions.models.records import (
     Hold,
     Notification,
     Resubmission,
+    SearchValue,
     SmokeTest,
     is_new,
 )

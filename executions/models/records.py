@@ -1,4 +1,4 @@
-"""Other records of executions: resubmissions, smoke tests, receipts, pauses, failure groups, notifications."""
+"""Other records of executions: resubmissions, smoke tests, receipts, pauses, failure groups, notifications, values to search."""
 
 import uuid
 from datetime import datetime
@@ -13,6 +13,7 @@ from executions.models.execution import DeadLetter, Execution
 from releases.models import IDENTITY_LENGTH, Pipeline, Release
 from releases.step_names import Step, step_at
 from tenancy.models import Tenant
+from wire.documents.search import DECIMALS, DIGITS, LONGEST_VALUE, Kind
 
 
 class Resubmission(models.Model):
@@ -311,3 +312,45 @@ class Notification(models.Model):
 
     def __str__(self) -> str:
         return f"{self.document.get('status')} of {self.execution_id}"
+
+
+class SearchValue(models.Model):
+    """A value of the input of `execution` by which it can be found, as the release declares in `search`.
+
+    Exactly one of `text`, `number` and `time` is set. The values are written with the execution and removed with it,
+    and never change. See `wire.documents.search.values_of` for what is left out or cut.
+    """
+
+    pk = models.CompositePrimaryKey("execution_id", "name")
+    # A guard implies the constraint of the foreign key: the execution is written in the same transaction.
+    execution = models.ForeignKey(
+        Execution, on_delete=models.PROTECT, related_name="search_values", db_index=False, db_constraint=False
+    )
+    pipeline = models.ForeignKey(
+        Pipeline, on_delete=models.PROTECT, related_name="+", db_index=False, db_constraint=False
+    )
+    name = models.CharField(max_length=50)
+    text = models.CharField(max_length=LONGEST_VALUE, null=True, db_collation="C")
+    number = models.DecimalField(max_digits=DIGITS, decimal_places=DECIMALS, null=True)
+    time = models.DateTimeField(null=True)
+
+    class Meta:
+        constraints = (
+            models.CheckConstraint(
+                condition=Q(text__isnull=False, number=None, time=None) & ~Q(text="")
+                | Q(text=None, number__isnull=False, time=None)
+                | Q(text=None, number=None, time__isnull=False),
+                name="search_value_is_one",
+            ),
+        )
+        indexes = tuple(
+            models.Index(
+                fields=("pipeline", "name", kind.value, "execution"),
+                condition=Q(**{f"{kind.value}__isnull": False}),
+                name=f"search_value_{kind.value}",
+            )
+            for kind in Kind
+        )
+
+    def __str__(self) -> str:
+        return f"{self.name} of {self.execution_id}"

@@ -28,6 +28,7 @@ from releases.states import Status
 from tenancy.models import Tenant
 from wire.documents.canonical_types import Mismatch, mismatches
 from wire.documents.contract import Contract, contract_from_json, takes_many
+from wire.documents.search import SearchField, fields_of, values_of
 
 
 class Purpose(Enum):
@@ -78,6 +79,18 @@ class Admission:
     @cached_property
     def result_shape(self) -> str:
         return self.contract.result_shape if self.contract else "SINGLE"
+
+    @cached_property
+    def search(self) -> tuple[SearchField, ...]:
+        """The fields of the input that can be searched, as the release declares them."""
+        paths = self.release.search
+        if not paths or self.contract is None or not self.contract.steps:
+            return ()
+        return fields_of(paths, self.contract.canonical_types, self.contract.steps[0].input_type_id)
+
+    def search_values(self, value: Any, shape: str) -> list[dict[str, str]]:
+        """Return what `values_of` returns for an input. A list of items has no values."""
+        return values_of(self.search, value) if shape == "UNI" else []
 
     @cached_property
     def columns(self) -> dict[str, Any]:

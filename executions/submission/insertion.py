@@ -186,7 +186,7 @@ class Row:
     """A new execution. `document` is its row as the statement expects it: JSON in UTF-8.
 
     `interrupted` is true if no message reached the control workers when the row was admitted. `receipt` is written with
-    the execution. `notifies` is true if it names a channel.
+    the execution. `notifies` is true if it names a channel, and `searched` if it has values that can be searched.
     """
 
     id: uuid.UUID
@@ -195,12 +195,17 @@ class Row:
     document: bytes
     receipt: AdmissionReceipt | None = None
     notifies: bool = False
+    searched: bool = False
 
     @classmethod
     def of(cls, admission: Admission, receipt: AdmissionReceipt | None = None, **columns: Any) -> Self:
-        execution_id = new_id()
+        """Return a new row. It needs the columns `input`, a list of the input, and `shape`."""
+        execution_id, searched = new_id(), False
+        if admission.search and (values := admission.search_values(columns["input"][0], columns["shape"])):
+            columns["search"], searched = values, True
         document = to_json({"id": execution_id, **admission.columns, **columns})
-        return cls(execution_id, admission.release, admission.interrupted, document, receipt, "notify" in columns)
+        notifies = "notify" in columns
+        return cls(execution_id, admission.release, admission.interrupted, document, receipt, notifies, searched)
 
 
 def _insert(rows: list[Row]) -> list[datetime | None]:
@@ -209,13 +214,16 @@ def _insert(rows: list[Row]) -> list[datetime | None]:
     If a release is revoked during the statement, no row is inserted. Callers check the admission of such rows again.
     """
     receipts: list[AdmissionReceipt] = []
-    statement = statements.INSERT
+    notifies = searched = False
     for row in rows:
         if row.notifies:
-            statement = statements.INSERT_WITH_CHANNELS
+            notifies = True
+        if row.searched:
+            searched = True
         if row.receipt is not None:
             row.receipt.execution_id = row.id
             receipts.append(row.receipt)
+    statement = statements.INSERTIONS[notifies, searched]
     document = b"[%b]" % b",".join([row.document for row in rows])
     columns: dict[str, Any] = {
         "rows": document.decode(),  # psycopg's wrapper of JSON costs five more calls

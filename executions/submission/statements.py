@@ -1,5 +1,22 @@
 """The SQL statements of submission: what each does, and what it means if it returns no row."""
 
+
+def _with_search(statement: str) -> str:
+    """Return a statement that also inserts the values by which its executions can be found."""
+    indexed = """), indexed AS (
+    INSERT INTO executions_searchvalue (execution_id, pipeline_id, name, text, number, time)
+    SELECT accepted.id, r.pipeline_id, v.name, v.text, v.number, v.time
+    FROM accepted JOIN requested a ON a.id = accepted.id JOIN releases_release r ON r.id = a.release
+    CROSS JOIN LATERAL jsonb_to_recordset(a.search) AS v(name text, text text, number numeric, time timestamptz)
+), events AS ("""
+    return (
+        statement.replace("input jsonb, shape text", "input jsonb, search jsonb, shape text")
+        .replace("digest, input, shape, result_shape", "digest, input, search, shape, result_shape")
+        .replace("), events AS (", indexed)
+    )
+
+
+
 # Inserts a row only if its release is still registered, its pipeline had no activation since the admission, no pause of
 # its release, of the pipeline, or of the active release if the caller named none refuses submissions, its token is
 # still valid, and the token's owner may still submit: the statement verifies cached admissions and tokens against the
@@ -59,6 +76,14 @@ INSERT_WITH_CHANNELS = (
     .replace("tags, traceparent)\n    SELECT", "tags, traceparent, notify)\n    SELECT")
     .replace("a.traceparent\n    FROM", "a.traceparent, a.notify\n    FROM")
 )
+
+# The insertion by whether a row of its group names a channel, and whether one has values that can be searched.
+INSERTIONS = {
+    (False, False): INSERT,
+    (True, False): INSERT_WITH_CHANNELS,
+    (False, True): _with_search(INSERT),
+    (True, True): _with_search(INSERT_WITH_CHANNELS),
+}
 
 # Inserts the receipt of an admission. The database chooses its time, so the statement does not name that column.
 INSERT_RECEIPT = """
@@ -136,3 +161,6 @@ WITH requested AS (
 )
 SELECT id FROM accepted
 """
+
+# The same, for rows of which at least one has values that can be searched.
+INSERT_LINKED_WITH_SEARCH = _with_search(INSERT_LINKED)

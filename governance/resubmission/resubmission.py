@@ -46,7 +46,7 @@ class Plan:
 
     `digest` is that of the new input. `input` is UNCHANGED if it equals the old one. `typed` says whether typed
     payloads of the old input are kept. `step` is where the new execution continues from the checkpoint of the old one;
-    None if it starts with the input. A plan of a campaign is written only if no other resubmitted the same version.
+    None if it starts with the input. `search` has the values of the input that can be searched. A plan of a campaign is written only if no other resubmitted the same version.
     """
 
     old: Execution
@@ -60,6 +60,7 @@ class Plan:
     typed: bool
     step: int | None = None
     campaign: uuid.UUID | None = None
+    search: Sequence[dict[str, str]] = ()
     id: uuid.UUID = field(default_factory=new_id)
 
 
@@ -177,6 +178,7 @@ def plan(
         typed=travelled and _input_type(old.release) == _input_type(admitted.release),
         step=old.current_step_index if start_from == StartFrom.CHECKPOINT else None,
         campaign=campaign,
+        search=admitted.search_values(input if edited else old.input, shape) if admitted.search else [],
     )
 
 
@@ -313,7 +315,9 @@ def write(plans: Sequence[Plan]) -> set[uuid.UUID]:
         cursor.execute(statements.LINK, {"rows": json_writer.text([_row(each) for each in plans])})
         linked = {new for (new,) in cursor.fetchall()}
         written = [each for each in plans if each.id in linked]
-        cursor.execute(statements.INSERT_LINKED, {"rows": json_writer.text([_row(each) for each in written])})
+        searched = any(each.search for each in written)
+        insertion = statements.INSERT_LINKED_WITH_SEARCH if searched else statements.INSERT_LINKED
+        cursor.execute(insertion, {"rows": json_writer.text([_row(each) for each in written])})
         if {new for (new,) in cursor.fetchall()} != linked:
             raise errors.ExecutionChanged("The key of a new execution was used at this moment.")
     moves.note("RESUBMITTED", [_note(each) for each in written])
@@ -346,6 +350,8 @@ def _row(plan: Plan) -> dict[str, Any]:
         "checkpoints": plan.admission.release.checkpoints,
         "typed": plan.typed,
     }
+    if plan.search:
+        row["search"] = plan.search
     if edited:
         row |= {"digest": plan.digest, "input": [plan.input]}
     return row

@@ -15,6 +15,7 @@ from pipelines.authoring.misuse import checks_options, is_loading, no_function
 from pipelines.errors import Cancelled, DefinitionError, placed
 from wire.addresses import is_web_address
 from wire.documents.contract import TIMER, gives_many, takes_many
+from wire.documents.search import MOST_FIELDS, NAME, NAME_RULE, is_path
 from wire.identity import is_identifier
 from wire.messages.celery_messages import LONGEST_RECIPIENT, LONGEST_STEP_ID, LONGEST_WAIT
 
@@ -153,15 +154,22 @@ class Pipeline:
 
     ``pipeline_id`` has at most 200 letters, digits, ``.``, ``_`` and ``-``. ``packages`` names importable packages or
     modules to pack into the artifact, in addition to the package that contains the pipeline. With ``checkpoint``, the
-    output of each step is stored, and a retry resumes at the failed step. ``module`` is the name of the module that
-    defines the pipeline; set it only if a function of another module creates the pipeline.
+    output of each step is stored, and a retry resumes at the failed step. ``search`` names up to eight fields of the
+    input by whose values executions can be found: the path of each, such as ``customer.id``, by its name. ``module`` is
+    the name of the module that defines the pipeline; set it only if a function of another module creates the pipeline.
 
-    Raises ``DefinitionError``: INVALID_PIPELINE_ID, INVALID_PACKAGES.
+    Raises ``DefinitionError``: INVALID_PIPELINE_ID, INVALID_PACKAGES, INVALID_SEARCH.
     """
 
     @checks_options
     def __init__(
-        self, pipeline_id: str, *, packages: Sequence[str] = (), checkpoint: bool = False, module: str | None = None
+        self,
+        pipeline_id: str,
+        *,
+        packages: Sequence[str] = (),
+        checkpoint: bool = False,
+        search: Mapping[str, str] | None = None,
+        module: str | None = None,
     ) -> None:
         if not isinstance(pipeline_id, str) or not _PIPELINE_ID.fullmatch(pipeline_id):
             raise DefinitionError(
@@ -178,6 +186,7 @@ class Pipeline:
         self.checkpoint = checkpoint
         self.module = module or str(places.author_frame().f_globals.get("__name__", "__main__"))
         self.place = places.of_frame(places.author_frame())
+        self.search = _checked_search(search or {}, self.place)
         self._parts: list[Step | Await] = []
         self._closed = False
         self._mistakes: list[DefinitionError] = []
@@ -341,6 +350,23 @@ def _waiting_time(name: str, time: timedelta) -> timedelta:
             "timedelta(days=1)",
         )
     return time
+
+
+def _checked_search(search: Mapping[str, str], place: str) -> dict[str, str]:
+    """Return a copy. The plan checks the paths against the type of the input."""
+    problem = ""
+    if not isinstance(search, Mapping):
+        problem = f"is {search!r}"
+    elif len(search) > MOST_FIELDS:
+        problem = f"names {len(search)} fields"
+    elif wrong := [name for name in search if not isinstance(name, str) or not NAME.fullmatch(name)]:
+        problem = f"has the name {wrong[0]!r}; {NAME_RULE}"
+    elif wrong := [path for path in search.values() if not is_path(path)]:
+        problem = f"has the path {wrong[0]!r}; a path is the names of fields with dots between them"
+    if problem:
+        advice = f'name at most {MOST_FIELDS} fields of the input, such as search={{"customer": "customer.id"}}'
+        raise DefinitionError("INVALID_SEARCH", f"search {problem}; {advice}", place)
+    return dict(search)
 
 
 def _check_url(name: str, transport: str, url: str | None) -> None:

@@ -17,6 +17,7 @@ from pipelines.authoring.definition import Await, Cardinality, Pipeline, Step, S
 from pipelines.authoring.values import ValueType
 from pipelines.errors import DefinitionError, collected, placed, raise_all
 from wire.documents.contract import TIMER, ends_in_stream
+from wire.documents.search import kind_at
 
 _LISTS: Final = (list, abc.Sequence)
 _STREAMS: Final = (*_LISTS, abc.Iterable, abc.Iterator, abc.Generator, abc.Collection)
@@ -54,7 +55,7 @@ def plan(pipeline: Pipeline, *, constraints: bool = True) -> Plan:
 
     Raises one ``DefinitionError`` for all mistakes, including those found while the pipeline's module was loaded:
     EMPTY_PIPELINE, NO_TYPE_HINTS, UNRESOLVED_HINT, UNSUPPORTED_TYPE, TYPE_NOT_IMPORTABLE, INVALID_SIGNATURE,
-    ASYNC_STEP, CARDINALITY_MISMATCH, STEP_NOT_IMPORTABLE, AWAIT_CARDINALITY, TYPES_DO_NOT_CHAIN.
+    ASYNC_STEP, CARDINALITY_MISMATCH, STEP_NOT_IMPORTABLE, AWAIT_CARDINALITY, TYPES_DO_NOT_CHAIN, INVALID_SEARCH.
     """
     return _plan(pipeline, len(pipeline.parts), constraints)
 
@@ -79,6 +80,8 @@ def _plan(pipeline: Pipeline, size: int, constraints: bool) -> Plan:
     errors += [_null(step) for step in steps if _may_not_be_null(step)]
     if not pipeline.mistakes:
         _check_chain(steps, catalogue, errors)
+    if pipeline.search and not errors:
+        _check_search(pipeline, steps[0], catalogue, errors)
     raise_all([*errors, *catalogue.doubts] if errors else ())
     return Plan(tuple(steps), catalogue)
 
@@ -305,6 +308,21 @@ def _check_chain(steps: list[PlannedStep], catalogue: Catalogue, errors: list[De
                     _place(step),
                 )
             )
+
+
+def _check_search(pipeline: Pipeline, first: PlannedStep, catalogue: Catalogue, errors: list[DefinitionError]) -> None:
+    """Append an error for each path of ``search`` that does not end at one value of the input."""
+    if first.cardinality.takes_many:
+        text = f'search needs an input of one value, but step "{first.name}" takes many; remove search'
+        errors.append(DefinitionError("INVALID_SEARCH", text, pipeline.place))
+        return
+    types = catalogue.canonical_types()
+    for name, path in pipeline.search.items():
+        try:
+            kind_at(types, first.input.type_id, path)
+        except ValueError as error:
+            text = f"search: {name!r} has the path {path!r}, but {error}"
+            errors.append(DefinitionError("INVALID_SEARCH", text, pipeline.place))
 
 
 def _place(step: PlannedStep) -> str:

@@ -26,6 +26,7 @@ from pipelines.errors import DefinitionError, raise_all
 from pipelines.release.local_imports import require_complete
 from wire.documents.contract import CAPABILITIES_ENTRY, CONTRACT_ENTRY, LOCK_ENTRY, PYTHON_ENTRY
 from wire.documents.descriptor import CHECKPOINTS
+from wire.documents.search import SEARCH_ENTRY
 
 _TIMESTAMP: Final = (1980, 1, 1, 0, 0, 0)
 _MODE: Final = 0o100644
@@ -108,6 +109,8 @@ def _documents(pipeline: Pipeline, contract: dict[str, Any], lock: str | None) -
     }
     if pipeline.checkpoint:
         documents[CAPABILITIES_ENTRY] = json.dumps([CHECKPOINTS]) + "\n"
+    if pipeline.search:
+        documents[SEARCH_ENTRY] = json.dumps(pipeline.search, indent=2, sort_keys=True) + "\n"
     return documents
 
 

@@ -112,6 +112,12 @@ class Release(models.Model):
         )
 
     @property
+    def search(self) -> dict[str, str]:
+        """The paths of the fields of the input that can be searched, by name: those that its artifacts declare."""
+        declared = [each["search"] for each in self.environments.values() if "search" in each]
+        return {name: path for paths in declared for name, path in paths.items()}
+
+    @property
     def profile(self) -> Profile:
         """The rules that the descriptor follows."""
         return profile_of(self.descriptor)

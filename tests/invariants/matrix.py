@@ -162,6 +162,7 @@ MATRIX = {
         kept_by="campaign_item_not_deleted",
     ),
     "executions_campaignevent": Table(append_only="campaignevent_append_only"),
+    "executions_searchvalue": Table(append_only="search_value_append_only"),
     "executions_wireform": Table(together="result", kept_by="wire_form_written_once"),
     "executions_worker": Table(
         always="""

@@ -64,7 +64,7 @@ def other_values(database: Connection, table: str) -> dict[str, list[sql.Composa
 
 
 def key_column(table: str) -> str:
-    return str(MODELS[table]._meta.pk.column)
+    return str(MODELS[table]._meta.pk_fields[0].column)
 
 
 def keys_by_state(database: Connection, table: str, state: str) -> dict[str, Any]:

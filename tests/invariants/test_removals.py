@@ -13,6 +13,7 @@ HISTORY = {
     "executions_wireform": "wire_form_written_once",
     "executions_resubmission": "resubmission_append_only",
     "executions_smoketest": "smoke_test_append_only",
+    "executions_searchvalue": "search_value_append_only",
     "executions_hold": "hold_ends_once",
 }
 """The tables with the history of an execution, each with the trigger that keeps it."""

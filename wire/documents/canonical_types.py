@@ -112,10 +112,10 @@ class Checker:
         nullable = field.get("nullable")
         if isinstance(nullable, bool):
             return nullable
-        is_any = field.get("repeated") is not True and self._scalar_of(field.get("type")) == "json"
+        is_any = field.get("repeated") is not True and self.scalar_of(field.get("type")) == "json"
         return is_any or field.get("optional") is True
 
-    def _scalar_of(self, expression: Any) -> str:
+    def scalar_of(self, expression: Any) -> str:
         """Return the scalar behind aliases and wrappers; an empty text for other types."""
         for _ in range(DEEPEST):
             if isinstance(expression, Mapping):
@@ -221,7 +221,7 @@ class Checker:
             return
         if isinstance(value, str):
             yield from _text_rules(definition, value, path, self._pattern(definition))
-        if isinstance(value, int) and self._scalar_of(definition.get("wraps")) == "number":
+        if isinstance(value, int) and self.scalar_of(definition.get("wraps")) == "number":
             value = float(value)  # workers compare doubles
         allowed = definition.get("allowedValues")
         if _is_integer(value) and isinstance(allowed, list) and all(map(_is_integer, allowed)) and value not in allowed:

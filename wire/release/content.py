@@ -25,6 +25,7 @@ from wire.documents.contract import (
 )
 from wire.documents.descriptor import DESCRIPTOR_NAME, ArtifactKind, CarrierDescriptor, artifact_field
 from wire.documents.json_reader import field_of, read_object, shown
+from wire.documents.search import MAX_SEARCH_BYTES, SEARCH_ENTRY, declared
 from wire.findings import DocumentError, Finding, Severity
 from wire.release.archive import Layout, read_entry, read_layout, unpacked
 
@@ -44,6 +45,7 @@ class Content:
     `truth` has the SHA-256 of each entry below `META-INF/pipeline/` that describes the pipeline and not only this
     artifact; `others` has the names of up to ten entries outside that folder. `environment` is the one that the
     artifact requires, and `warnings` are about the entries that describe it. `capabilities` are what its code requires.
+    `search` has the paths of the fields of the input that can be searched, by name.
     """
 
     digest: str
@@ -55,6 +57,7 @@ class Content:
     environment: RequiredEnvironment | None = None
     warnings: tuple[Finding, ...] = ()
     capabilities: frozenset[str] = frozenset()
+    search: Mapping[str, str] = field(default_factory=dict)
 
 
 def content_of(file: BinaryIO) -> Content:
@@ -88,6 +91,7 @@ def _archived(digest: str, layout: Layout) -> Content:
         environment=environment,
         warnings=tuple(warnings),
         capabilities=_capabilities(layout),
+        search=declared(_bounded_entry(layout, SEARCH_ENTRY, MAX_SEARCH_BYTES)),
     )
 
 
@@ -104,13 +108,17 @@ def _truth(layout: Layout) -> dict[str, str]:
 
 def _capabilities(layout: Layout) -> frozenset[str]:
     """Return the names in the list of capabilities; none if the artifact has no such list."""
-    if any(entry.name == CAPABILITIES_ENTRY and entry.size > MAX_CAPABILITIES_BYTES for entry in layout.entries):
-        return frozenset()
     try:
-        names = json.loads(read_entry(layout, CAPABILITIES_ENTRY) or b"[]")
+        names = json.loads(_bounded_entry(layout, CAPABILITIES_ENTRY, MAX_CAPABILITIES_BYTES) or b"[]")
     except (ValueError, RecursionError):
         return frozenset()
     return frozenset(name for name in names if isinstance(name, str)) if isinstance(names, list) else frozenset()
+
+
+def _bounded_entry(layout: Layout, name: str, most: int) -> bytes | None:
+    """Return the bytes of an entry; None if there is no such entry, or it is larger than `most` bytes."""
+    too_large = any(entry.name == name and entry.size > most for entry in layout.entries)
+    return None if too_large else read_entry(layout, name)
 
 
 MAX_PYTHON_BYTES = 64 * 1024

@@ -5,7 +5,7 @@ For the profile `tpf-2026-08` these are rules 11 to 17 of wire protocol A.3.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any, BinaryIO
@@ -30,7 +30,7 @@ from wire.documents.descriptor import (
 )
 from wire.documents.json_reader import bounded, read_object, shown
 from wire.findings import DocumentError, Finding, Severity
-from wire.release.content import Content, carrier_findings, content_of, placement_findings
+from wire.release.content import Content, RequiredEnvironment, carrier_findings, content_of, placement_findings
 
 OpenArtifact = Callable[[ArtifactRef], BinaryIO | None]
 """Opens the bytes of a stored artifact as a seekable file. Returns None if there are none."""
@@ -46,7 +46,8 @@ class Verdict:
 
     `contract` is the normalised contract of the primary artifact. It is None if the release has no contract or is not
     accepted, so that the contract of a rejected release cannot be stored. `environments` has the environments that
-    stored artifacts require, as JSON by the artifact's digest. `checkpoints` is True if an artifact requests a
+    stored artifacts require, as JSON by the artifact's digest. If an artifact declares fields that can be searched, its
+    environment has their paths as `search`. `checkpoints` is True if an artifact requests a
     checkpoint after each step. Both are empty if the release is not accepted.
     """
 
@@ -110,7 +111,7 @@ def verify(
         contract=contract.normalised() if contract else None,
         primary_artifact_id=primary.artifact.artifact_id,
         environments={
-            each.content.digest: each.content.environment.to_json()
+            each.content.digest: _required(each.content.environment, each.content.search)
             for each in inspected
             if each.content is not None and each.content.environment is not None
         },
@@ -236,6 +237,13 @@ def _with_other_contract(
     for each in [primary] if primary.contract is not None else inspected:
         if each.content is not None and each.content.contract not in (None, document):
             yield each.artifact
+
+
+def _required(environment: RequiredEnvironment, search: Mapping[str, str]) -> dict[str, Any]:
+    found = environment.to_json()
+    if search:
+        found["search"] = dict(search)
+    return found
 
 
 def _checkpoints(descriptor: Descriptor, inspected: Iterable[_Inspected]) -> bool:

@@ -123,6 +123,7 @@ RIGHTS: Mapping[str, Rights] = MappingProxyType(
         "executions_wireform": Rights(insert_but="", update="result", delete=True),
         "executions_resubmission": Rights(insert_but="created_at", delete=True),
         "executions_smoketest": Rights(insert_but="", delete=True),
+        "executions_searchvalue": Rights(insert_but="", delete=True),
         "executions_admissionreceipt": Rights(insert_but="created_at"),
         "executions_awaitunit": Rights(
             insert_but="answered_items status created_at updated_at",

@@ -1,0 +1,168 @@
+"""The fields of its input by whose values the executions of a pipeline can be found. Pure.
+
+An artifact declares them in `SEARCH_ENTRY`, which is no part of the contract: a change of them changes no identity.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time
+from decimal import Context, Decimal, InvalidOperation
+from enum import StrEnum
+from typing import Any, Final
+
+from wire.documents.canonical_types import Checker, named_objects
+from wire.documents.json_reader import shown
+
+SEARCH_ENTRY: Final = "META-INF/pipeline/search.json"
+"""The zip entry of an artifact that declares the fields: an object with the path of each, by its name."""
+MAX_SEARCH_BYTES: Final = 16 * 1024
+MOST_FIELDS: Final = 8
+LONGEST_VALUE: Final = 200
+"""How many characters of a text are indexed."""
+DIGITS: Final = 60
+DECIMALS: Final = 20
+"""How many of the `DIGITS` of a number are behind its point. Further ones are rounded."""
+NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,49}")
+NAME_RULE: Final = "a name has 1 to 50 letters, digits, '_' and '-', and begins with a letter"
+_LONGEST_PATH: Final = 500
+_EXACT: Final = Context(prec=DIGITS)
+_SMALLEST: Final = Decimal(1).scaleb(-DECIMALS)
+
+
+class Kind(StrEnum):
+    """How the values of a field are compared."""
+
+    TEXT = "text"
+    NUMBER = "number"
+    TIME = "time"
+
+
+KINDS: Final = {
+    "string": Kind.TEXT,
+    "uuid": Kind.TEXT,
+    "boolean": Kind.TEXT,
+    "integer": Kind.NUMBER,
+    "number": Kind.NUMBER,
+    "decimal": Kind.NUMBER,
+    "date": Kind.TIME,
+    "datetime": Kind.TIME,
+}
+"""The kind of each scalar that can be searched."""
+
+
+@dataclass(frozen=True, slots=True)
+class SearchField:
+    """A field that can be searched. `path` has the names of members, from the input to the value."""
+
+    name: str
+    path: tuple[str, ...]
+    kind: Kind
+
+
+def declared(data: bytes | None) -> dict[str, str]:
+    """Return the paths that a `SEARCH_ENTRY` declares, by name; none if it is missing, too large or wrong."""
+    if data is None or len(data) > MAX_SEARCH_BYTES:
+        return {}
+    try:
+        found = json.loads(data)
+    except (ValueError, RecursionError):
+        return {}
+    if not isinstance(found, dict) or len(found) > MOST_FIELDS:
+        return {}
+    return found if all(NAME.fullmatch(name) and is_path(path) for name, path in found.items()) else {}
+
+
+def is_path(path: Any) -> bool:
+    """Return True for names of members with dots between them, such as `customer.id`."""
+    return isinstance(path, str) and len(path) <= _LONGEST_PATH and path.isprintable() and all(path.split("."))
+
+
+def kind_at(canonical_types: Mapping[str, Any], type_id: str | None, path: str) -> Kind:
+    """Return the kind of the values at `path` in values of a type.
+
+    Raises `ValueError` with the reason, if there is no such path or it does not end at one text, number, time or truth
+    value.
+    """
+    checker = Checker(canonical_types)
+    expression: Any = type_id
+    walked = "the input"
+    for name in path.split("."):
+        members = _members(checker, expression)
+        if name not in members:
+            known = f"it has {', '.join(map(shown, members))}" if members else "it has no fields"
+            raise ValueError(f"{walked} has no field {shown(name)}; {known}")
+        walked, expression = shown(name), members[name].get("type")
+        if members[name].get("repeated") is True:
+            raise ValueError(f"{walked} is a list; name a field with one value")
+    kind = KINDS.get(checker.scalar_of(expression))
+    if kind is None:
+        raise ValueError(f"{walked} is neither text, number, time nor bool; name a field in it or another one")
+    return kind
+
+
+def _members(checker: Checker, expression: Any) -> Mapping[str, Mapping[str, Any]]:
+    type_id = expression.get("id") if isinstance(expression, Mapping) else expression
+    definition = checker.definition(type_id) if isinstance(type_id, str) else None
+    if definition is None or definition.get("kind") != "record":
+        return {}
+    return named_objects(definition.get("fields"), "name") or {}
+
+
+def fields_of(
+    paths: Mapping[str, str], canonical_types: Mapping[str, Any], type_id: str | None
+) -> tuple[SearchField, ...]:
+    """Return the fields that are declared by these paths into a type, without those that do not fit the type."""
+    found = []
+    for name, path in sorted(paths.items()):
+        try:
+            found.append(SearchField(name, tuple(path.split(".")), kind_at(canonical_types, type_id, path)))
+        except ValueError:
+            continue
+    return tuple(found)
+
+
+def values_of(fields: Iterable[SearchField], value: Any) -> list[dict[str, str]]:
+    """Return the values of the fields in an input: the name of each, and its text by its kind.
+
+    A field without a value is left out, and so are an empty text and a number that needs more than `DIGITS`. A text is
+    cut at `LONGEST_VALUE` characters. A date is midnight UTC, and a time without an offset is in UTC.
+    """
+    found = []
+    for field in fields:
+        member = value
+        for name in field.path:
+            member = member.get(name) if isinstance(member, Mapping) else None
+        if text := read(field.kind, member):
+            found.append({"name": field.name, field.kind.value: text})
+    return found
+
+
+def read(kind: Kind, value: Any) -> str | None:
+    """Return the text with which a value of this kind is compared; None or an empty text if it is not indexed."""
+    if kind is Kind.TEXT:
+        if isinstance(value, bool):
+            return "true" if value else "false"
+        return value[:LONGEST_VALUE] if isinstance(value, str) else None
+    if isinstance(value, bool) or value is None:
+        return None
+    try:
+        return _number(value) if kind is Kind.NUMBER else _time(value)
+    except (ValueError, TypeError, OverflowError, InvalidOperation):
+        return None
+
+
+def _number(value: Any) -> str | None:
+    number = Decimal(str(value)).quantize(_SMALLEST, context=_EXACT)
+    return f"{number:f}" if number.is_finite() else None
+
+
+def _time(value: str) -> str:
+    if len(value) == len("2026-01-31"):
+        at = datetime.combine(date.fromisoformat(value), time())
+    else:
+        at = datetime.fromisoformat(value.upper().replace("_", "T"))
+    return (at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)).isoformat()
