@@ -8,10 +8,12 @@ from django.db.models import QuerySet
 
 from executions.models import TERMINAL_VALUES, Execution, read_business_keys
 from executions.search_steps import FAILED_VALUES, add_failed_steps
+from executions.search_values import PREFIX, add_values, field_of
 from foundation import exports
 from foundation.database.bounded import time_limit
 from foundation.errors import InvalidRequest
 from releases.step_names import Step
+from wire.documents.search import MOST_FIELDS
 
 DEFAULT: Final = ("id", "key", "status", "pipeline", "release", "error", "duration", "submitted")
 SEPARATOR: Final = ","
@@ -57,16 +59,32 @@ COLUMNS: Final[dict[str, tuple[str, Callable[[Execution], Any]]]] = {
 
 
 def chosen(names: Iterable[str]) -> tuple[str, ...]:
-    """Return the columns in the order of `COLUMNS`, each once. The id is always one of them.
+    """Return the columns in the order of `COLUMNS`, each once, and then `search.NAME` for each value to search.
 
-    Raises `InvalidRequest` if one is unknown.
+    The id is always one of them. Raises `InvalidRequest` if one is unknown.
     """
-    wanted = set(names)
-    if unknown := sorted(wanted - COLUMNS.keys()):
-        rule = f"must be names of columns: {', '.join(COLUMNS)}"
+    wanted = dict.fromkeys(names)
+    values = tuple(name for name in wanted if field_of(name))
+    if unknown := sorted(wanted.keys() - COLUMNS.keys() - {*values}):
+        rule = f"must be names of columns: {', '.join(COLUMNS)}, {PREFIX}NAME"
         errors = [{"field": "columns", "code": "INVALID", "message": rule}]
         raise InvalidRequest(f"columns: there is no column {unknown[0]!r}", errors=errors)
-    return tuple(name for name in COLUMNS if name in wanted or name == "id")
+    return (*(name for name in COLUMNS if name in wanted or name == "id"), *values[:MOST_FIELDS])
+
+
+def read_values(rows: Collection[Execution], columns: Collection[str]) -> None:
+    """Read what the columns of these rows need and the rows do not have."""
+    if "key" in columns:
+        read_business_keys(rows)
+    if "step" in columns:
+        add_failed_steps(rows)
+    if any(map(field_of, columns)):
+        add_values(rows)
+
+
+def _value(row: Execution, column: str) -> Any:
+    field = field_of(column)
+    return row.found_values.get(field) if field else COLUMNS[column][1](row)  # type: ignore[attr-defined]  # no column
 
 
 MOST: Final = 100_000
@@ -78,17 +96,8 @@ _CHUNK: Final = 2000
 def lines(rows: QuerySet[Execution], columns: Sequence[str], form: str) -> Iterator[bytes]:
     """Yield at most `MOST` executions, one line each (`foundation.exports`). Raises `QueryTooSlow`."""
     with time_limit(SECONDS):
-        found = _in_chunks(rows[:MOST], columns)
-        values = ({name: COLUMNS[name][1](row) for name in columns} for row in found)
+        values = ({name: _value(row, name) for name in columns} for row in _in_chunks(rows[:MOST], columns))
         yield from exports.lines(columns, values, form)
-
-
-def read_values(rows: Collection[Execution], columns: Collection[str]) -> None:
-    """Read what the columns of these rows need and the rows do not have."""
-    if "key" in columns:
-        read_business_keys(rows)
-    if "step" in columns:
-        add_failed_steps(rows)
 
 
 def _in_chunks(rows: QuerySet[Execution], columns: Collection[str]) -> Iterator[Execution]:

@@ -18,6 +18,7 @@ from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.db.models.expressions import RawSQL
 from django.db.models.functions import Now
 
+from executions import search_values
 from executions.models import (
     CLAIMED,
     DUE_VALUES,
@@ -31,6 +32,7 @@ from executions.models import (
 from executions.models.states import State
 from executions.search_keys import of_pipelines, with_beginning, with_business_key
 from executions.search_steps import FAILED_VALUES, MOST_RARE, at_named_step, at_step, rare
+from executions.search_values import ValueCondition
 from executions.workers.eligibility import stranded
 from foundation import moments
 from foundation.errors import InvalidRequest
@@ -62,7 +64,8 @@ class Search:
     execution matches `since` and `until` if it was submitted then or later, and before that. It matches `ended_since`
     if it ended then or later. It is `stranded` if it is due and no worker may run it. It matches `failure_group` if its
     newest failure is in that group. `text` is the beginning of the business key, the key, or the id. `key` is the whole
-    key, and `business_key` the whole business key. `origin` is the execution that it resubmits.
+    key, and `business_key` the whole business key. `origin` is the execution that it
+    resubmits. `values` are conditions on values of its input.
     """
 
     status: str | None = None
@@ -83,6 +86,7 @@ class Search:
     business_key: str | None = None
     origin: uuid.UUID | None = None
     tenant: str | None = None
+    values: tuple[ValueCondition, ...] | None = None
 
 
 def searched(status: str) -> str:
@@ -94,11 +98,14 @@ def parse(parameters: Mapping[str, str], *, now: datetime) -> Search:
     """Return the conditions in query parameters. Empty ones are no conditions.
 
     Times are RFC 3339, local times of the current time zone, or spans before `now`, such as `15m`, `2h` and `7d`.
-    Raises `InvalidRequest` that names each parameter that is unknown or has an invalid value.
+    Conditions on values are those of `search_values`. Raises `InvalidRequest` that names each parameter that is unknown
+    or has an invalid value.
     """
-    values: dict[str, Any] = {}
+    values: dict[str, Any] = {"values": search_values.conditions(parameters) or None}
     errors = []
     for name, text in parameters.items():
+        if name.startswith(search_values.PREFIX):
+            continue
         if name not in PARAMETERS:
             errors.append({"field": name, "code": "UNKNOWN", "message": "is not a known parameter"})
         elif text.strip():
@@ -261,6 +268,8 @@ def _conditions(tenant_ids: Sequence[int], search: Search, person: User | None) 
         yield Q(of_pipelines(tenant_ids, search.pipeline_id), execution_key=search.key)
     if search.business_key is not None:
         yield with_business_key(tenant_ids, search.business_key, search.pipeline_id)
+    for condition in search.values or ():
+        yield search_values.matching(tenant_ids, search.pipeline_id, condition)
     if search.origin is not None:
         yield Q(origin__execution_id=search.origin)
 

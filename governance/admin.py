@@ -54,7 +54,7 @@ class ExecutionAdmin(ExecutionColumns, ExecutionPages):
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ExecutionList]:
         return ExecutionList
 
-    def get_list_display(self, request: HttpRequest) -> tuple[str, ...]:
+    def get_list_display(self, request: HttpRequest) -> tuple[Any, ...]:
         return shown(SearchRequest.of(request).columns)
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:

@@ -28,6 +28,7 @@ Reason = Annotated[str, typer.Option("--reason", help="Why. It is recorded.", sh
 Timeout = Annotated[
     float | None, typer.Option("--timeout", min=0.1, help="How many seconds to wait at most.", show_default=False)
 ]
+Most = Annotated[int, typer.Option("--limit", min=1, max=1_000_000, help="The largest number of items.")]
 
 LARGEST_INPUT: Final = 64 * 2**20
 LARGEST_KEY: Final = 10_000
@@ -291,10 +292,9 @@ class Noun:
 
     def listing(self, name: str, operation: str, columns: str, help_text: str, *, limit: int = 50, **more: Any) -> None:
         """Register a command that prints at most `limit` items of a list, with these columns."""
-        most = typer.Option("--limit", min=1, max=1_000_000, help="The largest number of items.")
 
         @self.reading(name, operation, help_text=help_text, **more)
-        def print_list(session: Session, call: Call, limit: Annotated[int, most] = limit) -> None:
+        def print_list(session: Session, call: Call, limit: Most = limit) -> None:
             session.output.items(columns, session.client.pages(call.request.path, call.request.query, limit))
 
     def showing(self, name: str, operation: str, help_text: str) -> None:

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from coordinator.command_line.commands import Call, Execution, Noun, Timeout
+from coordinator.command_line.commands import Call, Execution, Most, Noun, Timeout
 from coordinator.command_line.session import CommandError, Exit, Form, Session, clean, spinner
 from coordinator.command_line.tailing import Events
 from coordinator_client.api import ENDED, path
@@ -38,13 +38,36 @@ def submit(
     return _status_of(ended)
 
 
-executions.listing(
-    "list",
-    "GET executions",
+EXECUTIONS: Final = (
     "EXECUTION executionId, KEY businessKey, STATUS status, PIPELINE pin.pipelineId, RELEASE pin.releaseVersion, "
-    "STEP currentStepName, ATTEMPT attempt, ERROR error.code, CREATED createdAt",
-    "List executions, newest first.",
+    "STEP currentStepName, ATTEMPT attempt, ERROR error.code, CREATED createdAt"
 )
+_SEARCH: Final = typer.Option(
+    "--search",
+    metavar="NAME=VALUE",
+    help="Only with this value of a field that the pipeline declares as search, such as customer=c-17. NAME.from=VALUE "
+    "and NAME.to=VALUE limit a number or time. Repeat it for several.",
+    show_default=False,
+)
+
+
+@executions.reading("list", "GET executions")
+def list_executions(
+    session: Session, call: Call, search: Annotated[list[str] | None, _SEARCH] = None, limit: Most = 50
+) -> None:
+    """List executions, newest first."""
+    query = {**call.request.query, **dict(map(_searched, search or ()))}
+    session.output.items(EXECUTIONS, session.client.pages(call.request.path, query, limit))
+
+
+def _searched(text: str) -> tuple[str, str]:
+    """Return the parameter and the value of NAME=VALUE."""
+    name, equals, value = text.partition("=")
+    if not (name and equals and value):
+        raise CommandError(f"--search {text!r}: write NAME=VALUE, such as customer=c-17")
+    return f"search.{name}", value
+
+
 executions.showing("show", f"GET {EXECUTION}", "Show an execution.")
 executions.listing("events", f"GET {EXECUTION}/events", EVENTS, "List the events of an execution in order.", limit=500)
 

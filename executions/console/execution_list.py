@@ -18,6 +18,7 @@ from executions.console.execution_search import SearchRequest
 from executions.console.filters import NEWEST, STATE_VARIANTS
 from executions.models import TERMINAL_VALUES, DeadLetter, Execution
 from executions.search import STATUSES
+from executions.search_values import PREFIX, field_of
 from foundation.admin.columns import badge, column, copyable
 from foundation.api.streaming import streamed_file
 from foundation.database.bounded import time_limit
@@ -29,6 +30,7 @@ from releases.registration.pages import CHOICES_SHOWN
 from releases.step_names import Step
 from tenancy.console.base import ReadOnlyAdmin, serves
 from tenancy.console.lists import text, time
+from wire.documents.search import Kind
 
 HEAD = 23
 """How many characters of an id are hidden from view: those that it shares with ids of about the same time."""
@@ -103,6 +105,25 @@ class ExecutionColumns:
         return format_html_join(" ", '<span class="dc-tag">{}</span>', tags) or None
 
 
+@dataclass(frozen=True)
+class ValueColumn:
+    """The column of a value to search, `search.NAME`."""
+
+    name: str
+    empty_value_display: str = "-"
+
+    def __str__(self) -> str:
+        return f"value-{self.short_description}"
+
+    @property
+    def short_description(self) -> str:
+        return field_of(self.name)
+
+    def __call__(self, execution: Execution) -> str | None:
+        found: str | None = execution.found_values.get(self.short_description)  # type: ignore[attr-defined]  # no column
+        return found
+
+
 RELEASES_SHOWN = 100
 TIME_SPANS = ("15m", "1h", "24h", "7d")
 LABELS = {
@@ -136,7 +157,7 @@ class Field:
 
     @property
     def label(self) -> str:
-        return LABELS[self.name]
+        return LABELS.get(self.name) or self.name.removeprefix(PREFIX).replace(".", " ")
 
     @property
     def hint(self) -> str:
@@ -164,16 +185,30 @@ def fields(requested: SearchRequest) -> Iterator[Field]:
         if (name == "tenant" and len(requested.tenants) < 2) or (name == "group" and not value):
             continue  # the page of a failure group sets the condition
         yield Field(name, value, error, choices.get(name, ()), suggestions.get(name, ()))
+    for name in _value_names(requested):
+        yield Field(name, requested.query.get(name, ""), errors.get(name, ""))
 
 
-def shown(names: Sequence[str]) -> tuple[str, ...]:
-    """Return the columns of the list for these names of `columns.COLUMNS`."""
-    return ("select", *(f"{name}_column" for name in names))
+def _value_names(requested: SearchRequest) -> list[str]:
+    """Return the conditions on values that the pipeline of the search declares, or that the query has."""
+    names = []
+    for field in requested.declared:
+        ends = ("",) if field.kind is Kind.TEXT else ("", ".from", ".to")
+        names += [f"{PREFIX}{field.name}{end}" for end in ends]
+    return list(dict.fromkeys([*names, *(name for name in requested.query if name.startswith(PREFIX))]))
+
+
+def shown(names: Sequence[str]) -> tuple[Any, ...]:
+    """Return the columns of the list for these names, as `columns.chosen` returns them."""
+    return ("select", *(ValueColumn(name) if field_of(name) else f"{name}_column" for name in names))
 
 
 def columns_of(requested: SearchRequest) -> list[tuple[str, str, bool]]:
     """Return the name and label of each column that can be chosen, and whether it is shown."""
-    return [(name, label, name in requested.columns) for name, (label, _) in columns.COLUMNS.items() if name != "id"]
+    labels = {name: label for name, (label, _) in columns.COLUMNS.items() if name != "id"}
+    values = [*(f"{PREFIX}{field.name}" for field in requested.declared), *filter(field_of, requested.columns)]
+    labels |= {name: field_of(name) for name in values}
+    return [(name, label, name in requested.columns) for name, label in labels.items()]
 
 
 def _pipelines(requested: SearchRequest) -> list[str]:

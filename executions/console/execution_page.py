@@ -63,6 +63,7 @@ def header(execution: Execution, now: Now) -> dict[str, Any]:
         "lasted": now.lasted,
         "attempts": attempts(execution),
         "step": now.step,
+        "values": list(execution.search_values.all()) if execution.release.search else (),
         "origin": resubmitted,
         "origin_step": resubmitted and execution.step_at(resubmitted.checkpoint_step or 0),
         "resubmissions": [

@@ -20,6 +20,7 @@ from executions import columns
 from executions.console.payloads import tenants_shown
 from executions.models import Execution, read_business_keys
 from executions.search import PARAMETERS, Matches, Search, matching, parse
+from executions.search_values import PREFIX, declared
 from foundation.admin.columns import moment
 from foundation.errors import CoordinatorError, InvalidRequest, NotFound, QueryTooSlow
 from releases.models import Release
@@ -31,6 +32,7 @@ from tenancy.console.base import POST, PRESERVED, ReadOnlyAdmin, serves
 from tenancy.console.lists import BoundedList, LimitedList
 from tenancy.models import SavedView, Tenant
 from tenancy.roles import Scope
+from wire.documents.search import SearchField
 
 COLUMNS = "columns"
 REMEMBERED = "execution_columns"
@@ -73,6 +75,8 @@ class SearchRequest:
             if len(self.tenants) < 2:
                 conditions.pop("tenant", None)  # such a person has no filter by tenant
             self.search = parse(conditions, now=timezone.now())
+            if COLUMNS not in self.query:
+                self.columns += tuple(f"{PREFIX}{field.name}" for field in self.declared)
         except InvalidRequest as problem:
             self.problem = problem
 
@@ -92,13 +96,19 @@ class SearchRequest:
         """The tenants in which the person may operate."""
         return list(tenants_of(self.person, Scope.OPERATE))
 
+    @cached_property
+    def declared(self) -> tuple[SearchField, ...]:
+        """The fields that the pipeline of the search declares; none without a pipeline."""
+        pipeline = self.search.pipeline_id
+        return () if pipeline is None else declared([tenant.pk for tenant in self.tenants], pipeline)
+
     @property
     def query_string(self) -> str:
         return urlencode(self.query)
 
     @property
     def filter_count(self) -> int:
-        return sum(bool(text.strip()) for name, text in self.values.items() if name != "q")
+        return sum(bool(text.strip()) for name, text in self.query.items() if name not in ("q", COLUMNS))
 
     @property
     def narrower(self) -> list[tuple[str, str]]:

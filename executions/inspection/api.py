@@ -16,6 +16,7 @@ from rest_framework.generics import ListAPIView
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from executions import search_values
 from executions.errors import ExecutionUnfinished, ExecutionUnknown
 from executions.lifecycle import queries
 from executions.models import Execution, read_business_keys
@@ -268,6 +269,8 @@ CONDITIONS = {
 class ExecutionFilter(filters.FilterSet):
     """Reads the filters. The search compares them, so that each can use an index."""
 
+    prefixes = (search_values.PREFIX,)
+
     status = filters.ChoiceFilter(choices=[(state.value, state.value) for state in State])
     pipelineId = filters.CharFilter(field_name="pipeline_id")
     releaseVersion = filters.CharFilter(field_name="release_version")
@@ -304,7 +307,7 @@ class ExecutionFilter(filters.FilterSet):
             given["status"] = searched(given["status"])
         if not isinstance(given.get("step", ""), str):
             given["step"] = int(given["step"])
-        search = Search(**given)
+        search = Search(**given, values=search_values.conditions(self.data) or None)
         return narrowed(queryset, [self.request.parser_context["view"].tenant.pk], search)
 
 
@@ -314,7 +317,11 @@ class NewestExecutions(NewestFirst):
 
 @extend_schema(parameters=[TENANT], tags=["executions"])
 class Executions(TenantView, ListAPIView[Execution]):
-    """The tenant's executions, newest first."""
+    """The tenant's executions, newest first.
+
+    Further parameters find executions by the values that their pipelines declare as `search`. `search.NAME` is a value,
+    such as `search.customer=c-17`. `search.NAME.from` and `search.NAME.to`, which is exclusive, limit a number or time.
+    """
 
     serializer_class = NamedExecutionView
     filterset_class = ExecutionFilter

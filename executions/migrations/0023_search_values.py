@@ -81,6 +81,7 @@ class Migration(migrations.Migration):
                 ("time", models.DateTimeField(null=True)),
             ],
             {
+                "ordering": ("execution", "name"),
                 "indexes": [
                     models.Index(
                         condition=Q(**{f"{kind}__isnull": False}),

@@ -1,4 +1,4 @@
-"""Other records of executions: resubmissions, smoke tests, receipts, pauses, failure groups, notifications, values to search."""
+"""Other records: resubmissions, smoke tests, receipts, pauses, failure groups, notifications, values to search."""
 
 import uuid
 from datetime import datetime
@@ -335,6 +335,7 @@ class SearchValue(models.Model):
     time = models.DateTimeField(null=True)
 
     class Meta:
+        ordering = ("execution", "name")
         constraints = (
             models.CheckConstraint(
                 condition=Q(text__isnull=False, number=None, time=None) & ~Q(text="")
@@ -354,3 +355,10 @@ class SearchValue(models.Model):
 
     def __str__(self) -> str:
         return f"{self.name} of {self.execution_id}"
+
+    @property
+    def shown(self) -> str:
+        """The text of the value: a number without zeros at its end, a time as RFC 3339."""
+        if self.number is not None:
+            return f"{self.number:f}".rstrip("0").rstrip(".")
+        return self.time.isoformat() if self.time is not None else self.text or ""

@@ -16,7 +16,6 @@ def _with_search(statement: str) -> str:
     )
 
 
-
 # Inserts a row only if its release is still registered, its pipeline had no activation since the admission, no pause of
 # its release, of the pipeline, or of the active release if the caller named none refuses submissions, its token is
 # still valid, and the token's owner may still submit: the statement verifies cached admissions and tokens against the

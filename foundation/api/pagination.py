@@ -168,12 +168,16 @@ def require_known(request: Request, names: Collection[str]) -> None:
 
 
 class StrictFilters(DjangoFilterBackend):
-    """Rejects unknown and empty filters, because ignoring them would return all items."""
+    """Rejects unknown and empty filters, because ignoring them would return all items.
+
+    A filter set that reads further parameters itself names the beginnings of their names as `prefixes`.
+    """
 
     def filter_queryset(self, request: Request, queryset: Any, view: Any) -> Any:
         filters = self.get_filterset_class(view, queryset)
         names = PAGING | set(filters.base_filters if filters else ())
-        require_known(request, names)
+        prefixes: tuple[str, ...] = getattr(filters, "prefixes", ())
+        require_known(request, {*names, *(name for name in request.query_params if name.startswith(prefixes))})
         return super().filter_queryset(request, queryset, view)
 
 

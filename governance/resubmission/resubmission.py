@@ -46,7 +46,8 @@ class Plan:
 
     `digest` is that of the new input. `input` is UNCHANGED if it equals the old one. `typed` says whether typed
     payloads of the old input are kept. `step` is where the new execution continues from the checkpoint of the old one;
-    None if it starts with the input. `search` has the values of the input that can be searched. A plan of a campaign is written only if no other resubmitted the same version.
+    None if it starts with the input. `search` has the values of the input that can be searched. A plan of a campaign is
+    written only if no other resubmitted the same version.
     """
 
     old: Execution

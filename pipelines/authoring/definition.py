@@ -12,10 +12,10 @@ from typing import Any, Final, TypeVar, overload
 
 from pipelines.authoring import places
 from pipelines.authoring.misuse import checks_options, is_loading, no_function
+from pipelines.authoring.search import checked
 from pipelines.errors import Cancelled, DefinitionError, placed
 from wire.addresses import is_web_address
 from wire.documents.contract import TIMER, gives_many, takes_many
-from wire.documents.search import MOST_FIELDS, NAME, NAME_RULE, is_path
 from wire.identity import is_identifier
 from wire.messages.celery_messages import LONGEST_RECIPIENT, LONGEST_STEP_ID, LONGEST_WAIT
 
@@ -186,7 +186,7 @@ class Pipeline:
         self.checkpoint = checkpoint
         self.module = module or str(places.author_frame().f_globals.get("__name__", "__main__"))
         self.place = places.of_frame(places.author_frame())
-        self.search = _checked_search(search or {}, self.place)
+        self.search = checked(search or {}, self.place)
         self._parts: list[Step | Await] = []
         self._closed = False
         self._mistakes: list[DefinitionError] = []
@@ -350,23 +350,6 @@ def _waiting_time(name: str, time: timedelta) -> timedelta:
             "timedelta(days=1)",
         )
     return time
-
-
-def _checked_search(search: Mapping[str, str], place: str) -> dict[str, str]:
-    """Return a copy. The plan checks the paths against the type of the input."""
-    problem = ""
-    if not isinstance(search, Mapping):
-        problem = f"is {search!r}"
-    elif len(search) > MOST_FIELDS:
-        problem = f"names {len(search)} fields"
-    elif wrong := [name for name in search if not isinstance(name, str) or not NAME.fullmatch(name)]:
-        problem = f"has the name {wrong[0]!r}; {NAME_RULE}"
-    elif wrong := [path for path in search.values() if not is_path(path)]:
-        problem = f"has the path {wrong[0]!r}; a path is the names of fields with dots between them"
-    if problem:
-        advice = f'name at most {MOST_FIELDS} fields of the input, such as search={{"customer": "customer.id"}}'
-        raise DefinitionError("INVALID_SEARCH", f"search {problem}; {advice}", place)
-    return dict(search)
 
 
 def _check_url(name: str, transport: str, url: str | None) -> None:

@@ -10,14 +10,13 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
 
-from pipelines.authoring import places
+from pipelines.authoring import places, search
 from pipelines.authoring.advice import shown
 from pipelines.authoring.catalogue import Catalogue, importable, plain
 from pipelines.authoring.definition import Await, Cardinality, Pipeline, Step, StepContext
 from pipelines.authoring.values import ValueType
 from pipelines.errors import DefinitionError, collected, placed, raise_all
 from wire.documents.contract import TIMER, ends_in_stream
-from wire.documents.search import kind_at
 
 _LISTS: Final = (list, abc.Sequence)
 _STREAMS: Final = (*_LISTS, abc.Iterable, abc.Iterator, abc.Generator, abc.Collection)
@@ -81,7 +80,9 @@ def _plan(pipeline: Pipeline, size: int, constraints: bool) -> Plan:
     if not pipeline.mistakes:
         _check_chain(steps, catalogue, errors)
     if pipeline.search and not errors:
-        _check_search(pipeline, steps[0], catalogue, errors)
+        first, types = steps[0], catalogue.canonical_types()
+        many = first.cardinality.takes_many
+        errors += search.mistakes(pipeline.search, pipeline.place, types, first.input.type_id, takes_many=many)
     raise_all([*errors, *catalogue.doubts] if errors else ())
     return Plan(tuple(steps), catalogue)
 
@@ -308,21 +309,6 @@ def _check_chain(steps: list[PlannedStep], catalogue: Catalogue, errors: list[De
                     _place(step),
                 )
             )
-
-
-def _check_search(pipeline: Pipeline, first: PlannedStep, catalogue: Catalogue, errors: list[DefinitionError]) -> None:
-    """Append an error for each path of ``search`` that does not end at one value of the input."""
-    if first.cardinality.takes_many:
-        text = f'search needs an input of one value, but step "{first.name}" takes many; remove search'
-        errors.append(DefinitionError("INVALID_SEARCH", text, pipeline.place))
-        return
-    types = catalogue.canonical_types()
-    for name, path in pipeline.search.items():
-        try:
-            kind_at(types, first.input.type_id, path)
-        except ValueError as error:
-            text = f"search: {name!r} has the path {path!r}, but {error}"
-            errors.append(DefinitionError("INVALID_SEARCH", text, pipeline.place))
 
 
 def _place(step: PlannedStep) -> str:

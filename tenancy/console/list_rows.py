@@ -49,13 +49,13 @@ def _columns(changelist: Any, titles: list[Any]) -> Iterator[_Column]:
         yield _Column(begin, format_html("</{}>", tag), links, _reader(pages, name))
 
 
-def _reader(pages: Any, name: str) -> Read:
-    """Return what shows a column of a row: a field of the model, or else a method of its pages."""
+def _reader(pages: Any, name: Any) -> Read:
+    """Return what shows a column of a row: a field of the model, a function, or else a method of its pages."""
     empty = pages.get_empty_value_display()
     try:
         field = pages.opts.get_field(name)
     except FieldDoesNotExist:
-        method = getattr(pages, name)
+        method = name if callable(name) else getattr(pages, name)
         empty = getattr(method, "empty_value_display", empty)
         return lambda row: display_for_value(method(row), empty)
     if field.is_relation:

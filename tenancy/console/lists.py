@@ -21,7 +21,7 @@ from foundation import exports, moments
 from foundation.admin.columns import column, timed
 from foundation.api.streaming import streamed_file
 from foundation.database.bounded import LIST_SECONDS, count_up_to, in_chunks, time_limit
-from foundation.errors import CoordinatorError, QueryTooSlow
+from foundation.errors import CoordinatorError, InvalidRequest, QueryTooSlow
 from tenancy.access import tenants_of
 from tenancy.audit.acts import declares
 
@@ -194,7 +194,7 @@ class TenantFilter(ScopedFilter):
 
 
 class LimitedList(ChangeList):
-    """The rows of one page. If reading them takes too long, the page is empty and `problem` says why."""
+    """The rows of one page. If reading them takes too long or is refused, the page is empty and `problem` says why."""
 
     problem: CoordinatorError | None = None
 
@@ -203,7 +203,7 @@ class LimitedList(ChangeList):
         try:
             with time_limit(LIST_SECONDS):
                 self.result_list: Any = self.rows_of_page()
-        except QueryTooSlow as problem:
+        except (QueryTooSlow, InvalidRequest) as problem:
             self.problem, self.result_list = problem, []
 
     def rows_of_page(self) -> list[Any]:

@@ -218,6 +218,22 @@ WIRE_RESULT = NewRow(
     """,
     script=f"{SUCCEEDED}; {{insert}}",
 )
+SEARCH_VALUE = NewRow(
+    "executions_searchvalue",
+    f"""
+        execution_id = {execution("new")} & pipeline_id = (SELECT pipeline_id FROM releases_release WHERE id = {ACTIVE})
+        name = 'customer' & text = 'x' & number = NULL::numeric & time = NULL::timestamptz
+    """,
+    f"""
+        search_value_with_submission: execution_id = {executions("running", "succeeded", "dead")}
+        pipeline_id = (SELECT pipeline_id FROM releases_release WHERE id = {OTHER_RELEASE}) | 0
+        search_value_is_one: text = '' | NULL::text
+        number = 1
+        time = now()
+        text = NULL::text & number = 1 & time = now()
+    """,
+    script=f"{SUBMISSION.statement()}; {{insert}}",
+)
 FAILURE_GROUP = NewRow(
     "executions_failuregroup",
     f"""
@@ -291,6 +307,7 @@ EXECUTIONS = [
     ITEM,
     WIRE_INPUT,
     WIRE_RESULT,
+    SEARCH_VALUE,
     FAILURE_GROUP,
     SMOKE_TEST,
     RECEIPT,

@@ -23,6 +23,7 @@ from executions.models import (
     MessagePath,
     Notification,
     OutcomePath,
+    SearchValue,
     WireForm,
 )
 from executions.state_machine import moves
@@ -265,7 +266,10 @@ def _executions(owner: Tenant) -> None:
     [claim] = making.claimed(owner, lease_seconds=3600)
     moves.renew_leases(owner.pk, [(claim.execution_id, claim.lease_token)], worker_id="worker-1", lease_seconds=3600)
     with transaction.atomic():
-        WireForm.objects.create(execution=making.execution(owner, "queued"), input=[1])
+        queued = making.execution(owner, "queued")
+        WireForm.objects.create(execution=queued, input=[1])
+        pipeline = queued.release.pipeline
+        SearchValue.objects.create(execution=queued, pipeline=pipeline, name="customer", text="c-17")
 
 
 def _admitted(owner: Tenant, release: Release) -> None:

@@ -100,7 +100,7 @@ def kind_at(canonical_types: Mapping[str, Any], type_id: str | None, path: str) 
             raise ValueError(f"{walked} is a list; name a field with one value")
     kind = KINDS.get(checker.scalar_of(expression))
     if kind is None:
-        raise ValueError(f"{walked} is neither text, number, time nor bool; name a field in it or another one")
+        raise ValueError(f"{walked} is not one text, number, time or bool; name a field inside it, or another field")
     return kind
 
 

@@ -1,0 +1,150 @@
+"""Finds executions by values of their inputs, which their releases declare as `search`.
+
+A condition names a field: `search.customer=c-17`, or the ends of a range: `search.total.from=10&search.total.to=20`.
+"""
+
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from django.db.models import Exists, OuterRef, Q
+from django.db.models.expressions import RawSQL
+
+from executions.models import Execution, SearchValue
+from executions.search_steps import MOST_RARE
+from foundation.errors import InvalidRequest
+from releases.models import Pipeline, Release
+from wire.documents.search import NAME, NAME_RULE, Kind, SearchField, fields_of, read
+
+PREFIX: Final = "search."
+_ENDS: Final = {"from": "gte", "to": "lt"}
+_LONGEST: Final = 1500
+_PARAMETER: Final = re.compile(rf"search\.({NAME.pattern})(?:\.(from|to))?")
+RULE: Final = "must be a number or a time, such as 12.50, 2026-01-31 or 2026-01-31T14:00:00Z"
+_DECLARED: Final = """
+jsonb_path_exists(environments, '$.*.search.keyvalue() ? (@.key == $name)', jsonb_build_object('name', %s::text))
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class ValueCondition:
+    """A condition on the values of one field, from its query parameters.
+
+    A value matches `equal`, as a text, number or time. It is not less than `start`, and less than `end`.
+    """
+
+    name: str
+    equal: str | None = None
+    start: str | None = None
+    end: str | None = None
+
+
+def conditions(parameters: Mapping[str, str]) -> tuple[ValueCondition, ...]:
+    """Return the conditions of the parameters that begin with `PREFIX`, in the order of their names.
+
+    Parameters without a value are no conditions. Raises `InvalidRequest` that names each wrong parameter.
+    """
+    found: dict[str, dict[str, str]] = {}
+    errors = []
+    for parameter, text in parameters.items():
+        if not parameter.startswith(PREFIX) or not (value := text.strip()):
+            continue
+        named = _PARAMETER.fullmatch(parameter)
+        if named is None:
+            errors.append(_error(parameter, "UNKNOWN", f"names no field: {NAME_RULE}"))
+        elif named[2] is not None and _bound(value) is None:
+            errors.append(_error(parameter, "INVALID", RULE))
+        elif len(value) > _LONGEST or "\0" in value:
+            errors.append(_error(parameter, "INVALID", f"must be a text of at most {_LONGEST} characters"))
+        else:
+            member = {None: "equal", "from": "start", "to": "end"}[named[2]]
+            found.setdefault(named[1], {})[member] = value
+    _refuse(errors)
+    return tuple(ValueCondition(name, **members) for name, members in sorted(found.items()))
+
+
+def field_of(parameter: str) -> str:
+    """Return NAME for `search.NAME`; an empty text for another parameter."""
+    named = _PARAMETER.fullmatch(parameter)
+    return "" if named is None or named[2] else named[1]
+
+
+def declared(tenant_ids: Sequence[int], pipeline_id: str) -> tuple[SearchField, ...]:
+    """Return the fields that the active releases of the tenants' pipelines with this id declare, each name once."""
+    pipelines = Pipeline.objects.filter(tenant__in=tenant_ids, pipeline_id=pipeline_id, activation__isnull=False)
+    active = Release.objects.filter(activations__in=pipelines.values("activation")).select_related("contract")
+    fields = [field for release in active for field in fields_of(release.search, *_input_type(release))]
+    return tuple({field.name: field for field in fields}.values())
+
+
+def _input_type(release: Release) -> tuple[dict[str, Any], str | None]:
+    document = release.contract.document if release.contract else {}
+    steps = document.get("steps") or [{}]
+    return document.get("canonicalTypes") or {}, steps[0].get("inputTypeId")
+
+
+def _error(parameter: str, code: str, rule: str) -> dict[str, str]:
+    return {"field": parameter, "code": code, "message": rule}
+
+
+def _refuse(errors: Sequence[dict[str, str]]) -> None:
+    if errors:
+        raise InvalidRequest("; ".join(f"{each['field']} {each['message']}" for each in errors), errors=list(errors))
+
+
+def _bound(text: str) -> tuple[Kind, str] | None:
+    """Return the kind of an end of a range, and its value; None for another text."""
+    for kind in (Kind.NUMBER, Kind.TIME):
+        if value := read(kind, text):
+            return kind, value
+    return None
+
+
+def matching(tenant_ids: Sequence[int], pipeline_id: str | None, condition: ValueCondition) -> Q:
+    """Match the executions of the tenants with such a value. At most `MOST_RARE` of them are read first.
+
+    Raises `InvalidRequest` if there is none, and no release of the pipeline, or of the tenants, declares the field.
+    """
+    equal = {} if pipeline_id is None else {"pipeline_id": pipeline_id}
+    pipelines = list(Pipeline.objects.filter(tenant__in=tenant_ids, **equal).order_by().values_list("pk", flat=True))
+    values = SearchValue.objects.filter(_compared(condition), pipeline__in=pipelines, name=condition.name)
+    found = list(values.order_by().values_list("execution", flat=True)[: MOST_RARE + 1])
+    if len(found) > MOST_RARE:
+        return Q(Exists(values.filter(execution=OuterRef("pk"))))
+    if not found:
+        _require_declared(pipelines, condition.name)
+    return Q(pk__in=found)
+
+
+def _compared(condition: ValueCondition) -> Q:
+    compared = Q()
+    if condition.equal is not None:
+        read_as = {kind: read(kind, condition.equal) for kind in Kind}
+        same = [Q(**{kind.value: value}) for kind, value in read_as.items() if value]
+        for each in same:
+            compared |= each
+    for end, text in (("from", condition.start), ("to", condition.end)):
+        if text is not None and (bound := _bound(text)) is not None:
+            kind, value = bound
+            compared &= Q(**{f"{kind.value}__{_ENDS[end]}": value})
+    return compared
+
+
+def _require_declared(pipelines: Collection[int], name: str) -> None:
+    releases = Release.objects.filter(pipeline__in=pipelines)
+    declares = RawSQL(_DECLARED, [name])  # noqa: S611  # nosec B611 - a constant
+    if not releases.annotate(declares=declares).filter(declares=True).exists():
+        _refuse(
+            [_error(f"{PREFIX}{name}", "UNKNOWN", "is declared by no release: see the option `search` of pipelines")]
+        )
+
+
+def add_values(rows: Collection[Execution]) -> None:
+    """Set `found_values` of each: the texts of its values that can be searched, by name."""
+    values = SearchValue.objects.filter(execution__in=[row.pk for row in rows]).order_by() if rows else ()
+    by_execution: dict[Any, dict[str, str]] = {}
+    for value in values:
+        by_execution.setdefault(value.execution_id, {})[value.name] = value.shown
+    for row in rows:
+        row.found_values = by_execution.get(row.pk, {})  # type: ignore[attr-defined]  # no column
