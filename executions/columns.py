@@ -64,7 +64,7 @@ def chosen(names: Iterable[str]) -> tuple[str, ...]:
     The id is always one of them. Raises `InvalidRequest` if one is unknown.
     """
     wanted = dict.fromkeys(names)
-    values = tuple(name for name in wanted if field_of(name))
+    values = [name for name in wanted if name.startswith(PREFIX) and field_of(name)]
     if unknown := sorted(wanted.keys() - COLUMNS.keys() - {*values}):
         rule = f"must be names of columns: {', '.join(COLUMNS)}, {PREFIX}NAME"
         errors = [{"field": "columns", "code": "INVALID", "message": rule}]
@@ -78,13 +78,14 @@ def read_values(rows: Collection[Execution], columns: Collection[str]) -> None:
         read_business_keys(rows)
     if "step" in columns:
         add_failed_steps(rows)
-    if any(map(field_of, columns)):
+    if [name for name in columns if name.startswith(PREFIX)]:
         add_values(rows)
 
 
 def _value(row: Execution, column: str) -> Any:
-    field = field_of(column)
-    return row.found_values.get(field) if field else COLUMNS[column][1](row)  # type: ignore[attr-defined]  # no column
+    if column.startswith(PREFIX):
+        return row.found_values.get(field_of(column))  # type: ignore[attr-defined]  # no column
+    return COLUMNS[column][1](row)
 
 
 MOST: Final = 100_000

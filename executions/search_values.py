@@ -15,7 +15,7 @@ from executions.models import Execution, SearchValue
 from executions.search_steps import MOST_RARE
 from foundation.errors import InvalidRequest
 from releases.models import Pipeline, Release
-from wire.documents.search import NAME, NAME_RULE, Kind, SearchField, fields_of, read
+from wire.documents.search import NAME, NAME_RULE, Kind, SearchField, read
 
 PREFIX: Final = "search."
 _ENDS: Final = {"from": "gte", "to": "lt"}
@@ -72,6 +72,8 @@ def field_of(parameter: str) -> str:
 
 def declared(tenant_ids: Sequence[int], pipeline_id: str) -> tuple[SearchField, ...]:
     """Return the fields that the active releases of the tenants' pipelines with this id declare, each name once."""
+    from wire.documents.search_types import fields_of  # many installations need it never
+
     pipelines = Pipeline.objects.filter(tenant__in=tenant_ids, pipeline_id=pipeline_id, activation__isnull=False)
     active = Release.objects.filter(activations__in=pipelines.values("activation")).select_related("contract")
     fields = [field for release in active for field in fields_of(release.search, *_input_type(release))]

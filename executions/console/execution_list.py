@@ -1,6 +1,6 @@
 """What the list of executions is made of: its columns, the form above it, and its download."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -105,23 +105,17 @@ class ExecutionColumns:
         return format_html_join(" ", '<span class="dc-tag">{}</span>', tags) or None
 
 
-@dataclass(frozen=True)
-class ValueColumn:
-    """The column of a value to search, `search.NAME`."""
+def value_column(name: str) -> Callable[[Execution], str | None]:
+    """Return the column of a value to search, `search.NAME`."""
+    field = field_of(name)
 
-    name: str
-    empty_value_display: str = "-"
-
-    def __str__(self) -> str:
-        return f"value-{self.short_description}"
-
-    @property
-    def short_description(self) -> str:
-        return field_of(self.name)
-
-    def __call__(self, execution: Execution) -> str | None:
-        found: str | None = execution.found_values.get(self.short_description)  # type: ignore[attr-defined]  # no column
+    @column(field, empty="-")
+    def value(execution: Execution) -> str | None:
+        found: str | None = execution.found_values.get(field)  # type: ignore[attr-defined]  # no column
         return found
+
+    value.__name__ = f"value-{field}"
+    return value
 
 
 RELEASES_SHOWN = 100
@@ -200,13 +194,16 @@ def _value_names(requested: SearchRequest) -> list[str]:
 
 def shown(names: Sequence[str]) -> tuple[Any, ...]:
     """Return the columns of the list for these names, as `columns.chosen` returns them."""
-    return ("select", *(ValueColumn(name) if field_of(name) else f"{name}_column" for name in names))
+    return ("select", *(value_column(name) if name.startswith(PREFIX) else f"{name}_column" for name in names))
 
 
 def columns_of(requested: SearchRequest) -> list[tuple[str, str, bool]]:
     """Return the name and label of each column that can be chosen, and whether it is shown."""
     labels = {name: label for name, (label, _) in columns.COLUMNS.items() if name != "id"}
-    values = [*(f"{PREFIX}{field.name}" for field in requested.declared), *filter(field_of, requested.columns)]
+    values = [
+        *(f"{PREFIX}{field.name}" for field in requested.declared),
+        *(name for name in requested.columns if name.startswith(PREFIX)),
+    ]
     labels |= {name: field_of(name) for name in values}
     return [(name, label, name in requested.columns) for name, label in labels.items()]
 

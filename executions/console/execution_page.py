@@ -15,7 +15,7 @@ from executions.failures import queries as failures
 from executions.lifecycle import queries
 from executions.lifecycle.interventions import cancel, redrivable, redrive
 from executions.lifecycle.queries import links, origin
-from executions.models import DUE_VALUES, TERMINAL_VALUES, Execution
+from executions.models import DUE_VALUES, TERMINAL_VALUES, Execution, SearchValue
 from executions.models.states import MOVES, OUTCOME_UNKNOWN, TERMINAL, State
 from releases.models import Revocation
 from releases.states import Status
@@ -63,7 +63,7 @@ def header(execution: Execution, now: Now) -> dict[str, Any]:
         "lasted": now.lasted,
         "attempts": attempts(execution),
         "step": now.step,
-        "values": list(execution.search_values.all()) if execution.release.search else (),
+        "values": _values(execution),
         "origin": resubmitted,
         "origin_step": resubmitted and execution.step_at(resubmitted.checkpoint_step or 0),
         "resubmissions": [
@@ -78,6 +78,14 @@ def header(execution: Execution, now: Now) -> dict[str, Any]:
         "more_questions": len(now.questions) > QUESTIONS_SHOWN,
         "refusals": _refusals(execution, state),
     }
+
+
+def _values(execution: Execution) -> list[SearchValue]:
+    """Return the values by which it can be found. Without a release that declares them, nothing is read."""
+    for required in execution.release.environments.values():
+        if "search" in required:
+            return list(execution.search_values.all())
+    return []
 
 
 def _refusals(execution: Execution, state: State) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """Other records: resubmissions, smoke tests, receipts, pauses, failure groups, notifications, values to search."""
 
 import uuid
-from datetime import datetime
+from datetime import UTC, datetime
 
 from django.contrib.postgres.functions import RandomUUID, TransactionNow
 from django.db import models
@@ -358,7 +358,9 @@ class SearchValue(models.Model):
 
     @property
     def shown(self) -> str:
-        """The text of the value: a number without zeros at its end, a time as RFC 3339."""
+        """The text of the value: a number without zeros at its end, a time as RFC 3339, and midnight UTC as a date."""
         if self.number is not None:
             return f"{self.number:f}".rstrip("0").rstrip(".")
-        return self.time.isoformat() if self.time is not None else self.text or ""
+        if self.time is None:
+            return self.text or ""
+        return self.time.astimezone(UTC).isoformat().removesuffix("T00:00:00+00:00").replace("+00:00", "Z")

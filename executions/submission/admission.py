@@ -28,7 +28,7 @@ from releases.states import Status
 from tenancy.models import Tenant
 from wire.documents.canonical_types import Mismatch, mismatches
 from wire.documents.contract import Contract, contract_from_json, takes_many
-from wire.documents.search import SearchField, fields_of, values_of
+from wire.documents.search import SearchField, values_of
 
 
 class Purpose(Enum):
@@ -86,6 +86,8 @@ class Admission:
         paths = self.release.search
         if not paths or self.contract is None or not self.contract.steps:
             return ()
+        from wire.documents.search_types import fields_of  # many installations need it never
+
         return fields_of(paths, self.contract.canonical_types, self.contract.steps[0].input_type_id)
 
     def search_values(self, value: Any, shape: str) -> list[dict[str, str]]:

@@ -12,7 +12,6 @@ from typing import Any, Final, TypeVar, overload
 
 from pipelines.authoring import places
 from pipelines.authoring.misuse import checks_options, is_loading, no_function
-from pipelines.authoring.search import checked
 from pipelines.errors import Cancelled, DefinitionError, placed
 from wire.addresses import is_web_address
 from wire.documents.contract import TIMER, gives_many, takes_many
@@ -186,7 +185,7 @@ class Pipeline:
         self.checkpoint = checkpoint
         self.module = module or str(places.author_frame().f_globals.get("__name__", "__main__"))
         self.place = places.of_frame(places.author_frame())
-        self.search = checked(search or {}, self.place)
+        self.search = {} if search is None else _checked_search(search, self.place)
         self._parts: list[Step | Await] = []
         self._closed = False
         self._mistakes: list[DefinitionError] = []
@@ -350,6 +349,12 @@ def _waiting_time(name: str, time: timedelta) -> timedelta:
             "timedelta(days=1)",
         )
     return time
+
+
+def _checked_search(search: Mapping[str, str], place: str) -> dict[str, str]:
+    from pipelines.authoring.search import checked  # most pipelines, and so most workers, do not need it
+
+    return checked(search, place)
 
 
 def _check_url(name: str, transport: str, url: str | None) -> None:

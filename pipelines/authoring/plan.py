@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
 
-from pipelines.authoring import places, search
+from pipelines.authoring import places
 from pipelines.authoring.advice import shown
 from pipelines.authoring.catalogue import Catalogue, importable, plain
 from pipelines.authoring.definition import Await, Cardinality, Pipeline, Step, StepContext
@@ -80,9 +80,7 @@ def _plan(pipeline: Pipeline, size: int, constraints: bool) -> Plan:
     if not pipeline.mistakes:
         _check_chain(steps, catalogue, errors)
     if pipeline.search and not errors:
-        first, types = steps[0], catalogue.canonical_types()
-        many = first.cardinality.takes_many
-        errors += search.mistakes(pipeline.search, pipeline.place, types, first.input.type_id, takes_many=many)
+        errors += _search_mistakes(pipeline, steps[0], catalogue)
     raise_all([*errors, *catalogue.doubts] if errors else ())
     return Plan(tuple(steps), catalogue)
 
@@ -309,6 +307,13 @@ def _check_chain(steps: list[PlannedStep], catalogue: Catalogue, errors: list[De
                     _place(step),
                 )
             )
+
+
+def _search_mistakes(pipeline: Pipeline, first: PlannedStep, catalogue: Catalogue) -> list[DefinitionError]:
+    from pipelines.authoring.search import mistakes  # most pipelines, and so most workers, do not need it
+
+    types, many = catalogue.canonical_types(), first.cardinality.takes_many
+    return list(mistakes(pipeline.search, pipeline.place, types, first.input.type_id, takes_many=many))
 
 
 def _place(step: PlannedStep) -> str:

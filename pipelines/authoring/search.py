@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pipelines.errors import DefinitionError
-from wire.documents.search import MOST_FIELDS, NAME, NAME_RULE, is_path, kind_at
+from wire.documents.search import MOST_FIELDS, NAME, NAME_RULE, is_path
+from wire.documents.search_types import kind_at
 
 
 def checked(search: Mapping[str, str], place: str) -> dict[str, str]:

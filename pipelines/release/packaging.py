@@ -24,9 +24,8 @@ from pipelines.authoring.reference import find
 from pipelines.environment import Environment
 from pipelines.errors import DefinitionError, raise_all
 from pipelines.release.local_imports import require_complete
-from wire.documents.contract import CAPABILITIES_ENTRY, CONTRACT_ENTRY, LOCK_ENTRY, PYTHON_ENTRY
+from wire.documents.contract import CAPABILITIES_ENTRY, CONTRACT_ENTRY, LOCK_ENTRY, PYTHON_ENTRY, SEARCH_ENTRY
 from wire.documents.descriptor import CHECKPOINTS
-from wire.documents.search import SEARCH_ENTRY
 
 _TIMESTAMP: Final = (1980, 1, 1, 0, 0, 0)
 _MODE: Final = 0o100644

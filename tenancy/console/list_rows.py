@@ -45,7 +45,8 @@ def _columns(changelist: Any, titles: list[Any]) -> Iterator[_Column]:
         heads += links
         tag = "th" if links and heads == 1 else "td"
         label = "Select record" if place == 0 and not links else title
-        begin = format_html('<{} class="field-{} {}" data-label="{}">', tag, name, " ".join(ROW_CLASSES), label)
+        field = getattr(name, "__name__", name)
+        begin = format_html('<{} class="field-{} {}" data-label="{}">', tag, field, " ".join(ROW_CLASSES), label)
         yield _Column(begin, format_html("</{}>", tag), links, _reader(pages, name))
 
 

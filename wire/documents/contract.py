@@ -36,6 +36,8 @@ LOCK_ENTRY = "META-INF/pipeline/requirements.lock"
 """The distributions that the code needs, with exact versions."""
 CAPABILITIES_ENTRY = "META-INF/pipeline/capabilities.json"
 """What the code requires of its coordinator: a list of names."""
+SEARCH_ENTRY = "META-INF/pipeline/search.json"
+"""The fields of the input that can be searched: an object with the path of each, by its name."""
 TIMER = "timer"
 """The transport of awaits that end automatically, so no person or system reads their requests."""
 MAX_CONTRACT_BYTES = 4 * 1024 * 1024

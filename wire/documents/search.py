@@ -1,6 +1,6 @@
 """The fields of its input by whose values the executions of a pipeline can be found. Pure.
 
-An artifact declares them in `SEARCH_ENTRY`, which is no part of the contract: a change of them changes no identity.
+An artifact declares them in its entry `search.json`, which is no part of the contract: a change of them changes no identity.
 """
 
 from __future__ import annotations
@@ -14,12 +14,6 @@ from decimal import Context, Decimal, InvalidOperation
 from enum import StrEnum
 from typing import Any, Final
 
-from wire.documents.canonical_types import Checker, named_objects
-from wire.documents.json_reader import shown
-
-SEARCH_ENTRY: Final = "META-INF/pipeline/search.json"
-"""The zip entry of an artifact that declares the fields: an object with the path of each, by its name."""
-MAX_SEARCH_BYTES: Final = 16 * 1024
 MOST_FIELDS: Final = 8
 LONGEST_VALUE: Final = 200
 """How many characters of a text are indexed."""
@@ -41,19 +35,6 @@ class Kind(StrEnum):
     TIME = "time"
 
 
-KINDS: Final = {
-    "string": Kind.TEXT,
-    "uuid": Kind.TEXT,
-    "boolean": Kind.TEXT,
-    "integer": Kind.NUMBER,
-    "number": Kind.NUMBER,
-    "decimal": Kind.NUMBER,
-    "date": Kind.TIME,
-    "datetime": Kind.TIME,
-}
-"""The kind of each scalar that can be searched."""
-
-
 @dataclass(frozen=True, slots=True)
 class SearchField:
     """A field that can be searched. `path` has the names of members, from the input to the value."""
@@ -63,10 +44,8 @@ class SearchField:
     kind: Kind
 
 
-def declared(data: bytes | None) -> dict[str, str]:
-    """Return the paths that a `SEARCH_ENTRY` declares, by name; none if it is missing, too large or wrong."""
-    if data is None or len(data) > MAX_SEARCH_BYTES:
-        return {}
+def declared(data: bytes) -> dict[str, str]:
+    """Return the paths that the entry of an artifact declares, by name; none if it is wrong."""
     try:
         found = json.loads(data)
     except (ValueError, RecursionError):
@@ -79,50 +58,6 @@ def declared(data: bytes | None) -> dict[str, str]:
 def is_path(path: Any) -> bool:
     """Return True for names of members with dots between them, such as `customer.id`."""
     return isinstance(path, str) and len(path) <= _LONGEST_PATH and path.isprintable() and all(path.split("."))
-
-
-def kind_at(canonical_types: Mapping[str, Any], type_id: str | None, path: str) -> Kind:
-    """Return the kind of the values at `path` in values of a type.
-
-    Raises `ValueError` with the reason, if there is no such path or it does not end at one text, number, time or truth
-    value.
-    """
-    checker = Checker(canonical_types)
-    expression: Any = type_id
-    walked = "the input"
-    for name in path.split("."):
-        members = _members(checker, expression)
-        if name not in members:
-            known = f"it has {', '.join(map(shown, members))}" if members else "it has no fields"
-            raise ValueError(f"{walked} has no field {shown(name)}; {known}")
-        walked, expression = shown(name), members[name].get("type")
-        if members[name].get("repeated") is True:
-            raise ValueError(f"{walked} is a list; name a field with one value")
-    kind = KINDS.get(checker.scalar_of(expression))
-    if kind is None:
-        raise ValueError(f"{walked} is not one text, number, time or bool; name a field inside it, or another field")
-    return kind
-
-
-def _members(checker: Checker, expression: Any) -> Mapping[str, Mapping[str, Any]]:
-    type_id = expression.get("id") if isinstance(expression, Mapping) else expression
-    definition = checker.definition(type_id) if isinstance(type_id, str) else None
-    if definition is None or definition.get("kind") != "record":
-        return {}
-    return named_objects(definition.get("fields"), "name") or {}
-
-
-def fields_of(
-    paths: Mapping[str, str], canonical_types: Mapping[str, Any], type_id: str | None
-) -> tuple[SearchField, ...]:
-    """Return the fields that are declared by these paths into a type, without those that do not fit the type."""
-    found = []
-    for name, path in sorted(paths.items()):
-        try:
-            found.append(SearchField(name, tuple(path.split(".")), kind_at(canonical_types, type_id, path)))
-        except ValueError:
-            continue
-    return tuple(found)
 
 
 def values_of(fields: Iterable[SearchField], value: Any) -> list[dict[str, str]]:

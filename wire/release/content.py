@@ -21,11 +21,11 @@ from wire.documents.contract import (
     CONTRACT_NAME,
     LOCK_ENTRY,
     PYTHON_ENTRY,
+    SEARCH_ENTRY,
     Contract,
 )
 from wire.documents.descriptor import DESCRIPTOR_NAME, ArtifactKind, CarrierDescriptor, artifact_field
 from wire.documents.json_reader import field_of, read_object, shown
-from wire.documents.search import MAX_SEARCH_BYTES, SEARCH_ENTRY, declared
 from wire.findings import DocumentError, Finding, Severity
 from wire.release.archive import Layout, read_entry, read_layout, unpacked
 
@@ -33,6 +33,8 @@ COMPILED_TRUTH: Final = "META-INF/pipeline/"
 """Entries below this folder are what the compiler of a pipeline wrote."""
 MAX_CAPABILITIES_BYTES: Final = 64 * 1024
 """The largest list of capabilities in an artifact."""
+MAX_SEARCH_BYTES: Final = 16 * 1024
+"""The largest declaration of fields that can be searched."""
 _OF_ONE_ARTIFACT: Final = frozenset({PYTHON_ENTRY, LOCK_ENTRY, CAPABILITIES_ENTRY})
 _CHUNK: Final = 1024 * 1024
 
@@ -91,7 +93,7 @@ def _archived(digest: str, layout: Layout) -> Content:
         environment=environment,
         warnings=tuple(warnings),
         capabilities=_capabilities(layout),
-        search=declared(_bounded_entry(layout, SEARCH_ENTRY, MAX_SEARCH_BYTES)),
+        search=_search(layout),
     )
 
 
@@ -113,6 +115,16 @@ def _capabilities(layout: Layout) -> frozenset[str]:
     except (ValueError, RecursionError):
         return frozenset()
     return frozenset(name for name in names if isinstance(name, str)) if isinstance(names, list) else frozenset()
+
+
+def _search(layout: Layout) -> dict[str, str]:
+    """Return the paths of the fields that can be searched, by name; none if they are not declared or wrong."""
+    data = _bounded_entry(layout, SEARCH_ENTRY, MAX_SEARCH_BYTES)
+    if data is None:
+        return {}
+    from wire.documents.search import declared  # most artifacts declare none
+
+    return declared(data)
 
 
 def _bounded_entry(layout: Layout, name: str, most: int) -> bytes | None:
