@@ -15,8 +15,8 @@ from django.utils import timezone
 
 from benchmarks.costs.ledger import PAGE_STATEMENTS
 from executions.console.payloads import curl_command
-from executions.models import Campaign, CampaignItem, Execution, Interaction
-from releases.models import Blob, Pipeline
+from executions.models import Campaign, CampaignItem, Execution, Interaction, SearchValue
+from releases.models import Blob, Pipeline, Release
 from releases.registration.verification import verify_release
 from tenancy.models import AuditEntry, Membership
 from tests import making, requesting
@@ -26,6 +26,7 @@ from tests.admin.conftest import LogIn, World
 from tests.admin.pages import READERS
 from tests.alerts.alerting import of_failures, rule
 from tests.cases import cases
+from tests.raw_sql import unguarded
 from wire.messages.celery_messages import Outcome
 
 
@@ -123,6 +124,19 @@ def test_an_export_has_what_the_list_shows_and_nothing_of_another_tenant(
     stranger = log_in("stranger")
     assert "acme" not in export(stranger).getvalue().decode()
     assert export(viewer, step="0")["Location"] == f"{to(LIST)}?step=0"
+
+
+def test_values_of_the_input_are_found_and_shown_in_list_page_and_export(viewer: Client, failed: Execution) -> None:
+    with unguarded(SearchValue), unguarded(Release):
+        Release.objects.filter(pk=failed.release_id).update(environments={"a": {"search": {"customer": "customer"}}})
+        SearchValue.objects.create(execution=failed, pipeline=failed.release.pipeline, name="customer", text="c-17<b>")
+    query = {"columns": "key,search.customer", "search.customer": "c-17<b>"}
+    for page in (viewer.get(to(LIST), query), viewer.get(to("executions_execution_change", failed.pk))):
+        assert "c-17&lt;b&gt;" in page.content.decode()
+    lines = list(csv.reader(StringIO(export(viewer, **query).getvalue().decode())))
+    assert lines == [["id", "key", "search.customer"], [str(failed.pk), "order-17", "c-17<b>"]]
+    assert viewer.get(to(LIST), {"search.customer": "c-18"}).context["cl"].result_list == []
+    assert viewer.get(to(LIST), {"search.nobody": "1"}).status_code == 400
 
 
 # --- acts on executions ---

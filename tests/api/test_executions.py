@@ -70,6 +70,18 @@ def test_a_filter_selects_executions_of_the_tenant(
     assert keys(stranger, query) == []
 
 
+def test_a_wrong_condition_on_a_value_is_named(reader: Caller, two: Any) -> None:
+    """The values themselves are found in tests/executions/search, and on the running product."""
+    refused = reader.get("executions?search.total.from=x&search..to=1", 400)
+    assert {error["field"]: error["code"] for error in refused["errors"]} == {
+        "search.total.from": "INVALID",
+        "search..to": "UNKNOWN",
+    }
+    for query, code in (("search.total=1", "UNKNOWN"), ("search.total=", "BLANK")):
+        [error] = reader.get(f"executions?{query}", 400)["errors"]
+        assert (error["field"], error["code"]) == ("search.total", code)
+
+
 def test_the_message_and_the_traceback_of_an_error_are_payloads_and_its_code_is_not(owner: Tenant) -> None:
     made = making.execution(owner, "failed", {"text": SECRET})
     [claim] = making.claimed(owner)

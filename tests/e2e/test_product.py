@@ -42,6 +42,9 @@ def test_a_release_is_built_uploaded_verified_activated_and_executed(
         tenant.wait_for(each["executionId"], "SUCCEEDED")
         assert tenant.result(each["executionId"]) == {"number": number, "made_by": "code v1, attempt 0"}
         assert [event["kind"] for event in tenant.events(each["executionId"])] == ONCE
+    [found] = tenant.get("executions?pipelineId=tests.pinned&search.number=3")["items"]
+    assert found["executionId"] == accepted[3]["executionId"]
+    assert len(tenant.get("executions?search.number.from=2&search.number.to=4")["items"]) == 2
     repeated = tenant.submit("tests.pinned", {"number": 0}, "k0")
     assert (repeated.status_code, repeated.json()["executionId"]) == (200, accepted[0]["executionId"])
     assert tenant.submit("tests.pinned", {"number": 1}, "k0").json()["code"] == "IDEMPOTENCY_KEY_REUSED"

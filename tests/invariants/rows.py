@@ -231,7 +231,10 @@ def _executions(owner: Tenant) -> None:
     interactions.complete(owner, interaction_id=question.pk, response={"n": 2}, actor=ACTOR)
     _run(answered, making.outcome_of)
     _run(making.execution(owner, "asking"), making.suspension)
-    cancelled = making.execution(owner, "cancelled")
+    with transaction.atomic():
+        cancelled = making.execution(owner, "cancelled")
+        pipeline = cancelled.release.pipeline
+        SearchValue.objects.create(execution=cancelled, pipeline=pipeline, name="customer", text="c-17")
     _run(cancelled, making.suspension)
     claims.claim(owner, Interaction.objects.get(execution=cancelled).pk, actor=ACTOR)
     holds.pause(cancelled, actor=ACTOR, reason="wrong")
@@ -266,10 +269,7 @@ def _executions(owner: Tenant) -> None:
     [claim] = making.claimed(owner, lease_seconds=3600)
     moves.renew_leases(owner.pk, [(claim.execution_id, claim.lease_token)], worker_id="worker-1", lease_seconds=3600)
     with transaction.atomic():
-        queued = making.execution(owner, "queued")
-        WireForm.objects.create(execution=queued, input=[1])
-        pipeline = queued.release.pipeline
-        SearchValue.objects.create(execution=queued, pipeline=pipeline, name="customer", text="c-17")
+        WireForm.objects.create(execution=making.execution(owner, "queued"), input=[1])
 
 
 def _admitted(owner: Tenant, release: Release) -> None:

@@ -88,6 +88,7 @@ def test_the_removal_of_an_execution_leaves_nothing_of_its_history(database: Con
         ("dead", "executions_deadletter", "error_code = 'x'"),
         ("cancelled", "executions_interaction", "last_dispatch_error = 'x'"),
         ("cancelled", "executions_awaitunit", "worker_name = 'x'"),
+        ("cancelled", "executions_searchvalue", "text = 'x'"),
     ):
         left = f"{removed(key)}; UPDATE {table} SET {change} WHERE execution_id = (SELECT id FROM chosen)"
         present = f"UPDATE {table} SET {change} WHERE execution_id = {execution(key)}"

@@ -20,7 +20,7 @@ class Receipt:
     made_by: str
 
 
-pipeline = Pipeline("tests.pinned")
+pipeline = Pipeline("tests.pinned", search={"number": "number"})
 
 
 @pipeline.step

@@ -284,6 +284,10 @@ def crate(field: str) -> str:
     return f"@dataclass\nclass Crate:\n    {field}\n\n" + step("crate: Crate")
 
 
+def searching(search: dict[str, str], body: str = "") -> str:
+    return f"pipeline = Pipeline('org.acme.crates', search={search!r})\n\n{body or step()}"
+
+
 TYPED = "class Crate(typing.TypedDict):\n    id: int\n\n"
 TUPLE = "class Crate(typing.NamedTuple):\n    id: int\n\n"
 BARE = "class Crate:\n    def __init__(self, id): ...\n\n"
@@ -350,6 +354,14 @@ MISTAKES = [
     ("INVALID_URL", '"Approve" has no url', awaits(", transport='webhook'"), "pip"),
     ("INVALID_URL", "interaction-api does not take", awaits(", url='https://erp.example/'"), "pip"),
     ("INVALID_URL", "eva@erp", awaits(", transport='webhook', url='https://eva@erp.example/'"), "pip"),
+    ("INVALID_SEARCH", "names 9 fields", searching({str(n): "a" for n in range(9)}), "pip"),
+    ("INVALID_SEARCH", "the name 'a b'; a name has", searching({"a b": "number"}), "pip"),
+    ("INVALID_SEARCH", "the path '.number'", searching({"n": ".number"}), "pip"),
+    ("INVALID_SEARCH", "no field nummer; it has number, total", searching({"n": "nummer"}), "pip"),
+    ("INVALID_SEARCH", "number has no field id; it has no fields", searching({"n": "number.id"}), "pip"),
+    ("INVALID_SEARCH", "tags is a list", searching({"n": "tags"}, crate("tags: list[str]")), "pip"),
+    ("INVALID_SEARCH", "by is not one text", searching({"n": "by"}, crate("by: Order")), "pip"),
+    ("INVALID_SEARCH", "first step takes many", searching({"n": "number"}, step("orders: list[Order]")), "pip"),
     ("INVALID_RECIPIENT", '"Approve" has a assignee of 201 characters', awaits(", assignee='a' * 201"), "pip"),
 ]
 

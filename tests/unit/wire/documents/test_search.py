@@ -1,0 +1,71 @@
+"""What a declaration of fields to search may say, and which values of an input are indexed."""
+
+from typing import Any
+
+import pytest
+
+from tests.cases import cases
+from tests.unit.wire.comparison.releases import catalogue, field, named, record, wrapper
+from wire.documents.search import declared, values_of
+from wire.documents.search_types import fields_of
+
+TYPES = catalogue(
+    Order=record(
+        field("text"),
+        field("flag", "boolean"),
+        field("number", "number"),
+        field("decimal", "decimal"),
+        field("colour", named("Colour")),
+        field("on", "date"),
+        field("at", "datetime"),
+        field("any", "json"),
+        field("lines", named("Line"), repeated=True),
+        field("line", named("Line"), nullable=True),
+    ),
+    Line=record(field("sku", "uuid")),
+    Colour=wrapper(pattern="^(?:red|blue)$"),
+)
+NAMES = ("text", "flag", "number", "decimal", "colour", "on", "at", "any", "lines", "line.sku", "line", "none")
+FIELDS = fields_of({name.replace(".", "-"): name for name in NAMES}, TYPES, "Order")
+
+
+def test_only_single_texts_numbers_and_times_are_searched() -> None:
+    assert {each.name: each.kind.value for each in FIELDS} == {
+        **dict.fromkeys(("text", "flag", "colour", "line-sku"), "text"),
+        **dict.fromkeys(("number", "decimal"), "number"),
+        **dict.fromkeys(("on", "at"), "time"),
+    }
+
+
+@cases(
+    ("value", "indexed"),
+    [
+        ({"text": "é" * 300, "flag": False}, {"text": "é" * 200, "flag": "false"}),
+        ({"text": "", "colour": "red", "line": None}, {"colour": "red"}),
+        ({"number": 10**15, "decimal": "1E+3"}, {"number": 10**15, "decimal": 1000}),
+        ({"number": 0.1, "decimal": "-.50"}, {"number": 0.1, "decimal": -0.5}),
+        ({"number": 10**40, "decimal": "1e6144"}, {}),
+        ({"number": True, "decimal": "NaN", "line": {"sku": 1}}, {}),
+        ({"on": "2026-02-01", "at": "2026-02-01T01:30:00+02:00"}, {"on": "2026-02-01T00", "at": "2026-01-31T23:30"}),
+        ({"on": "9999-99-99", "at": "0001-01-01T00:00:00+14:00"}, {}),
+        ({"at": "2026-02-01t01:30:00,5z"}, {"at": "2026-02-01T01:30:00.5"}),
+        ({"line": {"sku": "u-1"}, "more": 1}, {"line-sku": "u-1"}),
+        (["text"], {}),
+        (None, {}),
+    ],
+)
+def test_values_are_read_by_their_kind_and_what_cannot_be_indexed_is_left_out(
+    value: Any, indexed: dict[str, Any]
+) -> None:
+    found = {each["name"]: text for each in values_of(FIELDS, value) for kind, text in each.items() if kind != "name"}
+    assert found.keys() == indexed.keys()
+    for name, expected in indexed.items():
+        read = found[name]
+        assert read.startswith(expected) if isinstance(expected, str) else float(read) == expected
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"[]", b"{", b'{"a": 1}', b'{"a b": "c"}', b'{"a": "b..c"}', b'{"a": ""}', b"[" * 10**5]
+)
+def test_a_wrong_declaration_declares_nothing(data: bytes) -> None:
+    assert declared(data) == {}
