@@ -10,6 +10,7 @@ from tests.docs.commands import ROOT
 def test_the_tests_in_the_examples_pass(tmp_path: Path) -> None:
     assert {"test_orders.py", "test_compatible.py"} <= examples.write(tmp_path)
     pipelines = (sys.executable, "-m", "pipelines")
+    run(tmp_path, *pipelines, "build", "acme_invoices:pipeline", "--out", "invoices")
     run(tmp_path, *pipelines, "build", "acme_orders:pipeline", "--out", "built")
     run(tmp_path, *pipelines, "release", "--out", "built", "--release-version", "1.0")
     [descriptor] = (tmp_path / "built").rglob("pipeline-release.json")

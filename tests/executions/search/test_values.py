@@ -116,6 +116,13 @@ def test_common_values_are_found_newest_first(owner: Tenant) -> None:
     assert len(found.all()) == MOST_RARE + 3
 
 
+def test_a_field_that_only_another_tenant_declares_is_unknown(owner: Tenant) -> None:
+    stranger, search = making.tenant(), Search(values=conditions({"search.customer": "c-1"}))
+    making.registered(stranger)
+    with pytest.raises(InvalidRequest):
+        matching([stranger], search)
+
+
 @cases(
     ("parameter", "value", "code", "rule"),
     [

@@ -103,6 +103,8 @@ def test_executions_from_submission_to_result(
     assert run.json("executions", "result", row["executionId"]) == json.loads(done.out)
     assert run("executions", "wait", row["executionId"]).status == 0
     assert row["executionId"] in run("executions", "list").out
+    assert run.json("executions", "list", "--search=number=1", "--search=number.to=2") == [row]
+    assert run("executions", "list", "--search=number").status == 2
 
     gate = tmp_path / "gate"
     (tmp_path / "input.json").write_text(json.dumps({"number": 2, "gate": str(gate)}))
