@@ -1,6 +1,6 @@
 """The fields of its input by whose values the executions of a pipeline can be found. Pure.
 
-An artifact declares them in its entry `search.json`. They are no part of the contract, so a change of them breaks nothing.
+An artifact declares them in its entry `search.json`. They are not in the contract, so a change breaks nothing.
 """
 
 from __future__ import annotations
