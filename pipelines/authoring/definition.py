@@ -185,7 +185,11 @@ class Pipeline:
         self.checkpoint = checkpoint
         self.module = module or str(places.author_frame().f_globals.get("__name__", "__main__"))
         self.place = places.of_frame(places.author_frame())
-        self.search = {} if search is None else _checked_search(search, self.place)
+        self.search: dict[str, str] = {}
+        if search is not None:
+            from pipelines.authoring.search import checked  # most pipelines, and so most workers, do not need it
+
+            self.search = checked(search, self.place)
         self._parts: list[Step | Await] = []
         self._closed = False
         self._mistakes: list[DefinitionError] = []
@@ -349,12 +353,6 @@ def _waiting_time(name: str, time: timedelta) -> timedelta:
             "timedelta(days=1)",
         )
     return time
-
-
-def _checked_search(search: Mapping[str, str], place: str) -> dict[str, str]:
-    from pipelines.authoring.search import checked  # most pipelines, and so most workers, do not need it
-
-    return checked(search, place)
 
 
 def _check_url(name: str, transport: str, url: str | None) -> None:
