@@ -3210,6 +3210,47 @@ CREATE INDEX "notification_of_execution" ON "executions_notification" ("executio
 CREATE INDEX "notification_of_channel" ON "executions_notification" ("channel_id", "created_at" DESC, "id" DESC);
 CREATE INDEX "notification_over" ON "executions_notification" ("finished_at") WHERE NOT ("state" = 'PENDING');
 
+-- executions.0023_search_values
+CREATE TABLE "executions_searchvalue" ("execution_id" uuid NOT NULL, "pipeline_id" bigint NOT NULL, "name" varchar(50) NOT NULL, "text" varchar(200) COLLATE "C" NULL, "number" numeric(60, 20) NULL, "time" timestamp with time zone NULL, CONSTRAINT "search_value_is_one" CHECK ((("number" IS NULL AND "text" IS NOT NULL AND "time" IS NULL AND NOT ("text" = '' AND "text" IS NOT NULL)) OR ("number" IS NOT NULL AND "text" IS NULL AND "time" IS NULL) OR ("number" IS NULL AND "text" IS NULL AND "time" IS NOT NULL))), PRIMARY KEY ("execution_id", "name"));
+CREATE FUNCTION guard_search_values() RETURNS trigger LANGUAGE plpgsql
+SET search_path = pg_catalog, public, pg_temp SET enable_seqscan = off AS $$
+BEGIN
+    IF EXISTS (SELECT FROM (SELECT DISTINCT execution_id, pipeline_id FROM added) a
+        WHERE (SELECT r.pipeline_id FROM executions_execution e JOIN releases_release r ON r.id = e.release_id
+            WHERE e.id = a.execution_id AND e.created_at = now()) IS DISTINCT FROM a.pipeline_id)
+    THEN
+        RAISE EXCEPTION 'values to search are written in the transaction that accepts their execution, of its pipeline'
+            USING ERRCODE = 'restrict_violation', CONSTRAINT = TG_NAME;
+    END IF;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER search_value_with_submission AFTER INSERT ON executions_searchvalue
+    REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION guard_search_values();
+CREATE TRIGGER search_value_append_only BEFORE UPDATE ON executions_searchvalue
+    FOR EACH ROW EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER search_value_append_only_removal AFTER DELETE ON executions_searchvalue
+    REFERENCING OLD TABLE AS removed FOR EACH STATEMENT EXECUTE FUNCTION guard_history('search_value_append_only');
+CREATE TRIGGER search_value_not_truncated BEFORE TRUNCATE ON executions_searchvalue
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+
+CREATE OR REPLACE FUNCTION guard_removal() RETURNS trigger LANGUAGE plpgsql
+SET search_path = pg_catalog, public, pg_temp SET enable_seqscan = off AS $$
+BEGIN
+    IF EXISTS (SELECT FROM removed r WHERE (SELECT r.finished_at <= now() - make_interval(days =>
+            CASE WHEN r.status IN ('FAILED', 'DLQ') THEN t.failed_retention_days ELSE t.retention_days END)
+        FROM tenancy_tenant t WHERE t.id = r.tenant_id) IS NOT TRUE)
+    THEN
+        RAISE EXCEPTION 'only what has been over for longer than its tenant keeps it is removed'
+            USING ERRCODE = 'restrict_violation', CONSTRAINT = TG_NAME;
+    END IF;
+    DELETE FROM executions_executionevent WHERE execution_id = ANY (ARRAY(SELECT id FROM removed));
+    DELETE FROM executions_searchvalue WHERE execution_id = ANY (ARRAY(SELECT id FROM removed));
+    RETURN NULL;
+END $$;
+CREATE INDEX "search_value_text" ON "executions_searchvalue" ("pipeline_id", "name", "text", "execution_id") WHERE "text" IS NOT NULL;
+CREATE INDEX "search_value_number" ON "executions_searchvalue" ("pipeline_id", "name", "number", "execution_id") WHERE "number" IS NOT NULL;
+CREATE INDEX "search_value_time" ON "executions_searchvalue" ("pipeline_id", "name", "time", "execution_id") WHERE "time" IS NOT NULL;
+
 -- executions.0024_notifications_by_policy
 ALTER TABLE "executions_execution" ADD COLUMN "notify_by_policy" boolean NULL;
 -- Returns the channel that gets a message about an end with this status by the policy of a pipeline, or null.

@@ -45,7 +45,7 @@ CREATE TRIGGER execution_notify_immutable BEFORE UPDATE OF notify, notify_by_pol
 
 class Migration(migrations.Migration):
     dependencies = (
-        ("executions", "0022_notifications"),
+        ("executions", "0023_search_values"),
         ("alerts", "0003_named_channels"),
         ("releases", "0006_notify_channel"),
     )
