@@ -50,6 +50,8 @@ LONGEST_PAUSE: Final = 5.0
 MOST_ITEMS: Final = 1000
 BATCH_BYTES: Final = 4 * 2**20
 """The largest batch. By default, a coordinator accepts eight MiB."""
+BATCH_VALUES: Final = 99_000
+"""How many JSON values a batch may contain. A coordinator reads at most 100,000 from one request."""
 _T = TypeVar("_T")
 
 
@@ -213,14 +215,17 @@ def pages(target: str, query: Mapping[str, Any], retry_seconds: float) -> Flow[l
 
 
 def _batches(items: Iterable[Mapping[str, Any]]) -> Iterator[Sequence[bytes]]:
-    batch, size = list[bytes](), 0
+    batch, size, values = list[bytes](), 0, 0
     for item in items:
         text = json.dumps(item).encode()
-        if batch and (len(batch) == MOST_ITEMS or size + len(text) > BATCH_BYTES):
+        # Each value but the first follows one of these. Some of them are in texts, which only makes batches smaller.
+        more = 1 + text.count(b",") + text.count(b"[") + text.count(b"{")
+        if batch and (len(batch) == MOST_ITEMS or size + len(text) > BATCH_BYTES or values + more > BATCH_VALUES):
             yield batch
-            batch, size = [], 0
+            batch, size, values = [], 0, 0
         batch.append(text)
         size += len(text) + 1
+        values += more
     if batch:
         yield batch
 

@@ -67,7 +67,8 @@ class Refused(ClientError):
             where = (headers.get("location") or "another address")[:200]
             super().__init__(f"the server redirects to {where} with status {status}; give its final address as the URL")
         else:
-            super().__init__("\n".join([f"{status} {self.code}".rstrip() + f": {self.detail}", *self.fields]))
+            lines = [each for each in self.fields if each.strip() not in self.detail]
+            super().__init__("\n".join([f"{status} {self.code}".rstrip() + f": {self.detail}", *lines]))
 
 
 class InvalidRequest(Refused):

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from enum import Enum
 from functools import cached_property
 from itertools import islice
 from typing import Any, Final, Literal
+from uuid import UUID
 
 import pydantic
 import pydantic_core
@@ -26,12 +29,23 @@ _INPUT_TYPE: Final = re.compile(r"input_type=(?P<type>\w+)")
 _LARGE_DECIMAL: Final = re.compile(rb"E[+-]?\d{4}|\d{6000}")
 """Finds each JSON text with a decimal that only the validator of the contract refuses, and a few others."""
 _SHOWN_ERRORS: Final = 3
+_PLAIN: Final = str | int | float | Decimal | date | timedelta | UUID | Enum | None
+"""The Python values that have a JSON; a bool is an int, and a datetime is a date."""
 _LOOSER: Final = ("choice", "date", "datetime", "decimal", "duration", "literal", "number", "uuid")
 """The types for which pydantic is laxer than the validator of the contract."""
 
 
 class ValueMismatch(Exception):
-    """A value that is not of its type. The text names the field and contains no data of the value."""
+    """A value that is not of its type. The text names the fields and contains no data of the value.
+
+    ``findings`` has the path and the rule of each field, such as ``(".lines[0].sku", "...")``. The path of the whole
+    value is empty. ``more`` counts the findings that it omits.
+    """
+
+    def __init__(self, *found: tuple[str, str] | str, more: int = 0) -> None:
+        self.findings = [("", each) if isinstance(each, str) else each for each in found]
+        self.more = more
+        super().__init__(summary([(path.lstrip("."), rule) for path, rule in self.findings], more))
 
 
 @dataclass(slots=True)
@@ -119,7 +133,8 @@ class ValueType:
             try:
                 found.append(self.accept(value))
             except ValueMismatch as mismatch:
-                raise ValueMismatch(f"item {place}: {mismatch}") from None
+                items = [(f"[{place}]{path}", rule) for path, rule in mismatch.findings]
+                raise ValueMismatch(*items, more=mismatch.more) from None
         return found
 
     def _dump(self, value: Any, *, mode: Literal["json", "python"]) -> Any:
@@ -130,9 +145,9 @@ class ValueType:
                 value, mode=mode, by_alias=True, round_trip=True, warnings="error"
             )
         except Exception as error:
-            raise ValueMismatch(self._why_not(value, error)) from error
+            raise self._why_not(value, error) from error
 
-    def _why_not(self, value: Any, error: Exception) -> str:
+    def _why_not(self, value: Any, error: Exception) -> ValueMismatch:
         """Return why a value cannot be written.
 
         Reading it back gives the whole path; the serializer gives only the field.
@@ -141,15 +156,16 @@ class ValueType:
             loose = self._adapter.dump_python(value, mode="json", by_alias=True, round_trip=True, warnings="none")
             self._read(_json_bytes(loose))
         except ValueMismatch as mismatch:
-            return str(mismatch)
+            return mismatch
         except Exception as unwritable:
-            return f"a {type(value).__qualname__} cannot be written: {first_line(unwritable)}"
+            foreign = next(_foreign(self._adapter.dump_python(value, by_alias=True, warnings="none")), None)
+            return ValueMismatch(foreign or f"a {type(value).__qualname__} cannot be written: {first_line(unwritable)}")
         found = _SERIALIZER.search(str(error))
         if found is None:
-            return first_line(error)
+            return ValueMismatch(first_line(error))
         received = _INPUT_TYPE.search(str(error))
-        field = f"{found['field']}: " if found["field"] else ""
-        return f"{field}expected {found['expected']}" + (f", got {received['type']}" if received else "")
+        got = f", got {received['type']}" if received else ""
+        return ValueMismatch((f".{found['field']}" if found["field"] else "", f"expected {found['expected']}{got}"))
 
     def _read(self, data: bytes) -> Any:
         try:
@@ -157,7 +173,9 @@ class ValueType:
                 data, strict=True, extra="forbid", by_alias=True, by_name=False
             )
         except pydantic.ValidationError as error:
-            raise ValueMismatch(_summary(error)) from error
+            found = error.errors(include_url=False, include_context=False, include_input=False)
+            shown_errors = [(_path(each["loc"]), each["msg"]) for each in found[:_SHOWN_ERRORS]]
+            raise ValueMismatch(*shown_errors, more=max(len(found) - _SHOWN_ERRORS, 0)) from error
         except Exception as error:
             raise ValueMismatch(f"{type(error).__name__}: {first_line(error)}") from error
 
@@ -169,7 +187,7 @@ class ValueType:
         """Raise ``ValueMismatch`` for what the coordinator refuses, with its wording."""
         found = list(islice(self._checker.check(self.expression, document), _SHOWN_ERRORS))
         if found:
-            raise ValueMismatch("; ".join(_at(path, rule) for path, rule in found))
+            raise ValueMismatch(*found)
 
 
 def jsonable(value: Any) -> Any:
@@ -220,7 +238,7 @@ def _reject_unsafe(document: Any, path: str = "", depth: int = 1) -> None:
     if depth > DEEPEST:
         raise ValueMismatch(f"the value nests deeper than {DEEPEST} levels")
     if isinstance(document, float) and not math.isfinite(document):
-        raise ValueMismatch(_at(path, f"{document} is not a JSON number"))
+        raise ValueMismatch((path, f"{document} is not a JSON number"))
     if isinstance(document, str):
         _reject_text(document, path)
     elif isinstance(document, dict):
@@ -229,25 +247,37 @@ def _reject_unsafe(document: Any, path: str = "", depth: int = 1) -> None:
             _reject_unsafe(item, f"{path}.{key}", depth + 1)
     elif isinstance(document, list | tuple):
         for index, item in enumerate(document):
-            _reject_unsafe(item, f"{path}.{index}", depth + 1)
+            _reject_unsafe(item, f"{path}[{index}]", depth + 1)
 
 
 def _reject_text(text: str, path: str) -> None:
     if "\0" in text:
-        raise ValueMismatch(_at(path, "the text contains a NUL character"))
+        raise ValueMismatch((path, "the text contains a NUL character"))
     try:
         text.encode()
     except UnicodeEncodeError:
-        raise ValueMismatch(_at(path, "the text contains half of a surrogate pair")) from None
+        raise ValueMismatch((path, "the text contains half of a surrogate pair")) from None
 
 
-def _at(path: str, message: str) -> str:
-    return f"{path.lstrip('.')}: {message}" if path else message
+def _foreign(document: Any, path: str = "") -> Iterator[tuple[str, str]]:
+    """Yield the objects in the plain value of a type that have no JSON, such as numbers of numpy, with what to do."""
+    if isinstance(document, dict):
+        for name, item in document.items():
+            yield from _foreign(item, f"{path}.{name}")
+    elif isinstance(document, list | tuple):
+        for index, item in enumerate(document):
+            yield from _foreign(item, f"{path}[{index}]")
+    elif not isinstance(document, _PLAIN):
+        kind = f"{type(document).__module__}.{type(document).__qualname__}"
+        advice = "; convert it in the step with .tolist()" if hasattr(document, "tolist") else ""
+        yield path, f"a {kind} cannot be written as JSON{advice}"
 
 
-def _summary(error: pydantic.ValidationError) -> str:
-    found = error.errors(include_url=False, include_context=False, include_input=False)
-    lines = [_at(".".join(str(part) for part in entry["loc"]), entry["msg"]) for entry in found[:_SHOWN_ERRORS]]
-    if len(found) > _SHOWN_ERRORS:
-        lines.append(f"and {len(found) - _SHOWN_ERRORS} more")
-    return "; ".join(lines)
+def _path(parts: Iterable[int | str]) -> str:
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in parts)
+
+
+def summary(findings: Iterable[tuple[str, str]], more: int = 0) -> str:
+    """Return findings, each with its path unless that is empty, and how many others there are, as one text."""
+    lines = [f"{path}: {rule}" if path else rule for path, rule in findings]
+    return "; ".join([*lines, f"and {more} more"] if more else lines)

@@ -156,6 +156,7 @@ class Client:
         expected_release: str | None = None,
         routing_key: str | None = None,
         tags: Sequence[str] = (),
+        notify: str | None = None,
     ) -> Execution:
         """Submit an execution. It is durable when this returns, and pinned to the active release.
 
@@ -163,11 +164,11 @@ class Client:
         input, typed or JSON; a list if the first step takes many. Give a ``key`` that says what is to be done once:
         with the same key and input, the first execution is returned. Without a key, each call submits a new one.
         ``release`` names a release to run in place of the active one, and ``expected_release`` the one that must be
-        active.
+        active. The channel ``notify`` of the tenant gets a message at the end.
 
         Raises ``InputInvalid``, ``PipelineUnknown``, ``NoActiveRelease``, ``IdempotencyKeyReused`` and others.
         """
-        submission = Submission(pipeline, release, expected_release, routing_key, tags)
+        submission = Submission(pipeline, release, expected_release, routing_key, tags, notify)
         accepted = self._caller.run(self._flows.submit(submission, value, key))
         return Execution(self._caller, self._flows, accepted, pipeline)
 
@@ -180,12 +181,13 @@ class Client:
         key: Callable[[Any], object] | None = None,
         release: str | None = None,
         tags: Sequence[str] = (),
+        notify: str | None = None,
     ) -> list[Execution]:
-        """Submit an execution for each input, a thousand with each request. Return them in the order of the inputs.
+        """Submit an execution for each input, up to a thousand with each request. Return them in their order.
 
         ``key`` is a function that returns the key of an input. Raises ``SomeRefused``, which has the accepted ones.
         """
-        submission = Submission(pipeline, release, tags=tags)
+        submission = Submission(pipeline, release, tags=tags, notify=notify)
         verdicts = self._caller.run(self._flows.submit_many(submission, inputs, key))
         return _all(verdicts, lambda each: Execution(self._caller, self._flows, each, pipeline))
 
@@ -247,9 +249,10 @@ class AsyncClient:
         expected_release: str | None = None,
         routing_key: str | None = None,
         tags: Sequence[str] = (),
+        notify: str | None = None,
     ) -> AsyncExecution:
         """As ``Client.submit``."""
-        submission = Submission(pipeline, release, expected_release, routing_key, tags)
+        submission = Submission(pipeline, release, expected_release, routing_key, tags, notify)
         accepted = await self._caller.run(self._flows.submit(submission, value, key))
         return AsyncExecution(self._caller, self._flows, accepted, pipeline)
 
@@ -262,9 +265,10 @@ class AsyncClient:
         key: Callable[[Any], object] | None = None,
         release: str | None = None,
         tags: Sequence[str] = (),
+        notify: str | None = None,
     ) -> list[AsyncExecution]:
         """As ``Client.submit_many``."""
-        submission = Submission(pipeline, release, tags=tags)
+        submission = Submission(pipeline, release, tags=tags, notify=notify)
         verdicts = await self._caller.run(self._flows.submit_many(submission, inputs, key))
         return _all(verdicts, lambda each: AsyncExecution(self._caller, self._flows, each, pipeline))
 

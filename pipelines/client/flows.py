@@ -79,6 +79,7 @@ class Submission:
     expected_release: str | None = None
     routing_key: str | None = None
     tags: Sequence[str] = ()
+    notify: str | None = None
 
     def body(self, value: Any, key: str | None) -> dict[str, Any]:
         """Return the body of the request. Raises ``InputInvalid``."""
@@ -90,6 +91,7 @@ class Submission:
             "expectedReleaseVersion": self.expected_release,
             "routingKey": self.routing_key,
             "tags": list(self.tags) or None,
+            "notify": self.notify,
         }
         return {name: member for name, member in members.items() if member is not None or name == "input"}
 

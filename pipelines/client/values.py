@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from coordinator_client.errors import AnswerInvalid, ClientError, InputInvalid
 from pipelines.authoring.definition import Pipeline, step_id
+
+if TYPE_CHECKING:
+    from pipelines.authoring.values import ValueMismatch
 
 Target = Pipeline | str
 
@@ -98,10 +101,10 @@ def step_id_of(step: str) -> str:
     return step if step.startswith("Process") and step.endswith("Service") and " " not in step else step_id(step)
 
 
-def _problem(code: str, member: str, mismatch: Exception) -> dict[str, Any]:
+def _problem(code: str, member: str, mismatch: ValueMismatch) -> dict[str, Any]:
     """Return the problem that the coordinator would return: fields are named from the member of the request."""
-    field, colon, rule = str(mismatch).partition(": ")
-    if not colon or " " in field:
-        field, rule = "", str(mismatch)
-    name = f"{member}.{field}" if field else member
-    return {"code": code, "detail": f"{name}: {rule}", "errors": [{"field": name, "message": rule}]}
+    from pipelines.authoring.values import summary
+
+    found = [(f"{member}{path}", rule) for path, rule in mismatch.findings]
+    errors = [{"field": field, "message": rule} for field, rule in found]
+    return {"code": code, "detail": summary(found, mismatch.more), "errors": errors}

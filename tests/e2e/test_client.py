@@ -131,6 +131,7 @@ def test_what_is_refused_has_a_class_a_code_and_a_field(
             "",
             lambda: submit(PIPELINE, order, expected_release="2.0"),
         ),
+        (clients.InvalidRequest, "NOTIFY_CHANNEL_UNKNOWN", "notify", lambda: submit(PIPELINE, {}, notify="x")),
         (clients.InvalidRequest, "INVALID_REQUEST", "tags", lambda: submit(PIPELINE, {}, tags=["a"] * 99)),
         (clients.ExecutionUnknown, "EXECUTION_UNKNOWN", "", lambda: client.get(unknown).state()),
         (clients.ExecutionUnknown, "EXECUTION_UNKNOWN", "", lambda: client.get("../order-1").result()),
@@ -154,7 +155,7 @@ def test_questions_failures_timeouts_and_cancellations(
         asked.answer("Price", {}, timeout=0)
     with pytest.raises(clients.AnswerInvalid) as invalid:
         asked.answer("Approve", {"notes": "x"})
-    assert invalid.value.field == "response.note"
+    assert (invalid.value.field, invalid.value.fields[1][:16]) == ("response.note", "  response.notes")
     [question] = asked.questions()
     assert (question.step, question.request) == ("Approve", module.Question(1))
     with pytest.raises(clients.AnswerInvalid) as invalid:  # the coordinator says so
@@ -205,6 +206,9 @@ def test_many_submissions_have_their_own_verdicts(
     assert {index: each.code for index, each in refused.value.refused.items()} == dict.fromkeys(
         [1, 3, 4], "INPUT_INVALID"
     )
+    with pytest.raises(clients.SomeRefused) as refused:  # together they have more values than one request may have
+        client.submit_many(PIPELINE, [{"number": 1, "values": [0] * 60_000}] * 2)
+    assert [each.code for each in refused.value.refused.values()] == ["INPUT_INVALID"] * 2
     executions[1_004].result(timeout=60)
 
 

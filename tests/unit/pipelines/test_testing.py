@@ -108,7 +108,7 @@ def test_errors_have_the_authors_frames(given: Any, options: dict[str, Any], err
     ("given", "answers", "text"),
     [
         ("tea=10", {}, "INVALID_INPUT: the input is not a list of string: it is one str; give a list"),
-        (["tea=10", 3], {}, "INVALID_INPUT: the input is not a list of string: item 1"),
+        (["tea=10", 3], {}, "INVALID_INPUT: the input is not a list of string: .1.: Input"),
         (LINES, {}, 'ANSWER_MISSING: "Approve line" waits for boolean; add'),
         (LINES, {"Aprove line": True}, 'UNKNOWN_AWAIT: answers has "Aprove line".* its awaits: "Approve line"'),
         (LINES, {"Approve line": "yes"}, 'INVALID_ANSWER: the answer to "Approve line" is not of type boolean'),

@@ -1,11 +1,12 @@
 import itertools
 import sys
+from array import array
 from contextlib import suppress
 from dataclasses import dataclass, field, make_dataclass
 from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
 from enum import IntEnum, StrEnum
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 from uuid import UUID
 
 import pytest
@@ -102,9 +103,9 @@ def ordered(**members: Any) -> dict[str, Any]:
         (Line, None, "object"),
         (Line, {"sku": "a", "price": "1", "colour": "red"}, "colour: Unexpected keyword argument"),
         (Model, {"theAmount": "-1"}, "theAmount: Input should be greater than 0"),
-        (Order, ordered(lines=[{"sku": 1, "price": "1"}]), "lines.0.sku: Input should be a valid string"),
+        (Order, ordered(lines=[{"sku": 1, "price": "1"}]), r"lines\[0\]\.sku: Input should be a valid string"),
         (Order, ordered(rates={"EUR": 1.1}), "rates.EUR: must be a decimal number in a string"),
-        (Order, ordered(extra=["a\0"]), "extra.0: the text contains a NUL"),
+        (Order, ordered(extra=["a\0"]), r"extra\[0\]: the text contains a NUL"),
     ],
 )
 def test_json_that_is_not_of_the_type_is_refused_with_its_place(hint: Any, document: Any, says: str) -> None:
@@ -122,8 +123,13 @@ def test_json_that_is_not_of_the_type_is_refused_with_its_place(hint: Any, docum
         (Line, Line("a", Decimal("Infinity")), "price: Input should be a finite number"),
         (Line, Line("a\0", Decimal(1)), "sku: the text contains a NUL character"),
         (str, 1, "valid string"),
-        (Order, Order(1, [], PLACED, extra={"a": [float("nan")]}), "extra.a.0: nan is not a JSON number"),
-        (Order, Order(1, [], PLACED, extra=object()), "[Uu]nable to serialize unknown type"),
+        (Order, Order(1, [], PLACED, extra={"a": [float("nan")]}), r"extra\.a\[0\]: nan is not a JSON number"),
+        (Order, Order(1, [], PLACED, extra=[object()]), r"extra\[0\]: a builtins.object cannot be written as JSON$"),
+        (
+            Order,
+            Order(cast("Any", array("i")), [], PLACED),
+            "number: a array.array cannot .*; convert it in the step with .tolist",
+        ),
         (Model, Model.model_construct(amount=Decimal(-1)), "theAmount: Input should be greater than 0"),
     ],
 )
