@@ -28,16 +28,32 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--data", type=Path, default=DATA, metavar="DIR", help=f"the folder with data and logs; default: {DATA}"
     )
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        type=_setting,
+        metavar="NAME=VALUE",
+        help="a setting of the coordinator for this start, such as MAX_REQUEST_BYTES=8388608; may be repeated",
+    )
     return parser
+
+
+def _setting(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals or not name.isidentifier() or not name.isupper():
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE")
+    return name, value
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run a coordinator until Ctrl-C. Return 0 then, and 1 if it cannot start or one of its processes ends."""
-    data: Path = parser().parse_args(arguments).data
+    options = parser().parse_args(arguments)
+    data: Path = options.data
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: sys.exit(0))
     try:
-        with Installation(data) as installation:
+        with Installation(data, settings=dict(options.set)) as installation:
             _run(installation, data)
     except (InstallationError, ClientError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)

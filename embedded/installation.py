@@ -7,7 +7,7 @@ import secrets
 import shlex
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -76,12 +76,23 @@ class Installation:
     """PostgreSQL, Valkey and the product, with their data, keys, ports and logs in `folder`.
 
     As a context manager, it stops everything at the end. One process at a time uses a folder. The process may be killed
-    at any time: the next one continues with the data. `backing` replaces the servers of the folder. `moved` is True if
-    ports have changed because other programs use them.
+    at any time: the next one continues with the data. `backing` replaces the servers of the folder. `settings` are
+    those of the product until it stops. `moved` is True if ports have changed because other programs use them.
     """
 
-    def __init__(self, folder: Path, *, tenant: str = "dev", user: str = "dev", backing: Backing | None = None) -> None:
-        """Create the folder. Raises `InstallationError`, also if another process uses the folder."""
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        tenant: str = "dev",
+        user: str = "dev",
+        backing: Backing | None = None,
+        settings: Mapping[str, str] | None = None,
+    ) -> None:
+        """Create the folder.
+
+        Raises `InstallationError`, also if another process uses the folder, or if it decides one of the `settings`.
+        """
         self.folder = folder = folder.absolute()
         self._running = ExitStack()
         try:
@@ -92,14 +103,17 @@ class Installation:
         self.moved = kept.leave_taken_ports()
         self._keep()
         self.backing = backing or Backing(folder, outside={}, ports=(kept.postgres_port, kept.valkey_port))
-        settings = {
+        own = {
             "SECRET_KEY": kept.secret_key,
             "WORKER_SECRET": kept.worker_secret,
             "PROVENANCE_KEY": kept.provenance_key,
             "METRICS_TOKEN": kept.metrics_token,
-            "WEBHOOK_ALLOWED_NETWORKS": THIS_MACHINE,
         }
-        self.product = Product(folder, self.backing.environment(), settings, web_processes=1, port=kept.port)
+        servers, more = self.backing.environment(), settings or {}
+        if decided := sorted(more.keys() & {*own, *servers}):
+            raise InstallationError(f"the folder decides {', '.join(decided)}, so it cannot be set")
+        members = {"WEBHOOK_ALLOWED_NETWORKS": THIS_MACHINE, **more, **own}
+        self.product = Product(folder, servers, members, web_processes=1, port=kept.port)
 
     @contextmanager
     def starting(
