@@ -64,7 +64,7 @@ def _box(step: Step, y: int) -> Box:
     note = ", ".join(
         part for part in (f"{step.kind}{over}", (step.cardinality or "").replace("_", " ").lower()) if part
     )
-    return Box(y, _end(f"{step.index}. {step.authored_name or 'unnamed'}"), _end(note), is_await)
+    return Box(y, _end(f"{step.index + 1}. {step.authored_name or 'unnamed'}"), _end(note), is_await)
 
 
 def _labels(steps: tuple[Step, ...]) -> list[str]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import partial
+from shlex import quote
 from typing import Any
 
 from django.db import connection, transaction
@@ -125,8 +126,10 @@ def require_expected(newest: Activation | None, expected: str | None) -> None:
 def approval_required(pipeline: Pipeline, release: Release) -> ApprovalRequired:
     """Return the refusal of an activation of `release` that lacks the approvals of the policy."""
     people = f"{pipeline.approvals} other {'person' if pipeline.approvals == 1 else 'people'}"
+    command = f"coordinator requests make {quote(pipeline.pipeline_id)} {quote(release.release_version)}"
     return ApprovalRequired(
-        f"{people} must approve the activation of release {release.release_version!r}. Request it.",
+        f"{people} must approve the activation of release {release.release_version!r}. Request it on its page, or with"
+        f" `{command}`.",
         approvals=pipeline.approvals,
     )
 

@@ -119,13 +119,16 @@ def status(tenant: str | None = None) -> dict[str, Any]:
 def _jobs(processes: Sequence[Reported]) -> Iterator[dict[str, Any]]:
     """Yield the jobs by name: how often the clock starts them, and when it last did; None if no clock reported a run.
 
-    The times of reports are by the database's clock, and so is this.
+    A job that has not run yet is late if the clock has run for longer than it may take. The times of reports are by the
+    database's clock, and so is this.
     """
     reported = max((each.reported_at for each in processes), default=None)
+    started = max((each.started_at for each in processes if each.kind == Kind.CLOCK), default=None)
     for name, job in sorted(settings.CELERY_BEAT_SCHEDULE.items()):
         runs = [datetime.fromisoformat(each.jobs[name]) for each in processes if name in each.jobs]
         last, every = max(runs, default=None), job["schedule"]
-        late = last is None or reported is None or reported - last > 2 * every + timedelta(seconds=SILENT_SECONDS)
+        since, longest = last or started, 2 * every + timedelta(seconds=SILENT_SECONDS)
+        late = since is None or reported is None or reported - since > longest
         yield {"name": name, "every_seconds": every.total_seconds(), "last_run_at": last, "is_late": late}
 
 

@@ -169,4 +169,5 @@ def _after_failure(execution: Execution) -> Iterator[Sentence]:
     if execution.release.status == Status.RETIRED:
         yield Sentence(RETIRED)
     else:
-        yield Sentence(f"A re-drive runs it again. {failures.restart_of(execution)}")
+        allowed = " that allows FAILED executions" if execution.status == State.FAILED else ""
+        yield Sentence(f"A re-drive{allowed} runs it again. {failures.restart_of(execution)}")

@@ -221,7 +221,8 @@ def roll_back(
 
 def warnings(release: Release) -> list[str]:
     """Return what is wrong with a release that is active again: its gates with a warning, and its workers."""
-    judged = [gate.detail for gate in gates.judge(planned(release)) if gate.verdict is not Verdict.MET]
+    switch = replace(planned(release), kind=Kind.ROLLBACK)
+    judged = [gate.detail for gate in gates.judge(switch) if gate.verdict is not Verdict.MET]
     return [*judged, *eligibility.hosts(release).warnings]
 
 

@@ -116,6 +116,10 @@ def fail(owner: Tenant, _: Execution, retries: int = 0) -> None:
     making.record(making.outcome_of(claim, **reported(claim, 0, 1, 2, failed=2)))
 
 
+def fail_for_good(owner: Tenant, _: Execution) -> None:
+    making.record(making.failure(due(owner), retryable=False))
+
+
 def strand(owner: Tenant, _: Execution) -> None:
     making.silence(*Worker.objects.filter(tenant=owner))
 
@@ -140,6 +144,11 @@ def strand(owner: Tenant, _: Execution) -> None:
             "Failed at Bill (step 3), SPAN after it was submitted: no retries left.",
             "A re-drive runs it again. It starts at the first step: Read lines (step 1). The steps before "
             "Bill (step 3), which failed, run again too, because there is no checkpoint of them.",
+        ),
+        (
+            fail_for_good,
+            "Failed at Read lines (step 1), SPAN after it was submitted: not retryable.",
+            "A re-drive that allows FAILED executions runs it again. It starts at the first step: Read lines (step 1).",
         ),
         (
             lambda owner, execution: interventions.cancel(owner, execution.pk, actor="user:eva", reason="a mistake"),
