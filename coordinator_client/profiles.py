@@ -26,6 +26,11 @@ LARGEST_FILE: Final = 1_000_000
 """The largest configuration file, and the largest file with a token, in bytes."""
 
 
+def local_advice() -> str:
+    """Return how a command that needs variables gets those of LOCAL; an empty text without that file."""
+    return f", or run `source {LOCAL}`" if LOCAL.exists() else ""
+
+
 @dataclass(frozen=True, slots=True)
 class Profile:
     url: str = ""

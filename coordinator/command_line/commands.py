@@ -6,6 +6,7 @@ Each gets the options that all share, and ends with the exit status of its error
 import inspect
 import json
 import keyword
+import os
 import re
 import sys
 import time
@@ -19,7 +20,7 @@ import typer
 
 from coordinator.command_line.session import CommandError, Exit, Form, Session, exit_of
 from coordinator_client.api import SECONDS, Member, Request, operation, operation_key, path
-from coordinator_client.errors import ClientError
+from coordinator_client.errors import ClientError, Refused
 
 Pipeline = Annotated[str, typer.Argument(help="The pipeline's id.", show_default=False)]
 Release = Annotated[str, typer.Argument(help="The release's version.", show_default=False)]
@@ -45,7 +46,8 @@ def json_value(text: str, name: str) -> Any:
     except OSError as error:
         raise CommandError(f"{name}: {text[1:]} cannot be read: {error.strerror}") from None
     except (ValueError, RecursionError) as error:
-        raise CommandError(f"{name} is not valid JSON: {error}") from None
+        advice = f"; to read the file, write {name} @{text}" if os.path.isfile(text) else ""  # noqa: PTH113 - never raises
+        raise CommandError(f"{name} is not valid JSON: {error}{advice}") from None
 
 
 def _no_constant(name: str) -> Any:
@@ -362,7 +364,8 @@ def _run(session: Session, command: Command) -> int:
             _once_of_many(session, command)
             time.sleep(session.watch)
     except ClientError as error:
-        session.output.note(f"error: {error}")
+        advice = "\n  add --reason TEXT" if isinstance(error, Refused) and error.field == "reason" else ""
+        session.output.note(f"error: {error}{advice}")
         return exit_of(error)
     except KeyboardInterrupt:
         return Exit.INTERRUPTED

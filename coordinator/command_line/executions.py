@@ -9,6 +9,7 @@ from coordinator.command_line.commands import Call, Execution, Most, Noun, Timeo
 from coordinator.command_line.session import CommandError, Exit, Form, Session, clean, spinner
 from coordinator.command_line.tailing import Events
 from coordinator_client.api import ENDED, path
+from coordinator_client.errors import Refused
 
 EXECUTION: Final = "executions/{execution_id}"
 EVENTS: Final = "AT at, # sequence, KIND kind, STATUS status, BY actor, DATA data"
@@ -35,6 +36,7 @@ def submit(
         session.output.value(session.client.get(execution).get("result"))
     else:
         session.output.document(ended)
+        session.output.note(f"coordinator executions explain {ended.get('executionId')} says what happened")
     return _status_of(ended)
 
 
@@ -151,12 +153,17 @@ def _status_of(execution: dict[str, Any]) -> int:
 
 
 executions.acting("cancel", f"POST {EXECUTION}/cancel", "Cancel an execution.", "Cancel execution {execution}?")
-executions.acting(
-    "redrive",
-    f"POST {EXECUTION}/redrive",
-    "Run a failed execution again, on the same release.",
-    "Run execution {execution} again?",
-)
+
+
+@executions.changing("redrive", f"POST {EXECUTION}/redrive")
+def redrive(session: Session, call: Call) -> None:
+    """Run a failed execution again, on the same release."""
+    try:
+        session.act(call.request, f"Run execution {call.arguments['execution']} again?")
+    except Refused as refusal:
+        if refusal.code == "REDRIVE_REFUSED" and refusal.detail.endswith(" FAILED"):
+            raise CommandError(f"{refusal}; run it again all the same with --allow-failed", Exit.REFUSED) from None
+        raise
 
 
 @executions.changing("resubmit", f"POST {EXECUTION}/resubmit", defaults={"from": "input"})

@@ -16,7 +16,7 @@ from coordinator_client import api
 from coordinator_client.api import Client, Connection, Request
 from coordinator_client.errors import ClientError, Refused, Unreachable
 from coordinator_client.http import opened
-from coordinator_client.profiles import coordinator_url, is_token
+from coordinator_client.profiles import coordinator_url, is_token, local_advice
 from pipelines.errors import DefinitionError
 from pipelines.release.conflict import RELEASE_CONFLICT, version_taken
 from pipelines.release.descriptor import other_descriptor
@@ -76,7 +76,7 @@ def variable(name: str) -> str:
 def _required(arguments: argparse.Namespace, name: str) -> str:
     value: str = getattr(arguments, name) or variable(name.upper())
     if not value:
-        raise DefinitionError("MISSING_OPTION", f"set --{name} or COORDINATOR_{name.upper()}")
+        raise DefinitionError("MISSING_OPTION", f"set --{name} or COORDINATOR_{name.upper()}{local_advice()}")
     return value
 
 

@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 def required(value: str | None, option: str, variable: str) -> str:
     """Return ``value``. Raises ``DefinitionError`` MISSING_OPTION if it is missing or empty."""
     if not value:
-        raise DefinitionError("MISSING_OPTION", f"{option} or ${variable} is required")
+        from coordinator_client.profiles import local_advice
+
+        raise DefinitionError("MISSING_OPTION", f"{option} or ${variable} is required{local_advice()}")
     return value
 
 

@@ -101,6 +101,27 @@ def test_tail_reads_the_list_of_a_coordinator_without_streams(run: CommandLine) 
     assert (done.status, [json.loads(line) for line in done.out.splitlines()]) == (0, events)
 
 
+BLANK = {"code": "INVALID_REQUEST", "detail": "reason: x", "errors": [{"field": "reason", "message": "x"}]}
+FAILED = {"code": "REDRIVE_REFUSED", "detail": "Execution e cannot be re-driven from status FAILED"}
+
+
+@cases(
+    ("arguments", "problem", "status", "says"),
+    [
+        (["releases", "rollback", "p"], BLANK, 400, "reason: x\n  add --reason TEXT\n"),
+        (["executions", "redrive", "e"], FAILED, 409, "; run it again all the same with --allow-failed\n"),
+        (["executions", "submit", "p", "--input=in.json"], {}, 500, "; to read the file, write --input @in.json\n"),
+    ],
+)
+def test_an_error_says_what_to_write(
+    run: CommandLine, arguments: list[str], problem: dict[str, Any], status: int, says: str
+) -> None:
+    (run.home / "in.json").touch()
+    with serving(problem, status=status) as server:
+        done = run(*arguments[:2], *(["--yes"] if status < 500 else []), f"--url={server.origin}", *arguments[2:])
+    assert done.err.endswith(says), done
+
+
 CHANNEL = {
     **{"channelId": "c1", "name": "ops", "kind": "webhook"},
     **{"address": "https://h.example/…", "secret": "", "enabled": True},
