@@ -21,6 +21,7 @@ from coordinator_client.errors import Refused
 from coordinator_client.profiles import write_private
 from embedded.children import free_port
 from embedded.product import Backing, Preparation, Product
+from wire.resume_token import webhook_key
 
 ENVIRONMENT: Final = "coordinator.env"
 """The file for an author's shell: what `coordinator` and `pipelines` need to connect."""
@@ -152,11 +153,12 @@ class Installation:
                 self._take(preparation)
 
     def environment(self) -> dict[str, str]:
-        """Return the variables with which `coordinator` and `pipelines` use this installation."""
+        """Return the variables with which commands, clients and receivers of webhooks use this installation."""
         return {
             "COORDINATOR_URL": self.product.url,
             "COORDINATOR_TENANT": self.kept.tenant,
             "COORDINATOR_TOKEN": self.kept.token,
+            "COORDINATOR_WEBHOOK_KEY": webhook_key(self.kept.worker_secret, self.kept.tenant),
             "PIPELINES_TENANT": self.kept.tenant,
             "PIPELINES_BROKER_URL": self.kept.broker_url,
             "PIPELINES_WORKER_KEY": self.kept.worker_key,

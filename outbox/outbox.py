@@ -32,7 +32,7 @@ from foundation.database.writes import record_in_hand
 from foundation.exchange import MOST_ADDRESSES, Resolve, TargetRefused, Unreachable, exchange, vet
 from foundation.retry import RetryPolicy
 from wire.log_lines import frames_of
-from wire.resume_token import derived
+from wire.resume_token import webhook_key
 
 log = logging.getLogger(__name__)
 NO_PLACE_DELAY: Final = timedelta(seconds=2)
@@ -61,7 +61,7 @@ def sending_seconds() -> int:
 def webhook_keys(tenant_id: str) -> list[str]:
     """Return the keys that sign the tenant's webhooks, one for each active secret, that of WORKER_SECRET first."""
     roots = (settings.WORKER_SECRET, *settings.WORKER_SECRET_FALLBACKS)
-    return [derived(root, f"webhook:{tenant_id}") for root in roots]
+    return [webhook_key(root, tenant_id) for root in roots]
 
 
 def signed(body: bytes, keys: Iterable[str]) -> dict[str, str]:

@@ -101,6 +101,11 @@ def derived(secret: str, purpose: str) -> str:
     return hmac.new(secret.encode(), f"derived:{purpose}".encode(), hashlib.sha256).hexdigest()
 
 
+def webhook_key(secret: str, tenant_id: str) -> str:
+    """Return the key with which a secret signs the webhooks of a tenant."""
+    return derived(secret, f"webhook:{tenant_id}")
+
+
 def _is_complete(members: Any) -> bool:
     return (
         isinstance(members, dict)

@@ -79,7 +79,7 @@ def client() -> Client:
 
 
 def children_environment(tenant: str) -> dict[str, str]:
-    """Return the environment of the processes that run the author's code: without the token of the coordinator."""
-    hidden = {"COORDINATOR_TOKEN", "PIPELINES_TOKEN"}
+    """Return the environment of the processes that run the author's code: without the token and the webhook key."""
+    hidden = {"COORDINATOR_TOKEN", "COORDINATOR_WEBHOOK_KEY", "PIPELINES_TOKEN"}
     kept = {name: value for name, value in os.environ.items() if name not in hidden}
     return {**kept, "PIPELINES_TENANT": tenant}

@@ -56,7 +56,8 @@ class Follower:
         for question_id in [each for each in questions if each not in self._questions][-MOST_SHOWN:]:
             asked = questions[question_id]
             step = self.names.get(asked["stepId"], asked["stepId"])
-            answer = f"to answer: coordinator questions answer {question_id} --response JSON"
+            page = f"{self._client.connection.url}/admin/executions/interaction/{question_id}/change/"
+            answer = f"to answer: {page}, or coordinator questions answer {question_id} --response JSON"
             self._say("waiting", f"{asked['executionId']}  {step} asks {_bounded(asked['request'])}\n{answer}")
         self._questions = set(questions)
 

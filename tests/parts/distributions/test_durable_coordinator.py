@@ -30,7 +30,7 @@ READY = "Press Ctrl-C"
 LOG_IN = re.compile(r"Admin: (?P<url>\S+)/admin/ +user (?P<user>\S+) +password (?P<password>\S+)")
 LINK = re.compile(r'\s(?:href|src|hx-get)="(/(?:admin|static)/[^"#?]*)')
 SOURCE = "source .coordinator/coordinator.env"
-VARIABLES = ["COORDINATOR_URL", "COORDINATOR_TENANT", "COORDINATOR_TOKEN"]
+VARIABLES = ["COORDINATOR_URL", "COORDINATOR_TENANT", "COORDINATOR_TOKEN", "COORDINATOR_WEBHOOK_KEY"]
 VARIABLES += ["PIPELINES_TENANT", "PIPELINES_BROKER_URL", "PIPELINES_WORKER_KEY"]
 SHOP = """\
 from pipelines import Pipeline
