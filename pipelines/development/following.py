@@ -57,7 +57,7 @@ class Follower:
             asked = questions[question_id]
             step = self.names.get(asked["stepId"], asked["stepId"])
             page = f"{self._client.connection.url}/admin/executions/interaction/{question_id}/change/"
-            answer = f"to answer: {page}, or coordinator questions answer {question_id} --response JSON"
+            answer = f"to answer: coordinator questions answer {question_id} --response JSON\nor at {page}"
             self._say("waiting", f"{asked['executionId']}  {step} asks {_bounded(asked['request'])}\n{answer}")
         self._questions = set(questions)
 
