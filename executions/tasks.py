@@ -15,6 +15,7 @@ from executions.awaits import awaits, webhooks
 from executions.errors import WorkerLimitReached
 from executions.lifecycle import dispatch as dispatcher
 from executions.lifecycle import outcome, rest_calls, retention
+from executions.schedules import firing
 from executions.state_machine import moves
 from executions.transports import rest
 from executions.transports.rest import CALL_TASK
@@ -136,6 +137,13 @@ def send_webhooks() -> None:
     webhooks.OUTBOX.send()
 
 
+@shared_task(name=firing.FIRE_TASK)
+def fire_schedules() -> None:
+    """Fire due schedules. A lost message or a killed worker only delays this until the sweep."""
+    wakeup.started(firing.FIRE_TASK)
+    firing.fire()
+
+
 @shared_task(name=message_path.CONFIRM_TASK)
 def confirm_messages(sent_at: float) -> None:
     message_path.take_probe(sent_at)
@@ -161,3 +169,4 @@ def remove_old(removals: int = 1) -> None:
             if time.monotonic() - began >= REMOVAL_SECONDS and removals < REMOVALS:
                 wakeup.send(REMOVE_TASK, removals + 1)
             registry.tidy(actor=moves.owner())
+            firing.remove_old()

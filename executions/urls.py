@@ -1,4 +1,4 @@
-"""The URLs of executions, interactions and workers of a tenant."""
+"""The URLs of executions, interactions, workers and schedules of a tenant."""
 
 from executions.awaits import api as interactions
 from executions.explanation import api as explanations
@@ -6,6 +6,7 @@ from executions.failures import api as failures
 from executions.holds import api as holds
 from executions.inspection import api as executions
 from executions.lifecycle import api as operators
+from executions.schedules import api as schedules
 from executions.submission import api as submissions
 from executions.tenants import api as quotas
 from executions.workers import api as workers
@@ -20,4 +21,5 @@ urlpatterns = [
     *interactions.urlpatterns,
     *workers.urlpatterns,
     *quotas.urlpatterns,
+    *schedules.urlpatterns,
 ]

@@ -7,6 +7,7 @@ from celery import shared_task
 
 from executions.lifecycle import dispatch as dispatcher
 from executions.lifecycle import sweep as sweeper
+from executions.schedules import firing
 from executions.transports import rest_workers
 from executions.workers import message_path
 from foundation import wakeup
@@ -21,7 +22,9 @@ log = logging.getLogger(__name__)
 
 @shared_task(name="executions.sweep")
 def sweep() -> None:
-    """Recover from lost messages and dead workers, act on deadlines, dispatch due executions and advance campaigns.
+    """Recover from lost messages and dead workers, act on deadlines, dispatch due executions, and advance campaigns.
+
+    Due schedules are announced.
 
     Several schedulers may send this task. While heartbeats cannot renew leases, or outcomes cannot end them, no lease
     expires. If a part fails, the error is logged and the other parts still run. A database outage stops the sweep.
@@ -37,6 +40,7 @@ def sweep() -> None:
         drafting.draft,
         campaigns.advance,
         drafts.remove_old,
+        firing.announce,
         retirement.fail_open,
     )
     for part in parts:

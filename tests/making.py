@@ -14,7 +14,8 @@ from django.db import connection
 from django.utils import timezone
 
 from executions.lifecycle import outcome, sweep
-from executions.models import DeadLetter, Execution, Worker
+from executions.models import DeadLetter, Execution, Schedule, Worker
+from executions.schedules import schedules
 from executions.state_machine import moves
 from executions.state_machine.moves import Claim
 from executions.submission.submission import ExecutionRequest, Submission, submit
@@ -130,6 +131,13 @@ def verified(release: Release) -> Release:
     status, findings = verdict(release)
     assert status == "REGISTERED", findings
     return release
+
+
+def scheduled(owner: Tenant, name: str = "nightly", cron: str = "0 2 * * *", **members: Any) -> Schedule:
+    """Add a schedule of the pipeline."""
+    pipeline_id, paused = members.pop("pipeline_id", PIPELINE), members.pop("paused", False)
+    settings = schedules.Settings(name=name, cron=cron, **{"input": {"n": 1}, **members})
+    return schedules.add(owner, pipeline_id, settings, actor="user:test", paused=paused)
 
 
 def deployed(release: Release, environment: str = "production", key: str = "", **changes: Any) -> Deployment:

@@ -1,4 +1,4 @@
-"""Executions, their history, awaits, workers, and campaigns."""
+"""Executions, their history, awaits, workers, campaigns, and schedules."""
 
 from executions.models.awaits import IS_CLAIMED, IS_QUESTION, AwaitUnit, Interaction, InteractionEvent
 from executions.models.business_keys import RESUBMISSION_PREFIX
@@ -30,6 +30,7 @@ from executions.models.records import (
     SmokeTest,
     is_new,
 )
+from executions.models.schedule import Schedule, ScheduleFire
 from executions.models.worker import (
     CodeOrigin,
     MessagePath,

@@ -41,7 +41,8 @@ READS = dict.fromkeys(
     {PIPELINE}/history/export
     {PIPELINE}/releases {PIPELINE}/releases/{{release_version}} {PIPELINE}/releases/{{release_version}}/preflight
     {PIPELINE}/releases/{{release_version}}/smoke {PIPELINE}/releases/{{release_version}}/smoke/{{smoke_test_id}}
-    {PIPELINE}/retirements provenance-key notifications quotas status stranded trusted-keys
+    {PIPELINE}/retirements provenance-key notifications quotas
+    schedules schedules/{{schedule_id}} schedules/{{schedule_id}}/fires status stranded trusted-keys
     worker-plan workers workers/{{pipeline_id}}/{{worker_id}}/events
     """.split(),
     Scope.READ,
@@ -183,6 +184,28 @@ CHANGES: dict[Endpoint, Change] = {
     ("POST", "workers/{pipeline_id}/{worker_id}/undrain"): Change(
         OPERATE, "worker.undrain", 200, WHY, after="workers/{pipeline_id}/{worker_id}/drain"
     ),
+    ("POST", "schedules"): Change(
+        OPERATE,
+        "schedule.add",
+        201,
+        {"name": "next", "pipelineId": making.PIPELINE, "cron": "0 2 * * *", "input": {"n": 1}},
+        also=(Scope.SUBMIT,),
+    ),
+    ("PATCH", "schedules/{schedule_id}"): Change(
+        OPERATE, "schedule.change", 200, {"cron": "0 3 * * *"}, also=(Scope.SUBMIT,)
+    ),
+    ("POST", "schedules/{schedule_id}/pause"): Change(OPERATE, "schedule.pause", 200, WHY),
+    ("POST", "schedules/{schedule_id}/resume"): Change(
+        OPERATE, "schedule.resume", 200, WHY, after="schedules/{schedule_id}/pause"
+    ),
+    ("POST", "schedules/{schedule_id}/remove"): Change(OPERATE, "schedule.remove"),
+    ("POST", "schedules/{schedule_id}/backfill"): Change(
+        OPERATE,
+        "schedule.backfill",
+        202,
+        {"from": "2026-01-01T00:00:00Z", "to": "2026-01-03T00:00:00Z"},
+        also=(Scope.SUBMIT,),
+    ),
     ("POST", "alerts/{alert_id}/silence"): Change(OPERATE, "alert.silence", 200, {"until": "2030-01-01T00:00:00Z"}),
     ("POST", "alert-channels"): Change(
         ACTIVATE,
@@ -230,6 +253,7 @@ UNKNOWN = {
     "digest": "ATTACHMENT_UNKNOWN",
     "artifact_digest": "ARTIFACT_UNKNOWN",
     "descriptor_digest": "DESCRIPTOR_UNKNOWN",
+    "schedule_id": "SCHEDULE_UNKNOWN",
     "alert_id": "ALERT_UNKNOWN",
     "channel_id": "ALERT_CHANNEL_UNKNOWN",
     "rule_id": "ALERT_RULE_UNKNOWN",

@@ -1,21 +1,24 @@
 import base64
+from datetime import timedelta
 
 from django.contrib.auth.models import User
 from django.utils import timezone
 
 from executions.awaits import awaits
 from executions.lifecycle import interventions
-from executions.models import FailureGroup, Interaction
+from executions.models import FailureGroup, Interaction, Schedule
+from executions.schedules import backfills
 from governance.campaigns import campaigns
 from governance.campaigns.selection import Filters
 from governance.gradual.changes import start
 from governance.smoke_tests import smoke_tests
 from releases.trust import attachments
-from tenancy.models import Membership
+from tenancy.models import Membership, Tenant
 from tenancy.roles import Role
 from tests import gradual, making, signing
 from tests.alerts import alerting
 from tests.api.tenant_api import TenantApi
+from tests.making import LONG_AGO
 from tests.releases.registration.sending import opened
 from tests.requesting import open_request, soon
 
@@ -77,6 +80,7 @@ def populate(ours: TenantApi) -> dict[str, list[str]]:
         "digest": [attachment.digest],
         "artifact_digest": [release.artifacts.get().digest],
         "descriptor_digest": [release.descriptor_digest],
+        "schedule_id": [str(_fired(owner).pk)],
         "alert_id": [str(alert.pk)],
         "channel_id": [str(receiver.pk)],
         "rule_id": [str(alert.rule_id)],
@@ -84,3 +88,10 @@ def populate(ours: TenantApi) -> dict[str, list[str]]:
         # The first page of any list.
         "cursor": [base64.b64encode(b"o=0").decode()],
     }
+
+
+def _fired(owner: Tenant) -> Schedule:
+    """Return a schedule with one time."""
+    schedule = making.scheduled(owner)
+    backfills.backfill(schedule, LONG_AGO, LONG_AGO + timedelta(days=1), actor="user:eva")
+    return schedule

@@ -163,6 +163,19 @@ RIGHTS: Mapping[str, Rights] = MappingProxyType(
             delete=True,
         ),
         "executions_campaignevent": Rights(insert_but="id"),
+        # Removed schedules stay, for their history.
+        "executions_schedule": Rights(
+            insert_but="",
+            update="""
+                name cron time_zone exceptions input release_version overlap catch_up_minutes starts_at ends_at
+                paused_at next_at version removed_at
+            """,
+        ),
+        "executions_schedulefire": Rights(
+            insert_but="id execution_id created_at",
+            update="is_backfill state code detail execution_id next_attempt_at decided_at",
+            delete=True,
+        ),
         # Only retention deletes former workers, with their events.
         "executions_worker": Rights(insert_but="id", update=_WORKER, delete=True),
         "executions_workerevent": Rights(insert_but="id", delete=True),

@@ -1,0 +1,145 @@
+"""The times of a schedule: a cron expression in a time zone, without the dates of exceptions. Pure.
+
+Changes of the clock are handled as Debian's cron does. A time that does not exist on a day fires at the end of the gap.
+A time that exists twice fires once, at the first of both. Expressions whose minute or hour begins with `*` follow real
+time, so they fire in both hours.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from functools import cached_property
+from itertools import islice
+from typing import Final
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from cronsim import CronSim, CronSimError
+
+FIELDS: Final = 5
+MOST_EXCEPTIONS: Final = 400
+CRON_RULE: Final = "must be a cron expression with five fields, such as `30 2 * * MON-FRI`"
+ZONE_RULE: Final = "must be the name of a time zone, such as Europe/Berlin"
+EXCEPTION_RULE: Final = "must be a date such as 2026-12-24, or a range of dates such as 2026-12-24/2027-01-01"
+_EXCEPTION: Final = re.compile(r"(\d{4}-\d\d-\d\d)(?:/(\d{4}-\d\d-\d\d))?", re.ASCII)
+_BEGINNING: Final = datetime(2000, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class Calendar:
+    """The members of a schedule that decide its times. `starts_at` is included, `ends_at` is not."""
+
+    cron: str
+    time_zone: str = "UTC"
+    exceptions: Sequence[str] = ()
+    starts_at: datetime | None = None
+    ends_at: datetime | None = None
+
+    def problems(self) -> dict[str, str]:
+        """Return the rule that is broken by the name of the member; {} if all members are valid."""
+        found = {}
+        if not _is_cron(self.cron):
+            found["cron"] = CRON_RULE
+        if not _is_zone(self.time_zone):
+            found["timeZone"] = ZONE_RULE
+        if len(self.exceptions) > MOST_EXCEPTIONS:
+            found["exceptions"] = f"has more than {MOST_EXCEPTIONS} entries"
+        for index, text in enumerate(self.exceptions):
+            if _dates(text) is None:
+                found[f"exceptions[{index}]"] = EXCEPTION_RULE
+        if self.starts_at and self.ends_at and self.ends_at <= self.starts_at:
+            found["endsAt"] = "must be after startsAt"
+        return found
+
+    def times(self, after: datetime) -> Iterator[datetime]:
+        """Yield the times after `after`, in UTC and in order. Needs valid members.
+
+        It ends if there is no further time within 50 years.
+        """
+        last = after.astimezone(UTC)
+        if self.starts_at is not None and self.starts_at > last:
+            last = self.starts_at.astimezone(UTC) - timedelta(microseconds=1)
+        while True:
+            skipped_to = None
+            for at in self._matching(last):
+                if self.ends_at is not None and at >= self.ends_at:
+                    return
+                skipped_to = self._excluded_until(at)
+                if skipped_to is not None:
+                    break
+                last = at
+                yield at
+            if skipped_to is None:
+                return
+            last = skipped_to
+
+    def next(self, after: datetime) -> datetime | None:
+        """Return the first time after `after`; None if there is none."""
+        return next(self.times(after), None)
+
+    def upcoming(self, after: datetime, count: int = 5) -> list[datetime]:
+        """Return the next times in the time zone of the schedule, at most `count`."""
+        return [at.astimezone(self.zone) for at in islice(self.times(after), count)]
+
+    @cached_property
+    def zone(self) -> ZoneInfo:
+        return ZoneInfo(self.time_zone)
+
+    @property
+    def words(self) -> str:
+        """The cron expression in words, such as `At 02:30 on every day-of-week from Monday through Friday`."""
+        return CronSim(self.cron, _BEGINNING).explain()
+
+    def _matching(self, after: datetime) -> Iterator[datetime]:
+        """Yield the times of the expression after `after`, with those of exceptions."""
+        last = after
+        try:
+            for found in CronSim(self.cron, after.astimezone(self.zone)):
+                at = found.astimezone(UTC)
+                if at > last:  # a gap maps several times to one, and a fold may map a later time to an earlier one
+                    last = at
+                    yield at
+        except (OverflowError, ValueError):  # beyond the last year
+            return
+
+    def _excluded_until(self, at: datetime) -> datetime | None:
+        """Return the last second of the exception that contains the date of `at`; None if none does."""
+        day = at.astimezone(self.zone).date()
+        ends = [last for first, last in self._ranges if first <= day <= last]
+        if not ends:
+            return None
+        return max(at, datetime.combine(max(ends), time(23, 59, 59), self.zone).astimezone(UTC))
+
+    @cached_property
+    def _ranges(self) -> list[tuple[date, date]]:
+        return [found for found in map(_dates, self.exceptions) if found is not None]
+
+
+def _is_cron(text: str) -> bool:
+    if len(text.split()) != FIELDS or not text.isascii():
+        return False
+    try:
+        return next(CronSim(text, _BEGINNING), None) is not None
+    except (CronSimError, OverflowError, ValueError, AssertionError):
+        return False
+
+
+def _is_zone(name: str) -> bool:
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        return False
+    return name.isascii() and "\0" not in name
+
+
+def _dates(text: str) -> tuple[date, date] | None:
+    """Return the first and the last date of an exception; None if it is not valid."""
+    match = _EXCEPTION.fullmatch(text)
+    if match is None:
+        return None
+    try:
+        first = date.fromisoformat(match[1])
+        last = date.fromisoformat(match[2] or match[1])
+    except ValueError:
+        return None
+    return (first, last) if first <= last else None

@@ -1,0 +1,225 @@
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from executions.errors import BackfillInvalid, ScheduleInvalid, ScheduleNameTaken, ScheduleUnknown
+from executions.holds import holds
+from executions.lifecycle import interventions
+from executions.models import Execution, Schedule
+from executions.schedules import backfills, firing, schedules
+from foundation.errors import CoordinatorError
+from releases.models import Pipeline, Release
+from tenancy.models import AuditEntry, Tenant
+from tests import making
+from tests.cases import cases
+from tests.deaths import each_death
+from tests.executions import moments
+from tests.raw_sql import run, unchanged
+
+pytestmark = pytest.mark.django_db
+MINUTE = timedelta(minutes=1)
+ACTOR = "user:eva"
+
+
+def late(schedule: Schedule, minutes: float) -> datetime:
+    """Let the next time be the whole minute that was `minutes` ago, or the first one after that. Return it."""
+    at = (moments.now() - minutes * MINUTE).replace(second=0, microsecond=0) + MINUTE
+    Schedule.objects.filter(pk=schedule.pk).update(next_at=at)
+    return at
+
+
+def states(schedule: Schedule) -> list[str]:
+    return list(schedule.fires.order_by("scheduled_at").values_list("state", flat=True))
+
+
+def made(owner: Tenant) -> list[Execution]:
+    return list(Execution.objects.filter(tenant=owner).order_by("created_at", "execution_key"))
+
+
+def submit_again() -> None:
+    """Let the leases of fires expire, and submit what is due."""
+    run("UPDATE executions_schedulefire SET next_attempt_at = now() WHERE state = 'DUE'")
+    firing.submit_due()
+
+
+def test_a_time_submits_one_execution_with_the_input_of_its_template(owner: Tenant) -> None:
+    template = {"n": 1, "at": "{{scheduledAt}}"}
+    schedule = making.scheduled(owner, "minutely", "* * * * *", input=template, time_zone="Europe/Berlin")
+    firing.fire()
+    assert (made(owner), states(schedule)) == ([], [])
+    at = late(schedule, 1)
+    firing.fire()
+    [execution], [fire] = made(owner), schedules.fires(schedule)
+    text = at.isoformat().replace("+00:00", "Z")
+    assert (execution.input, execution.submitted_by) == ({"n": 1, "at": text}, "schedule:minutely")
+    assert execution.execution_key == f"schedule:{schedule.pk}:{text}"
+    assert (fire.state, fire.scheduled_at, fire.execution_id) == ("SUBMITTED", at, execution.pk)
+    assert schedules.fire_of(execution) == fire
+    schedule.refresh_from_db()
+    assert schedule.next_at == at + MINUTE
+    firing.fire()
+    assert made(owner) == [execution]
+
+
+@cases(
+    ("overlap", "ends", "expected", "statuses"),
+    [
+        ("skip", False, ["SUBMITTED", "SKIPPED"], ["QUEUED"]),
+        ("skip", True, ["SUBMITTED", "SUBMITTED"], ["CANCELLED", "QUEUED"]),
+        ("queue", False, ["SUBMITTED", "SUBMITTED"], ["QUEUED", "QUEUED"]),
+        ("cancel", False, ["SUBMITTED", "SUBMITTED"], ["CANCELLED", "QUEUED"]),
+    ],
+)
+def test_overlap(owner: Tenant, overlap: str, ends: bool, expected: list[str], statuses: list[str]) -> None:
+    schedule = making.scheduled(owner, cron="0 0 1 1 *", overlap=overlap)
+    late(schedule, 20)
+    firing.fire()
+    if ends:
+        interventions.cancel(owner, made(owner)[0].pk, actor=ACTOR, reason="")
+    late(schedule, 10)
+    firing.fire()
+    assert states(schedule) == expected
+    assert sorted(each.status for each in made(owner)) == sorted(statuses)
+
+
+@cases(
+    ("overlap", "expected"),
+    [
+        ("skip", ["MISSED", "SUBMITTED", "SKIPPED", "SKIPPED"]),
+        ("queue", ["MISSED", "SUBMITTED", "SUBMITTED", "SUBMITTED"]),
+        ("cancel", ["MISSED", "SKIPPED", "SKIPPED", "SUBMITTED"]),
+    ],
+)
+def test_times_that_are_too_late_are_not_made_up(owner: Tenant, overlap: str, expected: list[str]) -> None:
+    schedule = making.scheduled(owner, cron="* * * * *", overlap=overlap, catch_up_minutes=3)
+    at = late(schedule, 90)
+    firing.fire()
+    found = list(schedule.fires.order_by("scheduled_at"))
+    assert [each.state for each in found] == expected
+    assert (found[0].scheduled_at, found[0].code) == (at, "TOO_LATE")
+    schedule.refresh_from_db()
+    assert schedule.next_at == found[-1].scheduled_at + MINUTE > moments.now()
+
+
+def test_a_refusal_is_recorded_and_does_not_stop_the_schedule(owner: Tenant, release: Release) -> None:
+    schedule = making.scheduled(owner, cron="* * * * *", overlap="queue")
+    other = making.scheduled(owner, "other", cron="* * * * *", release_version=release.release_version)
+    holds.pause(Pipeline.objects.get(tenant=owner), actor=ACTOR, reason="broken", refuses_submissions=True)
+    late(schedule, 1)
+    late(other, 1)
+    firing.fire()
+    for each in (schedule, other):
+        [fire] = each.fires.all()
+        assert (fire.state, fire.code, fire.execution_id) == ("REFUSED", "PIPELINE_PAUSED", None)
+        each.refresh_from_db()
+        assert each.next_at
+        assert each.next_at > moments.now()
+    assert made(owner) == []
+
+
+def test_each_time_fires_exactly_once_wherever_the_process_dies(owner: Tenant) -> None:
+    schedule = making.scheduled(owner, cron="* * * * *", overlap="queue", catch_up_minutes=5)
+    late(schedule, 3)
+    deaths = sum(1 for _ in each_death(firing.fire))
+    assert deaths >= 3
+    submit_again()
+    assert states(schedule) == ["SUBMITTED"] * 3
+    found = made(owner)
+    assert {each.pk for each in found} == set(schedule.fires.values_list("execution_id", flat=True))
+    assert len(found) == 3
+
+
+def test_a_fire_that_was_submitted_by_a_dead_process_is_found_again(owner: Tenant) -> None:
+    schedule = making.scheduled(owner, cron="* * * * *")
+    at = late(schedule, 1)
+    firing.advance()
+    first = making.submitted(owner, firing.key_of(schedule.pk, at), {"n": 1}, actor="schedule:nightly")
+    schedules.change(schedule, actor=ACTOR, input={"n": 2})
+    submit_again()
+    assert [fire.execution_id for fire in schedule.fires.all()] == [first.execution_id]
+    assert len(made(owner)) == 1
+
+
+def test_a_backfill_submits_each_time_of_a_range_once_and_one_after_the_other(owner: Tenant) -> None:
+    schedule = making.scheduled(owner, cron="0 2 * * *", exceptions=["2026-01-02"])
+    first, end = datetime(2026, 1, 1, 2, tzinfo=UTC), datetime(2026, 1, 5, 2, tzinfo=UTC)
+    with unchanged():
+        preview = backfills.backfill(schedule, first, end, actor=ACTOR, preview=True)
+    assert backfills.backfill(schedule, first, end, actor=ACTOR) == preview == backfills.Backfill(3, 3)
+    for count in (1, 2, 3):
+        firing.fire()
+        firing.fire()
+        execution = Execution.objects.get(tenant=owner, finished_at=None)
+        assert states(schedule) == ["SUBMITTED"] * count + ["DUE"] * (3 - count)
+        interventions.cancel(owner, execution.pk, actor=ACTOR, reason="")
+    assert backfills.backfill(schedule, first, end, actor=ACTOR) == backfills.Backfill(3, 0)
+    assert len(made(owner)) == 3
+    for start, stop in ((end, first), (first, moments.now() + timedelta(days=1)), (first, first - MINUTE)):
+        with pytest.raises(BackfillInvalid):
+            backfills.backfill(schedule, start, stop, actor=ACTOR)
+
+
+def test_a_backfill_repeats_what_was_missed_and_waits_while_the_schedule_is_paused(owner: Tenant) -> None:
+    schedule = making.scheduled(owner, cron="* * * * *", overlap="queue", catch_up_minutes=1)
+    at = late(schedule, 60)
+    firing.fire()
+    schedules.pause(schedule, actor=ACTOR)
+    assert backfills.backfill(schedule, at, at + 3 * MINUTE, actor=ACTOR).added == 3
+    submit_again()
+    assert states(schedule)[:3] == ["DUE"] * 3
+    schedules.resume(schedule, actor=ACTOR)
+    submit_again()
+    assert states(schedule)[:3] == ["SUBMITTED"] * 3
+    with pytest.raises(BackfillInvalid, match="1,000"):
+        backfills.backfill(schedule, at - timedelta(days=1), at, actor=ACTOR)
+
+
+def test_a_paused_or_removed_schedule_does_not_fire(owner: Tenant) -> None:
+    schedule = making.scheduled(owner, cron="* * * * *", paused=True)
+    assert (schedule.next_at, schedule.paused_at is None) == (None, False)
+    schedule = schedules.resume(schedule, actor=ACTOR)
+    assert schedule.next_at is not None
+    late(schedule, 5)
+    schedules.pause(schedule, actor=ACTOR, reason="holiday")
+    firing.fire()
+    schedule = schedules.resume(schedule, actor=ACTOR)
+    assert schedule.next_at
+    assert schedule.next_at > moments.now()
+    late(schedule, 1)
+    firing.advance()
+    schedules.remove(schedule, actor=ACTOR)
+    submit_again()
+    assert (states(schedule), made(owner)) == (["SKIPPED"], [])
+    with pytest.raises(ScheduleUnknown):
+        schedules.change(schedule, actor=ACTOR, name="other")
+    acts = AuditEntry.objects.filter(tenant=owner, act__startswith="schedule.").order_by("sequence")
+    names = ["add", "resume", "pause", "resume", "remove"]
+    assert list(acts.values_list("act", flat=True)) == [f"schedule.{name}" for name in names]
+
+
+@cases(
+    ("members", "error", "field"),
+    [
+        ({"cron": "0 25 * * *"}, ScheduleInvalid, "cron"),
+        ({"time_zone": "Mars"}, ScheduleInvalid, "timeZone"),
+        ({"exceptions": ["x"]}, ScheduleInvalid, "exceptions[0]"),
+        ({"input": {"at": "{{now}}"}}, ScheduleInvalid, "input.at"),
+        ({"catch_up_minutes": 0}, ScheduleInvalid, "catchUpMinutes"),
+        ({"name": "taken"}, ScheduleNameTaken, None),
+    ],
+)
+def test_what_is_not_valid_is_refused(
+    owner: Tenant, members: dict[str, Any], error: type[CoordinatorError], field: str | None
+) -> None:
+    making.scheduled(owner, "taken")
+    schedule = making.scheduled(owner)
+    acts: tuple[Callable[[], Schedule], ...] = (
+        lambda: making.scheduled(owner, **{"name": "new", **members}),
+        lambda: schedules.change(schedule, actor=ACTOR, **members),
+    )
+    for act in acts:
+        with unchanged(), pytest.raises(error) as refusal:
+            act()
+        assert [each["field"] for each in refusal.value.errors] == ([field] if field else [])
