@@ -1,6 +1,6 @@
 """The pages of channels and rules, and the forms that add, change and remove one."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from django.contrib import admin, messages
@@ -15,97 +15,12 @@ from alerts.forms import HOURS, ChannelForm, RuleForm, SilenceForm
 from alerts.kinds import Kind
 from alerts.models import Alert, AlertChannel, AlertRule
 from foundation.admin.columns import badge, column
-from foundation.errors import CoordinatorError
-from tenancy.access import actor, tenants_of
+from tenancy.access import actor
 from tenancy.audit.acts import Act
-from tenancy.console.base import POST, LongList, ReadOnlyAdmin, attempt, problem_of, serves
+from tenancy.console.base import POST, LongList, attempt, serves
+from tenancy.console.configuration import ConfigurationAdmin
 from tenancy.console.lists import MESSAGE_VARIANTS, ConditionFilter, TenantFilter, text, time
-from tenancy.models import Tenant
 from tenancy.roles import Scope
-
-
-class ConfigurationAdmin(ReadOnlyAdmin):
-    """Pages of rows that a person with the scope `releases:activate` adds, changes and removes.
-
-    Subclasses serve `new`, `edit` and `remove`. The `save` of their forms and `discard` call the use cases, which may
-    raise `CoordinatorError`. Removed rows are not found.
-    """
-
-    form_type: ClassVar[Callable[..., Any]]
-    discard: ClassVar[Callable[..., None]]
-    noun: ClassVar[str]
-    lead: ClassVar[str]
-    """What the form of a new row says first."""
-    added, removed = "{name} is added.", "{name} is removed."
-    list_filter = (TenantFilter,)
-    ordering = ("name", "id")
-    list_per_page = 50
-    sortable_by = ()
-    change_list_template = "alerts/configuration_list.html"
-
-    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        return super().get_queryset(request).filter(removed_at=None)
-
-    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
-        context = {"may_change": _tenants(request).exists(), "new_url": f"{self._prefix}_new", "noun": self.noun}
-        return super().changelist_view(request, {**context, **(extra_context or {})})
-
-    def new(self, request: HttpRequest) -> HttpResponse:
-        form = self.form_type(request, _tenants(request))
-        return self._form(request, form, self.added, title=f"Add a {self.noun}")
-
-    def edit(self, request: HttpRequest, row: Any) -> HttpResponse:
-        row = self.to_change(row)
-        form = self.form_type(request, _tenants(request), row)
-        return self._form(request, form, "Saved.", title=f"Change {row.name}", original=row)
-
-    def remove(self, request: HttpRequest, row: Any) -> HttpResponse:
-        row = self.to_change(row)
-
-        def end() -> str:
-            self.discard(row, actor=actor(request.user))
-            return self.removed.format(name=row.name)
-
-        attempt(request, end, "{error.detail}")
-        return redirect(f"{self._prefix}_changelist")
-
-    def to_change(self, row: Any) -> Any:
-        """Return the row with what changing it needs."""
-        return row
-
-    def to_page(self, row: Any) -> HttpResponse:
-        return redirect(f"{self._prefix}_change", row.pk)
-
-    def _form(self, request: HttpRequest, form: Any, said: str, **context: Any) -> HttpResponse:
-        """Save a valid form and go to the page of its row. Otherwise show the form with what is wrong."""
-        error = None
-        if request.method == "POST" and form.is_valid():
-            try:
-                row = form.save(actor(request.user))
-            except CoordinatorError as rejected:
-                error = rejected
-            else:
-                messages.success(request, said.format(name=row.name))
-                return self.to_page(row)
-        return self.page(
-            request,
-            "alerts/configuration_form.html",
-            status=error.status if error else 400 if form.errors else 200,
-            form=form,
-            problem=problem_of(error),
-            noun=self.noun,
-            lead=self.lead,
-            back=f"{self._prefix}_changelist",
-            **context,
-        )
-
-    @property
-    def _prefix(self) -> str:
-        return f"admin:{self.opts.app_label}_{self.opts.model_name}"
-
-
-def _tenants(request: HttpRequest) -> QuerySet[Tenant]:
-    return tenants_of(request.user, Scope.ACTIVATE)
 
 
 def shown(rows: Sequence[Any]) -> list[tuple[Any, str]]:

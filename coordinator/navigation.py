@@ -41,6 +41,7 @@ RUNNING = (
     ("executions_hold", "Paused", "pause_circle"),
     ("executions_failuregroup", "Failures", "report"),
     ("executions_campaign", "Campaigns", "campaign"),
+    ("executions_schedule", "Schedules", "event_repeat"),
     ("executions_worker", "Workers", "memory"),
 )
 ALERTING = (

@@ -17,6 +17,7 @@ from executions.lifecycle.interventions import cancel, redrivable, redrive
 from executions.lifecycle.queries import links, origin
 from executions.models import DUE_VALUES, TERMINAL_VALUES, Execution, SearchValue
 from executions.models.states import MOVES, OUTCOME_UNKNOWN, TERMINAL, State
+from executions.schedules.schedules import fire_of
 from releases.models import Revocation
 from releases.states import Status
 from releases.trust import trust
@@ -64,6 +65,7 @@ def header(execution: Execution, now: Now) -> dict[str, Any]:
         "attempts": attempts(execution),
         "step": now.step,
         "values": _values(execution),
+        "fire": fire_of(execution),
         "origin": resubmitted,
         "origin_step": resubmitted and execution.step_at(resubmitted.checkpoint_step or 0),
         "resubmissions": [

@@ -100,6 +100,8 @@ def _executions(world: World) -> dict[str, object]:
         "draft": operator_rows.draft(world),
         "drained": idle,
         "smoke": smoke.test.execution,
+        "schedule": making.scheduled(tenant, pipeline_id=pipeline_id),
+        "paused_schedule": making.scheduled(tenant, "paused", pipeline_id=pipeline_id, paused=True),
     }
 
 

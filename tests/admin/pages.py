@@ -46,6 +46,7 @@ READABLE = {
         executions_failuregroup: changelist, change group
         executions_hold: changelist, change hold
         executions_campaign: changelist, change campaign, change draft, live campaign
+        executions_schedule: changelist, change schedule
         executions_smoketest: changelist, change smoke
         alerts_alert: changelist, change alert
         alerts_alertrule: changelist, change rule
@@ -56,6 +57,7 @@ READABLE = {
         executions_execution: redrive dead, resubmit dead, cancel execution
         executions_hold: execution_pause execution, execution_resume paused_execution
         executions_worker: drain worker, undrain drained
+        executions_schedule: new, edit schedule, pause schedule, resume paused_schedule, backfill schedule
         executions_campaign: start, pause campaign, resume paused_campaign, cancel campaign
     """,
     RELEASERS: """
@@ -152,6 +154,26 @@ CHANGES: dict[str, Change] = {
     "executions_campaign_begin draft": Change(OPERATORS, {"why": "because", "rate_per_minute": "1"}),
     "executions_campaign_discard draft": Change(OPERATORS),
     "executions_campaign_instead draft": Change(OPERATORS),
+    "executions_schedule_new": Change(
+        OPERATORS,
+        {
+            **{"tenant": "{tenant}", "pipeline": "{pipeline_id}", "name": "hourly", "cron": "0 * * * *"},
+            **{"time_zone": "UTC", "input": "1", "overlap": "queue", "catch_up_minutes": "5"},
+        },
+    ),
+    "executions_schedule_edit schedule": Change(
+        OPERATORS,
+        {
+            **{"name": "other", "cron": "0 * * * *", "time_zone": "UTC", "input": "1"},
+            **{"overlap": "queue", "catch_up_minutes": "5"},
+        },
+    ),
+    "executions_schedule_pause schedule": Change(OPERATORS, WHY),
+    "executions_schedule_resume paused_schedule": Change(OPERATORS, WHY),
+    "executions_schedule_backfill schedule": Change(
+        OPERATORS, {"first": "2026-01-01 00:00", "end": "2026-01-03 00:00", **WHY}
+    ),
+    "executions_schedule_remove schedule": Change(OPERATORS),
     "alerts_alert_silence alert": Change(OPERATORS, {"hours": "1"}),
     "alerts_alertrule_new": Change(RELEASERS, {"tenant": "{tenant}", "name": "late", "kind": "stranded"}),
     "alerts_alertrule_silence rule": Change(RELEASERS, {"hours": "1"}),
