@@ -6,7 +6,9 @@ import sys
 from collections.abc import MutableMapping, Sequence
 from typing import Final
 
-NOUNS: Final = "releases requests gradual executions failures campaigns questions workers pipelines keys members alerts"
+NOUNS: Final = (
+    "releases requests gradual executions failures campaigns schedules questions workers pipelines keys members alerts"
+)
 VERBS: Final = "status stranded drift holds quotas apply login"
 WORDS: Final = frozenset(f"{NOUNS} audit profiles {VERBS} --help --install-completion --show-completion".split())
 """The first words of the commands in `coordinator.command_line`, which is not imported for any other command."""

@@ -1,4 +1,4 @@
-"""Admin pages of dead letters, failures, pauses, questions, schedules and workers. `governance` has those of executions."""
+"""Admin pages of failures, pauses, questions, schedules and workers. `governance` has those of executions."""
 
 from executions.awaits import pages as questions
 from executions.failures import dead_letter_pages

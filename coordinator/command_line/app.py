@@ -8,7 +8,7 @@ from typing import Annotated, Final
 
 import typer
 
-from coordinator.command_line import apply, campaigns, executions, releases, tenant
+from coordinator.command_line import apply, campaigns, executions, releases, schedules, tenant
 from coordinator.command_line.commands import Noun, root
 from coordinator.command_line.session import CommandError, Session
 from coordinator_client import profiles
@@ -98,6 +98,7 @@ NOUNS = (
     executions.executions,
     executions.failures,
     campaigns.campaigns,
+    schedules.schedules,
     executions.questions,
     campaigns.workers,
     releases.pipelines,

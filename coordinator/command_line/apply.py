@@ -21,19 +21,36 @@ from coordinator.command_line.tenant_file import Place
 from coordinator_client.api import Client, Request, operation, path
 from coordinator_client.errors import ClientError, Refused
 
-SECTIONS: Final = ("tenant", "pipelines", "trustedKeys", "members", "alertChannels", "alertRules", "complete")
-COMPLETABLE: Final = ("trustedKeys", "members", "alertChannels", "alertRules")
+SECTIONS: Final = (
+    "tenant",
+    "pipelines",
+    "trustedKeys",
+    "members",
+    "alertChannels",
+    "alertRules",
+    "schedules",
+    "complete",
+)
+COMPLETABLE: Final = ("trustedKeys", "members", "alertChannels", "alertRules", "schedules")
 MOST: Final = 100_000
-"""The largest number of keys, members, channels and rules."""
-NAMED: Final = {"alertChannels": ("alert-channels", "channelId"), "alertRules": ("alert-rules", "ruleId")}
+"""The largest number of keys, members, channels, rules and schedules."""
+NAMED: Final = {
+    "alertChannels": ("alert-channels", "channelId"),
+    "alertRules": ("alert-rules", "ruleId"),
+    "schedules": ("schedules", "scheduleId"),
+}
 """The sections whose items have names: where the API lists them, and the member with their ids."""
 _CHANNEL: Final = ("kind", "address", "secret", "enabled")
 _RULE: Final = ("kind", "thresholds", "pipelineId", "channels", "enabled")
+_SCHEDULE: Final = (
+    *("pipelineId", "cron", "timeZone", "exceptions", "input", "releaseVersion", "overlap", "catchUpMinutes"),
+    *("startsAt", "endsAt"),
+)
 
 Ids = Mapping[str, str]
 """The ids of the tenant's alert channels by their names."""
 Named = Mapping[str, dict[str, Any]]
-"""Channels or rules of the tenant by their names."""
+"""Channels, rules or schedules of the tenant by their names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +106,11 @@ def plan(session: Session, wanted: dict[str, Place]) -> tuple[list[Change], Ids]
         found += rule_changes(wanted["alertRules"], rules, channels, remaining)
         if "alertRules" in complete:
             found += removals("alertRules", rules, wanted["alertRules"].members())
+    if "schedules" in wanted:
+        schedules = by_name(client, "schedules")
+        found += schedule_changes(wanted["schedules"], schedules)
+        if "schedules" in complete:
+            found += removals("schedules", schedules, wanted["schedules"].members())
     if "alertChannels" in complete:
         found += removals("alertChannels", channels, named)
     return found, {name: str(each.get("channelId")) for name, each in channels.items()}
@@ -286,6 +308,23 @@ def rule_changes(section: Place, present: Named, channels: Named, named: set[str
     return found
 
 
+def schedule_changes(section: Place, present: Named) -> list[Change]:
+    """Return the schedules to add and to change."""
+    found = []
+    for name, place in section.members().items():
+        wanted = {
+            member: each.value for member, each in place.members(_SCHEDULE, ("pipelineId", "cron", "input")).items()
+        }
+        known = present.get(_trimmed(name, place))
+        if known is None:
+            found.append(_added("schedules", name, wanted, wanted))
+            continue
+        _require_same(place, known, wanted, ("pipelineId",))
+        differing = _differing(known, wanted)
+        found += _changed("schedules", place, known, differing, differing)
+    return found
+
+
 def _added(section: str, name: str, wanted: Mapping[str, Any], shown: Mapping[str, Any]) -> Change:
     target, _ = NAMED[section]
     request = Request("POST", target, body={"name": name, **wanted})
@@ -306,7 +345,7 @@ def removals(section: str, present: Named, named: Collection[str]) -> list[Chang
     target, member = NAMED[section]
     return [
         Change(
-            [(f"{section}.{name}", each.get("kind"), None)],
+            [(f"{section}.{name}", each.get("kind") or each.get("cron"), None)],
             Request("POST", path(target, str(each.get(member)), "remove")),
         )
         for name, each in present.items()

@@ -81,6 +81,7 @@ SHORT: Final = {
     "executionId": "execution",
     "interactionId": "question",
     "campaignId": "campaign",
+    "scheduleId": "schedule",
     "workerId": "worker",
     "alertId": "alert",
     "channelId": "channel",
@@ -96,6 +97,7 @@ SHORT: Final = {
     "idempotencyKey": "key",
     "expectedResult": "expect",
     "tags": "tag",
+    "exceptions": "exception",
     "username": "user",
 }
 """Names of arguments and options that are shorter than those of the API."""

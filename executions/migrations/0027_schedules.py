@@ -34,9 +34,6 @@ CREATE TRIGGER schedule_not_deleted BEFORE DELETE ON executions_schedule
 CREATE TRIGGER schedule_not_truncated BEFORE TRUNCATE ON executions_schedule
     FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 
-CREATE TRIGGER schedule_fire_starts AFTER INSERT ON executions_schedulefire
-    FOR EACH ROW WHEN ((NEW.created_at = now() AND NEW.state <> 'SUBMITTED') IS NOT TRUE)
-    EXECUTE FUNCTION refuse_insert();
 -- The time of a fire and what was submitted never change. A fire is removed a day after it was added, or later, and
 -- after its execution.
 CREATE FUNCTION guard_schedule_fire() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, public, pg_temp AS $$

@@ -103,12 +103,13 @@ UPDATE executions_schedulefire SET state = 'SKIPPED', code = 'SCHEDULE_REMOVED',
 WHERE schedule_id = %(schedule)s AND state = 'DUE'
 """
 
-# Removes fires that are older than the tenant keeps executions, and whose executions are removed.
+# Removes fires that are older than the tenant keeps executions, and whose executions are removed. A term has a day at
+# least, and a tenant without one keeps its fires.
 REMOVE_OLD: Final = """
 DELETE FROM executions_schedulefire WHERE id IN (
     SELECT f.id FROM executions_schedulefire f JOIN executions_schedule s ON s.id = f.schedule_id
     JOIN tenancy_tenant t ON t.id = s.tenant_id
-    WHERE f.state <> 'DUE' AND f.created_at < now() - make_interval(days => greatest(t.retention_days, 1))
+    WHERE f.state <> 'DUE' AND f.created_at < now() - make_interval(days => t.retention_days)
         AND NOT EXISTS (SELECT FROM executions_execution e WHERE e.id = f.execution_id)
     ORDER BY f.created_at LIMIT %(limit)s FOR UPDATE OF f SKIP LOCKED)
 """

@@ -184,6 +184,24 @@ MATRIX = {
         unguarded="id tenant_id execution_id channel_id document created_at finished_at",
         kept_by="notification_kept",
     ),
+    "executions_schedule": Table(
+        always="""
+            name cron time_zone exceptions input release_version overlap catch_up_minutes starts_at ends_at next_at
+            version
+        """,
+        together="paused_at removed_at",
+        unguarded="id tenant_id pipeline_id created_by created_at",
+        kept_by="schedule_not_deleted",
+    ),
+    "executions_schedulefire": Table(
+        state="state",
+        in_state={
+            **dict.fromkeys(("SKIPPED", "MISSED", "REFUSED"), "is_backfill state code detail decided_at"),
+            "DUE": "is_backfill code detail next_attempt_at",
+        },
+        together="execution_id",
+        kept_by="schedule_fire_kept",
+    ),
     "executions_messagepath": Table(always="arrived_at expected_by"),
     "executions_outcomepath": Table(together="began_at unread_since expected_by"),
     "alerts_alertchannel": Table(

@@ -260,7 +260,40 @@ WORKER = NewRow(
     "executions_worker",
     "pipeline_id = 'org.example.orders' & worker_id = 'new' & protocol = 'celery' & capacity = 1 & taking = true",
 )
+# --- schedules ---
+
+NIGHTLY = f"(SELECT id FROM executions_schedule WHERE name = 'nightly' AND tenant_id = {tenant('owner')})"
+SCHEDULE = NewRow(
+    "executions_schedule",
+    f"name = 'new' & pipeline_id = {pipeline()} & cron = '0 2 * * *' & input = '[1]' & overlap = 'skip'"
+    " & exceptions = '[]' & catch_up_minutes = 60",
+    f"""
+        schedule_starts: created_at = {OTHER_TIMES}
+        removed_at = now() & next_at = NULL::timestamptz
+        version = 1
+        schedule_own_pipeline: pipeline_id = {pipeline("rival")} | 0
+        tenant_id = {tenant("rival")}
+        schedule_has_input: input = '[]' | '[1, 2]' | '{{}}' | 'null'
+        schedule_exceptions: exceptions = '{{}}' | '1'
+        schedule_stopped_has_no_next: paused_at = now() & next_at = now()
+        schedule_catch_up: catch_up_minutes = 0 | 10081
+        schedule_overlap_known: overlap = 'x'
+    """,
+)
+SCHEDULE_FIRE = NewRow(
+    "executions_schedulefire",
+    f"schedule_id = {NIGHTLY} & scheduled_at = now() & state = 'DUE' & next_attempt_at = now()"
+    " & decided_at = NULL::timestamptz",
+    """
+        schedule_fire_decided: next_attempt_at = NULL::timestamptz
+        state = 'MISSED' | 'x'
+        schedule_fire_has_execution: state = 'SUBMITTED' & decided_at = now() & next_attempt_at = NULL::timestamptz
+    """,
+)
+
 OPERATIONS = [
+    SCHEDULE,
+    SCHEDULE_FIRE,
     NEW_CAMPAIGN,
     CAMPAIGN_ITEM,
     CAMPAIGN_BATCH,

@@ -23,6 +23,7 @@ from executions.models import (
     MessagePath,
     Notification,
     OutcomePath,
+    ScheduleFire,
     SearchValue,
     WireForm,
 )
@@ -92,6 +93,7 @@ def make() -> None:
     _gradual_activations(owner)
     _uploads(owner)
     _executions(owner)
+    _schedules(owner)
     for slug in ("owner", "rival"):
         _alerts(Tenant.objects.get(slug=slug), slug)
 
@@ -280,6 +282,26 @@ def _admitted(owner: Tenant, release: Release) -> None:
     [made] = submit_many(owner, [request], actor=ACTOR)
     assert isinstance(made, Submission)
     _run(made.execution, making.outcome_of)
+
+
+def _schedules(owner: Tenant) -> None:
+    """Create a schedule with a fire in each state."""
+    schedule = making.scheduled(owner)
+    made = Execution.objects.filter(tenant=owner)[0]
+    for days, state in enumerate(ScheduleFire.State):
+        with connection.cursor() as cursor:
+            cursor.execute(
+                """INSERT INTO executions_schedulefire
+                    (schedule_id, scheduled_at, is_backfill, state, code, detail, next_attempt_at)
+                VALUES (%s, now() - make_interval(days => %s), false, 'DUE', '', '', now() + interval '1 day')
+                RETURNING id""",
+                [schedule.pk, days + 1],
+            )
+            [fire] = cursor.fetchone()
+        if state != ScheduleFire.State.DUE:
+            members = {"execution": made} if state == ScheduleFire.State.SUBMITTED else {}
+            decided = {"state": state, "next_attempt_at": None, "decided_at": timezone.now(), **members}
+            ScheduleFire.objects.filter(pk=fire).update(**decided)
 
 
 def _run(execution: Execution, end: Callable[..., Outcome], **members: Any) -> None:

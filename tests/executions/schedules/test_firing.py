@@ -7,7 +7,7 @@ import pytest
 from executions.errors import BackfillInvalid, ScheduleInvalid, ScheduleNameTaken, ScheduleUnknown
 from executions.holds import holds
 from executions.lifecycle import interventions
-from executions.models import Execution, Schedule
+from executions.models import Execution, Schedule, ScheduleFire
 from executions.schedules import backfills, firing, schedules
 from foundation.errors import CoordinatorError
 from releases.models import Pipeline, Release
@@ -16,7 +16,7 @@ from tests import making
 from tests.cases import cases
 from tests.deaths import each_death
 from tests.executions import moments
-from tests.raw_sql import run, unchanged
+from tests.raw_sql import run, unchanged, unguarded
 
 pytestmark = pytest.mark.django_db
 MINUTE = timedelta(minutes=1)
@@ -223,3 +223,18 @@ def test_what_is_not_valid_is_refused(
         with unchanged(), pytest.raises(error) as refusal:
             act()
         assert [each["field"] for each in refusal.value.errors] == ([field] if field else [])
+
+
+def test_old_fires_are_removed_after_their_executions(owner: Tenant) -> None:
+    schedule = making.scheduled(owner, cron="0 0 1 1 *")
+    late(schedule, 20)
+    firing.fire()
+    late(schedule, 10)
+    firing.fire()
+    assert states(schedule) == ["SUBMITTED", "SKIPPED"]
+    with unguarded(ScheduleFire):
+        run("UPDATE executions_schedulefire SET created_at = now() - interval '31 days'")
+    assert firing.remove_old() == 0
+    Tenant.objects.filter(pk=owner.pk).update(retention_days=30)
+    assert firing.remove_old() == 1
+    assert states(schedule) == ["SUBMITTED"]
