@@ -108,6 +108,7 @@ HELP: Final = {
     "release": "The release's version.",
     "execution": "The execution's id.",
     "reason": "Why. It is recorded.",
+    "name": "The name, which is unique in the tenant.",
     "user": "The name with which the person logs in.",
 }
 _KINDS: Final[dict[str, Any]] = {

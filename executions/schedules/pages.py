@@ -87,6 +87,7 @@ class ScheduleForm(forms.Form):
         min_value=1,
         max_value=MOST_MINUTES,
         initial=60,
+        label="Catch up, in minutes",
         widget=UnfoldAdminTextInputWidget,
         help_text="Times that are at most this late are made up, after the coordinator did not run.",
     )

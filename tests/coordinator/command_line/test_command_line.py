@@ -183,6 +183,22 @@ def test_what_differs_is_changed(run: CommandLine) -> None:
     ]
 
 
+def test_schedules_are_added_changed_and_removed(run: CommandLine) -> None:
+    known = {"scheduleId": "s1", "name": "nightly", "pipelineId": "orders", "cron": "0 2 * * *", "input": {"n": 1}}
+    text = "schedules:\n  nightly: {pipelineId: orders, cron: 0 3 * * *, input: {n: 1}, overlap: cancel}\n"
+    text += "  new: {pipelineId: orders, cron: 0 4 * * *, input: 1}\ncomplete: [schedules]"
+    old = {**known, "scheduleId": "s2", "name": "old"}
+    done, sent = apply(run, text, page({**known, "overlap": "skip"}, old), known, known, old)
+    assert done.status == 0, done
+    assert sent == [
+        ("PATCH", "schedules/s1", {"cron": "0 3 * * *", "overlap": "cancel"}),
+        ("POST", "schedules", {"name": "new", "pipelineId": "orders", "cron": "0 4 * * *", "input": 1}),
+        ("POST", "schedules/s2/remove", None),
+    ]
+    done, sent = apply(run, text.replace("orders", "other"), page(known))
+    assert ("pipelineId is 'orders' and cannot be changed" in done.err, sent) == (True, [])
+
+
 def test_what_the_file_does_not_name_is_removed_if_it_is_complete(run: CommandLine) -> None:
     text = "alertChannels: {}\nalertRules: {}\ncomplete: [alertRules, alertChannels]"
     done, sent = apply(run, text, page(CHANNEL), page(RULE), RULE, CHANNEL)
