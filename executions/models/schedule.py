@@ -90,7 +90,7 @@ class Schedule(models.Model):
 
 
 class ScheduleFire(models.Model):
-    """A time of a schedule, and what came of it. A time fires once: DUE leads to exactly one of the other states.
+    """A time of a schedule, and its outcome. A time fires once: DUE leads to exactly one of the other states.
 
     A DUE fire is submitted. `next_attempt_at` is when that is tried next: during an attempt it is the end of the
     attempt's lease, so the fire of a killed process is submitted again, with the same idempotency key. A backfill makes

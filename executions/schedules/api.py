@@ -242,7 +242,7 @@ def backfill_schedule(
 @listing("schedules", ScheduleFire, FireView, FireFilter, ordering=("-scheduled_at", "-id"))
 @refuses(ScheduleUnknown)
 def schedule_fires(view: TenantView, schedule_id: uuid.UUID) -> Any:
-    """The times at which a schedule fired, the latest first, each with what came of it."""
+    """The times at which a schedule fired, the latest first, each with its outcome."""
     return schedules.fires(schedules.one(view.tenant, schedule_id))
 
 

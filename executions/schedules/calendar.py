@@ -74,7 +74,7 @@ class Calendar:
             last = skipped_to
 
     def next(self, after: datetime) -> datetime | None:
-        """Return the first time after `after`; None if there is none."""
+        """Return the first time after `after`; None if no time is left."""
         return next(self.times(after), None)
 
     def upcoming(self, after: datetime, count: int = 5) -> list[datetime]:

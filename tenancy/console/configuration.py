@@ -19,8 +19,9 @@ from tenancy.roles import Scope
 class ConfigurationAdmin(ReadOnlyAdmin):
     """Pages of rows with names that a person with the scope `changes` adds, changes and removes.
 
-    A form that is sent with `preview` is shown again and saves nothing. Subclasses serve `new`, `edit` and `remove`. The `save` of their forms and `discard` call the use cases, which may
-    raise `CoordinatorError`. Removed rows are not found.
+    Subclasses serve `new`, `edit` and `remove`. The `save` of their forms and `discard` call the use cases, which may
+    raise `CoordinatorError`. A form that is sent with `preview` is shown again and saves nothing. Removed rows are not
+    found.
     """
 
     form_type: ClassVar[Callable[..., Any]]
