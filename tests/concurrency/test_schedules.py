@@ -3,7 +3,7 @@ from datetime import timedelta
 from django.utils import timezone
 
 from executions.models import Execution, Schedule
-from executions.schedules import backfills, firing, schedules
+from executions.schedules import firing, schedules
 from releases.models import Release
 from tenancy.models import Tenant
 from tests import making
@@ -22,15 +22,6 @@ def test_two_clocks_fire_each_time_once(ready: tuple[Tenant, Release]) -> None:
             assert made.fires.count() == COUNT
             assert Execution.objects.filter(submitted_by=made.actor).count() == executions
         assert made.fires.filter(state="SUBMITTED").count() == executions
-
-
-def test_a_backfill_is_worked_off_one_after_the_other(ready: tuple[Tenant, Release]) -> None:
-    made = making.scheduled(ready[0], cron="0 2 * * *", overlap="skip")
-    end = timezone.now()
-    adding = race(*[lambda: backfills.backfill(made, end - timedelta(days=4), end, actor="user:eva").added] * 3)
-    assert sum(results_of(adding)) == made.fires.count() == 4
-    results_of(race(*[firing.submit_due] * 4))
-    assert Execution.objects.count() == made.fires.filter(state="SUBMITTED").count() == 1
 
 
 def test_a_removal_races_with_a_time(ready: tuple[Tenant, Release]) -> None:
