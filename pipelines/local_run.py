@@ -18,6 +18,7 @@ from pipelines.errors import DefinitionError
 from pipelines.failures import Failed, message_of
 from pipelines.worker.outcomes import too_large
 from pipelines.worker.runner import Completed, Suspended, run
+from wire.documents.answered import with_request
 from wire.documents.contract import TIMER
 from wire.documents.json_reader import values_in
 from wire.messages.celery_messages import Shape
@@ -174,7 +175,7 @@ class LocalRun:
             raise
 
     def _resume(self, suspended: Suspended) -> None:
-        """Continue after an await with its answers, or after a timer with the same values."""
+        """Continue after an await with its answers, or its requests and answers, or after a timer with its values."""
         step, waits = suspended.step, suspended.waits
         if waits.transport == TIMER:
             self.wait(step, waits.timeout)
@@ -182,11 +183,15 @@ class LocalRun:
         else:
             documents = self._answers(suspended)
         many = suspended.itemized or step.cardinality.gives_many
+        steps, next_index = plan(self.pipeline).steps, suspended.step_index + 1
+        if next_index < len(steps) and steps[next_index].answered is not None:
+            documents = list(map(with_request, suspended.requests, documents))
+            many = suspended.itemized
         self._move(
             Progress(
                 documents if suspended.itemized else documents[0],
                 "MULTI" if many else "UNI",
-                suspended.step_index + 1,
+                next_index,
                 self._progress.attempt,
             )
         )

@@ -20,6 +20,7 @@ from django.db import connection, transaction
 
 from executions import spans
 from executions.awaits import statements
+from executions.awaits.next_step import takes_request
 from executions.models import AwaitUnit, DeadLetter, Interaction
 from executions.models.states import State
 from executions.state_machine import dead_letters, moves
@@ -241,7 +242,8 @@ def _take_answers(parking: Parking, ids: Ids) -> None:
     if answers:
         with connection.cursor() as cursor:
             cursor.execute(statements.ANSWER_OPENED, {"answers": json.dumps(answers, ensure_ascii=False, default=str)})
-        resume({parking.unit_id: len(answers)}, actor="worker")
+        with_requests = takes_request(parking.execution_id, parking.suspension.step_index + 1)
+        resume({parking.unit_id: len(answers)}, actor="worker", with_requests=with_requests)
 
 
 # --- closing --------------------------------------------------------------------------------------
@@ -267,12 +269,13 @@ def lock(execution_id: uuid.UUID, unit_id: uuid.UUID) -> None:
         cursor.execute(statements.LOCK_UNIT, [unit_id])
 
 
-def resume(answers: Mapping[uuid.UUID, int], *, actor: str) -> int:
+def resume(answers: Mapping[uuid.UUID, int], *, actor: str, with_requests: bool = False) -> int:
     """Count the new answers of units, and resume the executions whose units are complete. Return how many resume.
 
     `answers` is the number of new answers of each unit. The caller has locked the executions. The next transition
-    starts from the one answer, or from the list of all answers in the order of their items. The answers of a unit are
-    read only when it is complete.
+    starts from the one answer, or from the list of all answers in the order of their items; `with_requests` from each
+    answer with its request, as the coordinator stored it (ADR 118). The answers of a unit are read only when it is
+    complete.
     """
     if not any(answers.values()):
         return 0
@@ -281,7 +284,8 @@ def resume(answers: Mapping[uuid.UUID, int], *, actor: str) -> int:
         complete = [unit for is_complete, *unit in cursor.fetchall() if is_complete]
         if not complete:
             return 0
-        cursor.execute(statements.RESPONSES, {"units": [unit_id for unit_id, *_ in complete]})
+        read = statements.REQUESTS_AND_RESPONSES if with_requests else statements.RESPONSES
+        cursor.execute(read, {"units": [unit_id for unit_id, *_ in complete]})
         responses = {unit_id: json.loads(text) for unit_id, text in cursor.fetchall()}
     resumed = moves.apply(
         [
@@ -295,7 +299,7 @@ def resume(answers: Mapping[uuid.UUID, int], *, actor: str) -> int:
                 await_unit=unit_id,
                 step_index=step_index + 1,
                 progress=responses[unit_id] if itemized else responses[unit_id][0],
-                progress_shape="MULTI" if itemized or many else "UNI",
+                progress_shape="MULTI" if itemized or (many and not with_requests) else "UNI",
             )
             for unit_id, execution_id, step_index, itemized, many, *_ in complete
         ]

@@ -32,6 +32,7 @@ from foundation import wakeup
 from tenancy import audit
 from tenancy.audit.acts import Act
 from tenancy.models import Tenant
+from wire.documents import answered
 from wire.documents.canonical_types import mismatches
 from wire.documents.contract import TIMER
 from wire.messages.suspension import interaction_id as interaction_id_of
@@ -134,7 +135,7 @@ def complete(
             raise _invalid(problems)
         else:
             _answer(found, response, actor, channel, note.strip() or None)
-            awaits.resume({found.unit_id: 1}, actor=actor)
+            awaits.resume({found.unit_id: 1}, actor=actor, with_requests=_with_request(found))
             audit.record(
                 Act.INTERACTION_ANSWER,
                 tenant=tenant,
@@ -168,6 +169,8 @@ def replaced(execution: Execution, interaction_id: uuid.UUID, response: Any) -> 
         )
     if problems := _problems(found, response):
         raise _invalid(problems)
+    if _with_request(found):
+        response = answered.with_request(found.request, response)
     if not found.unit.itemized:
         return response
     return [response if place == found.item_index else each for place, each in enumerate(execution.progress or ())]
@@ -278,6 +281,11 @@ def _answer(found: Interaction, response: Any, actor: str, channel: Interaction.
     }
     with connection.cursor() as cursor:
         cursor.execute(statements.ANSWER, parameters)
+
+
+def _with_request(found: Interaction) -> bool:
+    contract = found.execution.release.contract
+    return contract is not None and answered.takes_request(contract.document.get("steps"), found.step_index + 1)
 
 
 def _invalid(problems: list[dict[str, str]]) -> AnswerInvalid:

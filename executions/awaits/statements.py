@@ -68,6 +68,12 @@ SELECT unit_id, jsonb_agg(response ORDER BY item_index)::text FROM executions_in
 WHERE unit_id = ANY(%(units)s) AND status = 'COMPLETED' GROUP BY unit_id
 """
 
+# Reads the answers of completed units as RESPONSES does, each with the request that it answers. No row is impossible.
+REQUESTS_AND_RESPONSES = """
+SELECT unit_id, jsonb_agg(jsonb_build_object('request', request, 'answer', response) ORDER BY item_index)::text
+FROM executions_interaction WHERE unit_id = ANY(%(units)s) AND status = 'COMPLETED' GROUP BY unit_id
+"""
+
 # Locks the open units of executions. No row: these executions wait for nothing.
 LOCK_OPEN_UNITS = """
 SELECT id FROM executions_awaitunit WHERE execution_id = ANY(%s) AND status = 'WAITING_EXTERNAL' ORDER BY id FOR UPDATE

@@ -16,6 +16,7 @@ from executions.models import AwaitUnit, Execution, WireForm
 from executions.models.states import OUTCOME_UNKNOWN
 from executions.transports.rest import read
 from foundation.exchange import Response
+from wire.documents.answered import takes_request
 from wire.documents.contract import ResultShape
 from wire.documents.json_reader import quoted
 from wire.messages.celery_messages import Failure, Outcome, Shape, transition_key
@@ -86,7 +87,7 @@ def command_of(execution: Execution, payload: TypedPayload) -> TransitionCommand
 
 
 def payload_of(execution: Execution) -> TypedPayload:
-    """Return the submitted input, the progress of a checkpoint, or the bare answer of an await.
+    """Return the submitted input, the progress of a checkpoint, or what an await resumes with: not in a snapshot.
 
     Raises `PayloadRefused`.
     """
@@ -100,10 +101,13 @@ def payload_of(execution: Execution) -> TypedPayload:
         return snapshot(
             cast("Shape", execution.progress_shape), execution.progress, _input_type(execution)
         ).as_payload()
-    output_type = unit.interactions.values_list("output_type", flat=True).first()
+    if takes_request(steps_of(execution), execution.current_step_index):
+        type_id = _input_type(execution)
+    else:
+        type_id = unit.interactions.values_list("output_type", flat=True).first()
     if execution.progress_shape == "MULTI":
-        return listed(typed(item, output_type) for item in execution.progress or [])
-    return typed(execution.progress, output_type)
+        return listed(typed(item, type_id) for item in execution.progress or [])
+    return typed(execution.progress, type_id)
 
 
 def _answered(execution: Execution) -> AwaitUnit | None:

@@ -157,4 +157,6 @@ def _step(step: PlannedStep) -> dict[str, Any]:
         members["runtimeClass"] = f"{step.function.__module__}.{step.function.__qualname__}"
     if step.waits is not None:
         members["awaitTransport"] = step.waits.transport
+    if step.answered is not None:
+        members["takesRequest"] = True
     return members

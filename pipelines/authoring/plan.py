@@ -7,13 +7,14 @@ import typing
 from collections import abc
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, Final
 
-from pipelines.authoring import places
+from pipelines.authoring import places, request_and_answer
 from pipelines.authoring.advice import shown
 from pipelines.authoring.catalogue import Catalogue, importable, plain
 from pipelines.authoring.definition import Await, Cardinality, Pipeline, Step, StepContext
+from pipelines.authoring.request_and_answer import Hinted, RequestAndAnswer
 from pipelines.authoring.values import ValueType
 from pipelines.errors import DefinitionError, collected, placed, raise_all
 from wire.documents.contract import TIMER, ends_in_stream
@@ -27,7 +28,8 @@ class PlannedStep:
     """One checked step or await.
 
     ``function`` is None for an await; ``waits`` is None for a step. ``wants_context``: the function takes a
-    ``StepContext``. ``collects``: the function takes a list of values instead of an iterator.
+    ``StepContext``. ``collects``: the function takes a list of values instead of an iterator. ``answered``: the step
+    follows an await and takes its request too, so ``input`` is the type of both together.
     """
 
     index: int
@@ -39,6 +41,7 @@ class PlannedStep:
     wants_context: bool = False
     collects: bool = False
     waits: Await | None = None
+    answered: RequestAndAnswer | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +78,7 @@ def _plan(pipeline: Pipeline, size: int, constraints: bool) -> Plan:
         if len(steps) < index and _is_untyped_timer(part):
             continue
         with collected(errors), placed(lambda part=part: part.place):  # type: ignore[misc]
-            steps.append(_planned(index, part, catalogue, steps))
+            steps.append(_planned(index, part, catalogue, steps, pipeline))
     errors += [_null(step) for step in steps if _may_not_be_null(step)]
     if not pipeline.mistakes:
         _check_chain(steps, catalogue, errors)
@@ -85,9 +88,12 @@ def _plan(pipeline: Pipeline, size: int, constraints: bool) -> Plan:
     return Plan(tuple(steps), catalogue)
 
 
-def _planned(index: int, part: Step | Await, catalogue: Catalogue, before: list[PlannedStep]) -> PlannedStep:
+def _planned(
+    index: int, part: Step | Await, catalogue: Catalogue, before: list[PlannedStep], pipeline: Pipeline
+) -> PlannedStep:
     if isinstance(part, Step):
-        return _planned_step(index, part, catalogue)
+        known = before[-1].cardinality if before and before[-1].index == index - 1 else None
+        return _planned_step(index, part, catalogue, request_and_answer.await_before(pipeline, index), known)
     if part.transport == TIMER:
         return _planned_timer(index, part, catalogue, before)
     return _planned_await(index, part, catalogue)
@@ -97,7 +103,10 @@ def _is_untyped_timer(part: Step | Await) -> bool:
     return isinstance(part, Await) and part.transport == TIMER and part.request is None
 
 
-def _planned_step(index: int, step: Step, catalogue: Catalogue) -> PlannedStep:
+def _planned_step(
+    index: int, step: Step, catalogue: Catalogue, asked: str | None, before: Cardinality | None
+) -> PlannedStep:
+    """Return one step. ``asked`` is the name of the await directly before it, and ``before`` its cardinality."""
     where = f'step "{step.name}"'
     function = step.function
     _check_importable(where, function)
@@ -106,37 +115,40 @@ def _planned_step(index: int, step: Step, catalogue: Catalogue) -> PlannedStep:
         text = "is async; steps are ordinary functions: write def, and call asyncio.run(...) in it for what is async"
         errors.append(DefinitionError("ASYNC_STEP", f"{where} {text}"))
     with collected(errors):
-        parameter, wants_context = _parameters(where, function)
+        parameters = _parameters(where, function)
         hints = _hints(where, function)
-        parameter_type, return_type = _both(
-            lambda: _typed(_hint(where, hints, parameter.name), catalogue, f"{where}, parameter {parameter.name!r}"),
-            lambda: _typed(_hint(where, hints, "return"), catalogue, f"{where}, its return value"),
+        names, wants_context = _values(where, hints, parameters, asked)
+        *values, returned = _all(
+            *(partial(_typed_hint, where, hints, name, catalogue) for name in names),
+            partial(_typed_hint, where, hints, "return", catalogue),
         )
     raise_all(errors)
-    cardinality = Cardinality.of(takes_many=parameter_type.many, gives_many=return_type.many)
+    answered, taken = None, values[0]
+    if len(values) == 2:
+        answered = RequestAndAnswer.of(values[0], values[1], before)
+        both = answered.value_type(asked or "", catalogue, where)
+        taken = Hinted(both, many=answered.takes_many, collects=True)
+    cardinality = Cardinality.of(takes_many=taken.many, gives_many=returned.many)
     _check_cardinality(where, step, cardinality)
     return PlannedStep(
         index=index,
         name=step.name,
         cardinality=cardinality,
-        input=parameter_type.item,
-        output=return_type.item,
+        input=taken.item,
+        output=returned.item,
         function=function,
         wants_context=wants_context,
-        collects=parameter_type.collects,
+        collects=taken.collects,
+        answered=answered,
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Typed:
-    """What a hint says: the type of one item, whether there are many, and whether they are collected in a list."""
-
-    item: ValueType
-    many: bool
-    collects: bool
+def _typed_hint(where: str, hints: dict[str, Any], name: str, catalogue: Catalogue) -> Hinted:
+    what = "its return value" if name == "return" else f"parameter {name!r}"
+    return _typed(_hint(where, hints, name), catalogue, f"{where}, {what}")
 
 
-def _typed(hint: Any, catalogue: Catalogue, where: str) -> _Typed:
+def _typed(hint: Any, catalogue: Catalogue, where: str) -> Hinted:
     bare = plain(hint)
     if bare in _STREAMS:
         raise DefinitionError(
@@ -144,7 +156,7 @@ def _typed(hint: Any, catalogue: Catalogue, where: str) -> _Typed:
             f"{where} is {shown(bare)} without an item type; write {shown(bare)}[T], such as list[str]",
         )
     if typing.get_origin(bare) not in _STREAMS:
-        return _Typed(ValueType(hint, catalogue, where), many=False, collects=False)
+        return Hinted(ValueType(hint, catalogue, where), many=False, collects=False)
     item = typing.get_args(bare)[0]
     if typing.get_origin(plain(item)) in _STREAMS:
         raise DefinitionError(
@@ -152,23 +164,23 @@ def _typed(hint: Any, catalogue: Catalogue, where: str) -> _Typed:
             f"{where} is {shown(bare)}; make the item a dataclass with one field: values: {shown(item)}",
         )
     collects = typing.get_origin(bare) in (*_LISTS, abc.Collection)
-    return _Typed(ValueType(item, catalogue, where), many=True, collects=collects)
+    return Hinted(ValueType(item, catalogue, where), many=True, collects=collects)
 
 
-def _both(first: Callable[[], _Typed], second: Callable[[], _Typed]) -> tuple[_Typed, _Typed]:
-    """Return the results of both, or raise the errors of both."""
+def _all(*reads: Callable[[], Hinted]) -> list[Hinted]:
+    """Return the results of all, or raise the errors of all."""
     errors: list[DefinitionError] = []
-    found: list[_Typed] = []
-    for read in (first, second):
+    found: list[Hinted] = []
+    for read in reads:
         with collected(errors):
             found.append(read())
     raise_all(errors)
-    return found[0], found[1]
+    return found
 
 
 def _planned_await(index: int, waits: Await, catalogue: Catalogue) -> PlannedStep:
     where = f'await "{waits.name}"'
-    request, response = _both(
+    request, response = _all(
         lambda: _typed(waits.request, catalogue, f"{where}, its request"),
         lambda: _typed(waits.response, catalogue, f"{where}, its response"),
     )
@@ -221,7 +233,7 @@ def _check_importable(where: str, function: Callable[..., Any]) -> None:
     raise DefinitionError("STEP_NOT_IMPORTABLE", f"{where} {problem}, so a worker cannot import it; {advice}")
 
 
-def _parameters(where: str, function: Callable[..., Any]) -> tuple[inspect.Parameter, bool]:
+def _parameters(where: str, function: Callable[..., Any]) -> list[str]:
     parameters = list(inspect.signature(function).parameters.values())
     positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     if parameters and parameters[0].name in ("self", "cls") and "." in function.__qualname__:
@@ -230,32 +242,38 @@ def _parameters(where: str, function: Callable[..., Any]) -> tuple[inspect.Param
             f"{where} is a method of {function.__qualname__.rpartition('.')[0]}, and a worker has no object to call it "
             f"on; write a function at module level, which may make the object: def {function.__name__}(value: T) -> U",
         )
-    if not 1 <= len(parameters) <= 2 or any(parameter.kind not in positional for parameter in parameters):
+    if not 1 <= len(parameters) <= 3 or any(parameter.kind not in positional for parameter in parameters):
         raise DefinitionError(
             "INVALID_SIGNATURE",
             f"{where} has the signature {inspect.signature(function)}; a step takes one input and, if it needs it, "
             "context: StepContext; to pass several values, write a dataclass with a field for each",
         )
-    return parameters[0], len(parameters) == 2
+    return [parameter.name for parameter in parameters]
 
 
 def _hints(where: str, function: Callable[..., Any]) -> dict[str, Any]:
     try:
-        hints = typing.get_type_hints(function, include_extras=True)
+        return typing.get_type_hints(function, include_extras=True)
     except (NameError, TypeError, AttributeError) as error:
         raise DefinitionError(
             "UNRESOLVED_HINT",
             f"{where}: its hints cannot be read: {error}; import the named types at the top of "
             f"{function.__module__}, outside of TYPE_CHECKING, or correct their names",
         ) from error
-    parameters = list(inspect.signature(function).parameters)
-    if len(parameters) == 2 and hints.get(parameters[1]) is not StepContext:
-        raise DefinitionError(
-            "INVALID_SIGNATURE",
-            f"{where} has a second parameter {parameters[1]!r}; only context: StepContext may follow the input; to "
-            "pass several values, write a dataclass with a field for each",
-        )
-    return hints
+
+
+def _values(where: str, hints: dict[str, Any], parameters: list[str], asked: str | None) -> tuple[list[str], bool]:
+    """Return the parameters that take values, and whether a context follows them."""
+    wants_context = len(parameters) > 1 and hints.get(parameters[-1]) is StepContext
+    values = parameters[:-1] if wants_context else parameters
+    if len(values) == 1 or (len(values) == 2 and asked is not None):
+        return values, wants_context
+    raise DefinitionError(
+        "INVALID_SIGNATURE",
+        f"{where} has a second parameter {values[1]!r}; only context: StepContext may follow the input, and directly "
+        "after an await the answer may follow its request; to pass several values, write a dataclass with a field for "
+        "each",
+    )
 
 
 def _hint(where: str, hints: dict[str, Any], name: str) -> Any:
@@ -288,7 +306,12 @@ def _check_chain(steps: list[PlannedStep], catalogue: Catalogue, errors: list[De
     """Append the errors between neighbours. ``steps`` does not contain the steps that could not be read."""
     for place, step in enumerate(steps):
         before = steps[place - 1] if place and steps[place - 1].index == step.index - 1 else None
-        if before is not None and not catalogue.is_within(before.output.expression, step.input.expression):
+        if before is not None and step.answered is not None:
+            errors += [
+                DefinitionError("TYPES_DO_NOT_CHAIN", f'step "{step.name}" {text}', _place(step))
+                for text in step.answered.mistakes(before.name, *_sides(before), catalogue)
+            ]
+        elif before is not None and not catalogue.is_within(before.output.expression, step.input.expression):
             errors.append(
                 DefinitionError(
                     "TYPES_DO_NOT_CHAIN",
@@ -307,6 +330,11 @@ def _check_chain(steps: list[PlannedStep], catalogue: Catalogue, errors: list[De
                     _place(step),
                 )
             )
+
+
+def _sides(step: PlannedStep) -> tuple[Hinted, Hinted]:
+    taken = Hinted(step.input, step.cardinality.takes_many, step.collects)
+    return taken, Hinted(step.output, step.cardinality.gives_many, collects=True)
 
 
 def _search_mistakes(pipeline: Pipeline, first: PlannedStep, catalogue: Catalogue) -> list[DefinitionError]:

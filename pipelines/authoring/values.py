@@ -18,7 +18,7 @@ import pydantic
 import pydantic_core
 
 from pipelines.authoring.advice import shown
-from pipelines.authoring.catalogue import JSON, Catalogue, plain, without_none
+from pipelines.authoring.catalogue import JSON, Catalogue, TypeExpression, plain, without_none
 from pipelines.errors import DefinitionError
 from pipelines.failures import first_line
 from wire.documents.canonical_types import Checker
@@ -59,12 +59,15 @@ class Encoded:
 class ValueType:
     """The type of one value between two steps, with its codec. ``takes_none``: the value may be None.
 
-    Raises ``DefinitionError`` UNSUPPORTED_TYPE and others.
+    ``expression`` is that of a hint that the catalogue does not know. Raises ``DefinitionError`` UNSUPPORTED_TYPE and
+    others.
     """
 
-    def __init__(self, hint: Any, catalogue: Catalogue, where: str) -> None:
+    def __init__(self, hint: Any, catalogue: Catalogue, where: str, expression: TypeExpression | None = None) -> None:
+        self.hint = hint
         self.takes_none = without_none(hint)[1]
-        self.expression = (catalogue.value_or_none if self.takes_none else catalogue.value)(hint, where)
+        known = catalogue.value_or_none if self.takes_none else catalogue.value
+        self.expression = expression or known(hint, where)
         if self.expression["kind"] == "map" or self.expression["id"].partition("#")[0] == JSON:
             raise DefinitionError(
                 "UNSUPPORTED_TYPE",

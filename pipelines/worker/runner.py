@@ -251,12 +251,13 @@ class _Transition:
     def _call(self, step: PlannedStep, value: Any, item_index: int | None) -> Any:
         if step.function is None:
             raise TypeError(f"step {step.name} is an await")
+        values = (value,) if step.answered is None else step.answered.arguments(value)
         if not step.wants_context:
-            return self._authored(step, step.function, value)
+            return self._authored(step, step.function, *values)
         if self._context is None:
             self._context = self._make_context()
         context = dataclasses.replace(self._context, step_index=step.index, step_name=step.name, item_index=item_index)
-        return self._authored(step, step.function, value, context)
+        return self._authored(step, step.function, *values, context)
 
     def _authored(self, step: PlannedStep, function: Callable[..., Any], *arguments: Any) -> Any:
         """Call the author's code. An exception fails the step; no code is called once a step has failed."""

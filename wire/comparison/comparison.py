@@ -275,6 +275,8 @@ def taken_type(of: Contract, step_index: int) -> str | None:
 
 def _of_values(before: Contract, after: Contract, step_index: int) -> Iterator[Difference]:
     stored = before.steps[step_index - 1].output_type_id if step_index else before.steps[0].input_type_id
+    if step_index < len(before.steps) and before.steps[step_index].takes_request:
+        stored = before.steps[step_index].input_type_id
     taken = taken_type(after, step_index)
     for difference in stored_differences("checkpoint", (before, stored), (after, taken)):
         if difference.impact is not Impact.COMPATIBLE:

@@ -25,8 +25,15 @@ _REASONS = {
     "stream": f"{_STAYS}, because the newer one passes another number of items on.",
     "transport": "Open questions stay on the older release, because the newer one asks over another transport.",
     "deferred": "Open questions stay on the older release, because the newer one ends this step in another way.",
+    "with_request": f"{_STAYS}, because it has stored the answer alone. The newer step also takes the request, as the "
+    "coordinator stored it, which no answer can change.",
+    "without_request": f"{_STAYS}, because it has stored the request with the answer. The newer step takes the answer "
+    "alone, and all that it knows is what was answered.",
     "composition": f"{_STAYS}, because the newer one is composed of other definitions.",
 }
+
+
+_TAKEN = {True: "the request and the answer", False: "the answer"}
 
 
 def step_differences(before: Contract, after: Contract) -> Iterator[Difference]:
@@ -96,6 +103,9 @@ def _members(name: str, old: Step, new: Step) -> Iterator[Difference]:
     for area, member, was, now, reason in rows:
         if (was or "") != (now or ""):
             yield _broken(area, f"{path}.{member}", (was or "", now or ""), reason)
+    if old.takes_request is not new.takes_request:
+        taken = [_TAKEN[each.takes_request] for each in (old, new)]
+        yield _broken(Area.STEP, f"{path}.input", taken, "with_request" if new.takes_request else "without_request")
     was_deferred, now_deferred = old.deferred_completion or {}, new.deferred_completion or {}
     for member in sorted(was_deferred.keys() | now_deferred.keys()):
         texts = [text(each[member]) if member in each else "" for each in (was_deferred, now_deferred)]
@@ -265,7 +275,8 @@ def _places(before: Contract, after: Contract) -> Iterator[_Place]:
         if name in old and _asks(old[name]) and _asks(step):
             ids = old[name].input_type_id or "", step.input_type_id or ""
             yield _Place(f"{step_path(name)}.request", Role.REQUEST, *ids)
-        if name in old and name not in (first, was_first):
+        same_form = name in old and old[name].takes_request is step.takes_request  # else `_members` has a difference
+        if same_form and name not in (first, was_first):
             ids = old[name].input_type_id or "", step.input_type_id or ""
             yield _Place(f"{step_path(name)}.input", Role.BETWEEN, *ids)
         if name in old and name not in (last, was_last):

@@ -95,6 +95,8 @@ class Step(Document):
     await_transport: IdentifierOrNull = None
     deferred_completion: dict[str, Any] | None = None
     """How the step ends later, by an answer. Builds write it since October 2026, instead of `awaitTransport`."""
+    takes_request: Flag = False
+    """True if the step takes the request of the await before it, besides the answer (ADR 118)."""
 
 
 class Capabilities(Document):
@@ -138,6 +140,8 @@ class Contract(Document):
         for step in document["steps"]:
             if step["deferredCompletion"] is None:
                 del step["deferredCompletion"]
+            if not step["takesRequest"]:
+                del step["takesRequest"]
         return document
 
     @property
@@ -198,6 +202,7 @@ def _cross_findings(document: Mapping[str, Any]) -> Iterator[Finding]:
         if version in (1, 2) and document.get(name) and isinstance(document[name], list):
             message = f"{name} requires contract schemaVersion 3"
             yield _DIALECT.finding("IMPORTS_REQUIRE_SCHEMA_VERSION_3", (name,), message)
+    yield from _taken_requests(document.get("steps"))
     composition, broken = shape(Composition, document.get("composition") or {}, _DIALECT)
     if composition is None or broken:
         return
@@ -206,6 +211,18 @@ def _cross_findings(document: Mapping[str, Any]) -> Iterator[Finding]:
         yield _DIALECT.finding("COMPOSITION_REQUIRES_SCHEMA_VERSION_3", ("composition",), message)
     for code, path, message in broken_rules(composition):
         yield _DIALECT.finding(code, ("composition", *path), message)
+
+
+def _taken_requests(steps: Any) -> Iterator[Finding]:
+    """Yield a finding for each step that takes a request although no await is directly before it."""
+    before: Any = None
+    for place, step in enumerate(steps if isinstance(steps, list) else ()):
+        if isinstance(step, dict):
+            follows = isinstance(before, dict) and before.get("kind") == "await"
+            if step.get("takesRequest") and not (follows and before.get("awaitTransport") != TIMER):
+                code, at = "CONTRACT_REQUEST_WITHOUT_AWAIT", ("steps", place, "takesRequest")
+                yield _DIALECT.finding(code, at, "only a step directly after an await takes its request")
+        before = step
 
 
 def _nulls(types: Any) -> Iterator[Path]:

@@ -19,7 +19,6 @@ class Order:
 
 @dataclass
 class Approval:
-    number: int
     approved: bool
 
 
@@ -34,9 +33,9 @@ pipeline.awaits("Approve", request=Order, response=Approval, timeout=timedelta(d
 
 
 @pipeline.step
-def book(approval: Approval, context: StepContext) -> str:
+def book(order: Order, approval: Approval, context: StepContext) -> str:
     if not approval.approved:
-        return f"order {approval.number} is refused"
+        return f"order {order.number} is refused"
     headers = {"Idempotency-Key": context.idempotency_key}
     with urlopen(Request(os.environ["LEDGER_URL"], method="POST", headers=headers)) as response:
-        return f"order {approval.number} is booked as {response.read().decode()}"
+        return f"order {order.number} is booked as {response.read().decode()}"

@@ -12,7 +12,7 @@ def test_an_approved_order_is_booked_at_the_second_attempt(monkeypatch):
     attempts = iter([OSError("busy"), BytesIO(b"L-1")])
     monkeypatch.setenv("LEDGER_URL", "http://ledger.example")
     monkeypatch.setattr("desk.urlopen", lambda _: reply(next(attempts)))
-    result = run(pipeline, Order(1, Decimal("9.90")), answers={"Approve": Approval(1, True)}, retries=1)
+    result = run(pipeline, Order(1, Decimal("9.90")), answers={"Approve": Approval(True)}, retries=1)
     assert result.value == "order 1 is booked as L-1"
 
 

@@ -292,6 +292,7 @@ TYPED = "class Crate(typing.TypedDict):\n    id: int\n\n"
 TUPLE = "class Crate(typing.NamedTuple):\n    id: int\n\n"
 BARE = "class Crate:\n    def __init__(self, id): ...\n\n"
 SHIP, CRATE = "def ship", "    "
+COOL_OFF, BOTH = "pipeline.timer('Cool off', timedelta(hours=1))\n", step("order: Order, answer: Order")
 MISTAKES = [
     # code, what the message must say, body, how the line of its place begins
     ("EMPTY_PIPELINE", "no steps", "", "pipeline ="),
@@ -347,6 +348,22 @@ MISTAKES = [
     ("TYPES_DO_NOT_CHAIN", '"Bill" takes authored.Order, but "Ship" before', step() + step(name="bill"), "def bill"),
     ("TYPES_DO_NOT_CHAIN", "Bill", step(gives="Order | None") + step(name="bill"), "def bill"),
     ("TYPES_DO_NOT_CHAIN", "Bill", step(gives="int | None") + step("n: int | str", name="bill"), "def bill"),
+    ("INVALID_SIGNATURE", "after an await the answer may follow", awaits() + COOL_OFF + BOTH, SHIP),
+    ("INVALID_SIGNATURE", "after an await the answer", awaits() + step("a: Order, b: Order, c: Order"), SHIP),
+    (
+        "TYPES_DO_NOT_CHAIN",
+        'the request authored.Order, but "Approve".*request int',
+        awaits(request="int") + BOTH,
+        SHIP,
+    ),
+    (
+        "TYPES_DO_NOT_CHAIN",
+        "the answer authored.Order, but.*; write answer: bool",
+        awaits(response="bool") + BOTH,
+        SHIP,
+    ),
+    ("TYPES_DO_NOT_CHAIN", "write answer: list.authored.Order", awaits(response="list[Order]") + BOTH, SHIP),
+    ("TYPES_DO_NOT_CHAIN", "write request: authored.Order", awaits() + step("a: list[Order], b: Order"), SHIP),
     ("AWAIT_CARDINALITY", "one request per item", step(gives="list[Order]") + awaits(response="list[Order]"), "pip"),
     ("INVALID_TIMEOUT", '"Approve".*positive', awaits(timeout="timedelta(0)"), "pip"),
     ("INVALID_TIMEOUT", "hundred years", "pipeline.timer('Cool off', timedelta(days=40_000), of=Order)", "pip"),

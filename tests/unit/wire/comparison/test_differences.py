@@ -19,6 +19,8 @@ SOURCE = Provenance("https://builder", "https://source@main", "gitCommit:1")
 UNKNOWN = "unknown"
 NAMELESS = {**A, "authoredName": None}
 AWAITING = {**B, **QUESTION}
+AWAITING_FIRST = {**A, **QUESTION}
+BOTH = {**B, "takesRequest": True, "inputTypeId": "A#request-and-answer"}
 OF_A_LIST, OF_MANY = {"cardinality": "MANY_TO_ONE"}, {"cardinality": "ONE_TO_MANY"}
 Rows = list[tuple[str, str]]
 ORDER = record(field("id"))
@@ -59,6 +61,9 @@ CASES: list[tuple[list[dict[str, Any]], list[dict[str, Any]], list[Row]]] = [
         [A, B],
         [parked("changed", '["A"].cardinality'), parked("changed", '["B"].cardinality')],
     ),
+    ([AWAITING_FIRST, B], [AWAITING_FIRST, BOTH], [parked("changed", '["B"].input')]),
+    ([AWAITING_FIRST, BOTH], [AWAITING_FIRST, B], [parked("changed", '["B"].input')]),
+    ([AWAITING_FIRST, BOTH], [AWAITING_FIRST, BOTH], []),
     ([A], [{**A, "runtimeClass": "org.x.New"}], [("step", "added", COMPATIBLE, 'steps["A"].runtimeClass')]),
 ]
 

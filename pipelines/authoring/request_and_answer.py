@@ -1,0 +1,99 @@
+"""Steps that take the request of the await before them, besides its answer (ADR 118).
+
+``def book(invoice: Invoice, decision: Decision) -> Booking`` gets the request as the coordinator stored it. No answer
+can change it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pipelines.authoring.definition import Await, Cardinality, Pipeline
+from pipelines.authoring.values import ValueType
+from wire.documents import answered
+from wire.documents.contract import TIMER
+
+if TYPE_CHECKING:
+    from pipelines.authoring.catalogue import Catalogue, TypeExpression
+
+
+@dataclass(frozen=True, slots=True)
+class Hinted:
+    """What a hint says: the type of one item, whether there are many, and whether they are collected in a list."""
+
+    item: ValueType
+    many: bool
+    collects: bool
+
+    @property
+    def text(self) -> str:
+        return f"list[{self.item.type_id}]" if self.many else self.item.type_id
+
+
+@dataclass(frozen=True, slots=True)
+class RequestAndAnswer:
+    """The two values that a step takes after an await.
+
+    ``zipped``: the await asks one question for each item of a stream, and one call of the step takes all requests and
+    all answers, in the order of the items.
+    """
+
+    request: Hinted
+    answer: Hinted
+    zipped: bool
+
+    @classmethod
+    def of(cls, request: Hinted, answer: Hinted, asked: Cardinality | None) -> RequestAndAnswer:
+        """``asked`` is the cardinality of the await, None if it could not be read."""
+        return cls(request, answer, asked is Cardinality.ONE_TO_ONE and request.many and answer.many)
+
+    @property
+    def takes_many(self) -> bool:
+        """True if the step takes the whole stream that the await gives."""
+        return self.answer.many
+
+    def value_type(self, await_name: str, catalogue: Catalogue, where: str) -> ValueType:
+        """Return the type of both together, and add it to the catalogue: a record named after the await."""
+        members = {answered.REQUEST: self.request, answered.ANSWER: self.answer}
+        repeated = {name: each.many and not self.zipped for name, each in members.items()}
+        types = [(name, each.item.expression, repeated[name]) for name, each in members.items()]
+        expression: TypeExpression = catalogue.record_of(answered.type_id(await_name), types)
+        hints = [(name, list[each.item.hint] if repeated[name] else each.item.hint) for name, each in members.items()]  # type: ignore[name-defined]
+        return ValueType(dataclasses.make_dataclass("RequestAndAnswer", hints), catalogue, where, expression)
+
+    def arguments(self, value: Any) -> tuple[Any, Any]:
+        """Return both arguments of a call, for the value that the step takes: one pair, or a list if it takes many."""
+        if self.zipped:
+            requests, answers = [each.request for each in value], [each.answer for each in value]
+        else:
+            [pair] = value if self.takes_many else [value]
+            requests, answers = pair.request, pair.answer
+        return _collected(self.request, requests), _collected(self.answer, answers)
+
+    def mistakes(self, asked: str, request: Hinted, answer: Hinted, catalogue: Catalogue) -> Iterator[str]:
+        """Yield what does not fit the await ``asked`` with this request and this response."""
+        for what, takes, gives in (("request", self.request, request), ("answer", self.answer, answer)):
+            same_number = takes.many is gives.many or self.zipped
+            if not same_number or not catalogue.is_within(gives.item.expression, takes.item.expression):
+                yield (
+                    f'takes the {what} {takes.text}, but "{asked}" before it has the {what} {gives.text}; write '
+                    f"{what}: {gives.text}; the request comes first, and the answer second"
+                )
+
+
+def _collected(hinted: Hinted, value: Any) -> Any:
+    return iter(value) if hinted.many and not hinted.collects else value
+
+
+def await_before(pipeline: Pipeline, index: int) -> str | None:
+    """Return the name of the await directly before a step, None if there is none.
+
+    A pipeline with mistakes does not have all of its parts. Then the name is empty, because the await may be missing.
+    """
+    before = pipeline.parts[index - 1] if index else None
+    if isinstance(before, Await) and before.transport != TIMER:
+        return before.name
+    return "" if pipeline.mistakes else None
