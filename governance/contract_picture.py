@@ -74,6 +74,9 @@ def _labels(steps: tuple[Step, ...]) -> list[str]:
     labels = [_tail(steps[0].input_type_id)]
     for before, after in pairwise(steps):
         left, right = before.output_type_id, after.input_type_id
+        if after.takes_request:
+            labels.append(_tail(f"{before.input_type_id} and {left}"))
+            continue
         same = left == right or left is None or right is None
         labels.append(_tail(left or right) if same else _tail(f"{left} → {right}"))
     return [*labels, _tail(steps[-1].output_type_id)]

@@ -54,8 +54,11 @@ class Orders:
         self.tenant.wait_until_begun(execution_id)
         return execution_id
 
+    def path(self, execution_id: str, name: str) -> Path:
+        return self._folders[execution_id] / name
+
     def open(self, execution_id: str) -> None:
-        (self._folders[execution_id] / "gate").touch()
+        self.path(execution_id, "gate").touch()
 
     def runs(self, execution_id: str, step: str) -> int:
         file = self._folders[execution_id] / step

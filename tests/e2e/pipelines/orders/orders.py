@@ -24,6 +24,7 @@ class Order:
 @dataclass
 class Question:
     number: int
+    folder: str
 
 
 @dataclass
@@ -69,12 +70,19 @@ def settle(order: Order, context: StepContext) -> Order:
 @pipeline.step
 def ask(order: Order) -> Iterator[Question]:
     for _ in range(order.questions):
-        yield Question(order.number)
+        yield Question(order.number, order.folder)
 
 
 pipeline.awaits("Approve", request=Question, response=Answer, timeout=timedelta(minutes=5))
 
 
 @pipeline.step
-def conclude(answers: list[Answer], context: StepContext) -> Receipt:
+def conclude(questions: list[Question], answers: list[Answer], context: StepContext) -> Receipt:
+    """Waits for the file `gate` if an answer is "hold"."""
+    for question, answer in zip(questions, answers, strict=True):
+        gate = Path(question.folder) / "gate"
+        if answer.note == "hold":
+            (gate.parent / "concludes").touch()
+        while answer.note == "hold" and not gate.exists():
+            time.sleep(0.05)
     return Receipt(context.execution_id, [answer.note for answer in answers], VERSION, context.attempt)
