@@ -22,6 +22,7 @@ from tests.cases import cases
 from tests.http_server import in_a_thread
 from tests.interop.stored import VERSIONS, message, names, unread
 from tests.running import eventually
+from tests.unit.pipelines.conftest import Author
 from tests.unit.pipelines.worker.conftest import Hosted
 from wire.identity import ReleaseIdentity
 
@@ -178,6 +179,24 @@ def test_a_bare_list_is_a_stream_of_its_items(host: RestHost) -> None:
     items = [payload(TYPES + "Decision", each) for each in decisions]
     answer = ran(host, payload("java.util.List", {"items": items}), currentStepIndex=3)
     assert [json.loads(each["payload"])["state"] for each in answer["outputPayloads"]] == ["ACCEPTED", "REJECTED"]
+
+
+def test_a_request_with_its_answer_is_one_value_and_a_list_of_them_is_a_stream(author: Author) -> None:
+    ask = "pipeline.awaits('Ask', request=int, response=bool, timeout=timedelta(hours=1))\n"
+    pipeline = author.pipeline(f"{ask}@pipeline.step\ndef tell(n: int, yes: bool) -> str:\n    return f'{{n}} {{yes}}'")
+    pin = {"pipelineId": pipeline.pipeline_id, "contractVersion": compile_contract(pipeline)["contractVersion"]}
+    identity = ReleaseIdentity("acme", *pin.values(), "1.0")
+    host = RestHost(HostedRelease(pipeline, identity, "app", "sha256:1"), secret=SECRET)
+    pairs = [payload("Ask#request-and-answer", {"request": n, "answer": n > 1}) for n in (1, 2)]
+    for envelope, expected in (
+        (pairs[1], ["2 True"]),
+        (payload("java.util.List", {"items": pairs}), ["1 False", "2 True"]),
+        (payload(SNAPSHOT, {"shape": "UNI", "payload": pairs[0], "items": []}), ["1 False"]),
+    ):
+        outputs = ran(host, envelope, currentStepIndex=1, **pin)["outputPayloads"]
+        assert [json.loads(each["payload"]) for each in outputs] == expected
+    failure = ran(host, payload("java.lang.Boolean", True), currentStepIndex=1, **pin)["failure"]
+    assert "UNDECODABLE_PAYLOAD" in failure["message"]
 
 
 def test_it_suspends_at_an_await(host: RestHost) -> None:
