@@ -18,8 +18,7 @@ from pipelines.errors import DefinitionError
 from pipelines.failures import Failed, message_of
 from pipelines.worker.outcomes import too_large
 from pipelines.worker.runner import Completed, Suspended, run
-from wire.documents.answered import with_request
-from wire.documents.contract import TIMER
+from wire.documents.contract import TIMER, request_with_answer
 from wire.documents.json_reader import values_in
 from wire.messages.celery_messages import Shape
 
@@ -185,7 +184,7 @@ class LocalRun:
         many = suspended.itemized or step.cardinality.gives_many
         steps, next_index = plan(self.pipeline).steps, suspended.step_index + 1
         if next_index < len(steps) and steps[next_index].answered is not None:
-            documents = list(map(with_request, suspended.requests, documents))
+            documents = list(map(request_with_answer, suspended.requests, documents))
             many = suspended.itemized
         self._move(
             Progress(

@@ -20,7 +20,6 @@ from django.db import connection, transaction
 
 from executions import spans
 from executions.awaits import statements
-from executions.awaits.next_step import takes_request
 from executions.models import AwaitUnit, DeadLetter, Interaction
 from executions.models.states import State
 from executions.state_machine import dead_letters, moves
@@ -240,6 +239,8 @@ def _take_answers(parking: Parking, ids: Ids) -> None:
         if each.status == "COMPLETED"
     ]
     if answers:
+        from executions.awaits.next_step import takes_request  # few workers report answers
+
         with connection.cursor() as cursor:
             cursor.execute(statements.ANSWER_OPENED, {"answers": json.dumps(answers, ensure_ascii=False, default=str)})
         with_requests = takes_request(parking.execution_id, parking.suspension.step_index + 1)

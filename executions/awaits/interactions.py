@@ -32,9 +32,8 @@ from foundation import wakeup
 from tenancy import audit
 from tenancy.audit.acts import Act
 from tenancy.models import Tenant
-from wire.documents import answered
 from wire.documents.canonical_types import mismatches
-from wire.documents.contract import TIMER
+from wire.documents.contract import TIMER, request_with_answer, takes_request
 from wire.messages.suspension import interaction_id as interaction_id_of
 from wire.resume_token import ResumeToken, ResumeTokenError, read
 
@@ -170,7 +169,7 @@ def replaced(execution: Execution, interaction_id: uuid.UUID, response: Any) -> 
     if problems := _problems(found, response):
         raise _invalid(problems)
     if _with_request(found):
-        response = answered.with_request(found.request, response)
+        response = request_with_answer(found.request, response)
     if not found.unit.itemized:
         return response
     return [response if place == found.item_index else each for place, each in enumerate(execution.progress or ())]
@@ -285,7 +284,7 @@ def _answer(found: Interaction, response: Any, actor: str, channel: Interaction.
 
 def _with_request(found: Interaction) -> bool:
     contract = found.execution.release.contract
-    return contract is not None and answered.takes_request(contract.document.get("steps"), found.step_index + 1)
+    return contract is not None and takes_request(contract.document.get("steps"), found.step_index + 1)
 
 
 def _invalid(problems: list[dict[str, str]]) -> AnswerInvalid:

@@ -16,8 +16,7 @@ from executions.models import AwaitUnit, Execution, WireForm
 from executions.models.states import OUTCOME_UNKNOWN
 from executions.transports.rest import read
 from foundation.exchange import Response
-from wire.documents.answered import takes_request
-from wire.documents.contract import ResultShape
+from wire.documents.contract import ResultShape, takes_request
 from wire.documents.json_reader import quoted
 from wire.messages.celery_messages import Failure, Outcome, Shape, transition_key
 from wire.messages.payload_envelopes import (

@@ -8,19 +8,22 @@ from collections import abc
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from pipelines.authoring import places, request_and_answer
+from pipelines.authoring import places
 from pipelines.authoring.advice import shown
 from pipelines.authoring.catalogue import Catalogue, importable, plain
 from pipelines.authoring.definition import Await, Cardinality, Pipeline, Step, StepContext
-from pipelines.authoring.request_and_answer import Hinted, RequestAndAnswer
-from pipelines.authoring.values import ValueType
+from pipelines.authoring.values import Hinted, ValueType
 from pipelines.errors import DefinitionError, collected, placed, raise_all
 from wire.documents.contract import TIMER, ends_in_stream
 
 _LISTS: Final = (list, abc.Sequence)
 _STREAMS: Final = (*_LISTS, abc.Iterable, abc.Iterator, abc.Generator, abc.Collection)
+
+
+if TYPE_CHECKING:
+    from pipelines.authoring.request_and_answer import RequestAndAnswer
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,10 +96,21 @@ def _planned(
 ) -> PlannedStep:
     if isinstance(part, Step):
         known = before[-1].cardinality if before and before[-1].index == index - 1 else None
-        return _planned_step(index, part, catalogue, request_and_answer.await_before(pipeline, index), known)
+        return _planned_step(index, part, catalogue, _await_before(pipeline, index), known)
     if part.transport == TIMER:
         return _planned_timer(index, part, catalogue, before)
     return _planned_await(index, part, catalogue)
+
+
+def _await_before(pipeline: Pipeline, index: int) -> str | None:
+    """Return the name of the await directly before a step, None if there is none.
+
+    A pipeline with mistakes does not have all of its parts. Then the name is empty, because the await may be missing.
+    """
+    before = pipeline.parts[index - 1] if index else None
+    if isinstance(before, Await) and before.transport != TIMER:
+        return before.name
+    return "" if pipeline.mistakes else None
 
 
 def _is_untyped_timer(part: Step | Await) -> bool:
@@ -125,6 +139,8 @@ def _planned_step(
     raise_all(errors)
     answered, taken = None, values[0]
     if len(values) == 2:
+        from pipelines.authoring.request_and_answer import RequestAndAnswer  # most pipelines do not need it
+
         answered = RequestAndAnswer.of(values[0], values[1], before)
         both = answered.value_type(asked or "", catalogue, where)
         taken = Hinted(both, many=answered.takes_many, collects=True)

@@ -9,28 +9,15 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
+from types import GenericAlias
 from typing import TYPE_CHECKING, Any
 
-from pipelines.authoring.definition import Await, Cardinality, Pipeline
-from pipelines.authoring.values import ValueType
-from wire.documents import answered
-from wire.documents.contract import TIMER
+from pipelines.authoring.definition import Cardinality
+from pipelines.authoring.values import Hinted, ValueType
+from wire.documents.contract import ANSWER, REQUEST, request_and_answer_type
 
 if TYPE_CHECKING:
     from pipelines.authoring.catalogue import Catalogue, TypeExpression
-
-
-@dataclass(frozen=True, slots=True)
-class Hinted:
-    """What a hint says: the type of one item, whether there are many, and whether they are collected in a list."""
-
-    item: ValueType
-    many: bool
-    collects: bool
-
-    @property
-    def text(self) -> str:
-        return f"list[{self.item.type_id}]" if self.many else self.item.type_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +44,14 @@ class RequestAndAnswer:
 
     def value_type(self, await_name: str, catalogue: Catalogue, where: str) -> ValueType:
         """Return the type of both together, and add it to the catalogue: a record named after the await."""
-        members = {answered.REQUEST: self.request, answered.ANSWER: self.answer}
+        members = {REQUEST: self.request, ANSWER: self.answer}
         repeated = {name: each.many and not self.zipped for name, each in members.items()}
         types = [(name, each.item.expression, repeated[name]) for name, each in members.items()]
-        expression: TypeExpression = catalogue.record_of(answered.type_id(await_name), types)
-        hints = [(name, list[each.item.hint] if repeated[name] else each.item.hint) for name, each in members.items()]  # type: ignore[name-defined]
+        expression: TypeExpression = catalogue.record_of(request_and_answer_type(await_name), types)
+        hints = [
+            (name, GenericAlias(list, (each.item.hint,)) if repeated[name] else each.item.hint)
+            for name, each in members.items()
+        ]
         return ValueType(dataclasses.make_dataclass("RequestAndAnswer", hints), catalogue, where, expression)
 
     def arguments(self, value: Any) -> tuple[Any, Any]:
@@ -86,14 +76,3 @@ class RequestAndAnswer:
 
 def _collected(hinted: Hinted, value: Any) -> Any:
     return iter(value) if hinted.many and not hinted.collects else value
-
-
-def await_before(pipeline: Pipeline, index: int) -> str | None:
-    """Return the name of the await directly before a step, None if there is none.
-
-    A pipeline with mistakes does not have all of its parts. Then the name is empty, because the await may be missing.
-    """
-    before = pipeline.parts[index - 1] if index else None
-    if isinstance(before, Await) and before.transport != TIMER:
-        return before.name
-    return "" if pipeline.mistakes else None

@@ -193,6 +193,19 @@ class ValueType:
             raise ValueMismatch(*found)
 
 
+@dataclass(frozen=True, slots=True)
+class Hinted:
+    """What a hint says: the type of one item, whether there are many, and whether they are collected in a list."""
+
+    item: ValueType
+    many: bool
+    collects: bool
+
+    @property
+    def text(self) -> str:
+        return f"list[{self.item.type_id}]" if self.many else self.item.type_id
+
+
 def jsonable(value: Any) -> Any:
     """Return the JSON of a value whose type nobody declares: dataclasses, models, and what they may contain.
 

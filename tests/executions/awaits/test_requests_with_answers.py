@@ -1,12 +1,16 @@
 """A step may take the request of the await before it, which no answer can change (ADR 118)."""
 
 import json
+import uuid
+from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.utils import timezone
 
 from executions import errors
 from executions.awaits import interactions
+from executions.lifecycle import outcome
 from executions.lifecycle.interventions import Answer, redrive
 from executions.models import Execution, Interaction
 from executions.transports.rest_messages import payload_of
@@ -17,6 +21,8 @@ from tests.cases import cases
 from tests.executions.awaits.parking import answer, interaction_of, itemized, suspended
 from tests.executions.submission.continuing import order
 from tests.raw_sql import unchanged
+from wire.messages.celery_messages import OutcomeGroup
+from wire.messages.suspension import ImportedInteraction, ImportedSuspension
 
 pytestmark = pytest.mark.django_db
 Ready = tuple[Tenant, Release]
@@ -107,6 +113,28 @@ def test_each_item_has_its_own_request_in_any_order_of_answers(ready: Ready) -> 
     for place in (2, 0, 1):
         answer(items[place], {"n": 10 + place})
     assert resumed(made) == ([both({"n": 10 + n}, {"n": n}) for n in range(3)], "MULTI")
+
+
+def test_an_answer_that_its_worker_reports_has_its_request_too(ready: Ready) -> None:
+    made = making.execution(ready[0])
+    [claim] = making.claimed(ready[0])
+    reported = making.suspension(claim)
+    assert reported.suspension is not None
+    names: dict[str, Any] = {
+        "worker_name": None,
+        "correlation_id": "c",
+        "metadata": {},
+        "assignee": None,
+        "group": None,
+    }
+    deadline = timezone.now() + timedelta(hours=1)
+    answered = ImportedInteraction(
+        id=uuid.uuid4(), status="COMPLETED", deadline=deadline, actor="bridge", response='{"request": 1}', **names
+    )
+    opened = ImportedSuspension(**reported.suspension.model_dump(), unit_name="u", interactions=[answered])
+    group = OutcomeGroup(worker_id="worker-1", outcomes=[reported])
+    assert outcome.record(ready[1].identity, group, {made.pk: opened}) == 1
+    assert resumed(made) == (both({"request": 1}), "UNI")
 
 
 @cases("count", [0, 3])

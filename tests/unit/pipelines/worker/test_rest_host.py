@@ -185,7 +185,7 @@ def test_a_request_with_its_answer_is_one_value_and_a_list_of_them_is_a_stream(a
     ask = "pipeline.awaits('Ask', request=int, response=bool, timeout=timedelta(hours=1))\n"
     pipeline = author.pipeline(f"{ask}@pipeline.step\ndef tell(n: int, yes: bool) -> str:\n    return f'{{n}} {{yes}}'")
     pin = {"pipelineId": pipeline.pipeline_id, "contractVersion": compile_contract(pipeline)["contractVersion"]}
-    identity = ReleaseIdentity("acme", *pin.values(), "1.0")
+    identity = ReleaseIdentity("acme", pin["pipelineId"], pin["contractVersion"], "1.0")
     host = RestHost(HostedRelease(pipeline, identity, "app", "sha256:1"), secret=SECRET)
     pairs = [payload("Ask#request-and-answer", {"request": n, "answer": n > 1}) for n in (1, 2)]
     for envelope, expected in (
