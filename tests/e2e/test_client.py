@@ -157,7 +157,7 @@ def test_questions_failures_timeouts_and_cancellations(
         asked.answer("Approve", {"notes": "x"})
     assert (invalid.value.field, invalid.value.fields[1][:16]) == ("response.note", "  response.notes")
     [question] = asked.questions()
-    assert (question.step, question.request) == ("Approve", module.Question(1))
+    assert (question.step, question.request) == ("Approve", module.Question(1, str(tmp_path)))
     with pytest.raises(clients.AnswerInvalid) as invalid:  # the coordinator says so
         client.answer(question.id, {"notes": "x"})
     assert invalid.value.field.startswith("response.")
