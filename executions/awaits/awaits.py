@@ -239,12 +239,9 @@ def _take_answers(parking: Parking, ids: Ids) -> None:
         if each.status == "COMPLETED"
     ]
     if answers:
-        from executions.awaits.next_step import takes_request  # few workers report answers
-
         with connection.cursor() as cursor:
             cursor.execute(statements.ANSWER_OPENED, {"answers": json.dumps(answers, ensure_ascii=False, default=str)})
-        with_requests = takes_request(parking.execution_id, parking.suspension.step_index + 1)
-        resume({parking.unit_id: len(answers)}, actor="worker", with_requests=with_requests)
+        resume({parking.unit_id: len(answers)}, actor="worker")  # steps of the framework take no requests
 
 
 # --- closing --------------------------------------------------------------------------------------
