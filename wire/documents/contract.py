@@ -188,13 +188,13 @@ def _read(document: Mapping[str, Any] | None, scanned: tuple[Finding, ...]) -> C
     contract = None
     if document is not None:
         contract, shaped = shape(Contract, document, _DIALECT)
-        findings += [*shaped, *_cross_findings(document)]
+        findings += [*shaped, *_cross_findings(document, contract)]
     if contract is None or findings:
         raise DocumentError(bounded(findings, _DIALECT.name))
     return contract
 
 
-def _cross_findings(document: Mapping[str, Any]) -> Iterator[Finding]:
+def _cross_findings(document: Mapping[str, Any], contract: Contract | None) -> Iterator[Finding]:
     """Yield findings about several members together. Parts with a wrong shape have findings already."""
     types = document.get("canonicalTypes")
     for path in _nulls(types):
@@ -204,7 +204,12 @@ def _cross_findings(document: Mapping[str, Any]) -> Iterator[Finding]:
         if version in (1, 2) and document.get(name) and isinstance(document[name], list):
             message = f"{name} requires contract schemaVersion 3"
             yield _DIALECT.finding("IMPORTS_REQUIRE_SCHEMA_VERSION_3", (name,), message)
-    yield from _taken_requests(document.get("steps"))
+    before: Step | None = None
+    for place, step in enumerate(() if contract is None else contract.steps):
+        if step.takes_request and (before is None or before.kind != "await" or before.await_transport == TIMER):
+            code, at = "CONTRACT_REQUEST_WITHOUT_AWAIT", ("steps", place, "takesRequest")
+            yield _DIALECT.finding(code, at, "only a step directly after an await takes its request")
+        before = step
     composition, broken = shape(Composition, document.get("composition") or {}, _DIALECT)
     if composition is None or broken:
         return
@@ -213,18 +218,6 @@ def _cross_findings(document: Mapping[str, Any]) -> Iterator[Finding]:
         yield _DIALECT.finding("COMPOSITION_REQUIRES_SCHEMA_VERSION_3", ("composition",), message)
     for code, path, message in broken_rules(composition):
         yield _DIALECT.finding(code, ("composition", *path), message)
-
-
-def _taken_requests(steps: Any) -> Iterator[Finding]:
-    """Yield a finding for each step that takes a request although no await is directly before it."""
-    before: Any = None
-    for place, step in enumerate(steps if isinstance(steps, list) else ()):
-        if isinstance(step, dict):
-            follows = isinstance(before, dict) and before.get("kind") == "await"
-            if step.get("takesRequest") and not (follows and before.get("awaitTransport") != TIMER):
-                code, at = "CONTRACT_REQUEST_WITHOUT_AWAIT", ("steps", place, "takesRequest")
-                yield _DIALECT.finding(code, at, "only a step directly after an await takes its request")
-        before = step
 
 
 def _nulls(types: Any) -> Iterator[Path]:
