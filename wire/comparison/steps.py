@@ -103,8 +103,8 @@ def _members(name: str, old: Step, new: Step) -> Iterator[Difference]:
     for area, member, was, now, reason in rows:
         if (was or "") != (now or ""):
             yield _broken(area, f"{path}.{member}", (was or "", now or ""), reason)
-    if old.takes_request is not new.takes_request:
-        taken = [_TAKEN[each.takes_request] for each in (old, new)]
+    if (old.takes_request or None) is not (new.takes_request or None):
+        taken = [_TAKEN[bool(each.takes_request)] for each in (old, new)]
         yield _broken(Area.STEP, f"{path}.input", taken, "with_request" if new.takes_request else "without_request")
     was_deferred, now_deferred = old.deferred_completion or {}, new.deferred_completion or {}
     for member in sorted(was_deferred.keys() | now_deferred.keys()):
@@ -275,7 +275,7 @@ def _places(before: Contract, after: Contract) -> Iterator[_Place]:
         if name in old and _asks(old[name]) and _asks(step):
             ids = old[name].input_type_id or "", step.input_type_id or ""
             yield _Place(f"{step_path(name)}.request", Role.REQUEST, *ids)
-        same_form = name in old and old[name].takes_request is step.takes_request  # else `_members` has a difference
+        same_form = name in old and old[name].takes_request == step.takes_request  # else `_members` has a difference
         if same_form and name not in (first, was_first):
             ids = old[name].input_type_id or "", step.input_type_id or ""
             yield _Place(f"{step_path(name)}.input", Role.BETWEEN, *ids)

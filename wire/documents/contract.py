@@ -97,8 +97,8 @@ class Step(Document):
     await_transport: IdentifierOrNull = None
     deferred_completion: dict[str, Any] | None = None
     """How the step ends later, by an answer. Builds write it since October 2026, instead of `awaitTransport`."""
-    takes_request: Flag = False
-    """True if the step takes the request of the await before it, besides the answer (ADR 118)."""
+    takes_request: bool | None = None
+    """True if the step takes the request of the await before it with the answer (ADR 118)."""
 
 
 class Capabilities(Document):

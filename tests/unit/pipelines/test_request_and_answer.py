@@ -36,7 +36,7 @@ def test_a_step_takes_the_request_with_the_answer(
     pipeline = author.pipeline(before + ASK.format(*asked.split(", "), *taken.split(", "), context))
     assert run(pipeline, value, answers={"Approve": answers}).values == [repr(each) for each in results]
     contract = contract_from_json(compile_contract(pipeline))
-    assert [step.takes_request for step in contract.steps][-2:] == [False, True]
+    assert [step.takes_request for step in contract.steps][-2:] == [None, True]
     assert contract.steps[-1].input_type_id == "Approve#request-and-answer"
     is_stream = bool(before) and taken == "int, bool"
     assert contract.result_shape == ("MATERIALIZED_MULTI" if is_stream else "SINGLE")
