@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from django.db.models import Exists, OuterRef, Q
-from django.db.models.expressions import RawSQL
 
 from executions.models import Execution, SearchValue
 from executions.search_steps import MOST_RARE
@@ -22,9 +21,6 @@ _ENDS: Final = {"from": "gte", "to": "lt"}
 _LONGEST: Final = 1500
 _PARAMETER: Final = re.compile(rf"search\.({NAME.pattern})(?:\.(from|to))?")
 RULE: Final = "must be a number or a time, such as 12.50, 2026-01-31 or 2026-01-31T14:00:00Z"
-_DECLARED: Final = """
-jsonb_path_exists(environments, '$.*.search.keyvalue() ? (@.key == $name)', jsonb_build_object('name', %s::text))
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,8 +131,7 @@ def _compared(condition: ValueCondition) -> Q:
 
 def _require_declared(pipelines: Collection[int], name: str) -> None:
     releases = Release.objects.filter(pipeline__in=pipelines)
-    declares = RawSQL(_DECLARED, [name])  # noqa: S611  # nosec B611 - a constant
-    if not releases.annotate(declares=declares).filter(declares=True).exists():
+    if not releases.filter(declarations__search__has_key=name).exists():
         _refuse(
             [_error(f"{PREFIX}{name}", "UNKNOWN", "is declared by no release: see the option `search` of pipelines")]
         )

@@ -39,6 +39,7 @@ from tenancy.audit.acts import Act
 from tenancy.console.base import POST, READ, attempt, serves
 from tenancy.console.lists import ScopedFilter, TenantFilter, text, time
 from tenancy.roles import Scope
+from wire.documents.declarations import flat
 
 VARIANTS = {
     Status.UPLOADED.value: "info",
@@ -208,6 +209,7 @@ class ReleaseAdmin(ListWithUpload):
             "contract": contract,
             "diagram": diagram(contract) if contract else None,
             "type_listing": listing(contract.canonical_types) if contract else None,
+            "declared": flat(release.declarations),
             "compared": _compared(release),
             "variant": VARIANTS[release.status],
             "revocation": Revocation.objects.filter(release=release).first() if is_over else None,

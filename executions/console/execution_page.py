@@ -84,10 +84,7 @@ def header(execution: Execution, now: Now) -> dict[str, Any]:
 
 def _values(execution: Execution) -> list[SearchValue]:
     """Return the values by which it can be found. Without a release that declares them, nothing is read."""
-    for required in execution.release.environments.values():
-        if "search" in required:
-            return list(execution.search_values.all())
-    return []
+    return list(execution.search_values.all()) if execution.release.search else []
 
 
 def _refusals(execution: Execution, state: State) -> dict[str, str]:

@@ -31,7 +31,7 @@ MOST_IN_LIST, MOST_IN_HOUR_OF_LIST = 500, 100
 MOST_OF_ONE = 10_000
 """How many failures the page of one group counts, and how many in each hour."""
 _RELEASES = ("release", "release__pipeline__activation__release")
-_BULKY = ("descriptor", "descriptor_document", "contract_document", "findings", "environments")
+_BULKY = ("descriptor", "descriptor_document", "contract_document", "findings", "environments", "declarations")
 
 # Counts the newest failures of each group, at most `most` + 1: all of them, those whose execution is still failed, and
 # the time of the newest. Always one row for each id.

@@ -77,6 +77,7 @@ def facts_of(*releases: Release, signers: Signers | None = None) -> list[Release
             contract=queries.contract_of(release),
             environments=_environments(release, descriptor),
             checkpoints=release.checkpoints if release.status in _VERIFIED else None,
+            declarations=release.declarations if release.status in _VERIFIED else None,
             signers=sorted({_signer(signer) for signer in signers[release.pk]}),
             provenance=provenance[release.pk],
             packages=packages[release.pk],

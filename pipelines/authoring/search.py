@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pipelines.errors import DefinitionError
-from wire.documents.search import MOST_FIELDS, NAME, NAME_RULE, is_path
+from wire.documents.search import MOST_FIELDS, wrong_paths
 from wire.documents.search_types import kind_at
 
 
@@ -15,18 +15,13 @@ def checked(search: Mapping[str, str], place: str) -> dict[str, str]:
 
     Raises ``DefinitionError`` INVALID_SEARCH.
     """
-    problem = ""
-    if not isinstance(search, Mapping):
-        problem = f"is {search!r}"
-    elif len(search) > MOST_FIELDS:
-        problem = f"names {len(search)} fields"
-    elif wrong := [name for name in search if not isinstance(name, str) or not NAME.fullmatch(name)]:
-        problem = f"has the name {wrong[0]!r}; {NAME_RULE}"
-    elif wrong := [path for path in search.values() if not is_path(path)]:
-        problem = f"has the path {wrong[0]!r}; a path is the names of fields with dots between them"
+    if isinstance(search, Mapping):
+        problem = next(wrong_paths({str(name): path for name, path in search.items()}), "")
+    else:
+        problem = f"search is {search!r}"
     if problem:
         advice = f'name at most {MOST_FIELDS} fields of the input, such as search={{"customer": "customer.id"}}'
-        raise DefinitionError("INVALID_SEARCH", f"search {problem}; {advice}", place)
+        raise DefinitionError("INVALID_SEARCH", f"{problem}; {advice}", place)
     return dict(search)
 
 

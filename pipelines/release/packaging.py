@@ -18,13 +18,15 @@ from pathlib import Path
 from typing import Any, Final
 
 from pipelines.authoring.compiler import compile_contract, contract_text, reference_of
+from pipelines.authoring.declarations import declarations
 from pipelines.authoring.definition import Pipeline
 from pipelines.authoring.plan import plan
 from pipelines.authoring.reference import find
 from pipelines.environment import Environment
 from pipelines.errors import DefinitionError, raise_all
 from pipelines.release.local_imports import require_complete
-from wire.documents.contract import CAPABILITIES_ENTRY, CONTRACT_ENTRY, LOCK_ENTRY, PYTHON_ENTRY, SEARCH_ENTRY
+from wire.documents.contract import CAPABILITIES_ENTRY, CONTRACT_ENTRY, DECLARATIONS_ENTRY, LOCK_ENTRY, PYTHON_ENTRY
+from wire.documents.declarations import written
 from wire.documents.descriptor import CHECKPOINTS
 
 _TIMESTAMP: Final = (1980, 1, 1, 0, 0, 0)
@@ -108,8 +110,8 @@ def _documents(pipeline: Pipeline, contract: dict[str, Any], lock: str | None) -
     }
     if pipeline.checkpoint:
         documents[CAPABILITIES_ENTRY] = json.dumps([CHECKPOINTS]) + "\n"
-    if pipeline.search:
-        documents[SEARCH_ENTRY] = json.dumps(pipeline.search, indent=2, sort_keys=True) + "\n"
+    if declared := written(declarations(pipeline)):
+        documents[DECLARATIONS_ENTRY] = declared
     return documents
 
 

@@ -291,6 +291,7 @@ def read_release(path: Path) -> tuple[ReleaseFacts, list[str]]:
             if each.digest in verdict.environments
         },
         checkpoints=verdict.checkpoints if files else None,
+        declarations=verdict.declarations if files else None,
         signers=_signers(file, data),
     )
     return facts, [name for name, each in named.items() if each.kind.is_stored and each.digest not in files]

@@ -39,9 +39,9 @@ class Release(models.Model):
 
     `UPLOADED > VERIFYING > REGISTERED | REJECTED`, and `REGISTERED > REVOKED | RETIRED`. `progress` changes while the
     release is VERIFYING (see `releases.registration.progress`). All other columns are written once: the descriptor and
-    the contract document at the upload; the findings, the contract, the primary artifact, the environments and the
-    checkpoints with the verdict. The version of a rejected release can be uploaded again, so a version has at most one
-    release that is not rejected.
+    the contract document at the upload; the findings, the contract, the primary artifact, the environments, the
+    checkpoints and the declarations with the verdict. The version of a rejected release can be uploaded again, so a
+    version has at most one release that is not rejected.
     """
 
     pipeline = models.ForeignKey(Pipeline, on_delete=models.PROTECT, related_name="releases")
@@ -60,6 +60,9 @@ class Release(models.Model):
     )
     checkpoints = models.BooleanField(
         default=False, help_text="Whether an artifact requests a checkpoint after each step."
+    )
+    declarations = models.JSONField(
+        default=dict, db_default={}, help_text="What the artifacts declare besides the contract."
     )
     progress = models.JSONField(
         default=dict,
@@ -113,9 +116,9 @@ class Release(models.Model):
 
     @property
     def search(self) -> dict[str, str]:
-        """The paths of the fields of the input that can be searched, by name: those that its artifacts declare."""
-        declared = [each["search"] for each in self.environments.values() if "search" in each]
-        return {name: path for paths in declared for name, path in paths.items()}
+        """The paths of the fields of the input that can be searched, by name."""
+        found: dict[str, str] = self.declarations.get("search", {})
+        return found
 
     @property
     def profile(self) -> Profile:

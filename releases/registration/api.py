@@ -133,6 +133,10 @@ class ReleaseView(ReleaseSummary):
         allow_null=True,
         help_text="The contract, pipeline-contract.json. Null until it is verified.",
     )
+    declarations = serializers.DictField(
+        child=serializers.DictField(),
+        help_text="What the artifacts declare besides the contract, such as the policies of steps by their names.",
+    )
     descriptor = serializers.DictField(
         help_text="The uploaded descriptor, pipeline-release.json, with defaults and nulls."
     )

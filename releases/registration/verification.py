@@ -101,6 +101,7 @@ def _verify_and_record(release: Release) -> str | None:
             contract=contract,
             environments={} if errors else verdict.environments,
             checkpoints=verdict.checkpoints and not errors,
+            declarations={} if errors else verdict.declarations,
             primary_artifact_id=verdict.primary_artifact_id,
             status_changed_at=timezone.now(),
         )

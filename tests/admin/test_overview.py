@@ -128,7 +128,7 @@ def test_an_export_has_what_the_list_shows_and_nothing_of_another_tenant(
 
 def test_values_of_the_input_are_found_and_shown_in_list_page_and_export(viewer: Client, failed: Execution) -> None:
     with unguarded(SearchValue), unguarded(Release):
-        Release.objects.filter(pk=failed.release_id).update(environments={"a": {"search": {"customer": "customer"}}})
+        Release.objects.filter(pk=failed.release_id).update(declarations={"search": {"customer": "customer"}})
         SearchValue.objects.create(execution=failed, pipeline=failed.release.pipeline, name="customer", text="c-17<b>")
     query = {"columns": "key,search.customer", "search.customer": "c-17<b>"}
     for page in (viewer.get(to(LIST), query), viewer.get(to("executions_execution_change", failed.pk))):

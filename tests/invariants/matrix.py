@@ -84,7 +84,7 @@ MATRIX = {
     "releases_release": Table(
         state="status",
         in_state={"UPLOADED": "status status_changed_at", "VERIFYING": "status status_changed_at progress"},
-        together="findings contract_id primary_artifact_id environments checkpoints",
+        together="findings contract_id primary_artifact_id environments checkpoints declarations",
         kept_by="release_not_deleted",
     ),
     "releases_artifact": Table(together="blob_id resolved", kept_by="artifact_not_deleted"),

@@ -87,6 +87,7 @@ RELEASE = NewRow(
         primary_artifact_id = 'app'
         environments = '{{"a": 1}}'
         checkpoints = true
+        declarations = '{{"a": {{}}}}'
         progress = '{{"0": {{}}}}'
         release_descriptor_digest_of_document: descriptor_digest = {digest("y")} | upper({digest("x")}) | ''
         descriptor_document = 'y'::bytea

@@ -11,6 +11,7 @@ VERDICT = {
     "primary_artifact_id": "'x'",
     "environments": "'[1]'",
     "checkpoints": "true",
+    "declarations": "'[1]'",
 }
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any, Final
 
+from wire.comparison.declarations import declaration_differences
 from wire.comparison.differences import (
     MAX_PACKAGES,
     Area,
@@ -40,6 +41,7 @@ def compare(before: ReleaseFacts, after: ReleaseFacts) -> tuple[Difference, ...]
             _contract_differences(before, after),
             artifact_differences(before, after),
             environment_differences(before, after),
+            declaration_differences(before, after),
             evidence_differences(before, after),
         )
     )

@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 from wire.documents.contract import Contract
+from wire.documents.declarations import Declarations
 from wire.documents.descriptor import Descriptor
 from wire.documents.json_reader import shown
 
@@ -163,6 +164,7 @@ class ReleaseFacts:
     contract: Contract | None = None
     environments: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     checkpoints: bool | None = None
+    declarations: Declarations | None = None
     signers: Sequence[str] | None = None
     provenance: Sequence[Provenance] | None = None
     packages: Sequence[Package] | None = None

@@ -1,13 +1,12 @@
 """The fields of its input by whose values the executions of a pipeline can be found. Pure.
 
-An artifact declares them in its entry `search.json`. They are not in the contract, so a change breaks nothing.
+An artifact declares them in the member `search` of its declarations: the path of each field, by its name.
 """
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
 from decimal import Context, Decimal, InvalidOperation
@@ -44,15 +43,15 @@ class SearchField:
     kind: Kind
 
 
-def declared(data: bytes) -> dict[str, str]:
-    """Return the paths that the entry of an artifact declares, by name; none if it is wrong."""
-    try:
-        found = json.loads(data)
-    except (ValueError, RecursionError):
-        return {}
-    if not isinstance(found, dict) or len(found) > MOST_FIELDS:
-        return {}
-    return found if all(NAME.fullmatch(name) and is_path(path) for name, path in found.items()) else {}
+def wrong_paths(paths: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what is wrong with the paths of fields by their names."""
+    if len(paths) > MOST_FIELDS:
+        yield f"search names {len(paths)} fields; at most {MOST_FIELDS} can be searched"
+    for name, path in paths.items():
+        if not NAME.fullmatch(name):
+            yield f"search has the name {name!r}; {NAME_RULE}"
+        elif not is_path(path):
+            yield f"search has the path {path!r}; a path is the names of fields with dots between them"
 
 
 def is_path(path: Any) -> bool:

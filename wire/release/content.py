@@ -19,9 +19,9 @@ from wire.documents.contract import (
     CAPABILITIES_ENTRY,
     CONTRACT_ENTRY,
     CONTRACT_NAME,
+    DECLARATIONS_ENTRY,
     LOCK_ENTRY,
     PYTHON_ENTRY,
-    SEARCH_ENTRY,
     Contract,
 )
 from wire.documents.descriptor import DESCRIPTOR_NAME, ArtifactKind, CarrierDescriptor, artifact_field
@@ -33,8 +33,6 @@ COMPILED_TRUTH: Final = "META-INF/pipeline/"
 """Entries below this folder are what the compiler of a pipeline wrote."""
 MAX_CAPABILITIES_BYTES: Final = 64 * 1024
 """The largest list of capabilities in an artifact."""
-MAX_SEARCH_BYTES: Final = 16 * 1024
-"""The largest declaration of fields that can be searched."""
 _OF_ONE_ARTIFACT: Final = frozenset({PYTHON_ENTRY, LOCK_ENTRY, CAPABILITIES_ENTRY})
 _CHUNK: Final = 1024 * 1024
 
@@ -47,7 +45,7 @@ class Content:
     `truth` has the SHA-256 of each entry below `META-INF/pipeline/` that describes the pipeline and not only this
     artifact; `others` has the names of up to ten entries outside that folder. `environment` is the one that the
     artifact requires, and `warnings` are about the entries that describe it. `capabilities` are what its code requires.
-    `search` has the paths of the fields of the input that can be searched, by name.
+    `declarations` are what the code declares besides its contract.
     """
 
     digest: str
@@ -59,7 +57,7 @@ class Content:
     environment: RequiredEnvironment | None = None
     warnings: tuple[Finding, ...] = ()
     capabilities: frozenset[str] = frozenset()
-    search: Mapping[str, str] = field(default_factory=dict)
+    declarations: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 def content_of(file: BinaryIO) -> Content:
@@ -93,7 +91,7 @@ def _archived(digest: str, layout: Layout) -> Content:
         environment=environment,
         warnings=tuple(warnings),
         capabilities=_capabilities(layout),
-        search=_search(layout),
+        declarations=_declarations(layout),
     )
 
 
@@ -117,14 +115,13 @@ def _capabilities(layout: Layout) -> frozenset[str]:
     return frozenset(name for name in names if isinstance(name, str)) if isinstance(names, list) else frozenset()
 
 
-def _search(layout: Layout) -> dict[str, str]:
-    """Return the paths of the fields that can be searched, by name; none if they are not declared or wrong."""
-    data = _bounded_entry(layout, SEARCH_ENTRY, MAX_SEARCH_BYTES)
-    if data is None:
+def _declarations(layout: Layout) -> dict[str, dict[str, Any]]:
+    """Return what the code declares. Raises `DocumentError` if it cannot be read."""
+    if all(entry.name != DECLARATIONS_ENTRY for entry in layout.entries):
         return {}
-    from wire.documents.search import declared  # most artifacts declare none
+    from wire.documents.declarations import MAX_DECLARATIONS_BYTES, read  # most artifacts declare nothing
 
-    return declared(data)
+    return read(_bounded_entry(layout, DECLARATIONS_ENTRY, MAX_DECLARATIONS_BYTES) or b"")
 
 
 def _bounded_entry(layout: Layout, name: str, most: int) -> bytes | None:

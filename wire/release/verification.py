@@ -5,7 +5,7 @@ For the profile `tpf-2026-08` these are rules 11 to 17 of wire protocol A.3.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any, BinaryIO
@@ -30,7 +30,7 @@ from wire.documents.descriptor import (
 )
 from wire.documents.json_reader import bounded, read_object, shown
 from wire.findings import DocumentError, Finding, Severity
-from wire.release.content import Content, RequiredEnvironment, carrier_findings, content_of, placement_findings
+from wire.release.content import Content, carrier_findings, content_of, placement_findings
 
 OpenArtifact = Callable[[ArtifactRef], BinaryIO | None]
 """Opens the bytes of a stored artifact as a seekable file. Returns None if there are none."""
@@ -46,9 +46,9 @@ class Verdict:
 
     `contract` is the normalised contract of the primary artifact. It is None if the release has no contract or is not
     accepted, so that the contract of a rejected release cannot be stored. `environments` has the environments that
-    stored artifacts require, as JSON by the artifact's digest. If an artifact declares fields that can be searched, its
-    environment has their paths as `search`. `checkpoints` is True if an artifact requests a
-    checkpoint after each step. Both are empty if the release is not accepted.
+    stored artifacts require, as JSON by the artifact's digest. `checkpoints` is True if an artifact requests a
+    checkpoint after each step. `declarations` are those of all stored artifacts. All three are empty if the release is
+    not accepted.
     """
 
     findings: tuple[Finding, ...]
@@ -56,6 +56,7 @@ class Verdict:
     primary_artifact_id: str
     environments: dict[str, Any] = field(default_factory=dict)
     checkpoints: bool = False
+    declarations: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     @property
     def accepted(self) -> bool:
@@ -65,7 +66,9 @@ class Verdict:
     def with_findings(self, more: Iterable[Finding]) -> Verdict:
         """Return the verdict with the findings of other checks."""
         combined = replace(self, findings=(*self.findings, *more))
-        return combined if combined.accepted else replace(combined, contract=None, environments={}, checkpoints=False)
+        if combined.accepted:
+            return combined
+        return replace(combined, contract=None, environments={}, checkpoints=False, declarations={})
 
 
 def verify(
@@ -111,11 +114,12 @@ def verify(
         contract=contract.normalised() if contract else None,
         primary_artifact_id=primary.artifact.artifact_id,
         environments={
-            each.content.digest: _required(each.content.environment, each.content.search)
+            each.content.digest: each.content.environment.to_json()
             for each in inspected
             if each.content is not None and each.content.environment is not None
         },
         checkpoints=_checkpoints(descriptor, inspected),
+        declarations=_declarations(inspected),
     )
     return verdict.with_findings(())
 
@@ -239,11 +243,13 @@ def _with_other_contract(
             yield each.artifact
 
 
-def _required(environment: RequiredEnvironment, search: Mapping[str, str]) -> dict[str, Any]:
-    found = environment.to_json()
-    if search:
-        found["search"] = dict(search)
-    return found
+def _declarations(inspected: Iterable[_Inspected]) -> dict[str, dict[str, Any]]:
+    declared = [each.content.declarations for each in inspected if each.content and each.content.declarations]
+    if not declared:
+        return {}
+    from wire.documents.declarations import merged  # most releases declare nothing
+
+    return merged(declared)
 
 
 def _checkpoints(descriptor: Descriptor, inspected: Iterable[_Inspected]) -> bool:

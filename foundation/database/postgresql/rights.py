@@ -89,7 +89,8 @@ RIGHTS: Mapping[str, Rights] = MappingProxyType(
         "releases_release": Rights(
             insert_but="id",
             update="""
-                status findings contract_id primary_artifact_id environments checkpoints progress status_changed_at
+                status findings contract_id primary_artifact_id environments checkpoints declarations progress
+                status_changed_at
             """,
         ),
         "releases_artifact": Rights(insert_but="id", update="blob_id resolved"),

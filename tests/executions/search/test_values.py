@@ -20,18 +20,17 @@ from tests import making
 from tests.cases import cases
 from tests.raw_sql import as_owner
 from tests.unit.wire.comparison.releases import field, record
-from wire.documents.contract import PYTHON_ENTRY, SEARCH_ENTRY
+from wire.documents.contract import DECLARATIONS_ENTRY
 
 pytestmark = pytest.mark.django_db
 FIELDS = (field("customer"), field("total", "decimal", optional=True), field("due", "date", optional=True))
 TYPES = {"Order": {"definition": record(*FIELDS)}}
-PYTHON = json.dumps({"implementation": "cpython", "version": "3.11.2", "platform": "linux"})
 SEARCH = {"customer": "customer", "total": "total", "due": "due", "gone": "customer.id"}
 
 
 def release(owner: Tenant, version: str, search: dict[str, str]) -> Release:
     document = making.contract(canonicalTypes=TYPES)
-    data = making.archive(document, code=version, **{PYTHON_ENTRY: PYTHON, SEARCH_ENTRY: json.dumps(search)})
+    data = making.archive(document, code=version, **{DECLARATIONS_ENTRY: json.dumps({"search": search})})
     made = making.verified(making.upload(owner, making.descriptor(document, data, version), data).release)
     making.worker(made, f"worker-{version}")
     return made

@@ -19,7 +19,7 @@ from pipelines.release.packaging import artifact_digest, build
 from tests.cases import cases
 from tests.unit.pipelines.conftest import IMPORTS, STEP, Author
 from tests.words import words
-from wire.documents.contract import CAPABILITIES_ENTRY, CONTRACT_ENTRY, LOCK_ENTRY, PYTHON_ENTRY, SEARCH_ENTRY
+from wire.documents.contract import CAPABILITIES_ENTRY, CONTRACT_ENTRY, DECLARATIONS_ENTRY, LOCK_ENTRY, PYTHON_ENTRY
 from wire.documents.descriptor import CHECKPOINTS, parse_descriptor
 
 DOCUMENTS = [CONTRACT_ENTRY, PYTHON_ENTRY, LOCK_ENTRY]
@@ -217,8 +217,8 @@ def test_search_adds_one_entry_to_the_artifact_and_changes_no_contract(author: A
     pipeline = "pipeline = Pipeline('org.acme.orders', search={'sum': 'total', 'number': 'number'})\n"
     searched = build(author.pipeline(pipeline + STEP), tmp_path / "searched")
     added = {name: data for name, data in entries(searched.path).items() if name not in entries(without.path)}
-    assert added.keys() == {SEARCH_ENTRY}
-    assert json.loads(added[SEARCH_ENTRY]) == {"number": "number", "sum": "total"}
+    assert added.keys() == {DECLARATIONS_ENTRY}
+    assert json.loads(added[DECLARATIONS_ENTRY]) == {"search": {"number": "number", "sum": "total"}}
     assert searched.contract == without.contract
 
 

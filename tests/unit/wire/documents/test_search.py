@@ -2,11 +2,9 @@
 
 from typing import Any
 
-import pytest
-
 from tests.cases import cases
 from tests.unit.wire.comparison.releases import catalogue, field, named, record, wrapper
-from wire.documents.search import declared, values_of
+from wire.documents.search import values_of
 from wire.documents.search_types import fields_of
 
 TYPES = catalogue(
@@ -62,10 +60,3 @@ def test_values_are_read_by_their_kind_and_what_cannot_be_indexed_is_left_out(
     for name, expected in indexed.items():
         read = found[name]
         assert read.startswith(expected) if isinstance(expected, str) else float(read) == expected
-
-
-@pytest.mark.parametrize(
-    "data", [b"", b"[]", b"{", b'{"a": 1}', b'{"a b": "c"}', b'{"a": "b..c"}', b'{"a": ""}', b"[" * 10**5]
-)
-def test_a_wrong_declaration_declares_nothing(data: bytes) -> None:
-    assert declared(data) == {}

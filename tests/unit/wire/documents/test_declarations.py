@@ -1,0 +1,43 @@
+"""What the declarations of an artifact may say, and how those of several artifacts are joined."""
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.cases import cases
+from wire.documents.declarations import flat, merged, read, written
+from wire.findings import DocumentError
+
+
+@cases(
+    ("document", "field", "problem"),
+    [
+        ("", "", "JSON"),
+        ("[]", "", "object"),
+        ("[" * 10**5, "", ""),
+        ({"retries": {}}, "retries", "no declaration retries"),
+        ({"search": []}, "search", "no object"),
+        ({"search": {"a": 1}}, "search", "the path 1"),
+        ({"search": {"a b": "c"}}, "search", "the name 'a b'"),
+        ({"search": {"a": "b..c"}}, "search", "the path 'b..c'"),
+        ({"search": {"a": ""}}, "search", "the path ''"),
+        ({"search": {f"n{number}": "path" for number in range(9)}}, "search", "names 9 fields"),
+    ],
+)
+def test_wrong_declarations_are_refused_with_their_member(document: Any, field: str, problem: str) -> None:
+    data = (document if isinstance(document, str) else json.dumps(document)).encode()
+    with pytest.raises(DocumentError) as caught:
+        read(data)
+    [finding] = caught.value.findings
+    assert (finding.code, finding.field.partition("#")[2]) == ("DECLARATIONS_INVALID", field)
+    assert problem in finding.message
+
+
+def test_what_is_written_is_read_and_joined_by_name() -> None:
+    first, second = {"search": {"customer": "customer.id", "sum": "total"}}, {"search": {"sum": "sum"}}
+    assert read(written({**first, "steps": {}}).encode()) == first
+    assert written({"search": {}}) == ""
+    joined = merged([first, second])
+    assert joined == {"search": {"customer": "customer.id", "sum": "sum"}}
+    assert flat(joined) == {'search["customer"]': "customer.id", 'search["sum"]': "sum"}
