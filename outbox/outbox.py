@@ -30,9 +30,9 @@ from coordinator_client.http import resolve
 from foundation import places, wakeup
 from foundation.database.writes import record_in_hand
 from foundation.exchange import MOST_ADDRESSES, Resolve, TargetRefused, Unreachable, exchange, vet
-from foundation.retry import RetryPolicy
 from wire.log_lines import frames_of
 from wire.resume_token import webhook_key
+from wire.retry import RetryPolicy
 
 log = logging.getLogger(__name__)
 NO_PLACE_DELAY: Final = timedelta(seconds=2)

@@ -1,6 +1,7 @@
 """The names that the author of a pipeline imports."""
 
-from pipelines.authoring.definition import Cardinality, Pipeline, StepContext
+from pipelines.authoring.cardinality import Cardinality
+from pipelines.authoring.definition import Pipeline, StepContext
 from pipelines.errors import Cancelled, DefinitionError, NonRetryable
 
 __all__ = ["Cancelled", "Cardinality", "DefinitionError", "NonRetryable", "Pipeline", "StepContext"]

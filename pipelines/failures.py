@@ -16,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, TypeVar
 
-from pipelines.errors import NonRetryable
+from pipelines.step_policy import NO_POLICY, StepPolicy
 from wire.log_lines import relative
 from wire.messages.celery_messages import LONGEST_TRACEBACK, Failure
 
@@ -52,15 +52,16 @@ class Failed:
     frames: tuple[str, ...] = ()
 
 
-def failed_by(error: BaseException, *, step_index: int | None = None, step_name: str = "") -> Failed:
-    """Return the failure that describes `error`. It is final if `error` is `NonRetryable` or was raised from one."""
-    final = _safely(None, _non_retryable, error)
-    named = error if final is None else final
+def failed_by(
+    error: BaseException, policy: StepPolicy = NO_POLICY, *, step_index: int | None = None, step_name: str = ""
+) -> Failed:
+    """Return the failure that describes `error`. `policy` is that of the step: see `StepPolicy.decisive`."""
+    named, is_retryable = _safely((error, True), policy.decisive, error)
     text = _safely("its message cannot be shown", str, named)
     return Failed(
         cleaned(_safely(UNNAMED, _class_name, named), LONGEST_CLASS) or UNNAMED,
         message_of(step_name, cleaned(text, LONGEST_MESSAGE) or "no message"),
-        final is None,
+        is_retryable,
         step_index,
         step_name,
         _safely("", _traceback, error),
@@ -119,17 +120,6 @@ def _cleaned(text: str, longest: int) -> str:
     # Call the method of `str` itself, because a subclass may override it.
     plain = _UNSHOWABLE.sub("\N{REPLACEMENT CHARACTER}", str.__getitem__(text, slice(longest + 1)))
     return plain if len(plain) <= longest else plain[: longest - 1] + "…"
-
-
-def _non_retryable(error: BaseException | None) -> NonRetryable | None:
-    """Return the NonRetryable among an error and its explicit causes."""
-    visited: set[int] = set()
-    while error is not None and id(error) not in visited:
-        if isinstance(error, NonRetryable):
-            return error
-        visited.add(id(error))
-        error = error.__cause__
-    return None
 
 
 def _class_name(error: BaseException) -> str:

@@ -16,11 +16,13 @@ from pipelines.authoring.plan import PlannedStep, plan
 from pipelines.authoring.values import Encoded, ValueMismatch, ValueType
 from pipelines.errors import DefinitionError
 from pipelines.failures import Failed, message_of
+from pipelines.step_policy import NO_POLICY, StepPolicy
 from pipelines.worker.outcomes import too_large
 from pipelines.worker.runner import Completed, Suspended, run
 from wire.documents.contract import TIMER, request_with_answer
 from wire.documents.json_reader import values_in
 from wire.messages.celery_messages import Shape
+from wire.retry import LONGEST_RETRY_DELAY, RetryPolicy
 
 AWAIT_TIMEOUT: Final = "AWAIT_TIMEOUT"
 _text: Final = json.JSONEncoder(ensure_ascii=False).encode
@@ -65,7 +67,8 @@ class AwaitTimedOut(Exception):
 class LocalRun:
     """One execution of a pipeline in this process. Subclasses answer its questions and learn what happens.
 
-    ``retries`` is how often a failure that may be retried is retried. ``context`` has the members of the steps'
+    ``retries`` is how often a failure that may be retried is retried, at once, if the step declares nothing else. It is
+    counted since the last checkpoint or await, as a coordinator counts. ``context`` has the members of the steps'
     context that do not depend on the step and the attempt. With ``checkpoint``, a retry resumes at the failed step;
     the default is that of the pipeline.
     """
@@ -74,7 +77,8 @@ class LocalRun:
         self, pipeline: Pipeline, *, retries: int, context: StepContext, checkpoint: bool | None = None
     ) -> None:
         self.pipeline = pipeline
-        self._retries = retries
+        self._retries = RetryPolicy(retries, timedelta(), 2, LONGEST_RETRY_DELAY, jitter=0)
+        self._retried = 0
         self._context = context
         self._checkpoint = pipeline.checkpoint if checkpoint is None else checkpoint
         self._progress = Progress(None)
@@ -105,15 +109,18 @@ class LocalRun:
     def reached(self, progress: Progress) -> None:
         """Called with each place from which the execution would continue in another process."""
 
-    def retrying(self, failed: Failed) -> None:
-        """Called before another attempt."""
+    def retrying(self, failed: Failed, delay: timedelta) -> None:
+        """Called before another attempt, which the delay comes before. Wait for it here."""
+
+    def policy_of(self, failed: Failed) -> StepPolicy:
+        """Return the policy of the step that failed."""
+        return NO_POLICY if failed.step_index is None else plan(self.pipeline).steps[failed.step_index].policy
 
     def run(self, progress: Progress) -> Completed | Failed:
         """Run to the end.
 
         Raises ``DefinitionError`` for a broken pipeline, KeyboardInterrupt, and what the methods above raise.
         """
-        last_attempt = progress.attempt + self._retries
         self._move(progress)
         while True:
             result = self._transition()
@@ -125,11 +132,18 @@ class LocalRun:
                     return Failed(
                         AWAIT_TIMEOUT, message_of(result.step_name, text), False, result.step_index, result.step_name
                     )
-            elif isinstance(result, Completed) or not result.retryable or self._progress.attempt >= last_attempt:
+            elif isinstance(result, Completed) or (delay := self._delay(result)) is None:
                 return result
             else:
-                self.retrying(result)
+                self._retried += 1
+                self.retrying(result, delay)
                 self._move(replace(self._progress, attempt=self._progress.attempt + 1))
+
+    def _delay(self, failed: Failed) -> timedelta | None:
+        """Return the delay before the next attempt. None if there is none."""
+        if not failed.retryable:
+            return None
+        return self.policy_of(failed).retries_after(self._retries).wait(self._retried + 1, lambda: 0)
 
     def _transition(self) -> Completed | Suspended | Failed:
         begun, self.error = self._progress, None
@@ -158,6 +172,7 @@ class LocalRun:
 
     def _keep(self, next_index: int, documents: list[Any], many: bool) -> None:
         payload, shape = (documents, "MULTI") if many else (documents[0], "UNI")
+        self._retried = 0
         self._move(Progress(payload, shape, next_index, self._progress.attempt))  # type: ignore[arg-type]
 
     def _move(self, progress: Progress) -> None:
@@ -186,6 +201,7 @@ class LocalRun:
         if next_index < len(steps) and steps[next_index].answered is not None:
             documents = list(map(request_with_answer, suspended.requests, documents))
             many = suspended.itemized
+        self._retried = 0
         self._move(
             Progress(
                 documents if suspended.itemized else documents[0],

@@ -19,7 +19,7 @@ from executions.models import Interaction
 from executions.state_machine.moves import owner
 from foundation.exchange import Resolve
 from outbox.outbox import Failure, Message, Outbox, Receipt, post, signed, webhook_keys
-from releases.models.pipeline import LONGEST_RETRY_DELAY
+from wire.retry import LONGEST_RETRY_DELAY
 
 RESUME_PATH = "/api/v1/resume"
 

@@ -27,15 +27,14 @@ from executions.state_machine.moves import Move, Note
 from executions.workers.registry import DISPATCH_TASK
 from foundation import wakeup
 from foundation.database.postgresql.outage import rejects_values
-from foundation.retry import RetryPolicy
 from releases.models import Pipeline
-from releases.models.pipeline import LONGEST_RETRY_DELAY
 from tenancy.models import Tenant
 from wire.documents.json_reader import all_storable
 from wire.identity import ReleaseIdentity
 from wire.log_lines import bound
 from wire.messages.celery_messages import LONGEST_TRACEBACK, Failure, Outcome, OutcomeGroup, Suspension
 from wire.messages.suspension import ImportedSuspension
+from wire.retry import LONGEST_RETRY_DELAY, RetryPolicy
 
 log = logging.getLogger(__name__)
 LONGEST_MESSAGE = 512

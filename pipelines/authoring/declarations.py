@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeGuard
 
-from pipelines.authoring.definition import Pipeline
+from pipelines.authoring.definition import Await, Pipeline, Step
+from pipelines.step_policy import NO_POLICY
 
 
 def declarations(pipeline: Pipeline) -> dict[str, dict[str, Any]]:
     """Return the members of the entry. Each part of the language adds one line; an empty member is not written."""
     return {
         "search": pipeline.search,
+        "steps": {part.name: part.policy.declared() for part in pipeline.parts if _declares(part)},
     }
+
+
+def _declares(part: Step | Await) -> TypeGuard[Step]:
+    return isinstance(part, Step) and part.policy is not NO_POLICY

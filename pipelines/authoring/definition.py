@@ -7,14 +7,17 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
-from enum import StrEnum
-from typing import Any, Final, TypeVar, overload
+from typing import Any, Final, TypeVar, Unpack, overload
 
+from pipelines import step_policy
+from pipelines.authoring import cardinality as cardinalities
 from pipelines.authoring import places
-from pipelines.authoring.misuse import checks_options, is_loading, no_function
+from pipelines.authoring.cardinality import Cardinality
+from pipelines.authoring.misuse import checks_options, checks_step_options, is_loading, no_function
 from pipelines.errors import Cancelled, DefinitionError, placed
+from pipelines.step_policy import NO_POLICY, StepOptions, StepPolicy
 from wire.addresses import is_web_address
-from wire.documents.contract import TIMER, gives_many, takes_many
+from wire.documents.contract import TIMER
 from wire.identity import is_identifier
 from wire.messages.celery_messages import LONGEST_RECIPIENT, LONGEST_STEP_ID, LONGEST_WAIT
 
@@ -23,30 +26,6 @@ AWAIT_TRANSPORTS: Final = ("interaction-api", "webhook")
 _MAX_NAME: Final = 200
 _PIPELINE_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 _Function = TypeVar("_Function", bound=Callable[..., Any])
-
-
-class Cardinality(StrEnum):
-    """How many values a step takes and how many it gives (wire protocol A.1.2)."""
-
-    ONE_TO_ONE = "ONE_TO_ONE"
-    ONE_TO_MANY = "ONE_TO_MANY"
-    MANY_TO_ONE = "MANY_TO_ONE"
-    MANY_TO_MANY = "MANY_TO_MANY"
-
-    @classmethod
-    def of(cls, *, takes_many: bool, gives_many: bool) -> Cardinality:
-        """Return the cardinality with these two properties."""
-        return cls(f"{'MANY' if takes_many else 'ONE'}_TO_{'MANY' if gives_many else 'ONE'}")
-
-    @property
-    def takes_many(self) -> bool:
-        """True if one call of the step receives all values of a stream."""
-        return takes_many(self)
-
-    @property
-    def gives_many(self) -> bool:
-        """True if one call of the step returns a stream."""
-        return gives_many(self)
 
 
 def _never() -> bool:
@@ -100,11 +79,15 @@ class StepContext:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A function of the author, which a worker runs. ``cardinality`` is the one that the author named, if any."""
+    """A function of the author, which a worker runs. ``cardinality`` is the one that the author named, if any.
+
+    ``policy`` says when a failure is retried, and how long a call may take.
+    """
 
     name: str
     function: Callable[..., Any]
     cardinality: Cardinality | None
+    policy: StepPolicy = NO_POLICY
 
     @property
     def place(self) -> str:
@@ -217,10 +200,15 @@ class Pipeline:
 
     @overload
     def step(
-        self, /, *, name: str | None = None, cardinality: Cardinality | str | None = None
+        self,
+        /,
+        *,
+        name: str | None = None,
+        cardinality: Cardinality | str | None = None,
+        **policy: Unpack[StepOptions],
     ) -> Callable[[_Function], _Function]: ...
 
-    @checks_options
+    @checks_step_options
     def step(
         self,
         function: _Function | None = None,
@@ -228,14 +216,15 @@ class Pipeline:
         *,
         name: str | None = None,
         cardinality: Cardinality | str | None = None,
+        **policy: Unpack[StepOptions],
     ) -> _Function | Callable[[_Function], _Function]:
         """Add the decorated function as the next step and return it unchanged.
 
         The default name is made from the function's: ``parse_file`` becomes ``Parse file``. The type hints determine
-        the cardinality; ``cardinality`` only checks it.
+        the cardinality; ``cardinality`` only checks it. ``StepOptions`` has the other options.
 
-        Raises ``DefinitionError``: NOT_A_FUNCTION, INVALID_STEP_NAME, DUPLICATE_STEP_NAME,
-        UNKNOWN_CARDINALITY.
+        Raises ``DefinitionError``: NOT_A_FUNCTION, INVALID_STEP_NAME, DUPLICATE_STEP_NAME, UNKNOWN_CARDINALITY,
+        INVALID_STEP_POLICY.
         """
 
         def add(decorated: _Function) -> _Function:
@@ -244,7 +233,8 @@ class Pipeline:
                 if not callable(decorated) or not isinstance(function_name, str) or isinstance(decorated, type):
                     raise DefinitionError("NOT_A_FUNCTION", no_function(decorated))
                 authored = humanised(function_name) if name is None else name
-                self._append(Step(authored, decorated, _cardinality(authored, cardinality)))
+                named = cardinalities.checked(authored, cardinality)
+                self._append(Step(authored, decorated, named, step_policy.checked(authored, policy)))
             return decorated
 
         return add if function is None else add(function)
@@ -386,15 +376,3 @@ def humanised(function_name: str) -> str:
     """Return a step's name for a function: ``Parse file`` for ``parse_file``."""
     words = " ".join(function_name.replace("_", " ").split())
     return words[:1].upper() + words[1:]
-
-
-def _cardinality(name: str, value: Cardinality | str | None) -> Cardinality | None:
-    if value is None:
-        return None
-    try:
-        return Cardinality(value)
-    except ValueError:
-        known = ", ".join(Cardinality)
-        raise DefinitionError(
-            "UNKNOWN_CARDINALITY", f'step "{name}" has cardinality {value!r}; use one of {known}'
-        ) from None

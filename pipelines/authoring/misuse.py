@@ -13,6 +13,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from pipelines.authoring import places
 from pipelines.errors import DefinitionError
+from pipelines.step_policy import StepOptions
 
 _Options = ParamSpec("_Options")
 _Result = TypeVar("_Result")
@@ -38,11 +39,21 @@ def checks_options(method: Callable[_Options, _Result]) -> Callable[_Options, _R
 
     While ``loading``, the pipeline notes the error, and the method is called without the unknown options.
     """
+    return _checking(method, list(inspect.signature(method).parameters))
+
+
+def checks_step_options(method: Callable[_Options, _Result]) -> Callable[_Options, _Result]:
+    """Do what ``checks_options`` does, for a method that also takes ``StepOptions``."""
+    *named, _ = inspect.signature(method).parameters
+    return _checking(method, [*named, *StepOptions.__annotations__])
+
+
+def _checking(method: Callable[_Options, _Result], parameters: Sequence[str]) -> Callable[_Options, _Result]:
     signature = inspect.signature(method)
 
     @wraps(method)
     def call(*given: _Options.args, **options: _Options.kwargs) -> _Result:
-        known: dict[str, Any] = {name: value for name, value in options.items() if name in signature.parameters}
+        known: dict[str, Any] = {name: value for name, value in options.items() if name in parameters}
         unbound = ""
         try:
             signature.bind(*given, **known)
@@ -51,7 +62,7 @@ def checks_options(method: Callable[_Options, _Result]) -> Callable[_Options, _R
         if not unbound and len(known) == len(options):
             return method(*given, **options)
         unknown = [name for name in options if name not in known]
-        text = _misuse(method.__name__, unknown, unbound, list(signature.parameters))
+        text = _misuse(method.__name__, unknown, unbound, parameters)
         mistake = DefinitionError("INVALID_OPTIONS", text, places.of_frame(places.author_frame()))
         if method.__name__ == "__init__" or not is_loading():
             raise mistake
@@ -71,8 +82,6 @@ def _misuse(method: str, unknown: Sequence[str], unbound: str, parameters: Seque
         return f"{called} is {unbound}; {options}" if "missing" in unbound else f"{called}: {unbound}; {options}"
     close = [f"{near[0]}=" for name in unknown if (near := get_close_matches(name, names, n=1))]
     advice = f"did you mean {', '.join(close)}? {options.capitalize()}" if close else options
-    if any("retr" in name or "attempt" in name for name in unknown):
-        advice += ". The coordinator retries every failure, except for NonRetryable and its subclasses"
     return f"{called} has no option {', '.join(map(repr, unknown))}; {advice}"
 
 

@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pipelines.authoring import places
 from pipelines.authoring.advice import shown
+from pipelines.authoring.cardinality import Cardinality
 from pipelines.authoring.catalogue import Catalogue, importable, plain
-from pipelines.authoring.definition import Await, Cardinality, Pipeline, Step, StepContext
+from pipelines.authoring.definition import Await, Pipeline, Step, StepContext
 from pipelines.authoring.values import Hinted, ValueType
 from pipelines.errors import DefinitionError, collected, placed, raise_all
+from pipelines.step_policy import NO_POLICY, StepPolicy
 from wire.documents.contract import TIMER, ends_in_stream
 
 _LISTS: Final = (list, abc.Sequence)
@@ -45,6 +47,7 @@ class PlannedStep:
     collects: bool = False
     waits: Await | None = None
     answered: RequestAndAnswer | None = None
+    policy: StepPolicy = NO_POLICY
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +159,7 @@ def _planned_step(
         wants_context=wants_context,
         collects=taken.collects,
         answered=answered,
+        policy=step.policy,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from datetime import timedelta
@@ -98,9 +99,11 @@ class LocalExecution(LocalRun):
         self._lines.done(progress.step_index)
         self._kept.reached(progress)
 
-    def retrying(self, failed: Failed) -> None:
+    def retrying(self, failed: Failed, delay: timedelta) -> None:
         self._lines.failed(failed.step_index)
-        self._say(f"retries after {failed.failure_class}: {failed.message}")
+        when = f" in {delay.total_seconds():g} s" if delay else ""
+        self._say(f"retries{when} after {failed.failure_class}: {failed.message}")
+        time.sleep(delay.total_seconds())
         self._lines.restart(self._kept.progress.step_index if self._kept.progress is not None else 0)
 
     def wait(self, timer: PlannedStep, delay: timedelta) -> None:

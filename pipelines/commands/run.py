@@ -25,7 +25,11 @@ def add(parser: argparse.ArgumentParser) -> None:
     text = "the answer to an await, as JSON; repeat it for the items of a stream, in their order"
     add_repeated(parser, "--answer", "STEP=JSON", text, kind=str)
     parser.add_argument(
-        "--retries", type=int, default=0, metavar="N", help="how often a failure is retried, at once; default: 0"
+        "--retries",
+        type=int,
+        default=0,
+        metavar="N",
+        help="how often a failure is retried, at once, if its step declares nothing else; default: 0",
     )
     parser.add_argument(
         "--checkpoint-dir",
@@ -75,5 +79,5 @@ def _explain(failed: Failed, execution: LocalExecution) -> None:
     if failed.traceback:
         print(failed.traceback, file=sys.stderr)
     print(f"error: {failed.failure_class}: {failed.message}", file=sys.stderr)
-    if failed.retryable and not execution.retries:
+    if failed.retryable and not execution.retries and execution.policy_of(failed).retries is None:
         print("A coordinator retries such a failure. To retry it here, add --retries N.", file=sys.stderr)

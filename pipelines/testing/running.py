@@ -100,7 +100,7 @@ class Result:
 
     @property
     def elapsed(self) -> timedelta:
-        """How long timers and unanswered questions took. Steps take no time."""
+        """How long timers, unanswered questions and the delays of retries took. Steps take no time."""
         return self.finished_at - self.started_at
 
 
@@ -136,10 +136,11 @@ def run(
     ``value`` is the input, typed or as JSON; a list if the first step takes many. ``answers`` has the answers to the
     awaits, by their names: a value, a function that is called with the typed request and returns one, or for a stream
     of questions a list with one for each. ``after`` and ``never`` are answers that are late and missing. A failure that
-    a worker would retry is retried ``retries`` times.
+    a worker would retry is retried as its step declares, or else ``retries`` times at once.
 
-    Timers and late answers do not wait. They advance a clock that begins at ``now``, and call ``advance`` with the
-    time that passes. ``context`` has the members of the steps' context that do not depend on the step and the attempt.
+    Timers, late answers and retries do not wait. They advance a clock that begins at ``now``, and call ``advance`` with
+    the time that passes. ``context`` has the members of the steps' context that do not depend on the step and the
+    attempt.
 
     If the execution fails, the exception of the author's code is raised, or ``RunFailed`` if there is none. With
     ``raises=False`` it is returned as the result's ``error``. Raises ``DefinitionError`` for a pipeline, an input or
@@ -211,8 +212,9 @@ class _Run(LocalRun):
         self.ran.add((self.attempts, step.index))
         return function()
 
-    def retrying(self, failed: Failed) -> None:
+    def retrying(self, failed: Failed, delay: timedelta) -> None:
         self.attempts += 1
+        self._pass(delay)
 
     def wait(self, timer: PlannedStep, delay: timedelta) -> None:
         self._pass(delay)

@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, NoReturn, TypeVar
 
-from pipelines.authoring.definition import Await, Cardinality, Pipeline, StepContext
+from pipelines.authoring.cardinality import Cardinality
+from pipelines.authoring.definition import Await, Pipeline, StepContext
 from pipelines.authoring.plan import PlannedStep, plan
 from pipelines.authoring.values import Encoded, ValueMismatch, ValueType
 from pipelines.errors import Cancelled
@@ -290,7 +291,7 @@ class _Transition:
     def _raised(self, step: PlannedStep, error: BaseException) -> NoReturn:
         """Record the first failure only, because it may have caused later ones."""
         if self.failure is None:
-            self.failure = failed_by(error, step_index=step.index, step_name=step.name)
+            self.failure = failed_by(error, step.policy, step_index=step.index, step_name=step.name)
         raise _StepFailed from None
 
     def _fail(self, step: PlannedStep, failure_class: str, message: str) -> NoReturn:

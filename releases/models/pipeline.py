@@ -2,7 +2,6 @@
 
 import math
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from django.contrib.postgres.functions import TransactionNow
@@ -10,12 +9,11 @@ from django.db import models
 from django.db.models import Q, TextChoices
 
 from tenancy.models import Tenant
+from wire.retry import LONGEST_RETRY_DELAY
 
 if TYPE_CHECKING:
     from releases.models.release import Release
 
-LONGEST_RETRY_DELAY = timedelta(minutes=30)
-"""The longest wait before a retry (wire protocol E.5)."""
 LONGEST_CHANNEL = 100
 
 

@@ -28,6 +28,10 @@ def _rule(member: str) -> Rule | None:
         from wire.documents.search import wrong_paths
 
         return wrong_paths
+    if member == "steps":
+        from wire.documents.step_policy import wrong_steps
+
+        return wrong_steps
     return None
 
 

@@ -6,9 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from executions.models.states import DUE, MOVES, TERMINAL, State
-from foundation.retry import RetryPolicy
-from releases.models.pipeline import LONGEST_RETRY_DELAY
 from tests.cases import cases
+from wire.retry import LONGEST_RETRY_DELAY, RetryPolicy
 
 Q, R, W, X = State.QUEUED, State.RUNNING, State.WAIT_RETRY, State.WAITING_EXTERNAL
 S, F, D, C = State.SUCCEEDED, State.FAILED, State.DLQ, State.CANCELLED

@@ -340,7 +340,14 @@ MISTAKES = [
     ("DUPLICATE_STEP_NAME", r'"Ship", in authored.py:23 .*name="Ship again"', step(gives="Order") * 2, SHIP),
     ("INVALID_STEP_NAME", "printable", step(options="(name=' ')"), SHIP),
     ("INVALID_STEP_NAME", "shorten it", step(options="(name='İ' * 200)"), SHIP),
-    ("INVALID_OPTIONS", "'retries'; its options are name, card.*NonRetryable", step(options="(retries=3)"), "@pip"),
+    ("INVALID_OPTIONS", "'retires'; did you mean retries=", step(options="(retires=3)"), "@pip"),
+    ("INVALID_STEP_POLICY", '"Ship": retries=1.5.*whole number from 0 to 1000', step(options="(retries=1.5)"), SHIP),
+    ("INVALID_STEP_POLICY", "retries=True.*; multiplier=0.5", step(options="(retries=True, multiplier=0.5)"), SHIP),
+    ("INVALID_STEP_POLICY", "or a timedelta from 0 to 1800", step(options="(delay=timedelta(1))"), SHIP),
+    ("INVALID_STEP_POLICY", "longer than max_delay=1", step(options="(delay=2, max_delay=1)"), SHIP),
+    ("INVALID_STEP_POLICY", "from 0.1 to 604800; jitter=0", step(options="(timeout=0, jitter=0)"), SHIP),
+    ("INVALID_STEP_POLICY", "has 3, which is no exception", step(options="(retry_on=(OSError, 3))"), SHIP),
+    ("INVALID_STEP_POLICY", "give_up_on has 0 classes", step(options="(give_up_on=())"), SHIP),
     ("INVALID_OPTIONS", "no option 'nam'; did you mean name=", step(options="(nam='Ship')"), "@pip"),
     ("INVALID_OPTIONS", "awaits is missing.* argument: 'response'", "pipeline.awaits('A', request=int)", "pip"),
     ("NOT_A_FUNCTION", "not a class; write def", "pipeline.step(Order)", "pipeline.step(Order)"),
@@ -388,7 +395,7 @@ def test_all_mistakes_are_reported_at_once_each_with_its_place(author: Author) -
     doubtful = crate("weight: float = float('nan')\n    note: str = None")
     with pytest.raises(DefinitionError) as raised:
         author.pipeline(
-            step(options="(name='Ship', retries=3)", gives="bytes", name="load")
+            step(options="(name='Ship', repeats=3)", gives="bytes", name="load")
             + doubtful.replace("def ship", "async def ship")
         )
     assert [(each.code, each.place) for each in raised.value.errors] == [

@@ -1,0 +1,95 @@
+"""What a step may declare about its retries and its time, and what the policy of a pipeline may change of it. Pure.
+
+The declaration of a step is an object, in the member `steps` of the declarations under the step's authored name.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Any, Final
+
+from wire.documents.json_reader import quoted
+from wire.retry import LONGEST_RETRY_DELAY, RetryPolicy
+
+MOST_STEPS: Final = 1_000
+MOST_CLASSES: Final = 100
+_LONGEST_NAME: Final = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """The smallest and the largest value of a number, and whether it is whole."""
+
+    least: float
+    most: float
+    is_whole: bool = False
+
+    def problem(self, value: Any) -> str:
+        """Return what a value must be; an empty text if it is within the bounds."""
+        is_number = isinstance(value, int if self.is_whole else int | float) and not isinstance(value, bool)
+        if is_number and math.isfinite(value) and self.least <= value <= self.most:
+            return ""
+        return f"must be {'a whole number' if self.is_whole else 'a number'} from {self.least:g} to {self.most:.10g}"
+
+
+NUMBERS: Final = {
+    "retries": Bounds(0, 1000, is_whole=True),
+    "delaySeconds": Bounds(0, LONGEST_RETRY_DELAY.total_seconds()),
+    "multiplier": Bounds(1, 100),
+    "maxDelaySeconds": Bounds(0, LONGEST_RETRY_DELAY.total_seconds()),
+    "timeoutSeconds": Bounds(0.1, 604_800),
+}
+
+
+def _flag(value: Any) -> str:
+    return "" if isinstance(value, bool) else "must be true or false"
+
+
+def _classes(value: Any) -> str:
+    is_list = isinstance(value, list) and 0 < len(value) <= MOST_CLASSES
+    if is_list and all(isinstance(name, str) and 0 < len(name) <= _LONGEST_NAME for name in value):
+        return ""
+    return f"must be a list of 1 to {MOST_CLASSES} names of classes"
+
+
+CHANGEABLE: Final[Mapping[str, Callable[[Any], str]]] = {
+    **{name: bounds.problem for name, bounds in NUMBERS.items()},
+    "jitter": _flag,
+}
+"""The rules of the members that the policy of a pipeline may change."""
+MEMBERS: Final[Mapping[str, Callable[[Any], str]]] = {**CHANGEABLE, "retryOn": _classes, "giveUpOn": _classes}
+"""The rules of the members that a step declares. A rule returns what is wrong with a value, or an empty text."""
+
+
+def wrong_steps(steps: Mapping[str, Any], rules: Mapping[str, Callable[[Any], str]] = MEMBERS) -> Iterator[str]:
+    """Yield what is wrong with the policies of steps by their authored names. `rules` has those of the members."""
+    if len(steps) > MOST_STEPS:
+        yield f"steps names {len(steps)} steps; at most {MOST_STEPS} can be named"
+        return
+    for name, policy in steps.items():
+        path = f"steps[{quoted(name)}]"
+        if not isinstance(policy, Mapping) or not policy:
+            yield f"{path} must be an object of {', '.join(rules)}"
+            continue
+        for member, value in policy.items():
+            if member not in rules:
+                yield f"{path} has no member {quoted(member)}; its members are {', '.join(rules)}"
+            elif problem := rules[member](value):
+                yield f"{path}.{member} {problem}"
+
+
+def retry_policy(policy: Mapping[str, Any], default: RetryPolicy) -> RetryPolicy:
+    """Return the retry policy of a step: its members where it has them, and those of `default` otherwise."""
+    delay, longest = policy.get("delaySeconds"), policy.get("maxDelaySeconds")
+    jitter = policy.get("jitter")
+    return replace(
+        default,
+        limit=policy.get("retries", default.limit),
+        delay=default.delay if delay is None else timedelta(seconds=delay),
+        multiplier=policy.get("multiplier", default.multiplier),
+        cap=default.cap if longest is None else timedelta(seconds=longest),
+        jitter=0 if jitter is False else default.jitter,
+    )
