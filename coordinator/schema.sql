@@ -3350,6 +3350,11 @@ CREATE INDEX "schedule_fire_newest" ON "executions_schedulefire" ("schedule_id",
 CREATE INDEX "schedule_fire_of_execution" ON "executions_schedulefire" ("execution_id") WHERE "execution_id" IS NOT NULL;
 CREATE INDEX "schedule_fire_over" ON "executions_schedulefire" ("created_at") WHERE NOT ("state" = 'DUE');
 
+-- releases.0008_step_policies
+ALTER TABLE "releases_pipeline" ADD COLUMN "step_policies" jsonb DEFAULT '{}'::jsonb NOT NULL;
+ALTER TABLE releases_pipeline
+    ADD CONSTRAINT pipeline_step_policies_object CHECK (jsonb_typeof(step_policies) = 'object');
+
 -- sessions.0001_initial
 CREATE TABLE "django_session" ("session_key" varchar(40) NOT NULL PRIMARY KEY, "session_data" text NOT NULL, "expire_date" timestamp with time zone NOT NULL);
 CREATE INDEX "django_session_session_key_c0390e0f_like" ON "django_session" ("session_key" varchar_pattern_ops);

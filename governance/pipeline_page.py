@@ -1,5 +1,6 @@
 """The page of a pipeline: its active release, policy with its form, releases and activations."""
 
+import json
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -37,6 +38,9 @@ from tenancy.console.base import POST, READ, ReadOnlyAdmin, attempt, serves
 from tenancy.console.lists import TenantFilter, text, time
 from tenancy.roles import Scope
 from wire.documents.contract import TIMER
+from wire.documents.declarations import MAX_DECLARATIONS_BYTES, flat
+from wire.documents.json_reader import read_object
+from wire.findings import DocumentError
 
 RELEASES_SHOWN: Final = 20
 ACTIVATIONS_DRAWN: Final = 30
@@ -160,11 +164,24 @@ class PolicyForm(forms.Form):
         return changes
 
 
+class _StepPolicies(forms.CharField):
+    """The policies of steps as JSON. An empty text changes no step."""
+
+    def clean(self, value: Any) -> dict[str, Any]:
+        written = super().clean(value)
+        try:
+            return read_object(written.encode(), name="", limit=MAX_DECLARATIONS_BYTES) if written else {}
+        except DocumentError as error:
+            raise forms.ValidationError(str(error)) from None
+
+
 def _field(member: Member) -> forms.Field:
     if member.choices is not None:
         return forms.ChoiceField(choices=member.choices.choices, required=False)
     if member.longest is not None:
         return forms.CharField(max_length=member.longest, required=False)
+    if member.of_steps:
+        return _StepPolicies(required=False)
     if member.limits is None:
         return forms.ChoiceField(choices=[(ON, ON), (OFF, OFF)], required=False)
     return (forms.IntegerField if member.is_integer else forms.FloatField)(required=False)
@@ -174,7 +191,12 @@ def policy_of(pipeline: Pipeline) -> list[dict[str, Any]]:
     """Return the members of the policy in their order, each with its value and a `text` that says what it means."""
     rows = [(member, getattr(pipeline, member.column)) for member in MEMBERS]
     return [
-        {"member": member, "value": value, "text": _text(member, value), "step": "1" if member.is_integer else "any"}
+        {
+            "member": member,
+            "value": json.dumps(value, ensure_ascii=False, indent=2) if member.of_steps and value else value,
+            "text": _text(member, value),
+            "step": "1" if member.is_integer else "any",
+        }
         for member, value in rows
     ]
 
@@ -184,6 +206,8 @@ def _text(member: Member, value: Any) -> str:
         return str(member.choices(value).label)
     if member.longest is not None:
         return value or member.unset
+    if member.of_steps:
+        return "; ".join(f"{path} = {text}" for path, text in flat({"steps": value}).items()) or "as declared"
     if member.limits is None:
         return "yes" if value else "no"
     return member.unset if value is None else f"{value:g}"

@@ -74,6 +74,8 @@ def _shown(member: Member) -> Field:
         return serializers.ChoiceField(choices=member.choices.choices, **options)
     if member.longest is not None:
         return serializers.CharField(**options)
+    if member.of_steps:
+        return serializers.DictField(child=serializers.DictField(), **options)
     if member.limits is None:
         return serializers.BooleanField(**options)
     return (serializers.IntegerField if member.is_integer else serializers.FloatField)(**options)
@@ -86,6 +88,8 @@ def _requested(member: Member) -> Field:
         return serializers.ChoiceField(choices=member.choices.choices, **options)
     if member.longest is not None:
         return Text(max_length=member.longest, **options)
+    if member.of_steps:
+        return serializers.JSONField(**options)
     if member.limits is None:
         return Flag(**options)
     return (WholeNumber if member.is_integer else Number)(limits=member.limits, **options)

@@ -7,12 +7,10 @@ import random
 import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
-from datetime import timedelta
 from functools import cache, partial
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from django.conf import settings
 from django.db import Error, transaction
 
 from executions import metrics, spans
@@ -20,6 +18,7 @@ from executions.awaits import awaits
 from executions.awaits.awaits import Parking
 from executions.lifecycle import reports
 from executions.lifecycle.reports import Locked, Overtaken, lock, with_lost_leases
+from executions.lifecycle.retries import Retries, of_release
 from executions.models import DeadLetter
 from executions.models.states import OUTCOME_UNKNOWN, State
 from executions.state_machine import dead_letters, moves
@@ -27,14 +26,12 @@ from executions.state_machine.moves import Move, Note
 from executions.workers.registry import DISPATCH_TASK
 from foundation import wakeup
 from foundation.database.postgresql.outage import rejects_values
-from releases.models import Pipeline
 from tenancy.models import Tenant
 from wire.documents.json_reader import all_storable
 from wire.identity import ReleaseIdentity
 from wire.log_lines import bound
 from wire.messages.celery_messages import LONGEST_TRACEBACK, Failure, Outcome, OutcomeGroup, Suspension
 from wire.messages.suspension import ImportedSuspension
-from wire.retry import LONGEST_RETRY_DELAY, RetryPolicy
 
 log = logging.getLogger(__name__)
 LONGEST_MESSAGE = 512
@@ -181,30 +178,17 @@ def _moves(
     opened: Opened,
 ) -> Iterator[tuple[Move, Outcome]]:
     """Yield the move that each outcome requests, with the outcome."""
-    policy = cache(partial(_policy_of, identity))  # most groups need none
+    retries = cache(of_release)  # most groups need none
     for outcome in group.outcomes:
         execution = known.get(outcome.execution_id)
         if execution is not None:
             # An outcome under a lost lease is dropped. Its event has the spans of all its steps.
             start = starts[execution.pk] if outcome.execution_version == execution.version else 0
             report = reports.of_outcome(outcome, start)
-            reported = _Reported(execution, outcome, group.worker_id, report, policy, opened.get(execution.pk))
+            if start > execution.step_index:  # a checkpoint of this group begins a new retry budget
+                execution = execution._replace(budget_start=execution.attempt)
+            reported = _Reported(execution, outcome, group.worker_id, report, retries, opened.get(execution.pk))
             yield _move(reported), outcome
-
-
-def _policy_of(identity: ReleaseIdentity) -> RetryPolicy:
-    """Return the retry policy of the pipeline. Settings that the pipeline does not have come from the coordinator."""
-    columns = Pipeline.objects.only("retry_limit", "retry_delay_seconds", "retry_multiplier", "repeat_unknown_outcomes")
-    own = columns.get(tenant__slug=identity.tenant_id, pipeline_id=identity.pipeline_id)
-    delay = settings.RETRY_DELAY_SECONDS if own.retry_delay_seconds is None else own.retry_delay_seconds
-    return RetryPolicy(
-        limit=settings.RETRY_LIMIT if own.retry_limit is None else own.retry_limit,
-        delay=timedelta(seconds=delay),
-        multiplier=settings.RETRY_MULTIPLIER if own.retry_multiplier is None else own.retry_multiplier,
-        cap=LONGEST_RETRY_DELAY,
-        jitter=settings.RETRY_JITTER,
-        repeat_unknown=own.repeat_unknown_outcomes,
-    )
 
 
 def _follow_up(identity: ReleaseIdentity, recorded: list[tuple[Move, Outcome]], opened: Opened) -> None:
@@ -259,7 +243,7 @@ class _Reported(NamedTuple):
     outcome: Outcome
     worker_id: str
     report: Mapping[str, Any]
-    policy: Callable[[], RetryPolicy]
+    retries: Callable[[int], Retries]
     opened: ImportedSuspension | None
 
     def completed(self, outputs: list[Any]) -> Move:
@@ -274,7 +258,10 @@ class _Reported(NamedTuple):
         return self._to(State.SUCCEEDED, "SUCCEEDED", result=outputs)
 
     def suspended(self, suspension: Suspension) -> Move:
-        """Park the execution, with the requests of the await as progress. A re-drive of a lost await repeats them."""
+        """Park the execution, with the requests of the await as progress. A re-drive of a lost await repeats them.
+
+        The retries of the next transition are counted anew.
+        """
         requests = all_storable(suspension.requests)
         why = awaits.why_unanswerable(suspension, self.opened)
         if why is not None:
@@ -286,6 +273,7 @@ class _Reported(NamedTuple):
             progress=requests if suspension.itemized else requests[0],
             progress_shape="MULTI" if suspension.itemized else suspension.request_shape,
             new_await_unit=uuid.uuid4(),
+            budget_start=self.execution.attempt if self.execution.attempt > self.execution.budget_start else None,
         )
 
     def failed(self, failure: Failure) -> Move:
@@ -295,11 +283,13 @@ class _Reported(NamedTuple):
         if failure.traceback:
             details["traceback"] = _cleaned(failure.traceback)[:LONGEST_TRACEBACK]
         error = {"error_code": code, "error_message": message}
-        repeatable = self.policy().repeat_unknown if code == OUTCOME_UNKNOWN else failure.retryable
-        if not repeatable:
+        if code != OUTCOME_UNKNOWN and not failure.retryable:
+            return self._to(State.FAILED, "FAILED", details, **error)
+        policy = self.retries(self.execution.release_id).of_step(failure.step_index)
+        if code == OUTCOME_UNKNOWN and not policy.repeat_unknown:
             return self._to(State.FAILED, "FAILED", details, **error)
         retry = self.execution.attempt + 1 - self.execution.budget_start
-        wait = self.policy().wait(retry, random.random)
+        wait = policy.wait(retry, random.random)
         if wait is None:
             return self._to(State.DLQ, "RETRIES_EXHAUSTED", details, **error)
         details["delaySeconds"] = round(wait.total_seconds(), 3)

@@ -56,6 +56,7 @@ class Locked(NamedTuple):
     version: int
     step_index: int
     lost_lease: uuid.UUID | None
+    release_id: int
 
 
 class Overtaken(Exception):
@@ -111,8 +112,9 @@ def keep_checkpoints(reached: Sequence[Checkpoint], group: OutcomeGroup, starts:
     """Store the newest valid checkpoint of each execution, and return the steps at which these executions resume.
 
     A checkpoint is valid if its lease is, and if its outputs can be stored. It counts as progress: it resets the number
-    of leases that its execution has lost in a row. The caller has verified that the executions belong to the release
-    that the worker hosts. `reached` are those checkpoints of `group`, and `starts` the current steps of the executions.
+    of leases that its execution has lost in a row, and its retries. The caller has verified that the executions belong
+    to the release that the worker hosts. `reached` are those checkpoints of `group`, and `starts` the current steps of
+    the executions.
     """
     # At most one version and lease of an execution passes the guard, so the newest is chosen for each of them.
     newest: dict[object, tuple[Checkpoint, Jsonb]] = {}

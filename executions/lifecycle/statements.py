@@ -5,7 +5,7 @@
 # whether it changed in a transaction that began after this one, so that what this one writes would seem to be older.
 # The lock is as strong as that of a move, which then writes no second one. No row: the executions were removed.
 LOCK = """
-SELECT e.id, e.attempt, e.budget_start, e.result_shape, e.version, e.current_step_index, e.lost_lease,
+SELECT e.id, e.attempt, e.budget_start, e.result_shape, e.version, e.current_step_index, e.lost_lease, e.release_id,
     e.release_version = %(release)s AND e.contract_version = %(contract)s AND e.pipeline_id = %(pipeline)s
         AND e.tenant_id = (SELECT t.id FROM tenancy_tenant t WHERE t.slug = %(tenant)s), e.updated_at > now()
 FROM executions_execution e WHERE e.id = ANY(%(ids)s) ORDER BY e.id FOR UPDATE OF e
@@ -60,6 +60,7 @@ WITH requested AS (
 ), kept AS (
     UPDATE executions_execution e SET
         current_step_index = a.step, progress = a.progress, progress_shape = a.shape, takeovers = 0,
+        budget_start = e.attempt,
         event_count = e.event_count + 1, updated_at = now()
     FROM locked l JOIN requested a USING (id, version, token) WHERE e.id = l.id
     RETURNING e.id, e.event_count, e.status, e.attempt, a.step, a.key, a.spans

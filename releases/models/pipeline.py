@@ -9,6 +9,7 @@ from django.db import models
 from django.db.models import Q, TextChoices
 
 from tenancy.models import Tenant
+from wire.documents.step_policy import CHANGEABLE, wrong_steps
 from wire.retry import LONGEST_RETRY_DELAY
 
 if TYPE_CHECKING:
@@ -58,8 +59,9 @@ class NotifyEnds(TextChoices):
 class Member:
     """A member of the policy: its name in the API, its column, its title for people, and what it means.
 
-    It is one of the `choices`, a number within the `limits`, a text of at most `longest` characters, or else true or
-    false. A number is whole if its limits are. A null number or text means `unset`; if that is empty, it is never null.
+    It is one of the `choices`, a number within the `limits`, a text of at most `longest` characters, an object of the
+    policies of steps (`of_steps`), or else true or false. A number is whole if its limits are. A null number or text
+    means `unset`; if that is empty, it is never null.
     """
 
     name: str
@@ -70,10 +72,11 @@ class Member:
     limits: tuple[float, float] | None = None
     unset: str = ""
     longest: int | None = None
+    of_steps: bool = False
 
     @property
     def is_flag(self) -> bool:
-        return self.choices is None and self.limits is None and self.longest is None
+        return self.choices is None and self.limits is None and self.longest is None and not self.of_steps
 
     @property
     def is_integer(self) -> bool:
@@ -99,6 +102,8 @@ class Member:
         if self.longest is not None:
             is_text = isinstance(value, str) and 0 < len(value) <= self.longest
             return None if is_text or value is None else f"must be a name, or null for {self.unset}"
+        if self.of_steps:
+            return "; ".join(wrong_steps(value, CHANGEABLE)) if isinstance(value, dict) else "must be an object"
         if self.limits is None:
             return None if isinstance(value, bool) else "must be true or false"
         if (value is None and self.unset) or _is_within(value, self.limits, integer=self.is_integer):
@@ -238,6 +243,13 @@ MEMBERS = (
         unset="the default",
     ),
     Member(
+        "steps",
+        "step_policies",
+        "Policies of steps",
+        "What counts in place of what a step declares about retries and time, by the name of the step.",
+        of_steps=True,
+    ),
+    Member(
         "repeatUnknownOutcomes",
         "repeat_unknown_outcomes",
         "Repeat calls with an unknown outcome",
@@ -281,6 +293,7 @@ class Policy(models.Model):
     retry_limit = models.PositiveIntegerField(null=True, blank=True)
     retry_delay_seconds = models.FloatField(null=True, blank=True)
     retry_multiplier = models.FloatField(null=True, blank=True)
+    step_policies = models.JSONField(default=dict, db_default={}, blank=True)
     repeat_unknown_outcomes = models.BooleanField(default=False, db_default=False)
     notify_channel = models.CharField(max_length=LONGEST_CHANNEL, null=True, blank=True)
     notify_ends = models.CharField(

@@ -139,6 +139,8 @@ def values(member: Member) -> str:
         return ", ".join(f"`{value}`" for value in member.choices.values)
     if member.longest is not None:
         return "a name, or null"
+    if member.of_steps:
+        return "an object"
     if member.limits is None:
         return "`true`, `false`"
     return f"{member.limits[0]:g} to {member.limits[1]:g}{', or null' if member.unset else ''}"

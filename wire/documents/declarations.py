@@ -39,7 +39,7 @@ def read(data: bytes) -> dict[str, dict[str, Any]]:
     """Return the declarations in the entry of an artifact.
 
     Raises `DocumentError` for an unknown member, so that no coordinator ignores what a newer build declares, and for
-    one that breaks its rule: DECLARATIONS_INVALID.
+    one that breaks its rule: ARTIFACT_DECLARATIONS_INVALID.
     """
     try:
         document = read_object(data, name=DECLARATIONS_ENTRY, limit=MAX_DECLARATIONS_BYTES)
@@ -62,7 +62,7 @@ def _problems(name: str, member: Any) -> Iterator[str]:
 
 
 def _finding(member: str, message: str) -> Finding:
-    return Finding("DECLARATIONS_INVALID", f"{DECLARATIONS_ENTRY}#{member}", message)
+    return Finding("ARTIFACT_DECLARATIONS_INVALID", f"{DECLARATIONS_ENTRY}#{member}", message)
 
 
 def written(declarations: Declarations) -> str:

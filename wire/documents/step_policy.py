@@ -5,7 +5,6 @@ The declaration of a step is an object, in the member `steps` of the declaration
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -30,7 +29,7 @@ class Bounds:
     def problem(self, value: Any) -> str:
         """Return what a value must be; an empty text if it is within the bounds."""
         is_number = isinstance(value, int if self.is_whole else int | float) and not isinstance(value, bool)
-        if is_number and math.isfinite(value) and self.least <= value <= self.most:
+        if is_number and self.least <= value <= self.most:
             return ""
         return f"must be {'a whole number' if self.is_whole else 'a number'} from {self.least:g} to {self.most:.10g}"
 
@@ -79,6 +78,13 @@ def wrong_steps(steps: Mapping[str, Any], rules: Mapping[str, Callable[[Any], st
                 yield f"{path} has no member {quoted(member)}; its members are {', '.join(rules)}"
             elif problem := rules[member](value):
                 yield f"{path}.{member} {problem}"
+
+
+def changed(
+    declared: Mapping[str, Mapping[str, Any]], changes: Mapping[str, Mapping[str, Any]]
+) -> dict[str, dict[str, Any]]:
+    """Return the policies of steps as they count: what they declare, less what the policy of the pipeline changes."""
+    return {name: {**declared.get(name, {}), **changes.get(name, {})} for name in declared.keys() | changes.keys()}
 
 
 def retry_policy(policy: Mapping[str, Any], default: RetryPolicy) -> RetryPolicy:

@@ -30,7 +30,7 @@ def test_wrong_declarations_are_refused_with_their_member(document: Any, field: 
     with pytest.raises(DocumentError) as caught:
         read(data)
     [finding] = caught.value.findings
-    assert (finding.code, finding.field.partition("#")[2]) == ("DECLARATIONS_INVALID", field)
+    assert (finding.code, finding.field.partition("#")[2]) == ("ARTIFACT_DECLARATIONS_INVALID", field)
     assert problem in finding.message
 
 
