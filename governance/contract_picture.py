@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
+from types import MappingProxyType
 from typing import Any, Final
 
 from wire.documents.contract import Contract, Step
@@ -51,19 +52,22 @@ class Diagram:
     gap: int = GAP
 
 
-def diagram(contract: Contract) -> Diagram:
+def diagram(contract: Contract, policies: Mapping[str, str] = MappingProxyType({})) -> Diagram:
+    """Return the picture. `policies` has the policies of steps by their authored names, in short."""
     steps = contract.steps[:MOST_STEPS]
-    boxes = [_box(step, _TOP + index * (BOX + GAP)) for index, step in enumerate(steps)]
+    boxes = [
+        _box(step, _TOP + index * (BOX + GAP), policies.get(step.authored_name or ""))
+        for index, step in enumerate(steps)
+    ]
     arrows = [Arrow(_TOP + index * (BOX + GAP) - GAP, label) for index, label in enumerate(_labels(steps))]
     return Diagram(boxes, arrows, _TOP + len(steps) * (BOX + GAP), len(contract.steps) - len(steps))
 
 
-def _box(step: Step, y: int) -> Box:
+def _box(step: Step, y: int, policy: str | None) -> Box:
     is_await = step.await_transport is not None or step.deferred_completion is not None
     over = f" over {step.await_transport}" if step.await_transport else ""
-    note = ", ".join(
-        part for part in (f"{step.kind}{over}", (step.cardinality or "").replace("_", " ").lower()) if part
-    )
+    kind = "" if policy else f"{step.kind}{over}"
+    note = ", ".join(part for part in (kind, (step.cardinality or "").replace("_", " ").lower(), policy) if part)
     return Box(y, _end(f"{step.index + 1}. {step.authored_name or 'unnamed'}"), _end(note), is_await)
 
 

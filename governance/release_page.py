@@ -33,6 +33,7 @@ from releases.registration import pages as uploads
 from releases.registration.pages import CHOICES_SHOWN, ListWithUpload, PipelineFilter
 from releases.registration.progress import waits_until
 from releases.states import PENDING, Status
+from releases.step_policies import policies_of
 from releases.trust import trust
 from tenancy.access import actor
 from tenancy.audit.acts import Act
@@ -190,6 +191,8 @@ class ReleaseAdmin(ListWithUpload):
     def _context(self, request: HttpRequest, release: Release) -> dict[str, Any]:
         active = release.pipeline.active_release
         contract = queries.contract_of(release)
+        steps = contract.steps if contract else ()
+        policies = policies_of(release)
         is_over = release.status in {Status.REVOKED, Status.RETIRED}
         holds = open_holds(release, release.pipeline)
         attached = trust.attached(release)
@@ -207,7 +210,10 @@ class ReleaseAdmin(ListWithUpload):
             "more_deployments": len(deployments) > DEPLOYMENTS_SHOWN,
             "may_download": release.status != Status.REJECTED and self.may(request, Scope.ARTIFACTS, release),
             "contract": contract,
-            "diagram": diagram(contract) if contract else None,
+            "diagram": diagram(contract, {each.step: each.short for each in policies.values()}) if contract else None,
+            "policies": policies,
+            "unknown_policies": sorted(policies.keys() - {step.authored_name for step in steps}),
+            "steps": [(step, policies.get(step.authored_name or "")) for step in steps],
             "type_listing": listing(contract.canonical_types) if contract else None,
             "declared": flat(release.declarations),
             "compared": _compared(release),

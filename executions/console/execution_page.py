@@ -20,6 +20,7 @@ from executions.models.states import MOVES, OUTCOME_UNKNOWN, TERMINAL, State
 from executions.schedules.schedules import fire_of
 from releases.models import Revocation
 from releases.states import Status
+from releases.step_policies import policies_of
 from releases.trust import trust
 from tenancy.audit.acts import Act
 from tenancy.console.base import LongList, serves
@@ -64,6 +65,7 @@ def header(execution: Execution, now: Now) -> dict[str, Any]:
         "lasted": now.lasted,
         "attempts": attempts(execution),
         "step": now.step,
+        "policy": policies_of(execution.release).get(now.step.name),
         "values": _values(execution),
         "fire": fire_of(execution),
         "origin": resubmitted,

@@ -17,6 +17,7 @@ from releases.registration import direct_uploads, registrar
 from releases.registration.multipart import ATTACHMENT_FIELD, ReleaseUpload, receive
 from releases.registration.progress import findings_so_far
 from releases.states import Status, UploadStatus
+from releases.step_policies import StepPolicy, policies_of
 from releases.trust import attachments, trust
 from releases.trust.api import AttachmentView, FindingView, TrustView
 from tenancy.api.operations import TenantView, either, listing, operation, refuses
@@ -96,6 +97,12 @@ class ArtifactView(serializers.Serializer[Artifact]):
     )
 
 
+class StepPolicyView(serializers.Serializer[StepPolicy]):
+    step = serializers.CharField(help_text="The authored name of the step.")
+    declared = serializers.DictField(help_text="What its code declares, with the members of `steps` in `declarations`.")
+    effective = serializers.DictField(help_text="What counts, with the same members.")
+
+
 class ReleaseSummary(PausableView[Release]):
     pipelineId = serializers.CharField(source="pipeline.pipeline_id")
     contractVersion = serializers.CharField(source="contract_version")
@@ -137,6 +144,10 @@ class ReleaseView(ReleaseSummary):
         child=serializers.DictField(),
         help_text="What the artifacts declare besides the contract, such as the policies of steps by their names.",
     )
+    stepPolicies = serializers.SerializerMethodField(
+        method_name="get_step_policies",
+        help_text="What counts for retries and time of steps. The policy of the pipeline may change what they declare.",
+    )
     descriptor = serializers.DictField(
         help_text="The uploaded descriptor, pipeline-release.json, with defaults and nulls."
     )
@@ -148,6 +159,11 @@ class ReleaseView(ReleaseSummary):
     @extend_schema_field(TrustView)
     def get_trust(self, release: Release) -> Any:
         return TrustView(trust.of(release)).data
+
+    @extend_schema_field(StepPolicyView(many=True))
+    def get_step_policies(self, release: Release) -> Any:
+        policies: Any = list(policies_of(release).values())
+        return StepPolicyView(policies, many=True).data
 
     @extend_schema_field(AttachmentView(many=True))
     def get_attachments(self, release: Release) -> Any:

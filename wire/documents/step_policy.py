@@ -99,3 +99,33 @@ def retry_policy(policy: Mapping[str, Any], default: RetryPolicy) -> RetryPolicy
         cap=default.cap if longest is None else timedelta(seconds=longest),
         jitter=0 if jitter is False else default.jitter,
     )
+
+
+def in_words(policy: Mapping[str, Any]) -> str:
+    """Return a policy in words, such as `5 retries, delay 1 s, timeout 30 s`; an empty text if it has no members."""
+    found = [template.format(policy[name]) for name, template in _WORDS.items() if name in policy]
+    if "retries" in policy:
+        found.insert(0, _retries(policy["retries"]))
+    if "jitter" in policy:
+        found.append("jitter" if policy["jitter"] else "no jitter")
+    found += [f"{words} {', '.join(policy[name])}" for name, words in _CLASSES.items() if name in policy]
+    return ", ".join(found)
+
+
+_WORDS: Final = {
+    "delaySeconds": "delay {:g} s",
+    "multiplier": "multiplier {:g}",
+    "maxDelaySeconds": "longest delay {:g} s",
+    "timeoutSeconds": "timeout {:g} s",
+}
+_CLASSES: Final = {"retryOn": "retries only", "giveUpOn": "gives up on"}
+
+
+def in_short(policy: Mapping[str, Any]) -> str:
+    """Return the retries and the timeout of a policy in words, as far as it has them."""
+    found = [_retries(policy["retries"])] if "retries" in policy else []
+    return ", ".join([*found, *([f"{policy['timeoutSeconds']:g} s"] if "timeoutSeconds" in policy else [])])
+
+
+def _retries(number: int) -> str:
+    return "1 retry" if number == 1 else f"{number or 'no'} retries"

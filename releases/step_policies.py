@@ -1,0 +1,39 @@
+"""What the steps of a release declare about retries and time, and what the policy of its pipeline makes of it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from releases.models import Release
+from wire.documents.step_policy import changed, in_short, in_words
+
+
+@dataclass(frozen=True, slots=True)
+class StepPolicy:
+    """The policy of one step: as its code declares it, and as it counts now. Their members are those on the wire."""
+
+    step: str
+    declared: Mapping[str, Any]
+    effective: Mapping[str, Any]
+
+    def __str__(self) -> str:
+        """Return what counts, in words."""
+        return in_words(self.effective)
+
+    @property
+    def short(self) -> str:
+        return in_short(self.effective)
+
+    @property
+    def before(self) -> str:
+        """What the code declares, in words, if the policy of the pipeline changes it; otherwise an empty text."""
+        if self.declared == self.effective:
+            return ""
+        return in_words(self.declared) or "nothing"
+
+
+def policies_of(release: Release) -> dict[str, StepPolicy]:
+    """Return the policies of steps by their authored names. Steps that no one says anything about are left out."""
+    declared = release.declarations.get("steps", {})
+    effective = changed(declared, release.pipeline.step_policies)
+    return {name: StepPolicy(name, declared.get(name, {}), policy) for name, policy in sorted(effective.items())}
