@@ -11,6 +11,13 @@ SELECT e.id, e.attempt, e.budget_start, e.result_shape, e.version, e.current_ste
 FROM executions_execution e WHERE e.id = ANY(%(ids)s) ORDER BY e.id FOR UPDATE OF e
 """
 
+# Returns what decides about the retries of a release. Always one row: releases and pipelines are never removed.
+RETRIES = """
+SELECT r.contract_version, r.declarations -> 'steps', nullif(p.step_policies, '{}'), p.retry_limit,
+    p.retry_delay_seconds, p.retry_multiplier, p.repeat_unknown_outcomes
+FROM releases_release r JOIN releases_pipeline p ON p.id = r.pipeline_id WHERE r.id = %(release)s
+"""
+
 # Locks releases until the transaction ends, so that none of them is retired meanwhile, and returns their statuses.
 # Submissions hold the same lock. No row: there is no such release.
 LOCK_RELEASES = """

@@ -208,9 +208,8 @@ MATRIX = {
         always="name address secret enabled removed_at", unguarded="id tenant_id kind created_by created_at"
     ),
     "alerts_alertrule": Table(
-        always="name enabled silenced_until removed_at",
+        always="name enabled silenced_until removed_at thresholds",
         unguarded="id tenant_id kind pipeline_id created_by created_at",
-        together="thresholds",
     ),
     "alerts_rulechannel": Table(unguarded="id rule_id channel_id", deletable=True),
     "alerts_alert": Table(

@@ -24,7 +24,7 @@ OTHER_VALUES: dict[str, tuple[LiteralString, ...]] = {
     "text": ("''", "{column} || 'x'"),
     "timestamp with time zone": ("{column} + interval '1 day'", "now()"),
     "uuid": ("gen_random_uuid()",),
-    "jsonb": ("jsonb_build_array({column})", "'[1]'"),
+    "jsonb": ("jsonb_build_array({column})", "jsonb_build_object('a', {column})", "'[1]'"),
     "bytea": ("{column} || '\\x00'::bytea", "'\\x00'"),
     "ARRAY": ("array_append({column}, NULL)",),
 }
