@@ -6,11 +6,12 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Final, TypedDict
+from typing import TYPE_CHECKING, Any, Final, TypedDict
 
 from pipelines.errors import DefinitionError, NonRetryable
-from wire.documents.step_policy import MOST_CLASSES, NUMBERS, retry_policy
-from wire.retry import RetryPolicy
+
+if TYPE_CHECKING:
+    from wire.retry import RetryPolicy
 
 Seconds = float | timedelta
 Exceptions = type[BaseException] | tuple[type[BaseException], ...]
@@ -35,6 +36,7 @@ class StepOptions(TypedDict, total=False):
     give_up_on: Exceptions | None
 
 
+_MOST_CLASSES: Final = 100
 _MEMBERS: Final = {
     "retries": "retries",
     "delay": "delaySeconds",
@@ -69,6 +71,8 @@ class StepPolicy:
 
     def retries_after(self, default: RetryPolicy) -> RetryPolicy:
         """Return when a failure of the step is retried. ``default`` has what the step does not declare."""
+        from wire.documents.step_policy import retry_policy  # most workers do not need it
+
         return retry_policy(self.declared(), default)
 
     def decisive(self, error: BaseException) -> tuple[BaseException, bool]:
@@ -133,6 +137,8 @@ def checked(step: str, options: Mapping[str, Any]) -> StepPolicy:
 
 
 def _number(name: str, value: Any, problems: list[str]) -> Any:
+    from wire.documents.step_policy import NUMBERS  # most pipelines, and so most workers, do not need it
+
     bounds = NUMBERS[_MEMBERS[name]]
     is_time = _MEMBERS[name].endswith("Seconds")
     number = value.total_seconds() if is_time and isinstance(value, timedelta) else value
@@ -145,7 +151,7 @@ def _number(name: str, value: Any, problems: list[str]) -> Any:
 def _exceptions(name: str, value: Any, problems: list[str]) -> tuple[type[BaseException], ...]:
     classes = value if isinstance(value, tuple) else (value,)
     wrong = [each for each in classes if not isinstance(each, type) or not issubclass(each, BaseException)]
-    if wrong or not 0 < len(classes) <= MOST_CLASSES:
+    if wrong or not 0 < len(classes) <= _MOST_CLASSES:
         problem = f"has {wrong[0]!r}, which is no exception class" if wrong else f"has {len(classes)} classes"
-        problems.append(f"{name} {problem}; give 1 to {MOST_CLASSES}, such as {name}=(ConnectionError, TimeoutError)")
+        problems.append(f"{name} {problem}; give 1 to {_MOST_CLASSES}, such as {name}=(ConnectionError, TimeoutError)")
     return classes

@@ -26,7 +26,6 @@ from pipelines.environment import Environment
 from pipelines.errors import DefinitionError, raise_all
 from pipelines.release.local_imports import require_complete
 from wire.documents.contract import CAPABILITIES_ENTRY, CONTRACT_ENTRY, DECLARATIONS_ENTRY, LOCK_ENTRY, PYTHON_ENTRY
-from wire.documents.declarations import written
 from wire.documents.descriptor import CHECKPOINTS
 
 _TIMESTAMP: Final = (1980, 1, 1, 0, 0, 0)
@@ -110,9 +109,18 @@ def _documents(pipeline: Pipeline, contract: dict[str, Any], lock: str | None) -
     }
     if pipeline.checkpoint:
         documents[CAPABILITIES_ENTRY] = json.dumps([CHECKPOINTS]) + "\n"
-    if declared := written(declarations(pipeline)):
+    if declared := _declarations(pipeline):
         documents[DECLARATIONS_ENTRY] = declared
     return documents
+
+
+def _declarations(pipeline: Pipeline) -> str:
+    found = {name: member for name, member in declarations(pipeline).items() if member}
+    if not found:
+        return ""
+    from wire.documents.declarations import written  # most pipelines, and so most workers, declare nothing
+
+    return written(found)
 
 
 def _archive(sources: dict[str, Path], documents: dict[str, str]) -> bytes:

@@ -66,9 +66,8 @@ def _finding(member: str, message: str) -> Finding:
 
 
 def written(declarations: Declarations) -> str:
-    """Return the text of the entry without empty members; an empty text if nothing is declared."""
-    declared = {name: member for name, member in declarations.items() if member}
-    return json.dumps(declared, indent=2, sort_keys=True, ensure_ascii=False) + "\n" if declared else ""
+    """Return the text of the entry."""
+    return json.dumps(declarations, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
 
 def merged(of_artifacts: Iterable[Declarations]) -> dict[str, dict[str, Any]]:
