@@ -4,6 +4,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 from django.conf import settings
@@ -15,6 +16,7 @@ from executions.models.states import State
 from executions.spans import UNTRACED, Contexts, sending
 from executions.state_machine import dead_letters, moves
 from executions.state_machine.moves import Claim, Move
+from executions.transports.step_timeouts import changed_timeouts
 from executions.workers.tenant_keys import active_keys
 from foundation.broker_gate import gate
 from wire.broker import sending as broker
@@ -50,7 +52,8 @@ def post(claims: Sequence[Claim]) -> Callable[[], list[Claim]] | None:
     if others or gate.refused or any(claim.traceparent for claim in message):
         return None
     identity = identity_of(message[0])
-    group = CommandGroup(commands=[command_of(claim) for claim in message])
+    timeouts = changed_timeouts(identity)
+    group = CommandGroup(commands=[command_of(claim, timeouts=timeouts) for claim in message])
     envelope, ticket = _sealed(identity, group, message[0].claimed_at)
     try:
         wait = broker.post(EXECUTE_TASK, envelope, queue=queue_of(identity), ticket=ticket)
@@ -84,9 +87,9 @@ def identity_of(claim: Claim) -> ReleaseIdentity:
 def _send(claims: list[Claim]) -> bool:
     """Send one message, with a ticket that expires no later than the leases. Return False if the broker refuses it."""
     identity = identity_of(claims[0])
-    queue = queue_of(identity)
+    queue, timeouts = queue_of(identity), changed_timeouts(identity)
     with sending(claims, queue) as spans:
-        group = CommandGroup(commands=[command_of(claim, spans.of(claim)) for claim in claims])
+        group = CommandGroup(commands=[command_of(claim, spans.of(claim), timeouts) for claim in claims])
         try:
             envelope, ticket = _sealed(identity, group, claims[0].claimed_at)
             was_sent = gate.send(partial(broker.send, EXECUTE_TASK, envelope, queue=queue, ticket=ticket))
@@ -115,7 +118,10 @@ def _counted(was_sent: bool, identity: ReleaseIdentity, group: CommandGroup) -> 
     return was_sent
 
 
-def command_of(claim: Claim, contexts: Contexts = UNTRACED) -> Command:
+def command_of(
+    claim: Claim, contexts: Contexts = UNTRACED, timeouts: Mapping[int, float] = MappingProxyType({})
+) -> Command:
+    """Return the command of a claim. `timeouts` are those of `changed_timeouts`."""
     return Command(
         execution_id=claim.execution_id,
         current_step_index=claim.step_index,
@@ -131,6 +137,7 @@ def command_of(claim: Claim, contexts: Contexts = UNTRACED) -> Command:
         payload=claim.input,
         traceparent=contexts.traceparent,
         suspended_run=contexts.suspended_run,
+        step_timeouts=dict(timeouts),
     )
 
 

@@ -15,6 +15,7 @@ from psycopg.types.json import Jsonb
 from executions.models import AwaitUnit, Execution, WireForm
 from executions.models.states import OUTCOME_UNKNOWN
 from executions.transports.rest import read
+from executions.transports.step_timeouts import changed_timeouts
 from foundation.exchange import Response
 from wire.documents.contract import ResultShape, takes_request
 from wire.documents.json_reader import quoted
@@ -82,6 +83,7 @@ def command_of(execution: Execution, payload: TypedPayload) -> TransitionCommand
         payload_type_id=payload.payload_type_id,
         payload_encoding=payload.payload_encoding,
         payload=payload.payload,
+        step_timeouts=changed_timeouts(execution.pin),
     )
 
 

@@ -38,6 +38,8 @@ MOST_LEASES = 10_000
 """The number of leases of one kind that a heartbeat or an instruction names. A worker has at most as many threads."""
 MOST_SPANS = 1_000
 """The number of steps in one outcome or checkpoint whose times are reported. Those of later steps are not."""
+MOST_TIMEOUTS = 1_000
+"""The number of steps of a command whose timeouts differ from those that they declare."""
 MOST_DIFFERENCES = 50
 """The number of differences that a heartbeat lists between a worker's environment and the required one."""
 
@@ -90,6 +92,12 @@ _Payloads = Annotated[list[str], Field(max_length=MOST_PAYLOADS, fail_fast=True)
 _Traceparent = Annotated[str, Field(pattern=f"^({traceparent.SQL_FORM[1:-1]})?$", exclude_if=not_)]
 
 
+StepTimeouts = Annotated[
+    dict[Annotated[int, Field(ge=0)], Annotated[float, Field(gt=0, allow_inf_nan=False)]],
+    Field(max_length=MOST_TIMEOUTS, exclude_if=not_),
+]
+
+
 class Command(Wire):
     """One transition to run (wire protocol D.5). `stop_before_step_index` -1 means to the end.
 
@@ -98,6 +106,9 @@ class Command(Wire):
 
     `traceparent` is the context of the span that sent the command. `suspended_run` is that of the run whose await this
     transition resumes. Both are empty if the execution is not traced.
+
+    `step_timeouts` has the timeouts that the policy of the pipeline changes, in seconds by the index of the step. The
+    others are those that the steps declare.
     """
 
     execution_id: uuid.UUID
@@ -114,6 +125,7 @@ class Command(Wire):
     payload: str
     traceparent: _Traceparent = ""
     suspended_run: _Traceparent = ""
+    step_timeouts: StepTimeouts = Field(default_factory=dict)
 
 
 class CommandGroup(Wire):

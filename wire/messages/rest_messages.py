@@ -16,6 +16,7 @@ from pydantic.alias_generators import to_camel
 from wire.documents.contract import ResultShape
 from wire.documents.json_reader import MOST_VALUES, holds_more_values
 from wire.documents.shape import Flag, null_as
+from wire.messages.celery_messages import StepTimeouts
 from wire.messages.payload_envelopes import TypedPayload
 
 EXECUTE_PATH = "/pipeline/worker/transitions/execute"
@@ -127,6 +128,8 @@ class TransitionCommand(_Wire):
     redrive_command_id: str | None = _Later
     redrive_reason: str | None = _Later
     page_context: PageContext | None = _Later
+    step_timeouts: StepTimeouts = Field(default_factory=dict)
+    """Sent to workers of this product only: releases of the framework declare no timeouts."""
 
     @model_validator(mode="after")
     def _stops_ahead(self) -> Self:

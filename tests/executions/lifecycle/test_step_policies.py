@@ -7,6 +7,8 @@ import pytest
 
 from executions.models import Execution
 from executions.state_machine.moves import Claim
+from executions.transports.celery import command_of, identity_of
+from executions.transports.step_timeouts import changed_timeouts
 from governance.activation.activation import activate
 from releases import policy
 from releases.errors import PolicyInvalid
@@ -17,11 +19,18 @@ from tests.cases import cases
 from tests.making import reached, record
 from wire.documents.contract import DECLARATIONS_ENTRY
 from wire.documents.descriptor import CHECKPOINTS
-from wire.messages.celery_messages import Failure
+from wire.messages.celery_messages import Command, Failure
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("retries")]
 DECLARED = {
-    "Book": {"retries": 3, "delaySeconds": 1, "multiplier": 10, "maxDelaySeconds": 50, "jitter": False},
+    "Book": {
+        "retries": 3,
+        "delaySeconds": 1,
+        "multiplier": 10,
+        "maxDelaySeconds": 50,
+        "jitter": False,
+        "timeoutSeconds": 30,
+    },
     "Pay": {"retries": 0},
 }
 
@@ -102,6 +111,27 @@ def test_a_checkpoint_and_an_await_begin_a_new_budget(owner: Tenant) -> None:
     assert (execution.status, execution.attempt, execution.budget_start) == ("WAITING_EXTERNAL", 6, 6)
     delays = [event.data["delaySeconds"] for event in execution.events.filter(kind="RETRY_SCHEDULED")]
     assert delays == [10, 20, 1, 10, 50, 10]
+
+
+@cases(
+    ("steps", "sent"),
+    [
+        ({}, {}),
+        ({"Book": {"retries": 8}}, {}),
+        ({"Book": {"timeoutSeconds": 12.5}, "Read": {"timeoutSeconds": 3}, "Gone": {"timeoutSeconds": 3}}, {"1": 12.5}),
+    ],
+)
+def test_a_command_has_the_timeouts_that_the_policy_changes(
+    owner: Tenant, steps: dict[str, Any], sent: dict[str, float]
+) -> None:
+    policed(owner, steps=steps)
+    making.execution(owner)
+    claim = again(owner)
+    command = command_of(claim, timeouts=changed_timeouts(identity_of(claim)))
+    written = json.loads(command.model_dump_json(by_alias=True))
+    assert written.get("stepTimeouts", {}) == sent
+    assert ("stepTimeouts" in written) == bool(sent)
+    assert Command.model_validate_json(command.model_dump_json(by_alias=True)) == command
 
 
 @cases(
