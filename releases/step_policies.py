@@ -26,10 +26,11 @@ class StepPolicy:
 
     @property
     def before(self) -> str:
-        """What the code declares, in words, if the policy of the pipeline changes it; otherwise an empty text."""
+        """What the code declares for the members that the policy changes, in words; empty if it changes none."""
         if self.declared == self.effective:
             return ""
-        return in_words(self.declared) or "nothing"
+        changed_members = {name: value for name, value in self.declared.items() if value != self.effective[name]}
+        return in_words(changed_members) or "nothing"
 
 
 def policies_of(release: Release) -> dict[str, StepPolicy]:
