@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from types import GenericAlias
 from typing import TYPE_CHECKING, Any
 
-from pipelines.authoring.definition import Cardinality
+from pipelines.authoring.cardinality import Cardinality
 from pipelines.authoring.values import Hinted, ValueType
 from wire.documents.contract import ANSWER, REQUEST, request_and_answer_type
 
