@@ -67,6 +67,13 @@ class NonRetryable(Exception):
     """Raised by a step for a failure that no retry can fix. The execution then fails without further attempts."""
 
 
+class StepTimeout(TimeoutError):
+    """A step exceeded its time limit. Its failure has the code STEP_TIMEOUT."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"it exceeded its time limit of {seconds:g} s")
+
+
 class Cancelled(Exception):
     """Raised by ``StepContext.raise_if_cancelled`` when the outcome of the transition no longer counts.
 

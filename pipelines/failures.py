@@ -16,10 +16,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, TypeVar
 
+from pipelines.errors import StepTimeout
 from pipelines.step_policy import NO_POLICY, StepPolicy
 from wire.log_lines import relative
 from wire.messages.celery_messages import LONGEST_TRACEBACK, Failure
 
+STEP_TIMEOUT: Final = "STEP_TIMEOUT"
 LONGEST_MESSAGE: Final = 512
 LONGEST_CLASS: Final = 100
 MOST_FRAMES: Final = 50
@@ -124,6 +126,8 @@ def _cleaned(text: str, longest: int) -> str:
 
 def _class_name(error: BaseException) -> str:
     cls = type(error)
+    if cls is StepTimeout:
+        return STEP_TIMEOUT
     return cls.__qualname__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__qualname__}"
 
 

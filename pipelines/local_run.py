@@ -14,7 +14,7 @@ from typing import Any, Final
 from pipelines.authoring.definition import Pipeline, StepContext
 from pipelines.authoring.plan import PlannedStep, plan
 from pipelines.authoring.values import Encoded, ValueMismatch, ValueType
-from pipelines.errors import DefinitionError
+from pipelines.errors import DefinitionError, StepTimeout
 from pipelines.failures import Failed, message_of
 from pipelines.step_policy import NO_POLICY, StepPolicy
 from pipelines.worker.outcomes import too_large
@@ -184,7 +184,7 @@ class LocalRun:
             self._context.raise_if_cancelled()
             return self.call(step, function)
         except BaseException as error:
-            if self.error is None:
+            if self.error is None and not isinstance(error, StepTimeout):
                 self.error = error
             raise
 

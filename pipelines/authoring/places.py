@@ -79,6 +79,13 @@ def of_frame(frame: FrameType) -> str:
     return _place(frame.f_code.co_filename, frame.f_lineno)
 
 
+def of_stack(frame: FrameType | None) -> str:
+    """Return where the author's code is in the stack of a running thread. Empty if it is not there."""
+    while frame is not None and not _is_author(frame.f_code.co_filename):
+        frame = frame.f_back
+    return "" if frame is None else of_frame(frame)
+
+
 def of_exception(error: BaseException) -> str:
     """Return where the author's code raised an error: not in this package, and not in an import or a library."""
     if isinstance(error, SyntaxError) and error.filename and error.lineno:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import typing
 from collections import abc
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, Final
@@ -35,6 +35,7 @@ class PlannedStep:
     ``function`` is None for an await; ``waits`` is None for a step. ``wants_context``: the function takes a
     ``StepContext``. ``collects``: the function takes a list of values instead of an iterator. ``answered``: the step
     follows an await and takes its request too, so ``input`` is the type of both together.
+    ``is_async``: the function is a coroutine function or an async generator function.
     """
 
     index: int
@@ -48,12 +49,17 @@ class PlannedStep:
     waits: Await | None = None
     answered: RequestAndAnswer | None = None
     policy: StepPolicy = NO_POLICY
+    is_async: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
+    """``limits`` has the time limits of steps in seconds, by index. ``is_supervised``: a limit or an async step."""
+
     steps: tuple[PlannedStep, ...]
     catalogue: Catalogue
+    limits: Mapping[int, float]
+    is_supervised: bool
 
 
 def plan(pipeline: Pipeline, *, constraints: bool = True) -> Plan:
@@ -91,7 +97,8 @@ def _plan(pipeline: Pipeline, size: int, constraints: bool) -> Plan:
     if pipeline.search and not errors:
         errors += _search_mistakes(pipeline, steps[0], catalogue)
     raise_all([*errors, *catalogue.doubts] if errors else ())
-    return Plan(tuple(steps), catalogue)
+    limits = {step.index: step.policy.timeout for step in steps if step.policy.timeout is not None}
+    return Plan(tuple(steps), catalogue, limits, bool(limits) or any(step.is_async for step in steps))
 
 
 def _planned(
@@ -126,14 +133,16 @@ def _planned_step(
     """Return one step. ``asked`` is the name of the await directly before it, and ``before`` its cardinality."""
     where = f'step "{step.name}"'
     function = step.function
+    is_async = inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
     _check_importable(where, function)
     errors: list[DefinitionError] = []
-    if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
-        text = "is async; steps are ordinary functions: write def, and call asyncio.run(...) in it for what is async"
-        errors.append(DefinitionError("ASYNC_STEP", f"{where} {text}"))
     with collected(errors):
         parameters = _parameters(where, function)
         hints = _hints(where, function)
+        if is_async:
+            from pipelines.authoring.async_steps import without_async  # most pipelines do not need it
+
+            hints = without_async(where, function, hints)
         names, wants_context = _values(where, hints, parameters, asked)
         *values, returned = _all(
             *(partial(_typed_hint, where, hints, name, catalogue) for name in names),
@@ -160,6 +169,7 @@ def _planned_step(
         collects=taken.collects,
         answered=answered,
         policy=step.policy,
+        is_async=is_async,
     )
 
 

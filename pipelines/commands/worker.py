@@ -60,6 +60,18 @@ def add(parser: argparse.ArgumentParser) -> None:
         "--concurrency", type=_positive, default=1, metavar="N", help="transitions at a time; default: 1"
     )
     parser.add_argument(
+        "--replace-threads",
+        type=_number,
+        metavar="N",
+        help="replace up to N threads whose steps exceeded their time limits and continue; default: --concurrency",
+    )
+    parser.add_argument(
+        "--exit-when-abandoned",
+        type=_positive,
+        metavar="N",
+        help="with N such threads, finish what runs and end with status 75, for a supervisor to start the worker again",
+    )
+    parser.add_argument(
         "--protocol", choices=("celery", "rest"), default="celery", help="how the coordinator calls it; default: celery"
     )
     parser.add_argument(
@@ -105,6 +117,13 @@ def add(parser: argparse.ArgumentParser) -> None:
 def _absolute(path: str) -> str:
     """Return the path independent of the working folder, which a worker changes. An empty path stays empty."""
     return str(Path(path).absolute()) if path else ""
+
+
+def _number(text: str) -> int:
+    number = int(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError(f"{text} is not at least 0")
+    return number
 
 
 def _positive(text: str) -> int:

@@ -25,6 +25,7 @@ from pipelines.errors import DefinitionError
 from pipelines.failures import inform, warn, warn_of
 from pipelines.worker.host import Host
 from pipelines.worker.options import (
+    THREADS_ABANDONED,
     broker_advice,
     broker_url,
     configure_logs,
@@ -89,6 +90,8 @@ def main(arguments: argparse.Namespace) -> int:
         capacity=arguments.concurrency,
         take_ticket=_take_ticket,
         tracer=tracer_to(arguments.traces_endpoint),
+        replaceable=arguments.replace_threads,
+        restart_at=arguments.exit_when_abandoned,
     )
     inform("Hosting %s with artifact %s", release.identity, release.artifact_digest or "(none to compare)")
     outbox = Outbox(partial(_send, host), host.drop_leases)
@@ -159,7 +162,9 @@ def _application(
         if monitor is not None:
             monitor.ended(ended)
         if host.release.must_stop:
-            state.should_stop = EX_FAILURE  # type: ignore[assignment]  # Celery's loop reads it
+            _stop(host, EX_FAILURE)
+        elif host.supervisor.must_restart:
+            _stop(host, THREADS_ABANDONED)
 
     @app.task(name=EXECUTE_TASK, shared=False, Strategy=_Threads(host.capacity).strategy)
     def execute(message: Any) -> None:
@@ -167,6 +172,12 @@ def _application(
 
     app.steps["consumer"].update({_Instructions, quiet_consumer.loop_beats(BEAT_SECONDS, liveness)})
     return app
+
+
+def _stop(host: Host, status: int) -> None:
+    """Finish the running commands, then end the process with this status."""
+    host.supervisor.close()
+    state.should_stop = status  # type: ignore[assignment]  # Celery's loop reads it
 
 
 def _accepts(host: Host) -> Callable[[str, str], bool]:
@@ -259,7 +270,7 @@ class _Instructions(bootsteps.ConsumerStep):
         [instruction], _, _ = message.payload  # TaskMessages accepts no instruction in another form
         self._host.follow(instruction)
         if self._host.acceptance.refusal:
-            state.should_stop = EX_FAILURE  # type: ignore[assignment]  # Celery's loop reads it
+            _stop(self._host, EX_FAILURE)
         queue = queue_of(self._host.release.identity)
         consuming = self._worker.task_consumer.consuming_from(queue)
         if self._host.accepting and not consuming:
@@ -303,6 +314,7 @@ class _Heartbeats(threading.Thread):
 
     def _on_draining(self, **_: Any) -> None:
         self._state = "DRAINING"
+        self._host.supervisor.close()
         self._host.changed.set()
 
     def _on_shutdown(self, **_: Any) -> None:

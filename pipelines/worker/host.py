@@ -21,6 +21,7 @@ from pipelines.worker.host_state import NO_WORK, Acceptance, HeldLeases, Lease
 from pipelines.worker.hosted_release import HostedRelease
 from pipelines.worker.outcomes import Reached, Report
 from pipelines.worker.runner import UNDECODABLE_PAYLOAD, Boundary, Keep, RunResult, StepTimes
+from pipelines.worker.supervision import Supervisor
 from wire.log_lines import bound
 from wire.messages.celery_messages import (
     TOLERANCE,
@@ -52,16 +53,24 @@ class Host:
         capacity: int,
         take_ticket: Callable[[str], bool],
         tracer: Tracer | None = None,
+        replaceable: int | None = None,
+        restart_at: int | None = None,
     ) -> None:
         """`take_ticket` takes the ticket of that name from the broker. It returns True at most once per name.
 
-        Without a `tracer`, transitions of traced executions make no spans.
+        Without a `tracer`, transitions of traced executions make no spans. `replaceable` and `restart_at` are those of
+        the `Supervisor`; by default, as many threads are replaceable as `capacity`.
         """
         self.release = release
         self.worker_id = worker_id
         self.capacity = capacity
         self.shortest_lease = timedelta(seconds=30)
         self.changed = threading.Event()  # set when the next heartbeat must be sent early
+        self.supervisor = Supervisor(
+            replaceable=capacity if replaceable is None else replaceable,
+            restart_at=restart_at,
+            changed=self.changed.set,
+        )
         self._key = key
         self._take_ticket = take_ticket
         self._tracer = tracer
@@ -81,9 +90,10 @@ class Host:
     def accepting(self) -> bool:
         """True if this worker accepts commands. False until the first instruction, because it may be draining.
 
-        Also False while coordinators refuse its key, because it cannot read the commands.
+        Also False while coordinators refuse its key, because it cannot read the commands, and once too many of its
+        threads are abandoned.
         """
-        return self._accepting and not self.acceptance.is_locked_out
+        return self._accepting and not self.acceptance.is_locked_out and not self.supervisor.must_restart
 
     def follow(self, message: Any) -> None:
         """Follow a signed instruction: accept commands or finish the current ones and accept no more; drop lost leases.
@@ -172,6 +182,8 @@ class Host:
                     command = rest.popleft()
                     if (lease := self.leases.begin(command.lease_token)) is not None:
                         self._run_and_report(command, lease, report)
+                        if self.supervisor.is_short:
+                            self.supervisor.occupy()
                 except IndexError:
                     return
                 finally:
@@ -220,8 +232,8 @@ class Host:
         in_use = self.leases.in_use()
         heartbeat = Heartbeat(
             worker_id=self.worker_id,
-            state=state,
-            capacity=self.capacity,
+            state="DRAINING" if self.supervisor.must_restart and state == "HEALTHY" else state,
+            capacity=self.capacity + self.supervisor.replaced,
             artifact_id=self.release.artifact_id,
             artifact_digest=self.release.artifact_digest,
             code=self.release.code,
@@ -231,7 +243,7 @@ class Host:
             transition_seconds=self.leases.seconds_per_transition(),
             running=in_use.running,
             waiting=in_use.waiting,
-            abandoned=in_use.abandoned,
+            abandoned=in_use.abandoned + self.supervisor.abandoned,
         )
         message = seal(self.release.identity, heartbeat, self._key)
         self.acceptance.sent(message["nonce"])
@@ -294,6 +306,7 @@ class Host:
                 keep=keep,
                 times=times,
                 around=None if transition is None else transition.in_step,
+                supervisor=self.supervisor,
             )
         except ValueError as error:
             result = Failed(UNDECODABLE_PAYLOAD, message_of("", str(error)), retryable=False)

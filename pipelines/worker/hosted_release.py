@@ -7,6 +7,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from types import CodeType
@@ -45,6 +46,8 @@ class ForeignModule(ImportError):
 
 
 _IMPORTING: Final = ("<frozen importlib", "<frozen runpy", "<frozen zipimport")
+_transition: Final[ContextVar[int]] = ContextVar("transition", default=0)
+"""Identifies the transition for which code runs, in its thread and in tasks that it starts."""
 _restriction: Final = threading.Lock()
 """Acquired permanently by the process's only restriction."""
 
@@ -113,14 +116,17 @@ class AllowedCode:
         An import in a thread that runs no transition counts for all transitions that run at that time, because any of
         them may have started the thread.
         """
-        self._blamed[threading.get_ident()] = False
+        thread = threading.get_ident()
+        _transition.set(thread)
+        self._blamed[thread] = False
 
     def end_transition(self) -> bool:
         """Return True if the transition of this thread tried to import a foreign module."""
+        _transition.set(0)
         return self._blamed.pop(threading.get_ident())
 
     def _blame(self, text: str) -> None:
-        thread = threading.get_ident()
+        thread = _transition.get()
         with self._lock:
             self.foreign = self.foreign or text
             for each in [thread] if thread in self._blamed else list(self._blamed):

@@ -32,7 +32,9 @@ METRICS: Final = {
     "pipelines_threads": Described("gauge", "Transitions that may run at a time."),
     "pipelines_transitions_running": Described("gauge", "Transitions that run now."),
     "pipelines_transitions_waiting": Described("gauge", "Commands that wait for a thread."),
-    "pipelines_transitions_abandoned": Described("gauge", "Threads that run transitions whose leases are lost."),
+    "pipelines_transitions_abandoned": Described(
+        "gauge", "Threads that run transitions whose outcomes no longer count."
+    ),
     "pipelines_accepting": Described("gauge", "1 if the worker accepts commands, else 0."),
     "pipelines_worker_info": Described(
         "gauge", "1, with the release that the worker hosts.", ("tenant", "pipeline", "release", "worker")
@@ -72,10 +74,10 @@ class _Gauges(Collector):
     def collect(self) -> Iterable[Metric]:
         in_use = self._host.leases.in_use()
         values = {
-            "pipelines_threads": self._host.capacity,
+            "pipelines_threads": self._host.capacity + self._host.supervisor.replaced,
             "pipelines_transitions_running": in_use.active,
             "pipelines_transitions_waiting": len(in_use.waiting),
-            "pipelines_transitions_abandoned": in_use.abandoned,
+            "pipelines_transitions_abandoned": in_use.abandoned + self._host.supervisor.abandoned,
             "pipelines_accepting": self._host.accepting,
         }
         for name, value in values.items():

@@ -7,7 +7,7 @@ import logging
 import os
 import ssl
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from pipelines.errors import DefinitionError
 from pipelines.worker.artifact import located, named_release
@@ -15,6 +15,9 @@ from pipelines.worker.hosted_release import HostedRelease, host_artifact, host_s
 from wire.addresses import is_sentinel, parse_sentinel, uses_tls
 from wire.log_lines import Form, LineFormatter
 from wire.worker_keys import REFERENCES, SHORTEST_REST_SECRET, MalformedKey, WorkerKey, parse_key
+
+THREADS_ABANDONED: Final = 75
+"""The exit status of a worker that ends because of its abandoned threads, so that its supervisor starts it again."""
 
 if TYPE_CHECKING:
     from coordinator_client.api import Client

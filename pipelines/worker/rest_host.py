@@ -20,6 +20,7 @@ from pipelines.failures import Failed, inform, warn
 from pipelines.worker.hosted_release import HostedRelease
 from pipelines.worker.rest_results import encoded, failure, failure_of, stop_of
 from pipelines.worker.runner import Boundary
+from pipelines.worker.supervision import Supervisor
 from wire.log_lines import bound
 from wire.messages.celery_messages import TOLERANCE, Shape
 from wire.messages.payload_envelopes import (
@@ -102,8 +103,10 @@ class RestHost:
         secret: str,
         prefixes: tuple[str, ...] = DEFAULT_PREFIXES,
         tracer: Tracer | None = None,
+        supervisor: Supervisor | None = None,
     ) -> None:
         self.release = release
+        self.supervisor = supervisor or Supervisor()
         self._tracer = tracer
         self._secret = secret
         self._nonces = Nonces(TOLERANCE)
@@ -112,6 +115,11 @@ class RestHost:
         self._allowed = Allowed(prefixes, frozenset(planned.catalogue.canonical_types()))
         self._boundary = Boundary()
         self._logged = NewNames()
+
+    @property
+    def must_stop(self) -> bool:
+        """True once the worker has to end: it cannot do what the release pins, or too many threads are abandoned."""
+        return self.release.must_stop or self.supervisor.must_restart
 
     def respond(
         self,
@@ -201,6 +209,7 @@ class RestHost:
                 is_cancelled=hung_up,
                 shape=shape,
                 around=None if transition is None else transition.in_step,
+                supervisor=self.supervisor,
             )
         except (PayloadRefused, ValueError) as error:
             return failure(command, ILLEGAL_ARGUMENT, str(error))

@@ -18,8 +18,9 @@ from typing import Any
 
 from pipelines.errors import DefinitionError
 from pipelines.failures import inform, warn_of
-from pipelines.worker.options import configure_logs, hosted_release, rest_secret, tracer_to
+from pipelines.worker.options import THREADS_ABANDONED, configure_logs, hosted_release, rest_secret, tracer_to
 from pipelines.worker.rest_host import Response, RestHost
+from pipelines.worker.supervision import Supervisor
 from wire import garbage
 from wire.messages.payload_envelopes import DEFAULT_PREFIXES
 
@@ -36,13 +37,16 @@ DOWN = b'{"status":"DOWN","checks":[]}'
 def main(arguments: argparse.Namespace) -> int:
     """Serve the release until SIGTERM or SIGINT. Then finish the running requests and accept no more.
 
-    Raises `DefinitionError`.
+    Returns the exit status. Raises `DefinitionError`.
     """
     configure_logs(arguments.log_format, arguments.log_level)
     secret = rest_secret(arguments.key_file)
     release = hosted_release(arguments)
     prefixes = tuple(arguments.payload_prefix or DEFAULT_PREFIXES)
-    host = RestHost(release, secret=secret, prefixes=prefixes, tracer=tracer_to(arguments.traces_endpoint))
+    replaceable = arguments.concurrency if arguments.replace_threads is None else arguments.replace_threads
+    supervisor = Supervisor(replaceable=replaceable, restart_at=arguments.exit_when_abandoned)
+    tracer = tracer_to(arguments.traces_endpoint)
+    host = RestHost(release, secret=secret, prefixes=prefixes, tracer=tracer, supervisor=supervisor)
     try:
         server = Server(arguments.bind, host, capacity=arguments.concurrency)
     except (OSError, OverflowError) as error:
@@ -52,9 +56,10 @@ def main(arguments: argparse.Namespace) -> int:
     garbage.settle()
     inform("Hosting %s at %s:%d", release.identity, *server.server_address[:2])
     server.serve_forever(poll_interval=0.1)
+    supervisor.close()
     server.server_close()
     release.require_no_foreign_module()
-    return 0
+    return THREADS_ABANDONED if supervisor.must_restart else 0
 
 
 class Server(ThreadingHTTPServer):
@@ -108,12 +113,16 @@ class _Handler(BaseHTTPRequestHandler):
                     return
                 self.server.running.add(self)
                 status, text = self._response(body)
+                if self.server.host.supervisor.is_short:
+                    self._send(status, text)
+                    self.server.host.supervisor.occupy()
+                    return
             finally:
                 self.server.running.discard(self)
                 self.server.turns.release()
+                if self.server.host.must_stop:
+                    threading.Thread(target=self.server.shutdown).start()
             self._send(status, text)
-            if self.server.host.release.must_stop:
-                threading.Thread(target=self.server.shutdown).start()
 
     def _response(self, body: bytes) -> Response:
         try:

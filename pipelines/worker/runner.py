@@ -22,6 +22,7 @@ from pipelines.authoring.plan import PlannedStep, plan
 from pipelines.authoring.values import Encoded, ValueMismatch, ValueType
 from pipelines.errors import Cancelled
 from pipelines.failures import Failed, failed_by, log_failure, message_of
+from pipelines.worker.supervision import LOCAL, Limits, Supervisor, Watch, supervised
 from wire import log_lines
 from wire.messages.celery_messages import MOST_SPANS, Shape, StepSpan
 
@@ -107,6 +108,8 @@ def run(
     keep: Keep | None = None,
     times: StepTimes | None = None,
     around: Around | None = None,
+    limits: Limits | None = None,
+    supervisor: Supervisor = LOCAL,
 ) -> RunResult:
     """Run the steps from ``start`` up to but not including ``stop``; -1 means to the end (wire protocol D.5).
 
@@ -115,19 +118,22 @@ def run(
     called. If ``stop == start``, no step runs and the input is returned. Every exception of the author's code becomes
     ``Failed``, including KeyboardInterrupt and SystemExit. ``times`` receives when each step ran, if it is given.
     ``around`` makes all calls of the author's code. ``context`` is called once if a step wants its context. No step
-    begins once ``is_cancelled`` returns True.
+    begins once ``is_cancelled`` returns True. ``limits`` replaces the time limits that the steps declare.
+    ``supervisor`` runs async steps and those with a limit.
 
     Raises ``ValueError`` for indexes outside of the pipeline and ``DefinitionError`` for a broken pipeline.
     """
-    steps = plan(pipeline).steps
+    planned = plan(pipeline)
+    steps = planned.steps
     end = len(steps) if stop == -1 else stop
     if not 0 <= start <= end <= len(steps):
         raise ValueError(f"steps {start} to {stop} of a pipeline of {len(steps)}")
-    transition = _Transition(context, is_cancelled, keep, times, around)
-    try:
-        return transition.run(steps, start, end, payload, shape)
-    except BaseException as error:
-        return transition.failure or failed_by(error)
+    if planned.is_supervised or limits:
+        watch = Watch(supervisor, {**planned.limits, **(limits or {})}, is_cancelled)
+        kept = None if keep is None else watch.keep(keep)
+        watched = _Transition(watch.context(context), watch.is_over, kept, times, watch.around(around))
+        return supervised(watch, steps, lambda ready: watched.run(ready, start, end, payload, shape))
+    return _Transition(context, is_cancelled, keep, times, around).run(steps, start, end, payload, shape)
 
 
 class _StepFailed(BaseException):
@@ -165,22 +171,25 @@ class _Transition:
         self.failure: Failed | None = None
 
     def run(self, steps: tuple[PlannedStep, ...], start: int, end: int, payload: Any, shape: Shape) -> RunResult:
-        current = self._input(steps, start, payload, shape)
-        for step in steps[start:end]:
-            if step.waits is None:
-                current = self._apply(step, current)
-                if self._keep is not None and step.index + 1 < end and steps[step.index + 1].waits is None:
-                    current = self._kept(self._keep, step.index + 1, current)
-                continue
-            suspended = self._suspend(step, current)
-            if self.failure is not None:
-                return self.failure
-            if suspended is not None:
-                return suspended
-            current = _Many(iter(()))
-        outputs = [encoded.document for encoded in _stream(current)]
-        last = (end - 1, steps[end - 1].name) if end > start else ()
-        return self.failure or Completed(outputs, isinstance(current, _Many), *last)
+        try:
+            current = self._input(steps, start, payload, shape)
+            for step in steps[start:end]:
+                if step.waits is None:
+                    current = self._apply(step, current)
+                    if self._keep is not None and step.index + 1 < end and steps[step.index + 1].waits is None:
+                        current = self._kept(self._keep, step.index + 1, current)
+                    continue
+                suspended = self._suspend(step, current)
+                if self.failure is not None:
+                    return self.failure
+                if suspended is not None:
+                    return suspended
+                current = _Many(iter(()))
+            outputs = [encoded.document for encoded in _stream(current)]
+            last = (end - 1, steps[end - 1].name) if end > start else ()
+            return self.failure or Completed(outputs, isinstance(current, _Many), *last)
+        except BaseException as error:
+            return self.failure or failed_by(error)
 
     def _kept(self, keep: Keep, next_index: int, current: Encoded | _Many) -> Encoded | _Many:
         """Store a checkpoint of the values that a step returned. If its stream fails, no checkpoint is stored."""

@@ -80,6 +80,7 @@ class Transition:
     def in_step(self, step: PlannedStep, call: Callable[[], Any]) -> Any:
         """Call the code of a step with the step's span as the current one."""
         span, _ = self._steps.get(step.index) or (self._begin(step), 0)
+        self._steps[step.index] = span, time.time_ns()  # the step may never return
         token = contexts.attach(set_span_in_context(span))
         try:
             return call()
