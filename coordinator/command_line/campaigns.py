@@ -117,7 +117,7 @@ workers.listing(
     "list",
     "GET workers",
     "WORKER workerId, STATE state, PIPELINE pin.pipelineId, RELEASE pin.releaseVersion, PROTOCOL protocol, "
-    "RUNNING running, CAPACITY capacity, WHY NOT ineligibleReason, HEARTBEAT lastHeartbeatAt",
+    "RUNNING running, CAPACITY capacity, ABANDONED abandoned, WHY NOT ineligibleReason, HEARTBEAT lastHeartbeatAt",
     "List the workers, each with its release and its state.",
     limit=100,
 )

@@ -27,8 +27,8 @@ class Worker(models.Model):
     the address of a REST worker; others have none.
 
     The worker reports `taking` (whether it accepts commands), `holding` (how many transitions it holds), how many of
-    these are `running`, and how many are `abandoned`: their leases are lost, but they still occupy threads. The others
-    wait for a thread. `transition_seconds` is the average duration of a transition.
+    these are `running`, and how many are `abandoned`: their outcomes no longer count, but they still occupy threads of
+    its `capacity`. The others wait for a thread. `transition_seconds` is the average duration of a transition.
 
     `stopped_at` is when the worker stopped, or when the coordinator gave it up after a long silence. Since then it is a
     former worker, which no query for eligible workers reads, and which is removed later.

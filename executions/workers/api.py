@@ -58,7 +58,9 @@ class WorkerView(serializers.Serializer[Worker]):
         allow_null=True,
         help_text="Why the worker gets no work of its release. Null if it may run the release.",
     )
-    capacity = serializers.IntegerField()
+    capacity = serializers.IntegerField(
+        help_text="The number of threads: as many as transitions may run at a time, and the `abandoned` ones."
+    )
     taking = serializers.BooleanField(
         help_text="Whether the worker accepts commands, as reported by its last heartbeat."
     )
@@ -67,7 +69,8 @@ class WorkerView(serializers.Serializer[Worker]):
         help_text="How many of these a thread had started. The others waited for a thread."
     )
     abandoned = serializers.IntegerField(
-        help_text="The number of threads that still ran transitions which were cancelled or given to others."
+        help_text="The number of threads that still ran transitions which were cancelled, given to others, or failed "
+        "because a step exceeded its time limit."
     )
     artifactId = serializers.CharField(source="artifact_id")
     artifactDigest = serializers.CharField(

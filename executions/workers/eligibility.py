@@ -40,7 +40,7 @@ IMPACTS = {
     ),
     Reason.NO_FREE_THREAD: (
         "Workers without a free thread",
-        "All their threads still run executions that were cancelled or taken over",
+        "All their threads still run executions that were cancelled, taken over or timed out",
     ),
 }
 """What the page says about workers that are there and get no work."""

@@ -96,7 +96,7 @@ class Supervisor:
             self.is_short = self.abandoned > self.replaced
             if self._restart_at is not None and self.abandoned >= self._restart_at and not self.must_restart:
                 self.must_restart = True
-                warn("The worker drains and ends, because %d of its threads are abandoned", self.abandoned)
+                warn("Abandoned threads: %d. The worker finishes what runs and ends", self.abandoned)
             self._condition.notify_all()
         self._changed()
 

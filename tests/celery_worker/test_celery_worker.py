@@ -1,10 +1,12 @@
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import requests
 
 from embedded.valkey import Valkey
+from pipelines.worker.options import THREADS_ABANDONED
 from tests.broker import using_broker
 from tests.celery_worker.working import KEY, SOURCE, Working, command, working
 from tests.running import eventually
@@ -142,3 +144,32 @@ def test_before_it_exits_it_finishes_its_transitions_and_waits_until_the_broker_
     last = worker.heartbeat(lambda beat: beat.state == "UNAVAILABLE", "the last heartbeat")
     assert (last.taking, last.running) == (False, [])
     assert (worker.owner.llen(worker.queue), worker.pipeline.marks().count(2)) == (1, 0)
+
+
+@pytest.mark.parametrize(("option", "status"), [("--exit-when-abandoned 1", THREADS_ABANDONED), ("", 0)])
+def test_a_step_that_exceeds_its_limit_is_left_behind(valkey: Valkey, tmp_path: Path, option: str, status: int) -> None:
+    """The worker continues in another thread, or drains and ends. The stuck thread does not keep the process."""
+    source = SOURCE.replace("@pipeline.step\ndef settle", "@pipeline.step(timeout=0.3)\ndef settle")
+    with released(tmp_path, source) as limited, working(limited, valkey, option) as worker:
+        worker.accepts()
+        stuck, following = command(99), command(2)
+        worker.send(stuck)
+        worker.begins()
+        failed = worker.outcome_of(stuck).failure
+        assert failed is not None
+        assert (failed.failure_class, failed.step_index) == ("STEP_TIMEOUT", 1)
+        if option:
+            left = worker.heartbeat(lambda beat: beat.abandoned, "the abandoned thread")
+            assert (left.state, left.taking) == ("DRAINING", False)
+        else:
+            beat = worker.heartbeat(lambda beat: beat.abandoned, "the abandoned thread")
+            assert (beat.state, beat.capacity, beat.abandoned) == ("HEALTHY", 2, 1)
+            metrics = requests.get(f"http://127.0.0.1:{worker.metrics_port}/metrics", timeout=10).text
+            assert "pipelines_threads 2.0\n" in metrics
+            assert "pipelines_transitions_abandoned 1.0\n" in metrics
+            worker.send(following)
+            assert worker.outcome_of(following).outcome == "COMPLETED"
+            worker.shut_down()
+        assert worker.ends()
+        assert worker.status == status
+        assert worker.heartbeat(lambda beat: beat.state == "UNAVAILABLE", "the last heartbeat")

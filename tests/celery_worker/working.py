@@ -44,8 +44,10 @@ def command(number: int, *, lease_seconds: float = 30.0) -> messages.Command:
 
 
 class Working:
-    def __init__(self, pipeline: hosted.Hosted, valkey: Valkey) -> None:
+    def __init__(self, pipeline: hosted.Hosted, valkey: Valkey, options: str = "") -> None:
         self.pipeline = pipeline
+        self.status: int | None = None
+        self._options = options
         self.owner = Redis.from_url(valkey.owner_url)
         self.checkpoints: list[messages.Checkpoint] = []
         self.outcomes: list[messages.Outcome] = []
@@ -68,9 +70,9 @@ class Working:
         text = (
             f"--from-source {self.pipeline.reference} --release {self.pipeline.descriptor} "
             f"--tenant acme --key-file {key} --worker-id {NAME} --broker-url {self._url} "
-            f"--metrics-port {self.metrics_port}"
+            f"--metrics-port {self.metrics_port} {self._options}"
         )
-        celery_worker.main(parser.parse_args(text.split()))
+        self.status = celery_worker.main(parser.parse_args(text.split()))
 
     def begins(self) -> None:
         eventually(self.pipeline.marks, what="the step's start")
@@ -137,9 +139,9 @@ class Working:
 
 
 @contextmanager
-def working(pipeline: hosted.Hosted, valkey: Valkey) -> Iterator[Working]:
+def working(pipeline: hosted.Hosted, valkey: Valkey, options: str = "") -> Iterator[Working]:
     """Start a worker. After the block, undo the changes that Celery makes in the process."""
-    made = Working(pipeline, valkey)
+    made = Working(pipeline, valkey, options)
     with (
         made.owner,
         without_receivers(),

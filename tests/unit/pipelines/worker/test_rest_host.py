@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,11 +19,13 @@ from pipelines.worker import outcomes, rest_host
 from pipelines.worker.hosted_release import HostedRelease
 from pipelines.worker.rest_host import HEALTH_PATH, Crowded, Nonces, RestHost
 from pipelines.worker.rest_worker import IDLE_SECONDS, Server
+from pipelines.worker.supervision import Supervisor
 from tests.cases import cases
 from tests.http_server import in_a_thread
 from tests.interop.stored import VERSIONS, message, names, unread
 from tests.running import eventually
 from tests.unit.pipelines.conftest import Author
+from tests.unit.pipelines.worker import conftest
 from tests.unit.pipelines.worker.conftest import Hosted
 from wire.identity import ReleaseIdentity
 
@@ -335,6 +338,24 @@ def test_a_worker_is_down_while_each_turn_runs_a_step_whose_caller_has_hung_up(h
         eventually(lambda: calls.get() == 503, what="the worker to be down")
         hosted.finish()
         eventually(lambda: calls.get() == 200, what="the worker to be up again")
+
+
+@cases(("replaceable", "health"), [(0, 503), (1, 200)])
+def test_a_step_that_exceeds_its_limit_keeps_its_turn_if_its_thread_is_not_replaced(
+    tmp_path: Path, replaceable: int, health: int
+) -> None:
+    source = conftest.SOURCE.replace("@pipeline.step", "@pipeline.step(timeout=0.3)")
+    with conftest.released(tmp_path, source) as limited:
+        release, supervisor = limited.host().release, Supervisor(replaceable=replaceable)
+        host = RestHost(release, secret=SECRET, prefixes=("hosted_",), supervisor=supervisor)
+        with listening(host) as server:
+            calls = Calls(limited, server)
+            failure = calls.call(99).json()["failure"]
+            assert (failure["failureClass"], supervisor.abandoned) == ("STEP_TIMEOUT", 1)
+            eventually(lambda: calls.get() == health, what="its health")
+            limited.finish()
+            eventually(lambda: calls.get() == 200, what="its health again")
+            assert calls.call(1).json()["outcome"] == "COMPLETED"
 
 
 def inputs(version: str, value: Any, type_id: str = TYPES + "OrderRequest") -> list[dict[str, str]]:
