@@ -69,7 +69,7 @@ class EventLoop:
         self._loop = asyncio.new_event_loop()
         self._calls: set[_Call] = set()
         self._has_calls = threading.Event()
-        self._beat_sent: float | None = None  # when the loop was last asked for a sign of life that it has not given
+        self._asked_at: float | None = None  # when the loop was last asked for a sign of life that it has not given
         self._is_named = False
         self._is_replaced = False
         self._is_abandoned = False
@@ -147,9 +147,9 @@ class EventLoop:
 
     def _monitor(self) -> None:
         """Cancel calls whose outcome no longer counts, and find steps that block the loop."""
-        while not self._is_replaced or self._calls or self._beat_sent is not None:
+        while not self._is_replaced or self._calls or self._asked_at is not None:
             self._has_calls.wait()
-            if not self._calls and self._beat_sent is None:
+            if not self._calls and self._asked_at is None:
                 self._has_calls.clear()
                 continue
             try:
@@ -165,15 +165,15 @@ class EventLoop:
             if call.stopped is None and call.is_over():
                 reason = Cancelled("The outcome of this transition no longer counts.")
                 self._loop.call_soon_threadsafe(self._stop, call, reason)
-        if self._beat_sent is None:
-            self._beat_sent = now
-            self._loop.call_soon_threadsafe(self._beat)
-        elif now - self._beat_sent > BLOCKED_SECONDS:
-            self._name_blocking_step(now - self._beat_sent)
+        if self._asked_at is None:
+            self._asked_at = now
+            self._loop.call_soon_threadsafe(self._answer)
+        elif now - self._asked_at > BLOCKED_SECONDS:
+            self._name_blocking_step(now - self._asked_at)
             self._give_up_overdue(calls, now)
 
-    def _beat(self) -> None:
-        self._beat_sent, self._is_named = None, False
+    def _answer(self) -> None:
+        self._asked_at, self._is_named = None, False
         if self._is_abandoned:
             self._is_abandoned = False
             self._supervisor.returned()
@@ -195,7 +195,7 @@ class EventLoop:
     def _give_up_overdue(self, calls: list[_Call], now: float) -> None:
         """End the calls that the blocked loop should have ended, and leave the loop to the step that blocks it."""
         for call in calls:
-            if call.is_overdue(now) or (call.is_over() and now - (self._beat_sent or now) > CLEANUP_SECONDS):
+            if call.is_overdue(now) or (call.is_over() and now - (self._asked_at or now) > CLEANUP_SECONDS):
                 if not self._is_replaced:
                     self._is_replaced = self._is_abandoned = True
                     self._supervisor.replace_loop(self)

@@ -257,7 +257,7 @@ class Watch:
                 waiting.deadline, waiting.rest = now + waiting.rest, None
 
     def seconds_to_check(self) -> float:
-        """Return after how many seconds a call may be overdue, whatever is called until then."""
+        """Return after how many seconds the next call may be overdue, also one that begins until then."""
         now = time.monotonic()
         with self._lock:
             rests = [

@@ -8,7 +8,8 @@ from tests.docs.commands import ROOT
 
 
 def test_the_tests_in_the_examples_pass(tmp_path: Path) -> None:
-    assert {"test_orders.py", "test_compatible.py", "test_ledger.py"} <= examples.write(tmp_path)
+    made = examples.write(tmp_path)
+    assert {"test_orders.py", "test_compatible.py", "test_ledger.py", "test_quotes.py"} <= made
     pipelines = (sys.executable, "-m", "pipelines")
     run(tmp_path, *pipelines, "build", "acme_invoices:pipeline", "--out", "invoices")
     run(tmp_path, *pipelines, "build", "acme_orders:pipeline", "--out", "built")
