@@ -8,12 +8,13 @@ from __future__ import annotations
 import logging
 import os
 import re
+import sys
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from types import TracebackType
+from types import CodeType, TracebackType
 from typing import Any, Final, TypeVar
 
 from pipelines.errors import StepTimeout
@@ -167,6 +168,16 @@ def show_authored_frames(error: BaseException) -> None:
             shown = TracebackType(shown, frame.tb_frame, frame.tb_lasti, frame.tb_lineno)
         each.__traceback__ = shown
         rest += [one for one in (each.__cause__, each.__context__) if one is not None]
+
+
+def stack_of(thread: int, begin: CodeType) -> TracebackType | None:
+    """Return the stack of a running thread in the form of a traceback, without the frames outside of `begin`."""
+    stack: TracebackType | None = None
+    frame = sys._current_frames().get(thread)
+    while frame is not None and frame.f_code is not begin:
+        stack = TracebackType(stack, frame, max(frame.f_lasti, 0), frame.f_lineno or 0)
+        frame = frame.f_back
+    return stack
 
 
 def _name_files(found: traceback.TracebackException) -> None:

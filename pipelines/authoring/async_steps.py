@@ -36,5 +36,6 @@ def _is_async_stream(hint: Any) -> bool:
 
 
 def _as_iterator(hint: Any) -> Any:
+    stream: Any = abc.Iterator
     items = typing.get_args(plain(hint))
-    return abc.Iterator[items[0]] if items else abc.Iterator
+    return stream[items[0]] if items else stream

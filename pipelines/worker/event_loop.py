@@ -13,10 +13,8 @@ from functools import partial
 from typing import Any, Final
 
 from pipelines.authoring import places
-from pipelines.authoring.plan import PlannedStep
 from pipelines.errors import Cancelled, StepTimeout
-from pipelines.failures import warn, warn_of
-from pipelines.worker.supervision import Supervisor, Watch, stack_of
+from pipelines.failures import stack_of, warn, warn_of
 
 CLEANUP_SECONDS: Final = 5.0
 """How long a cancelled step may clean up. Then the worker no longer waits for it."""
@@ -29,10 +27,10 @@ _END: Final = object()
 class _Call:
     """One call of an async step, or of its generator for one item."""
 
-    def __init__(self, step: PlannedStep, watch: Watch) -> None:
+    def __init__(self, step: str, limit: float | None, is_over: Callable[[], bool]) -> None:
         self.step = step
-        self.is_over = watch.is_over
-        self.limit = watch.limits.get(step.index)
+        self.limit = limit
+        self.is_over = is_over
         self.since = time.monotonic()
         self.task: asyncio.Task[None] | None = None
         self.timer: asyncio.TimerHandle | None = None
@@ -62,10 +60,15 @@ class _Call:
 
 
 class EventLoop:
-    """Runs coroutines of steps in one thread, for any number of waiting threads."""
+    """Runs coroutines of steps in one thread, for any number of waiting threads.
 
-    def __init__(self, supervisor: Supervisor) -> None:
-        self._supervisor = supervisor
+    `blocked` is called once a step has blocked the loop for so long that a call could not end, and `returned` when such
+    a step has returned. A loop that was blocked ends after its last call, so use another one.
+    """
+
+    def __init__(self, blocked: Callable[[EventLoop], object], returned: Callable[[], object]) -> None:
+        self._blocked = blocked
+        self._returned = returned
         self._loop = asyncio.new_event_loop()
         self._calls: set[_Call] = set()
         self._has_calls = threading.Event()
@@ -77,25 +80,33 @@ class EventLoop:
         self._thread.start()
         threading.Thread(target=self._monitor, name="async-monitor", daemon=True).start()
 
-    def call(self, step: PlannedStep, watch: Watch, coroutine: Coroutine[Any, Any, Any]) -> Any:
-        """Run `coroutine` and return its result. Raises `StepTimeout`, `Cancelled`, and what it raises."""
-        return self._wait(_Call(step, watch), partial(self._start, coroutine, copy_context()))
+    def call(
+        self, step: str, coroutine: Coroutine[Any, Any, Any], limit: float | None, is_over: Callable[[], bool]
+    ) -> Any:
+        """Run `coroutine` of the step and return its result.
 
-    def items(self, step: PlannedStep, watch: Watch, generator: AsyncGenerator[Any, Any]) -> Iterator[Any]:
+        It is cancelled after `limit` seconds, or once `is_over` returns True. Raises `StepTimeout` or `Cancelled` then,
+        and otherwise what the coroutine raises.
+        """
+        return self._wait(_Call(step, limit, is_over), partial(self._start, coroutine, copy_context()))
+
+    def items(
+        self, step: str, generator: AsyncGenerator[Any, Any], limit: float | None, is_over: Callable[[], bool]
+    ) -> Iterator[Any]:
         """Yield the items of `generator`, which runs in one task. Each is produced when it is needed.
 
-        Raises `StepTimeout`, `Cancelled`, and what the generator raises.
+        `limit` is for one item. Raises what `call` raises.
         """
         source = _Source(generator, copy_context())
         try:
-            while (item := self._wait(_Call(step, watch), source.request)) is not _END:
+            while (item := self._wait(_Call(step, limit, is_over), source.request)) is not _END:
                 yield item
         finally:
             with suppress(RuntimeError):  # the loop has ended
                 self._loop.call_soon_threadsafe(source.close)
 
     def _start(self, coroutine: Coroutine[Any, Any, Any], context: Context, call: _Call) -> asyncio.Task[None]:
-        task = self._loop.create_task(_finishing(call, coroutine), name=call.step.name, context=context)
+        task = self._loop.create_task(_finishing(call, coroutine), name=call.step, context=context)
         task.add_done_callback(lambda _: call.finish(error=Cancelled("The step was cancelled before it began.")))
         return task
 
@@ -129,7 +140,7 @@ class EventLoop:
 
     def _give_up(self, call: _Call) -> None:
         if not call.ended.is_set():
-            warn('Step "%s" did not end within %d s after it was cancelled', call.step.name, CLEANUP_SECONDS)
+            warn('Step "%s" did not end within %d s after it was cancelled', call.step, CLEANUP_SECONDS)
             call.finish()
 
     def _run(self) -> None:
@@ -176,7 +187,7 @@ class EventLoop:
         self._asked_at, self._is_named = None, False
         if self._is_abandoned:
             self._is_abandoned = False
-            self._supervisor.returned()
+            self._returned()
 
     def _name_blocking_step(self, seconds: float) -> None:
         if self._is_named:
@@ -198,7 +209,7 @@ class EventLoop:
             if call.is_overdue(now) or (call.is_over() and now - (self._asked_at or now) > CLEANUP_SECONDS):
                 if not self._is_replaced:
                     self._is_replaced = self._is_abandoned = True
-                    self._supervisor.replace_loop(self)
+                    self._blocked(self)
                 call.stopped = call.stopped or (
                     StepTimeout(call.limit) if call.limit is not None else Cancelled("The event loop is blocked.")
                 )
@@ -235,7 +246,7 @@ class _Source:
         self._call = call
         if self._task is None:
             task = self._run()
-            self._task = asyncio.get_running_loop().create_task(task, name=call.step.name, context=self._context)
+            self._task = asyncio.get_running_loop().create_task(task, name=call.step, context=self._context)
         elif self._task.done():
             call.finish(error=Cancelled("The generator was cancelled."))
         self._requested.set()

@@ -14,12 +14,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import Context, ContextVar, copy_context
 from dataclasses import dataclass, replace
 from queue import SimpleQueue
-from types import CodeType, TracebackType
+from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from pipelines.authoring.plan import PlannedStep
 from pipelines.errors import StepTimeout
-from pipelines.failures import Failed, failed_by, warn
+from pipelines.failures import Failed, failed_by, stack_of, warn
 
 if TYPE_CHECKING:
     from pipelines.authoring.definition import StepContext
@@ -106,7 +106,7 @@ class Supervisor:
 
         with self._condition:
             if self._loop is None:
-                self._loop = EventLoop(self)
+                self._loop = EventLoop(blocked=self.replace_loop, returned=self.returned)
             return self._loop
 
     def replace_loop(self, blocked: EventLoop) -> None:
@@ -288,16 +288,6 @@ def timed_out(step: PlannedStep, limit: float, stack: TracebackType | None = Non
     return failed_by(StepTimeout(limit).with_traceback(stack), step.policy, step_index=step.index, step_name=step.name)
 
 
-def stack_of(thread: int, begin: CodeType) -> TracebackType | None:
-    """Return the stack of a running thread in the form of a traceback, without the frames outside of `begin`."""
-    stack: TracebackType | None = None
-    frame = sys._current_frames().get(thread)
-    while frame is not None and frame.f_code is not begin:
-        stack = TracebackType(stack, frame, max(frame.f_lasti, 0), frame.f_lineno or 0)
-        frame = frame.f_back
-    return stack
-
-
 def supervised(
     watch: Watch, steps: Sequence[PlannedStep], run: Callable[[tuple[PlannedStep, ...]], _Result]
 ) -> _Result | Failed:
@@ -323,10 +313,12 @@ def _blocking(step: PlannedStep) -> Callable[..., Any]:
 
     def call(*given: Any) -> Any:
         watch = current.get()
-        return watch.supervisor.event_loop().call(step, watch, function(*arguments(*given)))
+        limit = watch.limits.get(step.index)
+        return watch.supervisor.event_loop().call(step.name, function(*arguments(*given)), limit, watch.is_over)
 
     def items(*given: Any) -> Iterator[Any]:
         watch = current.get()
-        return watch.supervisor.event_loop().items(step, watch, function(*arguments(*given)))
+        limit = watch.limits.get(step.index)
+        return watch.supervisor.event_loop().items(step.name, function(*arguments(*given)), limit, watch.is_over)
 
     return items if inspect.isasyncgenfunction(function) else call

@@ -264,9 +264,9 @@ class Heartbeat(Wire):
     """A worker's heartbeat. It registers the worker, and renews the leases that the worker holds.
 
     `capacity` is how many transitions it can run at once, and includes the `abandoned` threads; `taking`, whether it
-    accepts commands, as it was last instructed. A worker that does not report it supports no instructions, and accepts commands. `answered` is false
-    until the worker has received an instruction. `transition_seconds` is how long a transition takes on average; null
-    while unknown.
+    accepts commands, as it was last instructed. A worker that does not report it supports no instructions, and accepts
+    commands. `answered` is false until the worker has received an instruction. `transition_seconds` is how long a
+    transition takes on average; null while unknown.
 
     `running` are the transitions that a thread has begun, `waiting` those whose command waits in the worker for a
     thread. `abandoned` counts the threads that still run a transition whose outcome no longer counts.
