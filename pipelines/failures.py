@@ -170,11 +170,11 @@ def show_authored_frames(error: BaseException) -> None:
         rest += [one for one in (each.__cause__, each.__context__) if one is not None]
 
 
-def stack_of(thread: int, begin: CodeType) -> TracebackType | None:
+def stack_of(thread: int, *begin: CodeType) -> TracebackType | None:
     """Return the stack of a running thread in the form of a traceback, without the frames outside of `begin`."""
     stack: TracebackType | None = None
     frame = sys._current_frames().get(thread)
-    while frame is not None and frame.f_code is not begin:
+    while frame is not None and frame.f_code not in begin:
         stack = TracebackType(stack, frame, max(frame.f_lasti, 0), frame.f_lineno or 0)
         frame = frame.f_back
     return stack

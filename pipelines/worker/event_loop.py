@@ -214,7 +214,7 @@ class EventLoop:
                     StepTimeout(call.limit) if call.limit is not None else Cancelled("The event loop is blocked.")
                 )
                 is_blocking = call.task is not None and call.task is asyncio.current_task(self._loop)
-                stack = stack_of(self._thread.ident or 0, EventLoop._run.__code__) if is_blocking else None
+                stack = stack_of(self._thread.ident or 0, *_BEGIN) if is_blocking else None
                 call.finish(error=TimeoutError().with_traceback(stack))
 
 
@@ -278,3 +278,7 @@ class _Source:
             if call.timer is not None:
                 call.timer.cancel()
             call.finish(value, error)
+
+
+_BEGIN: Final = (_finishing.__code__, _Source._run.__code__)
+"""The functions that call the author's code on the loop."""

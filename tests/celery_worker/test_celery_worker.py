@@ -154,16 +154,12 @@ def test_a_step_that_exceeds_its_limit_is_left_behind(valkey: Valkey, tmp_path: 
         worker.accepts()
         stuck, following = command(99), command(2)
         worker.send(stuck)
-        worker.begins()
-        failed = worker.outcome_of(stuck).failure
-        assert failed is not None
-        assert (failed.failure_class, failed.step_index) == ("STEP_TIMEOUT", 1)
-        if option:
-            left = worker.heartbeat(lambda beat: beat.abandoned, "the abandoned thread")
-            assert (left.state, left.taking) == ("DRAINING", False)
-        else:
-            beat = worker.heartbeat(lambda beat: beat.abandoned, "the abandoned thread")
-            assert (beat.state, beat.capacity, beat.abandoned) == ("HEALTHY", 2, 1)
+        failure = worker.outcome_of(stuck).failure
+        assert failure is not None
+        assert failure.failure_class == "STEP_TIMEOUT"
+        beat = worker.heartbeat(lambda beat: beat.abandoned, "the abandoned thread")
+        assert (beat.state, beat.capacity, beat.abandoned) == ("DRAINING" if option else "HEALTHY", 2, 1)
+        if not option:
             metrics = requests.get(f"http://127.0.0.1:{worker.metrics_port}/metrics", timeout=10).text
             assert "pipelines_threads 2.0\n" in metrics
             assert "pipelines_transitions_abandoned 1.0\n" in metrics
@@ -172,4 +168,3 @@ def test_a_step_that_exceeds_its_limit_is_left_behind(valkey: Valkey, tmp_path: 
             worker.shut_down()
         assert worker.ends()
         assert worker.status == status
-        assert worker.heartbeat(lambda beat: beat.state == "UNAVAILABLE", "the last heartbeat")

@@ -293,6 +293,7 @@ TUPLE = "class Crate(typing.NamedTuple):\n    id: int\n\n"
 BARE = "class Crate:\n    def __init__(self, id): ...\n\n"
 SHIP, CRATE = "def ship", "    "
 COOL_OFF, BOTH = "pipeline.timer('Cool off', timedelta(hours=1))\n", step("order: Order, answer: Order")
+ASYNC = step().replace("def", "async def")
 MISTAKES = [
     # code, what the message must say, body, how the line of its place begins
     ("EMPTY_PIPELINE", "no steps", "", "pipeline ="),
@@ -334,18 +335,8 @@ MISTAKES = [
         "class Yard:\n " + step("self, order: Order").replace("\n", "\n ", 1),
         SHIP,
     ),
-    (
-        "ASYNC_STEP",
-        "is AsyncIterator.T.",
-        "@pipeline.step\nasync def ship(order: Order) -> Receipt:\n    yield order",
-        "async def ship",
-    ),
-    (
-        "ASYNC_STEP",
-        "async def with yield",
-        "@pipeline.step\nasync def ship(order: Order) -> typing.AsyncIterator[Receipt]: ...",
-        "async def ship",
-    ),
+    ("ASYNC_STEP", "is AsyncIterator.T.", ASYNC.replace("...", "\n    yield order"), "async def ship"),
+    ("ASYNC_STEP", "with yield", ASYNC.replace("Receipt:", "typing.AsyncIterator[Receipt]:"), "async def ship"),
     ("CARDINALITY_MISMATCH", "hints say ONE_TO_ONE", step(options="(cardinality='ONE_TO_MANY')"), SHIP),
     ("CARDINALITY_MISMATCH", "use Iterator", step().replace("...", "\n    yield Receipt(1)"), SHIP),
     ("DUPLICATE_STEP_NAME", r'"Ship", in authored.py:23 .*name="Ship again"', step(gives="Order") * 2, SHIP),

@@ -56,6 +56,7 @@ def settle(order: Order, context: StepContext) -> Order:
         time.sleep(0.01)
     return Order(order.number * 10 + context.attempt)
 """
+LIMITED_SOURCE = SOURCE.replace("@pipeline.step", "@pipeline.step(timeout=0.3)")
 
 
 @dataclass

@@ -25,8 +25,7 @@ from tests.http_server import in_a_thread
 from tests.interop.stored import VERSIONS, message, names, unread
 from tests.running import eventually
 from tests.unit.pipelines.conftest import Author
-from tests.unit.pipelines.worker import conftest
-from tests.unit.pipelines.worker.conftest import Hosted
+from tests.unit.pipelines.worker.conftest import LIMITED_SOURCE, Hosted, released
 from wire.identity import ReleaseIdentity
 
 SECRET = "worker-secret-of-acme"
@@ -344,10 +343,9 @@ def test_a_worker_is_down_while_each_turn_runs_a_step_whose_caller_has_hung_up(h
 def test_a_step_that_exceeds_its_limit_keeps_its_turn_if_its_thread_is_not_replaced(
     tmp_path: Path, replaceable: int, health: int
 ) -> None:
-    source = conftest.SOURCE.replace("@pipeline.step", "@pipeline.step(timeout=0.3)")
-    with conftest.released(tmp_path, source) as limited:
-        release, supervisor = limited.host().release, Supervisor(replaceable=replaceable)
-        host = RestHost(release, secret=SECRET, prefixes=("hosted_",), supervisor=supervisor)
+    with released(tmp_path, LIMITED_SOURCE) as limited:
+        supervisor = Supervisor(replaceable=replaceable)
+        host = RestHost(limited.host().release, secret=SECRET, prefixes=("hosted_",), supervisor=supervisor)
         with listening(host) as server:
             calls = Calls(limited, server)
             failure = calls.call(99).json()["failure"]

@@ -1,8 +1,6 @@
-import json
-import logging
-import threading
 import time
-from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,71 +14,12 @@ from pipelines.worker.host import Host
 from pipelines.worker.runner import Completed, RunResult, run
 from pipelines.worker.supervision import Supervisor
 from tests.cases import cases
+from tests.making import granted
 from tests.running import eventually
 from tests.unit.pipelines.conftest import Author
-from tests.unit.pipelines.worker.conftest import Hosted, command, executing, heartbeat, released
+from tests.unit.pipelines.worker.conftest import LIMITED_SOURCE, Hosted, command, executing, heartbeat, released
 from wire.messages.celery_messages import Instruction
 from wire.messages.sealing import seal
-
-SOURCE = """
-import asyncio, time
-from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
-from pathlib import Path
-
-from pipelines import Pipeline, StepContext
-
-HERE = Path(__file__).parent
-
-
-@dataclass
-class Order:
-    number: int
-
-
-pipeline = Pipeline("tests.hosted", checkpoint=True)
-
-
-def mark(number: int) -> None:
-    with (HERE / "marks").open("a") as marks:
-        marks.write(f"{number}\\n")
-
-
-@pipeline.step
-def accept(order: Order) -> Order:
-    return order
-
-
-@pipeline.step(timeout=0.3)
-def settle(order: Order, context: StepContext) -> Order:
-    mark(order.number)
-    while order.number == 99 and not (HERE / "go").exists():
-        time.sleep(0.01)
-    if context.cancelled:
-        mark(100)
-    return order
-
-
-@pipeline.step
-async def ship(order: Order) -> Order:
-    try:
-        await asyncio.sleep(60 if order.number == 98 else 0)
-    finally:
-        mark(-order.number)
-    return order
-"""
-
-
-@pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hosted]:
-    with released(tmp_path_factory.mktemp("hosted"), SOURCE) as made:
-        yield made
-
-
-def new_host(hosted: Hosted, **options: Any) -> Host:
-    hosted.forget()
-    made = hosted.host(capacity=1)
-    return Host(made.release, key=Hosted.key, worker_id="w", capacity=1, take_ticket=lambda _: True, **options)
 
 
 def threads(host: Host) -> tuple[int, int]:
@@ -88,95 +27,62 @@ def threads(host: Host) -> tuple[int, int]:
     return sent.capacity, sent.abandoned
 
 
-def test_at_its_limit_a_step_fails_and_its_thread_is_replaced_until_it_returns(hosted: Hosted) -> None:
-    host = new_host(hosted)
-    stuck, following = command(99, checkpoints=True), command(1)
-    with executing(hosted, host, stuck, following) as reports:
-        ended = eventually(lambda: [each.outcome for each in reports if each.outcome][1:], what="both outcomes")
-        failed = next(each.outcome for each in reports if each.outcome and each.lease_token == stuck.lease_token)
-        assert ended[0].output_payloads == ['{"number": 1}']
-        assert failed.failure is not None
-        assert failed.failure.model_dump(exclude={"traceback"}) == {
-            **{"failure_class": "STEP_TIMEOUT", "retryable": True, "step_index": 1},
-            "message": 'step "Settle": it exceeded its time limit of 0.3 s',
-        }
-        assert "time.sleep(0.01)" in failed.failure.traceback
-        assert threads(host) == (2, 1)
-        before = list(reports)
-        host.changed.clear()
-    eventually(lambda: threads(host) == (1, 0), what="the end of the thread")
-    assert host.changed.is_set()
-    assert (hosted.marks(), reports) == ([99, 1, -1, 100], before), "it saw its cancellation; nothing else followed"
-
-
-@cases(("options", "sent", "accepts"), [({"replaceable": 0}, (1, 1), True), ({"restart_at": 1}, (2, 1), False)])
-def test_a_thread_that_is_not_replaced_keeps_its_place_and_too_many_end_the_worker(
-    hosted: Hosted, options: dict[str, int], sent: tuple[int, int], accepts: bool
+@cases(
+    ("options", "sent", "state", "ended"),
+    [
+        ({}, (2, 1), "HEALTHY", 2),
+        ({"replaceable": 0}, (1, 1), "HEALTHY", 1),
+        ({"restart_at": 1}, (2, 1), "DRAINING", 2),
+    ],
+)
+def test_at_its_limit_a_step_fails_and_its_thread_is_replaced_keeps_a_place_or_ends_the_worker(
+    tmp_path: Path, options: dict[str, int], sent: tuple[int, int], state: str, ended: int
 ) -> None:
-    host = new_host(hosted, **options)
-    host.follow(seal(host.release.identity, Instruction(worker_id="w", drain=False, lost_leases=[]), Hosted.key))
-    with executing(hosted, host, command(99), command(1)) as reports:
-        eventually(lambda: threads(host) == sent, what="the abandoned thread")
-        assert (host.accepting, host.supervisor.must_restart) == (accepts, not accepts)
-        assert heartbeat(host).state == ("HEALTHY" if accepts else "DRAINING")
-        if accepts:
-            time.sleep(0.2)
-        assert len([each for each in reports if each.outcome]) == 1 or not accepts
-    assert len([each for each in reports if each.outcome]) == 2
+    with released(tmp_path, LIMITED_SOURCE) as hosted:
+        release = hosted.host().release
+        host = Host(release, key=Hosted.key, worker_id="w", capacity=1, take_ticket=granted, **options)
+        host.follow(seal(release.identity, Instruction(worker_id="w", drain=False, lost_leases=[]), Hosted.key))
+        with executing(hosted, host, command(99), command(1)) as reports:
+            eventually(lambda: threads(host) == sent and len(reports) == ended, what="what continues")
+            assert (heartbeat(host).state, host.accepting) == (state, state == "HEALTHY")
+            failure = next(each.outcome.failure for each in reports if each.outcome and each.outcome.failure)
+            assert failure.model_dump(exclude={"traceback"}) == {
+                **{"failure_class": "STEP_TIMEOUT", "retryable": True, "step_index": 0},
+                "message": 'step "Settle": it exceeded its time limit of 0.3 s',
+            }
+            assert "time.sleep(0.01)" in failure.traceback
+            host.changed.clear()
+        eventually(lambda: threads(host) == (1, 0), what="the end of the thread")
+        assert (host.changed.is_set(), len(reports)) == (True, 2), "the outcome of the thread is dropped"
+        with executing(hosted, host, command(98)):  # this step checks for cancellation
+            eventually(lambda: hosted.marks().count(98) and threads(host) == (1, 0), what="its own end")
 
 
-@cases(("number", "code"), [(98, "pipelines.errors.Cancelled"), (3, None)])
-def test_a_lost_lease_cancels_an_async_step(hosted: Hosted, number: int, code: str | None) -> None:
-    host, sent = new_host(hosted), command(number)
-    with executing(hosted, host, sent) as reports:
-        eventually(lambda: number in hosted.marks(), what="the steps before")
-        lost = Instruction(worker_id="w", drain=False, lost_leases=[sent.lease_token])
-        if code:
-            host.follow(seal(host.release.identity, lost, Hosted.key))
-        [report] = eventually(lambda: list(reports), what="the outcome")
-    failure = report.outcome.failure if report.outcome else None
-    assert (failure and failure.failure_class, hosted.marks()) == (code, [number, -number])
-
-
-IMPORTS = "import asyncio, contextvars, sys, threading, time\nfrom collections.abc import AsyncIterator\nlog = []\n"
-LIMITED = "@pipeline.step(timeout=0.3)\n"
+IMPORTS = "import asyncio, contextvars, sys, threading, time\nfrom collections.abc import AsyncIterator\n"
+STEP, LIMITED = "@pipeline.step\n", "@pipeline.step(timeout=0.3)\n"
+SPREAD = STEP + "def spread(n: int) -> Iterator[int]:\n    for i in range(n):\n        {pause}\n        yield i\n"
+SLOW_SOURCE = SPREAD.format(pause="time.sleep(0.15)") + LIMITED + "def add(ns: Iterator[int]) -> int: return sum(ns)\n"
+EACH_ITEM = SPREAD.format(pause="pass") + LIMITED + "{kind}def one(n: int) -> int:\n    {wait}\n    return n\n"
+GENERATOR = LIMITED + (
+    "async def spread(n: int) -> AsyncIterator[int]:\n    async with asyncio.timeout(9), asyncio.TaskGroup() as all:\n"
+    "        for i in range(n):\n            await all.create_task(asyncio.sleep(0.15))\n            yield i\n"
+    f"{STEP}def add(ns: list[int]) -> int: return sum(ns)\n"
+)
+LIST = SPREAD.format(pause="pass") + STEP + "async def add(ns: Iterator[int]) -> int: return next(ns) + sum(ns)\n"
+STUBBORN = LIMITED + (
+    "async def one(n: int) -> int:\n    while True:\n        try:\n            await asyncio.sleep(9)\n"
+    "        except asyncio.CancelledError:\n            continue\n"
+)
+VARIABLES = (
+    f"var = contextvars.ContextVar('var', default=0)\n{STEP}async def one(n: int, context: StepContext) -> int:\n"
+    "    var.set(5)\n    assert context.step_name == 'One'\n    return var.get()\n"
+    f"{STEP}async def two(n: int) -> int: return n + var.get()\n"
+)
+SLEEP = "async def one(n: int) -> int:\n    await asyncio.sleep(0.5)\n    return threading.get_ident()\n"
 
 
 def ran(author: Author, context: StepContext, body: str, payload: Any = 1, **options: Any) -> RunResult:
-    pipeline = author.pipeline(IMPORTS + body)
-    return run(pipeline, payload, start=0, stop=-1, context=lambda: context, **options)
-
-
-SPREAD = (
-    "@pipeline.step\ndef spread(n: int) -> Iterator[int]:\n    for i in range(n):\n        {pause}\n        yield i\n"
-)
-SLOW_SOURCE = (
-    SPREAD.format(pause="time.sleep(0.15)") + LIMITED + "def add(ns: Iterator[int]) -> int:\n    return sum(ns)\n"
-)
-EACH_ITEM = SPREAD.format(pause="pass") + LIMITED + "{kind}def one(n: int) -> int:\n    {wait}\n    return n\n"
-GENERATOR = (
-    LIMITED + "async def spread(n: int) -> AsyncIterator[int]:\n"
-    "    try:\n        async with asyncio.timeout(9), asyncio.TaskGroup() as group:\n"
-    "            for i in range(n):\n                await group.create_task(asyncio.sleep(0.15))\n"
-    "                yield i\n"
-    "    finally:\n        log.append('closed')\n"
-    "@pipeline.step\ndef add(ns: list[int]) -> int:\n    return sum(ns)\n"
-)
-STUCK_ITEM = GENERATOR.replace("asyncio.sleep(0.15)", "asyncio.sleep(i * 0.15)")
-LIST = (
-    SPREAD.format(pause="pass")
-    + "@pipeline.step\nasync def add(ns: Iterator[int]) -> int:\n    return next(ns) + sum(ns)\n"
-)
-STUBBORN = (
-    LIMITED + "async def one(n: int) -> int:\n    while True:\n        try:\n            await asyncio.sleep(9)\n"
-    "        except asyncio.CancelledError:\n            log.append('ignored')\n"
-)
-VARIABLES = (
-    "var = contextvars.ContextVar('var', default=0)\n"
-    "@pipeline.step\nasync def one(n: int, context: StepContext) -> int:\n    var.set(5)\n"
-    "    assert context.step_name == 'One'\n    return var.get()\n"
-    "@pipeline.step\nasync def two(n: int) -> int:\n    return n + var.get()\n"
-)
+    return run(author.pipeline(IMPORTS + body), payload, start=0, stop=-1, context=lambda: context, **options)
 
 
 @cases(
@@ -187,14 +93,14 @@ VARIABLES = (
         (EACH_ITEM.format(kind="async ", wait="await asyncio.sleep(0.15)"), 4, [0, 1, 2, 3]),
         (EACH_ITEM.format(kind="async ", wait="await asyncio.sleep(9 * (n == 2))"), 4, "STEP_TIMEOUT"),
         (GENERATOR, 4, [6]),
-        (STUCK_ITEM, 4, "STEP_TIMEOUT"),
+        (GENERATOR.replace("sleep(0.15)", "sleep(i * 0.15)"), 4, "STEP_TIMEOUT"),
         (LIST, 4, [6]),
         (STUBBORN, 1, "STEP_TIMEOUT"),
         (VARIABLES, 1, [5]),
-        ("@pipeline.step\nasync def one(n: int) -> int:\n    sys.exit(3)\n", 1, "SystemExit"),
-        ("@pipeline.step\nasync def one(n: int) -> int:\n    raise asyncio.CancelledError\n", 1, "CancelledError"),
-        (LIMITED + "def one(n: int) -> int:\n    sys.exit(3)\n", 1, "SystemExit"),
-        ("@pipeline.step\nasync def one(n: int) -> int:\n    return 'x'\n", 1, "INVALID_STEP_OUTPUT"),
+        (STEP + "async def one(n: int) -> int: sys.exit(3)\n", 1, "SystemExit"),
+        (STEP + "async def one(n: int) -> int: raise asyncio.CancelledError\n", 1, "CancelledError"),
+        (LIMITED + "def one(n: int) -> int: sys.exit(3)\n", 1, "SystemExit"),
+        (STEP + "async def one(n: int) -> int: return 'x'\n", 1, "INVALID_STEP_OUTPUT"),
     ],
 )
 def test_a_limit_is_for_one_call_and_async_steps_have_the_results_of_others(
@@ -209,12 +115,17 @@ def test_a_limit_is_for_one_call_and_async_steps_have_the_results_of_others(
     assert (tested.values or name) == result
 
 
-def test_the_limit_of_a_command_replaces_that_of_the_code(author: Author, context: StepContext) -> None:
-    body = LIMITED + "def one(n: int) -> int:\n    time.sleep(0.5)\n    return n\n"
-    assert ran(author, context, body, limits={0: 9.0}) == Completed([1], many=False)
-    failed = ran(author, context, body.replace("(timeout=0.3)", ""), limits={0: 0.1})
-    assert isinstance(failed, Failed)
-    assert failed.failure_class == "STEP_TIMEOUT"
+def test_a_command_brings_limits_and_cancellation(author: Author, context: StepContext) -> None:
+    body = "def one(n: int) -> int:\n    time.sleep(0.5)\n    return n\n"
+    assert ran(author, context, LIMITED + body, limits={0: 9.0}) == Completed([1], many=False)
+    begun = time.monotonic()
+    for step, options, code in (
+        (STEP + body, {"limits": {0: 0.1}}, "STEP_TIMEOUT"),
+        (STEP + SLEEP.replace("0.5", "9"), {"is_cancelled": lambda: time.monotonic() > begun + 1}, "Cancelled"),
+    ):
+        failed = ran(author, context, step, **options)
+        assert isinstance(failed, Failed)
+        assert failed.failure_class.endswith(code)
 
 
 def test_a_step_that_blocks_the_event_loop_is_named_and_the_next_step_gets_another_loop(
@@ -222,36 +133,22 @@ def test_a_step_that_blocks_the_event_loop_is_named_and_the_next_step_gets_anoth
 ) -> None:
     monkeypatch.setattr(event_loop, "CLEANUP_SECONDS", 0.2)
     monkeypatch.setattr(event_loop, "BLOCKED_SECONDS", 0.1)
-    supervisor = Supervisor()
-    body = (
-        LIMITED + "async def one(n: int) -> int:\n    if n:\n        time.sleep(n)\n    return threading.get_ident()\n"
-    )
-    caplog.set_level(logging.WARNING)
+    supervisor, body = Supervisor(), LIMITED + "async def one(n: int) -> int:\n    time.sleep(n)\n    return n\n"
     failed = ran(author, context, body, 2, supervisor=supervisor)
     assert isinstance(failed, Failed)
-    assert (failed.failure_class, supervisor.abandoned) == ("STEP_TIMEOUT", 1)
-    [line] = [each.getMessage() for each in caplog.records if "blocked the event loop" in each.getMessage()]
-    assert line.startswith('Step "One" has blocked')
-    assert "authored.py:28" in line
+    assert (failed.failure_class, failed.frames) == ("STEP_TIMEOUT", ("authored.py:26 in one",))
+    assert supervisor.abandoned == 1
+    assert [each.partition(" for ")[0] for each in caplog.messages] == ['Step "One" has blocked the event loop']
+    assert " at authored.py:26: " in caplog.text
     assert isinstance(ran(author, context, body, 0, supervisor=supervisor), Completed)
     eventually(lambda: supervisor.abandoned == 0, what="the end of the step")
 
 
 def test_many_async_steps_wait_on_one_event_loop(author: Author, context: StepContext) -> None:
-    pipeline = author.pipeline(
-        IMPORTS + "@pipeline.step\nasync def one(n: int) -> int:\n    await asyncio.sleep(0.5)\n"
-        "    return threading.get_ident()\n"
-    )
-    found: list[Any] = []
+    pipeline, begun = author.pipeline(IMPORTS + STEP + SLEEP), time.monotonic()
 
-    def once() -> None:
-        found.append(run(pipeline, 1, start=0, stop=-1, context=lambda: context))
-
-    started = [threading.Thread(target=once) for _ in range(100)]
-    begun = time.monotonic()
-    for each in started:
-        each.start()
-    for each in started:
-        each.join()
+    with ThreadPoolExecutor(100) as pool:
+        results = list(pool.map(lambda _: run(pipeline, 1, start=0, stop=-1, context=lambda: context), range(100)))
+    assert isinstance(results[0], Completed)
+    assert results == [results[0]] * 100, "all ran in one thread"
     assert time.monotonic() - begun < 5
-    assert len({json.dumps(each.outputs) for each in found}) == 1
