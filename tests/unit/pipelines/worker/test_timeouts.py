@@ -36,7 +36,7 @@ def threads(host: Host) -> tuple[int, int]:
     ],
 )
 def test_at_its_limit_a_step_fails_and_its_thread_is_replaced_keeps_a_place_or_ends_the_worker(
-    tmp_path: Path, options: dict[str, int], sent: tuple[int, int], state: str, ended: int
+    tmp_path: Path, options: dict[str, Any], sent: tuple[int, int], state: str, ended: int
 ) -> None:
     with released(tmp_path, LIMITED_SOURCE) as hosted:
         release = hosted.host().release
