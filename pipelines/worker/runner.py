@@ -129,7 +129,8 @@ def run(
     if not 0 <= start <= end <= len(steps):
         raise ValueError(f"steps {start} to {stop} of a pipeline of {len(steps)}")
     if planned.is_supervised or limits:
-        watch = Watch(supervisor, {**planned.limits, **(limits or {})}, is_cancelled)
+        record = None if times is None else times.add
+        watch = Watch(supervisor, {**planned.limits, **(limits or {})}, is_cancelled, record)
         kept = None if keep is None else watch.keep(keep)
         watched = _Transition(watch.context(context), watch.is_over, kept, times, watch.around(around))
         return supervised(watch, steps, lambda ready: watched.run(ready, start, end, payload, shape))

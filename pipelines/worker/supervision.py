@@ -195,11 +195,19 @@ class Watch:
     """The calls that one transition makes now, with their deadlines. Safe to use from many threads.
 
     The limit of a step counts for each call, and for each item that a generator yields. Streams are lazy, so a step may
-    run while another one waits for its items. The time of the former does not count for the latter.
+    run while another one waits for its items. The time of the former does not count for the latter. `record` gets the
+    index of a step that is abandoned, and when its call began, as `time.time` gives it.
     """
 
-    def __init__(self, supervisor: Supervisor, limits: Limits, is_cancelled: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        supervisor: Supervisor,
+        limits: Limits,
+        is_cancelled: Callable[[], bool],
+        record: Callable[[int, float], object] | None = None,
+    ) -> None:
         self.supervisor = supervisor
+        self._record = record
         self.limits = limits
         self.is_abandoned = False
         self._is_cancelled = is_cancelled
@@ -275,6 +283,8 @@ class Watch:
                 call = calls[-1]
                 if call.limit is not None and call.deadline is not None and call.deadline <= now:
                     self.is_abandoned = True
+                    if self._record is not None:
+                        self._record(call.step.index, time.time() - (now - call.begun))
                     return timed_out(call.step, call.limit, stack_of(thread, _StepThread.run.__code__))
         return None
 

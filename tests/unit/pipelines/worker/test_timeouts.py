@@ -51,6 +51,7 @@ def test_at_its_limit_a_step_fails_and_its_thread_is_replaced_keeps_a_place_or_e
                 "message": 'step "Settle": it exceeded its time limit of 0.3 s',
             }
             assert "time.sleep(0.01)" in failure.traceback
+            assert all(each.outcome and len(each.outcome.steps) == 1 for each in reports), "each reports its time"
             host.changed.clear()
         eventually(lambda: threads(host) == (1, 0), what="the end of the thread")
         assert (host.changed.is_set(), len(reports)) == (True, 2), "the outcome of the thread is dropped"
@@ -61,7 +62,11 @@ def test_at_its_limit_a_step_fails_and_its_thread_is_replaced_keeps_a_place_or_e
 IMPORTS = "import asyncio, contextvars, sys, threading, time\nfrom collections.abc import AsyncIterator\n"
 STEP, LIMITED = "@pipeline.step\n", "@pipeline.step(timeout=0.3)\n"
 SPREAD = STEP + "def spread(n: int) -> Iterator[int]:\n    for i in range(n):\n        {pause}\n        yield i\n"
-SLOW_SOURCE = SPREAD.format(pause="time.sleep(0.15)") + LIMITED + "def add(ns: Iterator[int]) -> int: return sum(ns)\n"
+SLOW_SOURCE = (
+    SPREAD.format(pause="time.sleep(0.15)")
+    + LIMITED
+    + ("def add(ns: Iterator[int]) -> int:\n    total = sum(ns)\n    time.sleep(0.1)\n    return total\n")
+)
 EACH_ITEM = SPREAD.format(pause="pass") + LIMITED + "{kind}def one(n: int) -> int:\n    {wait}\n    return n\n"
 GENERATOR = LIMITED + (
     "async def spread(n: int) -> AsyncIterator[int]:\n    async with asyncio.timeout(9), asyncio.TaskGroup() as all:\n"
