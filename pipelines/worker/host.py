@@ -306,6 +306,7 @@ class Host:
                 keep=keep,
                 times=times,
                 around=None if transition is None else transition.in_step,
+                limits=command.step_timeouts,
                 supervisor=self.supervisor,
             )
         except ValueError as error:

@@ -209,6 +209,7 @@ class RestHost:
                 is_cancelled=hung_up,
                 shape=shape,
                 around=None if transition is None else transition.in_step,
+                limits=command.step_timeouts,
                 supervisor=self.supervisor,
             )
         except (PayloadRefused, ValueError) as error:

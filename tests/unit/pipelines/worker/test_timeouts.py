@@ -17,7 +17,15 @@ from tests.cases import cases
 from tests.making import granted
 from tests.running import eventually
 from tests.unit.pipelines.conftest import Author
-from tests.unit.pipelines.worker.conftest import LIMITED_SOURCE, Hosted, command, executing, heartbeat, released
+from tests.unit.pipelines.worker.conftest import (
+    LIMITED_SOURCE,
+    Hosted,
+    command,
+    executing,
+    heartbeat,
+    outcomes,
+    released,
+)
 from wire.messages.celery_messages import Instruction
 from wire.messages.sealing import seal
 
@@ -55,8 +63,10 @@ def test_at_its_limit_a_step_fails_and_its_thread_is_replaced_keeps_a_place_or_e
             host.changed.clear()
         eventually(lambda: threads(host) == (1, 0), what="the end of the thread")
         assert (host.changed.is_set(), len(reports)) == (True, 2), "the outcome of the thread is dropped"
-        with executing(hosted, host, command(98)):  # this step checks for cancellation
-            eventually(lambda: hosted.marks().count(98) and threads(host) == (1, 0), what="its own end")
+        hosted.forget()
+        [outcome] = outcomes(host, command(98, step_timeouts={0: 0.1}))
+        assert "limit of 0.1 s" in str(outcome.failure)
+        eventually(lambda: threads(host) == (1, 0), what="the end of a step that checks for cancellation")
 
 
 IMPORTS = "import asyncio, contextvars, sys, threading, time\nfrom collections.abc import AsyncIterator\n"
