@@ -185,9 +185,9 @@ def test_a_new_project_runs_passes_its_test_and_is_released(tmp_path: Path) -> N
     assert [pipelines(folder, *words)[0] for words in (("build", "bill_desk.py"), ("release",))] == [0, 0]
 
     module = folder / "bill_desk.py"
-    module.write_text(re.sub(r"# (from datetime|pipeline\.awaits)", r"\1", module.read_text()))
-    answered = pipelines(folder, *run, '--answer=Approve={"number": 1, "amount": "8"}')
-    assert answered[:2] == (0, '{"number": 1, "text": "8 to pay"}\n')
+    module.write_text(re.sub(r"^# ?(?!An await)", "", module.read_text(), flags=re.MULTILINE))
+    assert pipelines(folder, *run, "--answer=Approve=true")[:2] == (0, '{"number": 1, "text": "9.90 to pay"}\n')
+    assert pipelines(folder, *run, "--answer=Approve=false")[0] == 1
 
 
 @cases(
