@@ -102,6 +102,7 @@ SPECTACULAR_SETTINGS = {
         "SignaturePolicy": "releases.models.SignaturePolicy",
         "MissingArtifacts": "releases.models.MissingArtifacts",
         "WorkerGate": "releases.models.WorkerGate",
+        "Recipients": "releases.models.Recipients",
         "UnverifiedWorkers": "releases.models.UnverifiedWorkers",
         "ArtifactUploadStatus": "releases.states.UploadStatus",
         "DifferenceArea": "wire.comparison.differences.Area",

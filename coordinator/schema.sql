@@ -3349,6 +3349,77 @@ CREATE INDEX "schedule_fire_open" ON "executions_schedulefire" ("schedule_id", "
 CREATE INDEX "schedule_fire_newest" ON "executions_schedulefire" ("schedule_id", "decided_at" DESC) WHERE "state" = 'SUBMITTED';
 CREATE INDEX "schedule_fire_of_execution" ON "executions_schedulefire" ("execution_id") WHERE "execution_id" IS NOT NULL;
 CREATE INDEX "schedule_fire_over" ON "executions_schedulefire" ("created_at") WHERE NOT ("state" = 'DUE');
+-- executions.0028_reassignment
+ALTER TABLE "executions_interactionevent" ADD COLUMN "assignee" varchar(200) NULL;
+ALTER TABLE "executions_interactionevent" ADD COLUMN "group" varchar(200) NULL;
+ALTER TABLE "executions_interactionevent" DROP CONSTRAINT "interaction_event_kind";
+ALTER TABLE "executions_interactionevent" ADD CONSTRAINT "interaction_event_kind" CHECK ((((("claimed_by" = ("actor") AND "kind" IN ('CLAIMED', 'RENEWED', 'TAKEN_OVER')) OR ("claimed_by" IS NULL AND "kind" = 'RELEASED') OR ("claimed_by" IS NULL AND "delegate" IS NOT NULL AND "kind" = 'DELEGATED')) AND "assignee" IS NULL AND "group" IS NULL) OR (("assignee" IS NOT NULL OR "group" IS NOT NULL) AND "claimed_by" IS NULL AND "delegate" IS NULL AND "kind" = 'REASSIGNED' AND "note" IS NOT NULL))) NOT VALID;
+CREATE OR REPLACE FUNCTION guard_interaction() RETURNS trigger LANGUAGE plpgsql
+SET search_path = pg_catalog, public, pg_temp AS $$
+BEGIN
+    IF TG_OP = 'DELETE' AND NOT EXISTS (SELECT FROM executions_execution WHERE id = OLD.execution_id) THEN
+        RETURN OLD;
+    END IF;
+    IF TG_OP = 'DELETE' OR OLD.status NOT IN ('WAITING', 'DISPATCHING', 'DISPATCHED') THEN
+        RAISE EXCEPTION 'interaction %: what is over never changes', OLD.id
+            USING ERRCODE = 'restrict_violation', CONSTRAINT = 'interaction_over_is_over';
+    END IF;
+    -- Other recipients are a change of the claim, so `guard_claim` requires their event.
+    IF (NEW.id, NEW.tenant_id, NEW.unit_id, NEW.execution_id, NEW.step_id, NEW.step_index, NEW.item_index,
+        NEW.correlation_id, NEW.worker_name, NEW.request, NEW.output_type, NEW.created_at)
+        IS DISTINCT FROM
+        (OLD.id, OLD.tenant_id, OLD.unit_id, OLD.execution_id, OLD.step_id, OLD.step_index, OLD.item_index,
+        OLD.correlation_id, OLD.worker_name, OLD.request, OLD.output_type, OLD.created_at)
+        OR (NEW.transport, NEW.transport_metadata) IS DISTINCT FROM (OLD.transport, OLD.transport_metadata)
+        OR (NEW.assignee, NEW."group") IS DISTINCT FROM (OLD.assignee, OLD."group")
+            AND NEW.claim_changes = OLD.claim_changes
+    THEN
+        RAISE EXCEPTION 'interaction %: what was asked never changes', OLD.id
+            USING ERRCODE = 'restrict_violation', CONSTRAINT = 'interaction_request_immutable';
+    END IF;
+    IF NEW.first_deadline IS DISTINCT FROM OLD.first_deadline
+        AND (OLD.first_deadline IS NOT NULL OR NEW.first_deadline <> OLD.deadline OR NEW.deadline <= OLD.deadline)
+            IS NOT FALSE
+    THEN
+        RAISE EXCEPTION 'interaction %: its first deadline is kept when a pause moves it, and never changes', OLD.id
+            USING ERRCODE = 'restrict_violation', CONSTRAINT = 'interaction_first_deadline';
+    END IF;
+    IF NEW.version < OLD.version OR NEW.dispatch_attempts < OLD.dispatch_attempts THEN
+        RAISE EXCEPTION 'interaction %: no count goes back', OLD.id
+            USING ERRCODE = 'restrict_violation', CONSTRAINT = 'interaction_counts_up';
+    END IF;
+    IF NEW.completed_at < now() OR NEW.completed_at > clock_timestamp() THEN
+        RAISE EXCEPTION 'interaction %: completed_at must be the current time', OLD.id
+            USING ERRCODE = 'restrict_violation', CONSTRAINT = 'interaction_answered_now';
+    END IF;
+    RETURN NEW;
+END $$;
+
+CREATE OR REPLACE FUNCTION guard_claim() RETURNS trigger LANGUAGE plpgsql
+SET search_path = pg_catalog, public, pg_temp AS $$
+BEGIN
+    IF NEW.claim_changes <> OLD.claim_changes + 1 OR NOT EXISTS (
+        SELECT FROM executions_interactionevent v
+        WHERE v.interaction_id = NEW.id AND v.sequence = NEW.claim_changes
+            AND (v.claimed_by, v.claimed_until, v.delegate)
+                IS NOT DISTINCT FROM (NEW.claimed_by, NEW.claimed_until, NEW.delegate)
+            AND CASE v.kind WHEN 'REASSIGNED'
+                THEN (v.assignee, v."group") IS NOT DISTINCT FROM (NEW.assignee, NEW."group")
+                ELSE (OLD.assignee, OLD."group") IS NOT DISTINCT FROM (NEW.assignee, NEW."group") END)
+    THEN
+        RAISE EXCEPTION 'interaction %: a claim changes with its event, in one statement', NEW.id
+            USING ERRCODE = 'restrict_violation', CONSTRAINT = TG_NAME;
+    END IF;
+    RETURN NULL;
+END $$;
+
+-- executions.0029_reassignment_checked
+ALTER TABLE "executions_interactionevent" VALIDATE CONSTRAINT "interaction_event_kind";
+
+-- releases.0008_recipients
+ALTER TABLE "releases_pipeline" ADD COLUMN "recipients" varchar(10) DEFAULT 'inform' NOT NULL;
+ALTER TABLE "releases_pipeline" ALTER COLUMN "recipients" SET DEFAULT 'enforce';
+ALTER TABLE "releases_pipeline" ADD CONSTRAINT "pipeline_recipients_known" CHECK ("recipients" IN ('enforce', 'inform'));
 
 -- releases.0007_declarations
 ALTER TABLE "releases_release" ADD COLUMN "declarations" jsonb DEFAULT '{}'::jsonb NOT NULL;
@@ -3415,3 +3486,7 @@ DROP INDEX IF EXISTS "tenancy_membership_user_id_69c4e8b6";
 -- tenancy.0004_audit_times
 DROP INDEX IF EXISTS audit_time_of_tenant;
 CREATE INDEX "audit_time_of_tenant" ON "tenancy_auditentry" ("tenant_id", "at" DESC, "sequence" DESC);
+
+-- tenancy.0005_groups
+ALTER TABLE "tenancy_membership" ADD COLUMN "groups" varchar(100)[] DEFAULT '{}'::varchar(100)[] NOT NULL;
+ALTER TABLE "tenancy_membership" ADD CONSTRAINT "membership_groups" CHECK ((NOT ("groups" @> (ARRAY[''])::varchar(100)[]) AND CASE WHEN "groups" IS NULL THEN NULL ELSE coalesce(array_length("groups", 1), 0) END <= 50));

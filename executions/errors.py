@@ -148,6 +148,13 @@ class InteractionClaimed(Conflict, title="Another caller has claimed the interac
 class InteractionNotClaimed(Conflict, title="The caller has not claimed the interaction"): ...
 
 
+class RecipientRequired(Forbidden, title="Only the recipients of the interaction may answer it"):
+    """`data` has the members `assignee` and `group`, of which one is null or neither."""
+
+
+class RecipientUnknown(Unprocessable, title="No member of the tenant with this name or group may answer"): ...
+
+
 class DelegateUnknown(Unprocessable, title="No member of the tenant with this name may answer"): ...
 
 

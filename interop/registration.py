@@ -19,7 +19,7 @@ from foundation.errors import PayloadTooLarge
 from interop.surface import Refusal
 from releases.artifacts.store import CHUNK, artifact_store
 from releases.errors import DescriptorInvalid, ReleaseConflict
-from releases.models import Release, WorkerGate
+from releases.models import Recipients, Release, WorkerGate
 from releases.registration.registrar import UploadedArtifact, register
 from releases.registration.verification import verify_release
 from releases.registration.verification_pool import VerificationUnavailable, verify
@@ -65,7 +65,7 @@ def register_from(tenant: Tenant, pipeline_id: str, descriptor_path: str, *, act
     _refuse_first(_message(finding, descriptor) for finding in verdict.findings if finding.severity is Severity.ERROR)
     files = _staged(descriptor, open_artifact)
     try:
-        # Clients of the framework activate a release before its workers start.
+        # Clients of the framework activate a release before its workers start, and answer as no member of the tenant.
         release = register(
             tenant,
             document,
@@ -74,6 +74,7 @@ def register_from(tenant: Tenant, pipeline_id: str, descriptor_path: str, *, act
             pipeline_id=pipeline_id,
             any_reference=True,
             worker_gate=WorkerGate.WARN,
+            recipients=Recipients.INFORM,
         ).release
     except DescriptorInvalid as error:
         raise _refusal(error.errors[0]["message"]) from None

@@ -6,11 +6,11 @@ from django.urls import path
 from rest_framework import serializers, status
 from rest_framework.response import Response
 
-from foundation.api.fields import StrictSerializer, Text
+from foundation.api.fields import Identifier, StrictSerializer, Text
 from tenancy import members
 from tenancy.api.operations import TenantView, either, listing, operation, refuses
 from tenancy.audit.acts import Act, declares
-from tenancy.models import Membership
+from tenancy.models import LONGEST_GROUP, MOST_GROUPS, Membership
 from tenancy.roles import GRANTS, Role, Scope
 
 UNKNOWN = "until the tenant's audit log has an entry of the person"
@@ -21,11 +21,24 @@ class MemberView(serializers.Serializer[Membership]):
     name = serializers.CharField(source="full_name", help_text=f"Empty {UNKNOWN}.")
     role = serializers.ChoiceField(choices=Role.choices())
     active = serializers.BooleanField(allow_null=True, help_text=f"Whether the person can log in. Null {UNKNOWN}.")
+    groups = serializers.ListField(
+        child=serializers.CharField(), help_text="The groups of the person, which are those of each of their roles."
+    )
 
 
 class MemberRequest(StrictSerializer):
     username = Text(max_length=members.LONGEST_USERNAME)
     role = serializers.ChoiceField(choices=Role.choices())
+
+
+class MemberGroupsRequest(StrictSerializer):
+    username = Text(max_length=members.LONGEST_USERNAME)
+    groups = serializers.ListField(child=Identifier(max_length=LONGEST_GROUP), max_length=MOST_GROUPS)
+
+
+class MemberGroupsView(serializers.Serializer[dict[str, Any]]):
+    username = serializers.CharField()
+    groups = serializers.ListField(child=serializers.CharField(), help_text="Sorted, without repetitions.")
 
 
 @listing("members", Membership, MemberView, ordering="id")
@@ -56,7 +69,16 @@ def remove_member(view: TenantView, username: str, role: str) -> Any:
     return members.remove(view.tenant, username, Role(role), actor=view.actor)
 
 
+@operation("members", "setMemberGroups", MemberGroupsView, body=MemberGroupsRequest)
+@declares(Act.MEMBERSHIP_CHANGE, Scope.ADMINISTER)
+@refuses(members.MemberUnknown)
+def set_groups(view: TenantView, username: str, groups: list[str]) -> Any:
+    """Replace the groups of a person. Members with a group may answer the questions that are for this group."""
+    return {"username": username, "groups": members.set_groups(view.tenant, username, groups, actor=view.actor)}
+
+
 urlpatterns = [
     path("members", either(all_members, add_member), name="members"),
     path("members/remove", remove_member, name="remove-member"),
+    path("members/groups", set_groups, name="member-groups"),
 ]

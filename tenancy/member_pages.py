@@ -9,7 +9,7 @@ from django.db import transaction
 from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
 from django.http import HttpRequest, HttpResponse
-from unfold.widgets import UnfoldAdminTextInputWidget
+from unfold.widgets import UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
 
 from foundation.admin.columns import badge, column
 from tenancy import audit, members
@@ -26,6 +26,28 @@ else:
     _MembershipForm = forms.ModelForm
 
 
+class GroupsField(forms.CharField):
+    """Takes the names of groups, one a line."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            required=False,
+            widget=UnfoldAdminTextareaWidget(attrs={"rows": 4}),
+            help_text="One group a line. They hold for all roles of the user in the tenant. Members with a group may "
+            "answer the questions that are for this group.",
+        )
+
+    def prepare_value(self, value: Any) -> Any:
+        return "\n".join(value) if isinstance(value, list) else value
+
+    def clean(self, value: Any) -> list[str]:
+        lines = [line.strip() for line in super().clean(value).splitlines()]
+        try:
+            return members.valid_groups([line for line in lines if line])
+        except members.GroupsInvalid as refusal:
+            raise forms.ValidationError(refusal.detail) from None
+
+
 class NewMembershipForm(_MembershipForm):
     """Takes the user's name as text: a list of all users would disclose the members of other tenants."""
 
@@ -34,10 +56,11 @@ class NewMembershipForm(_MembershipForm):
         widget=UnfoldAdminTextInputWidget,
         help_text="The name with which the user logs in. If no active user has it, the role waits until one does.",
     )
+    groups = GroupsField()
 
     class Meta:
         model = Membership
-        fields = ("tenant", "role")
+        fields = ("tenant", "role", "groups")
 
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean() or self.cleaned_data
@@ -48,6 +71,8 @@ class NewMembershipForm(_MembershipForm):
 
 
 class MembershipForm(_MembershipForm):
+    groups = GroupsField()
+
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean() or self.cleaned_data
         same = members.named(self.instance.tenant, self.instance.username).filter(role=cleaned.get("role"))
@@ -87,7 +112,7 @@ class MembershipAdmin(ExportedList, TenantScopedAdmin):
 
     needs = Scope.ADMINISTER
     add_label = "Add a member"
-    list_display = ("person", "name", "tenant", "role", "purpose", "state", "log_in")
+    list_display = ("person", "name", "tenant", "role", "purpose", "group_names", "state", "log_in")
     ordering = (members.USERNAME, "tenant__slug", "role")
     list_filter = (RoleFilter, LogInFilter, TenantFilter)
     search_fields = ("username", "full_name")
@@ -104,6 +129,7 @@ class MembershipAdmin(ExportedList, TenantScopedAdmin):
         "name": lambda row: row.full_name,
         "tenant": lambda row: row.tenant.slug,
         "role": lambda row: row.role,
+        "groups": lambda row: row.groups,
         "scopes": lambda row: sorted(GRANTS[Role(row.role)]),
         "active": lambda row: row.active,
         "lastLogIn": lambda row: row.last_log_in,
@@ -122,6 +148,10 @@ class MembershipAdmin(ExportedList, TenantScopedAdmin):
     @column("What the role is for")
     def purpose(self, member: Membership) -> str:
         return PURPOSE[Role(member.role)]
+
+    @column("Groups", empty="-")
+    def group_names(self, member: Membership) -> str | None:
+        return ", ".join(member.groups) or None
 
     @badge("State", {"active": "success", "inactive": "danger", "not known": "default"}, ordering="active")
     def state(self, member: Membership) -> str:
@@ -143,7 +173,7 @@ class MembershipAdmin(ExportedList, TenantScopedAdmin):
         return super().get_form(request, obj, change, form=MembershipForm if obj else NewMembershipForm, **kwargs)
 
     def get_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
-        return ("person", "tenant", "role") if obj else ("tenant", "username", "role")
+        return ("person", "tenant", "role", "groups") if obj else ("tenant", "username", "role", "groups")
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
         return ("person", "tenant") if obj else ()
@@ -176,21 +206,23 @@ class MembershipAdmin(ExportedList, TenantScopedAdmin):
 
     def save_model(self, request: HttpRequest, obj: Membership, form: Any, change: bool) -> None:
         obj.username = obj.username or obj.invited
-        held = members.scopes_of(obj.tenant, obj.username)
-        if change:
-            with transaction.atomic():
-                super().save_model(request, obj, form, change)
+        held, by = members.scopes_of(obj.tenant, obj.username), actor(request.user)
+        with transaction.atomic():
+            if not change:
+                added, _ = members.add(obj.tenant, obj.username, Role(obj.role), actor=by)
+                obj.pk = added.pk
+            elif "role" in form.changed_data:
+                obj.save(update_fields=["role"])
                 audit.record(
                     Act.MEMBERSHIP_CHANGE,
                     tenant=obj.tenant,
-                    actor=actor(request.user),
+                    actor=by,
                     object=obj.username,
                     role=obj.role,
                     before=form.initial.get("role"),
                 )
-        else:
-            added, _ = members.add(obj.tenant, obj.username, Role(obj.role), actor=actor(request.user))
-            obj.pk = added.pk
+            if change or obj.groups:
+                members.set_groups(obj.tenant, obj.username, obj.groups, actor=by)
         _explain(request, obj, held)
 
     def delete_model(self, request: HttpRequest, obj: Membership) -> None:

@@ -1,20 +1,23 @@
-"""The members of a tenant: gives and takes roles, and says who holds them.
+"""The members of a tenant: gives and takes roles and groups, and says who holds them.
 
 A role can be given to any name. If no active user has it, the role waits until one does. The tenant's people see no
 difference, so that they cannot find out the names of users.
 """
+
+from collections.abc import Collection
 
 from django.db import IntegrityError, transaction
 from django.db.models import Case, Exists, F, OuterRef, Q, QuerySet, Value, When
 from django.db.models.functions import Coalesce, Concat, Trim
 
 from foundation.database.postgresql.outage import violated_constraint
-from foundation.errors import NotFound
+from foundation.errors import NotFound, Unprocessable
 from tenancy import audit
 from tenancy.access import actor_named
 from tenancy.audit.acts import Act
-from tenancy.models import AuditEntry, Membership, Tenant
+from tenancy.models import LONGEST_GROUP, MOST_GROUPS, AuditEntry, Membership, Tenant
 from tenancy.roles import Role, Scope, granted, roles_granting
+from wire.identity import RULE, is_identifier
 
 USERNAME = Coalesce("user__username", "invited")
 LONGEST_USERNAME = 150
@@ -22,6 +25,9 @@ _ONCE = {"membership_once", "invitation_once"}
 
 
 class MemberUnknown(NotFound, title="The person does not have this role in the tenant"): ...
+
+
+class GroupsInvalid(Unprocessable, title="A member may have 50 groups with names of at most 100 characters"): ...
 
 
 def listed(rows: QuerySet[Membership], *, sees_users: bool = False) -> QuerySet[Membership]:
@@ -59,7 +65,12 @@ def _with(scope: Scope, rows: QuerySet[Membership]) -> QuerySet[Membership]:
 
 
 def named(tenant: Tenant, username: str) -> QuerySet[Membership]:
-    return Membership.objects.filter(Q(user__username=username) | Q(invited=username, user=None), tenant=tenant)
+    return Membership.objects.filter(named_as(username), tenant=tenant)
+
+
+def named_as(username: str) -> Q:
+    """Return the condition for memberships of a name."""
+    return Q(user__username=username) | Q(invited=username, user=None)
 
 
 def scopes_of(tenant: Tenant, username: str) -> frozenset[Scope]:
@@ -68,7 +79,7 @@ def scopes_of(tenant: Tenant, username: str) -> frozenset[Scope]:
 
 
 def add(tenant: Tenant, username: str, role: Role, *, actor: str) -> tuple[Membership, bool]:
-    """Give a role to a name. Return the membership, and whether it is new.
+    """Give a role to a name, which keeps its groups. Return the membership, and whether it is new.
 
     The result does not tell whether an active user has the name.
     """
@@ -77,7 +88,8 @@ def add(tenant: Tenant, username: str, role: Role, *, actor: str) -> tuple[Membe
         return found, False
     try:
         with transaction.atomic():
-            member = Membership.objects.create(invited=username, tenant=tenant, role=role)
+            groups = groups_of(tenant, username)
+            member = Membership.objects.create(invited=username, tenant=tenant, role=role, groups=groups)
             _record(Act.MEMBERSHIP_ADD, tenant, username, role, actor)
     except IntegrityError as error:
         if violated_constraint(error) not in _ONCE:
@@ -99,6 +111,49 @@ def remove(tenant: Tenant, username: str, role: Role, *, actor: str) -> Membersh
         Membership.objects.filter(pk=member.pk).delete()
         _record(Act.MEMBERSHIP_REMOVE, tenant, username, role, actor)
     return member
+
+
+def groups_of(tenant: Tenant, username: str) -> list[str]:
+    """Return the groups of the name in the tenant, sorted."""
+    rows = named(tenant, username).order_by().values_list("groups", flat=True)
+    return sorted(set[str]().union(*rows))
+
+
+def set_groups(tenant: Tenant, username: str, groups: Collection[str], *, actor: str) -> list[str]:
+    """Replace the groups of a name, whatever its roles. Return them sorted and without repetitions.
+
+    Raises `GroupsInvalid`, and `MemberUnknown` if the name has no role in the tenant.
+    """
+    wanted = valid_groups(groups)
+    with transaction.atomic():
+        rows = named(tenant, username).select_for_update(of=("self",)).order_by("pk")
+        before = [row.groups for row in rows]
+        if not before:
+            raise MemberUnknown(f"{username!r} has no role in the tenant.")
+        if any(each != wanted for each in before):
+            Membership.objects.filter(pk__in=[row.pk for row in rows]).update(groups=wanted)
+            former = sorted(set[str]().union(*before))
+            audit.record(
+                Act.MEMBERSHIP_CHANGE, tenant=tenant, actor=actor, object=username, groups=wanted, before=former
+            )
+    return wanted
+
+
+def valid_groups(groups: Collection[str]) -> list[str]:
+    """Return names of groups sorted and without repetitions. Raises `GroupsInvalid`."""
+    for name in groups:
+        if len(name) > LONGEST_GROUP or not is_identifier(name):
+            raise _invalid(
+                f"{name[:LONGEST_GROUP]!r}: the name of a group has at most {LONGEST_GROUP} characters and {RULE}"
+            )
+    wanted = sorted(set(groups))
+    if len(wanted) > MOST_GROUPS:
+        raise _invalid(f"A member may have at most {MOST_GROUPS} groups.")
+    return wanted
+
+
+def _invalid(message: str) -> GroupsInvalid:
+    return GroupsInvalid(message, errors=[{"field": "groups", "code": GroupsInvalid.code, "message": message}])
 
 
 def _record(act: Act, tenant: Tenant, username: str, role: Role, actor: str) -> None:

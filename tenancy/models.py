@@ -25,6 +25,7 @@ LONGEST_TOKEN_DAYS = 365
 NAME_ONCE = "token_name_once"
 INDEXED_OBJECT = 200
 """How many characters of the object of an audit entry are in the index."""
+LONGEST_GROUP, MOST_GROUPS = 100, 50
 
 
 def validate_identifier(text: str) -> None:
@@ -157,7 +158,8 @@ class Membership(models.Model):
     """One role of a user in a tenant. A user may have several roles in a tenant: each is a row, and they add up.
 
     Without `user`, the role waits for an active user with the name `invited`. Triggers set `user` and clear `invited`
-    when the row is added, or when the user is created, activated or renamed. `tenancy.members` adds and lists the rows.
+    when the row is added, or when the user is created, activated or renamed. `tenancy.members` adds and lists the rows,
+    and keeps the `groups` of a person's rows equal.
     """
 
     user = models.ForeignKey(
@@ -166,6 +168,7 @@ class Membership(models.Model):
     invited = models.CharField(max_length=150, blank=True, default="", db_default="")
     tenant = models.ForeignKey(Tenant, on_delete=models.CASCADE, related_name="memberships")
     role = models.CharField(max_length=20, choices=Role.choices())
+    groups = ArrayField(models.CharField(max_length=LONGEST_GROUP), default=list, db_default=[], blank=True)
 
     class Meta:
         ordering = ("tenant", "user", "role")
@@ -179,6 +182,10 @@ class Membership(models.Model):
                 condition=models.Q(user=None) ^ models.Q(invited=""), name="membership_of_user_or_name"
             ),
             models.CheckConstraint(condition=models.Q(role__in=list(map(str, Role))), name="membership_role_known"),
+            models.CheckConstraint(
+                condition=~models.Q(groups__contains=[""]) & models.Q(groups__len__lte=MOST_GROUPS),
+                name="membership_groups",
+            ),
         )
 
     # Set only by `members.listed`. The defaults disclose nothing of the user.

@@ -42,11 +42,11 @@ keys.acting(
     "Revoke the key {key} permanently?",
 )
 
-members = Noun("members", "List the members of the tenant, and give and take roles.")
+members = Noun("members", "List the members of the tenant, give and take roles, and set groups.")
 members.listing(
     "list",
     "GET members",
-    "USER username, NAME name, ROLE role, ACTIVE active",
+    "USER username, NAME name, ROLE role, GROUPS groups, ACTIVE active",
     "List the members, a row for each role.",
     limit=500,
 )
@@ -64,6 +64,19 @@ members.acting(
     "Take the role {role} from {user}?",
     arguments=["username", "role"],
 )
+
+
+@members.changing("groups")
+def set_groups(
+    session: Session,
+    user: Annotated[str, typer.Argument(help="The name with which the person logs in.", show_default=False)],
+    groups: Annotated[list[str] | None, typer.Argument(help="All groups of the person.", show_default=False)] = None,
+) -> None:
+    """Replace the groups of a person. Without groups, remove the person from all."""
+    body = {"username": user, "groups": groups or []}
+    shown = ", ".join(groups or []) or "none"
+    session.act(Request("POST", "members/groups", body=body), f"Set the groups of {user} to: {shown}?")
+
 
 alerts = Noun(
     "alerts", "List and silence alerts, and send test messages. `coordinator apply` changes rules and channels."

@@ -1,6 +1,7 @@
 """REST: lists interactions, and completes them with responses."""
 
 import uuid
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from django.db.models import QuerySet
@@ -14,7 +15,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from executions import errors
-from executions.awaits import claims
+from executions.awaits import claims, reassignment, recipients
 from executions.awaits import interactions as answering
 from executions.awaits.interactions import Completion
 from executions.models import IS_CLAIMED, Interaction
@@ -85,6 +86,20 @@ class DelegateRequest(ClaimRequest):
     note = Text(max_length=claims.LONGEST_NOTE, required=False, allow_blank=True, default="")
 
 
+class ReassignRequest(StrictSerializer):
+    """The new recipients: a person, a group, or both."""
+
+    assignee = Identifier(
+        max_length=recipients.LONGEST_RECIPIENT,
+        required=False,
+        allow_null=True,
+        default=None,
+        help_text="A user name, or an e-mail address.",
+    )
+    group = Identifier(max_length=recipients.LONGEST_RECIPIENT, required=False, allow_null=True, default=None)
+    reason = Text(max_length=claims.LONGEST_NOTE)
+
+
 class ResumeRequest(StrictSerializer):
     resumeToken = Text(max_length=LONGEST)
     response = serializers.JSONField(allow_null=True, help_text=RESPONSE_HELP)
@@ -109,8 +124,11 @@ class InteractionView(serializers.Serializer[Interaction]):
     outputType = serializers.CharField(source="output_type")
     status = serializers.ChoiceField(choices=Interaction.Status.choices)
     request = serializers.JSONField(help_text=f"The request of the execution. {PAYLOAD_HELP}")
-    assignee = serializers.CharField(allow_null=True)
-    group = serializers.CharField(allow_null=True)
+    assignee = serializers.CharField(allow_null=True, help_text="Who should respond: a user name or an e-mail address.")
+    group = serializers.CharField(allow_null=True, help_text="The group whose members should respond.")
+    restricted = serializers.SerializerMethodField(
+        help_text="Whether nobody else may respond: there is an assignee or a group, and the policy enforces them."
+    )
     transport = serializers.CharField()
     transportMetadata = serializers.DictField(source="transport_metadata", child=serializers.CharField())
     deadline = serializers.DateTimeField()
@@ -137,6 +155,9 @@ class InteractionView(serializers.Serializer[Interaction]):
     createdAt = serializers.DateTimeField(source="created_at")
     updatedAt = serializers.DateTimeField(source="updated_at")
     links = serializers.SerializerMethodField()
+
+    def get_restricted(self, interaction: Interaction) -> bool:
+        return interaction.pk in self.context["restricted"]
 
     def to_representation(self, instance: Interaction) -> dict[str, Any]:
         shown = super().to_representation(instance)
@@ -192,6 +213,15 @@ class InteractionFilter(filters.FilterSet):
         method="by_claimant", help_text="Who has a claim that lasts now, such as `user:eva` or `token:bot`."
     )
 
+    mine = FlagFilter(
+        method="by_recipient",
+        help_text="Whether it is for the owner of the token, or claimed by the owner or the token.",
+    )
+
+    def by_recipient(self, rows: QuerySet[Interaction], name: str, value: bool) -> QuerySet[Interaction]:
+        mine = recipients.mine(self.request.user, [self.request.parser_context["view"].actor])
+        return rows.filter(mine if value else ~mine)
+
     def by_step_name(self, rows: QuerySet[Interaction], name: str, value: str) -> QuerySet[Interaction]:
         return rows.filter(questions_of_step([self.request.parser_context["view"].tenant.pk], value))
 
@@ -205,13 +235,24 @@ class InteractionFilter(filters.FilterSet):
         return rows.filter(status__in=Interaction.OPEN if value == PENDING else [value])
 
 
-@listing("interactions", Interaction, InteractionView, InteractionFilter, ordering=("deadline", "created_at", "id"))
+def _restrictions(of: Interaction | Sequence[Interaction]) -> dict[str, Any]:
+    return {"restricted": recipients.restricted([of] if isinstance(of, Interaction) else of)}
+
+
+@listing(
+    "interactions",
+    Interaction,
+    InteractionView,
+    InteractionFilter,
+    ordering=("deadline", "created_at", "id"),
+    context=_restrictions,
+)
 def interactions(view: TenantView) -> Any:
     """The interactions of the tenant's executions, nearest deadline first."""
     return answering.interactions(view.tenant)
 
 
-@operation("interactions", "interaction", InteractionView, method="GET")
+@operation("interactions", "interaction", InteractionView, method="GET", context=_restrictions)
 @refuses(errors.InteractionUnknown)
 def one_interaction(view: TenantView, interaction_id: uuid.UUID) -> Any:
     """One interaction with its request, assignee, deadline, and response."""
@@ -220,24 +261,25 @@ def one_interaction(view: TenantView, interaction_id: uuid.UUID) -> Any:
 
 @operation("interactions", "completeInteraction", CompletionView, body=CompleteRequest)
 @declares(Act.INTERACTION_ANSWER, Scope.ANSWER)
-@refuses(*REFUSALS, errors.CorrelationAmbiguous)
+@refuses(*REFUSALS, errors.CorrelationAmbiguous, errors.RecipientRequired)
 def complete_interaction(view: TenantView, **body: Any) -> Any:
     """Complete an interaction. The first response is recorded. A repeated request returns it as a duplicate."""
-    return answering.complete(view.tenant, actor=view.actor, **body)
+    return answering.complete(view.tenant, actor=view.actor, person=view.request.user, **body)
 
 
-@operation("interactions", "claimInteraction", InteractionView, body=ClaimRequest)
+@operation("interactions", "claimInteraction", InteractionView, body=ClaimRequest, context=_restrictions)
 @declares(Act.INTERACTION_CLAIM, Scope.ANSWER)
-@refuses(errors.InteractionUnknown, errors.InteractionClosed, errors.InteractionClaimed)
+@refuses(errors.InteractionUnknown, errors.InteractionClosed, errors.RecipientRequired, errors.InteractionClaimed)
 def claim_interaction(view: TenantView, interaction_id: uuid.UUID, take_over: bool) -> Any:
     """Say that the caller is working on an interaction, for 30 minutes. A repeated claim starts them again.
 
     A claim is for people: it keeps no client from responding. The body is optional.
     """
-    return claims.claim(view.tenant, interaction_id, actor=view.actor, take_over=take_over)
+    me = view.request.user
+    return claims.claim(view.tenant, interaction_id, actor=view.actor, person=me, take_over=take_over)
 
 
-@operation("interactions", "releaseInteraction", InteractionView)
+@operation("interactions", "releaseInteraction", InteractionView, context=_restrictions)
 @declares(Act.INTERACTION_RELEASE, Scope.ANSWER)
 @refuses(errors.InteractionUnknown, errors.InteractionClosed, errors.InteractionNotClaimed)
 def release_interaction(view: TenantView, interaction_id: uuid.UUID) -> Any:
@@ -245,12 +287,26 @@ def release_interaction(view: TenantView, interaction_id: uuid.UUID) -> Any:
     return claims.release(view.tenant, interaction_id, actor=view.actor)
 
 
-@operation("interactions", "delegateInteraction", InteractionView, body=DelegateRequest)
+@operation("interactions", "delegateInteraction", InteractionView, body=DelegateRequest, context=_restrictions)
 @declares(Act.INTERACTION_DELEGATE, Scope.ANSWER)
-@refuses(errors.InteractionUnknown, errors.DelegateUnknown, errors.InteractionClosed, errors.InteractionClaimed)
+@refuses(
+    errors.InteractionUnknown,
+    errors.DelegateUnknown,
+    errors.InteractionClosed,
+    errors.RecipientRequired,
+    errors.InteractionClaimed,
+)
 def delegate_interaction(view: TenantView, interaction_id: uuid.UUID, **body: Any) -> Any:
     """Pass an interaction on to a member of the tenant, and end its claim."""
-    return claims.delegate(view.tenant, interaction_id, actor=view.actor, **body)
+    return claims.delegate(view.tenant, interaction_id, actor=view.actor, person=view.request.user, **body)
+
+
+@operation("interactions", "reassignInteraction", InteractionView, body=ReassignRequest, context=_restrictions)
+@declares(Act.INTERACTION_REASSIGN, Scope.ADMINISTER)
+@refuses(errors.InteractionUnknown, errors.RecipientUnknown, errors.InteractionClosed)
+def reassign_interaction(view: TenantView, interaction_id: uuid.UUID, **body: Any) -> Any:
+    """Replace the assignee and the group of an interaction, and end its claim and its delegation."""
+    return reassignment.reassign(view.tenant, interaction_id, actor=view.actor, **body)
 
 
 @extend_schema(tags=["interactions"])
@@ -279,5 +335,6 @@ urlpatterns = [
     path("interactions/<uuid:interaction_id>/claim", claim_interaction, name="interaction-claim"),
     path("interactions/<uuid:interaction_id>/release", release_interaction, name="interaction-release"),
     path("interactions/<uuid:interaction_id>/delegate", delegate_interaction, name="interaction-delegate"),
+    path("interactions/<uuid:interaction_id>/reassign", reassign_interaction, name="interaction-reassign"),
     path("interactions/<uuid:interaction_id>", one_interaction, name="interaction"),
 ]

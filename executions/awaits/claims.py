@@ -1,6 +1,7 @@
 """Claims of interactions: who is working on an answer, and to whom a question was passed on.
 
-Claims coordinate people. They never refuse an answer over REST or with a resume token. Every change is written with its
+Claims coordinate people. They never refuse an answer over REST or with a resume token. Only who may answer may claim
+and pass on (`executions.awaits.recipients`). Every change is written with its
 event, under the locks of `awaits`. The caller has checked access to the tenant.
 """
 
@@ -10,15 +11,15 @@ from typing import Any
 
 from django.db import connection, transaction
 
-from executions.awaits import awaits, statements
-from executions.awaits.interactions import Claim, interaction, lock
-from executions.errors import DelegateUnknown, InteractionClosed, InteractionNotClaimed
+from executions.awaits import awaits, recipients, statements
+from executions.awaits.interactions import Claim, Locked, interaction, lock
+from executions.awaits.recipients import Person
+from executions.errors import DelegateUnknown, InteractionClosed, InteractionNotClaimed, RecipientRequired
 from executions.models import Interaction, InteractionEvent
 from tenancy import audit, members
 from tenancy.access import actor_named
 from tenancy.audit.acts import Act
 from tenancy.models import Tenant
-from tenancy.roles import Scope
 from wire.documents.contract import TIMER
 
 CLAIM_TIME = timedelta(minutes=30)
@@ -28,27 +29,34 @@ LONGEST_NOTE = 2000
 Kind = InteractionEvent.Kind
 
 
-def claim(tenant: Tenant, interaction_id: uuid.UUID, *, actor: str, take_over: bool = False) -> Interaction:
+def _denied(tenant: Tenant, interaction_id: uuid.UUID, *, actor: str, **_: Any) -> dict[str, Any]:
+    return {"tenant": tenant, "actor": actor, "object": interaction_id}
+
+
+@audit.denials(Act.INTERACTION_CLAIM, RecipientRequired, of=_denied)
+def claim(
+    tenant: Tenant, interaction_id: uuid.UUID, *, actor: str, person: Person | None = None, take_over: bool = False
+) -> Interaction:
     """Claim an open interaction for CLAIM_TIME. Renews a claim that the actor has.
 
-    Raises `InteractionUnknown`, `InteractionClosed`, and `InteractionClaimed` if the claim of another actor lasts,
-    unless `take_over` is set.
+    Raises `InteractionUnknown`, `InteractionClosed`, `RecipientRequired` unless `person` may answer, and
+    `InteractionClaimed` if the claim of another actor lasts, unless `take_over` is set.
     """
-    return _claim(interaction(tenant, interaction_id), actor, take_over=take_over)
+    return _claim(interaction(tenant, interaction_id), actor, person, take_over=take_over)
 
 
-def renew(found: Interaction, *, actor: str) -> Interaction:
+def renew(found: Interaction, *, actor: str, person: Person | None = None) -> Interaction:
     """Renew the actor's claim if it lasts and has not been renewed for RENEWED_AFTER. Otherwise do nothing."""
     if found.claimed_by != actor or found.status not in Interaction.OPEN:
         return found
-    return _claim(found, actor, renewal=True)
+    return _claim(found, actor, person, renewal=True)
 
 
 def release(tenant: Tenant, interaction_id: uuid.UUID, *, actor: str) -> Interaction:
     """End the actor's claim. Raises `InteractionUnknown`, `InteractionClosed`, `InteractionNotClaimed`."""
     found = interaction(tenant, interaction_id)
     with transaction.atomic():
-        claimant, _ = _lock(found)
+        claimant = lock_open(found).claimant
         if claimant != actor:
             raise InteractionNotClaimed(f"Interaction {found.pk} is not claimed by {actor}.")
         _change(found, claimant, Kind.RELEASED, actor=actor)
@@ -56,37 +64,53 @@ def release(tenant: Tenant, interaction_id: uuid.UUID, *, actor: str) -> Interac
     return interaction(tenant, found.pk)
 
 
+@audit.denials(Act.INTERACTION_DELEGATE, RecipientRequired, of=_denied)
 def delegate(
-    tenant: Tenant, interaction_id: uuid.UUID, *, actor: str, to: str, note: str = "", take_over: bool = False
+    tenant: Tenant,
+    interaction_id: uuid.UUID,
+    *,
+    actor: str,
+    to: str,
+    person: Person | None = None,
+    note: str = "",
+    take_over: bool = False,
 ) -> Interaction:
     """Pass an open interaction on to the member with the user name `to`, and end its claim.
 
-    Raises `InteractionUnknown`, `DelegateUnknown` if no such member may answer, `InteractionClosed`, and
-    `InteractionClaimed` if the claim of another actor lasts, unless `take_over` is set.
+    Raises `InteractionUnknown`, `DelegateUnknown` if no such member may answer, `InteractionClosed`,
+    `RecipientRequired` unless `person` may answer, and `InteractionClaimed` if the claim of another actor lasts, unless
+    `take_over` is set.
     """
     found = interaction(tenant, interaction_id)
-    if not members.holds(tenant, to, Scope.ANSWER):
-        message = "is not a member of the tenant whose role may answer"
+    if not recipients.candidates(found).filter(members.named_as(to)).exists():
+        message = "is not a member of the tenant who may answer"
         raise DelegateUnknown(
             f"{to!r} {message}.", errors=[{"field": "to", "code": "DELEGATE_UNKNOWN", "message": message}]
         )
     with transaction.atomic():
-        claimant, lasting = _lock(found)
-        _require_free(found, lasting, actor, take_over=take_over)
-        _change(found, claimant, Kind.DELEGATED, actor=actor, delegate=actor_named(to), note=note.strip() or None)
+        locked = lock_open(found)
+        recipients.require(found, locked.addressees, person)
+        _require_free(found, locked.claim, actor, take_over=take_over)
+        _change(
+            found, locked.claimant, Kind.DELEGATED, actor=actor, delegate=actor_named(to), note=note.strip() or None
+        )
         _record(Act.INTERACTION_DELEGATE, found, actor, to=actor_named(to))
     return interaction(tenant, found.pk)
 
 
-def _claim(found: Interaction, actor: str, *, take_over: bool = False, renewal: bool = False) -> Interaction:
+def _claim(
+    found: Interaction, actor: str, person: Person | None, *, take_over: bool = False, renewal: bool = False
+) -> Interaction:
     with transaction.atomic():
-        claimant, lasting = _lock(found)
+        locked = lock_open(found)
+        lasting = locked.claim
         own = lasting if lasting is not None and lasting.by == actor else None
         if renewal and (own is None or own.left > CLAIM_TIME - RENEWED_AFTER):
             return found
+        recipients.require(found, locked.addressees, person)
         _require_free(found, lasting, actor, take_over=take_over)
         kind = Kind.RENEWED if own else Kind.TAKEN_OVER if lasting else Kind.CLAIMED
-        _change(found, claimant, kind, actor=actor, claimant=actor)
+        _change(found, locked.claimant, kind, actor=actor, claimant=actor)
         _record(Act.INTERACTION_CLAIM, found, actor)
     return interaction(found.tenant, found.pk)
 
@@ -96,15 +120,12 @@ def _require_free(found: Interaction, lasting: Claim | None, actor: str, *, take
         raise lasting.refusal(found.pk)
 
 
-def _lock(found: Interaction) -> tuple[str | None, Claim | None]:
-    """Lock the interaction. Return who claimed it last, and the claim if it lasts.
-
-    Raises `InteractionClosed` if it cannot be answered.
-    """
-    status, _, claimant, lasting = lock(found)
-    if status not in Interaction.OPEN or found.transport == TIMER:
-        raise InteractionClosed(f"Interaction {found.pk} cannot be answered.", interactionStatus=status)
-    return claimant, lasting
+def lock_open(found: Interaction) -> Locked:
+    """Lock the interaction. Raises `InteractionClosed` if it cannot be answered."""
+    locked = lock(found)
+    if locked.status not in Interaction.OPEN or found.transport == TIMER:
+        raise InteractionClosed(f"Interaction {found.pk} cannot be answered.", interactionStatus=locked.status)
+    return locked
 
 
 def _change(

@@ -14,8 +14,9 @@ from django.db.models import QuerySet
 from django.utils import timezone
 from psycopg.types.json import Jsonb
 
-from executions.awaits import awaits, statements
+from executions.awaits import awaits, recipients, statements
 from executions.awaits.awaits import epoch_ms
+from executions.awaits.recipients import Addressees, Person
 from executions.errors import (
     AnswerInvalid,
     AwaitTimedOut,
@@ -23,6 +24,7 @@ from executions.errors import (
     InteractionClaimed,
     InteractionClosed,
     InteractionUnknown,
+    RecipientRequired,
     RedriveRefused,
     ResumeTokenInvalid,
 )
@@ -62,6 +64,21 @@ class Claim:
 
 
 @dataclass(frozen=True, slots=True)
+class Locked:
+    """What an interaction is while it is locked.
+
+    `late` says whether its deadline has passed by the database's clock, `claimant` who claimed it last, and `claim` is
+    the claim if that lasts.
+    """
+
+    status: str
+    late: bool
+    claimant: str | None
+    claim: Claim | None
+    addressees: Addressees
+
+
+@dataclass(frozen=True, slots=True)
 class Completion:
     """An interaction with its answer. If the call was a `duplicate`, this is the earlier answer, which stays."""
 
@@ -93,11 +110,24 @@ def resume(resume_token: str, *, response: Any, actor: str) -> Completion:
     return complete(tenant, resume_token=resume_token, response=response, actor=actor, channel=channel)
 
 
+def _denied(
+    tenant: Tenant,
+    *,
+    actor: str,
+    interaction_id: uuid.UUID | None = None,
+    correlation_id: str | None = None,
+    **_: Any,
+) -> dict[str, Any]:
+    return {"tenant": tenant, "actor": actor, "object": interaction_id or correlation_id}
+
+
+@audit.denials(Act.INTERACTION_ANSWER, RecipientRequired, of=_denied)
 def complete(
     tenant: Tenant,
     *,
     response: Any,
     actor: str,
+    person: Person | None = None,
     interaction_id: uuid.UUID | None = None,
     correlation_id: str | None = None,
     resume_token: str | None = None,
@@ -110,16 +140,19 @@ def complete(
     The first answer is stored with its actor and time. The last missing answer of a unit resumes the execution. A
     repeated answer changes nothing, returns the first answer, and sends the wake-up for the execution again. An answer
     after the deadline fails the unit and the execution, as the sweep does. With `unless_claimed`, the claim of another
-    actor refuses the answer; pages set it until the person confirms. `note` is stored with the answer.
+    actor refuses the answer; pages set it until the person confirms. `note` is stored with the answer. `person` is the
+    one who answers, or the owner of the token: it must be a recipient (`executions.awaits.recipients`), unless the
+    answer comes with a resume token.
 
     Raises, in this order: `ResumeTokenInvalid`, `CorrelationAmbiguous`, `InteractionUnknown`, `AwaitTimedOut`,
-    `InteractionClosed`, `InteractionClaimed`, `AnswerInvalid`.
+    `InteractionClosed`, `RecipientRequired`, `InteractionClaimed`, `AnswerInvalid`.
     """
     token = None if resume_token is None else _read(resume_token)
     found = _find(tenant, interaction_id, correlation_id, token)
     problems = [] if found.status == Status.COMPLETED else _problems(found, response)
     with transaction.atomic():
-        status, late, _, claim = lock(found)
+        locked = lock(found)
+        status, late = locked.status, locked.late
         if status == Status.COMPLETED:
             wakeup.send_once(DISPATCH_TASK)
         elif late and status in Interaction.OPEN:
@@ -128,11 +161,13 @@ def complete(
             late = status == Status.TIMED_OUT
             if not late:
                 raise InteractionClosed(_why_closed(found, status), interactionStatus=status)
-        elif unless_claimed and claim is not None and claim.by != actor:
-            raise claim.refusal(found.pk)
-        elif problems:
-            raise _invalid(problems)
         else:
+            if token is None:
+                recipients.require(found, locked.addressees, person)
+            if unless_claimed and locked.claim is not None and locked.claim.by != actor:
+                raise locked.claim.refusal(found.pk)
+            if problems:
+                raise _invalid(problems)
             _answer(found, response, actor, channel, note.strip() or None)
             awaits.resume({found.unit_id: 1}, actor=actor, with_requests=_with_request(found))
             audit.record(
@@ -151,11 +186,12 @@ def complete(
     return Completion(interaction(tenant, found.pk), duplicate=status == Status.COMPLETED)
 
 
-def replaced(execution: Execution, interaction_id: uuid.UUID, response: Any) -> Any:
+def replaced(execution: Execution, interaction_id: uuid.UUID, response: Any, person: Person | None) -> Any:
     """Return what an execution starts from if `response` takes the place of an answer that its worker could not read.
 
     The interaction keeps the answer that it got. Raises `InteractionUnknown`, `RedriveRefused` unless the execution
-    failed because the worker could not read the answers of this interaction's unit, and `AnswerInvalid`.
+    failed because the worker could not read the answers of this interaction's unit, `RecipientRequired` unless `person`
+    is a recipient, and `AnswerInvalid`.
     """
     found = _find(execution.tenant, interaction_id, None, None)
     unread = UNREAD in (execution.error_code, (execution.error_message or "").partition(":")[0])
@@ -166,6 +202,7 @@ def replaced(execution: Execution, interaction_id: uuid.UUID, response: Any) -> 
             f"with {UNREAD} on it.",
             executionStatus=execution.status,
         )
+    recipients.require(found, recipients.addressees(found), person)
     if problems := _problems(found, response):
         raise _invalid(problems)
     if _with_request(found):
@@ -256,17 +293,13 @@ def _require_token_of(token: ResumeToken, found: Interaction) -> None:
 # --- answering ------------------------------------------------------------------------------------
 
 
-def lock(found: Interaction) -> tuple[str, bool, str | None, Claim | None]:
-    """Lock the interaction, after its execution and its unit.
-
-    Return its status, whether its deadline has passed by the database's clock, who claimed it last, and the claim if
-    that lasts.
-    """
+def lock(found: Interaction) -> Locked:
+    """Lock the interaction, after its execution and its unit."""
     awaits.lock(found.execution_id, found.unit_id)
     with connection.cursor() as cursor:
         cursor.execute(statements.LOCK_INTERACTION, [TIMER, found.pk])
-        status, late, claimant, until, left = cursor.fetchone()
-    return status, late, claimant, Claim(claimant, until, left) if left else None
+        status, late, claimant, until, left, *named = cursor.fetchone()
+    return Locked(status, late, claimant, Claim(claimant, until, left) if left else None, Addressees(*named))
 
 
 def _answer(found: Interaction, response: Any, actor: str, channel: Interaction.Channel, note: str | None) -> None:

@@ -1,12 +1,11 @@
 """Questions: the list of open interactions, and the pages that show, claim, pass on and answer one."""
 
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 from django.contrib import admin, messages
-from django.contrib.admin.views.main import SEARCH_VAR
 from django.db.models import Case, JSONField, Q, QuerySet, When
 from django.db.models.expressions import RawSQL
 from django.http import HttpRequest, HttpResponse
@@ -15,23 +14,27 @@ from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
-from executions.awaits import claims, interactions
+from executions.awaits import claims, interactions, reassignment, recipients
 from executions.awaits.answer_form import AnswerForm, require_text
-from executions.awaits.awaits import FIRST_STATUS
-from executions.console.filters import NEWEST, SPANS
 from executions.console.payloads import bounded_json, tenants_shown
-from executions.models import IS_CLAIMED, Interaction
+from executions.console.question_filters import (
+    AssigneeFilter,
+    ClaimFilter,
+    DeadlineFilter,
+    GroupFilter,
+    StatusFilter,
+    StepFilter,
+    TransportFilter,
+)
+from executions.models import Interaction
 from executions.questions.readable import person, readable, telling_fields
-from executions.search_steps import questions_of_step
 from foundation.admin.columns import badge, column, moment, timed
 from foundation.errors import CoordinatorError
 from releases.registration.pages import PipelineFilter
-from releases.step_names import step_at
-from tenancy import members
 from tenancy.access import actor, tenants_of
 from tenancy.audit.acts import Act
 from tenancy.console.base import LongList, problem_of, serves
-from tenancy.console.lists import Person, ScopedFilter, TenantFilter, TextFilter
+from tenancy.console.lists import TenantFilter
 from tenancy.roles import Scope
 from wire.documents.contract import TIMER
 
@@ -58,100 +61,6 @@ CASE jsonb_typeof(executions_interaction.request) WHEN 'object' THEN (
         WHERE jsonb_typeof(value) IN ('string', 'number', 'boolean') AND length(value::text) <= 200 LIMIT 50) m)
 END
 """
-
-
-class StatusFilter(ScopedFilter):
-    """Filters by status. By default shows questions that can be answered. A search includes every status."""
-
-    title = parameter_name = "status"
-    options = (("all", "All"), *((status.value, status.value) for status in Interaction.Status))
-
-    def choices(self, changelist: Any) -> Iterator[Any]:
-        first, *others = super().choices(changelist)
-        yield from ({**first, "display": "Waiting for answers"}, *others)
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Interaction]) -> QuerySet[Interaction]:
-        if self.value() == "all" or (request.GET.get(SEARCH_VAR) and not self.value()):
-            return queryset
-        if self.value():
-            return queryset.filter(status=self.value())
-        return queryset.filter(status__in=Interaction.OPEN).exclude(transport=TIMER)
-
-
-class TransportFilter(ScopedFilter):
-    title = parameter_name = "transport"
-    options = tuple((transport, transport) for transport in FIRST_STATUS)
-
-
-class DeadlineFilter(ScopedFilter):
-    title = parameter_name = "deadline"
-    options = (
-        ("passed", "Has passed"),
-        ("hour", "Within the hour"),
-        ("day", "Within a day"),
-        ("week", "Within a week"),
-    )
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Interaction]) -> QuerySet[Interaction]:
-        now = timezone.now()
-        if self.value() == "passed":
-            return queryset.filter(deadline__lte=now)
-        span = SPANS.get(self.value() or "")
-        return queryset.filter(deadline__gt=now, deadline__lte=now + span) if span else queryset
-
-
-class _NamedFilter(TextFilter):
-    """Filters by the name in `lookup`. Suggests the names of the open interactions with the nearest deadlines."""
-
-    def choices_for(self, person: Person) -> Iterator[tuple[str, str]]:
-        # Ids, not a subquery, so that an index provides the order.
-        tenants = list(tenants_of(person).values_list("pk", flat=True))
-        rows = Interaction.objects.filter(tenant__in=tenants, status__in=Interaction.OPEN).exclude(transport=TIMER)
-        yield from ((name, name) for name in sorted(filter(None, self.names_in(rows.order_by("deadline")))))
-
-    def names_in(self, rows: QuerySet[Interaction]) -> set[str]:
-        return set(rows.values_list(self.lookup, flat=True)[:NEWEST])
-
-
-class AssigneeFilter(_NamedFilter):
-    title = parameter_name = lookup = "assignee"
-
-
-class GroupFilter(_NamedFilter):
-    title = parameter_name = lookup = "group"
-
-
-class StepFilter(_NamedFilter):
-    """Filters by the author's name of a step, or the name of its function."""
-
-    title = parameter_name = "step"
-
-    def names_in(self, rows: QuerySet[Interaction]) -> set[str]:
-        places = rows.values_list("execution__release", "execution__contract_version", "step_index")[:NEWEST]
-        return {step_at(*place).name for place in set(places)}
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Interaction]) -> QuerySet[Interaction]:
-        name = self.value()
-        if not name:
-            return queryset
-        tenants = list(tenants_of(request.user).values_list("pk", flat=True))
-        return queryset.filter(questions_of_step(tenants, name))
-
-
-class ClaimFilter(ScopedFilter):
-    """Filters by who is working on a question, or should."""
-
-    title = parameter_name = "claim"
-    options = (("mine", "Mine"), ("none", "Unclaimed"), ("others", "Claimed by others"))
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Interaction]) -> QuerySet[Interaction]:
-        me = actor(request.user)
-        if self.value() == "mine":
-            name = request.user.get_username()
-            return queryset.filter(Q(IS_CLAIMED, claimed_by=me) | Q(delegate=me) | Q(delegate=None, assignee=name))
-        if self.value() == "none":
-            return queryset.filter(~IS_CLAIMED)
-        return queryset.filter(IS_CLAIMED).exclude(claimed_by=me) if self.value() == "others" else queryset
 
 
 @admin.register(Interaction)
@@ -230,19 +139,19 @@ class InteractionAdmin(LongList):
     @column("For", empty="-")
     def addressee(self, interaction: Interaction) -> str | None:
         to = person(interaction.delegate) if interaction.delegate else interaction.assignee
-        return ", ".join(filter(None, (to, interaction.group))) or None
+        return ", ".join(filter(None, (to, interaction.group and f"group {interaction.group}"))) or None
 
     def show(self, request: HttpRequest, row: Interaction) -> HttpResponse:
         """Show the question. The claimant's visit renews the claim."""
-        if request.method == "GET" and row.claimed_by == actor(request.user) and self.may(request, Scope.ANSWER, row):
-            claims.renew(row, actor=actor(request.user))
+        if request.method == "GET" and row.claimed_by == actor(request.user) and self._may_answer(request, row):
+            claims.renew(row, actor=actor(request.user), person=request.user)
         return self._shown(request, row)
 
     # --- claims ---------------------------------------------------------------------------------------
 
     @serves("<uuid:object_id>/claim/", Act.INTERACTION_CLAIM, Scope.ANSWER, name="claim")
     def claim_page(self, request: HttpRequest, row: Interaction) -> HttpResponse:
-        claim = partial(claims.claim, take_over=bool(request.POST.get("take_over")))
+        claim = partial(claims.claim, person=request.user, take_over=bool(request.POST.get("take_over")))
         return self._act(request, row, claim, "You have claimed the question. Others see that you are working on it.")
 
     @serves("<uuid:object_id>/release/", Act.INTERACTION_RELEASE, Scope.ANSWER, name="release")
@@ -257,9 +166,22 @@ class InteractionAdmin(LongList):
         def delegate(*names: Any, actor: str) -> None:
             require_text(to, "to", LONGEST_NAME)
             require_text(note, "note", claims.LONGEST_NOTE)
-            claims.delegate(*names, actor=actor, to=to, note=note, take_over=take_over)
+            claims.delegate(*names, actor=actor, person=request.user, to=to, note=note, take_over=take_over)
 
         return self._act(request, row, delegate, f"The question is delegated to {to}.")
+
+    @serves("<uuid:object_id>/reassign/", Act.INTERACTION_REASSIGN, Scope.ADMINISTER, name="reassign")
+    def reassign_page(self, request: HttpRequest, row: Interaction) -> HttpResponse:
+        assignee, group = (request.POST.get(name, "").strip() for name in ("assignee", "group"))
+        reason = request.POST.get("reason", "").replace("\r\n", "\n")
+
+        def reassign(*names: Any, actor: str) -> None:
+            require_text(assignee, "assignee", recipients.LONGEST_RECIPIENT)
+            require_text(group, "group", recipients.LONGEST_RECIPIENT)
+            require_text(reason, "reason", claims.LONGEST_NOTE)
+            reassignment.reassign(*names, actor=actor, reason=reason, assignee=assignee, group=group)
+
+        return self._act(request, row, reassign, "The question has other recipients.")
 
     def _act(self, request: HttpRequest, row: Interaction, act: Callable[..., Any], done: str) -> HttpResponse:
         """Perform an act, which gets the tenant and the id of the question, and show the question again."""
@@ -288,6 +210,7 @@ class InteractionAdmin(LongList):
                 interaction_id=row.pk,
                 response=form.response(),
                 actor=actor(request.user),
+                person=request.user,
                 channel=Interaction.Channel.PAGE,
                 note=form.note,
                 unless_claimed=not form.take_over,
@@ -316,11 +239,15 @@ class InteractionAdmin(LongList):
     def _next(self, request: HttpRequest, row: Interaction) -> Interaction | None:
         """Return the open question that the person may answer and no other has claimed, same pipeline first."""
         rows = Interaction.objects.filter(tenant__in=list(tenants_of(request.user, Scope.ANSWER)))
+        rows = rows.filter(recipients.answerable_by(request.user))
         free = Q(claimed_until=None) | Q(claimed_until__lte=timezone.now()) | Q(claimed_by=actor(request.user))
         open_rows = rows.filter(free, status__in=Interaction.OPEN).exclude(transport=TIMER).exclude(pk=row.pk)
         nearest = open_rows.order_by("deadline", "created_at", "id").select_related("execution")
         few = nearest.only("pk", "execution__pipeline_id")[:MOST_NEXT]
         return min(few, key=lambda each: each.execution.pipeline_id != row.execution.pipeline_id, default=None)
+
+    def _may_answer(self, request: HttpRequest, row: Interaction) -> bool:
+        return self.may(request, Scope.ANSWER, row) and recipients.permits(row, request.user)
 
     # --- the page -------------------------------------------------------------------------------------
 
@@ -336,8 +263,8 @@ class InteractionAdmin(LongList):
         found = interactions.interaction(row.tenant, row.pk)
         waits = found.status in Interaction.OPEN
         answerable = waits and found.transport != TIMER
-        may_answer = self.may(request, Scope.ANSWER, found)
-        may_read = may_answer or self.may(request, Scope.PAYLOADS, found)
+        has_role, may_answer = self.may(request, Scope.ANSWER, found), self._may_answer(request, found)
+        may_read = has_role or self.may(request, Scope.PAYLOADS, found)
         me = actor(request.user)
         problem = problem_of(error)
         if problem and problems is not None:
@@ -357,6 +284,9 @@ class InteractionAdmin(LongList):
             overdue=waits and found.deadline <= timezone.now(),
             answerable=answerable,
             may_answer=may_answer,
+            has_role=has_role,
+            restriction=recipients.restriction(found),
+            may_reassign=answerable and self.may(request, Scope.ADMINISTER, found),
             may_read=may_read,
             form=form or (AnswerForm.fresh(found) if answerable and may_answer else None),
             draft=form.draft if form else "",
@@ -370,7 +300,7 @@ class InteractionAdmin(LongList):
             claimant=person(found.claimed_by or ""),
             mine=is_claimed(found) and found.claimed_by == me,
             delegate=person(found.delegate or ""),
-            members=members.names(found.tenant, Scope.ANSWER)[:MOST_MEMBERS] if answerable and may_answer else (),
+            members=recipients.candidates(found)[:MOST_MEMBERS] if answerable and may_answer else (),
             events=found.events.order_by("-sequence")[:20],
             longest_note=claims.LONGEST_NOTE,
             problem=problem,

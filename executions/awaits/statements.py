@@ -131,10 +131,12 @@ SELECT DISTINCT ON (unit_id) unit_id, id FROM late ORDER BY unit_id, deadline, i
 
 # Locks an interaction. Returns its status, and whether its deadline has passed by the clock of its execution, which
 # stands still during a pause; timers are never late. Then its claim, and for how long that lasts: null if it is over.
+# Then its recipients.
 # No row: the interaction was removed with its execution.
 LOCK_INTERACTION = """
 SELECT status, deadline <= execution_clock(execution_id) AND transport <> %s, claimed_by, claimed_until,
-    CASE WHEN claimed_until > clock_timestamp() THEN claimed_until - clock_timestamp() END
+    CASE WHEN claimed_until > clock_timestamp() THEN claimed_until - clock_timestamp() END,
+    assignee, "group"
 FROM executions_interaction WHERE id = %s FOR UPDATE
 """
 
@@ -144,6 +146,39 @@ UPDATE executions_interaction SET status = 'COMPLETED', response = %(response)s,
     channel = %(channel)s, completed_at = clock_timestamp(), version = version + 1, next_dispatch_at = NULL,
     updated_at = now()
 WHERE id = %(id)s AND status = ANY(%(open)s)
+"""
+
+# --- recipients ---
+
+_PERSON = """
+WITH person AS MATERIALIZED (
+    SELECT username, email, is_superuser FROM auth_user WHERE id = %(person)s AND is_active {lock}
+), held AS MATERIALIZED (
+    SELECT role, groups FROM tenancy_membership WHERE user_id = %(person)s AND tenant_id = %(tenant)s {lock}
+)
+SELECT username, email, is_superuser OR EXISTS (SELECT FROM held WHERE role = ANY(%(roles)s)),
+    ARRAY(SELECT DISTINCT unnest(groups) FROM held)
+FROM person
+"""
+# Returns the names of an active user, whether the roles in a tenant include one of some, and the groups in the tenant.
+# No row: the user is not active.
+PERSON = _PERSON.format(lock="")
+
+# Returns the same. The user and the memberships do not change before the transaction ends.
+LOCK_PERSON = _PERSON.format(lock="FOR SHARE")
+
+# Changes the recipients of an open interaction, and ends its claim and its delegation, with the event. No row is
+# impossible: the caller has locked the interaction.
+REASSIGN = """
+WITH changed AS (
+    UPDATE executions_interaction SET assignee = %(assignee)s, "group" = %(group)s, claimed_by = NULL,
+        claimed_until = NULL, delegate = NULL, claim_changes = claim_changes + 1
+    WHERE id = %(id)s AND status = ANY(%(open)s)
+    RETURNING *
+)
+INSERT INTO executions_interactionevent (tenant_id, execution_id, interaction_id, sequence, kind, actor, note, assignee,
+    "group")
+SELECT tenant_id, execution_id, id, claim_changes, 'REASSIGNED', %(actor)s, %(reason)s, assignee, "group" FROM changed
 """
 
 # --- claims ---

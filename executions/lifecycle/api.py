@@ -152,6 +152,7 @@ class DeadLetterFilter(filters.FilterSet):
     ReleaseRetired,
     errors.ReleaseRevokedConfirmation,
     errors.InteractionUnknown,
+    errors.RecipientRequired,
     errors.AnswerInvalid,
 )
 def redrive(view: TenantView, execution_id: uuid.UUID, answer: dict[str, Any] | None, **body: Any) -> Any:
@@ -161,7 +162,7 @@ def redrive(view: TenantView, execution_id: uuid.UUID, answer: dict[str, Any] | 
     """
     if answer is not None:
         view.require(Scope.ANSWER)
-    replaced = Answer(**answer) if answer is not None else None
+    replaced = Answer(**answer, person=view.request.user) if answer is not None else None
     return interventions.redrive(view.tenant, execution_id, actor=view.actor, answer=replaced, **body)
 
 

@@ -10,6 +10,7 @@ from django.db import connection, transaction
 
 from executions import metrics
 from executions.awaits import awaits, interactions
+from executions.awaits.recipients import Person
 from executions.errors import (
     CancelRefused,
     ExecutionChanged,
@@ -45,10 +46,11 @@ class Redriven:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A new answer of an interaction."""
+    """A new answer of an interaction, and who gives it."""
 
     interaction_id: uuid.UUID
     response: Any
+    person: Person | None = None
 
 
 def redrivable(allow_failed: bool) -> frozenset[State]:
@@ -82,7 +84,7 @@ def redrive(
         details = {} if answer is None else {"answerReplaced": str(answer.interaction_id)}
         move = redrive_move(execution, actor=actor, reason=reason, **details)
         if answer is not None:
-            progress = interactions.replaced(execution, answer.interaction_id, answer.response)
+            progress = interactions.replaced(execution, answer.interaction_id, answer.response, answer.person)
             shape: Shape = "MULTI" if execution.progress_shape == "MULTI" else "UNI"
             move = move._replace(progress=progress, progress_shape=shape)
         if not moves.apply([move]):

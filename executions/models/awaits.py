@@ -86,8 +86,9 @@ class Interaction(models.Model):
 
     A claim says who is working on the answer; it ends at `claimed_until`, and never keeps others from answering.
     `delegate` is the member to whom the question was passed on. Each change of these has an `InteractionEvent`, whose
-    number is `claim_changes`. `note` and `channel` belong to the answer; `channel` is null for timers, for answers that
-    a worker reported, and for answers from before this column existed.
+    number is `claim_changes`. So has a change of the recipients, `assignee` and `group`, which ends the claim and the
+    delegation, too. `note` and `channel` belong to the answer; `channel` is null for timers, for answers that a worker
+    reported, and for answers from before this column existed.
     """
 
     class Status(models.TextChoices):
@@ -220,10 +221,11 @@ IS_CLAIMED = Q(status__in=Interaction.OPEN, claimed_until__gt=Now())
 
 
 class InteractionEvent(models.Model):
-    """One change of the claim or the delegate of an interaction, written in the statement that makes the change.
+    """One change of the claim, the delegate or the recipients of an interaction, written in the same statement.
 
-    `claimed_by`, `claimed_until` and `delegate` are those of the interaction after the change. `sequence` counts the
-    changes from 1 and equals the interaction's `claim_changes`, so no change lacks its event and no event its change.
+    `claimed_by`, `claimed_until` and `delegate` are those of the interaction after the change. `assignee` and `group`
+    are the new recipients. Only REASSIGNED has them. `sequence` counts the changes from 1 and equals the interaction's
+    `claim_changes`, so no change lacks its event and no event its change.
     """
 
     class Kind(models.TextChoices):
@@ -232,6 +234,7 @@ class InteractionEvent(models.Model):
         TAKEN_OVER = "TAKEN_OVER"
         RELEASED = "RELEASED"
         DELEGATED = "DELEGATED"
+        REASSIGNED = "REASSIGNED"
 
     tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, related_name="interaction_events", db_index=False)
     execution = models.ForeignKey(Execution, on_delete=models.PROTECT, related_name="interaction_events")
@@ -244,6 +247,8 @@ class InteractionEvent(models.Model):
     claimed_by = models.CharField(max_length=200, null=True)
     claimed_until = models.DateTimeField(null=True)
     delegate = models.CharField(max_length=200, null=True)
+    assignee = models.CharField(max_length=200, null=True)
+    group = models.CharField(max_length=200, null=True)
     at = models.DateTimeField(db_default=TransactionNow(), editable=False)
 
     class Meta:
@@ -251,9 +256,20 @@ class InteractionEvent(models.Model):
         constraints = (
             models.UniqueConstraint(fields=("interaction", "sequence"), name="interaction_event_once"),
             models.CheckConstraint(
-                condition=Q(kind__in=["CLAIMED", "RENEWED", "TAKEN_OVER"], claimed_by=models.F("actor"))
-                | Q(kind="RELEASED", claimed_by__isnull=True)
-                | Q(kind="DELEGATED", claimed_by__isnull=True, delegate__isnull=False),
+                condition=Q(
+                    Q(kind__in=["CLAIMED", "RENEWED", "TAKEN_OVER"], claimed_by=models.F("actor"))
+                    | Q(kind="RELEASED", claimed_by__isnull=True)
+                    | Q(kind="DELEGATED", claimed_by__isnull=True, delegate__isnull=False),
+                    assignee__isnull=True,
+                    group__isnull=True,
+                )
+                | Q(
+                    Q(assignee__isnull=False) | Q(group__isnull=False),
+                    kind="REASSIGNED",
+                    claimed_by__isnull=True,
+                    delegate__isnull=True,
+                    note__isnull=False,
+                ),
                 name="interaction_event_kind",
             ),
             models.CheckConstraint(

@@ -18,6 +18,7 @@ from releases.models.pipeline import (
     IDENTITY_LENGTH,
     MissingArtifacts,
     Pipeline,
+    Recipients,
     SignaturePolicy,
     UnverifiedWorkers,
     WorkerGate,

@@ -48,6 +48,13 @@ class MissingArtifacts(TextChoices):
     IDENTITY_ONLY = "identity-only", "A release whose bytes cannot be had is registered, and only identifies them"
 
 
+class Recipients(TextChoices):
+    """Whether only those may answer a question whom it names."""
+
+    ENFORCE = "enforce", "Only the assignee and members with the group may answer"
+    INFORM = "inform", "The assignee and the group are shown, and others may answer"
+
+
 class NotifyEnds(TextChoices):
     """Which ends of executions the channel of the policy gets messages about."""
 
@@ -217,6 +224,14 @@ MEMBERS = (
         "Answers must have the declared type",
         "Whether an answer to an await must match the type that the contract names.",
     ),
+    # Judged when an await is claimed or answered.
+    Member(
+        "recipients",
+        "recipients",
+        "Assignees and groups of questions",
+        "Whether a question that names an assignee or a group may be answered by others.",
+        choices=Recipients,
+    ),
     # Judged when an attempt has failed.
     Member(
         "retryLimit",
@@ -284,6 +299,9 @@ class Policy(models.Model):
     approval_hours = models.PositiveIntegerField(default=72, db_default=72)
     emergency_override = models.BooleanField(default=False, db_default=False)
     validate_answers = models.BooleanField(default=True)
+    recipients = models.CharField(
+        max_length=10, choices=Recipients, default=Recipients.ENFORCE, db_default=Recipients.ENFORCE.value
+    )
     unverified_workers = models.CharField(max_length=10, choices=UnverifiedWorkers, default=UnverifiedWorkers.REFUSE)
     missing_artifacts = models.CharField(max_length=15, choices=MissingArtifacts, default=MissingArtifacts.REJECT)
     verification_hours = models.PositiveIntegerField(default=24, db_default=24)

@@ -11,7 +11,7 @@ from foundation import wakeup
 from releases.artifacts import blob_lock, blobs
 from releases.artifacts.store import StagedBlob
 from releases.errors import DescriptorInvalid, ReleaseConflict
-from releases.models import Artifact, Attachment, Pipeline, Release, WorkerGate
+from releases.models import Artifact, Attachment, Pipeline, Recipients, Release, WorkerGate
 from releases.registration import image_registry, tenant_bytes
 from releases.states import Status
 from releases.trust import attachments
@@ -53,7 +53,7 @@ class _Upload:
     attached: Sequence[Attachment]
     findings: Sequence[Finding]
     staged: Mapping[str, StagedBlob]
-    worker_gate: WorkerGate
+    policy: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -74,6 +74,7 @@ def register(
     any_reference: bool = False,
     promotable: bool = False,
     worker_gate: WorkerGate = WorkerGate.REQUIRE,
+    recipients: Recipients = Recipients.ENFORCE,
     lease_seconds: float = blob_lock.TIMEOUT_SECONDS,
 ) -> Registration:
     """Store an uploaded release with the status UPLOADED and start its verification.
@@ -84,10 +85,10 @@ def register(
     are attached to the release, even if it is already stored. With `any_reference`, an image reference that does not
     pin the digest of its artifact is a warning and not an error. With `promotable`, a location that other machines
     cannot always resolve is an error and not a warning. If this is the first release of its pipeline, the policy of the
-    pipeline begins with `worker_gate`. Waits up to `lease_seconds` for a process that removes its bytes. The staged
-    files are always consumed. Raises `DescriptorInvalid` with all findings, `ReleaseConflict` if the release is stored
-    with different metadata, `ArtifactStoreUnavailable`, and what `attachments.attach` raises. The tenant's quotas raise
-    `QuotaExceeded` and `StorageQuotaReached`.
+    pipeline begins with `worker_gate` and `recipients`. Waits up to `lease_seconds` for a process that removes its
+    bytes. The staged files are always consumed. Raises `DescriptorInvalid` with all findings, `ReleaseConflict` if the
+    release is stored with different metadata, `ArtifactStoreUnavailable`, and what `attachments.attach` raises. The
+    tenant's quotas raise `QuotaExceeded` and `StorageQuotaReached`.
     """
     try:
         descriptor = read_descriptor(document, pipeline_id)
@@ -108,7 +109,8 @@ def register(
             *(Finding.from_json(finding) for each in documents for finding in each.findings),
         ]
         staged = {file.staged.digest: file.staged for file in files if file.staged.digest in wanted}
-        upload = _Upload(tenant, actor, document, descriptor, contract, documents, findings, staged, worker_gate)
+        policy = {"worker_gate": worker_gate, "recipients": recipients}
+        upload = _Upload(tenant, actor, document, descriptor, contract, documents, findings, staged, policy)
         # The lease prevents the removal of these bytes until the rows that refer to them are committed.
         with blob_lock.shared(wanted, timeout=lease_seconds) as lease:
             registration = _store(lease, upload, wanted)
@@ -204,7 +206,7 @@ def _store(lease: blob_lock.Lease, upload: _Upload, wanted: set[str]) -> Registr
 def _write_release(upload: _Upload) -> Release:
     descriptor = upload.descriptor
     pipeline, _ = Pipeline.objects.get_or_create(
-        tenant=upload.tenant, pipeline_id=descriptor.pipeline_id, defaults={"worker_gate": upload.worker_gate}
+        tenant=upload.tenant, pipeline_id=descriptor.pipeline_id, defaults=upload.policy
     )
     return Release.objects.create(
         pipeline=pipeline,

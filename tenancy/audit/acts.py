@@ -65,6 +65,7 @@ class Act(StrEnum):
     INTERACTION_ANSWER = "interaction.answer"
     INTERACTION_CLAIM = "interaction.claim"
     INTERACTION_DELEGATE = "interaction.delegate"
+    INTERACTION_REASSIGN = "interaction.reassign"
     INTERACTION_RELEASE = "interaction.release"
     MEMBERSHIP_ADD = "membership.add"
     MEMBERSHIP_BEGIN = "membership.begin"

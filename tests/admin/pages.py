@@ -131,6 +131,7 @@ CHANGES: dict[str, Change] = {
     "executions_smoketest_new release": Change(RELEASERS, {"input": "1", "idempotency_key": "k"}),
     "executions_interaction_answer question": Change(OPERATORS, {"response": "1"}),
     "executions_interaction_claim question": Change(OPERATORS),
+    "executions_interaction_reassign question": Change(ADMINS, {"assignee": "operator", "reason": "away"}),
     "executions_interaction_delegate question": Change(OPERATORS, {"to": "operator", "note": "please"}),
     "executions_execution_redrive dead": Change(OPERATORS, {**WHY, "expected_version": "2"}),
     "executions_execution_resubmit dead": Change(OPERATORS, {**WHY, "expected_version": "2", "operation_key": "k"}),

@@ -150,6 +150,9 @@ CHANGES: dict[Endpoint, Change] = {
     ("POST", "members/remove"): Change(
         ADMINISTER, "membership.remove", 200, {"username": "{username}", "role": "operator"}
     ),
+    ("POST", "members/groups"): Change(
+        ADMINISTER, "membership.change", 200, {"username": "{username}", "groups": ["finance"]}
+    ),
     ("PATCH", "failure-groups/{failure_group_id}"): Change(
         OPERATE, "failure_group.change", 200, {"acknowledged": True, "note": "the bank is down"}
     ),
@@ -175,6 +178,9 @@ CHANGES: dict[Endpoint, Change] = {
     ),
     ("POST", "interactions/{interaction_id}/delegate"): Change(
         Scope.ANSWER, "interaction.delegate", 200, {"to": "{username}"}
+    ),
+    ("POST", "interactions/{interaction_id}/reassign"): Change(
+        ADMINISTER, "interaction.reassign", 200, {"assignee": "{username}", **WHY}
     ),
     ("POST", "workers"): Change(OPERATE, "worker.register", 200, REST_WORKER),
     ("POST", "workers/{pipeline_id}/{worker_id}/heartbeat"): Change(

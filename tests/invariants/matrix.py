@@ -52,7 +52,7 @@ MATRIX = {
     ),
     "tenancy_allowance": Table(always="second granted settled counted_at", unguarded="tenant_id"),
     "tenancy_grant": Table(unguarded="id tenant_id permits expires_at", deletable=True),
-    "tenancy_membership": Table(always="role", unguarded="id user_id tenant_id", deletable=True),
+    "tenancy_membership": Table(always="role groups", unguarded="id user_id tenant_id", deletable=True),
     "tenancy_apitoken": Table(
         always="last_used_at expiry", unguarded="user_id digest token_key created name scopes tenant_id", deletable=True
     ),
@@ -140,6 +140,7 @@ MATRIX = {
         in_state=dict.fromkeys(("WAITING", "DISPATCHING", "DISPATCHED"), OPEN_INTERACTION),
         together="""
             response actor completed_at first_deadline note channel claimed_by claimed_until delegate claim_changes
+            assignee group
         """,
         kept_by="interaction_over_is_over",
     ),

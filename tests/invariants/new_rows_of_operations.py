@@ -226,11 +226,13 @@ def both(text: str) -> str:
 
 
 RELEASED = "kind = 'RELEASED' & claimed_by = NULL::text & claimed_until = NULL::timestamptz"
+RECIPIENTS = f"{RELEASED.partition(' & ')[2]} & delegate = NULL::text & assignee = 'eva' & \"group\" = 'finance'"
+REASSIGNED = f"kind = 'REASSIGNED' & note = 'away' & {RECIPIENTS}".replace('"', "")
 CLAIM_EVENT = NewRow(
     "executions_interactionevent",
     f"""
         execution_id = {execution("asking")} & interaction_id = {question("asking")} & sequence = 1 & kind = 'CLAIMED'
-        actor = 'user:x' & note = NULL::text & {CLAIM}
+        actor = 'user:x' & note = NULL::text & {CLAIM} & assignee = NULL::text & group = NULL::text
     """,
     f"""
         interaction_claim_has_event: sequence = 0 | 2
@@ -238,6 +240,10 @@ CLAIM_EVENT = NewRow(
         {RELEASED}
         delegate = 'user:y'
         script = {changed(counts=0)} | {changed(counts=2)}
+        {REASSIGNED} & assignee = 'bob' & script = {changed(RECIPIENTS)}
+        script = {changed(f"{CLAIM} & {RECIPIENTS}")}
+        interaction_event_kind: {both("assignee = 'eva'")}
+        {REASSIGNED} & note = NULL::text & script = {changed(RECIPIENTS)}
         interaction_event_of_claim: tenant_id = {tenant("rival")} | {tenant("other")}
         execution_id = {executions("queued", "cancelled")}
         {both("claimed_until = now() + interval '31 minutes'")}

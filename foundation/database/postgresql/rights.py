@@ -70,7 +70,7 @@ RIGHTS: Mapping[str, Rights] = MappingProxyType(
         "tenancy_tenant": Rights(insert_but="id", update_but="id slug created_at"),
         "tenancy_allowance": Rights(insert_but="", update="second granted settled counted_at"),
         "tenancy_grant": Rights(insert_but="", delete=True),
-        "tenancy_membership": Rights(insert_but="id", update="role", delete=True),
+        "tenancy_membership": Rights(insert_but="id", update="role groups", delete=True),
         "tenancy_apitoken": Rights(insert_but="", update="last_used_at expiry", delete=True),
         "tenancy_logincounter": Rights(insert_but="known_until", update="attempts ends_at known_until", delete=True),
         "tenancy_savedview": Rights(insert_but="id", delete=True),
@@ -135,7 +135,7 @@ RIGHTS: Mapping[str, Rights] = MappingProxyType(
             insert_but="note channel claimed_by claimed_until delegate claim_changes first_deadline",
             update=f"""
                 {_INTERACTION_STATE} deadline first_deadline note channel claimed_by claimed_until delegate
-                claim_changes
+                claim_changes assignee group
             """,
             delete=True,
         ),

@@ -1,0 +1,66 @@
+"""Names other recipients of an open interaction. The caller has checked access to the tenant."""
+
+import uuid
+from typing import Any
+
+from django.db import connection, transaction
+
+from executions.awaits import awaits, claims, recipients, statements
+from executions.awaits.interactions import interaction
+from executions.awaits.recipients import Addressees
+from executions.errors import RecipientUnknown
+from executions.models import Interaction
+from executions.state_machine import moves
+from foundation.errors import InvalidRequest
+from tenancy import audit
+from tenancy.audit.acts import Act
+from tenancy.models import Tenant
+
+EVENT = "QUESTION_REASSIGNED"
+
+
+def reassign(
+    tenant: Tenant, interaction_id: uuid.UUID, *, actor: str, reason: str, assignee: str | None, group: str | None
+) -> Interaction:
+    """Replace the recipients of an open interaction, and end its claim and its delegation.
+
+    Writes an event of the interaction, and one of the execution. Raises `InteractionUnknown`, `InvalidRequest` without
+    a reason or without recipients, `RecipientUnknown` if no member who may answer has the user name or the group, and
+    `InteractionClosed`.
+    """
+    found, to = interaction(tenant, interaction_id), Addressees(assignee or None, group or None)
+    reason = reason.strip()
+    if not reason:
+        raise _missing("reason", "A reassignment needs a reason.")
+    if not any(to):
+        raise _missing("assignee", "A reassignment needs an assignee or a group.")
+    if not recipients.is_known(tenant, to):
+        raise RecipientUnknown("No member whose role may answer has this user name or this group.", **to._asdict())
+    with transaction.atomic():
+        locked = claims.lock_open(found)
+        change: dict[str, Any] = {**to._asdict(), "before": locked.addressees._asdict()}
+        parameters: dict[str, Any] = {
+            **to._asdict(),
+            "id": found.pk,
+            "open": awaits.OPEN,
+            "actor": actor,
+            "reason": reason,
+        }
+        with connection.cursor() as cursor:
+            cursor.execute(statements.REASSIGN, parameters)
+        data = {"interactionId": str(found.pk), "reason": reason, **change}
+        moves.note(EVENT, [moves.Note(found.execution_id, actor, data)])
+        audit.record(
+            Act.INTERACTION_REASSIGN,
+            tenant=tenant,
+            actor=actor,
+            object=found.pk,
+            reason=reason,
+            executionId=str(found.execution_id),
+            **change,
+        )
+    return interaction(tenant, found.pk)
+
+
+def _missing(field: str, message: str) -> InvalidRequest:
+    return InvalidRequest(message, errors=[{"field": field, "code": "REQUIRED", "message": message}])

@@ -1,0 +1,156 @@
+"""Who may claim and answer an interaction: its recipients, if it has some and the policy of its pipeline enforces them.
+
+An interaction names a person (`assignee`), a group, or both. Either of them suffices. A group is that of the members
+who have it (`tenancy.members`). An assignee with an @ is an address: it is everybody whose e-mail address or user name
+equals it, without regard to case. Every other assignee is a user name, and is compared exactly. Recipients need a role
+that may answer, like everybody. Superusers are recipients only if they are named, or are members with the group.
+
+A resume token needs no person, so callers do not ask for one that comes with it.
+"""
+
+from collections.abc import Collection, Iterable
+from functools import reduce
+from operator import or_
+from typing import Any, NamedTuple
+
+from django.contrib.auth.models import AnonymousUser, User
+from django.db import connection
+from django.db.models import Q, QuerySet
+
+from executions.awaits import statements
+from executions.errors import RecipientRequired
+from executions.models import IS_CLAIMED, Interaction
+from releases.models import Pipeline, Recipients
+from tenancy import members
+from tenancy.access import actor
+from tenancy.models import Membership, Tenant
+from tenancy.roles import Scope, roles_granting
+
+Person = User | AnonymousUser
+LONGEST_RECIPIENT = 200
+
+
+class Addressees(NamedTuple):
+    """The recipients that an interaction names. Both may be None."""
+
+    assignee: str | None
+    group: str | None
+
+    @property
+    def sentence(self) -> str:
+        """Who may answer, such as `Only eva and members of finance may answer.`"""
+        group = self.group and f"members of {self.group}"
+        return f"Only {' and '.join(filter(None, (self.assignee, group)))} may answer."
+
+
+def require(found: Interaction, to: Addressees, person: Person | None) -> None:
+    """Raise `RecipientRequired` unless the person may answer an interaction that the caller has locked.
+
+    `to` is what the locked row names. Reads the rights of the person after the lock, and keeps them until the
+    transaction ends: neither the person nor their memberships change before. No person may not answer for recipients.
+    """
+    if not any(to) or not _enforcing([found]) or _is_among(to, found.tenant, person, statements.LOCK_PERSON):
+        return
+    raise RecipientRequired(to.sentence, assignee=to.assignee, group=to.group)
+
+
+def permits(found: Interaction, person: Person) -> bool:
+    """True if `require` would accept the person now."""
+    to = addressees(found)
+    is_free = not any(to) or not _enforcing([found])
+    return is_free or _is_among(to, found.tenant, person, statements.PERSON)
+
+
+def addressees(found: Interaction) -> Addressees:
+    return Addressees(found.assignee, found.group)
+
+
+def restriction(found: Interaction) -> str:
+    """Return the sentence that says who may answer; empty if others may, too."""
+    return addressees(found).sentence if found.pk in restricted([found]) else ""
+
+
+def restricted(found: Iterable[Interaction]) -> set[object]:
+    """Return the ids of the interactions that only their recipients may answer. Needs their executions."""
+    named = [each for each in found if any(addressees(each))]
+    enforcing = _enforcing(named) if named else set()
+    return {each.pk for each in named if _pipeline_of(each) in enforcing}
+
+
+def candidates(found: Interaction) -> QuerySet[Membership, str]:
+    """Return the names of members to whom the interaction can be passed on.
+
+    If there are recipients, these are the members with the group and the assignee, unless that is an e-mail address:
+    the tenant's people do not learn whose it is.
+    """
+    names = members.names(found.tenant, Scope.ANSWER)
+    if found.pk not in restricted([found]):
+        return names
+    assignee = Q() if found.assignee is None else members.named_as(found.assignee)
+    return names.filter(Q(groups__contains=[found.group]) | assignee)
+
+
+def addressed_to(person: Person) -> Q:
+    """Return the condition for interactions that name the person or one of their groups."""
+    keys = _keys(person.get_username(), getattr(person, "email", ""))
+    named = [Q(assignee__iexact=key) if "@" in key else Q(assignee=key) for key in sorted(keys)]
+    rows = Membership.objects.filter(user=person.pk, groups__len__gt=0).order_by("pk")
+    in_groups = [Q(tenant=tenant, group__in=groups) for tenant, groups in rows.values_list("tenant", "groups")]
+    return reduce(or_, [*named, *in_groups])
+
+
+def mine(person: Person, names: Collection[str] = ()) -> Q:
+    """Return the condition for interactions that are for the person, or that the person or an actor in `names` claimed.
+
+    An interaction that was passed on is only for its delegate.
+    """
+    me = actor(person)
+    return Q(IS_CLAIMED, claimed_by__in=[me, *names]) | Q(delegate=me) | Q(addressed_to(person), delegate=None)
+
+
+def answerable_by(person: Person) -> Q:
+    """Return the condition for interactions whose recipients, if any, let the person answer."""
+    anybody = Q(assignee=None, group=None) | Q(execution__release__pipeline__recipients=Recipients.INFORM)
+    return anybody | addressed_to(person)
+
+
+def is_known(tenant: Tenant, to: Addressees) -> bool:
+    """True if a member who may answer has the name, or the group. An address is not looked up."""
+    rows = members.names(tenant, Scope.ANSWER)
+    is_person = to.assignee is None or "@" in to.assignee or rows.filter(members.named_as(to.assignee)).exists()
+    return is_person and (to.group is None or rows.filter(groups__contains=[to.group]).exists())
+
+
+def _is_among(to: Addressees, tenant: Tenant, person: Person | None, statement: str) -> bool:
+    if person is None or person.pk is None:
+        return False
+    parameters: dict[str, Any] = {"person": person.pk, "tenant": tenant.pk, "roles": roles_granting(Scope.ANSWER)}
+    with connection.cursor() as cursor:
+        cursor.execute(statement, parameters)
+        row = cursor.fetchone()
+    if row is None:
+        return False
+    username, email, may_answer, groups = row
+    is_assignee = to.assignee is not None and _key(to.assignee) in _keys(username, email)
+    return may_answer and (is_assignee or to.group in groups)
+
+
+def _keys(username: str, email: str) -> set[str]:
+    return {_key(username), *([_key(email)] if "@" in email else [])}
+
+
+def _key(name: str) -> str:
+    return name.lower() if "@" in name else name
+
+
+def _pipeline_of(found: Interaction) -> tuple[int, str]:
+    return found.tenant_id, found.execution.pipeline_id
+
+
+def _enforcing(found: Collection[Interaction]) -> set[tuple[int, str]]:
+    """Return the pipelines of interactions whose policy enforces recipients: tenant and pipeline id."""
+    keys = {_pipeline_of(each) for each in found}
+    rows = Pipeline.objects.filter(
+        tenant__in={tenant for tenant, _ in keys}, pipeline_id__in={name for _, name in keys}
+    )
+    return set(rows.filter(recipients=Recipients.ENFORCE).values_list("tenant", "pipeline_id"))

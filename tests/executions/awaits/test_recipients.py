@@ -1,0 +1,202 @@
+"""Who may claim and answer a question that names an assignee or a group, and how an admin names others."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import AnonymousUser, User
+
+from executions import errors
+from executions.awaits import claims, interactions, reassignment, recipients
+from executions.awaits.recipients import Person
+from executions.models import ExecutionEvent, Interaction, InteractionEvent
+from foundation.errors import InvalidRequest
+from releases.models import Pipeline, Recipients, Release
+from tenancy import members
+from tenancy.models import AuditEntry, Membership, Tenant
+from tenancy.roles import Role
+from tests import making
+from tests.cases import cases
+from tests.executions.awaits.parking import interaction_of, suspended
+from tests.executions.awaits.test_answers import token_of
+
+pytestmark = pytest.mark.django_db
+Ready = tuple[Tenant, Release]
+ADMIN = "user:admin"
+
+
+def person(owner: Tenant, name: str, *groups: str, role: Role = Role.OPERATOR, **more: Any) -> User:
+    user = User.objects.create_user(name, **more)
+    Membership.objects.create(user=user, tenant=owner, role=role, groups=list(groups))
+    return user
+
+
+def ask(ready: Ready, key: str = "key", **named: str) -> Interaction:
+    return interaction_of(suspended(ready, key, **named))
+
+
+def answer(of: Interaction, by: Person | None, **more: Any) -> Any:
+    return interactions.complete(of.tenant, interaction_id=of.pk, response={"n": 1}, actor="user:x", person=by, **more)
+
+
+def claim(of: Interaction, by: Person | None) -> Any:
+    return claims.claim(of.tenant, of.pk, actor="user:x", person=by)
+
+
+def reassign(of: Interaction, assignee: str | None = None, group: str | None = None, reason: str = "away") -> Any:
+    return reassignment.reassign(of.tenant, of.pk, actor=ADMIN, reason=reason, assignee=assignee, group=group)
+
+
+@cases(
+    ("named", "username", "email", "groups", "accepted"),
+    [
+        ({"group": "finance"}, "max", "", ["legal", "finance"], True),
+        ({"group": "finance"}, "max", "", ["Finance"], False),
+        ({"group": "finance"}, "finance", "", [], False),
+        ({"assignee": "eva"}, "eva", "", [], True),
+        ({"assignee": "eva"}, "Eva", "", ["eva"], False),
+        ({"assignee": "eva"}, "max", "eva", [], False),
+        ({"assignee": "Eva@acme.example"}, "max", "eva@ACME.example", [], True),
+        ({"assignee": "Eva@acme.example"}, "eva@acme.EXAMPLE", "", [], True),
+        ({"assignee": "eva@acme.example"}, "eva", "eva@other.example", [], False),
+        ({"assignee": "eva", "group": "finance"}, "eva", "", [], True),
+        ({"assignee": "eva", "group": "finance"}, "max", "", ["finance"], True),
+        ({"assignee": "eva", "group": "finance"}, "max", "", ["legal"], False),
+        ({}, "max", "", [], True),
+    ],
+)
+def test_only_recipients_claim_and_answer(
+    named: dict[str, str], username: str, email: str, groups: list[str], accepted: bool, ready: Ready
+) -> None:
+    one = ask(ready, **named)
+    by = person(one.tenant, username, *groups, email=email)
+    assert recipients.permits(one, by) is accepted
+    for condition in (recipients.addressed_to(by), recipients.mine(by)):
+        assert Interaction.objects.filter(condition).exists() is (accepted and bool(named))
+    assert Interaction.objects.filter(recipients.answerable_by(by)).exists() is accepted
+    for act in (claim, answer):
+        if accepted:
+            act(one, by)
+            continue
+        with pytest.raises(errors.RecipientRequired) as caught:
+            act(one, by)
+        assert caught.value.data == {"assignee": named.get("assignee"), "group": named.get("group")}
+    one.refresh_from_db()
+    assert (one.status, one.claim_changes) == (("COMPLETED", 1) if accepted else ("DISPATCHED", 0))
+    denied = AuditEntry.objects.filter(outcome="denied", object=str(one.pk)).values_list("act", flat=True)
+    assert sorted(denied) == ([] if accepted else ["interaction.answer", "interaction.claim"])
+
+
+@cases(
+    ("named", "sentence"),
+    [
+        ({"assignee": "eva"}, "Only eva may answer."),
+        ({"group": "finance"}, "Only members of finance may answer."),
+        ({"assignee": "eva", "group": "finance"}, "Only eva and members of finance may answer."),
+        ({}, ""),
+    ],
+)
+def test_the_restriction_says_who_may_answer(named: dict[str, str], sentence: str, ready: Ready) -> None:
+    one = ask(ready, **named)
+    assert recipients.restriction(one) == sentence
+    Pipeline.objects.update(recipients=Recipients.INFORM)
+    assert recipients.restriction(one) == ""
+    answer(one, None)
+
+
+def nobody(owner: Tenant) -> Person | None:
+    return None
+
+
+def anonymous(owner: Tenant) -> Person | None:
+    return AnonymousUser()
+
+
+def viewer(owner: Tenant) -> Person | None:
+    return person(owner, "eva", "finance", role=Role.VIEWER)
+
+
+def inactive(owner: Tenant) -> Person | None:
+    return person(owner, "eva", "finance", is_active=False)
+
+
+def of_another_tenant(owner: Tenant) -> Person | None:
+    return person(making.tenant(), "max", "finance")
+
+
+def superuser(owner: Tenant) -> Person | None:
+    return User.objects.create_superuser("root")
+
+
+@cases("who", [nobody, anonymous, viewer, inactive, of_another_tenant, superuser])
+def test_a_name_or_a_group_alone_is_not_enough(who: Callable[[Tenant], Person | None], ready: Ready) -> None:
+    one = ask(ready, assignee="eva", group="finance")
+    with pytest.raises(errors.RecipientRequired):
+        answer(one, who(one.tenant))
+
+
+def test_a_resume_token_needs_no_person_and_a_repeated_answer_no_right(ready: Ready) -> None:
+    one = ask(ready, group="finance")
+    assert not interactions.resume(token_of(one), response={"n": 2}, actor="erp").duplicate
+    assert answer(one, None).duplicate
+
+
+def test_a_question_is_passed_on_among_its_recipients(ready: Ready) -> None:
+    one = ask(ready, group="finance")
+    eva, _, _ = person(one.tenant, "eva", "finance"), person(one.tenant, "bob", "finance"), person(one.tenant, "max")
+    assert list(recipients.candidates(one)) == ["bob", "eva"]
+    for by, to, refused in ((eva, "max", errors.DelegateUnknown), (None, "bob", errors.RecipientRequired)):
+        with pytest.raises(refused):
+            claims.delegate(one.tenant, one.pk, actor="user:x", person=by, to=to)
+    assert claims.delegate(one.tenant, one.pk, actor="user:x", person=eva, to="bob").delegate == "user:bob"
+
+
+def test_a_reassignment_replaces_the_recipients_and_says_why(ready: Ready) -> None:
+    one = ask(ready, group="finance")
+    eva, bob = person(one.tenant, "eva", "finance"), person(one.tenant, "bob")
+    claim(one, eva)
+    for members_, refused in (
+        ({"assignee": "bob", "reason": " "}, InvalidRequest),
+        ({}, InvalidRequest),
+        ({"assignee": "nobody"}, errors.RecipientUnknown),
+        ({"assignee": "bob", "group": "nobody"}, errors.RecipientUnknown),
+    ):
+        with pytest.raises(refused):
+            reassign(one, **members_)
+    changed = reassign(one, "bob")
+    assert (changed.assignee, changed.group, changed.claimed_by, changed.claim_changes) == ("bob", None, None, 2)
+    with pytest.raises(errors.RecipientRequired):
+        answer(one, eva)
+    answer(one, bob)
+    event = InteractionEvent.objects.get(kind="REASSIGNED")
+    assert (event.actor, event.note, event.assignee, event.group) == (ADMIN, "away", "bob", None)
+    noted = ExecutionEvent.objects.get(execution=one.execution_id, kind=reassignment.EVENT)
+    assert (noted.actor, noted.data["before"], noted.data["reason"]) == (
+        ADMIN,
+        {"assignee": None, "group": "finance"},
+        "away",
+    )
+    assert AuditEntry.objects.get(act="interaction.reassign").reason == "away"
+    with pytest.raises(errors.InteractionClosed):
+        reassign(one, "eva")
+
+
+def test_the_groups_of_a_person_hold_for_all_roles(ready: Ready) -> None:
+    owner = ready[0]
+    user = person(owner, "eva", role=Role.VIEWER)
+    assert members.set_groups(owner, "eva", ["legal", "finance", "legal"], actor=ADMIN) == ["finance", "legal"]
+    added, _ = members.add(owner, "eva", Role.OPERATOR, actor=ADMIN)
+    assert added.groups == ["finance", "legal"]
+    members.set_groups(owner, "eva", ["finance"], actor=ADMIN)
+    members.set_groups(owner, "eva", ["finance"], actor=ADMIN)
+    assert [each.groups for each in Membership.objects.filter(user=user)] == [["finance"]] * 2
+    entries = AuditEntry.objects.filter(act="membership.change").order_by("sequence").values_list("details", flat=True)
+    assert list(entries) == [
+        '{"before":[],"groups":["finance","legal"]}',
+        '{"before":["finance","legal"],"groups":["finance"]}',
+    ]
+    for wrong in ([" x"], ["x" * 101], [""], [f"{n}" for n in range(51)]):
+        with pytest.raises(members.GroupsInvalid):
+            members.set_groups(owner, "eva", wrong, actor=ADMIN)
+    with pytest.raises(members.MemberUnknown):
+        members.set_groups(owner, "max", [], actor=ADMIN)
