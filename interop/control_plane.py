@@ -7,7 +7,7 @@ from django.http import HttpRequest
 from django.urls import path
 
 from executions.awaits import interactions
-from executions.errors import CorrelationAmbiguous
+from executions.errors import CorrelationAmbiguous, RecipientRequired
 from executions.models import Execution, Interaction
 from executions.models.states import State
 from executions.transports import rest_messages
@@ -120,6 +120,8 @@ def complete(tenant: Tenant, named: dict[str, str], response: Any, actor: str) -
         raise Refusal(404, NOT_FOUND) from None
     except CorrelationAmbiguous as error:
         raise Refusal(409, error.detail) from None
+    except RecipientRequired as error:
+        raise Refusal(403, error.detail) from None
     except CoordinatorError:
         raise Refusal(400, INVALID) from None
     return records.completed(completion)

@@ -120,7 +120,7 @@ def groups_of(tenant: Tenant, username: str) -> list[str]:
 
 
 def set_groups(tenant: Tenant, username: str, groups: Collection[str], *, actor: str) -> list[str]:
-    """Replace the groups of a name, whatever its roles. Return them sorted and without repetitions.
+    """Replace the groups of a name, which hold for all of its roles. Return them sorted and without repetitions.
 
     Raises `GroupsInvalid`, and `MemberUnknown` if the name has no role in the tenant.
     """

@@ -217,7 +217,7 @@ questions.listing(
     "list",
     "GET interactions",
     "QUESTION interactionId, STATUS status, PIPELINE pipelineId, STEP stepName, EXECUTION executionId, "
-    "CLAIMED BY claimedBy, GROUP group, DEADLINE deadline",
+    "CLAIMED BY claimedBy, ASSIGNEE assignee, GROUP group, DEADLINE deadline",
     "List questions, the next deadline first.",
     defaults={"status": "pending"},
 )
@@ -236,3 +236,8 @@ questions.acting(
 )
 questions.acting("release", "POST interactions/{interaction_id}/release", "Give up the claim of a question.")
 questions.acting("delegate", "POST interactions/{interaction_id}/delegate", "Give a question to another person.")
+questions.acting(
+    "reassign",
+    "POST interactions/{interaction_id}/reassign",
+    "Name another person or group who may answer. This needs a reason.",
+)

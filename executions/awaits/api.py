@@ -127,7 +127,7 @@ class InteractionView(serializers.Serializer[Interaction]):
     assignee = serializers.CharField(allow_null=True, help_text="Who should respond: a user name or an e-mail address.")
     group = serializers.CharField(allow_null=True, help_text="The group whose members should respond.")
     restricted = serializers.SerializerMethodField(
-        help_text="Whether nobody else may respond: there is an assignee or a group, and the policy enforces them."
+        help_text="True if the policy lets only the assignee and members with the group respond."
     )
     transport = serializers.CharField()
     transportMetadata = serializers.DictField(source="transport_metadata", child=serializers.CharField())

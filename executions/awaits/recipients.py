@@ -1,9 +1,9 @@
 """Who may claim and answer an interaction: its recipients, if it has some and the policy of its pipeline enforces them.
 
 An interaction names a person (`assignee`), a group, or both. Either of them suffices. A group is that of the members
-who have it (`tenancy.members`). An assignee with an @ is an address: it is everybody whose e-mail address or user name
-equals it, without regard to case. Every other assignee is a user name, and is compared exactly. Recipients need a role
-that may answer, like everybody. Superusers are recipients only if they are named, or are members with the group.
+who have it (`tenancy.members`). An assignee with an @ is an address: it names the users whose e-mail address or user
+name equals it, without regard to case. Every other assignee is a user name, and is compared exactly. Recipients need a
+role that may answer. Superusers are recipients only if they are named, or are members with the group.
 
 A resume token needs no person, so callers do not ask for one that comes with it.
 """

@@ -100,7 +100,7 @@ class Await:
     """A boundary at which an execution waits for a response from outside.
 
     ``request`` and ``response`` are type hints. ``timeout`` counts from the moment of suspension. ``assignee`` and
-    ``group`` name who should respond. A timer's ``request`` and ``response`` are the same type, or None for the type of
+    ``group`` name who may respond. A timer's ``request`` and ``response`` are the same type, or None for the type of
     the step before it. ``place`` is the author's file and line.
     """
 
@@ -257,8 +257,9 @@ class Pipeline:
         ``request`` and ``response`` are type hints. ``request=list[T]`` sends one request for a whole stream.
         ``request=T`` after a step that gives many sends one request for each item. ``timeout`` is positive and at most
         a hundred years; after it, the execution fails. With ``transport="webhook"``, the coordinator sends the request
-        to ``url``, an http or https URL of at most 2,000 characters. ``assignee`` and ``group`` have at most 200
-        characters.
+        to ``url``, an http or https URL of at most 2,000 characters. ``assignee``, a user name or an e-mail
+        address, and ``group`` have at most 200 characters. If one is given, only that person and members of the tenant
+        with that group may respond.
 
         Raises ``DefinitionError``: INVALID_STEP_NAME, DUPLICATE_STEP_NAME, INVALID_TIMEOUT,
         UNKNOWN_TRANSPORT, INVALID_URL, INVALID_RECIPIENT.

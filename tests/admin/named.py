@@ -10,7 +10,7 @@ from governance.activation.activation import activate
 from governance.campaigns import campaigns
 from governance.gradual.changes import start
 from governance.smoke_tests import smoke_tests
-from releases.models import Pipeline, Release
+from releases.models import Pipeline, Recipients, Release
 from releases.trust import attachments
 from tenancy import preferences
 from tenancy.models import AuditEntry, Membership, SavedView
@@ -80,6 +80,7 @@ def _executions(world: World) -> dict[str, object]:
     done = making.execution(tenant, "done", {"text": text}, pipeline_id=pipeline_id)
     claims = {claim.execution_id: claim for claim in making.claimed(tenant)}
     operator_rows.record(world, making.outcome_of(claims[done.pk], output_payloads=[payload], steps=[(0, 1, 2)]))
+    Pipeline.objects.filter(pk=world.release.pipeline_id).update(recipients=Recipients.INFORM)
     question = operator_rows.question(world, requests=[payload], assignee=f"eva-of-{tenant.slug}", timeout_seconds=1e5)
     [dead] = operator_rows.dead(world, "dead", code=f"Error-of-{tenant.slug}", message=text, traceback=text)
     letter = operator_rows.letter(dead)

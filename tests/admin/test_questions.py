@@ -5,6 +5,8 @@ import pytest
 from django.test import Client
 
 from executions.models import Execution, Interaction, InteractionEvent
+from releases.models import Pipeline, Recipients
+from tenancy.models import Membership
 from tests import making
 from tests.admin import operator_rows
 from tests.admin.browsing import MARKUP, inert, listed, to
@@ -88,7 +90,7 @@ def kinds(of: Interaction) -> list[tuple[str, str]]:
 def test_an_answer_resumes_the_execution_and_is_stored_with_its_first_actor(
     log_in: LogIn, operator: Client, acme: World
 ) -> None:
-    one = operator_rows.question(acme, assignee="eva", group="finance")
+    one = operator_rows.question(acme)
     assert "&quot;n&quot;: 1" in page(operator, one).text
     viewed = page(log_in("viewer"), one).text
     assert [f'id="{form}-form"' in viewed for form in ("answer", "claim")] == [False, False]
@@ -142,6 +144,7 @@ def test_steps_are_filtered_by_the_names_that_authors_gave_them(operator: Client
 
 def test_external_text_is_escaped(operator: Client, world: World) -> None:
     members = {"step_id": MARKUP, "assignee": MARKUP, "group": MARKUP}
+    Pipeline.objects.update(recipients=Recipients.INFORM)
     one = ask(world, request=f'{{"claimId": {json.dumps(MARKUP)}}}', **members)
     fields = {"answer.amount": MARKUP, "note": MARKUP, "answer.tags:items": "0", "answer.tags.0": MARKUP}
     for shown in (
@@ -189,3 +192,29 @@ def test_a_question_is_claimed_and_released_and_others_see_who_has_it(
     assert kinds(one)[-1] == ("RENEWED", "user:operator")
     post(operator, one, "release")
     assert kinds(one)[-1] == ("RELEASED", "user:operator")
+
+
+def test_a_question_for_a_group_is_answered_by_its_members_only(
+    log_in: LogIn, operator: Client, admin: Client, world: World
+) -> None:
+    one, other = ask(world, group="finance"), ask(world, "other", assignee="on-call")
+    shown = page(operator, one).text
+    assert "For group finance" in shown
+    assert "Only members of finance may answer." in shown
+    assert [f'id="{name}"' in shown for name in ("answer-form", "delegate", "reassign")] == [False] * 3
+    for refused in (answer(operator, one), post(operator, one, "claim"), post(operator, one, "delegate", to="on-call")):
+        assert refused.status_code in {403, 422}
+    assert kinds(one) == []
+    assert listed(operator, "executions_interaction", "claim=mine") == []
+    member = Membership.objects.get(user__username="operator")
+    form = {"role": "operator", "groups": "legal\r\n\r\n finance "}
+    assert admin.post(to("tenancy_membership_change", member), form).status_code == 302
+    assert "finance, legal" in admin.get(to("tenancy_membership_changelist")).text
+    assert listed(operator, "executions_interaction", "claim=mine") == [one]
+    assert 'id="answer-form"' in page(operator, one).text
+    assert "No other open question is waiting for you." in answer(operator, one, do="answer-next").text
+    shown = post(admin, other, "reassign", assignee="operator", reason="on holiday").text
+    assert "reassigned to operator" in shown
+    assert "on holiday" in shown
+    assert answer(log_in("on-call"), other).status_code == 403
+    assert answer(operator, other).status_code == 200

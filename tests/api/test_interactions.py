@@ -90,3 +90,24 @@ def test_an_invalid_resume_token_is_rejected(one: Interaction, settings: Any) ->
     settings.WORKER_SECRET = "another secret that no token was signed with"
     assert resume({"resumeToken": token, "response": 1}, 400)["code"] == "RESUME_TOKEN_INVALID"
     assert rows(Interaction) == before
+
+
+def test_the_owner_of_a_token_answers_for_a_group(owner: Tenant, ready: Ready) -> None:
+    making.execution(owner, "for finance")
+    [claim] = making.claimed(owner)
+    making.record(making.suspension(claim, group="finance", assignee="eva"))
+    bot, stranger = (Caller(owner, Scope.READ, Scope.ANSWER, Scope.ADMINISTER) for _ in range(2))
+    name = owner.tokens.get(name=bot.token).user.username
+    set_to = bot.post("members/groups", {"username": name, "groups": ["legal", "finance"]})
+    assert set_to == {"username": name, "groups": ["finance", "legal"]}
+    assert [each["groups"] for each in bot.get("members")["items"] if each["username"] == name] == [set_to["groups"]]
+    shown = {caller: caller.get("interactions?mine=true")["items"] for caller in (bot, stranger)}
+    assert ([each["restricted"] for each in shown[bot]], shown[stranger]) == ([True], [])
+    [question] = stranger.get("interactions?mine=false&group=finance")["items"]
+    body = {"interactionId": question["interactionId"], "response": RESPONSE}
+    refused = stranger.post(COMPLETE, body, 403)
+    assert (refused["code"], refused["assignee"], refused["group"]) == ("RECIPIENT_REQUIRED", "eva", "finance")
+    assert refused["detail"] == "Only eva and members of finance may answer."
+    change = {"assignee": None, "group": "legal", "reason": "it is a contract"}
+    assert stranger.post(f"interactions/{question['interactionId']}/reassign", change)["group"] == "legal"
+    assert not bot.post(COMPLETE, body)["duplicate"]

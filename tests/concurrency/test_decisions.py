@@ -6,9 +6,10 @@ from functools import partial
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import User
 from django.utils import timezone
 
-from executions.awaits import awaits, claims
+from executions.awaits import awaits, claims, interactions
 from executions.failures import queries
 from executions.lifecycle import reports
 from executions.lifecycle.interventions import cancel, redrive
@@ -19,6 +20,9 @@ from executions.workers import registry, tenant_keys
 from governance.campaigns import campaigns, drafts
 from governance.campaigns.campaigns import Options
 from releases.models import Release
+from tenancy import members
+from tenancy.models import Membership
+from tenancy.roles import Role
 from tests import making
 from tests.cases import returning
 from tests.concurrency import scenes
@@ -199,6 +203,19 @@ def a_claim_of_a_claimed_question() -> Decision:
     one = interaction_of(suspended(making.ready()))
     claim = partial(claims.claim, one.tenant, one.pk)
     return partial(claim, actor="user:eva"), partial(claim, actor="user:max"), "InteractionClaimed"
+
+
+def an_answer_of_a_member_who_loses_the_group() -> Decision:
+    """Either of the two waits for the other, whose row it locks."""
+    owner, release = making.ready()
+    one = interaction_of(suspended((owner, release), group="finance"))
+    eva = User.objects.create_user("eva")
+    Membership.objects.create(user=eva, tenant=owner, role=Role.OPERATOR, groups=["finance"])
+    leave = partial(members.set_groups, owner, "eva", [], actor="user:x")
+    respond = partial(
+        interactions.complete, owner, interaction_id=one.pk, response={"n": 2}, actor="user:eva", person=eva
+    )
+    return leave, respond, "RecipientRequired"
 
 
 def an_answer_to_a_cancelled_execution() -> Decision:

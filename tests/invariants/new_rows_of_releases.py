@@ -64,7 +64,8 @@ PIPELINE = NewRow(
     f"""
         tenant_id = {tenant("other")} & pipeline_id = 'org.example.orders' & signature_policy = 'off'
         worker_gate = 'require' & unverified_workers = 'refuse' & missing_artifacts = 'reject' & rollback_days = 30
-        approval_hours = 72 & verification_hours = 24 & notify_channel = NULL::text & notify_ends = 'all' & recipients = 'enforce'
+        approval_hours = 72 & verification_hours = 24 & notify_channel = NULL::text & notify_ends = 'all'
+        recipients = 'enforce'
     """,
     f"""
         pipeline_starts: created_at = {OTHER_TIMES}
