@@ -13,6 +13,7 @@ from executions.errors import CorrelationAmbiguous
 from executions.lifecycle.interventions import cancel
 from executions.models import Execution, Interaction
 from interop import control_plane
+from releases.models import Pipeline, Recipients
 from tests import making
 from tests.cases import cases
 from tests.executions.awaits.parking import make_late, suspended
@@ -109,6 +110,13 @@ def test_invalid_answers_are_rejected(flow: Flow, question: Interaction) -> None
     assert refused(complete(flow, {**good, "resumeToken": token[:-4] + "AAAA"})) == (400, "Invalid request")
     question.refresh_from_db()
     assert question.status == "DISPATCHED"
+
+
+def test_a_call_without_a_resume_token_names_no_recipient(flow: Flow, question: Interaction) -> None:
+    Pipeline.objects.update(recipients=Recipients.ENFORCE)
+    body = {"interactionId": str(question.pk), "responsePayload": payload(DECISION_TYPE, DECISION)}
+    assert refused(complete(flow, body)) == (403, "Only members of restaurant may answer.")
+    assert complete(flow, {**body, **names_by_token(question)}).status_code == 200
 
 
 def called_back(body: Any, **headers: str) -> Any:

@@ -11,7 +11,7 @@ from executions.submission import admission
 from executions.transports import rest
 from executions.transports.rest_workers import register
 from executions.workers.registry import REST
-from releases.models import Release
+from releases.models import Pipeline, Recipients, Release
 from tenancy.models import Tenant
 from tests import making
 from tests.executions.transports.rest.strict_worker import DTO, StrictWorker
@@ -79,8 +79,9 @@ class Flow:
 
 
 def hosted(release: Release, serve: Callable[[StrictWorker], StrictWorker], settings: Any) -> Flow:
-    """Serve a worker of the release, register it and check it."""
+    """Serve a worker of the release, register it and check it. The policy is that of pipelines of `/tpf/admin`."""
     owner = release.pipeline.tenant
+    Pipeline.objects.filter(pk=release.pipeline_id).update(recipients=Recipients.INFORM)
     secret = worker_key(settings.WORKER_SECRET, owner.slug).text
     double = serve(StrictWorker(PIPELINE, release.contract_version, release.release_version, secret))
     settings.REST_WORKER_ORIGINS = [double.origin]
