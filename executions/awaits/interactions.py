@@ -239,13 +239,14 @@ def _find(
         names["pk"] = named_by_correlation(tenant, correlation_id)
     found = (
         Interaction.objects.filter(tenant=tenant, **names)
-        .select_related("tenant", "unit", "execution__release__pipeline", "execution__release__contract")
+        .select_related("unit", "execution__release__pipeline", "execution__release__contract")
         .defer(*PAYLOADS_OF_EXECUTION)
         .first()
     )
     if found is None:
         named = " and ".join(str(value) for value in names.values() if value is not None)
         raise InteractionUnknown(f"There is no interaction {named}.")
+    found.tenant = tenant
     if token is not None:
         _require_token_of(token, found)
     return found

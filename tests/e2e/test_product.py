@@ -61,6 +61,29 @@ def test_a_release_is_built_uploaded_verified_activated_and_executed(
     assert tenant.submit("tests.pinned", {"number": 8}, "late").json()["code"] == "WORKER_UNAVAILABLE"
 
 
+def test_only_members_with_the_group_answer(orders: Orders, tmp_path: Path) -> None:
+    tenant = orders.tenant
+    named = {"COORDINATOR_URL": tenant.product.url, "COORDINATOR_TENANT": tenant.tenant.slug}
+    run = CommandLine(tmp_path, {**named, "COORDINATOR_TOKEN": tenant.token(Scope)})
+    waiting = orders.submit(questions=1)
+    tenant.wait_for(waiting, "WAITING_EXTERNAL")
+    user = tenant.tenant.tokens.latest("created").user.username
+    run("members", "add", user, "operator", "--yes")
+    [question] = run.json("questions", "list", f"--execution={waiting}")
+    reason = ("--reason=it is about money", "--yes")
+    run("members", "groups", user, "finance", "--yes")
+    run("questions", "reassign", question["interactionId"], "--group=finance", *reason)
+    run("members", "groups", user, "--yes")
+    answer = ("questions", "answer", question["interactionId"], '--response={"note": "ok"}', "--yes")
+    refused = run(*answer)
+    assert (refused.status, "Only members of finance may answer." in refused.err) == (4, True)
+    run("members", "groups", user, "finance", "legal", "--yes")
+    assert [each["restricted"] for each in run.json("questions", "list", "--mine")] == [True]
+    run(*answer)
+    assert orders.receipt(waiting)["notes"] == ["ok"]
+    assert "QUESTION_REASSIGNED" in orders.kinds(waiting)
+
+
 def test_retries_answers_and_redrives_run_on_the_pinned_release_after_a_switch(orders: Orders, tmp_path: Path) -> None:
     tenant = orders.tenant
     named = {"COORDINATOR_URL": tenant.product.url, "COORDINATOR_TENANT": tenant.tenant.slug}
