@@ -137,6 +137,7 @@ RULE = {
     [
         ("tenant: other", "tenant: the file is about another tenant"),
         ("members: {eva: [viewer, viewer]}", "members.eva: contains a text twice"),
+        ("members: {eva: {groups: [finance]}}", "members.eva: roles is missing"),
         ("members: {eva: [viewer], eva: []}", "the key 'eva' is there twice"),
         ("a: &x [1]\nb: *x", "aliases are not supported"),
         ("tenant: !!python/object/apply:os.system ['true']", "is not valid YAML"),
@@ -205,6 +206,14 @@ def test_what_the_file_does_not_name_is_removed_if_it_is_complete(run: CommandLi
     assert done.status == 0, done
     removals = ["alert-rules/r1/remove", "alert-channels/c1/remove"]
     assert sent == [("POST", path, None) for path in removals]
+
+
+def test_groups_follow_the_roles_and_stay_if_the_file_omits_them(run: CommandLine) -> None:
+    text = "members:\n  eva: {roles: [viewer], groups: [legal, finance]}\n  max: [viewer]\n"
+    present = [{"username": name, "role": "viewer", "groups": ["finance"]} for name in ("eva", "max")]
+    done, sent = apply(run, text, page(*present), {})
+    assert done.out.splitlines()[0] == '~ members.eva.groups: ["finance"] -> ["finance", "legal"]'
+    assert sent == [("POST", "members/groups", {"username": "eva", "groups": ["finance", "legal"]})]
 
 
 def test_the_second_plan_of_a_file_is_empty_whatever_spaces_it_has(run: CommandLine) -> None:
