@@ -3349,6 +3349,7 @@ CREATE INDEX "schedule_fire_open" ON "executions_schedulefire" ("schedule_id", "
 CREATE INDEX "schedule_fire_newest" ON "executions_schedulefire" ("schedule_id", "decided_at" DESC) WHERE "state" = 'SUBMITTED';
 CREATE INDEX "schedule_fire_of_execution" ON "executions_schedulefire" ("execution_id") WHERE "execution_id" IS NOT NULL;
 CREATE INDEX "schedule_fire_over" ON "executions_schedulefire" ("created_at") WHERE NOT ("state" = 'DUE');
+
 -- executions.0028_reassignment
 ALTER TABLE "executions_interactionevent" ADD COLUMN "assignee" varchar(200) NULL;
 ALTER TABLE "executions_interactionevent" ADD COLUMN "group" varchar(200) NULL;

@@ -239,22 +239,17 @@ def _bare(pem: Any) -> str:
 
 
 def member_changes(section: Place, client: Client, *, complete: bool) -> list[Change]:
-    """Return the roles to give and to take, and the groups to set.
-
-    Members whom the file does not name lose their roles if it is `complete`. The groups of members without a list of
-    groups in the file stay.
-    """
-    wanted, wanted_groups = dict[str, set[str]](), dict[str, list[str]]()
+    """Return the roles to give and to take, and the groups to set. Others lose their roles if it is `complete`."""
+    wanted, grouped = dict[str, set[str]](), dict[str, list[str]]()
     for name, place in section.members().items():
         members = place.members(("roles", "groups"), ("roles",)) if isinstance(place.value, dict) else {"roles": place}
         wanted[name] = set(members["roles"].texts())
         if "groups" in members and wanted[name]:
-            wanted_groups[name] = sorted(members["groups"].texts())
-    present: dict[str, set[str]] = {}
-    groups: dict[str, list[str]] = {}
+            grouped[name] = sorted(members["groups"].texts())
+    present, groups = dict[str, set[str]](), dict[str, list[str]]()
     for each in client.pages("members", {}, MOST):
         present.setdefault(str(each.get("username")), set()).add(str(each.get("role")))
-        groups[str(each.get("username"))] = sorted(each.get("groups") or [])
+        groups[str(each.get("username"))] = each.get("groups") or []
     if complete:
         wanted = {**{name: set[str]() for name in present}, **wanted}
     given, taken = [], []
@@ -262,12 +257,9 @@ def member_changes(section: Place, client: Client, *, complete: bool) -> list[Ch
         have = present.get(name, set())
         given += [_role(name, None, role, "members") for role in sorted(roles - have)]
         taken += [_role(name, role, None, "members/remove") for role in sorted(have - roles)]
-    grouped = [
-        _groups(name, groups.get(name, []), after)
-        for name, after in wanted_groups.items()
-        if groups.get(name, []) != after
-    ]
-    return [*given, *taken, *grouped]  # in this order, so that no member is without a role in between
+    differing = [name for name, after in grouped.items() if groups.get(name, []) != after]
+    set_to = [_groups(name, groups.get(name), grouped[name]) for name in differing]
+    return [*given, *taken, *set_to]  # in this order, so that no member is without a role in between
 
 
 def _role(username: str, taken: str | None, given: str | None, target: str) -> Change:
@@ -275,10 +267,9 @@ def _role(username: str, taken: str | None, given: str | None, target: str) -> C
     return Change([(f"members.{username}", taken, given)], Request("POST", target, body=body))
 
 
-def _groups(username: str, before: list[str], after: list[str]) -> Change:
-    body = {"username": username, "groups": after}
-    lines = [(f"members.{username}.groups", before or None, after or None)]
-    return Change(lines, Request("POST", "members/groups", body=body))
+def _groups(username: str, before: list[str] | None, after: list[str]) -> Change:
+    request = Request("POST", "members/groups", body={"username": username, "groups": after})
+    return Change([(f"members.{username}.groups", before or None, after or None)], request)
 
 
 def by_name(client: Client, section: str) -> Named:

@@ -68,7 +68,7 @@ END $$;
 
 
 class Migration(migrations.Migration):
-    dependencies = (("executions", "0024_notifications_by_policy"),)
+    dependencies = (("executions", "0027_schedules"),)
     operations = (
         migrations.AddField("interactionevent", "assignee", models.CharField(max_length=200, null=True)),
         migrations.AddField("interactionevent", "group", models.CharField(max_length=200, null=True)),
