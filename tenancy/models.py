@@ -20,8 +20,7 @@ from tenancy.roles import ALL_SCOPES, Role, Scope, granted
 from wire.identity import RULE, is_identifier
 
 SLUG = RegexValidator(r"\A[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\Z", "Use 1 to 63 of a-z, 0-9 and inner hyphens.")
-LONGEST_TERM = 36_500
-LONGEST_TOKEN_DAYS = 365
+LONGEST_TERM, LONGEST_TOKEN_DAYS = 36_500, 365
 NAME_ONCE = "token_name_once"
 INDEXED_OBJECT = 200
 """How many characters of the object of an audit entry are in the index."""
@@ -158,8 +157,7 @@ class Membership(models.Model):
     """One role of a user in a tenant. A user may have several roles in a tenant: each is a row, and they add up.
 
     Without `user`, the role waits for an active user with the name `invited`. Triggers set `user` and clear `invited`
-    when the row is added, or when the user is created, activated or renamed. `tenancy.members` adds and lists the rows,
-    and keeps the `groups` of a person's rows equal.
+    when the row is added, or when the user is created, activated or renamed. The rows of a person have equal `groups`.
     """
 
     user = models.ForeignKey(
