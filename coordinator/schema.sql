@@ -3417,11 +3417,6 @@ END $$;
 -- executions.0029_reassignment_checked
 ALTER TABLE "executions_interactionevent" VALIDATE CONSTRAINT "interaction_event_kind";
 
--- releases.0008_recipients
-ALTER TABLE "releases_pipeline" ADD COLUMN "recipients" varchar(10) DEFAULT 'inform' NOT NULL;
-ALTER TABLE "releases_pipeline" ALTER COLUMN "recipients" SET DEFAULT 'enforce';
-ALTER TABLE "releases_pipeline" ADD CONSTRAINT "pipeline_recipients_known" CHECK ("recipients" IN ('enforce', 'inform'));
-
 -- releases.0007_declarations
 ALTER TABLE "releases_release" ADD COLUMN "declarations" jsonb DEFAULT '{}'::jsonb NOT NULL;
 DROP TRIGGER release_starts ON releases_release;
@@ -3472,6 +3467,11 @@ END $$;
 ALTER TABLE "releases_pipeline" ADD COLUMN "step_policies" jsonb DEFAULT '{}'::jsonb NOT NULL;
 ALTER TABLE releases_pipeline
     ADD CONSTRAINT pipeline_step_policies_object CHECK (jsonb_typeof(step_policies) = 'object');
+
+-- releases.0009_recipients
+ALTER TABLE "releases_pipeline" ADD COLUMN "recipients" varchar(10) DEFAULT 'inform' NOT NULL;
+ALTER TABLE "releases_pipeline" ALTER COLUMN "recipients" SET DEFAULT 'enforce';
+ALTER TABLE "releases_pipeline" ADD CONSTRAINT "pipeline_recipients_known" CHECK ("recipients" IN ('enforce', 'inform'));
 
 -- sessions.0001_initial
 CREATE TABLE "django_session" ("session_key" varchar(40) NOT NULL PRIMARY KEY, "session_data" text NOT NULL, "expire_date" timestamp with time zone NOT NULL);

@@ -23,7 +23,7 @@ def _column(begins_with: str) -> Any:
 
 
 class Migration(migrations.Migration):
-    dependencies = (("releases", "0006_notify_channel"),)
+    dependencies = (("releases", "0008_step_policies"),)
     operations = (
         migrations.AddField("pipeline", "recipients", _column("inform")),
         migrations.AlterField("pipeline", "recipients", _column("enforce")),
