@@ -6,7 +6,8 @@ from typing import Any, Final
 
 from django.db.models import QuerySet
 
-from executions.models import TERMINAL_VALUES, Execution, read_business_keys
+from executions.models import DUE_VALUES, TERMINAL_VALUES, Execution, read_business_keys
+from executions.models.states import PRIORITY_NAMES
 from executions.search_steps import FAILED_VALUES, add_failed_steps
 from executions.search_values import PREFIX, add_values, field_of
 from foundation import exports
@@ -51,6 +52,9 @@ COLUMNS: Final[dict[str, tuple[str, Callable[[Execution], Any]]]] = {
     "finished": ("Finished", lambda row: row.finished_at and row.finished_at.isoformat()),
     "attempts": ("Retries", lambda row: row.attempt),
     "tags": ("Tags", lambda row: row.tags or []),
+    "priority": ("Priority", lambda row: PRIORITY_NAMES[row.priority]),
+    "due": ("Due", lambda row: row.next_due_at.isoformat() if row.status in DUE_VALUES else None),
+    "expires": ("Expires", lambda row: row.expires_at and row.expires_at.isoformat()),
     "by": ("Submitted by", lambda row: row.submitted_by),
     "smoke": ("Smoke test", lambda row: row.smoke),
     "tenant": ("Tenant", lambda row: row.tenant.slug),

@@ -14,9 +14,10 @@ from executions import metrics, statistics
 from executions.awaits import awaits, webhooks
 from executions.errors import WorkerLimitReached
 from executions.lifecycle import dispatch as dispatcher
-from executions.lifecycle import outcome, rest_calls, retention
+from executions.lifecycle import outcome, rest_calls, retention, starts
 from executions.schedules import firing
 from executions.state_machine import moves
+from executions.submission.start import PROMOTE_TASK
 from executions.transports import rest
 from executions.transports.rest import CALL_TASK
 from executions.workers import instructions, message_path, registry
@@ -124,6 +125,12 @@ def _check_next(of: Turns) -> bool:
         wakeup.send_once(CHECK_TASK)
         rest.check(due)
     return True
+
+
+@shared_task(name=PROMOTE_TASK)
+def promote_low() -> None:
+    wakeup.started(PROMOTE_TASK)
+    starts.promote()
 
 
 @shared_task(name=awaits.EXPIRE_TASK)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from celery import shared_task
 
 from executions.lifecycle import dispatch as dispatcher
+from executions.lifecycle import starts
 from executions.lifecycle import sweep as sweeper
 from executions.schedules import firing
 from executions.transports import rest_workers
@@ -36,6 +37,7 @@ def sweep() -> None:
         sweeper.silent_workers,
         sweeper.endpoints,
         rest_workers.announce_checks,
+        starts.sweep,
         dispatcher.dispatch,
         drafting.draft,
         campaigns.advance,

@@ -16,10 +16,11 @@ from django.utils.safestring import SafeString
 from executions import columns
 from executions.console.execution_search import SearchRequest
 from executions.console.filters import NEWEST, STATE_VARIANTS
-from executions.models import TERMINAL_VALUES, DeadLetter, Execution
+from executions.models import DUE_VALUES, TERMINAL_VALUES, DeadLetter, Execution
+from executions.models.states import PRIORITY_NAMES
 from executions.search import STATUSES
 from executions.search_values import PREFIX, field_of
-from foundation.admin.columns import badge, column, copyable
+from foundation.admin.columns import badge, column, copyable, timed
 from foundation.api.streaming import streamed_file
 from foundation.database.bounded import time_limit
 from foundation.errors import CoordinatorError
@@ -46,6 +47,7 @@ class ExecutionColumns:
     finished_column = time("Finished", "finished_at", empty="-")
     attempts_column = text("Retries", "attempt")
     tenant_column = text("Tenant", "tenant")
+    expires_column = time("Expires", "expires_at", empty="-")
 
     @column("Select")
     def select(self, execution: Execution) -> SafeString:
@@ -98,6 +100,14 @@ class ExecutionColumns:
         if execution.status in TERMINAL_VALUES:
             return lasting(execution.finished_at - execution.created_at)  # type: ignore[operator]  # it has ended
         return f"{lasting(timezone.now() - execution.created_at)} so far"
+
+    @column("Due", empty="-")
+    def due_column(self, execution: Execution) -> SafeString | None:
+        return timed(execution.next_due_at) if execution.status in DUE_VALUES else None
+
+    @badge("Priority", {"high": "warning", "low": "default"})
+    def priority_column(self, execution: Execution) -> str | None:
+        return None if execution.priority is None else PRIORITY_NAMES[execution.priority]
 
     @column("Tags", empty="-")
     def tags_column(self, execution: Execution) -> SafeString | None:

@@ -16,7 +16,7 @@ from executions.lifecycle import queries
 from executions.lifecycle.interventions import cancel, redrivable, redrive
 from executions.lifecycle.queries import links, origin
 from executions.models import DUE_VALUES, TERMINAL_VALUES, Execution, SearchValue
-from executions.models.states import MOVES, OUTCOME_UNKNOWN, TERMINAL, State
+from executions.models.states import MOVES, OUTCOME_UNKNOWN, PRIORITY_NAMES, TERMINAL, State
 from executions.schedules.schedules import fire_of
 from releases.models import Revocation
 from releases.states import Status
@@ -57,6 +57,7 @@ def header(execution: Execution, now: Now) -> dict[str, Any]:
         "mark": now.mark,
         "holds": now.holds,
         "waits": execution.status in DUE_VALUES,
+        "priority": PRIORITY_NAMES[execution.priority],
         "now": now.now(),
         "stranded": now.why_stranded(),
         "active": execution.release.pipeline.active_release,

@@ -12,7 +12,7 @@ from executions.failures import queries as failures
 from executions.holds.holds import holds_of
 from executions.lifecycle.queries import links
 from executions.models import DUE_VALUES, DeadLetter, Execution, Hold, Interaction
-from executions.models.states import State
+from executions.models.states import PRIORITIES, State
 from executions.workers.eligibility import why_stranded
 from foundation.moments import lasting
 from releases.models import Revocation
@@ -53,6 +53,8 @@ class Present:
         execution = self.execution
         release, worker = execution.release_version, execution.lease_worker
         match State(execution.status):
+            case State.QUEUED if execution.next_due_at > self.at:
+                return [Sentence(f"{self._place} {_until_due(execution)}", execution.next_due_at)]
             case State.QUEUED:
                 return [Sentence(f"{self._place} is due and waits for a free worker of release {release}.")]
             case State.RUNNING if execution.running_since and execution.lease_expires_at:
@@ -80,6 +82,8 @@ class Present:
         """Say what happens next, what prevents it, and what people can do."""
         execution = self.execution
         found = [_paused(hold) for hold in self.holds]
+        if execution.expires_at and execution.status == State.QUEUED and execution.version == 0:
+            found.append(Sentence("It is cancelled if no worker got it by", execution.expires_at))
         if self.stranded:
             found.append(Sentence(self.why_stranded()))
         if execution.status == State.RUNNING:
@@ -155,6 +159,14 @@ def _open_questions(execution: Execution) -> list[Interaction]:
         return []
     rows = Interaction.objects.filter(unit=execution.await_unit_id, status__in=Interaction.OPEN)
     return list(rows.defer("request", "response").order_by("item_index")[: QUESTIONS_SHOWN + 1])
+
+
+def _until_due(execution: Execution) -> str:
+    if execution.not_before == execution.next_due_at:
+        return "is due, as its submission says, at"
+    if execution.priority == PRIORITIES["low"]:
+        return "has low priority. It starts when a worker is free, or is due as others are at"
+    return "is due at"
 
 
 def _paused(hold: Hold) -> Sentence:

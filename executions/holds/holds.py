@@ -310,7 +310,8 @@ ORDER BY e.id FOR UPDATE OF e
 # The following two move what waits for a time by the time for which a hold stopped it: from the start of the hold, or
 # of the wait if that is later, to the end of the hold, or to the start of the earliest other open hold of the
 # execution, which counts the rest itself. So time is counted once, even if holds overlap. `updated_at` is the start of
-# a wait, so these statements keep it. A time that had passed when the hold stopped it stays. No row: nothing waits.
+# a wait, so these statements keep it. A time that had passed when the hold stopped it stays, and so does one that the
+# submission named. No row: nothing waits.
 MOVE_DUE = """
 UPDATE executions_execution e SET next_due_at = e.next_due_at + (s.until - s.since)
 FROM (
@@ -319,7 +320,7 @@ FROM (
             AND (o.execution_id = x.id OR o.release_id = x.release_id OR o.pipeline_id = (
                 SELECT r.pipeline_id FROM releases_release r WHERE r.id = x.release_id)))) AS until
     FROM executions_execution x JOIN executions_hold h ON h.id = %(hold)s
-    WHERE x.id = ANY(%(ids)s) AND x.status IN ('QUEUED', 'WAIT_RETRY')
+    WHERE x.id = ANY(%(ids)s) AND x.status IN ('QUEUED', 'WAIT_RETRY') AND (x.version > 0 OR x.not_before IS NULL)
 ) s
 WHERE e.id = s.id AND s.until > s.since AND e.next_due_at > s.since
 """

@@ -20,7 +20,7 @@ from executions import search_values
 from executions.errors import ExecutionUnfinished, ExecutionUnknown
 from executions.lifecycle import queries
 from executions.models import Execution, read_business_keys
-from executions.models.states import TERMINAL, State
+from executions.models.states import PRIORITIES, PRIORITY_NAMES, TERMINAL, State
 from executions.search import Search, narrowed, searched
 from foundation.api.pagination import FlagFilter, MomentFilter, NewestFirst
 from foundation.database.bounded import LIST_SECONDS, time_limit
@@ -106,6 +106,13 @@ class ExecutionView(PausableView[Execution]):
     error = ExecutionErrorView(allow_null=True, read_only=True)
     submittedBy = serializers.CharField(source="submitted_by")
     tags = serializers.ListField(child=serializers.CharField(), read_only=True, help_text="The tags of the submission.")
+    notBefore = serializers.DateTimeField(
+        source="not_before", allow_null=True, help_text="It starts no earlier. Null if the submission named no time."
+    )
+    expiresAt = serializers.DateTimeField(
+        source="expires_at", allow_null=True, help_text="It is cancelled if no worker got it by then. Null for never."
+    )
+    priority = serializers.ChoiceField(choices=[*PRIORITIES])
     createdAt = serializers.DateTimeField(source="created_at")
     updatedAt = serializers.DateTimeField(source="updated_at")
     finishedAt = serializers.DateTimeField(source="finished_at", allow_null=True)
@@ -149,6 +156,9 @@ def execution_json(execution: Execution, address: str, *, payloads: bool) -> dic
         "error": error if execution.error_code else None,
         "submittedBy": execution.submitted_by,
         "tags": execution.tags or [],
+        "notBefore": execution.not_before and instant(execution.not_before),
+        "expiresAt": execution.expires_at and instant(execution.expires_at),
+        "priority": PRIORITY_NAMES[execution.priority],
         "createdAt": instant(execution.created_at),
         "updatedAt": instant(execution.updated_at),
         "finishedAt": instant(execution.finished_at),

@@ -1,5 +1,59 @@
 """The SQL statements of the use cases: what each does, and what it means if it affects or returns no row."""
 
+# Returns whether executions have expired before their start, and whether some of low priority wait until they are due.
+# Both indexes contain only executions whose submission says when they start.
+FIND_STARTS = """
+SELECT EXISTS (SELECT FROM executions_execution e
+        WHERE e.expires_at IS NOT NULL AND e.status = 'QUEUED' AND e.version = 0 AND e.expires_at <= now()),
+    EXISTS (SELECT FROM executions_execution e
+        WHERE e.priority < 0 AND e.status IN ('QUEUED', 'WAIT_RETRY') AND NOT e.held)
+"""
+
+# Locks executions that have expired before their start, and skips locked ones. Returns them with the time in RFC 3339,
+# and their releases. No row: none has expired, or other processes end them.
+LOCK_UNSTARTED = """
+SELECT e.id, to_char(e.expires_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), t.slug, e.pipeline_id,
+    e.release_version
+FROM executions_execution e JOIN tenancy_tenant t ON t.id = e.tenant_id
+WHERE e.expires_at IS NOT NULL AND e.status = 'QUEUED' AND e.version = 0 AND e.expires_at <= now()
+ORDER BY e.expires_at LIMIT %(limit)s FOR UPDATE OF e SKIP LOCKED
+"""
+
+# Makes queued executions of low priority due, the ones that would be due first. Each release gets as many as its
+# workers do in `seconds`, at least one for each thread and at most `most`, less what is due already. Releases are found
+# one after the other in the index. No row: no release with such executions has room.
+PROMOTE = """
+WITH RECURSIVE next AS (
+    (SELECT e.release_id FROM executions_execution e
+        WHERE e.priority < 0 AND e.status IN ('QUEUED', 'WAIT_RETRY') AND NOT e.held ORDER BY e.release_id LIMIT 1)
+    UNION ALL
+    SELECT (SELECT e.release_id FROM executions_execution e
+        WHERE e.priority < 0 AND e.status IN ('QUEUED', 'WAIT_RETRY') AND NOT e.held AND e.release_id > next.release_id
+        ORDER BY e.release_id LIMIT 1)
+    FROM next WHERE next.release_id IS NOT NULL
+), host AS MATERIALIZED (
+    SELECT next.release_id, (SELECT sum(v.capacity * CASE WHEN v.transition_seconds IS NULL THEN 1
+            ELSE least(%(most)s, greatest(%(seconds)s / greatest(v.transition_seconds, 0.001), 1)) END)
+        FROM executions_workereligibility v
+        WHERE v.release_id = next.release_id AND v.present AND v.reason IS NULL)::bigint AS room
+    FROM next WHERE next.release_id IS NOT NULL
+), free AS MATERIALIZED (
+    SELECT release_id, least(room, %(most)s) - (SELECT count(*) FROM (
+        SELECT FROM executions_execution e
+        WHERE e.release_id = host.release_id AND e.status IN ('QUEUED', 'WAIT_RETRY') AND NOT e.held
+            AND e.next_due_at <= now() ORDER BY e.next_due_at LIMIT %(most)s) due) AS places
+    FROM host WHERE room > 0
+), chosen AS (
+    SELECT c.id FROM free CROSS JOIN LATERAL (
+        SELECT e.id FROM executions_execution e
+        WHERE e.release_id = free.release_id AND e.priority < 0 AND e.status IN ('QUEUED', 'WAIT_RETRY') AND NOT e.held
+            AND e.status = 'QUEUED' AND e.next_due_at > now() AND (e.version > 0 OR e.not_before IS NULL
+                OR e.not_before <= now())
+        ORDER BY e.next_due_at LIMIT greatest(free.places, 0) FOR UPDATE SKIP LOCKED) c
+)
+UPDATE executions_execution e SET next_due_at = now() FROM chosen WHERE e.id = chosen.id
+"""
+
 # Locks executions in the order of their ids, before any is changed. They are found by their ids alone: see
 # `executions.state_machine.statements`. The last columns say whether the execution is pinned to this release, and
 # whether it changed in a transaction that began after this one, so that what this one writes would seem to be older.

@@ -72,6 +72,9 @@ class Execution(models.Model):
     `Notification`); null for none. `notify_by_policy` is true if the pipeline's policy named a channel at the
     submission; null otherwise. The policy at the end decides which channel is told.
 
+    `not_before`, `expires_at` and `priority` (1 for high, -1 for low) say when it starts; null if the submission did
+    not. It is due no earlier than `not_before`, and is cancelled if no worker got it by `expires_at`.
+
     The next transition starts at `current_step_index` with `progress`, or with the input if that is null. `progress` is
     the output of a checkpoint, the requests of an await, or its answers.
     """
@@ -128,6 +131,9 @@ class Execution(models.Model):
     traceparent = models.CharField(max_length=55, null=True)
     notify = models.UUIDField(null=True)
     notify_by_policy = models.BooleanField(null=True)
+    not_before = models.DateTimeField(null=True)
+    expires_at = models.DateTimeField(null=True)
+    priority = models.SmallIntegerField(null=True)
     created_at = models.DateTimeField(db_default=TransactionNow(), editable=False)
     updated_at = models.DateTimeField(db_default=TransactionNow(), editable=False)
     finished_at = models.DateTimeField(null=True)
@@ -143,6 +149,17 @@ class Execution(models.Model):
                 fields=("release", "next_due_at"), condition=Q(status__in=DUE_VALUES, held=False), name="execution_due"
             ),
             models.Index(fields=("release",), condition=Q(status=State.RUNNING), name="execution_running"),
+            # For the sweep (`lifecycle.starts`). Only executions that use this are in them.
+            models.Index(
+                fields=("expires_at",),
+                condition=Q(expires_at__isnull=False, status=State.QUEUED, version=0),
+                name="execution_expiring",
+            ),
+            models.Index(
+                fields=("release", "next_due_at"),
+                condition=Q(priority__lt=0, status__in=DUE_VALUES, held=False),
+                name="execution_low",
+            ),
             models.Index(fields=("tenant", "-created_at", "-id"), name="execution_newest"),
             # For the counts of live executions, which read nothing else.
             models.Index(

@@ -39,5 +39,9 @@ MOVES: dict[State, frozenset[State]] = {
 }
 DUE = frozenset({State.QUEUED, State.WAIT_RETRY})
 TERMINAL = frozenset({State.SUCCEEDED, State.FAILED, State.DLQ, State.CANCELLED})
+NORMAL = "normal"
+PRIORITIES: dict[str, int | None] = {"low": -1, NORMAL: None, "high": 1}
+"""The value of `Execution.priority` for each name."""
+PRIORITY_NAMES = {value: name for name, value in PRIORITIES.items()}
 OUTCOME_UNKNOWN = "OUTCOME_UNKNOWN"
 """The error code of a transition that a worker may have carried out, although its outcome is unknown (ADR 74)."""

@@ -31,7 +31,9 @@ WITH requested AS (
         status = a.target, version = e.version + 1, event_count = e.event_count + 1,
         takeovers = CASE WHEN a.source = 'RUNNING' AND a.target = 'QUEUED' THEN e.takeovers ELSE 0 END,
         current_step_index = coalesce(a.step, e.current_step_index), attempt = coalesce(a.attempt, e.attempt),
-        budget_start = coalesce(a.budget, e.budget_start), next_due_at = now() + make_interval(secs => a.delay),
+        budget_start = coalesce(a.budget, e.budget_start),
+        next_due_at = CASE WHEN e.priority IS NOT NULL AND a.target = 'QUEUED' AND a.delay = 0
+            THEN queue_time(e.release_id, e.priority) ELSE now() + make_interval(secs => a.delay) END,
         lease_owner = NULL, lease_protocol = NULL, lease_worker = NULL, lease_token = NULL, lease_expires_at = NULL,
         running_since = NULL, last_transition_key = coalesce(a.key, e.last_transition_key),
         progress = CASE WHEN a.shape IS NULL THEN e.progress ELSE a.progress -> 0 END,
@@ -307,7 +309,7 @@ TAKEN: Final = """locked AS (
         SELECT e.id, e.version, e.next_due_at, pg_column_size(coalesce(e.progress, e.input)) AS size
         FROM executions_execution e
         WHERE e.release_id = fair.release_id AND e.status IN ('QUEUED', 'WAIT_RETRY') AND NOT e.held
-            AND e.next_due_at <= now()
+            AND e.next_due_at <= now() AND (e.expires_at IS NULL OR e.version > 0 OR e.expires_at > now())
         ORDER BY e.next_due_at LIMIT least(fair.share, fair.allowed)
         FOR UPDATE SKIP LOCKED
     ) chosen

@@ -5,7 +5,7 @@ from typing import Any
 from rest_framework import serializers
 
 from executions.inspection.api import ExecutionView, execution_json, instant, links_of
-from executions.models.states import State
+from executions.models.states import NORMAL, State
 from executions.submission.submission import Submission
 
 
@@ -27,6 +27,8 @@ def accepted_json(submission: Submission, address: str, *, payloads: bool) -> di
     """
     execution, earlier = str(submission.execution_id), submission.earlier
     here = f"{address}/{execution}"
+    if earlier is None and submission.start is not None:
+        earlier = submission.execution
     shown = _new(submission, execution, here) if earlier is None else execution_json(earlier, here, payloads=payloads)
     shown["duplicate"], shown["dispatchDelayed"] = submission.duplicate, submission.dispatch_delayed
     return shown
@@ -63,6 +65,9 @@ _NEW_STATE = {
     "currentStepIndex": 0,
     "attempt": 0,
     "error": None,
+    "notBefore": None,
+    "expiresAt": None,
+    "priority": NORMAL,
     "finishedAt": None,
     "paused": None,
 }

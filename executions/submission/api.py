@@ -20,7 +20,9 @@ from rest_framework.request import Request
 from executions import errors
 from executions.inspection.api import Executions
 from executions.models import LONGEST_TAG, MOST_TAGS
+from executions.models.states import NORMAL, PRIORITIES
 from executions.submission.accepted import AcceptedView, accepted_json
+from executions.submission.start import MOST_DAYS, Start
 from executions.submission.submission import (
     LONGEST_WAIT_SECONDS,
     ExecutionRequest,
@@ -31,7 +33,15 @@ from executions.submission.submission import (
 )
 from foundation.api import streaming
 from foundation.api.bodies import LARGE_BYTES, StrictJSONParser, strict_json
-from foundation.api.fields import Identifier, SegmentIdentifier, StrictSerializer, Text, WholeNumber, plain_check
+from foundation.api.fields import (
+    Identifier,
+    Moment,
+    SegmentIdentifier,
+    StrictSerializer,
+    Text,
+    WholeNumber,
+    plain_check,
+)
 from foundation.api.problem import invalid, problem, refusal
 from foundation.api.schema import PROBLEM_REFERENCE
 from foundation.errors import CoordinatorError, PayloadTooLarge, QuotaExceeded
@@ -111,6 +121,21 @@ class SubmissionRequest(_UsualRequest):
         allow_null=True,
         default=None,
         help_text="The name of an alert channel that gets a message when the execution has ended.",
+    )
+    notBefore = Moment(
+        required=False,
+        allow_null=True,
+        help_text=f"The execution is due at this time, at most {MOST_DAYS} days from now, and starts then or later.",
+    )
+    expiresAt = Moment(
+        required=False,
+        allow_null=True,
+        help_text="If no worker got the execution by this time, it is CANCELLED with the error code EXPIRED.",
+    )
+    priority = serializers.ChoiceField(
+        choices=[*PRIORITIES],
+        default=NORMAL,
+        help_text="Whether it starts before or after other due executions of its release. No priority waits forever.",
     )
     waitSeconds = WholeNumber(
         min_value=0,
@@ -286,8 +311,13 @@ def _verdicts(token: ApiToken, bodies: Sequence[Any]) -> list[Verdict]:
 
 
 def _parsed(body: Any) -> ExecutionRequest | CoordinatorError:
+    start = None
     try:
-        members = body if _is_plain(body) else SubmissionRequest.validated(body)
+        if _is_plain(body):
+            members = body
+        else:
+            members = SubmissionRequest.validated(body)
+            start = Start.of(members)
     except ValidationError as error:
         return invalid(error)
     return ExecutionRequest(
@@ -299,6 +329,7 @@ def _parsed(body: Any) -> ExecutionRequest | CoordinatorError:
         tags=members.get("tags", ()),
         release_version=members.get("releaseVersion"),
         notify=members["notify"] if "notify" in members else None,  # noqa: SIM401 - `get` is a call of each submission
+        start=start,
     )
 
 

@@ -186,7 +186,8 @@ class Row:
     """A new execution. `document` is its row as the statement expects it: JSON in UTF-8.
 
     `interrupted` is true if no message reached the control workers when the row was admitted. `receipt` is written with
-    the execution. `notifies` is true if it names a channel, and `searched` if it has values that can be searched.
+    the execution. `notifies` is true if it names a channel, `searched` if it has values that can be searched, and
+    `starts` if it says when it starts.
     """
 
     id: uuid.UUID
@@ -196,6 +197,7 @@ class Row:
     receipt: AdmissionReceipt | None = None
     notifies: bool = False
     searched: bool = False
+    starts: bool = False
 
     @classmethod
     def of(cls, admission: Admission, receipt: AdmissionReceipt | None = None, **columns: Any) -> Self:
@@ -205,7 +207,10 @@ class Row:
             columns["search"], searched = values, True
         document = to_json({"id": execution_id, **admission.columns, **columns})
         notifies = "notify" in columns
-        return cls(execution_id, admission.release, admission.interrupted, document, receipt, notifies, searched)
+        starts = "not_before" in columns or "expires" in columns or "priority" in columns
+        return cls(
+            execution_id, admission.release, admission.interrupted, document, receipt, notifies, searched, starts
+        )
 
 
 def _insert(rows: list[Row]) -> list[datetime | None]:
@@ -214,16 +219,18 @@ def _insert(rows: list[Row]) -> list[datetime | None]:
     If a release is revoked during the statement, no row is inserted. Callers check the admission of such rows again.
     """
     receipts: list[AdmissionReceipt] = []
-    notifies = searched = False
+    notifies = searched = starts = False
     for row in rows:
         if row.notifies:
             notifies = True
         if row.searched:
             searched = True
+        if row.starts:
+            starts = True
         if row.receipt is not None:
             row.receipt.execution_id = row.id
             receipts.append(row.receipt)
-    statement = statements.INSERTIONS[notifies, searched]
+    statement = statements.INSERTIONS[notifies, searched, starts]
     document = b"[%b]" % b",".join([row.document for row in rows])
     columns: dict[str, Any] = {
         "rows": document.decode(),  # psycopg's wrapper of JSON costs five more calls
@@ -231,7 +238,7 @@ def _insert(rows: list[Row]) -> list[datetime | None]:
         "roles": _SUBMITTING_ROLES,
     }
     in_transaction = connections[DEFAULT_DB_ALIAS].in_atomic_block
-    is_alone = not receipts and not commits.waiting
+    is_alone = not receipts and not starts and not commits.waiting
     try:
         both = at_once.insert(statement, columns, len(rows)) if is_alone and at_once.is_possible(len(rows)) else None
         if both is None:

@@ -16,6 +16,26 @@ def _with_search(statement: str) -> str:
     )
 
 
+_EVENT_ENDS = "    FROM accepted JOIN requested a ON a.id = accepted.id\n)\nSELECT id"
+_START_IN_EVENT = """            || jsonb_strip_nulls(jsonb_build_object(
+                'notBefore', a.not_before, 'expiresAt', a.expires,
+                'priority', CASE a.priority WHEN 1 THEN 'high' WHEN -1 THEN 'low' END))
+"""
+
+
+def _with_starts(statement: str) -> str:
+    """Return a statement that also inserts when its executions start. A trigger sets when they are due."""
+    return (
+        statement.replace(
+            "input jsonb, ", "input jsonb, not_before timestamptz, expires timestamptz, priority int2, ", 1
+        )
+        .replace("digest, input, ", "digest, input, not_before, expires, priority, ", 1)
+        .replace("smoke, notify_by_policy", "smoke, not_before, expires_at, priority, notify_by_policy")
+        .replace("a.smoke IS TRUE, ", "a.smoke IS TRUE, a.not_before, a.expires, a.priority, ")
+        .replace(_EVENT_ENDS, _START_IN_EVENT + _EVENT_ENDS)
+    )
+
+
 # Inserts a row only if its release is still registered, its pipeline had no activation since the admission, no pause of
 # its release, of the pipeline, or of the active release if the caller named none refuses submissions, its token is
 # still valid, and the token's owner may still submit: the statement verifies cached admissions and tokens against the
@@ -76,12 +96,12 @@ INSERT_WITH_CHANNELS = (
     .replace("a.traceparent\n    FROM", "a.traceparent, a.notify\n    FROM")
 )
 
-# The insertion by whether a row of its group names a channel, and whether one has values that can be searched.
+# The insertion by whether a row of its group names a channel, has values that can be searched, and says when it starts.
 INSERTIONS = {
-    (False, False): INSERT,
-    (True, False): INSERT_WITH_CHANNELS,
-    (False, True): _with_search(INSERT),
-    (True, True): _with_search(INSERT_WITH_CHANNELS),
+    (notifies, searched, starts): (_with_starts if starts else str)((_with_search if searched else str)(statement))
+    for notifies, statement in ((False, INSERT), (True, INSERT_WITH_CHANNELS))
+    for searched in (False, True)
+    for starts in (False, True)
 }
 
 # Inserts the receipt of an admission. The database chooses its time, so the statement does not name that column.
@@ -121,8 +141,8 @@ ON CONFLICT DO NOTHING
 RETURNING new_execution_id
 """
 
-# Inserts the new executions of links, in the order of their keys, with the tags and the channel of the old ones. An
-# input that was not edited is copied, with its typed payload if the release takes that. With a step, so is the
+# Inserts the new executions of links, in the order of their keys, with tags, channels and priorities of the old ones.
+# An input that was not edited is copied, with its typed payload if the release takes that. With a step, so is the
 # checkpoint. Returns the ids of the new executions. A row that is missing was not inserted: its release is not
 # registered, or its key was used.
 INSERT_LINKED = """
@@ -133,11 +153,11 @@ WITH requested AS (
 ), accepted AS (
     INSERT INTO executions_execution (
         id, tenant_id, release_id, pipeline_id, contract_version, release_version, execution_key, input_digest, input,
-        input_shape, result_shape, checkpoints, notify_by_policy, submitted_by, tags, notify, current_step_index,
-        progress, progress_shape)
+        input_shape, result_shape, checkpoints, priority, notify_by_policy, submitted_by, tags, notify,
+        current_step_index, progress, progress_shape)
     SELECT a.id, p.tenant_id, r.id, p.pipeline_id, r.contract_version, r.release_version, a.key,
         coalesce(a.digest, o.input_digest), coalesce(a.input -> 0, o.input), a.shape, a.result_shape, a.checkpoints,
-        nullif(p.notify_channel IS NOT NULL, false), a.actor, o.tags, o.notify, coalesce(a.step, 0),
+        o.priority, nullif(p.notify_channel IS NOT NULL, false), a.actor, o.tags, o.notify, coalesce(a.step, 0),
         CASE WHEN a.step IS NOT NULL THEN o.progress END, CASE WHEN a.step IS NOT NULL THEN o.progress_shape END
     FROM requested a
     JOIN executions_resubmission s ON s.new_execution_id = a.id

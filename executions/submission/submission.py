@@ -17,9 +17,10 @@ from django.db.models import BooleanField, CharField, Func, Value
 from executions import metrics
 from executions.errors import IdempotencyKeyReused, TenantNotAllowed
 from executions.models import AdmissionReceipt, Execution
-from executions.submission import admission, allowance, channels
+from executions.submission import admission, allowance, channels, start
 from executions.submission.admission import Admission, Decision
 from executions.submission.insertion import Row, commits
+from executions.submission.start import Start
 from foundation import retry
 from foundation.broker_gate import gate
 from foundation.database.compiled import Compiled
@@ -44,6 +45,7 @@ class ExecutionRequest:
     for any input (wire protocol C.1.2). `tags`, and `routing_key` or else the idempotency key, decide whether a
     candidate gets the execution. With `expected_release_version`, only the active release does. `receipt` is written
     with a new execution, in the same transaction. `notify` is the name of a channel that gets a message at its end.
+    `start` says when the execution starts; None for at once.
     """
 
     pipeline_id: str
@@ -58,6 +60,7 @@ class ExecutionRequest:
     tags: Sequence[str] = ()
     receipt: AdmissionReceipt | None = None
     notify: str | None = None
+    start: Start | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +68,7 @@ class Submission:
     """An accepted request: its execution, and whether an earlier request with the same key created that.
 
     `earlier` is the current row of a duplicate's execution. `dispatch_delayed` is True if no message can be sent at the
-    moment.
+    moment. If `start` is not None, the database chose when the execution is due.
     """
 
     execution_id: uuid.UUID
@@ -79,6 +82,7 @@ class Submission:
     dispatch_delayed: bool = False
     earlier: Execution | None = None
     tags: Sequence[str] = ()
+    start: Start | None = None
 
     @classmethod
     def repeated(cls, first: Execution) -> Self:
@@ -110,6 +114,7 @@ class Submission:
             at,
             dispatch_delayed=row.interrupted or gate.refused,
             tags=request.tags,
+            start=request.start,
         )
 
     @property
@@ -157,7 +162,7 @@ def submit(tenant: Tenant, request: ExecutionRequest, *, actor: str, token: str 
     `ArtifactUnverified`, `WorkerUnavailable`, `QuotaExceeded`. With `release_version`, it raises `ReleaseUnknown`,
     `ReleaseNotAdmitted` and `ReleaseNotOpen` instead of `NoActiveRelease`. An input larger than the tenant's quota
     raises `PayloadTooLarge` after `IdempotencyKeyReused`. Then an unknown channel in `notify` raises
-    `NotifyChannelUnknown`.
+    `NotifyChannelUnknown`, and a `start` that is not possible raises `InvalidRequest`.
     """
     [verdict] = submit_many(tenant, [request], actor=actor, token=token)
     if isinstance(verdict, CoordinatorError):
@@ -182,6 +187,9 @@ def submit_many(
         if item.request.notify is not None:
             batch.find_channels()
             break
+    for item in batch.items:
+        if item.request.start is not None:
+            item.refusal = item.refusal or item.request.start.refusal()
     batch.accept_cached()
     for _ in range(MAX_ROUNDS):
         if not batch.undecided:
@@ -197,7 +205,8 @@ def submit_many(
 class _Item:
     """A request of a batch. `verdict` is None until it is decided. `channel` is the id of its channel.
 
-    `refusal` is set if there is no such channel. It counts unless the key is a repeated one.
+    `refusal` is set if there is no such channel or if its start is not possible. It counts unless the key is a repeated
+    one.
     """
 
     channel: uuid.UUID | None = None
@@ -348,6 +357,8 @@ class _Batch:
             columns["named"] = True
         if item.channel is not None:
             columns["notify"] = item.channel
+        if request.start is not None:
+            columns |= request.start.columns
         if traceparent := traces.current():
             columns["traceparent"] = traceparent
         return Row.of(admission, request.receipt, **columns)
@@ -362,15 +373,20 @@ class _Batch:
             admitted.inserted = len(times) - times.count(None)
         accepted: list[tuple[metrics.Pin, uuid.UUID]] = []
         counts: dict[metrics.Pin, int] = {}
+        starts: list[Start] = []
         for (item, row), at in zip(permitted, times, strict=True):
             if at is not None:
                 pin = self._tenant.slug, item.request.pipeline_id, row.release.release_version
                 accepted.append((pin, row.id))
                 counts[pin] = counts.get(pin, 0) + 1
                 item.verdict = Submission.inserted(row, item.request, self._actor, at)
+                if item.request.start is not None:
+                    starts.append(item.request.start)
         for pin, count in counts.items():
             metrics.submitted.add(*pin, amount=count)
         after_commit(lambda: metrics.write_lines("Accepted", accepted))
+        if starts:
+            start.announce(starts)
         for item, _ in rows[admitted.count :] if refuse else ():
             item.verdict = admitted.refusal
 

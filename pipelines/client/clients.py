@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, Self, TypeVar, overload
 
@@ -10,7 +11,7 @@ from coordinator_client import profiles
 from coordinator_client.api import Connection
 from coordinator_client.calls import AsyncCaller, Caller
 from coordinator_client.errors import Refused
-from pipelines.client.flows import Flows, Question, SomeRefused, State, Submission
+from pipelines.client.flows import Flows, Priority, Question, SomeRefused, Start, State, Submission
 from pipelines.client.values import Target
 
 REQUEST_SECONDS: Final = 60.0
@@ -157,6 +158,9 @@ class Client:
         routing_key: str | None = None,
         tags: Sequence[str] = (),
         notify: str | None = None,
+        not_before: datetime | None = None,
+        expires_at: datetime | None = None,
+        priority: Priority | None = None,
     ) -> Execution:
         """Submit an execution. It is durable when this returns, and pinned to the active release.
 
@@ -164,11 +168,14 @@ class Client:
         input, typed or JSON; a list if the first step takes many. Give a ``key`` that says what is to be done once:
         with the same key and input, the first execution is returned. Without a key, each call submits a new one.
         ``release`` names a release to run in place of the active one, and ``expected_release`` the one that must be
-        active. The channel ``notify`` of the tenant gets a message at the end.
+        active. The channel ``notify`` of the tenant gets a message at the end. It starts at ``not_before`` or later. If
+        no worker got it by ``expires_at``, it is cancelled. Both need a time zone. ``priority`` says whether it starts
+        before or after others.
 
         Raises ``InputInvalid``, ``PipelineUnknown``, ``NoActiveRelease``, ``IdempotencyKeyReused`` and others.
         """
-        submission = Submission(pipeline, release, expected_release, routing_key, tags, notify)
+        start = Start(not_before, expires_at, priority)
+        submission = Submission(pipeline, release, expected_release, routing_key, tags, notify, start)
         accepted = self._caller.run(self._flows.submit(submission, value, key))
         return Execution(self._caller, self._flows, accepted, pipeline)
 
@@ -182,12 +189,16 @@ class Client:
         release: str | None = None,
         tags: Sequence[str] = (),
         notify: str | None = None,
+        not_before: datetime | None = None,
+        expires_at: datetime | None = None,
+        priority: Priority | None = None,
     ) -> list[Execution]:
         """Submit an execution for each input, up to a thousand with each request. Return them in their order.
 
         ``key`` is a function that returns the key of an input. Raises ``SomeRefused``, which has the accepted ones.
         """
-        submission = Submission(pipeline, release, tags=tags, notify=notify)
+        start = Start(not_before, expires_at, priority)
+        submission = Submission(pipeline, release, tags=tags, notify=notify, start=start)
         verdicts = self._caller.run(self._flows.submit_many(submission, inputs, key))
         return _all(verdicts, lambda each: Execution(self._caller, self._flows, each, pipeline))
 
@@ -250,9 +261,13 @@ class AsyncClient:
         routing_key: str | None = None,
         tags: Sequence[str] = (),
         notify: str | None = None,
+        not_before: datetime | None = None,
+        expires_at: datetime | None = None,
+        priority: Priority | None = None,
     ) -> AsyncExecution:
         """As ``Client.submit``."""
-        submission = Submission(pipeline, release, expected_release, routing_key, tags, notify)
+        start = Start(not_before, expires_at, priority)
+        submission = Submission(pipeline, release, expected_release, routing_key, tags, notify, start)
         accepted = await self._caller.run(self._flows.submit(submission, value, key))
         return AsyncExecution(self._caller, self._flows, accepted, pipeline)
 
@@ -266,9 +281,13 @@ class AsyncClient:
         release: str | None = None,
         tags: Sequence[str] = (),
         notify: str | None = None,
+        not_before: datetime | None = None,
+        expires_at: datetime | None = None,
+        priority: Priority | None = None,
     ) -> list[AsyncExecution]:
         """As ``Client.submit_many``."""
-        submission = Submission(pipeline, release, tags=tags, notify=notify)
+        start = Start(not_before, expires_at, priority)
+        submission = Submission(pipeline, release, tags=tags, notify=notify, start=start)
         verdicts = await self._caller.run(self._flows.submit_many(submission, inputs, key))
         return _all(verdicts, lambda each: AsyncExecution(self._caller, self._flows, each, pipeline))
 

@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from coordinator_client import calls
 from coordinator_client.api import ENDED, Request
@@ -16,6 +16,7 @@ from coordinator_client.errors import ClientError, Refused
 from pipelines.client import values
 from pipelines.client.values import Target
 
+Priority = Literal["low", "normal", "high"]
 _PAUSE: Final = 0.5
 """How often to look for a question. The coordinator holds no request for one."""
 
@@ -71,6 +72,32 @@ class SomeRefused(ClientError):
 
 
 @dataclass(frozen=True, slots=True)
+class Start:
+    """When a submission starts. The times are aware."""
+
+    not_before: datetime | None = None
+    expires_at: datetime | None = None
+    priority: Priority | None = None
+
+    @property
+    def members(self) -> dict[str, str | None]:
+        return {
+            "notBefore": _instant("not_before", self.not_before),
+            "expiresAt": _instant("expires_at", self.expires_at),
+            "priority": self.priority,
+        }
+
+
+def _instant(name: str, at: datetime | None) -> str | None:
+    if at is not None and at.tzinfo is None:
+        raise ValueError(f"{name} needs a time zone, such as datetime.now(UTC)")
+    return None if at is None else at.isoformat()
+
+
+NOW: Final = Start()
+
+
+@dataclass(frozen=True, slots=True)
 class Submission:
     """The members of a submission that are not its input."""
 
@@ -80,6 +107,7 @@ class Submission:
     routing_key: str | None = None
     tags: Sequence[str] = ()
     notify: str | None = None
+    start: Start = NOW
 
     def body(self, value: Any, key: str | None) -> dict[str, Any]:
         """Return the body of the request. Raises ``InputInvalid``."""
@@ -92,6 +120,7 @@ class Submission:
             "routingKey": self.routing_key,
             "tags": list(self.tags) or None,
             "notify": self.notify,
+            **self.start.members,
         }
         return {name: member for name, member in members.items() if member is not None or name == "input"}
 

@@ -3,9 +3,11 @@
 import json
 import re
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.utils import timezone
 
 from executions.models import Execution
 from executions.submission.api import RETRY_SECONDS
@@ -215,3 +217,27 @@ def test_a_rejected_item_does_not_affect_the_others(ours: TenantApi) -> None:
 def test_an_invalid_batch_is_rejected(ours: TenantApi, body: dict[str, Any], found: dict[str, str]) -> None:
     with unchanged():
         assert fields(refused(ours.post(PATH, body), 400, "INVALID_REQUEST")) == found
+
+
+def test_a_submission_says_when_it_starts_and_a_batch_judges_each_item(ours: TenantApi) -> None:
+    day, years = timezone.now() + timedelta(days=1), timezone.now() + timedelta(days=700)
+    first, last = f"{day:%Y-%m-%d}T12:00:00", f"{day + timedelta(days=1):%Y-%m-%d}T12:00:00Z"
+    response = plain(ours, "later", members={"notBefore": f"{first}-01:00", "expiresAt": last, "priority": "high"})
+    shown = response.json()
+    at = first.replace("T12", "T13") + "Z"
+    assert (response.status_code, shown["notBefore"], shown["nextDueAt"]) == (202, at, at)
+    assert (shown["expiresAt"], shown["priority"], shown["status"]) == (last, "high", "QUEUED")
+    assert ours.get(f"executions/{shown['executionId']}").json()["expiresAt"] == last
+    assert plain(ours, "later").json()["duplicate"], "the start is no part of what a key stands for"
+    wrong: list[dict[str, Any]] = [
+        {"notBefore": years.isoformat()},
+        {"expiresAt": "2020-01-01T00:00:00Z"},
+        {"notBefore": "noon"},
+    ]
+    wrong += [{"priority": name} for name in ("urgent", None, 1)]
+    bodies: list[dict[str, Any]] = [{"priority": "low"}, *wrong]
+    items = [{**PLAIN, "idempotencyKey": str(n), **members} for n, members in enumerate(bodies)]
+    verdicts = ours.post("executions:batch", {"items": items}).json()["items"]
+    assert [each["status"] for each in verdicts] == [202, *[400] * 6]
+    assert verdicts[0]["execution"]["priority"] == "low"
+    assert [each["problem"]["errors"][0]["field"] for each in verdicts[1:]] == [*(next(iter(each)) for each in wrong)]

@@ -81,6 +81,9 @@ SUBMISSION = NewRow(
         execution_starts_at_checkpoint: current_step_index = 1
         progress = '1' | 'null' & progress_shape = 'UNI'
         execution_smoke_has_test: smoke = true
+        execution_start_possible: priority = 0 | 2 | -2
+        not_before = now() + interval '367 days'
+        not_before = now() + interval '1 hour' & expires_at = now() + interval '1 hour'
     """,
     f"""
         {IN_OTHER_PIPELINE} & execution_key = 'dead'
@@ -90,6 +93,9 @@ SUBMISSION = NewRow(
         {of_gradual("5.0")}
         tags = '{{x}}'
         traceparent = {CONTEXT}
+        priority = 1 | -1
+        not_before = now() + interval '1 hour' & expires_at = now() + interval '2 hours'
+        expires_at = now()
     """,
     script=with_event("{insert}"),
 )

@@ -1,0 +1,77 @@
+"""Cancels executions that did not start in time, and makes those of low priority due when there is room (ADR 125).
+
+Both are parts of the sweep, and read nothing while no execution uses them.
+"""
+
+import uuid
+from typing import Final
+
+from django.conf import settings
+from django.db import connection, transaction
+
+from executions import metrics
+from executions.lifecycle import statements
+from executions.models.states import State
+from executions.state_machine import moves
+from executions.state_machine.moves import Move, owner
+from executions.workers.registry import DISPATCH_TASK
+from foundation import wakeup
+
+EXPIRED: Final = "EXPIRED"
+MOST_PROMOTED: Final = 1000
+"""How many executions of low priority of one release are due at once, at most."""
+
+
+def sweep() -> int:
+    """Expire and promote what is due for it. Return how many executions were changed."""
+    with connection.cursor() as cursor:
+        cursor.execute(statements.FIND_STARTS)
+        has_expired, has_low = cursor.fetchone()
+    return (expire() if has_expired else 0) + (promote() if has_low else 0)
+
+
+def expire() -> int:
+    """Cancel executions that no worker got by the time that their submission named. Return how many there were."""
+    expired = 0
+    while found := _expire_some():
+        expired += found
+    return expired
+
+
+def _expire_some() -> int:
+    with transaction.atomic():
+        with connection.cursor() as cursor:
+            cursor.execute(statements.LOCK_UNSTARTED, {"limit": settings.SWEEP_LIMIT})
+            rows = cursor.fetchall()
+        releases = {pk: release for pk, _, *release in rows}
+        moved = moves.apply([_expiry(pk, at) for pk, at, *_ in rows])
+    for move in moved:
+        metrics.finished.add(*releases[move.execution_id], State.CANCELLED.value)
+    return len(moved)
+
+
+def _expiry(execution_id: uuid.UUID, expires_at: str) -> Move:
+    return Move(
+        execution_id,
+        State.CANCELLED,
+        EXPIRED,
+        owner(),
+        {"previousStatus": State.QUEUED, "expiresAt": expires_at},
+        source=State.QUEUED,
+        version=0,
+        error_code=EXPIRED,
+        error_message=f"No worker got the execution by {expires_at}",
+    )
+
+
+def promote() -> int:
+    """Make executions of low priority due, as many as free workers do until the second next sweep. Return how many.
+
+    A release with other due work gets fewer of them, or none.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(statements.PROMOTE, {"seconds": 2 * settings.SWEEP_SECONDS, "most": MOST_PROMOTED})
+        promoted: int = cursor.rowcount
+    if promoted:
+        wakeup.send_once(DISPATCH_TASK)
+    return promoted
