@@ -16,6 +16,11 @@ class InputInvalid(Unprocessable, title="The input does not fit the first step o
 class NotifyChannelUnknown(Unprocessable, title="The tenant has no enabled channel with this name"): ...
 
 
+class ConcurrencyLimitReached(
+    Conflict, title="As many executions with this concurrency key are in progress as the release allows"
+): ...
+
+
 class IdempotencyKeyReused(
     Conflict, title="The idempotency key belongs to an execution with another input or release"
 ): ...

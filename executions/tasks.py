@@ -17,6 +17,7 @@ from executions.lifecycle import dispatch as dispatcher
 from executions.lifecycle import outcome, rest_calls, retention, starts
 from executions.schedules import firing
 from executions.state_machine import moves
+from executions.submission import places as places_of_keys
 from executions.submission.start import PROMOTE_TASK
 from executions.transports import rest
 from executions.transports.rest import CALL_TASK
@@ -131,6 +132,11 @@ def _check_next(of: Turns) -> bool:
 def promote_low() -> None:
     wakeup.started(PROMOTE_TASK)
     starts.promote()
+
+
+@shared_task(name=moves.GRANT_TASK)
+def grant_places(execution_ids: Sequence[str]) -> None:
+    places_of_keys.grant([uuid.UUID(each) for each in execution_ids])
 
 
 @shared_task(name=awaits.EXPIRE_TASK)

@@ -9,6 +9,7 @@ from executions.lifecycle import dispatch as dispatcher
 from executions.lifecycle import starts
 from executions.lifecycle import sweep as sweeper
 from executions.schedules import firing
+from executions.submission import places
 from executions.transports import rest_workers
 from executions.workers import message_path
 from foundation import wakeup
@@ -38,6 +39,7 @@ def sweep() -> None:
         sweeper.endpoints,
         rest_workers.announce_checks,
         starts.sweep,
+        places.sweep,
         dispatcher.dispatch,
         drafting.draft,
         campaigns.advance,

@@ -1,7 +1,8 @@
 """The names that the author of a pipeline imports."""
 
 from pipelines.authoring.cardinality import Cardinality
+from pipelines.authoring.concurrency import Concurrency
 from pipelines.authoring.definition import Pipeline, StepContext
 from pipelines.errors import Cancelled, DefinitionError, NonRetryable
 
-__all__ = ["Cancelled", "Cardinality", "DefinitionError", "NonRetryable", "Pipeline", "StepContext"]
+__all__ = ["Cancelled", "Cardinality", "Concurrency", "DefinitionError", "NonRetryable", "Pipeline", "StepContext"]

@@ -47,6 +47,7 @@ class ExecutionColumns:
     finished_column = time("Finished", "finished_at", empty="-")
     attempts_column = text("Retries", "attempt")
     tenant_column = text("Tenant", "tenant")
+    concurrency_column = text("Concurrency key", "concurrency_key", empty="-")
     expires_column = time("Expires", "expires_at", empty="-")
 
     @column("Select")
@@ -103,7 +104,7 @@ class ExecutionColumns:
 
     @column("Due", empty="-")
     def due_column(self, execution: Execution) -> SafeString | None:
-        return timed(execution.next_due_at) if execution.status in DUE_VALUES else None
+        return timed(execution.due_at) if execution.status in DUE_VALUES else None
 
     @badge("Priority", {"high": "warning", "low": "default"})
     def priority_column(self, execution: Execution) -> str | None:

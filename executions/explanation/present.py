@@ -53,6 +53,9 @@ class Present:
         execution = self.execution
         release, worker = execution.release_version, execution.lease_worker
         match State(execution.status):
+            case State.QUEUED if execution.due_at is None:
+                key = execution.concurrency_key
+                return [Sentence(f"{self._place} waits until an execution with the concurrency key {key} has ended.")]
             case State.QUEUED if execution.next_due_at > self.at:
                 return [Sentence(f"{self._place} {_until_due(execution)}", execution.next_due_at)]
             case State.QUEUED:

@@ -320,7 +320,8 @@ FROM (
             AND (o.execution_id = x.id OR o.release_id = x.release_id OR o.pipeline_id = (
                 SELECT r.pipeline_id FROM releases_release r WHERE r.id = x.release_id)))) AS until
     FROM executions_execution x JOIN executions_hold h ON h.id = %(hold)s
-    WHERE x.id = ANY(%(ids)s) AND x.status IN ('QUEUED', 'WAIT_RETRY') AND (x.version > 0 OR x.not_before IS NULL)
+    WHERE x.id = ANY(%(ids)s) AND x.status IN ('QUEUED', 'WAIT_RETRY') AND x.next_due_at < '9000-01-01'
+        AND (x.version > 0 OR x.not_before IS NULL)
 ) s
 WHERE e.id = s.id AND s.until > s.since AND e.next_due_at > s.since
 """

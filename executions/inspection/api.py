@@ -20,6 +20,7 @@ from executions import search_values
 from executions.errors import ExecutionUnfinished, ExecutionUnknown
 from executions.lifecycle import queries
 from executions.models import Execution, read_business_keys
+from executions.models.execution import WAITS_FOR_PLACE
 from executions.models.states import PRIORITIES, PRIORITY_NAMES, TERMINAL, State
 from executions.search import Search, narrowed, searched
 from foundation.api.pagination import FlagFilter, MomentFilter, NewestFirst
@@ -102,7 +103,9 @@ class ExecutionView(PausableView[Execution]):
     version = serializers.IntegerField()
     currentStepIndex = serializers.IntegerField(source="current_step_index")
     attempt = serializers.IntegerField()
-    nextDueAt = serializers.DateTimeField(source="next_due_at")
+    nextDueAt = serializers.DateTimeField(
+        source="due_at", allow_null=True, help_text="Null while it waits for a place of its concurrency key."
+    )
     error = ExecutionErrorView(allow_null=True, read_only=True)
     submittedBy = serializers.CharField(source="submitted_by")
     tags = serializers.ListField(child=serializers.CharField(), read_only=True, help_text="The tags of the submission.")
@@ -113,6 +116,11 @@ class ExecutionView(PausableView[Execution]):
         source="expires_at", allow_null=True, help_text="It is cancelled if no worker got it by then. Null for never."
     )
     priority = serializers.ChoiceField(choices=[*PRIORITIES])
+    concurrencyKey = serializers.CharField(
+        source="concurrency_key",
+        allow_null=True,
+        help_text="At most so many executions with this key are in progress as the release declares. Null: any number.",
+    )
     createdAt = serializers.DateTimeField(source="created_at")
     updatedAt = serializers.DateTimeField(source="updated_at")
     finishedAt = serializers.DateTimeField(source="finished_at", allow_null=True)
@@ -152,13 +160,14 @@ def execution_json(execution: Execution, address: str, *, payloads: bool) -> dic
         "version": execution.version,
         "currentStepIndex": execution.current_step_index,
         "attempt": execution.attempt,
-        "nextDueAt": instant(execution.next_due_at),
+        "nextDueAt": instant(execution.next_due_at if execution.next_due_at < WAITS_FOR_PLACE else None),
         "error": error if execution.error_code else None,
         "submittedBy": execution.submitted_by,
         "tags": execution.tags or [],
         "notBefore": execution.not_before and instant(execution.not_before),
         "expiresAt": execution.expires_at and instant(execution.expires_at),
         "priority": PRIORITY_NAMES[execution.priority],
+        "concurrencyKey": execution.concurrency_key,
         "createdAt": instant(execution.created_at),
         "updatedAt": instant(execution.updated_at),
         "finishedAt": instant(execution.finished_at),

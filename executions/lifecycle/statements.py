@@ -47,8 +47,8 @@ WITH RECURSIVE next AS (
     SELECT c.id FROM free CROSS JOIN LATERAL (
         SELECT e.id FROM executions_execution e
         WHERE e.release_id = free.release_id AND e.priority < 0 AND e.status IN ('QUEUED', 'WAIT_RETRY') AND NOT e.held
-            AND e.status = 'QUEUED' AND e.next_due_at > now() AND (e.version > 0 OR e.not_before IS NULL
-                OR e.not_before <= now())
+            AND e.status = 'QUEUED' AND e.next_due_at > now() AND e.next_due_at < '9000-01-01'
+            AND (e.version > 0 OR e.not_before IS NULL OR e.not_before <= now())
         ORDER BY e.next_due_at LIMIT greatest(free.places, 0) FOR UPDATE SKIP LOCKED) c
 )
 UPDATE executions_execution e SET next_due_at = now() FROM chosen WHERE e.id = chosen.id

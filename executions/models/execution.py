@@ -7,6 +7,7 @@ change of an event.
 
 import uuid
 from collections.abc import Collection
+from datetime import UTC, datetime
 from typing import Any, Self, TypeVar
 
 from django.contrib.postgres.fields import ArrayField
@@ -22,6 +23,7 @@ from executions.models.states import DUE, TERMINAL, State
 from releases.models import IDENTITY_LENGTH, Release
 from releases.step_names import Step, step_at
 from tenancy.models import Tenant
+from wire.documents.concurrency import LONGEST_KEY
 from wire.identity import ReleaseIdentity
 
 Row = TypeVar("Row", bound=models.Model)
@@ -35,6 +37,8 @@ PAYLOADS_OF_EXECUTION = tuple(f"execution__{column}" for column in PAYLOADS)
 """What lists of rows that belong to executions do not read."""
 MOST_TAGS = 20
 LONGEST_TAG = 100
+WAITS_FOR_PLACE = datetime(9000, 1, 1, tzinfo=UTC)
+"""An execution that is due later has no place of its concurrency key yet."""
 DUE_VALUES = sorted(state.value for state in DUE)
 
 _COLUMNS_OF_RULES = (
@@ -74,6 +78,9 @@ class Execution(models.Model):
 
     `not_before`, `expires_at` and `priority` (1 for high, -1 for low) say when it starts; null if the submission did
     not. It is due no earlier than `not_before`, and is cancelled if no worker got it by `expires_at`.
+
+    Of the executions with an equal `concurrency_key`, at most as many are in progress as their release declares. The
+    others wait for a place: they are due after `WAITS_FOR_PLACE`. It is null if the release declares no limit.
 
     The next transition starts at `current_step_index` with `progress`, or with the input if that is null. `progress` is
     the output of a checkpoint, the requests of an await, or its answers.
@@ -134,6 +141,7 @@ class Execution(models.Model):
     not_before = models.DateTimeField(null=True)
     expires_at = models.DateTimeField(null=True)
     priority = models.SmallIntegerField(null=True)
+    concurrency_key = models.CharField(max_length=LONGEST_KEY, null=True)
     created_at = models.DateTimeField(db_default=TransactionNow(), editable=False)
     updated_at = models.DateTimeField(db_default=TransactionNow(), editable=False)
     finished_at = models.DateTimeField(null=True)
@@ -159,6 +167,11 @@ class Execution(models.Model):
                 fields=("release", "next_due_at"),
                 condition=Q(priority__lt=0, status__in=DUE_VALUES, held=False),
                 name="execution_low",
+            ),
+            models.Index(
+                fields=("tenant", "pipeline_id", "concurrency_key", "next_due_at", "id"),
+                condition=Q(concurrency_key__isnull=False, finished_at=None),
+                name="execution_place",
             ),
             models.Index(fields=("tenant", "-created_at", "-id"), name="execution_newest"),
             # For the counts of live executions, which read nothing else.
@@ -218,6 +231,11 @@ class Execution(models.Model):
     def shown_status(self) -> str:
         """The status to display: a leased execution is CLAIMED until a worker has started it."""
         return CLAIMED if self.status == State.RUNNING and self.running_since is None else self.status
+
+    @property
+    def due_at(self) -> datetime | None:
+        """When it is due; None while it waits for a place of its concurrency key."""
+        return None if self.next_due_at >= WAITS_FOR_PLACE else self.next_due_at
 
     @cached_property
     def business_key(self) -> str:

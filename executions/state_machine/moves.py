@@ -30,6 +30,8 @@ from wire.messages.celery_messages import Shape
 
 NOTIFY_TASK: Final = "alerts.notify"
 """Sends the messages about executions that have ended: `alerts.deliveries`."""
+GRANT_TASK: Final = "executions.grant_places"
+"""Starts executions that waited for those of the same concurrency key: `executions.submission.places`."""
 
 
 @cache
@@ -105,6 +107,7 @@ def apply(moves: Sequence[Move], shared: Mapping[str, str] = MappingProxyType({}
         places = sorted(cursor.fetchall())
     if places and places[0][0] < 0:
         wakeup.send(NOTIFY_TASK)
+        wakeup.send(GRANT_TASK, [str(moves[-place - 1].execution_id) for (place,) in places if place < 0])
         places = sorted((abs(place),) for (place,) in places)
     moved = [moves[place - 1] for (place,) in places]
     if endings.demand.exists:
@@ -283,6 +286,7 @@ def expire_leases(*, actor: str, limit: int, most_takeovers: int, lease_seconds:
     ended = [pk for pk, each in expired.items() if each.state in TERMINAL]
     if ended:
         wakeup.send(NOTIFY_TASK)  # some may name a channel
+        wakeup.send(GRANT_TASK, [str(each) for each in ended])  # some may have a concurrency key
     if endings.demand.exists:
         endings.announce(ended)
     return expired

@@ -7,8 +7,9 @@ would read all executions of a tenant or a pipeline. The parameters of `CLAIM` a
 
 from typing import Final
 
-# Applies moves, each with its event. Returns the places of the moves that took place, negative ones for ends of which a
-# channel is notified. No row: another process moved all of the executions first, or a move does not match its row.
+# Applies moves, each with its event. Returns the places of the moves that took place, negative ones for ends that
+# something follows: a channel is notified, or an execution with the same concurrency key may start. No row: another
+# process moved all of the executions first, or a move does not match its row.
 #
 # The moves come as one JSON document, which is the fastest way to pass many rows of many columns. A value that may be
 # JSON's null is passed in an array of one. A move from RUNNING to QUEUED gives back a claim that no worker has begun.
@@ -41,7 +42,8 @@ WITH requested AS (
         error_code = a.code, error_message = a.message, updated_at = now(),
         finished_at = CASE WHEN a.target = ANY(%(terminal)s) THEN now() END
     FROM locked l JOIN requested a ON a.place = l.place WHERE e.id = l.id
-    RETURNING e.id, a.place * CASE WHEN e.finished_at IS NOT NULL AND (e.notify IS NOT NULL OR e.notify_by_policy
+    RETURNING e.id, a.place * CASE WHEN e.finished_at IS NOT NULL AND (e.notify IS NOT NULL
+        OR e.concurrency_key IS NOT NULL OR e.notify_by_policy
         AND policy_channel(e.tenant_id, e.pipeline_id, e.status) IS NOT NULL) THEN -1 ELSE 1 END AS place,
         e.event_count, e.status, a.kind, a.actor, a.data
 ), events AS (

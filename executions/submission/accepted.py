@@ -27,7 +27,7 @@ def accepted_json(submission: Submission, address: str, *, payloads: bool) -> di
     """
     execution, earlier = str(submission.execution_id), submission.earlier
     here = f"{address}/{execution}"
-    if earlier is None and submission.start is not None:
+    if earlier is None and submission.starts:
         earlier = submission.execution
     shown = _new(submission, execution, here) if earlier is None else execution_json(earlier, here, payloads=payloads)
     shown["duplicate"], shown["dispatchDelayed"] = submission.duplicate, submission.dispatch_delayed
@@ -68,6 +68,7 @@ _NEW_STATE = {
     "notBefore": None,
     "expiresAt": None,
     "priority": NORMAL,
+    "concurrencyKey": None,
     "finishedAt": None,
     "paused": None,
 }

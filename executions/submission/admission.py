@@ -27,6 +27,7 @@ from releases.pointer import Routing
 from releases.states import Status
 from tenancy.models import Tenant
 from wire.documents.canonical_types import Mismatch, mismatches
+from wire.documents.concurrency import ConcurrencyLimit, limit_of
 from wire.documents.contract import Contract, contract_from_json, takes_many
 from wire.documents.search import SearchField, values_of
 
@@ -89,6 +90,11 @@ class Admission:
         from wire.documents.search_types import fields_of  # many installations need it never
 
         return fields_of(paths, self.contract.canonical_types, self.contract.steps[0].input_type_id)
+
+    @cached_property
+    def concurrency(self) -> ConcurrencyLimit | None:
+        """How many executions with an equal key may be in progress, as the release declares."""
+        return limit_of(self.release.declarations.get("concurrency", {}))
 
     def search_values(self, value: Any, shape: str) -> list[dict[str, str]]:
         """Return what `values_of` returns for an input. A list of items has no values."""

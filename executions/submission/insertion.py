@@ -176,6 +176,7 @@ LARGE_BYTES = 1024**2
 # As a literal of PostgreSQL, which costs a tenth of the calls of a list in each statement.
 _SUBMITTING_ROLES = "{" + ",".join(role.value for role in roles_granting(Scope.SUBMIT)) + "}"
 _SUBMIT = Scope.SUBMIT.value
+START_COLUMNS = frozenset({"not_before", "expires", "priority"})
 _EPOCH = datetime.fromtimestamp(0, UTC)
 # The constraint that is violated if a release is revoked while its executions are being written.
 _PIN_EXISTS = "execution_pin_exists"
@@ -186,8 +187,9 @@ class Row:
     """A new execution. `document` is its row as the statement expects it: JSON in UTF-8.
 
     `interrupted` is true if no message reached the control workers when the row was admitted. `receipt` is written with
-    the execution. `notifies` is true if it names a channel, `searched` if it has values that can be searched, and
-    `starts` if it says when it starts.
+    the execution. `notifies` is true if it names a channel, and `searched` if it has values that can be searched.
+    `starts` is true if it says when it starts, or if it has a `concurrency_key`. With `refuses`, it is not inserted if
+    all places of that key are taken.
     """
 
     id: uuid.UUID
@@ -198,6 +200,8 @@ class Row:
     notifies: bool = False
     searched: bool = False
     starts: bool = False
+    concurrency_key: str = ""
+    refuses: bool = False
 
     @classmethod
     def of(cls, admission: Admission, receipt: AdmissionReceipt | None = None, **columns: Any) -> Self:
@@ -205,11 +209,22 @@ class Row:
         execution_id, searched = new_id(), False
         if admission.search and (values := admission.search_values(columns["input"][0], columns["shape"])):
             columns["search"], searched = values, True
+        limit = admission.concurrency
+        if limit is not None:
+            columns["limited"] = limit.key_of(columns["input"][0])
         document = to_json({"id": execution_id, **admission.columns, **columns})
-        notifies = "notify" in columns
-        starts = "not_before" in columns or "expires" in columns or "priority" in columns
+        starts = limit is not None or not columns.keys().isdisjoint(START_COLUMNS)
         return cls(
-            execution_id, admission.release, admission.interrupted, document, receipt, notifies, searched, starts
+            execution_id,
+            admission.release,
+            admission.interrupted,
+            document,
+            receipt,
+            notifies="notify" in columns,
+            searched=searched,
+            starts=starts,
+            concurrency_key=columns.get("limited", ""),
+            refuses=limit is not None and limit.refuses,
         )
 
 

@@ -18,20 +18,20 @@ def _with_search(statement: str) -> str:
 
 _EVENT_ENDS = "    FROM accepted JOIN requested a ON a.id = accepted.id\n)\nSELECT id"
 _START_IN_EVENT = """            || jsonb_strip_nulls(jsonb_build_object(
-                'notBefore', a.not_before, 'expiresAt', a.expires,
+                'notBefore', a.not_before, 'expiresAt', a.expires, 'concurrencyKey', a.limited,
                 'priority', CASE a.priority WHEN 1 THEN 'high' WHEN -1 THEN 'low' END))
 """
 
 
 def _with_starts(statement: str) -> str:
-    """Return a statement that also inserts when its executions start. A trigger sets when they are due."""
+    """Return a statement that also inserts what decides when its executions start. A trigger sets when they are due."""
+    types = "not_before timestamptz, expires timestamptz, priority int2, limited text"
+    columns = "not_before, expires_at, priority, concurrency_key"
     return (
-        statement.replace(
-            "input jsonb, ", "input jsonb, not_before timestamptz, expires timestamptz, priority int2, ", 1
-        )
-        .replace("digest, input, ", "digest, input, not_before, expires, priority, ", 1)
-        .replace("smoke, notify_by_policy", "smoke, not_before, expires_at, priority, notify_by_policy")
-        .replace("a.smoke IS TRUE, ", "a.smoke IS TRUE, a.not_before, a.expires, a.priority, ")
+        statement.replace("input jsonb, ", f"input jsonb, {types}, ", 1)
+        .replace("digest, input, ", "digest, input, not_before, expires, priority, limited, ", 1)
+        .replace("smoke, notify_by_policy", f"smoke, {columns}, notify_by_policy")
+        .replace("a.smoke IS TRUE, ", "a.smoke IS TRUE, a.not_before, a.expires, a.priority, a.limited, ")
         .replace(_EVENT_ENDS, _START_IN_EVENT + _EVENT_ENDS)
     )
 
@@ -149,15 +149,16 @@ INSERT_LINKED = """
 WITH requested AS (
     SELECT * FROM json_to_recordset(%(rows)s::json) AS a(
         id uuid, old uuid, release bigint, key text, digest text, input jsonb, shape text, result_shape text,
-        checkpoints bool, typed bool, step int, actor text, campaign uuid)
+        checkpoints bool, typed bool, step int, actor text, campaign uuid, limited text)
 ), accepted AS (
     INSERT INTO executions_execution (
         id, tenant_id, release_id, pipeline_id, contract_version, release_version, execution_key, input_digest, input,
-        input_shape, result_shape, checkpoints, priority, notify_by_policy, submitted_by, tags, notify,
+        input_shape, result_shape, checkpoints, priority, concurrency_key, notify_by_policy, submitted_by, tags, notify,
         current_step_index, progress, progress_shape)
     SELECT a.id, p.tenant_id, r.id, p.pipeline_id, r.contract_version, r.release_version, a.key,
         coalesce(a.digest, o.input_digest), coalesce(a.input -> 0, o.input), a.shape, a.result_shape, a.checkpoints,
-        o.priority, nullif(p.notify_channel IS NOT NULL, false), a.actor, o.tags, o.notify, coalesce(a.step, 0),
+        o.priority, a.limited, nullif(p.notify_channel IS NOT NULL, false), a.actor, o.tags, o.notify,
+        coalesce(a.step, 0),
         CASE WHEN a.step IS NOT NULL THEN o.progress END, CASE WHEN a.step IS NOT NULL THEN o.progress_shape END
     FROM requested a
     JOIN executions_resubmission s ON s.new_execution_id = a.id

@@ -17,7 +17,7 @@ from django.db.models import BooleanField, CharField, Func, Value
 from executions import metrics
 from executions.errors import IdempotencyKeyReused, TenantNotAllowed
 from executions.models import AdmissionReceipt, Execution
-from executions.submission import admission, allowance, channels, start
+from executions.submission import admission, allowance, channels, places, start
 from executions.submission.admission import Admission, Decision
 from executions.submission.insertion import Row, commits
 from executions.submission.start import Start
@@ -68,7 +68,7 @@ class Submission:
     """An accepted request: its execution, and whether an earlier request with the same key created that.
 
     `earlier` is the current row of a duplicate's execution. `dispatch_delayed` is True if no message can be sent at the
-    moment. If `start` is not None, the database chose when the execution is due.
+    moment. With `starts`, the database chose when the execution is due: see `Row`.
     """
 
     execution_id: uuid.UUID
@@ -82,7 +82,7 @@ class Submission:
     dispatch_delayed: bool = False
     earlier: Execution | None = None
     tags: Sequence[str] = ()
-    start: Start | None = None
+    starts: bool = False
 
     @classmethod
     def repeated(cls, first: Execution) -> Self:
@@ -114,7 +114,7 @@ class Submission:
             at,
             dispatch_delayed=row.interrupted or gate.refused,
             tags=request.tags,
-            start=request.start,
+            starts=row.starts,
         )
 
     @property
@@ -162,7 +162,8 @@ def submit(tenant: Tenant, request: ExecutionRequest, *, actor: str, token: str 
     `ArtifactUnverified`, `WorkerUnavailable`, `QuotaExceeded`. With `release_version`, it raises `ReleaseUnknown`,
     `ReleaseNotAdmitted` and `ReleaseNotOpen` instead of `NoActiveRelease`. An input larger than the tenant's quota
     raises `PayloadTooLarge` after `IdempotencyKeyReused`. Then an unknown channel in `notify` raises
-    `NotifyChannelUnknown`, and a `start` that is not possible raises `InvalidRequest`.
+    `NotifyChannelUnknown`, and a `start` that is not possible raises `InvalidRequest`. Last, a release
+    that limits its executions may raise `ConcurrencyLimitReached`.
     """
     [verdict] = submit_many(tenant, [request], actor=actor, token=token)
     if isinstance(verdict, CoordinatorError):
@@ -369,26 +370,37 @@ class _Batch:
             return
         with allowance.Admitted(self._tenant, len(rows)) as admitted:
             permitted = rows[: admitted.count]
-            times = commits.commit([row for _, row in permitted]) if permitted else []
-            admitted.inserted = len(times) - times.count(None)
+            times = _times([row for _, row in permitted]) if permitted else []
+            admitted.inserted = len(times) - times.count(None) - times.count(places.FULL)
         accepted: list[tuple[metrics.Pin, uuid.UUID]] = []
         counts: dict[metrics.Pin, int] = {}
-        starts: list[Start] = []
+        starting: list[tuple[Row, Start | None]] = []
         for (item, row), at in zip(permitted, times, strict=True):
-            if at is not None:
+            if at is places.FULL:
+                item.verdict = places.refusal(row.concurrency_key) if refuse else None
+            elif at is not None:
                 pin = self._tenant.slug, item.request.pipeline_id, row.release.release_version
                 accepted.append((pin, row.id))
                 counts[pin] = counts.get(pin, 0) + 1
                 item.verdict = Submission.inserted(row, item.request, self._actor, at)
-                if item.request.start is not None:
-                    starts.append(item.request.start)
+                if row.starts:
+                    starting.append((row, item.request.start))
         for pin, count in counts.items():
             metrics.submitted.add(*pin, amount=count)
         after_commit(lambda: metrics.write_lines("Accepted", accepted))
-        if starts:
-            start.announce(starts)
+        if starting:
+            start.announce([each for _, each in starting if each is not None])
+            places.announce([row.id for row, _ in starting if row.concurrency_key])
         for item, _ in rows[admitted.count :] if refuse else ():
             item.verdict = admitted.refusal
+
+
+def _times(rows: Sequence[Row]) -> Sequence[datetime | None]:
+    """Insert the rows. Return when each was inserted; None if it was not, and `places.FULL` if no place was free."""
+    for row in rows:
+        if row.refuses:
+            return places.insert(rows)
+    return commits.commit(rows)
 
 
 def _pipelines(items: Iterable[_Item]) -> set[str]:

@@ -18,7 +18,7 @@ from executions.holds import holds
 from executions.models import RESUBMISSION_PREFIX, AwaitUnit, Execution, Resubmission, StartFrom
 from executions.models.states import TERMINAL, State
 from executions.state_machine import moves
-from executions.submission import admission, statements
+from executions.submission import admission, places, statements
 from executions.submission.admission import Admission, Purpose, require_allowed
 from executions.submission.insertion import new_id
 from executions.workers.registry import DISPATCH_TASK
@@ -62,6 +62,7 @@ class Plan:
     step: int | None = None
     campaign: uuid.UUID | None = None
     search: Sequence[dict[str, str]] = ()
+    concurrency_key: str | None = None
     id: uuid.UUID = field(default_factory=new_id)
 
 
@@ -180,6 +181,7 @@ def plan(
         step=old.current_step_index if start_from == StartFrom.CHECKPOINT else None,
         campaign=campaign,
         search=admitted.search_values(input if edited else old.input, shape) if admitted.search else [],
+        concurrency_key=admitted.concurrency.key_of(input if edited else old.input) if admitted.concurrency else None,
     )
 
 
@@ -324,6 +326,7 @@ def write(plans: Sequence[Plan]) -> set[uuid.UUID]:
     moves.note("RESUBMITTED", [_note(each) for each in written])
     if written:
         wakeup.send_once(DISPATCH_TASK)
+        places.announce([each.id for each in written if each.concurrency_key is not None])
         transaction.on_commit(lambda: metrics.write_lines("Accepted", [(_pin(each), each.id) for each in written]))
     return linked
 
@@ -351,6 +354,8 @@ def _row(plan: Plan) -> dict[str, Any]:
         "checkpoints": plan.admission.release.checkpoints,
         "typed": plan.typed,
     }
+    if plan.concurrency_key is not None:
+        row["limited"] = plan.concurrency_key
     if plan.search:
         row["search"] = plan.search
     if edited:

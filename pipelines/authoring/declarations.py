@@ -13,6 +13,7 @@ def declarations(pipeline: Pipeline) -> dict[str, dict[str, Any]]:
     return {
         "search": pipeline.search,
         "steps": {part.name: part.policy.declared() for part in pipeline.parts if _declares(part)},
+        "concurrency": pipeline.concurrency.declaration if pipeline.concurrency is not None else {},
     }
 
 

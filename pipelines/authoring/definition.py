@@ -13,6 +13,7 @@ from pipelines import step_policy
 from pipelines.authoring import cardinality as cardinalities
 from pipelines.authoring import places
 from pipelines.authoring.cardinality import Cardinality
+from pipelines.authoring.concurrency import Concurrency
 from pipelines.authoring.misuse import checks_options, checks_step_options, is_loading, no_function
 from pipelines.errors import Cancelled, DefinitionError, placed
 from pipelines.step_policy import NO_POLICY, StepOptions, StepPolicy
@@ -137,8 +138,9 @@ class Pipeline:
     ``pipeline_id`` has at most 200 letters, digits, ``.``, ``_`` and ``-``. ``packages`` names importable packages or
     modules to pack into the artifact, in addition to the package that contains the pipeline. With ``checkpoint``, the
     output of each step is stored, and a retry resumes at the failed step. ``search`` names up to eight fields of the
-    input by whose values executions can be found: the path of each, such as ``customer.id``, by its name. ``module`` is
-    the name of the module that defines the pipeline; set it only if a function of another module creates the pipeline.
+    input by whose values executions can be found: the path of each, such as ``customer.id``, by its name. With
+    ``concurrency``, only so many executions are in progress at once. ``module`` is the name of the module that defines
+    the pipeline; set it only if a function of another module creates the pipeline.
 
     Raises ``DefinitionError``: INVALID_PIPELINE_ID, INVALID_PACKAGES, INVALID_SEARCH.
     """
@@ -151,6 +153,7 @@ class Pipeline:
         packages: Sequence[str] = (),
         checkpoint: bool = False,
         search: Mapping[str, str] | None = None,
+        concurrency: Concurrency | None = None,
         module: str | None = None,
     ) -> None:
         if not isinstance(pipeline_id, str) or not _PIPELINE_ID.fullmatch(pipeline_id):
@@ -166,6 +169,7 @@ class Pipeline:
         self.pipeline_id = pipeline_id
         self.packages = tuple(packages)
         self.checkpoint = checkpoint
+        self.concurrency = concurrency
         self.module = module or str(places.author_frame().f_globals.get("__name__", "__main__"))
         self.place = places.of_frame(places.author_frame())
         self.search: dict[str, str] = {}

@@ -96,6 +96,11 @@ def _plan(pipeline: Pipeline, size: int, constraints: bool) -> Plan:
         _check_chain(steps, catalogue, errors)
     if pipeline.search and not errors:
         errors += _search_mistakes(pipeline, steps[0], catalogue)
+    if pipeline.concurrency is not None and not errors:
+        from pipelines.authoring.concurrency import mistakes
+
+        types, many = catalogue.canonical_types(), steps[0].cardinality.takes_many
+        errors += mistakes(pipeline.concurrency, pipeline.place, types, steps[0].input.type_id, takes_many=many)
     raise_all([*errors, *catalogue.doubts] if errors else ())
     limits = {step.index: step.policy.timeout for step in steps if step.policy.timeout is not None}
     return Plan(tuple(steps), catalogue, limits, bool(limits) or any(step.is_async for step in steps))

@@ -32,6 +32,10 @@ def _rule(member: str) -> Rule | None:
         from wire.documents.step_policy import wrong_steps
 
         return wrong_steps
+    if member == "concurrency":
+        from wire.documents.concurrency import wrong_limit
+
+        return wrong_limit
     return None
 
 

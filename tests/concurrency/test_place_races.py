@@ -1,0 +1,74 @@
+"""Places of concurrency keys: whatever runs at the same time or dies, there are never too many, and none is lost."""
+
+from collections.abc import Callable
+from functools import partial
+
+import pytest
+
+from executions.errors import ConcurrencyLimitReached
+from executions.models import Execution
+from executions.models.execution import WAITS_FOR_PLACE
+from executions.submission import places
+from executions.submission.submission import ExecutionRequest, submit_many
+from tenancy.models import Tenant
+from tests import making
+from tests.concurrency.racing import parted, race, results_of
+from tests.executions.limited import limited
+
+THREADS, EACH, LIMIT = 4, 6, 3
+
+
+def batch(owner: Tenant, number: int, customers: int = 3) -> list[object]:
+    """Submit executions with several keys, in another order in each thread. Return the verdicts."""
+    names = [f"c-{(each + number) % customers}" for each in range(EACH)]
+    requests = [
+        ExecutionRequest(making.PIPELINE, {"customer": name}, f"{number}-{name}-{each}")
+        for each, name in enumerate(names)
+    ]
+    verdicts = list(submit_many(owner, requests, actor="token:test"))
+    places.grant(Execution.objects.filter(tenant=owner).values_list("pk", flat=True))
+    return [*verdicts]
+
+
+def in_progress(owner: Tenant) -> dict[str, int]:
+    rows = Execution.objects.filter(tenant=owner, finished_at=None, next_due_at__lt=WAITS_FOR_PLACE)
+    keys = rows.values_list("concurrency_key", flat=True)
+    return {key: list(keys).count(key) for key in set(keys) if key is not None}
+
+
+def work(owner: Tenant, lost: bool) -> int:
+    """Claim and end what is due, until nothing is. Return how many ended. With `lost`, no wake-up of an end arrives."""
+    ended = 0
+    while claims := making.claimed(owner, limit=2):
+        assert all(count <= LIMIT for count in in_progress(owner).values())
+        ended += making.record(*map(making.outcome_of, claims))
+        if not lost:
+            places.grant([claim.execution_id for claim in claims])
+    return ended
+
+
+@pytest.mark.parametrize("lost", [False, True])
+def test_racing_submissions_and_ends_keep_the_limit_and_nothing_waits_forever(lost: bool) -> None:
+    owner = making.tenant()
+    limited(owner, limit=LIMIT, key="customer")
+    results_of(race(*(partial(batch, owner, number) for number in range(THREADS))))
+    assert in_progress(owner) == {f"customer=c-{number}": LIMIT for number in range(3)}
+    calls: list[Callable[[], int]] = [partial(work, owner, lost)] * THREADS
+    ended = sum(results_of(race(*calls)))
+    for _ in range(THREADS * EACH):
+        places.sweep()
+        ended += work(owner, lost)
+    assert ended == THREADS * EACH
+    assert set(Execution.objects.filter(tenant=owner).values_list("status", flat=True)) == {"SUCCEEDED"}
+
+
+def test_racing_submissions_are_refused_exactly_beyond_the_limit() -> None:
+    owner = making.tenant()
+    limited(owner, limit=LIMIT, whenFull="refuse")
+    verdicts = [each for of in results_of(race(*(partial(batch, owner, n) for n in range(THREADS)))) for each in of]
+    refused = [each for each in verdicts if isinstance(each, ConcurrencyLimitReached)]
+    assert (len(verdicts) - len(refused), Execution.objects.count()) == (LIMIT, LIMIT)
+    assert len(refused) == THREADS * EACH - LIMIT
+    _, errors = parted(race(*[partial(work, owner, False)] * 2))
+    assert not errors
+    assert in_progress(owner) == {}

@@ -1,0 +1,37 @@
+"""Releases that limit how many executions are in progress."""
+
+import json
+from typing import Any
+
+from executions.models import Execution
+from executions.submission import places
+from governance.activation.activation import activate
+from releases.models import Release
+from tenancy.models import Tenant
+from tests import making
+from wire.documents.contract import DECLARATIONS_ENTRY
+
+
+def limited(owner: Tenant, version: str = "1.0", **concurrency: Any) -> Release:
+    """Return an active release of `owner` that declares `concurrency`, with a worker."""
+    document = making.contract()
+    entry = {DECLARATIONS_ENTRY: json.dumps({"concurrency": concurrency})}
+    data = making.archive(document, code=version, **entry)
+    made = making.verified(making.upload(owner, making.descriptor(document, data, version), data).release)
+    making.worker(made, f"worker-{version}", capacity=100)
+    activate(made, actor="user:test")
+    return Release.objects.select_related("pipeline__tenant").get(pk=made.pk)
+
+
+def submitted(owner: Tenant, *keys: str, customer: str = "c-1", **members: Any) -> list[Execution]:
+    """Submit an execution for each key, and decide about its place."""
+    made = [making.submitted(owner, key, {"customer": customer}, **members).execution for key in keys]
+    places.grant([each.pk for each in made])
+    return made
+
+
+def claimed_keys(owner: Tenant) -> list[str]:
+    """Claim what is due, and return the idempotency keys in their order."""
+    claims = making.claimed(owner)
+    found = dict(Execution.objects.filter(tenant=owner).values_list("pk", "execution_key"))
+    return [found[claim.execution_id] for claim in claims]

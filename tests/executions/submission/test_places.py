@@ -1,0 +1,190 @@
+"""At most so many executions with an equal concurrency key are in progress as their release declares."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db import IntegrityError, transaction
+
+from executions.errors import ConcurrencyLimitReached
+from executions.explanation.present import Present
+from executions.lifecycle.interventions import cancel, redrive
+from executions.models import Execution
+from executions.state_machine.moves import GRANT_TASK
+from executions.submission import places
+from executions.submission.start import Start
+from executions.submission.submission import ExecutionRequest, submit_many
+from foundation.errors import CoordinatorError
+from governance.resubmission.resubmission import resubmit
+from tenancy.models import Tenant
+from tests import making
+from tests.cases import cases
+from tests.executions.limited import claimed_keys, limited, submitted
+from tests.executions.moments import now
+from tests.raw_sql import run, unguarded
+from tests.wakeups import Broker, broker, names
+from wire.documents.concurrency import MOST, ConcurrencyLimit, limit_of, wrong_limit
+
+__all__ = ["broker"]
+pytestmark = pytest.mark.django_db
+HOUR = timedelta(hours=1)
+
+
+@pytest.fixture
+def owner(db: None) -> Tenant:
+    return making.tenant()
+
+
+def end(*keys: str, code: str = "") -> None:
+    """End RUNNING executions, and give their places to others."""
+    for execution in Execution.objects.filter(execution_key__in=keys):
+        claim: Any = making.Claim(
+            *(0.0, execution.pk, "", "", "", "", execution.version, execution.lease_token, 0, execution.attempt),
+            *("", "UNI", "SINGLE", False, 0, "celery", 1, None, False, None, 0.0),
+        )
+        done = making.failure(claim, code, retryable=False) if code else making.outcome_of(claim)
+        assert making.record(done) == 1
+        places.grant([execution.pk])
+
+
+def test_executions_beyond_the_limit_wait_in_their_order_until_one_with_their_key_ends(owner: Tenant) -> None:
+    limited(owner, limit=2, key="customer")
+    first, _, third, _ = submitted(owner, "a", "b", "c", "d")
+    submitted(owner, "other", customer="c-2")
+    submitted(owner, "high", start=Start(priority=1))
+    third.refresh_from_db()
+    assert (third.due_at, first.concurrency_key, third.status) == (None, "customer=c-1", "QUEUED")
+    assert "waits until an execution with the concurrency key customer=c-1 has ended" in str(Present(third).now()[0])
+    assert sorted(claimed_keys(owner)) == ["a", "b", "other"]
+    assert places.sweep() == 0
+    end("a")
+    assert claimed_keys(owner) == ["high"]
+    end("b", code="Broken")
+    assert claimed_keys(owner) == ["c"]
+    cancel(owner, Execution.objects.get(execution_key="high").pk, actor="user:test", reason="r")
+    assert places.sweep() == 1, "the sweep finds what a lost wake-up would have started"
+    assert claimed_keys(owner) == ["d"]
+
+
+def test_a_place_is_kept_while_an_execution_waits_and_taken_again_by_a_redrive(owner: Tenant) -> None:
+    limited(owner, limit=1)
+    first, second = submitted(owner, "first", "second")
+    [claim] = making.claimed(owner)
+    making.record(making.failure(claim, retryable=True))
+    first.refresh_from_db()
+    assert (first.status, places.sweep(), claimed_keys(owner)) == ("WAIT_RETRY", 0, [])
+    cancel(owner, first.pk, actor="user:test", reason="r")
+    assert places.grant([first.pk]) == 1
+    [claim] = making.claimed(owner)
+    making.record(making.failure(claim, retryable=False))
+    submitted(owner, "third")
+    redrive(owner, second.pk, actor="user:test", reason="again", allow_failed=True)
+    places.grant([second.pk])
+    second.refresh_from_db()
+    assert (second.status, second.due_at, claimed_keys(owner)) == ("QUEUED", None, ["third"])
+    end("third")
+    assert claimed_keys(owner) == ["second"]
+
+
+def test_an_execution_takes_no_place_before_its_time(owner: Tenant) -> None:
+    limited(owner, limit=1)
+    [later] = submitted(owner, "later", start=Start(now() + HOUR))
+    submitted(owner, "now")
+    assert claimed_keys(owner) == ["now"]
+    end("now")
+    assert places.sweep() == 0
+    with unguarded(Execution):
+        Execution.objects.filter(pk=later.pk).update(not_before=now() - HOUR)
+    assert (places.sweep(), claimed_keys(owner)) == (1, ["later"])
+
+
+def test_a_submission_is_refused_if_the_release_says_so_and_leaves_nothing(owner: Tenant) -> None:
+    limited(owner, limit=1, key="customer", whenFull="refuse")
+    value = {"customer": "c-1"}
+    first, full, again, other = submit_many(
+        owner,
+        [
+            ExecutionRequest(making.PIPELINE, value, "a"),
+            ExecutionRequest(making.PIPELINE, value, "b"),
+            ExecutionRequest(making.PIPELINE, value, "a"),
+            ExecutionRequest(making.PIPELINE, {"customer": "c-2"}, "c"),
+        ],
+        actor="user:test",
+    )
+    assert not isinstance(first, CoordinatorError) and not isinstance(other, CoordinatorError)
+    assert isinstance(full, ConcurrencyLimitReached) and "customer=c-1" in full.detail
+    assert not isinstance(again, CoordinatorError) and again.duplicate
+    assert sorted(claimed_keys(owner)) == ["a", "c"]
+    cancelled = cancel(owner, first.execution_id, actor="user:test", reason="r")
+    assert making.submitted(owner, "b", value).execution.due_at is not None
+    copy = resubmit(owner, cancelled.pk, actor="user:test", reason="again")
+    assert copy.due_at is None, "a resubmission waits"
+
+
+def test_the_limit_of_the_release_of_the_next_one_counts_for_all_releases(owner: Tenant) -> None:
+    limited(owner, limit=3)
+    submitted(owner, "a", "b")
+    limited(owner, "2.0", limit=2)
+    submitted(owner, "c")
+    assert sorted(claimed_keys(owner)) == ["a", "b"]
+    limited(owner, "3.0", limit=3)
+    submitted(owner, "d")
+    assert claimed_keys(owner) == [], "nobody overtakes"
+    end("a")
+    assert claimed_keys(owner) == ["c", "d"], "two are enough for c, and three for d"
+
+
+@cases("change", ["next_due_at = now()", "status = 'RUNNING', version = version + 1, event_count = event_count + 1"])
+def test_the_database_gives_no_place_too_many(owner: Tenant, change: str) -> None:
+    limited(owner, limit=1)
+    submitted(owner, "a", "b")
+    lease = ", lease_owner = 'x', lease_protocol = 'celery', lease_token = gen_random_uuid(), lease_expires_at = now()"
+    leased = change + (lease if "RUNNING" in change else "")
+    with pytest.raises(IntegrityError, match="place"), transaction.atomic():
+        run(f"UPDATE executions_execution SET {leased} WHERE execution_key = 'b'")
+
+
+def test_new_and_ended_executions_with_a_key_send_a_wakeup(owner: Tenant, broker: Broker) -> None:
+    limited(owner, limit=1)
+    assert names(broker.after(lambda: making.submitted(owner, "a", {"n": 1}))).count(GRANT_TASK) == 1
+    first = Execution.objects.get()
+    places.grant([first.pk])
+    assert GRANT_TASK in names(broker.after(lambda: cancel(owner, first.pk, actor="user:test", reason="r")))
+
+
+@cases(
+    ("declared", "wrong"),
+    [
+        ({"limit": 1}, ""),
+        ({"limit": MOST, "key": "a.b", "whenFull": "refuse"}, ""),
+        ({"limit": 0}, "limit"),
+        ({"limit": True}, "limit"),
+        ({"key": "a"}, "limit"),
+        ({"limit": 1, "key": "a."}, "key"),
+        ({"limit": 1, "whenFull": "drop"}, "whenFull"),
+        ({"limit": 1, "per": "day"}, "'per'"),
+    ],
+)
+def test_what_a_release_may_declare(declared: dict[str, Any], wrong: str) -> None:
+    problems = [*wrong_limit(declared)]
+    assert len(problems) == bool(wrong) and all(wrong in each for each in problems)
+    if not wrong:
+        assert limit_of(declared) == ConcurrencyLimit(
+            declared["limit"], declared.get("key", ""), "whenFull" in declared
+        )
+
+
+@cases(
+    ("path", "value", "key"),
+    [
+        ("", {"a": 1}, "*"),
+        ("a", {"a": "x"}, "a=x"),
+        ("a.b", {"a": {"b": 7}}, "a.b=7"),
+        ("a.b", {"a": None}, "a.b="),
+        ("a", [1], "a="),
+        ("a", {"a": "x" * 201}, "a=sha256:" + "6" * 0),
+    ],
+)
+def test_the_key_of_an_input(path: str, value: Any, key: str) -> None:
+    found = ConcurrencyLimit(1, path, refuses=False).key_of(value)
+    assert found == key or (key.endswith("sha256:") and found.startswith(key) and len(found) == len(key) + 64)
