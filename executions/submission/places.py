@@ -28,8 +28,8 @@ SELECT DISTINCT e.tenant_id, e.pipeline_id, e.concurrency_key FROM executions_ex
 WHERE e.id = ANY(%(ids)s) AND e.concurrency_key IS NOT NULL
 """
 
-# Returns the keys of open executions that follow a key, found one after the other in the index, and whether an execution
-# waits for a place of each. No row: no more follow.
+# Returns the keys of open executions that follow a key, and whether an execution waits for a place of each. They are
+# found one after the other in the index. No row: no more follow.
 WAITING_KEYS = """
 WITH RECURSIVE next AS (
     (SELECT e.tenant_id, e.pipeline_id, e.concurrency_key FROM executions_execution e

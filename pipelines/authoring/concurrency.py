@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pipelines.errors import DefinitionError
 
-EXAMPLE = 'such as Concurrency(limit=5, key="customer.id")'
+EXAMPLE = 'write a limit such as Concurrency(limit=5, key="customer.id")'
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,19 +18,11 @@ class Concurrency:
     ``key`` is the path of a field of the input, such as ``customer.id``; without it, all executions have the same key.
     Further ones wait in their order with ``when_full="queue"``, and their submissions are refused with ``"refuse"``. An
     execution is in progress from its start until its end, also while it waits for a retry or an answer.
-
-    Raises ``DefinitionError`` INVALID_CONCURRENCY.
     """
 
     limit: int
     key: str = ""
     when_full: Literal["queue", "refuse"] = "queue"
-
-    def __post_init__(self) -> None:
-        from wire.documents.concurrency import wrong_limit  # most pipelines, and so most workers, do not need it
-
-        if problem := next(wrong_limit(self.declaration), ""):
-            raise DefinitionError("INVALID_CONCURRENCY", f"{problem}; {EXAMPLE}")
 
     @property
     def declaration(self) -> dict[str, Any]:
@@ -41,6 +33,18 @@ class Concurrency:
         if self.when_full != "queue":
             declared["whenFull"] = self.when_full
         return declared
+
+
+def checked(concurrency: Concurrency | None, place: str) -> Concurrency | None:
+    """Return a valid limit. ``mistakes`` checks its key against a type. Raises ``DefinitionError`` INVALID_CONCURRENCY."""
+    if concurrency is None:
+        return None
+    from wire.documents.concurrency import wrong_limit  # most pipelines, and so most workers, do not need it
+
+    is_limit = isinstance(concurrency, Concurrency)
+    if problem := next(wrong_limit(concurrency.declaration), "") if is_limit else f"concurrency is {concurrency!r}":
+        raise DefinitionError("INVALID_CONCURRENCY", f"{problem}; {EXAMPLE}", place)
+    return concurrency
 
 
 def mistakes(

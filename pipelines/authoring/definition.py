@@ -14,6 +14,7 @@ from pipelines.authoring import cardinality as cardinalities
 from pipelines.authoring import places
 from pipelines.authoring.cardinality import Cardinality
 from pipelines.authoring.concurrency import Concurrency
+from pipelines.authoring.concurrency import checked as concurrency_checked
 from pipelines.authoring.misuse import checks_options, checks_step_options, is_loading, no_function
 from pipelines.errors import Cancelled, DefinitionError, placed
 from pipelines.step_policy import NO_POLICY, StepOptions, StepPolicy
@@ -142,7 +143,7 @@ class Pipeline:
     ``concurrency``, only so many executions are in progress at once. ``module`` is the name of the module that defines
     the pipeline; set it only if a function of another module creates the pipeline.
 
-    Raises ``DefinitionError``: INVALID_PIPELINE_ID, INVALID_PACKAGES, INVALID_SEARCH.
+    Raises ``DefinitionError``: INVALID_PIPELINE_ID, INVALID_PACKAGES, INVALID_SEARCH, INVALID_CONCURRENCY.
     """
 
     @checks_options
@@ -169,9 +170,9 @@ class Pipeline:
         self.pipeline_id = pipeline_id
         self.packages = tuple(packages)
         self.checkpoint = checkpoint
-        self.concurrency = concurrency
         self.module = module or str(places.author_frame().f_globals.get("__name__", "__main__"))
         self.place = places.of_frame(places.author_frame())
+        self.concurrency = concurrency_checked(concurrency, self.place)
         self.search: dict[str, str] = {}
         if search is not None:
             from pipelines.authoring.search import checked  # most pipelines, and so most workers, do not need it

@@ -10,6 +10,7 @@ from releases.models import Release
 from tenancy.models import Tenant
 from tests import making
 from wire.documents.contract import DECLARATIONS_ENTRY
+from wire.messages.celery_messages import Failure, Outcome, transition_key
 
 
 def limited(owner: Tenant, version: str = "1.0", **concurrency: Any) -> Release:
@@ -35,3 +36,23 @@ def claimed_keys(owner: Tenant) -> list[str]:
     claims = making.claimed(owner)
     found = dict(Execution.objects.filter(tenant=owner).values_list("pk", "execution_key"))
     return [found[claim.execution_id] for claim in claims]
+
+
+def end(*keys: str, code: str = "") -> None:
+    """End RUNNING executions, successfully or with the failure `code`, and decide about their places."""
+    for execution in Execution.objects.filter(execution_key__in=keys):
+        members: dict[str, Any] = {"outcome": "COMPLETED", "output_payloads": ["1"]}
+        if code:
+            failure = Failure(failure_class=code, message="why", retryable=False, traceback="")
+            members = {"outcome": "FAILED", "output_payloads": [], "failure": failure}
+        key = transition_key(execution.pk, execution.current_step_index, execution.attempt)
+        assert execution.lease_token is not None
+        reported = Outcome(
+            execution_id=execution.pk,
+            execution_version=execution.version,
+            lease_token=execution.lease_token,
+            transition_key=key,
+            **members,
+        )
+        assert making.record(reported) == 1
+        places.grant([execution.pk])

@@ -13,13 +13,12 @@ from executions.models import Execution
 from executions.state_machine.moves import GRANT_TASK
 from executions.submission import places
 from executions.submission.start import Start
-from executions.submission.submission import ExecutionRequest, submit_many
-from foundation.errors import CoordinatorError
+from executions.submission.submission import ExecutionRequest, Submission, submit_many
 from governance.resubmission.resubmission import resubmit
 from tenancy.models import Tenant
 from tests import making
 from tests.cases import cases
-from tests.executions.limited import claimed_keys, limited, submitted
+from tests.executions.limited import claimed_keys, end, limited, submitted
 from tests.executions.moments import now
 from tests.raw_sql import run, unguarded
 from tests.wakeups import Broker, broker, names
@@ -33,18 +32,6 @@ HOUR = timedelta(hours=1)
 @pytest.fixture
 def owner(db: None) -> Tenant:
     return making.tenant()
-
-
-def end(*keys: str, code: str = "") -> None:
-    """End RUNNING executions, and give their places to others."""
-    for execution in Execution.objects.filter(execution_key__in=keys):
-        claim: Any = making.Claim(
-            *(0.0, execution.pk, "", "", "", "", execution.version, execution.lease_token, 0, execution.attempt),
-            *("", "UNI", "SINGLE", False, 0, "celery", 1, None, False, None, 0.0),
-        )
-        done = making.failure(claim, code, retryable=False) if code else making.outcome_of(claim)
-        assert making.record(done) == 1
-        places.grant([execution.pk])
 
 
 def test_executions_beyond_the_limit_wait_in_their_order_until_one_with_their_key_ends(owner: Tenant) -> None:
@@ -111,9 +98,12 @@ def test_a_submission_is_refused_if_the_release_says_so_and_leaves_nothing(owner
         ],
         actor="user:test",
     )
-    assert not isinstance(first, CoordinatorError) and not isinstance(other, CoordinatorError)
-    assert isinstance(full, ConcurrencyLimitReached) and "customer=c-1" in full.detail
-    assert not isinstance(again, CoordinatorError) and again.duplicate
+    assert isinstance(first, Submission)
+    assert isinstance(other, Submission)
+    assert isinstance(full, ConcurrencyLimitReached)
+    assert "customer=c-1" in full.detail
+    assert isinstance(again, Submission)
+    assert again.duplicate
     assert sorted(claimed_keys(owner)) == ["a", "c"]
     cancelled = cancel(owner, first.execution_id, actor="user:test", reason="r")
     assert making.submitted(owner, "b", value).execution.due_at is not None
@@ -167,7 +157,7 @@ def test_new_and_ended_executions_with_a_key_send_a_wakeup(owner: Tenant, broker
 )
 def test_what_a_release_may_declare(declared: dict[str, Any], wrong: str) -> None:
     problems = [*wrong_limit(declared)]
-    assert len(problems) == bool(wrong) and all(wrong in each for each in problems)
+    assert [wrong in each for each in problems] == ([True] if wrong else [])
     if not wrong:
         assert limit_of(declared) == ConcurrencyLimit(
             declared["limit"], declared.get("key", ""), "whenFull" in declared

@@ -27,7 +27,7 @@ from datetime import date, datetime, timedelta
 from decimal import Decimal
 from uuid import UUID
 from pydantic import BaseModel, Field
-from pipelines import Cardinality, NonRetryable, Pipeline, StepContext
+from pipelines import Cardinality, Concurrency, NonRetryable, Pipeline, StepContext
 
 pipeline = Pipeline("org.acme.orders")
 

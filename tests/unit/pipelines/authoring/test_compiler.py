@@ -4,8 +4,10 @@ import pytest
 
 from pipelines import DefinitionError, Pipeline
 from pipelines.authoring.compiler import compile_contract, contract_text
+from pipelines.authoring.declarations import declarations
 from pipelines.release.packaging import build
 from tests.cases import cases
+from tests.docs.commands import FENCE, text_of
 from tests.unit.pipelines.conftest import Author
 from tests.unit.wire.comparison.releases import field, named, record, scalar, wrapper
 from wire.documents.contract import hash_findings, parse_contract
@@ -288,6 +290,10 @@ def searching(search: dict[str, str], body: str = "") -> str:
     return f"pipeline = Pipeline('org.acme.crates', search={search!r})\n\n{body or step()}"
 
 
+def limiting(concurrency: str, body: str = "") -> str:
+    return f"pipeline = Pipeline('org.acme.crates', concurrency=Concurrency({concurrency}))\n\n{body or step()}"
+
+
 TYPED = "class Crate(typing.TypedDict):\n    id: int\n\n"
 TUPLE = "class Crate(typing.NamedTuple):\n    id: int\n\n"
 BARE = "class Crate:\n    def __init__(self, id): ...\n\n"
@@ -378,6 +384,10 @@ MISTAKES = [
     ("INVALID_SEARCH", "tags is a list", searching({"n": "tags"}, crate("tags: list[str]")), "pip"),
     ("INVALID_SEARCH", "by is not one text", searching({"n": "by"}, crate("by: Order")), "pip"),
     ("INVALID_SEARCH", "first step takes many", searching({"n": "number"}, step("orders: list[Order]")), "pip"),
+    ("INVALID_CONCURRENCY", "the limit 0; it is.*such as Concurrency", limiting("limit=0"), "pip"),
+    ("INVALID_CONCURRENCY", "whenFull 'drop'", limiting("limit=1, when_full='drop'"), "pip"),
+    ("INVALID_CONCURRENCY", "'nummer', but.* no field nummer", limiting("limit=1, key='nummer'"), "pip"),
+    ("INVALID_CONCURRENCY", "first step takes many", limiting("1, 'number'", step("orders: list[Order]")), "pip"),
     ("INVALID_RECIPIENT", '"Approve" has a assignee of 201 characters', awaits(", assignee='a' * 201"), "pip"),
 ]
 
@@ -390,6 +400,17 @@ def test_a_mistake_has_a_code_its_place_and_advice(author: Author, code: str, sa
     assert (raised.value.code, file) == (code, "authored.py")
     source = (author.folder / file).read_text(encoding="utf-8").splitlines()
     assert source[int(number) - 1].strip().startswith(line.strip())
+
+
+def test_the_example_of_a_limit_declares_it_and_is_no_part_of_the_contract(author: Author) -> None:
+    [example] = [
+        text for language, text in FENCE.findall(text_of("docs/start-and-concurrency.md")) if "# limited" in text
+    ]
+    pipeline = author.pipeline(example)
+    assert declarations(pipeline) == {"search": {}, "concurrency": {"limit": 1, "key": "account"}}
+    limited = compile_contract(pipeline)
+    unlimited = author.pipeline(example.replace(', concurrency=Concurrency(limit=1, key="account")', ""))
+    assert compile_contract(unlimited) == limited
 
 
 def test_all_mistakes_are_reported_at_once_each_with_its_place(author: Author) -> None:
