@@ -1,14 +1,29 @@
-"""At most so many executions with an equal key are in progress, as their releases declare (ADR 125).
+"""A submission may say when its execution starts, and a release how many of its executions are in progress (ADR 125).
 
-An execution with a key takes a place of its key before it is due, and keeps it until its end. Until it has one, it is due
-7000 years later than it would be, so that claims and their index stay as they are. Nothing counts places: the executions
-with a place are those of the key that have not ended and are due in this millennium. A lock on the key makes each
-decision see all earlier ones. An execution without a key has none of this.
+The columns are null for all other executions and take no space in them. A trigger sets when such an execution is due:
+the application chooses no due time of a new row. Claims and the index of due executions stay as they are.
+
+An execution with a concurrency key takes a place of its key before it is due, and keeps it until its end. Until it has
+one, it is due 7,000 years later than it would be. Nothing counts places: the executions with a place are those of the key
+that have not ended and are due in this millennium. A lock on the key makes each decision see all earlier ones.
 """
 
 from django.db import migrations, models
 
-PLACES = """
+STARTS = """
+-- Returns when an execution of this priority is due that could start now. A high one is due as long as the one that has
+-- been due longest, but no longer than an hour. A low one is due in an hour, or earlier if `promote_low` finds room.
+CREATE FUNCTION queue_time(of_release bigint, priority smallint) RETURNS timestamptz LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, public, pg_temp SET enable_seqscan = off AS $$
+BEGIN
+    RETURN CASE WHEN priority < 0 THEN now() + interval '1 hour'
+        WHEN priority > 0 THEN least(now(), (SELECT greatest(now() - interval '1 hour', e.next_due_at)
+            FROM executions_execution e
+            WHERE e.release_id = of_release AND e.status IN ('QUEUED', 'WAIT_RETRY') AND NOT e.held
+            ORDER BY e.next_due_at LIMIT 1))
+        ELSE now() END;
+END $$;
+
 -- Returns how many executions may be in progress with the key of an execution of this release.
 CREATE FUNCTION place_limit(of_release bigint) RETURNS int LANGUAGE sql STABLE
 SET search_path = pg_catalog, public, pg_temp AS $$
@@ -33,7 +48,7 @@ SET search_path = pg_catalog, public, pg_temp AS $$
     SELECT since - coalesce(priority, 0) * interval '1 hour' + interval '7000 years'
 $$;
 
-CREATE OR REPLACE FUNCTION set_start() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, public, pg_temp AS $$
+CREATE FUNCTION set_start() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, public, pg_temp AS $$
 BEGIN
     IF NEW.expires_at <= NEW.not_before OR NEW.not_before > now() + interval '366 days'
         OR NEW.priority NOT IN (-1, 1)
@@ -47,8 +62,9 @@ BEGIN
         RETURN NEW;
     END IF;
     -- A resubmission is an order of an operator: it waits.
-    IF (NEW.not_before > now()) IS NOT TRUE AND NOT starts_with(NEW.execution_key, 'resubmit:') AND (SELECT r.declarations -> 'concurrency' ->> 'whenFull' = 'refuse'
-        FROM releases_release r WHERE r.id = NEW.release_id)
+    IF (NEW.not_before > now()) IS NOT TRUE AND NOT starts_with(NEW.execution_key, 'resubmit:')
+        AND (SELECT r.declarations -> 'concurrency' ->> 'whenFull' = 'refuse'
+            FROM releases_release r WHERE r.id = NEW.release_id)
     THEN
         IF NOT lock_place(NEW.tenant_id, NEW.pipeline_id, NEW.concurrency_key, NEW.release_id) THEN
             RAISE EXCEPTION 'execution %: all places of its key are taken', NEW.id
@@ -59,7 +75,6 @@ BEGIN
     NEW.next_due_at := wait_time(greatest(now(), NEW.not_before), NEW.priority);
     RETURN NEW;
 END $$;
-DROP TRIGGER execution_start ON executions_execution;
 CREATE TRIGGER execution_start BEFORE INSERT ON executions_execution FOR EACH ROW
     WHEN (NEW.not_before IS NOT NULL OR NEW.expires_at IS NOT NULL OR NEW.priority IS NOT NULL
         OR NEW.concurrency_key IS NOT NULL)
@@ -87,8 +102,6 @@ END $$;
 CREATE TRIGGER execution_place BEFORE UPDATE OF status, next_due_at ON executions_execution FOR EACH ROW
     WHEN (OLD.concurrency_key IS NOT NULL AND (OLD.next_due_at >= '9000-01-01' OR OLD.finished_at IS NOT NULL))
     EXECUTE FUNCTION guard_place();
-CREATE TRIGGER execution_key_immutable BEFORE UPDATE OF concurrency_key ON executions_execution
-    FOR EACH ROW WHEN (NEW.concurrency_key IS DISTINCT FROM OLD.concurrency_key) EXECUTE FUNCTION refuse_change();
 
 -- Gives the free places of a key to the executions that wait for one, in the order in which they would be due. Returns how
 -- many got one. Paused ones, ones before their time, and ones that another transaction is changing get none.
@@ -112,12 +125,20 @@ BEGIN
     END LOOP;
     RETURN granted;
 END $$;
+CREATE TRIGGER execution_start_immutable BEFORE UPDATE OF not_before, expires_at, priority, concurrency_key
+    ON executions_execution
+    FOR EACH ROW WHEN ((NEW.not_before, NEW.expires_at, NEW.priority, NEW.concurrency_key)
+        IS DISTINCT FROM (OLD.not_before, OLD.expires_at, OLD.priority, OLD.concurrency_key))
+    EXECUTE FUNCTION refuse_change();
 """
 
 
 class Migration(migrations.Migration):
-    dependencies = (("executions", "0026_start_times_indexes"), ("releases", "0007_declarations"))
+    dependencies = (("executions", "0024_notifications_by_policy"), ("releases", "0007_declarations"))
     operations = (
+        migrations.AddField("execution", "not_before", models.DateTimeField(null=True)),
+        migrations.AddField("execution", "expires_at", models.DateTimeField(null=True)),
+        migrations.AddField("execution", "priority", models.SmallIntegerField(null=True)),
         migrations.AddField("execution", "concurrency_key", models.CharField(max_length=800, null=True)),
-        migrations.RunSQL(PLACES),
+        migrations.RunSQL(STARTS),
     )
