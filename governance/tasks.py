@@ -39,7 +39,6 @@ def sweep() -> None:
         sweeper.endpoints,
         rest_workers.announce_checks,
         starts.sweep,
-        places.sweep,
         dispatcher.dispatch,
         drafting.draft,
         campaigns.advance,

@@ -1,6 +1,6 @@
-"""Cancels executions that did not start in time, and makes those of low priority due when there is room (ADR 125).
+"""The sweep of executions that say when they start: it expires them, promotes low ones, and gives places (ADR 125).
 
-Both are parts of the sweep, and read nothing while no execution uses them.
+It is one statement while no execution uses any of this.
 """
 
 import uuid
@@ -14,6 +14,7 @@ from executions.lifecycle import statements
 from executions.models.states import State
 from executions.state_machine import moves
 from executions.state_machine.moves import Move, owner
+from executions.submission import places
 from executions.workers.registry import DISPATCH_TASK
 from foundation import wakeup
 
@@ -23,11 +24,13 @@ MOST_PROMOTED: Final = 1000
 
 
 def sweep() -> int:
-    """Expire and promote what is due for it. Return how many executions were changed."""
+    """Expire, promote, and give places to, what is due for it. Return how many executions were changed."""
     with connection.cursor() as cursor:
         cursor.execute(statements.FIND_STARTS)
-        has_expired, has_low = cursor.fetchone()
-    return (expire() if has_expired else 0) + (promote() if has_low else 0)
+        has_expired, has_low, has_keys = cursor.fetchone()
+    changed = expire() if has_expired else 0
+    changed += promote() if has_low else 0
+    return changed + (places.sweep() if has_keys else 0)
 
 
 def expire() -> int:

@@ -1,12 +1,13 @@
 """The SQL statements of the use cases: what each does, and what it means if it affects or returns no row."""
 
-# Returns whether executions have expired before their start, and whether some of low priority wait until they are due.
-# Both indexes contain only executions whose submission says when they start.
+# Returns whether executions have expired before their start, whether some of low priority wait until they are due, and
+# whether some have a concurrency key. Each part has an index that contains only such executions.
 FIND_STARTS = """
 SELECT EXISTS (SELECT FROM executions_execution e
         WHERE e.expires_at IS NOT NULL AND e.status = 'QUEUED' AND e.version = 0 AND e.expires_at <= now()),
     EXISTS (SELECT FROM executions_execution e
-        WHERE e.priority < 0 AND e.status IN ('QUEUED', 'WAIT_RETRY') AND NOT e.held)
+        WHERE e.priority < 0 AND e.status IN ('QUEUED', 'WAIT_RETRY') AND NOT e.held),
+    EXISTS (SELECT FROM executions_execution e WHERE e.concurrency_key IS NOT NULL AND e.finished_at IS NULL)
 """
 
 # Locks executions that have expired before their start, and skips locked ones. Returns them with the time in RFC 3339,

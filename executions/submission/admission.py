@@ -94,7 +94,8 @@ class Admission:
     @cached_property
     def concurrency(self) -> ConcurrencyLimit | None:
         """How many executions with an equal key may be in progress, as the release declares."""
-        return limit_of(self.release.declarations.get("concurrency", {}))
+        declared = self.release.declarations
+        return limit_of(declared["concurrency"]) if "concurrency" in declared else None
 
     def search_values(self, value: Any, shape: str) -> list[dict[str, str]]:
         """Return what `values_of` returns for an input. A list of items has no values."""

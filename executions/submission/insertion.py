@@ -176,7 +176,6 @@ LARGE_BYTES = 1024**2
 # As a literal of PostgreSQL, which costs a tenth of the calls of a list in each statement.
 _SUBMITTING_ROLES = "{" + ",".join(role.value for role in roles_granting(Scope.SUBMIT)) + "}"
 _SUBMIT = Scope.SUBMIT.value
-START_COLUMNS = frozenset({"not_before", "expires", "priority"})
 _EPOCH = datetime.fromtimestamp(0, UTC)
 # The constraint that is violated if a release is revoked while its executions are being written.
 _PIN_EXISTS = "execution_pin_exists"
@@ -213,7 +212,7 @@ class Row:
         if limit is not None:
             columns["limited"] = limit.key_of(columns["input"][0])
         document = to_json({"id": execution_id, **admission.columns, **columns})
-        starts = limit is not None or not columns.keys().isdisjoint(START_COLUMNS)
+        starts = "not_before" in columns or "expires" in columns or "priority" in columns
         return cls(
             execution_id,
             admission.release,
@@ -222,8 +221,8 @@ class Row:
             receipt,
             notifies="notify" in columns,
             searched=searched,
-            starts=starts,
-            concurrency_key=columns.get("limited", ""),
+            starts=starts or limit is not None,
+            concurrency_key=columns["limited"] if limit is not None else "",
             refuses=limit is not None and limit.refuses,
         )
 

@@ -36,7 +36,7 @@ class Concurrency:
 
 
 def checked(concurrency: Concurrency | None, place: str) -> Concurrency | None:
-    """Return a valid limit. ``mistakes`` checks its key against a type. Raises ``DefinitionError`` INVALID_CONCURRENCY."""
+    """Return a valid limit, whose key ``mistakes`` checks. Raises ``DefinitionError`` INVALID_CONCURRENCY."""
     if concurrency is None:
         return None
     from wire.documents.concurrency import wrong_limit  # most pipelines, and so most workers, do not need it

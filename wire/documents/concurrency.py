@@ -47,10 +47,8 @@ class ConcurrencyLimit:
         return f"{self.path}={text}"
 
 
-def limit_of(declared: Mapping[str, Any]) -> ConcurrencyLimit | None:
-    """Return the limit that the member `concurrency` of valid declarations declares; None if it is empty."""
-    if not declared:
-        return None
+def limit_of(declared: Mapping[str, Any]) -> ConcurrencyLimit:
+    """Return the limit that the member `concurrency` of valid declarations declares."""
     return ConcurrencyLimit(declared["limit"], declared.get("key", ""), declared.get("whenFull") == REFUSE)
 
 
