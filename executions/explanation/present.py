@@ -53,13 +53,8 @@ class Present:
         execution = self.execution
         release, worker = execution.release_version, execution.lease_worker
         match State(execution.status):
-            case State.QUEUED if execution.due_at is None:
-                key = execution.concurrency_key
-                return [Sentence(f"{self._place} waits until an execution with the concurrency key {key} has ended.")]
-            case State.QUEUED if execution.next_due_at > self.at:
-                return [Sentence(f"{self._place} {_until_due(execution)}", execution.next_due_at)]
             case State.QUEUED:
-                return [Sentence(f"{self._place} is due and waits for a free worker of release {release}.")]
+                return [self._queued()]
             case State.RUNNING if execution.running_since and execution.lease_expires_at:
                 return [
                     Sentence(f"Runs on worker {worker} since", execution.running_since, f", from {self._place} on."),
@@ -130,6 +125,15 @@ class Present:
     def _place(self) -> str:
         return str(failures.step_of(self.execution.release, self.execution.current_step_index))
 
+    def _queued(self) -> Sentence:
+        execution, due = self.execution, self.execution.due_at
+        if due is None:
+            key = execution.concurrency_key
+            return Sentence(f"{self._place} waits until an execution with the concurrency key {key} has ended.")
+        if due > self.at:
+            return Sentence(f"{self._place} {_until_due(execution)}", due)
+        return Sentence(f"{self._place} is due and waits for a free worker of release {execution.release_version}.")
+
     def _why_failed(self) -> str:
         return failures.REASONS[self.failure.reason] if self.failure else str(self.execution.error_code)
 
@@ -165,8 +169,8 @@ def _open_questions(execution: Execution) -> list[Interaction]:
 
 
 def _until_due(execution: Execution) -> str:
-    if execution.not_before == execution.next_due_at:
-        return "is due, as its submission says, at"
+    if execution.not_before == execution.due_at:
+        return "starts, as its submission says, no earlier than"
     if execution.priority == PRIORITIES["low"]:
         return "has low priority. It starts when a worker is free, or is due as others are at"
     return "is due at"

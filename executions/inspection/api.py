@@ -160,7 +160,7 @@ def execution_json(execution: Execution, address: str, *, payloads: bool) -> dic
         "version": execution.version,
         "currentStepIndex": execution.current_step_index,
         "attempt": execution.attempt,
-        "nextDueAt": instant(execution.next_due_at if execution.next_due_at < WAITS_FOR_PLACE else None),
+        "nextDueAt": instant(execution.next_due_at if execution.next_due_at < WAITS_FOR_PLACE else execution.due_at),
         "error": error if execution.error_code else None,
         "submittedBy": execution.submitted_by,
         "tags": execution.tags or [],

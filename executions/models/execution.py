@@ -16,6 +16,7 @@ from django.contrib.postgres.indexes import GinIndex
 from django.db import models
 from django.db.models import F, Func, Prefetch, Q, QuerySet
 from django.db.models.query import ModelIterable
+from django.utils import timezone
 from django.utils.functional import cached_property
 
 from executions.models.business_keys import RESUBMISSION_PREFIX, first_keys
@@ -234,8 +235,11 @@ class Execution(models.Model):
 
     @property
     def due_at(self) -> datetime | None:
-        """When it is due; None while it waits for a place of its concurrency key."""
-        return None if self.next_due_at >= WAITS_FOR_PLACE else self.next_due_at
+        """When it is due. From then on, it is None while it waits for a place of its concurrency key."""
+        if self.next_due_at < WAITS_FOR_PLACE:
+            return self.next_due_at
+        is_early = self.version == 0 and self.not_before is not None and self.not_before > timezone.now()
+        return self.not_before if is_early else None
 
     @cached_property
     def business_key(self) -> str:

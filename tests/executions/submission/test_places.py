@@ -76,6 +76,8 @@ def test_a_place_is_kept_while_an_execution_waits_and_taken_again_by_a_redrive(o
 def test_an_execution_takes_no_place_before_its_time(owner: Tenant) -> None:
     limited(owner, limit=1)
     [later] = submitted(owner, "later", start=Start(now() + HOUR))
+    assert later.due_at == later.not_before
+    assert "as its submission says, no earlier than" in str(Present(later).now()[0])
     submitted(owner, "now")
     assert claimed_keys(owner) == ["now"]
     end("now")
