@@ -9,7 +9,6 @@ from executions.lifecycle import dispatch as dispatcher
 from executions.lifecycle import starts
 from executions.lifecycle import sweep as sweeper
 from executions.schedules import firing
-from executions.submission import places
 from executions.transports import rest_workers
 from executions.workers import message_path
 from foundation import wakeup

@@ -183,5 +183,5 @@ FIRE = migrations.CreateModel(
 
 
 class Migration(migrations.Migration):
-    dependencies = (("executions", "0024_notifications_by_policy"), ("releases", "0006_notify_channel"))
+    dependencies = (("executions", "0026_start_indexes"), ("releases", "0006_notify_channel"))
     operations = (SCHEDULE, FIRE, migrations.RunSQL(GUARDS))
