@@ -109,6 +109,7 @@ SUBMISSION_CACHE_SECONDS = env.number("SUBMISSION_CACHE_SECONDS", 1)
 WEB_DISPATCHES = env.flag("WEB_DISPATCHES", True)
 MAX_BATCH_BYTES = 8 * MAX_REQUEST_BYTES
 LARGE_BODIES_BYTES = 32 * MAX_REQUEST_BYTES
+KEEP_STEP_LINES = env.flag("KEEP_STEP_LINES", True)
 LEASE_SECONDS = env.number("LEASE_SECONDS", 30, least=1)
 SWEEP_SECONDS = env.number("SWEEP_SECONDS", 5, least=0.1)
 # A message follows the heartbeats every SWEEP_SECONDS. If three in a row are missing, heartbeats do not arrive.

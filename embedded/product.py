@@ -282,11 +282,20 @@ class Product:
         return self._start("clock", "coordinator", "run", "clock")
 
     def start_worker(
-        self, name: str, *, release: Path, tenant: str, key: str, concurrency: int = 2, options: Sequence[str] = ()
+        self,
+        name: str,
+        *,
+        release: Path,
+        tenant: str,
+        key: str,
+        concurrency: int = 2,
+        options: Sequence[str] = (),
+        config: Mapping[str, str] | None = None,
     ) -> Child:
         """Start a transition worker that hosts the artifact next to the descriptor `release`.
 
-        It gets the broker user and the worker key of its tenant, and no other secret of the product.
+        It gets the broker user and the worker key of its tenant, and no other secret of the product. `config` has the
+        values that its pipeline declares.
         """
         environment = {
             name: value
@@ -294,6 +303,7 @@ class Product:
             if name in {"PATH", "HOME", "LANG", "PYTHONUNBUFFERED"}
         }
         environment |= {
+            **(config or {}),
             "PYTHONPATH": str(self.project),
             "PIPELINES_TENANT": tenant,
             "PIPELINES_BROKER_URL": self.broker_url(tenant),

@@ -7,6 +7,7 @@ from executions.holds import api as holds
 from executions.inspection import api as executions
 from executions.lifecycle import api as operators
 from executions.schedules import api as schedules
+from executions.step_reports import api as step_reports
 from executions.submission import api as submissions
 from executions.tenants import api as quotas
 from executions.workers import api as workers
@@ -14,6 +15,7 @@ from executions.workers import api as workers
 urlpatterns = [
     *submissions.urlpatterns,
     *executions.urlpatterns,
+    *step_reports.urlpatterns,
     *explanations.urlpatterns,
     *holds.urlpatterns,
     *operators.urlpatterns,

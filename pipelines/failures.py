@@ -20,6 +20,7 @@ from typing import Any, Final, TypeVar
 from pipelines.errors import StepTimeout
 from pipelines.step_policy import NO_POLICY, StepPolicy
 from wire.log_lines import relative
+from wire.masks import masked
 from wire.messages.celery_messages import LONGEST_TRACEBACK, Failure
 
 STEP_TIMEOUT: Final = "STEP_TIMEOUT"
@@ -78,7 +79,7 @@ def message_of(step_name: str, text: str) -> str:
 
 
 def cleaned(text: str, longest: int) -> str:
-    """Return `text` truncated to `longest` characters, without characters that cannot be stored or shown."""
+    """Return `text` truncated to `longest` characters, without secrets and what cannot be stored or shown."""
     return _safely("", _cleaned, text, longest)
 
 
@@ -121,7 +122,8 @@ def _safely(default: _T, function: Callable[..., _T], *arguments: Any) -> _T:
 
 def _cleaned(text: str, longest: int) -> str:
     # Call the method of `str` itself, because a subclass may override it.
-    plain = _UNSHOWABLE.sub("\N{REPLACEMENT CHARACTER}", str.__getitem__(text, slice(longest + 1)))
+    shown = masked(str.__getitem__(text, slice(None)))[: longest + 1]
+    plain = _UNSHOWABLE.sub("\N{REPLACEMENT CHARACTER}", shown)
     return plain if len(plain) <= longest else plain[: longest - 1] + "…"
 
 
@@ -135,7 +137,7 @@ def _class_name(error: BaseException) -> str:
 def _traceback(error: BaseException) -> str:
     found = traceback.TracebackException(type(error), error, error.__traceback__, limit=-MOST_FRAMES, compact=True)
     _name_files(found)
-    text = "".join(found.format()).rstrip()
+    text = masked("".join(found.format()).rstrip())
     return cleaned(text if len(text) <= LONGEST_TRACEBACK else "…" + text[1 - LONGEST_TRACEBACK :], LONGEST_TRACEBACK)
 
 

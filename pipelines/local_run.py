@@ -17,6 +17,7 @@ from pipelines.authoring.values import Encoded, ValueMismatch, ValueType
 from pipelines.errors import DefinitionError, StepTimeout
 from pipelines.failures import Failed, message_of
 from pipelines.step_policy import NO_POLICY, StepPolicy
+from pipelines.step_reports import Reporter
 from pipelines.worker.outcomes import too_large
 from pipelines.worker.runner import Completed, Suspended, run
 from wire.documents.contract import TIMER, request_with_answer
@@ -79,7 +80,8 @@ class LocalRun:
         self.pipeline = pipeline
         self._retries = RetryPolicy(retries, timedelta(), 2, LONGEST_RETRY_DELAY, jitter=0)
         self._retried = 0
-        self._context = context
+        self._reporter = Reporter()
+        self._context = replace(context, reporting=self._reporter)
         self._checkpoint = pipeline.checkpoint if checkpoint is None else checkpoint
         self._progress = Progress(None)
         self.error: BaseException | None = None
@@ -168,7 +170,8 @@ class LocalRun:
     def _step_context(self) -> StepContext:
         progress = self._progress
         key = f"{self._context.execution_id}:{progress.step_index}:{progress.attempt}"
-        return replace(self._context, attempt=progress.attempt, transition_key=key)
+        left = self._reporter.reports.details if self._reporter.reports is not None else self._context.heartbeats
+        return replace(self._context, attempt=progress.attempt, transition_key=key, heartbeats=left)
 
     def _keep(self, next_index: int, documents: list[Any], many: bool) -> None:
         payload, shape = (documents, "MULTI") if many else (documents[0], "UNI")

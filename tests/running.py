@@ -103,13 +103,14 @@ class TenantInUse:
         made: dict[str, Any] = self.post(path, 201, releaseVersion=release.version, reason=reason)
         return made
 
-    def start_worker(self, release: BuiltRelease, name: str, state: str = "HEALTHY") -> Child:
+    def start_worker(self, release: BuiltRelease, name: str, state: str = "HEALTHY", **config: str) -> Child:
         """Start a worker that hosts `release` and wait until the coordinator reports `state`."""
         child = self.product.start_worker(
             name,
             release=release.descriptor,
             tenant=self.tenant.slug,
             key=worker_key(self.product.environment["WORKER_SECRET"], self.tenant.slug).text,
+            config=config,
         )
         self.workers.append(child)
         self.wait_for_worker(name, state)

@@ -17,9 +17,22 @@ from datetime import UTC, datetime
 from os import sep
 from typing import Any, Final, Literal
 
+from wire.masks import masked
+
 Form = Literal["text", "json"]
 FORMS: Final = ("text", "json")
-FIELDS: Final = ("requestId", "tenant", "pipeline", "release", "execution", "executions", "step", "attempt", "traceId")
+FIELDS: Final = (
+    "requestId",
+    "tenant",
+    "pipeline",
+    "release",
+    "execution",
+    "executions",
+    "step",
+    "attempt",
+    "item",
+    "traceId",
+)
 """The fields that a line may have, from `bound` or from the `extra` of the call."""
 MOST_FRAMES: Final = 50
 MOST_CAUSES: Final = 5
@@ -30,6 +43,8 @@ fields: Final[ContextVar[tuple[Source, ...]]] = ContextVar("log_fields", default
 """What all lines have fields of: see `bound`."""
 step: ContextVar[str | None] = ContextVar("log_step", default=None)
 """The name of the step whose code runs."""
+item: ContextVar[int | None] = ContextVar("log_item", default=None)
+"""The index of the item of a stream for which a step was called; None if it was called once."""
 
 _CONTROL: Final = re.compile("[\x00-\x1f\x7f]")
 _CONNECTIONS: Final = ("redis", "kombu", "psycopg", "django.db")
@@ -82,7 +97,7 @@ def _members(record: logging.LogRecord) -> dict[str, Any]:
         "timestamp": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
         "level": record.levelname,
         "logger": record.name,
-        "event": record.getMessage(),
+        "event": masked(record.getMessage()),
         **_fields(record),
     }
     if record.exc_info and record.exc_info[1] is not None:
@@ -93,7 +108,7 @@ def _members(record: logging.LogRecord) -> dict[str, Any]:
 
 
 def _fields(record: logging.LogRecord) -> dict[str, Any]:
-    known: dict[str, Any] = {"step": step.get()}
+    known: dict[str, Any] = {"step": step.get(), "item": item.get()}
     # Django logs responses with an error status when its middleware is over.
     of_request = getattr(getattr(record, "request", None), "log_fields", None)
     for source in fields.get() if of_request is None else (*fields.get(), of_request):
@@ -151,13 +166,13 @@ def relative(file: str) -> str:
 def _connection_text(error: BaseException) -> str:
     """Return what an error of a connection says; empty for any other error."""
     if isinstance(error, OSError):
-        return error.strerror or ""
+        return masked(error.strerror or "")
     cls = type(error)
     cause = error.__cause__ or error
     is_known = cls.__module__.startswith(_CONNECTIONS) and cls.__name__ in _CONNECTION_ERRORS
     if not is_known or getattr(cause, "sqlstate", None):
         return ""
-    return str(error).partition("\n")[0][:LONGEST_TEXT]
+    return masked(str(error).partition("\n")[0])[:LONGEST_TEXT]
 
 
 def _as_json(line: dict[str, Any]) -> str:

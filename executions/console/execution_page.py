@@ -18,6 +18,7 @@ from executions.lifecycle.queries import links, origin
 from executions.models import DUE_VALUES, TERMINAL_VALUES, Execution, SearchValue
 from executions.models.states import MOVES, OUTCOME_UNKNOWN, PRIORITY_NAMES, TERMINAL, State
 from executions.schedules.schedules import fire_of
+from executions.step_reports import step_reports
 from releases.models import Revocation
 from releases.states import Status
 from releases.step_policies import policies_of
@@ -37,14 +38,16 @@ class Now(Present):
 
     def __init__(self, execution: Execution) -> None:
         super().__init__(execution)
+        self.report = step_reports.newest(execution)
         self.mark = self._mark(execution)
 
     def _mark(self, execution: Execution) -> str:
         lease = int(execution.lease_expires_at.timestamp()) if execution.lease_expires_at else 0
         paused = "-".join(str(hold.pk) for hold in self.holds)
         age = (self.at - execution.updated_at).total_seconds() // REFRESH_SECONDS
+        said = self.report.reported_at.timestamp() if self.report else ""
         drawn = "" if execution.status in TERMINAL_VALUES else int(age)
-        return f"{execution.event_count}.{lease}.{self.stranded or ''}.{len(self.questions)}.{paused}.{drawn}"
+        return f"{execution.event_count}.{lease}.{self.stranded or ''}.{len(self.questions)}.{paused}.{said}.{drawn}"
 
 
 def header(execution: Execution, now: Now) -> dict[str, Any]:
@@ -67,6 +70,7 @@ def header(execution: Execution, now: Now) -> dict[str, Any]:
         "attempts": attempts(execution),
         "step": now.step,
         "policy": policies_of(execution.release).get(now.step.name),
+        "progress": now.report if now.report is not None and now.report.done is not None else None,
         "values": _values(execution),
         "fire": fire_of(execution),
         "origin": resubmitted,

@@ -17,6 +17,7 @@ from executions.inspection.history import MOST_EVENTS, rows_of
 from executions.inspection.timeline import BUSY, Bar, Kind, Row
 from executions.lifecycle import queries
 from executions.models import DeadLetter, Execution, Notification
+from executions.step_reports import step_reports
 from foundation.admin.columns import on_one_line, precise
 from foundation.moments import lasting
 from tenancy.console.lists import MESSAGE_VARIANTS
@@ -29,6 +30,7 @@ TITLES = {
     "timeline": "Timeline",
     "payloads": "Input and result",
     "error": "Error",
+    "logs": "Logs",
     "events": "Events",
     "progress": "Checkpoints",
 }
@@ -42,10 +44,12 @@ def shown(request: HttpRequest, execution: Execution, *, may_read: bool) -> dict
         "timeline": lambda: {"timeline": timeline_of(execution)},
         "payloads": lambda: _payloads(request, execution) if may_read else {},
         "error": lambda: _error(execution, may_read),
+        "logs": lambda: {"lines": _lines(execution) if may_read else []},
         "events": lambda: _events(request, execution, may_read),
         "progress": lambda: _progress(execution, may_read),
     }
-    tabs = [(name, title) for name, title in TITLES.items() if name != "error" or execution.error_code or tab == name]
+    empty = {"error": not execution.error_code, "logs": not execution.reported}
+    tabs = [(name, title) for name, title in TITLES.items() if not empty.get(name) or tab == name]
     return {"tab": tab, "tabs": tabs, **context[tab]()}
 
 
@@ -88,6 +92,10 @@ def _events(request: HttpRequest, execution: Execution, may_read: bool) -> dict[
             for event in page
         ],
     }
+
+
+def _lines(execution: Execution) -> list[tuple[str, step_reports.Line]]:
+    return [(precise(line.at), line) for line in step_reports.lines_of(execution)]
 
 
 def _progress(execution: Execution, may_read: bool) -> dict[str, Any]:

@@ -19,10 +19,11 @@ from rest_framework.response import Response
 from executions import search_values
 from executions.errors import ExecutionUnfinished, ExecutionUnknown
 from executions.lifecycle import queries
-from executions.models import Execution, read_business_keys
+from executions.models import Execution, StepReport, read_business_keys
 from executions.models.execution import WAITS_FOR_PLACE
 from executions.models.states import PRIORITIES, PRIORITY_NAMES, TERMINAL, State
 from executions.search import Search, narrowed, searched
+from executions.step_reports import step_reports
 from foundation.api.pagination import FlagFilter, MomentFilter, NewestFirst
 from foundation.database.bounded import LIST_SECONDS, time_limit
 from foundation.errors import QueryTooSlow
@@ -210,7 +211,25 @@ class ResubmittedView(serializers.Serializer[Any]):
     createdAt = serializers.DateTimeField(source="resubmission.created_at")
 
 
+class StepProgressView(serializers.Serializer[StepReport]):
+    done = serializers.IntegerField()
+    total = serializers.IntegerField(allow_null=True, help_text="Null if the step did not say.")
+    message = serializers.CharField(allow_null=True, help_text=WITHHELD)
+    at = serializers.DateTimeField(source="reported_at")
+
+
+def _progress_of(execution: Execution, *, withheld: bool) -> dict[str, Any] | None:
+    report = step_reports.newest(execution)
+    if report is None or report.done is None:
+        return None
+    shown: dict[str, Any] = StepProgressView(report).data
+    return {**shown, "message": None} if withheld else shown
+
+
 class OneExecutionView(NamedExecutionView):
+    progress = StepProgressView(
+        allow_null=True, read_only=True, help_text="The newest progress that a step reported. Null if none did."
+    )
     error = FailureView(allow_null=True, read_only=True)
     resubmittedFrom = serializers.UUIDField(
         allow_null=True,
@@ -225,8 +244,9 @@ class OneExecutionView(NamedExecutionView):
 
     def to_representation(self, instance: Execution) -> dict[str, Any]:
         shown = super().to_representation(instance)
+        withheld = not holds_any(self.context["request"].auth, Scope.PAYLOADS)
+        shown["progress"] = _progress_of(instance, withheld=withheld) if instance.reported else None
         if shown["error"]:
-            withheld = not holds_any(self.context["request"].auth, Scope.PAYLOADS)
             shown["error"]["traceback"] = None if withheld else queries.traceback(instance)
         origin, links = queries.origin(instance), queries.links(instance)
         shown["resubmittedFrom"] = origin.execution_id if origin else None

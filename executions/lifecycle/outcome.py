@@ -23,6 +23,7 @@ from executions.models import DeadLetter
 from executions.models.states import OUTCOME_UNKNOWN, State
 from executions.state_machine import dead_letters, moves
 from executions.state_machine.moves import Move, Note
+from executions.step_reports import step_reports
 from executions.workers.registry import DISPATCH_TASK
 from foundation import wakeup
 from foundation.database.postgresql.outage import rejects_values
@@ -81,7 +82,13 @@ def _record_or_fail(identity: ReleaseIdentity, part: OutcomeGroup, opened: Opene
 def _as_failure(part: OutcomeGroup) -> OutcomeGroup:
     message = "The coordinator could not record the outcome; its log has the reason"
     failure = Failure(failure_class="UNRECORDABLE_OUTCOME", message=message, retryable=False)
-    changes: dict[str, Any] = {"outcome": "FAILED", "output_payloads": [], "suspension": None, "failure": failure}
+    changes: dict[str, Any] = {
+        "outcome": "FAILED",
+        "output_payloads": [],
+        "suspension": None,
+        "failure": failure,
+        "report": None,
+    }
     outcomes = [outcome.model_copy(update=changes) for outcome in part.outcomes]
     return part.model_copy(update={"checkpoints": [], "outcomes": outcomes})
 
@@ -130,6 +137,7 @@ def _record_once(identity: ReleaseIdentity, group: OutcomeGroup, opened: Opened,
         starts |= reports.keep_checkpoints(
             [each for each in group.checkpoints if each.execution_id in known], group, starts
         )
+        step_reports.store([each for each in group.outcomes if each.report and each.execution_id in known])
         requested = list(_moves(identity, known, group, starts, opened))
         reporter = reports.reporter(group)
         moved = {id(move) for move in moves.apply([move for move, _ in requested], reporter)}

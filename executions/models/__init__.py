@@ -31,6 +31,7 @@ from executions.models.records import (
     is_new,
 )
 from executions.models.schedule import Schedule, ScheduleFire
+from executions.models.step_reports import StepReport
 from executions.models.worker import (
     CodeOrigin,
     MessagePath,

@@ -75,7 +75,8 @@ class Execution(models.Model):
     `tags` are what the caller submitted with it, or null. `traceparent` is the W3C context of the span that submitted
     it; null if that is not traced. `notify` is the id of the channel that gets a message at each of its ends (see
     `Notification`); null for none. `notify_by_policy` is true if the pipeline's policy named a channel at the
-    submission; null otherwise. The policy at the end decides which channel is told.
+    submission; null otherwise. The policy at the end decides which channel is told. `reported` is true once a step has
+    reported something (see `StepReport`), so that nothing is read for other executions; null until then.
 
     `not_before`, `expires_at` and `priority` (1 for high, -1 for low) say when it starts; null if the submission did
     not. It is due no earlier than `not_before`, and is cancelled if no worker got it by `expires_at`.
@@ -143,6 +144,7 @@ class Execution(models.Model):
     expires_at = models.DateTimeField(null=True)
     priority = models.SmallIntegerField(null=True)
     concurrency_key = models.CharField(max_length=LONGEST_KEY, null=True)
+    reported = models.BooleanField(null=True)
     created_at = models.DateTimeField(db_default=TransactionNow(), editable=False)
     updated_at = models.DateTimeField(db_default=TransactionNow(), editable=False)
     finished_at = models.DateTimeField(null=True)

@@ -152,7 +152,8 @@ class Claim(NamedTuple):
     if no worker has reported it. `has_rest_worker` says whether one of these workers is called over HTTP.
     `traceparent` is the context of the span that submitted the execution, followed by a space and that of the run whose
     await it resumes from, if there is one; None if it is not traced. `due_seconds` is how long the execution was due.
-    `claimed_at` is the time of this process's monotonic clock shortly before the lease began.
+    `claimed_at` is the time of this process's monotonic clock shortly before the lease began. `last_heartbeat` is the
+    JSON text of what a step left for the next attempt; None if it left nothing.
     """
 
     claimed_at: float
@@ -176,6 +177,7 @@ class Claim(NamedTuple):
     has_rest_worker: bool
     traceparent: str | None
     due_seconds: float
+    last_heartbeat: str | None = None
 
 
 STOCK_SECONDS = 0.4

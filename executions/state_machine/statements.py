@@ -358,7 +358,7 @@ CLAIMED: Final = """claimed AS (
     RETURNING e.id, e.tenant_id, e.pipeline_id, e.contract_version, e.release_version, e.status, e.version,
         e.event_count, e.lease_token, e.lease_protocol, e.current_step_index, e.attempt, e.result_shape, e.checkpoints,
         e.takeovers, e.traceparent, e.next_due_at, coalesce(e.progress, e.input) AS input,
-        coalesce(e.progress_shape, e.input_shape) AS shape, p.threads, p.seconds, p.calls
+        coalesce(e.progress_shape, e.input_shape) AS shape, p.threads, p.seconds, p.calls, e.reported
 ), events AS (
     INSERT INTO executions_executionevent (execution_id, sequence, kind, status, actor, data)
     SELECT id, event_count, 'CLAIMED', status, %(owner)s,
@@ -367,7 +367,8 @@ CLAIMED: Final = """claimed AS (
 
 # Always returns at least one row, whose first column says whether due work is left, to a claim that has locked its
 # release or for its bytes. The other columns are null: nothing claimable is due. The trace context of a traced
-# execution is followed by that of the run whose await it resumes from.
+# execution is followed by that of the run whose await it resumes from. The last column is what a step left for the next
+# attempt.
 CLAIM: Final = f"""
 WITH {DUE}, {HOSTS}, {COUNTED}, {ROOM}, {FAIR_SHARE}, {TAKEN}, {PLACES}, {CLAIMED}
 SELECT busy.busy, c.id, t.slug, c.pipeline_id, c.contract_version, c.release_version, c.version, c.lease_token,
@@ -376,7 +377,10 @@ SELECT busy.busy, c.id, t.slug, c.pipeline_id, c.contract_version, c.release_ver
     CASE WHEN c.traceparent IS NOT NULL THEN concat_ws(' ', c.traceparent, (
         SELECT u.traceparent FROM executions_awaitunit u WHERE u.execution_id = c.id AND u.status = 'COMPLETED'
             AND u.step_index = c.current_step_index - 1 ORDER BY u.created_at DESC LIMIT 1)) END,
-    extract(epoch FROM now() - c.next_due_at)::float8
+    extract(epoch FROM now() - c.next_due_at)::float8,
+    CASE WHEN c.reported THEN (
+        SELECT r.details::text FROM executions_stepreport r WHERE r.execution_id = c.id AND r.details IS NOT NULL
+            ORDER BY r.reported_at DESC LIMIT 1) END
 FROM (SELECT EXISTS (SELECT FROM counted WHERE held IS NULL)
     OR EXISTS (SELECT FROM within_quota WHERE bytes_before >= %(bytes)s) AS busy) busy
 LEFT JOIN (claimed c JOIN tenancy_tenant t ON t.id = c.tenant_id) ON true

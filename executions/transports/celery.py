@@ -138,6 +138,7 @@ def command_of(
         traceparent=contexts.traceparent,
         suspended_run=contexts.suspended_run,
         step_timeouts=dict(timeouts),
+        last_heartbeat=claim.last_heartbeat or "",
     )
 
 

@@ -15,6 +15,7 @@ from psycopg.types.json import Jsonb
 from executions.errors import WorkerLimitReached, WorkerUnknown
 from executions.models import CodeOrigin, Execution, Worker, WorkerEligibility, WorkerEvent
 from executions.state_machine import moves
+from executions.step_reports import step_reports
 from executions.workers import statements
 from foundation import wakeup
 from foundation.database import prepared
@@ -117,7 +118,10 @@ def take_heartbeat(tenant: Tenant, identity: ReleaseIdentity, heartbeat: Heartbe
             # A process without instructions has never accepted a command, so it is new, or another one had this id.
             is_new = before.stopped_at is not None or not heartbeat.answered
             _refresh(before, reported, heartbeat.state, registers=is_new and heartbeat.state != "UNAVAILABLE")
-        lost = _lost_leases(heartbeat, _renewed(tenant, heartbeat))
+        renewed = _renewed(tenant, heartbeat)
+        lost = _lost_leases(heartbeat, renewed)
+        if heartbeat.reports:
+            step_reports.store(each for each in heartbeat.reports if each.lease_token in renewed)
         drained = before is not None and before.drained_by_operator_at is not None
         state = "DRAINING" if heartbeat.state == "HEALTHY" and drained else heartbeat.state
         _note_heartbeat(worker.pk, identity, heartbeat, before, state)

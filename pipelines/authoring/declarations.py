@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any, TypeGuard
 
 from pipelines.authoring.definition import Await, Pipeline, Step
+from pipelines.authoring.step_settings import KINDS
 from pipelines.step_policy import NO_POLICY
+from wire.documents.step_settings import SECRET
 
 
 def declarations(pipeline: Pipeline) -> dict[str, dict[str, Any]]:
@@ -14,6 +16,8 @@ def declarations(pipeline: Pipeline) -> dict[str, dict[str, Any]]:
         "search": pipeline.search,
         "steps": {part.name: part.policy.declared() for part in pipeline.parts if _declares(part)},
         "concurrency": pipeline.concurrency.declaration if pipeline.concurrency is not None else {},
+        "config": {name: KINDS[kind] for name, kind in pipeline.config.items()},
+        "secrets": dict.fromkeys(pipeline.secrets, SECRET),
     }
 
 

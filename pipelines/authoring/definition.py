@@ -16,6 +16,7 @@ from pipelines.authoring.cardinality import Cardinality
 from pipelines.authoring.concurrency import Concurrency
 from pipelines.authoring.concurrency import checked as concurrency_checked
 from pipelines.authoring.misuse import checks_options, checks_step_options, is_loading, no_function
+from pipelines.authoring.step_tools import StepTools
 from pipelines.errors import Cancelled, DefinitionError, placed
 from pipelines.step_policy import NO_POLICY, StepOptions, StepPolicy
 from wire.addresses import is_web_address
@@ -35,7 +36,7 @@ def _never() -> bool:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StepContext:
+class StepContext(StepTools):
     """What a step can know about the transition that runs it.
 
     ``attempt`` counts the attempts of the transition from 0. ``transition_key`` is the same when another worker takes
@@ -53,9 +54,7 @@ class StepContext:
     release_version: str
     attempt: int
     transition_key: str
-    step_index: int = -1
     step_name: str = ""
-    item_index: int | None = None
     cancellation: Callable[[], bool] = field(default=_never, repr=False, compare=False)
 
     @property
@@ -140,10 +139,12 @@ class Pipeline:
     modules to pack into the artifact, in addition to the package that contains the pipeline. With ``checkpoint``, the
     output of each step is stored, and a retry resumes at the failed step. ``search`` names up to eight fields of the
     input by whose values executions can be found: the path of each, such as ``customer.id``, by its name. With
-    ``concurrency``, only so many executions are in progress at once. ``module`` is the name of the module that defines
-    the pipeline; set it only if a function of another module creates the pipeline.
+    ``concurrency``, only so many executions are in progress at once. ``config`` and ``secrets`` name what steps need
+    from the environment of their worker, ``config`` with types: str, int, float or bool. ``module`` is the name of the
+    module that defines the pipeline; set it only if a function of another module creates the pipeline.
 
-    Raises ``DefinitionError``: INVALID_PIPELINE_ID, INVALID_PACKAGES, INVALID_SEARCH, INVALID_CONCURRENCY.
+    Raises ``DefinitionError``: INVALID_PIPELINE_ID, INVALID_PACKAGES, INVALID_SEARCH, INVALID_CONCURRENCY,
+    INVALID_CONFIG.
     """
 
     @checks_options
@@ -155,6 +156,8 @@ class Pipeline:
         checkpoint: bool = False,
         search: Mapping[str, str] | None = None,
         concurrency: Concurrency | None = None,
+        config: Mapping[str, type] | None = None,
+        secrets: Sequence[str] = (),
         module: str | None = None,
     ) -> None:
         if not isinstance(pipeline_id, str) or not _PIPELINE_ID.fullmatch(pipeline_id):
@@ -178,6 +181,12 @@ class Pipeline:
             from pipelines.authoring.search import checked  # most pipelines, and so most workers, do not need it
 
             self.search = checked(search, self.place)
+        self.config: dict[str, type] = {}
+        self.secrets: tuple[str, ...] = ()
+        if config or secrets:
+            from pipelines.authoring import step_settings
+
+            self.config, self.secrets = step_settings.declared(config, secrets, self.place)
         self._parts: list[Step | Await] = []
         self._closed = False
         self._mistakes: list[DefinitionError] = []

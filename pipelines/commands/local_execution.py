@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from pipelines.authoring.definition import Pipeline, StepContext, step_id
 from pipelines.authoring.plan import PlannedStep, plan
+from pipelines.authoring.step_settings import StepSettings
 from pipelines.authoring.values import Encoded
 from pipelines.commands.asking import Asking, value_of
 from pipelines.commands.kept_run import KeptRun
@@ -36,7 +37,14 @@ class LocalExecution(LocalRun):
     """
 
     def __init__(
-        self, pipeline: Pipeline, kept: KeptRun, answers: Sequence[str], shown: Shown, *, retries: int
+        self,
+        pipeline: Pipeline,
+        kept: KeptRun,
+        answers: Sequence[str],
+        shown: Shown,
+        settings: StepSettings | None,
+        *,
+        retries: int,
     ) -> None:
         context = StepContext(
             tenant_id="local",
@@ -46,6 +54,7 @@ class LocalExecution(LocalRun):
             release_version="local",
             attempt=0,
             transition_key="",
+            settings=settings,
         )
         super().__init__(pipeline, retries=retries, context=context)
         self.retries = retries

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any, Final
@@ -84,3 +85,19 @@ def import_from_here() -> None:
     here = str(Path.cwd())
     if sys.path[:1] != [here]:
         sys.path.insert(0, here)
+
+
+def _absolute_folder(path: str) -> Path | None:
+    """Return the path independent of the working folder, which a worker changes."""
+    return Path(path).absolute() if path else None
+
+
+def add_secrets(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--secrets",
+        type=_absolute_folder,
+        default=os.environ.get("PIPELINES_SECRETS"),
+        metavar="DIR",
+        help="a folder with a file for each secret, named like it; secrets without a file come from the environment; "
+        "default: $PIPELINES_SECRETS",
+    )

@@ -9,7 +9,7 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from pipelines.commands.options import add_pipeline, add_repeated, import_from_here
+from pipelines.commands.options import add_pipeline, add_repeated, add_secrets, import_from_here
 
 if TYPE_CHECKING:
     from pipelines.commands.local_execution import LocalExecution
@@ -37,6 +37,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="store checkpoints and answers here; the same command continues an execution that was killed or failed",
     )
+    add_secrets(parser)
     parser.set_defaults(run=_run)
 
 
@@ -46,6 +47,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
     from pipelines.authoring.compiler import compile_contract
     from pipelines.authoring.reference import find
+    from pipelines.authoring.step_settings import settings_of
     from pipelines.commands.kept_run import KeptRun
     from pipelines.commands.local_execution import LocalExecution
     from pipelines.commands.progress import Shown
@@ -57,7 +59,8 @@ def _run(arguments: argparse.Namespace) -> int:
     with redirect_stdout(shown):  # what steps print is not the result
         pipeline = find(arguments.pipeline)
         kept = KeptRun.found(arguments.checkpoint_dir, compile_contract(pipeline)["contractVersion"])
-        execution = LocalExecution(pipeline, kept, arguments.answer, shown, retries=arguments.retries)
+        settings = settings_of(pipeline, folder=arguments.secrets)
+        execution = LocalExecution(pipeline, kept, arguments.answer, shown, settings, retries=arguments.retries)
         try:
             result = execution.run(execution.beginning(arguments.input))
         except (KeyboardInterrupt, EOFError):

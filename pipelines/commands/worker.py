@@ -8,7 +8,14 @@ import signal
 import threading
 from pathlib import Path
 
-from pipelines.commands.options import add_coordinator, add_lock, add_release_name, import_from_here, release_of
+from pipelines.commands.options import (
+    add_coordinator,
+    add_lock,
+    add_release_name,
+    add_secrets,
+    import_from_here,
+    release_of,
+)
 from wire.log_lines import FORMS
 
 TERMINAL = "terminal"
@@ -55,6 +62,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--key-file", type=Path, metavar="FILE", help="contains the tenant's worker key; default: $PIPELINES_WORKER_KEY"
     )
+    add_secrets(parser)
     parser.add_argument("--worker-id", metavar="ID", help="default: made from host and process")
     parser.add_argument(
         "--concurrency", type=_positive, default=1, metavar="N", help="transitions at a time; default: 1"

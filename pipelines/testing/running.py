@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -9,6 +10,7 @@ from typing import Any, Final
 
 from pipelines.authoring.definition import Await, Pipeline, StepContext
 from pipelines.authoring.plan import PlannedStep, plan
+from pipelines.authoring.step_settings import StepSettings, settings_of
 from pipelines.authoring.values import Encoded
 from pipelines.errors import DefinitionError
 from pipelines.failures import Failed, show_authored_frames
@@ -29,11 +31,15 @@ def context(
     step_name: str = "test",
     item_index: int | None = None,
     cancelled: bool | Callable[[], bool] = False,
+    config: Mapping[str, Any] | None = None,
+    secrets: Mapping[str, str] | None = None,
+    last_heartbeat: Any = None,
 ) -> StepContext:
     """Return a context for a step that a test calls as a function. Each member has a default.
 
     ``cancelled`` is its value, or a function that returns it.
     """
+    left = json.dumps([step_index, item_index, last_heartbeat]) if last_heartbeat is not None else ""
     return StepContext(
         tenant_id=tenant_id,
         execution_id=execution_id,
@@ -46,6 +52,8 @@ def context(
         step_name=step_name,
         item_index=item_index,
         cancellation=cancelled if callable(cancelled) else lambda: cancelled,
+        heartbeats=left,
+        settings=StepSettings(dict(config or {}), dict(secrets or {})) if config or secrets else None,
     )
 
 
@@ -130,6 +138,8 @@ def run(
     now: datetime | None = None,
     advance: Callable[[timedelta], object] | None = None,
     context: StepContext | None = None,
+    config: Mapping[str, Any] | None = None,
+    secrets: Mapping[str, str] | None = None,
 ) -> Result:
     """Run a whole pipeline in this process and return its typed result.
 
@@ -140,15 +150,20 @@ def run(
 
     Timers, late answers and retries do not wait. They advance a clock that begins at ``now``, and call ``advance`` with
     the time that passes. ``context`` has the members of the steps' context that do not depend on the step and the
-    attempt.
+    attempt. ``config`` and ``secrets`` have values of what the pipeline declares; others come from the
+    environment.
 
     If the execution fails, the exception of the author's code is raised, or ``RunFailed`` if there is none. With
     ``raises=False`` it is returned as the result's ``error``. Raises ``DefinitionError`` for a pipeline, an input or
-    answers that are wrong: INVALID_INPUT, INVALID_ANSWER, UNKNOWN_AWAIT, ANSWER_MISSING, and those of ``build``.
+    answers that are wrong: INVALID_INPUT, INVALID_ANSWER, UNKNOWN_AWAIT, ANSWER_MISSING, CONFIG_MISSING, and those
+    of ``build``.
     """
     __tracebackhide__ = True
     try:
-        result = _result(pipeline, value, _Run(pipeline, answers or {}, retries, now, advance, context or _CONTEXT))
+        base = context or _CONTEXT
+        if config is not None or secrets is not None or base.settings is None:
+            base = replace(base, settings=settings_of(pipeline, values={**(config or {}), **(secrets or {})}))
+        result = _result(pipeline, value, _Run(pipeline, answers or {}, retries, now, advance, base))
     except BaseException as error:
         show_authored_frames(error)
         raise error  # without `error`, the frames would come back

@@ -35,6 +35,7 @@ from pipelines.worker.options import (
     worker_key,
 )
 from pipelines.worker.outcomes import Outbox, Report
+from pipelines.worker.printed import printed_lines
 from wire import garbage
 from wire.addresses import kombu_url, tls_options, transport_options
 from wire.broker import quiet_consumer
@@ -61,6 +62,7 @@ if TYPE_CHECKING:
 # Seconds between heartbeats. A worker accepts no commands before its first instruction, so the first ones are frequent.
 FIRST_INTERVAL = 1.0
 LONGEST_INTERVAL = 10.0
+REPORT_INTERVAL = 1.0  # while steps report progress
 BEAT_SECONDS = 5.0
 # How many seconds a stopping worker tries to send its last reports.
 SHUTDOWN_TIMEOUT = 60.0
@@ -104,8 +106,6 @@ def main(arguments: argparse.Namespace) -> int:
         except (OSError, OverflowError) as error:
             raise DefinitionError("INVALID_ADDRESS", f"--metrics-port {arguments.metrics_port}: {error}") from error
     app = _application(url, arguments.broker_ca_file, host, outbox, monitor, liveness)
-    # Celery makes several log lines of one `print`. At a terminal, it stays what the author wrote.
-    app.conf.worker_redirect_stdouts = arguments.log_format != "terminal"
     logging.getLogger("celery.worker.consumer.consumer").addFilter(_explain_broker)
     outbox.start()
     garbage.settle()
@@ -120,7 +120,8 @@ def main(arguments: argparse.Namespace) -> int:
         exclude_queues=[queue_of(release.identity)],
         host=host,
     )
-    worker.start()
+    with printed_lines(copies=arguments.log_format == "terminal"):
+        worker.start()
     if host.acceptance.refusal:
         raise DefinitionError("WORKER_REFUSED", f"no coordinator accepts this worker: {host.acceptance.refusal}")
     release.require_no_foreign_module()
@@ -142,6 +143,7 @@ def _application(
         task_serializer="json",
         accept_content=["json"],
         worker_hijack_root_logger=False,
+        worker_redirect_stdouts=False,  # it would make several log lines of one `print`
         worker_enable_remote_control=False,
         worker_consumer=quiet_consumer.NAME,
         broker_use_ssl=tls or False,
@@ -305,7 +307,8 @@ class _Heartbeats(threading.Thread):
         interval = FIRST_INTERVAL
         while not self._stopped.is_set():
             self._send()
-            self._host.changed.wait(min(interval, self._host.shortest_lease.total_seconds() / 3))
+            longest = REPORT_INTERVAL if self._host.has_progress else self._host.shortest_lease.total_seconds() / 3
+            self._host.changed.wait(min(interval, longest))
             self._host.changed.clear()
             interval = min(2 * interval, LONGEST_INTERVAL)
 

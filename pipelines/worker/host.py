@@ -7,34 +7,41 @@ from __future__ import annotations
 
 import json
 import threading
+import uuid
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from itertools import islice
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from pipelines.failures import Failed, failed_by, inform, log_failure, message_of, warn
+from pipelines.step_reports import current
 from pipelines.worker import outcomes
 from pipelines.worker.host_state import NO_WORK, Acceptance, HeldLeases, Lease
 from pipelines.worker.hosted_release import HostedRelease
 from pipelines.worker.outcomes import Reached, Report
+from pipelines.worker.printed import begun, end_lines
 from pipelines.worker.runner import UNDECODABLE_PAYLOAD, Boundary, Keep, RunResult, StepTimes
 from pipelines.worker.supervision import Supervisor
 from wire.log_lines import bound
 from wire.messages.celery_messages import (
+    MOST_REPORTS,
     TOLERANCE,
     Command,
     CommandGroup,
     Heartbeat,
     Instruction,
+    LeaseReport,
     Outcome,
     OutcomeGroup,
     WorkerState,
 )
 from wire.messages.queues import ticket_of
 from wire.messages.sealing import ProtocolError, check_fresh, decode, refusal_of, seal, verify
+from wire.messages.step_lines import MOST_LIVE_LINES
 from wire.worker_keys import WorkerKey
 
 if TYPE_CHECKING:
@@ -80,10 +87,12 @@ class Host:
             self._places.put(None)
         self._threads = ThreadPoolExecutor(capacity, thread_name_prefix="transition")
         self.acceptance = Acceptance(release.identity.tenant_id)
-        self.leases = HeldLeases()
+        self.leases = HeldLeases(self.progressed)
         self._boundary = Boundary()
         self._followed: datetime | None = None  # when the newest instruction that was followed was sent
         self._accepting = False
+        self.has_progress = False  # the newest heartbeat had reports, or the next one will
+        self._indexes = {part.name: index for index, part in enumerate(release.pipeline.parts)}
         self._explained: str | None = None
 
     @property
@@ -227,8 +236,30 @@ class Host:
         if not self.accepting:
             self.changed.set()  # an operator may be waiting for the last lease
 
+    def progressed(self) -> None:
+        """Let the next heartbeat be sent early, because a step has reported progress."""
+        if not self.has_progress:
+            self.has_progress = True
+            self.changed.set()
+
+    def _reports(self, reporting: Mapping[uuid.UUID, Lease]) -> list[LeaseReport]:
+        """Return the reports of running steps that are new, with their newest lines."""
+        found = []
+        for token, lease in islice(reporting.items(), MOST_REPORTS):
+            report = lease.reports and lease.reports.take(self._indexes, lines=MOST_LIVE_LINES)
+            if report:
+                named: dict[str, Any] = {
+                    "execution_id": lease.execution_id,
+                    "lease_token": token,
+                    "transition_key": lease.transition_key,
+                }
+                found.append(LeaseReport(**named, **dict(report)))
+        self.has_progress = self.has_progress or any(report.done is not None for report in found)
+        return found
+
     def heartbeat(self, state: WorkerState) -> dict[str, Any]:
         """Return a signed heartbeat, which also renews the leases that this worker holds now."""
+        self.has_progress = False
         in_use = self.leases.in_use()
         heartbeat = Heartbeat(
             worker_id=self.worker_id,
@@ -244,6 +275,7 @@ class Host:
             running=in_use.running,
             waiting=in_use.waiting,
             abandoned=in_use.abandoned + self.supervisor.abandoned,
+            reports=self._reports(in_use.reporting) if in_use.reporting else [],
         )
         message = seal(self.release.identity, heartbeat, self._key)
         self.acceptance.sent(message["nonce"])
@@ -252,6 +284,7 @@ class Host:
     def _run(self, command: Command, lease: Lease, report: Callable[[Report], None]) -> Report:
         """Run one command. Its log lines have its fields. If it is traced, it runs in a span."""
         with bound(partial(self.release.log_fields, command, command.traceparent)):
+            current.set(lease)  # the next command of this thread replaces it
             if self._tracer is None or not command.traceparent:
                 return self._run_command(command, lease, report)
             attributes = self.release.span_attributes(command)
@@ -282,6 +315,10 @@ class Host:
             lambda: self._outcome(command, lease, keep if command.checkpoints else None, times, transition),
             lambda failed: outcomes.failed(command, failed, times.spans()),
         )
+        if begun:
+            end_lines()
+        if lease.reports is not None:
+            outcome = outcomes.with_report(outcome, lease.reports.whole(self._indexes))
         if transition is not None and outcome.failure is not None:
             transition.fail(outcome.failure.failure_class, outcome.failure.step_index)
         if command.traceparent:
@@ -300,7 +337,14 @@ class Host:
                 start=command.current_step_index,
                 # After an await at the end, no step is left to run: the response is the result.
                 stop=steps if command.current_step_index == steps else command.stop_before_step_index,
-                context=partial(self.release.context, command, self.release.identity.tenant_id, lease.is_lost),
+                context=partial(
+                    self.release.context,
+                    command,
+                    self.release.identity.tenant_id,
+                    lease.is_lost,
+                    reporting=lease,
+                    heartbeats=command.last_heartbeat,
+                ),
                 is_cancelled=lease.is_lost,
                 shape=command.shape,
                 keep=keep,

@@ -6,11 +6,12 @@ import threading
 import time
 import uuid
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
 
 from pipelines.failures import warn
+from pipelines.step_reports import StepReports
 from wire.messages.celery_messages import LONGEST_SECONDS, MOST_COMMANDS, MOST_LEASES, Command, HeldLease
 from wire.messages.sealing import Refusal, RefusalCode
 
@@ -18,19 +19,27 @@ REMEMBERED = 50_000
 """How many lease tokens are kept to detect repeated commands."""
 
 
+def _nothing() -> None:
+    pass
+
+
 @dataclass(slots=True)
 class Lease:
     """One lease. ``since`` is when its transition began, or when its command arrived if no thread has begun it.
 
-    A command that no thread has begun by ``begin_by`` is dropped. Both are times of the monotonic clock.
+    A command that no thread has begun by ``begin_by`` is dropped. Both are times of the monotonic clock. ``notify`` is
+    called when a step has reported progress.
     """
 
     execution_id: uuid.UUID
     since: float
     begin_by: float
+    transition_key: str = ""
     running: bool = False
     ended: bool = False  # its outcome waits to be sent
     lost: bool = False
+    reports: StepReports | None = None  # None until a step reports something
+    notify: Callable[[], None] = _nothing
 
     def is_overdue(self, now: float) -> bool:
         return not self.running and now > self.begin_by
@@ -51,12 +60,14 @@ class LeasesInUse:
     Each list has at most MOST_LEASES entries, the oldest, because a heartbeat cannot name more. The leases of the
     others expire. ``running`` includes transitions that have ended and whose outcomes wait to be sent. ``active`` is
     the number of threads that run a transition under its lease, ``abandoned`` that of threads whose lease is lost.
+    ``reporting`` has the leases, by their tokens, of transitions whose steps have reported something.
     """
 
     running: list[HeldLease]
     waiting: list[HeldLease]
     active: int
     abandoned: int
+    reporting: dict[uuid.UUID, Lease]
 
 
 class HeldLeases:
@@ -66,7 +77,8 @@ class HeldLeases:
     Then it is dropped, and another worker gets the execution. Also measures how long the transitions take.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, notify: Callable[[], None] = _nothing) -> None:
+        self._notify = notify
         self._lock = threading.Lock()
         self._held: dict[uuid.UUID, Lease] = {}  # by lease token
         self._known: OrderedDict[uuid.UUID, None] = OrderedDict()
@@ -85,7 +97,9 @@ class HeldLeases:
                     repeated.append(command)
                     continue
                 self._known[command.lease_token] = None
-                self._held[command.lease_token] = Lease(command.execution_id, now, now + command.lease_seconds)
+                begin_by = now + command.lease_seconds
+                lease = Lease(command.execution_id, now, begin_by, command.transition_key, notify=self._notify)
+                self._held[command.lease_token] = lease
                 new.append(command)
             while len(self._known) > REMEMBERED:
                 self._known.popitem(last=False)
@@ -161,7 +175,8 @@ class HeldLeases:
         waiting = [_held(token, lease, now) for token, lease in counting if not lease.running]
         active = sum(lease.is_active() for _, lease in held)
         abandoned = sum(lease.lost and not lease.ended for _, lease in held)
-        return LeasesInUse(running[:MOST_LEASES], waiting[:MOST_LEASES], active, abandoned)
+        reporting = {token: lease for token, lease in held if lease.reports is not None and lease.is_active()}
+        return LeasesInUse(running[:MOST_LEASES], waiting[:MOST_LEASES], active, abandoned, reporting)
 
 
 def _held(token: uuid.UUID, lease: Lease, now: float) -> HeldLease:

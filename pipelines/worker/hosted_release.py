@@ -37,6 +37,8 @@ from wire.messages.celery_messages import MOST_DIFFERENCES, CodeOrigin, WorkerEn
 from wire.traceparent import trace_id
 
 if TYPE_CHECKING:
+    from pipelines.authoring.step_settings import StepSettings
+    from pipelines.step_reports import Reporting
     from wire.messages.celery_messages import Command
     from wire.messages.rest_messages import TransitionCommand
 
@@ -185,7 +187,7 @@ SHOWN: Final = 5
 
 @dataclass(frozen=True)
 class HostedRelease:
-    """The code of one release.
+    """The code of one release. ``settings`` has the values of the config and the secrets that its pipeline declares.
 
     ``artifact_id`` and ``artifact_digest`` name the artifact from which the code was loaded, or with which it was
     compared. They are empty if the release pins container images only, because no code can be compared with these.
@@ -199,6 +201,7 @@ class HostedRelease:
     code: CodeOrigin = "source"
     environment: WorkerEnvironment | None = None
     allowed: AllowedCode | None = None
+    settings: StepSettings | None = None
 
     @property
     def must_stop(self) -> bool:
@@ -227,7 +230,13 @@ class HostedRelease:
         }
 
     def context(
-        self, command: Command | TransitionCommand, tenant_id: str, cancellation: Callable[[], bool]
+        self,
+        command: Command | TransitionCommand,
+        tenant_id: str,
+        cancellation: Callable[[], bool],
+        *,
+        reporting: Reporting,
+        heartbeats: str = "",
     ) -> StepContext:
         return StepContext(
             tenant_id=tenant_id,
@@ -238,6 +247,9 @@ class HostedRelease:
             attempt=command.attempt,
             transition_key=command.transition_key,
             cancellation=cancellation,
+            reporting=reporting,
+            heartbeats=heartbeats,
+            settings=self.settings,
         )
 
     def run(self, payload: Any, **options: Any) -> RunResult:

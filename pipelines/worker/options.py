@@ -6,10 +6,12 @@ import argparse
 import logging
 import os
 import ssl
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
 from pipelines.errors import DefinitionError
+from pipelines.step_reports import ReportedLines
 from pipelines.worker.artifact import located, named_release
 from pipelines.worker.hosted_release import HostedRelease, host_artifact, host_source
 from wire.addresses import is_sentinel, parse_sentinel, uses_tls
@@ -70,10 +72,20 @@ def broker_advice(error: str) -> str:
 
 
 def hosted_release(arguments: argparse.Namespace) -> HostedRelease:
-    """Load the code that the options choose: that of a release on this machine, or of one that is downloaded.
+    """Load the code that the options choose, and read the values that the pipeline needs from its environment.
 
-    Raises the errors of `located`, `host_artifact`, `host_source` and `client_of`.
+    Raises the errors of `located`, `host_artifact`, `host_source`, `client_of` and `settings_of`.
     """
+    release = _loaded_release(arguments)
+    if not (release.pipeline.config or release.pipeline.secrets):
+        return release
+    from pipelines.authoring.step_settings import settings_of  # most pipelines, and so most workers, do not need it
+
+    return replace(release, settings=settings_of(release.pipeline, folder=arguments.secrets))
+
+
+def _loaded_release(arguments: argparse.Namespace) -> HostedRelease:
+    """Load the code of a release on this machine, or of one that is downloaded."""
     tenant = arguments.tenant or ""
     if arguments.from_source:
         from pipelines.lock_files import lock_from
@@ -102,7 +114,7 @@ def configure_logs(form: Form | Literal["terminal"], level: str) -> None:
         handler.addFilter(of_author)
     else:
         handler.setFormatter(LineFormatter(form))
-    logging.basicConfig(level=level, handlers=[handler])
+    logging.basicConfig(level=level, handlers=[handler, ReportedLines()])
     logging.captureWarnings(True)
     logging.raiseExceptions = False
 

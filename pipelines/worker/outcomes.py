@@ -14,7 +14,16 @@ from pipelines.failures import Failed, message_of, warn, warn_of
 from pipelines.worker.runner import OUTPUT_TOO_LARGE, Completed, RunResult, Suspended
 from wire.documents.json_reader import LONGEST_OUTCOME, MOST_PAYLOADS, MOST_VALUES, values_in
 from wire.identity import ReleaseIdentity
-from wire.messages.celery_messages import Checkpoint, Command, Failure, Outcome, StepSpan, Suspension, groups
+from wire.messages.celery_messages import (
+    Checkpoint,
+    Command,
+    Failure,
+    Outcome,
+    StepReport,
+    StepSpan,
+    Suspension,
+    groups,
+)
 
 _text = json.JSONEncoder(ensure_ascii=False).encode
 
@@ -59,6 +68,14 @@ def failed(command: Command, failure: Failed, spans: Sequence[StepSpan] = ()) ->
         traceback=failure.traceback,
     )
     return _outcome(command, spans, outcome="FAILED", failure=reported)
+
+
+def with_report(outcome: Outcome, report: StepReport) -> Outcome:
+    """Return the outcome with the report of its steps. An outcome that is almost too large for a message has none."""
+    texts = outcome.output_payloads if outcome.suspension is None else outcome.suspension.requests
+    if 6 * sum(map(len, texts)) + 3 * len(texts) >= CERTAINLY_FITTING:
+        return outcome
+    return outcome.model_copy(update={"report": report})
 
 
 def too_large(
@@ -194,6 +211,8 @@ class Report(NamedTuple):
             texts += self.outcome.suspension.requests
         if self.outcome and self.outcome.failure:
             texts.append(self.outcome.failure.traceback)
+        if self.outcome and self.outcome.report:
+            texts += [text for *_, text in self.outcome.report.lines]
         if self.reached:
             texts += self.reached.output_payloads
         return 500 + sum(map(len, texts))

@@ -17,7 +17,9 @@ from pydantic import BaseModel
 
 from pipelines.authoring.plan import plan
 from pipelines.failures import Failed, inform, warn
+from pipelines.step_reports import Reporter
 from pipelines.worker.hosted_release import HostedRelease
+from pipelines.worker.printed import begun, end_lines
 from pipelines.worker.rest_results import encoded, failure, failure_of, stop_of
 from pipelines.worker.runner import Boundary
 from pipelines.worker.supervision import Supervisor
@@ -184,11 +186,14 @@ class RestHost:
         self, command: TransitionCommand, hung_up: Callable[[], bool], transition: Transition | None = None
     ) -> bytes:
         """Return the result of a command; a failure if anything raises."""
-        return self._boundary.run(
+        result = self._boundary.run(
             command.execution_id,
             lambda: self._execute(command, hung_up, transition),
             lambda failed: failure_of(command, failed),
         )
+        if begun:
+            end_lines()
+        return result
 
     def _execute(self, command: TransitionCommand, hung_up: Callable[[], bool], transition: Transition | None) -> bytes:
         """Check the identity of one command, then decode its payload, then run its steps (wire protocol D.11)."""
@@ -205,7 +210,7 @@ class RestHost:
                 start=command.current_step_index,
                 stop=stop_of(command, self._steps),
                 # The identity is that of the command.
-                context=partial(self.release.context, command, command.tenant_id, hung_up),
+                context=partial(self.release.context, command, command.tenant_id, hung_up, reporting=Reporter()),
                 is_cancelled=hung_up,
                 shape=shape,
                 around=None if transition is None else transition.in_step,

@@ -19,6 +19,7 @@ from typing import Any
 from pipelines.errors import DefinitionError
 from pipelines.failures import inform, warn_of
 from pipelines.worker.options import THREADS_ABANDONED, configure_logs, hosted_release, rest_secret, tracer_to
+from pipelines.worker.printed import printed_lines
 from pipelines.worker.rest_host import Response, RestHost
 from pipelines.worker.supervision import Supervisor
 from wire import garbage
@@ -55,7 +56,8 @@ def main(arguments: argparse.Namespace) -> int:
         signal.signal(number, lambda *_: threading.Thread(target=server.shutdown).start())
     garbage.settle()
     inform("Hosting %s at %s:%d", release.identity, *server.server_address[:2])
-    server.serve_forever(poll_interval=0.1)
+    with printed_lines(copies=arguments.log_format == "terminal"):
+        server.serve_forever(poll_interval=0.1)
     supervisor.close()
     server.server_close()
     release.require_no_foreign_module()

@@ -246,17 +246,17 @@ class _Transition:
             if step.cardinality is Cardinality.ONE_TO_ONE:
                 yield self._checked(step, produced)
             else:
-                yield from self._produced(step, produced)
+                yield from self._produced(step, produced, item_index)
 
-    def _produced(self, step: PlannedStep, produced: Any) -> Iterator[Encoded]:
+    def _produced(self, step: PlannedStep, produced: Any, item_index: int | None = None) -> Iterator[Encoded]:
         """Yield the items that a step returned. A generator function runs here, item by item."""
         cls = type(produced)  # an object may report a wrong class, or raise
         if issubclass(cls, str | bytes | dict) or not issubclass(cls, Iterable):
             self._fail(
                 step, INVALID_STEP_OUTPUT, f"returned {cls.__name__}, but its hint says many {step.output.type_id}"
             )
-        iterator = self._authored(step, iter, produced)
-        while (item := self._authored(step, next, iterator, _END)) is not _END:
+        iterator = self._authored(step, iter, produced, item_index=item_index)
+        while (item := self._authored(step, next, iterator, _END, item_index=item_index)) is not _END:
             yield self._checked(step, item)
 
     def _call(self, step: PlannedStep, value: Any, item_index: int | None) -> Any:
@@ -264,18 +264,20 @@ class _Transition:
             raise TypeError(f"step {step.name} is an await")
         values = (value,) if step.answered is None else step.answered.arguments(value)
         if not step.wants_context:
-            return self._authored(step, step.function, *values)
+            return self._authored(step, step.function, *values, item_index=item_index)
         if self._context is None:
             self._context = self._make_context()
         context = dataclasses.replace(self._context, step_index=step.index, step_name=step.name, item_index=item_index)
-        return self._authored(step, step.function, *values, context)
+        return self._authored(step, step.function, *values, context, item_index=item_index)
 
-    def _authored(self, step: PlannedStep, function: Callable[..., Any], *arguments: Any) -> Any:
+    def _authored(
+        self, step: PlannedStep, function: Callable[..., Any], *arguments: Any, item_index: int | None = None
+    ) -> Any:
         """Call the author's code. An exception fails the step; no code is called once a step has failed."""
         if self.failure is not None:
             raise _StepFailed  # the author's code caught it
         begun = 0.0 if self._times is None else time.time()
-        named = log_lines.step.set(step.name)
+        named, numbered = log_lines.step.set(step.name), log_lines.item.set(item_index)
         try:
             if self._is_cancelled():
                 raise Cancelled("The outcome of this transition no longer counts.")
@@ -286,6 +288,7 @@ class _Transition:
             self._raised(step, error)
         finally:
             log_lines.step.reset(named)
+            log_lines.item.reset(numbered)
             if self._times is not None:
                 self._times.add(step.index, begun)
 

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import logging
-from typing import Final
 
+from pipelines.step_reports import is_authored
 from wire import log_lines
-
-_OWN: Final = ("celery", "kombu", "pipelines", "py", "wire")
-"""The top-level names of the worker's loggers. Those of `py` log warnings of Python."""
+from wire.masks import masked
 
 
 def of_author(record: logging.LogRecord) -> bool:
     """Return True for lines of the author's code and its libraries, and for warnings of the worker."""
-    root = record.name.partition(".")[0]
-    if root not in _OWN:
+    if is_authored(record):
         return True
     # Celery's SecurityWarning says that root runs the worker, which is ordinary in a container.
     return record.levelno >= logging.WARNING and "SecurityWarning" not in record.getMessage()
@@ -31,4 +28,4 @@ class TerminalFormatter(logging.Formatter):
         if record.exc_info:
             text += f"\n{self.formatException(record.exc_info)}"
         level = "" if record.levelno == logging.INFO else record.levelname
-        return " ".join(part for part in (step and f"{step}:", level, text) if part)
+        return masked(" ".join(part for part in (step and f"{step}:", level, text) if part))

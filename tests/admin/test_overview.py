@@ -27,7 +27,7 @@ from tests.admin.pages import READERS
 from tests.alerts.alerting import of_failures, rule
 from tests.cases import cases
 from tests.raw_sql import unguarded
-from wire.messages.celery_messages import Outcome
+from wire.messages.celery_messages import Outcome, StepReport
 
 
 def shown(client: Client) -> dict[str, tuple[int, str]]:
@@ -188,7 +188,7 @@ def test_a_campaign_has_executions_of_one_tenant_in_which_the_person_operates(
 
 SECRET = "the-secret-payload"
 NAMES = ("input", "result", "error", "checkpoint", "request")
-TABS = ("timeline", "payloads", "error", "events", "progress")
+TABS = ("timeline", "payloads", "error", "logs", "events", "progress")
 
 
 def address(of: Execution, name: str) -> str:
@@ -206,7 +206,8 @@ def ended(world: World, key: str, value: Any, result: Any = ...) -> Execution:
     done: Outcome = making.failure(claim, "NO_FUNDS", retryable=False, message=SECRET, traceback=SECRET)
     if result is not ...:
         done = making.outcome_of(claim, output_payloads=[json.dumps(result)], steps=[(0, 1, 2)])
-    making.record(done)
+    said = StepReport(done=1, total=2, message=SECRET, lines=[(1, "INFO", 0, None, SECRET)])
+    making.record(done.model_copy(update={"report": said}))
     made.refresh_from_db()
     assert made.status == ("FAILED" if result is ... else "SUCCEEDED")
     return made
@@ -220,7 +221,7 @@ def test_only_readers_of_payloads_see_them_on_the_page(log_in: LogIn, acme: Worl
             text = client.get(page(made, tab)).text
             assert "NO_FUNDS" in text
             assert (SECRET in text) == reads, (who, tab)
-            assert ("data-withheld" in text) == (not reads and tab in {"payloads", "error", "events"})
+            assert ("data-withheld" in text) == (not reads and tab in {"payloads", "error", "logs", "events"})
         letter = client.get(to("executions_deadletter_change", made.dead_letters.get())).text
         interaction = client.get(to("executions_interaction_change", question)).text
         assert [SECRET in letter, SECRET in interaction] == [reads] * 2

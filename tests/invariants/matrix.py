@@ -118,7 +118,7 @@ MATRIX = {
             """,
             "WAITING_EXTERNAL": f"{LIVE_EXECUTION} progress await_unit_id",
         },
-        together="result status version event_count progress_shape held finished_at lost_lease",
+        together="result status version event_count progress_shape held finished_at lost_lease reported",
         kept_by="execution_not_deleted",
     ),
     "executions_executionevent": Table(append_only="event_append_only"),
@@ -164,6 +164,7 @@ MATRIX = {
     ),
     "executions_campaignevent": Table(append_only="campaignevent_append_only"),
     "executions_searchvalue": Table(append_only="search_value_append_only"),
+    "executions_stepreport": Table(always="done total message details lines reported_at", kept_by="step_report_kept"),
     "executions_wireform": Table(together="result", kept_by="wire_form_written_once"),
     "executions_worker": Table(
         always="""

@@ -240,6 +240,19 @@ SEARCH_VALUE = NewRow(
     """,
     script=f"{SUBMISSION.statement()}; {{insert}}",
 )
+STEP_REPORT = NewRow(
+    "executions_stepreport",
+    f"""
+        execution_id = {execution("succeeded")} & lease_token = gen_random_uuid() & transition_key = 'x'
+        done = 1 & total = 2 & message = '' & details = '1'::jsonb & lines = '[]'::jsonb
+    """,
+    f"""
+        step_report_of_reported: execution_id = {executions("running", "dead")} | gen_random_uuid()
+        step_report_counts: done = -1 | NULL::bigint
+        total = -1
+        step_report_lines: lines = (SELECT jsonb_agg(n) FROM generate_series(1, 201) n)
+    """,
+)
 FAILURE_GROUP = NewRow(
     "executions_failuregroup",
     f"""
@@ -314,6 +327,7 @@ EXECUTIONS = [
     WIRE_INPUT,
     WIRE_RESULT,
     SEARCH_VALUE,
+    STEP_REPORT,
     FAILURE_GROUP,
     SMOKE_TEST,
     RECEIPT,

@@ -57,7 +57,7 @@ from tenancy.preferences import choose_zone
 from tenancy.roles import Role, Scope
 from tests import gradual, making, signing
 from tests.requesting import let_pass
-from wire.messages.celery_messages import Outcome, OutcomeGroup
+from wire.messages.celery_messages import Outcome, OutcomeGroup, StepReport
 from wire.messages.payload_envelopes import admission_key
 
 ACTOR = "user:test"
@@ -224,14 +224,15 @@ def _executions(owner: Tenant) -> None:
     Pipeline.objects.filter(tenant=owner).update(retry_limit=1, retry_delay_seconds=3600)
     registry.drain(owner, making.PIPELINE, "worker-1", actor=ACTOR)
     registry.undrain(owner, making.PIPELINE, "worker-1", actor=ACTOR)
-    _run(making.execution(owner, "succeeded"), making.outcome_of)
+    said = StepReport(done=1, total=2, lines=[(1, "INFO", 0, None, "x")], details="[0,null,1]")
+    _run(making.execution(owner, "succeeded"), making.outcome_of, report=said)
     _run(making.execution(owner, "failed"), making.failure, retryable=False)
     _run(making.execution(owner, "retried"), making.failure)
     answered = making.execution(owner, "answered")
     _run(answered, making.suspension)
     question = Interaction.objects.get(execution=answered)
     interactions.complete(owner, interaction_id=question.pk, response={"n": 2}, actor=ACTOR)
-    _run(answered, making.outcome_of)
+    _run(answered, making.outcome_of, report=said)
     _run(making.execution(owner, "asking"), making.suspension)
     with transaction.atomic():
         cancelled = making.execution(owner, "cancelled")

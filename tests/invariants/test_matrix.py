@@ -134,9 +134,10 @@ CHOSEN = {
     "executions_execution": """
         version attempt budget_start takeovers held next_due_at created_at updated_at lease_owner lease_protocol
         lease_worker lease_token lost_lease lease_expires_at running_since await_unit_id last_transition_key
-        result finished_at error_code error_message status event_count
+        result finished_at error_code error_message status event_count reported
     """,
     "executions_executionevent": "at",
+    "executions_stepreport": "reported_at",
     "executions_deadletter": "created_at failed_step_index fingerprint group_id",
     "executions_failuregroup": """
         tenant_id step_index sample_message first_seen_at last_seen_at acknowledged_by acknowledged_at assignee note id

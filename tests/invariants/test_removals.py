@@ -14,6 +14,7 @@ HISTORY = {
     "executions_resubmission": "resubmission_append_only",
     "executions_smoketest": "smoke_test_append_only",
     "executions_searchvalue": "search_value_append_only",
+    "executions_stepreport": "step_report_kept",
     "executions_hold": "hold_ends_once",
 }
 """The tables with the history of an execution, each with the trigger that keeps it."""
@@ -89,6 +90,7 @@ def test_the_removal_of_an_execution_leaves_nothing_of_its_history(database: Con
         ("cancelled", "executions_interaction", "last_dispatch_error = 'x'"),
         ("cancelled", "executions_awaitunit", "worker_name = 'x'"),
         ("cancelled", "executions_searchvalue", "text = 'x'"),
+        ("succeeded", "executions_stepreport", "transition_key = 'x'"),
     ):
         left = f"{removed(key)}; UPDATE {table} SET {change} WHERE execution_id = (SELECT id FROM chosen)"
         present = f"UPDATE {table} SET {change} WHERE execution_id = {execution(key)}"

@@ -36,6 +36,10 @@ def _rule(member: str) -> Rule | None:
         from wire.documents.concurrency import wrong_limit
 
         return wrong_limit
+    if member in ("config", "secrets"):
+        from wire.documents import step_settings
+
+        return step_settings.wrong_config if member == "config" else step_settings.wrong_secrets
     return None
 
 

@@ -18,6 +18,7 @@ from wire import traceparent
 from wire.documents.contract import ResultShape
 from wire.documents.json_reader import MOST_PAYLOADS
 from wire.identity import SEGMENT_RULE, is_segment
+from wire.messages.step_lines import StepLines
 
 TOLERANCE = timedelta(minutes=2)
 """How far the clocks of a sender and a receiver may differ."""
@@ -42,6 +43,12 @@ MOST_TIMEOUTS = 1_000
 """The number of steps of a command whose timeouts differ from those that they declare."""
 MOST_DIFFERENCES = 50
 """The number of differences that a heartbeat lists between a worker's environment and the required one."""
+LONGEST_PROGRESS = 200
+"""The message of a progress report."""
+LONGEST_DETAILS = 1_000
+"""The details that a step leaves for the next attempt, as JSON text, in bytes."""
+MOST_REPORTS = 200
+"""The number of reports of steps in one heartbeat."""
 
 
 class Wire(BaseModel):
@@ -105,7 +112,8 @@ class Command(Wire):
     values if it is MULTI. `lease_seconds` is how long the lease lasts after sending.
 
     `traceparent` is the context of the span that sent the command. `suspended_run` is that of the run whose await this
-    transition resumes. Both are empty if the execution is not traced.
+    transition resumes. Both are empty if the execution is not traced. `last_heartbeat` is the JSON text of the details
+    that an earlier attempt left, empty if there are none.
 
     `step_timeouts` has the timeouts that the policy of the pipeline changes, in seconds by the index of the step. The
     others are those that the steps declare.
@@ -126,6 +134,7 @@ class Command(Wire):
     traceparent: _Traceparent = ""
     suspended_run: _Traceparent = ""
     step_timeouts: StepTimeouts = Field(default_factory=dict)
+    last_heartbeat: str = Field(default="", exclude_if=not_)
 
 
 class CommandGroup(Wire):
@@ -178,12 +187,34 @@ many of them.
 _Spans = Annotated[list[StepSpan], Field(max_length=MOST_SPANS, fail_fast=True)]
 
 
+class StepReport(Wire):
+    """What the code of a transition's steps has reported so far: its newest progress, details and lines.
+
+    `done` and `total` are null if no step has reported progress. `details` is JSON text, empty if there are none: an
+    array of the index of the step, that of the item or null, and the value.
+    """
+
+    done: int | None = Field(default=None, ge=0, lt=2**53)
+    total: int | None = Field(default=None, ge=0, lt=2**53)
+    message: str = Field(default="", max_length=LONGEST_PROGRESS)
+    details: str = Field(default="", max_length=LONGEST_DETAILS + 50)
+    lines: StepLines = Field(default_factory=list)
+
+
+class LeaseReport(StepReport):
+    """The report of a transition that runs, under its lease."""
+
+    execution_id: uuid.UUID
+    lease_token: uuid.UUID
+    transition_key: _TransitionKey
+
+
 class Outcome(Wire):
     """What a worker reports at the end of a transition (wire protocol D.6). `output_payloads` are JSON texts.
 
     `stopped_before_step_index` is -1 if the pipeline ran to its end, as every command requests. `steps` has the spans
     of the steps that ran. `span` is the span of the whole transition, for workers that do not report their steps.
-    `traceparent` is the context of the run, empty if it is not traced.
+    `traceparent` is the context of the run, empty if it is not traced. `report` is null if no step reported anything.
     """
 
     execution_id: uuid.UUID
@@ -198,6 +229,7 @@ class Outcome(Wire):
     steps: _Spans = Field(default_factory=list)
     span: Span | None = None
     traceparent: _Traceparent = ""
+    report: StepReport | None = Field(default=None, exclude_if=not_)
 
 
 class Checkpoint(Wire):
@@ -271,7 +303,8 @@ class Heartbeat(Wire):
     `running` are the transitions that a thread has begun, `waiting` those whose command waits in the worker for a
     thread. `abandoned` counts the threads that still run a transition whose outcome no longer counts.
 
-    `code` says where the worker's code comes from; null if it does not report that.
+    `code` says where the worker's code comes from; null if it does not report that. `reports` are those of steps that
+    have reported something since the last heartbeat.
     """
 
     worker_id: WorkerId
@@ -287,6 +320,7 @@ class Heartbeat(Wire):
     running: _Leases[HeldLease] = Field(default_factory=list)
     waiting: _Leases[HeldLease] = Field(default_factory=list)
     abandoned: int = Field(default=0, ge=0, le=10_000)
+    reports: list[LeaseReport] = Field(default_factory=list, max_length=MOST_REPORTS, fail_fast=True, exclude_if=not_)
 
 
 class Instruction(Wire):

@@ -40,7 +40,7 @@ _PERSON = """
 _EXECUTION_STATE = """
     status version event_count current_step_index attempt budget_start takeovers progress progress_shape await_unit_id
     next_due_at held lease_owner lease_protocol lease_worker lease_token lost_lease lease_expires_at running_since
-    last_transition_key result error_code error_message updated_at finished_at
+    last_transition_key result error_code error_message reported updated_at finished_at
 """
 _INTERACTION_STATE = """
     status version response actor completed_at dispatch_attempts next_dispatch_at last_dispatch_error updated_at
@@ -112,7 +112,7 @@ RIGHTS: Mapping[str, Rights] = MappingProxyType(
             insert_but="""
                 status version event_count attempt budget_start takeovers await_unit_id next_due_at held lease_owner
                 lease_protocol lease_worker lease_token lost_lease lease_expires_at running_since
-                last_transition_key result error_code error_message created_at updated_at finished_at
+                last_transition_key result error_code error_message reported created_at updated_at finished_at
             """,
             update=_EXECUTION_STATE,
             delete=True,
@@ -125,6 +125,9 @@ RIGHTS: Mapping[str, Rights] = MappingProxyType(
         "executions_resubmission": Rights(insert_but="created_at", delete=True),
         "executions_smoketest": Rights(insert_but="", delete=True),
         "executions_searchvalue": Rights(insert_but="", delete=True),
+        "executions_stepreport": Rights(
+            insert_but="reported_at", update="done total message details lines reported_at", delete=True
+        ),
         "executions_admissionreceipt": Rights(insert_but="created_at"),
         "executions_awaitunit": Rights(
             insert_but="answered_items status created_at updated_at",

@@ -1,0 +1,198 @@
+import json
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from pipelines.step_reports import ReportedLines
+from pipelines.worker.printed import printed_lines
+from tests.unit.pipelines.worker.conftest import Hosted, command, executing, heartbeat, outcomes, released
+from wire import masks
+from wire.log_lines import LineFormatter
+from wire.messages.celery_messages import Outcome, StepReport
+from wire.messages.step_lines import LONGEST_LINE, LONGEST_TOGETHER, MOST_LINES, MOST_LIVE_LINES
+
+SOURCE = """
+import logging
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipelines import Pipeline, StepContext
+
+HERE = Path(__file__).parent
+log = logging.getLogger("author")
+
+
+@dataclass
+class Order:
+    number: int
+
+
+pipeline = Pipeline("tests.saying")
+
+
+@pipeline.step
+def split(order: Order, context: StepContext) -> list[Order]:
+    if order.number == 0:
+        return []
+    print("rows", order.number, end="")
+    print()
+    log.warning("read %d %s", order.number, "token-4711")
+    print("loading 1%\\rloading 99%", file=sys.stderr)
+    return [Order(number) for number in range(order.number)]
+
+
+@pipeline.step
+def book(order: Order, context: StepContext) -> Order:
+    print("left", context.last_heartbeat)
+    context.heartbeat({"row": order.number})
+    context.progress(order.number + 1, 2, "token-4711")
+    if order.number == 1:
+        for number in range(30):
+            print("more", number)
+        (HERE / "marks").touch()
+        while not (HERE / "go").exists():
+            time.sleep(0.01)
+        raise ValueError("bad token-4711")
+    return order
+
+
+@pipeline.step
+def flood(orders: list[Order]) -> Order:
+    for number in range(1_000 if (HERE / "flood").exists() else 0):
+        print(number, "x" * 2_000)
+    print("begun", end="")
+    return Order(0)
+"""
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hosted]:
+    with released(tmp_path_factory.mktemp("saying"), SOURCE) as made:
+        yield made
+
+
+@contextmanager
+def logged() -> Iterator[list[str]]:
+    """Log as a worker does, and yield the lines in JSON. A fixture would see other streams than its test."""
+    found: list[str] = []
+
+    class Lines(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            found.append(LineFormatter("json").format(record))
+
+    handlers, level = [Lines(), ReportedLines()], logging.root.level
+    logging.root.setLevel(logging.INFO)
+    for handler in handlers:
+        logging.root.addHandler(handler)
+    masks.hide(["token-4711"])
+    try:
+        with printed_lines(copies=False):
+            yield found
+    finally:
+        for handler in handlers:
+            logging.root.removeHandler(handler)
+        logging.root.setLevel(level)
+
+
+def texts(report: StepReport | None) -> list[tuple[str, int, int | None, str]]:
+    return [] if report is None else [(level, step, item, text) for _, level, step, item, text in report.lines]
+
+
+def test_a_line_is_whole_and_belongs_to_its_execution_step_and_item(hosted: Hosted) -> None:
+    host, sent = hosted.host(), command(2, attempt=3)
+    with logged() as log, executing(hosted, host, sent) as reports:
+        while not (hosted.folder / "marks").exists():
+            pass
+        running = heartbeat(host)
+    failed = reports[-1].outcome
+    assert failed is not None
+    assert failed.failure is not None
+    expected = [
+        ("INFO", 0, None, "rows 2"),
+        ("WARNING", 0, None, "read 2 [secret]"),
+        ("WARNING", 0, None, "loading 99%"),
+        ("INFO", 1, 0, "left None"),
+        ("INFO", 1, 1, "left None"),
+    ]
+    more = [("INFO", 1, 1, f"more {number}") for number in range(30)]
+    assert texts(failed.report) == expected + more
+    assert "[secret]" in failed.failure.message + failed.failure.traceback
+    assert "token-4711" not in failed.model_dump_json() + "".join(log)
+
+    [live] = running.reports
+    assert (live.lease_token, live.transition_key) == (sent.lease_token, sent.transition_key)
+    assert (live.done, live.total, live.message, live.details) == (2, 2, "[secret]", '[1,1,{"row":1}]')
+    assert texts(live) == (expected + more)[-MOST_LIVE_LINES:]
+    lines = [json.loads(line) for line in log]
+    fields = {"execution": str(sent.execution_id), "step": "Book", "attempt": 3, "item": 0}
+    assert next(line for line in lines if line["event"] == "left None").items() >= fields.items()
+
+
+def test_progress_wakes_the_heartbeats_and_an_unchanged_report_is_not_sent_again(hosted: Hosted) -> None:
+    host = hosted.host()
+    with logged(), executing(hosted, host, command(2)):
+        assert host.changed.wait(10)
+        while not (hosted.folder / "marks").exists():
+            pass
+        assert heartbeat(host).reports
+        assert host.has_progress
+        assert not heartbeat(host).reports
+        assert not host.has_progress
+
+
+def test_the_next_attempt_reads_what_the_same_step_and_item_left(hosted: Hosted) -> None:
+    found = {}
+    for left in ('[1,0,{"row":7}]', '[1,1,"other item"]', '[0,null,"other step"]'):
+        with logged():
+            [done] = outcomes(hosted.host(), command(1, last_heartbeat=left))
+        found[left] = [text for *_, text in texts(done.report) if text.startswith("left")]
+    assert [*found.values()] == [["left {'row': 7}"], ["left None"], ["left None"]]
+
+
+def test_lines_are_bounded_and_the_one_without_an_end_counts(hosted: Hosted) -> None:
+    (hosted.folder / "flood").touch()
+    with logged():
+        of_stream, resumed = outcomes(
+            hosted.host(), command(1), command(current_step_index=2, shape="MULTI", payload="[]")
+        )
+    for done in (of_stream, resumed):
+        lines = texts(done.report)
+        assert lines[-1] == ("INFO", 2, None, "begun")
+        assert 50 < len(lines) <= MOST_LINES
+        assert {len(text) for *_, text in lines[:-1]} == {LONGEST_LINE}
+        assert sum(len(text) for *_, text in lines) <= LONGEST_TOGETHER
+
+
+def test_messages_without_reports_do_not_change() -> None:
+    sent = command(1)
+    outcome = Outcome(
+        execution_id=sent.execution_id,
+        execution_version=1,
+        lease_token=sent.lease_token,
+        transition_key="k",
+        outcome="COMPLETED",
+    )
+    assert "report" not in outcome.model_dump_json(by_alias=True)
+    assert "lastHeartbeat" not in sent.model_dump_json(by_alias=True)
+
+
+def test_a_log_handler_that_writes_to_stderr_does_not_log_its_own_lines() -> None:
+    with logged() as log:
+        handler = logging.StreamHandler(sys.stderr)
+        logging.root.addHandler(handler)
+        print("once", file=sys.stderr)
+        sys.stderr.close()
+        print("again")
+        logging.root.removeHandler(handler)
+    assert [json.loads(line)["event"] for line in log] == ["once", "again"]
+
+
+def test_secrets_are_hidden_longest_first_and_line_by_line() -> None:
+    masks.hide(["abcd-secret", "abcd-secret-2", "-----BEGIN\nMIIEvQIBADANBg\nx\n-----END"])
+    assert masks.masked("abcd-secret-2, abcd-secret") == "[secret], [secret]"
+    assert masks.masked("key MIIEvQIBADANBg x") == "key [secret] x"
