@@ -80,7 +80,7 @@ class LocalRun:
         self.pipeline = pipeline
         self._retries = RetryPolicy(retries, timedelta(), 2, LONGEST_RETRY_DELAY, jitter=0)
         self._retried = 0
-        self._reporter = Reporter()
+        self._reporter = Reporter(self._reported)
         self._context = replace(context, reporting=self._reporter)
         self._checkpoint = pipeline.checkpoint if checkpoint is None else checkpoint
         self._progress = Progress(None)
@@ -107,6 +107,9 @@ class LocalRun:
 
     def wait(self, timer: PlannedStep, delay: timedelta) -> None:
         """Wait for a timer."""
+
+    def reported(self, progress: str) -> None:
+        """Called with the progress that a step reports, such as `3 of 10: loading`."""
 
     def reached(self, progress: Progress) -> None:
         """Called with each place from which the execution would continue in another process."""
@@ -166,6 +169,10 @@ class LocalRun:
         texts = list(map(_text, result.outputs if isinstance(result, Completed) else result.requests))
         too_much = too_large(result, items=len(texts), characters=sum(map(len, texts)), values=values_in(texts))
         return too_much or result
+
+    def _reported(self) -> None:
+        if self._reporter.reports is not None and (text := self._reporter.reports.progress):
+            self.reported(text)
 
     def _step_context(self) -> StepContext:
         progress = self._progress

@@ -114,6 +114,14 @@ class StepReports:
         self._notify()
 
     @property
+    def progress(self) -> str:
+        """The newest progress, such as `3 of 10: loading`; empty without one."""
+        if self._done is None:
+            return ""
+        of = "" if self._total is None else f" of {self._total:,}"
+        return f"{self._done:,}{of}{self._message and ': '}{self._message}"
+
+    @property
     def details(self) -> str:
         """The details as JSON text, with the indexes of the step and the item; empty if there are none."""
         return self._details
@@ -129,7 +137,7 @@ class StepReports:
             self._is_new = False
             return self._report(indexes, lines)
 
-    def whole(self, indexes: Mapping[str, int]) -> StepReport:
+    def with_all_lines(self, indexes: Mapping[str, int]) -> StepReport:
         """Return the report with all lines that are kept."""
         with self._lock:
             return self._report(indexes, MOST_LINES)

@@ -74,18 +74,18 @@ def settings_of(
     """
     if not pipeline.config and not pipeline.secrets:
         return None
-    given = values or {}
+    replaced = values or {}
     config: dict[str, Any] = {}
     secrets: dict[str, str] = {}
     problems = []
     for name, kind in pipeline.config.items():
         try:
-            config[name] = _parsed(kind, given[name] if name in given else os.environ.get(name))
+            config[name] = _parsed(kind, replaced[name] if name in replaced else os.environ.get(name))
         except ValueError as error:
             problems.append(f"{name} {error}")
     for name in pipeline.secrets:
         try:
-            secrets[name] = _secret(given[name] if name in given else _found(name, folder))
+            secrets[name] = _secret(replaced[name] if name in replaced else _found(name, folder))
         except ValueError as error:
             problems.append(f"the secret {name} {error}")
     if problems:

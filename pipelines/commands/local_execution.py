@@ -23,6 +23,7 @@ from pipelines.errors import DefinitionError
 from pipelines.failures import Failed
 from pipelines.local_run import LocalRun, Progress, Question, started
 from pipelines.worker.runner import Completed
+from wire import log_lines
 from wire.messages.celery_messages import Shape
 
 LONGEST_REQUEST: Final = 2_000
@@ -103,6 +104,9 @@ class LocalExecution(LocalRun):
 
     def call(self, step: PlannedStep, function: Callable[[], Any]) -> Any:
         return self._lines.call(step, function)
+
+    def reported(self, progress: str) -> None:
+        self._lines.reported(log_lines.step.get() or "", progress)
 
     def reached(self, progress: Progress) -> None:
         self._lines.done(progress.step_index)

@@ -116,6 +116,17 @@ class Progress:
             return
         self._next_at = now + self._interval
 
+    def reported(self, name: str, text: str) -> None:
+        """Show the progress that a step reports, but not too often."""
+        now = time.monotonic()
+        if now < self._next_at:
+            return
+        if self._shown.isatty():
+            self._shown.now(f"{name:<{self._width}}  {text} …")
+            self._next_at = now + self._interval
+        else:
+            self.line(name, f"{text}, so far")
+
     def done(self, before: int) -> None:
         """Print the lines of the steps with smaller indexes that have run and have no line yet."""
         for step in self._steps[self._printed : before]:

@@ -318,7 +318,7 @@ class Host:
         if begun:
             end_lines()
         if lease.reports is not None:
-            outcome = outcomes.with_report(outcome, lease.reports.whole(self._indexes))
+            outcome = outcomes.with_report(outcome, lease.reports.with_all_lines(self._indexes))
         if transition is not None and outcome.failure is not None:
             transition.fail(outcome.failure.failure_class, outcome.failure.step_index)
         if command.traceparent:

@@ -13,6 +13,7 @@ from typing import Final, TextIO
 
 from pipelines.step_reports import ReportedLines
 from wire import log_lines
+from wire.masks import masked
 
 LONGEST_PIECE: Final = 8_192
 """In characters. A longer line is divided."""
@@ -41,7 +42,7 @@ class PrintedLines(io.TextIOBase):
         return self._original.fileno()
 
     def flush(self) -> None:
-        """Flush the original stream. A line goes on until its end."""
+        """Flush the original stream. A line continues until its end."""
         if self._copies:
             self._original.flush()
 
@@ -49,10 +50,10 @@ class PrintedLines(io.TextIOBase):
         if not isinstance(text, str):
             raise TypeError(f"write() argument must be str, not {type(text).__name__}")
         if self._copies:
-            self._original.write(text)
+            self._original.write(masked(text))
         if getattr(_writing, "is_on", False):
             if not self._copies:
-                self._original.write(text)
+                self._original.write(masked(text))
             return len(text)
         key = threading.get_ident(), self
         *lines, rest = (begun.pop(key, ("", None, None))[0] + text).split("\n")
