@@ -133,11 +133,11 @@ def _record_once(identity: ReleaseIdentity, group: OutcomeGroup, opened: Opened,
     ids = [*checkpointed, *(outcome.execution_id for outcome in group.outcomes)]
     with transaction.atomic():
         known, group = with_lost_leases(lock(identity, ids, may_restart=may_restart), group)
+        step_reports.store([each for each in group.outcomes if each.report and each.execution_id in known])
         starts = {pk: locked.step_index for pk, locked in known.items()}
         starts |= reports.keep_checkpoints(
             [each for each in group.checkpoints if each.execution_id in known], group, starts
         )
-        step_reports.store([each for each in group.outcomes if each.report and each.execution_id in known])
         requested = list(_moves(identity, known, group, starts, opened))
         reporter = reports.reporter(group)
         moved = {id(move) for move in moves.apply([move for move, _ in requested], reporter)}

@@ -307,8 +307,8 @@ class _Heartbeats(threading.Thread):
         interval = FIRST_INTERVAL
         while not self._stopped.is_set():
             self._send()
-            longest = REPORT_INTERVAL if self._host.has_progress else self._host.shortest_lease.total_seconds() / 3
-            self._host.changed.wait(min(interval, longest))
+            silence = min(interval, self._host.shortest_lease.total_seconds() / 3)
+            self._host.changed.wait(min(silence, REPORT_INTERVAL) if self._host.has_progress else silence)
             self._host.changed.clear()
             interval = min(2 * interval, LONGEST_INTERVAL)
 

@@ -112,7 +112,7 @@ RIGHTS: Mapping[str, Rights] = MappingProxyType(
             insert_but="""
                 status version event_count attempt budget_start takeovers await_unit_id next_due_at held lease_owner
                 lease_protocol lease_worker lease_token lost_lease lease_expires_at running_since
-                last_transition_key result error_code error_message reported created_at updated_at finished_at
+                last_transition_key result error_code error_message created_at updated_at finished_at
             """,
             update=_EXECUTION_STATE,
             delete=True,
