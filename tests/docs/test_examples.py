@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 from tests.docs import examples
-from tests.docs.commands import ROOT
+from tests.docs.commands import FENCE, ROOT, text_of
 
 
 def test_the_tests_in_the_examples_pass(tmp_path: Path) -> None:
@@ -27,3 +27,11 @@ def run(folder: Path, *command: str) -> str:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
+
+
+def test_the_example_of_inside_a_step_runs(tmp_path: Path) -> None:
+    [example] = [block for language, block in FENCE.findall(text_of("docs/inside-a-step.md")) if language == "python"]
+    (tmp_path / "acme_import.py").write_text(example)
+    values = "config={'PAGE_SIZE': 10, 'ERP_URL': 'http://erp.example'}, secrets={'ERP_TOKEN': 'test-token'}"
+    test = f"from pipelines import testing; print(testing.run(acme_import.pipeline, {{'rows': 25}}, {values}).value)"
+    assert run(tmp_path, sys.executable, "-c", f"import acme_import; {test}") == "Import(rows=25)\n"
