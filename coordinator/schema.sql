@@ -3333,6 +3333,51 @@ CREATE TRIGGER execution_notify_immutable BEFORE UPDATE OF notify, notify_by_pol
         OR NEW.notify_by_policy IS DISTINCT FROM OLD.notify_by_policy)
     EXECUTE FUNCTION refuse_change();
 
+-- executions.0025_step_reports
+ALTER TABLE "executions_execution" ADD COLUMN "reported" boolean NULL;
+CREATE TABLE "executions_stepreport" ("execution_id" uuid NOT NULL, "lease_token" uuid NOT NULL, "transition_key" varchar(200) NOT NULL, "done" bigint NULL, "total" bigint NULL, "message" varchar(200) DEFAULT '' NOT NULL, "details" jsonb NULL, "lines" jsonb DEFAULT '[]'::jsonb NOT NULL, "reported_at" timestamp with time zone DEFAULT (CURRENT_TIMESTAMP) NOT NULL, PRIMARY KEY ("execution_id", "lease_token"));
+CREATE FUNCTION guard_step_reports() RETURNS trigger LANGUAGE plpgsql
+SET search_path = pg_catalog, public, pg_temp SET enable_seqscan = off AS $$
+BEGIN
+    IF EXISTS (SELECT FROM (SELECT DISTINCT execution_id FROM added) a
+        WHERE (SELECT e.reported FROM executions_execution e WHERE e.id = a.execution_id) IS NOT TRUE)
+    THEN
+        RAISE EXCEPTION 'reports of steps belong to an execution that is marked as reported'
+            USING ERRCODE = 'restrict_violation', CONSTRAINT = TG_NAME;
+    END IF;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER step_report_of_reported AFTER INSERT ON executions_stepreport
+    REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION guard_step_reports();
+CREATE TRIGGER step_report_kept BEFORE UPDATE OF execution_id, lease_token, transition_key ON executions_stepreport
+    FOR EACH ROW EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER step_report_kept_removal AFTER DELETE ON executions_stepreport
+    REFERENCING OLD TABLE AS removed FOR EACH STATEMENT EXECUTE FUNCTION guard_history('step_report_kept');
+CREATE TRIGGER step_report_not_truncated BEFORE TRUNCATE ON executions_stepreport
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER execution_stays_reported BEFORE UPDATE OF reported ON executions_execution
+    FOR EACH ROW WHEN (OLD.reported AND NEW.reported IS NOT TRUE) EXECUTE FUNCTION refuse_change();
+
+CREATE OR REPLACE FUNCTION guard_removal() RETURNS trigger LANGUAGE plpgsql
+SET search_path = pg_catalog, public, pg_temp SET enable_seqscan = off AS $$
+BEGIN
+    IF EXISTS (SELECT FROM removed r WHERE (SELECT r.finished_at <= now() - make_interval(days =>
+            CASE WHEN r.status IN ('FAILED', 'DLQ') THEN t.failed_retention_days ELSE t.retention_days END)
+        FROM tenancy_tenant t WHERE t.id = r.tenant_id) IS NOT TRUE)
+    THEN
+        RAISE EXCEPTION 'only what has been over for longer than its tenant keeps it is removed'
+            USING ERRCODE = 'restrict_violation', CONSTRAINT = TG_NAME;
+    END IF;
+    DELETE FROM executions_executionevent WHERE execution_id = ANY (ARRAY(SELECT id FROM removed));
+    DELETE FROM executions_searchvalue WHERE execution_id = ANY (ARRAY(SELECT id FROM removed));
+    IF EXISTS (SELECT FROM removed WHERE reported) THEN
+        DELETE FROM executions_stepreport WHERE execution_id = ANY (ARRAY(SELECT id FROM removed WHERE reported));
+    END IF;
+    RETURN NULL;
+END $$;
+ALTER TABLE "executions_stepreport" ADD CONSTRAINT "step_report_counts" CHECK ((("done" IS NULL AND "total" IS NULL) OR ("done" >= 0 AND "done" IS NOT NULL AND ("total" IS NULL OR "total" >= 0))));
+ALTER TABLE "executions_stepreport" ADD CONSTRAINT "step_report_lines" CHECK (jsonb_array_length("lines") <= 200);
+
 -- executions.0026_start
 ALTER TABLE "executions_execution" ADD COLUMN "not_before" timestamp with time zone NULL;
 ALTER TABLE "executions_execution" ADD COLUMN "expires_at" timestamp with time zone NULL;

@@ -53,7 +53,7 @@ END $$;
 
 
 class Migration(migrations.Migration):
-    dependencies = (("executions", "0027_schedules"),)
+    dependencies = (("executions", "0024_notifications_by_policy"),)
     operations = (
         migrations.AddField("execution", "reported", models.BooleanField(null=True)),
         migrations.CreateModel(

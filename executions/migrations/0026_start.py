@@ -134,7 +134,7 @@ CREATE TRIGGER execution_start_immutable BEFORE UPDATE OF not_before, expires_at
 
 
 class Migration(migrations.Migration):
-    dependencies = (("executions", "0024_notifications_by_policy"), ("releases", "0007_declarations"))
+    dependencies = (("executions", "0025_step_reports"), ("releases", "0007_declarations"))
     operations = (
         migrations.AddField("execution", "not_before", models.DateTimeField(null=True)),
         migrations.AddField("execution", "expires_at", models.DateTimeField(null=True)),

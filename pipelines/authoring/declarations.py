@@ -11,14 +11,15 @@ from wire.documents.step_settings import SECRET
 
 
 def declarations(pipeline: Pipeline) -> dict[str, dict[str, Any]]:
-    """Return the members of the entry. Each part of the language adds one line; an empty member is not written."""
-    return {
+    """Return the members of the entry, without empty ones. Each part of the language adds one line."""
+    members = {
         "search": pipeline.search,
         "steps": {part.name: part.policy.declared() for part in pipeline.parts if _declares(part)},
         "concurrency": pipeline.concurrency.declaration if pipeline.concurrency is not None else {},
         "config": {name: KINDS[kind] for name, kind in pipeline.config.items()},
         "secrets": dict.fromkeys(pipeline.secrets, SECRET),
     }
+    return {name: member for name, member in members.items() if member}
 
 
 def _declares(part: Step | Await) -> TypeGuard[Step]:

@@ -115,7 +115,7 @@ def _documents(pipeline: Pipeline, contract: dict[str, Any], lock: str | None) -
 
 
 def _declarations(pipeline: Pipeline) -> str:
-    found = {name: member for name, member in declarations(pipeline).items() if member}
+    found = declarations(pipeline)
     if not found:
         return ""
     from wire.documents.declarations import written  # most pipelines, and so most workers, declare nothing

@@ -407,7 +407,7 @@ def test_the_example_of_a_limit_declares_it_and_is_no_part_of_the_contract(autho
         text for language, text in FENCE.findall(text_of("docs/start-and-concurrency.md")) if "# limited" in text
     ]
     pipeline = author.pipeline(example)
-    assert declarations(pipeline) == {"search": {}, "concurrency": {"limit": 1, "key": "account"}}
+    assert declarations(pipeline) == {"concurrency": {"limit": 1, "key": "account"}}
     limited = compile_contract(pipeline)
     unlimited = author.pipeline(example.replace(', concurrency=Concurrency(limit=1, key="account")', ""))
     assert compile_contract(unlimited) == limited
