@@ -12,7 +12,7 @@ from wire.documents.step_settings import SECRET
 
 def declarations(pipeline: Pipeline) -> dict[str, dict[str, Any]]:
     """Return the members of the entry, without empty ones. Each part of the language adds one line."""
-    members = {
+    members: dict[str, dict[str, Any]] = {
         "search": pipeline.search,
         "steps": {part.name: part.policy.declared() for part in pipeline.parts if _declares(part)},
         "concurrency": pipeline.concurrency.declaration if pipeline.concurrency is not None else {},
