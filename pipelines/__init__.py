@@ -3,6 +3,16 @@
 from pipelines.authoring.cardinality import Cardinality
 from pipelines.authoring.concurrency import Concurrency
 from pipelines.authoring.definition import Pipeline, StepContext
+from pipelines.authoring.items import ItemFailure
 from pipelines.errors import Cancelled, DefinitionError, NonRetryable
 
-__all__ = ["Cancelled", "Cardinality", "Concurrency", "DefinitionError", "NonRetryable", "Pipeline", "StepContext"]
+__all__ = [
+    "Cancelled",
+    "Cardinality",
+    "Concurrency",
+    "DefinitionError",
+    "ItemFailure",
+    "NonRetryable",
+    "Pipeline",
+    "StepContext",
+]

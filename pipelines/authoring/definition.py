@@ -15,6 +15,7 @@ from pipelines.authoring import places
 from pipelines.authoring.cardinality import Cardinality
 from pipelines.authoring.concurrency import Concurrency
 from pipelines.authoring.concurrency import checked as concurrency_checked
+from pipelines.authoring.items import ItemRules, OnFailure, rules
 from pipelines.authoring.misuse import checks_options, checks_step_options, is_loading, no_function
 from pipelines.authoring.step_tools import StepTools
 from pipelines.errors import Cancelled, DefinitionError, placed
@@ -89,6 +90,7 @@ class Step:
     function: Callable[..., Any]
     cardinality: Cardinality | None
     policy: StepPolicy = NO_POLICY
+    items: ItemRules | None = None
 
     @property
     def place(self) -> str:
@@ -219,6 +221,8 @@ class Pipeline:
         *,
         name: str | None = None,
         cardinality: Cardinality | str | None = None,
+        parallel: int | None = None,
+        on_item_failure: OnFailure | None = None,
         **policy: Unpack[StepOptions],
     ) -> Callable[[_Function], _Function]: ...
 
@@ -230,15 +234,19 @@ class Pipeline:
         *,
         name: str | None = None,
         cardinality: Cardinality | str | None = None,
+        parallel: int | None = None,
+        on_item_failure: OnFailure | None = None,
         **policy: Unpack[StepOptions],
     ) -> _Function | Callable[[_Function], _Function]:
         """Add the decorated function as the next step and return it unchanged.
 
         The default name is made from the function's: ``parse_file`` becomes ``Parse file``. The type hints determine
-        the cardinality; ``cardinality`` only checks it. ``StepOptions`` has the other options.
+        the cardinality; ``cardinality`` only checks it. ``parallel`` runs the step for that many items of a stream at a
+        time, in threads. ``on_item_failure`` says what an item does that fails for good: "fail" the transition, which
+        is the default, or "collect" an ``ItemFailure`` in its place. ``StepOptions`` has the other options.
 
         Raises ``DefinitionError``: NOT_A_FUNCTION, INVALID_STEP_NAME, DUPLICATE_STEP_NAME, UNKNOWN_CARDINALITY,
-        INVALID_STEP_POLICY.
+        INVALID_STEP_POLICY, INVALID_PARALLEL.
         """
 
         def add(decorated: _Function) -> _Function:
@@ -248,7 +256,8 @@ class Pipeline:
                     raise DefinitionError("NOT_A_FUNCTION", no_function(decorated))
                 authored = humanised(function_name) if name is None else name
                 named = cardinalities.checked(authored, cardinality)
-                self._append(Step(authored, decorated, named, step_policy.checked(authored, policy)))
+                own, items = step_policy.checked(authored, policy), rules(authored, parallel, on_item_failure)
+                self._append(Step(authored, decorated, named, own, items))
             return decorated
 
         return add if function is None else add(function)

@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, Final
 
-from pipelines.authoring import places
+from pipelines.authoring import items, places
 from pipelines.authoring.advice import shown
 from pipelines.authoring.cardinality import Cardinality
 from pipelines.authoring.catalogue import Catalogue, importable, plain
 from pipelines.authoring.definition import Await, Pipeline, Step, StepContext
+from pipelines.authoring.items import ItemRules
 from pipelines.authoring.values import Hinted, ValueType
 from pipelines.errors import DefinitionError, collected, placed, raise_all
 from pipelines.step_policy import NO_POLICY, StepPolicy
@@ -50,6 +51,7 @@ class PlannedStep:
     answered: RequestAndAnswer | None = None
     policy: StepPolicy = NO_POLICY
     is_async: bool = False
+    items: ItemRules | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +71,8 @@ def plan(pipeline: Pipeline, *, constraints: bool = True) -> Plan:
 
     Raises one ``DefinitionError`` for all mistakes, including those found while the pipeline's module was loaded:
     EMPTY_PIPELINE, NO_TYPE_HINTS, UNRESOLVED_HINT, UNSUPPORTED_TYPE, TYPE_NOT_IMPORTABLE, INVALID_SIGNATURE,
-    ASYNC_STEP, CARDINALITY_MISMATCH, STEP_NOT_IMPORTABLE, AWAIT_CARDINALITY, TYPES_DO_NOT_CHAIN, INVALID_SEARCH.
+    ASYNC_STEP, CARDINALITY_MISMATCH, STEP_NOT_IMPORTABLE, AWAIT_CARDINALITY, TYPES_DO_NOT_CHAIN, INVALID_SEARCH,
+    INVALID_PARALLEL.
     """
     return _plan(pipeline, len(pipeline.parts), constraints)
 
@@ -94,6 +97,7 @@ def _plan(pipeline: Pipeline, size: int, constraints: bool) -> Plan:
     errors += [_null(step) for step in steps if _may_not_be_null(step)]
     if not pipeline.mistakes:
         _check_chain(steps, catalogue, errors)
+        errors += items.mistakes(steps)
     if pipeline.search and not errors:
         errors += _search_mistakes(pipeline, steps[0], catalogue)
     if pipeline.concurrency is not None and not errors:
@@ -175,6 +179,7 @@ def _planned_step(
         answered=answered,
         policy=step.policy,
         is_async=is_async,
+        items=step.items,
     )
 
 

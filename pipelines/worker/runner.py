@@ -11,7 +11,7 @@ import dataclasses
 import logging
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, NoReturn, TypeVar
@@ -22,6 +22,8 @@ from pipelines.authoring.plan import PlannedStep, plan
 from pipelines.authoring.values import Encoded, ValueMismatch, ValueType
 from pipelines.errors import Cancelled
 from pipelines.failures import Failed, failed_by, log_failure, message_of
+from pipelines.worker.item_steps import Finished, Groups, KeepItems, of_step
+from pipelines.worker.items import Item, Results
 from pipelines.worker.supervision import LOCAL, Limits, Supervisor, Watch, supervised
 from wire import log_lines
 from wire.messages.celery_messages import MOST_SPANS, Shape, StepSpan
@@ -29,6 +31,7 @@ from wire.messages.celery_messages import MOST_SPANS, Shape, StepSpan
 UNDECODABLE_PAYLOAD: Final = "UNDECODABLE_PAYLOAD"
 INVALID_STEP_OUTPUT: Final = "INVALID_STEP_OUTPUT"
 OUTPUT_TOO_LARGE: Final = "OUTPUT_TOO_LARGE"
+OUTDATED: Final = "The outcome of this transition no longer counts."
 _END: Final = object()
 _T = TypeVar("_T")
 
@@ -106,6 +109,8 @@ def run(
     is_cancelled: Callable[[], bool] = lambda: False,
     shape: Shape = "UNI",
     keep: Keep | None = None,
+    keep_items: KeepItems | None = None,
+    finished: Finished | None = None,
     times: StepTimes | None = None,
     around: Around | None = None,
     limits: Limits | None = None,
@@ -115,7 +120,8 @@ def run(
 
     ``payload`` is decoded JSON: one value if ``shape`` is UNI, a list of values if it is MULTI. ``keep`` is called
     after each step, except the last one and those before an await. A stream is read to its end before ``keep`` is
-    called. If ``stop == start``, no step runs and the input is returned. Every exception of the author's code becomes
+    called. ``keep_items`` stores finished items of a step with ``parallel``, whose input is stored before. ``finished``
+    are those of the first step, which does not run for them again. If ``stop == start``, no step runs and the input is returned. Every exception of the author's code becomes
     ``Failed``, including KeyboardInterrupt and SystemExit. ``times`` receives when each step ran, if it is given.
     ``around`` makes all calls of the author's code. ``context`` is called once if a step wants its context. No step
     begins once ``is_cancelled`` returns True. ``limits`` replaces the time limits that the steps declare.
@@ -133,8 +139,13 @@ def run(
         watch = Watch(supervisor, {**planned.limits, **(limits or {})}, is_cancelled, record)
         kept = None if keep is None else watch.keep(keep)
         watched = _Transition(watch.context(context), watch.is_over, kept, times, watch.around(around))
+        watched.keep_items = None if keep_items is None else watch.keep(keep_items)
+        watched.finished = {start: finished or {}}
         return supervised(watch, steps, lambda ready: watched.run(ready, start, end, payload, shape))
-    return _Transition(context, is_cancelled, keep, times, around).run(steps, start, end, payload, shape)
+    transition = _Transition(context, is_cancelled, keep, times, around)
+    transition.keep_items = keep_items
+    transition.finished = {start: finished or {}}
+    return transition.run(steps, start, end, payload, shape)
 
 
 class _StepFailed(BaseException):
@@ -147,9 +158,10 @@ class _StepFailed(BaseException):
 
 @dataclass(slots=True)
 class _Many:
-    """A stream, which can be read once."""
+    """A stream, which can be read once. ``count`` is the number of its items if that is known."""
 
     items: Iterator[Encoded]
+    count: int | None = None
 
 
 class _Transition:
@@ -169,7 +181,15 @@ class _Transition:
         self._around = around
         self._keep = keep
         self._times = times
+        self._streams: list[Generator[Encoded]] = []
+        self.keep_items: KeepItems | None = None
+        self.finished: dict[int, Finished] = {}
         self.failure: Failed | None = None
+
+    def close(self) -> None:
+        """End the calls of items that are running, so that none outlives the transition."""
+        for stream in self._streams:
+            stream.close()
 
     def run(self, steps: tuple[PlannedStep, ...], start: int, end: int, payload: Any, shape: Shape) -> RunResult:
         try:
@@ -191,12 +211,14 @@ class _Transition:
             return self.failure or Completed(outputs, isinstance(current, _Many), *last)
         except BaseException as error:
             return self.failure or failed_by(error)
+        finally:
+            self.close()
 
     def _kept(self, keep: Keep, next_index: int, current: Encoded | _Many) -> Encoded | _Many:
         """Store a checkpoint of the values that a step returned. If its stream fails, no checkpoint is stored."""
         reached = list(_stream(current))
         keep(next_index, [encoded.document for encoded in reached], isinstance(current, _Many))
-        return _Many(iter(reached)) if isinstance(current, _Many) else current
+        return _Many(iter(reached), len(reached)) if isinstance(current, _Many) else current
 
     def _input(self, steps: tuple[PlannedStep, ...], start: int, payload: Any, shape: Shape) -> Encoded | _Many:
         """Decode the input. All items are decoded before the first step runs, so a bad item causes no side effects."""
@@ -209,7 +231,7 @@ class _Transition:
         if not isinstance(payload, list):
             self._fail(step, UNDECODABLE_PAYLOAD, "the input is not a list of items")
         items = [self._decoded(step, value_type, item, f"item {n}: ") for n, item in enumerate(payload)]
-        return _Many(iter(items))
+        return _Many(iter(items), len(items))
 
     def _decoded(self, step: PlannedStep, value_type: ValueType, document: Any, prefix: str) -> Encoded:
         try:
@@ -237,11 +259,41 @@ class _Transition:
                 return self._checked(step, produced)
             return _Many(self._produced(step, produced))
         if isinstance(current, _Many):
-            return _Many(self._mapped(step, current.items))
+            return _Many(self._mapped(step, current.items) if step.items is None else self._in_parallel(step, current))
         return _Many(self._produced(step, self._call(step, current.value, None)))
 
-    def _mapped(self, step: PlannedStep, items: Iterator[Encoded]) -> Iterator[Encoded]:
-        for item_index, encoded in enumerate(items):
+    def _in_parallel(self, step: PlannedStep, current: _Many) -> Iterator[Encoded]:
+        """Return the results of a step with ``parallel``. Its items are stored if its input is."""
+        groups = None
+        if self.keep_items is not None and current.count is not None:
+            groups = Groups(self.keep_items, step.index, current.count)
+        if step.wants_context and self._context is None:
+            self._context = self._make_context()
+        call, known = partial(self._item_called, step), self.finished.get(step.index)
+        stream = of_step(step, current.items, call, self._give_up, self._check, groups=groups, known=known)
+        self._streams.insert(0, stream)  # a stream is closed before those that it reads
+        return stream
+
+    def _item_called(self, step: PlannedStep, item: Item) -> Results | Failed:
+        """Call a step for one item, in any thread. Its failure is none of the transition yet."""
+        alone = _Transition(self._make_context, self._is_cancelled, None, self._times, self._around)
+        alone._context = self._context
+        try:
+            return list(alone._mapped(step, iter([item.encoded]), first=item.index))
+        except BaseException as error:
+            return alone.failure or failed_by(error, step_index=step.index, step_name=step.name)
+
+    def _give_up(self, failed: Failed) -> NoReturn:
+        if self.failure is None:
+            self.failure = failed
+        raise _StepFailed
+
+    def _check(self) -> None:
+        if self._is_cancelled():
+            raise Cancelled(OUTDATED)
+
+    def _mapped(self, step: PlannedStep, items: Iterator[Encoded], first: int = 0) -> Iterator[Encoded]:
+        for item_index, encoded in enumerate(items, first):
             produced = self._call(step, encoded.value, item_index)
             if step.cardinality is Cardinality.ONE_TO_ONE:
                 yield self._checked(step, produced)
@@ -280,7 +332,7 @@ class _Transition:
         named, numbered = log_lines.step.set(step.name), log_lines.item.set(item_index)
         try:
             if self._is_cancelled():
-                raise Cancelled("The outcome of this transition no longer counts.")
+                raise Cancelled(OUTDATED)
             if self._around is not None:
                 return self._around(step, partial(function, *arguments))
             return function(*arguments)

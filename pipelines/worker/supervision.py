@@ -15,7 +15,7 @@ from contextvars import Context, ContextVar, copy_context
 from dataclasses import dataclass, replace
 from queue import SimpleQueue
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
 
 from pipelines.authoring.plan import PlannedStep
 from pipelines.errors import StepTimeout
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from pipelines.worker.event_loop import EventLoop
 
 _Result = TypeVar("_Result")
+_Kept = ParamSpec("_Kept")
 Limits = Mapping[int, float]
 """The time limits of steps in seconds, by the index of the step."""
 
@@ -222,12 +223,12 @@ class Watch:
     def context(self, make: Callable[[], StepContext]) -> Callable[[], StepContext]:
         return lambda: replace(make(), cancellation=self.is_over)
 
-    def keep(self, keep: Callable[[int, list[Any], bool], None]) -> Callable[[int, list[Any], bool], None]:
-        """Return a function that drops the checkpoints of an abandoned transition."""
+    def keep(self, keep: Callable[_Kept, None]) -> Callable[_Kept, None]:
+        """Return a function that drops the checkpoints and items of an abandoned transition."""
 
-        def kept(next_index: int, documents: list[Any], many: bool) -> None:
+        def kept(*arguments: _Kept.args, **named: _Kept.kwargs) -> None:
             if not self.is_abandoned:
-                keep(next_index, documents, many)
+                keep(*arguments, **named)
 
         return kept
 

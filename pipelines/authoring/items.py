@@ -1,0 +1,93 @@
+"""How a step runs for the items of a stream: in parallel, and what happens to an item that fails."""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from pipelines.authoring import places
+from pipelines.errors import DefinitionError
+from wire.documents.contract import ends_in_stream
+
+if TYPE_CHECKING:
+    from pipelines.authoring.plan import PlannedStep
+
+MOST_PARALLEL: Final = 256
+ON_FAILURE: Final = ("fail", "collect")
+OnFailure = Literal["fail", "collect"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ItemFailure:
+    """An item for which a step with ``on_item_failure="collect"`` failed. It takes the place of the item's result.
+
+    ``index`` counts the items from 0. ``error`` is the class of the exception, or a code such as INVALID_STEP_OUTPUT.
+    ``item`` is the JSON of the item, truncated to 200 characters. ``tries`` counts the calls of the step for it.
+    """
+
+    kind: Literal["item-failure"] = "item-failure"
+    index: int
+    error: str
+    message: str
+    item: str
+    tries: int
+
+
+@dataclass(frozen=True, slots=True)
+class ItemRules:
+    """``parallel`` is how many items a transition runs at a time. ``collects``: failed items become `ItemFailure`."""
+
+    parallel: int
+    collects: bool
+
+
+def rules(name: str, parallel: int | None, on_item_failure: str | None) -> ItemRules | None:
+    """Return the rules that a step declares, None for a step without ``parallel``.
+
+    Raises ``DefinitionError`` INVALID_PARALLEL.
+    """
+    if parallel is None and on_item_failure is None:
+        return None
+    problem = ""
+    if parallel is None:
+        problem = f"has on_item_failure={on_item_failure!r} without parallel; add parallel=1 or more"
+    elif isinstance(parallel, bool) or not isinstance(parallel, int) or not 1 <= parallel <= MOST_PARALLEL:
+        problem = f"has parallel={parallel!r}; give a whole number from 1 to {MOST_PARALLEL}"
+    elif on_item_failure not in (None, *ON_FAILURE):
+        problem = f'has on_item_failure={on_item_failure!r}; use one of "fail" and "collect"'
+    if problem or parallel is None:
+        raise DefinitionError("INVALID_PARALLEL", f'step "{name}" {problem}')
+    return ItemRules(parallel, on_item_failure == "collect")
+
+
+def mistakes(steps: Sequence[PlannedStep]) -> Iterator[DefinitionError]:
+    """Yield an INVALID_PARALLEL for each step with ``parallel`` that does not run for the items of a stream."""
+    for place, step in enumerate(steps):
+        if step.items is None:
+            continue
+        problem = ""
+        if step.cardinality.takes_many:
+            problem = f"takes the whole stream; let it take one item, {step.input.type_id}, or remove parallel"
+        elif not ends_in_stream(each.cardinality for each in steps[:place]):
+            problem = "runs once, because no step before it gives a stream; remove parallel"
+        elif step.items.collects and not _may_give_failures(step.function):
+            problem = 'has on_item_failure="collect", but its return hint does not contain ItemFailure; write '
+            problem += "-> Receipt | ItemFailure"
+        if problem:
+            text = f'step "{step.name}" {problem}'
+            yield DefinitionError("INVALID_PARALLEL", text, places.of_function(step.function))
+
+
+def _may_give_failures(function: Any) -> bool:
+    from pipelines.authoring.catalogue import plain  # imports pydantic, which few steps need here
+
+    hint = plain(typing.get_type_hints(function, include_extras=True)["return"])
+    rest = [hint]
+    while rest:
+        each = plain(rest.pop())
+        if each is ItemFailure:
+            return True
+        rest += typing.get_args(each)
+    return False
