@@ -22,6 +22,7 @@ from pipelines.step_reports import current
 from pipelines.worker import outcomes
 from pipelines.worker.host_state import NO_WORK, Acceptance, HeldLeases, Lease
 from pipelines.worker.hosted_release import HostedRelease
+from pipelines.worker.item_steps import FinishedItems, KeepItems, finished_items
 from pipelines.worker.outcomes import Reached, Report
 from pipelines.worker.printed import begun, end_lines
 from pipelines.worker.runner import UNDECODABLE_PAYLOAD, Boundary, Keep, RunResult, StepTimes
@@ -227,6 +228,7 @@ class Host:
             environment=self.release.environment.fingerprint if self.release.environment else "",
             outcomes=[report.outcome for report in reports if report.outcome],
             checkpoints=[report.reached.checkpoint() for report in reports if report.reached],
+            items=[group for report in reports for group in report.items],
         )
         return seal(reports[0].identity, group, self._key, encrypt=self._encrypts)
 
@@ -310,9 +312,14 @@ class Host:
             newest = reached
             report(Report(identity, reached=reached))
 
+        def keep_items(finished: FinishedItems) -> None:
+            report(Report(identity, items=(outcomes.item_group(command, finished),)))
+
         outcome = self._boundary.run(
             command.execution_id,
-            lambda: self._outcome(command, lease, keep if command.checkpoints else None, times, transition),
+            lambda: self._outcome(
+                command, lease, (keep, keep_items) if command.checkpoints else None, times, transition
+            ),
             lambda failed: outcomes.failed(command, failed, times.spans()),
         )
         if begun:
@@ -327,7 +334,12 @@ class Host:
         return Report(identity, outcome, newest if outcome.outcome == "FAILED" else None)
 
     def _outcome(
-        self, command: Command, lease: Lease, keep: Keep | None, times: StepTimes, transition: Transition | None
+        self,
+        command: Command,
+        lease: Lease,
+        keeps: tuple[Keep, KeepItems] | None,
+        times: StepTimes,
+        transition: Transition | None,
     ) -> Outcome:
         steps = len(self.release.pipeline.parts)
         result: RunResult
@@ -347,7 +359,9 @@ class Host:
                 ),
                 is_cancelled=lease.is_lost,
                 shape=command.shape,
-                keep=keep,
+                keep=keeps and keeps[0],
+                keep_items=keeps and keeps[1],
+                finished=finished_items(command.finished_items),
                 times=times,
                 around=None if transition is None else transition.in_step,
                 limits=command.step_timeouts,

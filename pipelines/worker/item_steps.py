@@ -7,16 +7,21 @@ import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from pipelines.authoring.items import ItemFailure
 from pipelines.authoring.plan import PlannedStep
 from pipelines.authoring.values import Encoded
 from pipelines.failures import Failed, cleaned, message_of
 from pipelines.worker.items import Item, Results, Rules, results
+from wire.documents.json_reader import LONGEST_OUTCOME
+from wire.messages.celery_messages import MOST_BYTES, groups
 
 ITEMS_IN_A_GROUP: Final = 100
 SECONDS_OF_A_GROUP: Final = 2.0
+LONGEST_GROUP: Final = MOST_BYTES
+LONGEST_ITEM: Final = LONGEST_OUTCOME // 8
+"""How many characters the results of an item may have to be stored alone."""
 LONGEST_RENDERING: Final = 200
 """How many characters of an item an error shows."""
 _LONGEST_REASON: Final = 250
@@ -24,40 +29,76 @@ _text: Final = json.JSONEncoder(ensure_ascii=False).encode
 
 Finished = Mapping[int, list[Any]]
 """The results of finished items as JSON documents, by the index of the item."""
-KeepItems = Callable[[int, Finished, int | None, int], None]
-"""Stores finished items: the index of their step, their results, how many items there are, and how many have failed.
 
-The number of items is None if it is not known. Failures are counted among the items that are given.
-"""
+
+def finished_items(text: str) -> Finished | None:
+    """Return the finished items in a command, None if there are none."""
+    if not text:
+        return None
+    return {
+        index: found for indexes, outputs in json.loads(text) for index, found in zip(indexes, outputs, strict=True)
+    }
+
+
+class FinishedItems(NamedTuple):
+    """Items of one step that are finished: their results as the JSON texts of lists, by their indexes.
+
+    ``total`` is the number of all items, ``failed`` that of those among them that failed and were collected.
+    """
+
+    step_index: int
+    texts: dict[int, str]
+    total: int
+    failed: int
+
+    def documents(self) -> Finished:
+        return {index: json.loads(text) for index, text in self.texts.items()}
+
+
+KeepItems = Callable[[FinishedItems], None]
+"""Stores finished items."""
 
 
 class Groups:
-    """Passes finished items of one step to ``keep``: ITEMS_IN_A_GROUP at a time, or those of SECONDS_OF_A_GROUP."""
+    """Passes finished items of one step to ``keep``, in groups.
 
-    def __init__(self, keep: KeepItems, step_index: int, total: int | None) -> None:
+    A group has ITEMS_IN_A_GROUP items, LONGEST_GROUP characters, or what was finished in SECONDS_OF_A_GROUP. The first
+    one is not passed earlier than that, because a coordinator accepts it after the checkpoint before the step.
+    """
+
+    def __init__(self, keep: KeepItems, step_index: int, total: int) -> None:
         self._keep = keep
         self._step_index = step_index
         self._total = total
-        self._finished: dict[int, list[Any]] = {}
-        self._failed = 0
-        self._since = 0.0
+        self._texts: dict[int, str] = {}
+        self._length = 0
+        self._failed: set[int] = set()
+        self._due_at = self._first_at = time.monotonic() + SECONDS_OF_A_GROUP
 
     def add(self, index: int, found: Results, *, failed: bool = False) -> None:
-        if not self._finished:
-            self._since = time.monotonic()
-        self._finished[index] = [encoded.document for encoded in found]
-        self._failed += failed
+        text = _text([encoded.document for encoded in found])
+        if len(text) > LONGEST_ITEM:
+            return  # it runs again after a retry
+        self._texts[index] = text
+        self._length += len(text)
+        if failed:
+            self._failed.add(index)
         self.flush_if_due()
 
     def flush_if_due(self) -> None:
-        if len(self._finished) >= ITEMS_IN_A_GROUP or time.monotonic() - self._since >= SECONDS_OF_A_GROUP:
+        now = time.monotonic()
+        is_full = len(self._texts) >= ITEMS_IN_A_GROUP or self._length >= LONGEST_GROUP
+        if now >= self._due_at or (is_full and now >= self._first_at):
             self.flush()
 
     def flush(self) -> None:
-        if self._finished:
-            finished, failed = self._finished, self._failed
-            self._finished, self._failed = {}, 0
-            self._keep(self._step_index, finished, self._total, failed)
+        """Pass all items, in groups of at most ITEMS_IN_A_GROUP."""
+        self._due_at = time.monotonic() + SECONDS_OF_A_GROUP
+        finished, failed = sorted(self._texts.items()), self._failed
+        self._texts, self._length, self._failed = {}, 0, set()
+        for part in groups(finished, [len(text) for _, text in finished], most=ITEMS_IN_A_GROUP):
+            texts = dict(part)
+            self._keep(FinishedItems(self._step_index, texts, self._total, len(failed & texts.keys())))
 
 
 def of_step(
@@ -67,13 +108,13 @@ def of_step(
     fail: Callable[[Failed], Results],
     check: Callable[[], None],
     *,
-    groups: Groups | None = None,
+    stored: Groups | None = None,
     known: Finished | None = None,
 ) -> Generator[Encoded]:
     """Yield the results of a step for the items of a stream, in their order.
 
     ``call`` is that of `items.Rules`. ``fail`` ends the transition with a failure, and ``check`` raises if it no longer
-    counts. ``known`` items are not called again. Finished items are added to ``groups``.
+    counts. ``known`` items are not called again. Finished items are added to ``stored``.
     """
     if step.items is None:
         raise TypeError(f"step {step.name} does not run for items")
@@ -83,26 +124,26 @@ def of_step(
         if not collects or failed.failure_class == "pipelines.errors.Cancelled":
             return fail(_of_item(step, item, failed))
         found = [step.output.encode(_failure(step, item, failed))]
-        if groups is not None:
-            groups.add(item.index, found, failed=True)
+        if stored is not None:
+            stored.add(item.index, found, failed=True)
         return found
 
     def checked() -> None:
         check()
-        if groups is not None:
-            groups.flush_if_due()
+        if stored is not None:
+            stored.flush_if_due()
 
     def finished(item: Item, found: Results) -> None:
-        if groups is not None:
-            groups.add(item.index, found)
+        if stored is not None:
+            stored.add(item.index, found)
 
     rules = Rules(step.items.parallel, call, partial(_wait, step), give_up, finished, checked)
     decoded = {index: partial(_decoded, step, documents) for index, documents in (known or {}).items()}
     try:
         yield from results(rules, items, decoded)
     finally:
-        if groups is not None:
-            groups.flush()
+        if stored is not None:
+            stored.flush()
 
 
 def _wait(step: PlannedStep, item: Item, failed: Failed) -> float | None:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from pipelines.failures import Failed, message_of, warn, warn_of
+from pipelines.worker.item_steps import FinishedItems
 from pipelines.worker.runner import OUTPUT_TOO_LARGE, Completed, RunResult, Suspended
 from wire.documents.json_reader import LONGEST_OUTCOME, MOST_PAYLOADS, MOST_VALUES, values_in
 from wire.identity import ReleaseIdentity
@@ -18,6 +19,7 @@ from wire.messages.celery_messages import (
     Checkpoint,
     Command,
     Failure,
+    ItemGroup,
     Outcome,
     StepReport,
     StepSpan,
@@ -154,6 +156,20 @@ def reached(
     return made if fits else None
 
 
+def item_group(command: Command, finished: FinishedItems) -> ItemGroup:
+    return ItemGroup(
+        execution_id=command.execution_id,
+        execution_version=command.execution_version,
+        lease_token=command.lease_token,
+        transition_key=command.transition_key,
+        step_index=finished.step_index,
+        items=list(finished.texts),
+        outputs=list(finished.texts.values()),
+        total=finished.total,
+        failed=finished.failed,
+    )
+
+
 def _length(report: Callable[[], Outcome | Checkpoint], texts: Sequence[str]) -> int:
     """Return the length of a report as JSON. It is 0 if its texts are so short that the report certainly fits.
 
@@ -191,16 +207,20 @@ MOST_TRIES = 5
 
 
 class Report(NamedTuple):
-    """The outcome of one command, or what its newest checkpoint consists of. A failed command has both."""
+    """The outcome of one command, or what its newest checkpoint consists of, with the items that finished after it.
+
+    A failed command has all of them.
+    """
 
     identity: ReleaseIdentity
     outcome: Outcome | None = None
     reached: Reached | None = None
+    items: tuple[ItemGroup, ...] = ()
 
     @property
     def lease_token(self) -> uuid.UUID:
-        reported = self.outcome or (self.reached and self.reached.command)
-        assert reported is not None  # noqa: S101 - a report has one of them
+        reported = self.outcome or (self.reached and self.reached.command) or (self.items and self.items[0])
+        assert reported  # noqa: S101 - a report has one of them
         return reported.lease_token
 
     @property
@@ -215,16 +235,29 @@ class Report(NamedTuple):
             texts += [text for *_, text in self.outcome.report.lines]
         if self.reached:
             texts += self.reached.output_payloads
+        for group in self.items:
+            texts += group.outputs
         return 500 + sum(map(len, texts))
+
+
+def _with_items(report: Report, pending: Report | None) -> Report:
+    """Return a report in place of one of its lease that waits. The items of that count unless the step is over."""
+    if pending is None:
+        return report
+    if report.outcome is None and report.reached is None:
+        return pending._replace(items=pending.items + report.items)
+    if report.outcome is not None and report.outcome.outcome == "FAILED":
+        return report._replace(items=pending.items + report.items)
+    return report
 
 
 class Outbox(threading.Thread):
     """Passes reports to `send`, in groups of one release, mostly from a separate thread. Safe to use from many threads.
 
-    Only the newest checkpoint of a lease is sent, and none after its outcome. OSError from `send` means that the broker
-    is unreachable, so the group is sent again later. Any other exception is a bug: a group that fails with it
-    MOST_TRIES times is dropped, so that it does not block the others. `done` is called with the reports that were sent
-    or dropped.
+    Only the newest checkpoint of a lease is sent, with the items that finished after it, and none after its outcome.
+    OSError from `send` means that the broker is unreachable, so the group is sent again later. Any other exception is a
+    bug: a group that fails with it MOST_TRIES times is dropped, so that it does not block the others. `done` is called
+    with the reports that were sent or dropped.
     """
 
     def __init__(
@@ -259,10 +292,9 @@ class Outbox(threading.Thread):
             return
         with self._condition:
             if report.outcome is not None:
-                self._checkpoints.pop(report.lease_token, None)
-                self._outcomes.append(report)
+                self._outcomes.append(_with_items(report, self._checkpoints.pop(report.lease_token, None)))
             else:
-                self._checkpoints[report.lease_token] = report
+                self._checkpoints[report.lease_token] = _with_items(report, self._checkpoints.get(report.lease_token))
             self._condition.notify()
 
     def _is_idle(self) -> bool:

@@ -270,7 +270,7 @@ class _Transition:
         if step.wants_context and self._context is None:
             self._context = self._make_context()
         call, known = partial(self._item_called, step), self.finished.get(step.index)
-        stream = of_step(step, current.items, call, self._give_up, self._check, groups=groups, known=known)
+        stream = of_step(step, current.items, call, self._give_up, self._check, stored=groups, known=known)
         self._streams.insert(0, stream)  # a stream is closed before those that it reads
         return stream
 

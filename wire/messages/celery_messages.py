@@ -8,6 +8,7 @@ import math
 import uuid
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
+from itertools import pairwise
 from operator import not_
 from typing import Annotated, Literal, Self, TypeVar
 
@@ -35,6 +36,8 @@ LONGEST_WORKER_ID = 190
 LONGEST_TRACEBACK = 4_000
 MOST_TOGETHER = 1_000
 """The number of commands, outcomes or checkpoints in one group."""
+MOST_ITEMS = 1_000
+"""The number of items in one group."""
 MOST_LEASES = 10_000
 """The number of leases of one kind that a heartbeat or an instruction names. A worker has at most as many threads."""
 MOST_SPANS = 1_000
@@ -97,6 +100,7 @@ _Payloads = Annotated[list[str], Field(max_length=MOST_PAYLOADS, fail_fast=True)
 
 # Omitted if empty, so that a receiver of an earlier version, which knows no such member, accepts untraced messages.
 _Traceparent = Annotated[str, Field(pattern=f"^({traceparent.SQL_FORM[1:-1]})?$", exclude_if=not_)]
+_Omitted = Annotated[str, Field(exclude_if=not_)]
 
 
 StepTimeouts = Annotated[
@@ -117,6 +121,9 @@ class Command(Wire):
 
     `step_timeouts` has the timeouts that the policy of the pipeline changes, in seconds by the index of the step. The
     others are those that the steps declare.
+
+    `finished_items` has the items for which the first step is done: JSON text of pairs of indexes and of their results,
+    as in `ItemGroup`. It is empty if there are none.
     """
 
     execution_id: uuid.UUID
@@ -135,6 +142,7 @@ class Command(Wire):
     suspended_run: _Traceparent = ""
     step_timeouts: StepTimeouts = Field(default_factory=dict)
     last_heartbeat: str = Field(default="", exclude_if=not_)
+    finished_items: _Omitted = ""
 
 
 class CommandGroup(Wire):
@@ -184,6 +192,7 @@ StepSpan = tuple[Annotated[int, Field(ge=0, lt=2**31)], _Milliseconds, _Millisec
 The spans of steps overlap if they pass a stream, because streams are lazy. These are arrays, because messages contain
 many of them.
 """
+_ItemIndex = Annotated[int, Field(ge=0, lt=2**31)]
 _Spans = Annotated[list[StepSpan], Field(max_length=MOST_SPANS, fail_fast=True)]
 
 
@@ -248,8 +257,40 @@ class Checkpoint(Wire):
     steps: _Spans = Field(default_factory=list)
 
 
+class ItemGroup(Wire):
+    """Items of the step at `step_index` that are finished, stored while the step runs for the others.
+
+    The input of the step is what the execution has stored, so that `items`, their indexes in it, keep their meaning.
+    They ascend. `outputs` has the results of each item as the JSON text of a list. `total` is the number of all items,
+    and `failed` that of those among `items` that failed and were collected.
+    """
+
+    execution_id: uuid.UUID
+    execution_version: _Version
+    lease_token: uuid.UUID
+    transition_key: _TransitionKey
+    step_index: int = Field(ge=0, lt=2**31)
+    items: Annotated[list[_ItemIndex], Field(min_length=1, max_length=MOST_ITEMS, fail_fast=True)]
+    outputs: Annotated[list[str], Field(max_length=MOST_ITEMS, fail_fast=True)]
+    total: _ItemIndex
+    failed: int = Field(default=0, ge=0)
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> Self:
+        in_order = all(before < after for before, after in pairwise(self.items))
+        if not in_order or len(self.outputs) != len(self.items) or self.items[-1] >= self.total:
+            raise ValueError("a group of items has ascending indexes below the total, and as many outputs")
+        if self.failed > len(self.items):
+            raise ValueError("a group of items has more failures than items")
+        return self
+
+
+# Omitted if empty, so that the messages of pipelines without such steps stay the same.
+_Groups = Annotated[list[ItemGroup], Field(max_length=MOST_TOGETHER, fail_fast=True, exclude_if=not_)]
+
+
 class OutcomeGroup(Wire):
-    """Outcomes and checkpoints of commands of one release.
+    """Outcomes, checkpoints and finished items of commands of one release.
 
     `artifact_digest` is the artifact whose code ran, `code` says where the worker took it from, and `environment` is
     the fingerprint of the worker's environment. They are empty, or null, if unknown. `code` is `registered` if the
@@ -262,11 +303,12 @@ class OutcomeGroup(Wire):
     environment: Identity = ""
     outcomes: _Together[Outcome] = Field(default_factory=list)
     checkpoints: _Together[Checkpoint] = Field(default_factory=list)
+    items: _Groups = Field(default_factory=list)
 
     @model_validator(mode="after")
     def _is_not_empty(self) -> Self:
-        if not self.outcomes and not self.checkpoints:
-            raise ValueError("a group contains at least one outcome or checkpoint")
+        if not self.outcomes and not self.checkpoints and not self.items:
+            raise ValueError("a group contains at least one outcome, checkpoint or group of items")
         return self
 
 
