@@ -16,7 +16,7 @@ from django.db import Error, transaction
 from executions import metrics, spans
 from executions.awaits import awaits
 from executions.awaits.awaits import Parking
-from executions.lifecycle import reports
+from executions.lifecycle import item_groups, reports
 from executions.lifecycle.reports import Locked, Overtaken, lock, with_lost_leases
 from executions.lifecycle.retries import Retries, of_release
 from executions.models import DeadLetter
@@ -48,19 +48,22 @@ Opened = Mapping[uuid.UUID, ImportedSuspension]
 
 
 def record(identity: ReleaseIdentity, group: OutcomeGroup, opened: Opened = MappingProxyType({})) -> int:
-    """Record a group of outcomes and checkpoints in one transaction, or large ones in one transaction each.
+    """Record a group of outcomes, checkpoints and finished items in one transaction, or large ones in one transaction each.
 
     An outcome is valid only for an execution that is pinned to this release of this tenant, and only under its lease,
     or under the newest lost one (ADR 73). Any other outcome is dropped; if only its lease is lost, an event records
     that. If the database rejects one outcome, its execution fails with UNRECORDABLE_OUTCOME; if it rejects a
-    checkpoint, the checkpoint is dropped. The rest of the group is still recorded.
+    checkpoint or a group of items, that is dropped. The rest of the group is still recorded.
 
     Returns how many outcomes were recorded, which is how many places they free. Raises any other error of the database,
     because it says nothing about the outcomes; the caller retries the whole group until it is recorded.
     """
     fields = {"tenant": identity.tenant_id, "pipeline": identity.pipeline_id, "release": identity.release_version}
     with bound(fields), spans.recording(identity, group.outcomes):
-        if _payload_length(group) <= LONGEST_TOGETHER or len(group.outcomes) + len(group.checkpoints) == 1:
+        if (
+            _payload_length(group) <= LONGEST_TOGETHER
+            or len(group.outcomes) + len(group.checkpoints) + len(group.items) == 1
+        ):
             try:
                 return _record(identity, group, opened)
             except Exception as error:
@@ -90,7 +93,7 @@ def _as_failure(part: OutcomeGroup) -> OutcomeGroup:
         "report": None,
     }
     outcomes = [outcome.model_copy(update=changes) for outcome in part.outcomes]
-    return part.model_copy(update={"checkpoints": [], "outcomes": outcomes})
+    return part.model_copy(update={"checkpoints": [], "items": [], "outcomes": outcomes})
 
 
 def _raise_if_unrelated(error: Exception) -> None:
@@ -102,15 +105,18 @@ def _raise_if_unrelated(error: Exception) -> None:
 def _payload_length(group: OutcomeGroup) -> int:
     payloads = [each.output_payloads for each in group.outcomes]
     payloads += [each.output_payloads for each in group.checkpoints]
+    payloads += [each.outputs for each in group.items]
     payloads += [each.suspension.requests for each in group.outcomes if each.suspension is not None]
     return sum(sum(map(len, texts)) for texts in payloads)
 
 
 def _one_by_one(group: OutcomeGroup) -> Iterator[OutcomeGroup]:
     for checkpoint in group.checkpoints:
-        yield group.model_copy(update={"checkpoints": [checkpoint], "outcomes": []})
+        yield group.model_copy(update={"checkpoints": [checkpoint], "items": [], "outcomes": []})
+    for items in group.items:
+        yield group.model_copy(update={"checkpoints": [], "items": [items], "outcomes": []})
     for outcome in group.outcomes:
-        yield group.model_copy(update={"checkpoints": [], "outcomes": [outcome]})
+        yield group.model_copy(update={"checkpoints": [], "items": [], "outcomes": [outcome]})
 
 
 def _record(identity: ReleaseIdentity, group: OutcomeGroup, opened: Opened) -> int:
@@ -129,7 +135,7 @@ def _record_once(identity: ReleaseIdentity, group: OutcomeGroup, opened: Opened,
     outcomes = {(each.execution_id, each.execution_version, each.lease_token): each for each in group.outcomes}
     if len(outcomes) < len(group.outcomes):
         group = group.model_copy(update={"outcomes": list(outcomes.values())})
-    checkpointed = [each.execution_id for each in group.checkpoints]
+    checkpointed = [each.execution_id for each in (*group.checkpoints, *group.items)]
     ids = [*checkpointed, *(outcome.execution_id for outcome in group.outcomes)]
     with transaction.atomic():
         known, group = with_lost_leases(lock(identity, ids, may_restart=may_restart), group)
@@ -138,6 +144,7 @@ def _record_once(identity: ReleaseIdentity, group: OutcomeGroup, opened: Opened,
         starts |= reports.keep_checkpoints(
             [each for each in group.checkpoints if each.execution_id in known], group, starts
         )
+        item_groups.store([each for each in group.items if each.execution_id in known], group)
         requested = list(_moves(identity, known, group, starts, opened))
         reporter = reports.reporter(group)
         moved = {id(move) for move in moves.apply([move for move, _ in requested], reporter)}

@@ -16,10 +16,10 @@ from executions.state_machine import moves
 from foundation.database import prepared
 from wire.documents.json_reader import all_storable
 from wire.identity import ReleaseIdentity
-from wire.messages.celery_messages import Checkpoint, Outcome, OutcomeGroup
+from wire.messages.celery_messages import Checkpoint, ItemGroup, Outcome, OutcomeGroup
 
 log = logging.getLogger(__name__)
-Report = TypeVar("Report", Outcome, Checkpoint)
+Report = TypeVar("Report", Outcome, Checkpoint, ItemGroup)
 Starts = Mapping[uuid.UUID, int]
 """The step at which the part that is not recorded yet begins, by execution."""
 
@@ -88,7 +88,7 @@ def with_lost_leases(
 ) -> tuple[Mapping[uuid.UUID, Locked], OutcomeGroup]:
     """Restore the lost leases of late outcomes. Return executions and reports, these with their new versions."""
 
-    def is_late(report: Outcome | Checkpoint) -> bool:
+    def is_late(report: Outcome | Checkpoint | ItemGroup) -> bool:
         execution = known.get(report.execution_id)
         return execution is not None and report.lease_token == execution.lost_lease
 
@@ -104,7 +104,11 @@ def with_lost_leases(
         return report.model_copy(update={"execution_version": versions[report.execution_id]})
 
     restored = {pk: known[pk]._replace(version=version) for pk, version in versions.items()}
-    found = {"outcomes": [*map(present, group.outcomes)], "checkpoints": [*map(present, group.checkpoints)]}
+    found = {
+        "outcomes": [*map(present, group.outcomes)],
+        "checkpoints": [*map(present, group.checkpoints)],
+        "items": [*map(present, group.items)],
+    }
     return {**known, **restored}, group.model_copy(update=found)
 
 

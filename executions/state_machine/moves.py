@@ -153,7 +153,8 @@ class Claim(NamedTuple):
     `traceparent` is the context of the span that submitted the execution, followed by a space and that of the run whose
     await it resumes from, if there is one; None if it is not traced. `due_seconds` is how long the execution was due.
     `claimed_at` is the time of this process's monotonic clock shortly before the lease began. `last_heartbeat` is the
-    JSON text of what a step left for the next attempt; None if it left nothing.
+    JSON text of what a step left for the next attempt, and `finished_items` that of `Command.finished_items`. Each is
+    None if there is nothing.
     """
 
     claimed_at: float
@@ -178,6 +179,7 @@ class Claim(NamedTuple):
     traceparent: str | None
     due_seconds: float
     last_heartbeat: str | None = None
+    finished_items: str | None = None
 
 
 STOCK_SECONDS = 0.4

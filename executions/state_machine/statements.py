@@ -367,8 +367,8 @@ CLAIMED: Final = """claimed AS (
 
 # Always returns at least one row, whose first column says whether due work is left, to a claim that has locked its
 # release or for its bytes. The other columns are null: nothing claimable is due. The trace context of a traced
-# execution is followed by that of the run whose await it resumes from. The last column is what a step left for the next
-# attempt.
+# execution is followed by that of the run whose await it resumes from. The last columns are what a step left for the
+# next attempt, and the finished items. Both are read only if the execution was claimed before.
 CLAIM: Final = f"""
 WITH {DUE}, {HOSTS}, {COUNTED}, {ROOM}, {FAIR_SHARE}, {TAKEN}, {PLACES}, {CLAIMED}
 SELECT busy.busy, c.id, t.slug, c.pipeline_id, c.contract_version, c.release_version, c.version, c.lease_token,
@@ -380,7 +380,9 @@ SELECT busy.busy, c.id, t.slug, c.pipeline_id, c.contract_version, c.release_ver
     extract(epoch FROM now() - c.next_due_at)::float8,
     CASE WHEN c.reported THEN (
         SELECT r.details::text FROM executions_stepreport r WHERE r.execution_id = c.id AND r.details IS NOT NULL
-            ORDER BY r.reported_at DESC LIMIT 1) END
+            ORDER BY r.reported_at DESC LIMIT 1) END,
+    CASE WHEN c.checkpoints AND c.version > 1 THEN (SELECT jsonb_agg(jsonb_build_array(g.items, g.outputs))::text
+        FROM item_groups(c.id, c.current_step_index) g) END
 FROM (SELECT EXISTS (SELECT FROM counted WHERE held IS NULL)
     OR EXISTS (SELECT FROM within_quota WHERE bytes_before >= %(bytes)s) AS busy) busy
 LEFT JOIN (claimed c JOIN tenancy_tenant t ON t.id = c.tenant_id) ON true

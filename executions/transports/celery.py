@@ -77,7 +77,11 @@ def _messages(claims: Sequence[Claim]) -> Iterator[list[Claim]]:
     for group in by_release.values():
         first = group[0]
         most = commands_in_a_message(len(group), threads=first.threads, seconds=first.seconds)
-        yield from groups(group, [len(claim.input) for claim in group], most=1 if first.has_rest_worker else most)
+        yield from groups(
+            group,
+            [len(claim.input) + len(claim.finished_items or "") for claim in group],
+            most=1 if first.has_rest_worker else most,
+        )
 
 
 def identity_of(claim: Claim) -> ReleaseIdentity:
@@ -139,6 +143,7 @@ def command_of(
         suspended_run=contexts.suspended_run,
         step_timeouts=dict(timeouts),
         last_heartbeat=claim.last_heartbeat or "",
+        finished_items=claim.finished_items or "",
     )
 
 

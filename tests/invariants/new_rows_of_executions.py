@@ -253,6 +253,24 @@ STEP_REPORT = NewRow(
         step_report_lines: lines = (SELECT jsonb_agg(n) FROM generate_series(1, 201) n)
     """,
 )
+ITEM_GROUP = NewRow(
+    "executions_itemgroup",
+    f"""
+        execution_id = {execution("running")} & step_index = 0 & attempt = 0 & first_item = 2 & items = '{{2,4}}'
+        outputs = '[[1], []]' & total = 5 & failed = 1
+    """,
+    f"""
+        item_group_of_running_step: execution_id = {executions("queued", "succeeded", "dead", "asking")}
+        step_index = 1
+        attempt = 1
+        item_group_is_valid: first_item = 4
+        items = '{{}}' | '{{4,2}}' | '{{2,2}}' | '{{2,3,4}}' | '{{2,5}}'
+        items = '{{-2,4}}' & first_item = -2
+        outputs = '[[1]]' | '[[1], 2]' | '{{}}'
+        total = 4
+        failed = 3 | -1
+    """,
+)
 FAILURE_GROUP = NewRow(
     "executions_failuregroup",
     f"""

@@ -20,6 +20,7 @@ from executions.models import (
     Execution,
     FinishedCount,
     Interaction,
+    ItemGroup,
     MessagePath,
     Notification,
     OutcomePath,
@@ -268,9 +269,11 @@ def _executions(owner: Tenant) -> None:
     failed = fitting(owner, Campaign.Kind.REDRIVE, Execution.objects.all())
     with transaction.atomic():
         drafting.freeze(owner, failed, filters={}, reason="again", rate_per_minute=60, created_by=ACTOR)
-    making.execution(owner, "running")
+    running = making.execution(owner, "running")
     [claim] = making.claimed(owner, lease_seconds=3600)
     moves.renew_leases(owner.pk, [(claim.execution_id, claim.lease_token)], worker_id="worker-1", lease_seconds=3600)
+    group: dict[str, Any] = {"items": [1], "outputs": [[1]], "total": 2, "failed": 0}
+    ItemGroup.objects.create(execution=running, step_index=0, attempt=0, first_item=1, **group)
     with transaction.atomic():
         WireForm.objects.create(execution=making.execution(owner, "queued"), input=[1])
 
