@@ -30,7 +30,15 @@ from tests.raw_sql import as_owner, unguarded
 from wire.documents.contract import CONTRACT_ENTRY, publish
 from wire.documents.descriptor import CHECKPOINTS
 from wire.identity import ReleaseIdentity
-from wire.messages.celery_messages import Checkpoint, Failure, Outcome, OutcomeGroup, Suspension, transition_key
+from wire.messages.celery_messages import (
+    Checkpoint,
+    Failure,
+    ItemGroup,
+    Outcome,
+    OutcomeGroup,
+    Suspension,
+    transition_key,
+)
 from wire.messages.sealing import seal_of, verify
 from wire.worker_keys import WorkerKey, worker_key
 
@@ -323,9 +331,17 @@ def reached(claim: Claim, step: int, *outputs: str, **members: Any) -> Checkpoin
     return Checkpoint(**{**_of(claim), "next_step_index": step, "output_payloads": list(outputs), **members})
 
 
+def items(claim: Claim, results: Mapping[int, Any], **members: Any) -> ItemGroup:
+    """Return the group that a worker reports of items that are finished. A result that is a text is JSON."""
+    outputs = [each if isinstance(each, str) else json.dumps(each) for each in results.values()]
+    found = {"step_index": 1, "items": list(results), "outputs": outputs, "total": 9, **members}
+    return ItemGroup(**{**_of(claim), **found})
+
+
 def record(
     *outcomes: Outcome,
     checkpoints: Sequence[Checkpoint] = (),
+    items: Sequence[ItemGroup] = (),
     identity: ReleaseIdentity | None = None,
     worker_id: str = "w",
     **members: Any,
@@ -334,8 +350,10 @@ def record(
 
     The worker hosts the release `identity`, by default the one to which the first reported execution is pinned.
     """
-    group = OutcomeGroup(worker_id=worker_id, outcomes=list(outcomes), checkpoints=list(checkpoints), **members)
-    reports: list[Outcome | Checkpoint] = [*outcomes, *checkpoints]
+    group = OutcomeGroup(
+        worker_id=worker_id, outcomes=list(outcomes), checkpoints=list(checkpoints), items=list(items), **members
+    )
+    reports: list[Outcome | Checkpoint | ItemGroup] = [*outcomes, *checkpoints, *items]
     return outcome.record(identity or Execution.objects.get(pk=reports[0].execution_id).pin, group)
 
 

@@ -48,7 +48,7 @@ Opened = Mapping[uuid.UUID, ImportedSuspension]
 
 
 def record(identity: ReleaseIdentity, group: OutcomeGroup, opened: Opened = MappingProxyType({})) -> int:
-    """Record a group of outcomes, checkpoints and finished items in one transaction, or large ones in one transaction each.
+    """Record a group of outcomes, checkpoints and finished items: in one transaction, or large ones each in its own.
 
     An outcome is valid only for an execution that is pinned to this release of this tenant, and only under its lease,
     or under the newest lost one (ADR 73). Any other outcome is dropped; if only its lease is lost, an event records

@@ -1,4 +1,4 @@
-"""Connects the steps with ``parallel`` of one transition to their items: calls, failures, and groups of finished items."""
+"""Runs steps with ``parallel``: the retries and the failures of their items, and the groups of finished items."""
 
 from __future__ import annotations
 
