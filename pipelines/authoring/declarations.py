@@ -14,7 +14,7 @@ def declarations(pipeline: Pipeline) -> dict[str, dict[str, Any]]:
     """Return the members of the entry, without empty ones. Each part of the language adds one line."""
     members: dict[str, dict[str, Any]] = {
         "search": pipeline.search,
-        "steps": {part.name: part.policy.declared() for part in pipeline.parts if _declares(part)},
+        "steps": {part.name: _declared(part) for part in pipeline.parts if _declares(part)},
         "concurrency": pipeline.concurrency.declaration if pipeline.concurrency is not None else {},
         "config": {name: KINDS[kind] for name, kind in pipeline.config.items()},
         "secrets": dict.fromkeys(pipeline.secrets, SECRET),
@@ -23,4 +23,8 @@ def declarations(pipeline: Pipeline) -> dict[str, dict[str, Any]]:
 
 
 def _declares(part: Step | Await) -> TypeGuard[Step]:
-    return isinstance(part, Step) and part.policy is not NO_POLICY
+    return isinstance(part, Step) and (part.policy is not NO_POLICY or part.items is not None)
+
+
+def _declared(step: Step) -> dict[str, Any]:
+    return step.policy.declared() | (step.items.declared() if step.items is not None else {})

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from pipelines.authoring import places
 from pipelines.errors import DefinitionError
 from wire.documents.contract import ends_in_stream
+from wire.documents.step_policy import MOST_PARALLEL
 
 if TYPE_CHECKING:
     from pipelines.authoring.plan import PlannedStep
 
-MOST_PARALLEL: Final = 256
 ON_FAILURE: Final = ("fail", "collect")
 OnFailure = Literal["fail", "collect"]
 
@@ -41,6 +41,10 @@ class ItemRules:
 
     parallel: int
     collects: bool
+
+    def declared(self) -> dict[str, Any]:
+        """Return the declaration, as `wire.documents.step_policy` describes it."""
+        return {"parallel": self.parallel, **({"onItemFailure": "collect"} if self.collects else {})}
 
 
 def rules(name: str, parallel: int | None, on_item_failure: str | None) -> ItemRules | None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import random
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import replace
+from datetime import timedelta
 from functools import partial
 from typing import Any, Final, NamedTuple
 
@@ -16,6 +18,7 @@ from pipelines.failures import Failed, cleaned, message_of
 from pipelines.worker.items import Item, Results, Rules, results
 from wire.documents.json_reader import LONGEST_OUTCOME
 from wire.messages.celery_messages import MOST_BYTES, groups
+from wire.retry import LONGEST_RETRY_DELAY, RetryPolicy
 
 ITEMS_IN_A_GROUP: Final = 100
 SECONDS_OF_A_GROUP: Final = 2.0
@@ -25,6 +28,8 @@ LONGEST_ITEM: Final = LONGEST_OUTCOME // 8
 LONGEST_RENDERING: Final = 200
 """How many characters of an item an error shows."""
 _LONGEST_REASON: Final = 250
+_NO_RETRIES: Final = RetryPolicy(0, delay=timedelta(seconds=1), multiplier=2, cap=LONGEST_RETRY_DELAY, jitter=0.5)
+"""What a step declares nothing else about its items."""
 _text: Final = json.JSONEncoder(ensure_ascii=False).encode
 
 Finished = Mapping[int, list[Any]]
@@ -148,7 +153,8 @@ def of_step(
 
 def _wait(step: PlannedStep, item: Item, failed: Failed) -> float | None:
     """Return the seconds before the next try of an item, None if it has none left."""
-    return None
+    wait = step.policy.retries_after(_NO_RETRIES).wait(item.tries + 1, random.random) if failed.retryable else None
+    return None if wait is None else wait.total_seconds()
 
 
 def _decoded(step: PlannedStep, documents: Sequence[Any]) -> Results:
@@ -166,10 +172,14 @@ def _failure(step: PlannedStep, item: Item, failed: Failed) -> ItemFailure:
 
 
 def _of_item(step: PlannedStep, item: Item, failed: Failed) -> Failed:
-    """Return the failure of the step, with the index of the item and its JSON. Both are visible as payloads are."""
+    """Return the failure of the step, with the index of the item and its JSON. Both are visible as payloads are.
+
+    It is final if the step declares retries, which are those of the item.
+    """
     tries = f" (tried {item.tries + 1} times)" if item.tries else ""
     text = f"item {item.index}{tries}: {_reason(step, failed)}; the item is {_rendered(item)}"
-    return replace(failed, message=message_of(step.name, text))
+    retryable = failed.retryable and step.policy.retries is None
+    return replace(failed, message=message_of(step.name, text), retryable=retryable)
 
 
 def _reason(step: PlannedStep, failed: Failed) -> str:

@@ -15,6 +15,7 @@ from wire.retry import LONGEST_RETRY_DELAY, RetryPolicy
 
 MOST_STEPS: Final = 1_000
 MOST_CLASSES: Final = 100
+MOST_PARALLEL: Final = 256
 _LONGEST_NAME: Final = 500
 
 
@@ -47,6 +48,10 @@ def _flag(value: Any) -> str:
     return "" if isinstance(value, bool) else "must be true or false"
 
 
+def _on_item_failure(value: Any) -> str:
+    return "" if value == "collect" else 'must be "collect"'
+
+
 def _classes(value: Any) -> str:
     is_list = isinstance(value, list) and 0 < len(value) <= MOST_CLASSES
     if is_list and all(isinstance(name, str) and 0 < len(name) <= _LONGEST_NAME for name in value):
@@ -59,7 +64,13 @@ CHANGEABLE: Final[Mapping[str, Callable[[Any], str]]] = {
     "jitter": _flag,
 }
 """The rules of the members that the policy of a pipeline may change."""
-MEMBERS: Final[Mapping[str, Callable[[Any], str]]] = {**CHANGEABLE, "retryOn": _classes, "giveUpOn": _classes}
+MEMBERS: Final[Mapping[str, Callable[[Any], str]]] = {
+    **CHANGEABLE,
+    "retryOn": _classes,
+    "giveUpOn": _classes,
+    "parallel": Bounds(1, MOST_PARALLEL, is_whole=True).problem,
+    "onItemFailure": _on_item_failure,
+}
 """The rules of the members that a step declares. A rule returns what is wrong with a value, or an empty text."""
 
 
