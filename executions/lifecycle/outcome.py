@@ -135,8 +135,8 @@ def _record_once(identity: ReleaseIdentity, group: OutcomeGroup, opened: Opened,
     outcomes = {(each.execution_id, each.execution_version, each.lease_token): each for each in group.outcomes}
     if len(outcomes) < len(group.outcomes):
         group = group.model_copy(update={"outcomes": list(outcomes.values())})
-    checkpointed = [each.execution_id for each in (*group.checkpoints, *group.items)]
-    ids = [*checkpointed, *(outcome.execution_id for outcome in group.outcomes)]
+    running = [each.execution_id for each in group.checkpoints] + [each.execution_id for each in group.items]
+    ids = [*running, *(outcome.execution_id for outcome in group.outcomes)]
     with transaction.atomic():
         known, group = with_lost_leases(lock(identity, ids, may_restart=may_restart), group)
         step_reports.store([each for each in group.outcomes if each.report and each.execution_id in known])

@@ -3,17 +3,11 @@
 from __future__ import annotations
 
 import typing
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import Any, Final, Literal
 
-from pipelines.authoring import places
 from pipelines.errors import DefinitionError
-from wire.documents.contract import ends_in_stream
 from wire.documents.step_policy import MOST_PARALLEL
-
-if TYPE_CHECKING:
-    from pipelines.authoring.plan import PlannedStep
 
 ON_FAILURE: Final = ("fail", "collect")
 OnFailure = Literal["fail", "collect"]
@@ -66,22 +60,18 @@ def rules(name: str, parallel: int | None, on_item_failure: str | None) -> ItemR
     return ItemRules(parallel, on_item_failure == "collect")
 
 
-def mistakes(steps: Sequence[PlannedStep]) -> Iterator[DefinitionError]:
-    """Yield an INVALID_PARALLEL for each step with ``parallel`` that does not run for the items of a stream."""
-    for place, step in enumerate(steps):
-        if step.items is None:
-            continue
-        problem = ""
-        if step.cardinality.takes_many:
-            problem = f"takes the whole stream; let it take one item, {step.input.type_id}, or remove parallel"
-        elif not ends_in_stream(each.cardinality for each in steps[:place]):
-            problem = "runs once, because no step before it gives a stream; remove parallel"
-        elif step.items.collects and not _may_give_failures(step.function):
-            problem = 'has on_item_failure="collect", but its return hint does not contain ItemFailure; write '
-            problem += "-> Receipt | ItemFailure"
-        if problem:
-            text = f'step "{step.name}" {problem}'
-            yield DefinitionError("INVALID_PARALLEL", text, places.of_function(step.function))
+def problem_of(items: ItemRules, function: Any, *, takes_many: bool, follows_stream: bool, type_id: str) -> str:
+    """Return why a step with these rules does not run for the items of a stream; an empty text if it does.
+
+    ``type_id`` is the type of one item.
+    """
+    if takes_many:
+        return f"takes the whole stream; let it take one item, {type_id}, or remove parallel"
+    if not follows_stream:
+        return "runs once, because no step before it gives a stream; remove parallel"
+    if items.collects and not _may_give_failures(function):
+        return 'has on_item_failure="collect", but its return hint lacks ItemFailure; write -> Receipt | ItemFailure'
+    return ""
 
 
 def _may_give_failures(function: Any) -> bool:

@@ -5,17 +5,17 @@ from __future__ import annotations
 import inspect
 import typing
 from collections import abc
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, Final
 
-from pipelines.authoring import items, places
+from pipelines.authoring import places
 from pipelines.authoring.advice import shown
 from pipelines.authoring.cardinality import Cardinality
 from pipelines.authoring.catalogue import Catalogue, importable, plain
 from pipelines.authoring.definition import Await, Pipeline, Step, StepContext
-from pipelines.authoring.items import ItemRules
+from pipelines.authoring.items import ItemRules, problem_of
 from pipelines.authoring.values import Hinted, ValueType
 from pipelines.errors import DefinitionError, collected, placed, raise_all
 from pipelines.step_policy import NO_POLICY, StepPolicy
@@ -97,7 +97,7 @@ def _plan(pipeline: Pipeline, size: int, constraints: bool) -> Plan:
     errors += [_null(step) for step in steps if _may_not_be_null(step)]
     if not pipeline.mistakes:
         _check_chain(steps, catalogue, errors)
-        errors += items.mistakes(steps)
+        errors += _item_mistakes(steps)
     if pipeline.search and not errors:
         errors += _search_mistakes(pipeline, steps[0], catalogue)
     if pipeline.concurrency is not None and not errors:
@@ -375,6 +375,19 @@ def _check_chain(steps: list[PlannedStep], catalogue: Catalogue, errors: list[De
 def _sides(step: PlannedStep) -> tuple[Hinted, Hinted]:
     taken = Hinted(step.input, step.cardinality.takes_many, step.collects)
     return taken, Hinted(step.output, step.cardinality.gives_many, collects=True)
+
+
+def _item_mistakes(steps: list[PlannedStep]) -> Iterator[DefinitionError]:
+    """Yield an INVALID_PARALLEL for each step with ``parallel`` that does not run for the items of a stream."""
+    for step in steps:
+        follows = ends_in_stream(each.cardinality for each in steps[: step.index])
+        takes_many, type_id = step.cardinality.takes_many, step.input.type_id
+        if step.items is not None and (
+            problem := problem_of(
+                step.items, step.function, takes_many=takes_many, follows_stream=follows, type_id=type_id
+            )
+        ):
+            yield DefinitionError("INVALID_PARALLEL", f'step "{step.name}" {problem}', _place(step))
 
 
 def _search_mistakes(pipeline: Pipeline, first: PlannedStep, catalogue: Catalogue) -> list[DefinitionError]:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from contextvars import copy_context
+from dataclasses import dataclass, replace
 from queue import Empty, SimpleQueue
 from typing import Any, Final, NamedTuple
 
@@ -27,7 +28,8 @@ LONGEST_WAIT: Final = 0.5
 _END: Final = object()
 
 
-class Item(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Item:
     """One item of a stream. ``tries`` counts the calls that have failed."""
 
     index: int
@@ -146,7 +148,7 @@ class _Run:
         if wait is None:
             self._ready[item.index] = self._rules.give_up(item, ended)
         else:
-            again = item._replace(tries=item.tries + 1)
+            again = replace(item, tries=item.tries + 1)
             heapq.heappush(self._delayed, (time.monotonic() + wait, item.index, again))
 
     def _take_rest(self) -> None:
