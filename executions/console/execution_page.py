@@ -71,6 +71,7 @@ def header(execution: Execution, now: Now) -> dict[str, Any]:
         "step": now.step,
         "policy": policies_of(execution.release).get(now.step.name),
         "progress": now.report if now.report is not None and now.report.done is not None else None,
+        "items": now.items,
         "values": _values(execution),
         "fire": fire_of(execution),
         "origin": resubmitted,

@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from executions.failures import queries as failures
 from executions.holds.holds import holds_of
-from executions.lifecycle.queries import links
+from executions.lifecycle.queries import items, links
 from executions.models import DUE_VALUES, DeadLetter, Execution, Hold, Interaction
 from executions.models.states import PRIORITIES, State
 from executions.workers.eligibility import why_stranded
@@ -47,9 +47,18 @@ class Present:
         self.holds = holds_of(execution)
         self.stranded = why_stranded(execution.release_id) if execution.status in DUE_VALUES else None
         self.questions = _open_questions(execution)
+        self.items = items(execution)
 
     def now(self) -> list[Sentence]:
-        """Say what the execution does now, or how it ended."""
+        """Say what the execution does now, or how it ended, and how many items of its step are done."""
+        return [*self._now(), *self._items_done()]
+
+    def _items_done(self) -> Iterator[Sentence]:
+        if self.items is not None:
+            failed = f", {self.items.failed:,} of them failed" if self.items.failed else ""
+            yield Sentence(f"{self.items.done:,} of {self.items.total:,} items are done{failed}.")
+
+    def _now(self) -> list[Sentence]:
         execution = self.execution
         release, worker = execution.release_version, execution.lease_worker
         match State(execution.status):

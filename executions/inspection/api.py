@@ -211,6 +211,13 @@ class ResubmittedView(serializers.Serializer[Any]):
     createdAt = serializers.DateTimeField(source="resubmission.created_at")
 
 
+class ItemsView(serializers.Serializer[Any]):
+    stepIndex = serializers.IntegerField(source="step_index")
+    done = serializers.IntegerField(help_text="How many items are finished and stored, with the failed ones.")
+    failed = serializers.IntegerField(help_text="How many of them failed and were collected.")
+    total = serializers.IntegerField()
+
+
 class StepProgressView(serializers.Serializer[StepReport]):
     done = serializers.IntegerField()
     total = serializers.IntegerField(allow_null=True, help_text="Null if the step did not say.")
@@ -230,6 +237,11 @@ class OneExecutionView(NamedExecutionView):
     progress = StepProgressView(
         allow_null=True, read_only=True, help_text="The newest progress that a step reported. Null if none did."
     )
+    items = ItemsView(
+        allow_null=True,
+        read_only=True,
+        help_text="How far the current step is with the items of its stream. Null if none is stored.",
+    )
     error = FailureView(allow_null=True, read_only=True)
     resubmittedFrom = serializers.UUIDField(
         allow_null=True,
@@ -248,6 +260,8 @@ class OneExecutionView(NamedExecutionView):
         shown["progress"] = _progress_of(instance, withheld=withheld) if instance.reported else None
         if shown["error"]:
             shown["error"]["traceback"] = None if withheld else queries.traceback(instance)
+        items = queries.items(instance)
+        shown["items"] = None if items is None else ItemsView(items).data
         origin, links = queries.origin(instance), queries.links(instance)
         shown["resubmittedFrom"] = origin.execution_id if origin else None
         shown["resubmittedAs"] = ResubmittedView(links, many=True).data if links else []

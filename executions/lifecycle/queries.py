@@ -7,10 +7,20 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.db import connection
-from django.db.models import Count, Exists, OuterRef, Q, QuerySet
+from django.db.models import Case, Count, Exists, OuterRef, Q, QuerySet, When
 
 from executions.errors import ExecutionUnfinished, ExecutionUnknown
-from executions.models import PAYLOADS, AwaitUnit, DeadLetter, Execution, ExecutionEvent, Interaction, Resubmission
+from executions.lifecycle.item_groups import ItemProgress, progress
+from executions.models import (
+    PAYLOADS,
+    AwaitUnit,
+    DeadLetter,
+    Execution,
+    ExecutionEvent,
+    Interaction,
+    ItemGroup,
+    Resubmission,
+)
 from executions.models.states import TERMINAL, State
 from foundation.database.compiled import Compiled
 from releases.models import Release
@@ -76,6 +86,9 @@ def _state_of_tenant(tenant: int, pk: uuid.UUID) -> QuerySet[Execution]:
     return found.annotate(  # type: ignore[no-redef]  # their types and defaults
         has_origin=Exists(Resubmission.objects.filter(new_execution=OuterRef("pk"))),
         has_links=Exists(Resubmission.objects.filter(execution=OuterRef("pk"))),
+        has_items=Case(
+            When(checkpoints=True, then=Exists(ItemGroup.objects.filter(execution=OuterRef("pk")))), default=False
+        ),
     )
 
 
@@ -96,6 +109,11 @@ def longer(counts: Mapping[uuid.UUID, int]) -> dict[uuid.UUID, int]:
     with connection.cursor() as cursor:
         cursor.execute(LONGER, {"ids": list(counts), "counts": list(counts.values())})
         return dict(cursor.fetchall())
+
+
+def items(of: Execution) -> ItemProgress | None:
+    """Return how many items of the current step are done; None if none is stored. Most executions need no statement."""
+    return progress(of.pk) if of.checkpoints and of.has_items else None
 
 
 def events(of: Execution) -> QuerySet[ExecutionEvent]:

@@ -223,9 +223,11 @@ class Execution(models.Model):
             GinIndex(fields=("tags",), condition=Q(tags__isnull=False), name="execution_tags"),
         )
 
-    # Set only by `queries.state`: whether there may be links to and from executions that were resubmitted.
+    # Set only by `queries.state`: whether there may be links to and from executions that were resubmitted, and finished
+    # items of steps.
     has_origin = True
     has_links = True
+    has_items = True
 
     def __str__(self) -> str:
         return str(self.id)
