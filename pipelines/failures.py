@@ -11,7 +11,7 @@ import re
 import sys
 import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from types import CodeType, TracebackType
@@ -44,7 +44,8 @@ class Failed:
     `step_index` is None if no step caused the failure; `traceback` is empty if there was no exception. It has the
     causes, no values of variables, and only its end if it is long. `frames` says where the exception was raised, as
     `file.py:12 in name`, without texts of it. Both name files relative to the folder from which they were imported, and
-    leave out frames of this package.
+    leave out frames of this package. `error` is the exception of the author's code, for those who run a pipeline in
+    their own process.
     """
 
     failure_class: str
@@ -54,6 +55,7 @@ class Failed:
     step_name: str = ""
     traceback: str = ""
     frames: tuple[str, ...] = ()
+    error: BaseException | None = field(default=None, compare=False, repr=False)
 
 
 def failed_by(

@@ -18,6 +18,7 @@ from pipelines.errors import DefinitionError, StepTimeout
 from pipelines.failures import Failed, message_of
 from pipelines.step_policy import NO_POLICY, StepPolicy
 from pipelines.step_reports import Reporter
+from pipelines.worker.item_steps import FinishedItems
 from pipelines.worker.outcomes import too_large
 from pipelines.worker.runner import Completed, Suspended, run
 from wire.documents.contract import TIMER, request_with_answer
@@ -84,6 +85,8 @@ class LocalRun:
         self._context = replace(context, reporting=self._reporter)
         self._checkpoint = pipeline.checkpoint if checkpoint is None else checkpoint
         self._progress = Progress(None)
+        self.finished: dict[int, str] = {}
+        """Items for which the step at which the run continues is done: their results as JSON."""
         self.error: BaseException | None = None
         """The exception of the author's code with which the newest attempt failed, if there is one."""
 
@@ -114,6 +117,13 @@ class LocalRun:
     def reached(self, progress: Progress) -> None:
         """Called with each place from which the execution would continue in another process."""
 
+    def items_finished(self, texts: dict[int, str]) -> None:
+        """Called with items that are added to ``finished``."""
+
+    def item_delay(self, seconds: float) -> float:
+        """Return how long to wait before another try of an item, of the seconds that its step declares."""
+        return seconds
+
     def retrying(self, failed: Failed, delay: timedelta) -> None:
         """Called before another attempt, which the delay comes before. Wait for it here."""
 
@@ -126,6 +136,7 @@ class LocalRun:
 
         Raises ``DefinitionError`` for a broken pipeline, KeyboardInterrupt, and what the methods above raise.
         """
+        self._progress = progress  # `finished` may belong to it
         self._move(progress)
         while True:
             result = self._transition()
@@ -151,7 +162,7 @@ class LocalRun:
         return self.policy_of(failed).retries_after(self._retries).wait(self._retried + 1, lambda: 0)
 
     def _transition(self) -> Completed | Suspended | Failed:
-        begun, self.error = self._progress, None
+        begun = self._progress
         result = run(
             self.pipeline,
             begun.payload,
@@ -160,10 +171,14 @@ class LocalRun:
             context=self._step_context,
             shape=begun.shape,
             keep=self._keep if self._checkpoint else None,
+            keep_items=self._keep_items if self._checkpoint else None,
+            finished={index: json.loads(text) for index, text in self.finished.items()},
+            item_delay=self.item_delay,
             around=self._call,
         )
-        if isinstance(self.error, KeyboardInterrupt):  # the author's, at the terminal
-            raise self.error
+        self.error = result.error if isinstance(result, Failed) else None
+        if isinstance(result, Failed) and result.failure_class == KeyboardInterrupt.__name__:  # at the terminal
+            raise self.error or KeyboardInterrupt
         if isinstance(result, Failed):
             return result
         texts = list(map(_text, result.outputs if isinstance(result, Completed) else result.requests))
@@ -185,18 +200,20 @@ class LocalRun:
         self._retried = 0
         self._move(Progress(payload, shape, next_index, self._progress.attempt))  # type: ignore[arg-type]
 
+    def _keep_items(self, found: FinishedItems) -> None:
+        if found.step_index == self._progress.step_index:
+            self.finished |= found.texts
+            self.items_finished(found.texts)
+
     def _move(self, progress: Progress) -> None:
+        if progress.step_index != self._progress.step_index:
+            self.finished = {}
         self._progress = progress
         self.reached(progress)
 
     def _call(self, step: PlannedStep, function: Callable[[], Any]) -> Any:
-        try:
-            self._context.raise_if_cancelled()
-            return self.call(step, function)
-        except BaseException as error:
-            if self.error is None and not isinstance(error, StepTimeout):
-                self.error = error
-            raise
+        self._context.raise_if_cancelled()
+        return self.call(step, function)
 
     def _resume(self, suspended: Suspended) -> None:
         """Continue after an await with its answers, or its requests and answers, or after a timer with its values."""

@@ -68,6 +68,7 @@ class LocalExecution(LocalRun):
         self._given = _by_step(answers, [step.name for step in self._plan.steps if _is_question(step)])
         self._used: set[str] = set()
         self._continues = kept.progress is not None
+        self.finished = dict(kept.items)
 
         if kept.file is not None and not pipeline.checkpoint:
             self._say("note: without Pipeline(..., checkpoint=True), an execution continues at its newest await only")
@@ -118,6 +119,9 @@ class LocalExecution(LocalRun):
         self._say(f"retries{when} after {failed.failure_class}: {failed.message}")
         time.sleep(delay.total_seconds())
         self._lines.restart(self._kept.progress.step_index if self._kept.progress is not None else 0)
+
+    def items_finished(self, texts: dict[int, str]) -> None:
+        self._kept.finish_items(texts)
 
     def wait(self, timer: PlannedStep, delay: timedelta) -> None:
         self._lines.done(timer.index)

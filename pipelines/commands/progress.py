@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import io
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, BinaryIO, Final
 
@@ -23,11 +24,22 @@ _NEXT: Final[Any] = next
 
 @dataclass
 class _Work:
-    """What a step has done. ``seconds`` are without those of the steps that it reads from."""
+    """What a step has done. ``seconds`` are without those of the steps that it reads from.
+
+    Those of a step with ``parallel`` are from its first call to the end of its newest one.
+    """
 
     calls: int = 0
     items: int = 0
     seconds: float = 0.0
+    begun: float = field(default_factory=time.perf_counter)
+
+
+class _Within(threading.local):
+    """The seconds of the calls within each call that this thread makes."""
+
+    def __init__(self) -> None:
+        self.seconds = [0.0]
 
 
 class Shown(io.TextIOBase):
@@ -77,23 +89,29 @@ class Progress:
         }
         self._work: dict[int, _Work] = {}
         self._printed = 0
-        self._within = [0.0]
+        self._lock = threading.Lock()  # items of a step with `parallel` run in threads
+        self._within = _Within()
         self._interval = REFRESH_SECONDS if shown.isatty() else SECONDS
         self._next_at = time.monotonic() + self._interval
 
     def call(self, step: PlannedStep, function: Callable[[], Any]) -> Any:
         """Make a call of a step's code, and return its result."""
-        work = self._work.setdefault(step.index, _Work())
-        self._show(step, work)
-        self._within.append(0.0)
+        with self._lock:
+            work = self._work.setdefault(step.index, _Work())
+            self._show(step, work)
+        within = self._within.seconds
+        within.append(0.0)
         begun = time.perf_counter()
         try:
             result = function()
         finally:
             took = time.perf_counter() - begun
-            work.seconds += took - self._within.pop()
-            self._within[-1] += took
-        self._count(step, work, function, result)
+            own = took - within.pop()
+            within[-1] += took
+            with self._lock:
+                work.seconds = work.seconds + own if step.items is None else time.perf_counter() - work.begun
+        with self._lock:
+            self._count(step, work, function, result)
         return result
 
     def _count(self, step: PlannedStep, work: _Work, function: Callable[[], Any], result: Any) -> None:
@@ -139,7 +157,7 @@ class Progress:
         if index is not None:
             self.done(index)
             work = self._work.get(index, _Work())
-            at = f" at item {work.calls}" if work.calls else ""
+            at = f" at item {work.calls}" if work.calls and self._steps[index].items is None else ""
             self.line(self._steps[index].name, f"failed{at}, {_duration(work.seconds)}")
 
     def restart(self, index: int) -> None:

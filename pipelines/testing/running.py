@@ -231,6 +231,9 @@ class _Run(LocalRun):
         self.attempts += 1
         self._pass(delay)
 
+    def item_delay(self, seconds: float) -> float:
+        return 0.0
+
     def wait(self, timer: PlannedStep, delay: timedelta) -> None:
         self._pass(delay)
 

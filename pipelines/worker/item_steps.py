@@ -60,6 +60,8 @@ class FinishedItems(NamedTuple):
         return {index: json.loads(text) for index, text in self.texts.items()}
 
 
+ItemDelay = Callable[[float], float]
+"""Returns the seconds to wait before another try of an item, for those that its step declares."""
 KeepItems = Callable[[FinishedItems], None]
 """Stores finished items."""
 
@@ -112,6 +114,7 @@ def of_step(
     call: Callable[[Item], Results | Failed],
     fail: Callable[[Failed], Results],
     check: Callable[[], None],
+    delay: ItemDelay,
     *,
     stored: Groups | None = None,
     known: Finished | None = None,
@@ -142,7 +145,7 @@ def of_step(
         if stored is not None:
             stored.add(item.index, found)
 
-    rules = Rules(step.items.parallel, call, partial(_wait, step), give_up, finished, checked)
+    rules = Rules(step.items.parallel, call, partial(_wait, step, delay), give_up, finished, checked)
     decoded = {index: partial(_decoded, step, documents) for index, documents in (known or {}).items()}
     try:
         yield from results(rules, items, decoded)
@@ -151,10 +154,10 @@ def of_step(
             stored.flush()
 
 
-def _wait(step: PlannedStep, item: Item, failed: Failed) -> float | None:
+def _wait(step: PlannedStep, delay: ItemDelay, item: Item, failed: Failed) -> float | None:
     """Return the seconds before the next try of an item, None if it has none left."""
     wait = step.policy.retries_after(_NO_RETRIES).wait(item.tries + 1, random.random) if failed.retryable else None
-    return None if wait is None else wait.total_seconds()
+    return None if wait is None else delay(wait.total_seconds())
 
 
 def _decoded(step: PlannedStep, documents: Sequence[Any]) -> Results:

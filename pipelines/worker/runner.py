@@ -22,7 +22,7 @@ from pipelines.authoring.plan import PlannedStep, plan
 from pipelines.authoring.values import Encoded, ValueMismatch, ValueType
 from pipelines.errors import Cancelled
 from pipelines.failures import Failed, failed_by, log_failure, message_of
-from pipelines.worker.item_steps import Finished, Groups, KeepItems, of_step
+from pipelines.worker.item_steps import Finished, Groups, ItemDelay, KeepItems, of_step
 from pipelines.worker.items import Item, Results
 from pipelines.worker.supervision import LOCAL, Limits, Supervisor, Watch, supervised
 from wire import log_lines
@@ -111,6 +111,7 @@ def run(
     keep: Keep | None = None,
     keep_items: KeepItems | None = None,
     finished: Finished | None = None,
+    item_delay: ItemDelay = float,
     times: StepTimes | None = None,
     around: Around | None = None,
     limits: Limits | None = None,
@@ -121,7 +122,8 @@ def run(
     ``payload`` is decoded JSON: one value if ``shape`` is UNI, a list of values if it is MULTI. ``keep`` is called
     after each step, except the last one and those before an await. A stream is read to its end before ``keep`` is
     called. ``keep_items`` stores finished items of a step with ``parallel`` whose input is stored. ``finished`` has
-    those of the first step, which does not run for them again. If ``stop == start``, no step runs and the input is
+    those of the first step, which does not run for them again. ``item_delay`` may shorten the seconds before the next
+    try of an item. If ``stop == start``, no step runs and the input is
     returned. Every exception of the author's code becomes ``Failed``, including KeyboardInterrupt and SystemExit.
     ``times`` receives when each step ran, if it is given. ``around`` makes all calls of the author's code, from several
     threads in steps with ``parallel``. ``context`` is called once if a step wants its context. No step begins once
@@ -142,10 +144,12 @@ def run(
         watched = _Transition(watch.context(context), watch.is_over, kept, times, watch.around(around))
         watched.keep_items = None if keep_items is None else watch.keep(keep_items)
         watched.finished = {start: finished or {}}
+        watched.item_delay = item_delay
         return supervised(watch, steps, lambda ready: watched.run(ready, start, end, payload, shape))
     transition = _Transition(context, is_cancelled, keep, times, around)
     transition.keep_items = keep_items
     transition.finished = {start: finished or {}}
+    transition.item_delay = item_delay
     return transition.run(steps, start, end, payload, shape)
 
 
@@ -185,6 +189,7 @@ class _Transition:
         self._streams: list[Generator[Encoded]] = []
         self.keep_items: KeepItems | None = None
         self.finished: dict[int, Finished] = {}
+        self.item_delay: ItemDelay = float
         self.failure: Failed | None = None
 
     def close(self) -> None:
@@ -271,7 +276,9 @@ class _Transition:
         if step.wants_context and self._context is None:
             self._context = self._make_context()
         call, known = partial(self._item_called, step), self.finished.get(step.index)
-        stream = of_step(step, current.items, call, self._give_up, self._check, stored=groups, known=known)
+        stream = of_step(
+            step, current.items, call, self._give_up, self._check, self.item_delay, stored=groups, known=known
+        )
         self._streams.insert(0, stream)  # a stream is closed before those that it reads
         return stream
 
@@ -338,7 +345,7 @@ class _Transition:
                 return self._around(step, partial(function, *arguments))
             return function(*arguments)
         except BaseException as error:
-            self._raised(step, error)
+            self._raised(step, error, authored=error)
         finally:
             log_lines.step.reset(named)
             log_lines.item.reset(numbered)
@@ -354,10 +361,11 @@ class _Transition:
         except BaseException as error:
             self._raised(step, error)
 
-    def _raised(self, step: PlannedStep, error: BaseException) -> NoReturn:
+    def _raised(self, step: PlannedStep, error: BaseException, authored: BaseException | None = None) -> NoReturn:
         """Record the first failure only, because it may have caused later ones."""
         if self.failure is None:
-            self.failure = failed_by(error, step.policy, step_index=step.index, step_name=step.name)
+            failed = failed_by(error, step.policy, step_index=step.index, step_name=step.name)
+            self.failure = dataclasses.replace(failed, error=authored)
         raise _StepFailed from None
 
     def _fail(self, step: PlannedStep, failure_class: str, message: str) -> NoReturn:

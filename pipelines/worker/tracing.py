@@ -5,6 +5,7 @@ The spans of steps are current while the author's code runs, so spans that a ste
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -69,6 +70,7 @@ class Transition:
         self._tracer = tracer
         self._span = span
         self._inside = set_span_in_context(span, Context())
+        self._lock = threading.Lock()
         self._steps: dict[int, tuple[Span, int]] = {}
 
     @property
@@ -79,8 +81,9 @@ class Transition:
 
     def in_step(self, step: PlannedStep, call: Callable[[], Any]) -> Any:
         """Call the code of a step with the step's span as the current one."""
-        span, _ = self._steps.get(step.index) or (self._begin(step), 0)
-        self._steps[step.index] = span, time.time_ns()  # the step may never return
+        with self._lock:  # items of a step with `parallel` run in threads
+            span, _ = self._steps.get(step.index) or (self._begin(step), 0)
+            self._steps[step.index] = span, time.time_ns()  # the step may never return
         token = contexts.attach(set_span_in_context(span))
         try:
             return call()
