@@ -1,0 +1,155 @@
+import json
+import threading
+import time
+from typing import Any
+
+import pytest
+
+from pipelines import DefinitionError, Pipeline, StepContext, testing
+from pipelines.authoring.declarations import declarations
+from pipelines.authoring.plan import plan
+from pipelines.failures import Failed
+from pipelines.worker import item_steps, items
+from pipelines.worker.item_steps import FinishedItems
+from pipelines.worker.runner import Completed, RunResult, run
+from tests.unit.pipelines.conftest import Author
+from wire import log_lines
+
+ITEMS = """
+import threading, time
+from pipelines import ItemFailure
+from wire import log_lines
+
+calls, read, seen, running = [], [], set(), set()
+gate = threading.Event()
+
+@pipeline.step
+def spread(n: int) -> Iterator[int]:
+    for i in range(n):
+        read.append(i)
+        yield i
+
+@pipeline.step(parallel=8{options})
+def work(n: int, context: StepContext) -> {result}:
+    calls.append(n)
+    running.add(n)
+    seen.add((context.item_index == n, log_lines.step.get(), log_lines.fields.get() != ()))
+    try:
+        {body}
+    finally:
+        running.discard(n)
+    return f"r{{n}}"
+"""
+FLAKY = "if n % 10 == 3 and calls.count(n) < 3: raise OSError('flaky')"
+
+
+@pytest.fixture
+def authored(author: Author) -> Any:
+    def make(body: str, options: str = "", result: str = "str", more: str = "") -> tuple[Pipeline, Any]:
+        pipeline = author.pipeline(ITEMS.format(options=options, body=body, result=result) + more)
+        return pipeline, __import__("authored")
+
+    return make
+
+
+def ran(pipeline: Pipeline, n: int, context: StepContext, **options: Any) -> RunResult:
+    with log_lines.bound({"execution": "x"}):
+        return run(pipeline, n, start=0, stop=-1, context=lambda: context, item_delay=lambda s: s / 100, **options)
+
+
+def test_items_run_in_threads_in_order_and_a_delayed_one_does_not_block_the_others(
+    authored: Any, context: StepContext
+) -> None:
+    pipeline, module = authored(FLAKY, ", retries=2, delay=1, jitter=False")
+    result = ran(pipeline, 200, context)
+    assert isinstance(result, Completed)
+    assert result.outputs == [f"r{n}" for n in range(200)]
+    assert (len(module.calls), module.seen) == (200 + 2 * 20, {(True, "Work", True)})
+    first = module.calls.index(13)
+    assert set(range(14, 20)) <= set(module.calls[first : module.calls.index(13, first + 1)])
+    assert testing.run(pipeline, 200).values == result.outputs
+    assert not [each for each in threading.enumerate() if each.name.startswith("item")]
+
+
+@pytest.mark.parametrize(
+    ("options", "tries", "retryable"),
+    [("", "", True), (", retries=1, delay=0", " (tried 2 times)", False)],
+    ids=["its transition may be retried", "its retries are spent"],
+)
+def test_an_item_that_fails_for_good_is_named_and_what_finished_is_stored(
+    authored: Any, context: StepContext, options: str, tries: str, retryable: bool
+) -> None:
+    pipeline, module = authored(FLAKY, options)
+    kept: list[FinishedItems] = []
+    failed = ran(pipeline, 1000, context, keep=lambda *_: None, keep_items=kept.append)
+    assert isinstance(failed, Failed)
+    text = f'step "Work": item 3{tries}: flaky; the item is 3'
+    assert (failed.message, failed.retryable, failed.step_index) == (text, retryable, 1)
+    finished = {index: found for each in kept for index, found in each.documents().items()}
+    assert set(finished) == set(module.calls) - {n for n in module.calls if n % 10 == 3}
+    assert not module.running
+    module.calls.clear()
+    again = run(pipeline, list(range(6)), start=1, stop=-1, context=lambda: context, shape="MULTI", finished=finished)
+    assert isinstance(again, Failed)
+    assert module.calls[0] == 3
+
+
+def test_failed_items_are_collected_in_their_place(authored: Any, context: StepContext) -> None:
+    pipeline, module = authored(
+        "if n == 3: raise NonRetryable('n' * 900)", ', retries=9, on_item_failure="collect"', "str | ItemFailure"
+    )
+    _, failure, after = testing.run(pipeline, 5).values[2:]
+    assert (failure.index, failure.error, failure.item, failure.tries) == (3, "pipelines.errors.NonRetryable", "3", 1)
+    assert (len(failure.message), after, module.calls.count(3)) == (250, "r4", 1)
+    assert declarations(pipeline)["steps"] == {"Work": {"retries": 9, "parallel": 8, "onItemFailure": "collect"}}
+
+
+def test_a_stream_is_read_as_far_as_threads_are_free_and_ends_with_its_transition(
+    authored: Any, context: StepContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(items, "MOST_AHEAD", 20)
+    take = "\n@pipeline.step\ndef take(texts: Iterable[str]) -> str:\n    return next(iter(texts))\n"
+    pipeline, module = authored("gate.wait(5) if n == 1 else gate.set() if n == 19 else None", more=take)
+    result = ran(pipeline, 10_000, context)
+    assert isinstance(result, Completed)
+    assert (result.outputs, len(module.read) <= 21, module.running) == (["r0"], True, set())
+
+
+def test_groups_are_bounded_and_nothing_runs_once_the_lease_is_lost(
+    authored: Any, context: StepContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(item_steps, "SECONDS_OF_A_GROUP", 0.0)
+    monkeypatch.setattr(item_steps, "LONGEST_GROUP", 300)
+    pipeline, module = authored("time.sleep(0.001)")
+    kept: list[FinishedItems] = []
+    lost = threading.Event()
+
+    def keep(found: FinishedItems) -> None:
+        kept.append(found)
+        if sum(len(each.texts) for each in kept) > 50:
+            lost.set()
+
+    failed = ran(pipeline, 10_000, context, keep=lambda *_: None, keep_items=keep, is_cancelled=lost.is_set)
+    assert isinstance(failed, Failed)
+    assert failed.failure_class == "pipelines.errors.Cancelled"
+    assert len(module.calls) < 100
+    time.sleep(0.01)
+    assert {each.total for each in kept} == {10_000}
+    assert json.loads(kept[0].texts[0]) == ["r0"]
+
+
+@pytest.mark.parametrize(
+    ("step", "expected"),
+    [
+        ("parallel=0)\ndef a(n: int) -> int", "has parallel=0; give a whole number from 1 to 256"),
+        ("on_item_failure='fail')\ndef a(n: int) -> int", "has on_item_failure='fail' without parallel"),
+        ("parallel=2, on_item_failure='x')\ndef a(n: int) -> int", "has on_item_failure='x'; use one of"),
+        ("parallel=2, on_item_failure='collect')\ndef a(n: int) -> int", "lacks ItemFailure"),
+        ("parallel=2)\ndef a(n: list[int]) -> int", "takes the whole stream; let it take one item, integer"),
+    ],
+)
+def test_a_step_that_cannot_run_for_items_is_not_built(author: Author, step: str, expected: str) -> None:
+    spread = "@pipeline.step\ndef spread(n: int) -> Iterator[int]:\n    yield n\n"
+    with pytest.raises(DefinitionError, match="INVALID_PARALLEL") as raised:
+        plan(author.pipeline(f"{spread}@pipeline.step({step}:\n    return 1\n"))
+    assert expected in raised.value.message
