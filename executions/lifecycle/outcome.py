@@ -144,7 +144,8 @@ def _record_once(identity: ReleaseIdentity, group: OutcomeGroup, opened: Opened,
         starts |= reports.keep_checkpoints(
             [each for each in group.checkpoints if each.execution_id in known], group, starts
         )
-        item_groups.store([each for each in group.items if each.execution_id in known], group)
+        if group.items:
+            item_groups.store([each for each in group.items if each.execution_id in known], group)
         requested = list(_moves(identity, known, group, starts, opened))
         reporter = reports.reporter(group)
         moved = {id(move) for move in moves.apply([move for move, _ in requested], reporter)}

@@ -22,7 +22,6 @@ from pipelines.step_reports import current
 from pipelines.worker import outcomes
 from pipelines.worker.host_state import NO_WORK, Acceptance, HeldLeases, Lease
 from pipelines.worker.hosted_release import HostedRelease
-from pipelines.worker.item_steps import FinishedItems, KeepItems, finished_items
 from pipelines.worker.outcomes import Reached, Report
 from pipelines.worker.printed import begun, end_lines
 from pipelines.worker.runner import UNDECODABLE_PAYLOAD, Boundary, Keep, RunResult, StepTimes
@@ -46,6 +45,7 @@ from wire.messages.step_lines import MOST_LIVE_LINES
 from wire.worker_keys import WorkerKey
 
 if TYPE_CHECKING:
+    from pipelines.worker.item_steps import FinishedItems, KeepItems
     from pipelines.worker.tracing import Tracer, Transition
 
 
@@ -361,7 +361,7 @@ class Host:
                 shape=command.shape,
                 keep=keeps and keeps[0],
                 keep_items=keeps and keeps[1],
-                finished=finished_items(command.finished_items),
+                finished=command.results_of_items(),
                 times=times,
                 around=None if transition is None else transition.in_step,
                 limits=command.step_timeouts,

@@ -36,15 +36,6 @@ Finished = Mapping[int, list[Any]]
 """The results of finished items as JSON documents, by the index of the item."""
 
 
-def finished_items(text: str) -> Finished | None:
-    """Return the finished items in a command, None if there are none."""
-    if not text:
-        return None
-    return {
-        index: found for indexes, outputs in json.loads(text) for index, found in zip(indexes, outputs, strict=True)
-    }
-
-
 class FinishedItems(NamedTuple):
     """Items of one step that are finished: their results as the JSON texts of lists, by their indexes.
 

@@ -8,10 +8,9 @@ import time
 import uuid
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pipelines.failures import Failed, message_of, warn, warn_of
-from pipelines.worker.item_steps import FinishedItems
 from pipelines.worker.runner import OUTPUT_TOO_LARGE, Completed, RunResult, Suspended
 from wire.documents.json_reader import LONGEST_OUTCOME, MOST_PAYLOADS, MOST_VALUES, values_in
 from wire.identity import ReleaseIdentity
@@ -26,6 +25,9 @@ from wire.messages.celery_messages import (
     Suspension,
     groups,
 )
+
+if TYPE_CHECKING:
+    from pipelines.worker.item_steps import FinishedItems
 
 _text = json.JSONEncoder(ensure_ascii=False).encode
 

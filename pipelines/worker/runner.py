@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
 from pipelines.authoring.cardinality import Cardinality
 from pipelines.authoring.definition import Await, Pipeline, StepContext
@@ -22,11 +22,13 @@ from pipelines.authoring.plan import PlannedStep, plan
 from pipelines.authoring.values import Encoded, ValueMismatch, ValueType
 from pipelines.errors import Cancelled
 from pipelines.failures import Failed, failed_by, log_failure, message_of
-from pipelines.worker.item_steps import Finished, Groups, ItemDelay, KeepItems, of_step
-from pipelines.worker.items import Item, Results
 from pipelines.worker.supervision import LOCAL, Limits, Supervisor, Watch, supervised
 from wire import log_lines
 from wire.messages.celery_messages import MOST_SPANS, Shape, StepSpan
+
+if TYPE_CHECKING:
+    from pipelines.worker.item_steps import Finished, ItemDelay, KeepItems
+    from pipelines.worker.items import Item, Results
 
 UNDECODABLE_PAYLOAD: Final = "UNDECODABLE_PAYLOAD"
 INVALID_STEP_OUTPUT: Final = "INVALID_STEP_OUTPUT"
@@ -270,6 +272,8 @@ class _Transition:
 
     def _in_parallel(self, step: PlannedStep, current: _Many) -> Iterator[Encoded]:
         """Return the results of a step with ``parallel``. Its items are stored if its input is."""
+        from pipelines.worker.item_steps import Groups, of_step  # most pipelines, and so most workers, do not need it
+
         groups = None
         if self.keep_items is not None and current.count is not None:
             groups = Groups(self.keep_items, step.index, current.count)

@@ -4,13 +4,14 @@ Commands and outcomes have the members of the wire protocol, D.5 and D.6, with p
 are also those of messages over HTTP. Those of the values in messages are in `wire.documents.json_reader`.
 """
 
+import json
 import math
 import uuid
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from itertools import pairwise
 from operator import not_
-from typing import Annotated, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
@@ -143,6 +144,11 @@ class Command(Wire):
     step_timeouts: StepTimeouts = Field(default_factory=dict)
     last_heartbeat: str = Field(default="", exclude_if=not_)
     finished_items: _Omitted = ""
+
+    def results_of_items(self) -> dict[int, list[Any]]:
+        """Return the results of the finished items by their indexes."""
+        pairs = json.loads(self.finished_items) if self.finished_items else ()
+        return {index: found for indexes, outputs in pairs for index, found in zip(indexes, outputs, strict=True)}
 
 
 class CommandGroup(Wire):

@@ -1,6 +1,5 @@
 """Items that are finished while their step runs: what is stored, and what the next command says."""
 
-import json
 import uuid
 from typing import Any
 
@@ -27,9 +26,7 @@ def world(module_world: None) -> tuple[Tenant, Release]:
 
 def finished(claim: Claim) -> dict[int, Any]:
     """Return the finished items in the command of a claim."""
-    text = command_of(claim).finished_items
-    pairs = json.loads(text) if text else []
-    return {index: found for indexes, outputs in pairs for index, found in zip(indexes, outputs, strict=True)}
+    return command_of(claim).results_of_items()
 
 
 def again(owner: Tenant) -> Claim:
