@@ -44,7 +44,7 @@ class Rules(NamedTuple):
     """How the items of one step run.
 
     ``call`` calls the step for an item in any thread, and never raises. ``wait`` returns the seconds before another
-    try of an item that failed, or None if there is none. ``give_up`` returns what stands for an item that failed for
+    try of an item that failed, or None for no other try. ``give_up`` returns what stands for an item that failed for
     good, or raises. ``finished`` is called for each other item as soon as its results are known. ``check`` raises if
     the transition no longer counts, and is called at least each LONGEST_WAIT seconds.
     """

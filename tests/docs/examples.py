@@ -5,7 +5,7 @@ from pathlib import Path
 
 from tests.docs.commands import FENCE, text_of
 
-PAGES = ("docs/pipelines.md", "docs/awaits.md", "docs/step-policies.md", "docs/timeouts.md")
+PAGES = ("docs/pipelines.md", "docs/awaits.md", "docs/step-policies.md", "docs/timeouts.md", "docs/items.md")
 FILE = re.compile(r"# (\w+\.py)(, continued)?\n")
 
 

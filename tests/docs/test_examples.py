@@ -9,7 +9,7 @@ from tests.docs.commands import FENCE, ROOT, text_of
 
 def test_the_tests_in_the_examples_pass(tmp_path: Path) -> None:
     made = examples.write(tmp_path)
-    assert {"test_orders.py", "test_compatible.py", "test_ledger.py", "test_quotes.py"} <= made
+    assert {"test_orders.py", "test_compatible.py", "test_ledger.py", "test_quotes.py", "test_acme_charges.py"} <= made
     pipelines = (sys.executable, "-m", "pipelines")
     run(tmp_path, *pipelines, "build", "acme_invoices:pipeline", "--out", "invoices")
     run(tmp_path, *pipelines, "build", "acme_orders:pipeline", "--out", "built")
