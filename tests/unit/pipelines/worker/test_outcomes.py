@@ -13,6 +13,7 @@ import pytest
 from pipelines import Pipeline, StepContext
 from pipelines.worker import outcomes as limits_of_outcomes
 from pipelines.worker.host import Host
+from pipelines.worker.item_steps import FinishedItems
 from pipelines.worker.outcomes import (
     MOST_REPORTS,
     MOST_TRIES,
@@ -20,6 +21,7 @@ from pipelines.worker.outcomes import (
     Outbox,
     Reached,
     Report,
+    item_group,
     outcome_of,
     reached,
 )
@@ -287,6 +289,17 @@ def test_a_later_checkpoint_or_the_outcome_replaces_a_checkpoint() -> None:
     running, over = uuid.uuid4(), uuid.uuid4()
     newest, ended = checkpoint(running, 2), outcome(over)
     assert sent(checkpoint(running, 1), checkpoint(over, 1), newest, ended) == [[newest, ended]]
+
+
+def test_finished_items_wait_with_their_checkpoint_and_go_with_a_failure() -> None:
+    lease = uuid.uuid4()
+    first, second = (item_group(command(**ids_of(lease)), FinishedItems(1, {n: "[]"}, 2, 0)) for n in range(2))
+    before, after, failed = checkpoint(lease, 1), checkpoint(lease, 2), outcome(lease)
+    ended = failed._replace(outcome=failed.outcome and failed.outcome.model_copy(update={"outcome": "COMPLETED"}))
+    items = Report(HERE, items=(first,))
+    assert sent(before, items, Report(HERE, items=(second,))) == [[before._replace(items=(first, second))]]
+    assert sent(before, items, failed) == [[failed._replace(items=(first,))]]
+    assert (sent(items, after), sent(items, ended)) == ([[after]], [[ended]])
 
 
 def test_reports_about_different_releases_are_sent_separately_and_a_message_is_bounded() -> None:
