@@ -138,6 +138,8 @@ _WORDS: Final = {
     "multiplier": "multiplier {:g}",
     "maxDelaySeconds": "longest delay {:g} s",
     "timeoutSeconds": "timeout {:g} s",
+    "parallel": "{} items at a time",
+    "onItemFailure": "on the failure of an item: {}",
 }
 _CLASSES: Final = {"retryOn": "retries only", "giveUpOn": "gives up on"}
 
