@@ -26,6 +26,7 @@ class Item:
 class Charge:
     number: int
     receipt: str
+    text: str
 
 
 @dataclass
@@ -37,13 +38,13 @@ class Charged:
 @pipeline.step
 def list_items(batch: Batch) -> Iterator[Item]:
     for number in range(batch.size):
-        yield Item(number, batch.service, "x" * 100)
+        yield Item(number, batch.service, "x" * 1_000)
 
 
 @pipeline.step(parallel=16, retries=5, delay=0.1)
 def charge(item: Item, context: StepContext) -> Charge:
     with urlopen(f"{item.service}/{context.item_index}", timeout=10) as response:
-        return Charge(item.number, response.read().decode())
+        return Charge(item.number, response.read().decode(), item.text)
 
 
 @pipeline.step
