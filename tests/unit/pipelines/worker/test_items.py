@@ -1,6 +1,4 @@
-import json
 import threading
-import time
 from typing import Any
 
 import pytest
@@ -133,9 +131,8 @@ def test_groups_are_bounded_and_nothing_runs_once_the_lease_is_lost(
     assert isinstance(failed, Failed)
     assert failed.failure_class == "pipelines.errors.Cancelled"
     assert len(module.calls) < 100
-    time.sleep(0.01)
     assert {each.total for each in kept} == {10_000}
-    assert json.loads(kept[0].texts[0]) == ["r0"]
+    assert all(each.documents() == {n: [f"r{n}"] for n in each.texts} for each in kept)
 
 
 @pytest.mark.parametrize(
