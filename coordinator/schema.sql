@@ -3641,6 +3641,55 @@ END $$;
 -- executions.0029_reassignment_checked
 ALTER TABLE "executions_interactionevent" VALIDATE CONSTRAINT "interaction_event_kind";
 
+-- executions.0030_item_groups
+CREATE FUNCTION item_group_is_valid(first_item int, items int[], outputs jsonb, total int, failed int) RETURNS boolean
+LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, public, pg_temp AS $$
+    SELECT coalesce(cardinality(items) BETWEEN 1 AND 1000 AND first_item = items[1] AND first_item >= 0
+        AND jsonb_typeof(outputs) = 'array' AND jsonb_array_length(outputs) = cardinality(items)
+        AND NOT jsonb_path_exists(outputs, 'strict $[*] ? (@.type() <> "array")')
+        AND items[cardinality(items)] < total AND failed BETWEEN 0 AND cardinality(items)
+        AND items = ARRAY(SELECT DISTINCT i FROM unnest(items) i ORDER BY i), false)
+$$;
+CREATE TABLE "executions_itemgroup" ("execution_id" uuid NOT NULL, "step_index" integer NOT NULL, "attempt" integer NOT NULL, "first_item" integer NOT NULL, "items" integer[] NOT NULL, "outputs" jsonb NOT NULL, "total" integer NOT NULL, "failed" integer NOT NULL, "created_at" timestamp with time zone DEFAULT (CURRENT_TIMESTAMP) NOT NULL, CONSTRAINT "item_group_is_valid" CHECK (item_group_is_valid("first_item", "items", "outputs", "total", "failed")), PRIMARY KEY ("execution_id", "step_index", "attempt", "first_item"));
+CREATE FUNCTION guard_item_groups() RETURNS trigger LANGUAGE plpgsql
+SET search_path = pg_catalog, public, pg_temp SET enable_seqscan = off AS $$
+BEGIN
+    IF EXISTS (SELECT FROM (SELECT DISTINCT execution_id, step_index, attempt FROM added) a WHERE (
+        SELECT e.status = 'RUNNING' AND e.current_step_index = a.step_index AND e.attempt = a.attempt
+        FROM executions_execution e WHERE e.id = a.execution_id) IS NOT TRUE)
+    THEN
+        RAISE EXCEPTION 'finished items are of the step and the attempt at which their execution runs'
+            USING ERRCODE = 'restrict_violation', CONSTRAINT = TG_NAME;
+    END IF;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER item_group_of_running_step AFTER INSERT ON executions_itemgroup
+    REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION guard_item_groups();
+CREATE TRIGGER item_group_append_only BEFORE UPDATE ON executions_itemgroup
+    FOR EACH ROW EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER item_group_append_only_removal AFTER DELETE ON executions_itemgroup
+    REFERENCING OLD TABLE AS removed FOR EACH STATEMENT EXECUTE FUNCTION guard_history('item_group_append_only');
+CREATE TRIGGER item_group_not_truncated BEFORE TRUNCATE ON executions_itemgroup
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+
+CREATE FUNCTION remove_item_groups() RETURNS trigger LANGUAGE plpgsql
+SET search_path = pg_catalog, public, pg_temp SET enable_seqscan = off AS $$
+BEGIN
+    DELETE FROM executions_itemgroup WHERE execution_id = ANY (ARRAY(SELECT id FROM removed));
+    RETURN NULL;
+END $$;
+CREATE TRIGGER execution_removes_item_groups AFTER DELETE ON executions_execution
+    REFERENCING OLD TABLE AS removed FOR EACH STATEMENT EXECUTE FUNCTION remove_item_groups();
+
+CREATE FUNCTION item_groups(of_execution uuid, of_step int) RETURNS SETOF executions_itemgroup
+LANGUAGE sql STABLE SET search_path = pg_catalog, public, pg_temp AS $$
+    SELECT * FROM executions_itemgroup g WHERE g.execution_id = of_execution AND g.step_index = of_step
+        AND g.attempt >= coalesce((
+            SELECT max((v.data ->> 'attempt')::int) FROM executions_executionevent v
+            WHERE v.execution_id = of_execution AND v.kind = 'REDRIVEN' AND v.data ? 'answerReplaced'), 0)
+    ORDER BY g.attempt, g.first_item
+$$;
+
 -- releases.0008_step_policies
 ALTER TABLE "releases_pipeline" ADD COLUMN "step_policies" jsonb DEFAULT '{}'::jsonb NOT NULL;
 ALTER TABLE releases_pipeline

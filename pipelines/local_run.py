@@ -176,7 +176,8 @@ class LocalRun:
             item_delay=self.item_delay,
             around=self._call,
         )
-        self.error = result.error if isinstance(result, Failed) else None
+        error = result.error if isinstance(result, Failed) else None
+        self.error = None if isinstance(error, StepTimeout) else error
         if isinstance(result, Failed) and result.failure_class == KeyboardInterrupt.__name__:  # at the terminal
             raise self.error or KeyboardInterrupt
         if isinstance(result, Failed):

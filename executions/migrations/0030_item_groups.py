@@ -62,7 +62,7 @@ $$;
 
 
 class Migration(migrations.Migration):
-    dependencies = (("executions", "0024_notifications_by_policy"),)
+    dependencies = (("executions", "0029_reassignment_checked"),)
     operations = (
         migrations.RunSQL(VALID),
         migrations.CreateModel(
