@@ -256,7 +256,7 @@ class Host:
                     "transition_key": lease.transition_key,
                 }
                 found.append(LeaseReport(**named, **dict(report)))
-        self.has_progress = self.has_progress or any(report.done is not None for report in found)
+        self.has_progress = self.has_progress or any(report.done is not None or report.details for report in found)
         return found
 
     def heartbeat(self, state: WorkerState) -> dict[str, Any]:

@@ -27,8 +27,8 @@ def _nothing() -> None:
 class Lease:
     """One lease. ``since`` is when its transition began, or when its command arrived if no thread has begun it.
 
-    A command that no thread has begun by ``begin_by`` is dropped. Both are times of the monotonic clock. ``notify`` is
-    called when a step has reported progress.
+    A command that no thread has begun by ``begin_by`` is dropped. Both are times of the monotonic clock. ``progressed``
+    is called when a step has reported progress or details that may be sent.
     """
 
     execution_id: uuid.UUID
@@ -39,7 +39,12 @@ class Lease:
     ended: bool = False  # its outcome waits to be sent
     lost: bool = False
     reports: StepReports | None = None  # None until a step reports something
-    notify: Callable[[], None] = _nothing
+    progressed: Callable[[], None] = _nothing
+
+    def notify(self) -> None:
+        """Pass on that a step has reported something, unless its outcome no longer counts."""
+        if self.is_active():
+            self.progressed()
 
     def is_overdue(self, now: float) -> bool:
         return not self.running and now > self.begin_by
@@ -77,8 +82,8 @@ class HeldLeases:
     Then it is dropped, and another worker gets the execution. Also measures how long the transitions take.
     """
 
-    def __init__(self, notify: Callable[[], None] = _nothing) -> None:
-        self._notify = notify
+    def __init__(self, progressed: Callable[[], None] = _nothing) -> None:
+        self._progressed = progressed
         self._lock = threading.Lock()
         self._held: dict[uuid.UUID, Lease] = {}  # by lease token
         self._known: OrderedDict[uuid.UUID, None] = OrderedDict()
@@ -98,7 +103,7 @@ class HeldLeases:
                     continue
                 self._known[command.lease_token] = None
                 begin_by = now + command.lease_seconds
-                lease = Lease(command.execution_id, now, begin_by, command.transition_key, notify=self._notify)
+                lease = Lease(command.execution_id, now, begin_by, command.transition_key, progressed=self._progressed)
                 self._held[command.lease_token] = lease
                 new.append(command)
             while len(self._known) > REMEMBERED:

@@ -114,7 +114,8 @@ def configure_logs(form: Form | Literal["terminal"], level: str) -> None:
         handler.addFilter(of_author)
     else:
         handler.setFormatter(LineFormatter(form))
-    logging.basicConfig(level=level, handlers=[handler, ReportedLines()])
+    # A line is reported before it is written, which may take long.
+    logging.basicConfig(level=level, handlers=[ReportedLines(), handler])
     logging.captureWarnings(True)
     logging.raiseExceptions = False
 

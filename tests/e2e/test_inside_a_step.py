@@ -25,14 +25,19 @@ def test_a_killed_worker_leaves_what_its_step_said(tenant: TenantInUse, tmp_path
         found = tenant.execution(execution_id)["progress"]
         return bool(found and (found["done"], found["total"], found["message"]) == (2, 6, "loading"))
 
+    said = ["begins after 0 as [secret]", "loaded 2"]
+
+    def lines() -> list[str]:
+        return [line["text"] for line in tenant.get(f"executions/{execution_id}/log")["lines"]]
+
     eventually(progress, what="the progress of a running step")
+    # The step logs after it has reported progress, so its line may come with the next heartbeat, a second later.
+    eventually(lambda: lines() == said, seconds=5, what="the lines of a running step")
     first.kill()
-    said = [line["text"] for line in tenant.get(f"executions/{execution_id}/log")["lines"]]
-    assert said == ["begins after 0 as [secret]", "loaded 2"]
+    assert lines() == said
 
     second = tenant.start_worker(release, "second", **config)
     tenant.wait_for(execution_id, "SUCCEEDED")
-    lines = tenant.get(f"executions/{execution_id}/log")["lines"]
-    assert [line["text"] for line in lines] == [*said, "begins after 2 as [secret]", "loaded 4", "loaded 6"]
+    assert lines() == [*said, "begins after 2 as [secret]", "loaded 4", "loaded 6"]
     assert tenant.execution(execution_id)["progress"]["done"] == 6
     assert TOKEN not in first.log.read_text() + second.log.read_text()

@@ -6,7 +6,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from pipelines.step_reports import ReportedLines
+from pipelines.step_reports import ReportedLines, reports_of
+from pipelines.worker.host_state import HeldLeases
 from pipelines.worker.printed import printed_lines
 from tests.unit.pipelines.worker.conftest import Hosted, command, executing, heartbeat, outcomes, released
 from wire import masks
@@ -50,7 +51,8 @@ def split(order: Order, context: StepContext) -> list[Order]:
 def book(order: Order, context: StepContext) -> Order:
     print("left", context.last_heartbeat)
     context.heartbeat({"row": order.number})
-    context.progress(order.number + 1, 2, "token-4711")
+    if not (HERE / "details").exists():
+        context.progress(order.number + 1, 2, "token-4711")
     if order.number == 1:
         for number in range(30):
             print("more", number)
@@ -133,16 +135,30 @@ def test_a_line_is_whole_and_belongs_to_its_execution_step_and_item(hosted: Host
     assert next(line for line in lines if line["event"] == "left None").items() >= fields.items()
 
 
-def test_progress_wakes_the_heartbeats_and_an_unchanged_report_is_not_sent_again(hosted: Hosted) -> None:
-    host = hosted.host()
-    with logged(), executing(hosted, host, command(2)):
+@pytest.mark.parametrize("reported", ["progress", "details"])
+def test_a_report_wakes_the_heartbeats_and_is_not_sent_again_unchanged(hosted: Hosted, reported: str) -> None:
+    (hosted.folder / reported).touch()
+    host, sent = hosted.host(), command(2)
+    with logged(), executing(hosted, host, sent):
         assert host.changed.wait(10)
         while not (hosted.folder / "marks").exists():
             pass
         assert heartbeat(host).reports
-        assert host.has_progress
+        assert host.has_progress  # what the step reports now does not wake them at once
         assert not heartbeat(host).reports
         assert not host.has_progress
+
+
+def test_reports_under_a_lost_lease_wake_no_heartbeat() -> None:
+    woken: list[bool] = []
+    leases, sent = HeldLeases(lambda: woken.append(True)), command()
+    leases.take([sent])
+    lease = leases.begin(sent.lease_token)
+    assert lease is not None
+    reports_of(lease).set_progress(1, None, "")
+    leases.lose([sent.lease_token])
+    reports_of(lease).set_progress(2, None, "")
+    assert woken == [True]
 
 
 def test_the_next_attempt_reads_what_the_same_step_and_item_left(hosted: Hosted) -> None:
