@@ -17,8 +17,11 @@ from wire.masks import masked
 
 LONGEST_PIECE: Final = 8_192
 """In characters. A longer line is divided."""
-begun: Final[dict[tuple[int, PrintedLines], tuple[str, str | None, int | None]]] = {}
-"""The lines without their ends, by thread and stream: the text, and the step and the item that printed it."""
+begun: Final[dict[tuple[int, int, PrintedLines], tuple[str, str | None, int | None]]] = {}
+"""The lines without their ends, by transition, thread and stream: the text, and the step and the item that printed it.
+
+A thread may run steps of several transitions at a time, such as that of the async steps.
+"""
 _writing: Final = threading.local()
 """`is_on` is true in a thread that writes a line, whose log handlers may print too."""
 
@@ -55,7 +58,7 @@ class PrintedLines(io.TextIOBase):
             if not self._copies:
                 self._original.write(masked(text))
             return len(text)
-        key = threading.get_ident(), self
+        key = _transition(), threading.get_ident(), self
         *lines, rest = (begun.pop(key, ("", None, None))[0] + text).split("\n")
         for line in lines:
             self._write(line)
@@ -66,14 +69,12 @@ class PrintedLines(io.TextIOBase):
             begun[key] = rest[-LONGEST_PIECE:], log_lines.step.get(), log_lines.item.get()
         return len(text)
 
-    def end_line(self) -> None:
-        """Write the line that this thread has begun, for the step that began it."""
-        rest, step, item = begun.pop((threading.get_ident(), self), ("", None, None))
-        if rest:
-            tokens = log_lines.step.set(step), log_lines.item.set(item)
-            self._write(rest)
-            log_lines.step.reset(tokens[0])
-            log_lines.item.reset(tokens[1])
+    def end_line(self, text: str, step: str | None, item: int | None) -> None:
+        """Write a line that the step and the item have begun."""
+        tokens = log_lines.step.set(step), log_lines.item.set(item)
+        self._write(text)
+        log_lines.step.reset(tokens[0])
+        log_lines.item.reset(tokens[1])
 
     def _write(self, line: str) -> None:
         """Pass one line. A progress bar replaces its line after a carriage return, so only its end counts."""
@@ -87,11 +88,18 @@ class PrintedLines(io.TextIOBase):
             _writing.is_on = False
 
 
+def _transition() -> int:
+    """Return the identity of the transition to which this context belongs, also in the threads and tasks of its steps."""
+    return id(log_lines.fields.get())
+
+
 def end_lines() -> None:
-    """Write the lines that this thread has begun to print."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, PrintedLines):
-            stream.end_line()
+    """Write the lines that this transition has begun to print, in the thread of the worker and in those of its steps."""
+    transition = _transition()
+    for key in [each for each in list(begun) if each[0] == transition]:
+        line = begun.pop(key, None)
+        if line is not None:
+            key[-1].end_line(*line)
 
 
 @contextmanager

@@ -3,6 +3,7 @@ import logging
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -212,3 +213,38 @@ def test_secrets_are_hidden_longest_first_and_line_by_line() -> None:
     masks.hide(["abcd-secret", "abcd-secret-2", "-----BEGIN\nMIIEvQIBADANBg\nx\n-----END"])
     assert masks.masked("abcd-secret-2, abcd-secret") == "[secret], [secret]"
     assert masks.masked("key MIIEvQIBADANBg x") == "key [secret] x"
+
+
+SUPERVISED = """
+import asyncio
+
+from pipelines import Pipeline
+
+pipeline = Pipeline("tests.supervised")
+
+
+@pipeline.step
+async def begin(number: int) -> int:
+    print("begun", number, end="")
+    await asyncio.sleep(0.3)
+    print(" ended", number, end="")
+    return number
+
+
+@pipeline.step(timeout=9)
+def end(number: int) -> int:
+    print("limited", number, end="")
+    return number
+"""
+
+
+def test_lines_without_an_end_belong_to_their_execution_on_the_event_loop_and_under_a_limit(tmp_path: Path) -> None:
+    with released(tmp_path, SUPERVISED) as supervised, logged():
+        host = supervised.host()
+        for _ in range(2):  # the second time, the threads of the first one run the steps
+            for done in outcomes(host, *(command(payload=str(number)) for number in range(2))):
+                [number] = done.output_payloads
+                assert texts(done.report) == [
+                    ("INFO", 0, None, f"begun {number} ended {number}"),
+                    ("INFO", 1, None, f"limited {number}"),
+                ]
