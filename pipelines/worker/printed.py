@@ -89,12 +89,12 @@ class PrintedLines(io.TextIOBase):
 
 
 def _transition() -> int:
-    """Return the identity of the transition to which this context belongs, also in the threads and tasks of its steps."""
+    """Return the identity of the transition to which this context belongs, also in threads and tasks of its steps."""
     return id(log_lines.fields.get())
 
 
 def end_lines() -> None:
-    """Write the lines that this transition has begun to print, in the thread of the worker and in those of its steps."""
+    """Write the lines that this transition has begun to print, in whatever thread its steps run."""
     transition = _transition()
     for key in [each for each in list(begun) if each[0] == transition]:
         line = begun.pop(key, None)
