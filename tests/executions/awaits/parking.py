@@ -1,6 +1,7 @@
 from typing import Any
 
 from executions.awaits import interactions
+from executions.awaits.recipients import Person
 from executions.models import AwaitUnit, DeadLetter, Execution, Interaction
 from releases.models import Release
 from tenancy.models import Tenant
@@ -28,9 +29,11 @@ def interaction_of(of: Execution) -> Interaction:
     return Interaction.objects.get(execution=of)
 
 
-def answer(of: Interaction, response: Any = None, actor: str = "user:eva") -> interactions.Completion:
+def answer(
+    of: Interaction, response: Any = None, actor: str = "user:eva", person: Person | None = None
+) -> interactions.Completion:
     response = {"n": 2} if response is None else response
-    return interactions.complete(of.tenant, interaction_id=of.pk, response=response, actor=actor)
+    return interactions.complete(of.tenant, interaction_id=of.pk, response=response, actor=actor, person=person)
 
 
 def make_late(*of: Interaction) -> None:

@@ -18,6 +18,7 @@ from tenancy.models import Tenant
 from tests import making
 from tests.cases import cases
 from tests.executions.awaits.parking import answer
+from tests.executions.awaits.test_recipients import person
 from wire.messages.celery_messages import Failure
 
 pytestmark = pytest.mark.django_db
@@ -84,7 +85,7 @@ def test_a_history_with_a_retry_and_an_answer_names_code_workers_and_steps(owner
     assert said(waits.now) == (
         f"Approve (step 2) waits for the answer of the group clerks to question {question.pk} until TIME."
     )
-    answer(question)
+    answer(question, person=person(owner, "eva", "clerks"))
     third = due(owner)
     making.record(making.outcome_of(third, **reported(third, 2)), worker_id="w2", **code)
     found = explained(execution)
