@@ -46,15 +46,19 @@ def database(name: str) -> Iterator[str]:
         yield name
     finally:
         with _connected("") as server:
-            # WITH (FORCE) is refused while autovacuum, a process of the superuser, is at work in the database. So no
-            # new client may connect, the present ones are ended, and the server ends autovacuum itself.
-            _run(server, "ALTER DATABASE {} ALLOW_CONNECTIONS false", name)
-            server.execute(
-                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
-                " WHERE datname = %s AND backend_type = 'client backend'",
-                [name],
-            )
-            _run(server, "DROP DATABASE {}", name)
+            _drop(server, name)
+
+
+def _drop(server: psycopg.Connection, name: str) -> None:
+    # WITH (FORCE) is refused while autovacuum, a process of the superuser, is at work in the database. So no new client
+    # may connect, the present ones are ended, and the server ends autovacuum itself.
+    _run(server, "ALTER DATABASE {} ALLOW_CONNECTIONS false", name)
+    server.execute(
+        "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
+        " WHERE datname = %s AND backend_type = 'client backend'",
+        [name],
+    )
+    _run(server, "DROP DATABASE {}", name)
 
 
 @contextmanager
@@ -66,7 +70,7 @@ def empty_database(name: str) -> Iterator[str]:
         try:
             yield name
         finally:
-            _run(server, "DROP DATABASE {} WITH (FORCE)", name)
+            _drop(server, name)
 
 
 def copy_to_another_server(name: str, url: str) -> None:

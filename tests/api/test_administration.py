@@ -37,7 +37,7 @@ def body(role: str = "operator", username: str = "eva") -> dict[str, Any]:
 
 def test_roles_are_added_listed_and_removed(ours: TenantApi, eva: User) -> None:
     added = ours.post("members", body())
-    assert (added.status_code, added.json()) == (201, {**body(), "name": "", "active": None})
+    assert (added.status_code, added.json()) == (201, {**body(), "name": "", "active": None, "groups": []})
     audit.record(Act.EXECUTION_CANCEL, tenant=ours.tenant, actor="user:eva", object="e")
     assert [ours.post("members", body(role)).status_code for role in ("operator", "viewer")] == [200, 201]
     listed = ours.get("members").json()["items"]
@@ -47,7 +47,8 @@ def test_roles_are_added_listed_and_removed(ours: TenantApi, eva: User) -> None:
         ("eva", "viewer"),
     ]
     removed = ours.post("members/remove", body())
-    assert (removed.status_code, removed.json()) == (200, {**body(), "name": "Eva Example", "active": True})
+    shown = {**body(), "name": "Eva Example", "active": True, "groups": []}
+    assert (removed.status_code, removed.json()) == (200, shown)
     assert [each.role for each in Membership.objects.filter(tenant=ours.tenant, user=eva)] == ["viewer"]
     refused(ours.post("members/remove", body()), 404, "MEMBER_UNKNOWN")
 
