@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.conf import settings
 from django.db import transaction
@@ -30,6 +30,14 @@ TOO_LARGE = "COMMAND_TOO_LARGE"
 BROKER_UNAVAILABLE = "BROKER_UNAVAILABLE"
 
 
+class _Message(NamedTuple):
+    """Claims of one release whose commands are sent together. `timeouts` are those of `changed_timeouts`."""
+
+    identity: ReleaseIdentity
+    timeouts: Mapping[int, float]
+    claims: list[Claim]
+
+
 def send(claims: Sequence[Claim]) -> list[Claim]:
     """Send the commands of `claims`. Return the claims that were not sent because the broker refuses messages.
 
@@ -38,31 +46,30 @@ def send(claims: Sequence[Claim]) -> list[Claim]:
     unsent: list[Claim] = []
     for message in _messages(claims):
         if unsent or not _send(message):
-            unsent += message
+            unsent += message.claims
     return unsent
 
 
-def post(claims: Sequence[Claim]) -> Callable[[], list[Claim]] | None:
+def post(claimed: Sequence[Claim]) -> Callable[[], list[Claim]] | None:
     """Write the commands of a few claims, and return a function that waits for the broker and returns as `send` does.
 
     Waits for nothing itself. Return None if the commands have to be sent: they need several messages, spans or a large
     message, or no connection is open.
     """
-    message, *others = _messages(claims)
-    if others or gate.refused or any(claim.traceparent for claim in message):
+    message, *others = _messages(claimed)
+    identity, timeouts, claims = message
+    if others or gate.refused or any(claim.traceparent for claim in claims):
         return None
-    identity = identity_of(message[0])
-    timeouts = changed_timeouts(identity)
-    group = CommandGroup(commands=[command_of(claim, timeouts=timeouts) for claim in message])
-    envelope, ticket = _sealed(identity, group, message[0].claimed_at)
+    group = CommandGroup(commands=[command_of(claim, timeouts=timeouts) for claim in claims])
+    envelope, ticket = _sealed(identity, group, claims[0].claimed_at)
     try:
         wait = broker.post(EXECUTE_TASK, envelope, queue=queue_of(identity), ticket=ticket)
     except MessageRefused:
         return None
-    return wait and (lambda: [] if _counted(gate.settle(wait), identity, group) else message)
+    return wait and (lambda: [] if _counted(gate.settle(wait), identity, group) else claims)
 
 
-def _messages(claims: Sequence[Claim]) -> Iterator[list[Claim]]:
+def _messages(claims: Sequence[Claim]) -> Iterator[_Message]:
     """Yield the claims of each release, divided into messages.
 
     An execution that lost its lease gets a separate message: if it kills its worker, no other execution is affected.
@@ -71,27 +78,27 @@ def _messages(claims: Sequence[Claim]) -> Iterator[list[Claim]]:
     by_release: dict[ReleaseIdentity, list[Claim]] = defaultdict(list)
     for claim in claims:
         if claim.takeovers:
-            yield [claim]
+            identity = identity_of(claim)
+            yield _Message(identity, changed_timeouts(identity), [claim])
         else:
             by_release[identity_of(claim)].append(claim)
-    for group in by_release.values():
-        first = group[0]
+    for identity, group in by_release.items():
+        first, timeouts = group[0], changed_timeouts(identity)
         most = commands_in_a_message(len(group), threads=first.threads, seconds=first.seconds)
-        yield from groups(
-            group,
-            [len(claim.input) + len(claim.finished_items or "") for claim in group],
-            most=1 if first.has_rest_worker else most,
-        )
+        most = 1 if first.has_rest_worker else most
+        sizes = [len(claim.input) + len(claim.finished_items or "") for claim in group]
+        for part in groups(group, sizes, most=most):
+            yield _Message(identity, timeouts, part)
 
 
 def identity_of(claim: Claim) -> ReleaseIdentity:
     return ReleaseIdentity(claim.tenant, claim.pipeline_id, claim.contract_version, claim.release_version)
 
 
-def _send(claims: list[Claim]) -> bool:
+def _send(message: _Message) -> bool:
     """Send one message, with a ticket that expires no later than the leases. Return False if the broker refuses it."""
-    identity = identity_of(claims[0])
-    queue, timeouts = queue_of(identity), changed_timeouts(identity)
+    identity, timeouts, claims = message
+    queue = queue_of(identity)
     with sending(claims, queue) as spans:
         group = CommandGroup(commands=[command_of(claim, spans.of(claim), timeouts) for claim in claims])
         try:
