@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from django.conf import settings
 from django.db import connection, transaction
-from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.db.models import Exists, OuterRef, Prefetch, Q, QuerySet
 
 from alerts.conditions import CONDITIONS, MOST_FOUND, Finding, Look
 from alerts.deliveries import announce
@@ -25,6 +25,7 @@ from foundation.database.bounded import time_limit
 from foundation.database.postgresql.outage import is_outage
 from foundation.errors import Conflict, NotFound, QueryTooSlow
 from outbox.outbox import sending_seconds
+from releases.models import Pipeline
 from tenancy import audit
 from tenancy.audit.acts import Act
 from tenancy.models import Tenant
@@ -37,6 +38,7 @@ CLEAR_SECONDS: Final = 60
 CONDITION_SECONDS: Final = 5.0
 """How long each query of a condition may take."""
 _FIRING = Alert.objects.filter(rule=OuterRef("pk"), state=Alert.State.FIRING)
+_PIPELINES = Prefetch("pipeline", Pipeline.objects.only("pipeline_id"))
 
 # Locks a rule, so that its alerts are judged by one process at a time. No row is impossible: rules are never deleted.
 LOCK_RULE = "SELECT r.id FROM alerts_alertrule r WHERE r.id = %(rule)s FOR UPDATE"
@@ -173,8 +175,8 @@ def evaluate() -> int:
     """
     changed = 0
     live = Q(enabled=True, removed_at=None)
-    rules = AlertRule.objects.filter(live | Q(Exists(_FIRING))).select_related("tenant", "pipeline").order_by("pk")
-    for rule in list(rules):
+    rules = AlertRule.objects.filter(live | Q(Exists(_FIRING))).select_related("tenant").prefetch_related(_PIPELINES)
+    for rule in list(rules.order_by("pk")):
         try:
             changed += evaluate_rule(rule)
         except QueryTooSlow:

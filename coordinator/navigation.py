@@ -136,6 +136,13 @@ def _link(request: HttpRequest, address: str, title: str, icon: str, *, exact: b
     return Link(title, icon, address, active)
 
 
+_SHOWN_OF_RELEASE: Final = (
+    "release_version",
+    "status",
+    "pipeline__pipeline_id",
+    "pipeline__tenant__slug",
+    "pipeline__activation__release_id",
+)
 EACH: Final = 6
 """How many results of a kind are returned."""
 LONGEST_TERM: Final = 300
@@ -222,13 +229,14 @@ def _pipelines_and_releases(request: HttpRequest, words: list[str]) -> list[Foun
     tenants = list(tenants_of(request.user).values_list("pk", flat=True))
     activating = set(tenants_of(request.user, Scope.ACTIVATE).values_list("pk", flat=True))
     pipelines = Pipeline.objects.filter(_all(words, "pipeline_id"), tenant__in=tenants).order_by("pipeline_id", "pk")
+    pipelines = pipelines.select_related("tenant").only("pipeline_id", "tenant__slug")
     releases = Release.objects.filter(
         _all(words, "pipeline__pipeline_id", "release_version"), pipeline__tenant__in=tenants
     )
-    releases = releases.exclude(status=Status.REJECTED).defer("descriptor", "descriptor_document")
-    newest = releases.select_related("pipeline__tenant", "pipeline__activation").order_by("-pk")
+    releases = releases.exclude(status=Status.REJECTED).select_related("pipeline__tenant", "pipeline__activation")
+    newest = releases.only(*_SHOWN_OF_RELEASE).order_by("-pk")
     return [
-        *(found for each in pipelines.select_related("tenant")[:EACH] for found in _pipeline(each, activating)),
+        *(found for each in pipelines[:EACH] for found in _pipeline(each, activating)),
         *(found for each in newest[:EACH] for found in _release(each, activating)),
     ]
 

@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Final
 
 from django.db import connection, transaction
 from django.db.models import QuerySet
@@ -42,6 +42,28 @@ from wire.resume_token import ResumeToken, ResumeTokenError, read
 Status = Interaction.Status
 MOST_PROBLEMS = 100
 MOST_CORRELATED = 100
+_ANSWERED: Final = (
+    "tenant_id",
+    "unit__itemized",
+    "unit__gives_many",
+    "execution__pipeline_id",
+    "execution__release__pipeline__validate_answers",
+    "execution__release__contract__document",
+    "step_id",
+    "step_index",
+    "item_index",
+    "worker_name",
+    "correlation_id",
+    "transport",
+    "request",
+    "output_type",
+    "assignee",
+    "group",
+    "status",
+    "deadline",
+    "first_deadline",
+)
+"""The columns that an answer needs."""
 UNREAD = "UNDECODABLE_PAYLOAD"
 """The error of a worker that cannot read what a transition starts from. REST workers report it in their message."""
 
@@ -93,10 +115,11 @@ def interactions(tenant: Tenant) -> QuerySet[Interaction]:
 
 def interaction(tenant: Tenant, interaction_id: uuid.UUID) -> Interaction:
     """Return one interaction of the tenant. Raises `InteractionUnknown`."""
-    rows = Interaction.objects.select_related("tenant", "execution").defer(*PAYLOADS_OF_EXECUTION)
+    rows = Interaction.objects.select_related("execution").defer(*PAYLOADS_OF_EXECUTION)
     found = rows.filter(tenant=tenant, pk=interaction_id).first()
     if found is None:
         raise InteractionUnknown(f"There is no interaction {interaction_id}.")
+    found.tenant = tenant
     return found
 
 
@@ -240,7 +263,7 @@ def _find(
     found = (
         Interaction.objects.filter(tenant=tenant, **names)
         .select_related("unit", "execution__release__pipeline", "execution__release__contract")
-        .defer(*PAYLOADS_OF_EXECUTION)
+        .only(*_ANSWERED)
         .first()
     )
     if found is None:

@@ -13,7 +13,7 @@ from django.utils.text import Truncator
 from executions.console.confirmation import Confirmation, OperatorRequest, confirm
 from executions.console.execution_search import RowsOfExecutions
 from executions.holds import holds
-from executions.models import PAYLOADS_OF_EXECUTION, TERMINAL_VALUES, Execution, Hold
+from executions.models import TERMINAL_VALUES, Execution, Hold
 from foundation.admin.columns import column, moment
 from releases.models import Pipeline, Release
 from tenancy.audit.acts import Act
@@ -22,6 +22,20 @@ from tenancy.console.lists import TenantFilter, text, time
 from tenancy.roles import Scope
 
 KEY_SHOWN = 60
+_SHOWN = (
+    "tenant",
+    "execution__execution_key",
+    "execution__pipeline_id",
+    "execution__release_version",
+    "pipeline__pipeline_id",
+    "release__release_version",
+    "release__pipeline__pipeline_id",
+    "started_at",
+    "started_by",
+    "reason",
+    "refuses_submissions",
+    "ended_at",
+)
 REFUSE = {"submissions": "refuse"}
 """The query of the page that pauses and refuses submissions."""
 
@@ -55,7 +69,7 @@ class HoldAdmin(LongList):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Hold]:
         rows = super().get_queryset(request).filter(ended_at=None)
-        return rows.defer(*PAYLOADS_OF_EXECUTION)
+        return rows.only(*_SHOWN)
 
     @column("Paused")
     def paused(self, hold: Hold) -> str:

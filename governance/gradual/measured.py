@@ -205,7 +205,7 @@ def watch() -> int:
     """
     changed = 0
     running = GradualActivation.objects.filter(status=GradualActivation.Status.RUNNING)
-    for gradual in list(running.select_related("pipeline__tenant", "baseline", "candidate")):
+    for gradual in list(running.select_related("pipeline__tenant", "candidate")):
         gradual.candidate.pipeline = gradual.pipeline
         try:
             changed += watch_one(gradual)
