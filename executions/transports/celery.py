@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any
 
 from django.conf import settings
 from django.db import transaction
@@ -29,13 +29,8 @@ from wire.messages.task_messages import MessageRefused
 TOO_LARGE = "COMMAND_TOO_LARGE"
 BROKER_UNAVAILABLE = "BROKER_UNAVAILABLE"
 
-
-class _Message(NamedTuple):
-    """Claims of one release whose commands are sent together. `timeouts` are those of `changed_timeouts`."""
-
-    identity: ReleaseIdentity
-    timeouts: Mapping[int, float]
-    claims: list[Claim]
+_Message = tuple[ReleaseIdentity, Mapping[int, float], list[Claim]]
+"""Claims of one release whose commands are sent together, and its `changed_timeouts`."""
 
 
 def send(claims: Sequence[Claim]) -> list[Claim]:
@@ -46,7 +41,7 @@ def send(claims: Sequence[Claim]) -> list[Claim]:
     unsent: list[Claim] = []
     for message in _messages(claims):
         if unsent or not _send(message):
-            unsent += message.claims
+            unsent += message[2]
     return unsent
 
 
@@ -79,7 +74,7 @@ def _messages(claims: Sequence[Claim]) -> Iterator[_Message]:
     for claim in claims:
         if claim.takeovers:
             identity = identity_of(claim)
-            yield _Message(identity, changed_timeouts(identity), [claim])
+            yield identity, changed_timeouts(identity), [claim]
         else:
             by_release[identity_of(claim)].append(claim)
     for identity, group in by_release.items():
@@ -88,7 +83,7 @@ def _messages(claims: Sequence[Claim]) -> Iterator[_Message]:
         most = 1 if first.has_rest_worker else most
         sizes = [len(claim.input) + len(claim.finished_items or "") for claim in group]
         for part in groups(group, sizes, most=most):
-            yield _Message(identity, timeouts, part)
+            yield identity, timeouts, part
 
 
 def identity_of(claim: Claim) -> ReleaseIdentity:
