@@ -169,7 +169,7 @@ class ReportedLines(logging.Handler):
     """Adds the records of the author's code to the reports of the transition that runs."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        reporting, step = current.get(), log_lines.step.get()
+        reporting, (step, item) = current.get(), log_lines.step_and_item.get()
         if reporting is None or step is None or not is_authored(record):
             return
         try:
@@ -179,4 +179,4 @@ class ReportedLines(logging.Handler):
         except Exception:
             text = "A line cannot be shown"
         level = _LEVELS[min(max(record.levelno // 10 - 1, 0), len(_LEVELS) - 1)]
-        reports_of(reporting).add_line(level, step, log_lines.item.get(), text)
+        reports_of(reporting).add_line(level, step, item, text)

@@ -41,10 +41,8 @@ LONGEST_TEXT: Final = 300
 Source = Mapping[str, Any] | Callable[[], Mapping[str, Any]]
 fields: Final[ContextVar[tuple[Source, ...]]] = ContextVar("log_fields", default=())
 """What all lines have fields of: see `bound`."""
-step: ContextVar[str | None] = ContextVar("log_step", default=None)
-"""The name of the step whose code runs."""
-item: ContextVar[int | None] = ContextVar("log_item", default=None)
-"""The index of the item of a stream for which a step was called; None if it was called once."""
+step_and_item: Final[ContextVar[tuple[str | None, int | None]]] = ContextVar("log_step", default=(None, None))
+"""The name of the step whose code runs, and the index of the item for which it was called; None without a stream."""
 
 _CONTROL: Final = re.compile("[\x00-\x1f\x7f]")
 _CONNECTIONS: Final = ("redis", "kombu", "psycopg", "django.db")
@@ -108,7 +106,8 @@ def _members(record: logging.LogRecord) -> dict[str, Any]:
 
 
 def _fields(record: logging.LogRecord) -> dict[str, Any]:
-    known: dict[str, Any] = {"step": step.get(), "item": item.get()}
+    step, item = step_and_item.get()
+    known: dict[str, Any] = {"step": step, "item": item}
     # Django logs responses with an error status when its middleware is over.
     of_request = getattr(getattr(record, "request", None), "log_fields", None)
     for source in fields.get() if of_request is None else (*fields.get(), of_request):

@@ -107,7 +107,7 @@ class LocalExecution(LocalRun):
         return self._lines.call(step, function)
 
     def reported(self, progress: str) -> None:
-        self._lines.reported(log_lines.step.get() or "", progress)
+        self._lines.reported(log_lines.step_and_item.get()[0] or "", progress)
 
     def reached(self, progress: Progress) -> None:
         self._lines.done(progress.step_index)

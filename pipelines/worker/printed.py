@@ -66,15 +66,14 @@ class PrintedLines(io.TextIOBase):
             self._write(rest[:LONGEST_PIECE])
             rest = rest[LONGEST_PIECE:]
         if rest:
-            begun[key] = rest[-LONGEST_PIECE:], log_lines.step.get(), log_lines.item.get()
+            begun[key] = rest[-LONGEST_PIECE:], *log_lines.step_and_item.get()
         return len(text)
 
     def end_line(self, text: str, step: str | None, item: int | None) -> None:
         """Write a line that the step and the item have begun."""
-        tokens = log_lines.step.set(step), log_lines.item.set(item)
+        token = log_lines.step_and_item.set((step, item))
         self._write(text)
-        log_lines.step.reset(tokens[0])
-        log_lines.item.reset(tokens[1])
+        log_lines.step_and_item.reset(token)
 
     def _write(self, line: str) -> None:
         """Pass one line. A progress bar replaces its line after a carriage return, so only its end counts."""

@@ -341,7 +341,7 @@ class _Transition:
         if self.failure is not None:
             raise _StepFailed  # the author's code caught it
         begun = 0.0 if self._times is None else time.time()
-        named, numbered = log_lines.step.set(step.name), log_lines.item.set(item_index)
+        token = log_lines.step_and_item.set((step.name, item_index))
         try:
             if self._is_cancelled():
                 raise Cancelled(OUTDATED)
@@ -351,8 +351,7 @@ class _Transition:
         except BaseException as error:
             self._raised(step, error, authored=error)
         finally:
-            log_lines.step.reset(named)
-            log_lines.item.reset(numbered)
+            log_lines.step_and_item.reset(token)
             if self._times is not None:
                 self._times.add(step.index, begun)
 

@@ -21,7 +21,7 @@ class TerminalFormatter(logging.Formatter):
     """Formats a record as `step: text`, with the level if it is not INFO and the traceback of an exception."""
 
     def format(self, record: logging.LogRecord) -> str:
-        step = getattr(record, "step", None) or log_lines.step.get()
+        step = getattr(record, "step", None) or log_lines.step_and_item.get()[0]
         text = record.getMessage()
         if frames := getattr(record, "frames", None):
             text += f" at {frames[-1]}"
