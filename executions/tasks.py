@@ -15,7 +15,7 @@ from executions.awaits import awaits, webhooks
 from executions.errors import WorkerLimitReached
 from executions.lifecycle import dispatch as dispatcher
 from executions.lifecycle import outcome, rest_calls, retention, starts
-from executions.schedules import firing
+from executions.schedules import upkeep
 from executions.state_machine import moves
 from executions.submission import places as places_of_keys
 from executions.submission.start import PROMOTE_TASK
@@ -150,10 +150,12 @@ def send_webhooks() -> None:
     webhooks.OUTBOX.send()
 
 
-@shared_task(name=firing.FIRE_TASK)
+@shared_task(name=upkeep.FIRE_TASK)
 def fire_schedules() -> None:
     """Fire due schedules. A lost message or a killed worker only delays this until the sweep."""
-    wakeup.started(firing.FIRE_TASK)
+    from executions.schedules import firing  # many installations need it never
+
+    wakeup.started(upkeep.FIRE_TASK)
     firing.fire()
 
 
@@ -182,4 +184,4 @@ def remove_old(removals: int = 1) -> None:
             if time.monotonic() - began >= REMOVAL_SECONDS and removals < REMOVALS:
                 wakeup.send(REMOVE_TASK, removals + 1)
             registry.tidy(actor=moves.owner())
-            firing.remove_old()
+            upkeep.remove_old()

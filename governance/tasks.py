@@ -8,7 +8,7 @@ from celery import shared_task
 from executions.lifecycle import dispatch as dispatcher
 from executions.lifecycle import starts
 from executions.lifecycle import sweep as sweeper
-from executions.schedules import firing
+from executions.schedules import upkeep
 from executions.transports import rest_workers
 from executions.workers import message_path
 from foundation import wakeup
@@ -42,7 +42,7 @@ def sweep() -> None:
         drafting.draft,
         campaigns.advance,
         drafts.remove_old,
-        firing.announce,
+        upkeep.announce,
         retirement.fail_open,
     )
     for part in parts:

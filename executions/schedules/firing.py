@@ -23,12 +23,10 @@ from executions.schedules import statements
 from executions.schedules.schedules import PREFIX, calendar_of
 from executions.schedules.template import expanded, text_of
 from executions.submission.submission import ExecutionRequest, Verdict, submit_many
-from foundation import wakeup
 from foundation.database.postgresql.outage import is_outage
 from foundation.errors import CoordinatorError, QuotaExceeded
 
 log = logging.getLogger(__name__)
-FIRE_TASK: Final = "executions.fire_schedules"
 SCHEDULES_AT_ONCE: Final = 100
 FIRES_AT_ONCE: Final = 100
 """How many times of one schedule are added at once. The next sweep continues."""
@@ -36,7 +34,6 @@ SUBMITTED_AT_ONCE: Final = 500
 BACKFILLS_AT_ONCE: Final = 20
 """How many fires of a backfill are submitted at each sweep."""
 LEASE_SECONDS: Final = 30
-REMOVED_AT_ONCE: Final = 1000
 State = ScheduleFire.State
 
 
@@ -48,14 +45,6 @@ class Due:
     schedule_id: uuid.UUID
     scheduled_at: datetime
     is_backfill: bool
-
-
-def announce() -> None:
-    """Send a wake-up if a schedule or a fire is due. It costs one statement, which reads two small indexes."""
-    with connection.cursor() as cursor:
-        cursor.execute(statements.IS_DUE)
-        if cursor.fetchone() == (True,):
-            wakeup.send_once(FIRE_TASK)
 
 
 def fire() -> int:
@@ -85,13 +74,6 @@ def submit_due() -> int:
     """Lease DUE fires, submit them, and record the results."""
     done = _submit(_claimed(statements.CLAIM, SUBMITTED_AT_ONCE))
     return done + _submit(_claimed(statements.CLAIM_BACKFILLS, BACKFILLS_AT_ONCE))
-
-
-def remove_old() -> int:
-    """Remove old fires whose executions are removed, as the tenant's term for executions says. Return their number."""
-    with connection.cursor() as cursor:
-        cursor.execute(statements.REMOVE_OLD, {"limit": REMOVED_AT_ONCE})
-        return int(cursor.rowcount)
 
 
 def key_of(schedule_id: uuid.UUID, at: datetime) -> str:

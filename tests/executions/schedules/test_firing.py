@@ -6,7 +6,7 @@ from executions.errors import BackfillInvalid, ScheduleInvalid, ScheduleNameTake
 from executions.holds import holds
 from executions.lifecycle import interventions
 from executions.models import Execution, Schedule, ScheduleFire
-from executions.schedules import backfills, firing, schedules
+from executions.schedules import backfills, firing, schedules, upkeep
 from releases.models import Pipeline, Release
 from tenancy.models import Tenant
 from tests import making
@@ -210,7 +210,7 @@ def test_old_fires_are_removed_after_their_executions(owner: Tenant) -> None:
     assert states(schedule) == ["SUBMITTED", "SKIPPED"]
     with unguarded(ScheduleFire):
         run("UPDATE executions_schedulefire SET created_at = now() - interval '31 days'")
-    assert firing.remove_old() == 0
+    assert upkeep.remove_old() == 0
     Tenant.objects.filter(pk=owner.pk).update(retention_days=30)
-    assert firing.remove_old() == 1
+    assert upkeep.remove_old() == 1
     assert states(schedule) == ["SUBMITTED"]
