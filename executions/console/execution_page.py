@@ -1,6 +1,6 @@
 """The page of one execution: its state, pin, history and provenance, and the requests to re-drive or cancel it."""
 
-from typing import Any
+from typing import Any, Final
 
 from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
@@ -19,7 +19,7 @@ from executions.models import DUE_VALUES, TERMINAL_VALUES, Execution, SearchValu
 from executions.models.states import MOVES, OUTCOME_UNKNOWN, PRIORITY_NAMES, TERMINAL, State
 from executions.schedules.schedules import fire_of
 from executions.step_reports import step_reports
-from releases.models import Revocation
+from releases.models import Release, Revocation
 from releases.states import Status
 from releases.step_policies import policies_of
 from releases.trust import trust
@@ -31,12 +31,21 @@ from wire.documents.signing import key_id
 
 REFRESH_SECONDS = 10
 """After how many seconds the page of a live execution is drawn again, even if nothing has happened."""
+_SHOWN_OF_RELEASE: Final = (
+    "status",
+    "contract_version",
+    "declarations",
+    "pipeline__step_policies",
+    "pipeline__activation__release__release_version",
+)
 
 
 class Now(Present):
     """The present state for one request. `mark` is a string that changes with every change of the page."""
 
     def __init__(self, execution: Execution) -> None:
+        releases = Release.objects.select_related("pipeline__activation__release").only(*_SHOWN_OF_RELEASE)
+        execution.release = releases.get(pk=execution.release_id)
         super().__init__(execution)
         self.report = step_reports.newest(execution)
         self.mark = self._mark(execution)
