@@ -31,7 +31,7 @@ def spread(n: int) -> Iterator[int]:
 def work(n: int, context: StepContext) -> {result}:
     calls.append(n)
     running.add(n)
-    seen.add((context.item_index == n, log_lines.step.get(), log_lines.fields.get() != ()))
+    seen.add((context.item_index == n, log_lines.step_and_item.get()[0], log_lines.fields.get() != ()))
     try:
         {body}
     finally:
