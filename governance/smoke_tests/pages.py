@@ -54,6 +54,15 @@ class SmokeTestForm(forms.Form):
     idempotency_key = forms.CharField(max_length=200, validators=[validate_identifier], widget=forms.HiddenInput)
 
 
+LISTED = (
+    "actor",
+    "created_at",
+    "release__release_version",
+    "release__pipeline__pipeline_id",
+    "release__pipeline__tenant__slug",
+)
+
+
 @admin.register(SmokeTest)
 class SmokeTestAdmin(ReadOnlyAdmin):
     tenant_path = "release__pipeline__tenant"
@@ -65,7 +74,8 @@ class SmokeTestAdmin(ReadOnlyAdmin):
     empty = "Run one on the page of a release, before you activate it."
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        return smoke_tests.with_verdicts(super().get_queryset(request))
+        rows = smoke_tests.with_verdicts(super().get_queryset(request))
+        return rows.select_related(None).select_related("release__pipeline__tenant").only(*LISTED)
 
     @column("Execution")
     def key(self, test: Any) -> str:
