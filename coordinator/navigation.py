@@ -11,7 +11,7 @@ from django.db.models import Q
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.template.loader import render_to_string
 from django.template.response import TemplateResponse
-from django.urls import reverse
+from django.urls import get_script_prefix, reverse
 from django.utils.safestring import SafeString
 
 from executions.models import IS_QUESTION, Execution, Interaction, read_business_keys
@@ -128,7 +128,13 @@ def waiting_count(request: HttpRequest, scope: Scope) -> int:
 
 
 def _model(request: HttpRequest, model: str, title: str, icon: str) -> Link:
-    return _link(request, reverse(f"admin:{model}_changelist"), title, icon)
+    return _link(request, _list_of(model, get_script_prefix()), title, icon)
+
+
+@lru_cache(maxsize=256)
+def _list_of(model: str, prefix: str) -> str:
+    """Return the address of a list. All addresses begin with `prefix`, which never changes in most installations."""
+    return reverse(f"admin:{model}_changelist")
 
 
 def _link(request: HttpRequest, address: str, title: str, icon: str, *, exact: bool = False) -> Link:
