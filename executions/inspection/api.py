@@ -211,7 +211,7 @@ class ResubmittedView(serializers.Serializer[Any]):
     createdAt = serializers.DateTimeField(source="resubmission.created_at")
 
 
-class ItemsView(serializers.Serializer[Any]):
+class ItemProgressView(serializers.Serializer[Any]):
     stepIndex = serializers.IntegerField(source="step_index")
     done = serializers.IntegerField(help_text="How many items are finished and stored, with the failed ones.")
     failed = serializers.IntegerField(help_text="How many of them failed and were collected.")
@@ -237,7 +237,7 @@ class OneExecutionView(NamedExecutionView):
     progress = StepProgressView(
         allow_null=True, read_only=True, help_text="The newest progress that a step reported. Null if none did."
     )
-    items = ItemsView(
+    itemProgress = ItemProgressView(
         allow_null=True,
         read_only=True,
         help_text="How far the current step is with the items of its stream. Null if none is stored.",
@@ -261,7 +261,7 @@ class OneExecutionView(NamedExecutionView):
         if shown["error"]:
             shown["error"]["traceback"] = None if withheld else queries.traceback(instance)
         items = queries.items(instance)
-        shown["items"] = None if items is None else ItemsView(items).data
+        shown["itemProgress"] = None if items is None else ItemProgressView(items).data
         origin, links = queries.origin(instance), queries.links(instance)
         shown["resubmittedFrom"] = origin.execution_id if origin else None
         shown["resubmittedAs"] = ResubmittedView(links, many=True).data if links else []

@@ -125,10 +125,11 @@ def run(
     after each step, except the last one and those before an await. A stream is read to its end before ``keep`` is
     called. ``keep_items`` stores finished items of a step with ``parallel`` whose input is stored. ``finished`` has
     those of the first step, which does not run for them again. ``item_delay`` may shorten the seconds before the next
-    try of an item. If ``stop == start``, no step runs and the input is
-    returned. Every exception of the author's code becomes ``Failed``, including KeyboardInterrupt and SystemExit.
-    ``times`` receives when each step ran, if it is given. ``around`` makes all calls of the author's code, from several
-    threads in steps with ``parallel``. ``context`` is called once if a step wants its context. No step begins once
+    try of an item. If ``stop == start``, no step runs and the input is returned.
+
+    Every exception of the author's code becomes ``Failed``, including KeyboardInterrupt and SystemExit. ``times``
+    receives when each step ran, if it is given. ``around`` makes all calls of the author's code, from several threads
+    in steps with ``parallel``. ``context`` is called once if a step wants its context. No step begins once
     ``is_cancelled`` returns True. ``limits`` replaces the time limits that the steps declare. ``supervisor`` runs async
     steps and those with a limit.
 

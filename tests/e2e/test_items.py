@@ -49,7 +49,7 @@ def test_ten_thousand_items_finish_in_order_although_the_service_is_flaky_and_th
     value = {"size": ITEMS, "service": service.origin}
     execution_id = tenant.eventually_accepted("tests.items", value, "all")["executionId"]
     eventually(lambda: sum(service.receipts.values()) > ITEMS // 2, what="half of the items", seconds=120)
-    progress = tenant.execution(execution_id)["items"]
+    progress = tenant.execution(execution_id)["itemProgress"]
     assert (progress["stepIndex"], progress["total"], progress["failed"]) == (1, ITEMS, 0)
     assert 0 < progress["done"] < ITEMS
     first.kill()
