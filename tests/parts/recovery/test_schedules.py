@@ -16,6 +16,9 @@ LEASED = """SELECT FROM executions_schedulefire
 OPEN = "SELECT EXISTS (SELECT FROM executions_schedulefire WHERE state = 'DUE')"
 WAITING = """SELECT count(*) FROM pg_stat_activity
     WHERE wait_event_type = 'Lock' AND query LIKE '%%SET state = r.state%%'"""
+# A server process whose client was killed still carries out the statement that waits.
+END_RECORD = """SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
+    WHERE wait_event_type = 'Lock' AND query LIKE '%SET state = r.state%'"""
 EXECUTIONS = "SELECT count(*) FROM executions_execution WHERE submitted_by LIKE 'schedule:%%'"
 FIRES = """SELECT count(*) FILTER (WHERE state = 'SUBMITTED'), count(DISTINCT execution_id), count(*)
     FROM executions_schedulefire"""
@@ -52,7 +55,8 @@ def killed(scenario: Scenario, connection: psycopg.Connection[Any], name: str) -
             if caught:
                 with psycopg.connect(scenario.cluster.postgres.superuser_url(), autocommit=True) as other:
                     eventually(lambda: row(other, WAITING)[0], seconds=60, what="a record that waits")
-                scenario.cluster.kill("control-1")
+                    scenario.cluster.kill("control-1")
+                    other.execute(END_RECORD)
     connection.execute("UPDATE executions_schedule SET next_at = NULL WHERE id = %s", [made["scheduleId"]])
     return caught
 
