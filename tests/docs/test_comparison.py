@@ -1,6 +1,7 @@
-"""`docs/comparison.md` counts what the programs and commands of `benchmarks/peers/desk` contain, and ours run."""
+"""`docs/comparison.md` counts what the programs and commands of `benchmarks/peers` contain, and ours run."""
 
 import ast
+import importlib
 import io
 import os
 import re
@@ -11,17 +12,21 @@ import subprocess
 import sys
 import tokenize
 from collections.abc import Iterator
+from datetime import date
 from pathlib import Path
 
 import pytest
 
 from embedded.postgres import remove_place
 from embedded.product import BIN
+from pipelines.testing import run
 from tests.building import eventually
 from tests.docs.commands import ROOT, text_of
 from tests.receiving import serving
 
-DESK = ROOT / "benchmarks" / "peers" / "desk"
+PEERS = ROOT / "benchmarks" / "peers"
+DESK = PEERS / "desk"
+NIGHTLY = PEERS / "nightly"
 LAYOUT = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER}
 OURS = "This coordinator"
 QUESTION = re.compile(r"to answer: (coordinator questions answer \S+ --response) JSON")
@@ -42,25 +47,32 @@ def lines_of_code(file: Path) -> int:
 
 
 def commands_in(file: Path) -> list[list[str]]:
-    """Return the commands to the first result, and those to the second release."""
+    """Return the commands to the first result, and those to the second release or the schedule."""
     parts = re.split(r"^# .*\n", file.read_text(), flags=re.MULTILINE)[1:]
-    return [part.split("\n") for part in map(str.strip, parts)]
+    return [part.splitlines() for part in map(str.strip, parts)]
 
 
-def test_the_table_counts_the_programs_and_the_commands() -> None:
+@pytest.mark.parametrize(
+    ("folder", "programs", "columns"), [(DESK, ["desk.py", "test_desk.py"], 6), (NIGHTLY, ["nightly.py"], 5)]
+)
+def test_the_tables_count_the_programs_and_the_commands(folder: Path, programs: list[str], columns: int) -> None:
     rows = [
         [cell.strip() for cell in line.strip("|").split("|")] for line in text_of("docs/comparison.md").splitlines()
     ]
-    documented = {row[0]: [int(count) for count in row[1:5]] for row in rows if len(row) == 6 and row[1].isdigit()}
+    documented = {
+        row[0]: [int(count) for count in row[1 : len(programs) + 3]]
+        for row in rows
+        if len(row) == columns and row[1].isdigit()
+    }
     counted = {}
-    for file in DESK.glob("*/*.txt"):
+    for file in folder.glob("*/*.txt"):
         name = {"ours/commands": OURS, "ours/explicit": f"{OURS}, explicit", "dbos/commands": "DBOS"}.get(
             f"{file.parent.name}/{file.stem}", file.parent.name.capitalize()
         )
-        lines = [lines_of_code(file.with_name(program)) for program in ("desk.py", "test_desk.py")]
+        lines = [lines_of_code(file.with_name(program)) for program in programs]
         counted[name] = [*lines, *map(len, commands_in(file))]
     assert documented == counted
-    for place in (2, 3):
+    for place in (0, -2):
         assert counted[OURS][place] == min(each[place] for each in counted.values())
 
 
@@ -135,3 +147,12 @@ def test_our_commands_reach_the_first_result_and_the_second_release(folder: Path
 def test_our_test_of_the_pipeline_passes() -> None:
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", os.devnull, "--rootdir", "."]
     subprocess.run([*command, "-o", "pythonpath=."], cwd=DESK / "ours", check=True, timeout=120)
+
+
+def test_our_nightly_pipeline_reminds_and_reports(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(NIGHTLY / "ours")
+    nightly = importlib.import_module("nightly")
+    with serving(b'["inv-1", "inv-2"]') as ledger:
+        monkeypatch.setenv("LEDGER_URL", ledger.url())
+        reminded = run(nightly.pipeline, date(2026, 12, 1)).value
+    assert reminded == nightly.Reminded(2, [])
