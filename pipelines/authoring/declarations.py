@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any, TypeGuard
 
-from pipelines.authoring.definition import Await, Pipeline, Step
+from pipelines.authoring.definition import Pipeline, Step
 from pipelines.authoring.step_settings import KINDS
+from pipelines.authoring.waits import Await
 from pipelines.step_policy import NO_POLICY
 from wire.documents.step_settings import SECRET
 

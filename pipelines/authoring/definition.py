@@ -18,14 +18,11 @@ from pipelines.authoring.concurrency import checked as concurrency_checked
 from pipelines.authoring.items import ItemRules, OnFailure, rules
 from pipelines.authoring.misuse import checks_options, checks_step_options, is_loading, no_function
 from pipelines.authoring.step_tools import StepTools
+from pipelines.authoring.waits import Await, check_recipient, check_transport, step_id, waiting_time
 from pipelines.errors import Cancelled, DefinitionError, placed
 from pipelines.step_policy import NO_POLICY, StepOptions, StepPolicy
-from wire.addresses import is_web_address
 from wire.documents.contract import TIMER
-from wire.identity import is_identifier
-from wire.messages.celery_messages import LONGEST_RECIPIENT, LONGEST_STEP_ID, LONGEST_WAIT
-
-AWAIT_TRANSPORTS: Final = ("interaction-api", "webhook")
+from wire.messages.celery_messages import LONGEST_STEP_ID
 
 _MAX_NAME: Final = 200
 _PIPELINE_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
@@ -96,42 +93,6 @@ class Step:
     def place(self) -> str:
         """The author's file and line."""
         return places.of_function(self.function)
-
-
-@dataclass(frozen=True, slots=True)
-class Await:
-    """A boundary at which an execution waits for a response from outside.
-
-    ``request`` and ``response`` are type hints. ``timeout`` counts from the moment of suspension. ``assignee`` and
-    ``group`` name who may respond. A timer's ``request`` and ``response`` are the same type, or None for the type of
-    the step before it. ``place`` is the author's file and line.
-    """
-
-    name: str
-    request: Any
-    response: Any
-    transport: str
-    timeout: timedelta
-    assignee: str | None
-    group: str | None
-    url: str | None = None
-    place: str = field(default="", compare=False)
-
-    @property
-    def transport_metadata(self) -> Mapping[str, str]:
-        """What the transport needs in addition to the request: a webhook's ``url``."""
-        return {} if self.url is None else {"url": self.url}
-
-    @property
-    def step_id(self) -> str:
-        """The id of this await in messages (wire protocol A.1.2)."""
-        return step_id(self.name)
-
-
-def step_id(authored_name: str) -> str:
-    """Return the id of a step, such as ``ProcessAskCookService`` for ``Ask cook`` (wire protocol A.1.2)."""
-    words = authored_name.removeprefix("Process ").split(" ")
-    return f"Process{''.join(word.lower().capitalize() for word in words)}Service"
 
 
 class Pipeline:
@@ -288,15 +249,10 @@ class Pipeline:
         UNKNOWN_TRANSPORT, INVALID_URL, INVALID_RECIPIENT.
         """
         with self._collecting_mistakes() as place:
-            if transport not in AWAIT_TRANSPORTS:
-                raise DefinitionError(
-                    "UNKNOWN_TRANSPORT",
-                    f'await "{name}" has transport {transport!r}; use one of {", ".join(AWAIT_TRANSPORTS)}',
-                )
-            _check_url(name, transport, url)
-            _check_recipient(name, "assignee", assignee)
-            _check_recipient(name, "group", group)
-            waiting = _waiting_time(name, timeout)
+            check_transport(name, transport, url)
+            check_recipient(name, "assignee", assignee)
+            check_recipient(name, "group", group)
+            waiting = waiting_time(name, timeout)
             self._append(Await(name, request, response, transport, waiting, assignee, group, url, place))
 
     @checks_options
@@ -309,7 +265,7 @@ class Pipeline:
         Raises ``DefinitionError``: INVALID_STEP_NAME, DUPLICATE_STEP_NAME, INVALID_TIMEOUT.
         """
         with self._collecting_mistakes() as place:
-            self._append(Await(name, of, of, TIMER, _waiting_time(name, delay), None, None, place=place))
+            self._append(Await(name, of, of, TIMER, waiting_time(name, delay), None, None, place=place))
 
     @contextmanager
     def _collecting_mistakes(self, function: object = None) -> Iterator[str]:
@@ -357,43 +313,6 @@ class Pipeline:
 
     def __repr__(self) -> str:
         return f"<Pipeline {self.pipeline_id} in {self.module}, {len(self._parts)} steps>"
-
-
-def _waiting_time(name: str, time: timedelta) -> timedelta:
-    if not isinstance(time, timedelta) or not timedelta(0) < time <= LONGEST_WAIT:
-        raise DefinitionError(
-            "INVALID_TIMEOUT",
-            f'await "{name}" waits for {time!r}; give a positive timedelta of at most a hundred years, such as '
-            "timedelta(days=1)",
-        )
-    return time
-
-
-def _check_url(name: str, transport: str, url: str | None) -> None:
-    if (transport == "webhook") != (url is not None):
-        problem = "has no url" if url is None else f"has a url, which {transport} does not take"
-    elif url is not None and not is_web_address(url):
-        problem = f"has the url {url!r}"
-    else:
-        return
-    raise DefinitionError(
-        "INVALID_URL",
-        f'await "{name}" {problem}; a webhook goes to an http or https url without credentials, such as '
-        'url="https://erp.example/approvals"',
-    )
-
-
-def _check_recipient(name: str, member: str, recipient: str | None) -> None:
-    if recipient is None:
-        return
-    if isinstance(recipient, str) and 0 < len(recipient) <= LONGEST_RECIPIENT and is_identifier(recipient):
-        return
-    wrong = f"of {len(recipient)} characters" if isinstance(recipient, str) else f"of type {type(recipient).__name__}"
-    raise DefinitionError(
-        "INVALID_RECIPIENT",
-        f'await "{name}" has a {member} {wrong}; use 1 to {LONGEST_RECIPIENT} printable characters without blanks '
-        "at either end",
-    )
 
 
 def humanised(function_name: str) -> str:

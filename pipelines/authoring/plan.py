@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-import inspect
-import typing
-from collections import abc
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import lru_cache, partial
-from typing import TYPE_CHECKING, Any, Final
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
 
 from pipelines.authoring import places
-from pipelines.authoring.advice import shown
 from pipelines.authoring.cardinality import Cardinality
-from pipelines.authoring.catalogue import Catalogue, importable, plain
-from pipelines.authoring.definition import Await, Pipeline, Step, StepContext
+from pipelines.authoring.catalogue import Catalogue
+from pipelines.authoring.definition import Pipeline, Step
 from pipelines.authoring.items import ItemRules, problem_of
+from pipelines.authoring.signatures import signature, typed, typed_all
 from pipelines.authoring.values import Hinted, ValueType
+from pipelines.authoring.waits import Await
 from pipelines.errors import DefinitionError, collected, placed, raise_all
 from pipelines.step_policy import NO_POLICY, StepPolicy
 from wire.documents.contract import TIMER, ends_in_stream
-
-_LISTS: Final = (list, abc.Sequence)
-_STREAMS: Final = (*_LISTS, abc.Iterable, abc.Iterator, abc.Generator, abc.Collection)
-
 
 if TYPE_CHECKING:
     from pipelines.authoring.request_and_answer import RequestAndAnswer
@@ -141,24 +135,9 @@ def _planned_step(
 ) -> PlannedStep:
     """Return one step. ``asked`` is the name of the await directly before it, and ``before`` its cardinality."""
     where = f'step "{step.name}"'
-    function = step.function
-    is_async = inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
-    _check_importable(where, function)
-    errors: list[DefinitionError] = []
-    with collected(errors):
-        parameters = _parameters(where, function)
-        hints = _hints(where, function)
-        if is_async:
-            from pipelines.authoring.async_steps import without_async  # most pipelines do not need it
-
-            hints = without_async(where, function, hints)
-        names, wants_context = _values(where, hints, parameters, asked)
-        *values, returned = _all(
-            *(partial(_typed_hint, where, hints, name, catalogue) for name in names),
-            partial(_typed_hint, where, hints, "return", catalogue),
-        )
-    raise_all(errors)
-    answered, taken = None, values[0]
+    read = signature(where, step.function, catalogue, most_values=1 if asked is None else 2)
+    values, returned, taken = list(read.values.values()), read.returned, read.taken
+    answered = None
     if len(values) == 2:
         from pipelines.authoring.request_and_answer import RequestAndAnswer  # most pipelines do not need it
 
@@ -173,56 +152,21 @@ def _planned_step(
         cardinality=cardinality,
         input=taken.item,
         output=returned.item,
-        function=function,
-        wants_context=wants_context,
+        function=step.function,
+        wants_context=read.wants_context,
         collects=taken.collects,
         answered=answered,
         policy=step.policy,
-        is_async=is_async,
+        is_async=read.is_async,
         items=step.items,
     )
 
 
-def _typed_hint(where: str, hints: dict[str, Any], name: str, catalogue: Catalogue) -> Hinted:
-    what = "its return value" if name == "return" else f"parameter {name!r}"
-    return _typed(_hint(where, hints, name), catalogue, f"{where}, {what}")
-
-
-def _typed(hint: Any, catalogue: Catalogue, where: str) -> Hinted:
-    bare = plain(hint)
-    if bare in _STREAMS:
-        raise DefinitionError(
-            "UNSUPPORTED_TYPE",
-            f"{where} is {shown(bare)} without an item type; write {shown(bare)}[T], such as list[str]",
-        )
-    if typing.get_origin(bare) not in _STREAMS:
-        return Hinted(ValueType(hint, catalogue, where), many=False, collects=False)
-    item = typing.get_args(bare)[0]
-    if typing.get_origin(plain(item)) in _STREAMS:
-        raise DefinitionError(
-            "UNSUPPORTED_TYPE",
-            f"{where} is {shown(bare)}; make the item a dataclass with one field: values: {shown(item)}",
-        )
-    collects = typing.get_origin(bare) in (*_LISTS, abc.Collection)
-    return Hinted(ValueType(item, catalogue, where), many=True, collects=collects)
-
-
-def _all(*reads: Callable[[], Hinted]) -> list[Hinted]:
-    """Return the results of all, or raise the errors of all."""
-    errors: list[DefinitionError] = []
-    found: list[Hinted] = []
-    for read in reads:
-        with collected(errors):
-            found.append(read())
-    raise_all(errors)
-    return found
-
-
 def _planned_await(index: int, waits: Await, catalogue: Catalogue) -> PlannedStep:
     where = f'await "{waits.name}"'
-    request, response = _all(
-        lambda: _typed(waits.request, catalogue, f"{where}, its request"),
-        lambda: _typed(waits.response, catalogue, f"{where}, its response"),
+    request, response = typed_all(
+        lambda: typed(waits.request, catalogue, f"{where}, its request"),
+        lambda: typed(waits.response, catalogue, f"{where}, its response"),
     )
     return PlannedStep(
         index=index,
@@ -239,7 +183,7 @@ def _planned_timer(index: int, timer: Await, catalogue: Catalogue, before: list[
     where = f'timer "{timer.name}"'
     many = ends_in_stream(step.cardinality for step in before)
     if timer.request is not None:
-        named = _typed(timer.request, catalogue, f"{where}, its type")
+        named = typed(timer.request, catalogue, f"{where}, its type")
         value_type, many = named.item, many or named.many
     elif before:
         value_type = before[-1].output
@@ -257,88 +201,12 @@ def _planned_timer(index: int, timer: Await, catalogue: Catalogue, before: list[
     )
 
 
-def _check_importable(where: str, function: Callable[..., Any]) -> None:
-    module, qualname = function.__module__, getattr(function, "__qualname__", "?")
-    if module == "__main__":
-        problem, advice = ("is defined in __main__", "move it to a module that can be imported and build MODULE:NAME")
-    elif "<lambda>" in qualname:
-        problem, advice = "is a lambda", "define it with def at module level"
-    elif "<locals>" in qualname:
-        problem, advice = (f"is {qualname}, defined inside another function", "move it to module level")
-    elif importable(module, qualname) is not function:
-        problem = f"is not the object at {module}.{qualname}"
-        advice = "let @pipeline.step be the outermost decorator and use the function's name only once"
-    else:
-        return
-    raise DefinitionError("STEP_NOT_IMPORTABLE", f"{where} {problem}, so a worker cannot import it; {advice}")
-
-
-def _parameters(where: str, function: Callable[..., Any]) -> list[str]:
-    parameters = list(inspect.signature(function).parameters.values())
-    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    if parameters and parameters[0].name in ("self", "cls") and "." in function.__qualname__:
-        raise DefinitionError(
-            "INVALID_SIGNATURE",
-            f"{where} is a method of {function.__qualname__.rpartition('.')[0]}, and a worker has no object to call it "
-            f"on; write a function at module level, which may make the object: def {function.__name__}(value: T) -> U",
-        )
-    if not 1 <= len(parameters) <= 3 or any(parameter.kind not in positional for parameter in parameters):
-        raise DefinitionError(
-            "INVALID_SIGNATURE",
-            f"{where} has the signature {inspect.signature(function)}; a step takes one input and, if it needs it, "
-            "context: StepContext; to pass several values, write a dataclass with a field for each",
-        )
-    return [parameter.name for parameter in parameters]
-
-
-def _hints(where: str, function: Callable[..., Any]) -> dict[str, Any]:
-    try:
-        return typing.get_type_hints(function, include_extras=True)
-    except (NameError, TypeError, AttributeError) as error:
-        raise DefinitionError(
-            "UNRESOLVED_HINT",
-            f"{where}: its hints cannot be read: {error}; import the named types at the top of "
-            f"{function.__module__}, outside of TYPE_CHECKING, or correct their names",
-        ) from error
-
-
-def _values(where: str, hints: dict[str, Any], parameters: list[str], asked: str | None) -> tuple[list[str], bool]:
-    """Return the parameters that take values, and whether a context follows them."""
-    wants_context = len(parameters) > 1 and hints.get(parameters[-1]) is StepContext
-    values = parameters[:-1] if wants_context else parameters
-    if len(values) == 1 or (len(values) == 2 and asked is not None):
-        return values, wants_context
-    raise DefinitionError(
-        "INVALID_SIGNATURE",
-        f"{where} has a second parameter {values[1]!r}; only context: StepContext may follow the input, and directly "
-        "after an await the answer may follow its request; to pass several values, write a dataclass with a field for "
-        "each",
-    )
-
-
-def _hint(where: str, hints: dict[str, Any], name: str) -> Any:
-    if name not in hints:
-        returns = name == "return"
-        missing = "its return value" if returns else f"parameter {name!r}"
-        remedy = (
-            "-> and the type of the result, such as -> Receipt" if returns else f"{name}: and its type, such as Order"
-        )
-        text = f"{where} has no type hint for {missing}; write {remedy}; the contract is made from the hints"
-        raise DefinitionError("NO_TYPE_HINTS", text)
-    return hints[name]
-
-
 def _check_cardinality(where: str, step: Step, hinted: Cardinality) -> None:
     if step.cardinality is not None and step.cardinality is not hinted:
         raise DefinitionError(
             "CARDINALITY_MISMATCH",
             f"{where} says cardinality {step.cardinality}, but its hints say {hinted}; Iterable[T] and "
             "list[T] mean many, anything else means one",
-        )
-    if inspect.isgeneratorfunction(step.function) and not hinted.gives_many:
-        raise DefinitionError(
-            "CARDINALITY_MISMATCH",
-            f"{where} yields its results, but its return hint is one value; use Iterator[T], such as Iterator[Order]",
         )
 
 

@@ -11,10 +11,11 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
 
-from pipelines.authoring.definition import Pipeline, StepContext, step_id
+from pipelines.authoring.definition import Pipeline, StepContext
 from pipelines.authoring.plan import PlannedStep, plan
 from pipelines.authoring.step_settings import StepSettings
 from pipelines.authoring.values import Encoded
+from pipelines.authoring.waits import step_id
 from pipelines.commands.asking import Asking, value_of
 from pipelines.commands.kept_run import KeptRun
 from pipelines.commands.progress import Progress as Lines

@@ -17,9 +17,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
 from pipelines.authoring.cardinality import Cardinality
-from pipelines.authoring.definition import Await, Pipeline, StepContext
+from pipelines.authoring.definition import Pipeline, StepContext
 from pipelines.authoring.plan import PlannedStep, plan
 from pipelines.authoring.values import Encoded, ValueMismatch, ValueType
+from pipelines.authoring.waits import Await
 from pipelines.errors import Cancelled
 from pipelines.failures import Failed, failed_by, log_failure, message_of
 from pipelines.worker.supervision import LOCAL, Limits, Supervisor, Watch, supervised
