@@ -2,59 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
 
 from pipelines.authoring import places
+from pipelines.authoring.branches import Branching
 from pipelines.authoring.cardinality import Cardinality
 from pipelines.authoring.catalogue import Catalogue
-from pipelines.authoring.definition import Pipeline, Step
-from pipelines.authoring.items import ItemRules, problem_of
+from pipelines.authoring.definition import Part, Pipeline, Step
+from pipelines.authoring.items import problem_of
+from pipelines.authoring.planned_step import LimitKey, PlannedStep
 from pipelines.authoring.signatures import signature, typed, typed_all
-from pipelines.authoring.values import Hinted, ValueType
+from pipelines.authoring.values import Hinted
 from pipelines.authoring.waits import Await
 from pipelines.errors import DefinitionError, collected, placed, raise_all
-from pipelines.step_policy import NO_POLICY, StepPolicy
+from wire.documents.branching import GATHER, MOST_BRANCHES
 from wire.documents.contract import TIMER, ends_in_stream
-
-if TYPE_CHECKING:
-    from pipelines.authoring.request_and_answer import RequestAndAnswer
-
-
-@dataclass(frozen=True, slots=True)
-class PlannedStep:
-    """One checked step or await.
-
-    ``function`` is None for an await; ``waits`` is None for a step. ``wants_context``: the function takes a
-    ``StepContext``. ``collects``: the function takes a list of values instead of an iterator. ``answered``: the step
-    follows an await and takes its request too, so ``input`` is the type of both together.
-    ``is_async``: the function is a coroutine function or an async generator function.
-    """
-
-    index: int
-    name: str
-    cardinality: Cardinality
-    input: ValueType
-    output: ValueType
-    function: Callable[..., Any] | None = None
-    wants_context: bool = False
-    collects: bool = False
-    waits: Await | None = None
-    answered: RequestAndAnswer | None = None
-    policy: StepPolicy = NO_POLICY
-    is_async: bool = False
-    items: ItemRules | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """``limits`` has the time limits of steps in seconds, by index. ``is_supervised``: a limit or an async step."""
+    """``limits`` has the time limits of steps and branches in seconds. ``is_supervised``: a limit or an async step."""
 
     steps: tuple[PlannedStep, ...]
     catalogue: Catalogue
-    limits: Mapping[int, float]
+    limits: Mapping[LimitKey, float]
     is_supervised: bool
 
 
@@ -66,7 +39,7 @@ def plan(pipeline: Pipeline, *, constraints: bool = True) -> Plan:
     Raises one ``DefinitionError`` for all mistakes, including those found while the pipeline's module was loaded:
     EMPTY_PIPELINE, NO_TYPE_HINTS, UNRESOLVED_HINT, UNSUPPORTED_TYPE, TYPE_NOT_IMPORTABLE, INVALID_SIGNATURE,
     ASYNC_STEP, CARDINALITY_MISMATCH, STEP_NOT_IMPORTABLE, AWAIT_CARDINALITY, TYPES_DO_NOT_CHAIN, INVALID_SEARCH,
-    INVALID_PARALLEL.
+    INVALID_PARALLEL, INVALID_BRANCHES, INVALID_CONDITION.
     """
     return _plan(pipeline, len(pipeline.parts), constraints)
 
@@ -92,6 +65,8 @@ def _plan(pipeline: Pipeline, size: int, constraints: bool) -> Plan:
     if not pipeline.mistakes:
         _check_chain(steps, catalogue, errors)
         errors += _item_mistakes(steps)
+    if not errors:
+        errors += _condition_mistakes(steps)
     if pipeline.search and not errors:
         errors += _search_mistakes(pipeline, steps[0], catalogue)
     if pipeline.concurrency is not None and not errors:
@@ -100,49 +75,72 @@ def _plan(pipeline: Pipeline, size: int, constraints: bool) -> Plan:
         types, many = catalogue.canonical_types(), steps[0].cardinality.takes_many
         errors += mistakes(pipeline.concurrency, pipeline.place, types, steps[0].input.type_id, takes_many=many)
     raise_all([*errors, *catalogue.doubts] if errors else ())
-    limits = {step.index: step.policy.timeout for step in steps if step.policy.timeout is not None}
-    return Plan(tuple(steps), catalogue, limits, bool(limits) or any(step.is_async for step in steps))
+    called = [each for step in steps for each in step.called]
+    limits = {each.limit_key: each.policy.timeout for each in called if each.policy.timeout is not None}
+    return Plan(tuple(steps), catalogue, limits, bool(limits) or any(each.is_async for each in called))
 
 
 def _planned(
-    index: int, part: Step | Await, catalogue: Catalogue, before: list[PlannedStep], pipeline: Pipeline
+    index: int, part: Part, catalogue: Catalogue, before: list[PlannedStep], pipeline: Pipeline
 ) -> PlannedStep:
+    if isinstance(part, Branching):
+        from pipelines.authoring.planned_branches import planned_branching  # most pipelines do not need it
+
+        return planned_branching(index, part, catalogue)
     if isinstance(part, Step):
-        known = before[-1].cardinality if before and before[-1].index == index - 1 else None
-        return _planned_step(index, part, catalogue, _await_before(pipeline, index), known)
+        return _planned_step(index, part, catalogue, before, pipeline)
     if part.transport == TIMER:
         return _planned_timer(index, part, catalogue, before)
     return _planned_await(index, part, catalogue)
 
 
-def _await_before(pipeline: Pipeline, index: int) -> str | None:
-    """Return the name of the await directly before a step, None if there is none.
-
-    A pipeline with mistakes does not have all of its parts. Then the name is empty, because the await may be missing.
-    """
+def _await_before(pipeline: Pipeline, index: int) -> Await | None:
+    """Return the await directly before a step, None if there is none. Timers ask nothing."""
     before = pipeline.parts[index - 1] if index else None
-    if isinstance(before, Await) and before.transport != TIMER:
-        return before.name
-    return "" if pipeline.mistakes else None
+    return before if isinstance(before, Await) and before.transport != TIMER else None
 
 
-def _is_untyped_timer(part: Step | Await) -> bool:
+def _is_untyped_timer(part: Part) -> bool:
     return isinstance(part, Await) and part.transport == TIMER and part.request is None
 
 
+def _gather_before(pipeline: Pipeline, index: int) -> int | None:
+    """Return the index of the ``gather`` whose results a step takes, None if there is none. Timers pass them on."""
+    for place in reversed(range(index)):
+        before = pipeline.parts[place]
+        if isinstance(before, Branching) and before.kind == GATHER:
+            return place
+        if not isinstance(before, Await) or before.transport != TIMER:
+            break
+    return None
+
+
 def _planned_step(
-    index: int, step: Step, catalogue: Catalogue, asked: str | None, before: Cardinality | None
+    index: int, step: Step, catalogue: Catalogue, planned: list[PlannedStep], pipeline: Pipeline
 ) -> PlannedStep:
-    """Return one step. ``asked`` is the name of the await directly before it, and ``before`` its cardinality."""
+    """Return one step. ``planned`` are those before it that could be read."""
     where = f'step "{step.name}"'
-    read = signature(where, step.function, catalogue, most_values=1 if asked is None else 2)
+    asked, gather = _await_before(pipeline, index), _gather_before(pipeline, index)
+    most = 1 if asked is None else 2
+    if gather is not None or pipeline.mistakes:  # then a part before this one may be missing
+        most = MOST_BRANCHES
+    read = signature(where, step.function, catalogue, most_values=most)
     values, returned, taken = list(read.values.values()), read.returned, read.taken
+    joined = None
+    found = next((each for each in planned if each.index == gather), None)
+    if found is not None and found.branching is not None:
+        from pipelines.authoring.joined_results import JoinedResults  # most pipelines do not need it
+
+        joined = JoinedResults.of(where, read.values, found.name, found.branching.results, catalogue)
+        values, taken = [], Hinted(found.output, many=joined.zipped, collects=True)
     answered = None
     if len(values) == 2:
         from pipelines.authoring.request_and_answer import RequestAndAnswer  # most pipelines do not need it
 
+        before = planned[-1].cardinality if planned and planned[-1].index == index - 1 else None
         answered = RequestAndAnswer.of(values[0], values[1], before)
-        both = answered.value_type(asked or "", catalogue, where)
+        conditional = asked is not None and asked.condition is not None
+        both = answered.value_type(asked.name if asked else "", catalogue, where, conditional=conditional)
         taken = Hinted(both, many=answered.takes_many, collects=True)
     cardinality = Cardinality.of(takes_many=taken.many, gives_many=returned.many)
     _check_cardinality(where, step, cardinality)
@@ -156,6 +154,7 @@ def _planned_step(
         wants_context=read.wants_context,
         collects=taken.collects,
         answered=answered,
+        joined=joined,
         policy=step.policy,
         is_async=read.is_async,
         items=step.items,
@@ -168,6 +167,11 @@ def _planned_await(index: int, waits: Await, catalogue: Catalogue) -> PlannedSte
         lambda: typed(waits.request, catalogue, f"{where}, its request"),
         lambda: typed(waits.response, catalogue, f"{where}, its response"),
     )
+    condition = None
+    if waits.condition is not None:
+        from pipelines.authoring.conditions import planned_condition  # most pipelines do not need it
+
+        condition = planned_condition(index, waits.name, waits.condition, request, catalogue)
     return PlannedStep(
         index=index,
         name=waits.name,
@@ -175,6 +179,7 @@ def _planned_await(index: int, waits: Await, catalogue: Catalogue) -> PlannedSte
         input=request.item,
         output=response.item,
         waits=waits,
+        condition=condition,
     )
 
 
@@ -240,6 +245,18 @@ def _check_chain(steps: list[PlannedStep], catalogue: Catalogue, errors: list[De
             )
 
 
+def _condition_mistakes(steps: list[PlannedStep]) -> Iterator[DefinitionError]:
+    """Yield an INVALID_CONDITION for each await with ``when`` whose neighbours do not fit. All steps could be read."""
+    for step in steps:
+        if step.condition is not None:
+            from pipelines.authoring.conditions import mistakes  # most pipelines do not need it
+
+            follows = ends_in_stream(each.cardinality for each in steps[: step.index])
+            following = steps[step.index + 1] if step.index + 1 < len(steps) else None
+            for text in mistakes(step, following, follows_stream=follows):
+                yield DefinitionError("INVALID_CONDITION", f'await "{step.name}" {text}', _place(step))
+
+
 def _sides(step: PlannedStep) -> tuple[Hinted, Hinted]:
     taken = Hinted(step.input, step.cardinality.takes_many, step.collects)
     return taken, Hinted(step.output, step.cardinality.gives_many, collects=True)
@@ -250,9 +267,13 @@ def _item_mistakes(steps: list[PlannedStep]) -> Iterator[DefinitionError]:
     for step in steps:
         follows = ends_in_stream(each.cardinality for each in steps[: step.index])
         takes_many, type_id = step.cardinality.takes_many, step.input.type_id
-        if step.items is not None and (
-            problem := problem_of(
-                step.items, step.function, takes_many=takes_many, follows_stream=follows, type_id=type_id
+        if (
+            step.items is not None
+            and step.branching is None
+            and (
+                problem := problem_of(
+                    step.items, step.function, takes_many=takes_many, follows_stream=follows, type_id=type_id
+                )
             )
         ):
             yield DefinitionError("INVALID_PARALLEL", f'step "{step.name}" {problem}', _place(step))
@@ -266,6 +287,8 @@ def _search_mistakes(pipeline: Pipeline, first: PlannedStep, catalogue: Catalogu
 
 
 def _place(step: PlannedStep) -> str:
+    if step.branching is not None:
+        return step.branching.place
     return places.of_function(step.function) if step.waits is None else step.waits.place
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Final
 
+from pipelines.authoring.names import step_id
 from pipelines.errors import DefinitionError
 from wire.addresses import is_web_address
 from wire.identity import is_identifier
@@ -21,7 +22,7 @@ class Await:
 
     ``request`` and ``response`` are type hints. ``timeout`` counts from the moment of suspension. ``assignee`` and
     ``group`` name who may respond. A timer's ``request`` and ``response`` are the same type, or None for the type of
-    the step before it. ``place`` is the author's file and line.
+    the step before it. ``condition`` decides whether anybody is asked. ``place`` is the author's file and line.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Await:
     assignee: str | None
     group: str | None
     url: str | None = None
+    condition: Callable[..., Any] | None = None
     place: str = field(default="", compare=False)
 
     @property
@@ -43,12 +45,6 @@ class Await:
     def step_id(self) -> str:
         """The id of this await in messages (wire protocol A.1.2)."""
         return step_id(self.name)
-
-
-def step_id(authored_name: str) -> str:
-    """Return the id of a step, such as ``ProcessAskCookService`` for ``Ask cook`` (wire protocol A.1.2)."""
-    words = authored_name.removeprefix("Process ").split(" ")
-    return f"Process{''.join(word.lower().capitalize() for word in words)}Service"
 
 
 def waiting_time(name: str, time: timedelta) -> timedelta:

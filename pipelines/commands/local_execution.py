@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from pipelines.authoring.definition import Pipeline, StepContext
-from pipelines.authoring.plan import PlannedStep, plan
+from pipelines.authoring.names import step_id
+from pipelines.authoring.plan import plan
+from pipelines.authoring.planned_step import PlannedStep
 from pipelines.authoring.step_settings import StepSettings
 from pipelines.authoring.values import Encoded
-from pipelines.authoring.waits import step_id
 from pipelines.commands.asking import Asking, value_of
 from pipelines.commands.kept_run import KeptRun
 from pipelines.commands.progress import Progress as Lines

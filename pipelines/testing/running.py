@@ -9,7 +9,8 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from pipelines.authoring.definition import Pipeline, StepContext
-from pipelines.authoring.plan import PlannedStep, plan
+from pipelines.authoring.plan import plan
+from pipelines.authoring.planned_step import PlannedStep
 from pipelines.authoring.step_settings import StepSettings, settings_of
 from pipelines.authoring.values import Encoded
 from pipelines.authoring.waits import Await
