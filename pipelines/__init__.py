@@ -1,5 +1,6 @@
 """The names that the author of a pipeline imports."""
 
+from pipelines.authoring.branches import branch
 from pipelines.authoring.cardinality import Cardinality
 from pipelines.authoring.concurrency import Concurrency
 from pipelines.authoring.definition import Pipeline, StepContext
@@ -15,4 +16,5 @@ __all__ = [
     "NonRetryable",
     "Pipeline",
     "StepContext",
+    "branch",
 ]

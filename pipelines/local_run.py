@@ -12,7 +12,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from pipelines.authoring.definition import Pipeline, StepContext
-from pipelines.authoring.plan import PlannedStep, plan
+from pipelines.authoring.plan import plan
+from pipelines.authoring.planned_step import PlannedStep
 from pipelines.authoring.values import Encoded, ValueMismatch, ValueType
 from pipelines.errors import DefinitionError, StepTimeout
 from pipelines.failures import Failed, message_of

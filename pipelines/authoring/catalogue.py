@@ -123,9 +123,17 @@ class Catalogue:
             return self._named(hint, where, self._enum)
         raise DefinitionError("UNSUPPORTED_TYPE", f"{where} has the type {shown(hint)}; {advice(hint)}")
 
-    def record_of(self, name: str, members: abc.Iterable[tuple[str, TypeExpression, bool]]) -> TypeExpression:
-        """Add a record that no class describes. Each member has a name, a type, and whether it is repeated."""
+    def record_of(
+        self, name: str, members: abc.Iterable[tuple[str, TypeExpression, bool]], nullable: abc.Collection[str] = ()
+    ) -> TypeExpression:
+        """Add a record that no class describes. Each member has a name, a type, and whether it is repeated.
+
+        Those in ``nullable`` may be null.
+        """
         fields = [{"name": name, **({"repeated": True} if many else {}), "type": of} for name, of, many in members]
+        for field in fields:
+            if field["name"] in nullable:
+                field["nullable"] = True
         fields.sort(key=lambda field: str(field["name"]))
         self._definitions[name] = _sorted({"fields": fields, "id": name, "kind": "record"})
         return {"id": name, "kind": "named"}

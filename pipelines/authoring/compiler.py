@@ -7,14 +7,18 @@ import importlib.util
 import json
 import sys
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipelines.authoring import places
 from pipelines.authoring.definition import Pipeline
 from pipelines.authoring.misuse import loading
-from pipelines.authoring.plan import Plan, PlannedStep, plan
+from pipelines.authoring.plan import Plan, plan
+from pipelines.authoring.planned_step import PlannedStep
 from pipelines.errors import DefinitionError
 from wire.documents.contract import canonical_catalog_fingerprint, publish
+
+if TYPE_CHECKING:
+    from pipelines.authoring.planned_step import PlannedBranching
 
 
 def load(reference: str) -> Pipeline:
@@ -154,9 +158,27 @@ def _step(step: PlannedStep) -> dict[str, Any]:
         "outputTypeId": step.output.type_id,
     }
     if step.function is not None:
-        members["runtimeClass"] = f"{step.function.__module__}.{step.function.__qualname__}"
+        members["runtimeClass"] = _class_of(step)
     if step.waits is not None:
         members["awaitTransport"] = step.waits.transport
     if step.answered is not None:
         members["takesRequest"] = True
+    if step.condition is not None:
+        members["condition"] = _class_of(step.condition)
+    if step.branching is not None:
+        members["branching"] = _branching(step.branching)
     return members
+
+
+def _branching(branching: PlannedBranching) -> dict[str, Any]:
+    branches = [
+        {"name": name, "runtimeClass": _class_of(each), "outputTypeId": each.output.type_id}
+        for name, each in branching.branches.items()
+    ]
+    route = {} if branching.route is None else {"route": _class_of(branching.route)}
+    return {"kind": branching.kind, **route, "branches": branches}
+
+
+def _class_of(step: PlannedStep) -> str:
+    function: Any = step.function
+    return f"{function.__module__}.{function.__qualname__}"

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeGuard
+from typing import Any
 
-from pipelines.authoring.definition import Await, Pipeline, Step
+from pipelines.authoring.branches import Branching
+from pipelines.authoring.definition import Part, Pipeline
 from pipelines.authoring.step_settings import KINDS
-from pipelines.step_policy import NO_POLICY
+from pipelines.authoring.waits import Await
 from wire.documents.step_settings import SECRET
 
 
@@ -14,7 +15,7 @@ def declarations(pipeline: Pipeline) -> dict[str, dict[str, Any]]:
     """Return the members of the entry, without empty ones. Each part of the language adds one line."""
     members: dict[str, dict[str, Any]] = {
         "search": pipeline.search,
-        "steps": {part.name: _declared(part) for part in pipeline.parts if _declares(part)},
+        "steps": {part.name: found for part in pipeline.parts if (found := _declared(part))},
         "concurrency": pipeline.concurrency.declaration if pipeline.concurrency is not None else {},
         "config": {name: KINDS[kind] for name, kind in pipeline.config.items()},
         "secrets": dict.fromkeys(pipeline.secrets, SECRET),
@@ -22,9 +23,9 @@ def declarations(pipeline: Pipeline) -> dict[str, dict[str, Any]]:
     return {name: member for name, member in members.items() if member}
 
 
-def _declares(part: Step | Await) -> TypeGuard[Step]:
-    return isinstance(part, Step) and (part.policy is not NO_POLICY or part.items is not None)
-
-
-def _declared(step: Step) -> dict[str, Any]:
-    return step.policy.declared() | (step.items.declared() if step.items is not None else {})
+def _declared(part: Part) -> dict[str, Any]:
+    if isinstance(part, Await):
+        return {}
+    if isinstance(part, Branching):
+        return part.declared()
+    return part.policy.declared() | (part.items.declared() if part.items is not None else {})

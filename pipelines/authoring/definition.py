@@ -3,29 +3,29 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Final, TypeVar, Unpack, overload
 
 from pipelines import step_policy
+from pipelines.authoring import branches as branching
 from pipelines.authoring import cardinality as cardinalities
 from pipelines.authoring import places
+from pipelines.authoring.branches import Branch, Branching
 from pipelines.authoring.cardinality import Cardinality
 from pipelines.authoring.concurrency import Concurrency
 from pipelines.authoring.concurrency import checked as concurrency_checked
 from pipelines.authoring.items import ItemRules, OnFailure, rules
 from pipelines.authoring.misuse import checks_options, checks_step_options, is_loading, no_function
+from pipelines.authoring.names import humanised, step_id
 from pipelines.authoring.step_tools import StepTools
+from pipelines.authoring.waits import Await, check_recipient, check_transport, waiting_time
 from pipelines.errors import Cancelled, DefinitionError, placed
 from pipelines.step_policy import NO_POLICY, StepOptions, StepPolicy
-from wire.addresses import is_web_address
 from wire.documents.contract import TIMER
-from wire.identity import is_identifier
-from wire.messages.celery_messages import LONGEST_RECIPIENT, LONGEST_STEP_ID, LONGEST_WAIT
-
-AWAIT_TRANSPORTS: Final = ("interaction-api", "webhook")
+from wire.messages.celery_messages import LONGEST_STEP_ID
 
 _MAX_NAME: Final = 200
 _PIPELINE_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
@@ -42,8 +42,8 @@ class StepContext(StepTools):
 
     ``attempt`` counts the attempts of the transition from 0. ``transition_key`` is the same when another worker takes
     over the lease, and differs after a retry. ``step_index`` counts the steps from 0. ``item_index`` counts the items
-    of a stream from 0; it is None if the step is called once. The runner sets the step's members before it calls the
-    step.
+    of a stream from 0; it is None if the step is called once. ``branch`` is the name of the branch that runs, if the
+    step has branches. The runner sets the step's members before it calls the step.
 
     A long step should check ``cancelled``, or call ``raise_if_cancelled()``, between parts of its work.
     """
@@ -74,8 +74,10 @@ class StepContext(StepTools):
 
     @property
     def idempotency_key(self) -> str:
-        """A key for calls to other systems. It is the same for every attempt of this step and item."""
+        """A key for calls to other systems. It is the same for every attempt of this step, item and branch."""
         key = f"{self.execution_id}:{self.step_index}"
+        if self.branch:
+            key = f"{key}:branch={self.branch}"
         return key if self.item_index is None else f"{key}:item={self.item_index}"
 
 
@@ -98,40 +100,7 @@ class Step:
         return places.of_function(self.function)
 
 
-@dataclass(frozen=True, slots=True)
-class Await:
-    """A boundary at which an execution waits for a response from outside.
-
-    ``request`` and ``response`` are type hints. ``timeout`` counts from the moment of suspension. ``assignee`` and
-    ``group`` name who may respond. A timer's ``request`` and ``response`` are the same type, or None for the type of
-    the step before it. ``place`` is the author's file and line.
-    """
-
-    name: str
-    request: Any
-    response: Any
-    transport: str
-    timeout: timedelta
-    assignee: str | None
-    group: str | None
-    url: str | None = None
-    place: str = field(default="", compare=False)
-
-    @property
-    def transport_metadata(self) -> Mapping[str, str]:
-        """What the transport needs in addition to the request: a webhook's ``url``."""
-        return {} if self.url is None else {"url": self.url}
-
-    @property
-    def step_id(self) -> str:
-        """The id of this await in messages (wire protocol A.1.2)."""
-        return step_id(self.name)
-
-
-def step_id(authored_name: str) -> str:
-    """Return the id of a step, such as ``ProcessAskCookService`` for ``Ask cook`` (wire protocol A.1.2)."""
-    words = authored_name.removeprefix("Process ").split(" ")
-    return f"Process{''.join(word.lower().capitalize() for word in words)}Service"
+Part = Step | Await | Branching
 
 
 class Pipeline:
@@ -189,7 +158,7 @@ class Pipeline:
             from pipelines.authoring import step_settings
 
             self.config, self.secrets = step_settings.declared(config, secrets, self.place)
-        self._parts: list[Step | Await] = []
+        self._parts: list[Part] = []
         self._closed = False
         self._mistakes: list[DefinitionError] = []
 
@@ -207,7 +176,7 @@ class Pipeline:
         self._mistakes.append(mistake)
 
     @property
-    def parts(self) -> tuple[Step | Await, ...]:
+    def parts(self) -> tuple[Part, ...]:
         """The steps and awaits in the order in which they run."""
         return tuple(self._parts)
 
@@ -274,6 +243,7 @@ class Pipeline:
         assignee: str | None = None,
         group: str | None = None,
         url: str | None = None,
+        when: Callable[..., bool | Awaitable[bool]] | None = None,
     ) -> None:
         """Suspend the execution here: send a request, and resume with the response as the input of the next step.
 
@@ -282,22 +252,19 @@ class Pipeline:
         a hundred years; after it, the execution fails. With ``transport="webhook"``, the coordinator sends the request
         to ``url``, an http or https URL of at most 2,000 characters. ``assignee``, a user name or an e-mail
         address, and ``group`` have at most 200 characters. If one is given, only that person and members of the tenant
-        with that group may respond.
+        with that group may respond. With ``when``, a function that takes the request, the execution waits only if that
+        returns True. Otherwise it goes on at once, and the next step gets None as the answer:
+        ``def book(invoice: Invoice, decision: Decision | None)``.
 
         Raises ``DefinitionError``: INVALID_STEP_NAME, DUPLICATE_STEP_NAME, INVALID_TIMEOUT,
         UNKNOWN_TRANSPORT, INVALID_URL, INVALID_RECIPIENT.
         """
         with self._collecting_mistakes() as place:
-            if transport not in AWAIT_TRANSPORTS:
-                raise DefinitionError(
-                    "UNKNOWN_TRANSPORT",
-                    f'await "{name}" has transport {transport!r}; use one of {", ".join(AWAIT_TRANSPORTS)}',
-                )
-            _check_url(name, transport, url)
-            _check_recipient(name, "assignee", assignee)
-            _check_recipient(name, "group", group)
-            waiting = _waiting_time(name, timeout)
-            self._append(Await(name, request, response, transport, waiting, assignee, group, url, place))
+            check_transport(name, transport, url)
+            check_recipient(name, "assignee", assignee)
+            check_recipient(name, "group", group)
+            waiting = waiting_time(name, timeout)
+            self._append(Await(name, request, response, transport, waiting, assignee, group, url, when, place))
 
     @checks_options
     def timer(self, name: str, delay: timedelta, *, of: Any = None) -> None:
@@ -309,7 +276,37 @@ class Pipeline:
         Raises ``DefinitionError``: INVALID_STEP_NAME, DUPLICATE_STEP_NAME, INVALID_TIMEOUT.
         """
         with self._collecting_mistakes() as place:
-            self._append(Await(name, of, of, TIMER, _waiting_time(name, delay), None, None, place=place))
+            self._append(Await(name, of, of, TIMER, waiting_time(name, delay), None, None, place=place))
+
+    @checks_options
+    def gather(
+        self, *branches: Callable[..., Any] | Branch, name: str | None = None, parallel: int | None = None
+    ) -> None:
+        """Add a step that calls several functions with the same value at once, in threads, and joins their results.
+
+        The next step takes one parameter for each branch, with its name: ``def offer(price: Price, stock: Stock)``. The
+        branches are functions that are defined with ``def`` or ``async def``, and ``branch(function, retries=3)`` gives
+        one a policy. The default name joins theirs: ``Price and stock``. At most ``parallel`` calls run at a time, by
+        default all.
+
+        Raises ``DefinitionError``: INVALID_STEP_NAME, DUPLICATE_STEP_NAME, INVALID_BRANCHES, NOT_A_FUNCTION,
+        INVALID_STEP_POLICY, INVALID_PARALLEL.
+        """
+        with self._collecting_mistakes() as place:
+            self._append(branching.gathered(name, branches, parallel, place))
+
+    def choose(self, route: Callable[..., Any], /, **branches: Callable[..., Any] | Branch) -> None:
+        """Add a step that calls one of several functions: the one that ``route`` names.
+
+        ``route`` takes the same value as the branches, and its return hint has their names:
+        ``Literal["big", "small"]``. It must return the same name for the same value, because a retry calls it again.
+        The step has the name of the route. It gives what the branches give: one type, or the union of several.
+
+        Raises ``DefinitionError``: INVALID_STEP_NAME, DUPLICATE_STEP_NAME, INVALID_BRANCHES, NOT_A_FUNCTION,
+        INVALID_STEP_POLICY.
+        """
+        with self._collecting_mistakes() as place:
+            self._append(branching.chosen(route, branches, place))
 
     @contextmanager
     def _collecting_mistakes(self, function: object = None) -> Iterator[str]:
@@ -326,7 +323,7 @@ class Pipeline:
                 raise
             self._mistakes.append(error)
 
-    def _append(self, part: Step | Await) -> None:
+    def _append(self, part: Part) -> None:
         if self._closed:
             raise DefinitionError(
                 "PIPELINE_CLOSED",
@@ -357,46 +354,3 @@ class Pipeline:
 
     def __repr__(self) -> str:
         return f"<Pipeline {self.pipeline_id} in {self.module}, {len(self._parts)} steps>"
-
-
-def _waiting_time(name: str, time: timedelta) -> timedelta:
-    if not isinstance(time, timedelta) or not timedelta(0) < time <= LONGEST_WAIT:
-        raise DefinitionError(
-            "INVALID_TIMEOUT",
-            f'await "{name}" waits for {time!r}; give a positive timedelta of at most a hundred years, such as '
-            "timedelta(days=1)",
-        )
-    return time
-
-
-def _check_url(name: str, transport: str, url: str | None) -> None:
-    if (transport == "webhook") != (url is not None):
-        problem = "has no url" if url is None else f"has a url, which {transport} does not take"
-    elif url is not None and not is_web_address(url):
-        problem = f"has the url {url!r}"
-    else:
-        return
-    raise DefinitionError(
-        "INVALID_URL",
-        f'await "{name}" {problem}; a webhook goes to an http or https url without credentials, such as '
-        'url="https://erp.example/approvals"',
-    )
-
-
-def _check_recipient(name: str, member: str, recipient: str | None) -> None:
-    if recipient is None:
-        return
-    if isinstance(recipient, str) and 0 < len(recipient) <= LONGEST_RECIPIENT and is_identifier(recipient):
-        return
-    wrong = f"of {len(recipient)} characters" if isinstance(recipient, str) else f"of type {type(recipient).__name__}"
-    raise DefinitionError(
-        "INVALID_RECIPIENT",
-        f'await "{name}" has a {member} {wrong}; use 1 to {LONGEST_RECIPIENT} printable characters without blanks '
-        "at either end",
-    )
-
-
-def humanised(function_name: str) -> str:
-    """Return a step's name for a function: ``Parse file`` for ``parse_file``."""
-    words = " ".join(function_name.replace("_", " ").split())
-    return words[:1].upper() + words[1:]

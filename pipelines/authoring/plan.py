@@ -2,65 +2,32 @@
 
 from __future__ import annotations
 
-import inspect
-import typing
-from collections import abc
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import lru_cache, partial
-from typing import TYPE_CHECKING, Any, Final
+from functools import lru_cache
 
 from pipelines.authoring import places
-from pipelines.authoring.advice import shown
+from pipelines.authoring.branches import Branching
 from pipelines.authoring.cardinality import Cardinality
-from pipelines.authoring.catalogue import Catalogue, importable, plain
-from pipelines.authoring.definition import Await, Pipeline, Step, StepContext
-from pipelines.authoring.items import ItemRules, problem_of
-from pipelines.authoring.values import Hinted, ValueType
+from pipelines.authoring.catalogue import Catalogue
+from pipelines.authoring.definition import Part, Pipeline, Step
+from pipelines.authoring.items import problem_of
+from pipelines.authoring.planned_step import LimitKey, PlannedStep
+from pipelines.authoring.signatures import signature, typed, typed_all
+from pipelines.authoring.values import Hinted
+from pipelines.authoring.waits import Await
 from pipelines.errors import DefinitionError, collected, placed, raise_all
-from pipelines.step_policy import NO_POLICY, StepPolicy
+from wire.documents.branching import GATHER, MOST_BRANCHES
 from wire.documents.contract import TIMER, ends_in_stream
-
-_LISTS: Final = (list, abc.Sequence)
-_STREAMS: Final = (*_LISTS, abc.Iterable, abc.Iterator, abc.Generator, abc.Collection)
-
-
-if TYPE_CHECKING:
-    from pipelines.authoring.request_and_answer import RequestAndAnswer
-
-
-@dataclass(frozen=True, slots=True)
-class PlannedStep:
-    """One checked step or await.
-
-    ``function`` is None for an await; ``waits`` is None for a step. ``wants_context``: the function takes a
-    ``StepContext``. ``collects``: the function takes a list of values instead of an iterator. ``answered``: the step
-    follows an await and takes its request too, so ``input`` is the type of both together.
-    ``is_async``: the function is a coroutine function or an async generator function.
-    """
-
-    index: int
-    name: str
-    cardinality: Cardinality
-    input: ValueType
-    output: ValueType
-    function: Callable[..., Any] | None = None
-    wants_context: bool = False
-    collects: bool = False
-    waits: Await | None = None
-    answered: RequestAndAnswer | None = None
-    policy: StepPolicy = NO_POLICY
-    is_async: bool = False
-    items: ItemRules | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """``limits`` has the time limits of steps in seconds, by index. ``is_supervised``: a limit or an async step."""
+    """``limits`` has the time limits of steps and branches in seconds. ``is_supervised``: a limit or an async step."""
 
     steps: tuple[PlannedStep, ...]
     catalogue: Catalogue
-    limits: Mapping[int, float]
+    limits: Mapping[LimitKey, float]
     is_supervised: bool
 
 
@@ -72,7 +39,7 @@ def plan(pipeline: Pipeline, *, constraints: bool = True) -> Plan:
     Raises one ``DefinitionError`` for all mistakes, including those found while the pipeline's module was loaded:
     EMPTY_PIPELINE, NO_TYPE_HINTS, UNRESOLVED_HINT, UNSUPPORTED_TYPE, TYPE_NOT_IMPORTABLE, INVALID_SIGNATURE,
     ASYNC_STEP, CARDINALITY_MISMATCH, STEP_NOT_IMPORTABLE, AWAIT_CARDINALITY, TYPES_DO_NOT_CHAIN, INVALID_SEARCH,
-    INVALID_PARALLEL.
+    INVALID_PARALLEL, INVALID_BRANCHES, INVALID_CONDITION.
     """
     return _plan(pipeline, len(pipeline.parts), constraints)
 
@@ -98,6 +65,8 @@ def _plan(pipeline: Pipeline, size: int, constraints: bool) -> Plan:
     if not pipeline.mistakes:
         _check_chain(steps, catalogue, errors)
         errors += _item_mistakes(steps)
+    if not errors:
+        errors += _condition_mistakes(steps)
     if pipeline.search and not errors:
         errors += _search_mistakes(pipeline, steps[0], catalogue)
     if pipeline.concurrency is not None and not errors:
@@ -106,64 +75,72 @@ def _plan(pipeline: Pipeline, size: int, constraints: bool) -> Plan:
         types, many = catalogue.canonical_types(), steps[0].cardinality.takes_many
         errors += mistakes(pipeline.concurrency, pipeline.place, types, steps[0].input.type_id, takes_many=many)
     raise_all([*errors, *catalogue.doubts] if errors else ())
-    limits = {step.index: step.policy.timeout for step in steps if step.policy.timeout is not None}
-    return Plan(tuple(steps), catalogue, limits, bool(limits) or any(step.is_async for step in steps))
+    called = [each for step in steps for each in step.called]
+    limits = {each.limit_key: each.policy.timeout for each in called if each.policy.timeout is not None}
+    return Plan(tuple(steps), catalogue, limits, bool(limits) or any(each.is_async for each in called))
 
 
 def _planned(
-    index: int, part: Step | Await, catalogue: Catalogue, before: list[PlannedStep], pipeline: Pipeline
+    index: int, part: Part, catalogue: Catalogue, before: list[PlannedStep], pipeline: Pipeline
 ) -> PlannedStep:
+    if isinstance(part, Branching):
+        from pipelines.authoring.planned_branches import planned_branching  # most pipelines do not need it
+
+        return planned_branching(index, part, catalogue)
     if isinstance(part, Step):
-        known = before[-1].cardinality if before and before[-1].index == index - 1 else None
-        return _planned_step(index, part, catalogue, _await_before(pipeline, index), known)
+        return _planned_step(index, part, catalogue, before, pipeline)
     if part.transport == TIMER:
         return _planned_timer(index, part, catalogue, before)
     return _planned_await(index, part, catalogue)
 
 
-def _await_before(pipeline: Pipeline, index: int) -> str | None:
-    """Return the name of the await directly before a step, None if there is none.
-
-    A pipeline with mistakes does not have all of its parts. Then the name is empty, because the await may be missing.
-    """
+def _await_before(pipeline: Pipeline, index: int) -> Await | None:
+    """Return the await directly before a step, None if there is none. Timers ask nothing."""
     before = pipeline.parts[index - 1] if index else None
-    if isinstance(before, Await) and before.transport != TIMER:
-        return before.name
-    return "" if pipeline.mistakes else None
+    return before if isinstance(before, Await) and before.transport != TIMER else None
 
 
-def _is_untyped_timer(part: Step | Await) -> bool:
+def _is_untyped_timer(part: Part) -> bool:
     return isinstance(part, Await) and part.transport == TIMER and part.request is None
 
 
-def _planned_step(
-    index: int, step: Step, catalogue: Catalogue, asked: str | None, before: Cardinality | None
-) -> PlannedStep:
-    """Return one step. ``asked`` is the name of the await directly before it, and ``before`` its cardinality."""
-    where = f'step "{step.name}"'
-    function = step.function
-    is_async = inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
-    _check_importable(where, function)
-    errors: list[DefinitionError] = []
-    with collected(errors):
-        parameters = _parameters(where, function)
-        hints = _hints(where, function)
-        if is_async:
-            from pipelines.authoring.async_steps import without_async  # most pipelines do not need it
+def _gather_before(pipeline: Pipeline, index: int) -> int | None:
+    """Return the index of the ``gather`` whose results a step takes, None if there is none. Timers pass them on."""
+    for place in reversed(range(index)):
+        before = pipeline.parts[place]
+        if isinstance(before, Branching) and before.kind == GATHER:
+            return place
+        if not isinstance(before, Await) or before.transport != TIMER:
+            break
+    return None
 
-            hints = without_async(where, function, hints)
-        names, wants_context = _values(where, hints, parameters, asked)
-        *values, returned = _all(
-            *(partial(_typed_hint, where, hints, name, catalogue) for name in names),
-            partial(_typed_hint, where, hints, "return", catalogue),
-        )
-    raise_all(errors)
-    answered, taken = None, values[0]
+
+def _planned_step(
+    index: int, step: Step, catalogue: Catalogue, planned: list[PlannedStep], pipeline: Pipeline
+) -> PlannedStep:
+    """Return one step. ``planned`` are those before it that could be read."""
+    where = f'step "{step.name}"'
+    asked, gather = _await_before(pipeline, index), _gather_before(pipeline, index)
+    most = 1 if asked is None else 2
+    if gather is not None or pipeline.mistakes:  # then a part before this one may be missing
+        most = MOST_BRANCHES
+    read = signature(where, step.function, catalogue, most_values=most)
+    values, returned, taken = list(read.values.values()), read.returned, read.taken
+    joined = None
+    found = next((each for each in planned if each.index == gather), None)
+    if found is not None and found.branching is not None:
+        from pipelines.authoring.joined_results import JoinedResults  # most pipelines do not need it
+
+        joined = JoinedResults.of(where, read.values, found.name, found.branching.results, catalogue)
+        values, taken = [], Hinted(found.output, many=joined.zipped, collects=True)
+    answered = None
     if len(values) == 2:
         from pipelines.authoring.request_and_answer import RequestAndAnswer  # most pipelines do not need it
 
+        before = planned[-1].cardinality if planned and planned[-1].index == index - 1 else None
         answered = RequestAndAnswer.of(values[0], values[1], before)
-        both = answered.value_type(asked or "", catalogue, where)
+        conditional = asked is not None and asked.condition is not None
+        both = answered.value_type(asked.name if asked else "", catalogue, where, conditional=conditional)
         taken = Hinted(both, many=answered.takes_many, collects=True)
     cardinality = Cardinality.of(takes_many=taken.many, gives_many=returned.many)
     _check_cardinality(where, step, cardinality)
@@ -173,57 +150,28 @@ def _planned_step(
         cardinality=cardinality,
         input=taken.item,
         output=returned.item,
-        function=function,
-        wants_context=wants_context,
+        function=step.function,
+        wants_context=read.wants_context,
         collects=taken.collects,
         answered=answered,
+        joined=joined,
         policy=step.policy,
-        is_async=is_async,
+        is_async=read.is_async,
         items=step.items,
     )
 
 
-def _typed_hint(where: str, hints: dict[str, Any], name: str, catalogue: Catalogue) -> Hinted:
-    what = "its return value" if name == "return" else f"parameter {name!r}"
-    return _typed(_hint(where, hints, name), catalogue, f"{where}, {what}")
-
-
-def _typed(hint: Any, catalogue: Catalogue, where: str) -> Hinted:
-    bare = plain(hint)
-    if bare in _STREAMS:
-        raise DefinitionError(
-            "UNSUPPORTED_TYPE",
-            f"{where} is {shown(bare)} without an item type; write {shown(bare)}[T], such as list[str]",
-        )
-    if typing.get_origin(bare) not in _STREAMS:
-        return Hinted(ValueType(hint, catalogue, where), many=False, collects=False)
-    item = typing.get_args(bare)[0]
-    if typing.get_origin(plain(item)) in _STREAMS:
-        raise DefinitionError(
-            "UNSUPPORTED_TYPE",
-            f"{where} is {shown(bare)}; make the item a dataclass with one field: values: {shown(item)}",
-        )
-    collects = typing.get_origin(bare) in (*_LISTS, abc.Collection)
-    return Hinted(ValueType(item, catalogue, where), many=True, collects=collects)
-
-
-def _all(*reads: Callable[[], Hinted]) -> list[Hinted]:
-    """Return the results of all, or raise the errors of all."""
-    errors: list[DefinitionError] = []
-    found: list[Hinted] = []
-    for read in reads:
-        with collected(errors):
-            found.append(read())
-    raise_all(errors)
-    return found
-
-
 def _planned_await(index: int, waits: Await, catalogue: Catalogue) -> PlannedStep:
     where = f'await "{waits.name}"'
-    request, response = _all(
-        lambda: _typed(waits.request, catalogue, f"{where}, its request"),
-        lambda: _typed(waits.response, catalogue, f"{where}, its response"),
+    request, response = typed_all(
+        lambda: typed(waits.request, catalogue, f"{where}, its request"),
+        lambda: typed(waits.response, catalogue, f"{where}, its response"),
     )
+    condition = None
+    if waits.condition is not None:
+        from pipelines.authoring.conditions import planned_condition  # most pipelines do not need it
+
+        condition = planned_condition(index, waits.name, waits.condition, request, catalogue)
     return PlannedStep(
         index=index,
         name=waits.name,
@@ -231,6 +179,7 @@ def _planned_await(index: int, waits: Await, catalogue: Catalogue) -> PlannedSte
         input=request.item,
         output=response.item,
         waits=waits,
+        condition=condition,
     )
 
 
@@ -239,7 +188,7 @@ def _planned_timer(index: int, timer: Await, catalogue: Catalogue, before: list[
     where = f'timer "{timer.name}"'
     many = ends_in_stream(step.cardinality for step in before)
     if timer.request is not None:
-        named = _typed(timer.request, catalogue, f"{where}, its type")
+        named = typed(timer.request, catalogue, f"{where}, its type")
         value_type, many = named.item, many or named.many
     elif before:
         value_type = before[-1].output
@@ -257,88 +206,12 @@ def _planned_timer(index: int, timer: Await, catalogue: Catalogue, before: list[
     )
 
 
-def _check_importable(where: str, function: Callable[..., Any]) -> None:
-    module, qualname = function.__module__, getattr(function, "__qualname__", "?")
-    if module == "__main__":
-        problem, advice = ("is defined in __main__", "move it to a module that can be imported and build MODULE:NAME")
-    elif "<lambda>" in qualname:
-        problem, advice = "is a lambda", "define it with def at module level"
-    elif "<locals>" in qualname:
-        problem, advice = (f"is {qualname}, defined inside another function", "move it to module level")
-    elif importable(module, qualname) is not function:
-        problem = f"is not the object at {module}.{qualname}"
-        advice = "let @pipeline.step be the outermost decorator and use the function's name only once"
-    else:
-        return
-    raise DefinitionError("STEP_NOT_IMPORTABLE", f"{where} {problem}, so a worker cannot import it; {advice}")
-
-
-def _parameters(where: str, function: Callable[..., Any]) -> list[str]:
-    parameters = list(inspect.signature(function).parameters.values())
-    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    if parameters and parameters[0].name in ("self", "cls") and "." in function.__qualname__:
-        raise DefinitionError(
-            "INVALID_SIGNATURE",
-            f"{where} is a method of {function.__qualname__.rpartition('.')[0]}, and a worker has no object to call it "
-            f"on; write a function at module level, which may make the object: def {function.__name__}(value: T) -> U",
-        )
-    if not 1 <= len(parameters) <= 3 or any(parameter.kind not in positional for parameter in parameters):
-        raise DefinitionError(
-            "INVALID_SIGNATURE",
-            f"{where} has the signature {inspect.signature(function)}; a step takes one input and, if it needs it, "
-            "context: StepContext; to pass several values, write a dataclass with a field for each",
-        )
-    return [parameter.name for parameter in parameters]
-
-
-def _hints(where: str, function: Callable[..., Any]) -> dict[str, Any]:
-    try:
-        return typing.get_type_hints(function, include_extras=True)
-    except (NameError, TypeError, AttributeError) as error:
-        raise DefinitionError(
-            "UNRESOLVED_HINT",
-            f"{where}: its hints cannot be read: {error}; import the named types at the top of "
-            f"{function.__module__}, outside of TYPE_CHECKING, or correct their names",
-        ) from error
-
-
-def _values(where: str, hints: dict[str, Any], parameters: list[str], asked: str | None) -> tuple[list[str], bool]:
-    """Return the parameters that take values, and whether a context follows them."""
-    wants_context = len(parameters) > 1 and hints.get(parameters[-1]) is StepContext
-    values = parameters[:-1] if wants_context else parameters
-    if len(values) == 1 or (len(values) == 2 and asked is not None):
-        return values, wants_context
-    raise DefinitionError(
-        "INVALID_SIGNATURE",
-        f"{where} has a second parameter {values[1]!r}; only context: StepContext may follow the input, and directly "
-        "after an await the answer may follow its request; to pass several values, write a dataclass with a field for "
-        "each",
-    )
-
-
-def _hint(where: str, hints: dict[str, Any], name: str) -> Any:
-    if name not in hints:
-        returns = name == "return"
-        missing = "its return value" if returns else f"parameter {name!r}"
-        remedy = (
-            "-> and the type of the result, such as -> Receipt" if returns else f"{name}: and its type, such as Order"
-        )
-        text = f"{where} has no type hint for {missing}; write {remedy}; the contract is made from the hints"
-        raise DefinitionError("NO_TYPE_HINTS", text)
-    return hints[name]
-
-
 def _check_cardinality(where: str, step: Step, hinted: Cardinality) -> None:
     if step.cardinality is not None and step.cardinality is not hinted:
         raise DefinitionError(
             "CARDINALITY_MISMATCH",
             f"{where} says cardinality {step.cardinality}, but its hints say {hinted}; Iterable[T] and "
             "list[T] mean many, anything else means one",
-        )
-    if inspect.isgeneratorfunction(step.function) and not hinted.gives_many:
-        raise DefinitionError(
-            "CARDINALITY_MISMATCH",
-            f"{where} yields its results, but its return hint is one value; use Iterator[T], such as Iterator[Order]",
         )
 
 
@@ -372,6 +245,18 @@ def _check_chain(steps: list[PlannedStep], catalogue: Catalogue, errors: list[De
             )
 
 
+def _condition_mistakes(steps: list[PlannedStep]) -> Iterator[DefinitionError]:
+    """Yield an INVALID_CONDITION for each await with ``when`` whose neighbours do not fit. All steps could be read."""
+    for step in steps:
+        if step.condition is not None:
+            from pipelines.authoring.conditions import mistakes  # most pipelines do not need it
+
+            follows = ends_in_stream(each.cardinality for each in steps[: step.index])
+            following = steps[step.index + 1] if step.index + 1 < len(steps) else None
+            for text in mistakes(step, following, follows_stream=follows):
+                yield DefinitionError("INVALID_CONDITION", f'await "{step.name}" {text}', _place(step))
+
+
 def _sides(step: PlannedStep) -> tuple[Hinted, Hinted]:
     taken = Hinted(step.input, step.cardinality.takes_many, step.collects)
     return taken, Hinted(step.output, step.cardinality.gives_many, collects=True)
@@ -382,9 +267,13 @@ def _item_mistakes(steps: list[PlannedStep]) -> Iterator[DefinitionError]:
     for step in steps:
         follows = ends_in_stream(each.cardinality for each in steps[: step.index])
         takes_many, type_id = step.cardinality.takes_many, step.input.type_id
-        if step.items is not None and (
-            problem := problem_of(
-                step.items, step.function, takes_many=takes_many, follows_stream=follows, type_id=type_id
+        if (
+            step.items is not None
+            and step.branching is None
+            and (
+                problem := problem_of(
+                    step.items, step.function, takes_many=takes_many, follows_stream=follows, type_id=type_id
+                )
             )
         ):
             yield DefinitionError("INVALID_PARALLEL", f'step "{step.name}" {problem}', _place(step))
@@ -398,6 +287,8 @@ def _search_mistakes(pipeline: Pipeline, first: PlannedStep, catalogue: Catalogu
 
 
 def _place(step: PlannedStep) -> str:
+    if step.branching is not None:
+        return step.branching.place
     return places.of_function(step.function) if step.waits is None else step.waits.place
 
 

@@ -42,12 +42,17 @@ class RequestAndAnswer:
         """True if the step takes the whole stream that the await gives."""
         return self.answer.many
 
-    def value_type(self, await_name: str, catalogue: Catalogue, where: str) -> ValueType:
-        """Return the type of both together, and add it to the catalogue: a record named after the await."""
+    def value_type(self, await_name: str, catalogue: Catalogue, where: str, *, conditional: bool) -> ValueType:
+        """Return the type of both together, and add it to the catalogue: a record named after the await.
+
+        ``conditional``: the await may ask nobody, and the answer is then null.
+        """
         members = {REQUEST: self.request, ANSWER: self.answer}
         repeated = {name: each.many and not self.zipped for name, each in members.items()}
         types = [(name, each.item.expression, repeated[name]) for name, each in members.items()]
-        expression: TypeExpression = catalogue.record_of(request_and_answer_type(await_name), types)
+        expression: TypeExpression = catalogue.record_of(
+            request_and_answer_type(await_name), types, nullable=(ANSWER,) if conditional else ()
+        )
         hints = [
             (name, GenericAlias(list, (each.item.hint,)) if repeated[name] else each.item.hint)
             for name, each in members.items()
@@ -61,7 +66,7 @@ class RequestAndAnswer:
         else:
             [pair] = value if self.takes_many else [value]
             requests, answers = pair.request, pair.answer
-        return _collected(self.request, requests), _collected(self.answer, answers)
+        return self.request.argument(requests), self.answer.argument(answers)
 
     def mistakes(self, asked: str, request: Hinted, answer: Hinted, catalogue: Catalogue) -> Iterator[str]:
         """Yield what does not fit the await ``asked`` with this request and this response."""
@@ -72,7 +77,3 @@ class RequestAndAnswer:
                     f'takes the {what} {takes.text}, but "{asked}" before it has the {what} {gives.text}; write '
                     f"{what}: {gives.text}; the request comes first, and the answer second"
                 )
-
-
-def _collected(hinted: Hinted, value: Any) -> Any:
-    return iter(value) if hinted.many and not hinted.collects else value

@@ -20,10 +20,13 @@ class StepTools:
 
     ``reporting`` gets the reports. ``heartbeats`` is the JSON text of what an earlier attempt left: the index of its
     step, that of its item or null, and the details. ``settings`` is None if the pipeline declares none.
+    ``call_index`` counts the calls of the branches of all items; it is None for a step without branches.
     """
 
     step_index: int = -1
     item_index: int | None = None
+    branch: str = ""
+    call_index: int | None = field(default=None, repr=False, compare=False)
     reporting: Reporting = field(default_factory=Reporter, repr=False, compare=False)
     heartbeats: str = field(default="", repr=False, compare=False)
     settings: StepSettings | None = field(default=None, repr=False, compare=False)
@@ -42,7 +45,7 @@ class StepTools:
         They are JSON of at most 1,000 bytes, and sent within about a second. If the worker dies before that, the next
         attempt reads those that were sent before. Raises ``TypeError`` and ``ValueError`` for others.
         """
-        reports_of(self.reporting).set_details(self.step_index, self.item_index, details)
+        reports_of(self.reporting).set_details(self.step_index, self._index, details)
 
     @property
     def last_heartbeat(self) -> Any:
@@ -50,7 +53,12 @@ class StepTools:
         if not self.heartbeats:
             return None
         step, item, details = json.loads(self.heartbeats)
-        return details if (step, item) == (self.step_index, self.item_index) else None
+        return details if (step, item) == (self.step_index, self._index) else None
+
+    @property
+    def _index(self) -> int | None:
+        """What tells the calls of a step apart: its item, or its branch and item."""
+        return self.item_index if self.call_index is None else self.call_index
 
     @property
     def config(self) -> Mapping[str, Any]:

@@ -205,6 +205,10 @@ class Hinted:
     def text(self) -> str:
         return f"list[{self.item.type_id}]" if self.many else self.item.type_id
 
+    def argument(self, value: Any) -> Any:
+        """Return the argument of a call for a value, which is a list if there are many."""
+        return iter(value) if self.many and not self.collects else value
+
 
 def jsonable(value: Any) -> Any:
     """Return the JSON of a value whose type nobody declares: dataclasses, models, and what they may contain.

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from coordinator_client.errors import AnswerInvalid, ClientError, InputInvalid
-from pipelines.authoring.definition import Pipeline, step_id
+from pipelines.authoring.definition import Pipeline
+from pipelines.authoring.names import step_id
 
 if TYPE_CHECKING:
     from pipelines.authoring.values import ValueMismatch

@@ -11,8 +11,10 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
 
-from pipelines.authoring.definition import Pipeline, StepContext, step_id
-from pipelines.authoring.plan import PlannedStep, plan
+from pipelines.authoring.definition import Pipeline, StepContext
+from pipelines.authoring.names import step_id
+from pipelines.authoring.plan import plan
+from pipelines.authoring.planned_step import PlannedStep
 from pipelines.authoring.step_settings import StepSettings
 from pipelines.authoring.values import Encoded
 from pipelines.commands.asking import Asking, value_of

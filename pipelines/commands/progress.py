@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, BinaryIO, Final
 
-from pipelines.authoring.plan import PlannedStep
+from pipelines.authoring.planned_step import PlannedStep
 from wire.documents.contract import ends_in_stream
 
 SECONDS: Final = 2.0

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from coordinator_client import api
 from coordinator_client.api import Client, Request, items_of, path
 from coordinator_client.errors import ClientError, Refused
-from pipelines.authoring.definition import step_id
+from pipelines.authoring.names import step_id
 from pipelines.development import coordinator
 from pipelines.development.building import Built, build
 from pipelines.development.following import Follower

@@ -189,7 +189,9 @@ def require_complete(pipeline: Pipeline, sources: Mapping[str, Path], loaded: Co
     Errors: STEP_NOT_PACKED, MODULE_NOT_PACKED, MODULE_SHADOWED, MODULE_FAILED, SOURCE_UNREADABLE.
     """
     packed = {module_of(entry) for entry in sources}
-    modules = {step.function.__module__: step.name for step in plan(pipeline).steps if step.function is not None}
+    modules = {
+        each.function.__module__: step.name for step in plan(pipeline).steps for each in step.called if each.function
+    }
     steps = {module: name for module, name in modules.items() if module not in packed}
     unpacked = _Search(sources).unpacked([pipeline.module, *modules], loaded)
     local = {each.name for each in unpacked}

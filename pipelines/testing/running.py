@@ -8,10 +8,12 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from pipelines.authoring.definition import Await, Pipeline, StepContext
-from pipelines.authoring.plan import PlannedStep, plan
+from pipelines.authoring.definition import Pipeline, StepContext
+from pipelines.authoring.plan import plan
+from pipelines.authoring.planned_step import PlannedStep
 from pipelines.authoring.step_settings import StepSettings, settings_of
 from pipelines.authoring.values import Encoded
+from pipelines.authoring.waits import Await
 from pipelines.errors import DefinitionError
 from pipelines.failures import Failed, show_authored_frames
 from pipelines.local_run import AwaitTimedOut, LocalRun, Question, started, typed

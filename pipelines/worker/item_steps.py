@@ -12,10 +12,10 @@ from functools import partial
 from typing import Any, Final, NamedTuple
 
 from pipelines.authoring.items import ItemFailure
-from pipelines.authoring.plan import PlannedStep
+from pipelines.authoring.planned_step import PlannedStep
 from pipelines.authoring.values import Encoded
 from pipelines.failures import Failed, cleaned, message_of
-from pipelines.worker.items import Item, Results, Rules, results
+from pipelines.worker.items import BranchCall, Item, Results, Rules, results
 from wire.documents.json_reader import LONGEST_OUTCOME
 from wire.messages.celery_messages import MOST_BYTES, groups
 from wire.retry import LONGEST_RETRY_DELAY, RetryPolicy
@@ -137,21 +137,37 @@ def of_step(
             stored.add(item.index, found)
 
     rules = Rules(step.items.parallel, call, partial(_wait, step, delay), give_up, finished, checked)
-    decoded = {index: partial(_decoded, step, documents) for index, documents in (known or {}).items()}
+    decoded = {index: partial(_decoded, step, index, documents) for index, documents in (known or {}).items()}
+    is_over = False
     try:
         yield from results(rules, items, decoded)
+        is_over = True
     finally:
-        if stored is not None:
+        # The checkpoint after the step, or the outcome, has the results of all branches.
+        if stored is not None and not (is_over and step.branching is not None):
             stored.flush()
 
 
 def _wait(step: PlannedStep, delay: ItemDelay, item: Item, failed: Failed) -> float | None:
     """Return the seconds before the next try of an item, None if it has none left."""
-    wait = step.policy.retries_after(_NO_RETRIES).wait(item.tries + 1, random.random) if failed.retryable else None
+    wait = (
+        _called(step, item).policy.retries_after(_NO_RETRIES).wait(item.tries + 1, random.random)
+        if failed.retryable
+        else None
+    )
     return None if wait is None else delay(wait.total_seconds())
 
 
-def _decoded(step: PlannedStep, documents: Sequence[Any]) -> Results:
+def _called(step: PlannedStep, item: Item) -> PlannedStep:
+    """Return what is called for an item: the step, or one of its branches."""
+    return item.encoded.step if isinstance(item.encoded, BranchCall) else step
+
+
+def _decoded(step: PlannedStep, index: int, documents: Sequence[Any]) -> Results:
+    if step.branching is not None:
+        from pipelines.worker import branch_steps  # most pipelines, and so most workers, do not need it
+
+        return [branch_steps.decoded(step, index, document) for document in documents]
     return [Encoded(document, step.output.decode(document)) for document in documents]
 
 
@@ -171,9 +187,16 @@ def _of_item(step: PlannedStep, item: Item, failed: Failed) -> Failed:
     It is final if the step declares retries, which are those of the item.
     """
     tries = f" (tried {item.tries + 1} times)" if item.tries else ""
-    text = f"item {item.index}{tries}: {_reason(step, failed)}; the item is {_rendered(item)}"
-    retryable = failed.retryable and step.policy.retries is None
+    text = f"{_named(item)}{tries}: {_reason(step, failed)}; the item is {_rendered(item)}"
+    retryable = failed.retryable and _called(step, item).policy.retries is None
     return replace(failed, message=message_of(step.name, text), retryable=retryable)
+
+
+def _named(item: Item) -> str:
+    if not isinstance(item.encoded, BranchCall) or item.encoded.step.branch is None:
+        return f"item {item.index}"
+    of_item = "" if item.encoded.item_index is None else f" of item {item.encoded.item_index}"
+    return f"branch {item.encoded.step.branch.name}{of_item}"
 
 
 def _reason(step: PlannedStep, failed: Failed) -> str:

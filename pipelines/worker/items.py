@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from queue import Empty, SimpleQueue
 from typing import Any, Final, NamedTuple
 
+from pipelines.authoring.planned_step import PlannedStep
 from pipelines.authoring.values import Encoded
 from pipelines.failures import Failed
 
@@ -26,6 +27,14 @@ MOST_THREADS: Final = 256
 LONGEST_WAIT: Final = 0.5
 """Seconds between two looks at whether the transition still counts."""
 _END: Final = object()
+
+
+@dataclass(slots=True)
+class BranchCall(Encoded):
+    """A value for one branch of a step. ``item_index`` is that of a stream, or None."""
+
+    step: PlannedStep
+    item_index: int | None
 
 
 @dataclass(frozen=True, slots=True)

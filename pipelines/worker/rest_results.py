@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from pipelines.authoring.plan import PlannedStep
+from pipelines.authoring.planned_step import PlannedStep
 from pipelines.failures import Failed, log_failure
 from pipelines.worker.outcomes import too_large
 from pipelines.worker.runner import INVALID_STEP_OUTPUT, OUTPUT_TOO_LARGE, Completed, RunResult, Suspended

@@ -17,13 +17,17 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
 from pipelines.authoring.cardinality import Cardinality
-from pipelines.authoring.definition import Await, Pipeline, StepContext
-from pipelines.authoring.plan import PlannedStep, plan
+from pipelines.authoring.definition import Pipeline, StepContext
+from pipelines.authoring.plan import plan
+from pipelines.authoring.planned_step import PlannedStep
 from pipelines.authoring.values import Encoded, ValueMismatch, ValueType
+from pipelines.authoring.waits import Await
 from pipelines.errors import Cancelled
 from pipelines.failures import Failed, failed_by, log_failure, message_of
+from pipelines.worker.items import BranchCall
 from pipelines.worker.supervision import LOCAL, Limits, Supervisor, Watch, supervised
 from wire import log_lines
+from wire.documents.contract import request_with_answer
 from wire.messages.celery_messages import MOST_SPANS, Shape, StepSpan
 
 if TYPE_CHECKING:
@@ -209,6 +213,13 @@ class _Transition:
                     if self._keep is not None and step.index + 1 < end and steps[step.index + 1].waits is None:
                         current = self._kept(self._keep, step.index + 1, current)
                     continue
+                if step.condition is not None:
+                    current, asks = self._considered(step, step.condition, current)
+                    if not asks:
+                        current = self._without_answer(step, steps[step.index + 1], current)
+                        if self._keep is not None and step.index + 1 < end:
+                            current = self._kept(self._keep, step.index + 1, current)
+                        continue
                 suspended = self._suspend(step, current)
                 if self.failure is not None:
                     return self.failure
@@ -258,9 +269,28 @@ class _Transition:
             return None
         return Suspended(step.index, step, documents, itemized=itemized)
 
+    def _considered(
+        self, step: PlannedStep, condition: PlannedStep, current: Encoded | _Many
+    ) -> tuple[Encoded | _Many, bool]:
+        """Return the values before an await, and whether anybody is asked."""
+        if not isinstance(current, _Many):
+            return current, self._result(condition, current.value, None).value
+        reached = list(current.items)
+        values = [each.value for each in reached]
+        asks = self._result(condition, values if condition.collects else iter(values), None).value
+        return _Many(iter(reached), len(reached)), asks
+
+    def _without_answer(self, step: PlannedStep, following: PlannedStep, current: Encoded | _Many) -> Encoded:
+        """Return what the step after an await takes if nobody is asked: the request, and null."""
+        documents = [encoded.document for encoded in _stream(current)]
+        pair = request_with_answer(documents if step.cardinality.takes_many else documents[0], None)
+        return self._decoded(following, following.input, pair, "")
+
     def _apply(self, step: PlannedStep, current: Encoded | _Many) -> Encoded | _Many:
+        if step.branching is not None:
+            return self._branched(step, current)
         if step.cardinality is Cardinality.ONE_TO_ONE and not isinstance(current, _Many):
-            return self._checked(step, self._call(step, current.value, None))
+            return self._result(step, current.value, None)
         if step.cardinality.takes_many:
             values = (encoded.value for encoded in _stream(current))
             produced = self._call(step, list(values) if step.collects else values, None)
@@ -270,6 +300,19 @@ class _Transition:
         if isinstance(current, _Many):
             return _Many(self._mapped(step, current.items) if step.items is None else self._in_parallel(step, current))
         return _Many(self._produced(step, self._call(step, current.value, None)))
+
+    def _branched(self, step: PlannedStep, current: Encoded | _Many) -> Encoded | _Many:
+        """Return the results of a step with branches: one, or a lazy stream of them."""
+        from pipelines.worker import branch_steps  # most pipelines, and so most workers, do not need it
+
+        many = current if isinstance(current, _Many) else _Many(iter((current,)), 1)
+        calls = branch_steps.calls(step, many.items, self._result, is_stream=isinstance(current, _Many))
+        count = None if many.count is None else many.count * branch_steps.calls_of_one(step)
+        results = branch_steps.results(step, self._in_parallel(step, _Many(calls, count)))
+        if isinstance(current, _Many):
+            return _Many(results)
+        [result] = results
+        return result
 
     def _in_parallel(self, step: PlannedStep, current: _Many) -> Iterator[Encoded]:
         """Return the results of a step with ``parallel``. Its items are stored if its input is."""
@@ -292,9 +335,19 @@ class _Transition:
         alone = _Transition(self._make_context, self._is_cancelled, None, self._times, self._around)
         alone._context = self._context
         try:
+            if isinstance(item.encoded, BranchCall):
+                return [alone._of_branch(item.encoded)]
             return list(alone._mapped(step, iter([item.encoded]), first=item.index))
         except BaseException as error:
             return alone.failure or failed_by(error, step_index=step.index, step_name=step.name)
+
+    def _of_branch(self, called: BranchCall) -> Encoded:
+        """Return the result of a branch, which is a list if its hint says many."""
+        if not called.step.cardinality.gives_many:
+            return self._result(called.step, called.value, called.item_index)
+        produced = self._call(called.step, called.value, called.item_index)
+        found = list(self._produced(called.step, produced, called.item_index))
+        return Encoded([each.document for each in found], [each.value for each in found])
 
     def _give_up(self, failed: Failed) -> NoReturn:
         if self.failure is None:
@@ -324,15 +377,22 @@ class _Transition:
         while (item := self._authored(step, next, iterator, _END, item_index=item_index)) is not _END:
             yield self._checked(step, item)
 
+    def _result(self, step: PlannedStep, value: Any, item_index: int | None) -> Encoded:
+        return self._checked(step, self._call(step, value, item_index))
+
     def _call(self, step: PlannedStep, value: Any, item_index: int | None) -> Any:
         if step.function is None:
             raise TypeError(f"step {step.name} is an await")
-        values = (value,) if step.answered is None else step.answered.arguments(value)
+        several = step.answered or step.joined
+        values = (value,) if several is None else several.arguments(value)
         if not step.wants_context:
             return self._authored(step, step.function, *values, item_index=item_index)
         if self._context is None:
             self._context = self._make_context()
         context = dataclasses.replace(self._context, step_index=step.index, step_name=step.name, item_index=item_index)
+        if step.branch is not None:
+            index = step.branch.call_index(item_index)
+            context = dataclasses.replace(context, branch=step.branch.name, call_index=index)
         return self._authored(step, step.function, *values, context, item_index=item_index)
 
     def _authored(

@@ -17,7 +17,7 @@ from queue import SimpleQueue
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
 
-from pipelines.authoring.plan import PlannedStep
+from pipelines.authoring.planned_step import LimitKey, PlannedStep
 from pipelines.errors import StepTimeout
 from pipelines.failures import Failed, failed_by, stack_of, warn
 
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 _Result = TypeVar("_Result")
 _Kept = ParamSpec("_Kept")
-Limits = Mapping[int, float]
-"""The time limits of steps in seconds, by the index of the step."""
+Limits = Mapping[LimitKey, float]
+"""The time limits of steps and branches in seconds."""
 
 
 class Supervisor:
@@ -248,7 +248,7 @@ class Watch:
 
     def _begin(self, step: PlannedStep) -> None:
         now = time.monotonic()
-        limit = None if step.is_async else self.limits.get(step.index)
+        limit = None if step.is_async else self.limits.get(step.limit_key)
         with self._lock:
             calls = self._calls.setdefault(threading.get_ident(), [])
             if calls and (waiting := calls[-1]).deadline is not None:
@@ -305,10 +305,19 @@ def supervised(
     """Run the steps of a transition. `run` gets them with functions that a thread can call."""
     context = copy_context()
     context.run(current.set, watch)
-    callable_steps = tuple(replace(step, function=_blocking(step)) if step.is_async else step for step in steps)
-    if any(step.index in watch.limits and not step.is_async for step in steps):
+    callable_steps = tuple(map(_callable, steps))
+    if any(each.limit_key in watch.limits and not each.is_async for step in steps for each in step.called):
         return watch.supervisor.run_in_thread(watch, context, lambda: run(callable_steps))
     return context.run(run, callable_steps)
+
+
+def _callable(step: PlannedStep) -> PlannedStep:
+    """Return the step with functions that a thread can call."""
+    if step.branching is not None:
+        return replace(step, branching=step.branching.with_functions(_callable))
+    if step.condition is not None:
+        return replace(step, condition=_callable(step.condition))
+    return replace(step, function=_blocking(step)) if step.is_async else step
 
 
 def _blocking(step: PlannedStep) -> Callable[..., Any]:
@@ -324,12 +333,12 @@ def _blocking(step: PlannedStep) -> Callable[..., Any]:
 
     def call(*given: Any) -> Any:
         watch = current.get()
-        limit = watch.limits.get(step.index)
+        limit = watch.limits.get(step.limit_key)
         return watch.supervisor.event_loop().call(step.name, function(*arguments(*given)), limit, watch.is_over)
 
     def items(*given: Any) -> Iterator[Any]:
         watch = current.get()
-        limit = watch.limits.get(step.index)
+        limit = watch.limits.get(step.limit_key)
         return watch.supervisor.event_loop().items(step.name, function(*arguments(*given)), limit, watch.is_over)
 
     return items if inspect.isasyncgenfunction(function) else call

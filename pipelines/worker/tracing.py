@@ -22,7 +22,7 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased
 from opentelemetry.trace import Link, NonRecordingSpan, Span, SpanContext, SpanKind, TraceFlags, set_span_in_context
 from opentelemetry.trace.status import Status, StatusCode
 
-from pipelines.authoring.plan import PlannedStep
+from pipelines.authoring.planned_step import PlannedStep
 
 TRACES_PATH = "/v1/traces"
 EXPORT_MILLISECONDS = 1000

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
+from wire.documents.branching import Branching
 from wire.documents.composition import Composition, Continuation, Definition, Node, broken_rules
 from wire.documents.json_reader import Dialect, Path, bounded, inspect_value, scan
 from wire.documents.json_writer import compact, fingerprint, in_key_order
@@ -99,6 +100,10 @@ class Step(Document):
     """How the step ends later, by an answer. Builds write it since October 2026, instead of `awaitTransport`."""
     takes_request: bool | None = None
     """True if the step takes the request of the await before it with the answer (ADR 118)."""
+    branching: Branching | None = None
+    """The functions of a step that has several (ADR 127)."""
+    condition: IdentifierOrNull = None
+    """The function of an await that decides whether anybody is asked (ADR 127)."""
 
 
 class Capabilities(Document):
@@ -144,6 +149,9 @@ class Contract(Document):
                 del step["deferredCompletion"]
             if not step["takesRequest"]:
                 del step["takesRequest"]
+            for name in ("branching", "condition"):
+                if step[name] is None:
+                    del step[name]
         return document
 
     @property
@@ -204,12 +212,7 @@ def _cross_findings(document: Mapping[str, Any], contract: Contract | None) -> I
         if version in (1, 2) and document.get(name) and isinstance(document[name], list):
             message = f"{name} requires contract schemaVersion 3"
             yield _DIALECT.finding("IMPORTS_REQUIRE_SCHEMA_VERSION_3", (name,), message)
-    before: Step | None = None
-    for place, step in enumerate(() if contract is None else contract.steps):
-        if step.takes_request and (before is None or before.kind != "await" or before.await_transport == TIMER):
-            code, at = "CONTRACT_REQUEST_WITHOUT_AWAIT", ("steps", place, "takesRequest")
-            yield _DIALECT.finding(code, at, "only a step directly after an await takes its request")
-        before = step
+    yield from _step_findings(() if contract is None else contract.steps)
     composition, broken = shape(Composition, document.get("composition") or {}, _DIALECT)
     if composition is None or broken:
         return
@@ -218,6 +221,19 @@ def _cross_findings(document: Mapping[str, Any], contract: Contract | None) -> I
         yield _DIALECT.finding("COMPOSITION_REQUIRES_SCHEMA_VERSION_3", ("composition",), message)
     for code, path, message in broken_rules(composition):
         yield _DIALECT.finding(code, ("composition", *path), message)
+
+
+def _step_findings(steps: Sequence[Step]) -> Iterator[Finding]:
+    """Yield findings about awaits and the steps after them."""
+    for place, (before, step) in enumerate(zip((None, *steps), (*steps, None), strict=True)):
+        asks = before is not None and before.kind == "await" and before.await_transport != TIMER
+        takes_request = step is not None and step.takes_request
+        if takes_request and not asks:
+            code, at = "CONTRACT_REQUEST_WITHOUT_AWAIT", ("steps", place, "takesRequest")
+            yield _DIALECT.finding(code, at, "only a step directly after an await takes its request")
+        if before is not None and before.condition and not (asks and takes_request):
+            code, at = "CONTRACT_CONDITION_WITHOUT_REQUEST", ("steps", place - 1, "condition")
+            yield _DIALECT.finding(code, at, "only an await has a condition, and the step after it takes its request")
 
 
 def _nulls(types: Any) -> Iterator[Path]:

@@ -59,6 +59,15 @@ def _classes(value: Any) -> str:
     return f"must be a list of 1 to {MOST_CLASSES} names of classes"
 
 
+def _branches(value: Any) -> str:
+    if not isinstance(value, dict) or not value:
+        return "must be an object with the policies of branches"
+    rules = {name: rule for name, rule in MEMBERS.items() if name in OF_BRANCHES}
+    return "; ".join(wrong_steps(value, rules))
+
+
+OF_BRANCHES: Final = frozenset({*NUMBERS, "jitter", "retryOn", "giveUpOn"})
+"""The members that the policy of a branch may have."""
 CHANGEABLE: Final[Mapping[str, Callable[[Any], str]]] = {
     **{name: bounds.problem for name, bounds in NUMBERS.items()},
     "jitter": _flag,
@@ -70,6 +79,7 @@ MEMBERS: Final[Mapping[str, Callable[[Any], str]]] = {
     "giveUpOn": _classes,
     "parallel": Bounds(1, MOST_PARALLEL, is_whole=True).problem,
     "onItemFailure": _on_item_failure,
+    "branches": _branches,
 }
 """The rules of the members that a step declares. A rule returns what is wrong with a value, or an empty text."""
 
@@ -130,6 +140,7 @@ def in_words(policy: Mapping[str, Any]) -> str:
     if "jitter" in policy:
         found.append("jitter" if policy["jitter"] else "no jitter")
     found += [f"{words} {', '.join(policy[name])}" for name, words in _CLASSES.items() if name in policy]
+    found += [f"branch {name}: {in_words(each)}" for name, each in policy.get("branches", {}).items()]
     return ", ".join(found)
 
 

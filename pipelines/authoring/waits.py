@@ -1,0 +1,92 @@
+"""Awaits and timers as an author defines them, and the checks of their options."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any, Final
+
+from pipelines.authoring.names import step_id
+from pipelines.errors import DefinitionError
+from wire.addresses import is_web_address
+from wire.identity import is_identifier
+from wire.messages.celery_messages import LONGEST_RECIPIENT, LONGEST_WAIT
+
+AWAIT_TRANSPORTS: Final = ("interaction-api", "webhook")
+
+
+@dataclass(frozen=True, slots=True)
+class Await:
+    """A boundary at which an execution waits for a response from outside.
+
+    ``request`` and ``response`` are type hints. ``timeout`` counts from the moment of suspension. ``assignee`` and
+    ``group`` name who may respond. A timer's ``request`` and ``response`` are the same type, or None for the type of
+    the step before it. ``condition`` decides whether anybody is asked. ``place`` is the author's file and line.
+    """
+
+    name: str
+    request: Any
+    response: Any
+    transport: str
+    timeout: timedelta
+    assignee: str | None
+    group: str | None
+    url: str | None = None
+    condition: Callable[..., Any] | None = None
+    place: str = field(default="", compare=False)
+
+    @property
+    def transport_metadata(self) -> Mapping[str, str]:
+        """What the transport needs in addition to the request: a webhook's ``url``."""
+        return {} if self.url is None else {"url": self.url}
+
+    @property
+    def step_id(self) -> str:
+        """The id of this await in messages (wire protocol A.1.2)."""
+        return step_id(self.name)
+
+
+def waiting_time(name: str, time: timedelta) -> timedelta:
+    """Return the time. Raises ``DefinitionError`` INVALID_TIMEOUT."""
+    if not isinstance(time, timedelta) or not timedelta(0) < time <= LONGEST_WAIT:
+        raise DefinitionError(
+            "INVALID_TIMEOUT",
+            f'await "{name}" waits for {time!r}; give a positive timedelta of at most a hundred years, such as '
+            "timedelta(days=1)",
+        )
+    return time
+
+
+def check_transport(name: str, transport: str, url: str | None) -> None:
+    """Raise ``DefinitionError`` UNKNOWN_TRANSPORT or INVALID_URL."""
+    if transport not in AWAIT_TRANSPORTS:
+        raise DefinitionError(
+            "UNKNOWN_TRANSPORT",
+            f'await "{name}" has transport {transport!r}; use one of {", ".join(AWAIT_TRANSPORTS)}',
+        )
+    if (transport == "webhook") != (url is not None):
+        problem = "has no url" if url is None else f"has a url, which {transport} does not take"
+    elif url is not None and not is_web_address(url):
+        problem = f"has the url {url!r}"
+    else:
+        return
+    raise DefinitionError(
+        "INVALID_URL",
+        f'await "{name}" {problem}; a webhook goes to an http or https url without credentials, such as '
+        'url="https://erp.example/approvals"',
+    )
+
+
+def check_recipient(name: str, member: str, recipient: str | None) -> None:
+    """Raise ``DefinitionError`` INVALID_RECIPIENT. ``member`` is "assignee" or "group"."""
+    if recipient is None:
+        return
+    if isinstance(recipient, str) and 0 < len(recipient) <= LONGEST_RECIPIENT and is_identifier(recipient):
+        return
+    wrong = f"of {len(recipient)} characters" if isinstance(recipient, str) else f"of type {type(recipient).__name__}"
+    raise DefinitionError(
+        "INVALID_RECIPIENT",
+        f'await "{name}" has a {member} {wrong}; use 1 to {LONGEST_RECIPIENT} printable characters without blanks '
+        "at either end",
+    )
