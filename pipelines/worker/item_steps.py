@@ -17,7 +17,7 @@ from pipelines.authoring.values import Encoded
 from pipelines.failures import Failed, cleaned, message_of
 from pipelines.worker.items import Item, Results, Rules, results
 from wire.documents.json_reader import LONGEST_OUTCOME
-from wire.messages.celery_messages import MOST_BYTES, groups
+from wire.messages.grouping import MOST_BYTES, groups
 from wire.retry import LONGEST_RETRY_DELAY, RetryPolicy
 
 ITEMS_IN_A_GROUP: Final = 100
