@@ -36,7 +36,8 @@ class PlannedStep:
     ``function`` is None for an await; ``waits`` is None for a step. ``wants_context``: the function takes a
     ``StepContext``. ``collects``: the function takes a list of values instead of an iterator. ``answered``: the step
     follows an await and takes its request too, so ``input`` is the type of both together.
-    ``is_async``: the function is a coroutine function or an async generator function.
+    ``is_async``: the function is a coroutine function or an async generator function. ``reads_async``: it takes an
+    async iterator.
     """
 
     index: int
@@ -51,6 +52,7 @@ class PlannedStep:
     answered: RequestAndAnswer | None = None
     policy: StepPolicy = NO_POLICY
     is_async: bool = False
+    reads_async: bool = False
     items: ItemRules | None = None
 
 
@@ -145,13 +147,14 @@ def _planned_step(
     is_async = inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
     _check_importable(where, function)
     errors: list[DefinitionError] = []
+    reads_async = False
     with collected(errors):
         parameters = _parameters(where, function)
         hints = _hints(where, function)
         if is_async:
             from pipelines.authoring.async_steps import without_async  # most pipelines do not need it
 
-            hints = without_async(where, function, hints)
+            hints, reads_async = without_async(where, function, hints, parameters[0])
         names, wants_context = _values(where, hints, parameters, asked)
         *values, returned = _all(
             *(partial(_typed_hint, where, hints, name, catalogue) for name in names),
@@ -179,6 +182,7 @@ def _planned_step(
         answered=answered,
         policy=step.policy,
         is_async=is_async,
+        reads_async=reads_async,
         items=step.items,
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 import sys
 import threading
@@ -22,7 +23,8 @@ class ForeignModule(ImportError):
 
 _IMPORTING: Final = ("<frozen importlib", "<frozen runpy", "<frozen zipimport")
 _transition: Final[ContextVar[int]] = ContextVar("transition", default=0)
-"""Identifies the transition for which code runs, in its thread and in tasks that it starts."""
+"""The number of the transition for which code runs, in its threads and in tasks that it starts. 0 means unknown."""
+_numbers: Final = itertools.count(1)
 _restriction: Final = threading.Lock()
 """Acquired permanently by the process's only restriction."""
 
@@ -45,7 +47,7 @@ class AllowedCode:
         """A description of the first foreign module; empty if there was none."""
         self._folder = folder
         self._files = files
-        self._blamed: dict[int, bool] = {}  # by the thread of each running transition
+        self._blamed: dict[int, bool] = {}  # by the number of each running transition
         self._lock = threading.Lock()
         self._installed = InstalledCode()
 
@@ -89,23 +91,26 @@ class AllowedCode:
         """Watch a transition in this thread until `end_transition`.
 
         An import in a thread that runs no transition counts for all transitions that run at that time, because any of
-        them may have started the thread.
+        them may have started the thread. An import of a transition that has ended counts for none: an abandoned thread
+        may still run it.
         """
-        thread = threading.get_ident()
-        _transition.set(thread)
-        self._blamed[thread] = False
+        number = next(_numbers)
+        _transition.set(number)
+        self._blamed[number] = False
 
     def end_transition(self) -> bool:
         """Return True if the transition of this thread tried to import a foreign module."""
+        number = _transition.get()
         _transition.set(0)
-        return self._blamed.pop(threading.get_ident())
+        with self._lock:
+            return self._blamed.pop(number)
 
     def _blame(self, text: str) -> None:
-        thread = _transition.get()
+        number = _transition.get()
         with self._lock:
             self.foreign = self.foreign or text
-            for each in [thread] if thread in self._blamed else list(self._blamed):
-                self._blamed[each] = True
+            for each in list(self._blamed):
+                self._blamed[each] = self._blamed[each] or number in (0, each)
 
     def _audit(self, event: str, arguments: tuple[Any, ...]) -> None:
         executed = None
