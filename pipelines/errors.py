@@ -74,6 +74,16 @@ class StepTimeout(TimeoutError):
         super().__init__(f"it exceeded its time limit of {seconds:g} s")
 
 
+class EventLoopBlocked(Exception):
+    """Another step blocked the event loop of the worker, so this step ended. It is always retried.
+
+    Its failure has the code EVENT_LOOP_BLOCKED.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"another async step of the worker blocked the event loop for {seconds:.0f} s")
+
+
 class Cancelled(Exception):
     """Raised by ``StepContext.raise_if_cancelled`` when the outcome of the transition no longer counts.
 

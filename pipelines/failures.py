@@ -17,13 +17,14 @@ from pathlib import Path
 from types import CodeType, TracebackType
 from typing import Any, Final, TypeVar
 
-from pipelines.errors import StepTimeout
+from pipelines.errors import EventLoopBlocked, StepTimeout
 from pipelines.step_policy import NO_POLICY, StepPolicy
 from wire.log_lines import relative
 from wire.masks import masked
 from wire.messages.celery_messages import LONGEST_TRACEBACK, Failure
 
-STEP_TIMEOUT: Final = "STEP_TIMEOUT"
+CODES: Final = {StepTimeout: "STEP_TIMEOUT", EventLoopBlocked: "EVENT_LOOP_BLOCKED"}
+"""The codes of failures that the worker causes, by their classes."""
 LONGEST_MESSAGE: Final = 512
 LONGEST_CLASS: Final = 100
 MOST_FRAMES: Final = 50
@@ -131,8 +132,9 @@ def _cleaned(text: str, longest: int) -> str:
 
 def _class_name(error: BaseException) -> str:
     cls = type(error)
-    if cls is StepTimeout:
-        return STEP_TIMEOUT
+    for known, code in CODES.items():
+        if cls is known:  # the class of an author may have a metaclass
+            return code
     return cls.__qualname__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__qualname__}"
 
 

@@ -15,7 +15,7 @@ from pipelines.authoring.definition import Pipeline, StepContext
 from pipelines.authoring.plan import plan
 from pipelines.authoring.planned_step import PlannedStep
 from pipelines.authoring.values import Encoded, ValueMismatch, ValueType
-from pipelines.errors import DefinitionError, StepTimeout
+from pipelines.errors import DefinitionError, EventLoopBlocked, StepTimeout
 from pipelines.failures import Failed, message_of
 from pipelines.step_policy import NO_POLICY, StepPolicy
 from pipelines.step_reports import Reporter
@@ -178,7 +178,7 @@ class LocalRun:
             around=self._call,
         )
         error = result.error if isinstance(result, Failed) else None
-        self.error = None if isinstance(error, StepTimeout) else error
+        self.error = None if isinstance(error, StepTimeout | EventLoopBlocked) else error
         if isinstance(result, Failed) and result.failure_class == KeyboardInterrupt.__name__:  # at the terminal
             raise self.error or KeyboardInterrupt
         if isinstance(result, Failed):

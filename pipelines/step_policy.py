@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, TypedDict
 
-from pipelines.errors import DefinitionError, NonRetryable
+from pipelines.errors import DefinitionError, EventLoopBlocked, NonRetryable
 
 if TYPE_CHECKING:
     from wire.retry import RetryPolicy
@@ -79,9 +79,11 @@ class StepPolicy:
         """Return the error that decides about a retry, and whether the failure may be retried.
 
         It is ``error``, or one of the errors from which it was raised explicitly. ``give_up_on`` comes first, and then
-        ``NonRetryable``. With ``retry_on``, only its classes are retried; without, all others are. Runs no code of the
-        author, whose classes may have a metaclass.
+        ``NonRetryable``. With ``retry_on``, only its classes are retried; without, all others are. An end that another
+        execution caused is always retried. Runs no code of the author, whose classes may have a metaclass.
         """
+        if type(error) is EventLoopBlocked:
+            return error, True
         chain = list(_chain(error))
         for classes in (self.give_up_on, (NonRetryable,)):
             for each in chain:

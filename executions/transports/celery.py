@@ -21,7 +21,8 @@ from executions.workers.tenant_keys import active_keys
 from foundation.broker_gate import gate
 from wire.broker import sending as broker
 from wire.identity import ReleaseIdentity
-from wire.messages.celery_messages import Command, CommandGroup, commands_in_a_message, groups, transition_key
+from wire.messages.celery_messages import Command, CommandGroup, transition_key
+from wire.messages.grouping import commands_in_a_message, groups
 from wire.messages.queues import EXECUTE_TASK, queue_of, ticket_of
 from wire.messages.sealing import seal
 from wire.messages.task_messages import MessageRefused

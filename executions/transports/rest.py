@@ -39,11 +39,10 @@ from wire.messages.rest_messages import (
     Capabilities,
     Malformed,
     Message,
-    NewNames,
     TransitionResult,
     parse,
-    unknown_members,
 )
+from wire.messages.unknown_members import NewNames, unknown_members
 from wire.traceparent import NONE
 from wire.worker_keys import signed_headers
 

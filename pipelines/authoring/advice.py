@@ -48,7 +48,7 @@ def advice(hint: Any) -> str:
     if origin in _BYTES:
         return "use str, with base64.b64encode(data).decode(), or store the bytes elsewhere and pass their address"
     if origin in _ASYNC:
-        return f"steps are not async, use Iterator[{shown(arguments[0]) if arguments else 'T'}]"
+        return f"use Iterator[{shown(arguments[0]) if arguments else 'T'}]; only async def steps take async streams"
     if isinstance(hint, typing.TypeVar):
         return "name the type instead of a type variable"
     if origin is typing.Literal:

@@ -14,10 +14,13 @@ from pipelines.errors import DefinitionError
 _ASYNC_STREAMS: Final = (abc.AsyncIterator, abc.AsyncIterable, abc.AsyncGenerator)
 
 
-def without_async(where: str, function: Callable[..., Any], hints: dict[str, Any]) -> dict[str, Any]:
+def without_async(
+    where: str, function: Callable[..., Any], hints: dict[str, Any], taken: str
+) -> tuple[dict[str, Any], bool]:
     """Return the hints of a step as an ordinary step has them: ``Iterator[T]`` instead of ``AsyncIterator[T]``.
 
-    Raises ``DefinitionError`` ASYNC_STEP if an async function yields without such a hint, or has it and does not yield.
+    ``taken`` is the name of the first parameter. Also returns whether it is an async stream. Raises ``DefinitionError``
+    ASYNC_STEP if an async function yields without such a return hint, or has it and does not yield.
     """
     returned = hints.get("return")
     generates, is_stream = inspect.isasyncgenfunction(function), _is_async_stream(returned)
@@ -27,7 +30,9 @@ def without_async(where: str, function: Callable[..., Any], hints: dict[str, Any
     if is_stream and inspect.iscoroutinefunction(function):
         text = f"{where} returns an async stream; write async def with yield, or return list[T]"
         raise DefinitionError("ASYNC_STEP", text)
-    return {**hints, "return": _as_iterator(returned)} if generates and is_stream else hints
+    reads_async = _is_async_stream(hints.get(taken))
+    streams = [name for name, is_one in (("return", generates and is_stream), (taken, reads_async)) if is_one]
+    return {**hints, **{name: _as_iterator(hints[name]) for name in streams}}, reads_async
 
 
 def _is_async_stream(hint: Any) -> bool:

@@ -157,6 +157,7 @@ def _planned_step(
         joined=joined,
         policy=step.policy,
         is_async=read.is_async,
+        reads_async=read.reads_async,
         items=step.items,
     )
 

@@ -72,6 +72,7 @@ def _planned_function(
         function=function,
         wants_context=read.wants_context,
         is_async=read.is_async,
+        reads_async=read.reads_async,
         branch=place,
     )
 

@@ -26,7 +26,8 @@ class PlannedStep:
     ``StepContext``. ``collects``: the function takes a list of values instead of an iterator. ``answered``: the step
     follows an await and takes its request too, so ``input`` is the type of both together.
     ``joined``: the step takes the results of the branches before it as one value.
-    ``is_async``: the function is a coroutine function or an async generator function. ``branching`` has the functions
+    ``is_async``: the function is a coroutine function or an async generator function. ``reads_async``: it takes an
+    async iterator. ``branching`` has the functions
     of a step with branches, whose ``function`` is None. ``branch`` says which one of them this is.
     ``condition`` is the function of an await that decides whether anybody is asked.
     """
@@ -43,6 +44,7 @@ class PlannedStep:
     answered: RequestAndAnswer | None = None
     policy: StepPolicy = NO_POLICY
     is_async: bool = False
+    reads_async: bool = False
     items: ItemRules | None = None
     joined: JoinedResults | None = None
     branching: PlannedBranching | None = None

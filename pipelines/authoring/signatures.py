@@ -28,6 +28,7 @@ class Signature:
     returned: Hinted
     wants_context: bool
     is_async: bool
+    reads_async: bool
 
     @property
     def taken(self) -> Hinted:
@@ -44,13 +45,14 @@ def signature(where: str, function: Callable[..., Any], catalogue: Catalogue, *,
     is_async = inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
     _check_importable(where, function)
     errors: list[DefinitionError] = []
+    reads_async = False
     with collected(errors):
         parameters = _parameters(where, function, most_values)
         hints = _hints(where, function)
         if is_async:
             from pipelines.authoring.async_steps import without_async  # most pipelines do not need it
 
-            hints = without_async(where, function, hints)
+            hints, reads_async = without_async(where, function, hints, parameters[0])
         names, wants_context = _values(where, hints, parameters, most_values)
         *values, returned = typed_all(
             *(partial(_typed_hint, where, hints, name, catalogue) for name in names),
@@ -62,7 +64,7 @@ def signature(where: str, function: Callable[..., Any], catalogue: Catalogue, *,
             "CARDINALITY_MISMATCH",
             f"{where} yields its results, but its return hint is one value; use Iterator[T], such as Iterator[Order]",
         )
-    return Signature(dict(zip(names, values, strict=True)), returned, wants_context, is_async)
+    return Signature(dict(zip(names, values, strict=True)), returned, wants_context, is_async, reads_async)
 
 
 def _typed_hint(where: str, hints: dict[str, Any], name: str, catalogue: Catalogue) -> Hinted:

@@ -20,11 +20,12 @@ from typing import TYPE_CHECKING, Any
 from pipelines.failures import Failed, failed_by, inform, log_failure, message_of, warn
 from pipelines.step_reports import current
 from pipelines.worker import outcomes
+from pipelines.worker.boundary import Boundary
 from pipelines.worker.host_state import NO_WORK, Acceptance, HeldLeases, Lease
 from pipelines.worker.hosted_release import HostedRelease
 from pipelines.worker.outcomes import Reached, Report
 from pipelines.worker.printed import begun, end_lines
-from pipelines.worker.runner import UNDECODABLE_PAYLOAD, Boundary, Keep, RunResult, StepTimes
+from pipelines.worker.runner import UNDECODABLE_PAYLOAD, Keep, RunResult, StepTimes
 from pipelines.worker.supervision import Supervisor
 from wire.log_lines import bound
 from wire.messages.celery_messages import (

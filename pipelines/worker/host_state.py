@@ -12,7 +12,8 @@ from typing import Final
 
 from pipelines.failures import warn
 from pipelines.step_reports import StepReports
-from wire.messages.celery_messages import LONGEST_SECONDS, MOST_COMMANDS, MOST_LEASES, Command, HeldLease
+from wire.messages.celery_messages import MOST_LEASES, Command, HeldLease
+from wire.messages.grouping import LONGEST_SECONDS, MOST_COMMANDS
 from wire.messages.sealing import Refusal, RefusalCode
 
 REMEMBERED = 50_000

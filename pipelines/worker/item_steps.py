@@ -14,10 +14,11 @@ from typing import Any, Final, NamedTuple
 from pipelines.authoring.items import ItemFailure
 from pipelines.authoring.planned_step import PlannedStep
 from pipelines.authoring.values import Encoded
-from pipelines.failures import Failed, cleaned, message_of
+from pipelines.errors import EventLoopBlocked
+from pipelines.failures import CODES, Failed, cleaned, message_of
 from pipelines.worker.items import BranchCall, Item, Results, Rules, results
 from wire.documents.json_reader import LONGEST_OUTCOME
-from wire.messages.celery_messages import MOST_BYTES, groups
+from wire.messages.grouping import MOST_BYTES, groups
 from wire.retry import LONGEST_RETRY_DELAY, RetryPolicy
 
 ITEMS_IN_A_GROUP: Final = 100
@@ -120,6 +121,8 @@ def of_step(
     collects = step.items.collects
 
     def give_up(item: Item, failed: Failed) -> Results:
+        if failed.failure_class == CODES[EventLoopBlocked]:
+            return fail(failed)  # no fault of the item
         if not collects or failed.failure_class == "pipelines.errors.Cancelled":
             return fail(_of_item(step, item, failed))
         found = [step.output.encode(_failure(step, item, failed))]

@@ -9,7 +9,6 @@ import heapq
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from contextvars import copy_context
 from dataclasses import dataclass, replace
@@ -19,6 +18,7 @@ from typing import Any, Final, NamedTuple
 from pipelines.authoring.planned_step import PlannedStep
 from pipelines.authoring.values import Encoded
 from pipelines.failures import Failed
+from pipelines.worker.daemon_threads import DaemonThreads
 
 MOST_AHEAD: Final = 1_000
 """How many items may be running, waiting for a retry, or finished before an earlier one is."""
@@ -89,7 +89,7 @@ class _Run:
 
     def results(self) -> Iterator[Encoded]:
         with _threads.lent(self._rules.parallel) as threads:
-            pool = ThreadPoolExecutor(threads, thread_name_prefix="item")
+            pool = DaemonThreads(threads, "item")
             try:
                 head = 0
                 while True:
@@ -106,7 +106,7 @@ class _Run:
                 pool.shutdown(cancel_futures=True)
                 self._take_rest()
 
-    def _start(self, pool: ThreadPoolExecutor, threads: int) -> None:
+    def _start(self, pool: DaemonThreads, threads: int) -> None:
         """Start items while threads are free: first those whose retry is due, then new ones of the stream."""
         while self._running < threads:
             if self._delayed and self._delayed[0][0] <= time.monotonic():

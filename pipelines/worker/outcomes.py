@@ -23,8 +23,8 @@ from wire.messages.celery_messages import (
     StepReport,
     StepSpan,
     Suspension,
-    groups,
 )
+from wire.messages.grouping import groups
 
 if TYPE_CHECKING:
     from pipelines.worker.item_steps import FinishedItems

@@ -18,10 +18,10 @@ from pydantic import BaseModel
 from pipelines.authoring.plan import plan
 from pipelines.failures import Failed, inform, warn
 from pipelines.step_reports import Reporter
+from pipelines.worker.boundary import Boundary
 from pipelines.worker.hosted_release import HostedRelease
 from pipelines.worker.printed import begun, end_lines
 from pipelines.worker.rest_results import encoded, failure, failure_of, stop_of
-from pipelines.worker.runner import Boundary
 from pipelines.worker.supervision import Supervisor
 from wire.log_lines import bound
 from wire.messages.celery_messages import TOLERANCE, Shape
@@ -41,11 +41,10 @@ from wire.messages.rest_messages import (
     EXECUTE_PATH,
     Capabilities,
     Malformed,
-    NewNames,
     TransitionCommand,
     parse,
-    unknown_members,
 )
+from wire.messages.unknown_members import NewNames, unknown_members
 from wire.traceparent import NONE, received
 from wire.worker_keys import Refused, check_signature
 

@@ -8,8 +8,6 @@ resume.
 from __future__ import annotations
 
 import dataclasses
-import logging
-import sys
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
@@ -23,7 +21,7 @@ from pipelines.authoring.planned_step import PlannedStep
 from pipelines.authoring.values import Encoded, ValueMismatch, ValueType
 from pipelines.authoring.waits import Await
 from pipelines.errors import Cancelled
-from pipelines.failures import Failed, failed_by, log_failure, message_of
+from pipelines.failures import Failed, failed_by, message_of
 from pipelines.worker.items import BranchCall
 from pipelines.worker.supervision import LOCAL, Limits, Supervisor, Watch, supervised
 from wire import log_lines
@@ -442,32 +440,3 @@ class _Transition:
 
 def _stream(current: Encoded | _Many) -> Iterator[Encoded]:
     return current.items if isinstance(current, _Many) else iter((current,))
-
-
-class Boundary:
-    """Runs transitions so that none affects another. Safe to use from many threads."""
-
-    def __init__(self) -> None:
-        self._recursion_limit = sys.getrecursionlimit()
-
-    def run(self, execution_id: object, attempt: Callable[[], _T], failure: Callable[[Failed], _T]) -> _T:
-        """Return the result of `attempt`. If it raises any exception, return `failure` of that exception.
-
-        A lowered recursion limit and `logging.disable` are undone. A raised recursion limit stays, because another
-        step may need it now.
-        """
-        try:
-            return attempt()
-        except BaseException as error:
-            self._restore()
-            failed = failed_by(error)
-            log_failure(execution_id, failed)
-            return failure(failed)
-        finally:
-            self._restore()
-
-    def _restore(self) -> None:
-        if sys.getrecursionlimit() < self._recursion_limit:
-            sys.setrecursionlimit(self._recursion_limit)
-        if logging.root.manager.disable:
-            logging.disable(logging.NOTSET)

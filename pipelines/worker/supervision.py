@@ -10,7 +10,7 @@ import inspect
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextvars import Context, ContextVar, copy_context
 from dataclasses import dataclass, replace
 from queue import SimpleQueue
@@ -29,6 +29,8 @@ _Result = TypeVar("_Result")
 _Kept = ParamSpec("_Kept")
 Limits = Mapping[LimitKey, float]
 """The time limits of steps and branches in seconds."""
+LEAST_WAIT: Final = 0.02
+"""Seconds between two looks at a transition. A step that waits for its input may have almost no time left."""
 
 
 class Supervisor:
@@ -129,7 +131,6 @@ class Supervisor:
         while not job.ended.acquire(timeout=watch.seconds_to_check()):
             failed = watch.abandon_if_overdue()
             if failed is not None:
-                self.abandon()
                 return failed
         result: _Result = job.result
         return result
@@ -274,7 +275,7 @@ class Watch:
                 for calls in self._calls.values()
                 for call in calls
             ]
-        return max(min([self._shortest, *(each for each in rests if each is not None)]), 0.0)
+        return max(min([self._shortest, *(each for each in rests if each is not None)]), LEAST_WAIT)
 
     def abandon_if_overdue(self) -> Failed | None:
         """Return the failure of a call that has exceeded its limit. The transition is then abandoned."""
@@ -283,6 +284,7 @@ class Watch:
             for thread, calls in self._calls.items():
                 call = calls[-1]
                 if call.limit is not None and call.deadline is not None and call.deadline <= now:
+                    self.supervisor.abandon()  # before the thread can learn of it and return
                     self.is_abandoned = True
                     if self._record is not None:
                         self._record(call.step.index, time.time() - (now - call.begun))
@@ -325,20 +327,16 @@ def _blocking(step: PlannedStep) -> Callable[..., Any]:
     function = step.function
     if function is None:
         raise TypeError(f"step {step.name} is an await")
-    collects = step.cardinality.takes_many and not step.collects
+    generates = inspect.isasyncgenfunction(function)
 
-    def arguments(value: Any, *context: StepContext) -> tuple[Any, ...]:
-        # The loop must not run the steps before this one, so their stream is read here.
-        return (iter(list(value)) if collects else value, *context)
+    def call(value: Any, *more: Any) -> Any:
+        watch, source = current.get(), None
+        loop = watch.supervisor.event_loop()
+        if step.reads_async:
+            value = source = loop.reading(value)
+        elif step.cardinality.takes_many and not step.collects:
+            value = iter(list(value))  # the loop must not run the steps before this one
+        run = loop.items if generates else loop.call
+        return run(step.name, function(value, *more), watch.limits.get(step.limit_key), watch.is_over, source)
 
-    def call(*given: Any) -> Any:
-        watch = current.get()
-        limit = watch.limits.get(step.limit_key)
-        return watch.supervisor.event_loop().call(step.name, function(*arguments(*given)), limit, watch.is_over)
-
-    def items(*given: Any) -> Iterator[Any]:
-        watch = current.get()
-        limit = watch.limits.get(step.limit_key)
-        return watch.supervisor.event_loop().items(step.name, function(*arguments(*given)), limit, watch.is_over)
-
-    return items if inspect.isasyncgenfunction(function) else call
+    return call

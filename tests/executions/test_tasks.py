@@ -19,7 +19,7 @@ from executions.models import Execution, Worker
 from executions.state_machine.moves import Claim
 from executions.workers.registry import DISPATCH_TASK
 from foundation import wakeup
-from tests import making
+from tests import making, sealed
 from tests.broker import taken
 from tests.cases import cases
 from tests.raw_sql import rows, unchanged
@@ -48,7 +48,7 @@ def good(claim: Claim, kind: str, **members: Any) -> dict[str, Any]:
 
 
 def signed(claim: Claim, kind: str, **changes: Any) -> dict[str, Any]:
-    return making.resealed(good(claim, kind), key(changes.get("tenantId", claim.tenant)), **changes)
+    return sealed.resealed(good(claim, kind), key(changes.get("tenantId", claim.tenant)), **changes)
 
 
 def refused(kind: str, message: Any, caplog: pytest.LogCaptureFixture) -> str:
@@ -102,7 +102,7 @@ def test_a_signed_heartbeat_registers_and_renews_once(claim: Claim) -> None:
 def test_a_message_that_was_changed_in_transit_is_rejected(
     claim: Claim, kind: str, changes: dict[str, Any], code: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    assert refused(kind, making.changed(good(claim, kind), changes), caplog) == code
+    assert refused(kind, sealed.changed(good(claim, kind), changes), caplog) == code
 
 
 BODIES = (
@@ -137,7 +137,7 @@ def test_a_heartbeat_outside_the_allowed_time_is_rejected(claim: Claim, caplog: 
 
 def test_messages_for_an_unknown_tenant_change_nothing(claim: Claim, caplog: pytest.LogCaptureFixture) -> None:
     assert refused("heartbeat", signed(claim, "heartbeat", tenantId="nowhere"), caplog) == "TENANT_UNKNOWN"
-    body = making.body_of(good(claim, "outcomes"), key(claim.tenant))
+    body = sealed.body_of(good(claim, "outcomes"), key(claim.tenant))
     with unchanged():
         tasks.record(signed(claim, "outcomes", tenantId="nowhere", body=body))
     assert "is not an execution of tenantId=nowhere" in caplog.text

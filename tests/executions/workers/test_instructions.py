@@ -18,7 +18,7 @@ from executions.workers import instructions, tenant_keys
 from executions.workers.tenant_keys import active_keys, current_key, revoke_old_key, start_key
 from releases.models import Release
 from tenancy.models import Tenant
-from tests import making
+from tests import making, sealed
 from tests.broker import owner_url, taken
 from tests.cases import cases
 from tests.clock import Clock
@@ -223,7 +223,7 @@ def test_a_command_is_read_with_either_active_key(
     making.execution(owner, value={"n": "MARKER"})
     assert dispatch() == 1
     [(_, [message])] = taken(queue_of(release.identity))
-    assert all("MARKER" in making.body_of(message, key) for key in keys)
+    assert all("MARKER" in sealed.body_of(message, key) for key in keys)
     assert ("MARKER" in str(message)) is not encrypts
 
 

@@ -4,12 +4,14 @@ import signal
 import threading
 import zipfile
 from collections.abc import Iterator
+from contextvars import copy_context
 from importlib.machinery import EXTENSION_SUFFIXES
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
+from pipelines.worker.allowed_code import AllowedCode, ForeignModule
 from pipelines.worker.host import Host
 from pipelines.worker.outcomes import Report
 from tests.hostile.expected import FAILURES, PIPELINE
@@ -176,6 +178,17 @@ return open("shop/data.txt").read() + os.path.relpath(_cffi_backend.__file__)
     assert (failed["failure_class"], failed["retryable"]) == ("FOREIGN_MODULE", False)
     assert failed["must_stop"]
     assert (later["failure_class"], later["retryable"]) == ("FOREIGN_MODULE", True)
+
+
+def test_an_import_of_an_abandoned_step_blames_no_later_transition(tmp_path: Path) -> None:
+    code = AllowedCode(tmp_path, {})
+    code.begin_transition()
+    abandoned = copy_context()
+    assert code.end_transition() is False
+    code.begin_transition()
+    with pytest.raises(ForeignModule):
+        abandoned.run(code.require, str(tmp_path / "late.py"))
+    assert (code.end_transition(), "late" in code.foreign) == (False, True)
 
 
 def test_a_module_that_python_imports_at_its_start_is_refused(python: Path, tmp_path: Path, outside: Path) -> None:

@@ -11,8 +11,8 @@ import pytest
 from pipelines.worker.host import Host
 from pipelines.worker.host_state import QUIET_SECONDS, HeldLeases, Pace
 from tests.cases import cases
-from tests.making import resealed
 from tests.running import eventually
+from tests.sealed import resealed
 from tests.unit.pipelines.worker.conftest import (
     Hosted,
     command,

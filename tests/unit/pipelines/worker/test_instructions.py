@@ -8,7 +8,7 @@ import pytest
 from pipelines.worker import host_state
 from pipelines.worker.host import Host
 from pipelines.worker.host_state import REFUSALS
-from tests.making import changed, resealed
+from tests.sealed import changed, resealed
 from tests.unit.pipelines.worker.conftest import Hosted, command, heartbeat, sealed
 from wire.messages.celery_messages import TOLERANCE, Instruction
 from wire.messages.sealing import Refusal, RefusalCode, seal

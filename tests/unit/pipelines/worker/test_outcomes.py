@@ -31,7 +31,8 @@ from tests.cases import cases
 from tests.unit.pipelines.worker.conftest import command, outcomes, released, sealed
 from wire.documents.json_reader import DEEPEST, MOST_VALUES, all_storable
 from wire.identity import ReleaseIdentity
-from wire.messages.celery_messages import MOST_BYTES, Failure, Outcome, Suspension
+from wire.messages.celery_messages import Failure, Outcome, Suspension
+from wire.messages.grouping import MOST_BYTES
 
 limited = Pipeline("tests.limits")
 HERE = ReleaseIdentity("acme", "orders", "c1", "1.0")

@@ -1,3 +1,4 @@
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -30,7 +31,7 @@ from wire.messages.celery_messages import Instruction
 from wire.messages.sealing import seal
 
 
-def threads(host: Host) -> tuple[int, int]:
+def sizes(host: Host) -> tuple[int, int]:
     sent = heartbeat(host)
     return sent.capacity, sent.abandoned
 
@@ -51,7 +52,7 @@ def test_at_its_limit_a_step_fails_and_its_thread_is_replaced_keeps_a_place_or_e
         host = Host(release, key=Hosted.key, worker_id="w", capacity=1, take_ticket=granted, **options)
         host.follow(seal(release.identity, Instruction(worker_id="w", drain=False, lost_leases=[]), Hosted.key))
         with executing(hosted, host, command(99), command(1)) as reports:
-            eventually(lambda: threads(host) == sent and len(reports) == ended, what="what continues")
+            eventually(lambda: sizes(host) == sent and len(reports) == ended, what="what continues")
             assert (heartbeat(host).state, host.accepting) == (state, state == "HEALTHY")
             failure = next(each.outcome.failure for each in reports if each.outcome and each.outcome.failure)
             assert failure.model_dump(exclude={"traceback"}) == {
@@ -61,12 +62,12 @@ def test_at_its_limit_a_step_fails_and_its_thread_is_replaced_keeps_a_place_or_e
             assert "time.sleep(0.01)" in failure.traceback
             assert all(each.outcome and len(each.outcome.steps) == 1 for each in reports), "each reports its time"
             host.changed.clear()
-        eventually(lambda: threads(host) == (1, 0), what="the end of the thread")
+        eventually(lambda: sizes(host) == (1, 0), what="the end of the thread")
         assert (host.changed.is_set(), len(reports)) == (True, 2), "the outcome of the thread is dropped"
         hosted.forget()
         [outcome] = outcomes(host, command(98, step_timeouts={0: 0.1}))
         assert "limit of 0.1 s" in str(outcome.failure)
-        eventually(lambda: threads(host) == (1, 0), what="the end of a step that checks for cancellation")
+        eventually(lambda: sizes(host) == (1, 0), what="the end of a step that checks for cancellation")
 
 
 IMPORTS = "import asyncio, contextvars, sys, threading, time\nfrom collections.abc import AsyncIterator\n"
@@ -84,6 +85,25 @@ GENERATOR = LIMITED + (
     f"{STEP}def add(ns: list[int]) -> int: return sum(ns)\n"
 )
 LIST = SPREAD.format(pause="pass") + STEP + "async def add(ns: Iterator[int]) -> int: return next(ns) + sum(ns)\n"
+PAUSED = SPREAD.format(pause="time.sleep(0.15)")
+STREAM = (
+    PAUSED
+    + f"{LIMITED}async def double(ns: AsyncIterator[int]) -> AsyncIterator[int]:\n"
+    + "    async for n in ns:\n        yield n\n        await asyncio.sleep(0)\n"
+    + f"{LIMITED}async def add(ns: AsyncIterator[int]) -> int:\n    total, ahead = 0, asyncio.create_task(anext(ns))\n"
+    + "    while (n := await anext(ns, None)) is not None:\n        total += n\n    return total + await ahead\n"
+)
+READS = PAUSED + LIMITED + "async def add(ns: AsyncIterator[int]) -> int:\n    {body}\n"
+IMPATIENT = READS.format(
+    body="found = []\n    while True:\n        try: found.append(await asyncio.wait_for(anext(ns), 0.02))\n"
+    "        except TimeoutError: pass\n        except StopAsyncIteration: return sum(found)"
+)
+HIDING = READS.format(body="try: return [n async for n in ns][0]\n    except BaseException: return 7").replace(
+    "yield i", "yield 1 // (1 - i)"
+)
+STOPPED = STEP + (
+    "async def one(n: int) -> int:\n    asyncio.get_running_loop().stop()\n    return await asyncio.sleep(0.05, n)\n"
+)
 STUBBORN = LIMITED + (
     "async def one(n: int) -> int:\n    while True:\n        try:\n            await asyncio.sleep(9)\n"
     "        except asyncio.CancelledError:\n            continue\n"
@@ -110,6 +130,11 @@ def ran(author: Author, context: StepContext, body: str, payload: Any = 1, **opt
         (GENERATOR, 4, [6]),
         (GENERATOR.replace("sleep(0.15)", "sleep(i * 0.15)"), 4, "STEP_TIMEOUT"),
         (LIST, 4, [6]),
+        (STREAM, 4, [6]),
+        (READS.format(body="return [n async for n in ns][-1] + await asyncio.sleep(0.5, 1)"), 4, "STEP_TIMEOUT"),
+        (IMPATIENT, 4, [6]),
+        (HIDING, 3, "ZeroDivisionError"),
+        (STOPPED, 1, [1]),
         (STUBBORN, 1, "STEP_TIMEOUT"),
         (VARIABLES, 1, [5]),
         (STEP + "async def one(n: int) -> int: sys.exit(3)\n", 1, "SystemExit"),
@@ -157,6 +182,45 @@ def test_a_step_that_blocks_the_event_loop_is_named_and_the_next_step_gets_anoth
     assert " at authored.py:26: " in caplog.text
     assert isinstance(ran(author, context, body, 0, supervisor=supervisor), Completed)
     eventually(lambda: supervisor.abandoned == 0, what="the end of the step")
+
+
+def test_a_loop_that_stays_blocked_is_left_and_no_other_execution_hangs_with_it(
+    author: Author, context: StepContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(event_loop, "BLOCKED_SECONDS", 0.1)
+    monkeypatch.setattr(event_loop, "LONGEST_BLOCK", 0.5)
+    body = "    if n < 0: time.sleep(-n)\n    await asyncio.sleep(max(n, 0))\n    return n\n"
+    pipeline = author.pipeline(f"{IMPORTS}@pipeline.step(retry_on=KeyError)\nasync def one(n: int) -> int:\n{body}")
+    supervisor = Supervisor()
+
+    def one(n: int) -> RunResult:
+        return run(pipeline, n, start=0, stop=-1, context=lambda: context, supervisor=supervisor)
+
+    with ThreadPoolExecutor(2) as pool:
+        waiting, blocking = pool.submit(one, 9), pool.submit(one, -3)
+        failed = waiting.result(2.9)
+        assert isinstance(failed, Failed)
+        assert (failed.failure_class, failed.retryable, supervisor.abandoned) == ("EVENT_LOOP_BLOCKED", True, 1)
+        assert one(0) == Completed([0], many=False), "on another loop"
+        assert not blocking.done()
+    assert blocking.result() == Completed([-3], many=False), "no limit ends it"
+
+
+@cases(
+    "body",
+    [
+        SPREAD.format(pause="pass")
+        + LIMITED.replace(")", ", parallel=2)")
+        + "def one(n: int) -> int: time.sleep(0.6)\n",
+        LIMITED + "async def one(n: int) -> int: return await asyncio.to_thread(time.sleep, 0.6)\n",
+        LIMITED + "def one(n: int) -> int: time.sleep(0.6)\n",
+    ],
+)
+def test_no_thread_of_a_step_keeps_a_process_from_ending(author: Author, context: StepContext, body: str) -> None:
+    before = set(threading.enumerate())
+    assert isinstance(ran(author, context, body, 2), Failed)
+    assert [each for each in threading.enumerate() if each not in before and not each.daemon] == []
+    eventually(lambda: not any(each.name == "item" for each in threading.enumerate()), what="the end of the items")
 
 
 def test_many_async_steps_wait_on_one_event_loop(author: Author, context: StepContext) -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests import making
+from tests import sealed
 from tests.cases import cases
 from tests.unit.wire.documents import examples
 from wire.identity import ReleaseIdentity
@@ -84,7 +84,7 @@ def test_a_change_of_any_member_that_a_sender_chooses_breaks_the_signature() -> 
     assert {"protocolVersion", "seals", "keyId", *CHANGES} == {*SEALED, *SEALED["seals"][0]}
     signatures = ["", "é" * 64, SEALED["seals"][0]["signature"].upper()]
     for member, value in (*CHANGES.items(), *product(["signature"], signatures)):
-        other = making.changed(SEALED, {member: value})
+        other = sealed.changed(SEALED, {member: value})
         assert other != SEALED
         assert refusal(other, holding(KEY)) == "SIGNATURE_INVALID", member
 
@@ -120,7 +120,7 @@ WRONG_PARTS: list[tuple[str, Any]] = [("body", {}), ("body", "\ud800"), ("keyId"
         ],
         *[{**SEALED, member: 1} for member in SEALED],
         *({**SEALED, **members} for members in WRONG_MEMBERS),
-        *(making.changed(SEALED, {name: value}) for name, value in WRONG_PARTS),
+        *(sealed.changed(SEALED, {name: value}) for name, value in WRONG_PARTS),
     ],
 )
 def test_a_message_without_the_form_of_an_envelope_is_malformed(message: Any) -> None:
@@ -129,7 +129,7 @@ def test_a_message_without_the_form_of_an_envelope_is_malformed(message: Any) ->
 
 def resealed(body: str, kind: str = "commands") -> Verified:
     """Return a signed envelope with any body, as a worker with a bug would send it."""
-    return verify(making.resealed(SEALED, KEY, body=body, kind=kind), keys_of)
+    return verify(sealed.resealed(SEALED, KEY, body=body, kind=kind), keys_of)
 
 
 def changed(body: Any, field: str, value: Any) -> str:
@@ -200,7 +200,7 @@ def test_a_timestamp_within_the_tolerance_is_fresh(offset: timedelta) -> None:
     "timestamp", ["2026-01-01T00:02:00.001+00:00", "2025-12-31T23:57:59.999+00:00", "2026-01-01T00:00:00", "yesterday"]
 )
 def test_a_timestamp_of_another_time_or_without_a_zone_is_refused(timestamp: str) -> None:
-    envelope = verify(making.resealed(SEALED, KEY, timestamp=timestamp), keys_of)
+    envelope = verify(sealed.resealed(SEALED, KEY, timestamp=timestamp), keys_of)
     with pytest.raises(ProtocolError) as caught:
         check_fresh(envelope, now=datetime(2026, 1, 1, tzinfo=UTC))
     assert caught.value.code == "TIMESTAMP_REFUSED"
@@ -236,8 +236,8 @@ def test_every_character_of_a_body_and_a_signature_counts(body: Any, member: str
     message = seal(IDENTITY, body, KEY)
     text = [*message["seals"][0][member]]
     text[place] = "0" if text[place] != "0" else "1"
-    assert refusal(making.changed(message, {member: "".join(text)})) == "SIGNATURE_INVALID"
-    assert refusal(making.changed(message, {"signature": message["seals"][0]["signature"][:63]})) == "SIGNATURE_INVALID"
+    assert refusal(sealed.changed(message, {member: "".join(text)})) == "SIGNATURE_INVALID"
+    assert refusal(sealed.changed(message, {"signature": message["seals"][0]["signature"][:63]})) == "SIGNATURE_INVALID"
 
 
 def test_a_large_body_is_not_read_before_its_signature_is_verified() -> None:

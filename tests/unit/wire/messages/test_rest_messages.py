@@ -10,7 +10,6 @@ import pytest
 
 from tests.cases import cases
 from tests.interop.stored import VERSIONS, message, names, unread
-from wire.messages import rest_messages
 from wire.messages.payload_envelopes import ENCODING, SNAPSHOT, TypedPayload, read_snapshot
 from wire.messages.rest_messages import (
     CAPABILITIES_PATH,
@@ -20,9 +19,9 @@ from wire.messages.rest_messages import (
     TransitionCommand,
     TransitionResult,
     parse,
-    unknown_members,
 )
 from wire.messages.suspension import Unanswerable, Unsettled, imported
+from wire.messages.unknown_members import LONGEST_NAME, MOST_NAMES, NewNames, unknown_members
 from wire.worker_keys import NONCE, SIGNATURE, TIMESTAMP, Refused, check_signature, signed_headers
 
 STP = {"payloadTypeId": "java.lang.String", "payloadEncoding": ENCODING, "payload": '"x"'}
@@ -164,10 +163,10 @@ def test_unknown_members_are_accepted_in_every_part_of_a_message() -> None:
 
 
 def test_each_unknown_name_is_logged_once_bounded_and_escaped() -> None:
-    names = rest_messages.NewNames()
-    assert names.among(["é\n", "é\n", "x" * 10**6]) == ["'\\xe9\\n'", f"'{'x' * rest_messages.LONGEST_NAME}'"]
+    names = NewNames()
+    assert names.among(["é\n", "é\n", "x" * 10**6]) == ["'\\xe9\\n'", f"'{'x' * LONGEST_NAME}'"]
     assert names.among(["é\n"]) == []
-    assert len(names.among(map(str, range(1000)))) == rest_messages.MOST_NAMES - 2
+    assert len(names.among(map(str, range(1000)))) == MOST_NAMES - 2
 
 
 def kept(document: dict[str, Any]) -> Any:

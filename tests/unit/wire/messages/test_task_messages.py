@@ -5,7 +5,7 @@ import pytest
 
 from tests.cases import cases
 from wire.messages import task_messages
-from wire.messages.celery_messages import MOST_BYTES, groups
+from wire.messages.grouping import MOST_BYTES, groups
 from wire.messages.queues import EXECUTE_TASK, HEARTBEAT_TASK, INSTRUCTION_TASK, RECORD_TASK
 
 KEYS = task_messages.signing_keys(["new", "old"])
