@@ -15,9 +15,9 @@ from foundation.errors import NotFound, Unprocessable
 from tenancy import audit
 from tenancy.access import actor_named
 from tenancy.audit.acts import Act
-from tenancy.models import LONGEST_GROUP, MOST_GROUPS, AuditEntry, Membership, Tenant
+from tenancy.models import MOST_GROUPS, AuditEntry, Membership, Tenant
 from tenancy.roles import Role, Scope, granted, roles_granting
-from wire.identity import RULE, is_identifier
+from wire.identity import LONGEST_GROUP, RULE, is_identifier
 
 USERNAME = Coalesce("user__username", "invited")
 LONGEST_USERNAME = 150

@@ -15,7 +15,7 @@ from psycopg.types.json import Jsonb
 
 from executions.awaits import answer_types, awaits, recipients, statements
 from executions.awaits.awaits import epoch_ms
-from executions.awaits.recipients import Addressees, Person
+from executions.awaits.recipients import Person
 from executions.errors import (
     AwaitTimedOut,
     CorrelationAmbiguous,
@@ -93,7 +93,6 @@ class Locked:
     late: bool
     claimant: str | None
     claim: Claim | None
-    addressees: Addressees
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +181,7 @@ def complete(
                 raise InteractionClosed(_why_closed(found, status), interactionStatus=status)
         else:
             if token is None:
-                recipients.require(found, locked.addressees, person)
+                recipients.require(found, person)
             if unless_claimed and locked.claim is not None and locked.claim.by != actor:
                 raise locked.claim.refusal(found.pk)
             if problems:
@@ -221,7 +220,7 @@ def replaced(execution: Execution, interaction_id: uuid.UUID, response: Any, per
             f"with {UNREAD} on it.",
             executionStatus=execution.status,
         )
-    recipients.require(found, recipients.addressees(found), person)
+    recipients.require(found, person)
     if problems := answer_types.problems(found, response):
         raise answer_types.refusal(problems)
     if _with_request(found):
@@ -314,12 +313,12 @@ def _require_token_of(token: ResumeToken, found: Interaction) -> None:
 
 
 def lock(found: Interaction) -> Locked:
-    """Lock the interaction, after its execution and its unit."""
+    """Lock the interaction, after its execution and its unit. `found` gets the recipients that it has now."""
     awaits.lock(found.execution_id, found.unit_id)
     with connection.cursor() as cursor:
         cursor.execute(statements.LOCK_INTERACTION, [TIMER, found.pk])
-        status, late, claimant, until, left, *named = cursor.fetchone()
-    return Locked(status, late, claimant, Claim(claimant, until, left) if left else None, Addressees(*named))
+        status, late, claimant, until, left, found.assignee, found.group = cursor.fetchone()
+    return Locked(status, late, claimant, Claim(claimant, until, left) if left else None)
 
 
 def _answer(found: Interaction, response: Any, actor: str, channel: Interaction.Channel, note: str | None) -> None:

@@ -43,12 +43,13 @@ class Addressees(NamedTuple):
         return f"Only {' and '.join(filter(None, (self.assignee, group)))} may answer."
 
 
-def require(found: Interaction, to: Addressees, person: Person | None) -> None:
+def require(found: Interaction, person: Person | None) -> None:
     """Raise `RecipientRequired` unless the person may answer an interaction that the caller has locked.
 
-    `to` is what the locked row names. Reads the rights of the person after the lock, and keeps them until the
-    transaction ends: neither the person nor their memberships change before. No person may not answer for recipients.
+    Reads the rights of the person after the lock, and keeps them until the transaction ends: neither the person nor
+    their memberships change before. If there are recipients, None is not one of them.
     """
+    to = addressees(found)
     if not any(to) or not _enforcing([found]) or _is_among(to, found.tenant, person, statements.LOCK_PERSON):
         return
     raise RecipientRequired(to.sentence, assignee=to.assignee, group=to.group)

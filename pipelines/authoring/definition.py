@@ -22,7 +22,7 @@ from pipelines.errors import Cancelled, DefinitionError, placed
 from pipelines.step_policy import NO_POLICY, StepOptions, StepPolicy
 from wire.addresses import is_web_address
 from wire.documents.contract import TIMER
-from wire.identity import is_identifier
+from wire.identity import LONGEST_GROUP, is_identifier
 from wire.messages.celery_messages import LONGEST_RECIPIENT, LONGEST_STEP_ID, LONGEST_WAIT
 
 AWAIT_TRANSPORTS: Final = ("interaction-api", "webhook")
@@ -280,9 +280,9 @@ class Pipeline:
         ``request`` and ``response`` are type hints. ``request=list[T]`` sends one request for a whole stream.
         ``request=T`` after a step that gives many sends one request for each item. ``timeout`` is positive and at most
         a hundred years; after it, the execution fails. With ``transport="webhook"``, the coordinator sends the request
-        to ``url``, an http or https URL of at most 2,000 characters. ``assignee``, a user name or an e-mail
-        address, and ``group`` have at most 200 characters. If one is given, only that person and members of the tenant
-        with that group may respond.
+        to ``url``, an http or https URL of at most 2,000 characters. ``assignee``, a user name or an e-mail address, has
+        at most 200 characters, and ``group`` 100. If one is given, only that person and members of the tenant with that
+        group may respond.
 
         Raises ``DefinitionError``: INVALID_STEP_NAME, DUPLICATE_STEP_NAME, INVALID_TIMEOUT,
         UNKNOWN_TRANSPORT, INVALID_URL, INVALID_RECIPIENT.
@@ -294,8 +294,8 @@ class Pipeline:
                     f'await "{name}" has transport {transport!r}; use one of {", ".join(AWAIT_TRANSPORTS)}',
                 )
             _check_url(name, transport, url)
-            _check_recipient(name, "assignee", assignee)
-            _check_recipient(name, "group", group)
+            _check_recipient(name, "assignee", assignee, LONGEST_RECIPIENT)
+            _check_recipient(name, "group", group, LONGEST_GROUP)
             waiting = _waiting_time(name, timeout)
             self._append(Await(name, request, response, transport, waiting, assignee, group, url, place))
 
@@ -383,16 +383,15 @@ def _check_url(name: str, transport: str, url: str | None) -> None:
     )
 
 
-def _check_recipient(name: str, member: str, recipient: str | None) -> None:
+def _check_recipient(name: str, member: str, recipient: str | None, longest: int) -> None:
     if recipient is None:
         return
-    if isinstance(recipient, str) and 0 < len(recipient) <= LONGEST_RECIPIENT and is_identifier(recipient):
+    if isinstance(recipient, str) and 0 < len(recipient) <= longest and is_identifier(recipient):
         return
     wrong = f"of {len(recipient)} characters" if isinstance(recipient, str) else f"of type {type(recipient).__name__}"
     raise DefinitionError(
         "INVALID_RECIPIENT",
-        f'await "{name}" has a {member} {wrong}; use 1 to {LONGEST_RECIPIENT} printable characters without blanks '
-        "at either end",
+        f'await "{name}" has a {member} {wrong}; use 1 to {longest} printable characters without blanks at either end',
     )
 
 
