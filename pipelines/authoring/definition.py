@@ -280,9 +280,9 @@ class Pipeline:
         ``request`` and ``response`` are type hints. ``request=list[T]`` sends one request for a whole stream.
         ``request=T`` after a step that gives many sends one request for each item. ``timeout`` is positive and at most
         a hundred years; after it, the execution fails. With ``transport="webhook"``, the coordinator sends the request
-        to ``url``, an http or https URL of at most 2,000 characters. ``assignee``, a user name or an e-mail address, has
-        at most 200 characters, and ``group`` 100. If one is given, only that person and members of the tenant with that
-        group may respond.
+        to ``url``, an http or https URL of at most 2,000 characters. ``assignee``, a user name or an e-mail address,
+        has at most 200 characters, and ``group`` 100. If one is given, only that person and members of the tenant with
+        that group may respond.
 
         Raises ``DefinitionError``: INVALID_STEP_NAME, DUPLICATE_STEP_NAME, INVALID_TIMEOUT,
         UNKNOWN_TRANSPORT, INVALID_URL, INVALID_RECIPIENT.
