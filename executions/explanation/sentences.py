@@ -1,19 +1,24 @@
 """The sentences in which an execution is explained."""
 
+import uuid
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 
 @dataclass(frozen=True, slots=True)
 class Sentence:
-    """A sentence. If it names a time, that is `at`, between `text` and `rest`."""
+    """A sentence. If it names a time, that is `at`, between `text` and `rest`; or there are ids of `executions`."""
 
     text: str
     at: datetime | None = None
     rest: str = "."
+    executions: tuple[uuid.UUID, ...] = ()
 
     def __str__(self) -> str:
-        return self.text if self.at is None else f"{self.text} {said(self.at)}{self.rest}"
+        if self.at is None and not self.executions:
+            return self.text
+        named = ", ".join(map(str, self.executions)) if self.at is None else said(self.at)
+        return f"{self.text} {named}{self.rest}"
 
 
 def said(at: datetime) -> str:

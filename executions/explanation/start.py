@@ -9,10 +9,9 @@ from executions.lifecycle.starts import EXPIRED
 from executions.models import Execution
 from executions.models.execution import WAITS_FOR_PLACE
 from executions.models.states import PRIORITIES, State
+from wire.documents.concurrency import OF_ALL
 
 HOLDERS_NAMED: Final = 3
-_ALL: Final = "*"
-"""The concurrency key of a pipeline whose limit is for all of its executions."""
 
 
 def why_queued(execution: Execution, place: str, now: datetime) -> Sentence:
@@ -20,7 +19,7 @@ def why_queued(execution: Execution, place: str, now: datetime) -> Sentence:
     due = execution.due_at
     if due is None:
         key = execution.concurrency_key
-        of = "of the pipeline" if key == _ALL else f"with the concurrency key {key}"
+        of = "of the pipeline" if key == OF_ALL else f"with the concurrency key {key}"
         return Sentence(f"{place} waits for a place: as many executions {of} are in progress as the release allows.")
     if due > now:
         return Sentence(f"{place} {_until_due(execution)}", due)
@@ -28,11 +27,13 @@ def why_queued(execution: Execution, place: str, now: datetime) -> Sentence:
 
 
 def what_starts(execution: Execution) -> Iterator[Sentence]:
-    """Say which executions have the places for which it waits, and when it expires."""
+    """Say which executions have the places for which it waits, when it expires, and what to do if it has expired."""
+    if execution.error_code == EXPIRED:
+        yield Sentence("Submit it again with a later time, or resubmit it, which names none.")
     if execution.status != State.QUEUED:
         return
     if execution.due_at is None:
-        yield Sentence(_holders(execution))
+        yield _holders(execution)
     if execution.expires_at and execution.version == 0:
         yield Sentence("It is cancelled if no worker got it by", execution.expires_at)
 
@@ -45,7 +46,7 @@ def why_expired(execution: Execution, after: str) -> list[Sentence]:
     return [Sentence(f"Cancelled {after}. No worker got it by", execution.expires_at, rest)]
 
 
-def _holders(execution: Execution) -> str:
+def _holders(execution: Execution) -> Sentence:
     """Name those that are in progress longest. Reads the index of open executions with the key."""
     rows = Execution.objects.filter(
         tenant=execution.tenant_id,
@@ -54,13 +55,11 @@ def _holders(execution: Execution) -> str:
         finished_at=None,
         next_due_at__lt=WAITS_FOR_PLACE,
     )
-    found = [str(pk) for pk in rows.order_by("created_at", "id").values_list("pk", flat=True)[: HOLDERS_NAMED + 1]]
-    more = " or another" if len(found) > HOLDERS_NAMED else ""
-    return (
-        f"It gets a place when one of these has ended: {', '.join(found[:HOLDERS_NAMED])}{more}."
-        if found
-        else "A place is free. It gets it with the next sweep."
-    )
+    found = tuple(rows.order_by("created_at", "id").values_list("pk", flat=True)[: HOLDERS_NAMED + 1])
+    if not found:
+        return Sentence("A place is free. It gets it with the next sweep.")
+    more = " or another." if len(found) > HOLDERS_NAMED else "."
+    return Sentence("It gets a place when one of these has ended:", rest=more, executions=found[:HOLDERS_NAMED])
 
 
 def _until_due(execution: Execution) -> str:

@@ -199,6 +199,7 @@ def test_what_waits_for_a_place_names_who_has_it_and_what_expired_says_that_it_n
         Execution.objects.filter(pk=waiting.pk).update(expires_at=making.LONG_AGO)
     assert starts.expire() == 1
     ended = explained(waiting)
+    assert said(ended.following) == "Submit it again with a later time, or resubmit it, which names none."
     assert said(ended.now) == "Cancelled SPAN after it was submitted. No worker got it by TIME. It never ran."
     assert "The coordinator cancelled it, because no worker had got it in time" in texts(ended)
 
