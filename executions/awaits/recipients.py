@@ -40,6 +40,11 @@ class Addressees(NamedTuple):
     group: str | None
 
     @property
+    def names(self) -> list[str]:
+        """The assignee, and the group in words."""
+        return [name for name in (self.assignee, self.group and f"the group {self.group}") if name]
+
+    @property
     def sentence(self) -> str:
         """Who may answer, such as `Only eva and members of finance may answer.`"""
         group = self.group and f"members of {self.group}"

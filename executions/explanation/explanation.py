@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Final, Self
 
-from executions.awaits import reassignment
+from executions.awaits import reassignment, recipients
 from executions.explanation.code import Run, sentences_of
 from executions.explanation.present import Present
 from executions.explanation.sentences import Sentence, said
@@ -150,7 +150,7 @@ class _Told:
             case starts.EXPIRED:
                 return "The coordinator cancelled it, because no worker had got it in time"
             case reassignment.EVENT:
-                to = " or ".join(filter(None, (data["assignee"], data["group"] and f"the group {data['group']}")))
+                to = " or ".join(recipients.Addressees(data["assignee"], data["group"]).names)
                 return f"{each.actor} named other recipients of question {data['interactionId']}, {to}{why}"
             case "RESUBMITTED":
                 return f"{each.actor} resubmitted it on release {data['releaseVersion']}{why}"

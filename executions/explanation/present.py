@@ -6,6 +6,7 @@ from typing import Final
 
 from django.utils import timezone
 
+from executions.awaits import recipients
 from executions.explanation import start
 from executions.explanation.sentences import Sentence
 from executions.failures import queries as failures
@@ -21,6 +22,8 @@ from releases.step_names import Step
 from wire.documents.contract import TIMER
 
 QUESTIONS_SHOWN: Final = 20
+QUESTIONS_NAMED: Final = 3
+"""How many open questions sentences name."""
 RETIRED: Final = "Its release is retired, so it cannot run again. Resubmit it."
 
 
@@ -124,19 +127,21 @@ class Present:
         return failures.REASONS[self.failure.reason] if self.failure else str(self.execution.error_code)
 
     def _waits(self) -> Iterator[Sentence]:
-        for question in self.questions[:QUESTIONS_SHOWN]:
+        for question in self.questions[:QUESTIONS_NAMED]:
             step = failures.step_of(self.execution.release, question.step_index)
             item = "" if question.item_index is None else f", item {question.item_index + 1},"
             if question.transport == TIMER:
                 yield Sentence(f"{step} waits until", question.deadline)
                 continue
-            to = question.assignee or (f"the group {question.group}" if question.group else "")
+            to = " or ".join(recipients.addressees(question).names)
             by = f" of {to}" if to else " of a webhook" if question.transport == "webhook" else ""
             yield Sentence(
                 f"{step}{item} waits for the answer{by} to question {question.known_as} until", question.deadline
             )
-        if len(self.questions) > QUESTIONS_SHOWN:
-            yield Sentence("More questions are open.")
+        more = len(self.questions) - QUESTIONS_NAMED
+        if more > 0:
+            least = "At least " if len(self.questions) > QUESTIONS_SHOWN else ""
+            yield Sentence(f"{least}{more} more questions are open.")
 
 
 def attempts(execution: Execution) -> int:

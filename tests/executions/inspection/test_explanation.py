@@ -21,7 +21,7 @@ from releases.models import Pipeline, Release
 from tenancy.models import Tenant
 from tests import making
 from tests.cases import cases
-from tests.executions.awaits.parking import answer, interaction_of, suspended
+from tests.executions.awaits.parking import answer, interaction_of, itemized, suspended
 from tests.executions.awaits.test_recipients import person
 from tests.executions.limited import limited, submitted
 from tests.executions.moments import now
@@ -86,12 +86,14 @@ def test_a_history_with_a_retry_and_an_answer_names_code_workers_and_steps(owner
     first = due(owner)
     making.record(making.outcome_of(first, **reported(first, 0, failed=0)), worker_id="w1", **code)
     second = due(owner)
-    waiting = making.suspension(second, step_index=1, group="clerks").model_copy(update=reported(second, 0))
+    waiting = making.suspension(second, step_index=1, assignee="max", group="clerks").model_copy(
+        update=reported(second, 0)
+    )
     making.record(waiting, worker_id="w2", **code)
     waits = explained(execution)
     [question] = Interaction.objects.filter(execution=execution)
     assert said(waits.now) == (
-        f"Approve (step 2) waits for the answer of the group clerks to question {question.pk} until TIME."
+        f"Approve (step 2) waits for the answer of max or the group clerks to question {question.pk} until TIME."
     )
     answer(question, person=person(owner, "eva", "clerks"))
     third = due(owner)
@@ -211,3 +213,11 @@ def test_a_history_names_the_new_recipients_of_a_question(owner: Tenant, release
     reassignment.reassign(owner, question.pk, **by)
     [entry] = [each for each in texts(explained(question.execution)) if "recipients" in each]
     assert entry == f"user:adm named other recipients of question {question.pk}, eva or the group legal: on holiday"
+
+
+@cases(("count", "more"), [(3, ""), (5, "2 more questions are open."), (30, "At least 18 more questions are open.")])
+def test_few_of_many_questions_are_named(owner: Tenant, release: Release, count: int, more: str) -> None:
+    made, items = itemized((owner, release), count)
+    sentences = list(map(str, explained(made).now))
+    assert [str(one.pk) in sentence for one, sentence in zip(items[:3], sentences, strict=False)] == [True] * 3
+    assert sentences[3:] == ([more] if more else [])
