@@ -31,7 +31,7 @@ from benchmarks.verdicts import verdicts
 from benchmarks.versions import VersionError
 from coordinator_client.errors import ClientError
 from embedded.children import ChildError
-from embedded.product import DemoError
+from embedded.client import DemoError
 
 PARTS: dict[str, Callable[[Report, Plan], None]] = {
     "one-by-one": one_by_one,

@@ -12,7 +12,8 @@ from typing import Self
 from benchmarks.ledger import Ledger
 from benchmarks.running_product import TENANT, RunningProduct
 from embedded.children import Child, Children
-from embedded.product import PROJECT, Backing, Client, Product
+from embedded.client import Client
+from embedded.product import PROJECT, Backing, Product
 
 PIPELINES = Path(__file__).parent / "pipelines"
 SCOPES = ("read", "payloads:read", "executions:submit", "releases:register", "releases:activate")

@@ -22,8 +22,9 @@ from rich.table import Table
 
 from coordinator_client.errors import ClientError
 from embedded.children import Child, ChildError
+from embedded.client import Client, DemoError
 from embedded.installation import Installation, InstallationError
-from embedded.product import PROJECT, Backing, Client, DemoError
+from embedded.product import PROJECT, Backing
 from pipelines.release.descriptor import release
 from pipelines.release.packaging import build
 

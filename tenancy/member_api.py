@@ -10,8 +10,9 @@ from foundation.api.fields import Identifier, StrictSerializer, Text
 from tenancy import members
 from tenancy.api.operations import TenantView, either, listing, operation, refuses
 from tenancy.audit.acts import Act, declares
-from tenancy.models import LONGEST_GROUP, MOST_GROUPS, Membership
+from tenancy.models import MOST_GROUPS, Membership
 from tenancy.roles import GRANTS, Role, Scope
+from wire.identity import LONGEST_GROUP
 
 UNKNOWN = "until the tenant's audit log has an entry of the person"
 

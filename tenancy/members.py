@@ -5,6 +5,7 @@ difference, so that they cannot find out the names of users.
 """
 
 from collections.abc import Collection
+from typing import Any
 
 from django.db import IntegrityError, transaction
 from django.db.models import Case, Exists, F, OuterRef, Q, QuerySet, Value, When
@@ -15,9 +16,9 @@ from foundation.errors import NotFound, Unprocessable
 from tenancy import audit
 from tenancy.access import actor_named
 from tenancy.audit.acts import Act
-from tenancy.models import LONGEST_GROUP, MOST_GROUPS, AuditEntry, Membership, Tenant
+from tenancy.models import MOST_GROUPS, AuditEntry, Membership, Tenant
 from tenancy.roles import Role, Scope, granted, roles_granting
-from wire.identity import RULE, is_identifier
+from wire.identity import LONGEST_GROUP, RULE, is_identifier
 
 USERNAME = Coalesce("user__username", "invited")
 LONGEST_USERNAME = 150
@@ -57,18 +58,23 @@ def names(tenant: Tenant, scope: Scope) -> QuerySet[Membership, str]:
 
 def holds(tenant: Tenant, username: str, scope: Scope) -> bool:
     """True if the name is among `names`."""
-    return _with(scope, named(tenant, username)).exists()
+    return holding(tenant, username, scope).exists()
+
+
+def holding(tenant: Any, username: Any, scope: Scope) -> QuerySet[Membership]:
+    """Return the memberships of the name in the tenant that grant `scope`. Both may be expressions."""
+    return _with(scope, named(tenant, username))
 
 
 def _with(scope: Scope, rows: QuerySet[Membership]) -> QuerySet[Membership]:
     return rows.filter(role__in=roles_granting(scope)).exclude(user__is_active=False)
 
 
-def named(tenant: Tenant, username: str) -> QuerySet[Membership]:
+def named(tenant: Any, username: Any) -> QuerySet[Membership]:
     return Membership.objects.filter(named_as(username), tenant=tenant)
 
 
-def named_as(username: str) -> Q:
+def named_as(username: Any) -> Q:
     """Return the condition for memberships of a name."""
     return Q(user__username=username) | Q(invited=username, user=None)
 

@@ -17,14 +17,14 @@ from knox.models import AbstractAuthToken
 
 from tenancy.quota_table import MOST_OF_A_QUOTA, QUOTAS
 from tenancy.roles import ALL_SCOPES, Role, Scope, granted
-from wire.identity import RULE, is_identifier
+from wire.identity import LONGEST_GROUP, RULE, is_identifier
 
 SLUG = RegexValidator(r"\A[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\Z", "Use 1 to 63 of a-z, 0-9 and inner hyphens.")
 LONGEST_TERM, LONGEST_TOKEN_DAYS = 36_500, 365
 NAME_ONCE = "token_name_once"
 INDEXED_OBJECT = 200
 """How many characters of the object of an audit entry are in the index."""
-LONGEST_GROUP, MOST_GROUPS = 100, 50
+MOST_GROUPS = 50
 
 
 def validate_identifier(text: str) -> None:

@@ -26,6 +26,8 @@ RULE = (
     "without blanks at either end, and not . or .."
 )
 SEGMENT_RULE = f"{RULE}; it cannot contain /"
+LONGEST_GROUP = 100
+"""How many characters the name of a group of members has, at most."""
 # Characters that are displayed as nothing although Unicode classifies them as letters, symbols or marks.
 _INVISIBLE = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"

@@ -8,7 +8,7 @@ from typing import Any
 from django.utils import timezone
 
 from executions.awaits import claims
-from executions.awaits.interactions import answer_types, gives_many, request_type
+from executions.awaits.answer_types import gives_many, request_type, types_of
 from executions.console.payloads import bounded_json, typed_value
 from executions.errors import AnswerInvalid
 from executions.models import Interaction
@@ -34,7 +34,7 @@ class AnswerForm:
     prefilled: bool = False
 
     def __post_init__(self) -> None:
-        self._types = Types(answer_types(self.question))
+        self._types = Types(types_of(self.question))
         self.many = gives_many(self.question)
         if self.is_edit:
             self.data = edited(self._types, self.question.output_type, self.data, self.act, many=self.many)
@@ -46,7 +46,7 @@ class AnswerForm:
         data: Data = {}
         of = request_type(question)
         if of is not None and not gives_many(question):
-            types = Types(answer_types(question))
+            types = Types(types_of(question))
             zone = timezone.get_current_timezone()
             data = shared_data(types, question.output_type, of, question.request, zone)
         return cls(question, data, AS_FIELDS[0], prefilled=bool(data))
@@ -82,7 +82,7 @@ class AnswerForm:
     @property
     def definition(self) -> dict[str, Any] | None:
         """The contract's definition of the answer's type, or None if it has none."""
-        entry = answer_types(self.question).get(self.question.output_type)
+        entry = types_of(self.question).get(self.question.output_type)
         definition = entry.get("definition") if isinstance(entry, Mapping) and "runtimeClass" in entry else None
         return bounded_json(definition) if definition else None
 

@@ -1,8 +1,8 @@
 """Claims of interactions: who is working on an answer, and to whom a question was passed on.
 
 Claims coordinate people. They never refuse an answer over REST or with a resume token. Only who may answer may claim
-and pass on (`executions.awaits.recipients`). Every change is written with its
-event, under the locks of `awaits`. The caller has checked access to the tenant.
+and pass on (`executions.awaits.recipients`). Every change is written with its event, under the locks of `awaits`. The
+caller has checked access to the tenant.
 """
 
 import uuid
@@ -77,19 +77,14 @@ def delegate(
 ) -> Interaction:
     """Pass an open interaction on to the member with the user name `to`, and end its claim.
 
-    Raises `InteractionUnknown`, `DelegateUnknown` if no such member may answer, `InteractionClosed`,
-    `RecipientRequired` unless `person` may answer, and `InteractionClaimed` if the claim of another actor lasts, unless
-    `take_over` is set.
+    Raises `InteractionUnknown`, `InteractionClosed`, `RecipientRequired` unless `person` may answer, `DelegateUnknown`
+    if no such member may, and `InteractionClaimed` if the claim of another actor lasts, unless `take_over` is set.
     """
     found = interaction(tenant, interaction_id)
-    if not recipients.candidates(found).filter(members.named_as(to)).exists():
-        message = "is not a member of the tenant who may answer"
-        raise DelegateUnknown(
-            f"{to!r} {message}.", errors=[{"field": "to", "code": "DELEGATE_UNKNOWN", "message": message}]
-        )
     with transaction.atomic():
         locked = lock_open(found)
-        recipients.require(found, locked.addressees, person)
+        recipients.require(found, person)
+        _require_candidate(found, to)
         _require_free(found, locked.claim, actor, take_over=take_over)
         _change(
             found, locked.claimant, Kind.DELEGATED, actor=actor, delegate=actor_named(to), note=note.strip() or None
@@ -107,7 +102,7 @@ def _claim(
         own = lasting if lasting is not None and lasting.by == actor else None
         if renewal and (own is None or own.left > CLAIM_TIME - RENEWED_AFTER):
             return found
-        recipients.require(found, locked.addressees, person)
+        recipients.require(found, person)
         _require_free(found, lasting, actor, take_over=take_over)
         kind = Kind.RENEWED if own else Kind.TAKEN_OVER if lasting else Kind.CLAIMED
         _change(found, locked.claimant, kind, actor=actor, claimant=actor)
@@ -118,6 +113,15 @@ def _claim(
 def _require_free(found: Interaction, lasting: Claim | None, actor: str, *, take_over: bool) -> None:
     if lasting is not None and lasting.by != actor and not take_over:
         raise lasting.refusal(found.pk)
+
+
+def _require_candidate(found: Interaction, to: str) -> None:
+    """Raise `DelegateUnknown` unless a member with this name may answer the interaction, which is locked."""
+    if not recipients.candidates(found).filter(members.named_as(to)).exists():
+        message = "is not a member of the tenant who may answer"
+        raise DelegateUnknown(
+            f"{to!r} {message}.", errors=[{"field": "to", "code": "DELEGATE_UNKNOWN", "message": message}]
+        )
 
 
 def lock_open(found: Interaction) -> Locked:

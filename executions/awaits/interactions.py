@@ -4,7 +4,6 @@ The caller has checked access to the tenant. A resume token needs no other permi
 """
 
 import uuid
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -14,11 +13,10 @@ from django.db.models import QuerySet
 from django.utils import timezone
 from psycopg.types.json import Jsonb
 
-from executions.awaits import awaits, recipients, statements
+from executions.awaits import answer_types, awaits, recipients, statements
 from executions.awaits.awaits import epoch_ms
-from executions.awaits.recipients import Addressees, Person
+from executions.awaits.recipients import Person
 from executions.errors import (
-    AnswerInvalid,
     AwaitTimedOut,
     CorrelationAmbiguous,
     InteractionClaimed,
@@ -34,13 +32,11 @@ from foundation import wakeup
 from tenancy import audit
 from tenancy.audit.acts import Act
 from tenancy.models import Tenant
-from wire.documents.canonical_types import mismatches
 from wire.documents.contract import TIMER, request_with_answer, takes_request
 from wire.messages.suspension import interaction_id as interaction_id_of
 from wire.resume_token import ResumeToken, ResumeTokenError, read
 
 Status = Interaction.Status
-MOST_PROBLEMS = 100
 MOST_CORRELATED = 100
 _ANSWERED: Final = (
     "tenant_id",
@@ -97,7 +93,6 @@ class Locked:
     late: bool
     claimant: str | None
     claim: Claim | None
-    addressees: Addressees
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +167,7 @@ def complete(
     """
     token = None if resume_token is None else _read(resume_token)
     found = _find(tenant, interaction_id, correlation_id, token)
-    problems = [] if found.status == Status.COMPLETED else _problems(found, response)
+    problems = [] if found.status == Status.COMPLETED else answer_types.problems(found, response)
     with transaction.atomic():
         locked = lock(found)
         status, late = locked.status, locked.late
@@ -186,11 +181,11 @@ def complete(
                 raise InteractionClosed(_why_closed(found, status), interactionStatus=status)
         else:
             if token is None:
-                recipients.require(found, locked.addressees, person)
+                recipients.require(found, person)
             if unless_claimed and locked.claim is not None and locked.claim.by != actor:
                 raise locked.claim.refusal(found.pk)
             if problems:
-                raise _invalid(problems)
+                raise answer_types.refusal(problems)
             _answer(found, response, actor, channel, note.strip() or None)
             awaits.resume({found.unit_id: 1}, actor=actor, with_requests=_with_request(found))
             audit.record(
@@ -225,9 +220,9 @@ def replaced(execution: Execution, interaction_id: uuid.UUID, response: Any, per
             f"with {UNREAD} on it.",
             executionStatus=execution.status,
         )
-    recipients.require(found, recipients.addressees(found), person)
-    if problems := _problems(found, response):
-        raise _invalid(problems)
+    recipients.require(found, person)
+    if problems := answer_types.problems(found, response):
+        raise answer_types.refusal(problems)
     if _with_request(found):
         response = request_with_answer(found.request, response)
     if not found.unit.itemized:
@@ -318,12 +313,12 @@ def _require_token_of(token: ResumeToken, found: Interaction) -> None:
 
 
 def lock(found: Interaction) -> Locked:
-    """Lock the interaction, after its execution and its unit."""
+    """Lock the interaction, after its execution and its unit. `found` gets the recipients that it has now."""
     awaits.lock(found.execution_id, found.unit_id)
     with connection.cursor() as cursor:
         cursor.execute(statements.LOCK_INTERACTION, [TIMER, found.pk])
-        status, late, claimant, until, left, *named = cursor.fetchone()
-    return Locked(status, late, claimant, Claim(claimant, until, left) if left else None, Addressees(*named))
+        status, late, claimant, until, left, found.assignee, found.group = cursor.fetchone()
+    return Locked(status, late, claimant, Claim(claimant, until, left) if left else None)
 
 
 def _answer(found: Interaction, response: Any, actor: str, channel: Interaction.Channel, note: str | None) -> None:
@@ -344,61 +339,7 @@ def _with_request(found: Interaction) -> bool:
     return contract is not None and takes_request(contract.document.get("steps"), found.step_index + 1)
 
 
-def _invalid(problems: list[dict[str, str]]) -> AnswerInvalid:
-    summary = "; ".join(f"{problem['field']}: {problem['message']}" for problem in problems[:3])
-    return AnswerInvalid(summary, errors=problems[:MOST_PROBLEMS])
-
-
 def _why_closed(found: Interaction, status: str) -> str:
     if status in Interaction.OPEN:
         return f"Interaction {found.pk} is a timer, which cannot be answered."
     return f"Interaction {found.pk} is {status}."
-
-
-def _problems(found: Interaction, response: Any) -> list[dict[str, str]]:
-    """Return the problems of an answer: it is not a list although several are due, or not of the contract's type."""
-    many = gives_many(found)
-    if many and not isinstance(response, list):
-        return [_problem("response", "must be an array of answers")]
-    if found.execution.release.contract is None or not found.execution.release.pipeline.validate_answers:
-        return []
-    types = answer_types(found)
-    places = [(f"response[{place}]", item) for place, item in enumerate(response)] if many else [("response", response)]
-    return [
-        _problem(f"{place}{path}", rule)
-        for place, item in places
-        for path, rule in mismatches(types, found.output_type, item)
-    ]
-
-
-def gives_many(found: Interaction) -> bool:
-    """True if the one answer of the unit is a list."""
-    return found.unit.gives_many and not found.unit.itemized
-
-
-def answer_types(found: Interaction) -> Mapping[str, Any]:
-    """Return the types of the contract, with an entry for the output type: scalars have none.
-
-    A name that the contract does not define accepts every value.
-    """
-    contract = found.execution.release.contract
-    types = contract.document.get("canonicalTypes") if contract else None
-    canonical_types: Mapping[str, Any] = types if isinstance(types, Mapping) else {}
-    if found.output_type in canonical_types:
-        return canonical_types
-    alias = {"kind": "alias", "target": {"kind": "scalar", "id": found.output_type}}
-    return {**canonical_types, found.output_type: {"definition": alias}}
-
-
-def request_type(found: Interaction) -> str | None:
-    """Return the name of the type of the request, which is the input of the await in the contract; None if unknown."""
-    contract = found.execution.release.contract
-    steps = contract.document.get("steps") if contract else None
-    for step in steps if isinstance(steps, list) else ():
-        if isinstance(step, Mapping) and step.get("index") == found.step_index and step.get("kind") == "await":
-            return step.get("inputTypeId")
-    return None
-
-
-def _problem(field: str, rule: str) -> dict[str, str]:
-    return {"field": field, "code": "ANSWER_TYPE", "message": rule}

@@ -37,8 +37,8 @@ def reassign(
     if not recipients.is_known(tenant, to):
         raise RecipientUnknown("No member whose role may answer has this user name or this group.", **to._asdict())
     with transaction.atomic():
-        locked = claims.lock_open(found)
-        change: dict[str, Any] = {**to._asdict(), "before": locked.addressees._asdict()}
+        claims.lock_open(found)
+        change: dict[str, Any] = {**to._asdict(), "before": recipients.addressees(found)._asdict()}
         parameters: dict[str, Any] = {
             **to._asdict(),
             "id": found.pk,

@@ -14,20 +14,23 @@ from operator import or_
 from typing import Any, NamedTuple
 
 from django.contrib.auth.models import AnonymousUser, User
+from django.contrib.postgres.fields import ArrayField
 from django.db import connection
-from django.db.models import Q, QuerySet
+from django.db.models import CharField, Exists, Func, OuterRef, Q, QuerySet
+from django.db.models.functions import Substr
 
 from executions.awaits import statements
 from executions.errors import RecipientRequired
 from executions.models import IS_CLAIMED, Interaction
 from releases.models import Pipeline, Recipients
 from tenancy import members
-from tenancy.access import actor
+from tenancy.access import actor, actor_named
 from tenancy.models import Membership, Tenant
 from tenancy.roles import Scope, roles_granting
 
 Person = User | AnonymousUser
 LONGEST_RECIPIENT = 200
+_FOR_ANYBODY = Q(assignee=None, group=None) | Q(execution__release__pipeline__recipients=Recipients.INFORM)
 
 
 class Addressees(NamedTuple):
@@ -37,18 +40,24 @@ class Addressees(NamedTuple):
     group: str | None
 
     @property
+    def names(self) -> list[str]:
+        """The assignee, and the group in words."""
+        return [name for name in (self.assignee, self.group and f"the group {self.group}") if name]
+
+    @property
     def sentence(self) -> str:
         """Who may answer, such as `Only eva and members of finance may answer.`"""
         group = self.group and f"members of {self.group}"
         return f"Only {' and '.join(filter(None, (self.assignee, group)))} may answer."
 
 
-def require(found: Interaction, to: Addressees, person: Person | None) -> None:
+def require(found: Interaction, person: Person | None) -> None:
     """Raise `RecipientRequired` unless the person may answer an interaction that the caller has locked.
 
-    `to` is what the locked row names. Reads the rights of the person after the lock, and keeps them until the
-    transaction ends: neither the person nor their memberships change before. No person may not answer for recipients.
+    Reads the rights of the person after the lock, and keeps them until the transaction ends: neither the person nor
+    their memberships change before. If there are recipients, None is not one of them.
     """
+    to = addressees(found)
     if not any(to) or not _enforcing([found]) or _is_among(to, found.tenant, person, statements.LOCK_PERSON):
         return
     raise RecipientRequired(to.sentence, assignee=to.assignee, group=to.group)
@@ -91,10 +100,12 @@ def candidates(found: Interaction) -> QuerySet[Membership, str]:
 
 
 def addressed_to(person: Person) -> Q:
-    """Return the condition for interactions that name the person or one of their groups."""
+    """Return the condition for interactions that name the person, or one of their groups if their role may answer."""
     keys = _keys(person.get_username(), getattr(person, "email", ""))
     named = [Q(assignee__iexact=key) if "@" in key else Q(assignee=key) for key in sorted(keys)]
     rows = Membership.objects.filter(user=person.pk, groups__len__gt=0).order_by("pk")
+    if not getattr(person, "is_superuser", False):
+        rows = rows.filter(role__in=roles_granting(Scope.ANSWER))
     in_groups = [Q(tenant=tenant, group__in=groups) for tenant, groups in rows.values_list("tenant", "groups")]
     return reduce(or_, [*named, *in_groups])
 
@@ -102,16 +113,27 @@ def addressed_to(person: Person) -> Q:
 def mine(person: Person, names: Collection[str] = ()) -> Q:
     """Return the condition for interactions that are for the person, or that the person or an actor in `names` claimed.
 
-    An interaction that was passed on is only for its delegate.
+    An interaction that was passed on is only for its delegate, as long as the delegate may answer it.
     """
     me = actor(person)
-    return Q(IS_CLAIMED, claimed_by__in=[me, *names]) | Q(delegate=me) | Q(addressed_to(person), delegate=None)
+    passed_on = _for_delegate()
+    return (
+        Q(IS_CLAIMED, claimed_by__in=[me, *names]) | Q(passed_on, delegate=me) | Q(~Q(passed_on), addressed_to(person))
+    )
+
+
+def _for_delegate() -> Q:
+    """Return the condition for interactions whose delegate may still answer."""
+    name = Substr(OuterRef("delegate"), len(actor_named("")) + 1)
+    group = Func(OuterRef("group"), template="ARRAY[%(expressions)s]", output_field=ArrayField(CharField()))
+    holders = members.holding(OuterRef("tenant"), name, Scope.ANSWER)
+    recipients = holders.filter(Q(groups__contains=group) | members.named_as(OuterRef("assignee")))
+    return Q(delegate__isnull=False) & (Q(_FOR_ANYBODY, Exists(holders)) | Q(Exists(recipients)))
 
 
 def answerable_by(person: Person) -> Q:
     """Return the condition for interactions whose recipients, if any, let the person answer."""
-    anybody = Q(assignee=None, group=None) | Q(execution__release__pipeline__recipients=Recipients.INFORM)
-    return anybody | addressed_to(person)
+    return _FOR_ANYBODY | addressed_to(person)
 
 
 def is_known(tenant: Tenant, to: Addressees) -> bool:

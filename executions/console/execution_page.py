@@ -11,6 +11,7 @@ from executions.console.confirmation import Confirmation, OperatorRequest, confi
 from executions.console.filters import STATE_VARIANTS
 from executions.explanation.code import sentence_of
 from executions.explanation.present import QUESTIONS_SHOWN, RETIRED, Present, attempts
+from executions.explanation.start import what_starts
 from executions.failures import queries as failures
 from executions.lifecycle import queries
 from executions.lifecycle.interventions import cancel, redrivable, redrive
@@ -26,6 +27,7 @@ from releases.trust import trust
 from tenancy.audit.acts import Act
 from tenancy.console.base import LongList, serves
 from tenancy.roles import Scope
+from wire.documents.concurrency import OF_ALL
 from wire.documents.execution_statement import ENVELOPE_MEDIA_TYPE
 from wire.documents.signing import key_id
 
@@ -72,6 +74,8 @@ def header(execution: Execution, now: Now) -> dict[str, Any]:
         "priority": PRIORITY_NAMES[execution.priority],
         "now": now.now(),
         "stranded": now.why_stranded(),
+        "start": list(what_starts(execution)),
+        "of_all": execution.concurrency_key == OF_ALL,
         "active": execution.release.pipeline.active_release,
         "retired": execution.release.status == Status.RETIRED,
         "revocation": Revocation.objects.filter(release=execution.release_id).first(),

@@ -200,6 +200,7 @@ LABELS = {
     Kind.WORK: "Ran",
     Kind.FAILED: "Failed",
     Kind.LOST: "Ran without an outcome",
+    Kind.START: "Waited to start",
     Kind.QUEUED: "Waited for a worker",
     Kind.RETRY: "Waited for a retry",
     Kind.AWAIT: "Waited for answers",

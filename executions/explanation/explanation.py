@@ -5,13 +5,17 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Final, Self
 
+from executions.awaits import reassignment, recipients
 from executions.explanation.code import Run, sentences_of
-from executions.explanation.present import Present, Sentence
+from executions.explanation.present import Present
+from executions.explanation.sentences import Sentence, said
 from executions.failures.queries import step_of
 from executions.inspection.history import MOST_EVENTS, Recorded, recorded, rows_of
 from executions.inspection.timeline import Bar, Kind, Row
+from executions.lifecycle import starts
 from executions.models import Execution
 from executions.models.states import State
+from executions.schedules.schedules import fire_of
 from foundation.moments import lasting
 from releases.models import Artifact
 from releases.step_names import Step
@@ -23,6 +27,7 @@ WORDS: Final = {
     Kind.WORK: ("ran for", "has run for"),
     Kind.FAILED: ("failed after", "failed after"),
     Kind.LOST: ("ran without an outcome for", "has run for"),
+    Kind.START: ("waited to start for", "has waited to start for"),
     Kind.QUEUED: ("waited for a worker for", "has waited for a worker for"),
     Kind.RETRY: ("waited for a retry for", "has waited for a retry for"),
     Kind.AWAIT: ("waited for answers for", "has waited for answers for"),
@@ -136,11 +141,17 @@ class _Told:
                 place = f", from its checkpoint before {step_of(self._execution.release, at)}" if at is not None else ""
                 return f"{each.actor} submitted it again from {data['resubmittedFrom']}{place}"
             case "SUBMITTED":
-                return f"{each.actor} submitted it"
+                fire = fire_of(self._execution)
+                return f"{each.actor} submitted it" + (f" for its time {said(fire.scheduled_at)}" if fire else "")
             case "REDRIVEN":
                 return f"{each.actor} re-drove it{why}"
             case "CANCELLED":
                 return f"{each.actor} cancelled it{why}"
+            case starts.EXPIRED:
+                return "The coordinator cancelled it, because no worker had got it in time"
+            case reassignment.EVENT:
+                to = " or ".join(recipients.Addressees(data["assignee"], data["group"]).names)
+                return f"{each.actor} named other recipients of question {data['interactionId']}, {to}{why}"
             case "RESUBMITTED":
                 return f"{each.actor} resubmitted it on release {data['releaseVersion']}{why}"
         return ""

@@ -1,18 +1,19 @@
 """What an execution does now and what happens next, in sentences. Its page, REST and the command line say the same."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import cached_property
 from typing import Final
 
 from django.utils import timezone
 
+from executions.awaits import recipients
+from executions.explanation import start
+from executions.explanation.sentences import Sentence
 from executions.failures import queries as failures
 from executions.holds.holds import holds_of
 from executions.lifecycle.queries import items, links
-from executions.models import DUE_VALUES, DeadLetter, Execution, Hold, Interaction
-from executions.models.states import PRIORITIES, State
+from executions.models import DUE_VALUES, DeadLetter, Execution, Hold, Interaction, WorkerEligibility
+from executions.models.states import State
 from executions.workers.eligibility import why_stranded
 from foundation.moments import lasting
 from releases.models import Revocation
@@ -21,21 +22,9 @@ from releases.step_names import Step
 from wire.documents.contract import TIMER
 
 QUESTIONS_SHOWN: Final = 20
+QUESTIONS_NAMED: Final = 3
+"""How many open questions sentences name."""
 RETIRED: Final = "Its release is retired, so it cannot run again. Resubmit it."
-
-
-@dataclass(frozen=True, slots=True)
-class Sentence:
-    """A sentence. If it names a time, that is `at`, between `text` and `rest`."""
-
-    text: str
-    at: datetime | None = None
-    rest: str = "."
-
-    def __str__(self) -> str:
-        return (
-            self.text if self.at is None else f"{self.text} {self.at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC{self.rest}"
-        )
 
 
 class Present:
@@ -63,7 +52,7 @@ class Present:
         release, worker = execution.release_version, execution.lease_worker
         match State(execution.status):
             case State.QUEUED:
-                return [self._queued()]
+                return [start.why_queued(execution, self._place, self.at)]
             case State.RUNNING if execution.running_since and execution.lease_expires_at:
                 return [
                     Sentence(f"Runs on worker {worker} since", execution.running_since, f", from {self._place} on."),
@@ -76,21 +65,21 @@ class Present:
                 return [Sentence(text)]
             case State.WAIT_RETRY:
                 failed = failures.failed_step(execution)
-                text = f"Attempt {attempts(execution)} failed at {failed}. The next is due"
+                text = f"Attempt {attempts(execution)} failed at {failed} with {execution.error_code}. The next is due"
                 return [Sentence(text, execution.next_due_at)]
             case State.WAITING_EXTERNAL:
                 return list(self._waits())
             case State.FAILED | State.DLQ:
                 return [Sentence(f"Failed at {self.step}, {self._after}: {self._why_failed()}.")]
             case ended:
-                return [Sentence(f"{ended.value.capitalize()} {self._after}.")]
+                ended_so = Sentence(f"{ended.value.capitalize()} {self._after}.")
+                return start.why_expired(execution, self._after) or [ended_so]
 
     def following(self) -> list[Sentence]:
         """Say what happens next, what prevents it, and what people can do."""
         execution = self.execution
         found = [_paused(hold) for hold in self.holds]
-        if execution.expires_at and execution.status == State.QUEUED and execution.version == 0:
-            found.append(Sentence("It is cancelled if no worker got it by", execution.expires_at))
+        found += start.what_starts(execution)
         if self.stranded:
             found.append(Sentence(self.why_stranded()))
         if execution.status == State.RUNNING:
@@ -104,13 +93,13 @@ class Present:
 
     def why_stranded(self) -> str:
         """Say why no worker may run the release, and what to do; empty if one may."""
+        if not self.stranded:
+            return ""
         release = self.execution.release_version
-        return (
-            f"No worker may run release {release}: {self.stranded}. The execution never moves to another release. "
-            f"Start a worker for {release}."
-            if self.stranded
-            else ""
-        )
+        is_full = self.stranded == WorkerEligibility.Reason.NO_FREE_THREAD.label
+        act = "Restart the worker, or start another one" if is_full else "Start a worker"
+        stays = "The execution never moves to another release."
+        return f"No worker may run release {release}: {self.stranded}. {stays} {act} for {release}."
 
     @cached_property
     def failure(self) -> DeadLetter | None:
@@ -134,32 +123,25 @@ class Present:
     def _place(self) -> str:
         return str(failures.step_of(self.execution.release, self.execution.current_step_index))
 
-    def _queued(self) -> Sentence:
-        execution, due = self.execution, self.execution.due_at
-        if due is None:
-            key = execution.concurrency_key
-            return Sentence(f"{self._place} waits until an execution with the concurrency key {key} has ended.")
-        if due > self.at:
-            return Sentence(f"{self._place} {_until_due(execution)}", due)
-        return Sentence(f"{self._place} is due and waits for a free worker of release {execution.release_version}.")
-
     def _why_failed(self) -> str:
         return failures.REASONS[self.failure.reason] if self.failure else str(self.execution.error_code)
 
     def _waits(self) -> Iterator[Sentence]:
-        for question in self.questions[:QUESTIONS_SHOWN]:
+        for question in self.questions[:QUESTIONS_NAMED]:
             step = failures.step_of(self.execution.release, question.step_index)
             item = "" if question.item_index is None else f", item {question.item_index + 1},"
             if question.transport == TIMER:
                 yield Sentence(f"{step} waits until", question.deadline)
                 continue
-            to = question.assignee or (f"the group {question.group}" if question.group else "")
+            to = " or ".join(recipients.addressees(question).names)
             by = f" of {to}" if to else " of a webhook" if question.transport == "webhook" else ""
             yield Sentence(
                 f"{step}{item} waits for the answer{by} to question {question.known_as} until", question.deadline
             )
-        if len(self.questions) > QUESTIONS_SHOWN:
-            yield Sentence("More questions are open.")
+        more = len(self.questions) - QUESTIONS_NAMED
+        if more > 0:
+            least = "At least " if len(self.questions) > QUESTIONS_SHOWN else ""
+            yield Sentence(f"{least}{more} more questions are open.")
 
 
 def attempts(execution: Execution) -> int:
@@ -175,14 +157,6 @@ def _open_questions(execution: Execution) -> list[Interaction]:
         return []
     rows = Interaction.objects.filter(unit=execution.await_unit_id, status__in=Interaction.OPEN)
     return list(rows.defer("request", "response").order_by("item_index")[: QUESTIONS_SHOWN + 1])
-
-
-def _until_due(execution: Execution) -> str:
-    if execution.not_before == execution.due_at:
-        return "starts, as its submission says, no earlier than"
-    if execution.priority == PRIORITIES["low"]:
-        return "has low priority. It starts when a worker is free, or is due as others are at"
-    return "is due at"
 
 
 def _paused(hold: Hold) -> Sentence:

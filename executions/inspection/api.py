@@ -3,42 +3,31 @@
 import uuid
 from datetime import datetime
 from functools import lru_cache
-from typing import Any, ClassVar
+from typing import Any
 
-from django.core.validators import EMPTY_VALUES
-from django.db.models import QuerySet
 from django.http import HttpResponse
 from django.urls import get_script_prefix, path, reverse
-from django_filters import rest_framework as filters
 from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_field
 from rest_framework import serializers
-from rest_framework.generics import ListAPIView
 from rest_framework.request import Request
-from rest_framework.response import Response
 
-from executions import search_values
 from executions.errors import ExecutionUnfinished, ExecutionUnknown
 from executions.lifecycle import queries
-from executions.models import Execution, StepReport, read_business_keys
+from executions.models import Execution, StepReport
 from executions.models.execution import WAITS_FOR_PLACE
 from executions.models.states import PRIORITIES, PRIORITY_NAMES, TERMINAL, State
-from executions.search import Search, narrowed, searched
 from executions.step_reports import step_reports
-from foundation.api.pagination import FlagFilter, MomentFilter, NewestFirst
-from foundation.database.bounded import LIST_SECONDS, time_limit
-from foundation.errors import QueryTooSlow
-from releases.api import EnvelopeView, PausableView, pause_of, with_pauses
+from releases.api import EnvelopeView, PausableView, pause_of
 from releases.errors import ProvenanceKeyMissing
 from releases.step_names import step_at
 from releases.trust import trust
 from tenancy.api.authentication import WITHHELD, holds_any
-from tenancy.api.operations import TENANT, TenantView, operation, refuses
+from tenancy.api.operations import TenantView, operation, refuses
 from tenancy.audit.acts import declares
 from tenancy.roles import Scope
 from wire.documents.execution_statement import ENVELOPE_MEDIA_TYPE
 from wire.documents.signing import key_id, to_pem
 
-HIGHEST_STEP = 10_000
 BUSINESS_KEY_HELP = (
     "The idempotency key with which the input was submitted first. Resubmissions have the business key of the original."
 )
@@ -282,117 +271,6 @@ class ResultView(serializers.Serializer[Execution]):
     @extend_schema_field(ErrorView(allow_null=True))
     def get_error(self, execution: Execution) -> Any:
         return ErrorView(execution).data if execution.error_code else None
-
-
-@extend_schema_field({"type": "integer", "minimum": 0, "maximum": HIGHEST_STEP})
-class StepFilter(filters.NumberFilter):
-    """A filter by the index of a step."""
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(min_value=0, max_value=HIGHEST_STEP, decimal_places=0, **options)
-
-
-@extend_schema_field({"type": "string"})
-class TagFilter(filters.CharFilter):
-    """A filter by one of the tags."""
-
-
-CONDITIONS = {
-    "status": "status",
-    "pipelineId": "pipeline_id",
-    "releaseVersion": "release_version",
-    "idempotencyKey": "key",
-    "businessKey": "business_key",
-    "errorCode": "error_code",
-    "submittedBy": "submitted_by",
-    "createdFrom": "since",
-    "createdTo": "until",
-    "finishedFrom": "ended_since",
-    "smoke": "smoke",
-    "resubmittedFrom": "origin",
-    "stepIndex": "step",
-    "stepName": "step",
-    "tag": "tag",
-    "prefix": "text",
-    "failureGroupId": "failure_group",
-}
-"""The field of `Search` of each filter."""
-
-
-class ExecutionFilter(filters.FilterSet):
-    """Reads the filters. The search compares them, so that each can use an index."""
-
-    prefixes = (search_values.PREFIX,)
-
-    status = filters.ChoiceFilter(choices=[(state.value, state.value) for state in State])
-    pipelineId = filters.CharFilter(field_name="pipeline_id")
-    releaseVersion = filters.CharFilter(field_name="release_version")
-    idempotencyKey = filters.CharFilter(field_name="execution_key")
-    businessKey = filters.CharFilter(
-        field_name="execution_key", help_text="Finds the execution with this key, and its resubmissions."
-    )
-    errorCode = filters.CharFilter(field_name="error_code")
-    submittedBy = filters.CharFilter(field_name="submitted_by")
-    createdFrom = MomentFilter(field_name="created_at", lookup_expr="gte")
-    createdTo = MomentFilter(field_name="created_at", lookup_expr="lt", help_text="Exclusive.")
-    finishedFrom = MomentFilter(field_name="finished_at", lookup_expr="gte")
-    smoke = FlagFilter()
-    resubmittedFrom = filters.UUIDFilter(field_name="origin__execution_id")
-    stepIndex = StepFilter(
-        field_name="current_step_index",
-        help_text="The index of the step at which a live execution is, or at which a failed one failed.",
-    )
-    stepName = TagFilter(
-        field_name="release", help_text="The name of that step, or of its function. It wins over `stepIndex`."
-    )
-    tag = TagFilter(field_name="tags", help_text="One of the tags.")
-    prefix = filters.CharFilter(
-        field_name="execution_key", help_text="The beginning of the business key, the idempotency key, or the id."
-    )
-    failureGroupId = filters.UUIDFilter(
-        field_name="dead_letters__group",
-        help_text="The id of a failure group that has the newest failure of the execution.",
-    )
-
-    def filter_queryset(self, queryset: QuerySet[Execution]) -> QuerySet[Execution]:
-        given = {CONDITIONS[name]: value for name, value in self.form.cleaned_data.items() if value not in EMPTY_VALUES}
-        if "status" in given:
-            given["status"] = searched(given["status"])
-        if not isinstance(given.get("step", ""), str):
-            given["step"] = int(given["step"])
-        search = Search(**given, values=search_values.conditions(self.data) or None)
-        return narrowed(queryset, [self.request.parser_context["view"].tenant.pk], search)
-
-
-class NewestExecutions(NewestFirst):
-    ordering = ("-created_at", "-id")
-
-
-@extend_schema(parameters=[TENANT], tags=["executions"])
-class Executions(TenantView, ListAPIView[Execution]):
-    """The tenant's executions, newest first.
-
-    Further parameters find executions by the values that their pipelines declare as `search`. `search.NAME` is a value,
-    such as `search.customer=c-17`. `search.NAME.from` and `search.NAME.to`, which is exclusive, limit a number or time.
-    """
-
-    serializer_class = NamedExecutionView
-    filterset_class = ExecutionFilter
-    pagination_class = NewestExecutions
-    queryset = Execution.objects.none()
-    refusals: ClassVar = {"GET": (QueryTooSlow,)}
-
-    def get_queryset(self) -> Any:
-        return with_pauses(queries.executions(self.tenant))
-
-    def paginate_queryset(self, queryset: Any) -> Any:
-        rows = super().paginate_queryset(queryset)
-        read_business_keys(rows or ())
-        return rows
-
-    def list(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        with time_limit(LIST_SECONDS):
-            return super().list(request, *args, **kwargs)
 
 
 WAIT = OpenApiParameter(

@@ -5,10 +5,11 @@ Only what is known is drawn. If a worker reported no times of its steps, one bar
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final
 
+from executions.inspection.clocks import fitted
 from executions.models.states import TERMINAL, State
 from releases.step_names import Step
 from wire.documents.execution_runs import REPORTS, TOLERANCE, Event, reported_time
@@ -21,6 +22,8 @@ class Kind(StrEnum):
     FAILED = "failed"
     LOST = "lost"
     """A worker held the execution, and its outcome never counted."""
+    START = "start"
+    """It waited for the time that its submission names, or for a place of its concurrency key and then for a worker."""
     QUEUED = "queued"
     RETRY = "retry"
     AWAIT = "await"
@@ -131,6 +134,7 @@ class _Drawing:
         self._claim: _Claim | None = None
         self._lost_claim: _Claim | None = None
         self._wait: tuple[Kind, datetime, str] | None = None
+        self._not_before: datetime | None = None
         self._step = 0  # where the execution stands
         self._first = 0  # the step at which it was submitted
         self._failed: int | None = None
@@ -224,7 +228,7 @@ class _Drawing:
     def _steps(self, kind: Kind, claim: _Claim, event: Event) -> bool:
         """Draw the reported spans of steps. Return False if there are none, or if their times cannot be true."""
         reported = [tuple(each) for each in event.data.get("steps") or ()]
-        window = _fitted([(start, end) for _, start, end in reported], claim.at, event.at)
+        window = fitted([(start, end) for _, start, end in reported], claim.at, event.at)
         if not reported or window is None:
             return False
         spans, note = window
@@ -242,7 +246,7 @@ class _Drawing:
     def _together(self, kind: Kind, claim: _Claim, event: Event, last: int) -> None:
         """Draw one bar for all steps of a part whose steps have no known times."""
         last = max(last, claim.start)
-        placed = _fitted([event.data["span"]], claim.at, event.at) if event.data.get("span") else None
+        placed = fitted([event.data["span"]], claim.at, event.at) if event.data.get("span") else None
         start, end = placed[0][0] if placed else (claim.since, event.at)
         note = "Only the start and the end of the transition are known." if last > claim.start else ""
         self._bar(claim.start, _reported(event, Bar(kind, start, end, last, claim.attempt, note=note)))
@@ -277,7 +281,10 @@ class _Drawing:
             self._step = (_number(event.data.get("stepIndex")) or 0) + 1
         if event.status in _WAITS:
             if self._wait is None:
-                self._wait = (_WAITS[event.status], event.at, _WHY.get(event.kind, ""))
+                needs_place = "concurrencyKey" in event.data
+                kind, why = (Kind.START, _NEEDS_PLACE) if needs_place else (_WAITS[event.status], "")
+                self._wait = (kind, event.at, _WHY.get(event.kind, why))
+                self._not_before = _moment(event.data.get("notBefore"))
         else:
             self._end_wait(event.at)
 
@@ -287,6 +294,13 @@ class _Drawing:
         kind, since, note = self._wait
         self._wait = None
         place = min(self._step, self._last)
+        not_before, self._not_before = self._not_before, None
+        if not_before is not None and not_before > since:
+            until, is_early = min(not_before, at), not_before >= at
+            self._bar(place, Bar(Kind.START, since, until, place, note=_HAS_TIME, lasts=lasts and is_early))
+            if is_early:
+                return
+            since = until
         self._bar(place, Bar(kind, since, at, place, note=note, lasts=lasts))
 
     def _pause(self, pause: Pause, until: datetime) -> None:
@@ -331,6 +345,8 @@ class _Drawing:
 
 _FAILURES: Final = frozenset({State.FAILED, State.DLQ, State.WAIT_RETRY})
 _WAITS: Final[Mapping[str, Kind]] = {State.QUEUED.value: Kind.QUEUED, State.WAIT_RETRY.value: Kind.RETRY}
+_HAS_TIME: Final = "Its submission names the time."
+_NEEDS_PLACE: Final = "It needs a place of its concurrency key, and a worker."
 _WHY: Final = {
     "LEASE_EXPIRED": "The lease was lost.",
     "REDRIVEN": "Re-driven.",
@@ -361,35 +377,9 @@ def _await_bar(each: Await, until: datetime) -> Bar:
     )
 
 
+def _moment(value: Any) -> datetime | None:
+    return datetime.fromisoformat(value) if isinstance(value, str) else None
+
+
 def _number(value: Any) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) else None
-
-
-_PRECISION: Final = timedelta(milliseconds=2)
-_NOTED: Final = timedelta(milliseconds=100)
-"""A smaller difference of the clocks is not mentioned."""
-
-
-def _fitted(
-    spans: Sequence[Sequence[int]], claimed: datetime, recorded: datetime
-) -> tuple[list[tuple[datetime, datetime]], str] | None:
-    """Return spans that a worker reported as times between claim and report. None if that is impossible.
-
-    The clocks of workers differ from the coordinator's. If the spans lie outside, all are moved by the same time.
-    """
-    moments = [(reported_time(start), reported_time(end)) for start, end in spans]
-    known = [(start, end) for start, end in moments if start is not None and end is not None and start <= end]
-    if not known or len(known) < len(moments):
-        return None
-    first, last = min(start for start, _ in known), max(end for _, end in known)
-    shift = max(claimed - first, timedelta()) or min(recorded - last, timedelta())
-    if abs(shift) > TOLERANCE or last + shift > recorded + _PRECISION or first + shift < claimed - _PRECISION:
-        return None
-    note = f"The worker's clock differs by {abs(shift).total_seconds():.1f} s." if abs(shift) > _NOTED else ""
-    return [
-        (_within(start + shift, claimed, recorded), _within(end + shift, claimed, recorded)) for start, end in known
-    ], note
-
-
-def _within(at: datetime, first: datetime, last: datetime) -> datetime:
-    return max(first, min(at, last))

@@ -136,7 +136,10 @@ class WorkerEligibility(models.Model):
         DRAINING = "DRAINING", "the worker is draining"
         SILENT = "SILENT", "the worker sends no heartbeats"
         ENDPOINT_NOT_ALLOWED = "ENDPOINT_NOT_ALLOWED", "REST_WORKER_ORIGINS does not name the origin of its endpoint"
-        NO_FREE_THREAD = "NO_FREE_THREAD", "all threads of the worker still run what was cancelled or taken over"
+        NO_FREE_THREAD = (
+            "NO_FREE_THREAD",
+            "all threads of the worker still run what was cancelled, taken over or timed out",
+        )
 
     worker = models.OneToOneField(
         Worker, on_delete=models.DO_NOTHING, primary_key=True, related_name="eligibility", db_column="worker_id"

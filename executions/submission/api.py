@@ -18,7 +18,7 @@ from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 
 from executions import errors
-from executions.inspection.api import Executions
+from executions.listing.api import Executions
 from executions.models import LONGEST_TAG, MOST_TAGS
 from executions.models.states import NORMAL, PRIORITIES
 from executions.submission.accepted import AcceptedView, accepted_json

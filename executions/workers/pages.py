@@ -229,7 +229,7 @@ class WorkerAdmin(ReadOnlyAdmin):
     def state(self, worker: Any) -> str:
         return state_of(worker, worker.in_hand)
 
-    @column("In hand")
+    @column("Running")
     def load(self, worker: Any) -> str:
         return f"{worker.in_hand:,} of {max(worker.capacity - worker.abandoned, 0):,}"
 

@@ -251,8 +251,8 @@ class Pipeline:
         ``request=T`` after a step that gives many sends one request for each item. ``timeout`` is positive and at most
         a hundred years; after it, the execution fails. With ``transport="webhook"``, the coordinator sends the request
         to ``url``, an http or https URL of at most 2,000 characters. ``assignee``, a user name or an e-mail
-        address, and ``group`` have at most 200 characters. If one is given, only that person and members of the tenant
-        with that group may respond. With ``when``, a function that takes the request, the execution waits only if that
+        address, has at most 200 characters, and ``group`` 100. If one is given, only that person and members of the
+        tenant with that group may respond. With ``when``, a function that takes the request, the execution waits only if that
         returns True. Otherwise it goes on at once, and the next step gets None as the answer:
         ``def book(invoice: Invoice, decision: Decision | None)``.
 

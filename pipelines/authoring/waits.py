@@ -10,7 +10,7 @@ from typing import Any, Final
 from pipelines.authoring.names import step_id
 from pipelines.errors import DefinitionError
 from wire.addresses import is_web_address
-from wire.identity import is_identifier
+from wire.identity import LONGEST_GROUP, is_identifier
 from wire.messages.celery_messages import LONGEST_RECIPIENT, LONGEST_WAIT
 
 AWAIT_TRANSPORTS: Final = ("interaction-api", "webhook")
@@ -82,11 +82,11 @@ def check_recipient(name: str, member: str, recipient: str | None) -> None:
     """Raise ``DefinitionError`` INVALID_RECIPIENT. ``member`` is "assignee" or "group"."""
     if recipient is None:
         return
-    if isinstance(recipient, str) and 0 < len(recipient) <= LONGEST_RECIPIENT and is_identifier(recipient):
+    longest = LONGEST_GROUP if member == "group" else LONGEST_RECIPIENT
+    if isinstance(recipient, str) and 0 < len(recipient) <= longest and is_identifier(recipient):
         return
     wrong = f"of {len(recipient)} characters" if isinstance(recipient, str) else f"of type {type(recipient).__name__}"
     raise DefinitionError(
         "INVALID_RECIPIENT",
-        f'await "{name}" has a {member} {wrong}; use 1 to {LONGEST_RECIPIENT} printable characters without blanks '
-        "at either end",
+        f'await "{name}" has a {member} {wrong}; use 1 to {longest} printable characters without blanks at either end',
     )

@@ -202,6 +202,7 @@ def test_a_question_for_a_group_is_answered_by_its_members_only(
     assert "For group finance" in shown
     assert "Only members of finance may answer." in shown
     assert [f'id="{name}"' in shown for name in ("answer-form", "delegate", "reassign")] == [False] * 3
+    assert "data-draft" in answer(operator, one).text
     for refused in (answer(operator, one), post(operator, one, "claim"), post(operator, one, "delegate", to="on-call")):
         assert refused.status_code in {403, 422}
     assert kinds(one) == []

@@ -6,10 +6,9 @@ from functools import partial
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import User
 from django.utils import timezone
 
-from executions.awaits import awaits, claims, interactions
+from executions.awaits import awaits, claims, interactions, reassignment
 from executions.failures import queries
 from executions.lifecycle import reports
 from executions.lifecycle.interventions import cancel, redrive
@@ -21,13 +20,12 @@ from governance.campaigns import campaigns, drafts
 from governance.campaigns.campaigns import Options
 from releases.models import Release
 from tenancy import members
-from tenancy.models import Membership
-from tenancy.roles import Role
 from tests import making
 from tests.cases import returning
 from tests.concurrency import scenes
 from tests.concurrency.sessions import Call, Decision, assert_decided, ended_after
 from tests.executions.awaits.parking import answer, interaction_of, itemized, suspended
+from tests.executions.awaits.test_recipients import person
 from tests.raw_sql import run
 from wire.messages.celery_messages import Checkpoint, Heartbeat, OutcomeGroup
 
@@ -209,13 +207,22 @@ def an_answer_of_a_member_who_loses_the_group() -> Decision:
     """Either of the two waits for the other, whose row it locks."""
     owner, release = making.ready()
     one = interaction_of(suspended((owner, release), group="finance"))
-    eva = User.objects.create_user("eva")
-    Membership.objects.create(user=eva, tenant=owner, role=Role.OPERATOR, groups=["finance"])
+    eva = person(owner, "eva", "finance")
     leave = partial(members.set_groups, owner, "eva", [], actor="user:x")
     respond = partial(
         interactions.complete, owner, interaction_id=one.pk, response={"n": 2}, actor="user:eva", person=eva
     )
     return leave, respond, "RecipientRequired"
+
+
+def a_delegation_among_recipients_that_are_replaced() -> Decision:
+    owner, release = making.ready()
+    one = interaction_of(suspended((owner, release), group="finance"))
+    ana = person(owner, "ana", "finance", "legal")
+    person(owner, "bob", "finance")
+    reassign = partial(reassignment.reassign, owner, one.pk, actor="user:x", reason="moved", assignee=None)
+    delegate = partial(claims.delegate, owner, one.pk, actor="user:ana", person=ana, to="bob")
+    return partial(reassign, group="legal"), delegate, "DelegateUnknown"
 
 
 def an_answer_to_a_cancelled_execution() -> Decision:

@@ -14,8 +14,9 @@ from django.conf import settings
 from pytest_django import DjangoDbBlocker
 
 from embedded.children import Child
+from embedded.client import Client
 from embedded.postgres import Postgres
-from embedded.product import Client, Product
+from embedded.product import Product
 from embedded.valkey import Valkey
 from releases.registration.progress import STALLED
 from tenancy.roles import Scope

@@ -15,6 +15,8 @@ from wire.documents.search import is_path
 
 MOST: Final = 1000
 LONGEST_KEY: Final = 800
+OF_ALL: Final = "*"
+"""The key of all executions of a pipeline whose limit names none."""
 QUEUE: Final = "queue"
 REFUSE: Final = "refuse"
 _LONGEST_VALUE: Final = 200
@@ -38,7 +40,7 @@ class ConcurrencyLimit:
         A value of more than 200 characters is replaced by its digest.
         """
         if not self.path:
-            return "*"
+            return OF_ALL
         for name in self.path.split("."):
             value = value.get(name) if isinstance(value, Mapping) else None
         text = value if isinstance(value, str) else "" if value is None else json.dumps(value, sort_keys=True)

@@ -19,6 +19,7 @@ from tests import making
 from tests.cases import cases
 from tests.executions.awaits.parking import interaction_of, suspended
 from tests.executions.awaits.test_answers import token_of
+from tests.raw_sql import unguarded
 
 pytestmark = pytest.mark.django_db
 Ready = tuple[Tenant, Release]
@@ -149,6 +150,32 @@ def test_a_question_is_passed_on_among_its_recipients(ready: Ready) -> None:
         with pytest.raises(refused):
             claims.delegate(one.tenant, one.pk, actor="user:x", person=by, to=to)
     assert claims.delegate(one.tenant, one.pk, actor="user:x", person=eva, to="bob").delegate == "user:bob"
+
+
+@cases(
+    ("named", "loses", "who"),
+    [
+        ({"group": "finance"}, {"groups": ["finance", "legal"]}, "bob"),
+        ({"group": "finance"}, {"groups": ["legal"]}, "eva"),
+        ({"group": "finance"}, {"role": Role.VIEWER}, "eva"),
+        ({"assignee": "bob", "group": "finance"}, {"groups": []}, "bob"),
+        ({"assignee": "eva"}, {"groups": []}, "eva"),
+        ({}, {"groups": []}, "bob"),
+        ({}, {"role": Role.VIEWER}, ""),
+    ],
+)
+def test_a_question_is_for_its_delegate_while_that_person_may_answer(
+    named: dict[str, str], loses: dict[str, Any], who: str, ready: Ready
+) -> None:
+    one = ask(ready, **named)
+    people = [person(one.tenant, name, "finance") for name in ("eva", "bob")]
+    with unguarded(Interaction):
+        Interaction.objects.update(delegate="user:bob")
+    Membership.objects.filter(user=people[1]).update(**loses)
+    for each in people:
+        mine = recipients.mine(each)
+        is_mine = Interaction.objects.filter(mine).exists()
+        assert (is_mine, Interaction.objects.filter(~mine).exists()) == (who == each.username, who != each.username)
 
 
 def test_a_reassignment_replaces_the_recipients_and_says_why(ready: Ready) -> None:

@@ -2,29 +2,37 @@
 
 import re
 from collections.abc import Callable
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
 import pytest
+from django.db.models import F
 
+from executions.awaits import reassignment
 from executions.explanation.explanation import Explanation, explain
 from executions.holds.holds import pause
-from executions.lifecycle import interventions
+from executions.lifecycle import interventions, starts
 from executions.models import Execution, Interaction, Worker
 from executions.state_machine.moves import Claim
+from executions.submission.start import Start
 from releases import policy
 from releases.models import Pipeline, Release
 from tenancy.models import Tenant
 from tests import making
 from tests.cases import cases
-from tests.executions.awaits.parking import answer
+from tests.executions.awaits.parking import answer, interaction_of, itemized, suspended
 from tests.executions.awaits.test_recipients import person
+from tests.executions.limited import limited, submitted
+from tests.executions.moments import now
+from tests.raw_sql import unguarded
 from wire.messages.celery_messages import Failure
 
 pytestmark = pytest.mark.django_db
 STEPS = ("Read lines", "Approve", "Bill")
 DUE = "Read lines (step 1) is due and waits for a free worker of release 1.0."
 STAYS = "The execution never moves to another release. Start a worker for 1.0."
+RESTART = "The execution never moves to another release. Restart the worker, or start another one for 1.0."
 TRACEBACK = 'Traceback (most recent call last):\n  File "shop/orders.py", line 9, in bill\nValueError: no amount'
 
 
@@ -78,12 +86,14 @@ def test_a_history_with_a_retry_and_an_answer_names_code_workers_and_steps(owner
     first = due(owner)
     making.record(making.outcome_of(first, **reported(first, 0, failed=0)), worker_id="w1", **code)
     second = due(owner)
-    waiting = making.suspension(second, step_index=1, group="clerks").model_copy(update=reported(second, 0))
+    waiting = making.suspension(second, step_index=1, assignee="max", group="clerks").model_copy(
+        update=reported(second, 0)
+    )
     making.record(waiting, worker_id="w2", **code)
     waits = explained(execution)
     [question] = Interaction.objects.filter(execution=execution)
     assert said(waits.now) == (
-        f"Approve (step 2) waits for the answer of the group clerks to question {question.pk} until TIME."
+        f"Approve (step 2) waits for the answer of max or the group clerks to question {question.pk} until TIME."
     )
     answer(question, person=person(owner, "eva", "clerks"))
     third = due(owner)
@@ -138,8 +148,14 @@ def strand(owner: Tenant, _: Execution) -> None:
             "Claimed and sent to the workers of release 1.0. No worker has reported it yet.",
             "If the worker is lost, another one takes over after the lease has ended.",
         ),
+        (
+            lambda owner, _: Worker.objects.filter(tenant=owner).update(abandoned=F("capacity")),
+            DUE,
+            "No worker may run release 1.0: all threads of the worker still run what was cancelled, taken over or "
+            f"timed out. {RESTART}",
+        ),
         (strand, DUE, f"No worker may run release 1.0: the worker sends no heartbeats. {STAYS}"),
-        (partial(fail, retries=3), "Attempt 1 failed at Bill (step 3). The next is due TIME.", ""),
+        (partial(fail, retries=3), "Attempt 1 failed at Bill (step 3) with ValueError. The next is due TIME.", ""),
         (
             fail,
             "Failed at Bill (step 3), SPAN after it was submitted: no retries left.",
@@ -165,3 +181,43 @@ def test_what_it_does_now_and_what_happens_next(
     change(owner, execution)
     found = explained(execution)
     assert (said(found.now), said(found.following)) == (now, following)
+
+
+@cases(("declared", "of"), [({}, "of the pipeline"), ({"key": "customer"}, "with the concurrency key customer=c-1")])
+def test_what_waits_for_a_place_names_who_has_it_and_what_expired_says_that_it_never_ran(
+    owner: Tenant, declared: dict[str, str], of: str
+) -> None:
+    limited(owner, "2.0", limit=1, **declared)
+    expires_at = now() + timedelta(hours=1)
+    [first], [waiting] = submitted(owner, "first"), submitted(owner, "second", start=Start(expires_at=expires_at))
+    found = explained(waiting)
+    assert said(found.now) == (
+        f"Validate (step 1) waits for a place: as many executions {of} are in progress as the release allows."
+    )
+    assert said(found.following) == (
+        f"It gets a place when one of these has ended: {first.pk}. It is cancelled if no worker got it by TIME."
+    )
+    with unguarded(Execution):
+        Execution.objects.filter(pk=waiting.pk).update(expires_at=making.LONG_AGO)
+    assert starts.expire() == 1
+    ended = explained(waiting)
+    assert said(ended.following) == "Submit it again with a later time, or resubmit it, which names none."
+    assert said(ended.now) == "Cancelled SPAN after it was submitted. No worker got it by TIME. It never ran."
+    assert "The coordinator cancelled it, because no worker had got it in time" in texts(ended)
+
+
+def test_a_history_names_the_new_recipients_of_a_question(owner: Tenant, release: Release) -> None:
+    question = interaction_of(suspended((owner, release), group="clerks"))
+    person(owner, "eva", "legal")
+    by: dict[str, Any] = {"actor": "user:adm", "reason": "on holiday", "assignee": "eva", "group": "legal"}
+    reassignment.reassign(owner, question.pk, **by)
+    [entry] = [each for each in texts(explained(question.execution)) if "recipients" in each]
+    assert entry == f"user:adm named other recipients of question {question.pk}, eva or the group legal: on holiday"
+
+
+@cases(("count", "more"), [(3, ""), (5, "2 more questions are open."), (30, "At least 18 more questions are open.")])
+def test_few_of_many_questions_are_named(owner: Tenant, release: Release, count: int, more: str) -> None:
+    made, items = itemized((owner, release), count)
+    sentences = list(map(str, explained(made).now))
+    assert [str(one.pk) in sentence for one, sentence in zip(items[:3], sentences, strict=False)] == [True] * 3
+    assert sentences[3:] == ([more] if more else [])

@@ -7,7 +7,8 @@ import pytest
 
 from coordinator_client.errors import Unreachable
 from embedded.children import Child
-from embedded.product import Backing, Client, Product
+from embedded.client import Client
+from embedded.product import Backing, Product
 from releases.artifacts.local_store import LocalArtifactStore
 from tests.building import first_tenant
 from tests.database_template import database

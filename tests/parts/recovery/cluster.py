@@ -12,8 +12,9 @@ import psycopg
 import requests
 
 from embedded.children import Child
+from embedded.client import Client
 from embedded.postgres import Postgres
-from embedded.product import Client, Product
+from embedded.product import Product
 from embedded.valkey import Valkey
 from tests.building import BuiltRelease, eventually, first_tenant
 from tests.words import words

@@ -12,8 +12,9 @@ import psycopg
 import pytest
 
 from embedded.children import Child
+from embedded.client import Client
 from embedded.postgres import Postgres
-from embedded.product import Client, Product
+from embedded.product import Product
 from embedded.valkey import Valkey
 from tests.building import eventually, first_tenant
 from tests.parts.recovery.cluster import LIVE, SETTINGS

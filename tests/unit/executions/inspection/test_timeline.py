@@ -29,9 +29,9 @@ def span(index: int, start: float, end: float) -> list[int]:
 class History:
     """Builds events with ascending sequences. Times are seconds after the submission."""
 
-    def __init__(self) -> None:
+    def __init__(self, **submitted: Any) -> None:
         self.events: list[Event] = []
-        self.add(0, "SUBMITTED", "QUEUED")
+        self.add(0, "SUBMITTED", "QUEUED", **submitted)
 
     def add(self, seconds: float, kind: str, status: str, **data: Any) -> "History":
         self.events.append(Event(len(self.events) + 1, kind, status, at(seconds), data))
@@ -71,6 +71,24 @@ def test_attempts_show_their_failures_and_the_waits_between_them_until_a_redrive
     rows = history.rows()
     assert shown(rows[0])[-2:] == [("queued", 100, 101), ("work", 101, 102)]
     assert {row.progress for row in rows} == {Progress.DONE}
+
+
+TIME, KEY = {"notBefore": at(5).isoformat()}, {"concurrencyKey": "*"}
+
+
+@cases(
+    ("submitted", "bars"),
+    [
+        (TIME, [("start", 0, 5), ("queued", 5, 8)]),
+        (KEY, [("start", 0, 8)]),
+        (TIME | KEY, [("start", 0, 5), ("start", 5, 8)]),
+        ({"notBefore": at(-5).isoformat()}, [("queued", 0, 8)]),
+        ({"notBefore": at(9).isoformat()}, [("start", 0, 8)]),
+    ],
+)
+def test_a_wait_for_a_time_or_a_place_is_no_wait_for_a_worker(submitted: dict[str, str], bars: list[Any]) -> None:
+    [row, *_] = History(**submitted).claimed(8).add(9, "EXPIRED", "CANCELLED").rows()
+    assert shown(row)[: len(bars)] == bars
 
 
 def test_a_late_outcome_is_drawn_where_it_ran_and_does_not_count() -> None:

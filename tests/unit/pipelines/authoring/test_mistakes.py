@@ -127,6 +127,7 @@ MISTAKES = [
     ("INVALID_CONCURRENCY", "'nummer', but.* no field nummer", limiting("limit=1, key='nummer'"), "pip"),
     ("INVALID_CONCURRENCY", "first step takes many", limiting("1, 'number'", step("orders: list[Order]")), "pip"),
     ("INVALID_RECIPIENT", '"Approve" has a assignee of 201 characters', awaits(", assignee='a' * 201"), "pip"),
+    ("INVALID_RECIPIENT", "group of 101 characters; use 1 to 100", awaits(", group='a' * 101"), "pip"),
 ]
 
 

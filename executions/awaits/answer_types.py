@@ -1,0 +1,64 @@
+"""The type of an answer: what the contract of its execution says about it, and whether an answer is of it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from executions.errors import AnswerInvalid
+from executions.models import Interaction
+from wire.documents.canonical_types import mismatches
+
+MOST_PROBLEMS = 100
+
+
+def problems(found: Interaction, response: Any) -> list[dict[str, str]]:
+    """Return the problems of an answer: it is not a list although several are due, or not of the contract's type."""
+    many = gives_many(found)
+    if many and not isinstance(response, list):
+        return [_problem("response", "must be an array of answers")]
+    if found.execution.release.contract is None or not found.execution.release.pipeline.validate_answers:
+        return []
+    types = types_of(found)
+    places = [(f"response[{place}]", item) for place, item in enumerate(response)] if many else [("response", response)]
+    return [
+        _problem(f"{place}{path}", rule)
+        for place, item in places
+        for path, rule in mismatches(types, found.output_type, item)
+    ]
+
+
+def refusal(problems: list[dict[str, str]]) -> AnswerInvalid:
+    summary = "; ".join(f"{problem['field']}: {problem['message']}" for problem in problems[:3])
+    return AnswerInvalid(summary, errors=problems[:MOST_PROBLEMS])
+
+
+def gives_many(found: Interaction) -> bool:
+    """True if the one answer of the unit is a list."""
+    return found.unit.gives_many and not found.unit.itemized
+
+
+def types_of(found: Interaction) -> Mapping[str, Any]:
+    """Return the types of the contract, with an entry for the output type: scalars have none.
+
+    A name that the contract does not define accepts every value.
+    """
+    contract = found.execution.release.contract
+    types = contract.document.get("canonicalTypes") if contract else None
+    canonical_types: Mapping[str, Any] = types if isinstance(types, Mapping) else {}
+    if found.output_type in canonical_types:
+        return canonical_types
+    alias = {"kind": "alias", "target": {"kind": "scalar", "id": found.output_type}}
+    return {**canonical_types, found.output_type: {"definition": alias}}
+
+
+def request_type(found: Interaction) -> str | None:
+    """Return the name of the type of the request, which is the input of the await in the contract; None if unknown."""
+    contract = found.execution.release.contract
+    steps = contract.document.get("steps") if contract else None
+    for step in steps if isinstance(steps, list) else ():
+        if isinstance(step, Mapping) and step.get("index") == found.step_index and step.get("kind") == "await":
+            return step.get("inputTypeId")
+    return None
+
+
+def _problem(field: str, rule: str) -> dict[str, str]:
+    return {"field": field, "code": "ANSWER_TYPE", "message": rule}

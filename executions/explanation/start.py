@@ -1,0 +1,70 @@
+"""Why an execution has not started yet, or never did, and what starts it, in sentences (ADR 125)."""
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Final
+
+from executions.explanation.sentences import Sentence
+from executions.lifecycle.starts import EXPIRED
+from executions.models import Execution
+from executions.models.execution import WAITS_FOR_PLACE
+from executions.models.states import PRIORITIES, State
+from wire.documents.concurrency import OF_ALL
+
+HOLDERS_NAMED: Final = 3
+
+
+def why_queued(execution: Execution, place: str, now: datetime) -> Sentence:
+    """Say what a queued execution waits for. `place` is the step at which it starts."""
+    due = execution.due_at
+    if due is None:
+        key = execution.concurrency_key
+        of = "of the pipeline" if key == OF_ALL else f"with the concurrency key {key}"
+        return Sentence(f"{place} waits for a place: as many executions {of} are in progress as the release allows.")
+    if due > now:
+        return Sentence(f"{place} {_until_due(execution)}", due)
+    return Sentence(f"{place} is due and waits for a free worker of release {execution.release_version}.")
+
+
+def what_starts(execution: Execution) -> Iterator[Sentence]:
+    """Say which executions have the places for which it waits, when it expires, and what to do if it has expired."""
+    if execution.error_code == EXPIRED:
+        yield Sentence("Submit it again with a later time, or resubmit it, which names none.")
+    if execution.status != State.QUEUED:
+        return
+    if execution.due_at is None:
+        yield _holders(execution)
+    if execution.expires_at and execution.version == 0:
+        yield Sentence("It is cancelled if no worker got it by", execution.expires_at)
+
+
+def why_expired(execution: Execution, after: str) -> list[Sentence]:
+    """Say that no worker got the execution in time; nothing if it ended otherwise."""
+    if execution.error_code != EXPIRED or execution.expires_at is None:
+        return []
+    rest = ". It never ran."
+    return [Sentence(f"Cancelled {after}. No worker got it by", execution.expires_at, rest)]
+
+
+def _holders(execution: Execution) -> Sentence:
+    """Name those that are in progress longest. Reads the index of open executions with the key."""
+    rows = Execution.objects.filter(
+        tenant=execution.tenant_id,
+        pipeline_id=execution.pipeline_id,
+        concurrency_key=execution.concurrency_key,
+        finished_at=None,
+        next_due_at__lt=WAITS_FOR_PLACE,
+    )
+    found = tuple(rows.order_by("created_at", "id").values_list("pk", flat=True)[: HOLDERS_NAMED + 1])
+    if not found:
+        return Sentence("A place is free. It gets it with the next sweep.")
+    more = " or another." if len(found) > HOLDERS_NAMED else "."
+    return Sentence("It gets a place when one of these has ended:", rest=more, executions=found[:HOLDERS_NAMED])
+
+
+def _until_due(execution: Execution) -> str:
+    if execution.not_before == execution.due_at:
+        return "starts, as its submission says, no earlier than"
+    if execution.priority == PRIORITIES["low"]:
+        return "has low priority. It starts when a worker is free, or is due as others are at"
+    return "is due at"
