@@ -1,5 +1,7 @@
 """The SQL statements of submission: what each does, and what it means if it returns no row."""
 
+from string import Template
+
 Column = tuple[str, str, str]
 """The name and the type of a value of a new execution in the parameter `rows`, and its column in `executions`."""
 
@@ -31,14 +33,14 @@ def _insertion(*, notifies: bool, searched: bool, starts: bool) -> str:
     """
     added = (_CHANNEL if notifies else ()) + (_START if starts else ())
     searches: tuple[Column, ...] = (("search", "jsonb", ""),) if searched else ()
-    return _INSERT % {
-        "types": "".join(f", {name} {kind}" for name, kind, _ in added + searches),
-        "names": "".join(f", {name}" for name, _, _ in added + searches),
-        "columns": "".join(f", {column}" for _, _, column in added),
-        "values": "".join(f", a.{name}" for name, _, _ in added),
-        "indexed": _INDEXED if searched else "",
-        "start": _START_OF_EVENT if starts else "",
-    }
+    return _INSERT.substitute(
+        types="".join(f", {name} {kind}" for name, kind, _ in added + searches),
+        names="".join(f", {name}" for name, _, _ in added + searches),
+        columns="".join(f", {column}" for _, _, column in added),
+        values="".join(f", a.{name}" for name, _, _ in added),
+        indexed=_INDEXED if searched else "",
+        start=_START_OF_EVENT if starts else "",
+    )
 
 
 # Inserts a row only if its release is still registered, its pipeline had no activation since the admission, no pause of
@@ -49,21 +51,21 @@ def _insertion(*, notifies: bool, searched: bool, starts: bool) -> str:
 # inserted in the order of their keys, so that concurrent groups never deadlock. `notify_by_policy` is true or null, so
 # that it takes no space in other rows. Returns the id and the creation time of each inserted execution, in microseconds
 # of Unix time. A row that is missing was not admitted, or its key was used. No row: that is true of all of them.
-_INSERT = """
+_INSERT = Template("""
 WITH requested AS (
-    SELECT * FROM ROWS FROM (json_to_recordset(%%(rows)s::json) AS (
+    SELECT * FROM ROWS FROM (json_to_recordset(%(rows)s::json) AS (
         id uuid, release bigint, activation bigint, key text, digest text, input jsonb, shape text, result_shape text,
         checkpoints bool, actor text, token text, wire_input jsonb, tags varchar[], named bool, smoke bool,
-        traceparent text%(types)s))
+        traceparent text${types}))
         WITH ORDINALITY AS a(id, release, activation, key, digest, input, shape, result_shape, checkpoints, actor,
-            token, wire_input, tags, named, smoke, traceparent%(names)s, place)
+            token, wire_input, tags, named, smoke, traceparent${names}, place)
 ), accepted AS (
     INSERT INTO executions_execution (
         id, tenant_id, release_id, pipeline_id, contract_version, release_version, execution_key, input_digest, input,
-        input_shape, result_shape, checkpoints, smoke, notify_by_policy, submitted_by, tags, traceparent%(columns)s)
+        input_shape, result_shape, checkpoints, smoke, notify_by_policy, submitted_by, tags, traceparent${columns})
     SELECT a.id, p.tenant_id, r.id, p.pipeline_id, r.contract_version, r.release_version, a.key, a.digest, a.input -> 0,
         a.shape, a.result_shape, a.checkpoints, a.smoke IS TRUE, nullif(p.notify_channel IS NOT NULL, false), a.actor,
-        a.tags, a.traceparent%(values)s
+        a.tags, a.traceparent${values}
     FROM requested a
     JOIN releases_release r ON r.id = a.release AND r.status = 'REGISTERED'
     JOIN releases_pipeline p ON p.id = r.pipeline_id AND (p.activation_id = a.activation OR a.smoke)
@@ -74,24 +76,24 @@ WITH requested AS (
             SELECT FROM tenancy_apitoken t JOIN auth_user u ON u.id = t.user_id
             LEFT JOIN tenancy_membership m ON m.user_id = t.user_id AND m.tenant_id = t.tenant_id
             WHERE t.digest = a.token AND t.tenant_id = p.tenant_id AND t.expiry > statement_timestamp()
-                AND %%(scope)s = ANY (t.scopes)
-                AND u.is_active AND (u.is_superuser OR m.role = ANY (%%(roles)s::text[]))))
+                AND %(scope)s = ANY (t.scopes)
+                AND u.is_active AND (u.is_superuser OR m.role = ANY (%(roles)s::text[]))))
     ORDER BY p.tenant_id, p.pipeline_id, a.key, a.place
     ON CONFLICT (tenant_id, pipeline_id, execution_key) DO NOTHING
     RETURNING id, status, contract_version, release_version, submitted_by, created_at
 ), kept AS (
     INSERT INTO executions_wireform (execution_id, input)
     SELECT accepted.id, a.wire_input FROM accepted JOIN requested a ON a.id = accepted.id WHERE a.wire_input IS NOT NULL
-)%(indexed)s, events AS (
+)${indexed}, events AS (
     INSERT INTO executions_executionevent (execution_id, sequence, kind, status, actor, data)
     SELECT accepted.id, 1, 'SUBMITTED', status, submitted_by,
         jsonb_build_object('contractVersion', contract_version, 'releaseVersion', release_version)
             || CASE WHEN a.named THEN jsonb_build_object('requestedReleaseVersion', release_version) ELSE '{}' END
-            || CASE WHEN a.smoke THEN '{"smoke": true}'::jsonb ELSE '{}' END%(start)s
+            || CASE WHEN a.smoke THEN '{"smoke": true}'::jsonb ELSE '{}' END${start}
     FROM accepted JOIN requested a ON a.id = accepted.id
 )
 SELECT id, (extract(epoch FROM created_at) * 1000000)::bigint FROM accepted
-"""
+""")
 
 # The insertion by whether a row of its group names a channel, has values that can be searched, and says when it starts.
 INSERTIONS = {
@@ -142,11 +144,11 @@ RETURNING new_execution_id
 # An input that was not edited is copied, with its typed payload if the release takes that. With a step, so is the
 # checkpoint. Returns the ids of the new executions. A row that is missing was not inserted: its release is not
 # registered, or its key was used.
-_INSERT_LINKED = """
+_INSERT_LINKED = Template("""
 WITH requested AS (
-    SELECT * FROM json_to_recordset(%%(rows)s::json) AS a(
+    SELECT * FROM json_to_recordset(%(rows)s::json) AS a(
         id uuid, old uuid, release bigint, key text, digest text, input jsonb, shape text, result_shape text,
-        checkpoints bool, typed bool, step int, actor text, campaign uuid, limited text%(types)s)
+        checkpoints bool, typed bool, step int, actor text, campaign uuid, limited text${types})
 ), accepted AS (
     INSERT INTO executions_execution (
         id, tenant_id, release_id, pipeline_id, contract_version, release_version, execution_key, input_digest, input,
@@ -169,7 +171,7 @@ WITH requested AS (
     INSERT INTO executions_wireform (execution_id, input)
     SELECT accepted.id, w.input FROM accepted JOIN requested a ON a.id = accepted.id AND a.typed
     JOIN executions_wireform w ON w.execution_id = a.old WHERE w.input IS NOT NULL
-)%(indexed)s, events AS (
+)${indexed}, events AS (
     INSERT INTO executions_executionevent (execution_id, sequence, kind, status, actor, data)
     SELECT accepted.id, 1, 'SUBMITTED', status, submitted_by, jsonb_strip_nulls(jsonb_build_object(
         'contractVersion', contract_version, 'releaseVersion', release_version, 'resubmittedFrom', a.old,
@@ -177,7 +179,7 @@ WITH requested AS (
     FROM accepted JOIN requested a ON a.id = accepted.id
 )
 SELECT id FROM accepted
-"""
-INSERT_LINKED = _INSERT_LINKED % {"types": "", "indexed": ""}
+""")
+INSERT_LINKED = _INSERT_LINKED.substitute(types="", indexed="")
 # The same, for rows of which at least one has values that can be searched.
-INSERT_LINKED_WITH_SEARCH = _INSERT_LINKED % {"types": ", search jsonb", "indexed": _INDEXED}
+INSERT_LINKED_WITH_SEARCH = _INSERT_LINKED.substitute(types=", search jsonb", indexed=_INDEXED)
