@@ -12,10 +12,12 @@ from executions.failures import queries as failures
 from executions.holds.holds import holds_of
 from executions.lifecycle.queries import items, links
 from executions.models import DUE_VALUES, DeadLetter, Execution, Hold, Interaction
+from executions.models.execution import WAITS_FOR_PLACE
 from executions.models.states import PRIORITIES, State
 from executions.workers.eligibility import why_stranded
 from foundation.moments import lasting
 from releases.models import Revocation
+from releases.start_limits import effective_limits
 from releases.states import Status
 from releases.step_names import Step
 from wire.documents.contract import TIMER
@@ -137,8 +139,7 @@ class Present:
     def _queued(self) -> Sentence:
         execution, due = self.execution, self.execution.due_at
         if due is None:
-            key = execution.concurrency_key
-            return Sentence(f"{self._place} waits until an execution with the concurrency key {key} has ended.")
+            return Sentence(f"{self._place} waits until {limit_in_words(execution)}.")
         if due > self.at:
             return Sentence(f"{self._place} {_until_due(execution)}", due)
         return Sentence(f"{self._place} is due and waits for a free worker of release {execution.release_version}.")
@@ -177,7 +178,21 @@ def _open_questions(execution: Execution) -> list[Interaction]:
     return list(rows.defer("request", "response").order_by("item_index")[: QUESTIONS_SHOWN + 1])
 
 
+def limit_in_words(execution: Execution) -> str:
+    """Return what must happen before an execution without a place of its concurrency key can start."""
+    limits, key = effective_limits(execution.release), f"the concurrency key {execution.concurrency_key}"
+    conditions = []
+    if "limit" in limits:
+        conditions.append(f"an execution with {key} has ended")
+    if "rate" in limits:
+        rate = limits["rate"]
+        conditions.append(f"the rate of {rate['limit']} in {rate['seconds']} seconds with {key} allows another start")
+    return ", and ".join(conditions) or f"a control worker has looked at {key}"
+
+
 def _until_due(execution: Execution) -> str:
+    if execution.next_due_at >= WAITS_FOR_PLACE and execution.not_before != execution.due_at:
+        return "waits for a newer submission with its concurrency key, which would replace it, until"
     if execution.not_before == execution.due_at:
         return "starts, as its submission says, no earlier than"
     if execution.priority == PRIORITIES["low"]:

@@ -7,7 +7,7 @@ change of an event.
 
 import uuid
 from collections.abc import Collection
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
 from django.contrib.postgres.fields import ArrayField
@@ -80,8 +80,9 @@ class Execution(models.Model):
     `not_before`, `expires_at` and `priority` (1 for high, -1 for low) say when it starts; null if the submission did
     not. It is due no earlier than `not_before`, and is cancelled if no worker got it by `expires_at`.
 
-    Of the executions with an equal `concurrency_key`, at most as many are in progress as their release declares. The
-    others wait for a place: they are due after `WAITS_FOR_PLACE`. It is null if the release declares no limit.
+    Of the executions with an equal `concurrency_key`, at most as many start and are in progress as their release
+    allows. The others wait for a place: they are due after `WAITS_FOR_PLACE`. It is null if the release has no limit.
+    `started_at` is when a worker got an execution with a key for the first time after the submission or a re-drive.
 
     The next transition starts at `current_step_index` with `progress`, or with the input if that is null. `progress` is
     the output of a checkpoint, the requests of an await, or its answers.
@@ -143,6 +144,7 @@ class Execution(models.Model):
     expires_at = models.DateTimeField(null=True)
     priority = models.SmallIntegerField(null=True)
     concurrency_key = models.CharField(max_length=LONGEST_KEY, null=True)
+    started_at = models.DateTimeField(null=True)
     reported = models.BooleanField(null=True)
     created_at = models.DateTimeField(db_default=TransactionNow(), editable=False)
     updated_at = models.DateTimeField(db_default=TransactionNow(), editable=False)
@@ -174,6 +176,11 @@ class Execution(models.Model):
                 fields=("tenant", "pipeline_id", "concurrency_key", "next_due_at", "id"),
                 condition=Q(concurrency_key__isnull=False, finished_at=None),
                 name="execution_place",
+            ),
+            models.Index(
+                fields=("tenant", "pipeline_id", "concurrency_key", "started_at", "next_due_at"),
+                condition=Q(concurrency_key__isnull=False) & (Q(started_at__isnull=False) | Q(finished_at=None)),
+                name="execution_start",
             ),
             models.Index(fields=("tenant", "-created_at", "-id"), name="execution_newest"),
             # For the counts of live executions, which read nothing else.
@@ -241,8 +248,8 @@ class Execution(models.Model):
         """When it is due. From then on, it is None while it waits for a place of its concurrency key."""
         if self.next_due_at < WAITS_FOR_PLACE:
             return self.next_due_at
-        is_early = self.version == 0 and self.not_before is not None and self.not_before > timezone.now()
-        return self.not_before if is_early else None
+        since = self.next_due_at.replace(year=self.next_due_at.year - 7000) + (self.priority or 0) * timedelta(hours=1)
+        return since if since > timezone.now() else None
 
     @cached_property
     def business_key(self) -> str:

@@ -1,7 +1,7 @@
 """Decides the requests of one call together: checks each target once, and inserts what is admitted."""
 
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import cached_property, partial
 from typing import Any
@@ -212,15 +212,13 @@ class Batch:
             return
         with allowance.Admitted(self._tenant, len(rows)) as admitted:
             permitted = rows[: admitted.count]
-            times = _times([row for _, row in permitted]) if permitted else []
-            admitted.inserted = len(times) - times.count(None) - times.count(places.FULL)
+            times, refused = _insert_rows([row for _, row in permitted]) if permitted else ([], {})
+            admitted.inserted = len(times) - times.count(None)
         accepted: list[tuple[metrics.Pin, uuid.UUID]] = []
         counts: dict[metrics.Pin, int] = {}
         starting: list[tuple[Row, Start | None]] = []
         for (item, row), at in zip(permitted, times, strict=True):
-            if at is places.FULL:
-                item.verdict = places.refusal(row.concurrency_key) if refuse else None
-            elif at is not None:
+            if at is not None:
                 pin = self._tenant.slug, item.request.pipeline_id, row.release.release_version
                 accepted.append((pin, row.id))
                 counts[pin] = counts.get(pin, 0) + 1
@@ -233,16 +231,24 @@ class Batch:
         if starting:
             start.announce([each for _, each in starting if each is not None])
             places.announce([row.id for row, _ in starting if row.concurrency_key])
+        if refused and refuse:
+            self._refuse(refused, permitted)
         for item, _ in rows[admitted.count :] if refuse else ():
             item.verdict = admitted.refusal
 
+    def _refuse(self, refused: Mapping[uuid.UUID, CoordinatorError], rows: Sequence[tuple[Item, Row]]) -> None:
+        """Reject the items of refused rows, unless another caller used their key meanwhile."""
+        self._find_earlier()
+        for item, row in rows:
+            item.verdict = item.verdict or refused.get(row.id)
 
-def _times(rows: Sequence[Row]) -> Sequence[datetime | None]:
-    """Insert the rows. Return when each was inserted; None if it was not, and `places.FULL` if no place was free."""
+
+def _insert_rows(rows: Sequence[Row]) -> tuple[Sequence[datetime | None], Mapping[uuid.UUID, CoordinatorError]]:
+    """Insert the rows. Return when each was inserted, or None if it was not, and the refusals by the ids of rows."""
     for row in rows:
-        if row.refuses:
+        if row.separate:
             return places.insert(rows)
-    return commits.commit(rows)
+    return commits.commit(rows), {}
 
 
 def _pipelines(items: Iterable[Item]) -> set[str]:

@@ -110,9 +110,9 @@ class Pipeline:
     modules to pack into the artifact, in addition to the package that contains the pipeline. With ``checkpoint``, the
     output of each step is stored, and a retry resumes at the failed step. ``search`` names up to eight fields of the
     input by whose values executions can be found: the path of each, such as ``customer.id``, by its name. With
-    ``concurrency``, only so many executions are in progress at once. ``config`` and ``secrets`` name what steps need
-    from the environment of their worker, ``config`` with types: str, int, float or bool. ``module`` is the name of the
-    module that defines the pipeline; set it only if a function of another module creates the pipeline.
+    ``concurrency``, only so many executions start, and are in progress at once. ``config`` and ``secrets`` name what
+    steps need from the environment of their worker, ``config`` with types: str, int, float or bool. ``module`` is the
+    name of the module that defines the pipeline; set it only if a function of another module creates the pipeline.
 
     Raises ``DefinitionError``: INVALID_PIPELINE_ID, INVALID_PACKAGES, INVALID_SEARCH, INVALID_CONCURRENCY,
     INVALID_CONFIG.
