@@ -74,6 +74,8 @@ END $$;
 CREATE TRIGGER execution_started BEFORE UPDATE OF status ON executions_execution FOR EACH ROW
     WHEN (NEW.status = 'RUNNING' AND OLD.concurrency_key IS NOT NULL AND OLD.started_at IS NULL)
     EXECUTE FUNCTION note_start();
+CREATE TRIGGER execution_started_immutable BEFORE UPDATE OF started_at ON executions_execution FOR EACH ROW
+    WHEN (NEW.started_at IS DISTINCT FROM OLD.started_at) EXECUTE FUNCTION refuse_change();
 
 CREATE OR REPLACE FUNCTION set_start() RETURNS trigger LANGUAGE plpgsql
 SET search_path = pg_catalog, public, pg_temp AS $$
@@ -92,6 +94,7 @@ BEGIN
     IF NEW.concurrency_key IS NULL THEN
         RETURN NEW;
     END IF;
+    NEW.started_at := NULL;
     SELECT r.declarations -> 'concurrency' INTO rules FROM releases_release r WHERE r.id = NEW.release_id;
     -- A resubmission is an order of an operator: it waits, but for no newer submission.
     IF (NEW.not_before > now()) IS NOT TRUE AND NOT starts_with(NEW.execution_key, 'resubmit:')

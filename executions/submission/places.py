@@ -58,7 +58,7 @@ _swept_to: Key = (0, "", "")
 def insert(rows: Sequence[Row]) -> tuple[list[datetime | None], dict[uuid.UUID, CoordinatorError]]:
     """Insert `rows` as `commits.commit` does. Return its results, and the refusals by the ids of rows.
 
-    Each row has a transaction of its own: with two keys, two transactions could wait for each other. So each is newer
+    Each row has a separate transaction: with two keys, two transactions could wait for each other. So each is newer
     than the one before it.
     """
     times: list[datetime | None] = []

@@ -68,13 +68,13 @@ def wrong_limit(declared: Mapping[str, Any]) -> Iterator[str]:
         yield f"concurrency has no member {unknown[0]!r}"
     if not any(rule in declared for rule in _RULES):
         yield "concurrency has no limit, no rate and no debounceSeconds"
-    if "limit" in declared and not _is_whole(declared["limit"], MOST):
+    if "limit" in declared and not _is_number_up_to(declared["limit"], MOST):
         yield f"concurrency has the limit {declared['limit']!r}; it is a number from 1 to {MOST}"
     if "rate" in declared and not _is_rate(declared["rate"]):
         numbers = f"the number limit from 1 to {MOST} and the number seconds from 1 to {LONGEST_SECONDS}"
         yield f"concurrency has the rate {declared['rate']!r}; it has {numbers}"
     quiet = declared.get("debounceSeconds", 1)
-    if not _is_whole(quiet, LONGEST_SECONDS):
+    if not _is_number_up_to(quiet, LONGEST_SECONDS):
         yield f"concurrency has debounceSeconds {quiet!r}; it is a number from 1 to {LONGEST_SECONDS}"
     path = declared.get("key", "")
     if path != "" and not is_path(path):
@@ -86,7 +86,7 @@ def wrong_limit(declared: Mapping[str, Any]) -> Iterator[str]:
         yield f"concurrency has debounceSeconds and whenFull {REFUSE!r}; executions that wait are not refused"
 
 
-def _is_whole(value: Any, most: int) -> bool:
+def _is_number_up_to(value: Any, most: int) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= most
 
 
@@ -94,6 +94,6 @@ def _is_rate(value: Any) -> bool:
     return (
         isinstance(value, Mapping)
         and value.keys() == {"limit", "seconds"}
-        and _is_whole(value["limit"], MOST)
-        and _is_whole(value["seconds"], LONGEST_SECONDS)
+        and _is_number_up_to(value["limit"], MOST)
+        and _is_number_up_to(value["seconds"], LONGEST_SECONDS)
     )

@@ -36,7 +36,7 @@ def owner(db: None) -> Tenant:
     return making.tenant()
 
 
-def test_no_more_start_in_a_period_than_the_rate_allows_however_late_they_are_claimed(owner: Tenant) -> None:
+def test_no_more_start_in_a_period_than_the_rate_allows_even_if_they_are_claimed_late(owner: Tenant) -> None:
     limited(owner, rate=RATE, key="customer")
     third = submitted(owner, "a", "b", "c", "d")[2]
     submitted(owner, "other", customer="c-2")
