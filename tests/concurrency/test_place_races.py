@@ -12,6 +12,7 @@ from executions.models import Execution
 from executions.models.execution import WAITS_FOR_PLACE
 from executions.submission import places
 from executions.submission.submission import ExecutionRequest, Submission, submit_many
+from releases.models import Pipeline
 from tenancy.models import Tenant
 from tests import making
 from tests.concurrency.racing import parted, race, results_of
@@ -79,7 +80,9 @@ def test_racing_submissions_are_refused_exactly_beyond_the_limit() -> None:
 def test_racing_submissions_of_one_key_return_its_execution_even_if_no_place_is_left() -> None:
     owner = making.tenant()
     limited(owner, limit=1, whenFull="refuse")
-    request = ExecutionRequest(making.PIPELINE, {"customer": "c-1"}, "key")
+    limited(owner, "2.0", limit=1)
+    Pipeline.objects.update(skew_grace_minutes=60)
+    request = ExecutionRequest(making.PIPELINE, {"customer": "c-1"}, "key", release_version="1.0")
     verdicts = results_of(race(*[partial(submit_many, owner, [request], actor="token:test")] * 10))
     accepted = [each for [each] in verdicts if isinstance(each, Submission)]
     assert len(accepted) == 10, verdicts
