@@ -21,6 +21,14 @@ class ConcurrencyLimitReached(
 ): ...
 
 
+class StartRateReached(
+    CoordinatorError,
+    status=429,
+    title="As many executions with this concurrency key have started as the rate allows",
+):
+    """`data` has the member `retryAfter`: when to try again, in seconds."""
+
+
 class IdempotencyKeyReused(
     Conflict, title="The idempotency key belongs to an execution with another input or release"
 ): ...

@@ -139,6 +139,12 @@ def grant_places(execution_ids: Sequence[str]) -> None:
     places_of_keys.grant([uuid.UUID(each) for each in execution_ids])
 
 
+@shared_task(name=places_of_keys.GRANT_DUE_TASK)
+def grant_due_places() -> None:
+    wakeup.started(places_of_keys.GRANT_DUE_TASK)
+    places_of_keys.sweep()
+
+
 @shared_task(name=awaits.EXPIRE_TASK)
 def expire_awaits() -> None:
     wakeup.started(awaits.EXPIRE_TASK)

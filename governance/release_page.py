@@ -32,6 +32,7 @@ from releases.models import Kind, Release, Retirement, Revocation
 from releases.registration import pages as uploads
 from releases.registration.pages import CHOICES_SHOWN, ListWithUpload, PipelineFilter
 from releases.registration.progress import waits_until
+from releases.start_limits import effective_limits
 from releases.states import PENDING, Status
 from releases.step_policies import policies_of
 from releases.trust import trust
@@ -215,7 +216,7 @@ class ReleaseAdmin(ListWithUpload):
             "unknown_policies": sorted(policies.keys() - {step.authored_name for step in steps}),
             "steps": [(step, policies.get(step.authored_name or "")) for step in steps],
             "type_listing": listing(contract.canonical_types) if contract else None,
-            "declared": flat(release.declarations),
+            "declared": _declared(release),
             "compared": _compared(release),
             "variant": VARIANTS[release.status],
             "revocation": Revocation.objects.filter(release=release).first() if is_over else None,
@@ -250,6 +251,12 @@ def _order(name: str) -> retirement.Order:
         return retirement.Order(name)
     except ValueError:
         raise BadRequest("Unknown order for open executions") from None
+
+
+def _declared(release: Release) -> list[tuple[str, str, str]]:
+    """Return the path of each declared value, the value, and what the policy of the pipeline makes of a limit."""
+    effective = flat({"concurrency": effective_limits(release)})
+    return [(path, value, effective.get(path, value)) for path, value in flat(release.declarations).items()]
 
 
 def _compared(release: Release) -> list[str]:

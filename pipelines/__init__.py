@@ -2,7 +2,7 @@
 
 from pipelines.authoring.branches import branch
 from pipelines.authoring.cardinality import Cardinality
-from pipelines.authoring.concurrency import Concurrency
+from pipelines.authoring.concurrency import Concurrency, Rate
 from pipelines.authoring.definition import Pipeline, StepContext
 from pipelines.authoring.items import ItemFailure
 from pipelines.errors import Cancelled, DefinitionError, NonRetryable
@@ -15,6 +15,7 @@ __all__ = [
     "ItemFailure",
     "NonRetryable",
     "Pipeline",
+    "Rate",
     "StepContext",
     "branch",
 ]

@@ -38,6 +38,8 @@ _SHOWN_OF_RELEASE: Final = (
     "contract_version",
     "declarations",
     "pipeline__step_policies",
+    "pipeline__concurrency_limit",
+    "pipeline__rate_limit",
     "pipeline__activation__release__release_version",
 )
 

@@ -9,6 +9,7 @@ from executions.lifecycle.starts import EXPIRED
 from executions.models import Execution
 from executions.models.execution import WAITS_FOR_PLACE
 from executions.models.states import PRIORITIES, State
+from releases.start_limits import effective_limits
 from wire.documents.concurrency import OF_ALL
 
 HOLDERS_NAMED: Final = 3
@@ -18,12 +19,23 @@ def why_queued(execution: Execution, place: str, now: datetime) -> Sentence:
     """Say what a queued execution waits for. `place` is the step at which it starts."""
     due = execution.due_at
     if due is None:
-        key = execution.concurrency_key
-        of = "of the pipeline" if key == OF_ALL else f"with the concurrency key {key}"
-        return Sentence(f"{place} waits for a place: as many executions {of} are in progress as the release allows.")
+        return Sentence(f"{place} waits for a place: {_limits_in_words(execution)}.")
     if due > now:
         return Sentence(f"{place} {_until_due(execution)}", due)
     return Sentence(f"{place} is due and waits for a free worker of release {execution.release_version}.")
+
+
+def _limits_in_words(execution: Execution) -> str:
+    """Return which limits of its key keep an execution from its start."""
+    limits, key = effective_limits(execution.release), execution.concurrency_key
+    of = "of the pipeline" if key == OF_ALL else f"with the concurrency key {key}"
+    reached = []
+    if "limit" in limits:
+        reached.append(f"as many executions {of} are in progress as the release allows")
+    if "rate" in limits:
+        rate = limits["rate"]
+        reached.append(f"at most {rate['limit']} executions {of} start in {rate['seconds']} seconds")
+    return ", and ".join(reached) or f"a control worker has not looked at those {of} yet"
 
 
 def what_starts(execution: Execution) -> Iterator[Sentence]:
@@ -32,7 +44,7 @@ def what_starts(execution: Execution) -> Iterator[Sentence]:
         yield Sentence("Submit it again with a later time, or resubmit it, which names none.")
     if execution.status != State.QUEUED:
         return
-    if execution.due_at is None:
+    if execution.due_at is None and "limit" in effective_limits(execution.release):
         yield _holders(execution)
     if execution.expires_at and execution.version == 0:
         yield Sentence("It is cancelled if no worker got it by", execution.expires_at)
@@ -63,6 +75,8 @@ def _holders(execution: Execution) -> Sentence:
 
 
 def _until_due(execution: Execution) -> str:
+    if execution.next_due_at >= WAITS_FOR_PLACE and execution.not_before != execution.due_at:
+        return "waits for a newer submission with its concurrency key, which would replace it, until"
     if execution.not_before == execution.due_at:
         return "starts, as its submission says, no earlier than"
     if execution.priority == PRIORITIES["low"]:

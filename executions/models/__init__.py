@@ -3,6 +3,7 @@
 from executions.models.awaits import IS_CLAIMED, IS_QUESTION, AwaitUnit, Interaction, InteractionEvent
 from executions.models.business_keys import RESUBMISSION_PREFIX
 from executions.models.campaign import Campaign, CampaignBatch, CampaignEvent, CampaignItem, StartFrom
+from executions.models.dead_letter import DeadLetter
 from executions.models.execution import (
     CLAIMED,
     DUE_VALUES,
@@ -13,7 +14,6 @@ from executions.models.execution import (
     PAYLOADS_OF_EXECUTION,
     PERSON,
     TERMINAL_VALUES,
-    DeadLetter,
     Execution,
     ExecutionEvent,
     FinishedCount,

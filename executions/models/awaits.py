@@ -7,7 +7,8 @@ from django.db import models
 from django.db.models import F, Q
 from django.db.models.functions import Now
 
-from executions.models.execution import Execution, OfExecutions
+from executions.models.dead_letter import OfExecutions
+from executions.models.execution import Execution
 from releases.step_names import Step
 from tenancy.models import Tenant
 from wire.documents.contract import TIMER

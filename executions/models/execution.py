@@ -1,4 +1,4 @@
-"""Executions, their events, and their dead letters.
+"""Executions and their events.
 
 `states` has the states and legal moves of an execution. Every move is one guarded UPDATE with its event in the same
 statement: see `executions.state_machine.moves`. Triggers reject every change of the pin, every illegal move, and every
@@ -7,15 +7,14 @@ change of an event.
 
 import uuid
 from collections.abc import Collection
-from datetime import UTC, datetime
-from typing import Any, Self, TypeVar
+from datetime import UTC, datetime, timedelta
+from typing import TypeVar
 
 from django.contrib.postgres.fields import ArrayField
 from django.contrib.postgres.functions import TransactionNow
 from django.contrib.postgres.indexes import GinIndex
 from django.db import models
-from django.db.models import F, Func, Prefetch, Q, QuerySet
-from django.db.models.query import ModelIterable
+from django.db.models import F, Func, Q
 from django.utils import timezone
 from django.utils.functional import cached_property
 
@@ -81,8 +80,9 @@ class Execution(models.Model):
     `not_before`, `expires_at` and `priority` (1 for high, -1 for low) say when it starts; null if the submission did
     not. It is due no earlier than `not_before`, and is cancelled if no worker got it by `expires_at`.
 
-    Of the executions with an equal `concurrency_key`, at most as many are in progress as their release declares. The
-    others wait for a place: they are due after `WAITS_FOR_PLACE`. It is null if the release declares no limit.
+    Of the executions with an equal `concurrency_key`, at most as many start and are in progress as their release
+    allows. The others wait for a place: they are due after `WAITS_FOR_PLACE`. It is null if the release has no limit.
+    `started_at` is when a worker got an execution with a key for the first time after the submission or a re-drive.
 
     The next transition starts at `current_step_index` with `progress`, or with the input if that is null. `progress` is
     the output of a checkpoint, the requests of an await, or its answers.
@@ -144,6 +144,7 @@ class Execution(models.Model):
     expires_at = models.DateTimeField(null=True)
     priority = models.SmallIntegerField(null=True)
     concurrency_key = models.CharField(max_length=LONGEST_KEY, null=True)
+    started_at = models.DateTimeField(null=True)
     reported = models.BooleanField(null=True)
     created_at = models.DateTimeField(db_default=TransactionNow(), editable=False)
     updated_at = models.DateTimeField(db_default=TransactionNow(), editable=False)
@@ -175,6 +176,11 @@ class Execution(models.Model):
                 fields=("tenant", "pipeline_id", "concurrency_key", "next_due_at", "id"),
                 condition=Q(concurrency_key__isnull=False, finished_at=None),
                 name="execution_place",
+            ),
+            models.Index(
+                fields=("tenant", "pipeline_id", "concurrency_key", "started_at", "next_due_at"),
+                condition=Q(concurrency_key__isnull=False) & (Q(started_at__isnull=False) | Q(finished_at=None)),
+                name="execution_start",
             ),
             models.Index(fields=("tenant", "-created_at", "-id"), name="execution_newest"),
             # For the counts of live executions, which read nothing else.
@@ -242,8 +248,8 @@ class Execution(models.Model):
         """When it is due. From then on, it is None while it waits for a place of its concurrency key."""
         if self.next_due_at < WAITS_FOR_PLACE:
             return self.next_due_at
-        is_early = self.version == 0 and self.not_before is not None and self.not_before > timezone.now()
-        return self.not_before if is_early else None
+        since = self.next_due_at.replace(year=self.next_due_at.year - 7000) + (self.priority or 0) * timedelta(hours=1)
+        return since if since > timezone.now() else None
 
     @cached_property
     def business_key(self) -> str:
@@ -279,30 +285,6 @@ def read_business_keys(executions: Collection[Execution]) -> None:
         each.business_key = keys.get(each.pk, each.execution_key)
 
 
-class OfExecutions(QuerySet[Row]):
-    """Rows that belong to executions."""
-
-    def with_executions(self) -> Self:
-        """Return the rows with their executions, the business keys of these, and tenants, without payloads.
-
-        A second query reads the executions. A join would read those of all rows that match, before LIMIT. If executions
-        were removed in between, the rows are read again.
-        """
-        executions = Execution.objects.select_related("tenant").defer(*PAYLOADS)
-        return self.select_related("tenant").prefetch_related(Prefetch("execution", executions))
-
-    def _fetch_all(self) -> None:
-        unread = self._result_cache is None
-        super()._fetch_all()
-        query: Any = self  # the stubs lack its parts
-        prefetched = query._iterable_class is ModelIterable and query._prefetch_related_lookups
-        while prefetched and not all(hasattr(row, "execution") for row in self._result_cache or ()):
-            self._result_cache, self._prefetch_done = None, False
-            super()._fetch_all()
-        if unread and prefetched:
-            read_business_keys([row.execution for row in self._result_cache or ()])  # type: ignore[attr-defined]
-
-
 class ExecutionEvent(models.Model):
     """One event of an execution, append-only. `sequence` starts at 1 and has no gaps."""
 
@@ -323,71 +305,6 @@ class ExecutionEvent(models.Model):
 
     def __str__(self) -> str:
         return f"{self.execution_id} #{self.sequence} {self.kind}"
-
-
-class DeadLetter(models.Model):
-    """The record of one terminal failure of an execution (wire protocol E.6), append-only.
-
-    `step_index` is the step at which the failed transition started. `retries_observed` is the number of the failed
-    attempt, from 0. A trigger sets `failed_step_index`, the step that failed as far as the worker reported it, and
-    `group`, which is null for smoke tests.
-    """
-
-    class Reason(models.TextChoices):
-        RETRY_EXHAUSTED = "retry_exhausted"
-        NON_RETRYABLE = "non_retryable"
-        AWAIT_TIMEOUT = "await_timeout"
-        AWAIT_FAILED = "await_failed"
-        LEASES_LOST = "leases_lost"
-        RELEASE_REVOKED = "release_revoked"
-        OUTCOME_UNKNOWN = "outcome_unknown"
-
-        @property
-        def is_retryable(self) -> bool:
-            """True if the same transition may succeed when it runs again."""
-            return self in {self.RETRY_EXHAUSTED, self.AWAIT_FAILED, self.LEASES_LOST}
-
-    tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, related_name="dead_letters", db_index=False)
-    execution = models.ForeignKey(Execution, on_delete=models.PROTECT, related_name="dead_letters", db_index=False)
-    execution_version = models.BigIntegerField()
-    transition_key = models.CharField(max_length=200)
-    terminal_status = models.CharField(max_length=20)
-    reason = models.CharField(max_length=30, choices=Reason)
-    error_code = models.CharField(max_length=100)
-    error_message = models.CharField(max_length=512)
-    retryable = models.BooleanField()
-    retries_observed = models.IntegerField()
-    step_index = models.IntegerField()
-    failed_step_index = models.IntegerField()
-    fingerprint = models.GeneratedField(
-        expression=Func(F("error_code"), F("error_message"), function="failure_fingerprint"),
-        output_field=models.CharField(max_length=32),
-        db_persist=True,
-    )
-    group = models.ForeignKey(
-        "FailureGroup", on_delete=models.PROTECT, null=True, related_name="letters", db_index=False
-    )
-    created_at = models.DateTimeField(db_default=TransactionNow(), editable=False)
-
-    objects = OfExecutions.as_manager()
-
-    class Meta:
-        verbose_name = "failure"
-        verbose_name_plural = "all failures"
-        ordering = ("-created_at", "-id")
-        constraints = (models.UniqueConstraint(fields=("execution", "execution_version"), name="dead_letter_once"),)
-        indexes = (
-            models.Index(fields=("tenant", "-created_at", "-id"), name="dead_letter_newest"),
-            models.Index(fields=("group", "-created_at", "-id"), name="dead_letter_of_group"),
-        )
-
-    def __str__(self) -> str:
-        return f"{self.execution_id}: {self.error_code}"
-
-    @property
-    def step(self) -> Step:
-        """The step that failed. Needs the execution."""
-        return self.execution.step_at(self.failed_step_index)
 
 
 class WireForm(models.Model):

@@ -9,7 +9,8 @@ from django.db.models import Exists, F, Max, OuterRef, Q
 from django.db.models.functions import Now
 
 from executions.models.campaign import Campaign
-from executions.models.execution import DeadLetter, Execution
+from executions.models.dead_letter import DeadLetter
+from executions.models.execution import Execution
 from releases.models import IDENTITY_LENGTH, Pipeline, Release
 from releases.step_names import Step, step_at
 from tenancy.models import Tenant

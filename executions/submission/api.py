@@ -19,36 +19,18 @@ from rest_framework.request import Request
 
 from executions import errors
 from executions.listing.api import Executions
-from executions.models import LONGEST_TAG, MOST_TAGS
-from executions.models.states import NORMAL, PRIORITIES
 from executions.submission.accepted import AcceptedView, accepted_json
-from executions.submission.start import MOST_DAYS, Start
-from executions.submission.submission import (
-    LONGEST_WAIT_SECONDS,
-    ExecutionRequest,
-    Submission,
-    Verdict,
-    submit_many,
-    submit_when_open,
-)
+from executions.submission.members import SubmissionRequest, is_plain
+from executions.submission.start import Start
+from executions.submission.submission import ExecutionRequest, Submission, Verdict, submit_many, submit_when_open
 from foundation.api import streaming
 from foundation.api.bodies import LARGE_BYTES, StrictJSONParser, strict_json
-from foundation.api.fields import (
-    Identifier,
-    Moment,
-    SegmentIdentifier,
-    StrictSerializer,
-    Text,
-    WholeNumber,
-    plain_check,
-)
+from foundation.api.fields import StrictSerializer
 from foundation.api.problem import invalid, problem, refusal
 from foundation.api.schema import PROBLEM_REFERENCE
 from foundation.errors import CoordinatorError, PayloadTooLarge, QuotaExceeded
 from foundation.telemetry import traces
 from releases import errors as release_errors
-from releases.models import IDENTITY_LENGTH
-from releases.models.pipeline import LONGEST_CHANNEL
 from tenancy.access import actor
 from tenancy.api.authentication import TokenAuthentication, holds_any, remembered
 from tenancy.api.operations import TENANT, TenantView
@@ -61,7 +43,6 @@ RETRY_SECONDS = 5
 """When to repeat a request for a release that may become active."""
 MAX_BATCH_ITEMS = 1000
 JSON, ANYTHING = "application/json", "*/*"
-MAX_KEY_LENGTH = 200
 TRACEPARENT = "HTTP_TRACEPARENT"
 NOT_RUNNABLE = (
     release_errors.ArtifactMissing,
@@ -71,88 +52,6 @@ NOT_RUNNABLE = (
     errors.WorkerNotChecked,
 )
 """Why a release cannot run a new execution at the moment."""
-
-
-class _UsualRequest(StrictSerializer):
-    """The members that most submissions have. They are checked without the serializer."""
-
-    pipelineId = SegmentIdentifier(max_length=IDENTITY_LENGTH)
-    input = serializers.JSONField(
-        help_text="The first step's input. If that step takes many items, this is an array of them."
-    )
-    idempotencyKey = Identifier(
-        max_length=MAX_KEY_LENGTH, help_text="A repeated key with an equal input returns the first execution."
-    )
-    expectedReleaseVersion = SegmentIdentifier(
-        max_length=IDENTITY_LENGTH,
-        required=False,
-        allow_null=True,
-        default=None,
-        help_text="Reject the request unless this release is active. A candidate never gets such an execution.",
-    )
-    routingKey = Identifier(
-        max_length=MAX_KEY_LENGTH,
-        required=False,
-        allow_null=True,
-        default=None,
-        help_text="During a gradual activation, equal keys get the same release. By default, the idempotency key.",
-    )
-    tags = serializers.ListField(
-        child=Identifier(max_length=LONGEST_TAG),
-        max_length=MOST_TAGS,
-        required=False,
-        default=list,
-        help_text="Names that are stored with the execution. A gradual activation can route by them.",
-    )
-
-
-class SubmissionRequest(_UsualRequest):
-    releaseVersion = SegmentIdentifier(
-        max_length=IDENTITY_LENGTH,
-        required=False,
-        allow_null=True,
-        default=None,
-        help_text="Run this release. It must be active, or have been replaced within the pipeline's "
-        "`skewGraceMinutes`. Excludes `expectedReleaseVersion`.",
-    )
-    notify = Text(
-        max_length=LONGEST_CHANNEL,
-        required=False,
-        allow_null=True,
-        default=None,
-        help_text="The name of an alert channel that gets a message when the execution has ended.",
-    )
-    notBefore = Moment(
-        required=False,
-        allow_null=True,
-        help_text=f"The execution is due at this time, at most {MOST_DAYS} days from now, and starts then or later.",
-    )
-    expiresAt = Moment(
-        required=False,
-        allow_null=True,
-        help_text="If no worker got the execution by this time, it is CANCELLED with the error code EXPIRED.",
-    )
-    priority = serializers.ChoiceField(
-        choices=[*PRIORITIES],
-        default=NORMAL,
-        help_text="Whether it starts before or after other due executions of its release. No priority waits forever.",
-    )
-    waitSeconds = WholeNumber(
-        min_value=0,
-        max_value=LONGEST_WAIT_SECONDS,
-        required=False,
-        help_text="How long to wait for the first activation of `releaseVersion`. By default, and in a batch, 0.",
-    )
-
-    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        if attrs["releaseVersion"] is None and attrs.get("waitSeconds"):
-            raise ValidationError({"waitSeconds": ["needs releaseVersion"]})
-        if attrs["releaseVersion"] is not None and attrs["expectedReleaseVersion"] is not None:
-            raise ValidationError({"releaseVersion": ["excludes expectedReleaseVersion"]})
-        return attrs
-
-
-_is_plain = plain_check(_UsualRequest())
 
 
 @extend_schema_field(PROBLEM_REFERENCE)
@@ -313,7 +212,7 @@ def _verdicts(token: ApiToken, bodies: Sequence[Any]) -> list[Verdict]:
 def _parsed(body: Any) -> ExecutionRequest | CoordinatorError:
     start = None
     try:
-        if _is_plain(body):
+        if is_plain(body):
             members = body
         else:
             members = SubmissionRequest.validated(body)

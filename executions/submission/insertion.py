@@ -187,8 +187,8 @@ class Row:
 
     `interrupted` is true if no message reached the control workers when the row was admitted. `receipt` is written with
     the execution. `notifies` is true if it names a channel, and `searched` if it has values that can be searched.
-    `starts` is true if it says when it starts, or if it has a `concurrency_key`. With `refuses`, it is not inserted if
-    all places of that key are taken.
+    `starts` is true if it says when it starts, or if it has a `concurrency_key`. A `separate` row has a transaction of
+    its own: it may be refused because of others with that key, or replaces those that were submitted earlier.
     """
 
     id: uuid.UUID
@@ -200,7 +200,7 @@ class Row:
     searched: bool = False
     starts: bool = False
     concurrency_key: str = ""
-    refuses: bool = False
+    separate: bool = False
 
     @classmethod
     def of(cls, admission: Admission, receipt: AdmissionReceipt | None = None, **columns: Any) -> Self:
@@ -208,7 +208,7 @@ class Row:
         execution_id, searched = new_id(), False
         if admission.search and (values := admission.search_values(columns["input"][0], columns["shape"])):
             columns["search"], searched = values, True
-        limit = admission.concurrency
+        limit = None if "smoke" in columns else admission.concurrency
         if limit is not None:
             columns["limited"] = limit.key_of(columns["input"][0])
         document = to_json({"id": execution_id, **admission.columns, **columns})
@@ -223,7 +223,7 @@ class Row:
             searched=searched,
             starts=starts or limit is not None,
             concurrency_key=columns["limited"] if limit is not None else "",
-            refuses=limit is not None and limit.refuses,
+            separate=limit is not None and (limit.refuses or limit.debounces),
         )
 
 

@@ -1,26 +1,27 @@
-"""Places of concurrency keys: inserts executions that are refused without one, and gives free ones to those that wait.
+"""Starts of concurrency keys: refuses executions that cannot start, and starts those that wait once they can.
 
-The database decides (`lock_place`, `grant_places`): see ADR 125.
+The database decides (`lock_place`, `rate_wait`, `grant_starts`): see ADR 125.
 """
 
 import uuid
 from collections.abc import Collection, Sequence
-from datetime import UTC, datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from django.db import IntegrityError, connection, transaction
 
-from executions.errors import ConcurrencyLimitReached
+from executions.errors import ConcurrencyLimitReached, StartRateReached
 from executions.state_machine.moves import GRANT_TASK
 from executions.submission.insertion import Row, commits
+from executions.submission.replacement import cancel_replaced
 from executions.workers.registry import DISPATCH_TASK
 from foundation import wakeup
 from foundation.database.postgresql.outage import violated_constraint
+from foundation.errors import CoordinatorError
 
 MOST_KEYS: Final = 500
 """How many keys of open executions one sweep looks at."""
-FULL: Final = datetime.max.replace(tzinfo=UTC)
-_PLACE_FREE: Final = "execution_place_free"
+GRANT_DUE_TASK: Final = "executions.grant_due_places"
 
 # Returns the concurrency keys of executions. No row: they have none, or were removed.
 KEYS = """
@@ -49,30 +50,38 @@ SELECT l.tenant_id, l.pipeline_id, l.concurrency_key, EXISTS (SELECT FROM execut
         AND e.finished_at IS NULL AND e.next_due_at >= '9000-01-01')
 FROM looked_at l
 """
-GRANT = "SELECT grant_places(%s, %s, %s)"
+GRANT = "SELECT granted, wait_seconds, replaced FROM grant_starts(%s, %s, %s)"
 Key = tuple[int, str, str]
 _swept_to: Key = (0, "", "")
 
 
-def insert(rows: Sequence[Row]) -> list[datetime | None]:
-    """Insert `rows` as `commits.commit` does. The time of one for which no place was free is `FULL`.
+def insert(rows: Sequence[Row]) -> tuple[list[datetime | None], dict[uuid.UUID, CoordinatorError]]:
+    """Insert `rows` as `commits.commit` does. Return its results, and the refusals by the ids of rows.
 
-    Each row has a transaction of its own: with two keys, two transactions could wait for each other.
+    Each row has a separate transaction: with two keys, two transactions could wait for each other. So each is newer
+    than the one before it.
     """
     times: list[datetime | None] = []
+    refused: dict[uuid.UUID, CoordinatorError] = {}
     for row in rows:
         try:
             with transaction.atomic():
                 times += commits.commit([row])
         except IntegrityError as error:
-            if violated_constraint(error) != _PLACE_FREE:
-                raise
-            times.append(FULL)
-    return times
+            refused[row.id] = _refusal(error, row.concurrency_key)
+            times.append(None)
+    return times, refused
 
 
-def refusal(key: str) -> ConcurrencyLimitReached:
-    return ConcurrencyLimitReached(f"As many executions with the key {key!r} are in progress as the release allows.")
+def _refusal(error: IntegrityError, key: str) -> CoordinatorError:
+    match violated_constraint(error):
+        case "execution_place_free":
+            detail = f"As many executions with the key {key!r} are in progress as the release allows."
+            return ConcurrencyLimitReached(detail)
+        case "execution_rate_free":
+            detail = f"As many executions with the key {key!r} have started as the release allows in its period."
+            return StartRateReached(detail, retryAfter=1)
+    raise error
 
 
 def announce(ids: Collection[uuid.UUID]) -> None:
@@ -101,11 +110,31 @@ def sweep() -> int:
 
 def _grant(keys: Collection[Key]) -> int:
     """Each key has its own transaction, so that no two of them wait for each other."""
-    granted = 0
+    granted, waits = 0, []
     for key in keys:
-        with transaction.atomic(), connection.cursor() as cursor:
-            cursor.execute(GRANT, key)
-            granted += cursor.fetchone()[0]
+        with transaction.atomic():
+            count, wait_seconds = _grant_key(key)
+        granted += count
+        if wait_seconds is not None:
+            waits.append(wait_seconds)
     if granted:
         wakeup.send_once(DISPATCH_TASK)
+    if waits:
+        wakeup.send_once(GRANT_DUE_TASK, delay=timedelta(seconds=max(min(waits), 0.001)))
     return granted
+
+
+def _grant_key(key: Key) -> tuple[int, float | None]:
+    """Return how many executions of a key got a place, and in how many seconds another may get one.
+
+    The seconds are None if others wait for the end of an execution, or none waits. What newer submissions replace is
+    cancelled first.
+    """
+    granted = 0
+    with connection.cursor() as cursor:
+        while True:
+            cursor.execute(GRANT, key)
+            count, wait_seconds, replaced = cursor.fetchone()
+            granted += count
+            if not replaced or not cancel_replaced(key):
+                return granted, wait_seconds

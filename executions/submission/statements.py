@@ -1,38 +1,45 @@
 """The SQL statements of submission: what each does, and what it means if it returns no row."""
 
+from string import Template
 
-def _with_search(statement: str) -> str:
-    """Return a statement that also inserts the values by which its executions can be found."""
-    indexed = """), indexed AS (
+Column = tuple[str, str, str]
+"""The name and the type of a value of a new execution in the parameter `rows`, and its column in `executions`."""
+
+_CHANNEL: tuple[Column, ...] = (("notify", "uuid", "notify"),)
+# What decides when an execution starts. A trigger sets when it is due.
+_START: tuple[Column, ...] = (
+    ("not_before", "timestamptz", "not_before"),
+    ("expires", "timestamptz", "expires_at"),
+    ("priority", "int2", "priority"),
+    ("limited", "text", "concurrency_key"),
+)
+_START_OF_EVENT = """
+            || jsonb_strip_nulls(jsonb_build_object(
+                'notBefore', a.not_before, 'expiresAt', a.expires, 'concurrencyKey', a.limited,
+                'priority', CASE a.priority WHEN 1 THEN 'high' WHEN -1 THEN 'low' END))"""
+# Inserts the values by which the executions can be found.
+_INDEXED = """, indexed AS (
     INSERT INTO executions_searchvalue (execution_id, pipeline_id, name, text, number, time)
     SELECT accepted.id, r.pipeline_id, v.name, v.text, v.number, v.time
     FROM accepted JOIN requested a ON a.id = accepted.id JOIN releases_release r ON r.id = a.release
     CROSS JOIN LATERAL jsonb_to_recordset(a.search) AS v(name text, text text, number numeric, time timestamptz)
-), events AS ("""
-    return (
-        statement.replace("input jsonb, shape text", "input jsonb, search jsonb, shape text")
-        .replace("digest, input, shape, result_shape", "digest, input, search, shape, result_shape")
-        .replace("), events AS (", indexed)
-    )
+)"""
 
 
-_EVENT_ENDS = "    FROM accepted JOIN requested a ON a.id = accepted.id\n)\nSELECT id"
-_START_IN_EVENT = """            || jsonb_strip_nulls(jsonb_build_object(
-                'notBefore', a.not_before, 'expiresAt', a.expires, 'concurrencyKey', a.limited,
-                'priority', CASE a.priority WHEN 1 THEN 'high' WHEN -1 THEN 'low' END))
-"""
+def _insertion(*, notifies: bool, searched: bool, starts: bool) -> str:
+    """Return the statement for rows of which one names a channel, has values to search, or says when it starts.
 
-
-def _with_starts(statement: str) -> str:
-    """Return a statement that also inserts what decides when its executions start. A trigger sets when they are due."""
-    types = "not_before timestamptz, expires timestamptz, priority int2, limited text"
-    columns = "not_before, expires_at, priority, concurrency_key"
-    return (
-        statement.replace("input jsonb, ", f"input jsonb, {types}, ", 1)
-        .replace("digest, input, ", "digest, input, not_before, expires, priority, limited, ", 1)
-        .replace("smoke, notify_by_policy", f"smoke, {columns}, notify_by_policy")
-        .replace("a.smoke IS TRUE, ", "a.smoke IS TRUE, a.not_before, a.expires, a.priority, a.limited, ")
-        .replace(_EVENT_ENDS, _START_IN_EVENT + _EVENT_ENDS)
+    No other submission pays for these columns.
+    """
+    added = (_CHANNEL if notifies else ()) + (_START if starts else ())
+    searches: tuple[Column, ...] = (("search", "jsonb", ""),) if searched else ()
+    return _INSERT.substitute(
+        types="".join(f", {name} {kind}" for name, kind, _ in added + searches),
+        names="".join(f", {name}" for name, _, _ in added + searches),
+        columns="".join(f", {column}" for _, _, column in added),
+        values="".join(f", a.{name}" for name, _, _ in added),
+        indexed=_INDEXED if searched else "",
+        start=_START_OF_EVENT if starts else "",
     )
 
 
@@ -44,21 +51,21 @@ def _with_starts(statement: str) -> str:
 # inserted in the order of their keys, so that concurrent groups never deadlock. `notify_by_policy` is true or null, so
 # that it takes no space in other rows. Returns the id and the creation time of each inserted execution, in microseconds
 # of Unix time. A row that is missing was not admitted, or its key was used. No row: that is true of all of them.
-INSERT = """
+_INSERT = Template("""
 WITH requested AS (
     SELECT * FROM ROWS FROM (json_to_recordset(%(rows)s::json) AS (
         id uuid, release bigint, activation bigint, key text, digest text, input jsonb, shape text, result_shape text,
         checkpoints bool, actor text, token text, wire_input jsonb, tags varchar[], named bool, smoke bool,
-        traceparent text))
+        traceparent text${types}))
         WITH ORDINALITY AS a(id, release, activation, key, digest, input, shape, result_shape, checkpoints, actor,
-            token, wire_input, tags, named, smoke, traceparent, place)
+            token, wire_input, tags, named, smoke, traceparent${names}, place)
 ), accepted AS (
     INSERT INTO executions_execution (
         id, tenant_id, release_id, pipeline_id, contract_version, release_version, execution_key, input_digest, input,
-        input_shape, result_shape, checkpoints, smoke, notify_by_policy, submitted_by, tags, traceparent)
+        input_shape, result_shape, checkpoints, smoke, notify_by_policy, submitted_by, tags, traceparent${columns})
     SELECT a.id, p.tenant_id, r.id, p.pipeline_id, r.contract_version, r.release_version, a.key, a.digest, a.input -> 0,
         a.shape, a.result_shape, a.checkpoints, a.smoke IS TRUE, nullif(p.notify_channel IS NOT NULL, false), a.actor,
-        a.tags, a.traceparent
+        a.tags, a.traceparent${values}
     FROM requested a
     JOIN releases_release r ON r.id = a.release AND r.status = 'REGISTERED'
     JOIN releases_pipeline p ON p.id = r.pipeline_id AND (p.activation_id = a.activation OR a.smoke)
@@ -77,29 +84,21 @@ WITH requested AS (
 ), kept AS (
     INSERT INTO executions_wireform (execution_id, input)
     SELECT accepted.id, a.wire_input FROM accepted JOIN requested a ON a.id = accepted.id WHERE a.wire_input IS NOT NULL
-), events AS (
+)${indexed}, events AS (
     INSERT INTO executions_executionevent (execution_id, sequence, kind, status, actor, data)
     SELECT accepted.id, 1, 'SUBMITTED', status, submitted_by,
         jsonb_build_object('contractVersion', contract_version, 'releaseVersion', release_version)
             || CASE WHEN a.named THEN jsonb_build_object('requestedReleaseVersion', release_version) ELSE '{}' END
-            || CASE WHEN a.smoke THEN '{"smoke": true}'::jsonb ELSE '{}' END
+            || CASE WHEN a.smoke THEN '{"smoke": true}'::jsonb ELSE '{}' END${start}
     FROM accepted JOIN requested a ON a.id = accepted.id
 )
 SELECT id, (extract(epoch FROM created_at) * 1000000)::bigint FROM accepted
-"""
-
-# The same, for rows of which at least one names a channel: no other submission pays for the column.
-INSERT_WITH_CHANNELS = (
-    INSERT.replace("traceparent text))", "traceparent text, notify uuid))")
-    .replace("traceparent, place)", "traceparent, notify, place)")
-    .replace("tags, traceparent)\n    SELECT", "tags, traceparent, notify)\n    SELECT")
-    .replace("a.traceparent\n    FROM", "a.traceparent, a.notify\n    FROM")
-)
+""")
 
 # The insertion by whether a row of its group names a channel, has values that can be searched, and says when it starts.
 INSERTIONS = {
-    (notifies, searched, starts): (_with_starts if starts else str)((_with_search if searched else str)(statement))
-    for notifies, statement in ((False, INSERT), (True, INSERT_WITH_CHANNELS))
+    (notifies, searched, starts): _insertion(notifies=notifies, searched=searched, starts=starts)
+    for notifies in (False, True)
     for searched in (False, True)
     for starts in (False, True)
 }
@@ -145,11 +144,11 @@ RETURNING new_execution_id
 # An input that was not edited is copied, with its typed payload if the release takes that. With a step, so is the
 # checkpoint. Returns the ids of the new executions. A row that is missing was not inserted: its release is not
 # registered, or its key was used.
-INSERT_LINKED = """
+_INSERT_LINKED = Template("""
 WITH requested AS (
     SELECT * FROM json_to_recordset(%(rows)s::json) AS a(
         id uuid, old uuid, release bigint, key text, digest text, input jsonb, shape text, result_shape text,
-        checkpoints bool, typed bool, step int, actor text, campaign uuid, limited text)
+        checkpoints bool, typed bool, step int, actor text, campaign uuid, limited text${types})
 ), accepted AS (
     INSERT INTO executions_execution (
         id, tenant_id, release_id, pipeline_id, contract_version, release_version, execution_key, input_digest, input,
@@ -172,7 +171,7 @@ WITH requested AS (
     INSERT INTO executions_wireform (execution_id, input)
     SELECT accepted.id, w.input FROM accepted JOIN requested a ON a.id = accepted.id AND a.typed
     JOIN executions_wireform w ON w.execution_id = a.old WHERE w.input IS NOT NULL
-), events AS (
+)${indexed}, events AS (
     INSERT INTO executions_executionevent (execution_id, sequence, kind, status, actor, data)
     SELECT accepted.id, 1, 'SUBMITTED', status, submitted_by, jsonb_strip_nulls(jsonb_build_object(
         'contractVersion', contract_version, 'releaseVersion', release_version, 'resubmittedFrom', a.old,
@@ -180,7 +179,7 @@ WITH requested AS (
     FROM accepted JOIN requested a ON a.id = accepted.id
 )
 SELECT id FROM accepted
-"""
-
+""")
+INSERT_LINKED = _INSERT_LINKED.substitute(types="", indexed="")
 # The same, for rows of which at least one has values that can be searched.
-INSERT_LINKED_WITH_SEARCH = _with_search(INSERT_LINKED)
+INSERT_LINKED_WITH_SEARCH = _INSERT_LINKED.substitute(types=", search jsonb", indexed=_INDEXED)

@@ -11,7 +11,8 @@ from executions import errors
 from executions.inspection.api import OneExecutionView
 from executions.lifecycle.api import START_HELP, CancelRequest
 from executions.models import StartFrom
-from executions.submission.api import MAX_KEY_LENGTH, NOT_RUNNABLE
+from executions.submission.api import NOT_RUNNABLE
+from executions.submission.members import MAX_KEY_LENGTH
 from foundation.api.fields import Identifier, SegmentIdentifier
 from governance.resubmission import resubmission
 from releases.errors import NoActiveRelease, ReleaseNotOpen, ReleaseUnknown

@@ -12,7 +12,8 @@ from rest_framework.response import Response
 from executions import errors
 from executions.models import SmokeTest
 from executions.models.states import State
-from executions.submission.api import MAX_KEY_LENGTH, NOT_RUNNABLE
+from executions.submission.api import NOT_RUNNABLE
+from executions.submission.members import MAX_KEY_LENGTH
 from foundation.api.fields import Identifier, StrictSerializer
 from governance.smoke_tests import smoke_tests
 from governance.smoke_tests.smoke_tests import Verdict

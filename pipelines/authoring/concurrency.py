@@ -1,4 +1,4 @@
-"""How many executions of a pipeline may be in progress at once."""
+"""How many executions of a pipeline start, and are in progress at once."""
 
 from __future__ import annotations
 
@@ -12,27 +12,43 @@ EXAMPLE = 'write a limit such as Concurrency(limit=5, key="customer.id")'
 
 
 @dataclass(frozen=True, slots=True)
-class Concurrency:
-    """At most ``limit`` executions with an equal key are in progress at once, over all releases of the pipeline.
-
-    ``key`` is the path of a field of the input, such as ``customer.id``; without it, all executions have the same key.
-    Further ones wait in their order with ``when_full="queue"``, and their submissions are refused with ``"refuse"``. An
-    execution is in progress from its start until its end, also while it waits for a retry or an answer.
-    """
+class Rate:
+    """At most ``limit`` starts in any ``seconds``."""
 
     limit: int
+    seconds: int
+
+
+@dataclass(frozen=True, slots=True)
+class Concurrency:
+    """Limits when executions with an equal key start, over all releases of the pipeline. At least one rule is set.
+
+    At most ``limit`` of them are in progress at once: from the start to the end, also while they wait for a retry or an
+    answer. At most as many start as ``rate`` says. With ``debounce_seconds``, an execution starts when no other was
+    submitted with its key for so long, and the newest replaces those that wait: they are cancelled.
+
+    ``key`` is the path of a field of the input, such as ``customer.id``; without it, all executions have the same key.
+    Further ones wait in their order with ``when_full="queue"``, and their submissions are refused with ``"refuse"``.
+    """
+
+    limit: int | None = None
     key: str = ""
     when_full: Literal["queue", "refuse"] = "queue"
+    rate: Rate | None = None
+    debounce_seconds: int | None = None
 
     @property
     def declaration(self) -> dict[str, Any]:
         """The member ``concurrency`` of the declarations."""
-        declared: dict[str, Any] = {"limit": self.limit}
-        if self.key:
-            declared["key"] = self.key
-        if self.when_full != "queue":
-            declared["whenFull"] = self.when_full
-        return declared
+        rate = self.rate
+        members = {
+            "limit": self.limit,
+            "key": self.key or None,
+            "whenFull": None if self.when_full == "queue" else self.when_full,
+            "rate": {"limit": rate.limit, "seconds": rate.seconds} if isinstance(rate, Rate) else rate,
+            "debounceSeconds": self.debounce_seconds,
+        }
+        return {name: value for name, value in members.items() if value is not None}
 
 
 def checked(concurrency: Concurrency | None, place: str) -> Concurrency | None:

@@ -110,9 +110,9 @@ class Pipeline:
     modules to pack into the artifact, in addition to the package that contains the pipeline. With ``checkpoint``, the
     output of each step is stored, and a retry resumes at the failed step. ``search`` names up to eight fields of the
     input by whose values executions can be found: the path of each, such as ``customer.id``, by its name. With
-    ``concurrency``, only so many executions are in progress at once. ``config`` and ``secrets`` name what steps need
-    from the environment of their worker, ``config`` with types: str, int, float or bool. ``module`` is the name of the
-    module that defines the pipeline; set it only if a function of another module creates the pipeline.
+    ``concurrency``, only so many executions start, and are in progress at once. ``config`` and ``secrets`` name what
+    steps need from the environment of their worker, ``config`` with types: str, int, float or bool. ``module`` is the
+    name of the module that defines the pipeline; set it only if a function of another module creates the pipeline.
 
     Raises ``DefinitionError``: INVALID_PIPELINE_ID, INVALID_PACKAGES, INVALID_SEARCH, INVALID_CONCURRENCY,
     INVALID_CONFIG.
@@ -252,8 +252,8 @@ class Pipeline:
         a hundred years; after it, the execution fails. With ``transport="webhook"``, the coordinator sends the request
         to ``url``, an http or https URL of at most 2,000 characters. ``assignee``, a user name or an e-mail
         address, has at most 200 characters, and ``group`` 100. If one is given, only that person and members of the
-        tenant with that group may respond. With ``when``, a function that takes the request, the execution waits only if that
-        returns True. Otherwise it goes on at once, and the next step gets None as the answer:
+        tenant with that group may respond. With ``when``, a function that takes the request, the execution waits only
+        if that returns True. Otherwise it goes on at once, and the next step gets None as the answer:
         ``def book(invoice: Invoice, decision: Decision | None)``.
 
         Raises ``DefinitionError``: INVALID_STEP_NAME, DUPLICATE_STEP_NAME, INVALID_TIMEOUT,

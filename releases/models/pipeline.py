@@ -9,6 +9,7 @@ from django.db import models
 from django.db.models import Q, TextChoices
 
 from tenancy.models import Tenant
+from wire.documents.concurrency import MOST as MOST_PLACES
 from wire.documents.step_policy import CHANGEABLE, wrong_steps
 from wire.retry import LONGEST_RETRY_DELAY
 
@@ -270,6 +271,23 @@ MEMBERS = (
         "Repeat calls with an unknown outcome",
         "Whether a call of a REST worker is retried although the worker may have carried it out.",
     ),
+    # Judged whenever an execution may start.
+    Member(
+        "concurrencyLimit",
+        "concurrency_limit",
+        "Executions in progress",
+        "How many executions with an equal key may be in progress, if the release limits that.",
+        limits=(1, MOST_PLACES),
+        unset="what the release declares",
+    ),
+    Member(
+        "rateLimit",
+        "rate_limit",
+        "Starts in a period",
+        "How many executions with an equal key may start in the period that the release declares.",
+        limits=(1, MOST_PLACES),
+        unset="what the release declares",
+    ),
     # Judged when an execution is submitted, and again when it ends.
     Member(
         "notifyChannel",
@@ -313,6 +331,8 @@ class Policy(models.Model):
     retry_multiplier = models.FloatField(null=True, blank=True)
     step_policies = models.JSONField(default=dict, db_default={}, blank=True)
     repeat_unknown_outcomes = models.BooleanField(default=False, db_default=False)
+    concurrency_limit = models.PositiveIntegerField(null=True, blank=True)
+    rate_limit = models.PositiveIntegerField(null=True, blank=True)
     notify_channel = models.CharField(max_length=LONGEST_CHANNEL, null=True, blank=True)
     notify_ends = models.CharField(
         max_length=10, choices=NotifyEnds, default=NotifyEnds.ALL, db_default=NotifyEnds.ALL.value

@@ -16,6 +16,7 @@ from releases.models import IDENTITY_LENGTH, Artifact, ArtifactUpload, Blob, Dep
 from releases.registration import direct_uploads, registrar
 from releases.registration.multipart import ATTACHMENT_FIELD, ReleaseUpload, receive
 from releases.registration.progress import findings_so_far
+from releases.start_limits import effective_limits
 from releases.states import Status, UploadStatus
 from releases.step_policies import StepPolicy, policies_of
 from releases.trust import attachments, trust
@@ -148,6 +149,11 @@ class ReleaseView(ReleaseSummary):
         method_name="get_step_policies",
         help_text="What counts for retries and time of steps. The policy of the pipeline may change what they declare.",
     )
+    concurrency = serializers.SerializerMethodField(
+        method_name="get_concurrency",
+        help_text="How many executions start and are in progress at once. The policy of the pipeline may change the "
+        "numbers of what is declared. Empty if nothing is.",
+    )
     descriptor = serializers.DictField(
         help_text="The uploaded descriptor, pipeline-release.json, with defaults and nulls."
     )
@@ -164,6 +170,10 @@ class ReleaseView(ReleaseSummary):
     def get_step_policies(self, release: Release) -> Any:
         policies: Any = list(policies_of(release).values())
         return StepPolicyView(policies, many=True).data
+
+    @extend_schema_field(serializers.DictField())
+    def get_concurrency(self, release: Release) -> dict[str, Any]:
+        return effective_limits(release)
 
     @extend_schema_field(AttachmentView(many=True))
     def get_attachments(self, release: Release) -> Any:

@@ -1,6 +1,8 @@
 """Places of concurrency keys: whatever runs at the same time or dies, there are never too many, and none is lost."""
 
+import time
 from collections.abc import Callable
+from datetime import timedelta
 from functools import partial
 
 import pytest
@@ -9,7 +11,8 @@ from executions.errors import ConcurrencyLimitReached
 from executions.models import Execution
 from executions.models.execution import WAITS_FOR_PLACE
 from executions.submission import places
-from executions.submission.submission import ExecutionRequest, submit_many
+from executions.submission.submission import ExecutionRequest, Submission, submit_many
+from releases.models import Pipeline
 from tenancy.models import Tenant
 from tests import making
 from tests.concurrency.racing import parted, race, results_of
@@ -72,3 +75,30 @@ def test_racing_submissions_are_refused_exactly_beyond_the_limit() -> None:
     _, errors = parted(race(*[partial(work, owner, False)] * 2))
     assert not errors
     assert in_progress(owner) == {}
+
+
+def test_racing_submissions_of_one_key_return_its_execution_even_if_no_place_is_left() -> None:
+    owner = making.tenant()
+    limited(owner, limit=1, whenFull="refuse")
+    limited(owner, "2.0", limit=1)
+    Pipeline.objects.update(skew_grace_minutes=60)
+    request = ExecutionRequest(making.PIPELINE, {"customer": "c-1"}, "key", release_version="1.0")
+    verdicts = results_of(race(*[partial(submit_many, owner, [request], actor="token:test")] * 10))
+    accepted = [each for [each] in verdicts if isinstance(each, Submission)]
+    assert len(accepted) == 10, verdicts
+    assert len({each.execution_id for each in accepted}) == 1
+
+
+def test_racing_claims_and_grants_start_no_more_in_a_period_than_the_rate_allows() -> None:
+    owner = making.tenant()
+    limited(owner, rate={"limit": 3, "seconds": 1})
+    results_of(race(*(partial(batch, owner, number) for number in range(2))))
+    ended, deadline = 0, time.monotonic() + 30
+    while ended < 2 * EACH and time.monotonic() < deadline:
+        results_of(race(*[places.sweep] * 3))
+        ended += sum(results_of(race(*[partial(work, owner, False)] * 3)))
+    starts = [each.started_at for each in Execution.objects.filter(tenant=owner).order_by("started_at")]
+    assert len(starts) == ended == 2 * EACH
+    gaps = [later - first for first, later in zip(starts, starts[3:], strict=False) if first and later]
+    assert len(gaps) == 2 * EACH - 3
+    assert min(gaps) >= timedelta(seconds=1)

@@ -1,6 +1,7 @@
 """Releases that limit how many executions are in progress."""
 
 import json
+from datetime import timedelta
 from typing import Any
 
 from executions.models import Execution
@@ -9,6 +10,7 @@ from governance.activation.activation import activate
 from releases.models import Release
 from tenancy.models import Tenant
 from tests import making
+from tests.raw_sql import unguarded
 from wire.documents.contract import DECLARATIONS_ENTRY
 from wire.messages.celery_messages import Failure, Outcome, transition_key
 
@@ -56,3 +58,12 @@ def end(*keys: str, code: str = "") -> None:
         )
         assert making.record(reported) == 1
         places.grant([execution.pk])
+
+
+def earlier(by: timedelta, *keys: str) -> None:
+    """Move the starts of executions, and the times before which they do not start, into the past."""
+    with unguarded(Execution):
+        for row in Execution.objects.filter(execution_key__in=keys):
+            started_at = row.started_at and row.started_at - by
+            due = row.next_due_at - by
+            Execution.objects.filter(pk=row.pk).update(started_at=started_at, next_due_at=due)

@@ -153,6 +153,7 @@ def test_the_queue_of_each_task_and_when_it_is_acknowledged(app: Any) -> None:
         **dict.fromkeys(["executions.dispatch", "executions.tell_worker", "executions.expire_awaits"], "control"),
         **dict.fromkeys(["executions.sweep", "releases.sweep", "executions.fail_revoked"], "control"),
         **dict.fromkeys(["executions.draft_campaigns", "executions.promote_low", "executions.grant_places"], "control"),
+        "executions.grant_due_places": "control",
         "executions.fire_schedules": "control",
         **dict.fromkeys(["executions.watch_gradual", "releases.carry_out_requests"], "control"),
         "executions.count_finished": "control",

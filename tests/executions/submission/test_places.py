@@ -18,9 +18,9 @@ from governance.resubmission.resubmission import resubmit
 from tenancy.models import Tenant
 from tests import making
 from tests.cases import cases
-from tests.executions.limited import claimed_keys, end, limited, submitted
+from tests.executions.limited import claimed_keys, earlier, end, limited, submitted
 from tests.executions.moments import now
-from tests.raw_sql import run, unguarded
+from tests.raw_sql import run
 from tests.wakeups import Broker, broker, names
 from wire.documents.concurrency import MOST, ConcurrencyLimit, limit_of, wrong_limit
 
@@ -81,8 +81,7 @@ def test_an_execution_takes_no_place_before_its_time(owner: Tenant) -> None:
     assert claimed_keys(owner) == ["now"]
     end("now")
     assert places.sweep() == 0
-    with unguarded(Execution):
-        Execution.objects.filter(pk=later.pk).update(not_before=now() - HOUR)
+    earlier(2 * HOUR, "later")
     assert (places.sweep(), claimed_keys(owner)) == (1, ["later"])
 
 
@@ -148,6 +147,13 @@ def test_new_and_ended_executions_with_a_key_send_a_wakeup(owner: Tenant, broker
     [
         ({"limit": 1}, ""),
         ({"limit": MOST, "key": "a.b", "whenFull": "refuse"}, ""),
+        ({"rate": {"limit": 1, "seconds": 60}}, ""),
+        ({"debounceSeconds": 60, "key": "a"}, ""),
+        ({"rate": {"limit": 1}}, "rate"),
+        ({"rate": {"limit": 1, "seconds": 0.5}}, "rate"),
+        ({"rate": {"limit": MOST + 1, "seconds": 1}}, "rate"),
+        ({"debounceSeconds": 0}, "debounceSeconds"),
+        ({"debounceSeconds": 1, "whenFull": "refuse"}, "debounceSeconds"),
         ({"limit": 0}, "limit"),
         ({"limit": True}, "limit"),
         ({"key": "a"}, "limit"),
@@ -161,7 +167,7 @@ def test_what_a_release_may_declare(declared: dict[str, Any], wrong: str) -> Non
     assert [wrong in each for each in problems] == ([True] if wrong else [])
     if not wrong:
         assert limit_of(declared) == ConcurrencyLimit(
-            declared["limit"], declared.get("key", ""), "whenFull" in declared
+            declared.get("key", ""), "whenFull" in declared, "debounceSeconds" in declared
         )
 
 
@@ -173,9 +179,12 @@ def test_what_a_release_may_declare(declared: dict[str, Any], wrong: str) -> Non
         ("a.b", {"a": {"b": 7}}, "a.b=7"),
         ("a.b", {"a": None}, "a.b="),
         ("a", [1], "a="),
-        ("a", {"a": "x" * 201}, "a=sha256:" + "6" * 0),
+        ("a", {"a": 1.0}, "a=1"),
+        ("a", {"a": "x" * 201}, "a=sha256:"),
+        ("a", {"a": "\0"}, "a=sha256:"),
+        ("a" * 300, {"a" * 300: "\U0001f600" * 200}, "a" * 300 + "=sha256:"),
     ],
 )
 def test_the_key_of_an_input(path: str, value: Any, key: str) -> None:
-    found = ConcurrencyLimit(1, path, refuses=False).key_of(value)
+    found = ConcurrencyLimit(path, refuses=False, debounces=False).key_of(value)
     assert found == key or (key.endswith("sha256:") and found.startswith(key) and len(found) == len(key) + 64)
