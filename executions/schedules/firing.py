@@ -75,8 +75,7 @@ def advance(after: Place = _START) -> Place | None:
     Returns the place of the last one; None if no others are due.
     """
     with connection.cursor() as cursor:
-        parameters = {"next_at": after[0], "id": after[1], "limit": SCHEDULES_AT_ONCE}
-        cursor.execute(statements.DUE_SCHEDULES, parameters)
+        cursor.execute(statements.DUE_SCHEDULES, {"next_at": after[0], "id": after[1], "limit": SCHEDULES_AT_ONCE})
         due = cursor.fetchall()
     schedules = Schedule.objects.in_bulk([schedule_id for schedule_id, _, _ in due])
     for schedule_id, _, now in due:
@@ -186,7 +185,7 @@ def _submit_of(schedule: Schedule, fires: Sequence[Due]) -> None:
 def _result(schedule: Schedule, verdict: Verdict) -> tuple[str, str, str, uuid.UUID | None]:
     """Return the state, the code, the detail and the execution that are recorded.
 
-    A client may have used the key of the time for an execution of its own. Such an execution is not the schedule's.
+    A client may have used the key of the time for another execution. That is not the schedule's.
     """
     if isinstance(verdict, IdempotencyKeyReused):  # an earlier attempt submitted it, before the schedule was changed
         first = Execution.objects.filter(tenant=schedule.tenant, submitted_by__startswith=PREFIX)

@@ -195,7 +195,12 @@ def test_a_backfill_submits_each_time_of_a_range_once_and_one_after_the_other(ow
         interventions.cancel(owner, execution.pk, actor=ACTOR, reason="")
     assert backfills.backfill(schedule, first, end, actor=ACTOR) == backfills.Backfill(3, 0)
     assert len(made(owner)) == 3
-    for start, stop in ((end, first), (first, moments.now() + timedelta(days=1)), (first, first - MINUTE)):
+    for start, stop in (
+        (end, first),
+        (datetime.min.replace(tzinfo=UTC), end),
+        (first, moments.now() + timedelta(days=1)),
+        (first, first - MINUTE),
+    ):
         with pytest.raises(BackfillInvalid):
             backfills.backfill(schedule, start, stop, actor=ACTOR)
 
