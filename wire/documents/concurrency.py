@@ -18,7 +18,7 @@ LONGEST_KEY: Final = 800
 QUEUE: Final = "queue"
 REFUSE: Final = "refuse"
 _LONGEST_VALUE: Final = 200
-_MEMBERS: Final = {"limit", "key", "whenFull"}
+MEMBERS: Final = {"limit", "key", "whenFull"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ def limit_of(declared: Mapping[str, Any]) -> ConcurrencyLimit:
 
 def wrong_limit(declared: Mapping[str, Any]) -> Iterator[str]:
     """Yield what is wrong with the member `concurrency` of declarations."""
-    if unknown := sorted(declared.keys() - _MEMBERS):
+    if unknown := sorted(declared.keys() - MEMBERS):
         yield f"concurrency has no member {unknown[0]!r}"
     limit, path = declared.get("limit"), declared.get("key", "")
     if not isinstance(limit, int) or isinstance(limit, bool) or not 1 <= limit <= MOST:
