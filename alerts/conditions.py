@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from alerts.kinds import Kind
 from alerts.models import AlertRule, page_of
-from executions.models import FailureGroup, Interaction, Worker, WorkerEligibility, is_new
+from executions.models import FailureGroup, Interaction, Schedule, Worker, WorkerEligibility, is_new
 from executions.workers import eligibility as strandings
 from executions.workers import message_path
 from releases.models import ActivationRequest, GradualActivation, Pipeline, Release
@@ -89,6 +89,24 @@ JOIN releases_pipeline p ON p.id = r.pipeline_id
 WHERE b.state IN ('DAMAGED', 'MISSING') AND r.status = 'REGISTERED' AND p.tenant_id = %(tenant)s
     AND (%(pipeline)s::bigint IS NULL OR p.id = %(pipeline)s)
 GROUP BY r.id, p.pipeline_id, r.release_version ORDER BY r.id DESC LIMIT %(most)s
+"""
+
+# Finds the schedules that had at least %(minimum)s times refused or missed within %(minutes)s minutes, those that
+# failed last first, and the last of these times. Reads an index that has only such times; a backfill takes a time out
+# of it. Schedules that are paused or removed do not count. No row: too few times failed.
+FAILED_TIMES = """
+SELECT s.id, s.name, p.pipeline_id, failed.count, failed.states, failed.codes, failed.newest
+FROM executions_schedule s JOIN releases_pipeline p ON p.id = s.pipeline_id
+CROSS JOIN LATERAL (
+    SELECT count(*), array_agg(DISTINCT f.state ORDER BY f.state) AS states,
+        array_agg(DISTINCT f.code ORDER BY f.code) AS codes, max(f.scheduled_at) AS newest
+    FROM executions_schedulefire f
+    WHERE f.schedule_id = s.id AND f.state IN ('REFUSED', 'MISSED')
+        AND f.created_at >= now() - make_interval(mins => %(minutes)s)
+) failed
+WHERE s.tenant_id = %(tenant)s AND s.removed_at IS NULL AND s.paused_at IS NULL
+    AND (%(pipeline)s::bigint IS NULL OR p.id = %(pipeline)s) AND failed.count >= %(minimum)s
+ORDER BY failed.newest DESC, s.id LIMIT %(most)s
 """
 
 
@@ -332,6 +350,22 @@ def _late_work(look: Look) -> list[Finding]:
     ]
 
 
+def failed_schedules(look: Look) -> list[Finding]:
+    """Find the schedules whose times were refused or missed too often, without a backfill since."""
+    minutes, minimum = (look.rule.threshold(name) for name in ("minutes", "minimum"))
+    return [
+        Finding(
+            f"schedule:{pk}",
+            f"Times of the schedule {name} of {pipeline_id} were {' or '.join(map(str.lower, reversed(states)))}",
+            page_of(Schedule, pk),
+            f"{count} within {minutes} minutes: {', '.join(codes)}. The last one was {_utc(newest)}.",
+        )
+        for pk, name, pipeline_id, count, states, codes, newest in look.rows(
+            FAILED_TIMES, minutes=minutes, minimum=minimum
+        )
+    ]
+
+
 def _utc(moment: datetime) -> str:
     return f"{moment:%Y-%m-%d %H:%M:%S} UTC"
 
@@ -346,4 +380,5 @@ CONDITIONS: Final[Mapping[Kind, Callable[[Look], list[Finding]]]] = {
     Kind.APPROVAL_WANTED: wanted,
     Kind.GRADUAL_WITHDRAWN: withdrawn,
     Kind.SCHEDULE_MISSED: late,
+    Kind.SCHEDULE_FAILED: failed_schedules,
 }

@@ -31,6 +31,7 @@ class Kind(models.TextChoices):
     APPROVAL_WANTED = "approvalWanted", "Approval wanted"
     GRADUAL_WITHDRAWN = "gradualWithdrawn", "Gradual activation withdrawn"
     SCHEDULE_MISSED = "scheduleMissed", "Missed schedule"
+    SCHEDULE_FAILED = "scheduleFailed", "Failed schedule"
 
     @property
     def purpose(self) -> str:
@@ -59,6 +60,7 @@ _PURPOSES: Final[Mapping[Kind, str]] = {
     Kind.APPROVAL_WANTED: "A request to activate a release waits for votes.",
     Kind.GRADUAL_WITHDRAWN: "The coordinator withdrew the candidate of a gradual activation.",
     Kind.SCHEDULE_MISSED: "A planned activation is late, or due work waits although a worker is alive.",
+    Kind.SCHEDULE_FAILED: "Times of a schedule were refused or missed, so they have no executions.",
 }
 _THRESHOLDS: Final[Mapping[Kind, tuple[Threshold, ...]]] = {
     Kind.FAILURE_RATE: (
@@ -71,6 +73,10 @@ _THRESHOLDS: Final[Mapping[Kind, tuple[Threshold, ...]]] = {
     Kind.WORKER_LOST: (Threshold("minutes", 2, 0, _DAY, "for how long a worker must be silent, in minutes"),),
     Kind.APPROVAL_WANTED: (Threshold("minutes", 0, 0, 30 * _DAY, "for how long a request must be open, in minutes"),),
     Kind.SCHEDULE_MISSED: (Threshold("minutes", 10, 1, _DAY, "how late work must be, in minutes"),),
+    Kind.SCHEDULE_FAILED: (
+        Threshold("minutes", _DAY, 1, 30 * _DAY, "the time that is looked at, in minutes"),
+        Threshold("minimum", 1, 1, 1000, "how many times must have been refused or missed in that time"),
+    ),
 }
 NAMES: Final = tuple(dict.fromkeys(threshold.name for kind in Kind for threshold in kind.thresholds))
 """The names of all thresholds."""

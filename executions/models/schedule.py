@@ -148,6 +148,11 @@ class ScheduleFire(models.Model):
                 fields=("execution",), condition=Q(execution__isnull=False), name="schedule_fire_of_execution"
             ),
             models.Index(fields=("created_at",), condition=~Q(state="DUE"), name="schedule_fire_over"),
+            models.Index(
+                fields=("schedule", "created_at"),
+                condition=Q(state__in=["REFUSED", "MISSED"]),
+                name="schedule_fire_failed",
+            ),
         )
 
     def __str__(self) -> str:

@@ -1,7 +1,7 @@
 """Backfills: a person lets a schedule fire for the times of a past range. The clock works them off."""
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import Final
 
@@ -19,6 +19,7 @@ from tenancy.audit.acts import Act
 
 MOST_TIMES: Final = 1000
 """How many times a backfill has at most."""
+EARLIEST: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +41,8 @@ def backfill(
 
     Raises `BackfillInvalid` and `ScheduleUnknown`.
     """
-    if not first < end <= timezone.now():
-        raise BackfillInvalid("The range must end after its start, and must be in the past.")
+    if not EARLIEST <= first < end <= timezone.now():
+        raise BackfillInvalid("The range must end after its start, and must be in the past, but not before 1970.")
     calendar = Calendar(schedule.cron, schedule.time_zone, tuple(schedule.exceptions), ends_at=end)
     times = list(islice(calendar.times(first - timedelta(microseconds=1)), MOST_TIMES + 1))
     if not times:

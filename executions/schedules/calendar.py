@@ -9,10 +9,10 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
-from functools import cached_property
+from functools import cache, cached_property
 from itertools import islice
 from typing import Final
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from cronsim import CronSim, CronSimError
 
@@ -23,6 +23,9 @@ ZONE_RULE: Final = "must be the name of a time zone, such as Europe/Berlin"
 EXCEPTION_RULE: Final = "must be a date such as 2026-12-24, or a range of dates such as 2026-12-24/2027-01-01"
 _EXCEPTION: Final = re.compile(r"(\d{4}-\d\d-\d\d)(?:/(\d{4}-\d\d-\d\d))?", re.ASCII)
 _BEGINNING: Final = datetime(2000, 1, 1, tzinfo=UTC)
+_END: Final = datetime.max.replace(tzinfo=UTC)
+_OF_ONE_MACHINE: Final = {"localtime", "Factory"}
+"""Names that are in the database of time zones, and mean another zone on another machine, or none."""
 
 
 @dataclass(frozen=True)
@@ -78,8 +81,11 @@ class Calendar:
         return next(self.times(after), None)
 
     def upcoming(self, after: datetime, count: int = 5) -> list[datetime]:
-        """Return the next times in the time zone of the schedule, at most `count`."""
-        return [at.astimezone(self.zone) for at in islice(self.times(after), count)]
+        """Return the next times in the time zone of the schedule, at most `count`. None if the system lost the zone."""
+        try:
+            return [at.astimezone(self.zone) for at in islice(self.times(after), count)]
+        except ZoneInfoNotFoundError:
+            return []
 
     @cached_property
     def zone(self) -> ZoneInfo:
@@ -108,7 +114,10 @@ class Calendar:
         ends = [last for first, last in self._ranges if first <= day <= last]
         if not ends:
             return None
-        return max(at, datetime.combine(max(ends), time(23, 59, 59), self.zone).astimezone(UTC))
+        try:
+            return max(at, datetime.combine(max(ends), time(23, 59, 59), self.zone).astimezone(UTC))
+        except OverflowError:  # west of Greenwich, the last day ends after the last year
+            return _END
 
     @cached_property
     def _ranges(self) -> list[tuple[date, date]]:
@@ -125,11 +134,12 @@ def _is_cron(text: str) -> bool:
 
 
 def _is_zone(name: str) -> bool:
-    try:
-        ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        return False
-    return name.isascii() and "\0" not in name
+    return name in _zones()
+
+
+@cache
+def _zones() -> frozenset[str]:
+    return frozenset(available_timezones() - _OF_ONE_MACHINE)
 
 
 def _dates(text: str) -> tuple[date, date] | None:

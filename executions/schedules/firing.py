@@ -6,11 +6,12 @@ another one submits the fire again when its lease has expired, and gets the same
 """
 
 import logging
+import time
 import uuid
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import Any, Final
 
@@ -18,11 +19,11 @@ from django.db import Error, connection
 
 from executions.errors import CancelRefused, ExecutionChanged, ExecutionUnknown, IdempotencyKeyReused
 from executions.lifecycle import interventions
-from executions.models import Schedule, ScheduleFire
+from executions.models import Execution, Schedule, ScheduleFire
 from executions.schedules import statements
 from executions.schedules.schedules import PREFIX, calendar_of
 from executions.schedules.template import expanded, text_of
-from executions.submission.submission import ExecutionRequest, Verdict, submit_many
+from executions.submission.submission import ExecutionRequest, Submission, Verdict, submit_many
 from foundation.database.postgresql.outage import is_outage
 from foundation.errors import CoordinatorError, QuotaExceeded
 
@@ -30,10 +31,16 @@ log = logging.getLogger(__name__)
 SCHEDULES_AT_ONCE: Final = 100
 FIRES_AT_ONCE: Final = 100
 """How many times of one schedule are added at once. The next sweep continues."""
-SUBMITTED_AT_ONCE: Final = 500
+SUBMITTED_AT_ONCE: Final = 100
+"""How many fires are leased at once: few enough to be submitted long before the lease expires."""
 BACKFILLS_AT_ONCE: Final = 20
 """How many fires of a backfill are submitted at each sweep."""
 LEASE_SECONDS: Final = 30
+LONGEST_RUN_SECONDS: Final = 10.0
+"""The time after which `fire` leaves the rest to the next sweep."""
+_START: Final = (datetime.min.replace(tzinfo=UTC), uuid.UUID(int=0))
+Place = tuple[datetime, uuid.UUID]
+"""A place in the order of due schedules: the next time and the key of one."""
 State = ScheduleFire.State
 
 
@@ -48,32 +55,42 @@ class Due:
 
 
 def fire() -> int:
-    """Fire the due schedules, and submit DUE fires. Return how many fires were submitted or refused.
+    """Fire the due schedules, and submit DUE fires, for at most LONGEST_RUN_SECONDS. Return how many were decided.
 
     Any number of processes may call this at once. If a schedule fails, the error is logged, and the others still fire.
     """
-    advance()
-    return submit_due()
+    ends_at = time.monotonic() + LONGEST_RUN_SECONDS
+    place: Place | None = _START
+    decided, more = 0, 1
+    while (place is not None or more) and time.monotonic() < ends_at:
+        place = advance(place) if place is not None else None
+        more = _submit(_claimed(statements.CLAIM, SUBMITTED_AT_ONCE))
+        decided += more
+    return decided + submit_backfills()
 
 
-def advance() -> None:
-    """Move each due schedule to its following time, and add fires for the times before it."""
+def advance(after: Place = _START) -> Place | None:
+    """Move due schedules to their following times, and add fires for the times before. They are those behind `after`.
+
+    Returns the place of the last one; None if no others are due.
+    """
     with connection.cursor() as cursor:
-        cursor.execute(statements.DUE_SCHEDULES, {"limit": SCHEDULES_AT_ONCE})
-        due = dict(cursor.fetchall())
-    for schedule in Schedule.objects.filter(pk__in=due).order_by("next_at", "pk"):
+        cursor.execute(statements.DUE_SCHEDULES, {"next_at": after[0], "id": after[1], "limit": SCHEDULES_AT_ONCE})
+        due = cursor.fetchall()
+    schedules = Schedule.objects.in_bulk([schedule_id for schedule_id, _, _ in due])
+    for schedule_id, _, now in due:
         try:
-            _take(schedule, due[schedule.pk])
-        except (Error, CoordinatorError, ValueError, LookupError) as error:
+            _take(schedules[schedule_id], now)
+        except (Error, CoordinatorError, ValueError, LookupError, OverflowError) as error:
             if isinstance(error, Error) and is_outage(error):
                 raise
-            log.exception("Schedule %s could not fire", schedule.pk)
+            log.exception("Schedule %s could not fire", schedule_id)
+    return (due[-1][1], due[-1][0]) if len(due) == SCHEDULES_AT_ONCE else None
 
 
-def submit_due() -> int:
-    """Lease DUE fires, submit them, and record the results."""
-    done = _submit(_claimed(statements.CLAIM, SUBMITTED_AT_ONCE))
-    return done + _submit(_claimed(statements.CLAIM_BACKFILLS, BACKFILLS_AT_ONCE))
+def submit_backfills() -> int:
+    """Lease DUE fires of backfills, submit them, and record the results. Return how many were decided."""
+    return _submit(_claimed(statements.CLAIM_BACKFILLS, BACKFILLS_AT_ONCE))
 
 
 def key_of(schedule_id: uuid.UUID, at: datetime) -> str:
@@ -119,7 +136,7 @@ def _take(schedule: Schedule, now: datetime) -> None:
 
 def _claimed(statement: str, limit: int) -> list[Due]:
     with connection.cursor() as cursor:
-        cursor.execute(statement, {"lease": LEASE_SECONDS, "limit": limit})
+        cursor.execute(statement, {"lease": LEASE_SECONDS, "limit": limit, "most": SUBMITTED_AT_ONCE})
         return sorted((Due(*row) for row in cursor.fetchall()), key=lambda due: due.scheduled_at)
 
 
@@ -141,7 +158,7 @@ def _submit(claimed: Sequence[Due]) -> int:
 def _submit_of(schedule: Schedule, fires: Sequence[Due]) -> None:
     """Submit fires of one schedule, as an ordinary submission does, and record the results."""
     if schedule.overlap == Schedule.Overlap.CANCEL and not all(each.is_backfill for each in fires):
-        _cancel_unfinished(schedule)
+        _cancel_earlier(schedule, min(each.scheduled_at for each in fires if not each.is_backfill))
     zone = calendar_of(schedule).zone
     requests = [
         ExecutionRequest(
@@ -154,7 +171,7 @@ def _submit_of(schedule: Schedule, fires: Sequence[Due]) -> None:
     ]
     verdicts = submit_many(schedule.tenant, requests, actor=schedule.actor)
     results = [
-        (each.id, *_result(verdict))
+        (each.id, *_result(schedule, verdict))
         for each, verdict in zip(fires, verdicts, strict=True)
         if not (each.is_backfill and isinstance(verdict, QuotaExceeded))  # it is tried again after its lease
     ]
@@ -165,18 +182,25 @@ def _submit_of(schedule: Schedule, fires: Sequence[Due]) -> None:
             cursor.execute(statements.DECIDE, parameters)
 
 
-def _result(verdict: Verdict) -> tuple[str, str, str, uuid.UUID | None]:
-    """Return the state, the code, the detail and the execution that are recorded."""
+def _result(schedule: Schedule, verdict: Verdict) -> tuple[str, str, str, uuid.UUID | None]:
+    """Return the state, the code, the detail and the execution that are recorded.
+
+    A client may have used the key of the time for another execution. That is not the schedule's.
+    """
     if isinstance(verdict, IdempotencyKeyReused):  # an earlier attempt submitted it, before the schedule was changed
-        return State.SUBMITTED.value, "", "", uuid.UUID(verdict.data["executionId"])
+        first = Execution.objects.filter(tenant=schedule.tenant, submitted_by__startswith=PREFIX)
+        if execution_id := first.filter(pk=verdict.data["executionId"]).values_list("pk", flat=True).first():
+            return State.SUBMITTED.value, "", "", execution_id
+    elif isinstance(verdict, Submission) and verdict.duplicate and not verdict.submitted_by.startswith(PREFIX):
+        verdict = IdempotencyKeyReused(f"The key {verdict.idempotency_key!r} belongs to another execution.")
     if isinstance(verdict, CoordinatorError):
         return State.REFUSED.value, verdict.code, verdict.detail[:1000], None
     return State.SUBMITTED.value, "", "", verdict.execution_id
 
 
-def _cancel_unfinished(schedule: Schedule) -> None:
+def _cancel_earlier(schedule: Schedule, before: datetime) -> None:
     with connection.cursor() as cursor:
-        cursor.execute(statements.UNFINISHED, {"schedule": schedule.pk})
+        cursor.execute(statements.EARLIER, {"schedule": schedule.pk, "before": before})
         unfinished = [execution_id for (execution_id,) in cursor.fetchall()]
     for execution_id in unfinished:
         try:

@@ -17,7 +17,8 @@ from executions.models import Execution, Schedule, ScheduleFire
 from executions.models.schedule import MOST_MINUTES
 from executions.schedules import statements
 from executions.schedules.calendar import Calendar
-from executions.schedules.template import RULE, expanded, unknown_places
+from executions.schedules.compatibility import require_fitting
+from executions.schedules.template import RULE, unknown_places
 from executions.submission.admission import Admission
 from foundation.database.postgresql.outage import violated_constraint
 from releases import queries
@@ -212,7 +213,7 @@ def _require_fitting(settings: Settings, pipeline: Pipeline) -> None:
         return
     calendar = settings.calendar
     at = calendar.next(timezone.now()) or timezone.now()
-    Admission(release, None).input_shape(expanded(settings.input, at=at, zone=calendar.zone, name=settings.name))
+    require_fitting(Admission(release, None), settings.input, at, calendar, settings.name)
 
 
 @contextmanager

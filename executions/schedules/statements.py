@@ -8,19 +8,22 @@ SELECT EXISTS (SELECT FROM executions_schedule WHERE next_at <= now())
     OR EXISTS (SELECT FROM executions_schedulefire WHERE state = 'DUE' AND next_attempt_at <= now())
 """
 
-# The schedules whose next time has come, with the present time.
+# The schedules after a place in the order whose next time has come, with the present time. The order does not change
+# while a schedule cannot fire, so a caller that continues behind it reaches all others.
 DUE_SCHEDULES: Final = """
-SELECT id, now() FROM executions_schedule WHERE next_at <= now() ORDER BY next_at, id LIMIT %(limit)s
+SELECT id, next_at, now() FROM executions_schedule
+WHERE next_at <= now() AND (next_at, id) > (%(next_at)s, %(id)s) ORDER BY next_at, id LIMIT %(limit)s
 """
 
 _UNFINISHED: Final = """
-    SELECT e.id FROM (SELECT execution_id FROM executions_schedulefire
+    SELECT e.id FROM (SELECT execution_id, scheduled_at FROM executions_schedulefire
         WHERE schedule_id = {schedule} AND state = 'SUBMITTED' ORDER BY decided_at DESC LIMIT 20) newest
     JOIN executions_execution e ON e.id = newest.execution_id AND e.finished_at IS NULL
 """
 
-# The executions among the newest ones of a schedule that have not ended.
-UNFINISHED: Final = _UNFINISHED.format(schedule="%(schedule)s")
+# The executions of earlier times among the newest ones of a schedule that have not ended. Another process may have
+# submitted the time itself meanwhile.
+EARLIER: Final = _UNFINISHED.format(schedule="%(schedule)s") + " WHERE newest.scheduled_at < %(before)s"
 
 # Moves a schedule to its following time, and adds fires for the times before it. No row moves if another process moved
 # it first, or if a person changed it. With `skip`, only the first DUE time is submitted, and none while an execution
@@ -73,9 +76,11 @@ _BACKFILLS: Final = """
         AND s.id IN (SELECT schedule_id FROM executions_schedulefire
             WHERE state = 'DUE' AND is_backfill AND next_attempt_at <= now())
         AND (s.overlap = 'queue' OR NOT EXISTS ({unfinished}))
+    ORDER BY due.next_attempt_at LIMIT %(most)s
 """
 
-# Leases the oldest fires of backfills: some of each schedule with `queue`. Of others one, when no execution is open.
+# Leases the oldest fires of backfills: some of each schedule with `queue`. Of others one, when no execution is open. At
+# most %(most)s in all.
 CLAIM_BACKFILLS: Final = _CLAIM.format(chosen=_BACKFILLS.format(unfinished=_UNFINISHED.format(schedule="s.id")))
 
 # Records results. A fire that was decided meanwhile stays as it is, unless this result is an execution.

@@ -24,7 +24,7 @@ MAX_SBOM_BYTES: Final = attachments.MAX_ATTACHMENT_BYTES
 """How many bytes of a release's SBOMs are read. The packages of a release with more are unknown."""
 Signers = Mapping[int, Sequence[trust.Signer]]
 """The signatures over the descriptors of releases, by the key of the release."""
-_VERIFIED: Final = frozenset({Status.REGISTERED, Status.REVOKED})
+_VERIFIED: Final = frozenset({Status.REGISTERED, Status.REVOKED, Status.RETIRED})
 
 
 def differences(before: Release, after: Release, signers: Signers | None = None) -> tuple[Difference, ...]:

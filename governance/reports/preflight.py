@@ -1,9 +1,13 @@
 """Answers what would happen if a release became active now. Changes nothing and takes no locks."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import islice
+from typing import Final
 
 from django.db import connection
+from django.utils import timezone
 
 from executions.holds import holds
 from executions.inspection.callers import Callers, callers
@@ -19,8 +23,11 @@ from releases.models import Release
 from releases.pointer import require_registered
 from wire.comparison.differences import Difference, Impact
 
+SCHEDULES_NAMED: Final = 5
+"""How many schedules the cautions of one kind name."""
+
 # Counts the running and the due executions of a pipeline, on all its releases, and the open ones of one release, by
-# indexes that have only those.
+# indexes that have only those; and the schedules of the pipeline.
 _LOAD = """
 SELECT (SELECT count(*) FROM executions_execution e JOIN releases_release r ON r.id = e.release_id
         WHERE r.pipeline_id = %(pipeline)s AND e.status = 'RUNNING'),
@@ -29,7 +36,8 @@ SELECT (SELECT count(*) FROM executions_execution e JOIN releases_release r ON r
             AND e.next_due_at <= now()),
     (SELECT count(*) FROM executions_execution e
         WHERE e.release_id = %(release)s AND e.status NOT IN ('SUCCEEDED', 'FAILED', 'DLQ', 'CANCELLED')
-            AND NOT e.smoke)
+            AND NOT e.smoke),
+    (SELECT count(*) FROM executions_schedule s WHERE s.pipeline_id = %(pipeline)s AND s.removed_at IS NULL)
 """
 
 # Counts the open questions of the executions of a release, which an index on the live ones finds. Timers are no
@@ -51,6 +59,7 @@ class Concern(StrEnum):
     CAPACITY = "capacity"
     CALLERS = "callers"
     INPUTS = "inputs"
+    SCHEDULES = "schedules"
     PAUSE = "pause"
 
 
@@ -66,12 +75,14 @@ class Caution:
 class Load:
     """The executions of a pipeline, on all its releases, that run now, and those that are due and wait for a worker.
 
-    `pinned` are the open executions of the release that would become active.
+    `pinned` are the open executions of the release that would become active. `schedules` of the pipeline were not
+    removed.
     """
 
     running: int
     due: int
     pinned: int
+    schedules: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +144,7 @@ def preflight_of(switch: Switch, judged: list[Gate]) -> Preflight:
             *_capacity(found, load),
             *_breaking(differences),
             *_failing(inputs),
+            *(_schedules(release, replaced) if load.schedules else ()),
             *(
                 Caution(Concern.PAUSE, f"The {'release' if hold.release_id else 'pipeline'} is paused: {hold.reason}")
                 for hold in holds.holds_of_release(release)
@@ -174,6 +186,21 @@ def _capacity(found: Hosts, load: Load) -> list[Caution]:
 def _breaking(differences: tuple[Difference, ...]) -> list[Caution]:
     count = sum(each.impact is Impact.BREAKING_FOR_CALLERS for each in differences)
     return [Caution(Concern.CALLERS, f"Differences that are breaking for callers: {count:,}.")] if count else []
+
+
+def _schedules(release: Release, replaced: Release | None) -> Iterator[Caution]:
+    from executions.schedules import compatibility  # many installations need it never
+
+    refused = compatibility.refusals(release, timezone.now())
+    for name, detail in islice(refused.items(), SCHEDULES_NAMED):
+        yield Caution(Concern.SCHEDULES, f"The input of the schedule {name} would be refused: {detail}")
+    if len(refused) > SCHEDULES_NAMED:
+        detail = f"The inputs of {len(refused) - SCHEDULES_NAMED:,} other schedules would be refused, too."
+        yield Caution(Concern.SCHEDULES, detail)
+    if replaced is not None and (names := compatibility.naming(replaced)):
+        listed = ", ".join(names[:SCHEDULES_NAMED]) + (", …" if len(names) > SCHEDULES_NAMED else "")
+        detail = f"Schedules that name release {replaced.release_version} are refused once it is not open: {listed}."
+        yield Caution(Concern.SCHEDULES, detail)
 
 
 def _failing(inputs: Callers) -> list[Caution]:

@@ -282,6 +282,7 @@ def read_release(path: Path) -> tuple[ReleaseFacts, list[str]]:
     if not verdict.accepted:
         raise _invalid(file, verdict.findings)
     named = artifacts_by_id(descriptor)
+    missing = [name for name, each in named.items() if each.kind.is_stored and each.digest not in files]
     facts = ReleaseFacts(
         descriptor=descriptor,
         contract=contract_from_json(verdict.contract) if verdict.contract else None,
@@ -290,11 +291,11 @@ def read_release(path: Path) -> tuple[ReleaseFacts, list[str]]:
             for name, each in named.items()
             if each.digest in verdict.environments
         },
-        checkpoints=verdict.checkpoints if files else None,
-        declarations=verdict.declarations if files else None,
+        checkpoints=verdict.checkpoints if files and not missing else None,
+        declarations=verdict.declarations if files and not missing else None,
         signers=_signers(file, data),
     )
-    return facts, [name for name, each in named.items() if each.kind.is_stored and each.digest not in files]
+    return facts, missing
 
 
 def released_contract(path: Path) -> Contract:

@@ -11,7 +11,8 @@ from alerts.evaluation import AlertIsResolved
 from alerts.kinds import Kind
 from alerts.models import Alert, AlertEvent, AlertRule
 from executions.holds import holds
-from executions.models import FailureGroup, FinishedCount, Interaction, Worker
+from executions.models import FailureGroup, FinishedCount, Interaction, Schedule, Worker
+from executions.schedules import backfills, firing, schedules
 from governance.requests.requests import Decision
 from releases.artifacts import blobs
 from releases.models import Blob, Release
@@ -19,6 +20,7 @@ from tenancy.models import Tenant
 from tests import making, requesting
 from tests.alerts.alerting import ACTOR, acknowledge, channel, end_condition, fired, judged, let_clear, rule, states
 from tests.cases import cases
+from tests.executions import moments
 from tests.executions.awaits.parking import suspended
 from tests.executions.submission.continuing import order
 from tests.raw_sql import run, unguarded
@@ -250,6 +252,33 @@ def test_lost_workers(ready: Ready) -> None:
     making.silence(many[0], since=timezone.now() - timedelta(minutes=6))
     judged(made)
     assert not made.alerts.filter(clear_since__isnull=False).exists(), "a list that is cut resolves nothing"
+
+
+def test_times_of_a_schedule_that_were_refused_or_missed(ready: Ready) -> None:
+    owner, release = ready
+    made = rule(owner, "scheduleFailed", thresholds={"minutes": 60})
+    twice = rule(owner, "scheduleFailed", name="twice", thresholds={"minimum": 3})
+    schedule = making.scheduled(owner, cron="* * * * *", overlap="queue", catch_up_minutes=1)
+    half_an_hour_ago = moments.now().replace(second=0, microsecond=0) - timedelta(minutes=30)
+    Schedule.objects.filter(pk=schedule.pk).update(next_at=half_an_hour_ago)
+    holds.pause(release.pipeline, actor=ACTOR, reason="broken", refuses_submissions=True)
+    firing.fire()
+    assert subjects(made) == ["schedule"]
+    [found] = CONDITIONS[Kind.SCHEDULE_FAILED](Look(made))
+    assert found.title == f"Times of the schedule nightly of {making.PIPELINE} were refused or missed"
+    assert found.detail.startswith("2 within 60 minutes: PIPELINE_PAUSED, TOO_LATE. The last one was ")
+    theirs = rule(making.tenant(), "scheduleFailed")
+    other = making.active(owner, pipeline_id="org.example.other").pipeline
+    elsewhere = rule(owner, "scheduleFailed", name="elsewhere", pipeline=other)
+    assert subjects(twice) == subjects(theirs) == subjects(elsewhere) == []
+    schedules.pause(schedule, actor=ACTOR)
+    assert subjects(made) == []
+    schedules.resume(schedule, actor=ACTOR)
+    holds.resume(release.pipeline, actor=ACTOR)
+    backfills.backfill(schedule, half_an_hour_ago, moments.now(), actor=ACTOR)
+    firing.fire()
+    firing.fire()
+    assert subjects(made) == []
 
 
 def test_requests_that_want_votes() -> None:

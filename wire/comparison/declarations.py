@@ -1,22 +1,80 @@
-"""Compares what two releases declare besides their contracts."""
+"""Compares what two releases declare besides their contracts, and judges each member of it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
 from wire.comparison.differences import Area, Difference, Impact, ReleaseFacts, changed
-from wire.documents.declarations import flat
+from wire.documents.concurrency import REFUSE
+from wire.documents.declarations import Declarations, flat
 
-_DECLARED: Final = "It applies to executions of the newer release only, and is no part of the contract."
+Judgement = tuple[Area, Impact, str]
+"""What differs, who is affected, and one sentence that explains it."""
+_NOT_KNOWN: Final = "The declarations of one of the releases are not known."
+_NEWER: Final = "A newer version declared it, and this one does not know what it means."
+_STEPS: Final = "It applies to executions of the newer release only, and is no part of the contract."
+_NEEDED: Final = "Workers of the newer release need it. Clients and parked work do not depend on it."
+_NOT_NEEDED: Final = "Workers of the newer release do not need it. Clients and parked work do not depend on it."
+_LIMIT: Final = (
+    "It decides how many executions of the newer release are in progress at once. Clients do not depend on it."
+)
+_KEY: Final = "Executions of the releases have different keys, so those of one do not count for the limit of the other."
+_REFUSES: Final = "The newer release refuses submissions beyond the limit. Whether clients repeat them is not known."
+_FOUND: Final = "Executions of the newer release can be found by it. Clients and parked work do not depend on it."
+_LOST: Final = "A search by this name finds executions of the newer release no more, or by another value."
 
 
 def declaration_differences(before: ReleaseFacts, after: ReleaseFacts) -> Iterator[Difference]:
     """Yield a difference for each declared value that is not the same in both releases."""
-    if before.declarations is None or after.declarations is None or before.declarations == after.declarations:
+    old, new = before.declarations, after.declarations
+    if old == new:
         return
-    olds, news = flat(before.declarations), flat(after.declarations)
-    for path in sorted(olds.keys() | news.keys()):
-        values = olds.get(path, ""), news.get(path, "")
-        if values[0] != values[1]:
-            yield changed(Area.POLICY, path, values, _DECLARED, Impact.COMPATIBLE)
+    if old is None or new is None:
+        if old or new:
+            texts = ("not known" if each is None else "known" for each in (old, new))
+            yield changed(Area.POLICY, "declarations", texts, _NOT_KNOWN, Impact.UNKNOWN)
+        return
+    for member in sorted(old.keys() | new.keys()):
+        olds, news = (flat(_only(member, each)) for each in (old, new))
+        for path in sorted(olds.keys() | news.keys()):
+            values = olds.get(path, ""), news.get(path, "")
+            if values[0] != values[1]:
+                area, impact, reason = _JUDGES.get(member, _unknown)(path, *values)
+                yield changed(area, path, values, reason, impact)
+
+
+def _only(member: str, declarations: Declarations) -> Declarations:
+    return {member: declarations[member]} if member in declarations else {}
+
+
+def _unknown(path: str, before: str, after: str) -> Judgement:
+    return Area.POLICY, Impact.UNKNOWN, _NEWER
+
+
+def _steps(path: str, before: str, after: str) -> Judgement:
+    return Area.POLICY, Impact.COMPATIBLE, _STEPS
+
+
+def _settings(path: str, before: str, after: str) -> Judgement:
+    return Area.CAPABILITY, Impact.COMPATIBLE, _NEEDED if after else _NOT_NEEDED
+
+
+def _search(path: str, before: str, after: str) -> Judgement:
+    return (Area.POLICY, Impact.UNKNOWN, _LOST) if before else (Area.POLICY, Impact.COMPATIBLE, _FOUND)
+
+
+def _concurrency(path: str, before: str, after: str) -> Judgement:
+    if after == REFUSE:
+        return Area.POLICY, Impact.UNKNOWN, _REFUSES
+    return Area.POLICY, Impact.COMPATIBLE, _KEY if path == 'concurrency["key"]' else _LIMIT
+
+
+_JUDGES: Final[Mapping[str, Callable[[str, str, str], Judgement]]] = {
+    "concurrency": _concurrency,
+    "config": _settings,
+    "search": _search,
+    "secrets": _settings,
+    "steps": _steps,
+}
+"""The judge of each member of declarations. It gets the path of a value, and its texts in both releases."""

@@ -26,7 +26,7 @@ _LONGEST_VALUE: Final = 200
 _MOST_BYTES: Final = 1000
 """What a key may need in UTF-8, because an entry of an index has at most 2,700 bytes."""
 _RULES: Final = ("limit", "rate", "debounceSeconds")
-_MEMBERS: Final = {*_RULES, "key", "whenFull"}
+MEMBERS: Final = {*_RULES, "key", "whenFull"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ def limit_of(declared: Mapping[str, Any]) -> ConcurrencyLimit:
 
 def wrong_limit(declared: Mapping[str, Any]) -> Iterator[str]:
     """Yield what is wrong with the member `concurrency` of declarations."""
-    if unknown := sorted(declared.keys() - _MEMBERS):
+    if unknown := sorted(declared.keys() - MEMBERS):
         yield f"concurrency has no member {unknown[0]!r}"
     if not any(rule in declared for rule in _RULES):
         yield "concurrency has no limit, no rate and no debounceSeconds"

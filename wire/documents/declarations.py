@@ -16,14 +16,16 @@ from wire.documents.json_reader import quoted, read_object, shown
 from wire.findings import DocumentError, Finding
 
 MAX_DECLARATIONS_BYTES: Final = 256 * 1024
+MEMBERS: Final = ("concurrency", "config", "search", "secrets", "steps")
+"""The names of the members that the entry may have."""
 Declarations = Mapping[str, Mapping[str, Any]]
 """The members of the entry, by name."""
 Rule = Callable[[Mapping[str, Any]], Iterator[str]]
 """Yields what is wrong with a member."""
 
 
-def _rule(member: str) -> Rule | None:
-    """Return the rule of a member; None if there is no such member. Most artifacts need none of the modules."""
+def _rule(member: str) -> Rule:
+    """Return the rule of one of the MEMBERS. Most artifacts need none of the modules."""
     if member == "search":
         from wire.documents.search import wrong_paths
 
@@ -36,11 +38,9 @@ def _rule(member: str) -> Rule | None:
         from wire.documents.concurrency import wrong_limit
 
         return wrong_limit
-    if member in ("config", "secrets"):
-        from wire.documents import step_settings
+    from wire.documents import step_settings
 
-        return step_settings.wrong_config if member == "config" else step_settings.wrong_secrets
-    return None
+    return step_settings.wrong_config if member == "config" else step_settings.wrong_secrets
 
 
 def read(data: bytes) -> dict[str, dict[str, Any]]:
@@ -60,13 +60,12 @@ def read(data: bytes) -> dict[str, dict[str, Any]]:
 
 
 def _problems(name: str, member: Any) -> Iterator[str]:
-    rule = _rule(name)
-    if rule is None:
+    if name not in MEMBERS:
         yield f"there is no declaration {shown(name)}; a newer coordinator may know it"
     elif not isinstance(member, dict):
         yield f"{shown(name)} is no object"
     else:
-        yield from rule(member)
+        yield from _rule(name)(member)
 
 
 def _finding(member: str, message: str) -> Finding:

@@ -9,6 +9,7 @@ from executions.inspection.callers import Caller, callers
 from executions.inspection.counts import PlannedRelease, Reason, worker_plan
 from executions.lifecycle import interventions
 from executions.models import Execution, FinishedCount, Worker, WorkerEvent
+from executions.schedules import schedules
 from executions.tasks import count_finished
 from foundation.errors import CoordinatorError
 from governance.activation.activation import activate
@@ -285,6 +286,31 @@ def typed() -> tuple[Tenant, Release]:
 @pytest.fixture
 def strict(typed: tuple[Tenant, Release]) -> Release:
     return making.registered(typed[0], "2.0", canonicalTypes=order(ID, PRICE))
+
+
+def test_schedules_whose_inputs_or_releases_the_activation_would_refuse_are_named(
+    typed: tuple[Tenant, Release], strict: Release
+) -> None:
+    owner, active = typed
+    by_name: dict[str, dict[str, Any]] = {
+        "fits": {"input": {"id": "x", "price": "1"}},
+        "misses": {"paused": True},
+        "removed": {},
+        "named": {"release_version": active.release_version},
+        **{f"z{number}": {} for number in range(6)},
+    }
+    for name, members in by_name.items():
+        made = making.scheduled(owner, name, **{"input": {"id": "x"}, **members})
+        if name == "removed":
+            schedules.remove(made, actor="user:eva")
+    found = [each.detail for each in preflight(strict).warnings if each.concern is Concern.SCHEDULES]
+    assert found[0].startswith("The input of the schedule misses would be refused: input.price: ")
+    assert [detail.split()[5] for detail in found[1:5]] == ["z0", "z1", "z2", "z3"]
+    assert found[5:] == [
+        "The inputs of 2 other schedules would be refused, too.",
+        f"Schedules that name release {active.release_version} are refused once it is not open: named.",
+    ]
+    assert [each for each in preflight(active).warnings if each.concern is Concern.SCHEDULES] == []
 
 
 def send(owner: Tenant, key: str, value: Any, actor: str = "token:shop", **more: Any) -> Execution:

@@ -1,12 +1,14 @@
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
+from django.db import connection
 
 from executions.errors import BackfillInvalid, ScheduleInvalid, ScheduleNameTaken, ScheduleUnknown
 from executions.holds import holds
 from executions.lifecycle import interventions
 from executions.models import Execution, Schedule, ScheduleFire
-from executions.schedules import backfills, firing, schedules, upkeep
+from executions.schedules import backfills, firing, schedules, statements, upkeep
 from releases.models import Pipeline, Release
 from tenancy.models import Tenant
 from tests import making
@@ -38,7 +40,7 @@ def made(owner: Tenant) -> list[Execution]:
 def submit_again() -> None:
     """Let the leases of fires expire, and submit what is due."""
     run("UPDATE executions_schedulefire SET next_attempt_at = now() WHERE state = 'DUE'")
-    firing.submit_due()
+    firing.fire()
 
 
 def test_a_time_submits_one_execution_with_the_input_of_its_template(owner: Tenant) -> None:
@@ -137,6 +139,48 @@ def test_a_fire_that_was_submitted_by_a_dead_process_is_found_again(owner: Tenan
     assert len(made(owner)) == 1
 
 
+def test_a_process_that_lost_its_lease_does_not_cancel_the_execution_of_its_own_time(
+    owner: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(firing, "LEASE_SECONDS", 0)
+    others = [firing.fire]
+
+    def overtaken(execute: Any, sql: str, *arguments: Any) -> Any:
+        if sql == statements.EARLIER and others:
+            others.pop()()
+        return execute(sql, *arguments)
+
+    schedule = making.scheduled(owner, cron="* * * * *", overlap="cancel")
+    late(schedule, 1)
+    with connection.execute_wrapper(overtaken):
+        firing.fire()
+    assert (others, states(schedule)) == ([], ["SUBMITTED"])
+    assert [each.status for each in made(owner)] == ["QUEUED"]
+
+
+@cases("value", [1, 2])
+def test_an_execution_of_a_client_with_the_key_of_a_time_is_not_taken_for_the_schedules(
+    owner: Tenant, value: int
+) -> None:
+    schedule = making.scheduled(owner, cron="* * * * *")
+    making.submitted(owner, firing.key_of(schedule.pk, late(schedule, 1)), {"n": value})
+    firing.fire()
+    [fire] = schedule.fires.all()
+    assert (fire.state, fire.code, fire.execution_id) == ("REFUSED", "IDEMPOTENCY_KEY_REUSED", None)
+
+
+def test_schedules_that_cannot_fire_stop_no_others(owner: Tenant, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(firing, "SCHEDULES_AT_ONCE", 2)
+    monkeypatch.setattr(firing, "SUBMITTED_AT_ONCE", 1)
+    for number in range(6):
+        late(making.scheduled(owner, f"{number}", "* * * * *"), 6 - number)
+    Schedule.objects.filter(name__in="0123").update(time_zone="Gone/Zone")
+    firing.fire()
+    assert len(made(owner)) == 2
+    lost = Schedule.objects.get(name="0")
+    assert (states(lost), schedules.calendar_of(lost).upcoming(moments.now())) == ([], [])
+
+
 def test_a_backfill_submits_each_time_of_a_range_once_and_one_after_the_other(owner: Tenant) -> None:
     schedule = making.scheduled(owner, cron="0 2 * * *", exceptions=["2026-01-02"])
     first, end = datetime(2026, 1, 1, 2, tzinfo=UTC), datetime(2026, 1, 5, 2, tzinfo=UTC)
@@ -151,7 +195,12 @@ def test_a_backfill_submits_each_time_of_a_range_once_and_one_after_the_other(ow
         interventions.cancel(owner, execution.pk, actor=ACTOR, reason="")
     assert backfills.backfill(schedule, first, end, actor=ACTOR) == backfills.Backfill(3, 0)
     assert len(made(owner)) == 3
-    for start, stop in ((end, first), (first, moments.now() + timedelta(days=1)), (first, first - MINUTE)):
+    for start, stop in (
+        (end, first),
+        (datetime.min.replace(tzinfo=UTC), end),
+        (first, moments.now() + timedelta(days=1)),
+        (first, first - MINUTE),
+    ):
         with pytest.raises(BackfillInvalid):
             backfills.backfill(schedule, start, stop, actor=ACTOR)
 

@@ -29,6 +29,7 @@ from tests.words import words
 from wire.worker_keys import worker_key
 
 TENANT = "upgrading"
+LANGUAGE = "org.example.language"
 SCOPES = words("read payloads:read executions:submit interactions:complete releases:register releases:activate")
 EXPECTED = "Execution moved to DLQ"
 """Some jobs of the workload fail permanently, which is logged as an error."""
@@ -186,3 +187,32 @@ def test_an_upgrade_under_load_and_the_way_back_lose_nothing(installation: Insta
     actors = {event.actor for history in found for event in history.events}
     assert {"worker:worker-old", "worker:worker-new"} <= actors
     assert old.errors() + new.errors() == []
+
+
+def test_the_previous_version_refuses_a_release_that_uses_what_it_does_not_know(installation: Installation) -> None:
+    old, new, front = installation.old, installation.new, installation.front
+    old.migrate()
+    front.token = old.create_tenant()
+    release = new.built("language:pipeline", SOURCE.parents[2] / "upgrade/language", "v1")
+
+    def registered(by: Deployment, name: str) -> dict[str, Any]:
+        by.product.start_web()
+        by.product.start_control_worker(f"control-{name}")
+        by.product.wait_until_ready()
+        client = Client(by.product.url, TENANT, front.token)
+        client.upload(LANGUAGE, release, *release.parent.glob("*.zip"))
+        return client.verified(LANGUAGE, "v1")
+
+    refused = registered(old, "old")
+    assert (refused["status"], "takesRequest" in str(refused)) == ("REJECTED", True)
+    key = worker_key(old.product.environment["WORKER_SECRET"], TENANT).text
+    worker = old.product.start_worker(
+        "worker-old", release=release, tenant=TENANT, key=key, options=["--allow-environment-drift"]
+    )
+    assert worker.wait(60) != 0
+    assert "MODULE_FAILED: module language cannot be imported" in worker.log_tail()
+    old.product.stop()
+    new.migrate()
+    accepted = registered(new, "new")
+    assert accepted["status"] == "REGISTERED", accepted
+    assert set(accepted["declarations"]) == {"concurrency", "search", "steps"}

@@ -29,6 +29,17 @@ BERLIN = "Europe/Berlin"
             ["2027-01-02T00:30+01:00", "2027-01-04T00:30+01:00"],
         ),
         ("2026-12-23T10:00Z", "* * * * *", "UTC", {"exceptions": ("2026-01-01/9999-12-31",)}, []),
+        ("2026-12-23T10:00Z", "* * * * *", "America/New_York", {"exceptions": ("2026-01-01/9999-12-31",)}, []),
+        # Places whose clocks change at midnight, or by half an hour.
+        ("2026-03-07T12:00Z", "30 0 * * *", "America/Havana", {}, ["2026-03-08T01:00-04:00", "2026-03-09T00:30-04:00"]),
+        (
+            "2026-10-03T00:00Z",
+            "15 2 * * *",
+            "Australia/Lord_Howe",
+            {},
+            ["2026-10-04T02:30+11:00", "2026-10-05T02:15+11:00"],
+        ),
+        ("2026-03-01T00:00Z", "0 0 29 2 *", "Asia/Tokyo", {}, ["2028-02-29T00:00+09:00", "2032-02-29T00:00+09:00"]),
         # The start is included, the end is not.
         (
             "2026-12-01T00:00Z",
@@ -48,7 +59,7 @@ def test_times(after: str, cron: str, zone: str, more: dict[str, Any], expected:
     ("field", "values"),
     [
         ("cron", ["", "* * * *", "0 * * * * *", "@daily", "61 * * * *", "0 0 30 2 *", "0 0 * * 5L/2", "٣ * * * *"]),
-        ("time_zone", ["", "Mars", "../x", "/etc/passwd", "UTC\0"]),
+        ("time_zone", ["", "Mars", "../x", "/etc/passwd", "UTC\0", "localtime", "right/UTC"]),
         ("exceptions", [["2026-02-30"], ["2026-1-1"], ["2026-02-02/2026-02-01"], ["2026-01-01"] * 401]),
         ("starts_at", [datetime(2027, 1, 1, tzinfo=UTC)]),
     ],

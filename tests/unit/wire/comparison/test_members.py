@@ -1,0 +1,137 @@
+"""Each member of contracts and declarations is compared and judged. A new member fails here until it is."""
+
+from dataclasses import fields, replace
+from typing import Any
+
+from tests.cases import cases
+from tests.unit.wire.comparison.releases import contract, facts, field, record, step
+from wire.comparison.comparison import compare
+from wire.comparison.differences import Difference, ReleaseFacts
+from wire.documents import concurrency, declarations, step_policy
+from wire.documents.contract import Capabilities, Contract, Step
+
+CALLERS, PARKED, UNKNOWN, COMPATIBLE = "breaking-for-callers", "breaking-for-parked-work", "unknown", "compatible"
+QUESTION = {"kind": "await", "awaitTransport": "interaction-api"}
+TYPES = {"Wide": record(field("id"), field("more"))}
+PARTS: dict[str, Any] = {"definitionId": "p", "inputContractId": "o", "outputContractId": "o"}
+NODE = {"index": 0, "nodeId": "n", "kind": "step", "inputContractId": "o", "outputContractId": "o", "terminal": True}
+NODE["cardinality"] = "ONE_TO_ONE"
+
+
+def composition(fingerprint: str) -> dict[str, Any]:
+    ends = [{"nodeId": "n", "kind": "END"}]
+    definition = {**PARTS, "definitionFingerprint": fingerprint, "nodes": [NODE], "continuations": ends}
+    return {"rootDefinitionId": "p", "definitions": [definition]}
+
+
+STEPS: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
+    "authoredName": ({}, {"authoredName": "Other"}, PARKED),
+    "kind": ({}, QUESTION, PARKED),
+    "cardinality": ({}, {"cardinality": "ONE_TO_MANY"}, CALLERS),
+    "inputTypeId": ({}, {"inputTypeId": "Wide"}, PARKED),
+    "outputTypeId": ({}, {"outputTypeId": "Wide"}, PARKED),
+    "runtimeClass": ({}, {"runtimeClass": "x:y"}, COMPATIBLE),
+    "clientClass": ({}, {"clientClass": "x:y"}, COMPATIBLE),
+    "awaitTransport": (QUESTION, {"awaitTransport": "webhook"}, PARKED),
+    "deferredCompletion": ({}, {"deferredCompletion": {"kind": "x"}}, PARKED),
+    "takesRequest": ({}, {"takesRequest": True}, PARKED),
+}
+"""What the second of three steps has, what it has in the newer release, and how that is judged."""
+OTHERS: dict[str, tuple[Any, str]] = {
+    "platform": ("python", UNKNOWN),
+    "transport": ("grpc", UNKNOWN),
+    "module": ("other", UNKNOWN),
+    "pluginHost": (True, UNKNOWN),
+    "runtimeLayout": ("flat", UNKNOWN),
+    "steps": ([], PARKED),
+    "capabilities": ({"localTransitionExecution": True}, COMPATIBLE),
+    "canonicalTypes": ({"Order": {"definition": {"id": "Order", **record()}}}, CALLERS),
+    "composition": (composition("f"), PARKED),
+    "importedDefinitions": ([{"a": 1}], UNKNOWN),
+    "capabilityImports": ([{"a": 1}], UNKNOWN),
+}
+"""Members of a contract."""
+IDENTITY = {"schemaVersion", "pipelineId", "contractVersion", "contractHash", "canonicalCatalogFingerprint", "index"}
+DECLARED: dict[str, tuple[Any, Any, str, str]] = {
+    'concurrency["limit"]': (5, 6, "policy", COMPATIBLE),
+    'concurrency["key"]': ("id", "other", "policy", COMPATIBLE),
+    'concurrency["whenFull"]': ("queue", "refuse", "policy", UNKNOWN),
+    'config["REGION"]': ("text", "integer", "capability", COMPATIBLE),
+    'search["customer"]': ("id", "other", "policy", UNKNOWN),
+    'secrets["KEY"]': ("text", "", "capability", COMPATIBLE),
+    'steps["A"].retries': (1, 2, "policy", COMPATIBLE),
+    'steps["A"].delaySeconds': (1, 2, "policy", COMPATIBLE),
+    'steps["A"].multiplier': (1, 2, "policy", COMPATIBLE),
+    'steps["A"].maxDelaySeconds': (1, 2, "policy", COMPATIBLE),
+    'steps["A"].timeoutSeconds': (1, 2, "policy", COMPATIBLE),
+    'steps["A"].jitter': (True, False, "policy", COMPATIBLE),
+    'steps["A"].retryOn': (["a.B"], ["a.C"], "policy", COMPATIBLE),
+    'steps["A"].giveUpOn': (["a.B"], ["a.C"], "policy", COMPATIBLE),
+    'steps["A"].parallel': (1, 2, "policy", COMPATIBLE),
+    'steps["A"].onItemFailure': ("collect", "", "policy", COMPATIBLE),
+}
+"""Declared values: before, after, the area, and how that is judged. "" is no value."""
+FACTS = {"descriptor", "contract", "environments", "checkpoints", "declarations", "signers", "provenance", "packages"}
+"""Which `test_differences` changes, or this module."""
+
+
+def release(*, second: dict[str, Any] | None = None, **members: Any) -> ReleaseFacts:
+    steps = [step("Ask", **QUESTION), step("A", **(second or {})), step("Z")]
+    found = contract(*steps, types=TYPES, schemaVersion=3)
+    return facts(Contract.model_validate({**found.normalised(), **members}))
+
+
+def declaring(position: int) -> ReleaseFacts:
+    found: dict[str, dict[str, Any]] = {}
+    for path, row in DECLARED.items():
+        member, key, more = path.replace('"]', '["').split('["')
+        if row[position] != "" and more:
+            found.setdefault(member, {}).setdefault(key, {})[more[1:]] = row[position]
+        elif row[position] != "":
+            found.setdefault(member, {})[key] = row[position]
+    data = declarations.written(found).encode()
+    return replace(facts(None), declarations=declarations.read(data))
+
+
+def harm(found: tuple[Difference, ...]) -> str:
+    assert all(each.reason.endswith(".") for each in found)
+    return found[0].impact.value if found else ""
+
+
+def test_the_tables_have_every_member() -> None:
+    aliases = [{each.alias for each in model.model_fields.values()} for model in (Step, Contract)]
+    assert [set(STEPS), set(OTHERS)] == [each - IDENTITY for each in aliases]
+    assert set(Capabilities.model_fields) == {"local_transition_execution", "transition_worker_protocols"}
+    assert {path.partition("[")[0] for path in DECLARED} == set(declarations.MEMBERS)
+    assert {path.rpartition(".")[2] for path in DECLARED if "]." in path} == set(step_policy.MEMBERS)
+    assert {path.split('"')[1] for path in DECLARED if path.startswith("conc")} == concurrency.MEMBERS
+    assert {each.name for each in fields(ReleaseFacts)} == FACTS
+
+
+@cases("member", STEPS)
+def test_a_member_of_a_step_is_judged(member: str) -> None:
+    before, after, expected = STEPS[member]
+    found = compare(release(second=before), release(second={**before, **after}))
+    assert (harm(found), found == ()) == (expected, False)
+
+
+@cases("member", OTHERS)
+def test_a_member_of_a_contract_is_judged(member: str) -> None:
+    value, expected = OTHERS[member]
+    assert harm(compare(release(), release(**{member: value}))) == expected
+
+
+def test_declared_values_are_judged() -> None:
+    found = compare(declaring(0), declaring(1))
+    judged = {each.path: (each.area.value, each.impact.value) for each in found}
+    assert judged == {path: row[2:] for path, row in DECLARED.items()}
+    added = compare(replace(facts(None), declarations={}), declaring(0))
+    assert {each.path: each.impact.value for each in added} == dict.fromkeys(DECLARED, COMPATIBLE)
+    newer = [replace(facts(None), declarations={"newer": {"a": value}}) for value in (1, 2)]
+    assert harm(compare(*newer)) == UNKNOWN
+
+
+def test_declarations_that_are_not_known_cannot_be_compared() -> None:
+    [found] = compare(facts(None), declaring(0))
+    assert (found.path, found.impact.value) == ("declarations", UNKNOWN)
+    assert compare(facts(None), replace(facts(None), declarations={})) == ()
