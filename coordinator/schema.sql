@@ -3700,6 +3700,9 @@ ALTER TABLE "releases_pipeline" ADD COLUMN "recipients" varchar(10) DEFAULT 'inf
 ALTER TABLE "releases_pipeline" ALTER COLUMN "recipients" SET DEFAULT 'enforce';
 ALTER TABLE "releases_pipeline" ADD CONSTRAINT "pipeline_recipients_known" CHECK ("recipients" IN ('enforce', 'inform'));
 
+-- releases.0010_keep_logs
+ALTER TABLE "releases_pipeline" ADD COLUMN "keep_logs" boolean DEFAULT true NOT NULL;
+
 -- sessions.0001_initial
 CREATE TABLE "django_session" ("session_key" varchar(40) NOT NULL PRIMARY KEY, "session_data" text NOT NULL, "expire_date" timestamp with time zone NOT NULL);
 CREATE INDEX "django_session_session_key_c0390e0f_like" ON "django_session" ("session_key" varchar_pattern_ops);

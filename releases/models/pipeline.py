@@ -270,6 +270,13 @@ MEMBERS = (
         "Repeat calls with an unknown outcome",
         "Whether a call of a REST worker is retried although the worker may have carried it out.",
     ),
+    # Judged when steps report.
+    Member(
+        "keepLogs",
+        "keep_logs",
+        "Keep the lines of steps",
+        "Whether the lines that steps log and print are kept with their execution.",
+    ),
     # Judged when an execution is submitted, and again when it ends.
     Member(
         "notifyChannel",
@@ -313,6 +320,7 @@ class Policy(models.Model):
     retry_multiplier = models.FloatField(null=True, blank=True)
     step_policies = models.JSONField(default=dict, db_default={}, blank=True)
     repeat_unknown_outcomes = models.BooleanField(default=False, db_default=False)
+    keep_logs = models.BooleanField(default=True, db_default=True)
     notify_channel = models.CharField(max_length=LONGEST_CHANNEL, null=True, blank=True)
     notify_ends = models.CharField(
         max_length=10, choices=NotifyEnds, default=NotifyEnds.ALL, db_default=NotifyEnds.ALL.value

@@ -390,6 +390,12 @@ def transition_key(execution_id: uuid.UUID | str, step_index: int, attempt: int)
     return f"{execution_id}:{step_index}:{attempt}"
 
 
+def attempt_of(key: str) -> int:
+    """Return the attempt in a transition key; 0 for a key of another form, because workers report keys."""
+    attempt = key.rpartition(":")[2]
+    return int(attempt) if attempt.isdecimal() else 0
+
+
 # --- groups of commands ---------------------------------------------------------------------------
 
 # A message costs about as much as ten transitions of a fast pipeline, so their commands are sent in groups. Commands of
