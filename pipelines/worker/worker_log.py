@@ -25,7 +25,10 @@ class _KeptHandlers(list[logging.Handler]):
 
 
 def configure_logs(form: Form | Literal["terminal"], level: str) -> None:
-    """Log to stderr from `level` on, in lines of this form. Errors of logging are silent: a step may close stderr."""
+    """Log to stderr from `level` on, in lines of this form, unless this process has handlers of its root logger.
+
+    Errors of logging are silent: a step may close stderr.
+    """
     handler = logging.StreamHandler()
     if form == "terminal":
         from pipelines.worker.terminal_lines import TerminalFormatter, of_author
@@ -34,12 +37,12 @@ def configure_logs(form: Form | Literal["terminal"], level: str) -> None:
         handler.addFilter(of_author)
     else:
         handler.setFormatter(LineFormatter(form))
-    # A line is reported before it is written, which may take long.
-    kept = (ReportedLines(), handler)
-    for each in kept:
-        each.setLevel(level)
-    logging.root.handlers = _KeptHandlers(kept)
-    logging.root.setLevel(level)
+    if not logging.root.handlers:
+        kept = (ReportedLines(), handler)  # a line is reported before it is written, which may take long
+        for each in kept:
+            each.setLevel(level)
+        logging.root.handlers = _KeptHandlers(kept)
+        logging.root.setLevel(level)
     logging.captureWarnings(True)
     logging.raiseExceptions = False
 

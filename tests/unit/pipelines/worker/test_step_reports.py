@@ -217,16 +217,17 @@ def test_a_log_handler_that_writes_to_stderr_does_not_log_its_own_lines() -> Non
     assert [json.loads(line)["event"] for line in log] == ["once", "again"]
 
 
-@pytest.fixture
-def root_logger() -> Iterator[None]:
+@contextmanager
+def as_in_a_worker() -> Iterator[None]:
+    """Log as the process of a worker does, and undo what the block configures."""
     before = logging.root.handlers, logging.root.level, logging.raiseExceptions
-    yield
+    logging.root.handlers = []
+    configure_logs("json", "INFO")
+    with printed_lines(copies=False):
+        yield
     logging.root.handlers, level, logging.raiseExceptions = before
     logging.root.setLevel(level)
     logging.captureWarnings(False)
-    for logger in logging.root.manager.loggerDict.values():
-        if isinstance(logger, logging.Logger):
-            logger.disabled = False
 
 
 @contextmanager
@@ -272,23 +273,19 @@ def configuring(configure: Callable[[], None]) -> None:
         (lambda: print(sys.stdout.encoding, sys.stdout.isatty()), ["utf-8 False"]),
     ],
 )
-@pytest.mark.usefixtures("root_logger")
 def test_whatever_a_step_does_to_its_streams_its_lines_are_reported(
     say: Callable[[], object], expected: list[str] | None
 ) -> None:
     masks.hide(["token-4711", ESCAPED])
-    configure_logs("json", "INFO")
-    with printed_lines(copies=False), reporting() as reported:
+    with as_in_a_worker(), reporting() as reported:
         say()
         found = reported()
     assert expected is None or found == expected
     assert "4711" not in "".join(found)
 
 
-@pytest.mark.usefixtures("root_logger")
 def test_what_is_printed_after_the_end_of_a_transition_belongs_to_no_other_one() -> None:
-    configure_logs("json", "INFO")
-    with printed_lines(copies=False):
+    with as_in_a_worker():
         for _ in range(20):
             with log_lines.bound({"execution": "e"}), reporting() as reported:
                 late = copy_context()
