@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import threading
 import time
 from collections import deque
@@ -20,6 +21,8 @@ from wire.messages.step_lines import LONGEST_LINE, LONGEST_TOGETHER, MOST_LINES,
 _LEVELS: Final[tuple[Level, ...]] = get_args(Level)
 _OWN_LOGGERS: Final = ("celery", "kombu", "pipelines", "py", "wire")
 """The top-level names of the worker's loggers. Those of `py` log warnings of Python."""
+_TERMINAL_CODES: Final = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[0-_])")
+"""The escape sequences of terminals, such as those for colors."""
 _creating: Final = threading.Lock()
 
 
@@ -59,6 +62,24 @@ class _Line(NamedTuple):
     text: str
 
 
+class BegunLine(NamedTuple):
+    """A line that is printed without its end, and the step and the item that print it."""
+
+    text: str
+    step: str | None
+    item: int | None
+
+
+class LineWriter(Protocol):
+    """A stream that writes lines."""
+
+    def end_line(self, line: BegunLine) -> None: ...
+
+
+BegunLines = dict[tuple[int, LineWriter], BegunLine]
+"""Lines by thread and stream. A thread may run steps of several transitions at a time, such as that of async steps."""
+
+
 class StepReports:
     """The reports of one transition. Safe to use from many threads. The values of secrets are hidden in all of them.
 
@@ -67,6 +88,9 @@ class StepReports:
 
     def __init__(self, notify: Callable[[], None]) -> None:
         """``notify`` is called when progress or details should be sent soon."""
+        self.begun_lines: BegunLines = {}
+        self.sent_at = 0.0
+        """When the newest report was taken, as the monotonic clock gives it."""
         self._notify = notify
         self._lock = threading.Lock()
         self._lines = deque[_Line]()
@@ -78,7 +102,9 @@ class StepReports:
         self._is_new = False
 
     def add_line(self, level: Level, step: str, item: int | None, text: str) -> None:
-        """Add a line. A text of more than LONGEST_LINE characters is truncated."""
+        """Add a line without codes for terminals. A text of more than LONGEST_LINE characters is truncated."""
+        if "\x1b" in text:
+            text = _TERMINAL_CODES.sub("", text)
         line = _Line(int(time.time() * 1000), level, step, item, cleaned(text, LONGEST_LINE))
         with self._lock:
             self._lines.append(line)
@@ -126,6 +152,11 @@ class StepReports:
         """The details as JSON text, with the indexes of the step and the item; empty if there are none."""
         return self._details
 
+    @property
+    def has_news(self) -> bool:
+        """True if there is something that `take` has not returned."""
+        return self._is_new
+
     def take(self, indexes: Mapping[str, int], *, lines: int = MOST_LINES) -> StepReport | None:
         """Return the report with the newest `lines`, and None if it has not changed since the last call.
 
@@ -134,13 +165,14 @@ class StepReports:
         with self._lock:
             if not self._is_new:
                 return None
-            self._is_new = False
+            self._is_new, self.sent_at = False, time.monotonic()
             return self._report(indexes, lines)
 
-    def with_all_lines(self, indexes: Mapping[str, int]) -> StepReport:
-        """Return the report with all lines that are kept."""
+    def with_all_lines(self, indexes: Mapping[str, int]) -> StepReport | None:
+        """Return the report with all lines that are kept; None if nothing was reported."""
         with self._lock:
-            return self._report(indexes, MOST_LINES)
+            is_empty = not self._lines and self._done is None and not self._details
+            return None if is_empty else self._report(indexes, MOST_LINES)
 
     def _report(self, indexes: Mapping[str, int], lines: int) -> StepReport:
         found: list[StepLine] = [
@@ -160,9 +192,9 @@ def reports_of(reporting: Reporting) -> StepReports:
     return reporting.reports
 
 
-def is_authored(record: logging.LogRecord) -> bool:
-    """Return True for lines of the author's code and its libraries."""
-    return record.name.partition(".")[0] not in _OWN_LOGGERS
+def is_authored(logger: str) -> bool:
+    """Return True for the name of a logger of the author's code or its libraries."""
+    return logger.partition(".")[0] not in _OWN_LOGGERS
 
 
 class ReportedLines(logging.Handler):
@@ -170,7 +202,7 @@ class ReportedLines(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         reporting, (step, item) = current.get(), log_lines.step_and_item.get()
-        if reporting is None or step is None or not is_authored(record):
+        if reporting is None or step is None or not is_authored(record.name):
             return
         try:
             text = record.getMessage()

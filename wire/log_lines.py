@@ -37,6 +37,8 @@ FIELDS: Final = (
 MOST_FRAMES: Final = 50
 MOST_CAUSES: Final = 5
 LONGEST_TEXT: Final = 300
+LONGEST_EVENT: Final = 32_768
+"""In characters. A longer event is truncated, because a line needs several times its memory."""
 
 Source = Mapping[str, Any] | Callable[[], Mapping[str, Any]]
 fields: Final[ContextVar[tuple[Source, ...]]] = ContextVar("log_fields", default=())
@@ -95,7 +97,7 @@ def _members(record: logging.LogRecord) -> dict[str, Any]:
         "timestamp": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
         "level": record.levelname,
         "logger": record.name,
-        "event": masked(record.getMessage()),
+        "event": _event(record),
         **_fields(record),
     }
     if record.exc_info and record.exc_info[1] is not None:
@@ -103,6 +105,11 @@ def _members(record: logging.LogRecord) -> dict[str, Any]:
     elif frames := getattr(record, "frames", None):
         line["exception"] = {"class": str(getattr(record, "errorClass", "")), "frames": list(map(str, frames))}
     return line
+
+
+def _event(record: logging.LogRecord) -> str:
+    text = masked(record.getMessage())
+    return text if len(text) <= LONGEST_EVENT else text[: LONGEST_EVENT - 1] + "…"
 
 
 def _fields(record: logging.LogRecord) -> dict[str, Any]:

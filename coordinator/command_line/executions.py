@@ -115,13 +115,21 @@ def provenance(session: Session, call: Call) -> None:
 
 @executions.reading("tail", watch=False)
 def tail(session: Session, execution: Execution, timeout: Timeout = None) -> int:
-    """Print the events of an execution as they happen, until its end. The status is 1 unless it succeeds."""
+    """Print the events of an execution as they happen, until its end. The status is 1 unless it succeeds.
+
+    The progress that its steps report goes to stderr.
+    """
     events = Events(session.client, execution)
     deadline = float("inf") if timeout is None else time.monotonic() + timeout
+    shown = ""
 
     def ended() -> dict[str, Any] | None:
+        nonlocal shown
         for event in events.new(deadline):
             session.output.line(event, EVENTS)
+        if events.status == "RUNNING" and (progress := events.progress()) != shown:
+            shown = progress
+            session.output.note(progress)
         return {"status": events.status} if events.have_ended else None
 
     return _status_of(session.until(ended, timeout, pause=0.1))

@@ -9,6 +9,8 @@ from coordinator_client.errors import Unreachable
 
 HELD_SECONDS: Final = 20
 """How long the coordinator holds a request for the next event."""
+RUNNING_SECONDS: Final = 2
+"""How long it holds one while a step runs, which may report progress in the meantime."""
 LIST_SECONDS: Final = 1.0
 """How often the list is read again."""
 NO_STREAM: Final = 406
@@ -30,9 +32,13 @@ class Events:
         self._last = 0
 
     def new(self, deadline: float) -> list[dict[str, Any]]:
-        """Return the events since the last call. Wait for the first for HELD_SECONDS, or until the monotonic time."""
+        """Return the events since the last call.
+
+        Wait for the first for HELD_SECONDS, or RUNNING_SECONDS while a step runs, or until the monotonic time.
+        """
         left = max(deadline - time.monotonic(), 0)
-        found = self._streamed(int(min(left, HELD_SECONDS))) if self._is_stream else []
+        held = RUNNING_SECONDS if self.status == "RUNNING" else HELD_SECONDS
+        found = self._streamed(int(min(left, held))) if self._is_stream else []
         if not self._is_stream:
             found = self._listed()
             if not found and not self.have_ended:
@@ -40,6 +46,14 @@ class Events:
         if found:
             self.status = str(found[-1].get("status"))
         return found
+
+    def progress(self) -> str:
+        """Return the newest progress of its steps, such as `2 of 6: loading`; empty if they report none."""
+        found = self._client.get(self._execution).get("progress")
+        if not isinstance(found, dict):
+            return ""
+        done, total, message = found.get("done"), found.get("total"), found.get("message")
+        return f"{done}{'' if total is None else f' of {total}'}{f': {message}' if message else ''}"
 
     def _streamed(self, wait: int) -> list[dict[str, Any]]:
         request = Request("GET", f"{self._execution}/events", {"wait": wait})

@@ -94,8 +94,29 @@ def _events(request: HttpRequest, execution: Execution, may_read: bool) -> dict[
     }
 
 
-def _lines(execution: Execution) -> list[tuple[str, step_reports.Line]]:
-    return [(precise(line.at), line) for line in step_reports.lines_of(execution)]
+LEVEL_VARIANTS: Final = {"DEBUG": "default", "WARNING": "warning", "ERROR": "danger", "CRITICAL": "danger"}
+"""The colours of the levels of lines. Most lines have the level INFO, which is not shown."""
+
+
+def _lines(execution: Execution) -> list[dict[str, Any]]:
+    """Return the rows of the lines. The date is given where it changes."""
+    rows: list[dict[str, Any]] = []
+    before = ""
+    for line in step_reports.lines_of(execution):
+        at = precise(line.at)
+        date, time, zone = at.split(" ", 2)
+        variant = LEVEL_VARIANTS.get(line.level)
+        rows.append(
+            {
+                "line": line,
+                "at": at,
+                "date": f"{date} {zone}" if date != before else "",
+                "time": time,
+                "variant": variant,
+            }
+        )
+        before = date
+    return rows
 
 
 def _progress(execution: Execution, may_read: bool) -> dict[str, Any]:

@@ -44,7 +44,7 @@ from foundation.telemetry import traces
 from wire.identity import ReleaseIdentity
 from wire.messages.celery_messages import Failure, Outcome, OutcomeGroup, Span, transition_key
 from wire.messages.payload_envelopes import PayloadRefused, TypedPayload, natural
-from wire.messages.rest_messages import EXECUTE_PATH
+from wire.messages.rest_messages import EXECUTE_PATH, READS_REPORTS
 from wire.traceparent import NONE
 
 log = logging.getLogger(__name__)
@@ -176,6 +176,7 @@ def _call(execution: Execution, lease_token: uuid.UUID, worker: Worker, tracepar
             command.to_json().encode(),
             is_wanted=partial(_is_held, execution.pk, lease_token),
             traceparent=traceparent,
+            headers={READS_REPORTS: "1"},
         )
     except (NotConnected, NotSent, Unreachable, TargetRefused) as error:
         return failed(sent, NOT_CONNECTED, f"REST transition worker: {error}")

@@ -8,10 +8,11 @@ intervals and after each registration. They store the newest verdict on the work
 import logging
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from ipaddress import ip_network
 from threading import BoundedSemaphore
+from types import MappingProxyType
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -118,6 +119,7 @@ def call(
     most_bytes: float = math.inf,
     is_wanted: Callable[[], bool] | None = None,
     traceparent: str = NONE,
+    headers: Mapping[str, str] = MappingProxyType({}),
 ) -> Response:
     """One signed request to the worker at `endpoint`. Closes the connection once `is_wanted` returns False.
 
@@ -125,7 +127,8 @@ def call(
     signature first (wire protocol D.4), so the refused call had no effect. All exchanges together take at most
     REST_WORKER_TIMEOUT_SECONDS, and at most `most_seconds`. No further secret is tried once this time is over, counted
     from before the first connection. The response has at most MAX_ANSWER_BYTES, and at most `most_bytes`:
-    a longer one is not `complete`. `traceparent` is sent in the header of that name, unless it is empty.
+    a longer one is not `complete`. `traceparent` is sent in the header of that name, unless it is empty. `headers` are
+    sent in addition to those of the signature, which does not cover them.
 
     Raises `TargetRefused` for an origin that is not on the list, `Unreachable` for a name that does not resolve, and
     what `exchange` raises.
@@ -134,13 +137,13 @@ def call(
         raise TargetRefused(NOT_ALLOWED)
     target = vet(base_of(endpoint) + path, allowed=ANYWHERE)
     until = time.monotonic() + min(settings.REST_WORKER_TIMEOUT_SECONDS, most_seconds)
-    traced = {"traceparent": traceparent} if traceparent else {}
+    unsigned = {**headers, "traceparent": traceparent} if traceparent else dict(headers)
     for secret in secrets_of(tenant):
         answer = exchange(
             target,
             method,
             body,
-            headers=signed_headers(secret, method, path, body, now=timezone.now()) | traced,
+            headers=signed_headers(secret, method, path, body, now=timezone.now()) | unsigned,
             connect_seconds=CONNECT_SECONDS,
             seconds=max(until - time.monotonic(), 0.001),
             limit=int(min(MAX_ANSWER_BYTES, most_bytes)),

@@ -6,7 +6,7 @@ Typed payloads are stored as they travelled, in addition to the plain JSON that 
 import json
 import uuid
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 from django.db import connection
@@ -14,6 +14,7 @@ from psycopg.types.json import Jsonb
 
 from executions.models import AwaitUnit, Execution, WireForm
 from executions.models.states import OUTCOME_UNKNOWN
+from executions.step_reports import step_reports
 from executions.transports.rest import read
 from executions.transports.step_timeouts import changed_timeouts
 from foundation.exchange import Response
@@ -84,6 +85,7 @@ def command_of(execution: Execution, payload: TypedPayload) -> TransitionCommand
         payload_encoding=payload.payload_encoding,
         payload=payload.payload,
         step_timeouts=changed_timeouts(execution.pin),
+        last_heartbeat=step_reports.newest_details(execution),
     )
 
 
@@ -199,9 +201,13 @@ def result_of(sent: Sent, answer: Response, *, non_retryable: Collection[str] = 
     try:
         if not answer.complete:
             raise Malformed("the response is too long")
-        return _meaning(sent, read(TransitionResult, answer.body), non_retryable)
+        result = read(TransitionResult, answer.body)
+        found = _meaning(sent, result, non_retryable)
     except (Malformed, PayloadRefused, ValueError):
         return failed(sent, FAILED, f"REST transition worker returned {malformed}")
+    if result.step_report is None:
+        return found
+    return replace(found, outcome=found.outcome.model_copy(update={"report": result.step_report}))
 
 
 def failed(

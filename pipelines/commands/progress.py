@@ -13,6 +13,7 @@ from typing import Any, BinaryIO, Final
 
 from pipelines.authoring.planned_step import PlannedStep
 from wire.documents.contract import ends_in_stream
+from wire.masks import masked
 
 SECONDS: Final = 2.0
 """How often a step over a stream that takes long gets another line. A terminal shows it at once."""
@@ -51,7 +52,7 @@ class Shown(io.TextIOBase):
     def write(self, text: str) -> int:
         cleared = "\r\x1b[K" if self._now else ""
         self._now = False
-        sys.stderr.write(cleared + text)
+        sys.stderr.write(cleared + masked(text))
         return len(text)
 
     def flush(self) -> None:

@@ -28,7 +28,6 @@ from pipelines.worker.options import (
     THREADS_ABANDONED,
     broker_advice,
     broker_url,
-    configure_logs,
     hosted_release,
     required,
     tracer_to,
@@ -36,6 +35,7 @@ from pipelines.worker.options import (
 )
 from pipelines.worker.outcomes import Outbox, Report
 from pipelines.worker.printed import printed_lines
+from pipelines.worker.worker_log import configure_logs
 from wire import garbage
 from wire.addresses import kombu_url, tls_options, transport_options
 from wire.broker import quiet_consumer

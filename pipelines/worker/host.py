@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from itertools import islice
+from heapq import nsmallest
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +24,7 @@ from pipelines.worker.boundary import Boundary
 from pipelines.worker.host_state import NO_WORK, Acceptance, HeldLeases, Lease
 from pipelines.worker.hosted_release import HostedRelease
 from pipelines.worker.outcomes import Reached, Report
-from pipelines.worker.printed import begun, end_lines
+from pipelines.worker.printed import end_lines
 from pipelines.worker.runner import UNDECODABLE_PAYLOAD, Keep, RunResult, StepTimes
 from pipelines.worker.supervision import Supervisor
 from wire.log_lines import bound
@@ -246,10 +246,15 @@ class Host:
             self.changed.set()
 
     def _reports(self, reporting: Mapping[uuid.UUID, Lease]) -> list[LeaseReport]:
-        """Return the reports of running steps that are new, with their newest lines."""
+        """Return the reports of running steps that are new, with their newest lines.
+
+        If there are more than fit, those are left for the next heartbeat that were sent last.
+        """
         found = []
-        for token, lease in islice(reporting.items(), MOST_REPORTS):
-            report = lease.reports and lease.reports.take(self._indexes, lines=MOST_LIVE_LINES)
+        all_reports = [(each.reports, token, each) for token, each in reporting.items() if each.reports]
+        new = [each for each in all_reports if each[0].has_news]
+        for reports, token, lease in nsmallest(MOST_REPORTS, new, key=lambda each: each[0].sent_at):
+            report = reports.take(self._indexes, lines=MOST_LIVE_LINES)
             if report:
                 named: dict[str, Any] = {
                     "execution_id": lease.execution_id,
@@ -280,7 +285,7 @@ class Host:
             abandoned=in_use.abandoned + self.supervisor.abandoned,
             reports=self._reports(in_use.reporting) if in_use.reporting else [],
         )
-        message = seal(self.release.identity, heartbeat, self._key)
+        message = seal(self.release.identity, heartbeat, self._key, encrypt=self._encrypts)
         self.acceptance.sent(message["nonce"])
         return message
 
@@ -323,9 +328,8 @@ class Host:
             ),
             lambda failed: outcomes.failed(command, failed, times.spans()),
         )
-        if begun:
-            end_lines()
         if lease.reports is not None:
+            end_lines(lease.reports)
             outcome = outcomes.with_report(outcome, lease.reports.with_all_lines(self._indexes))
         if transition is not None and outcome.failure is not None:
             transition.fail(outcome.failure.failure_class, outcome.failure.step_index)

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import os
 import ssl
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final
 
 from pipelines.errors import DefinitionError
-from pipelines.step_reports import ReportedLines
 from pipelines.worker.artifact import located, named_release
 from pipelines.worker.hosted_release import HostedRelease, host_artifact, host_source
+from pipelines.worker.worker_log import enable_own_loggers
 from wire.addresses import is_sentinel, parse_sentinel, uses_tls
-from wire.log_lines import Form, LineFormatter
 from wire.worker_keys import REFERENCES, SHORTEST_REST_SECRET, MalformedKey, WorkerKey, parse_key
 
 THREADS_ABANDONED: Final = 75
@@ -77,6 +75,7 @@ def hosted_release(arguments: argparse.Namespace) -> HostedRelease:
     Raises the errors of `located`, `host_artifact`, `host_source`, `client_of` and `settings_of`.
     """
     release = _loaded_release(arguments)
+    enable_own_loggers()
     if not (release.pipeline.config or release.pipeline.secrets):
         return release
     from pipelines.authoring.step_settings import settings_of  # most pipelines, and so most workers, do not need it
@@ -102,22 +101,6 @@ def _client(arguments: argparse.Namespace) -> Client:
     from pipelines.release.publish import client_of
 
     return client_of(arguments)
-
-
-def configure_logs(form: Form | Literal["terminal"], level: str) -> None:
-    """Log to stderr from `level` on, in lines of this form. Errors of logging are silent: a step may close stderr."""
-    handler = logging.StreamHandler()
-    if form == "terminal":
-        from pipelines.worker.terminal_lines import TerminalFormatter, of_author
-
-        handler.setFormatter(TerminalFormatter())
-        handler.addFilter(of_author)
-    else:
-        handler.setFormatter(LineFormatter(form))
-    # A line is reported before it is written, which may take long.
-    logging.basicConfig(level=level, handlers=[ReportedLines(), handler])
-    logging.captureWarnings(True)
-    logging.raiseExceptions = False
 
 
 def tracer_to(endpoint: str) -> Tracer | None:

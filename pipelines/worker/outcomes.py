@@ -74,8 +74,10 @@ def failed(command: Command, failure: Failed, spans: Sequence[StepSpan] = ()) ->
     return _outcome(command, spans, outcome="FAILED", failure=reported)
 
 
-def with_report(outcome: Outcome, report: StepReport) -> Outcome:
+def with_report(outcome: Outcome, report: StepReport | None) -> Outcome:
     """Return the outcome with the report of its steps. An outcome that is almost too large for a message has none."""
+    if report is None:
+        return outcome
     texts = outcome.output_payloads if outcome.suspension is None else outcome.suspension.requests
     if 6 * sum(map(len, texts)) + 3 * len(texts) >= CERTAINLY_FITTING:
         return outcome
@@ -204,6 +206,8 @@ LONGEST_PAUSE = 0.03
 """In seconds."""
 MOST_REPORTS = 500
 """How many reports one message carries."""
+BYTES_OF_A_LINE = 50
+"""What a line needs in a message besides its text. Messages are limited in values too, and a line has several."""
 RETRY_SECONDS = 1.0
 MOST_TRIES = 5
 
@@ -228,6 +232,7 @@ class Report(NamedTuple):
     @property
     def size(self) -> int:
         """The approximate number of bytes in a message."""
+        other = 500
         texts = [*(self.outcome.output_payloads if self.outcome else [])]
         if self.outcome and self.outcome.suspension:
             texts += self.outcome.suspension.requests
@@ -235,11 +240,12 @@ class Report(NamedTuple):
             texts.append(self.outcome.failure.traceback)
         if self.outcome and self.outcome.report:
             texts += [text for *_, text in self.outcome.report.lines]
+            other += BYTES_OF_A_LINE * len(self.outcome.report.lines)
         if self.reached:
             texts += self.reached.output_payloads
         for group in self.items:
             texts += group.outputs
-        return 500 + sum(map(len, texts))
+        return other + sum(map(len, texts))
 
 
 def _with_items(report: Report, pending: Report | None) -> Report:

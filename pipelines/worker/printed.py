@@ -8,32 +8,43 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
-from typing import Final, TextIO
+from typing import TYPE_CHECKING, Final, TextIO
 
-from pipelines.step_reports import ReportedLines
+from pipelines.step_reports import BegunLine, BegunLines, ReportedLines, StepReports, current, reports_of
 from wire import log_lines
 from wire.masks import masked
 
-LONGEST_PIECE: Final = 8_192
-"""In characters. A longer line is divided."""
-begun: Final[dict[tuple[int, int, PrintedLines], tuple[str, str | None, int | None]]] = {}
-"""The lines without their ends, by transition, thread and stream: the text, and the step and the item that printed it.
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
 
-A thread may run steps of several transitions at a time, such as that of the async steps.
-"""
+LONGEST_PIECE: Final = 8_192
+"""In characters. A longer line is truncated, and one without an end is written in pieces."""
+_of_no_transition: Final[BegunLines] = {}
+"""The lines without their ends of threads that run no transition."""
 _writing: Final = threading.local()
 """`is_on` is true in a thread that writes a line, whose log handlers may print too."""
 
 
 class PrintedLines(io.TextIOBase):
-    """Passes each whole line to `write_line`. Threads do not tear each other's lines. Safe to use from many threads."""
+    """Passes each whole line to `write_line`. Threads do not tear each other's lines. Safe to use from many threads.
+
+    It stands in for a stream of Python, so it has what code expects of one: bytes may be written to `buffer`.
+    """
+
+    encoding = "utf-8"
+    errors = "replace"
+    line_buffering = True
 
     def __init__(self, original: TextIO, write_line: Callable[[str], None], *, copies: bool = False) -> None:
         """`copies`: what is printed also goes to the original stream, as it is."""
         self._original = original
         self._write_line = write_line
         self._copies = copies
+        self.name = getattr(original, "name", "")
+        self.buffer = _Bytes(self)
+
+    def reconfigure(self, **_: object) -> None:
+        """Do nothing: the settings of a stream do not apply to lines."""
 
     def writable(self) -> bool:
         return True
@@ -58,26 +69,33 @@ class PrintedLines(io.TextIOBase):
             if not self._copies:
                 self._original.write(masked(text))
             return len(text)
-        key = _transition(), threading.get_ident(), self
-        *lines, rest = (begun.pop(key, ("", None, None))[0] + text).split("\n")
+        reporting = current.get()
+        begun = _of_no_transition if reporting is None else reports_of(reporting).begun_lines
+        key = threading.get_ident(), self
+        before = begun.pop(key, None)
+        *lines, rest = (text if before is None else before.text + text).split("\n")
         for line in lines:
             self._write(line)
-        if len(rest) > LONGEST_PIECE:
+        # A piece is cut off where a secret that crosses the cut is complete, so that it is hidden.
+        if len(rest) > 2 * LONGEST_PIECE:
+            rest = masked(rest)
             self._write(rest[:LONGEST_PIECE])
-            rest = rest[LONGEST_PIECE:]
+            rest = rest[LONGEST_PIECE:][-LONGEST_PIECE:]
         if rest:
-            begun[key] = rest[-LONGEST_PIECE:], *log_lines.step_and_item.get()
+            begun[key] = BegunLine(rest, *log_lines.step_and_item.get())
         return len(text)
 
-    def end_line(self, text: str, step: str | None, item: int | None) -> None:
-        """Write a line that the step and the item have begun."""
-        token = log_lines.step_and_item.set((step, item))
-        self._write(text)
+    def end_line(self, line: BegunLine) -> None:
+        """Write a line that a step has begun."""
+        token = log_lines.step_and_item.set((line.step, line.item))
+        self._write(line.text)
         log_lines.step_and_item.reset(token)
 
     def _write(self, line: str) -> None:
         """Pass one line. A progress bar replaces its line after a carriage return, so only its end counts."""
         shown = line.removesuffix("\r").rpartition("\r")[2]
+        if len(shown) > LONGEST_PIECE:
+            shown = masked(shown)[: LONGEST_PIECE - 1] + "…"
         if not shown.strip():
             return
         _writing.is_on = True
@@ -87,18 +105,33 @@ class PrintedLines(io.TextIOBase):
             _writing.is_on = False
 
 
-def _transition() -> int:
-    """Return the identity of the transition to which this context belongs, also in threads and tasks of its steps."""
-    return id(log_lines.fields.get())
+class _Bytes(io.BufferedIOBase):
+    """Makes text of the bytes that code writes to `sys.stdout.buffer`."""
+
+    def __init__(self, lines: PrintedLines) -> None:
+        self._lines = lines
+
+    def writable(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        return self._lines.fileno()
+
+    def flush(self) -> None:
+        self._lines.flush()
+
+    def write(self, data: ReadableBuffer, /) -> int:
+        written = bytes(data)
+        self._lines.write(written.decode(errors="replace"))
+        return len(written)
 
 
-def end_lines() -> None:
-    """Write the lines that this transition has begun to print, in whatever thread its steps run."""
-    transition = _transition()
-    for key in [each for each in list(begun) if each[0] == transition]:
-        line = begun.pop(key, None)
+def end_lines(reports: StepReports) -> None:
+    """Write the lines that the steps of a transition have begun to print, in whatever thread they run."""
+    for key in list(reports.begun_lines):
+        line = reports.begun_lines.pop(key, None)
         if line is not None:
-            key[-1].end_line(*line)
+            key[1].end_line(line)
 
 
 @contextmanager
@@ -117,11 +150,13 @@ def printed_lines(*, copies: bool) -> Iterator[None]:
 
 
 def _writer(name: str, level: int, reports: bool) -> Callable[[str], None]:
-    if not reports:
-        return partial(logging.getLogger(name).log, level, "%s")
     handler = ReportedLines()
 
-    def report(text: str) -> None:
-        handler.handle(logging.LogRecord(name, level, "", 0, text, (), None))
+    def write(text: str) -> None:
+        record = logging.LogRecord(name, level, "", 0, text, (), None)
+        if reports:
+            handler.handle(record)
+        elif logging.root.isEnabledFor(level):
+            logging.root.handle(record)  # code that configures logging disables other loggers
 
-    return report
+    return write

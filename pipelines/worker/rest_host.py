@@ -17,11 +17,11 @@ from pydantic import BaseModel
 
 from pipelines.authoring.plan import plan
 from pipelines.failures import Failed, inform, warn
-from pipelines.step_reports import Reporter
+from pipelines.step_reports import Reporter, current
 from pipelines.worker.boundary import Boundary
 from pipelines.worker.hosted_release import HostedRelease
-from pipelines.worker.printed import begun, end_lines
-from pipelines.worker.rest_results import encoded, failure, failure_of, stop_of
+from pipelines.worker.printed import end_lines
+from pipelines.worker.rest_results import encoded, failure, failure_of, stop_of, with_report
 from pipelines.worker.supervision import Supervisor
 from wire.log_lines import bound
 from wire.messages.celery_messages import TOLERANCE, Shape
@@ -39,6 +39,7 @@ from wire.messages.payload_envelopes import (
 from wire.messages.rest_messages import (
     CAPABILITIES_PATH,
     EXECUTE_PATH,
+    READS_REPORTS,
     Capabilities,
     Malformed,
     TransitionCommand,
@@ -113,6 +114,7 @@ class RestHost:
         self._nonces = Nonces(TOLERANCE)
         planned = plan(release.pipeline)
         self._steps = planned.steps
+        self._indexes = {step.name: step.index for step in planned.steps}
         self._allowed = Allowed(prefixes, frozenset(planned.catalogue.canonical_types()))
         self._boundary = Boundary()
         self._logged = NewNames()
@@ -161,12 +163,18 @@ class RestHost:
             warn("Refused a malformed command: %s", error)
             return 400, b""
         self._log_unknown(command)
-        parent = received(next((value for name, value in headers.items() if name.lower() == "traceparent"), NONE))
+        parent = received(_header(headers, "traceparent") or NONE)
+        reporter = Reporter()
         with bound(self.release.log_fields(command, parent)):
+            current.set(reporter)  # the next command of this thread replaces it
             if self._tracer is None or parent == NONE:
-                return 200, self._run(command, hung_up)
-            with self._tracer.transition(parent, self.release.span_attributes(command)) as transition:
-                return 200, self._run(command, hung_up, transition)
+                result = self._run(command, hung_up, reporter)
+            else:
+                with self._tracer.transition(parent, self.release.span_attributes(command)) as transition:
+                    result = self._run(command, hung_up, reporter, transition)
+        if reporter.reports is not None and _header(headers, READS_REPORTS):
+            result = with_report(result, reporter.reports.with_all_lines(self._indexes))
+        return 200, result
 
     def capabilities(self) -> Capabilities:
         """Return the identity of the hosted release (wire protocol D.7)."""
@@ -182,19 +190,29 @@ class RestHost:
         )
 
     def _run(
-        self, command: TransitionCommand, hung_up: Callable[[], bool], transition: Transition | None = None
+        self,
+        command: TransitionCommand,
+        hung_up: Callable[[], bool],
+        reporter: Reporter,
+        transition: Transition | None = None,
     ) -> bytes:
         """Return the result of a command; a failure if anything raises."""
         result = self._boundary.run(
             command.execution_id,
-            lambda: self._execute(command, hung_up, transition),
+            lambda: self._execute(command, hung_up, reporter, transition),
             lambda failed: failure_of(command, failed),
         )
-        if begun:
-            end_lines()
+        if reporter.reports is not None:
+            end_lines(reporter.reports)
         return result
 
-    def _execute(self, command: TransitionCommand, hung_up: Callable[[], bool], transition: Transition | None) -> bytes:
+    def _execute(
+        self,
+        command: TransitionCommand,
+        hung_up: Callable[[], bool],
+        reporter: Reporter,
+        transition: Transition | None,
+    ) -> bytes:
         """Check the identity of one command, then decode its payload, then run its steps (wire protocol D.11)."""
         mismatch = self._mismatch(command)
         if mismatch is not None:
@@ -209,7 +227,14 @@ class RestHost:
                 start=command.current_step_index,
                 stop=stop_of(command, self._steps),
                 # The identity is that of the command.
-                context=partial(self.release.context, command, command.tenant_id, hung_up, reporting=Reporter()),
+                context=partial(
+                    self.release.context,
+                    command,
+                    command.tenant_id,
+                    hung_up,
+                    reporting=reporter,
+                    heartbeats=command.last_heartbeat,
+                ),
                 is_cancelled=hung_up,
                 shape=shape,
                 around=None if transition is None else transition.in_step,
@@ -244,6 +269,10 @@ class RestHost:
     def _log_unknown(self, message: BaseModel) -> None:
         for name in self._logged.among(unknown_members(message)):
             inform("Ignored the unknown member %s of a command", name)
+
+
+def _header(headers: Mapping[str, str], name: str) -> str:
+    return next((value for each, value in headers.items() if each.lower() == name.lower()), "")
 
 
 def _unsupported(command: TransitionCommand) -> Failed | None:

@@ -9,10 +9,11 @@ from typing import Any
 
 from pipelines.authoring.planned_step import PlannedStep
 from pipelines.failures import Failed, log_failure
-from pipelines.worker.outcomes import too_large
+from pipelines.worker.outcomes import CERTAINLY_FITTING, too_large
 from pipelines.worker.runner import INVALID_STEP_OUTPUT, OUTPUT_TOO_LARGE, Completed, RunResult, Suspended
 from wire.documents.contract import TIMER
 from wire.documents.json_reader import values_in
+from wire.messages.celery_messages import StepReport
 from wire.messages.payload_envelopes import PayloadRefused, PayloadTooLong, typed
 from wire.messages.rest_messages import (
     NON_RETRYABLE,
@@ -49,6 +50,13 @@ def encoded(command: TransitionCommand, outcome: RunResult, steps: Sequence[Plan
     assert isinstance(result, Failed)  # noqa: S101
     log_failure(command.execution_id, result)
     return failure_of(command, result)
+
+
+def with_report(result: bytes, report: StepReport | None) -> bytes:
+    """Return the result with the report of its steps. A result that is almost too large has none."""
+    if report is None or len(result) >= CERTAINLY_FITTING:
+        return result
+    return b'%s,"stepReport":%s}' % (result[:-1], report.model_dump_json(by_alias=True).encode())
 
 
 def _completed(

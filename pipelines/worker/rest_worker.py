@@ -18,10 +18,11 @@ from typing import Any
 
 from pipelines.errors import DefinitionError
 from pipelines.failures import inform, warn_of
-from pipelines.worker.options import THREADS_ABANDONED, configure_logs, hosted_release, rest_secret, tracer_to
+from pipelines.worker.options import THREADS_ABANDONED, hosted_release, rest_secret, tracer_to
 from pipelines.worker.printed import printed_lines
 from pipelines.worker.rest_host import Response, RestHost
 from pipelines.worker.supervision import Supervisor
+from pipelines.worker.worker_log import configure_logs
 from wire import garbage
 from wire.messages.payload_envelopes import DEFAULT_PREFIXES
 

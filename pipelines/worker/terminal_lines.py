@@ -11,7 +11,7 @@ from wire.masks import masked
 
 def of_author(record: logging.LogRecord) -> bool:
     """Return True for lines of the author's code and its libraries, and for warnings of the worker."""
-    if is_authored(record):
+    if is_authored(record.name):
         return True
     # Celery's SecurityWarning says that root runs the worker, which is ordinary in a container.
     return record.levelno >= logging.WARNING and "SecurityWarning" not in record.getMessage()

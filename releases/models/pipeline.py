@@ -288,6 +288,13 @@ MEMBERS = (
         limits=(1, MOST_PLACES),
         unset="what the release declares",
     ),
+    # Judged when steps report.
+    Member(
+        "keepLogs",
+        "keep_logs",
+        "Keep the lines of steps",
+        "Whether the lines that steps log and print are kept with their execution.",
+    ),
     # Judged when an execution is submitted, and again when it ends.
     Member(
         "notifyChannel",
@@ -333,6 +340,7 @@ class Policy(models.Model):
     repeat_unknown_outcomes = models.BooleanField(default=False, db_default=False)
     concurrency_limit = models.PositiveIntegerField(null=True, blank=True)
     rate_limit = models.PositiveIntegerField(null=True, blank=True)
+    keep_logs = models.BooleanField(default=True, db_default=True)
     notify_channel = models.CharField(max_length=LONGEST_CHANNEL, null=True, blank=True)
     notify_ends = models.CharField(
         max_length=10, choices=NotifyEnds, default=NotifyEnds.ALL, db_default=NotifyEnds.ALL.value

@@ -386,3 +386,9 @@ class Instruction(Wire):
 def transition_key(execution_id: uuid.UUID | str, step_index: int, attempt: int) -> str:
     """Return the key of an attempt (wire protocol E.4). A lease takeover repeats the key; a retry does not."""
     return f"{execution_id}:{step_index}:{attempt}"
+
+
+def attempt_of(key: str) -> int:
+    """Return the attempt in a transition key; 0 for a key of another form, because workers report keys."""
+    attempt = key.rpartition(":")[2]
+    return int(attempt) if attempt.isdecimal() else 0

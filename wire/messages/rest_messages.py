@@ -6,21 +6,32 @@ missing flag as false. A missing text is an error if it is required.
 """
 
 import hashlib
+import json
 import uuid
 from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 from pydantic.alias_generators import to_camel
 
 from wire.documents.contract import ResultShape
 from wire.documents.json_reader import MOST_VALUES, holds_more_values
 from wire.documents.shape import Flag, null_as
-from wire.messages.celery_messages import StepTimeouts
+from wire.messages.celery_messages import StepReport, StepTimeouts
 from wire.messages.payload_envelopes import TypedPayload
 
 EXECUTE_PATH = "/pipeline/worker/transitions/execute"
 CAPABILITIES_PATH = "/pipeline/worker/capabilities"
 PROTOCOL_VERSION = "1"
+READS_REPORTS = "X-Pipelines-Reads-Reports"
+"""A header of a request to execute a command: its sender reads `stepReport` in the result. Earlier versions and those
+of the framework do not send it, and refuse or ignore the member."""
 CAPABILITY_ENCODING = "application/tpf-transition-envelope+json"
 LOCAL_CONTRACT = "local-contract"
 TO_THE_END = -1
@@ -129,6 +140,8 @@ class TransitionCommand(_Wire):
     page_context: PageContext | None = _Later
     step_timeouts: StepTimeouts = Field(default_factory=dict)
     """Sent to workers of this product only: releases of the framework declare no timeouts."""
+    last_heartbeat: str = Field(default="", exclude_if=lambda text: not text)
+    """What an earlier attempt left, as `StepReport.details`. Only workers of this product leave something."""
 
     @model_validator(mode="after")
     def _stops_ahead(self) -> Self:
@@ -274,6 +287,14 @@ class WireSuspension(_Wire):
     page_completion: PageCompletion | None = _Later
 
 
+def _report(value: Any) -> StepReport | None:
+    """Return the report; None for one that cannot be read, because the outcome counts without it."""
+    try:
+        return StepReport.model_validate_json(json.dumps(value))
+    except ValidationError:
+        return None
+
+
 class SentPayload(TypedPayload):
     """A payload of a message. In contrast to payloads inside of payloads, it may have unknown members."""
 
@@ -291,6 +312,8 @@ class TransitionResult(_Wire):
     terminal_input_passthrough: Flag = False
 
     page_completion: PageCompletion | None = _Later
+    step_report: Annotated[StepReport | None, BeforeValidator(_report)] = _Later
+    """What the steps reported, for coordinators that send READS_REPORTS."""
     decoded_output_items: Any = Field(default=None, exclude=True)
 
     @model_validator(mode="after")

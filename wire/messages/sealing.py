@@ -107,7 +107,7 @@ KINDS: dict[type[BaseModel], Kind] = {
 
 
 ENCRYPTED = frozenset({"commands", "outcomes"})
-"""The kinds that carry payloads."""
+"""The kinds that always carry payloads. Heartbeats do if they have reports of steps, whose lines may quote them."""
 MOST_BODY_VALUES: dict[Kind, int] = {"commands": 20_000, "outcomes": 500_000, "heartbeat": 100_000, "order": 20_000}
 """How many JSON values the body of a message may have. A payload is one value, because it is JSON text."""
 MOST_BODY_MEMBERS = 100_000
@@ -133,7 +133,8 @@ def seal(
         "nonce": secrets.token_hex(16),
     }
     text = body.model_dump_json(by_alias=True)
-    return {**header, "seals": [seal_of(header, text, key, encrypt=encrypt and kind in ENCRYPTED) for key in keys]}
+    encrypted = encrypt and (kind in ENCRYPTED or (isinstance(body, Heartbeat) and bool(body.reports)))
+    return {**header, "seals": [seal_of(header, text, key, encrypt=encrypted) for key in keys]}
 
 
 def seal_of(header: Mapping[str, str], body: str, key: WorkerKey, *, encrypt: bool) -> dict[str, Any]:

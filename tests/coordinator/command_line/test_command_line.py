@@ -89,16 +89,18 @@ def test_a_token_file_is_private(run: CommandLine) -> None:
     assert run("pipelines", "list", *options).status == 6
 
 
-def test_tail_reads_the_list_of_a_coordinator_without_streams(run: CommandLine) -> None:
+def test_tail_reads_the_list_of_a_coordinator_without_streams_and_shows_progress_on_stderr(run: CommandLine) -> None:
     events: list[dict[str, Any]] = [
-        {"sequence": number, "kind": "KIND", "status": "SUCCEEDED", "data": {}} for number in (1, 2)
+        {"sequence": number, "kind": "KIND", "status": status, "data": {}}
+        for number, status in enumerate(["RUNNING", "SUCCEEDED"], 1)
     ]
     lists = [{"items": events[:count], "next": None} for count in (1, 2)]
-    states = [{"status": "RUNNING"}, {"status": "SUCCEEDED"}]
-    with serving({}, states[0], lists[0], states[1], lists[1]) as server:
+    running = {"status": "RUNNING", "progress": {"done": 2, "total": 6, "message": "loading"}}
+    with serving({}, running, lists[0], running, {"status": "SUCCEEDED"}, lists[1]) as server:
         server.statuses = [406, 200]
         done = run("executions", "tail", "e1", f"--url={server.origin}", "--output=json")
     assert (done.status, [json.loads(line) for line in done.out.splitlines()]) == (0, events)
+    assert done.err == "2 of 6: loading\n"
 
 
 BLANK = {"code": "INVALID_REQUEST", "detail": "reason: x", "errors": [{"field": "reason", "message": "x"}]}

@@ -12,11 +12,12 @@ from executions.step_reports import step_reports
 from executions.transports.celery import command_of
 from executions.workers.registry import take_heartbeat
 from releases.models import Release
+from releases.policy import change
 from tenancy.models import Tenant
 from tests import making
 from tests.raw_sql import unchanged
 from wire.messages import celery_messages as messages
-from wire.messages.step_lines import StepLine
+from wire.messages.step_lines import LONGEST_LINE, LONGEST_TOGETHER, MOST_LINES, StepLine
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("retries")]
 LINE: StepLine = (1_800_000_000_000, "INFO", 0, 3, "rows\x00 4")
@@ -77,15 +78,28 @@ def test_a_killed_worker_leaves_its_report_and_nothing_is_stored_under_a_lost_le
     assert [line.text[:4] for line in step_reports.lines_of(execution)] == ["rows"]
 
 
-@pytest.mark.parametrize("kept", [True, False])
-def test_an_outcome_whose_report_cannot_be_stored_counts_and_lines_are_kept_only_if_the_setting_says_so(
-    execution: Execution, claim: Claim, settings: Any, kept: bool
+@pytest.mark.parametrize(("setting", "policy"), [(True, True), (False, True), (True, False)])
+def test_an_outcome_whose_report_cannot_be_stored_counts_and_lines_are_kept_if_setting_and_policy_say_so(
+    execution: Execution, claim: Claim, settings: Any, setting: bool, policy: bool
 ) -> None:
-    settings.KEEP_STEP_LINES = kept
+    settings.KEEP_STEP_LINES = setting
+    change(execution.release.pipeline, {"keepLogs": policy}, actor="eva")
     report = messages.StepReport(total=3, details='["\\u0000"', lines=[LINE], message="x\x00")
     assert making.record(making.outcome_of(claim, report=report)) == 1
     [stored] = StepReport.objects.all()
-    assert (stored.done, stored.total, stored.details, len(stored.lines)) == (None, None, None, int(kept))
+    assert (stored.done, stored.total, stored.details, len(stored.lines)) == (None, None, None, setting and policy)
+
+
+def test_lines_of_a_worker_that_ignores_limits_and_whose_clock_is_wrong_are_bounded_and_shown(
+    execution: Execution, claim: Claim
+) -> None:
+    wrong: StepLine = (2**53 - 1, "INFO", 2**31 - 1, None, "x" * LONGEST_LINE)
+    outcome = making.outcome_of(claim, report=messages.StepReport(lines=[wrong] * MOST_LINES))
+    making.record(outcome.model_copy(update={"transition_key": "of no attempt"}))
+    execution.refresh_from_db()
+    shown = step_reports.lines_of(execution)
+    assert len(shown) == LONGEST_TOGETHER // LONGEST_LINE
+    assert {(line.at.year, line.step_name, line.attempt) for line in shown} == {(9000, "", 0)}
 
 
 def test_an_execution_whose_steps_report_nothing_has_no_row(execution: Execution, claim: Claim) -> None:

@@ -144,6 +144,32 @@ def test_a_reported_failure_or_impossible_result_fails_the_attempt(
 
 
 @cases(
+    ("report", "stored"),
+    [
+        (
+            {"done": 2, "details": "[0,null,2]", "lines": [[1_800_000_000_000, "INFO", 0, None, "x"]]},
+            (2, "[0, null, 2]"),
+        ),
+        ({"done": -1}, None),
+        ("later", None),
+    ],
+)
+def test_what_the_steps_of_a_rest_worker_report_is_stored_and_the_next_attempt_reads_its_details(
+    flow: Flow, report: Any, stored: tuple[int, str] | None
+) -> None:
+    """A report that cannot be read changes nothing about its outcome."""
+    answer = result("FAILED", failure={"failureClass": "org.acme.Passing", "message": "m"}, stepReport=report)
+    made = flow.run(answer)
+    assert (made.status, made.attempt) == ("WAIT_RETRY", 1)
+    assert flow.double.requests[0].headers["X-Pipelines-Reads-Reports"] == "1"
+    found = [(each.done, len(each.lines)) for each in made.step_reports.all()]
+    assert found == ([(stored[0], 1)] if stored else [])
+    sent = rest_messages.command_of(made, rest_messages.payload_of(made))
+    assert sent.last_heartbeat == (stored[1] if stored else "")
+    assert ("lastHeartbeat" in sent.to_json()) is bool(stored)
+
+
+@cases(
     ("place", "members", "step", "text"),
     [
         ("step", {}, 0, "wrong"),

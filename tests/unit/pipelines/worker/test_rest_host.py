@@ -17,6 +17,7 @@ from examples.orders.pipeline import pipeline as orders
 from pipelines.authoring.compiler import compile_contract
 from pipelines.worker import outcomes, rest_host
 from pipelines.worker.hosted_release import HostedRelease
+from pipelines.worker.printed import printed_lines
 from pipelines.worker.rest_host import HEALTH_PATH, Crowded, Nonces, RestHost
 from pipelines.worker.rest_worker import IDLE_SECONDS, Server
 from pipelines.worker.supervision import Supervisor
@@ -354,6 +355,46 @@ def test_a_step_that_exceeds_its_limit_keeps_its_turn_if_its_thread_is_not_repla
             limited.finish()
             eventually(lambda: calls.get() == 200, what="its health again")
             assert calls.call(1).json()["outcome"] == "COMPLETED"
+
+
+SAYING = """
+from pipelines import Pipeline, StepContext
+
+pipeline = Pipeline("tests.saying.rest")
+
+
+@pipeline.step
+def say(number: int, context: StepContext) -> int:
+    if number:
+        print("after", context.last_heartbeat, end="")
+        context.heartbeat(number)
+        context.progress(number, 9)
+    return 1 // (number - 2)
+"""
+
+
+@pytest.mark.parametrize(("number", "outcome"), [(0, "COMPLETED"), (1, "COMPLETED"), (2, "FAILED")])
+def test_what_a_step_reports_comes_with_the_result_if_the_coordinator_reads_it(
+    tmp_path: Path, number: int, outcome: str
+) -> None:
+    with released(tmp_path, SAYING) as saying, printed_lines(copies=True):
+        release = saying.host().release
+        host = RestHost(release, secret=SECRET)
+        own = release.identity
+        pin = {"pipelineId": own.pipeline_id, "contractVersion": own.contract_version, "releaseVersion": "1.0"}
+        sent = command(payload("java.lang.Integer", number), **pin, lastHeartbeat="[0,null,7]")
+        body = json.dumps(sent).encode()
+        answers = []
+        for headers in ({}, {"X-Pipelines-Reads-Reports": "1"}):
+            status, text = host.respond("POST", EXECUTE, {**signed("POST", EXECUTE, body), **headers}, body)
+            answers.append(json.loads(text))
+            assert (status, answers[-1]["outcome"]) == (200, outcome)
+    report = answers[1].pop("stepReport", None)
+    assert answers[0] == answers[1]
+    if report is not None:
+        report["lines"] = [line[1:] for line in report["lines"]]
+    said = {"done": number, "total": 9, "message": "", "details": f"[0,null,{number}]"}
+    assert report == ({**said, "lines": [["INFO", 0, None, "after 7"]]} if number else None)
 
 
 def inputs(version: str, value: Any, type_id: str = TYPES + "OrderRequest") -> list[dict[str, str]]:

@@ -1,20 +1,27 @@
 import json
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import copy_context
+from logging.config import dictConfig
 from pathlib import Path
+from typing import Any
+from urllib.parse import quote
 
 import pytest
 
-from pipelines.step_reports import ReportedLines, reports_of
+from pipelines.step_reports import ReportedLines, Reporter, current, reports_of
 from pipelines.worker.host_state import HeldLeases
-from pipelines.worker.printed import printed_lines
+from pipelines.worker.outcomes import Outbox, Report
+from pipelines.worker.printed import end_lines, printed_lines
+from pipelines.worker.worker_log import configure_logs
 from tests.unit.pipelines.worker.conftest import Hosted, command, executing, heartbeat, outcomes, released
-from wire import masks
+from wire import log_lines, masks
 from wire.log_lines import LineFormatter
-from wire.messages.celery_messages import Outcome, StepReport
-from wire.messages.step_lines import LONGEST_LINE, LONGEST_TOGETHER, MOST_LINES, MOST_LIVE_LINES
+from wire.messages.celery_messages import Outcome, OutcomeGroup, StepReport
+from wire.messages.sealing import decode, verify
+from wire.messages.step_lines import LONGEST_LINE, LONGEST_TOGETHER, MOST_LINES, MOST_LIVE_LINES, StepLine
 
 SOURCE = """
 import logging
@@ -144,9 +151,10 @@ def test_a_report_wakes_the_heartbeats_and_is_not_sent_again_unchanged(hosted: H
         assert host.changed.wait(10)
         while not (hosted.folder / "marks").exists():
             pass
-        assert heartbeat(host).reports
+        encrypted = [host.heartbeat("HEALTHY")["seals"][0]["encrypted"]]
         assert host.has_progress  # what the step reports now does not wake them at once
-        assert not heartbeat(host).reports
+        encrypted.append(host.heartbeat("HEALTHY")["seals"][0]["encrypted"])
+        assert encrypted == [True, False], "only a heartbeat with a report is encrypted"
         assert not host.has_progress
 
 
@@ -207,6 +215,97 @@ def test_a_log_handler_that_writes_to_stderr_does_not_log_its_own_lines() -> Non
         print("again")
         logging.root.removeHandler(handler)
     assert [json.loads(line)["event"] for line in log] == ["once", "again"]
+
+
+@contextmanager
+def as_in_a_worker() -> Iterator[None]:
+    """Log as the process of a worker does, and undo what the block configures."""
+    before = logging.root.handlers, logging.root.level, logging.raiseExceptions
+    logging.root.handlers = []
+    configure_logs("json", "INFO")
+    with printed_lines(copies=False):
+        yield
+    logging.root.handlers, level, logging.raiseExceptions = before
+    logging.root.setLevel(level)
+    logging.captureWarnings(False)
+
+
+@contextmanager
+def reporting() -> Iterator[Callable[[], list[str]]]:
+    """Run the block as a step, and yield a function that ends its lines and returns their texts."""
+    reporter = Reporter()
+    tokens = current.set(reporter), log_lines.step_and_item.set(("say", None))
+
+    def reported() -> list[str]:
+        end_lines(reports_of(reporter))
+        report = reporter.reports and reporter.reports.with_all_lines({"say": 0})
+        return [text for *_, text in texts(report or None)]
+
+    yield reported
+    current.reset(tokens[0])
+    log_lines.step_and_item.reset(tokens[1])
+
+
+ESCAPED = 'a"b\\c'
+CONFIGURATION = {"version": 1, "disable_existing_loggers": False, "root": {"handlers": []}}
+
+
+def configuring(configure: Callable[[], None]) -> None:
+    configure()
+    logging.getLogger("author").warning("logged")
+    print("printed")
+
+
+@pytest.mark.parametrize(
+    ("say", "expected"),
+    [
+        (lambda: sys.stdout.buffer.write(b"half \xff\x00\nrest"), ["half \ufffd\ufffd", "rest"]),
+        (lambda: print("\x1b[1;31mred\x1b[0m \x1b]0;title\x07end"), ["red end"]),
+        (lambda: print("\ud800"), ["\ufffd"]),
+        (lambda: [sys.stdout.write("." * 9 + "token-4711") for _ in range(3_000)], None),
+        (lambda: print("y" * 10_000_000 + "\n", end=""), ["y" * (LONGEST_LINE - 1) + "…"]),
+        (
+            lambda: print(KeyError(ESCAPED), quote(ESCAPED, safe=""), json.dumps(ESCAPED)),
+            ["'[secret]' [secret] \"[secret]\""],
+        ),
+        (lambda: configuring(lambda: logging.basicConfig(force=True)), ["logged", "printed"]),
+        (lambda: configuring(lambda: dictConfig(CONFIGURATION)), ["logged", "printed"]),
+        (lambda: print(sys.stdout.encoding, sys.stdout.isatty()), ["utf-8 False"]),
+    ],
+)
+def test_whatever_a_step_does_to_its_streams_its_lines_are_reported(
+    say: Callable[[], object], expected: list[str] | None
+) -> None:
+    masks.hide(["token-4711", ESCAPED])
+    with as_in_a_worker(), reporting() as reported:
+        say()
+        found = reported()
+    assert expected is None or found == expected
+    assert "4711" not in "".join(found)
+
+
+def test_what_is_printed_after_the_end_of_a_transition_belongs_to_no_other_one() -> None:
+    with as_in_a_worker():
+        for _ in range(20):
+            with log_lines.bound({"execution": "e"}), reporting() as reported:
+                late = copy_context()
+                assert reported() == []
+            late.run(print, "late", end="")
+            del late
+
+
+def test_outcomes_with_many_short_lines_are_sent_in_messages_that_can_be_read(hosted: Hosted) -> None:
+    host, messages = hosted.host(), list[Any]()
+    [outcome] = outcomes(host, command(0))
+    line: StepLine = (1_800_000_000_000, "INFO", 0, None, "x")
+    full = outcome.model_copy(update={"report": StepReport(lines=[line] * MOST_LINES)})
+    outbox = Outbox(lambda reports: messages.append(host.sealed(reports)))
+    for _ in range(500):
+        outbox.put(Report(host.release.identity, full))
+    outbox.start()
+    assert outbox.close(60)
+    groups = [decode(verify(each, lambda _: [hosted.key]), OutcomeGroup) for each in messages]
+    assert sum(len(group.outcomes) for group in groups) == 500
 
 
 def test_secrets_are_hidden_longest_first_and_line_by_line() -> None:
