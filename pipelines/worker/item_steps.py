@@ -9,7 +9,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from pipelines.authoring.items import ItemFailure
 from pipelines.authoring.planned_step import PlannedStep
@@ -20,6 +20,9 @@ from pipelines.worker.items import BranchCall, Item, Results, Rules, results
 from wire.documents.json_reader import LONGEST_OUTCOME
 from wire.messages.grouping import MOST_BYTES, groups
 from wire.retry import LONGEST_RETRY_DELAY, RetryPolicy
+
+if TYPE_CHECKING:
+    from pipelines.worker.supervision import Watch
 
 ITEMS_IN_A_GROUP: Final = 100
 SECONDS_OF_A_GROUP: Final = 2.0
@@ -103,18 +106,20 @@ class Groups:
 def of_step(
     step: PlannedStep,
     items: Iterator[Encoded],
-    call: Callable[[Item], Results | Failed],
+    call: Callable[[Item, Callable[[], bool]], Results | Failed],
     fail: Callable[[Failed], Results],
     check: Callable[[], None],
     delay: ItemDelay,
     *,
     stored: Groups | None = None,
     known: Finished | None = None,
+    watch: Watch | None = None,
 ) -> Generator[Encoded]:
     """Yield the results of a step for the items of a stream, in their order.
 
     ``call`` is that of `items.Rules`. ``fail`` ends the transition with a failure, and ``check`` raises if it no longer
-    counts. ``known`` items are not called again. Finished items are added to ``stored``.
+    counts. ``known`` items are not called again. Finished items are added to ``stored``. ``watch`` is that of the
+    transition; None if it has no time limit.
     """
     if step.items is None:
         raise TypeError(f"step {step.name} does not run for items")
@@ -139,8 +144,9 @@ def of_step(
         if stored is not None:
             stored.add(item.index, found)
 
-    rules = Rules(step.items.parallel, call, partial(_wait, step, delay), give_up, finished, checked)
-    decoded = {index: partial(_decoded, step, index, documents) for index, documents in (known or {}).items()}
+    limits = watch if watch is not None and any(each.limit_key in watch.limits for each in step.called) else None
+    rules = Rules(step.items.parallel, call, partial(_wait, step, delay), give_up, finished, checked, limits)
+    decoded = {index: partial(_decoded, step, documents) for index, documents in (known or {}).items()}
     is_over = False
     try:
         yield from results(rules, items, decoded)
@@ -166,11 +172,11 @@ def _called(step: PlannedStep, item: Item) -> PlannedStep:
     return item.encoded.step if isinstance(item.encoded, BranchCall) else step
 
 
-def _decoded(step: PlannedStep, index: int, documents: Sequence[Any]) -> Results:
+def _decoded(step: PlannedStep, documents: Sequence[Any], item: Item) -> Results:
     if step.branching is not None:
         from pipelines.worker import branch_steps  # most pipelines, and so most workers, do not need it
 
-        return [branch_steps.decoded(step, index, document) for document in documents]
+        return [branch_steps.decoded(step, item.index, document) for document in documents]
     return [Encoded(document, step.output.decode(document)) for document in documents]
 
 

@@ -150,6 +150,7 @@ def run(
         watched.keep_items = None if keep_items is None else watch.keep(keep_items)
         watched.finished = {start: finished or {}}
         watched.item_delay = item_delay
+        watched.watch = watch
         return supervised(watch, steps, lambda ready: watched.run(ready, start, end, payload, shape))
     transition = _Transition(context, is_cancelled, keep, times, around)
     transition.keep_items = keep_items
@@ -195,6 +196,7 @@ class _Transition:
         self.keep_items: KeepItems | None = None
         self.finished: dict[int, Finished] = {}
         self.item_delay: ItemDelay = float
+        self.watch: Watch | None = None
         self.failure: Failed | None = None
 
     def close(self) -> None:
@@ -322,16 +324,20 @@ class _Transition:
         if step.wants_context and self._context is None:
             self._context = self._make_context()
         call, known = partial(self._item_called, step), self.finished.get(step.index)
-        stream = of_step(
-            step, current.items, call, self._give_up, self._check, self.item_delay, stored=groups, known=known
-        )
+        ends = self._give_up, self._check, self.item_delay
+        stream = of_step(step, current.items, call, *ends, stored=groups, known=known, watch=self.watch)
         self._streams.insert(0, stream)  # a stream is closed before those that it reads
         return stream
 
-    def _item_called(self, step: PlannedStep, item: Item) -> Results | Failed:
+    def _item_called(self, step: PlannedStep, item: Item, is_abandoned: Callable[[], bool]) -> Results | Failed:
         """Call a step for one item, in any thread. Its failure is none of the transition yet."""
-        alone = _Transition(self._make_context, self._is_cancelled, None, self._times, self._around)
-        alone._context = self._context
+
+        def is_over() -> bool:
+            return is_abandoned() or self._is_cancelled()
+
+        alone = _Transition(self._make_context, is_over, None, self._times, self._around)
+        if self._context is not None:
+            alone._context = dataclasses.replace(self._context, cancellation=is_over)
         try:
             if isinstance(item.encoded, BranchCall):
                 return [alone._of_branch(item.encoded)]

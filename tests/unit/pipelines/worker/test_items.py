@@ -10,6 +10,8 @@ from pipelines.failures import Failed
 from pipelines.worker import item_steps, items
 from pipelines.worker.item_steps import FinishedItems
 from pipelines.worker.runner import Completed, RunResult, run
+from pipelines.worker.supervision import Supervisor
+from tests.running import eventually
 from tests.unit.pipelines.conftest import Author
 from wire import log_lines
 
@@ -66,7 +68,7 @@ def test_items_run_in_threads_in_order_and_a_delayed_one_does_not_block_the_othe
     first = module.calls.index(13)
     assert set(range(14, 20)) <= set(module.calls[first : module.calls.index(13, first + 1)])
     assert testing.run(pipeline, 200).values == result.outputs
-    assert not [each for each in threading.enumerate() if each.name.startswith("item")]
+    eventually(lambda: not [each for each in threading.enumerate() if each.name == "item"], what="the end of threads")
 
 
 @pytest.mark.parametrize(
@@ -90,6 +92,20 @@ def test_an_item_that_fails_for_good_is_named_and_what_finished_is_stored(
     again = run(pipeline, list(range(6)), start=1, stop=-1, context=lambda: context, shape="MULTI", finished=finished)
     assert isinstance(again, Failed)
     assert module.calls[0] == 3
+
+
+def test_an_item_at_its_time_limit_fails_alone_and_its_thread_is_abandoned(authored: Any, context: StepContext) -> None:
+    pipeline, module = authored(
+        "if n == 3: gate.wait(9)", ', timeout=0.2, retries=1, delay=0, on_item_failure="collect"', "str | ItemFailure"
+    )
+    supervisor = Supervisor()
+    result = ran(pipeline, 300, context, supervisor=supervisor)
+    assert isinstance(result, Completed)
+    assert (result.outputs[3]["error"], result.outputs[3]["tries"], len(module.calls)) == ("STEP_TIMEOUT", 2, 301)
+    assert supervisor.abandoned == 2
+    assert all(each.daemon for each in threading.enumerate() if each.name == "item"), "they hold up no process"
+    module.gate.set()
+    eventually(lambda: supervisor.abandoned == 0, what="the end of the abandoned threads")
 
 
 def test_failed_items_are_collected_in_their_place(authored: Any, context: StepContext) -> None:
