@@ -366,6 +366,7 @@ class Host:
                 times=times,
                 around=None if transition is None else transition.in_step,
                 limits=command.step_timeouts,
+                item_policies=command.item_policies,
                 supervisor=self.supervisor,
             )
         except ValueError as error:

@@ -7,10 +7,9 @@ resume.
 
 from __future__ import annotations
 
-import dataclasses
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
@@ -52,8 +51,8 @@ class Completed:
 
     outputs: list[Any]
     many: bool
-    step_index: int | None = dataclasses.field(default=None, compare=False)
-    step_name: str = dataclasses.field(default="", compare=False)
+    step_index: int | None = field(default=None, compare=False)
+    step_name: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +118,7 @@ def run(
     times: StepTimes | None = None,
     around: Around | None = None,
     limits: Limits | None = None,
+    item_policies: Mapping[int, Mapping[str, Any]] | None = None,
     supervisor: Supervisor = LOCAL,
 ) -> RunResult:
     """Run the steps from ``start`` up to but not including ``stop``; -1 means to the end (wire protocol D.5).
@@ -132,8 +132,8 @@ def run(
     Every exception of the author's code becomes ``Failed``, including KeyboardInterrupt and SystemExit. ``times``
     receives when each step ran, if it is given. ``around`` makes all calls of the author's code, from several threads
     in steps with ``parallel``. ``context`` is called once if a step wants its context. No step begins once
-    ``is_cancelled`` returns True. ``limits`` replaces the time limits that the steps declare. ``supervisor`` runs async
-    steps and those with a limit.
+    ``is_cancelled`` returns True. ``limits`` replaces the time limits that the steps declare, and ``item_policies``
+    members of the policies of steps with ``parallel``. ``supervisor`` runs async steps and those with a limit.
 
     Raises ``ValueError`` for indexes outside of the pipeline and ``DefinitionError`` for a broken pipeline.
     """
@@ -142,6 +142,8 @@ def run(
     end = len(steps) if stop == -1 else stop
     if not 0 <= start <= end <= len(steps):
         raise ValueError(f"steps {start} to {stop} of a pipeline of {len(steps)}")
+    if item_policies:
+        steps = tuple(replace(each, policy=each.policy.changed(item_policies.get(each.index, {}))) for each in steps)
     if planned.is_supervised or limits:
         record = None if times is None else times.add
         watch = Watch(supervisor, {**planned.limits, **(limits or {})}, is_cancelled, record)
@@ -337,7 +339,7 @@ class _Transition:
 
         alone = _Transition(self._make_context, is_over, None, self._times, self._around)
         if self._context is not None:
-            alone._context = dataclasses.replace(self._context, cancellation=is_over)
+            alone._context = replace(self._context, cancellation=is_over)
         try:
             if isinstance(item.encoded, BranchCall):
                 return [alone._of_branch(item.encoded)]
@@ -393,10 +395,10 @@ class _Transition:
             return self._authored(step, step.function, *values, item_index=item_index)
         if self._context is None:
             self._context = self._make_context()
-        context = dataclasses.replace(self._context, step_index=step.index, step_name=step.name, item_index=item_index)
+        context = replace(self._context, step_index=step.index, step_name=step.name, item_index=item_index)
         if step.branch is not None:
             index = step.branch.call_index(item_index)
-            context = dataclasses.replace(context, branch=step.branch.name, call_index=index)
+            context = replace(context, branch=step.branch.name, call_index=index)
         return self._authored(step, step.function, *values, context, item_index=item_index)
 
     def _authored(
@@ -433,7 +435,7 @@ class _Transition:
         """Record the first failure only, because it may have caused later ones."""
         if self.failure is None:
             failed = failed_by(error, step.policy, step_index=step.index, step_name=step.name)
-            self.failure = dataclasses.replace(failed, error=authored)
+            self.failure = replace(failed, error=authored)
         raise _StepFailed from None
 
     def _fail(self, step: PlannedStep, failure_class: str, message: str) -> NoReturn:

@@ -106,6 +106,10 @@ StepTimeouts = Annotated[
     dict[Annotated[int, Field(ge=0)], Annotated[float, Field(gt=0, allow_inf_nan=False)]],
     Field(max_length=MOST_TIMEOUTS, exclude_if=not_),
 ]
+ItemPolicies = Annotated[
+    dict[Annotated[int, Field(ge=0)], dict[str, bool | int | float]],
+    Field(max_length=MOST_TIMEOUTS, exclude_if=not_),
+]
 
 
 class Command(Wire):
@@ -119,7 +123,8 @@ class Command(Wire):
     that an earlier attempt left, empty if there are none.
 
     `step_timeouts` has the timeouts that the policy of the pipeline changes, in seconds by the index of the step. The
-    others are those that the steps declare.
+    others are those that the steps declare. `item_policies` has the members of its policies of steps that change the
+    retries of items, by the index of the step. Workers of earlier versions follow what the code declares.
 
     `finished_items` has the items for which the first step is done: JSON text of pairs of indexes and of their results,
     as in `ItemGroup`. It is empty if there are none.
@@ -140,6 +145,7 @@ class Command(Wire):
     traceparent: _Traceparent = ""
     suspended_run: _Traceparent = ""
     step_timeouts: StepTimeouts = Field(default_factory=dict)
+    item_policies: ItemPolicies = Field(default_factory=dict)
     last_heartbeat: str = Field(default="", exclude_if=not_)
     finished_items: _Omitted = ""
 

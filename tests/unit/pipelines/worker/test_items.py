@@ -72,16 +72,21 @@ def test_items_run_in_threads_in_order_and_a_delayed_one_does_not_block_the_othe
 
 
 @pytest.mark.parametrize(
-    ("options", "tries", "retryable"),
-    [("", "", True), (", retries=1, delay=0", " (tried 2 times)", False)],
-    ids=["its transition may be retried", "its retries are spent"],
+    ("options", "changed", "tries", "retryable"),
+    [
+        ("", {}, "", True),
+        (", retries=1, delay=0", {}, " (tried 2 times)", False),
+        (", retries=9, delay=9", {"retries": 1, "delaySeconds": 0}, " (tried 2 times)", False),
+        ("", {"retries": 1, "delaySeconds": 0, "jitter": False}, " (tried 2 times)", False),
+    ],
 )
 def test_an_item_that_fails_for_good_is_named_and_what_finished_is_stored(
-    authored: Any, context: StepContext, options: str, tries: str, retryable: bool
+    authored: Any, context: StepContext, options: str, changed: dict[str, Any], tries: str, retryable: bool
 ) -> None:
     pipeline, module = authored(FLAKY, options)
     kept: list[FinishedItems] = []
-    failed = ran(pipeline, 1000, context, keep=lambda *_: None, keep_items=kept.append)
+    stores: dict[str, Any] = {"keep": lambda *_: None, "keep_items": kept.append}
+    failed = ran(pipeline, 1000, context, item_policies={1: changed}, **stores)
     assert isinstance(failed, Failed)
     text = f'step "Work": item 3{tries}: flaky; the item is 3'
     assert (failed.message, failed.retryable, failed.step_index) == (text, retryable, 1)
@@ -89,7 +94,8 @@ def test_an_item_that_fails_for_good_is_named_and_what_finished_is_stored(
     assert set(finished) == set(module.calls) - {n for n in module.calls if n % 10 == 3}
     assert not module.running
     module.calls.clear()
-    again = run(pipeline, list(range(6)), start=1, stop=-1, context=lambda: context, shape="MULTI", finished=finished)
+    rest: dict[str, Any] = {"shape": "MULTI", "finished": finished, "item_policies": {1: changed}}
+    again = run(pipeline, list(range(6)), start=1, stop=-1, context=lambda: context, **rest)
     assert isinstance(again, Failed)
     assert module.calls[0] == 3
 
