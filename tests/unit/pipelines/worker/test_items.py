@@ -83,7 +83,7 @@ def test_items_run_in_threads_in_order_and_a_delayed_one_does_not_block_the_othe
 def test_an_item_that_fails_for_good_is_named_and_what_finished_is_stored(
     authored: Any, context: StepContext, options: str, changed: dict[str, Any], tries: str, retryable: bool
 ) -> None:
-    pipeline, module = authored(FLAKY, options)
+    pipeline, module = authored(FLAKY.replace("% 10 ", ""), options)
     kept: list[FinishedItems] = []
     stores: dict[str, Any] = {"keep": lambda *_: None, "keep_items": kept.append}
     failed = ran(pipeline, 1000, context, item_policies={1: changed}, **stores)
@@ -91,7 +91,7 @@ def test_an_item_that_fails_for_good_is_named_and_what_finished_is_stored(
     text = f'step "Work": item 3{tries}: flaky; the item is 3'
     assert (failed.message, failed.retryable, failed.step_index) == (text, retryable, 1)
     finished = {index: found for each in kept for index, found in each.documents().items()}
-    assert set(finished) == set(module.calls) - {n for n in module.calls if n % 10 == 3}
+    assert set(finished) == set(module.calls) - {3}
     assert not module.running
     module.calls.clear()
     rest: dict[str, Any] = {"shape": "MULTI", "finished": finished, "item_policies": {1: changed}}
