@@ -16,6 +16,7 @@ from pipelines.authoring.planned_step import PlannedStep
 from pipelines.authoring.values import Encoded
 from pipelines.errors import EventLoopBlocked
 from pipelines.failures import CODES, Failed, cleaned, message_of
+from pipelines.worker.failed_items import Failing, failure_in
 from pipelines.worker.items import BranchCall, Item, Results, Rules, results
 from wire.documents.json_reader import LONGEST_OUTCOME
 from wire.messages.grouping import MOST_BYTES, groups
@@ -114,12 +115,13 @@ def of_step(
     stored: Groups | None = None,
     known: Finished | None = None,
     watch: Watch | None = None,
+    failing: list[Failing] | None = None,
 ) -> Generator[Encoded]:
     """Yield the results of a step for the items of a stream, in their order.
 
     ``call`` is that of `items.Rules`. ``fail`` ends the transition with a failure, and ``check`` raises if it no longer
     counts. ``known`` items are not called again. Finished items are added to ``stored``. ``watch`` is that of the
-    transition; None if it has no time limit.
+    transition; None if it has no time limit. ``failing`` gets the items that are collected.
     """
     if step.items is None:
         raise TypeError(f"step {step.name} does not run for items")
@@ -131,9 +133,14 @@ def of_step(
         if not collects or failed.failure_class == "pipelines.errors.Cancelled":
             return fail(_of_item(step, item, failed))
         found = [step.output.encode(_failure(step, item, failed))]
-        if stored is not None:
-            stored.add(item.index, found, failed=True)
+        finished(item, found)
         return found
+
+    def note(item: Item, found: Results) -> bool:
+        failure = failure_in(found) if collects else None
+        if failure is not None and failing is not None:
+            failing.append(Failing(step.index, item, failure))
+        return failure is not None
 
     def checked() -> None:
         check()
@@ -141,15 +148,21 @@ def of_step(
             stored.flush_if_due()
 
     def finished(item: Item, found: Results) -> None:
+        has_failed = note(item, found)
         if stored is not None:
-            stored.add(item.index, found)
+            stored.add(item.index, found, failed=has_failed)
+
+    def decoded(documents: Sequence[Any], item: Item) -> Results:
+        found = _decoded(step, documents, item)
+        note(item, found)
+        return found
 
     limits = watch if watch is not None and any(each.limit_key in watch.limits for each in step.called) else None
     rules = Rules(step.items.parallel, call, partial(_wait, step, delay), give_up, finished, checked, limits)
-    decoded = {index: partial(_decoded, step, documents) for index, documents in (known or {}).items()}
+    finished_before = {index: partial(decoded, documents) for index, documents in (known or {}).items()}
     is_over = False
     try:
-        yield from results(rules, items, decoded)
+        yield from results(rules, items, finished_before)
         is_over = True
     finally:
         # The checkpoint after the step, or the outcome, has the results of all branches.

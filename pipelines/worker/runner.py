@@ -28,6 +28,7 @@ from wire.documents.contract import request_with_answer
 from wire.messages.celery_messages import MOST_SPANS, Shape, StepSpan
 
 if TYPE_CHECKING:
+    from pipelines.worker.failed_items import Failing
     from pipelines.worker.item_steps import Finished, ItemDelay, KeepItems
     from pipelines.worker.items import Item, Results
 
@@ -115,6 +116,7 @@ def run(
     keep_items: KeepItems | None = None,
     finished: Finished | None = None,
     item_delay: ItemDelay = float,
+    failing: list[Failing] | None = None,
     times: StepTimes | None = None,
     around: Around | None = None,
     limits: Limits | None = None,
@@ -127,7 +129,8 @@ def run(
     after each step, except the last one and those before an await. A stream is read to its end before ``keep`` is
     called. ``keep_items`` stores finished items of a step with ``parallel`` whose input is stored. ``finished`` has
     those of the first step, which does not run for them again. ``item_delay`` may shorten the seconds before the next
-    try of an item. If ``stop == start``, no step runs and the input is returned.
+    try of an item. ``failing`` gets the items that failed and are collected. If ``stop == start``, no step runs and the
+    input is returned.
 
     Every exception of the author's code becomes ``Failed``, including KeyboardInterrupt and SystemExit. ``times``
     receives when each step ran, if it is given. ``around`` makes all calls of the author's code, from several threads
@@ -153,11 +156,13 @@ def run(
         watched.finished = {start: finished or {}}
         watched.item_delay = item_delay
         watched.watch = watch
+        watched.failing = failing
         return supervised(watch, steps, lambda ready: watched.run(ready, start, end, payload, shape))
     transition = _Transition(context, is_cancelled, keep, times, around)
     transition.keep_items = keep_items
     transition.finished = {start: finished or {}}
     transition.item_delay = item_delay
+    transition.failing = failing
     return transition.run(steps, start, end, payload, shape)
 
 
@@ -199,6 +204,7 @@ class _Transition:
         self.finished: dict[int, Finished] = {}
         self.item_delay: ItemDelay = float
         self.watch: Watch | None = None
+        self.failing: list[Failing] | None = None
         self.failure: Failed | None = None
 
     def close(self) -> None:
@@ -327,7 +333,8 @@ class _Transition:
             self._context = self._make_context()
         call, known = partial(self._item_called, step), self.finished.get(step.index)
         ends = self._give_up, self._check, self.item_delay
-        stream = of_step(step, current.items, call, *ends, stored=groups, known=known, watch=self.watch)
+        options: dict[str, Any] = {"stored": groups, "known": known, "watch": self.watch, "failing": self.failing}
+        stream = of_step(step, current.items, call, *ends, **options)
         self._streams.insert(0, stream)  # a stream is closed before those that it reads
         return stream
 

@@ -18,6 +18,7 @@ from wire import traceparent
 from wire.documents.contract import ResultShape
 from wire.documents.json_reader import MOST_PAYLOADS
 from wire.identity import SEGMENT_RULE, is_segment
+from wire.messages.failed_items import FailingSteps
 from wire.messages.step_lines import StepLines
 
 TOLERANCE = timedelta(minutes=2)
@@ -234,6 +235,7 @@ class Outcome(Wire):
     `stopped_before_step_index` is -1 if the pipeline ran to its end, as every command requests. `steps` has the spans
     of the steps that ran. `span` is the span of the whole transition, for workers that do not report their steps.
     `traceparent` is the context of the run, empty if it is not traced. `report` is null if no step reported anything.
+    `failed_items` has those that were collected.
     """
 
     execution_id: uuid.UUID
@@ -249,12 +251,14 @@ class Outcome(Wire):
     span: Span | None = None
     traceparent: _Traceparent = ""
     report: StepReport | None = Field(default=None, exclude_if=not_)
+    failed_items: FailingSteps = Field(default_factory=list)
 
 
 class Checkpoint(Wire):
     """The input of the step at `next_step_index`, stored while the transition runs, so that a retry starts there.
 
-    The outputs are JSON texts; they are a stream if `many`. `steps` has the spans of the transition so far.
+    The outputs are JSON texts; they are a stream if `many`. `steps` has the spans of the transition so far, and
+    `failed_items` the items that it has collected so far.
     """
 
     execution_id: uuid.UUID
@@ -265,6 +269,7 @@ class Checkpoint(Wire):
     output_payloads: _Payloads
     many: bool = False
     steps: _Spans = Field(default_factory=list)
+    failed_items: FailingSteps = Field(default_factory=list)
 
 
 class ItemGroup(Wire):
