@@ -16,7 +16,8 @@ from django.db import Error, transaction
 from executions import metrics, spans
 from executions.awaits import awaits
 from executions.awaits.awaits import Parking
-from executions.lifecycle import failed_items, item_groups, reports
+from executions.failed_items import failed_items
+from executions.lifecycle import item_groups, reports
 from executions.lifecycle.reports import Locked, Overtaken, lock, with_lost_leases
 from executions.lifecycle.retries import Retries, of_release
 from executions.models import DeadLetter

@@ -10,7 +10,7 @@ from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextareaWidget
 
 from executions.console.confirmation import HIGHEST_VERSION, LONGEST_REASON, form_page
 from executions.console.payloads import JSON_SHOWN, typed_value
-from executions.lifecycle import failed_items
+from executions.failed_items import failed_items
 from executions.models import Execution, WorkerEligibility
 from executions.models.states import TERMINAL, State
 from governance.resubmission.resubmission import UNCHANGED, resubmit
@@ -59,12 +59,13 @@ class ResubmitForm(forms.Form):
     operation_key = forms.CharField(max_length=LONGEST_KEY, widget=forms.HiddenInput)
     expected_version = forms.IntegerField(min_value=0, max_value=HIGHEST_VERSION, widget=forms.HiddenInput)
 
-    def __init__(self, execution: Execution, data: Any = None) -> None:
+    def __init__(self, execution: Execution, data: Any = None, start_from: str | None = None) -> None:
         text = json.dumps(execution.input, indent=2, ensure_ascii=False)
         initial = {
             "input": text if len(text) <= JSON_SHOWN else "",
             "operation_key": str(uuid.uuid4()),
             "expected_version": execution.version,
+            "start_from": start_from,
         }
         super().__init__(data, initial=initial)
         field = self.fields["release"]
@@ -102,7 +103,7 @@ def show(pages: ReadOnlyAdmin, request: HttpRequest, execution: Execution) -> Ht
         pages,
         request,
         "executions/resubmit.html",
-        ResubmitForm(execution, request.POST if request.method == "POST" else None),
+        ResubmitForm(execution, request.POST if request.method == "POST" else None, request.GET.get("start_from")),
         act,
         refusal="" if state in TERMINAL else f"It is {state}. It must end before it can be resubmitted.",
         title="Resubmit an execution",

@@ -12,7 +12,7 @@ from typing import Any, Self
 from django.db import models
 
 from executions import errors
-from executions.lifecycle import failed_items
+from executions.failed_items import failed_items
 from executions.models import AwaitUnit, Execution
 from executions.submission.admission import Admission
 from governance.reports.comparison import checkpoint_differences
