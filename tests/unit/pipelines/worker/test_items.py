@@ -7,12 +7,14 @@ from pipelines import DefinitionError, Pipeline, StepContext, testing
 from pipelines.authoring.declarations import declarations
 from pipelines.authoring.plan import plan
 from pipelines.failures import Failed
-from pipelines.worker import item_steps, items
+from pipelines.worker import item_steps, items, outcomes
+from pipelines.worker.failed_items import Failing
 from pipelines.worker.item_steps import FinishedItems
 from pipelines.worker.runner import Completed, RunResult, run
 from pipelines.worker.supervision import Supervisor
 from tests.running import eventually
 from tests.unit.pipelines.conftest import Author
+from tests.unit.pipelines.worker.conftest import command
 from wire import log_lines
 
 ITEMS = """
@@ -118,9 +120,18 @@ def test_failed_items_are_collected_in_their_place(authored: Any, context: StepC
     pipeline, module = authored(
         "if n == 3: raise NonRetryable('n' * 900)", ', retries=9, on_item_failure="collect"', "str | ItemFailure"
     )
+    failing: list[Failing] = []
+    stored = {"index": 9, "kind": "item-failure", "error": "E", "message": "m", "item": "", "tries": 1}
+    rest: dict[str, Any] = {"shape": "MULTI", "finished": {1: [stored], 2: ["r2"]}, "failing": failing}
+    run(pipeline, list(range(5)), start=1, stop=-1, context=lambda: context, **rest)
+    assert [(each.item.index, each.failure.message[:2]) for each in failing] == [(1, "m"), (3, "nn")]
+    checkpoint = outcomes.reached(command(1), 2, [], many=True, failing=failing)
+    assert checkpoint is not None
+    [reported] = checkpoint.checkpoint().failed_items
+    assert (reported.failed, [each.item for each in reported.items]) == (2, ["1", "3"])
     _, failure, after = testing.run(pipeline, 5).values[2:]
     assert (failure.index, failure.error, failure.item, failure.tries) == (3, "pipelines.errors.NonRetryable", "3", 1)
-    assert (len(failure.message), after, module.calls.count(3)) == (250, "r4", 1)
+    assert (len(failure.message), after, module.calls.count(3)) == (250, "r4", 2)
     assert declarations(pipeline)["steps"] == {"Work": {"retries": 9, "parallel": 8, "onItemFailure": "collect"}}
 
 
