@@ -17,17 +17,14 @@ from pipelines.authoring.values import Encoded
 from pipelines.errors import EventLoopBlocked
 from pipelines.failures import CODES, Failed, cleaned, message_of
 from pipelines.worker.failed_items import Failing, failure_in
-from pipelines.worker.items import BranchCall, Item, Results, Rules, results
+from pipelines.worker.items import BranchCall, Item, ItemLimits, Results, Rules, results
 from wire.documents.json_reader import LONGEST_OUTCOME
-from wire.messages.grouping import MOST_BYTES, groups
+from wire.messages.grouping import groups
 from wire.retry import LONGEST_RETRY_DELAY, RetryPolicy
 
 if TYPE_CHECKING:
     from pipelines.worker.supervision import Watch
 
-ITEMS_IN_A_GROUP: Final = 100
-SECONDS_OF_A_GROUP: Final = 2.0
-LONGEST_GROUP: Final = MOST_BYTES
 LONGEST_ITEM: Final = LONGEST_OUTCOME // 8
 """How many characters the results of an item may have to be stored alone."""
 LONGEST_RENDERING: Final = 200
@@ -63,20 +60,21 @@ KeepItems = Callable[[FinishedItems], None]
 
 
 class Groups:
-    """Passes finished items of one step to ``keep``, in groups.
+    """Passes finished items of one step to ``keep``, in groups as `ItemLimits` says.
 
-    A group has ITEMS_IN_A_GROUP items, LONGEST_GROUP characters, or what was finished in SECONDS_OF_A_GROUP. The first
-    one is not passed earlier than that, because a coordinator accepts it after the checkpoint before the step.
+    The first one is not passed before ``group_seconds``, because a coordinator accepts it after the checkpoint before
+    the step.
     """
 
-    def __init__(self, keep: KeepItems, step_index: int, total: int) -> None:
+    def __init__(self, keep: KeepItems, step_index: int, total: int, limits: ItemLimits) -> None:
         self._keep = keep
         self._step_index = step_index
         self._total = total
+        self._limits = limits
         self._texts: dict[int, str] = {}
         self._length = 0
         self._failed: set[int] = set()
-        self._due_at = self._first_at = time.monotonic() + SECONDS_OF_A_GROUP
+        self._due_at = self._first_at = time.monotonic() + limits.group_seconds
 
     def add(self, index: int, found: Results, *, failed: bool = False) -> None:
         text = _text([encoded.document for encoded in found])
@@ -90,16 +88,16 @@ class Groups:
 
     def flush_if_due(self) -> None:
         now = time.monotonic()
-        is_full = len(self._texts) >= ITEMS_IN_A_GROUP or self._length >= LONGEST_GROUP
+        is_full = len(self._texts) >= self._limits.group_items or self._length >= self._limits.group_characters
         if now >= self._due_at or (is_full and now >= self._first_at):
             self.flush()
 
     def flush(self) -> None:
-        """Pass all items, in groups of at most ITEMS_IN_A_GROUP."""
-        self._due_at = time.monotonic() + SECONDS_OF_A_GROUP
+        """Pass all items, in groups of at most ``group_items``."""
+        self._due_at = time.monotonic() + self._limits.group_seconds
         finished, failed = sorted(self._texts.items()), self._failed
         self._texts, self._length, self._failed = {}, 0, set()
-        for part in groups(finished, [len(text) for _, text in finished], most=ITEMS_IN_A_GROUP):
+        for part in groups(finished, [len(text) for _, text in finished], most=self._limits.group_items):
             texts = dict(part)
             self._keep(FinishedItems(self._step_index, texts, self._total, len(failed & texts.keys())))
 
@@ -112,6 +110,7 @@ def of_step(
     check: Callable[[], None],
     delay: ItemDelay,
     *,
+    ahead: int,
     stored: Groups | None = None,
     known: Finished | None = None,
     watch: Watch | None = None,
@@ -120,8 +119,9 @@ def of_step(
     """Yield the results of a step for the items of a stream, in their order.
 
     ``call`` is that of `items.Rules`. ``fail`` ends the transition with a failure, and ``check`` raises if it no longer
-    counts. ``known`` items are not called again. Finished items are added to ``stored``. ``watch`` is that of the
-    transition; None if it has no time limit. ``failing`` gets the items that are collected.
+    counts. ``known`` items are not called again. Finished items are added to ``stored``. ``ahead`` is that of
+    `ItemLimits`. ``watch`` is that of the transition; None if it has no time limit. ``failing`` gets the items that are
+    collected.
     """
     if step.items is None:
         raise TypeError(f"step {step.name} does not run for items")
@@ -157,8 +157,8 @@ def of_step(
         note(item, found)
         return found
 
-    limits = watch if watch is not None and any(each.limit_key in watch.limits for each in step.called) else None
-    rules = Rules(step.items.parallel, call, partial(_wait, step, delay), give_up, finished, checked, limits)
+    limited = watch if watch is not None and any(each.limit_key in watch.limits for each in step.called) else None
+    rules = Rules(step.items.parallel, call, partial(_wait, step, delay), give_up, finished, checked, ahead, limited)
     finished_before = {index: partial(decoded, documents) for index, documents in (known or {}).items()}
     is_over = False
     try:

@@ -18,17 +18,33 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from pipelines.authoring.planned_step import PlannedStep
 from pipelines.authoring.values import Encoded
 from pipelines.failures import Failed
+from wire.messages.grouping import MOST_BYTES
 
 if TYPE_CHECKING:
     from pipelines.worker.supervision import Watch
 
-MOST_AHEAD: Final = 1_000
-"""How many items may be running, waiting for a retry, or finished before an earlier one is."""
 MOST_THREADS: Final = 256
 """How many threads all transitions of a process have for items. A transition always gets one more if all are used."""
 LONGEST_WAIT: Final = 0.5
 """Seconds between two looks at whether the transition still counts."""
 _END: Final = object()
+
+
+class ItemLimits(NamedTuple):
+    """The limits of a step with ``parallel``.
+
+    ``ahead`` is how many items may be running, waiting for a retry, or finished before an earlier one is. Finished
+    items are stored in groups of at most ``group_items`` items, and as soon as a group has ``group_characters``
+    characters or ``group_seconds`` have passed.
+    """
+
+    ahead: int = 1_000
+    group_items: int = 100
+    group_characters: int = MOST_BYTES
+    group_seconds: float = 2.0
+
+
+ITEM_LIMITS: Final = ItemLimits()
 
 
 @dataclass(slots=True)
@@ -60,8 +76,8 @@ class Rules(NamedTuple):
     no longer counts. ``wait`` returns the seconds before another try of an item that failed, or None for no other try.
     ``give_up`` returns what stands for an item that failed for good, or raises. ``finished`` is called for each other
     item as soon as its results are known. ``check`` raises if the transition no longer counts, and is called at least
-    each LONGEST_WAIT seconds. ``watch`` knows the time limit of the calls; None if they have none. ``most_ahead`` is
-    how many items may be running, waiting for a retry, or finished before an earlier one is.
+    each LONGEST_WAIT seconds. ``ahead`` is that of `ItemLimits`. ``watch`` knows the time limit of the calls; None if
+    they have none.
     """
 
     parallel: int
@@ -70,8 +86,8 @@ class Rules(NamedTuple):
     give_up: Callable[[Item, Failed], Results]
     finished: Callable[[Item, Results], None]
     check: Callable[[], None]
+    ahead: int
     watch: Watch | None = None
-    most_ahead: int = MOST_AHEAD
 
 
 def results(rules: Rules, items: Iterator[Encoded], known: Mapping[int, Known]) -> Iterator[Encoded]:
@@ -135,7 +151,7 @@ class _Run:
         while self._has_thread():
             if self._delayed and self._delayed[0][0] <= time.monotonic():
                 item = heapq.heappop(self._delayed)[2]
-            elif self._exhausted or len(self._calls) + len(self._delayed) + len(self._ready) >= self._rules.most_ahead:
+            elif self._exhausted or len(self._calls) + len(self._delayed) + len(self._ready) >= self._rules.ahead:
                 return
             elif (encoded := next(self._items, _END)) is _END:
                 self._exhausted = True

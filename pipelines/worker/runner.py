@@ -21,7 +21,7 @@ from pipelines.authoring.values import Encoded, ValueMismatch, ValueType
 from pipelines.authoring.waits import Await
 from pipelines.errors import Cancelled
 from pipelines.failures import Failed, failed_by, message_of
-from pipelines.worker.items import BranchCall
+from pipelines.worker.items import ITEM_LIMITS, BranchCall, ItemLimits
 from pipelines.worker.supervision import LOCAL, Limits, Supervisor, Watch, supervised
 from wire import log_lines
 from wire.documents.contract import request_with_answer
@@ -117,6 +117,7 @@ def run(
     finished: Finished | None = None,
     item_delay: ItemDelay = float,
     failing: list[Failing] | None = None,
+    item_limits: ItemLimits = ITEM_LIMITS,
     times: StepTimes | None = None,
     around: Around | None = None,
     limits: Limits | None = None,
@@ -157,12 +158,14 @@ def run(
         watched.item_delay = item_delay
         watched.watch = watch
         watched.failing = failing
+        watched.item_limits = item_limits
         return supervised(watch, steps, lambda ready: watched.run(ready, start, end, payload, shape))
     transition = _Transition(context, is_cancelled, keep, times, around)
     transition.keep_items = keep_items
     transition.finished = {start: finished or {}}
     transition.item_delay = item_delay
     transition.failing = failing
+    transition.item_limits = item_limits
     return transition.run(steps, start, end, payload, shape)
 
 
@@ -205,6 +208,7 @@ class _Transition:
         self.item_delay: ItemDelay = float
         self.watch: Watch | None = None
         self.failing: list[Failing] | None = None
+        self.item_limits = ITEM_LIMITS
         self.failure: Failed | None = None
 
     def close(self) -> None:
@@ -328,12 +332,18 @@ class _Transition:
 
         groups = None
         if self.keep_items is not None and current.count is not None:
-            groups = Groups(self.keep_items, step.index, current.count)
+            groups = Groups(self.keep_items, step.index, current.count, self.item_limits)
         if step.wants_context and self._context is None:
             self._context = self._make_context()
         call, known = partial(self._item_called, step), self.finished.get(step.index)
         ends = self._give_up, self._check, self.item_delay
-        options: dict[str, Any] = {"stored": groups, "known": known, "watch": self.watch, "failing": self.failing}
+        options: dict[str, Any] = {
+            "ahead": self.item_limits.ahead,
+            "stored": groups,
+            "known": known,
+            "watch": self.watch,
+            "failing": self.failing,
+        }
         stream = of_step(step, current.items, call, *ends, **options)
         self._streams.insert(0, stream)  # a stream is closed before those that it reads
         return stream

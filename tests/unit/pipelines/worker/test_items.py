@@ -7,9 +7,10 @@ from pipelines import DefinitionError, Pipeline, StepContext, testing
 from pipelines.authoring.declarations import declarations
 from pipelines.authoring.plan import plan
 from pipelines.failures import Failed
-from pipelines.worker import item_steps, items, outcomes
+from pipelines.worker import outcomes
 from pipelines.worker.failed_items import Failing
 from pipelines.worker.item_steps import FinishedItems
+from pipelines.worker.items import ItemLimits
 from pipelines.worker.runner import Completed, RunResult, run
 from pipelines.worker.supervision import Supervisor
 from tests.running import eventually
@@ -136,21 +137,17 @@ def test_failed_items_are_collected_in_their_place(authored: Any, context: StepC
 
 
 def test_a_stream_is_read_as_far_as_threads_are_free_and_ends_with_its_transition(
-    authored: Any, context: StepContext, monkeypatch: pytest.MonkeyPatch
+    authored: Any, context: StepContext
 ) -> None:
-    monkeypatch.setattr(items, "MOST_AHEAD", 20)
     take = "\n@pipeline.step\ndef take(texts: Iterable[str]) -> str:\n    return next(iter(texts))\n"
     pipeline, module = authored("gate.wait(5) if n == 1 else gate.set() if n == 19 else None", more=take)
-    result = ran(pipeline, 10_000, context)
+    result = ran(pipeline, 10_000, context, item_limits=ItemLimits(ahead=20))
     assert isinstance(result, Completed)
     assert (result.outputs, len(module.read) <= 21, module.running) == (["r0"], True, set())
 
 
-def test_groups_are_bounded_and_nothing_runs_once_the_lease_is_lost(
-    authored: Any, context: StepContext, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(item_steps, "SECONDS_OF_A_GROUP", 0.0)
-    monkeypatch.setattr(item_steps, "LONGEST_GROUP", 300)
+def test_groups_are_bounded_and_nothing_runs_once_the_lease_is_lost(authored: Any, context: StepContext) -> None:
+    limits = ItemLimits(group_seconds=0, group_characters=300)
     pipeline, module = authored("time.sleep(0.001)")
     kept: list[FinishedItems] = []
     lost = threading.Event()
@@ -160,7 +157,8 @@ def test_groups_are_bounded_and_nothing_runs_once_the_lease_is_lost(
         if sum(len(each.texts) for each in kept) > 50:
             lost.set()
 
-    failed = ran(pipeline, 10_000, context, keep=lambda *_: None, keep_items=keep, is_cancelled=lost.is_set)
+    stores: dict[str, Any] = {"keep": lambda *_: None, "keep_items": keep, "item_limits": limits}
+    failed = ran(pipeline, 10_000, context, is_cancelled=lost.is_set, **stores)
     assert isinstance(failed, Failed)
     assert failed.failure_class == "pipelines.errors.Cancelled"
     assert len(module.calls) < 100
