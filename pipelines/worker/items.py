@@ -74,7 +74,7 @@ class Rules(NamedTuple):
 
     ``call`` calls the step for an item in any thread, and never raises. Its second argument returns True once the call
     no longer counts. ``wait`` returns the seconds before another try of an item that failed, or None for no other try.
-    ``give_up`` returns what stands for an item that failed for good, or raises. ``finished`` is called for each other
+    ``give_up`` returns what stands for an item without another try, or raises. ``finished`` is called for each other
     item as soon as its results are known. ``check`` raises if the transition no longer counts, and is called at least
     each LONGEST_WAIT seconds. ``ahead`` is that of `ItemLimits`. ``watch`` knows the time limit of the calls; None if
     they have none.
