@@ -110,6 +110,9 @@ class ExecutionChanged(Conflict, title="The execution changed while the request 
 class CheckpointMissing(Conflict, title="The execution has no checkpoint"): ...
 
 
+class FailedItemsMissing(Conflict, title="The execution has no failed items that can run again"): ...
+
+
 class CheckpointIncompatible(Conflict, title="The release is not proven to continue from the checkpoint"): ...
 
 

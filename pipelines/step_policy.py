@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, TypedDict
 
@@ -68,6 +68,11 @@ class StepPolicy:
         members = {member: getattr(self, option) for option, member in _MEMBERS.items()}
         members |= {"jitter": self.jitter, "retryOn": _names(self.retry_on), "giveUpOn": _names(self.give_up_on)}
         return {name: value for name, value in members.items() if value not in (None, [])}
+
+    def changed(self, members: Mapping[str, Any]) -> StepPolicy:
+        """Return this policy with other values for some members of its declaration: numbers and the jitter."""
+        options = {member: option for option, member in _MEMBERS.items()} | {"jitter": "jitter"}
+        return replace(self, **{options[name]: value for name, value in members.items() if name in options})
 
     def retries_after(self, default: RetryPolicy) -> RetryPolicy:
         """Return when a failure of the step is retried. ``default`` has what the step does not declare."""

@@ -1,7 +1,7 @@
 """The memories of the test process that outlive a transaction."""
 
 from executions.submission import admission, allowance
-from executions.transports import step_timeouts
+from executions.transports import changed_steps
 from executions.workers import instructions, tenant_keys
 from foundation.broker_gate import gate
 from releases.artifacts import soundness
@@ -17,5 +17,5 @@ def clear() -> None:
     for limit in (instructions.lines, instructions.notices, recording.repeats):
         limit.reset()
     allowance.forget()
-    step_timeouts.forget()
+    changed_steps.forget()
     gate.reset()

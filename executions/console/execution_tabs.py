@@ -1,7 +1,8 @@
 """The tabs on the page of an execution. Each is a link, and only the one that is shown is read."""
 
+import json
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -12,11 +13,12 @@ from django.utils import timezone
 
 from executions.console import payloads
 from executions.console.filters import STATE_VARIANTS
+from executions.failed_items import failed_items
 from executions.failures.queries import REASONS, step_of
 from executions.inspection.history import MOST_EVENTS, rows_of
 from executions.inspection.timeline import BUSY, Bar, Kind, Row
 from executions.lifecycle import queries
-from executions.models import DeadLetter, Execution, Notification
+from executions.models import DeadLetter, Execution, FailedItems, Notification
 from executions.step_reports import step_reports
 from foundation.admin.columns import on_one_line, precise
 from foundation.moments import lasting
@@ -26,9 +28,13 @@ EVENTS_SHOWN = 100
 CHECKPOINTS_SHOWN = 100
 FAILURES_SHOWN = 20
 MESSAGES_SHOWN = 20
+ITEMS_SHOWN = 100
+LONGEST_ITEM_SHOWN = 200
+"""In characters of its JSON."""
 TITLES = {
     "timeline": "Timeline",
     "payloads": "Input and result",
+    "items": "Failed items",
     "error": "Error",
     "logs": "Logs",
     "events": "Events",
@@ -40,15 +46,17 @@ def shown(request: HttpRequest, execution: Execution, *, may_read: bool) -> dict
     """Return the context of the tab that the query names; of the timeline if it names none."""
     requested = request.GET.get("tab", "")
     tab = requested if requested in TITLES else "timeline"
+    failing = failed_items.of_execution(execution)
     context: dict[str, Callable[[], dict[str, Any]]] = {
         "timeline": lambda: {"timeline": timeline_of(execution)},
         "payloads": lambda: _payloads(request, execution) if may_read else {},
+        "items": lambda: {"failing_steps": [_failing(execution, each) for each in failing] if may_read else []},
         "error": lambda: _error(execution, may_read),
         "logs": lambda: {"lines": _lines(execution) if may_read else []},
         "events": lambda: _events(request, execution, may_read),
         "progress": lambda: _progress(execution, may_read),
     }
-    empty = {"error": not execution.error_code, "logs": not execution.reported}
+    empty = {"error": not execution.error_code, "logs": not execution.reported, "items": not failing}
     tabs = [(name, title) for name, title in TITLES.items() if not empty.get(name) or tab == name]
     return {"tab": tab, "tabs": tabs, **context[tab]()}
 
@@ -59,6 +67,24 @@ def _payloads(request: HttpRequest, execution: Execution) -> dict[str, Any]:
         "result": payloads.shown(execution, "result"),
         "curl": payloads.curl(request, execution),
     }
+
+
+def _failing(execution: Execution, row: FailedItems) -> dict[str, Any]:
+    shown = row.items[:ITEMS_SHOWN]
+    return {
+        "title": execution.step_at(row.step_index).title,
+        "summary": f"{row.failed:,} {'item' if row.failed == 1 else 'items'} failed, and the execution continued.",
+        "is_complete": row.is_complete,
+        "more": row.failed - len(shown),
+        "items": [{**each, "shown": _rendered(each)} for each in shown],
+    }
+
+
+def _rendered(failed: Mapping[str, Any]) -> str:
+    if "item" not in failed:
+        return "not stored, too large"
+    text = json.dumps(failed["item"], ensure_ascii=False)
+    return text if len(text) <= LONGEST_ITEM_SHOWN else f"{text[: LONGEST_ITEM_SHOWN - 1]}…"
 
 
 def _error(execution: Execution, may_read: bool) -> dict[str, Any]:

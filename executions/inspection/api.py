@@ -194,6 +194,11 @@ class ResubmittedView(serializers.Serializer[Any]):
         allow_null=True,
         help_text="The step at which it starts, with the checkpoint. Null if it starts with the input.",
     )
+    items = serializers.IntegerField(
+        source="resubmission.items",
+        allow_null=True,
+        help_text="The number of items that it runs again, because they failed at that step. Null for a checkpoint.",
+    )
     reason = serializers.CharField(source="resubmission.reason")
     actor = serializers.CharField(source="resubmission.actor")
     campaignId = serializers.UUIDField(source="resubmission.campaign_id", allow_null=True)

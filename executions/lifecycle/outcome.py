@@ -16,6 +16,7 @@ from django.db import Error, transaction
 from executions import metrics, spans
 from executions.awaits import awaits
 from executions.awaits.awaits import Parking
+from executions.failed_items import failed_items
 from executions.lifecycle import item_groups, reports
 from executions.lifecycle.reports import Locked, Overtaken, lock, with_lost_leases
 from executions.lifecycle.retries import Retries, of_release
@@ -31,7 +32,14 @@ from tenancy.models import Tenant
 from wire.documents.json_reader import all_storable
 from wire.identity import ReleaseIdentity
 from wire.log_lines import bound
-from wire.messages.celery_messages import LONGEST_TRACEBACK, Failure, Outcome, OutcomeGroup, Suspension
+from wire.messages.celery_messages import (
+    LONGEST_TRACEBACK,
+    Checkpoint,
+    Failure,
+    Outcome,
+    OutcomeGroup,
+    Suspension,
+)
 from wire.messages.suspension import ImportedSuspension
 
 log = logging.getLogger(__name__)
@@ -42,6 +50,8 @@ LONGEST_TOGETHER = 1024**2
 
 LATE_STARTS = 2
 """How often a group is started again because an execution was changed by a transaction that began later."""
+_STEPS_ARE_OVER = (State.SUCCEEDED, State.WAITING_EXTERNAL)
+"""The states after an outcome that lets no step of its transition run again."""
 
 Opened = Mapping[uuid.UUID, ImportedSuspension]
 """What workers have opened themselves of the awaits that their outcomes report, by execution."""
@@ -147,6 +157,15 @@ def _record_once(identity: ReleaseIdentity, group: OutcomeGroup, opened: Opened,
         if group.items:
             item_groups.store([each for each in group.items if each.execution_id in known], group)
         requested = list(_moves(identity, known, group, starts, opened))
+        failing: list[Outcome | Checkpoint] = []
+        for each in group.checkpoints:
+            if each.failed_items and starts.get(each.execution_id) == each.next_step_index:
+                failing.append(each)
+        for move, outcome in requested:
+            if outcome.failed_items and move.target in _STEPS_ARE_OVER:
+                failing.append(outcome)
+        if failing:
+            failed_items.store(failing)
         reporter = reports.reporter(group)
         moved = {id(move) for move in moves.apply([move for move, _ in requested], reporter)}
         _note_dropped([move for move, _ in requested if id(move) not in moved], reporter)

@@ -20,6 +20,7 @@ from executions.models.execution import (
     WireForm,
     read_business_keys,
 )
+from executions.models.failed_items import FailedItems
 from executions.models.item_groups import ItemGroup
 from executions.models.records import (
     AdmissionReceipt,

@@ -23,7 +23,8 @@ class Resubmission(models.Model):
     The link is part of the history of `execution` and is removed with it. If `new_execution` is removed first, the link
     keeps its id. `execution_version` is the version of `execution` that was resubmitted. `edited` says whether the new
     execution has another input. `checkpoint_step` is the step at which it starts, with the checkpoint of `execution`.
-    It is null if it starts with the input.
+    It is null if it starts with the input. `items` is the number of items that it starts with, because they failed at
+    that step of `execution`.
 
     `operation_key` makes a resubmission idempotent: the key of the new execution is
     `resubmit:{execution_id}:{operation_key}`. Campaigns resubmit a version of an execution at most once.
@@ -41,6 +42,7 @@ class Resubmission(models.Model):
     )
     edited = models.BooleanField()
     checkpoint_step = models.IntegerField(null=True)
+    items = models.IntegerField(null=True)
     actor = models.CharField(max_length=200)
     reason = models.CharField(max_length=1000)
     created_at = models.DateTimeField(db_default=TransactionNow(), editable=False)
@@ -57,6 +59,10 @@ class Resubmission(models.Model):
             models.CheckConstraint(
                 condition=Q(checkpoint_step__isnull=True) | Q(checkpoint_step__gte=0, edited=False),
                 name="resubmission_from_checkpoint",
+            ),
+            models.CheckConstraint(
+                condition=Q(items__isnull=True) | Q(items__gte=1, checkpoint_step__isnull=False),
+                name="resubmission_of_items",
             ),
         )
 

@@ -122,13 +122,13 @@ LOCK = "SELECT e.id FROM executions_execution e WHERE e.id = ANY(%(ids)s) ORDER 
 LINK = """
 WITH requested AS (
     SELECT * FROM json_to_recordset(%(rows)s::json) AS a(
-        id uuid, old uuid, version bigint, operation text, key text, edited bool, step int, actor text, reason text,
-        campaign uuid)
+        id uuid, old uuid, version bigint, operation text, key text, edited bool, step int, items int, actor text,
+        reason text, campaign uuid)
 )
 INSERT INTO executions_resubmission (
-    new_execution_id, execution_id, execution_version, operation_key, campaign_id, edited, checkpoint_step, actor,
-    reason)
-SELECT a.id, a.old, a.version, a.operation, a.campaign, a.edited, a.step, a.actor, a.reason
+    new_execution_id, execution_id, execution_version, operation_key, campaign_id, edited, checkpoint_step, items,
+    actor, reason)
+SELECT a.id, a.old, a.version, a.operation, a.campaign, a.edited, a.step, a.items, a.actor, a.reason
 FROM requested a JOIN executions_execution e ON e.id = a.old
 WHERE e.version = a.version AND e.finished_at IS NOT NULL
     AND NOT EXISTS (SELECT FROM executions_execution x
@@ -142,13 +142,14 @@ RETURNING new_execution_id
 
 # Inserts the new executions of links, in the order of their keys, with tags, channels and priorities of the old ones.
 # An input that was not edited is copied, with its typed payload if the release takes that. With a step, so is the
-# checkpoint. Returns the ids of the new executions. A row that is missing was not inserted: its release is not
-# registered, or its key was used.
+# checkpoint, or with `items` the items that failed at the step. Returns the ids of the new executions. A row that is
+# missing was not inserted: its release is not registered, or its key was used.
 _INSERT_LINKED = Template("""
 WITH requested AS (
     SELECT * FROM json_to_recordset(%(rows)s::json) AS a(
         id uuid, old uuid, release bigint, key text, digest text, input jsonb, shape text, result_shape text,
-        checkpoints bool, typed bool, step int, actor text, campaign uuid, limited text${types})
+        checkpoints bool, typed bool, step int, items int, actor text, campaign uuid,
+        limited text${types})
 ), accepted AS (
     INSERT INTO executions_execution (
         id, tenant_id, release_id, pipeline_id, contract_version, release_version, execution_key, input_digest, input,
@@ -158,7 +159,10 @@ WITH requested AS (
         coalesce(a.digest, o.input_digest), coalesce(a.input -> 0, o.input), a.shape, a.result_shape, a.checkpoints,
         o.priority, a.limited, nullif(p.notify_channel IS NOT NULL, false), a.actor, o.tags, o.notify,
         coalesce(a.step, 0),
-        CASE WHEN a.step IS NOT NULL THEN o.progress END, CASE WHEN a.step IS NOT NULL THEN o.progress_shape END
+        CASE WHEN a.items IS NOT NULL THEN (SELECT jsonb_path_query_array(f.items, '$$[*].item')
+            FROM executions_faileditems f WHERE f.execution_id = o.id AND f.step_index = a.step)
+            WHEN a.step IS NOT NULL THEN o.progress END,
+        CASE WHEN a.items IS NOT NULL THEN 'MULTI' WHEN a.step IS NOT NULL THEN o.progress_shape END
     FROM requested a
     JOIN executions_resubmission s ON s.new_execution_id = a.id
     JOIN executions_execution o ON o.id = a.old
@@ -175,7 +179,7 @@ WITH requested AS (
     INSERT INTO executions_executionevent (execution_id, sequence, kind, status, actor, data)
     SELECT accepted.id, 1, 'SUBMITTED', status, submitted_by, jsonb_strip_nulls(jsonb_build_object(
         'contractVersion', contract_version, 'releaseVersion', release_version, 'resubmittedFrom', a.old,
-        'checkpointStep', a.step, 'campaignId', a.campaign))
+        'checkpointStep', a.step, 'items', a.items, 'campaignId', a.campaign))
     FROM accepted JOIN requested a ON a.id = accepted.id
 )
 SELECT id FROM accepted

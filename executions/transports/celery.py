@@ -4,7 +4,6 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from types import MappingProxyType
 from typing import Any
 
 from django.conf import settings
@@ -16,7 +15,7 @@ from executions.models.states import State
 from executions.spans import UNTRACED, Contexts, sending
 from executions.state_machine import dead_letters, moves
 from executions.state_machine.moves import Claim, Move
-from executions.transports.step_timeouts import changed_timeouts
+from executions.transports.changed_steps import UNCHANGED, ChangedSteps, changed_steps
 from executions.workers.tenant_keys import active_keys
 from foundation.broker_gate import gate
 from wire.broker import sending as broker
@@ -30,8 +29,8 @@ from wire.messages.task_messages import MessageRefused
 TOO_LARGE = "COMMAND_TOO_LARGE"
 BROKER_UNAVAILABLE = "BROKER_UNAVAILABLE"
 
-_Message = tuple[ReleaseIdentity, Mapping[int, float], list[Claim]]
-"""Claims of one release whose commands are sent together, and its `changed_timeouts`."""
+_Message = tuple[ReleaseIdentity, ChangedSteps, list[Claim]]
+"""Claims of one release whose commands are sent together, and its `changed_steps`."""
 
 
 def send(claims: Sequence[Claim]) -> list[Claim]:
@@ -53,10 +52,10 @@ def post(claimed: Sequence[Claim]) -> Callable[[], list[Claim]] | None:
     message, or no connection is open.
     """
     message, *others = _messages(claimed)
-    identity, timeouts, claims = message
+    identity, changes, claims = message
     if others or gate.refused or any(claim.traceparent for claim in claims):
         return None
-    group = CommandGroup(commands=[command_of(claim, timeouts=timeouts) for claim in claims])
+    group = CommandGroup(commands=[command_of(claim, changes=changes) for claim in claims])
     envelope, ticket = _sealed(identity, group, claims[0].claimed_at)
     try:
         wait = broker.post(EXECUTE_TASK, envelope, queue=queue_of(identity), ticket=ticket)
@@ -75,16 +74,16 @@ def _messages(claims: Sequence[Claim]) -> Iterator[_Message]:
     for claim in claims:
         if claim.takeovers:
             identity = identity_of(claim)
-            yield identity, changed_timeouts(identity), [claim]
+            yield identity, changed_steps(identity), [claim]
         else:
             by_release[identity_of(claim)].append(claim)
     for identity, group in by_release.items():
-        first, timeouts = group[0], changed_timeouts(identity)
+        first, changes = group[0], changed_steps(identity)
         most = commands_in_a_message(len(group), threads=first.threads, seconds=first.seconds)
         most = 1 if first.has_rest_worker else most
         sizes = [len(claim.input) + len(claim.finished_items or "") for claim in group]
         for part in groups(group, sizes, most=most):
-            yield identity, timeouts, part
+            yield identity, changes, part
 
 
 def identity_of(claim: Claim) -> ReleaseIdentity:
@@ -93,10 +92,10 @@ def identity_of(claim: Claim) -> ReleaseIdentity:
 
 def _send(message: _Message) -> bool:
     """Send one message, with a ticket that expires no later than the leases. Return False if the broker refuses it."""
-    identity, timeouts, claims = message
+    identity, changes, claims = message
     queue = queue_of(identity)
     with sending(claims, queue) as spans:
-        group = CommandGroup(commands=[command_of(claim, spans.of(claim), timeouts) for claim in claims])
+        group = CommandGroup(commands=[command_of(claim, spans.of(claim), changes) for claim in claims])
         try:
             envelope, ticket = _sealed(identity, group, claims[0].claimed_at)
             was_sent = gate.send(partial(broker.send, EXECUTE_TASK, envelope, queue=queue, ticket=ticket))
@@ -125,10 +124,8 @@ def _counted(was_sent: bool, identity: ReleaseIdentity, group: CommandGroup) -> 
     return was_sent
 
 
-def command_of(
-    claim: Claim, contexts: Contexts = UNTRACED, timeouts: Mapping[int, float] = MappingProxyType({})
-) -> Command:
-    """Return the command of a claim. `timeouts` are those of `changed_timeouts`."""
+def command_of(claim: Claim, contexts: Contexts = UNTRACED, changes: ChangedSteps = UNCHANGED) -> Command:
+    """Return the command of a claim. `changes` are those of `changed_steps`."""
     return Command(
         execution_id=claim.execution_id,
         current_step_index=claim.step_index,
@@ -144,7 +141,8 @@ def command_of(
         payload=claim.input,
         traceparent=contexts.traceparent,
         suspended_run=contexts.suspended_run,
-        step_timeouts=dict(timeouts),
+        step_timeouts=changes.timeouts,
+        item_policies=changes.items,
         last_heartbeat=claim.last_heartbeat or "",
         finished_items=claim.finished_items or "",
     )

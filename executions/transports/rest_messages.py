@@ -15,8 +15,8 @@ from psycopg.types.json import Jsonb
 from executions.models import AwaitUnit, Execution, WireForm
 from executions.models.states import OUTCOME_UNKNOWN
 from executions.step_reports import step_reports
+from executions.transports.changed_steps import changed_steps
 from executions.transports.rest import read
-from executions.transports.step_timeouts import changed_timeouts
 from foundation.exchange import Response
 from wire.documents.contract import ResultShape, takes_request
 from wire.documents.json_reader import quoted
@@ -68,6 +68,7 @@ def command_of(execution: Execution, payload: TypedPayload) -> TransitionCommand
     checkpoints: a REST worker that reports COMPLETED has run all remaining steps (wire protocol D.9).
     """
     key = transition_key(execution.pk, execution.current_step_index, execution.attempt)
+    changes = changed_steps(execution.pin)
     return TransitionCommand(
         tenant_id=execution.tenant.slug,
         execution_id=str(execution.pk),
@@ -84,7 +85,8 @@ def command_of(execution: Execution, payload: TypedPayload) -> TransitionCommand
         payload_type_id=payload.payload_type_id,
         payload_encoding=payload.payload_encoding,
         payload=payload.payload,
-        step_timeouts=changed_timeouts(execution.pin),
+        step_timeouts=changes.timeouts,
+        item_policies=changes.items,
         last_heartbeat=step_reports.newest_details(execution),
     )
 

@@ -10,11 +10,11 @@ from rest_framework.response import Response
 from executions import errors
 from executions.inspection.api import OneExecutionView
 from executions.lifecycle.api import START_HELP, CancelRequest
-from executions.models import StartFrom
 from executions.submission.api import NOT_RUNNABLE
 from executions.submission.members import MAX_KEY_LENGTH
 from foundation.api.fields import Identifier, SegmentIdentifier
 from governance.resubmission import resubmission
+from governance.resubmission.starts import Start
 from releases.errors import NoActiveRelease, ReleaseNotOpen, ReleaseUnknown
 from releases.models import IDENTITY_LENGTH
 from tenancy.api.operations import TenantView, operation, refuses
@@ -36,10 +36,11 @@ class ResubmitRequest(CancelRequest):
     )
     from_ = serializers.ChoiceField(
         source="start_from",
-        choices=StartFrom.choices,
+        choices=Start.choices,
         required=False,
-        default=StartFrom.INPUT.value,
-        help_text=START_HELP,
+        default=Start.INPUT.value,
+        help_text=f"{START_HELP} `items` runs only the items that failed and were collected, at the step at which they "
+        "failed, and the steps after it.",
     )
     operationKey = Identifier(
         source="operation_key",
@@ -70,13 +71,15 @@ class ResubmitRequest(CancelRequest):
     ReleaseNotOpen,
     errors.InputInvalid,
     errors.CheckpointMissing,
+    errors.FailedItemsMissing,
     errors.CheckpointIncompatible,
     *NOT_RUNNABLE,
 )
 def resubmit(view: TenantView, execution_id: uuid.UUID, **body: Any) -> Any:
     """Run the input of an execution that has ended again, as a new execution. Return the new execution.
 
-    With `"from": "checkpoint"`, only the steps after its checkpoint run. The new execution is pinned to the active
+    With `"from": "checkpoint"`, only the steps after its checkpoint run, and with `"from": "items"` only the items that
+    failed and were collected. The new execution is pinned to the active
     release or to `releaseVersion`. The old execution keeps its release and its result. The token needs the scope
     `executions:submit` too. The body is optional.
     """

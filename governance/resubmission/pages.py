@@ -10,9 +10,11 @@ from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextareaWidget
 
 from executions.console.confirmation import HIGHEST_VERSION, LONGEST_REASON, form_page
 from executions.console.payloads import JSON_SHOWN, typed_value
-from executions.models import Execution, StartFrom, WorkerEligibility
+from executions.failed_items import failed_items
+from executions.models import Execution, WorkerEligibility
 from executions.models.states import TERMINAL, State
 from governance.resubmission.resubmission import UNCHANGED, resubmit
+from governance.resubmission.starts import Start
 from releases.models import Release
 from releases.pointer import open_or_replaced
 from releases.states import Status
@@ -23,9 +25,10 @@ from tenancy.roles import Scope
 
 LONGEST_KEY = 200
 STARTS = (
-    (StartFrom.INPUT.value, "with the input, at the first step"),
-    (StartFrom.CHECKPOINT.value, "with the checkpoint, at the step after it"),
+    (Start.INPUT.value, "with the input, at the first step"),
+    (Start.CHECKPOINT.value, "with the checkpoint, at the step after it"),
 )
+"""For each execution. One with failed items may also start with them."""
 
 
 class ResubmitForm(forms.Form):
@@ -43,7 +46,7 @@ class ResubmitForm(forms.Form):
         label="Start",
         required=False,
         choices=STARTS,
-        help_text="With the checkpoint: only if it is proven that the release can continue from it.",
+        help_text="Other than with the input: only if it is proven that the release can continue from there.",
         widget=UnfoldAdminSelectWidget,
     )
     reason = forms.CharField(
@@ -56,17 +59,24 @@ class ResubmitForm(forms.Form):
     operation_key = forms.CharField(max_length=LONGEST_KEY, widget=forms.HiddenInput)
     expected_version = forms.IntegerField(min_value=0, max_value=HIGHEST_VERSION, widget=forms.HiddenInput)
 
-    def __init__(self, execution: Execution, data: Any = None) -> None:
+    def __init__(self, execution: Execution, data: Any = None, start_from: str | None = None) -> None:
         text = json.dumps(execution.input, indent=2, ensure_ascii=False)
         initial = {
             "input": text if len(text) <= JSON_SHOWN else "",
             "operation_key": str(uuid.uuid4()),
             "expected_version": execution.version,
+            "start_from": start_from,
         }
         super().__init__(data, initial=initial)
         field = self.fields["release"]
         assert isinstance(field, forms.ChoiceField)  # noqa: S101 - declared above
         field.choices = _releases(execution)
+        rows = failed_items.of_execution(execution)
+        if rows:
+            starts = self.fields["start_from"]
+            assert isinstance(starts, forms.ChoiceField)  # noqa: S101 - declared above
+            label = f"with the {rows[0].failed:,} failed items, at {execution.step_at(rows[0].step_index).title}"
+            starts.choices = [*STARTS, (Start.ITEMS.value, label)]
 
 
 @serves("<uuid:object_id>/resubmit/", Act.EXECUTION_RESUBMIT, Scope.OPERATE, Scope.SUBMIT)
@@ -82,7 +92,7 @@ def show(pages: ReadOnlyAdmin, request: HttpRequest, execution: Execution) -> Ht
             reason=typed["reason"],
             release_version=typed["release"] or None,
             input=typed_value(text, field="input") if text.strip() else UNCHANGED,
-            start_from=StartFrom(typed["start_from"] or StartFrom.INPUT),
+            start_from=Start(typed["start_from"] or Start.INPUT),
             expected_version=typed["expected_version"],
             operation_key=typed["operation_key"],
         )
@@ -93,7 +103,7 @@ def show(pages: ReadOnlyAdmin, request: HttpRequest, execution: Execution) -> Ht
         pages,
         request,
         "executions/resubmit.html",
-        ResubmitForm(execution, request.POST if request.method == "POST" else None),
+        ResubmitForm(execution, request.POST if request.method == "POST" else None, request.GET.get("start_from")),
         act,
         refusal="" if state in TERMINAL else f"It is {state}. It must end before it can be resubmitted.",
         title="Resubmit an execution",

@@ -7,7 +7,7 @@ or waits for it.
 """
 
 import uuid
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -15,7 +15,7 @@ from django.db import connection, transaction
 
 from executions import errors, metrics
 from executions.holds import holds
-from executions.models import RESUBMISSION_PREFIX, AwaitUnit, Execution, Resubmission, StartFrom
+from executions.models import RESUBMISSION_PREFIX, Execution, Resubmission
 from executions.models.states import TERMINAL, State
 from executions.state_machine import moves
 from executions.submission import admission, places, statements
@@ -23,19 +23,16 @@ from executions.submission.admission import Admission, Purpose, require_allowed
 from executions.submission.insertion import new_id
 from executions.workers.registry import DISPATCH_TASK
 from foundation import wakeup
-from governance.reports.comparison import checkpoint_differences
+from governance.resubmission.starts import Place, Start
 from releases.models import Pipeline, Release
 from releases.states import Status
 from tenancy import audit
 from tenancy.audit.acts import Act
 from tenancy.models import Tenant
-from wire.comparison.comparison import taken_type
 from wire.documents import json_writer
-from wire.documents.canonical_types import mismatches
 
 MAX_ROUNDS = 5
 """The most new executions of one execution that a page or a response lists."""
-MOST_ERRORS = 100
 UNCHANGED: Final = object()
 """Stands for the input of the old execution."""
 
@@ -45,9 +42,9 @@ class Plan:
     """A resubmission that was checked and can be written.
 
     `digest` is that of the new input. `input` is UNCHANGED if it equals the old one. `typed` says whether typed
-    payloads of the old input are kept. `step` is where the new execution continues from the checkpoint of the old one;
-    None if it starts with the input. `search` has the values of the input that can be searched. A plan of a campaign is
-    written only if no other resubmitted the same version.
+    payloads of the old input are kept. `place` is where the new execution continues; None if it starts with the input.
+    `search` has the values of the input that can be searched. A plan of a campaign is written only if no other
+    resubmitted the same version.
     """
 
     old: Execution
@@ -59,7 +56,7 @@ class Plan:
     digest: str
     shape: str
     typed: bool
-    step: int | None = None
+    place: Place | None = None
     campaign: uuid.UUID | None = None
     search: Sequence[dict[str, str]] = ()
     concurrency_key: str | None = None
@@ -74,20 +71,21 @@ def resubmit(
     reason: str,
     release_version: str | None = None,
     input: Any = UNCHANGED,  # noqa: A002 - the protocol's name
-    start_from: StartFrom = StartFrom.INPUT,
+    start_from: str = Start.INPUT,
     expected_version: int | None = None,
     operation_key: str | None = None,
 ) -> Execution:
     """Submit the input of an execution that has ended again, and return the new execution.
 
     It is pinned to the active release, or to `release_version`, which is or was active. `input` replaces the input.
-    With `start_from` CHECKPOINT, it continues from the checkpoint of the old one, if the release provably can. A
-    repeated call with the same `operation_key` returns the first new execution. Without a key, `expected_version` is
-    the key; without both, every call creates an execution.
+    With `start_from` CHECKPOINT, it continues from the checkpoint of the old one, and with ITEMS it runs the items
+    again that failed and were collected, if the release provably can. A repeated call with the same `operation_key`
+    returns the first new execution. Without a key, `expected_version` is the key; without both, every call creates an
+    execution.
 
     Raises, in this order: `TenantNotAllowed`, `ExecutionUnknown`, `ResubmissionRemoved`, `ResubmitKeyReused`,
     `IdempotencyKeyReused`, `ResubmitRefused`, `VersionMismatch`, `NoActiveRelease`, `ReleaseUnknown`,
-    `ReleaseNotAdmitted`, `PipelinePaused`, `ReleaseNotOpen`, `InputInvalid`, `CheckpointMissing`,
+    `ReleaseNotAdmitted`, `PipelinePaused`, `ReleaseNotOpen`, `InputInvalid`, `CheckpointMissing`, `FailedItemsMissing`,
     `CheckpointIncompatible`, `ArtifactMissing`, `ArtifactAltered`, `ArtifactUnverified`, `WorkerUnavailable`, and
     `ExecutionChanged` if the execution or the release keeps changing meanwhile.
     """
@@ -111,7 +109,7 @@ def resubmit(
                     object=execution_id,
                     reason=reason,
                     newExecution=str(planned.id),
-                    startFrom=StartFrom(start_from).value,
+                    startFrom=Start(start_from).value,
                 )
                 return _execution(tenant, planned.id)
     raise errors.ExecutionChanged(f"Execution {execution_id} or its pipeline keeps changing; resubmit it again.")
@@ -150,21 +148,22 @@ def plan(
     actor: str,
     reason: str,
     input: Any = UNCHANGED,  # noqa: A002 - the protocol's name
-    start_from: StartFrom = StartFrom.INPUT,
+    start_from: str = Start.INPUT,
     campaign: uuid.UUID | None = None,
 ) -> Plan:
     """Return the resubmission of `old` to the release of `admitted`.
 
     The input is checked against the first step of that release as the input of a submission is; a checkpoint in its
-    place is checked against the step that takes it. Raises `InputInvalid`, `CheckpointMissing` and
-    `CheckpointIncompatible`.
+    place is checked against the step that takes it. Raises `InputInvalid`, `CheckpointMissing`, `FailedItemsMissing`
+    and `CheckpointIncompatible`.
     """
     digest = old.input_digest if input is UNCHANGED else json_writer.digest(input)
     edited = digest != old.input_digest
     # Only submissions in typed payloads choose their shape.
     travelled = not edited and hasattr(old, "wire_form") and old.wire_form.input is not None
-    if start_from == StartFrom.CHECKPOINT:
-        _require_compatible(old, admitted, edited=edited)
+    place = Place.of(old, start_from)
+    if place is not None:
+        place.require_compatible(old, admitted, edited=edited)
         shape = old.input_shape
     else:
         shape = admitted.input_shape(input if edited else old.input, old.input_shape if travelled else None)
@@ -178,7 +177,7 @@ def plan(
         digest=digest,
         shape=shape,
         typed=travelled and _input_type(old.release) == _input_type(admitted.release),
-        step=old.current_step_index if start_from == StartFrom.CHECKPOINT else None,
+        place=place,
         campaign=campaign,
         search=admitted.search_values(input if edited else old.input, shape) if admitted.search else [],
         concurrency_key=admitted.concurrency.key_of(input if edited else old.input) if admitted.concurrency else None,
@@ -197,7 +196,7 @@ def _earlier(
     key: str,
     release_version: str | None,
     input: Any,  # noqa: A002 - the protocol's name
-    start_from: StartFrom,
+    start_from: str,
 ) -> Execution | None:
     """Return the execution that the operation key created; None if the key is new."""
     link = Resubmission.objects.filter(execution=old, operation_key=key).first()
@@ -217,74 +216,15 @@ def _earlier(
             executionId=str(link.new_execution_id),
         )
     digest = old.input_digest if input is UNCHANGED else json_writer.digest(input)
-    continues = link.checkpoint_step is not None
-    if (
-        made.input_digest != digest
-        or release_version not in {None, made.release_version}
-        or continues is not (start_from == StartFrom.CHECKPOINT)
-    ):
+    continued = Start.INPUT if link.checkpoint_step is None else Start.CHECKPOINT
+    if link.items is not None:
+        continued = Start.ITEMS
+    if made.input_digest != digest or release_version not in {None, made.release_version} or continued != start_from:
         raise errors.ResubmitKeyReused(
             f"The operation key created execution {made.pk} on release {made.release_version!r}.",
             executionId=str(made.pk),
         )
     return made
-
-
-# --- checkpoints (ADR 55) ---
-
-
-def _require_compatible(old: Execution, target: Admission, *, edited: bool) -> None:
-    """Raise `CheckpointMissing` if `old` has no checkpoint, or `CheckpointIncompatible` if `target` may not take it.
-
-    The same release may. For another release it must be proven: by the comparison of the contracts, and by the stored
-    value itself. A checkpoint follows from the old input, so that must not be `edited`.
-    """
-    if edited:
-        message = "An edited input and a checkpoint, which follows from the old input, exclude each other."
-        raise errors.CheckpointIncompatible(message, errors=[_error("input", "EDITED", message)])
-    if old.progress_shape is None:
-        raise errors.CheckpointMissing(f"Execution {old.pk} has no checkpoint. Resubmit its input.")
-    if target.release.pk == old.release_id:
-        return
-    differences = checkpoint_differences(old.release, target.release, old.current_step_index)
-    wrong = [_error(each.path, "NOT_PROVEN", each.reason) for each in differences]
-    wrong = wrong or [*_awaits(old, target), *_mismatches(old, target)]
-    if wrong:
-        raise errors.CheckpointIncompatible(
-            f"Release {target.release.release_version!r} is not proven to continue from the checkpoint of execution "
-            f"{old.pk}: {wrong[0]['field']}: {wrong[0]['message']}",
-            errors=wrong[:MOST_ERRORS],
-            checkpointStep=old.current_step_index,
-        )
-
-
-def _awaits(old: Execution, target: Admission) -> Iterator[dict[str, str]]:
-    """Yield an error if the value is the requests or the answers of an await, and the contract differs.
-
-    The requests are stored at the step of the await, and the answers at the next one.
-    """
-    if old.release.contract_id == target.release.contract_id:
-        return
-    at = old.current_step_index
-    if AwaitUnit.objects.filter(execution=old, step_index__in=(at - 1, at)).exists():
-        message = "The requests or the answers of an await continue on releases of the same contract only."
-        yield _error("checkpoint", "NOT_PROVEN", message)
-
-
-def _mismatches(old: Execution, target: Admission) -> Iterator[dict[str, str]]:
-    """Yield where the stored value does not have the type of the step that takes it."""
-    contract = target.contract
-    assert contract is not None  # noqa: S101 - the comparison requires it
-    type_id = taken_type(contract, old.current_step_index)
-    many = old.progress_shape == "MULTI"
-    items: Any = old.progress if many else [old.progress]
-    for place, item in enumerate(items):
-        for path, rule in mismatches(contract.canonical_types, type_id or "", item):
-            yield _error(f"checkpoint[{place}]{path}" if many else f"checkpoint{path}", "CHECKPOINT_TYPE", rule)
-
-
-def _error(field: str, code: str, message: str) -> dict[str, str]:
-    return {"field": field, "code": code, "message": message}
 
 
 # --- one transaction ---
@@ -344,7 +284,8 @@ def _row(plan: Plan) -> dict[str, Any]:
         "operation": plan.operation_key,
         "key": _execution_key(plan.old, plan.operation_key),
         "edited": edited,
-        "step": plan.step,
+        "step": plan.place and plan.place.step,
+        "items": plan.place and plan.place.items,
         "actor": plan.actor,
         "reason": plan.reason,
         "campaign": str(plan.campaign) if plan.campaign else None,
@@ -371,8 +312,10 @@ def _note(plan: Plan) -> moves.Note:
         "reason": plan.reason,
         "edited": plan.input is not UNCHANGED,
     }
-    if plan.step is not None:
-        data["checkpointStep"] = plan.step
+    if plan.place is not None:
+        data["checkpointStep"] = plan.place.step
+    if plan.place is not None and plan.place.items is not None:
+        data["items"] = plan.place.items
     if plan.campaign is not None:
         data["campaignId"] = str(plan.campaign)
     return moves.Note(plan.old.pk, plan.actor, data)

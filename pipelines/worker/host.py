@@ -46,6 +46,7 @@ from wire.messages.step_lines import MOST_LIVE_LINES
 from wire.worker_keys import WorkerKey
 
 if TYPE_CHECKING:
+    from pipelines.worker.failed_items import Failing
     from pipelines.worker.item_steps import FinishedItems, KeepItems
     from pipelines.worker.tracing import Tracer, Transition
 
@@ -308,10 +309,12 @@ class Host:
         identity = self.release.identity
         newest: Reached | None = None
         times = StepTimes()
+        failing: list[Failing] = []
 
         def keep(next_step_index: int, outputs: list[Any], many: bool) -> None:
             nonlocal newest
-            reached = outcomes.reached(command, next_step_index, outputs, many=many, steps=times.spans())
+            spans, failed = times.spans(), failing and tuple(failing)
+            reached = outcomes.reached(command, next_step_index, outputs, many=many, steps=spans, failing=failed)
             if reached is None:
                 warn("A checkpoint of execution %s is too large to be stored", command.execution_id)
                 return
@@ -324,10 +327,14 @@ class Host:
         outcome = self._boundary.run(
             command.execution_id,
             lambda: self._outcome(
-                command, lease, (keep, keep_items) if command.checkpoints else None, times, transition
+                command, lease, (keep, keep_items) if command.checkpoints else None, times, transition, failing
             ),
             lambda failed: outcomes.failed(command, failed, times.spans()),
         )
+        if failing and outcome.outcome != "FAILED":
+            from pipelines.worker.failed_items import with_failed_items  # most workers do not need it
+
+            outcome = with_failed_items(outcome, failing)
         if lease.reports is not None:
             end_lines(lease.reports)
             outcome = outcomes.with_report(outcome, lease.reports.with_all_lines(self._indexes))
@@ -345,6 +352,7 @@ class Host:
         keeps: tuple[Keep, KeepItems] | None,
         times: StepTimes,
         transition: Transition | None,
+        failing: list[Failing],
     ) -> Outcome:
         steps = len(self.release.pipeline.parts)
         result: RunResult
@@ -367,9 +375,11 @@ class Host:
                 keep=keeps and keeps[0],
                 keep_items=keeps and keeps[1],
                 finished=command.results_of_items(),
+                failing=failing,
                 times=times,
                 around=None if transition is None else transition.in_step,
                 limits=command.step_timeouts,
+                item_policies=command.item_policies,
                 supervisor=self.supervisor,
             )
         except ValueError as error:

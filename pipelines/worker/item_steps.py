@@ -9,21 +9,22 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from pipelines.authoring.items import ItemFailure
 from pipelines.authoring.planned_step import PlannedStep
 from pipelines.authoring.values import Encoded
 from pipelines.errors import EventLoopBlocked
 from pipelines.failures import CODES, Failed, cleaned, message_of
-from pipelines.worker.items import BranchCall, Item, Results, Rules, results
+from pipelines.worker.failed_items import Failing, failure_in
+from pipelines.worker.items import BranchCall, Item, ItemLimits, Results, Rules, results
 from wire.documents.json_reader import LONGEST_OUTCOME
-from wire.messages.grouping import MOST_BYTES, groups
+from wire.messages.grouping import groups
 from wire.retry import LONGEST_RETRY_DELAY, RetryPolicy
 
-ITEMS_IN_A_GROUP: Final = 100
-SECONDS_OF_A_GROUP: Final = 2.0
-LONGEST_GROUP: Final = MOST_BYTES
+if TYPE_CHECKING:
+    from pipelines.worker.supervision import Watch
+
 LONGEST_ITEM: Final = LONGEST_OUTCOME // 8
 """How many characters the results of an item may have to be stored alone."""
 LONGEST_RENDERING: Final = 200
@@ -59,20 +60,21 @@ KeepItems = Callable[[FinishedItems], None]
 
 
 class Groups:
-    """Passes finished items of one step to ``keep``, in groups.
+    """Passes finished items of one step to ``keep``, in groups as `ItemLimits` says.
 
-    A group has ITEMS_IN_A_GROUP items, LONGEST_GROUP characters, or what was finished in SECONDS_OF_A_GROUP. The first
-    one is not passed earlier than that, because a coordinator accepts it after the checkpoint before the step.
+    The first one is not passed before ``group_seconds``, because a coordinator accepts it after the checkpoint before
+    the step.
     """
 
-    def __init__(self, keep: KeepItems, step_index: int, total: int) -> None:
+    def __init__(self, keep: KeepItems, step_index: int, total: int, limits: ItemLimits) -> None:
         self._keep = keep
         self._step_index = step_index
         self._total = total
+        self._limits = limits
         self._texts: dict[int, str] = {}
         self._length = 0
         self._failed: set[int] = set()
-        self._due_at = self._first_at = time.monotonic() + SECONDS_OF_A_GROUP
+        self._due_at = self._first_at = time.monotonic() + limits.group_seconds
 
     def add(self, index: int, found: Results, *, failed: bool = False) -> None:
         text = _text([encoded.document for encoded in found])
@@ -86,16 +88,16 @@ class Groups:
 
     def flush_if_due(self) -> None:
         now = time.monotonic()
-        is_full = len(self._texts) >= ITEMS_IN_A_GROUP or self._length >= LONGEST_GROUP
+        is_full = len(self._texts) >= self._limits.group_items or self._length >= self._limits.group_characters
         if now >= self._due_at or (is_full and now >= self._first_at):
             self.flush()
 
     def flush(self) -> None:
-        """Pass all items, in groups of at most ITEMS_IN_A_GROUP."""
-        self._due_at = time.monotonic() + SECONDS_OF_A_GROUP
+        """Pass all items, in groups of at most ``group_items``."""
+        self._due_at = time.monotonic() + self._limits.group_seconds
         finished, failed = sorted(self._texts.items()), self._failed
         self._texts, self._length, self._failed = {}, 0, set()
-        for part in groups(finished, [len(text) for _, text in finished], most=ITEMS_IN_A_GROUP):
+        for part in groups(finished, [len(text) for _, text in finished], most=self._limits.group_items):
             texts = dict(part)
             self._keep(FinishedItems(self._step_index, texts, self._total, len(failed & texts.keys())))
 
@@ -103,18 +105,23 @@ class Groups:
 def of_step(
     step: PlannedStep,
     items: Iterator[Encoded],
-    call: Callable[[Item], Results | Failed],
+    call: Callable[[Item, Callable[[], bool]], Results | Failed],
     fail: Callable[[Failed], Results],
     check: Callable[[], None],
     delay: ItemDelay,
     *,
+    ahead: int,
     stored: Groups | None = None,
     known: Finished | None = None,
+    watch: Watch | None = None,
+    failing: list[Failing] | None = None,
 ) -> Generator[Encoded]:
     """Yield the results of a step for the items of a stream, in their order.
 
     ``call`` is that of `items.Rules`. ``fail`` ends the transition with a failure, and ``check`` raises if it no longer
-    counts. ``known`` items are not called again. Finished items are added to ``stored``.
+    counts. ``known`` items are not called again. Finished items are added to ``stored``. ``ahead`` is that of
+    `ItemLimits`. ``watch`` is that of the transition; None if it has no time limit. ``failing`` gets the items that are
+    collected.
     """
     if step.items is None:
         raise TypeError(f"step {step.name} does not run for items")
@@ -126,9 +133,14 @@ def of_step(
         if not collects or failed.failure_class == "pipelines.errors.Cancelled":
             return fail(_of_item(step, item, failed))
         found = [step.output.encode(_failure(step, item, failed))]
-        if stored is not None:
-            stored.add(item.index, found, failed=True)
+        finished(item, found)
         return found
+
+    def note(item: Item, found: Results) -> bool:
+        failure = failure_in(found) if collects else None
+        if failure is not None and failing is not None:
+            failing.append(Failing(step.index, item, failure))
+        return failure is not None
 
     def checked() -> None:
         check()
@@ -136,14 +148,21 @@ def of_step(
             stored.flush_if_due()
 
     def finished(item: Item, found: Results) -> None:
+        has_failed = note(item, found)
         if stored is not None:
-            stored.add(item.index, found)
+            stored.add(item.index, found, failed=has_failed)
 
-    rules = Rules(step.items.parallel, call, partial(_wait, step, delay), give_up, finished, checked)
-    decoded = {index: partial(_decoded, step, index, documents) for index, documents in (known or {}).items()}
+    def decoded(documents: Sequence[Any], item: Item) -> Results:
+        found = _decoded(step, documents, item)
+        note(item, found)
+        return found
+
+    limited = watch if watch is not None and any(each.limit_key in watch.limits for each in step.called) else None
+    rules = Rules(step.items.parallel, call, partial(_wait, step, delay), give_up, finished, checked, ahead, limited)
+    finished_before = {index: partial(decoded, documents) for index, documents in (known or {}).items()}
     is_over = False
     try:
-        yield from results(rules, items, decoded)
+        yield from results(rules, items, finished_before)
         is_over = True
     finally:
         # The checkpoint after the step, or the outcome, has the results of all branches.
@@ -166,11 +185,11 @@ def _called(step: PlannedStep, item: Item) -> PlannedStep:
     return item.encoded.step if isinstance(item.encoded, BranchCall) else step
 
 
-def _decoded(step: PlannedStep, index: int, documents: Sequence[Any]) -> Results:
+def _decoded(step: PlannedStep, documents: Sequence[Any], item: Item) -> Results:
     if step.branching is not None:
         from pipelines.worker import branch_steps  # most pipelines, and so most workers, do not need it
 
-        return [branch_steps.decoded(step, index, document) for document in documents]
+        return [branch_steps.decoded(step, item.index, document) for document in documents]
     return [Encoded(document, step.output.decode(document)) for document in documents]
 
 

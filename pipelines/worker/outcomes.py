@@ -27,6 +27,7 @@ from wire.messages.celery_messages import (
 from wire.messages.grouping import groups
 
 if TYPE_CHECKING:
+    from pipelines.worker.failed_items import Failing
     from pipelines.worker.item_steps import FinishedItems
 
 _text = json.JSONEncoder(ensure_ascii=False).encode
@@ -134,9 +135,10 @@ class Reached(NamedTuple):
     output_payloads: list[str]
     many: bool = False
     steps: Sequence[StepSpan] = ()
+    failing: Sequence[Failing] = ()
 
     def checkpoint(self) -> Checkpoint:
-        return Checkpoint(
+        checkpoint = Checkpoint(
             execution_id=self.command.execution_id,
             execution_version=self.command.execution_version,
             lease_token=self.command.lease_token,
@@ -146,16 +148,27 @@ class Reached(NamedTuple):
             many=self.many,
             steps=list(self.steps),
         )
+        if not self.failing:
+            return checkpoint
+        from pipelines.worker.failed_items import with_failed_items  # most workers do not need it
+
+        return with_failed_items(checkpoint, self.failing)
 
 
 def reached(
-    command: Command, next_step_index: int, outputs: Sequence[Any], *, many: bool, steps: Sequence[StepSpan] = ()
+    command: Command,
+    next_step_index: int,
+    outputs: Sequence[Any],
+    *,
+    many: bool,
+    steps: Sequence[StepSpan] = (),
+    failing: Sequence[Failing] = (),
 ) -> Reached | None:
     """Return the outputs of the steps before `next_step_index` for a checkpoint; None if it is too large to send."""
     if too_large(None, items=len(outputs)) is not None:
         return None
     texts = _texts(outputs)
-    made = Reached(command, next_step_index, texts, many, steps)
+    made = Reached(command, next_step_index, texts, many, steps, failing)
     fits = too_large(None, characters=_length(made.checkpoint, texts), values=values_in(texts)) is None
     return made if fits else None
 

@@ -239,6 +239,7 @@ class RestHost:
                 shape=shape,
                 around=None if transition is None else transition.in_step,
                 limits=command.step_timeouts,
+                item_policies=command.item_policies,
                 supervisor=self.supervisor,
             )
         except (PayloadRefused, ValueError) as error:

@@ -7,10 +7,9 @@ resume.
 
 from __future__ import annotations
 
-import dataclasses
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
@@ -22,13 +21,14 @@ from pipelines.authoring.values import Encoded, ValueMismatch, ValueType
 from pipelines.authoring.waits import Await
 from pipelines.errors import Cancelled
 from pipelines.failures import Failed, failed_by, message_of
-from pipelines.worker.items import BranchCall
+from pipelines.worker.items import ITEM_LIMITS, BranchCall, ItemLimits
 from pipelines.worker.supervision import LOCAL, Limits, Supervisor, Watch, supervised
 from wire import log_lines
 from wire.documents.contract import request_with_answer
 from wire.messages.celery_messages import MOST_SPANS, Shape, StepSpan
 
 if TYPE_CHECKING:
+    from pipelines.worker.failed_items import Failing
     from pipelines.worker.item_steps import Finished, ItemDelay, KeepItems
     from pipelines.worker.items import Item, Results
 
@@ -52,8 +52,8 @@ class Completed:
 
     outputs: list[Any]
     many: bool
-    step_index: int | None = dataclasses.field(default=None, compare=False)
-    step_name: str = dataclasses.field(default="", compare=False)
+    step_index: int | None = field(default=None, compare=False)
+    step_name: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,9 +116,12 @@ def run(
     keep_items: KeepItems | None = None,
     finished: Finished | None = None,
     item_delay: ItemDelay = float,
+    failing: list[Failing] | None = None,
+    item_limits: ItemLimits = ITEM_LIMITS,
     times: StepTimes | None = None,
     around: Around | None = None,
     limits: Limits | None = None,
+    item_policies: Mapping[int, Mapping[str, Any]] | None = None,
     supervisor: Supervisor = LOCAL,
 ) -> RunResult:
     """Run the steps from ``start`` up to but not including ``stop``; -1 means to the end (wire protocol D.5).
@@ -127,13 +130,14 @@ def run(
     after each step, except the last one and those before an await. A stream is read to its end before ``keep`` is
     called. ``keep_items`` stores finished items of a step with ``parallel`` whose input is stored. ``finished`` has
     those of the first step, which does not run for them again. ``item_delay`` may shorten the seconds before the next
-    try of an item. If ``stop == start``, no step runs and the input is returned.
+    try of an item. ``failing`` gets the items that failed and are collected. If ``stop == start``, no step runs and the
+    input is returned.
 
     Every exception of the author's code becomes ``Failed``, including KeyboardInterrupt and SystemExit. ``times``
     receives when each step ran, if it is given. ``around`` makes all calls of the author's code, from several threads
     in steps with ``parallel``. ``context`` is called once if a step wants its context. No step begins once
-    ``is_cancelled`` returns True. ``limits`` replaces the time limits that the steps declare. ``supervisor`` runs async
-    steps and those with a limit.
+    ``is_cancelled`` returns True. ``limits`` replaces the time limits that the steps declare, and ``item_policies``
+    members of the policies of steps with ``parallel``. ``supervisor`` runs async steps and those with a limit.
 
     Raises ``ValueError`` for indexes outside of the pipeline and ``DefinitionError`` for a broken pipeline.
     """
@@ -142,6 +146,8 @@ def run(
     end = len(steps) if stop == -1 else stop
     if not 0 <= start <= end <= len(steps):
         raise ValueError(f"steps {start} to {stop} of a pipeline of {len(steps)}")
+    if item_policies:
+        steps = tuple(replace(each, policy=each.policy.changed(item_policies.get(each.index, {}))) for each in steps)
     if planned.is_supervised or limits:
         record = None if times is None else times.add
         watch = Watch(supervisor, {**planned.limits, **(limits or {})}, is_cancelled, record)
@@ -150,11 +156,16 @@ def run(
         watched.keep_items = None if keep_items is None else watch.keep(keep_items)
         watched.finished = {start: finished or {}}
         watched.item_delay = item_delay
+        watched.watch = watch
+        watched.failing = failing
+        watched.item_limits = item_limits
         return supervised(watch, steps, lambda ready: watched.run(ready, start, end, payload, shape))
     transition = _Transition(context, is_cancelled, keep, times, around)
     transition.keep_items = keep_items
     transition.finished = {start: finished or {}}
     transition.item_delay = item_delay
+    transition.failing = failing
+    transition.item_limits = item_limits
     return transition.run(steps, start, end, payload, shape)
 
 
@@ -195,6 +206,9 @@ class _Transition:
         self.keep_items: KeepItems | None = None
         self.finished: dict[int, Finished] = {}
         self.item_delay: ItemDelay = float
+        self.watch: Watch | None = None
+        self.failing: list[Failing] | None = None
+        self.item_limits = ITEM_LIMITS
         self.failure: Failed | None = None
 
     def close(self) -> None:
@@ -318,20 +332,31 @@ class _Transition:
 
         groups = None
         if self.keep_items is not None and current.count is not None:
-            groups = Groups(self.keep_items, step.index, current.count)
+            groups = Groups(self.keep_items, step.index, current.count, self.item_limits)
         if step.wants_context and self._context is None:
             self._context = self._make_context()
         call, known = partial(self._item_called, step), self.finished.get(step.index)
-        stream = of_step(
-            step, current.items, call, self._give_up, self._check, self.item_delay, stored=groups, known=known
-        )
+        ends = self._give_up, self._check, self.item_delay
+        options: dict[str, Any] = {
+            "ahead": self.item_limits.ahead,
+            "stored": groups,
+            "known": known,
+            "watch": self.watch,
+            "failing": self.failing,
+        }
+        stream = of_step(step, current.items, call, *ends, **options)
         self._streams.insert(0, stream)  # a stream is closed before those that it reads
         return stream
 
-    def _item_called(self, step: PlannedStep, item: Item) -> Results | Failed:
+    def _item_called(self, step: PlannedStep, item: Item, is_abandoned: Callable[[], bool]) -> Results | Failed:
         """Call a step for one item, in any thread. Its failure is none of the transition yet."""
-        alone = _Transition(self._make_context, self._is_cancelled, None, self._times, self._around)
-        alone._context = self._context
+
+        def is_over() -> bool:
+            return is_abandoned() or self._is_cancelled()
+
+        alone = _Transition(self._make_context, is_over, None, self._times, self._around)
+        if self._context is not None:
+            alone._context = replace(self._context, cancellation=is_over)
         try:
             if isinstance(item.encoded, BranchCall):
                 return [alone._of_branch(item.encoded)]
@@ -387,10 +412,10 @@ class _Transition:
             return self._authored(step, step.function, *values, item_index=item_index)
         if self._context is None:
             self._context = self._make_context()
-        context = dataclasses.replace(self._context, step_index=step.index, step_name=step.name, item_index=item_index)
+        context = replace(self._context, step_index=step.index, step_name=step.name, item_index=item_index)
         if step.branch is not None:
             index = step.branch.call_index(item_index)
-            context = dataclasses.replace(context, branch=step.branch.name, call_index=index)
+            context = replace(context, branch=step.branch.name, call_index=index)
         return self._authored(step, step.function, *values, context, item_index=item_index)
 
     def _authored(
@@ -427,7 +452,7 @@ class _Transition:
         """Record the first failure only, because it may have caused later ones."""
         if self.failure is None:
             failed = failed_by(error, step.policy, step_index=step.index, step_name=step.name)
-            self.failure = dataclasses.replace(failed, error=authored)
+            self.failure = replace(failed, error=authored)
         raise _StepFailed from None
 
     def _fail(self, step: PlannedStep, failure_class: str, message: str) -> NoReturn:

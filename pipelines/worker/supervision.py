@@ -10,11 +10,11 @@ import inspect
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextvars import Context, ContextVar, copy_context
 from dataclasses import dataclass, replace
 from queue import SimpleQueue
-from types import TracebackType
+from types import CodeType, TracebackType
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
 
 from pipelines.authoring.planned_step import LimitKey, PlannedStep
@@ -212,6 +212,8 @@ class Watch:
         self._record = record
         self.limits = limits
         self.is_abandoned = False
+        self.item_threads: set[int] = set()
+        """The threads whose calls `overdue_item` is asked about. A call of another one is that of the transition."""
         self._is_cancelled = is_cancelled
         self._shortest = min(limits.values(), default=0.0)
         self._lock = threading.Lock()
@@ -279,17 +281,37 @@ class Watch:
 
     def abandon_if_overdue(self) -> Failed | None:
         """Return the failure of a call that has exceeded its limit. The transition is then abandoned."""
-        now = time.monotonic()
+        now, begin = time.monotonic(), _StepThread.run.__code__
         with self._lock:
             for thread, calls in self._calls.items():
-                call = calls[-1]
-                if call.limit is not None and call.deadline is not None and call.deadline <= now:
+                if (
+                    thread not in self.item_threads
+                    and (failed := self._overrun(thread, calls[-1], now, begin)) is not None
+                ):
                     self.supervisor.abandon()  # before the thread can learn of it and return
                     self.is_abandoned = True
-                    if self._record is not None:
-                        self._record(call.step.index, time.time() - (now - call.begun))
-                    return timed_out(call.step, call.limit, stack_of(thread, _StepThread.run.__code__))
+                    return failed
         return None
+
+    def overdue_item(self, thread: int, begin: CodeType) -> Failed | None:
+        """Return the failure of the call for an item that a thread runs below `begin`, if it has exceeded its limit."""
+        with self._lock:
+            calls = self._calls.get(thread)
+            return self._overrun(thread, calls[-1], time.monotonic(), begin) if calls else None
+
+    def seconds_of_items(self, threads: Iterable[int]) -> float:
+        """Return after how many seconds a call in one of the threads, or one that begins until then, may be overdue."""
+        now = time.monotonic()
+        with self._lock:
+            found = [calls[-1].deadline for thread in threads if (calls := self._calls.get(thread))]
+        return max(min([self._shortest, *(each - now for each in found if each is not None)]), LEAST_WAIT)
+
+    def _overrun(self, thread: int, call: _Call, now: float, begin: CodeType) -> Failed | None:
+        if call.limit is None or call.deadline is None or call.deadline > now:
+            return None
+        if self._record is not None:
+            self._record(call.step.index, time.time() - (now - call.begun))
+        return timed_out(call.step, call.limit, stack_of(thread, begin))
 
 
 current: Final[ContextVar[Watch]] = ContextVar("watch")

@@ -51,6 +51,7 @@ READS = dict.fromkeys(
     "artifacts/{artifact_digest}": Scope.ARTIFACTS,
     "audit": Scope.ADMINISTER,
     "audit/export": Scope.ADMINISTER,
+    "executions/{execution_id}/failed-items": Scope.PAYLOADS,
     "executions/{execution_id}/log": Scope.PAYLOADS,
     "executions/{execution_id}/result": Scope.PAYLOADS,
     "members": Scope.ADMINISTER,

@@ -166,6 +166,7 @@ MATRIX = {
     "executions_searchvalue": Table(append_only="search_value_append_only"),
     "executions_stepreport": Table(always="done total message details lines reported_at", kept_by="step_report_kept"),
     "executions_itemgroup": Table(append_only="item_group_append_only"),
+    "executions_faileditems": Table(append_only="failed_items_append_only"),
     "executions_wireform": Table(together="result", kept_by="wire_form_written_once"),
     "executions_worker": Table(
         always="""

@@ -271,6 +271,17 @@ ITEM_GROUP = NewRow(
         failed = 3 | -1
     """,
 )
+FAILED_ITEMS = NewRow(
+    "executions_faileditems",
+    f"""
+        execution_id = {execution("running")} & step_index = 0 & failed = 2 & items = '[{{"index": 1}}]'
+    """,
+    f"""
+        failed_items_of_running: execution_id = {executions("queued", "succeeded", "dead", "asking")}
+        failed_items_are_valid: failed = 0
+        items = '{{}}' | '[1]' | '[{{}}, {{}}, {{}}]'
+    """,
+)
 FAILURE_GROUP = NewRow(
     "executions_failuregroup",
     f"""
@@ -347,6 +358,7 @@ EXECUTIONS = [
     SEARCH_VALUE,
     STEP_REPORT,
     ITEM_GROUP,
+    FAILED_ITEMS,
     FAILURE_GROUP,
     SMOKE_TEST,
     RECEIPT,

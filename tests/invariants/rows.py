@@ -18,6 +18,7 @@ from executions.models import (
     AdmissionReceipt,
     Campaign,
     Execution,
+    FailedItems,
     FinishedCount,
     Interaction,
     ItemGroup,
@@ -274,6 +275,7 @@ def _executions(owner: Tenant) -> None:
     moves.renew_leases(owner.pk, [(claim.execution_id, claim.lease_token)], worker_id="worker-1", lease_seconds=3600)
     group: dict[str, Any] = {"items": [1], "outputs": [[1]], "total": 2, "failed": 0}
     ItemGroup.objects.create(execution=running, step_index=0, attempt=0, first_item=1, **group)
+    FailedItems.objects.create(execution=running, step_index=1, failed=1, items=[{"index": 0, "item": 1}])
     with transaction.atomic():
         WireForm.objects.create(execution=making.execution(owner, "queued"), input=[1])
 

@@ -148,7 +148,7 @@ CHOSEN = {
     "executions_interactionevent": "at",
     "executions_hold": "ended_at ended_by end_reason started_at",
     "executions_campaignitem": "accepted_version code at new_execution_id outcome",
-    **dict.fromkeys(("executions_resubmission", "executions_admissionreceipt"), "created_at"),
+    **dict.fromkeys(("executions_resubmission", "executions_admissionreceipt", "executions_faileditems"), "created_at"),
     "executions_schedulefire": "execution_id created_at",
     "executions_notification": """
         id tenant_id execution_id channel_id document state attempts next_at error created_at finished_at

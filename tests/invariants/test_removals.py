@@ -16,6 +16,7 @@ HISTORY = {
     "executions_searchvalue": "search_value_append_only",
     "executions_stepreport": "step_report_kept",
     "executions_itemgroup": "item_group_append_only",
+    "executions_faileditems": "failed_items_append_only",
     "executions_hold": "hold_ends_once",
 }
 """The tables with the history of an execution, each with the trigger that keeps it."""

@@ -18,6 +18,7 @@ from wire import traceparent
 from wire.documents.contract import ResultShape
 from wire.documents.json_reader import MOST_PAYLOADS
 from wire.identity import SEGMENT_RULE, is_segment
+from wire.messages.failed_items import FailingSteps
 from wire.messages.step_lines import StepLines
 
 TOLERANCE = timedelta(minutes=2)
@@ -106,6 +107,10 @@ StepTimeouts = Annotated[
     dict[Annotated[int, Field(ge=0)], Annotated[float, Field(gt=0, allow_inf_nan=False)]],
     Field(max_length=MOST_TIMEOUTS, exclude_if=not_),
 ]
+ItemPolicies = Annotated[
+    dict[Annotated[int, Field(ge=0)], dict[str, bool | int | float]],
+    Field(max_length=MOST_TIMEOUTS, exclude_if=not_),
+]
 
 
 class Command(Wire):
@@ -119,7 +124,8 @@ class Command(Wire):
     that an earlier attempt left, empty if there are none.
 
     `step_timeouts` has the timeouts that the policy of the pipeline changes, in seconds by the index of the step. The
-    others are those that the steps declare.
+    others are those that the steps declare. `item_policies` has the members of its policies of steps that change the
+    retries of items, by the index of the step. Workers of earlier versions follow what the code declares.
 
     `finished_items` has the items for which the first step is done: JSON text of pairs of indexes and of their results,
     as in `ItemGroup`. It is empty if there are none.
@@ -140,6 +146,7 @@ class Command(Wire):
     traceparent: _Traceparent = ""
     suspended_run: _Traceparent = ""
     step_timeouts: StepTimeouts = Field(default_factory=dict)
+    item_policies: ItemPolicies = Field(default_factory=dict)
     last_heartbeat: str = Field(default="", exclude_if=not_)
     finished_items: _Omitted = ""
 
@@ -228,6 +235,7 @@ class Outcome(Wire):
     `stopped_before_step_index` is -1 if the pipeline ran to its end, as every command requests. `steps` has the spans
     of the steps that ran. `span` is the span of the whole transition, for workers that do not report their steps.
     `traceparent` is the context of the run, empty if it is not traced. `report` is null if no step reported anything.
+    `failed_items` has those that were collected.
     """
 
     execution_id: uuid.UUID
@@ -243,12 +251,14 @@ class Outcome(Wire):
     span: Span | None = None
     traceparent: _Traceparent = ""
     report: StepReport | None = Field(default=None, exclude_if=not_)
+    failed_items: FailingSteps = Field(default_factory=list)
 
 
 class Checkpoint(Wire):
     """The input of the step at `next_step_index`, stored while the transition runs, so that a retry starts there.
 
-    The outputs are JSON texts; they are a stream if `many`. `steps` has the spans of the transition so far.
+    The outputs are JSON texts; they are a stream if `many`. `steps` has the spans of the transition so far, and
+    `failed_items` the items that it has collected so far.
     """
 
     execution_id: uuid.UUID
@@ -259,6 +269,7 @@ class Checkpoint(Wire):
     output_payloads: _Payloads
     many: bool = False
     steps: _Spans = Field(default_factory=list)
+    failed_items: FailingSteps = Field(default_factory=list)
 
 
 class ItemGroup(Wire):

@@ -23,7 +23,7 @@ from pydantic.alias_generators import to_camel
 from wire.documents.contract import ResultShape
 from wire.documents.json_reader import MOST_VALUES, holds_more_values
 from wire.documents.shape import Flag, null_as
-from wire.messages.celery_messages import StepReport, StepTimeouts
+from wire.messages.celery_messages import ItemPolicies, StepReport, StepTimeouts
 from wire.messages.payload_envelopes import TypedPayload
 
 EXECUTE_PATH = "/pipeline/worker/transitions/execute"
@@ -139,7 +139,8 @@ class TransitionCommand(_Wire):
     redrive_reason: str | None = _Later
     page_context: PageContext | None = _Later
     step_timeouts: StepTimeouts = Field(default_factory=dict)
-    """Sent to workers of this product only: releases of the framework declare no timeouts."""
+    item_policies: ItemPolicies = Field(default_factory=dict)
+    """Both are sent to workers of this product only: releases of the framework declare no timeouts and no items."""
     last_heartbeat: str = Field(default="", exclude_if=lambda text: not text)
     """What an earlier attempt left, as `StepReport.details`. Only workers of this product leave something."""
 

@@ -129,6 +129,7 @@ RIGHTS: Mapping[str, Rights] = MappingProxyType(
             insert_but="reported_at", update="done total message details lines reported_at", delete=True
         ),
         "executions_itemgroup": Rights(insert_but="", delete=True),
+        "executions_faileditems": Rights(insert_but="created_at", delete=True),
         "executions_admissionreceipt": Rights(insert_but="created_at"),
         "executions_awaitunit": Rights(
             insert_but="answered_items status created_at updated_at",

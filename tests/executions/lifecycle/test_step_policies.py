@@ -8,7 +8,7 @@ import pytest
 from executions.models import Execution
 from executions.state_machine.moves import Claim
 from executions.transports.celery import command_of, identity_of
-from executions.transports.step_timeouts import changed_timeouts
+from executions.transports.changed_steps import changed_steps
 from governance.activation.activation import activate
 from releases import policy
 from releases.errors import PolicyInvalid
@@ -31,7 +31,7 @@ DECLARED = {
         "jitter": False,
         "timeoutSeconds": 30,
     },
-    "Pay": {"retries": 0},
+    "Pay": {"retries": 0, "parallel": 4},
 }
 
 
@@ -114,23 +114,28 @@ def test_a_checkpoint_and_an_await_begin_a_new_budget(owner: Tenant) -> None:
 
 
 @cases(
-    ("steps", "sent"),
+    ("steps", "timeouts", "items"),
     [
-        ({}, {}),
-        ({"Book": {"retries": 8}}, {}),
-        ({"Book": {"timeoutSeconds": 12.5}, "Read": {"timeoutSeconds": 3}, "Gone": {"timeoutSeconds": 3}}, {"1": 12.5}),
+        ({}, {}, {}),
+        ({"Book": {"retries": 8}}, {}, {}),
+        (
+            {"Book": {"timeoutSeconds": 12.5}, "Read": {"timeoutSeconds": 3}, "Gone": {"timeoutSeconds": 3}},
+            {"1": 12.5},
+            {},
+        ),
+        ({"Pay": {"retries": 8, "jitter": False, "timeoutSeconds": 3}}, {}, {"2": {"retries": 8, "jitter": False}}),
     ],
 )
-def test_a_command_has_the_timeouts_that_the_policy_changes(
-    owner: Tenant, steps: dict[str, Any], sent: dict[str, float]
+def test_a_command_has_the_timeouts_and_the_retries_of_items_that_the_policy_changes(
+    owner: Tenant, steps: dict[str, Any], timeouts: dict[str, float], items: dict[str, Any]
 ) -> None:
     policed(owner, steps=steps)
     making.execution(owner)
     claim = again(owner)
-    command = command_of(claim, timeouts=changed_timeouts(identity_of(claim)))
+    command = command_of(claim, changes=changed_steps(identity_of(claim)))
     written = json.loads(command.model_dump_json(by_alias=True))
-    assert written.get("stepTimeouts", {}) == sent
-    assert ("stepTimeouts" in written) == bool(sent)
+    sent = {name: written[name] for name in ("stepTimeouts", "itemPolicies") if name in written}
+    assert sent == {name: value for name, value in (("stepTimeouts", timeouts), ("itemPolicies", items)) if value}
     assert Command.model_validate_json(command.model_dump_json(by_alias=True)) == command
 
 

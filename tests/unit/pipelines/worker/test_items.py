@@ -7,10 +7,15 @@ from pipelines import DefinitionError, Pipeline, StepContext, testing
 from pipelines.authoring.declarations import declarations
 from pipelines.authoring.plan import plan
 from pipelines.failures import Failed
-from pipelines.worker import item_steps, items
+from pipelines.worker import outcomes
+from pipelines.worker.failed_items import Failing
 from pipelines.worker.item_steps import FinishedItems
+from pipelines.worker.items import ItemLimits
 from pipelines.worker.runner import Completed, RunResult, run
+from pipelines.worker.supervision import Supervisor
+from tests.running import eventually
 from tests.unit.pipelines.conftest import Author
+from tests.unit.pipelines.worker.conftest import command
 from wire import log_lines
 
 ITEMS = """
@@ -66,58 +71,83 @@ def test_items_run_in_threads_in_order_and_a_delayed_one_does_not_block_the_othe
     first = module.calls.index(13)
     assert set(range(14, 20)) <= set(module.calls[first : module.calls.index(13, first + 1)])
     assert testing.run(pipeline, 200).values == result.outputs
-    assert not [each for each in threading.enumerate() if each.name.startswith("item")]
+    eventually(lambda: not [each for each in threading.enumerate() if each.name == "item"], what="the end of threads")
 
 
 @pytest.mark.parametrize(
-    ("options", "tries", "retryable"),
-    [("", "", True), (", retries=1, delay=0", " (tried 2 times)", False)],
-    ids=["its transition may be retried", "its retries are spent"],
+    ("options", "changed", "tries", "retryable"),
+    [
+        ("", {}, "", True),
+        (", retries=1, delay=0", {}, " (tried 2 times)", False),
+        (", retries=9, delay=9", {"retries": 1, "delaySeconds": 0}, " (tried 2 times)", False),
+        ("", {"retries": 1, "delaySeconds": 0, "jitter": False}, " (tried 2 times)", False),
+    ],
 )
 def test_an_item_that_fails_for_good_is_named_and_what_finished_is_stored(
-    authored: Any, context: StepContext, options: str, tries: str, retryable: bool
+    authored: Any, context: StepContext, options: str, changed: dict[str, Any], tries: str, retryable: bool
 ) -> None:
-    pipeline, module = authored(FLAKY, options)
+    pipeline, module = authored(FLAKY.replace("% 10 ", ""), options)
     kept: list[FinishedItems] = []
-    failed = ran(pipeline, 1000, context, keep=lambda *_: None, keep_items=kept.append)
+    stores: dict[str, Any] = {"keep": lambda *_: None, "keep_items": kept.append}
+    failed = ran(pipeline, 1000, context, item_policies={1: changed}, **stores)
     assert isinstance(failed, Failed)
     text = f'step "Work": item 3{tries}: flaky; the item is 3'
     assert (failed.message, failed.retryable, failed.step_index) == (text, retryable, 1)
     finished = {index: found for each in kept for index, found in each.documents().items()}
-    assert set(finished) == set(module.calls) - {n for n in module.calls if n % 10 == 3}
+    assert set(finished) == set(module.calls) - {3}
     assert not module.running
     module.calls.clear()
-    again = run(pipeline, list(range(6)), start=1, stop=-1, context=lambda: context, shape="MULTI", finished=finished)
+    rest: dict[str, Any] = {"shape": "MULTI", "finished": finished, "item_policies": {1: changed}}
+    again = run(pipeline, list(range(6)), start=1, stop=-1, context=lambda: context, **rest)
     assert isinstance(again, Failed)
     assert module.calls[0] == 3
+
+
+def test_an_item_at_its_time_limit_fails_alone_and_its_thread_is_abandoned(authored: Any, context: StepContext) -> None:
+    pipeline, module = authored(
+        "if n == 3: gate.wait(9)", ', timeout=0.2, retries=1, delay=0, on_item_failure="collect"', "str | ItemFailure"
+    )
+    supervisor = Supervisor()
+    result = ran(pipeline, 300, context, supervisor=supervisor)
+    assert isinstance(result, Completed)
+    assert (result.outputs[3]["error"], result.outputs[3]["tries"], len(module.calls)) == ("STEP_TIMEOUT", 2, 301)
+    assert supervisor.abandoned == 2
+    assert all(each.daemon for each in threading.enumerate() if each.name == "item"), "they hold up no process"
+    module.gate.set()
+    eventually(lambda: supervisor.abandoned == 0, what="the end of the abandoned threads")
 
 
 def test_failed_items_are_collected_in_their_place(authored: Any, context: StepContext) -> None:
     pipeline, module = authored(
         "if n == 3: raise NonRetryable('n' * 900)", ', retries=9, on_item_failure="collect"', "str | ItemFailure"
     )
+    failing: list[Failing] = []
+    stored = {"index": 9, "kind": "item-failure", "error": "E", "message": "m", "item": "", "tries": 1}
+    rest: dict[str, Any] = {"shape": "MULTI", "finished": {1: [stored], 2: ["r2"]}, "failing": failing}
+    run(pipeline, list(range(5)), start=1, stop=-1, context=lambda: context, **rest)
+    assert [(each.item.index, each.failure.message[:2]) for each in failing] == [(1, "m"), (3, "nn")]
+    checkpoint = outcomes.reached(command(1), 2, [], many=True, failing=failing)
+    assert checkpoint is not None
+    [reported] = checkpoint.checkpoint().failed_items
+    assert (reported.failed, [each.item for each in reported.items]) == (2, ["1", "3"])
     _, failure, after = testing.run(pipeline, 5).values[2:]
     assert (failure.index, failure.error, failure.item, failure.tries) == (3, "pipelines.errors.NonRetryable", "3", 1)
-    assert (len(failure.message), after, module.calls.count(3)) == (250, "r4", 1)
+    assert (len(failure.message), after, module.calls.count(3)) == (250, "r4", 2)
     assert declarations(pipeline)["steps"] == {"Work": {"retries": 9, "parallel": 8, "onItemFailure": "collect"}}
 
 
 def test_a_stream_is_read_as_far_as_threads_are_free_and_ends_with_its_transition(
-    authored: Any, context: StepContext, monkeypatch: pytest.MonkeyPatch
+    authored: Any, context: StepContext
 ) -> None:
-    monkeypatch.setattr(items, "MOST_AHEAD", 20)
     take = "\n@pipeline.step\ndef take(texts: Iterable[str]) -> str:\n    return next(iter(texts))\n"
     pipeline, module = authored("gate.wait(5) if n == 1 else gate.set() if n == 19 else None", more=take)
-    result = ran(pipeline, 10_000, context)
+    result = ran(pipeline, 10_000, context, item_limits=ItemLimits(ahead=20))
     assert isinstance(result, Completed)
     assert (result.outputs, len(module.read) <= 21, module.running) == (["r0"], True, set())
 
 
-def test_groups_are_bounded_and_nothing_runs_once_the_lease_is_lost(
-    authored: Any, context: StepContext, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(item_steps, "SECONDS_OF_A_GROUP", 0.0)
-    monkeypatch.setattr(item_steps, "LONGEST_GROUP", 300)
+def test_groups_are_bounded_and_nothing_runs_once_the_lease_is_lost(authored: Any, context: StepContext) -> None:
+    limits = ItemLimits(group_seconds=0, group_characters=300)
     pipeline, module = authored("time.sleep(0.001)")
     kept: list[FinishedItems] = []
     lost = threading.Event()
@@ -127,7 +157,8 @@ def test_groups_are_bounded_and_nothing_runs_once_the_lease_is_lost(
         if sum(len(each.texts) for each in kept) > 50:
             lost.set()
 
-    failed = ran(pipeline, 10_000, context, keep=lambda *_: None, keep_items=keep, is_cancelled=lost.is_set)
+    stores: dict[str, Any] = {"keep": lambda *_: None, "keep_items": keep, "item_limits": limits}
+    failed = ran(pipeline, 10_000, context, is_cancelled=lost.is_set, **stores)
     assert isinstance(failed, Failed)
     assert failed.failure_class == "pipelines.errors.Cancelled"
     assert len(module.calls) < 100

@@ -2,9 +2,10 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal
 from urllib.request import urlopen
 
-from pipelines import Pipeline, StepContext
+from pipelines import ItemFailure, Pipeline, StepContext
 
 pipeline = Pipeline("tests.items", checkpoint=True)
 
@@ -27,11 +28,13 @@ class Charge:
     number: int
     receipt: str
     text: str
+    kind: Literal["charge"] = "charge"
 
 
 @dataclass
 class Charged:
     count: int
+    refused: int
     in_order: bool
 
 
@@ -41,13 +44,14 @@ def list_items(batch: Batch) -> Iterator[Item]:
         yield Item(number, batch.service, "x" * 1_000)
 
 
-@pipeline.step(parallel=16, retries=5, delay=0.1)
-def charge(item: Item, context: StepContext) -> Charge:
-    with urlopen(f"{item.service}/{context.item_index}", timeout=10) as response:
+@pipeline.step(parallel=16, retries=2, delay=0.1, on_item_failure="collect")
+def charge(item: Item, context: StepContext) -> Charge | ItemFailure:
+    with urlopen(f"{item.service}/{item.number}", timeout=10) as response:
         return Charge(item.number, response.read().decode(), item.text)
 
 
 @pipeline.step
-def add_up(charges: list[Charge]) -> Charged:
-    found = [(each.number, each.receipt) for each in charges]
-    return Charged(len(found), found == [(number, f"receipt {number}") for number in range(len(found))])
+def add_up(charges: list[Charge | ItemFailure]) -> Charged:
+    found = [each for each in charges if isinstance(each, Charge)]
+    numbers = [each.number for each in found if each.receipt == f"receipt {each.number}"]
+    return Charged(len(found), len(charges) - len(found), numbers == sorted({each.number for each in found}))
