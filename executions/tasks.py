@@ -156,6 +156,20 @@ def send_webhooks() -> None:
     webhooks.OUTBOX.send()
 
 
+@shared_task(name=awaits.CALL_TASK)
+def call_children() -> None:
+    from executions.children import asking  # many installations need it never
+
+    asking.call_next()
+
+
+@shared_task(name=moves.FAMILY_TASK)
+def hand_over_ends() -> None:
+    from executions.children import ends  # many installations need it never
+
+    ends.hand_over()
+
+
 @shared_task(name=upkeep.FIRE_TASK)
 def fire_schedules() -> None:
     """Fire due schedules. A lost message or a killed worker only delays this until the sweep."""

@@ -37,7 +37,7 @@ from tenancy.audit.acts import Act
 from tenancy.console.base import POST, READ, ReadOnlyAdmin, attempt, serves
 from tenancy.console.lists import TenantFilter, text, time
 from tenancy.roles import Scope
-from wire.documents.contract import TIMER
+from wire.documents.contract import AUTOMATIC
 from wire.documents.declarations import MAX_DECLARATIONS_BYTES, flat
 from wire.documents.json_reader import read_object
 from wire.findings import DocumentError
@@ -122,7 +122,9 @@ def _version(switch: Activation) -> str:
 
 def _questions(pipeline: Pipeline) -> int:
     """Count the open questions of the pipeline, at most MOST_QUESTIONS + 1."""
-    rows = Interaction.objects.filter(tenant=pipeline.tenant_id, status__in=Interaction.OPEN).exclude(transport=TIMER)
+    rows = Interaction.objects.filter(tenant=pipeline.tenant_id, status__in=Interaction.OPEN).exclude(
+        transport__in=AUTOMATIC
+    )
     return rows.filter(execution__pipeline_id=pipeline.pipeline_id).order_by()[: MOST_QUESTIONS + 1].count()
 
 

@@ -26,7 +26,7 @@ from interop.surface import (
     text_of,
 )
 from tenancy.models import Tenant
-from wire.documents.contract import TIMER
+from wire.documents.contract import AUTOMATIC
 from wire.identity import is_identifier
 from wire.messages.payload_envelopes import (
     TypedPayload,
@@ -81,7 +81,11 @@ class Pending(ControlPlaneView):
         if tenant is None or not all(is_identifier(value) for value in requested.values() if value):
             return []
         names = {{"stepId": "step_id"}.get(name, name): value for name, value in requested.items() if value}
-        rows = interactions.interactions(tenant).filter(status__in=Interaction.OPEN, **names).exclude(transport=TIMER)
+        rows = (
+            interactions.interactions(tenant)
+            .filter(status__in=Interaction.OPEN, **names)
+            .exclude(transport__in=AUTOMATIC)
+        )
         return [records.pending(row) for row in rows[: min(max(int(limit), 1), MAX_PENDING)]]
 
 

@@ -28,6 +28,7 @@ from wire.messages.celery_messages import Shape
 from wire.retry import LONGEST_RETRY_DELAY, RetryPolicy
 
 AWAIT_TIMEOUT: Final = "AWAIT_TIMEOUT"
+CHILD_FAILED: Final = "CHILD_FAILED"
 _text: Final = json.JSONEncoder(ensure_ascii=False).encode
 
 
@@ -61,6 +62,10 @@ class Question:
     assignee: str | None
     group: str | None
     answer: Any = None
+
+
+class ChildFailed(Exception):
+    """Raised by ``LocalRun.answers`` if a child has no result. The execution then fails with CHILD_FAILED."""
 
 
 class AwaitTimedOut(Exception):
@@ -144,11 +149,10 @@ class LocalRun:
             if isinstance(result, Suspended):
                 try:
                     self._resume(result)
-                except AwaitTimedOut as error:
+                except (AwaitTimedOut, ChildFailed) as error:
+                    code = AWAIT_TIMEOUT if isinstance(error, AwaitTimedOut) else CHILD_FAILED
                     text = str(error) or f"nobody answered within {result.waits.timeout}"
-                    return Failed(
-                        AWAIT_TIMEOUT, message_of(result.step_name, text), False, result.step_index, result.step_name
-                    )
+                    return Failed(code, message_of(result.step_name, text), False, result.step_index, result.step_name)
             elif isinstance(result, Completed) or (delay := self._delay(result)) is None:
                 return result
             else:

@@ -13,9 +13,21 @@ REMEMBERED: Final = 1000
 @lru_cache(REMEMBERED)
 def step_names(release_id: int, contract_version: str) -> tuple[str, ...]:
     """Return the authored names of a verified release's steps; none if it has no contract. Unnamed steps are empty."""
+    return tuple(name for name, _ in _steps(release_id, contract_version))
+
+
+@lru_cache(REMEMBERED)
+def calls_pipelines(release_id: int, contract_version: str) -> bool:
+    """Return True if a step of the release calls another pipeline. No other release has executions with children."""
+    return any(called for _, called in _steps(release_id, contract_version))
+
+
+@lru_cache(REMEMBERED)
+def _steps(release_id: int, contract_version: str) -> tuple[tuple[str, str], ...]:
+    """Return the name of each step, and that of the pipeline that it calls."""
     contracts = Contract.objects.filter(releases=release_id, contract_version=contract_version).order_by()
     steps = contracts.values_list("document__steps", flat=True).first() or []
-    return tuple(str(step.get("authoredName") or "") for step in steps)
+    return tuple((str(step.get("authoredName") or ""), str(step.get("callsPipeline") or "")) for step in steps)
 
 
 @dataclass(frozen=True, slots=True)

@@ -92,7 +92,7 @@ WHERE due.count > 0 AND NOT EXISTS (SELECT FROM executions_heldrelease h WHERE h
 """
 
 # Returns the open interactions by tenant, and how many of them are past their deadline, without those of paused
-# executions, whose deadlines move. Timers need no answer, so they do not count. Counts at most `most`, those with the
+# executions, whose deadlines move. Timers and calls of pipelines need no answer. Counts at most `most`, those with the
 # earliest deadlines, from the index of open ones.
 AWAITS = """
 SELECT t.slug, count(*), count(*) FILTER (WHERE i.deadline <= now() AND NOT EXISTS (
@@ -100,7 +100,7 @@ SELECT t.slug, count(*), count(*) FILTER (WHERE i.deadline <= now() AND NOT EXIS
         AND (e.held OR e.release_id IN (SELECT release_id FROM executions_heldrelease))))
 FROM (
     SELECT tenant_id, execution_id, deadline FROM executions_interaction
-    WHERE status IN ('WAITING', 'DISPATCHING', 'DISPATCHED') AND transport <> 'timer'
+    WHERE status IN ('WAITING', 'DISPATCHING', 'DISPATCHED') AND transport NOT IN ('timer', 'pipeline')
     ORDER BY deadline LIMIT %(most)s
 ) i
 JOIN tenancy_tenant t ON t.id = i.tenant_id

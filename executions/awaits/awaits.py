@@ -29,7 +29,7 @@ from foundation import wakeup
 from foundation.database import prepared
 from tenancy.models import Tenant
 from wire.addresses import is_web_address
-from wire.documents.contract import TIMER
+from wire.documents.contract import AUTOMATIC, CHILD, TIMER
 from wire.identity import RULE, is_identifier
 from wire.messages.celery_messages import LONGEST_TYPE, LONGEST_WAIT, Suspension
 from wire.messages.suspension import ImportedInteraction, ImportedSuspension
@@ -38,12 +38,14 @@ from wire.traceparent import NONE
 
 EXPIRE_TASK = "executions.expire_awaits"
 SEND_TASK = "executions.send_webhooks"
+CALL_TASK = "executions.call_children"
 INTERACTION_API, WEBHOOK = "interaction-api", "webhook"
 OPEN = [status.value for status in Interaction.OPEN]
 FIRST_STATUS = {
     INTERACTION_API: Interaction.Status.DISPATCHED,
     WEBHOOK: Interaction.Status.WAITING,
     TIMER: Interaction.Status.WAITING,
+    CHILD: Interaction.Status.WAITING,
 }
 HIGHEST_STEP = 2**31 - 2  # the step after it must be a number that its column holds
 MOST_SENDERS = 8
@@ -129,8 +131,8 @@ def why_unanswerable(suspension: Suspension, opened: ImportedSuspension | None =
         return f"Each name in the await {RULE}"
     if any("\x00" in text for text in chain(*suspension.transport_metadata.items())):
         return "The await's transport metadata contains a NUL character"
-    if suspension.transport == TIMER and any(each.status != "WAITING" for each in interactions):
-        return "The await is a timer that does not wait"
+    if suspension.transport in AUTOMATIC and any(each.status != "WAITING" for each in interactions):
+        return f"The await over the transport {suspension.transport!r} does not wait"
     if suspension.transport == WEBHOOK and not all(map(is_web_address, urls)):
         return "The await is sent as a webhook, but names no http or https URL to send it to"
     return None
@@ -160,7 +162,6 @@ def park(tenant: Tenant, parkings: Sequence[Parking]) -> None:
     rows = [_unit(tenant, parking, ids) for parking in parkings]
     parameters: dict[str, Any] = {
         "tenant": tenant.pk,
-        "webhook": WEBHOOK,
         "parkings": json.dumps(rows, ensure_ascii=False, default=str),
     }
     with prepared.cursor() as cursor:
@@ -173,6 +174,10 @@ def park(tenant: Tenant, parkings: Sequence[Parking]) -> None:
     webhooks = sum(len(each.requests) for each in suspensions if each.transport == WEBHOOK)
     for _ in range(min(webhooks, MOST_SENDERS)):
         wakeup.send(SEND_TASK)
+    for each in suspensions:
+        if each.transport == CHILD:
+            wakeup.send(CALL_TASK)
+            break
     for seconds in {each.timeout_seconds for each in suspensions if each.transport == TIMER}:
         wakeup.send_once(EXPIRE_TASK, delay=timedelta(seconds=seconds))
 

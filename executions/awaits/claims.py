@@ -20,7 +20,7 @@ from tenancy import audit, members
 from tenancy.access import actor_named
 from tenancy.audit.acts import Act
 from tenancy.models import Tenant
-from wire.documents.contract import TIMER
+from wire.documents.contract import AUTOMATIC
 
 CLAIM_TIME = timedelta(minutes=30)
 RENEWED_AFTER = timedelta(minutes=5)
@@ -127,7 +127,7 @@ def _require_candidate(found: Interaction, to: str) -> None:
 def lock_open(found: Interaction) -> Locked:
     """Lock the interaction. Raises `InteractionClosed` if it cannot be answered."""
     locked = lock(found)
-    if locked.status not in Interaction.OPEN or found.transport == TIMER:
+    if locked.status not in Interaction.OPEN or found.transport in AUTOMATIC:
         raise InteractionClosed(f"Interaction {found.pk} cannot be answered.", interactionStatus=locked.status)
     return locked
 

@@ -32,13 +32,13 @@ from foundation import wakeup
 from tenancy import audit
 from tenancy.audit.acts import Act
 from tenancy.models import Tenant
-from wire.documents.contract import TIMER, request_with_answer, takes_request
+from wire.documents.contract import AUTOMATIC, TIMER, request_with_answer, takes_request
 from wire.messages.suspension import interaction_id as interaction_id_of
 from wire.resume_token import ResumeToken, ResumeTokenError, read
 
 Status = Interaction.Status
 MOST_CORRELATED = 100
-_ANSWERED: Final = (
+ANSWERED: Final = (
     "tenant_id",
     "unit__itemized",
     "unit__gives_many",
@@ -175,7 +175,7 @@ def complete(
             wakeup.send_once(DISPATCH_TASK)
         elif late and status in Interaction.OPEN:
             awaits.time_out([found.execution_id], actor=actor)
-        elif status not in Interaction.OPEN or found.transport == TIMER:
+        elif status not in Interaction.OPEN or found.transport in AUTOMATIC:
             late = status == Status.TIMED_OUT
             if not late:
                 raise InteractionClosed(_why_closed(found, status), interactionStatus=status)
@@ -186,8 +186,8 @@ def complete(
                 raise locked.claim.refusal(found.pk)
             if problems:
                 raise answer_types.refusal(problems)
-            _answer(found, response, actor, channel, note.strip() or None)
-            awaits.resume({found.unit_id: 1}, actor=actor, with_requests=_with_request(found))
+            record_answer(found, response, actor, channel, note.strip() or None)
+            awaits.resume({found.unit_id: 1}, actor=actor, with_requests=with_request(found))
             audit.record(
                 Act.INTERACTION_ANSWER,
                 tenant=tenant,
@@ -214,7 +214,7 @@ def replaced(execution: Execution, interaction_id: uuid.UUID, response: Any, per
     found = _find(execution.tenant, interaction_id, None, None)
     unread = UNREAD in (execution.error_code, (execution.error_message or "").partition(":")[0])
     is_next = (found.execution_id, found.step_index + 1) == (execution.pk, execution.current_step_index)
-    if not (unread and is_next and found.status == Status.COMPLETED) or found.transport == TIMER:
+    if not (unread and is_next and found.status == Status.COMPLETED) or found.transport in AUTOMATIC:
         raise RedriveRefused(
             f"The answer of interaction {interaction_id} cannot be replaced: execution {execution.pk} has not failed "
             f"with {UNREAD} on it.",
@@ -223,7 +223,7 @@ def replaced(execution: Execution, interaction_id: uuid.UUID, response: Any, per
     recipients.require(found, person)
     if problems := answer_types.problems(found, response):
         raise answer_types.refusal(problems)
-    if _with_request(found):
+    if with_request(found):
         response = request_with_answer(found.request, response)
     if not found.unit.itemized:
         return response
@@ -258,7 +258,7 @@ def _find(
     found = (
         Interaction.objects.filter(tenant=tenant, **names)
         .select_related("unit", "execution__release__pipeline", "execution__release__contract")
-        .only(*_ANSWERED)
+        .only(*ANSWERED)
         .first()
     )
     if found is None:
@@ -321,12 +321,15 @@ def lock(found: Interaction) -> Locked:
     return Locked(status, late, claimant, Claim(claimant, until, left) if left else None)
 
 
-def _answer(found: Interaction, response: Any, actor: str, channel: Interaction.Channel, note: str | None) -> None:
+def record_answer(
+    found: Interaction, response: Any, actor: str, channel: Interaction.Channel | None, note: str | None
+) -> None:
+    """Store the answer of an interaction that the caller has locked and that is open."""
     parameters: dict[str, Any] = {
         "id": found.pk,
         "response": Jsonb(response),
         "actor": actor,
-        "channel": channel.value,
+        "channel": channel and channel.value,
         "note": note,
         "open": awaits.OPEN,
     }
@@ -334,12 +337,14 @@ def _answer(found: Interaction, response: Any, actor: str, channel: Interaction.
         cursor.execute(statements.ANSWER, parameters)
 
 
-def _with_request(found: Interaction) -> bool:
+def with_request(found: Interaction) -> bool:
+    """True if the next step takes the request with the answer (ADR 118)."""
     contract = found.execution.release.contract
     return contract is not None and takes_request(contract.document.get("steps"), found.step_index + 1)
 
 
 def _why_closed(found: Interaction, status: str) -> str:
     if status in Interaction.OPEN:
-        return f"Interaction {found.pk} is a timer, which cannot be answered."
+        kind = "timer" if found.transport == TIMER else "call of a pipeline"
+        return f"Interaction {found.pk} is a {kind}, which cannot be answered."
     return f"Interaction {found.pk} is {status}."

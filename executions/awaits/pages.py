@@ -36,7 +36,7 @@ from tenancy.audit.acts import Act
 from tenancy.console.base import LongList, problem_of, serves
 from tenancy.console.lists import TenantFilter
 from tenancy.roles import Scope
-from wire.documents.contract import TIMER
+from wire.documents.contract import AUTOMATIC
 
 Status = Interaction.Status
 STATUSES = {
@@ -241,7 +241,7 @@ class InteractionAdmin(LongList):
         rows = Interaction.objects.filter(tenant__in=list(tenants_of(request.user, Scope.ANSWER)))
         rows = rows.filter(recipients.answerable_by(request.user))
         free = Q(claimed_until=None) | Q(claimed_until__lte=timezone.now()) | Q(claimed_by=actor(request.user))
-        open_rows = rows.filter(free, status__in=Interaction.OPEN).exclude(transport=TIMER).exclude(pk=row.pk)
+        open_rows = rows.filter(free, status__in=Interaction.OPEN).exclude(transport__in=AUTOMATIC).exclude(pk=row.pk)
         nearest = open_rows.order_by("deadline", "created_at", "id").select_related("execution")
         few = nearest.only("pk", "execution__pipeline_id")[:MOST_NEXT]
         return min(few, key=lambda each: each.execution.pipeline_id != row.execution.pipeline_id, default=None)
@@ -262,7 +262,7 @@ class InteractionAdmin(LongList):
     ) -> HttpResponse:
         found = interactions.interaction(row.tenant, row.pk)
         waits = found.status in Interaction.OPEN
-        answerable = waits and found.transport != TIMER
+        answerable = waits and found.transport not in AUTOMATIC
         has_role, may_answer = self.may(request, Scope.ANSWER, found), self._may_answer(request, found)
         may_read = has_role or self.may(request, Scope.PAYLOADS, found)
         me = actor(request.user)

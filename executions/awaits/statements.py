@@ -24,7 +24,7 @@ SELECT coalesce(i.id, gen_random_uuid()), %(tenant)s, p.unit, p.execution, p.ste
     CASE WHEN p.itemized THEN i.place - 1 END, i.name, i.correlation, p.transport, coalesce(i.metadata, p.metadata),
     i.request, p.type, coalesce(i.assignee, p.assignee), coalesce(i."group", p."group"), coalesce(i.status, p.status),
     0, coalesce(i.deadline, now() + make_interval(secs => p.seconds)), 0,
-    CASE WHEN p.transport = %(webhook)s AND coalesce(i.status, p.status) = 'WAITING' THEN now() END, ''
+    CASE WHEN p.transport IN ('webhook', 'pipeline') AND coalesce(i.status, p.status) = 'WAITING' THEN now() END, ''
 FROM parked p JOIN executions_execution e ON e.id = p.execution
 CROSS JOIN LATERAL ROWS FROM (
     json_to_recordset(p.interactions) AS (id uuid, name text, correlation text, metadata jsonb, assignee text,

@@ -6,6 +6,7 @@ from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
 from django.urls import reverse
 
+from executions.children.calls import Place, children
 from executions.console import execution_comparison, execution_tabs, payloads
 from executions.console.confirmation import Confirmation, OperatorRequest, confirmed
 from executions.console.filters import STATE_VARIANTS
@@ -22,12 +23,14 @@ from executions.schedules.schedules import fire_of
 from executions.step_reports import step_reports
 from releases.models import Release, Revocation
 from releases.states import Status
+from releases.step_names import Step, calls_pipelines
 from releases.step_policies import policies_of
 from releases.trust import trust
 from tenancy.audit.acts import Act
 from tenancy.console.base import LongList, serves
 from tenancy.roles import Scope
 from wire.documents.concurrency import OF_ALL
+from wire.documents.contract import CHILD
 from wire.documents.execution_statement import ENVELOPE_MEDIA_TYPE
 from wire.documents.signing import key_id
 
@@ -99,10 +102,22 @@ def header(execution: Execution, now: Now) -> dict[str, Any]:
             )
             for each in links(execution)
         ],
-        "questions": now.questions[:QUESTIONS_SHOWN],
+        "parent_place": Place.of_child(execution) if execution.parent_id else None,
+        "children": _children(execution),
+        "questions": [each for each in now.questions[:QUESTIONS_SHOWN] if each.transport != CHILD],
         "more_questions": len(now.questions) > QUESTIONS_SHOWN,
         "refusals": _refusals(execution, state),
     }
+
+
+def _children(execution: Execution) -> list[tuple[Execution, str, Step, int | None]]:
+    if not calls_pipelines(execution.release_id, execution.contract_version):
+        return []
+    places = [(each, Place.of_child(each)) for each in children(execution)]
+    return [
+        (each, STATE_VARIANTS[each.shown_status], execution.step_at(place.step_index), place.item_index)
+        for each, place in places
+    ]
 
 
 def _values(execution: Execution) -> list[SearchValue]:

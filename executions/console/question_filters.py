@@ -16,7 +16,7 @@ from executions.search_steps import questions_of_step
 from releases.step_names import step_at
 from tenancy.access import actor, tenants_of
 from tenancy.console.lists import Person, ScopedFilter, TextFilter
-from wire.documents.contract import TIMER
+from wire.documents.contract import AUTOMATIC
 
 
 class StatusFilter(ScopedFilter):
@@ -34,7 +34,7 @@ class StatusFilter(ScopedFilter):
             return queryset
         if self.value():
             return queryset.filter(status=self.value())
-        return queryset.filter(status__in=Interaction.OPEN).exclude(transport=TIMER)
+        return queryset.filter(status__in=Interaction.OPEN).exclude(transport__in=AUTOMATIC)
 
 
 class TransportFilter(ScopedFilter):
@@ -65,7 +65,9 @@ class _NamedFilter(TextFilter):
     def choices_for(self, person: Person) -> Iterator[tuple[str, str]]:
         # Ids, not a subquery, so that an index provides the order.
         tenants = list(tenants_of(person).values_list("pk", flat=True))
-        rows = Interaction.objects.filter(tenant__in=tenants, status__in=Interaction.OPEN).exclude(transport=TIMER)
+        rows = Interaction.objects.filter(tenant__in=tenants, status__in=Interaction.OPEN).exclude(
+            transport__in=AUTOMATIC
+        )
         yield from ((name, name) for name in sorted(filter(None, self.names_in(rows.order_by("deadline")))))
 
     def names_in(self, rows: QuerySet[Interaction]) -> set[str]:

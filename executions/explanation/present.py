@@ -1,12 +1,14 @@
 """What an execution does now and what happens next, in sentences. Its page, REST and the command line say the same."""
 
-from collections.abc import Iterator
+import uuid
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import Final
 
 from django.utils import timezone
 
 from executions.awaits import recipients
+from executions.children.calls import call_of, children_of
 from executions.explanation import start
 from executions.explanation.sentences import Sentence
 from executions.failures import queries as failures
@@ -19,7 +21,7 @@ from foundation.moments import lasting
 from releases.models import Revocation
 from releases.states import Status
 from releases.step_names import Step
-from wire.documents.contract import TIMER
+from wire.documents.contract import CHILD, TIMER
 
 QUESTIONS_SHOWN: Final = 20
 QUESTIONS_NAMED: Final = 3
@@ -133,6 +135,9 @@ class Present:
             if question.transport == TIMER:
                 yield Sentence(f"{step} waits until", question.deadline)
                 continue
+            if question.transport == CHILD:
+                yield self._waits_for_child(f"{step}{item}", question)
+                continue
             to = " or ".join(recipients.addressees(question).names)
             by = f" of {to}" if to else " of a webhook" if question.transport == "webhook" else ""
             yield Sentence(
@@ -142,6 +147,19 @@ class Present:
         if more > 0:
             least = "At least " if len(self.questions) > QUESTIONS_SHOWN else ""
             yield Sentence(f"{least}{more} more questions are open.")
+
+    def _waits_for_child(self, place: str, question: Interaction) -> Sentence:
+        child = self._children.get(question.pk)
+        if child is not None:
+            text = f"{place} waits for execution {child.pk} of {child.pipeline_id}, which is {child.status}, until"
+            return Sentence(text, question.deadline)
+        refusal = f" ({question.last_dispatch_error})" if question.last_dispatch_error else ""
+        call = call_of(self.execution, question.step_index)
+        return Sentence(f"{place} waits for {call} to accept an execution{refusal} until", question.deadline)
+
+    @cached_property
+    def _children(self) -> Mapping[uuid.UUID, Execution]:
+        return children_of(self.questions[:QUESTIONS_NAMED])
 
 
 def attempts(execution: Execution) -> int:

@@ -11,6 +11,7 @@ from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
 
+from executions.children.calls import Place, children
 from executions.errors import ExecutionUnfinished, ExecutionUnknown
 from executions.lifecycle import queries
 from executions.models import Execution, StepReport
@@ -19,7 +20,7 @@ from executions.models.states import PRIORITIES, PRIORITY_NAMES, TERMINAL, State
 from executions.step_reports import step_reports
 from releases.api import EnvelopeView, PausableView, pause_of
 from releases.errors import ProvenanceKeyMissing
-from releases.step_names import step_at
+from releases.step_names import calls_pipelines, step_at
 from releases.trust import trust
 from tenancy.api.authentication import WITHHELD, holds_any
 from tenancy.api.operations import TenantView, operation, refuses
@@ -227,6 +228,27 @@ def _progress_of(execution: Execution, *, withheld: bool) -> dict[str, Any] | No
     return {**shown, "message": None} if withheld else shown
 
 
+class ChildView(serializers.Serializer[Execution]):
+    executionId = serializers.UUIDField(source="id")
+    pipelineId = serializers.CharField(source="pipeline_id")
+    releaseVersion = serializers.CharField(source="release_version")
+    status = serializers.ChoiceField(choices=[state.value for state in State])
+    stepIndex = serializers.IntegerField(help_text="The step that called it.")
+    itemIndex = serializers.IntegerField(allow_null=True, help_text="The item of the stream. Null if there is none.")
+
+
+def _child_json(child: Execution) -> dict[str, Any]:
+    place = Place.of_child(child)
+    return {
+        "executionId": str(child.pk),
+        "pipelineId": child.pipeline_id,
+        "releaseVersion": child.release_version,
+        "status": child.status,
+        "stepIndex": place.step_index,
+        "itemIndex": place.item_index,
+    }
+
+
 class OneExecutionView(NamedExecutionView):
     progress = StepProgressView(
         allow_null=True, read_only=True, help_text="The newest progress that a step reported. Null if none did."
@@ -248,6 +270,15 @@ class OneExecutionView(NamedExecutionView):
         help_text="The executions that resubmit this one: the newest 20, newest first.",
     )
 
+    parentExecutionId = serializers.UUIDField(
+        allow_null=True, read_only=True, help_text="The execution whose step called this one. Null if none did."
+    )
+    children = ChildView(
+        many=True,
+        read_only=True,
+        help_text="The executions that steps of this one called: the newest 100, newest first.",
+    )
+
     def to_representation(self, instance: Execution) -> dict[str, Any]:
         shown = super().to_representation(instance)
         withheld = not holds_any(self.context["request"].auth, Scope.PAYLOADS)
@@ -257,6 +288,9 @@ class OneExecutionView(NamedExecutionView):
         items = queries.items(instance)
         shown["itemProgress"] = None if items is None else ItemProgressView(items).data
         origin, links = queries.origin(instance), queries.links(instance)
+        shown["parentExecutionId"] = instance.parent_id and str(instance.parent_id)
+        is_caller = calls_pipelines(instance.release_id, instance.contract_version)
+        shown["children"] = [_child_json(each) for each in children(instance)] if is_caller else []
         shown["resubmittedFrom"] = origin.execution_id if origin else None
         shown["resubmittedAs"] = ResubmittedView(links, many=True).data if links else []
         return shown

@@ -10,10 +10,11 @@ from django.conf import settings
 from django.db import connection, transaction
 
 from executions import metrics
+from executions.awaits.awaits import CALL_TASK
 from executions.lifecycle import statements
 from executions.models.states import State
 from executions.state_machine import moves
-from executions.state_machine.moves import Move, owner
+from executions.state_machine.moves import FAMILY_TASK, Move, owner
 from executions.submission import places
 from executions.workers.registry import DISPATCH_TASK
 from foundation import wakeup
@@ -24,10 +25,17 @@ MOST_PROMOTED: Final = 1000
 
 
 def sweep() -> int:
-    """Expire, promote, and give places to, what is due for it. Return how many executions were changed."""
+    """Expire, promote, and give places to, what is due for it. Return how many executions were changed.
+
+    Announce the calls of children and the ends that no message announced (`executions.children`).
+    """
     with connection.cursor() as cursor:
         cursor.execute(statements.FIND_STARTS)
-        has_expired, has_low, has_keys = cursor.fetchone()
+        has_expired, has_low, has_keys, has_ends, has_calls = cursor.fetchone()
+    if has_ends:
+        wakeup.send(FAMILY_TASK)
+    if has_calls:
+        wakeup.send(CALL_TASK)
     changed = expire() if has_expired else 0
     changed += promote() if has_low else 0
     return changed + (places.sweep() if has_keys else 0)

@@ -1,13 +1,19 @@
 """The SQL statements of the use cases: what each does, and what it means if it affects or returns no row."""
 
 # Returns whether executions have expired before their start, whether some of low priority wait until they are due, and
-# whether some have a concurrency key. Each part has an index that contains only such executions.
+# whether some have a concurrency key. Then whether relatives are to be told of an end, and whether a call of a child
+# is due that is not paused. Each part has an index that contains only such rows.
 FIND_STARTS = """
 SELECT EXISTS (SELECT FROM executions_execution e
         WHERE e.expires_at IS NOT NULL AND e.status = 'QUEUED' AND e.version = 0 AND e.expires_at <= now()),
     EXISTS (SELECT FROM executions_execution e
         WHERE e.priority < 0 AND e.status IN ('QUEUED', 'WAIT_RETRY') AND NOT e.held),
-    EXISTS (SELECT FROM executions_execution e WHERE e.concurrency_key IS NOT NULL AND e.finished_at IS NULL)
+    EXISTS (SELECT FROM executions_execution e WHERE e.concurrency_key IS NOT NULL AND e.finished_at IS NULL),
+    EXISTS (SELECT FROM executions_execution e WHERE e.family_due_at <= now()),
+    EXISTS (SELECT FROM executions_interaction i JOIN executions_execution e ON e.id = i.execution_id
+        WHERE i.transport = 'pipeline' AND i.status IN ('WAITING', 'DISPATCHING') AND i.next_dispatch_at <= now()
+            AND i.deadline > now() AND NOT e.held
+            AND e.release_id NOT IN (SELECT release_id FROM executions_heldrelease))
 """
 
 # Locks executions that have expired before their start, and skips locked ones. Returns them with the time in RFC 3339,

@@ -11,7 +11,7 @@ from executions.models.dead_letter import OfExecutions
 from executions.models.execution import Execution
 from releases.step_names import Step
 from tenancy.models import Tenant
-from wire.documents.contract import TIMER
+from wire.documents.contract import AUTOMATIC
 from wire.traceparent import SQL_FORM
 
 
@@ -81,7 +81,8 @@ class AwaitUnit(models.Model):
 class Interaction(models.Model):
     """One external request (wire protocol F.2). The first answer is stored, with its actor and time.
 
-    A webhook is WAITING until it is sent, DISPATCHING while it is sent, and DISPATCHED after it was received.
+    A webhook is WAITING until it is sent, DISPATCHING while it is sent, and DISPATCHED after it was received. So is the
+    call of a child pipeline, until the child is submitted.
     `worker_name` is the exact id that the worker gave it, if that differs from the text of `id`. `first_deadline` is
     the deadline with which it was opened, if a pause has moved `deadline` since.
 
@@ -215,8 +216,8 @@ class Interaction(models.Model):
         return self.worker_name or str(self.id)
 
 
-IS_QUESTION = Q(status__in=Interaction.OPEN) & ~Q(transport=TIMER)
-"""The condition for interactions that wait for an answer. Timers are not among them."""
+IS_QUESTION = Q(status__in=Interaction.OPEN) & ~Q(transport__in=AUTOMATIC)
+"""The condition for interactions that wait for an answer. Timers and calls of pipelines are not among them."""
 IS_CLAIMED = Q(status__in=Interaction.OPEN, claimed_until__gt=Now())
 """The condition for interactions on which a claim lasts."""
 

@@ -84,6 +84,10 @@ class Execution(models.Model):
     allows. The others wait for a place: they are due after `WAITS_FOR_PLACE`. It is null if the release has no limit.
     `started_at` is when a worker got an execution with a key for the first time after the submission or a re-drive.
 
+    `parent_id` is the execution whose step this one runs as a child (`executions.children`); null for all others.
+    `family_due_at` is when the next attempt is due to tell the parent of its end, or to cancel its own children. A
+    trigger sets it when the execution ends; null if there is nothing to do.
+
     The next transition starts at `current_step_index` with `progress`, or with the input if that is null. `progress` is
     the output of a checkpoint, the requests of an await, or its answers.
     """
@@ -146,6 +150,8 @@ class Execution(models.Model):
     concurrency_key = models.CharField(max_length=LONGEST_KEY, null=True)
     started_at = models.DateTimeField(null=True)
     reported = models.BooleanField(null=True)
+    parent_id = models.UUIDField(null=True)
+    family_due_at = models.DateTimeField(null=True)
     created_at = models.DateTimeField(db_default=TransactionNow(), editable=False)
     updated_at = models.DateTimeField(db_default=TransactionNow(), editable=False)
     finished_at = models.DateTimeField(null=True)
@@ -181,6 +187,11 @@ class Execution(models.Model):
                 fields=("tenant", "pipeline_id", "concurrency_key", "started_at", "next_due_at"),
                 condition=Q(concurrency_key__isnull=False) & (Q(started_at__isnull=False) | Q(finished_at=None)),
                 name="execution_start",
+            ),
+            # Only children are in it, and in the next one those that ended just now, and cancelled parents.
+            models.Index(fields=("parent_id", "id"), condition=Q(parent_id__isnull=False), name="execution_child"),
+            models.Index(
+                fields=("family_due_at",), condition=Q(family_due_at__isnull=False), name="execution_family_due"
             ),
             models.Index(fields=("tenant", "-created_at", "-id"), name="execution_newest"),
             # For the counts of live executions, which read nothing else.

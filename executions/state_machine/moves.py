@@ -30,6 +30,8 @@ from wire.messages.celery_messages import Shape
 
 NOTIFY_TASK: Final = "alerts.notify"
 """Sends the messages about executions that have ended: `alerts.deliveries`."""
+FAMILY_TASK: Final = "executions.hand_over_ends"
+"""Tells parents of the ends of their children, and cancels the children of cancelled ones: `executions.children`."""
 GRANT_TASK: Final = "executions.grant_places"
 """Starts executions that waited for those of the same concurrency key: `executions.submission.places`."""
 
@@ -106,9 +108,12 @@ def apply(moves: Sequence[Move], shared: Mapping[str, str] = MappingProxyType({}
         )
         places = sorted(cursor.fetchall())
     if places and places[0][0] < 0:
+        ended = [-place % statements.FAMILY for (place,) in places if place < 0]
         wakeup.send(NOTIFY_TASK)
-        wakeup.send(GRANT_TASK, [str(moves[-place - 1].execution_id) for (place,) in places if place < 0])
-        places = sorted((abs(place),) for (place,) in places)
+        wakeup.send(GRANT_TASK, [str(moves[place - 1].execution_id) for place in ended])
+        if places[0][0] < -statements.FAMILY:
+            wakeup.send(FAMILY_TASK)
+        places = sorted((abs(place) % statements.FAMILY,) for (place,) in places)
     moved = [moves[place - 1] for (place,) in places]
     if endings.demand.exists:
         endings.announce([move.execution_id for move in moved if move.target in TERMINAL])

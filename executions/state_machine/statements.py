@@ -8,8 +8,9 @@ would read all executions of a tenant or a pipeline. The parameters of `CLAIM` a
 from typing import Final
 
 # Applies moves, each with its event. Returns the places of the moves that took place, negative ones for ends that
-# something follows: a channel is notified, or an execution with the same concurrency key may start. No row: another
-# process moved all of the executions first, or a move does not match its row.
+# something follows: a channel is notified, or an execution with the same concurrency key may start. If relatives must
+# be told, the place is less than -FAMILY. No row: another process moved all of the executions first, or a move does not
+# match its row.
 #
 # The moves come as one JSON document, which is the fastest way to pass many rows of many columns. A value that may be
 # JSON's null is passed in an array of one. A move from RUNNING to QUEUED gives back a claim that no worker has begun.
@@ -45,13 +46,14 @@ WITH requested AS (
     RETURNING e.id, a.place * CASE WHEN e.finished_at IS NOT NULL AND (e.notify IS NOT NULL
         OR e.concurrency_key IS NOT NULL OR e.notify_by_policy
         AND policy_channel(e.tenant_id, e.pipeline_id, e.status) IS NOT NULL) THEN -1 ELSE 1 END AS place,
-        e.event_count, e.status, a.kind, a.actor, a.data
+        e.family_due_at, e.event_count, e.status, a.kind, a.actor, a.data
 ), events AS (
     INSERT INTO executions_executionevent (execution_id, sequence, kind, status, actor, data)
     SELECT id, event_count, kind, status, actor, data || %(shared)s::jsonb FROM moved
 )
-SELECT place FROM moved
+SELECT CASE WHEN family_due_at IS NULL THEN place ELSE -abs(place) - 1000000000 END FROM moved
 """
+FAMILY: Final = 1_000_000_000
 
 # Ends leases that have expired, each with its event, and skips locked executions. No row: no lease has expired, or
 # other processes end those that have. If a worker held the lease, the event names it and its registered artifact. The

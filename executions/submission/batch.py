@@ -202,6 +202,8 @@ class Batch:
             columns["notify"] = item.channel
         if request.start is not None:
             columns |= request.start.columns
+        if request.parent_id is not None:
+            columns["parent"] = request.parent_id
         if traceparent := traces.current():
             columns["traceparent"] = traceparent
         return Row.of(admission, request.receipt, **columns)

@@ -179,6 +179,8 @@ _SUBMIT = Scope.SUBMIT.value
 _EPOCH = datetime.fromtimestamp(0, UTC)
 # The constraint that is violated if a release is revoked while its executions are being written.
 _PIN_EXISTS = "execution_pin_exists"
+# The constraint that is violated if the parent of a child no longer waits.
+_PARENT_WAITS = "execution_parent_waits"
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,8 +189,8 @@ class Row:
 
     `interrupted` is true if no message reached the control workers when the row was admitted. `receipt` is written with
     the execution. `notifies` is true if it names a channel, and `searched` if it has values that can be searched.
-    `starts` is true if it says when it starts, or if it has a `concurrency_key`. A `separate` row has a transaction of
-    its own: it may be refused because of others with that key, or replaces those that were submitted earlier.
+    `starts` is true if it says when it starts, or if it has a `concurrency_key` or a parent. A `separate` row has a
+    transaction of its own: it may be refused because of others with that key, or replaces those that were submitted earlier.
     """
 
     id: uuid.UUID
@@ -212,7 +214,7 @@ class Row:
         if limit is not None:
             columns["limited"] = limit.key_of(columns["input"][0])
         document = to_json({"id": execution_id, **admission.columns, **columns})
-        starts = "not_before" in columns or "expires" in columns or "priority" in columns
+        starts = "not_before" in columns or "expires" in columns or "priority" in columns or "parent" in columns
         return cls(
             execution_id,
             admission.release,
@@ -230,7 +232,8 @@ class Row:
 def _insert(rows: list[Row]) -> list[datetime | None]:
     """Return the creation time of each row's execution; None if it was not inserted.
 
-    If a release is revoked during the statement, no row is inserted. Callers check the admission of such rows again.
+    If a release is revoked during the statement, or a parent ends, no row is inserted. Callers check the admission of
+    such rows again.
     """
     receipts: list[AdmissionReceipt] = []
     notifies = searched = starts = False
@@ -262,7 +265,7 @@ def _insert(rows: list[Row]) -> list[datetime | None]:
         accepted, claims = both
         inserted = {pk: _EPOCH + timedelta(microseconds=created) for pk, created in accepted}
     except IntegrityError as error:
-        if violated_constraint(error) != _PIN_EXISTS:
+        if violated_constraint(error) not in (_PIN_EXISTS, _PARENT_WAITS):
             raise
         return [None] * len(rows)
     if len(document) > LARGE_BYTES and not in_transaction:

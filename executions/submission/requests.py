@@ -24,7 +24,7 @@ class ExecutionRequest:
     for any input (wire protocol C.1.2). `tags`, and `routing_key` or else the idempotency key, decide whether a
     candidate gets the execution. With `expected_release_version`, only the active release does. `receipt` is written
     with a new execution, in the same transaction. `notify` is the name of a channel that gets a message at its end.
-    `start` says when the execution starts; None for at once.
+    `start` says when the execution starts; None for at once. `parent_id` is the execution that calls it as a child.
     """
 
     pipeline_id: str
@@ -40,6 +40,7 @@ class ExecutionRequest:
     receipt: AdmissionReceipt | None = None
     notify: str | None = None
     start: Start | None = None
+    parent_id: uuid.UUID | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,17 +6,19 @@ Column = tuple[str, str, str]
 """The name and the type of a value of a new execution in the parameter `rows`, and its column in `executions`."""
 
 _CHANNEL: tuple[Column, ...] = (("notify", "uuid", "notify"),)
-# What decides when an execution starts. A trigger sets when it is due.
+# What decides when an execution starts, and its parent. A trigger sets when it is due.
 _START: tuple[Column, ...] = (
     ("not_before", "timestamptz", "not_before"),
     ("expires", "timestamptz", "expires_at"),
     ("priority", "int2", "priority"),
     ("limited", "text", "concurrency_key"),
+    ("parent", "uuid", "parent_id"),
 )
 _START_OF_EVENT = """
             || jsonb_strip_nulls(jsonb_build_object(
                 'notBefore', a.not_before, 'expiresAt', a.expires, 'concurrencyKey', a.limited,
-                'priority', CASE a.priority WHEN 1 THEN 'high' WHEN -1 THEN 'low' END))"""
+                'priority', CASE a.priority WHEN 1 THEN 'high' WHEN -1 THEN 'low' END,
+                'parentExecutionId', a.parent))"""
 # Inserts the values by which the executions can be found.
 _INDEXED = """, indexed AS (
     INSERT INTO executions_searchvalue (execution_id, pipeline_id, name, text, number, time)

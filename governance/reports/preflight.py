@@ -15,7 +15,7 @@ from executions.workers.eligibility import Hosts, hosts
 from foundation.errors import CoordinatorError
 from governance.activation import activation, gates
 from governance.activation.gates import Gate, Switch, Verdict
-from governance.reports import comparison
+from governance.reports import child_pipelines, comparison
 from governance.retirement.retirement import Blocker, Kind, blockers
 from releases.artifacts.soundness import require_sound
 from releases.models import Kind as ActivationKind
@@ -45,7 +45,7 @@ SELECT (SELECT count(*) FROM executions_execution e JOIN releases_release r ON r
 _QUESTIONS = """
 SELECT count(*) FROM executions_execution e CROSS JOIN LATERAL (
     SELECT FROM executions_interaction i WHERE i.execution_id = e.id
-        AND i.status IN ('WAITING', 'DISPATCHING', 'DISPATCHED') AND i.transport <> 'timer' OFFSET 0
+        AND i.status IN ('WAITING', 'DISPATCHING', 'DISPATCHED') AND i.transport NOT IN ('timer', 'pipeline') OFFSET 0
 ) i
 WHERE e.release_id = %(release)s AND e.status NOT IN ('SUCCEEDED', 'FAILED', 'DLQ', 'CANCELLED')
 """
@@ -61,6 +61,7 @@ class Concern(StrEnum):
     INPUTS = "inputs"
     SCHEDULES = "schedules"
     PAUSE = "pause"
+    CHILDREN = "children"
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +145,11 @@ def preflight_of(switch: Switch, judged: list[Gate]) -> Preflight:
             *_capacity(found, load),
             *_breaking(differences),
             *_failing(inputs),
+<<<<<<< HEAD
             *(_schedules(release, replaced) if load.schedules else ()),
+=======
+            *(Caution(Concern.CHILDREN, text) for text in child_pipelines.problems(release)),
+>>>>>>> c8
             *(
                 Caution(Concern.PAUSE, f"The {'release' if hold.release_id else 'pipeline'} is paused: {hold.reason}")
                 for hold in holds.holds_of_release(release)

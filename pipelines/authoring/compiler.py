@@ -161,6 +161,8 @@ def _step(step: PlannedStep) -> dict[str, Any]:
         members["runtimeClass"] = _class_of(step)
     if step.waits is not None:
         members["awaitTransport"] = step.waits.transport
+        if step.waits.child is not None:
+            members |= step.waits.child.members
     if step.answered is not None:
         members["takesRequest"] = True
     if step.condition is not None:

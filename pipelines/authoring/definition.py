@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,6 +14,8 @@ from pipelines.authoring import cardinality as cardinalities
 from pipelines.authoring import places
 from pipelines.authoring.branches import Branch, Branching
 from pipelines.authoring.cardinality import Cardinality
+from pipelines.authoring.children import PIPELINE_ID, Active
+from pipelines.authoring.children import checked as call_checked
 from pipelines.authoring.concurrency import Concurrency
 from pipelines.authoring.concurrency import checked as concurrency_checked
 from pipelines.authoring.items import ItemRules, OnFailure, rules
@@ -24,11 +25,10 @@ from pipelines.authoring.step_tools import StepTools
 from pipelines.authoring.waits import Await, check_recipient, check_transport, waiting_time
 from pipelines.errors import Cancelled, DefinitionError, placed
 from pipelines.step_policy import NO_POLICY, StepOptions, StepPolicy
-from wire.documents.contract import TIMER
+from wire.documents.contract import CHILD, TIMER
 from wire.messages.celery_messages import LONGEST_STEP_ID
 
 _MAX_NAME: Final = 200
-_PIPELINE_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
@@ -131,7 +131,7 @@ class Pipeline:
         secrets: Sequence[str] = (),
         module: str | None = None,
     ) -> None:
-        if not isinstance(pipeline_id, str) or not _PIPELINE_ID.fullmatch(pipeline_id):
+        if not isinstance(pipeline_id, str) or not PIPELINE_ID.fullmatch(pipeline_id):
             raise DefinitionError(
                 "INVALID_PIPELINE_ID",
                 f"{pipeline_id!r} is not a pipeline id; use letters, digits, '.', '_' and '-', at most 200 "
@@ -265,6 +265,31 @@ class Pipeline:
             check_recipient(name, "group", group)
             waiting = waiting_time(name, timeout)
             self._append(Await(name, request, response, transport, waiting, assignee, group, url, when, place))
+
+    @checks_options
+    def calls(
+        self,
+        name: str,
+        pipeline_id: str,
+        *,
+        request: Any,
+        response: Any,
+        release: str | Active,
+        timeout: timedelta,
+    ) -> None:
+        """Suspend the execution here: run another pipeline of the tenant, and resume with its result.
+
+        ``request`` and ``response`` are type hints: the input of the child and its result. They have one value or many
+        as those of ``awaits``: ``request=T`` after a step that gives many runs one child for each item. ``release`` is
+        ``ACTIVE``, the release that is active when the child is submitted, or the version of a release. ``timeout``
+        counts from the suspension; after it, the execution fails, and the child goes on.
+
+        Raises ``DefinitionError``: INVALID_STEP_NAME, DUPLICATE_STEP_NAME, INVALID_TIMEOUT, INVALID_PIPELINE_ID,
+        INVALID_RELEASE.
+        """
+        with self._collecting_mistakes() as place:
+            call, waiting = call_checked(name, pipeline_id, release), waiting_time(name, timeout)
+            self._append(Await(name, request, response, CHILD, waiting, None, None, place=place, child=call))
 
     @checks_options
     def timer(self, name: str, delay: timedelta, *, of: Any = None) -> None:

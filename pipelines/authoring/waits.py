@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Final
 
+from pipelines.authoring.children import ChildCall
 from pipelines.authoring.names import step_id
 from pipelines.errors import DefinitionError
 from wire.addresses import is_web_address
@@ -22,7 +23,8 @@ class Await:
 
     ``request`` and ``response`` are type hints. ``timeout`` counts from the moment of suspension. ``assignee`` and
     ``group`` name who may respond. A timer's ``request`` and ``response`` are the same type, or None for the type of
-    the step before it. ``condition`` decides whether anybody is asked. ``place`` is the author's file and line.
+    the step before it. ``condition`` decides whether anybody is asked. ``child`` is the pipeline whose
+    result is the response, if there is one. ``place`` is the author's file and line.
     """
 
     name: str
@@ -35,6 +37,7 @@ class Await:
     url: str | None = None
     condition: Callable[..., Any] | None = None
     place: str = field(default="", compare=False)
+    child: ChildCall | None = None
 
     @property
     def transport_metadata(self) -> Mapping[str, str]:

@@ -103,7 +103,7 @@ class Follower:
     def _open_questions(self) -> list[dict[str, Any]]:
         query = {"pipelineId": self._pipeline_id, "status": "pending", "pageSize": _PAGE}
         found = items_of(self._client.get("interactions", **query))
-        return [each for each in found if each["transport"] != "timer"]
+        return [each for each in found if each["transport"] not in ("timer", "pipeline")]
 
 
 def _named(execution: Mapping[str, Any]) -> str:

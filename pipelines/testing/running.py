@@ -16,7 +16,7 @@ from pipelines.authoring.values import Encoded
 from pipelines.authoring.waits import Await
 from pipelines.errors import DefinitionError
 from pipelines.failures import Failed, show_authored_frames
-from pipelines.local_run import AwaitTimedOut, LocalRun, Question, started, typed
+from pipelines.local_run import AwaitTimedOut, ChildFailed, LocalRun, Question, started, typed
 from wire.documents.contract import TIMER
 
 
@@ -147,7 +147,8 @@ def run(
 
     ``value`` is the input, typed or as JSON; a list if the first step takes many. ``answers`` has the answers to the
     awaits, by their names: a value, a function that is called with the typed request and returns one, or for a stream
-    of questions a list with one for each. ``after`` and ``never`` are answers that are late and missing. A failure that
+    of questions a list with one for each, or for a call of a pipeline that pipeline, which then runs in this process.
+    ``after`` and ``never`` are answers that are late and missing. A failure that
     a worker would retry is retried as its step declares, or else ``retries`` times at once.
 
     Timers, late answers and retries do not wait. They advance a clock that begins at ``now``, and call ``advance`` with
@@ -265,6 +266,8 @@ class _Run(LocalRun):
                 f'"{name}" waits for {many}{asked.output.type_id}; add answers={{"{name}": ...}}, or never to time out',
             )
         given = self._answers_by_name[name]
+        if isinstance(given, Pipeline):
+            return [self._child_result(given, each) for each in questions]
         if callable(given):
             return [given(each.request) for each in questions]
         if questions[0].item_index is None or not isinstance(given, list | tuple):
@@ -275,10 +278,26 @@ class _Run(LocalRun):
             )
         return list(given)
 
+    def _child_result(self, child: Pipeline, question: Question) -> _Late:
+        """Run a child in this process, and return its result as JSON, after the time that it took."""
+        [asked] = [step for step in plan(self.pipeline).steps if step.name == question.step]
+        requests = [asked.input.encode(each).document for each in _as_list(question.request, asked)]
+        value = requests if asked.cardinality.takes_many else requests[0]
+        result = run(child, value, raises=False, now=self._now, context=self._context)
+        if result.error is not None:
+            raise ChildFailed(f"{child.pipeline_id} failed: {result.error}")
+        output = plan(child).steps[-1].output
+        documents = [output.encode(each).document for each in result.values]
+        return _Late(result.elapsed, documents if result.many else documents[0])
+
     def _pass(self, time: timedelta) -> None:
         self._now += time
         if self._advance is not None and time:
             self._advance(time)
+
+
+def _as_list(request: Any, asked: PlannedStep) -> list[Any]:
+    return list(request) if asked.cardinality.takes_many else [request]
 
 
 def _late(answer: Any) -> _Late:

@@ -11,7 +11,7 @@ from pipelines.authoring.planned_step import PlannedStep
 from pipelines.failures import Failed, log_failure
 from pipelines.worker.outcomes import CERTAINLY_FITTING, too_large
 from pipelines.worker.runner import INVALID_STEP_OUTPUT, OUTPUT_TOO_LARGE, Completed, RunResult, Suspended
-from wire.documents.contract import TIMER
+from wire.documents.contract import AUTOMATIC
 from wire.documents.json_reader import values_in
 from wire.messages.celery_messages import StepReport
 from wire.messages.payload_envelopes import PayloadRefused, PayloadTooLong, typed
@@ -135,12 +135,15 @@ def _suspension(command: TransitionCommand, suspended: Suspended) -> WireSuspens
 def _interaction(
     command: TransitionCommand, suspended: Suspended, unit_id: str, place: int | None, request: Any, now: int
 ) -> WireInteraction:
-    """Return an interaction of the protocol. Webhooks and timers stay WAITING, because the coordinator handles them."""
+    """Return an interaction of the protocol.
+
+    Webhooks, timers and calls of pipelines stay WAITING, because the coordinator handles them.
+    """
     waits, output_type = suspended.waits, suspended.step.output.type_id
     item = "" if place is None else f":item={place}"
     key = f"{command.execution_id}:{waits.step_id}{item}"
     deadline = now + int(waits.timeout.total_seconds() * 1000)
-    is_handled_by_coordinator = waits.transport in (TIMER, "webhook")
+    is_handled_by_coordinator = waits.transport in (*AUTOMATIC, "webhook")
     metadata: dict[str, Any] = dict(waits.transport_metadata)
     if not is_handled_by_coordinator:
         metadata |= {"adapter": waits.transport, "dispatchedAtEpochMs": now}

@@ -5,7 +5,14 @@ from pathlib import Path
 
 from tests.docs.commands import FENCE, text_of
 
-PAGES = ("docs/pipelines.md", "docs/awaits.md", "docs/step-policies.md", "docs/timeouts.md", "docs/items.md")
+PAGES = (
+    "docs/pipelines.md",
+    "docs/awaits.md",
+    "docs/step-policies.md",
+    "docs/timeouts.md",
+    "docs/items.md",
+    "docs/child-pipelines.md",
+)
 FILE = re.compile(r"# (\w+\.py)(, continued)?\n")
 
 

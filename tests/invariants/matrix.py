@@ -40,8 +40,8 @@ class Table:
 
 
 LIVE_EXECUTION = """
-    current_step_index attempt budget_start takeovers next_due_at last_transition_key error_code error_message
-    updated_at
+    current_step_index attempt budget_start takeovers next_due_at family_due_at last_transition_key error_code
+    error_message updated_at
 """
 OPEN_INTERACTION = "status version deadline dispatch_attempts next_dispatch_at last_dispatch_error updated_at"
 

@@ -134,7 +134,7 @@ CHOSEN = {
     "executions_execution": """
         version attempt budget_start takeovers held next_due_at created_at updated_at lease_owner lease_protocol
         lease_worker lease_token lost_lease lease_expires_at running_since await_unit_id last_transition_key
-        result finished_at error_code error_message status event_count
+        result finished_at error_code error_message family_due_at status event_count
     """,
     "executions_executionevent": "at",
     "executions_stepreport": "reported_at",

@@ -41,6 +41,10 @@ DECLARATIONS_ENTRY = "META-INF/pipeline/declarations.json"
 """What the code declares besides its contract (see `wire.documents.declarations`)."""
 TIMER = "timer"
 """The transport of awaits that end automatically, so no person or system reads their requests."""
+CHILD = "pipeline"
+"""The transport of awaits whose requests are inputs of another pipeline, and whose answers its results (ADR 129)."""
+AUTOMATIC = (TIMER, CHILD)
+"""The transports of awaits that nobody outside answers."""
 REQUEST, ANSWER = "request", "answer"
 """The members of the value that a step takes after an await, if it takes the request with the answer (ADR 118)."""
 MAX_CONTRACT_BYTES = 4 * 1024 * 1024
@@ -104,6 +108,10 @@ class Step(Document):
     """The functions of a step that has several (ADR 127)."""
     condition: IdentifierOrNull = None
     """The function of an await that decides whether anybody is asked (ADR 127)."""
+    calls_pipeline: SegmentIdentity | None = None
+    """The pipeline that an await over the transport `pipeline` calls (ADR 129)."""
+    calls_release: SegmentIdentity | None = None
+    """The release of it that runs. None for the release that is active at the time of the call."""
 
 
 class Capabilities(Document):
@@ -149,7 +157,7 @@ class Contract(Document):
                 del step["deferredCompletion"]
             if not step["takesRequest"]:
                 del step["takesRequest"]
-            for name in ("branching", "condition"):
+            for name in ("branching", "condition", "callsPipeline", "callsRelease"):
                 if step[name] is None:
                     del step[name]
         return document
@@ -234,6 +242,16 @@ def _step_findings(steps: Sequence[Step]) -> Iterator[Finding]:
         if before is not None and before.condition and not (asks and takes_request):
             code, at = "CONTRACT_CONDITION_WITHOUT_REQUEST", ("steps", place - 1, "condition")
             yield _DIALECT.finding(code, at, "only an await has a condition, and the step after it takes its request")
+        if before is not None and _is_wrong_call(before):
+            code, at = "CONTRACT_CALL_WITHOUT_AWAIT", ("steps", place - 1, "callsPipeline")
+            yield _DIALECT.finding(
+                code, at, f"only an await over the transport {CHILD!r} calls a release of a pipeline"
+            )
+
+
+def _is_wrong_call(step: Step) -> bool:
+    is_call = step.kind == "await" and step.await_transport == CHILD and step.calls_pipeline is not None
+    return not is_call and (step.calls_pipeline or step.calls_release) is not None
 
 
 def _nulls(types: Any) -> Iterator[Path]:

@@ -40,7 +40,7 @@ _PERSON = """
 _EXECUTION_STATE = """
     status version event_count current_step_index attempt budget_start takeovers progress progress_shape await_unit_id
     next_due_at held lease_owner lease_protocol lease_worker lease_token lost_lease lease_expires_at running_since
-    last_transition_key result error_code error_message reported updated_at finished_at
+    last_transition_key result error_code error_message reported family_due_at updated_at finished_at
 """
 _INTERACTION_STATE = """
     status version response actor completed_at dispatch_attempts next_dispatch_at last_dispatch_error updated_at
@@ -112,7 +112,7 @@ RIGHTS: Mapping[str, Rights] = MappingProxyType(
             insert_but="""
                 status version event_count attempt budget_start takeovers await_unit_id next_due_at held lease_owner
                 lease_protocol lease_worker lease_token lost_lease lease_expires_at running_since
-                last_transition_key result error_code error_message created_at updated_at finished_at
+                last_transition_key result error_code error_message family_due_at created_at updated_at finished_at
             """,
             update=_EXECUTION_STATE,
             delete=True,

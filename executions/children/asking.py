@@ -1,0 +1,161 @@
+"""Submits the children that waiting executions call (ADR 129).
+
+The interaction of a call is WAITING, then DISPATCHING during a numbered attempt, then DISPATCHED. The child is an
+ordinary submission with a key that follows from its place, so a repeated attempt finds the child of an earlier one.
+"""
+
+import logging
+import random
+import uuid
+from datetime import timedelta
+from typing import Any, Final
+
+from django.conf import settings
+from django.db import connection
+
+from executions.awaits import statements as await_statements
+from executions.awaits.awaits import CALL_TASK
+from executions.children import ends, statements
+from executions.children.calls import Call, Place, call_of
+from executions.errors import (
+    IdempotencyKeyReused,
+    InputInvalid,
+    ReleaseNotAdmitted,
+    ReleaseRevokedConfirmation,
+    TenantNotAllowed,
+)
+from executions.lifecycle import interventions
+from executions.models import Interaction
+from executions.models.states import State
+from executions.submission.start import Start
+from executions.submission.submission import ExecutionRequest, submit
+from foundation import wakeup
+from foundation.database.postgresql.outage import is_outage
+from foundation.errors import CoordinatorError, InvalidRequest, PayloadTooLarge
+from releases.errors import PipelineUnknown, ReleaseNotOpen, ReleaseRetired, ReleaseUnknown
+from releases.states import PENDING
+from wire.documents.contract import CHILD
+from wire.retry import RetryPolicy
+
+log = logging.getLogger(__name__)
+LEASE_SECONDS: Final = 60
+DEEPEST: Final = 16
+"""How many executions may be above a child. The database refuses deeper ones, too."""
+CHILD_REFUSED: Final = ends.failed("CHILD_REFUSED")
+CHILD_TOO_DEEP: Final = ends.failed("CHILD_TOO_DEEP")
+_PERMANENT: Final = (
+    IdempotencyKeyReused,
+    InputInvalid,
+    InvalidRequest,
+    PayloadTooLarge,
+    PipelineUnknown,
+    ReleaseRetired,
+    ReleaseRevokedConfirmation,
+    ReleaseUnknown,
+    TenantNotAllowed,
+)
+
+
+def call_next() -> bool:
+    """Submit the child of the call that has been due for longest. Return False if none is due.
+
+    Any number of processes may do this at once. If one dies, its call is due again after LEASE_SECONDS.
+    """
+    with connection.cursor() as cursor:
+        parameters: dict[str, Any] = {"webhook": CHILD, "lease": LEASE_SECONDS, "full": []}
+        cursor.execute(await_statements.CLAIM_WEBHOOK, parameters)
+        claimed: tuple[uuid.UUID, int] | None = cursor.fetchone()
+    if claimed is None:
+        return False
+    wakeup.send(CALL_TASK)
+    related = ("tenant", "unit", "execution__release__pipeline", "execution__release__contract")
+    found = Interaction.objects.select_related(*related).get(pk=claimed[0])
+    try:
+        _call(found)
+    except CoordinatorError as refusal:
+        _refused(found, refusal)
+    except Exception as error:
+        if is_outage(error):
+            raise
+        log.exception("The call of interaction %s failed", found.pk)
+    return True
+
+
+def _call(found: Interaction) -> None:
+    """Submit the child, or find the one of an earlier attempt. Raises what `submit` and `redrive` raise."""
+    parent, call = found.execution, call_of(found.execution, found.step_index)
+    if call is None:
+        ends.fail(found, CHILD_REFUSED, "The contract names no pipeline for this step", actor=CHILD)
+        return
+    if _ancestors(parent.pk) >= DEEPEST:
+        text = f"{DEEPEST} executions are above the child that would run {call}"
+        ends.fail(found, CHILD_TOO_DEEP, text, actor=CHILD)
+        return
+    child = submit(found.tenant, _request(found, call), actor=parent.submitted_by).execution
+    if child.parent_id != parent.pk:
+        text = f"The key {child.execution_key!r} belongs to execution {child.pk}, which is no child"
+        ends.fail(found, CHILD_REFUSED, text, actor=CHILD)
+        return
+    # An end from before this question belongs to an earlier one, after which the parent was re-driven.
+    is_earlier = child.finished_at is not None and child.finished_at < found.created_at
+    if is_earlier and child.status in (State.FAILED, State.DLQ):
+        reason = f"Execution {parent.pk}, which called it, was re-driven."
+        actor = ends.actor_of(parent)
+        child = interventions.redrive(found.tenant, child.pk, actor=actor, reason=reason, allow_failed=True).execution
+    _end_attempt(found, Interaction.Status.DISPATCHED)
+    if child.finished_at is not None:
+        ends.deliver(found, child)
+
+
+def _request(found: Interaction, call: Call) -> ExecutionRequest:
+    priority = found.execution.priority
+    return ExecutionRequest(
+        call.pipeline_id,
+        found.request,
+        Place.of(found).key,
+        release_version=call.release_version,
+        start=None if priority is None else Start(priority=priority),
+        parent_id=found.execution_id,
+    )
+
+
+def _ancestors(execution_id: uuid.UUID) -> int:
+    with connection.cursor() as cursor:
+        cursor.execute(statements.ANCESTORS, [execution_id])
+        return int(cursor.fetchone()[0])
+
+
+def _refused(found: Interaction, refusal: CoordinatorError) -> None:
+    """Fail the execution if no later attempt can succeed. Otherwise note why it waits, and try again later."""
+    text = f"{refusal.code}: {refusal.detail}"
+    if _is_permanent(refusal):
+        ends.fail(found, CHILD_REFUSED, text, actor=CHILD)
+        return
+    policy = RetryPolicy(10**6, timedelta(seconds=2), 2.0, timedelta(minutes=5), settings.RETRY_JITTER)
+    wait = policy.wait(found.dispatch_attempts, random.random)
+    if _end_attempt(found, Interaction.Status.WAITING, text[:300], wait) and wait is not None:
+        wakeup.send(CALL_TASK, delay=wait)
+
+
+def _is_permanent(refusal: CoordinatorError) -> bool:
+    if isinstance(refusal, ReleaseNotOpen):
+        return not refusal.may_open
+    if isinstance(refusal, ReleaseNotAdmitted):
+        return refusal.data.get("releaseStatus") not in PENDING
+    return isinstance(refusal, _PERMANENT)
+
+
+def _end_attempt(
+    found: Interaction, status: Interaction.Status, error: str = "", wait: timedelta | None = None
+) -> bool:
+    """Return False if the interaction was closed, or if a newer attempt has started."""
+    parameters: dict[str, Any] = {
+        "id": found.pk,
+        "attempt": found.dispatch_attempts,
+        "status": status.value,
+        "error": error,
+        "wait": wait,
+    }
+    with connection.cursor() as cursor:
+        cursor.execute(await_statements.RECORD_ATTEMPT, parameters)
+        return bool(cursor.rowcount)

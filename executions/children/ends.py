@@ -1,0 +1,158 @@
+"""Hands the ends of children over to their parents, and cancels the children of cancelled executions (ADR 129).
+
+A trigger notes an end in the row of the execution, in the transaction that ends it. Here a process claims such rows for
+some time. If it dies, they are due again. Every step changes nothing if it was done before.
+"""
+
+import logging
+import uuid
+from datetime import datetime
+from typing import Any, Final
+
+from django.db import connection, transaction
+
+from executions.awaits import answer_types, awaits, interactions
+from executions.awaits.awaits import Lost
+from executions.children import statements
+from executions.children.calls import Place
+from executions.errors import CancelRefused, ExecutionUnknown
+from executions.lifecycle import interventions, queries
+from executions.models import AwaitUnit, DeadLetter, Execution, Interaction
+from executions.models.states import State
+from executions.state_machine.moves import FAMILY_TASK
+from foundation import wakeup
+from foundation.database.postgresql.outage import is_outage
+from wire.documents.contract import CHILD
+
+log = logging.getLogger(__name__)
+LEASE_SECONDS: Final = 60
+AT_ONCE: Final = 20
+LONGEST_MESSAGE: Final = 500
+
+
+def failed(code: str) -> Lost:
+    """Return how a call that fails with this code ends the execution that made it."""
+    return Lost(AwaitUnit.Status.FAILED, code, DeadLetter.Reason.AWAIT_FAILED)
+
+
+CHILD_FAILED: Final = failed("CHILD_FAILED")
+
+
+def hand_over() -> int:
+    """Tell relatives of the ends that have been due for longest. Return how many ends there were.
+
+    Any number of processes may do this at once. An error leaves its end due after LEASE_SECONDS.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(statements.CLAIM, {"lease": LEASE_SECONDS, "limit": AT_ONCE})
+        claimed: list[tuple[uuid.UUID, datetime]] = cursor.fetchall()
+    if len(claimed) == AT_ONCE:
+        wakeup.send(FAMILY_TASK)
+    for execution_id, until in claimed:
+        try:
+            _hand_over(execution_id)
+        except Exception as error:
+            if is_outage(error):
+                raise
+            log.exception("The end of execution %s could not be handed over", execution_id)
+            continue
+        with connection.cursor() as cursor:
+            cursor.execute(statements.DONE, {"id": execution_id, "claimed": until})
+    return len(claimed)
+
+
+def _hand_over(execution_id: uuid.UUID) -> None:
+    ended = Execution.objects.select_related("tenant").filter(pk=execution_id, finished_at__isnull=False).first()
+    if ended is None:
+        return
+    if ended.status == State.CANCELLED:
+        _cancel_children(ended)
+    if ended.parent_id is not None and (found := _asking(ended)) is not None:
+        deliver(found, ended)
+
+
+def _cancel_children(parent: Execution) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(statements.OPEN_CHILDREN, [parent.pk])
+        children = [pk for (pk,) in cursor.fetchall()]
+    for pk in children:
+        try:
+            reason = f"Execution {parent.pk}, which called it, was cancelled."
+            interventions.cancel(parent.tenant, pk, actor=actor_of(parent), reason=reason)
+        except (CancelRefused, ExecutionUnknown) as refusal:  # it has ended meanwhile
+            log.info("Child %s was not cancelled: %s", pk, refusal.detail)
+
+
+def _asking(child: Execution) -> Interaction | None:
+    """Return the interaction that waits for a child; None if none does."""
+    place = Place.of_child(child)
+    rows = Interaction.objects.filter(
+        execution=child.parent_id,
+        transport=CHILD,
+        status__in=Interaction.OPEN,
+        step_index=place.step_index,
+        item_index=place.item_index,
+    )
+    related = ("unit", "execution__release__pipeline", "execution__release__contract")
+    found = rows.select_related(*related).only(*interactions.ANSWERED).first()
+    if found is not None:
+        found.tenant = child.tenant
+    return found
+
+
+def deliver(found: Interaction, child: Execution) -> None:
+    """Answer an interaction with the result of its child, which has ended, or fail its execution.
+
+    Changes nothing if the interaction is closed. After its deadline, it is timed out.
+    """
+    response, problem = None, _problem(child)
+    if not problem:
+        response = queries.result(child)
+        mistakes = answer_types.problems(found, response)
+        problem = "; ".join(f"{each['field']}: {each['message']}" for each in mistakes[:3])
+        problem = problem and f"{_named(child)} has a result of another type: {problem}"
+    if problem:
+        fail(found, CHILD_FAILED, problem, actor=actor_of(child))
+        return
+    with transaction.atomic():
+        if _is_open(found):
+            interactions.record_answer(found, response, actor_of(child), None, None)
+            with_requests = interactions.with_request(found)
+            awaits.resume({found.unit_id: 1}, actor=actor_of(child), with_requests=with_requests)
+
+
+def fail(found: Interaction, lost: Lost, problem: str, *, actor: str) -> None:
+    """Fail an interaction, its unit and its execution. Changes nothing if the interaction is closed."""
+    parameters: dict[str, Any] = {"id": found.pk, "error": problem[:300]}
+    with transaction.atomic():
+        if _is_open(found):
+            with connection.cursor() as cursor:
+                cursor.execute(statements.FAIL, parameters)
+            awaits.fail(lost, {found.unit_id: problem[:LONGEST_MESSAGE]}, actor=actor)
+
+
+def _is_open(found: Interaction) -> bool:
+    """Lock the interaction. Time it out if its deadline has passed."""
+    locked = interactions.lock(found)
+    if locked.status not in Interaction.OPEN:
+        return False
+    if locked.late:
+        awaits.time_out([found.execution_id], actor=CHILD)
+    return not locked.late
+
+
+def _problem(child: Execution) -> str:
+    """Return why a child has no result; empty if it has one."""
+    if child.status == State.SUCCEEDED:
+        return ""
+    error = f": {child.error_code}: {child.error_message}" if child.error_code else ""
+    return f"{_named(child)} is {child.status}{error}"
+
+
+def _named(child: Execution) -> str:
+    return f"Child {child.pk} of pipeline {child.pipeline_id}"
+
+
+def actor_of(execution: Execution) -> str:
+    """Return the name under which an execution acts on its relatives."""
+    return f"execution:{execution.pk}"

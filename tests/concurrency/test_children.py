@@ -1,0 +1,165 @@
+"""Executions that call other pipelines: whatever runs at the same time or dies, each place has one child (ADR 129)."""
+
+from functools import partial
+
+import pytest
+
+from executions.awaits import awaits, interactions
+from executions.children import asking, ends
+from executions.children.calls import children
+from executions.errors import InteractionClosed
+from executions.lifecycle.interventions import cancel, redrive
+from executions.models import Execution, Interaction
+from governance.activation.activation import activate
+from governance.reports.preflight import preflight
+from tenancy.models import Tenant
+from tests import making
+from tests.concurrency.racing import race, results_of
+from tests.deaths import each_death
+from tests.executions.awaits.parking import make_late, suspended
+from tests.executions.submission.continuing import order
+from tests.raw_sql import run
+
+REFUNDS = "org.example.refunds"
+CALL = {**making.STEP, "kind": "await", "awaitTransport": "pipeline", "callsPipeline": REFUNDS}
+
+
+@pytest.fixture
+def owner(committed: None) -> Tenant:
+    return making.ready(steps=[CALL], schemaVersion=2, canonicalTypes=order("n"))[0]
+
+
+def calling(owner: Tenant, key: str = "key", items: int = 0) -> Execution:
+    many = {"requests": ['{"n": 1}'] * items, "itemized": True, "gives_many": True} if items else {}
+    return suspended((owner, making.release_of(owner, "1.0")), key, transport="pipeline", **many)
+
+
+def ask_again(owner: Tenant, parent: Execution) -> None:
+    redrive(owner, parent.pk, actor="user:eva", reason="again", allow_failed=True)
+    making.record(*(making.suspension(each, transport="pipeline") for each in making.claimed(owner)))
+    settle()
+
+
+def settle(*, due: bool = False) -> None:
+    """Carry out all calls and ends that are due. With `due`, also those that wait for another attempt."""
+    if due:
+        run("UPDATE executions_interaction SET next_dispatch_at = now() WHERE next_dispatch_at IS NOT NULL")
+        run("UPDATE executions_execution SET family_due_at = now() WHERE family_due_at IS NOT NULL")
+    while asking.call_next() or ends.hand_over():
+        pass
+
+
+def end(owner: Tenant, *outputs: str, failed: bool = False) -> None:
+    claims = making.claimed(owner)
+    made = [making.outcome_of(each, output_payloads=list(outputs or ['{"n": 7}'])) for each in claims]
+    broken = [making.failure(each, "Broke", retryable=False, message="no funds") for each in claims]
+    assert making.record(*(broken if failed else made)) == len(claims) > 0
+    settle()
+
+
+def state(of: Execution) -> tuple[str, str | None]:
+    of.refresh_from_db()
+    return of.status, of.error_code
+
+
+def test_only_the_result_of_the_child_answers_and_what_may_pass_is_tried_again(owner: Tenant) -> None:
+    release, parent = making.registered(owner, "7.0", pipeline_id=REFUNDS), calling(owner)
+    settle()
+    [asked] = Interaction.objects.filter(execution=parent)
+    assert (asked.status, asked.last_dispatch_error[:19]) == ("WAITING", "NO_ACTIVE_RELEASE: ")
+    assert "No release" in str(preflight(making.release_of(owner, "1.0")).warnings)
+    activate(release, actor="user:test")
+    making.worker(release)
+    settle(due=True)
+    [child] = children(parent)
+    assert (child.parent_id, child.execution_key, child.release_version) == (parent.pk, f"child:{parent.pk}:0", "7.0")
+    with pytest.raises(InteractionClosed):
+        interactions.complete(owner, interaction_id=asked.pk, response={"n": 3}, actor="user:eva")
+    end(owner)
+    asked.refresh_from_db()
+    assert (asked.status, asked.actor, state(parent)) == ("COMPLETED", f"execution:{child.pk}", ("QUEUED", None))
+    assert (parent.progress, parent.current_step_index) == ({"n": 7}, 1)
+
+
+@pytest.mark.parametrize("why", ["PIPELINE_UNKNOWN", "INPUT_INVALID", "which is no child"])
+def test_what_can_never_succeed_fails_the_parent(owner: Tenant, why: str) -> None:
+    if why != "PIPELINE_UNKNOWN":
+        field = "other" if why == "INPUT_INVALID" else "n"
+        making.ready(owner, version="7.0", pipeline_id=REFUNDS, schemaVersion=2, canonicalTypes=order(field))
+        assert ("accepts not" in str(preflight(making.release_of(owner, "1.0")).warnings)) is (field == "other")
+    parent = calling(owner)
+    if why == "which is no child":
+        making.execution(owner, f"child:{parent.pk}:0", pipeline_id=REFUNDS)
+    settle()
+    assert (state(parent), why in str(parent.error_message)) == (("FAILED", "CHILD_REFUSED"), True)
+
+
+def test_a_child_without_a_result_fails_the_parent_and_counts_again_after_a_redrive(owner: Tenant) -> None:
+    making.ready(owner, version="7.0", pipeline_id=REFUNDS)
+    parent, late, wrong = (calling(owner, key) for key in ("failed", "late", "wrong"))
+    settle()
+    make_late(*Interaction.objects.filter(execution=late))
+    awaits.expire()
+    cancel(owner, wrong.pk, actor="user:eva", reason="stop")
+    settle()
+    end(owner, failed=True)
+    [child] = children(parent)
+    assert (state(parent), state(late)) == (("FAILED", "CHILD_FAILED"), ("FAILED", "AWAIT_TIMEOUT"))
+    assert f"{child.pk} of pipeline {REFUNDS} is FAILED: Broke: no funds" in str(parent.error_message)
+    ask_again(owner, parent)
+    end(owner, '{"n": "seven"}')
+    assert (state(parent), children(parent)) == (("FAILED", "CHILD_FAILED"), [child])
+    redrive(owner, children(late)[0].pk, actor="user:eva", reason="mended", allow_failed=True)
+    end(owner)
+    ask_again(owner, late)
+    assert (state(late), state(children(wrong)[0])) == (("QUEUED", None), ("CANCELLED", None))
+
+
+def test_recursion_ends_at_depth_16_and_a_cancellation_reaches_all(owner: Tenant) -> None:
+    making.ready(owner, version="7.0", pipeline_id=REFUNDS, steps=[CALL])
+    top = calling(owner, "top", items=2)
+    for _ in range(3):
+        settle()
+        making.record(*(making.suspension(each, transport="pipeline") for each in making.claimed(owner)))
+    cancel(owner, top.pk, actor="user:eva", reason="stop")
+    settle()
+    assert {*Execution.objects.values_list("status", flat=True)} == {"CANCELLED"}
+    calling(owner)
+    for _ in range(17):
+        settle()
+        if claims := making.claimed(owner):
+            making.record(making.suspension(claims[0], transport="pipeline"))
+    assert list(Execution.objects.filter(error_code="CHILD_TOO_DEEP").values_list("status")) == [("FAILED",)]
+
+
+def work(owner: Tenant) -> None:
+    claims = making.claimed(owner, limit=2)
+    while claims or asking.call_next() or ends.hand_over():
+        making.record(*map(making.outcome_of, claims)) if claims else None
+        claims = making.claimed(owner, limit=2)
+
+
+def test_racing_processes_make_one_child_for_each_item_and_leave_none_open(owner: Tenant) -> None:
+    making.ready(owner, version="7.0", pipeline_id=REFUNDS)
+    parents = [calling(owner, f"key-{number}", items=5) for number in range(3)]
+    stopped = calling(owner, "stopped", items=5)
+    stop = partial(cancel, owner, stopped.pk, actor="user:eva", reason="stop")
+    results_of(race(*[partial(work, owner)] * 4, stop))
+    work(owner)
+    for parent in parents:
+        assert (state(parent), making.kinds(parent).count("AWAIT_COMPLETED")) == (("SUCCEEDED", None), 1)
+        assert len(children(parent)) == 5
+    assert not Execution.objects.filter(finished_at=None)
+
+
+def test_a_process_that_dies_at_any_write_leaves_one_child_and_one_resume(owner: Tenant) -> None:
+    making.ready(owner, version="7.0", pipeline_id=REFUNDS)
+    parent = calling(owner, items=2)
+    for _ in each_death(settle):
+        run("UPDATE executions_interaction SET next_dispatch_at = now() WHERE next_dispatch_at IS NOT NULL")
+    making.record(*map(making.outcome_of, making.claimed(owner)))
+    for _ in each_death(lambda: settle(due=True)):
+        pass
+    assert (state(parent)[0], making.kinds(parent).count("AWAIT_COMPLETED")) == ("QUEUED", 1)
+    assert (len(children(parent)), parent.progress) == (2, [{"n": 1}] * 2)
+    assert not Execution.objects.filter(family_due_at__isnull=False)
