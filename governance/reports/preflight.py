@@ -145,11 +145,8 @@ def preflight_of(switch: Switch, judged: list[Gate]) -> Preflight:
             *_capacity(found, load),
             *_breaking(differences),
             *_failing(inputs),
-<<<<<<< HEAD
             *(_schedules(release, replaced) if load.schedules else ()),
-=======
             *(Caution(Concern.CHILDREN, text) for text in child_pipelines.problems(release)),
->>>>>>> c8
             *(
                 Caution(Concern.PAUSE, f"The {'release' if hold.release_id else 'pipeline'} is paused: {hold.reason}")
                 for hold in holds.holds_of_release(release)
