@@ -84,8 +84,8 @@ def explain(execution: Execution, *, payloads: bool) -> Explanation:
     artifacts = list(execution.release.artifacts.order_by("position"))
     pinned = frozenset(each.digest for each in artifacts)
     runs = runs_of((each.event for each in events), pinned, [row.step.name for row in rows] or None)
-    told = _Told(execution, rows, events, runs.entries, payloads)
-    history = sorted([*told.moments(), *told.spans()], key=lambda each: each.at)
+    entries = _Entries(execution, rows, events, runs.entries, payloads)
+    history = sorted([*entries.moments(), *entries.spans()], key=lambda each: each.at)
     return Explanation(
         execution=execution,
         artifacts=artifacts,
@@ -97,8 +97,8 @@ def explain(execution: Execution, *, payloads: bool) -> Explanation:
     )
 
 
-class _Told:
-    """Tells the rows of a timeline, and the events that are in none of them."""
+class _Entries:
+    """Puts the rows of a timeline, and the events that are in none of them, into words."""
 
     def __init__(
         self, execution: Execution, rows: Sequence[Row], events: Sequence[Recorded], runs: Iterable[Run], payloads: bool

@@ -110,7 +110,7 @@ class ExecutionView(PausableView[Execution]):
     concurrencyKey = serializers.CharField(
         source="concurrency_key",
         allow_null=True,
-        help_text="At most so many executions with this key are in progress as the release declares. Null: any number.",
+        help_text="The release declares how many executions with this key may be in progress. Null for any number.",
     )
     createdAt = serializers.DateTimeField(source="created_at")
     updatedAt = serializers.DateTimeField(source="updated_at")

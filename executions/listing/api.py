@@ -96,12 +96,14 @@ class ExecutionFilter(filters.FilterSet):
     )
 
     def filter_queryset(self, queryset: QuerySet[Execution]) -> QuerySet[Execution]:
-        given = {CONDITIONS[name]: value for name, value in self.form.cleaned_data.items() if value not in EMPTY_VALUES}
-        if "status" in given:
-            given["status"] = searched(given["status"])
-        if not isinstance(given.get("step", ""), str):
-            given["step"] = int(given["step"])
-        search = Search(**given, values=search_values.conditions(self.data) or None)
+        fields = {
+            CONDITIONS[name]: value for name, value in self.form.cleaned_data.items() if value not in EMPTY_VALUES
+        }
+        if "status" in fields:
+            fields["status"] = searched(fields["status"])
+        if not isinstance(fields.get("step", ""), str):
+            fields["step"] = int(fields["step"])
+        search = Search(**fields, values=search_values.conditions(self.data) or None)
         return narrowed(queryset, [self.request.parser_context["view"].tenant.pk], search)
 
 
