@@ -79,7 +79,7 @@ def header(execution: Execution, now: Now) -> dict[str, Any]:
         "priority": PRIORITY_NAMES[execution.priority],
         "now": now.now(),
         "stranded": now.why_stranded(),
-        "start": list(what_starts(execution)),
+        "start": what_starts(execution),
         "of_all": execution.concurrency_key == OF_ALL,
         "active": execution.release.pipeline.active_release,
         "retired": execution.release.status == Status.RETIRED,

@@ -260,6 +260,7 @@ def timeline_of(execution: Execution) -> dict[str, Any]:
     now = timezone.now()
     rows = rows_of(execution, now)
     bars = [bar for row in rows for bar in row.bars]
+    drawn = {bar.kind for bar in bars}
     until = max([execution.finished_at or now, *(bar.end for bar in bars)])
     start = min([execution.created_at, *(bar.start for bar in bars)])
     axis = Axis(start, until, [(bar.start, bar.end) for bar in bars if bar.kind in BUSY])
@@ -270,7 +271,7 @@ def timeline_of(execution: Execution) -> dict[str, Any]:
         "gaps": [{"left": gap.left, "width": gap.width, "label": lasting(gap.end - gap.start)} for gap in axis.gaps],
         "begins": start,
         "lasted": lasting(until - start),
-        "kinds": [(kind.value, LABELS[kind]) for kind in Kind if any(bar.kind is kind for bar in bars)],
+        "kinds": [(kind.value, LABELS[kind]) for kind in Kind if kind in drawn],
         "listed": [_listed(bar, row, rows) for bar, row in listed[-MOST_BARS:]],
         "more_bars": max(0, len(listed) - MOST_BARS),
         "more_events": max(0, execution.event_count - MOST_EVENTS),

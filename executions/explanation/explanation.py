@@ -16,6 +16,7 @@ from executions.lifecycle import starts
 from executions.models import Execution
 from executions.models.states import State
 from executions.schedules.schedules import fire_of
+from executions.submission import replacement
 from foundation.moments import lasting
 from releases.models import Artifact
 from releases.step_names import Step
@@ -149,6 +150,8 @@ class _Entries:
                 return f"{each.actor} cancelled it{why}"
             case starts.EXPIRED:
                 return "The coordinator cancelled it, because no worker had got it in time"
+            case replacement.REPLACED:
+                return f"The coordinator cancelled it, because the newer submission {data['executionId']} replaced it"
             case reassignment.EVENT:
                 to = " or ".join(recipients.Addressees(data["assignee"], data["group"]).names)
                 return f"{each.actor} named other recipients of question {data['interactionId']}, {to}{why}"

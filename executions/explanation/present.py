@@ -73,9 +73,8 @@ class Present:
                 return list(self._waits())
             case State.FAILED | State.DLQ:
                 return [Sentence(f"Failed at {self.step}, {self._after}: {self._why_failed()}.")]
-            case ended:
-                ended_so = Sentence(f"{ended.value.capitalize()} {self._after}.")
-                return start.why_expired(execution, self._after) or [ended_so]
+            case _:
+                return [start.why_ended(execution, self._after)]
 
     def following(self) -> list[Sentence]:
         """Say what happens next, what prevents it, and what people can do."""

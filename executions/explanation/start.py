@@ -1,6 +1,6 @@
 """Why an execution has not started yet, or never did, and what starts it, in sentences (ADR 125)."""
 
-from collections.abc import Iterator
+import uuid
 from datetime import datetime
 from typing import Final
 
@@ -9,6 +9,7 @@ from executions.lifecycle.starts import EXPIRED
 from executions.models import Execution
 from executions.models.execution import WAITS_FOR_PLACE
 from executions.models.states import PRIORITIES, State
+from executions.submission.replacement import REPLACED
 from releases.start_limits import effective_limits
 from wire.documents.concurrency import OF_ALL
 
@@ -38,24 +39,27 @@ def _limits_in_words(execution: Execution) -> str:
     return ", and ".join(reached) or f"a control worker has not looked at those {of} yet"
 
 
-def what_starts(execution: Execution) -> Iterator[Sentence]:
+def what_starts(execution: Execution) -> list[Sentence]:
     """Say which executions have the places for which it waits, when it expires, and what to do if it has expired."""
     if execution.error_code == EXPIRED:
-        yield Sentence("Submit it again with a later time, or resubmit it, which names none.")
-    if execution.status != State.QUEUED:
-        return
-    if execution.due_at is None and "limit" in effective_limits(execution.release):
-        yield _holders(execution)
-    if execution.expires_at and execution.version == 0:
-        yield Sentence("It is cancelled if no worker got it by", execution.expires_at)
+        return [Sentence("Submit it again with a later time, or resubmit it, which names none.")]
+    found: list[Sentence] = []
+    if execution.status == State.QUEUED and execution.concurrency_key is not None and execution.due_at is None:
+        found += [_holders(execution)] if "limit" in effective_limits(execution.release) else []
+    if execution.status == State.QUEUED and execution.expires_at and execution.version == 0:
+        found.append(Sentence("It is cancelled if no worker got it by", execution.expires_at))
+    return found
 
 
-def why_expired(execution: Execution, after: str) -> list[Sentence]:
-    """Say that no worker got the execution in time; nothing if it ended otherwise."""
-    if execution.error_code != EXPIRED or execution.expires_at is None:
-        return []
-    rest = ". It never ran."
-    return [Sentence(f"Cancelled {after}. No worker got it by", execution.expires_at, rest)]
+def why_ended(execution: Execution, after: str) -> Sentence:
+    """Say how an execution ended that did not fail. `after` says how long after its submission."""
+    ended = f"{execution.status.capitalize()} {after}."
+    if execution.error_code == EXPIRED:
+        return Sentence(f"{ended} No worker got it by", execution.expires_at, ". It never ran.")
+    if execution.error_code == REPLACED:
+        newer = uuid.UUID(execution.events.get(kind=REPLACED).data["executionId"])
+        return Sentence(f"{ended} A newer submission with its concurrency key replaced it:", executions=(newer,))
+    return Sentence(ended)
 
 
 def _holders(execution: Execution) -> Sentence:

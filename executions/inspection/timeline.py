@@ -23,7 +23,7 @@ class Kind(StrEnum):
     LOST = "lost"
     """A worker held the execution, and its outcome never counted."""
     START = "start"
-    """It waited for the time that its submission names, or for a place of its concurrency key and then for a worker."""
+    """It waited for the time that its submission names, or for its concurrency key and then for a worker."""
     QUEUED = "queued"
     RETRY = "retry"
     AWAIT = "await"
@@ -284,7 +284,8 @@ class _Drawing:
                 needs_place = "concurrencyKey" in event.data
                 kind, why = (Kind.START, _NEEDS_PLACE) if needs_place else (_WAITS[event.status], "")
                 self._wait = (kind, event.at, _WHY.get(event.kind, why))
-                self._not_before = _moment(event.data.get("notBefore"))
+                if "notBefore" in event.data:
+                    self._not_before = datetime.fromisoformat(event.data["notBefore"])
         else:
             self._end_wait(event.at)
 
@@ -346,7 +347,7 @@ class _Drawing:
 _FAILURES: Final = frozenset({State.FAILED, State.DLQ, State.WAIT_RETRY})
 _WAITS: Final[Mapping[str, Kind]] = {State.QUEUED.value: Kind.QUEUED, State.WAIT_RETRY.value: Kind.RETRY}
 _HAS_TIME: Final = "Its submission names the time."
-_NEEDS_PLACE: Final = "It needs a place of its concurrency key, and a worker."
+_NEEDS_PLACE: Final = "The limits of its concurrency key decide when it may start. Then it needs a worker."
 _WHY: Final = {
     "LEASE_EXPIRED": "The lease was lost.",
     "REDRIVEN": "Re-driven.",
@@ -375,10 +376,6 @@ def _await_bar(each: Await, until: datetime) -> Bar:
     return Bar(
         Kind.AWAIT, each.opened_at, max(end, each.opened_at), each.step_index, note=note, lasts=not each.closed_at
     )
-
-
-def _moment(value: Any) -> datetime | None:
-    return datetime.fromisoformat(value) if isinstance(value, str) else None
 
 
 def _number(value: Any) -> int | None:
