@@ -221,3 +221,13 @@ def test_few_of_many_questions_are_named(owner: Tenant, release: Release, count:
     sentences = list(map(str, explained(made).now))
     assert [str(one.pk) in sentence for one, sentence in zip(items[:3], sentences, strict=False)] == [True] * 3
     assert sentences[3:] == ([more] if more else [])
+
+
+def test_what_a_newer_submission_replaced_names_it(owner: Tenant) -> None:
+    limited(owner, "2.0", debounceSeconds=60, key="customer")
+    first, newer = submitted(owner, "first", "newer")
+    waits = said(explained(newer).now)
+    assert waits.endswith("waits for a newer submission with its concurrency key, which would replace it, until TIME.")
+    found = explained(first)
+    assert said(found.now).endswith(f"A newer submission with its concurrency key replaced it: {newer.pk}.")
+    assert f"The coordinator cancelled it, because the newer submission {newer.pk} replaced it" in texts(found)
