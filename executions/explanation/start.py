@@ -9,6 +9,7 @@ from executions.lifecycle.starts import EXPIRED
 from executions.models import Execution
 from executions.models.execution import WAITS_FOR_PLACE
 from executions.models.states import PRIORITIES, State
+from executions.submission.replacement import REPLACED, newer_of
 from releases.start_limits import effective_limits
 from wire.documents.concurrency import OF_ALL
 
@@ -31,7 +32,9 @@ def _limits_in_words(execution: Execution) -> str:
     of = "of the pipeline" if key == OF_ALL else f"with the concurrency key {key}"
     reached = []
     if "limit" in limits:
-        reached.append(f"as many executions {of} are in progress as the release allows")
+        most = f"at most {limits['limit']} executions {of} are in progress"
+        only = f"as many executions {of} are in progress as the release allows"
+        reached.append(most if "rate" in limits else only)
     if "rate" in limits:
         rate = limits["rate"]
         reached.append(f"at most {rate['limit']} executions {of} start in {rate['seconds']} seconds")
@@ -42,10 +45,13 @@ def what_starts(execution: Execution) -> Iterator[Sentence]:
     """Say which executions have the places for which it waits, when it expires, and what to do if it has expired."""
     if execution.error_code == EXPIRED:
         yield Sentence("Submit it again with a later time, or resubmit it, which names none.")
+    if execution.error_code == REPLACED:
+        text = "A newer submission with its concurrency key replaced it:"
+        yield Sentence(text, executions=(newer_of(execution),))
     if execution.status != State.QUEUED:
         return
-    if execution.due_at is None and "limit" in effective_limits(execution.release):
-        yield _holders(execution)
+    if execution.due_at is None:
+        yield from _holders(execution)
     if execution.expires_at and execution.version == 0:
         yield Sentence("It is cancelled if no worker got it by", execution.expires_at)
 
@@ -58,8 +64,14 @@ def why_expired(execution: Execution, after: str) -> list[Sentence]:
     return [Sentence(f"Cancelled {after}. No worker got it by", execution.expires_at, rest)]
 
 
-def _holders(execution: Execution) -> Sentence:
-    """Name those that are in progress longest. Reads the index of open executions with the key."""
+def _holders(execution: Execution) -> Iterator[Sentence]:
+    """Name those that are in progress longest. Reads the index of open executions with the key.
+
+    Says nothing if it may be the rate for which the execution waits.
+    """
+    limits = effective_limits(execution.release)
+    if "limit" not in limits:
+        return
     rows = Execution.objects.filter(
         tenant=execution.tenant_id,
         pipeline_id=execution.pipeline_id,
@@ -67,11 +79,14 @@ def _holders(execution: Execution) -> Sentence:
         finished_at=None,
         next_due_at__lt=WAITS_FOR_PLACE,
     )
+    if "rate" in limits and rows.count() < limits["limit"]:
+        return
     found = tuple(rows.order_by("created_at", "id").values_list("pk", flat=True)[: HOLDERS_NAMED + 1])
     if not found:
-        return Sentence("A place is free. It gets it with the next sweep.")
+        yield Sentence("A place is free. It gets it with the next sweep.")
+        return
     more = " or another." if len(found) > HOLDERS_NAMED else "."
-    return Sentence("It gets a place when one of these has ended:", rest=more, executions=found[:HOLDERS_NAMED])
+    yield Sentence("It gets a place when one of these has ended:", rest=more, executions=found[:HOLDERS_NAMED])
 
 
 def _until_due(execution: Execution) -> str:
