@@ -6,6 +6,7 @@ from typing import Any, Final
 from django.db import connection
 
 from executions import metrics
+from executions.models import Execution
 from executions.models.states import State
 from executions.state_machine import moves
 from executions.state_machine.moves import Move, owner
@@ -43,6 +44,11 @@ def cancel_replaced(key: tuple[int, str, str]) -> int:
     for move in moved:
         metrics.finished.add(*releases[move.execution_id], State.CANCELLED.value)
     return len(moved)
+
+
+def newer_of(replaced: Execution) -> uuid.UUID:
+    """Return the id of the execution that replaced one with the error code REPLACED."""
+    return uuid.UUID(replaced.events.get(kind=REPLACED).data["executionId"])
 
 
 def _replacement(execution_id: uuid.UUID, newest: uuid.UUID) -> Move:
