@@ -62,7 +62,7 @@ def _document(item: wire.FailedItem, report: Outcome | Checkpoint) -> dict[str, 
 
 def of_execution(execution: Execution) -> list[FailedItems]:
     """Return the failed items of the steps of an execution. Without a release that collects them, nothing is read."""
-    steps = execution.release.declarations.get("steps", {})
-    if not any("onItemFailure" in policy for policy in steps.values()):
+    steps = execution.release.declarations.get("steps")
+    if not steps or not any("onItemFailure" in policy for policy in steps.values()):
         return []
     return list(FailedItems.objects.filter(execution=execution).order_by("step_index"))

@@ -97,6 +97,7 @@ def test_the_new_execution_and_the_old_one_name_each_other(operator: Caller, fin
         "status": "QUEUED",
         "edited": True,
         "checkpointStep": None,
+        "items": None,
         "reason": "fixed",
         "actor": f"token:{operator.token}",
         "campaignId": None,

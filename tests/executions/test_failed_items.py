@@ -68,6 +68,7 @@ def test_they_are_stored_once_their_step_is_over_under_its_lease(
     record(checkpoints=[lost])
     assert not FailedItems.objects.exists()
     record(checkpoints=[reached(claim, 2, "1", many=True, failed_items=[first])] * (1 + repeated))
+    record(checkpoints=[lost.model_copy(update={"failed_items": [failed({1: "1"}, step=0)]})])
     ended(claim, failed({7: "7"}), failed({0: "null"}, step=2))
     rows = FailedItems.objects.order_by("step_index")
     assert [(each.step_index, each.failed, [item["item"] for item in each.items]) for each in rows] == [
