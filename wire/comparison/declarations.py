@@ -67,7 +67,8 @@ def _search(path: str, before: str, after: str) -> Judgement:
 def _concurrency(path: str, before: str, after: str) -> Judgement:
     if after == REFUSE:
         return Area.POLICY, Impact.UNKNOWN, _REFUSES
-    return Area.POLICY, Impact.COMPATIBLE, _KEY if path == 'concurrency["key"]' else _LIMIT
+    changes_key = path == 'concurrency["key"]' and before and after
+    return Area.POLICY, Impact.COMPATIBLE, _KEY if changes_key else _LIMIT
 
 
 _JUDGES: Final[Mapping[str, Callable[[str, str, str], Judgement]]] = {
