@@ -199,9 +199,7 @@ def change_alert_channel(view: TenantView, channel_id: uuid.UUID, **body: Any) -
 @refuses(AlertChannelUnknown, AlertChannelInPolicy)
 def remove_alert_channel(view: TenantView, channel_id: uuid.UUID) -> Any:
     """Remove a channel from all rules. Messages that were not sent fail."""
-    channel = channels.one(view.tenant, channel_id)
-    channels.remove(channel, actor=view.actor)
-    return channel
+    return channels.remove(channels.one(view.tenant, channel_id), actor=view.actor)
 
 
 @operation("alerts", "testAlertChannel", {202: AlertDeliveryView})
@@ -340,9 +338,7 @@ def change_alert_rule(view: TenantView, rule_id: uuid.UUID, **body: Any) -> Any:
 @refuses(AlertRuleUnknown)
 def remove_alert_rule(view: TenantView, rule_id: uuid.UUID) -> Any:
     """Remove a rule. Its alerts are resolved."""
-    rule = rules.one(view.tenant, rule_id)
-    rules.remove(rule, actor=view.actor)
-    return rule
+    return rules.remove(rules.one(view.tenant, rule_id), actor=view.actor)
 
 
 urlpatterns = [

@@ -2,20 +2,19 @@
 
 import re
 import uuid
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from typing import Any, Final
 
 from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
-from django.db import IntegrityError, transaction
+from django.db import transaction
 from django.db.models import QuerySet
 from django.db.models.functions import Now
 
 from alerts.models import AlertChannel, RuleChannel
 from alerts.texts import stored
-from foundation.database.postgresql.outage import violated_constraint
-from foundation.errors import BadRequest, Conflict, CoordinatorError, NotFound
+from foundation.database.postgresql.outage import refused_by
+from foundation.errors import BadRequest, Conflict, NotFound, require_valid
 from releases.models import Pipeline
 from tenancy import audit
 from tenancy.audit.acts import Act
@@ -93,8 +92,8 @@ def change(channel: AlertChannel, *, actor: str, **changes: Any) -> AlertChannel
     return channel
 
 
-def remove(channel: AlertChannel, *, actor: str) -> None:
-    """Remove a channel from all rules. Its deliveries stay.
+def remove(channel: AlertChannel, *, actor: str) -> AlertChannel:
+    """Remove a channel from all rules, and return it. Its deliveries stay.
 
     Raises `AlertChannelUnknown` if it was removed, and `AlertChannelInPolicy` while the policy of a pipeline names it.
     """
@@ -103,21 +102,20 @@ def remove(channel: AlertChannel, *, actor: str) -> None:
             raise _unknown(channel.pk)
         RuleChannel.objects.filter(channel=channel).delete()
         _record(Act.ALERT_CHANNEL_REMOVE, channel, actor)
+    return channel
 
 
-@contextmanager
-def _in_no_policy(channel: AlertChannel) -> Iterator[None]:
+def _in_no_policy(channel: AlertChannel) -> AbstractContextManager[None]:
     """Raise `AlertChannelInPolicy` if the block takes the channel from policies that name it."""
-    try:
-        yield
-    except IntegrityError as error:
-        if violated_constraint(error) != "alert_channel_in_policy":
-            raise
-        name = AlertChannel.objects.get(pk=channel.pk).name
-        named_by = Pipeline.objects.filter(tenant=channel.tenant, notify_channel=name)[:PIPELINES_SHOWN]
-        pipelines = ", ".join(pipeline.pipeline_id for pipeline in named_by)
-        detail = f"The channel {name!r} is in the policy of {pipelines}. Choose another one there first."
-        raise AlertChannelInPolicy(detail) from None
+    return refused_by({"alert_channel_in_policy"}, lambda: _in_policy(channel))
+
+
+def _in_policy(channel: AlertChannel) -> AlertChannelInPolicy:
+    name = AlertChannel.objects.get(pk=channel.pk).name
+    named_by = Pipeline.objects.filter(tenant=channel.tenant, notify_channel=name)[:PIPELINES_SHOWN]
+    pipelines = ", ".join(pipeline.pipeline_id for pipeline in named_by)
+    detail = f"The channel {name!r} is in the policy of {pipelines}. Choose another one there first."
+    return AlertChannelInPolicy(detail)
 
 
 def _unknown(channel_id: uuid.UUID) -> AlertChannelUnknown:
@@ -165,27 +163,11 @@ def _record(act: Act, channel: AlertChannel, actor: str, **details: Any) -> None
     audit.record(act, tenant=channel.tenant, actor=actor, object=channel.name, **details)
 
 
-def require_valid(error: type[CoordinatorError], rules: Mapping[str, str]) -> None:
-    """Raise `error` with the rules that members violate. "" stands for a valid member."""
-    wrong = {name: rule for name, rule in rules.items() if rule}
-    if wrong:
-        raise error(
-            "; ".join(f"{name} {rule}" for name, rule in wrong.items()),
-            errors=[{"field": name, "code": "INVALID", "message": rule} for name, rule in wrong.items()],
-        )
-
-
 def wrong_name(name: str) -> str:
     """Return what is wrong with a name; "" if it is valid. The caller has checked its length."""
     return "" if is_identifier(name) else RULE
 
 
-@contextmanager
-def named_once(name: str) -> Iterator[None]:
+def named_once(name: str) -> AbstractContextManager[None]:
     """Raise `AlertNameTaken` if the block writes a name that is taken."""
-    try:
-        yield
-    except IntegrityError as error:
-        if violated_constraint(error) not in _ONCE:
-            raise
-        raise AlertNameTaken(f"The name {name!r} is taken.") from None
+    return refused_by(_ONCE, lambda: AlertNameTaken(f"The name {name!r} is taken."))

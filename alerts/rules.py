@@ -10,10 +10,10 @@ from django.db.models import Prefetch, QuerySet
 from django.db.models.functions import Now
 
 from alerts import channels
-from alerts.channels import AlertChannelUnknown, TooManyAlertRules, named_once, require_valid, wrong_name
+from alerts.channels import AlertChannelUnknown, TooManyAlertRules, named_once, wrong_name
 from alerts.kinds import Kind, complete, wrong_thresholds
 from alerts.models import AlertChannel, AlertRule, RuleChannel
-from foundation.errors import BadRequest, NotFound
+from foundation.errors import BadRequest, NotFound, require_valid
 from releases.models import Pipeline
 from tenancy import audit
 from tenancy.audit.acts import Act
@@ -98,12 +98,16 @@ def change(
     return one(rule.tenant, rule.pk)
 
 
-def remove(rule: AlertRule, *, actor: str) -> None:
-    """Remove a rule. Its alerts are resolved at the next evaluation. Raises `AlertRuleUnknown` if it was removed."""
+def remove(rule: AlertRule, *, actor: str) -> AlertRule:
+    """Remove a rule, and return it. Its alerts are resolved at the next evaluation.
+
+    Raises `AlertRuleUnknown` if it was removed.
+    """
     with transaction.atomic():
         _require_kept(rule)
         AlertRule.objects.filter(pk=rule.pk).update(removed_at=Now())
         _record(Act.ALERT_RULE_REMOVE, rule, actor)
+    return rule
 
 
 def _require_kept(rule: AlertRule) -> None:

@@ -7,7 +7,7 @@ A subclass without a title shares the code and the title of its base.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
 
@@ -35,6 +35,16 @@ class CoordinatorError(Exception):
         self.detail = detail
         self.errors = tuple(errors)
         self.data = data
+
+
+def require_valid(error: type[CoordinatorError], rules: Mapping[str, str]) -> None:
+    """Raise `error` with the rules that members violate. "" stands for a valid member."""
+    wrong = {name: rule for name, rule in rules.items() if rule}
+    if wrong:
+        raise error(
+            "; ".join(f"{name} {rule}" for name, rule in wrong.items()),
+            errors=[{"field": name, "code": "INVALID", "message": rule} for name, rule in wrong.items()],
+        )
 
 
 class BadRequest(CoordinatorError, status=400): ...

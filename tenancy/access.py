@@ -7,13 +7,13 @@ from typing import Any
 from django.conf import settings
 from django.contrib.auth.models import AnonymousUser, User
 from django.contrib.postgres.expressions import ArraySubquery
-from django.db import IntegrityError, transaction
+from django.db import transaction
 from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.db.models.functions import Now
 from django.utils import timezone
 
 from foundation.database.compiled import Compiled
-from foundation.database.postgresql.outage import violated_constraint
+from foundation.database.postgresql.outage import refused_by
 from foundation.errors import Conflict, CoordinatorError, Forbidden, NotFound, Unprocessable
 from tenancy import audit
 from tenancy.audit.acts import Act
@@ -81,17 +81,13 @@ def issue_token(
         except CoordinatorError as refusal:
             audit.deny(Act.TOKEN_ISSUE, reason=refusal.detail, **entry)
             raise
-    try:
-        with transaction.atomic():
-            token, plain = ApiToken.objects.create(  # type: ignore[no-untyped-call]  # knox has no types
-                issuer, expiry=lifetime, tenant=tenant, name=name, scopes=sorted(scope.value for scope in scopes)
-            )
-            expires_at = (timezone.now() + lifetime).isoformat(timespec="seconds")
-            audit.record(Act.TOKEN_ISSUE, **entry, scopes=token.scopes, expiresAt=expires_at)
-    except IntegrityError as error:
-        if violated_constraint(error) != NAME_ONCE:
-            raise
-        raise TokenNameTaken(f"The tenant already has a token named {name!r}.") from None
+    taken = TokenNameTaken(f"The tenant already has a token named {name!r}.")
+    with refused_by({NAME_ONCE}, lambda: taken), transaction.atomic():
+        token, plain = ApiToken.objects.create(  # type: ignore[no-untyped-call]  # knox has no types
+            issuer, expiry=lifetime, tenant=tenant, name=name, scopes=sorted(scope.value for scope in scopes)
+        )
+        expires_at = (timezone.now() + lifetime).isoformat(timespec="seconds")
+        audit.record(Act.TOKEN_ISSUE, **entry, scopes=token.scopes, expiresAt=expires_at)
     return token, plain
 
 

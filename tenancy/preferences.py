@@ -5,10 +5,10 @@ from typing import Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from django.contrib.auth.models import User
-from django.db import IntegrityError, transaction
+from django.db import transaction
 from django.db.models import Q, QuerySet
 
-from foundation.database.postgresql.outage import violated_constraint
+from foundation.database.postgresql.outage import refused_by
 from foundation.errors import Conflict, InvalidRequest, NotFound
 from tenancy import audit
 from tenancy.access import actor, record_of_user, require, tenants_of
@@ -57,14 +57,10 @@ def save_view(person: User, page: SavedView.Page, name: str, query: str, *, tena
         kept = kept.filter(owner=person)
     if kept.count() >= MOST:
         raise TooManyViews(f"There are at most {MOST} views. Remove one first.")
-    try:
-        with transaction.atomic():
-            view = SavedView.objects.create(owner=person, tenant=tenant, page=page, name=name, query=query)
-            _audit(Act.SAVED_VIEW_SAVE, person, view)
-    except IntegrityError as error:
-        if violated_constraint(error) not in _ONCE:
-            raise
-        raise ViewNameTaken(f"There is already a view named {name!r}.") from None
+    taken = ViewNameTaken(f"There is already a view named {name!r}.")
+    with refused_by(_ONCE, lambda: taken), transaction.atomic():
+        view = SavedView.objects.create(owner=person, tenant=tenant, page=page, name=name, query=query)
+        _audit(Act.SAVED_VIEW_SAVE, person, view)
     return view
 
 

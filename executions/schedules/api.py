@@ -222,9 +222,7 @@ def resume_schedule(view: TenantView, schedule_id: uuid.UUID, reason: str) -> An
 @refuses(ScheduleUnknown)
 def remove_schedule(view: TenantView, schedule_id: uuid.UUID) -> Any:
     """Remove a schedule. The executions that it submitted stay."""
-    schedule = schedules.one(view.tenant, schedule_id)
-    schedules.remove(schedule, actor=view.actor)
-    return schedule
+    return schedules.remove(schedules.one(view.tenant, schedule_id), actor=view.actor)
 
 
 @operation("schedules", "backfillSchedule", {202: BackfillView}, body=BackfillRequest)

@@ -108,7 +108,8 @@ def _take(schedule: Schedule, now: datetime) -> None:
     rows: list[tuple[datetime, str, str, str]] = []
     following: datetime | None = first
     if first < earliest:
-        detail = f"Each time before {text_of(earliest)} was more than {schedule.catch_up_minutes} minutes late."
+        before = text_of(earliest.replace(microsecond=0))
+        detail = f"Each time before {before} was more than {schedule.catch_up_minutes} minutes late."
         rows.append((first, State.MISSED, "TOO_LATE", detail))
         following = calendar.next(earliest - timedelta(microseconds=1))
     missed = len(rows)

@@ -162,15 +162,8 @@ def _facts(schedule: Schedule) -> list[tuple[str, Any]]:
 
 
 def _pause_confirmation(schedule: Schedule) -> Confirmation:
-    return Confirmation(
-        title=f"Pause {schedule}",
-        lead="It does not fire until it is resumed. Times during the pause are not made up. Executions continue.",
-        button="Pause",
-        icon="pause_circle",
-        back=_page_of(schedule),
-        facts=_facts(schedule),
-        refusal="It is paused." if schedule.paused_at else "",
-    )
+    lead = "It does not fire until it is resumed. Times during the pause are not made up. Executions continue."
+    return _confirmation(schedule, "Pause", "pause_circle", lead, "It is paused." if schedule.paused_at else "")
 
 
 def _pause(schedule: Schedule, requested: OperatorRequest) -> str:
@@ -179,20 +172,19 @@ def _pause(schedule: Schedule, requested: OperatorRequest) -> str:
 
 
 def _resume_confirmation(schedule: Schedule) -> Confirmation:
-    return Confirmation(
-        title=f"Resume {schedule}",
-        lead="It fires from its next time on. Times during the pause are not made up. A backfill can do that.",
-        button="Resume",
-        icon="play_circle",
-        back=_page_of(schedule),
-        facts=_facts(schedule),
-        refusal="" if schedule.paused_at else "It is not paused.",
-    )
+    lead = "It fires from its next time on. Times during the pause are not made up. A backfill can do that."
+    return _confirmation(schedule, "Resume", "play_circle", lead, "" if schedule.paused_at else "It is not paused.")
 
 
 def _resume(schedule: Schedule, requested: OperatorRequest) -> str:
     schedules.resume(schedule, actor=requested.actor, reason=requested.reason)
     return "The schedule is resumed."
+
+
+def _confirmation(schedule: Schedule, button: str, icon: str, lead: str, refusal: str) -> Confirmation:
+    facts, back = _facts(schedule), _page_of(schedule)
+    title = f"{button} {schedule}"
+    return Confirmation(title=title, lead=lead, button=button, icon=icon, back=back, facts=facts, refusal=refusal)
 
 
 @admin.register(Schedule)

@@ -1,13 +1,12 @@
 """Adds, changes, pauses and removes the schedules of a tenant. The caller has checked access to the tenant."""
 
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
-from django.db import IntegrityError, connection, transaction
+from django.db import connection, transaction
 from django.db.models import F, QuerySet
 from django.db.models.functions import Now
 from django.utils import timezone
@@ -20,7 +19,8 @@ from executions.schedules.calendar import Calendar
 from executions.schedules.compatibility import require_fitting
 from executions.schedules.template import RULE, unknown_places
 from executions.submission.admission import Admission
-from foundation.database.postgresql.outage import violated_constraint
+from foundation.database.postgresql.outage import refused_by
+from foundation.errors import require_valid
 from releases import queries
 from releases.models import Pipeline
 from releases.states import Status
@@ -160,8 +160,11 @@ def resume(schedule: Schedule, *, actor: str, reason: str = "") -> Schedule:
     return one(schedule.tenant, schedule.pk)
 
 
-def remove(schedule: Schedule, *, actor: str) -> None:
-    """Remove a schedule. What it has submitted stays, and times that are due are skipped. Raises `ScheduleUnknown`."""
+def remove(schedule: Schedule, *, actor: str) -> Schedule:
+    """Remove a schedule, and return it. What it has submitted stays, and times that are due are skipped.
+
+    Raises `ScheduleUnknown`.
+    """
     with transaction.atomic():
         locked = lock(schedule)
         rows = Schedule.objects.filter(pk=locked.pk)
@@ -169,6 +172,7 @@ def remove(schedule: Schedule, *, actor: str) -> None:
         with connection.cursor() as cursor:
             cursor.execute(statements.END_FIRES, {"schedule": locked.pk})
         _record(Act.SCHEDULE_REMOVE, locked, actor)
+    return schedule
 
 
 def lock(schedule: Schedule) -> Schedule:
@@ -190,11 +194,7 @@ def _require_valid(settings: Settings, pipeline: Pipeline) -> None:
     if not 1 <= settings.catch_up_minutes <= MOST_MINUTES:
         wrong["catchUpMinutes"] = f"must be from 1 to {MOST_MINUTES:,}"
     wrong |= dict.fromkeys(unknown_places(settings.input), RULE)
-    if wrong:
-        raise ScheduleInvalid(
-            "; ".join(f"{name} {rule}" for name, rule in wrong.items()),
-            errors=[{"field": name, "code": "INVALID", "message": rule} for name, rule in wrong.items()],
-        )
+    require_valid(ScheduleInvalid, wrong)
     _require_fitting(settings, pipeline)
 
 
@@ -216,15 +216,9 @@ def _require_fitting(settings: Settings, pipeline: Pipeline) -> None:
     require_fitting(Admission(release, None), settings.input, at, calendar, settings.name)
 
 
-@contextmanager
-def _named_once(name: str) -> Iterator[None]:
+def _named_once(name: str) -> AbstractContextManager[None]:
     """Raise `ScheduleNameTaken` if the block writes a name that is taken."""
-    try:
-        yield
-    except IntegrityError as error:
-        if violated_constraint(error) != "schedule_name_once":
-            raise
-        raise ScheduleNameTaken(f"The name {name!r} is taken.") from None
+    return refused_by({"schedule_name_once"}, lambda: ScheduleNameTaken(f"The name {name!r} is taken."))
 
 
 def _record(act: Act, schedule: Schedule, actor: str, *, reason: str = "", **details: Any) -> None:

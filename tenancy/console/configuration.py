@@ -25,7 +25,7 @@ class ConfigurationAdmin(ReadOnlyAdmin):
     """
 
     form_type: ClassVar[Callable[..., Any]]
-    discard: ClassVar[Callable[..., None]]
+    discard: ClassVar[Callable[..., object]]
     changes: ClassVar[Scope] = Scope.ACTIVATE
     icon: ClassVar[str] = "add_alert"
     noun: ClassVar[str]

@@ -16,11 +16,12 @@ _NEWER: Final = "A newer version declared it, and this one does not know what it
 _STEPS: Final = "It applies to executions of the newer release only, and is no part of the contract."
 _NEEDED: Final = "Workers of the newer release need it. Clients and parked work do not depend on it."
 _NOT_NEEDED: Final = "Workers of the newer release do not need it. Clients and parked work do not depend on it."
-_LIMIT: Final = (
-    "It decides how many executions of the newer release are in progress at once. Clients do not depend on it."
-)
+_LIMIT: Final = "It decides when executions of the newer release start. Clients and parked work do not depend on it."
 _KEY: Final = "Executions of the releases have different keys, so those of one do not count for the limit of the other."
 _REFUSES: Final = "The newer release refuses submissions beyond the limit. Whether clients repeat them is not known."
+_REPLACES: Final = (
+    "Executions that wait are replaced by newer ones with the key. Whether clients expect it is not known."
+)
 _FOUND: Final = "Executions of the newer release can be found by it. Clients and parked work do not depend on it."
 _LOST: Final = "A search by this name finds executions of the newer release no more, or by another value."
 
@@ -67,7 +68,10 @@ def _search(path: str, before: str, after: str) -> Judgement:
 def _concurrency(path: str, before: str, after: str) -> Judgement:
     if after == REFUSE:
         return Area.POLICY, Impact.UNKNOWN, _REFUSES
-    return Area.POLICY, Impact.COMPATIBLE, _KEY if path == 'concurrency["key"]' else _LIMIT
+    if path == 'concurrency["debounceSeconds"]' and not before:
+        return Area.POLICY, Impact.UNKNOWN, _REPLACES
+    changes_key = path == 'concurrency["key"]' and before and after
+    return Area.POLICY, Impact.COMPATIBLE, _KEY if changes_key else _LIMIT
 
 
 _JUDGES: Final[Mapping[str, Callable[[str, str, str], Judgement]]] = {

@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Final
 
 from wire.comparison.differences import Area, Difference, Impact, Kind, changed
+from wire.comparison.step_calls import call_differences
 from wire.comparison.type_shapes import Types
 from wire.comparison.types import Effect, Rule, TypeChange, compare_types
 from wire.documents.contract import TIMER, Contract, Step, takes_many
@@ -120,13 +121,7 @@ def _members(name: str, old: Step, new: Step) -> Iterator[Difference]:
         texts = [text(each[member]) if member in each else "" for each in (was_deferred, now_deferred)]
         if texts[0] != texts[1]:
             yield _broken(Area.POLICY, f"{path}.deferredCompletion.{shown(member)}", texts, "deferred")
-    for member, was, now in (
-        ("runtimeClass", old.runtime_class, new.runtime_class),
-        ("clientClass", old.client_class, new.client_class),
-    ):
-        if (was or "") != (now or ""):
-            reason = "Clients and parked work do not depend on the class that runs a step."
-            yield changed(Area.STEP, f"{path}.{member}", (was or "", now or ""), reason, Impact.COMPATIBLE)
+    yield from call_differences(path, old, new)
 
 
 def _shapes(before: Contract, after: Contract) -> Iterator[Difference]:

@@ -4,6 +4,8 @@ The exception classes do not tell. For example, psycopg raises OperationalError 
 InternalError for a server that has become read-only.
 """
 
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from enum import Enum, auto
 from typing import Final
 
@@ -74,3 +76,17 @@ def _meaning(error: BaseException | None) -> Meaning | None:
 def violated_constraint(error: IntegrityError) -> str | None:
     """Return the name of the constraint; None if the error does not contain one."""
     return getattr(getattr(error.__cause__, "diag", None), "constraint_name", None)
+
+
+@contextmanager
+def refused_by(constraints: Collection[str], refusal: Callable[[], Exception]) -> Iterator[None]:
+    """Raise what `refusal` returns if the block violates one of these constraints.
+
+    The transaction that writes belongs into the block, so `refusal` may read the database.
+    """
+    try:
+        yield
+    except IntegrityError as error:
+        if violated_constraint(error) not in constraints:
+            raise
+        raise refusal() from None

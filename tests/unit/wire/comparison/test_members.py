@@ -1,6 +1,7 @@
 """Each member of contracts and declarations is compared and judged. A new member fails here until it is."""
 
 from dataclasses import fields, replace
+from functools import reduce
 from typing import Any
 
 from tests.cases import cases
@@ -16,6 +17,7 @@ TYPES = {"Wide": record(field("id"), field("more"))}
 PARTS: dict[str, Any] = {"definitionId": "p", "inputContractId": "o", "outputContractId": "o"}
 NODE = {"index": 0, "nodeId": "n", "kind": "step", "inputContractId": "o", "outputContractId": "o", "terminal": True}
 NODE["cardinality"] = "ONE_TO_ONE"
+BRANCHES = {"kind": "gather", "branches": [{"name": "a"}, {"name": "b"}]}
 
 
 def composition(fingerprint: str) -> dict[str, Any]:
@@ -35,6 +37,10 @@ STEPS: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "awaitTransport": (QUESTION, {"awaitTransport": "webhook"}, PARKED),
     "deferredCompletion": ({}, {"deferredCompletion": {"kind": "x"}}, PARKED),
     "takesRequest": ({}, {"takesRequest": True}, PARKED),
+    "branching": ({}, {"branching": BRANCHES}, COMPATIBLE),
+    "condition": (QUESTION, {"condition": "m:is_large"}, COMPATIBLE),
+    "callsPipeline": (QUESTION, {"callsPipeline": "other"}, PARKED),
+    "callsRelease": (QUESTION, {"callsRelease": "1.0"}, UNKNOWN),
 }
 """What the second of three steps has, what it has in the newer release, and how that is judged."""
 OTHERS: dict[str, tuple[Any, str]] = {
@@ -54,6 +60,9 @@ OTHERS: dict[str, tuple[Any, str]] = {
 IDENTITY = {"schemaVersion", "pipelineId", "contractVersion", "contractHash", "canonicalCatalogFingerprint", "index"}
 DECLARED: dict[str, tuple[Any, Any, str, str]] = {
     'concurrency["limit"]': (5, 6, "policy", COMPATIBLE),
+    'concurrency["rate"].limit': (5, 6, "policy", COMPATIBLE),
+    'concurrency["rate"].seconds': (5, 6, "policy", COMPATIBLE),
+    'concurrency["debounceSeconds"]': ("", 6, "policy", UNKNOWN),
     'concurrency["key"]': ("id", "other", "policy", COMPATIBLE),
     'concurrency["whenFull"]': ("queue", "refuse", "policy", UNKNOWN),
     'config["REGION"]': ("text", "integer", "capability", COMPATIBLE),
@@ -69,6 +78,7 @@ DECLARED: dict[str, tuple[Any, Any, str, str]] = {
     'steps["A"].giveUpOn': (["a.B"], ["a.C"], "policy", COMPATIBLE),
     'steps["A"].parallel': (1, 2, "policy", COMPATIBLE),
     'steps["A"].onItemFailure': ("collect", "", "policy", COMPATIBLE),
+    'steps["A"].branches.a.retries': (1, 2, "policy", COMPATIBLE),
 }
 """Declared values: before, after, the area, and how that is judged. "" is no value."""
 FACTS = {"descriptor", "contract", "environments", "checkpoints", "declarations", "signers", "provenance", "packages"}
@@ -77,20 +87,17 @@ FACTS = {"descriptor", "contract", "environments", "checkpoints", "declarations"
 
 def release(*, second: dict[str, Any] | None = None, **members: Any) -> ReleaseFacts:
     steps = [step("Ask", **QUESTION), step("A", **(second or {})), step("Z")]
-    found = contract(*steps, types=TYPES, schemaVersion=3)
-    return facts(Contract.model_validate({**found.normalised(), **members}))
+    document = contract(types=TYPES, schemaVersion=3).normalised()
+    return facts(Contract.model_validate({**document, "steps": steps, **members}))
 
 
 def declaring(position: int) -> ReleaseFacts:
-    found: dict[str, dict[str, Any]] = {}
+    found: dict[str, Any] = {}
     for path, row in DECLARED.items():
-        member, key, more = path.replace('"]', '["').split('["')
-        if row[position] != "" and more:
-            found.setdefault(member, {}).setdefault(key, {})[more[1:]] = row[position]
-        elif row[position] != "":
-            found.setdefault(member, {})[key] = row[position]
-    data = declarations.written(found).encode()
-    return replace(facts(None), declarations=declarations.read(data))
+        *parents, last = path.replace('["', ".").replace('"]', "").split(".")
+        if row[position] != "":
+            reduce(lambda place, name: place.setdefault(name, {}), parents, found)[last] = row[position]
+    return replace(facts(None), declarations=found)
 
 
 def harm(found: tuple[Difference, ...]) -> str:
@@ -103,7 +110,7 @@ def test_the_tables_have_every_member() -> None:
     assert [set(STEPS), set(OTHERS)] == [each - IDENTITY for each in aliases]
     assert set(Capabilities.model_fields) == {"local_transition_execution", "transition_worker_protocols"}
     assert {path.partition("[")[0] for path in DECLARED} == set(declarations.MEMBERS)
-    assert {path.rpartition(".")[2] for path in DECLARED if "]." in path} == set(step_policy.MEMBERS)
+    assert {path.split(".")[1] for path in DECLARED if path.startswith("steps")} == set(step_policy.MEMBERS)
     assert {path.split('"')[1] for path in DECLARED if path.startswith("conc")} == concurrency.MEMBERS
     assert {each.name for each in fields(ReleaseFacts)} == FACTS
 
@@ -126,7 +133,9 @@ def test_declared_values_are_judged() -> None:
     judged = {each.path: (each.area.value, each.impact.value) for each in found}
     assert judged == {path: row[2:] for path, row in DECLARED.items()}
     added = compare(replace(facts(None), declarations={}), declaring(0))
-    assert {each.path: each.impact.value for each in added} == dict.fromkeys(DECLARED, COMPATIBLE)
+    assert {each.path: each.impact.value for each in added} == {
+        path: COMPATIBLE for path, row in DECLARED.items() if row[0] != ""
+    }
     newer = [replace(facts(None), declarations={"newer": {"a": value}}) for value in (1, 2)]
     assert harm(compare(*newer)) == UNKNOWN
 
