@@ -11,6 +11,7 @@ from typing import Final
 from wire.comparison.differences import Area, Difference, Impact, Kind, changed
 from wire.comparison.type_shapes import Types
 from wire.comparison.types import Effect, Rule, TypeChange, compare_types
+from wire.documents.branching import Branch
 from wire.documents.contract import TIMER, Contract, Step, takes_many
 from wire.documents.json_reader import quoted, shown
 from wire.documents.json_writer import text
@@ -31,6 +32,10 @@ _REASONS = {
     "alone, and all that it knows is what was answered.",
     "calls": f"{_STAYS}, because the newer one calls another pipeline, or another release of it.",
     "composition": f"{_STAYS}, because the newer one is composed of other definitions.",
+    "condition": "It decides whether the await asks. Open questions stay open, and can be answered.",
+    "branching": "A step runs one function, all of several, or one of several. The types say what parked work meets.",
+    "route": "It chooses the branch when the step runs, so other executions may take another one.",
+    "branches": "Clients and parked work do not depend on the function that runs. The types say what it gives.",
 }
 
 
@@ -127,6 +132,29 @@ def _members(name: str, old: Step, new: Step) -> Iterator[Difference]:
         if (was or "") != (now or ""):
             reason = "Clients and parked work do not depend on the class that runs a step."
             yield changed(Area.STEP, f"{path}.{member}", (was or "", now or ""), reason, Impact.COMPATIBLE)
+    for member, values in _functions(old, new):
+        yield changed(Area.STEP, f"{path}.{member}", values, _REASONS[member.partition("[")[0]], Impact.COMPATIBLE)
+
+
+def _functions(old: Step, new: Step) -> Iterator[tuple[str, tuple[str, str]]]:
+    """Yield the members that differ of the branches and the condition of a step, each with both values."""
+    before, after = (
+        {
+            "condition": step.condition or "",
+            "branching": step.branching.kind if step.branching else "",
+            "route": (step.branching and step.branching.route) or "",
+            **{f"branches[{quoted(each.name)}]": each.runtime_class or "" for each in _branches(step)},
+        }
+        for step in (old, new)
+    )
+    for member in dict.fromkeys([*before, *after]):
+        values = before.get(member, ""), after.get(member, "")
+        if values[0] != values[1]:
+            yield member, values
+
+
+def _branches(step: Step) -> tuple[Branch, ...]:
+    return step.branching.branches if step.branching is not None else ()
 
 
 def _shapes(before: Contract, after: Contract) -> Iterator[Difference]:

@@ -12,6 +12,8 @@ from wire.documents.contract import Capabilities, Contract, Step
 
 CALLERS, PARKED, UNKNOWN, COMPATIBLE = "breaking-for-callers", "breaking-for-parked-work", "unknown", "compatible"
 QUESTION = {"kind": "await", "awaitTransport": "interaction-api"}
+CALL = {"kind": "await", "awaitTransport": "pipeline", "callsPipeline": "org.x"}
+BRANCHES = {"kind": "gather", "branches": [{"name": "a"}, {"name": "b"}]}
 TYPES = {"Wide": record(field("id"), field("more"))}
 PARTS: dict[str, Any] = {"definitionId": "p", "inputContractId": "o", "outputContractId": "o"}
 NODE = {"index": 0, "nodeId": "n", "kind": "step", "inputContractId": "o", "outputContractId": "o", "terminal": True}
@@ -35,6 +37,10 @@ STEPS: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "awaitTransport": (QUESTION, {"awaitTransport": "webhook"}, PARKED),
     "deferredCompletion": ({}, {"deferredCompletion": {"kind": "x"}}, PARKED),
     "takesRequest": ({}, {"takesRequest": True}, PARKED),
+    "branching": ({"branching": BRANCHES}, {"branching": {**BRANCHES, "kind": "choose", "route": "x.y"}}, COMPATIBLE),
+    "condition": ({**QUESTION, "condition": "x.y"}, {"condition": "x.z"}, COMPATIBLE),
+    "callsPipeline": (CALL, {"callsPipeline": "org.y"}, PARKED),
+    "callsRelease": (CALL, {"callsRelease": "1.0"}, PARKED),
 }
 """What the second of three steps has, what it has in the newer release, and how that is judged."""
 OTHERS: dict[str, tuple[Any, str]] = {
@@ -69,6 +75,7 @@ DECLARED: dict[str, tuple[Any, Any, str, str]] = {
     'steps["A"].giveUpOn': (["a.B"], ["a.C"], "policy", COMPATIBLE),
     'steps["A"].parallel': (1, 2, "policy", COMPATIBLE),
     'steps["A"].onItemFailure': ("collect", "", "policy", COMPATIBLE),
+    'steps["A"].branches.b.retries': (1, 2, "policy", COMPATIBLE),
 }
 """Declared values: before, after, the area, and how that is judged. "" is no value."""
 FACTS = {"descriptor", "contract", "environments", "checkpoints", "declarations", "signers", "provenance", "packages"}
@@ -76,7 +83,8 @@ FACTS = {"descriptor", "contract", "environments", "checkpoints", "declarations"
 
 
 def release(*, second: dict[str, Any] | None = None, **members: Any) -> ReleaseFacts:
-    steps = [step("Ask", **QUESTION), step("A", **(second or {})), step("Z")]
+    after = {"takesRequest": True} if "condition" in (second or {}) else {}
+    steps = [step("Ask", **QUESTION), step("A", **(second or {})), step("Z", **after)]
     found = contract(*steps, types=TYPES, schemaVersion=3)
     return facts(Contract.model_validate({**found.normalised(), **members}))
 
@@ -86,7 +94,9 @@ def declaring(position: int) -> ReleaseFacts:
     for path, row in DECLARED.items():
         member, key, more = path.replace('"]', '["').split('["')
         if row[position] != "" and more:
-            found.setdefault(member, {}).setdefault(key, {})[more[1:]] = row[position]
+            *branch, last = more[1:].split(".")
+            of_step = found.setdefault(member, {}).setdefault(key, {})
+            (of_step.setdefault(branch[0], {}).setdefault(branch[1], {}) if branch else of_step)[last] = row[position]
         elif row[position] != "":
             found.setdefault(member, {})[key] = row[position]
     data = declarations.written(found).encode()
@@ -103,7 +113,7 @@ def test_the_tables_have_every_member() -> None:
     assert [set(STEPS), set(OTHERS)] == [each - IDENTITY for each in aliases]
     assert set(Capabilities.model_fields) == {"local_transition_execution", "transition_worker_protocols"}
     assert {path.partition("[")[0] for path in DECLARED} == set(declarations.MEMBERS)
-    assert {path.rpartition(".")[2] for path in DECLARED if "]." in path} == set(step_policy.MEMBERS)
+    assert {path.split(".")[1] for path in DECLARED if "]." in path} == set(step_policy.MEMBERS)
     assert {path.split('"')[1] for path in DECLARED if path.startswith("conc")} == concurrency.MEMBERS
     assert {each.name for each in fields(ReleaseFacts)} == FACTS
 
