@@ -67,7 +67,13 @@ def _box(step: Step, y: int, policy: str | None) -> Box:
     is_await = step.await_transport is not None or step.deferred_completion is not None
     over = f" over {step.await_transport}" if step.await_transport else ""
     kind = "" if policy else f"{step.kind}{over}"
-    note = ", ".join(part for part in (kind, (step.cardinality or "").replace("_", " ").lower(), policy) if part)
+    if step.branching:
+        kind = step.branching.text
+    elif step.condition:
+        kind = f"await if {step.condition.rpartition('.')[2]}"
+    is_plain = not (step.branching or step.condition)
+    cardinality = (step.cardinality or "").replace("_", " ").lower() if is_plain else ""
+    note = ", ".join(part for part in (kind, cardinality, policy) if part)
     if step.calls_pipeline is not None:
         note = _tail(f"calls {step.calls_pipeline} {step.calls_release or '(active)'}")
     return Box(y, _end(f"{step.index + 1}. {step.authored_name or 'unnamed'}"), _end(note), is_await)

@@ -47,7 +47,12 @@ class Present:
     def _items_done(self) -> Iterator[Sentence]:
         if self.items is not None:
             failed = f", {self.items.failed:,} of them failed" if self.items.failed else ""
-            yield Sentence(f"{self.items.done:,} of {self.items.total:,} items are done{failed}.")
+            kind = "branches" if self._has_branches(self.items.step_index) else "items"
+            yield Sentence(f"{self.items.done:,} of {self.items.total:,} {kind} are done{failed}.")
+
+    def _has_branches(self, step_index: int) -> bool:
+        contract = self.execution.release.contract
+        return contract is not None and "branching" in contract.document["steps"][step_index]
 
     def _now(self) -> list[Sentence]:
         execution = self.execution

@@ -1,4 +1,4 @@
-"""Branches as an author defines them: functions that take the same value, of which all run or one is chosen."""
+"""Branches as an author defines them: functions that take the same value. All of them run, or one is chosen."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Branch:
 
 
 def branch(function: Function, /, **policy: Unpack[StepOptions]) -> Branch:
-    """Return a branch with a policy of its own, for ``Pipeline.gather`` and ``Pipeline.choose``.
+    """Return a branch with its policy, for ``Pipeline.gather`` and ``Pipeline.choose``.
 
     ``StepOptions`` has the options. They count for each call of this branch alone.
     """
@@ -36,7 +36,7 @@ def branch(function: Function, /, **policy: Unpack[StepOptions]) -> Branch:
 
 @dataclass(frozen=True, slots=True)
 class Branching:
-    """A step of several functions. It runs all ``branches``, or the one that ``route`` chooses.
+    """A step with several functions. It runs all ``branches``, or the one that ``route`` chooses.
 
     ``items`` says how many calls run at a time. ``declares_parallel``: the author gave the number.
     """
@@ -95,9 +95,9 @@ def _checked(step: str, functions: Mapping[str, Function | Branch]) -> dict[str,
         if not 0 < len(name) <= LONGEST_BRANCH or not name.isprintable():
             text = f'step "{step}" has the branch {name!r}; use 1 to {LONGEST_BRANCH} printable characters'
             raise DefinitionError("INVALID_BRANCHES", text)
-        given = each if isinstance(each, Branch) else Branch(each, {})
-        policy = step_policy.checked(f"{step}, branch {name}", given.options)
-        found[name] = Branch(given.function, given.options, policy)
+        authored = each if isinstance(each, Branch) else Branch(each, {})
+        policy = step_policy.checked(f"{step}, branch {name}", authored.options)
+        found[name] = Branch(authored.function, authored.options, policy)
     return found
 
 

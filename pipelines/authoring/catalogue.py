@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
 import types
 import typing
 from collections import abc
@@ -130,10 +129,11 @@ class Catalogue:
 
         Those in ``nullable`` may be null.
         """
-        fields = [{"name": name, **({"repeated": True} if many else {}), "type": of} for name, of, many in members]
-        for field in fields:
-            if field["name"] in nullable:
-                field["nullable"] = True
+        fields = [
+            {"name": name, "type": of, **({"repeated": True} if many else {})}
+            | ({"nullable": True} if name in nullable else {})
+            for name, of, many in members
+        ]
         fields.sort(key=lambda field: str(field["name"]))
         self._definitions[name] = _sorted({"fields": fields, "id": name, "kind": "record"})
         return {"id": name, "kind": "named"}
@@ -222,7 +222,7 @@ class Catalogue:
 
     def _named(self, cls: type, where: str, define: abc.Callable[[type, str], dict[str, Any]]) -> TypeExpression:
         type_id = f"{cls.__module__}.{cls.__qualname__}"
-        found = None if "[" in cls.__qualname__ else importable(cls.__module__, cls.__qualname__)
+        found = None if "[" in cls.__qualname__ else places.importable(cls.__module__, cls.__qualname__)
         if cls.__module__ == "__main__" or found is not cls:
             remedy = "define the class at the top of a module"
             if "[" in cls.__name__:
@@ -342,14 +342,6 @@ def repeated_item(hint: Any, where: str) -> Any | None:
             f"with one field: value: {shown(item)}",
         )
     return item
-
-
-def importable(module: str, qualname: str) -> Any:
-    """Return the object at ``module.qualname`` in the imported modules, or None."""
-    found: Any = sys.modules.get(module)
-    for part in qualname.split("."):
-        found = getattr(found, part, None)
-    return found
 
 
 def _is_record(cls: type) -> bool:

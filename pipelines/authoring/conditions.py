@@ -46,7 +46,7 @@ def mistakes(step: PlannedStep, following: PlannedStep | None, *, follows_stream
     if follows_stream and not step.cardinality.takes_many:
         yield f"asks one question for each item of a stream; let it ask for all: request=list[{step.input.type_id}]"
     elif step.cardinality.gives_many:
-        yield "has a list as its response, so a step cannot tell that nobody was asked; make it one value"
+        yield "has a list as its response, so a step cannot tell that it was not asked; make it one value"
     elif following is None or following.answered is None or not without_none(following.answered.answer.item.hint)[1]:
         response = f"{step.output.type_id} | None"
-        yield f"may ask nobody, so the step after it takes the request and an answer that may be None: {response}"
+        yield f"may not ask, so the step after it takes the request and an answer that may be None: {response}"

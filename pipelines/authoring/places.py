@@ -105,3 +105,11 @@ def _is_author(file: str) -> bool:
 
 def _place(file: str, line: int) -> str:
     return f"{relative(file)}:{line}"
+
+
+def importable(module: str, qualname: str) -> Any:
+    """Return the object at ``module.qualname`` in the imported modules, or None."""
+    found: Any = sys.modules.get(module)
+    for part in qualname.split("."):
+        found = getattr(found, part, None)
+    return found

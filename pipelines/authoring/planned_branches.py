@@ -30,7 +30,7 @@ def planned_branching(index: int, part: Branching, catalogue: Catalogue) -> Plan
         with collected(errors):
             each = BranchPlace(name, place if part.kind == GATHER else 0, number)
             steps[name] = dataclasses.replace(
-                _planned_function(index, part, branch.function, each, catalogue), policy=branch.policy
+                _planned_function(index, part, branch.function, each, catalogue), policy=branch.policy, items=part.items
             )
     route = None
     if part.route is not None:

@@ -29,7 +29,7 @@ class PlannedStep:
     ``is_async``: the function is a coroutine function or an async generator function. ``reads_async``: it takes an
     async iterator. ``branching`` has the functions
     of a step with branches, whose ``function`` is None. ``branch`` says which one of them this is.
-    ``condition`` is the function of an await that decides whether anybody is asked.
+    ``condition`` is the function of an await that decides whether it asks.
     """
 
     index: int
@@ -85,7 +85,7 @@ class BranchPlace:
 
 @dataclass(frozen=True, slots=True)
 class PlannedBranching:
-    """The branches of a step by name, each as a step of its own, and the route that chooses one of them.
+    """The branches of a step by name, each as a separate step, and the route that chooses one of them.
 
     The results of all branches are joined if there is no route. ``place`` is the author's file and line.
     """

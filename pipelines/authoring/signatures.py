@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
+from pipelines.authoring import places
 from pipelines.authoring.advice import shown
-from pipelines.authoring.catalogue import Catalogue, importable, plain
+from pipelines.authoring.catalogue import Catalogue, plain
 from pipelines.authoring.definition import StepContext
 from pipelines.authoring.values import Hinted, ValueType
 from pipelines.errors import DefinitionError, collected, raise_all
@@ -111,7 +112,7 @@ def _check_importable(where: str, function: Callable[..., Any]) -> None:
         problem, advice = "is a lambda", "define it with def at module level"
     elif "<locals>" in qualname:
         problem, advice = (f"is {qualname}, defined inside another function", "move it to module level")
-    elif importable(module, qualname) is not function:
+    elif places.importable(module, qualname) is not function:
         problem = f"is not the object at {module}.{qualname}"
         advice = "let @pipeline.step be the outermost decorator and use the function's name only once"
     else:

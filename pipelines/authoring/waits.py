@@ -23,7 +23,7 @@ class Await:
 
     ``request`` and ``response`` are type hints. ``timeout`` counts from the moment of suspension. ``assignee`` and
     ``group`` name who may respond. A timer's ``request`` and ``response`` are the same type, or None for the type of
-    the step before it. ``condition`` decides whether anybody is asked. ``child`` is the pipeline whose
+    the step before it. ``condition`` decides whether it asks. ``child`` is the pipeline whose
     result is the response, if there is one. ``place`` is the author's file and line.
     """
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Any
 
+from pipelines import step_reports
 from pipelines.authoring.planned_branches import joined
 from pipelines.authoring.planned_step import PlannedBranching, PlannedStep
 from pipelines.authoring.values import Encoded
@@ -40,9 +41,19 @@ def calls(
         if branching.route is None:
             called = list(branching.branches.values())
         else:
-            called = [branching.branches[call(branching.route, encoded.value, item_index).value]]
+            name = call(branching.route, encoded.value, item_index).value
+            called = [branching.branches[name]]
+            if not is_stream:
+                note(step, f"The branch {name} was chosen")
         for branch in called:
             yield BranchCall(encoded.document, encoded.value, branch, item_index)
+
+
+def note(step: PlannedStep, text: str) -> None:
+    """Add a line to what the step reports, so that the page of the execution shows it."""
+    reporting = step_reports.current.get()
+    if reporting is not None:
+        step_reports.reports_of(reporting).add_line("INFO", step.name, None, text)
 
 
 def results(step: PlannedStep, found: Iterator[Encoded]) -> Iterator[Encoded]:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar, cast
 
 from pipelines.authoring.cardinality import Cardinality
 from pipelines.authoring.definition import Pipeline, StepContext
@@ -21,7 +21,7 @@ from pipelines.authoring.values import Encoded, ValueMismatch, ValueType
 from pipelines.authoring.waits import Await
 from pipelines.errors import Cancelled
 from pipelines.failures import Failed, failed_by, message_of
-from pipelines.worker.items import ITEM_LIMITS, BranchCall, ItemLimits
+from pipelines.worker.items import ITEM_LIMITS, ItemLimits
 from pipelines.worker.supervision import LOCAL, Limits, Supervisor, Watch, supervised
 from wire import log_lines
 from wire.documents.contract import request_with_answer
@@ -30,7 +30,7 @@ from wire.messages.celery_messages import MOST_SPANS, Shape, StepSpan
 if TYPE_CHECKING:
     from pipelines.worker.failed_items import Failing
     from pipelines.worker.item_steps import Finished, ItemDelay, KeepItems
-    from pipelines.worker.items import Item, Results
+    from pipelines.worker.items import BranchCall, Item, Results
 
 UNDECODABLE_PAYLOAD: Final = "UNDECODABLE_PAYLOAD"
 INVALID_STEP_OUTPUT: Final = "INVALID_STEP_OUTPUT"
@@ -294,6 +294,9 @@ class _Transition:
 
     def _without_answer(self, step: PlannedStep, following: PlannedStep, current: Encoded | _Many) -> Encoded:
         """Return what the step after an await takes if nobody is asked: the request, and null."""
+        from pipelines.worker import branch_steps  # most pipelines, and so most workers, do not need it
+
+        branch_steps.note(step, "Nobody was asked, because the condition returned False")
         documents = [encoded.document for encoded in _stream(current)]
         pair = request_with_answer(documents if step.cardinality.takes_many else documents[0], None)
         return self._decoded(following, following.input, pair, "")
@@ -349,7 +352,10 @@ class _Transition:
         return stream
 
     def _item_called(self, step: PlannedStep, item: Item, is_abandoned: Callable[[], bool]) -> Results | Failed:
-        """Call a step for one item, in any thread. Its failure is none of the transition yet."""
+        """Call a step for one item, in any thread. Its failure is none of the transition yet.
+
+        Each branch, and each further try, gets a value of its own, so none sees what another one changed in it.
+        """
 
         def is_over() -> bool:
             return is_abandoned() or self._is_cancelled()
@@ -358,18 +364,20 @@ class _Transition:
         if self._context is not None:
             alone._context = replace(self._context, cancellation=is_over)
         try:
-            if isinstance(item.encoded, BranchCall):
-                return [alone._of_branch(item.encoded)]
-            return list(alone._mapped(step, iter([item.encoded]), first=item.index))
+            if step.branching is not None:
+                return [alone._of_branch(cast("BranchCall", item.encoded))]
+            encoded = alone._decoded(step, step.input, item.encoded.document, "") if item.tries else item.encoded
+            return list(alone._mapped(step, iter([encoded]), first=item.index))
         except BaseException as error:
             return alone.failure or failed_by(error, step_index=step.index, step_name=step.name)
 
     def _of_branch(self, called: BranchCall) -> Encoded:
         """Return the result of a branch, which is a list if its hint says many."""
-        if not called.step.cardinality.gives_many:
-            return self._result(called.step, called.value, called.item_index)
-        produced = self._call(called.step, called.value, called.item_index)
-        found = list(self._produced(called.step, produced, called.item_index))
+        step, index = called.step, called.item_index
+        value = self._decoded(step, step.input, called.document, "").value
+        if not step.cardinality.gives_many:
+            return self._result(step, value, index)
+        found = list(self._produced(step, self._call(step, value, index), index))
         return Encoded([each.document for each in found], [each.value for each in found])
 
     def _give_up(self, failed: Failed) -> NoReturn:

@@ -1,4 +1,4 @@
-"""The log of a worker, which stays as it is even if the author's code configures logging."""
+"""The log of a worker, which stays as it is whatever the author's code configures."""
 
 from __future__ import annotations
 

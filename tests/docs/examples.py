@@ -11,6 +11,7 @@ PAGES = (
     "docs/step-policies.md",
     "docs/timeouts.md",
     "docs/items.md",
+    "docs/branches.md",
     "docs/child-pipelines.md",
 )
 FILE = re.compile(r"# (\w+\.py)(, continued)?\n")

@@ -1,4 +1,4 @@
-"""Steps of several functions in a contract: branches that all run, or of which one is chosen (ADR 127). Pure."""
+"""Steps with several functions in a contract: all branches run, or one is chosen (ADR 127). Pure."""
 
 from __future__ import annotations
 
@@ -45,8 +45,9 @@ class Branching(Document):
 
     @property
     def text(self) -> str:
-        """What runs, in words."""
-        return (" and " if self.kind == GATHER else " or ").join(branch.name for branch in self.branches)
+        """What runs, in words: `all of price, stock` or `one of big, small`."""
+        names = ", ".join(branch.name for branch in self.branches)
+        return f"{'all' if self.kind == GATHER else 'one'} of {names}"
 
 
 def branches_type(step_name: str) -> str:

@@ -107,7 +107,7 @@ class Step(Document):
     branching: Branching | None = None
     """The functions of a step that has several (ADR 127)."""
     condition: IdentifierOrNull = None
-    """The function of an await that decides whether anybody is asked (ADR 127)."""
+    """The function of an await that decides whether it asks (ADR 127)."""
     calls_pipeline: SegmentIdentity | None = None
     """The pipeline that an await over the transport `pipeline` calls (ADR 129)."""
     calls_release: SegmentIdentity | None = None

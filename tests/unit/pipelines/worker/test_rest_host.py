@@ -22,6 +22,7 @@ from pipelines.worker.rest_host import HEALTH_PATH, Crowded, Nonces, RestHost
 from pipelines.worker.rest_worker import IDLE_SECONDS, Server
 from pipelines.worker.supervision import Supervisor
 from tests.cases import cases
+from tests.docs.commands import FENCE, text_of
 from tests.http_server import in_a_thread
 from tests.interop.stored import VERSIONS, message, names, unread
 from tests.running import eventually
@@ -197,6 +198,26 @@ def test_a_request_with_its_answer_is_one_value_and_a_list_of_them_is_a_stream(a
     ):
         outputs = ran(host, envelope, currentStepIndex=1, **pin)["outputPayloads"]
         assert [json.loads(each["payload"]) for each in outputs] == expected
+
+
+def test_results_of_branches_are_one_value_and_a_condition_asks_or_not(author: Author) -> None:
+    pipeline = author.pipeline(FENCE.findall(text_of("docs/branches.md"))[0][1])
+    pin = {"pipelineId": pipeline.pipeline_id, "contractVersion": compile_contract(pipeline)["contractVersion"]}
+    identity = ReleaseIdentity("acme", pin["pipelineId"], pin["contractVersion"], "1.0")
+    host = RestHost(HostedRelease(pipeline, identity, "app", "sha256:1"), secret=SECRET)
+    found = {"price": {"sku": "a", "total": "9.50"}, "delivery": 2}
+    pair = {"request": {"sku": "a", "total": "9.50", "days": 2}, "answer": None}
+    sold = ["sold a for 9.50, delivered in 2 days"]
+    for type_id, value, start, stop, expected in (
+        ("authored.Order", {"sku": "a", "quantity": 1}, 0, 1, ("COMPLETED", [found])),
+        ("Price and delivery#branches", found, 1, -1, ("COMPLETED", sold)),
+        ("authored.Order", {"sku": "a", "quantity": 1_000}, 0, -1, ("WAITING_EXTERNAL", [])),
+        ("Approve#request-and-answer", pair, 3, -1, ("COMPLETED", sold)),
+    ):
+        typed = payload(type_id, value)
+        envelope = typed if start else payload(SNAPSHOT, {"shape": "UNI", "payload": typed, "items": []})
+        answer = ran(host, envelope, currentStepIndex=start, stopBeforeStepIndex=stop, **pin)
+        assert (answer["outcome"], [json.loads(each["payload"]) for each in answer["outputPayloads"]]) == expected
 
 
 def test_it_suspends_at_an_await(host: RestHost) -> None:

@@ -297,7 +297,7 @@ def test_what_is_printed_after_the_end_of_a_transition_belongs_to_no_other_one()
 def test_outcomes_with_many_short_lines_are_sent_in_messages_that_can_be_read(hosted: Hosted) -> None:
     host, messages = hosted.host(), list[Any]()
     [outcome] = outcomes(host, command(0))
-    line: StepLine = (1_800_000_000_000, "INFO", 0, None, "")
+    line: StepLine = (1_800_000_000_000, "INFO", 0, None, "x")
     full = outcome.model_copy(update={"report": StepReport(lines=[line] * MOST_LINES)})
     outbox = Outbox(lambda reports: messages.append(host.sealed(reports)))
     for _ in range(500):

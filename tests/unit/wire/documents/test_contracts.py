@@ -129,6 +129,7 @@ def test_a_broken_composition_gets_exactly_its_finding(code: str, field: str, va
 
 
 NO_AWAIT = "CONTRACT_REQUEST_WITHOUT_AWAIT"
+BRANCHES = [{"name": name} for name in "ab"]
 AWAITED = examples.changed(examples.CONTRACT, "steps", examples.CONTRACT["steps"][::-1])
 
 
@@ -139,6 +140,20 @@ AWAITED = examples.changed(examples.CONTRACT, "steps", examples.CONTRACT["steps"
             examples.changed(examples.COMPOSED, "schemaVersion", 2),
             "COMPOSITION_REQUIRES_SCHEMA_VERSION_3",
             "composition",
+        ),
+        *(
+            (examples.changed(examples.CONTRACT, f"steps[1].{member}", value), code, f"steps[1].{member}{path}")
+            for member, value, code, path in (
+                ("condition", "a.b", "CONTRACT_CONDITION_WITHOUT_REQUEST", ""),
+                ("branching", {"kind": "race", "branches": BRANCHES}, "CONTRACT_BRANCHES_INVALID", ".kind"),
+                ("branching", {"kind": "gather", "branches": BRANCHES[:1]}, "CONTRACT_BRANCHES_INVALID", ".branches"),
+                (
+                    "branching",
+                    {"kind": "choose", "branches": BRANCHES[:1] * 2},
+                    "CONTRACT_BRANCHES_INVALID",
+                    ".branches",
+                ),
+            )
         ),
         *(
             (examples.changed(document, "steps[1].takesRequest", True), NO_AWAIT, "steps[1].takesRequest")
