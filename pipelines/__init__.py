@@ -2,10 +2,10 @@
 
 from pipelines.authoring.branches import branch
 from pipelines.authoring.cardinality import Cardinality
-from pipelines.authoring.children import ACTIVE
 from pipelines.authoring.concurrency import Concurrency, Rate
 from pipelines.authoring.definition import Pipeline, StepContext
 from pipelines.authoring.items import ItemFailure
+from pipelines.authoring.waits import ACTIVE
 from pipelines.errors import Cancelled, DefinitionError, NonRetryable
 
 __all__ = [

@@ -14,15 +14,21 @@ from pipelines.authoring import cardinality as cardinalities
 from pipelines.authoring import places
 from pipelines.authoring.branches import Branch, Branching
 from pipelines.authoring.cardinality import Cardinality
-from pipelines.authoring.children import PIPELINE_ID, Active
-from pipelines.authoring.children import checked as call_checked
 from pipelines.authoring.concurrency import Concurrency
 from pipelines.authoring.concurrency import checked as concurrency_checked
 from pipelines.authoring.items import ItemRules, OnFailure, rules
 from pipelines.authoring.misuse import checks_options, checks_step_options, is_loading, no_function
 from pipelines.authoring.names import humanised, step_id
 from pipelines.authoring.step_tools import StepTools
-from pipelines.authoring.waits import Await, check_recipient, check_transport, waiting_time
+from pipelines.authoring.waits import (
+    PIPELINE_ID,
+    Active,
+    Await,
+    check_recipient,
+    check_transport,
+    checked_call,
+    waiting_time,
+)
 from pipelines.errors import Cancelled, DefinitionError, placed
 from pipelines.step_policy import NO_POLICY, StepOptions, StepPolicy
 from wire.documents.contract import CHILD, TIMER
@@ -288,7 +294,7 @@ class Pipeline:
         INVALID_RELEASE.
         """
         with self._collecting_mistakes() as place:
-            call, waiting = call_checked(name, pipeline_id, release), waiting_time(name, timeout)
+            call, waiting = checked_call(name, pipeline_id, release), waiting_time(name, timeout)
             self._append(Await(name, request, response, CHILD, waiting, None, None, place=place, child=call))
 
     @checks_options

@@ -242,7 +242,7 @@ def _step_findings(steps: Sequence[Step]) -> Iterator[Finding]:
         if before is not None and before.condition and not (asks and takes_request):
             code, at = "CONTRACT_CONDITION_WITHOUT_REQUEST", ("steps", place - 1, "condition")
             yield _DIALECT.finding(code, at, "only an await has a condition, and the step after it takes its request")
-        if before is not None and _is_wrong_call(before):
+        if before is not None and (before.calls_pipeline or before.calls_release) and _is_wrong_call(before):
             code, at = "CONTRACT_CALL_WITHOUT_AWAIT", ("steps", place - 1, "callsPipeline")
             yield _DIALECT.finding(
                 code, at, f"only an await over the transport {CHILD!r} calls a release of a pipeline"
@@ -250,8 +250,7 @@ def _step_findings(steps: Sequence[Step]) -> Iterator[Finding]:
 
 
 def _is_wrong_call(step: Step) -> bool:
-    is_call = step.kind == "await" and step.await_transport == CHILD and step.calls_pipeline is not None
-    return not is_call and (step.calls_pipeline or step.calls_release) is not None
+    return step.kind != "await" or step.await_transport != CHILD or not step.calls_pipeline
 
 
 def _nulls(types: Any) -> Iterator[Path]:
