@@ -255,8 +255,9 @@ def _order(name: str) -> retirement.Order:
 
 def _declared(release: Release) -> list[tuple[str, str, str]]:
     """Return the path of each declared value, the value, and what the policy of the pipeline makes of a limit."""
-    effective = flat({"concurrency": effective_limits(release)})
-    return [(path, value, effective.get(path, value)) for path, value in flat(release.declarations).items()]
+    declared = release.declarations
+    effective = flat({"concurrency": effective_limits(release)}) if "concurrency" in declared else {}
+    return [(path, value, effective.get(path, value)) for path, value in flat(declared).items()]
 
 
 def _compared(release: Release) -> list[str]:

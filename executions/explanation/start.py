@@ -32,7 +32,9 @@ def _limits_in_words(execution: Execution) -> str:
     of = "of the pipeline" if key == OF_ALL else f"with the concurrency key {key}"
     reached = []
     if "limit" in limits:
-        reached.append(f"as many executions {of} are in progress as the release allows")
+        most = f"at most {limits['limit']} executions {of} are in progress"
+        only = f"as many executions {of} are in progress as the release allows"
+        reached.append(most if "rate" in limits else only)
     if "rate" in limits:
         rate = limits["rate"]
         reached.append(f"at most {rate['limit']} executions {of} start in {rate['seconds']} seconds")
@@ -45,7 +47,7 @@ def what_starts(execution: Execution) -> list[Sentence]:
         return [Sentence("Submit it again with a later time, or resubmit it, which names none.")]
     found: list[Sentence] = []
     if execution.status == State.QUEUED and execution.concurrency_key is not None and execution.due_at is None:
-        found += [_holders(execution)] if "limit" in effective_limits(execution.release) else []
+        found += _holders(execution)
     if execution.status == State.QUEUED and execution.expires_at and execution.version == 0:
         found.append(Sentence("It is cancelled if no worker got it by", execution.expires_at))
     return found
@@ -62,8 +64,14 @@ def why_ended(execution: Execution, after: str) -> Sentence:
     return Sentence(ended)
 
 
-def _holders(execution: Execution) -> Sentence:
-    """Name those that are in progress longest. Reads the index of open executions with the key."""
+def _holders(execution: Execution) -> list[Sentence]:
+    """Name those that are in progress longest. Reads the index of open executions with the key.
+
+    Says nothing if it may be the rate for which the execution waits.
+    """
+    limits = effective_limits(execution.release)
+    if "limit" not in limits:
+        return []
     rows = Execution.objects.filter(
         tenant=execution.tenant_id,
         pipeline_id=execution.pipeline_id,
@@ -71,11 +79,13 @@ def _holders(execution: Execution) -> Sentence:
         finished_at=None,
         next_due_at__lt=WAITS_FOR_PLACE,
     )
+    if "rate" in limits and rows.count() < limits["limit"]:
+        return []
     found = tuple(rows.order_by("created_at", "id").values_list("pk", flat=True)[: HOLDERS_NAMED + 1])
     if not found:
-        return Sentence("A place is free. It gets it with the next sweep.")
+        return [Sentence("A place is free. It gets it with the next sweep.")]
     more = " or another." if len(found) > HOLDERS_NAMED else "."
-    return Sentence("It gets a place when one of these has ended:", rest=more, executions=found[:HOLDERS_NAMED])
+    return [Sentence("It gets a place when one of these has ended:", rest=more, executions=found[:HOLDERS_NAMED])]
 
 
 def _until_due(execution: Execution) -> str:

@@ -102,3 +102,14 @@ def test_racing_claims_and_grants_start_no_more_in_a_period_than_the_rate_allows
     gaps = [later - first for first, later in zip(starts, starts[3:], strict=False) if first and later]
     assert len(gaps) == 2 * EACH - 3
     assert min(gaps) >= timedelta(seconds=1)
+
+
+def test_the_newest_of_racing_batches_replaces_all_others() -> None:
+    owner = making.tenant()
+    limited(owner, debounceSeconds=60, key="customer")
+    results_of(race(*(partial(batch, owner, number) for number in range(THREADS))))
+    rows = Execution.objects.filter(tenant=owner)
+    newest = {row.concurrency_key: row.pk for row in rows.order_by("created_at")}
+    assert {row.concurrency_key: row.pk for row in rows.filter(finished_at=None)} == newest
+    assert len(newest) == 3
+    assert rows.filter(error_code="REPLACED").count() == THREADS * EACH - 3

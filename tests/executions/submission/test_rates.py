@@ -13,7 +13,6 @@ from executions.lifecycle.interventions import redrive
 from executions.models import Execution
 from executions.submission import places
 from executions.submission.start import Start
-from executions.submission.submission import ExecutionRequest, Submission, submit_many
 from governance.resubmission.resubmission import resubmit
 from governance.smoke_tests import smoke_tests
 from releases.models import Pipeline, Release
@@ -115,16 +114,6 @@ def test_only_the_newest_of_a_burst_starts_after_a_quiet_time(owner: Tenant) -> 
     assert (places.grant([copy.pk]), claimed_keys(owner)) == (1, [copy.execution_key]), "an operator's order"
     later.refresh_from_db()
     assert later.status == "QUEUED"
-
-
-def test_the_newest_of_a_batch_replaces_the_others(owner: Tenant) -> None:
-    limited(owner, debounceSeconds=60)
-    order = ["z", "m", "a", "q"]
-    requests = [ExecutionRequest(making.PIPELINE, {"n": 1}, name) for name in order]
-    [first, *_] = submit_many(owner, requests, actor="user:test")
-    assert isinstance(first, Submission)
-    places.grant([first.execution_id])
-    assert list(Execution.objects.filter(finished_at=None).values_list("execution_key", flat=True)) == ["q"]
 
 
 def test_a_message_is_sent_for_the_time_at_which_another_may_start(owner: Tenant, broker: Broker) -> None:
