@@ -109,6 +109,7 @@ def test_the_newest_of_racing_batches_replaces_all_others() -> None:
     limited(owner, debounceSeconds=60, key="customer")
     results_of(race(*(partial(batch, owner, number) for number in range(THREADS))))
     rows = Execution.objects.filter(tenant=owner)
+    assert len({row.created_at for row in rows}) == THREADS * EACH, "the items of a batch have an order"
     newest = {row.concurrency_key: row.pk for row in rows.order_by("created_at")}
     assert {row.concurrency_key: row.pk for row in rows.filter(finished_at=None)} == newest
     assert len(newest) == 3

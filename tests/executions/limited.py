@@ -33,9 +33,9 @@ def submitted(owner: Tenant, *keys: str, customer: str = "c-1", **members: Any) 
     return made
 
 
-def claimed_keys(owner: Tenant) -> list[str]:
+def claimed_keys(owner: Tenant, most: int = 100) -> list[str]:
     """Claim what is due, and return the idempotency keys in their order."""
-    claims = making.claimed(owner)
+    claims = making.claimed(owner, limit=most)
     found = dict(Execution.objects.filter(tenant=owner).values_list("pk", "execution_key"))
     return [found[claim.execution_id] for claim in claims]
 

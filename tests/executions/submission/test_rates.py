@@ -1,10 +1,12 @@
 """Rates limit how many executions start in a period, and after a quiet time the newest of a burst starts."""
 
+import random
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.db import IntegrityError, transaction
+from django.db.models import F
 
 from executions.errors import StartRateReached
 from executions.explanation.present import Present
@@ -46,9 +48,7 @@ def test_no_more_start_in_a_period_than_the_rate_allows_even_if_they_are_claimed
     assert "at most 2 executions with the concurrency key customer=c-1 start in 60 seconds" in str(
         Present(third).now()[0]
     )
-    with unguarded(Execution):
-        Execution.objects.update(created_at=now() - 2 * MINUTE)
-    assert places.sweep() == 0, "what is due and has not started keeps its turn, however long ago it got it"
+    assert places.sweep() == 0, "what is due and has not started keeps its turn"
     assert sorted(claimed_keys(owner)) == ["a", "b", "other"]
     end("a", "b")
     assert places.sweep() == 0, "an end gives no turn back"
@@ -150,3 +150,23 @@ def test_a_policy_moves_only_what_the_release_declares(owner: Tenant) -> None:
     assert Release.objects.get().declarations == {"concurrency": {"limit": 3}}
     Pipeline.objects.update(concurrency_limit=None)
     assert (places.sweep(), claimed_keys(owner)) == (1, ["b"])
+
+
+@cases("limit", [1, 1000])
+def test_nothing_overtakes_what_was_submitted_two_hours_before(owner: Tenant, limit: int) -> None:
+    """Priorities move an execution by an hour: while more is submitted than workers do, everything starts in its turn."""
+    limited(owner, limit=limit)
+    chance, step, order = random.Random(limit), timedelta(minutes=20), list[int]()
+    for number in range(60):
+        if number < 40:
+            submitted(owner, str(number), start=Start(priority=chance.choice([None, -1, 1, 1])))
+        with unguarded(Execution):
+            Execution.objects.filter(finished_at=None).update(next_due_at=F("next_due_at") - step)
+        if number % 2 or number >= 40:
+            places.sweep()
+            keys = claimed_keys(owner, most=1)
+            end(*keys)
+            order += map(int, keys)
+    assert sorted(order) == list(range(40))
+    latest = max(first - second for place, first in enumerate(order) for second in order[place:])
+    assert 0 < latest <= 6
