@@ -154,7 +154,7 @@ def test_a_policy_moves_only_what_the_release_declares(owner: Tenant) -> None:
 
 @cases("limit", [1, 1000])
 def test_nothing_overtakes_what_was_submitted_two_hours_before(owner: Tenant, limit: int) -> None:
-    """Priorities move an execution by an hour: while more is submitted than workers do, everything starts in its turn."""
+    """A priority moves an execution by an hour, so all of them start while more is submitted than workers do."""
     limited(owner, limit=limit)
     chance, step, order = random.Random(limit), timedelta(minutes=20), list[int]()
     for number in range(60):
