@@ -1,6 +1,5 @@
 """Why an execution has not started yet, or never did, and what starts it, in sentences (ADR 125)."""
 
-from collections.abc import Iterator
 from datetime import datetime
 from typing import Final
 
@@ -64,14 +63,14 @@ def why_ended(execution: Execution, after: str) -> Sentence:
     return Sentence(ended)
 
 
-def _holders(execution: Execution) -> Iterator[Sentence]:
+def _holders(execution: Execution) -> list[Sentence]:
     """Name those that are in progress longest. Reads the index of open executions with the key.
 
     Says nothing if it may be the rate for which the execution waits.
     """
     limits = effective_limits(execution.release)
     if "limit" not in limits:
-        return
+        return []
     rows = Execution.objects.filter(
         tenant=execution.tenant_id,
         pipeline_id=execution.pipeline_id,
@@ -80,13 +79,12 @@ def _holders(execution: Execution) -> Iterator[Sentence]:
         next_due_at__lt=WAITS_FOR_PLACE,
     )
     if "rate" in limits and rows.count() < limits["limit"]:
-        return
+        return []
     found = tuple(rows.order_by("created_at", "id").values_list("pk", flat=True)[: HOLDERS_NAMED + 1])
     if not found:
-        yield Sentence("A place is free. It gets it with the next sweep.")
-        return
+        return [Sentence("A place is free. It gets it with the next sweep.")]
     more = " or another." if len(found) > HOLDERS_NAMED else "."
-    yield Sentence("It gets a place when one of these has ended:", rest=more, executions=found[:HOLDERS_NAMED])
+    return [Sentence("It gets a place when one of these has ended:", rest=more, executions=found[:HOLDERS_NAMED])]
 
 
 def _until_due(execution: Execution) -> str:
