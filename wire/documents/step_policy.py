@@ -104,18 +104,8 @@ def wrong_steps(steps: Mapping[str, Any], rules: Mapping[str, Callable[[Any], st
 def changed(
     declared: Mapping[str, Mapping[str, Any]], changes: Mapping[str, Mapping[str, Any]]
 ) -> dict[str, dict[str, Any]]:
-    """Return the policies of steps as they count: what they declare, with what the policy of the pipeline changes.
-
-    A timeout that a step does not declare cannot be added.
-    """
-    return {name: _changed(declared.get(name, {}), changes.get(name, {})) for name in declared.keys() | changes.keys()}
-
-
-def _changed(declared: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    found = {**declared, **changes}
-    if "timeoutSeconds" not in declared:
-        found.pop("timeoutSeconds", None)
-    return found
+    """Return the policies of steps as they count: what they declare, with what the policy of the pipeline changes."""
+    return {name: {**declared.get(name, {}), **changes.get(name, {})} for name in declared.keys() | changes.keys()}
 
 
 def retry_policy(policy: Mapping[str, Any], default: RetryPolicy) -> RetryPolicy:

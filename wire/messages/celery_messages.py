@@ -123,7 +123,7 @@ class Command(Wire):
     transition resumes. Both are empty if the execution is not traced. `last_heartbeat` is the JSON text of the details
     that an earlier attempt left, empty if there are none.
 
-    `step_timeouts` has the timeouts that the policy of the pipeline changes, in seconds by the index of the step. The
+    `step_timeouts` has the timeouts that the policy of the pipeline sets, in seconds by the index of the step. The
     others are those that the steps declare. `item_policies` has the members of its policies of steps that change the
     retries of items, by the index of the step. Workers of earlier versions follow what the code declares.
 

@@ -4,6 +4,8 @@ import json
 from typing import Any
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from executions.models import Execution
 from executions.state_machine.moves import Claim
@@ -120,13 +122,17 @@ def test_a_checkpoint_and_an_await_begin_a_new_budget(owner: Tenant) -> None:
         ({"Book": {"retries": 8}}, {}, {}),
         (
             {"Book": {"timeoutSeconds": 12.5}, "Read": {"timeoutSeconds": 3}, "Gone": {"timeoutSeconds": 3}},
-            {"1": 12.5},
+            {"0": 3, "1": 12.5},
             {},
         ),
-        ({"Pay": {"retries": 8, "jitter": False, "timeoutSeconds": 3}}, {}, {"2": {"retries": 8, "jitter": False}}),
+        (
+            {"Pay": {"retries": 8, "jitter": False, "timeoutSeconds": 3}},
+            {"2": 3},
+            {"2": {"retries": 8, "jitter": False}},
+        ),
     ],
 )
-def test_a_command_has_the_timeouts_and_the_retries_of_items_that_the_policy_changes(
+def test_a_command_has_the_timeouts_and_the_retries_of_items_that_the_policy_sets(
     owner: Tenant, steps: dict[str, Any], timeouts: dict[str, float], items: dict[str, Any]
 ) -> None:
     policed(owner, steps=steps)
@@ -137,6 +143,28 @@ def test_a_command_has_the_timeouts_and_the_retries_of_items_that_the_policy_cha
     sent = {name: written[name] for name in ("stepTimeouts", "itemPolicies") if name in written}
     assert sent == {name: value for name, value in (("stepTimeouts", timeouts), ("itemPolicies", items)) if value}
     assert Command.model_validate_json(command.model_dump_json(by_alias=True)) == command
+
+
+@cases(
+    ("protocols", "kind", "sent"),
+    [
+        (["celery", "rest"], "internal", {0: 0.5}),
+        (["celery", "rest"], "await", {}),
+        (["rest"], "internal", {}),  # a release of the framework, whose workers refuse the member
+        (None, "internal", {}),
+    ],
+)
+def test_the_policy_adds_timeouts_to_steps_of_this_product(
+    protocols: list[str] | None, kind: str, sent: dict[int, float]
+) -> None:
+    capabilities = {"localTransitionExecution": False, "transitionWorkerProtocols": protocols}
+    members: dict[str, Any] = {"capabilities": capabilities} if protocols else {}
+    owner, release = making.ready(steps=[{**making.STEP, "kind": kind}], **members)
+    policed(owner, steps={"Validate": {"timeoutSeconds": 0.5}})
+    assert changed_steps(release.identity).timeouts == sent
+    with CaptureQueriesContext(connection) as statements:
+        assert changed_steps(release.identity).timeouts == sent
+    assert len(statements) == 0
 
 
 @cases(
