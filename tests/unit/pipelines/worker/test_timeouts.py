@@ -13,7 +13,7 @@ from pipelines.testing import run as run_in_test
 from pipelines.worker import event_loop
 from pipelines.worker.host import Host
 from pipelines.worker.runner import Completed, RunResult, run
-from pipelines.worker.supervision import Supervisor
+from pipelines.worker.supervision import LOCAL, Supervisor
 from tests.cases import cases
 from tests.making import granted
 from tests.running import eventually
@@ -213,14 +213,20 @@ def test_a_loop_that_stays_blocked_is_left_and_no_other_execution_hangs_with_it(
         + LIMITED.replace(")", ", parallel=2)")
         + "def one(n: int) -> int: time.sleep(0.6)\n",
         LIMITED + "async def one(n: int) -> int: return await asyncio.to_thread(time.sleep, 0.6)\n",
-        LIMITED + "def one(n: int) -> int: time.sleep(0.6)\n",
+        LIMITED + f"def one(n: int) -> int: return time.sleep(0.6) or n\n\n{STEP}def two(n: int) -> int: return n\n",
     ],
 )
-def test_no_thread_of_a_step_keeps_a_process_from_ending(author: Author, context: StepContext, body: str) -> None:
+def test_no_abandoned_thread_keeps_a_process_from_ending_or_stores_a_checkpoint(
+    author: Author, context: StepContext, body: str
+) -> None:
+    kept: list[Any] = []
     before = set(threading.enumerate())
-    assert isinstance(ran(author, context, body, 2), Failed)
+    assert isinstance(ran(author, context, body, 2, keep=lambda *checkpoint: kept.append(checkpoint)), Failed)
     assert [each for each in threading.enumerate() if each not in before and not each.daemon] == []
+    stored = len(kept)
     eventually(lambda: not any(each.name == "item" for each in threading.enumerate()), what="the end of the items")
+    eventually(lambda: LOCAL.abandoned == 0, what="the end of the threads")
+    assert len(kept) == stored
 
 
 def test_many_async_steps_wait_on_one_event_loop(author: Author, context: StepContext) -> None:
