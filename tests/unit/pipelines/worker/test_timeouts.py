@@ -96,8 +96,8 @@ STREAM = (
 READS = PAUSED + LIMITED + "async def add(ns: AsyncIterator[int]) -> int:\n    {body}\n"
 IMPATIENT = READS.format(
     body="found = []\n    while True:\n        try: found.append(await asyncio.wait_for(anext(ns), 0.02))\n"
-    "        except TimeoutError: pass\n        except StopAsyncIteration: return sum(found)"
-)
+    "        except TimeoutError: await asyncio.sleep(0.2)\n        except StopAsyncIteration: return sum(found)"
+).replace(LIMITED, STEP)
 HIDING = READS.format(body="try: return [n async for n in ns][0]\n    except BaseException: return 7").replace(
     "yield i", "yield 1 // (1 - i)"
 )
