@@ -21,7 +21,8 @@ from pipelines.step_policy import NO_POLICY, StepPolicy
 from pipelines.step_reports import Reporter
 from pipelines.worker.item_steps import FinishedItems
 from pipelines.worker.outcomes import too_large
-from pipelines.worker.runner import Completed, Suspended, run
+from pipelines.worker.run_results import Completed, Suspended
+from pipelines.worker.runner import run
 from wire.documents.contract import TIMER, request_with_answer
 from wire.documents.json_reader import values_in
 from wire.messages.celery_messages import Shape

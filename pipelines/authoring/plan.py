@@ -30,6 +30,12 @@ class Plan:
     limits: Mapping[LimitKey, float]
     is_supervised: bool
 
+    def limits_with(self, changed: Mapping[int, float]) -> Mapping[LimitKey, float]:
+        """Return the limits, with those of ``changed`` by the index of a step: for its function, or each branch."""
+        functions = ((each, seconds) for i, seconds in changed.items() for each in self.steps[i : i + 1])
+        found = {each.limit_key: seconds for step, seconds in functions for each in step.called}
+        return {**self.limits, **found}
+
 
 def plan(pipeline: Pipeline, *, constraints: bool = True) -> Plan:
     """Read and check all steps. The result is cached until the pipeline gets another step.

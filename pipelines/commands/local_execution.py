@@ -24,7 +24,7 @@ from pipelines.commands.progress import Shown
 from pipelines.errors import DefinitionError
 from pipelines.failures import Failed
 from pipelines.local_run import LocalRun, Progress, Question, started
-from pipelines.worker.runner import Completed
+from pipelines.worker.run_results import Completed
 from wire import log_lines
 from wire.messages.celery_messages import Shape
 

@@ -25,7 +25,8 @@ from pipelines.worker.host_state import NO_WORK, Acceptance, HeldLeases, Lease
 from pipelines.worker.hosted_release import HostedRelease
 from pipelines.worker.outcomes import Reached, Report
 from pipelines.worker.printed import end_lines
-from pipelines.worker.runner import UNDECODABLE_PAYLOAD, Keep, RunResult, StepTimes
+from pipelines.worker.run_results import RunResult, StepTimes
+from pipelines.worker.runner import UNDECODABLE_PAYLOAD, Keep
 from pipelines.worker.supervision import Supervisor
 from wire.log_lines import bound
 from wire.messages.celery_messages import (

@@ -24,7 +24,8 @@ from pipelines.release.files import read_descriptor
 from pipelines.release.packaging import artifact_digest
 from pipelines.worker.allowed_code import AllowedCode, ForeignModule
 from pipelines.worker.artifact import UnpackedArtifact, artifacts_with_code, unpack_release
-from pipelines.worker.runner import RunResult, run
+from pipelines.worker.run_results import RunResult
+from pipelines.worker.runner import run
 from wire.documents.descriptor import Descriptor
 from wire.identity import ReleaseIdentity
 from wire.messages.celery_messages import MOST_DIFFERENCES, CodeOrigin, WorkerEnvironment

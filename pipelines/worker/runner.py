@@ -9,23 +9,23 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, NoReturn, cast
 
 from pipelines.authoring.cardinality import Cardinality
 from pipelines.authoring.definition import Pipeline, StepContext
 from pipelines.authoring.plan import plan
 from pipelines.authoring.planned_step import PlannedStep
 from pipelines.authoring.values import Encoded, ValueMismatch, ValueType
-from pipelines.authoring.waits import Await
 from pipelines.errors import Cancelled
 from pipelines.failures import Failed, failed_by, message_of
 from pipelines.worker.items import ITEM_LIMITS, ItemLimits
-from pipelines.worker.supervision import LOCAL, Limits, Supervisor, Watch, supervised
+from pipelines.worker.run_results import Completed, RunResult, StepTimes, Suspended
+from pipelines.worker.supervision import LOCAL, Supervisor, Watch, supervised
 from wire import log_lines
 from wire.documents.contract import request_with_answer
-from wire.messages.celery_messages import MOST_SPANS, Shape, StepSpan
+from wire.messages.celery_messages import Shape
 
 if TYPE_CHECKING:
     from pipelines.worker.failed_items import Failing
@@ -37,70 +37,11 @@ INVALID_STEP_OUTPUT: Final = "INVALID_STEP_OUTPUT"
 OUTPUT_TOO_LARGE: Final = "OUTPUT_TOO_LARGE"
 OUTDATED: Final = "The outcome of this transition no longer counts."
 _END: Final = object()
-_T = TypeVar("_T")
 
 Keep = Callable[[int, list[Any], bool], None]
 """Stores a checkpoint: the index of the next step, its input as JSON documents, and whether that is a stream."""
-
-
-@dataclass(frozen=True, slots=True)
-class Completed:
-    """All requested steps have run. ``many`` is False if ``outputs`` is one single value.
-
-    ``step_index`` and ``step_name`` are those of the last step that ran.
-    """
-
-    outputs: list[Any]
-    many: bool
-    step_index: int | None = field(default=None, compare=False)
-    step_name: str = field(default="", compare=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Suspended:
-    """The run reached an await.
-
-    If ``itemized``, there is one request for each item of a stream (wire protocol F.9). Otherwise there is one request,
-    which is a list if the await takes many.
-    """
-
-    step_index: int
-    step: PlannedStep
-    requests: list[Any]
-    itemized: bool
-
-    @property
-    def step_name(self) -> str:
-        return self.step.name
-
-    @property
-    def waits(self) -> Await:
-        """The await, as the author defined it."""
-        if self.step.waits is None:
-            raise TypeError(f"step {self.step.name} is not an await")
-        return self.step.waits
-
-
 Around = Callable[[PlannedStep, Callable[[], Any]], Any]
 """Makes a call of a step's code, and returns its result."""
-RunResult = Completed | Suspended | Failed
-
-
-class StepTimes:
-    """The spans of the steps of one transition: from the first call of each step to the end of its newest one."""
-
-    def __init__(self) -> None:
-        self._spans: dict[int, StepSpan] = {}
-
-    def add(self, step_index: int, begun: float) -> None:
-        """Record a call of a step that began at ``begun``, as `time.time` gives it, and ends now."""
-        first = self._spans.get(step_index)
-        started = int(begun * 1000) if first is None else first[1]
-        self._spans[step_index] = (step_index, started, int(time.time() * 1000))
-
-    def spans(self) -> list[StepSpan]:
-        """Return the spans in the order of the steps, at most MOST_SPANS."""
-        return sorted(self._spans.values())[:MOST_SPANS]
 
 
 def run(
@@ -120,7 +61,7 @@ def run(
     item_limits: ItemLimits = ITEM_LIMITS,
     times: StepTimes | None = None,
     around: Around | None = None,
-    limits: Limits | None = None,
+    limits: Mapping[int, float] | None = None,
     item_policies: Mapping[int, Mapping[str, Any]] | None = None,
     supervisor: Supervisor = LOCAL,
 ) -> RunResult:
@@ -150,7 +91,7 @@ def run(
         steps = tuple(replace(each, policy=each.policy.changed(item_policies.get(each.index, {}))) for each in steps)
     if planned.is_supervised or limits:
         record = None if times is None else times.add
-        watch = Watch(supervisor, {**planned.limits, **(limits or {})}, is_cancelled, record)
+        watch = Watch(supervisor, planned.limits_with(limits or {}), is_cancelled, record)
         kept = None if keep is None else watch.keep(keep)
         watched = _Transition(watch.context(context), watch.is_over, kept, times, watch.around(around))
         watched.keep_items = None if keep_items is None else watch.keep(keep_items)

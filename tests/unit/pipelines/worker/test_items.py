@@ -11,7 +11,8 @@ from pipelines.worker import outcomes
 from pipelines.worker.failed_items import Failing
 from pipelines.worker.item_steps import FinishedItems
 from pipelines.worker.items import ItemLimits
-from pipelines.worker.runner import Completed, RunResult, run
+from pipelines.worker.run_results import Completed, RunResult
+from pipelines.worker.runner import run
 from pipelines.worker.supervision import Supervisor
 from tests.running import eventually
 from tests.unit.pipelines.conftest import Author

@@ -25,7 +25,8 @@ from pipelines.worker.outcomes import (
     outcome_of,
     reached,
 )
-from pipelines.worker.runner import Completed, run
+from pipelines.worker.run_results import Completed
+from pipelines.worker.runner import run
 from tests.building import eventually
 from tests.cases import cases
 from tests.unit.pipelines.worker.conftest import command, outcomes, released, sealed

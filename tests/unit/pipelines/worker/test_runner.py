@@ -7,7 +7,8 @@ import pytest
 
 from pipelines import Pipeline, StepContext
 from pipelines.failures import Failed
-from pipelines.worker.runner import Completed, RunResult, Suspended, run
+from pipelines.worker.run_results import Completed, RunResult, Suspended
+from pipelines.worker.runner import run
 from tests.cases import cases
 from tests.unit.pipelines.conftest import Author
 

@@ -12,7 +12,8 @@ from pipelines.testing import RunFailed
 from pipelines.testing import run as run_in_test
 from pipelines.worker import event_loop
 from pipelines.worker.host import Host
-from pipelines.worker.runner import Completed, RunResult, run
+from pipelines.worker.run_results import Completed, RunResult
+from pipelines.worker.runner import run
 from pipelines.worker.supervision import LOCAL, Supervisor
 from tests.cases import cases
 from tests.making import granted
@@ -160,7 +161,12 @@ def test_a_command_brings_limits_and_cancellation(author: Author, context: StepC
     assert ran(author, context, LIMITED + body, limits={0: 9.0}) == Completed([1], many=False)
     begun = time.monotonic()
     for step, options, code in (
-        (STEP + body, {"limits": {0: 0.1}}, "STEP_TIMEOUT"),
+        (STEP + body, {"limits": {0: 0.1, 9: 0.1}}, "STEP_TIMEOUT"),
+        (
+            f"{body}\n\ndef two(n: int) -> int: return n\n\npipeline.gather(one, two)\n",
+            {"limits": {0: 0.1}},
+            "STEP_TIMEOUT",
+        ),
         (STEP + SLEEP.replace("0.5", "9"), {"is_cancelled": lambda: time.monotonic() > begun + 1}, "Cancelled"),
     ):
         failed = ran(author, context, step, **options)
