@@ -89,3 +89,6 @@ class Cancelled(Exception):
 
     Do not catch it.
     """
+
+    def __init__(self, message: str = "The outcome of this transition no longer counts.") -> None:
+        super().__init__(message)

@@ -25,6 +25,9 @@ from wire.messages.celery_messages import LONGEST_TRACEBACK, Failure
 
 CODES: Final = {StepTimeout: "STEP_TIMEOUT", EventLoopBlocked: "EVENT_LOOP_BLOCKED"}
 """The codes of failures that the worker causes, by their classes."""
+UNDECODABLE_PAYLOAD: Final = "UNDECODABLE_PAYLOAD"
+INVALID_STEP_OUTPUT: Final = "INVALID_STEP_OUTPUT"
+OUTPUT_TOO_LARGE: Final = "OUTPUT_TOO_LARGE"
 LONGEST_MESSAGE: Final = 512
 LONGEST_CLASS: Final = 100
 MOST_FRAMES: Final = 50

@@ -76,7 +76,7 @@ class StepContext(StepTools):
     def raise_if_cancelled(self) -> None:
         """Raise ``Cancelled`` once ``cancelled`` is True, to end the step early."""
         if self.cancelled:
-            raise Cancelled("The outcome of this transition no longer counts.")
+            raise Cancelled
 
     @property
     def idempotency_key(self) -> str:

@@ -245,8 +245,7 @@ class EventLoop:
         calls = list(self._calls)
         for call in calls:
             if call.stopped is None and call.is_over():
-                reason = Cancelled("The outcome of this transition no longer counts.")
-                self._loop.call_soon_threadsafe(self._stop, call, reason)
+                self._loop.call_soon_threadsafe(self._stop, call, Cancelled())
         if self._asked_at is None:
             self._asked_at = now
             self._loop.call_soon_threadsafe(self._answer)

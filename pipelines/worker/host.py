@@ -17,7 +17,7 @@ from heapq import nsmallest
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
-from pipelines.failures import Failed, failed_by, inform, log_failure, message_of, warn
+from pipelines.failures import UNDECODABLE_PAYLOAD, Failed, failed_by, inform, log_failure, message_of, warn
 from pipelines.step_reports import current
 from pipelines.worker import outcomes
 from pipelines.worker.boundary import Boundary
@@ -26,7 +26,7 @@ from pipelines.worker.hosted_release import HostedRelease
 from pipelines.worker.outcomes import Reached, Report
 from pipelines.worker.printed import end_lines
 from pipelines.worker.run_results import RunResult, StepTimes
-from pipelines.worker.runner import UNDECODABLE_PAYLOAD, Keep
+from pipelines.worker.runner import Keep
 from pipelines.worker.supervision import Supervisor
 from wire.log_lines import bound
 from wire.messages.celery_messages import (

@@ -10,9 +10,8 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pipelines.failures import Failed, message_of, warn, warn_of
+from pipelines.failures import OUTPUT_TOO_LARGE, Failed, message_of, warn, warn_of
 from pipelines.worker.run_results import Completed, RunResult, Suspended
-from pipelines.worker.runner import OUTPUT_TOO_LARGE
 from wire.documents.json_reader import LONGEST_OUTCOME, MOST_PAYLOADS, MOST_VALUES, values_in
 from wire.identity import ReleaseIdentity
 from wire.messages.celery_messages import (

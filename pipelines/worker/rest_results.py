@@ -8,10 +8,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from pipelines.authoring.planned_step import PlannedStep
-from pipelines.failures import Failed, log_failure
+from pipelines.failures import INVALID_STEP_OUTPUT, OUTPUT_TOO_LARGE, Failed, log_failure
 from pipelines.worker.outcomes import CERTAINLY_FITTING, too_large
 from pipelines.worker.run_results import Completed, RunResult, Suspended
-from pipelines.worker.runner import INVALID_STEP_OUTPUT, OUTPUT_TOO_LARGE
 from wire.documents.contract import AUTOMATIC
 from wire.documents.json_reader import values_in
 from wire.messages.celery_messages import StepReport

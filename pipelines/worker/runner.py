@@ -19,7 +19,7 @@ from pipelines.authoring.plan import plan
 from pipelines.authoring.planned_step import PlannedStep
 from pipelines.authoring.values import Encoded, ValueMismatch, ValueType
 from pipelines.errors import Cancelled
-from pipelines.failures import Failed, failed_by, message_of
+from pipelines.failures import INVALID_STEP_OUTPUT, UNDECODABLE_PAYLOAD, Failed, failed_by, message_of
 from pipelines.worker.items import ITEM_LIMITS, ItemLimits
 from pipelines.worker.run_results import Completed, RunResult, StepTimes, Suspended
 from pipelines.worker.supervision import LOCAL, Supervisor, Watch, supervised
@@ -32,10 +32,6 @@ if TYPE_CHECKING:
     from pipelines.worker.item_steps import Finished, ItemDelay, KeepItems
     from pipelines.worker.items import BranchCall, Item, Results
 
-UNDECODABLE_PAYLOAD: Final = "UNDECODABLE_PAYLOAD"
-INVALID_STEP_OUTPUT: Final = "INVALID_STEP_OUTPUT"
-OUTPUT_TOO_LARGE: Final = "OUTPUT_TOO_LARGE"
-OUTDATED: Final = "The outcome of this transition no longer counts."
 _END: Final = object()
 
 Keep = Callable[[int, list[Any], bool], None]
@@ -89,25 +85,21 @@ def run(
         raise ValueError(f"steps {start} to {stop} of a pipeline of {len(steps)}")
     if item_policies:
         steps = tuple(replace(each, policy=each.policy.changed(item_policies.get(each.index, {}))) for each in steps)
+    watch = None
     if planned.is_supervised or limits:
-        record = None if times is None else times.add
-        watch = Watch(supervisor, planned.limits_with(limits or {}), is_cancelled, record)
-        kept = None if keep is None else watch.keep(keep)
-        watched = _Transition(watch.context(context), watch.is_over, kept, times, watch.around(around))
-        watched.keep_items = None if keep_items is None else watch.keep(keep_items)
-        watched.finished = {start: finished or {}}
-        watched.item_delay = item_delay
-        watched.watch = watch
-        watched.failing = failing
-        watched.item_limits = item_limits
-        return supervised(watch, steps, lambda ready: watched.run(ready, start, end, payload, shape))
+        watch = Watch(supervisor, planned.limits_with(limits or {}), is_cancelled, times.add if times else None)
+        context, is_cancelled, around = watch.context(context), watch.is_over, watch.around(around)
+        keep, keep_items = keep and watch.keep(keep), keep_items and watch.keep(keep_items)
     transition = _Transition(context, is_cancelled, keep, times, around)
     transition.keep_items = keep_items
     transition.finished = {start: finished or {}}
     transition.item_delay = item_delay
     transition.failing = failing
     transition.item_limits = item_limits
-    return transition.run(steps, start, end, payload, shape)
+    transition.watch = watch
+    if watch is None:
+        return transition.run(steps, start, end, payload, shape)
+    return supervised(watch, steps, lambda ready: transition.run(ready, start, end, payload, shape))
 
 
 class _StepFailed(BaseException):
@@ -328,7 +320,7 @@ class _Transition:
 
     def _check(self) -> None:
         if self._is_cancelled():
-            raise Cancelled(OUTDATED)
+            raise Cancelled
 
     def _mapped(self, step: PlannedStep, items: Iterator[Encoded], first: int = 0) -> Iterator[Encoded]:
         for item_index, encoded in enumerate(items, first):
@@ -363,8 +355,7 @@ class _Transition:
             self._context = self._make_context()
         context = replace(self._context, step_index=step.index, step_name=step.name, item_index=item_index)
         if step.branch is not None:
-            index = step.branch.call_index(item_index)
-            context = replace(context, branch=step.branch.name, call_index=index)
+            context = replace(context, branch=step.branch.name, call_index=step.branch.call_index(item_index))
         return self._authored(step, step.function, *values, context, item_index=item_index)
 
     def _authored(
@@ -377,7 +368,7 @@ class _Transition:
         token = log_lines.step_and_item.set((step.name, item_index))
         try:
             if self._is_cancelled():
-                raise Cancelled(OUTDATED)
+                raise Cancelled
             if self._around is not None:
                 return self._around(step, partial(function, *arguments))
             return function(*arguments)
