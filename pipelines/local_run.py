@@ -23,8 +23,9 @@ from pipelines.worker.item_steps import FinishedItems
 from pipelines.worker.outcomes import too_large
 from pipelines.worker.run_results import Completed, Suspended
 from pipelines.worker.runner import run
-from wire.documents.contract import TIMER, request_with_answer
+from wire.documents.contract import TIMER
 from wire.documents.json_reader import values_in
+from wire.documents.request_and_answer import request_with_answer
 from wire.messages.celery_messages import Shape
 from wire.retry import LONGEST_RETRY_DELAY, RetryPolicy
 

@@ -32,7 +32,8 @@ from foundation import wakeup
 from tenancy import audit
 from tenancy.audit.acts import Act
 from tenancy.models import Tenant
-from wire.documents.contract import AUTOMATIC, TIMER, request_with_answer, takes_request
+from wire.documents.contract import AUTOMATIC, TIMER
+from wire.documents.request_and_answer import request_with_answer, takes_request
 from wire.messages.suspension import interaction_id as interaction_id_of
 from wire.resume_token import ResumeToken, ResumeTokenError, read
 

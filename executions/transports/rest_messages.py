@@ -18,8 +18,9 @@ from executions.step_reports import step_reports
 from executions.transports.changed_steps import changed_steps
 from executions.transports.rest import read
 from foundation.exchange import Response
-from wire.documents.contract import ResultShape, takes_request
+from wire.documents.contract import ResultShape
 from wire.documents.json_reader import quoted
+from wire.documents.request_and_answer import takes_request
 from wire.messages.celery_messages import Failure, Outcome, Shape, transition_key
 from wire.messages.payload_envelopes import (
     LIST,

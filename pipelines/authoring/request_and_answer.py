@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipelines.authoring.cardinality import Cardinality
 from pipelines.authoring.values import Hinted, ValueType
-from wire.documents.contract import ANSWER, REQUEST, request_and_answer_type
+from wire.documents.request_and_answer import ANSWER, REQUEST, request_and_answer_type
 
 if TYPE_CHECKING:
     from pipelines.authoring.catalogue import Catalogue, TypeExpression

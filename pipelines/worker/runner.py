@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NoReturn, cast
 
@@ -24,7 +24,7 @@ from pipelines.worker.items import ITEM_LIMITS, ItemLimits
 from pipelines.worker.run_results import Completed, RunResult, StepTimes, Suspended
 from pipelines.worker.supervision import LOCAL, Supervisor, Watch, supervised
 from wire import log_lines
-from wire.documents.contract import request_with_answer
+from wire.documents.request_and_answer import request_with_answer
 from wire.messages.celery_messages import Shape
 
 if TYPE_CHECKING:
@@ -118,31 +118,24 @@ class _Many:
     count: int | None = None
 
 
+@dataclass(slots=True, eq=False)
 class _Transition:
     """One run of steps. Between two steps there is either one value or a stream of values."""
 
-    def __init__(
-        self,
-        make_context: Callable[[], StepContext],
-        is_cancelled: Callable[[], bool],
-        keep: Keep | None,
-        times: StepTimes | None,
-        around: Around | None,
-    ) -> None:
-        self._make_context = make_context
-        self._context: StepContext | None = None
-        self._is_cancelled = is_cancelled
-        self._around = around
-        self._keep = keep
-        self._times = times
-        self._streams: list[Generator[Encoded]] = []
-        self.keep_items: KeepItems | None = None
-        self.finished: dict[int, Finished] = {}
-        self.item_delay: ItemDelay = float
-        self.watch: Watch | None = None
-        self.failing: list[Failing] | None = None
-        self.item_limits = ITEM_LIMITS
-        self.failure: Failed | None = None
+    _make_context: Callable[[], StepContext]
+    _is_cancelled: Callable[[], bool]
+    _keep: Keep | None
+    _times: StepTimes | None
+    _around: Around | None
+    keep_items: KeepItems | None = None
+    finished: Mapping[int, Finished] = field(default_factory=dict)
+    item_delay: ItemDelay = float
+    watch: Watch | None = None
+    failing: list[Failing] | None = None
+    item_limits: ItemLimits = ITEM_LIMITS
+    failure: Failed | None = None
+    _context: StepContext | None = None
+    _streams: list[Generator[Encoded]] = field(default_factory=list)
 
     def close(self) -> None:
         """End the calls of items that are running, so that none outlives the transition."""
@@ -153,24 +146,23 @@ class _Transition:
         try:
             current = self._input(steps, start, payload, shape)
             for step in steps[start:end]:
-                if step.waits is None:
-                    current = self._apply(step, current)
-                    if self._keep is not None and step.index + 1 < end and steps[step.index + 1].waits is None:
-                        current = self._kept(self._keep, step.index + 1, current)
-                    continue
+                asks = step.waits is not None
                 if step.condition is not None:
                     current, asks = self._considered(step, step.condition, current)
-                    if not asks:
-                        current = self._without_answer(step, steps[step.index + 1], current)
-                        if self._keep is not None and step.index + 1 < end:
-                            current = self._kept(self._keep, step.index + 1, current)
-                        continue
-                suspended = self._suspend(step, current)
-                if self.failure is not None:
-                    return self.failure
-                if suspended is not None:
-                    return suspended
-                current = _Many(iter(()))
+                if asks:
+                    suspended = self._suspend(step, current)
+                    if self.failure is not None:
+                        return self.failure
+                    if suspended is not None:
+                        return suspended
+                    current = _Many(iter(()))
+                    continue
+                if step.waits is None:
+                    current = self._apply(step, current)
+                else:
+                    current = self._without_answer(step, steps[step.index + 1], current)
+                if self._keep is not None and step.index + 1 < end and steps[step.index + 1].waits is None:
+                    current = self._kept(self._keep, step.index + 1, current)
             outputs = [encoded.document for encoded in _stream(current)]
             last = (end - 1, steps[end - 1].name) if end > start else ()
             return self.failure or Completed(outputs, isinstance(current, _Many), *last)
@@ -397,10 +389,7 @@ class _Transition:
 
     def _fail(self, step: PlannedStep, failure_class: str, message: str) -> NoReturn:
         """Fail the step without a retry: the value is wrong, and would be wrong again."""
-        if self.failure is None:
-            text = message_of(step.name, message)
-            self.failure = Failed(failure_class, text, False, step.index, step.name)
-        raise _StepFailed
+        self._give_up(Failed(failure_class, message_of(step.name, message), False, step.index, step.name))
 
 
 def _stream(current: Encoded | _Many) -> Iterator[Encoded]:

@@ -45,8 +45,6 @@ CHILD = "pipeline"
 """The transport of awaits whose requests are inputs of another pipeline, and whose answers its results (ADR 129)."""
 AUTOMATIC = (TIMER, CHILD)
 """The transports of awaits that nobody outside answers."""
-REQUEST, ANSWER = "request", "answer"
-"""The members of the value that a step takes after an await, if it takes the request with the answer (ADR 118)."""
 MAX_CONTRACT_BYTES = 4 * 1024 * 1024
 
 _DIALECT = Dialect(name=CONTRACT_NAME, code="CONTRACT", preamble=f"Invalid {CONTRACT_ENTRY} JSON: ")
@@ -386,23 +384,3 @@ def ends_in_stream(cardinalities: Iterable[str | None]) -> bool:
 def result_shape(cardinalities: Iterable[str | None]) -> ResultShape:
     """Return the shape of the result of an execution of these steps."""
     return "MATERIALIZED_MULTI" if ends_in_stream(cardinalities) else "SINGLE"
-
-
-# --- the request of an await with its answer (ADR 118) ----------------------------------------------
-
-
-def request_and_answer_type(await_name: str) -> str:
-    """Return the name of the record type of a request with its answer. No class of an author has such a name."""
-    return f"{await_name}#request-and-answer"
-
-
-def request_with_answer(request: Any, answer: Any) -> dict[str, Any]:
-    """Return the JSON of a request with its answer. Neither can change the other."""
-    return {REQUEST: request, ANSWER: answer}
-
-
-def takes_request(steps: Any, step_index: int) -> bool:
-    """Return True if a step takes the request of the await before it. `steps` are those of a contract, or None."""
-    if not isinstance(steps, list) or not 0 <= step_index < len(steps):
-        return False
-    return bool(steps[step_index].get("takesRequest"))
