@@ -103,14 +103,9 @@ _Traceparent = Annotated[str, Field(pattern=f"^({traceparent.SQL_FORM[1:-1]})?$"
 _Omitted = Annotated[str, Field(exclude_if=not_)]
 
 
-StepTimeouts = Annotated[
-    dict[Annotated[int, Field(ge=0)], Annotated[float, Field(gt=0, allow_inf_nan=False)]],
-    Field(max_length=MOST_TIMEOUTS, exclude_if=not_),
-]
-ItemPolicies = Annotated[
-    dict[Annotated[int, Field(ge=0)], dict[str, bool | int | float]],
-    Field(max_length=MOST_TIMEOUTS, exclude_if=not_),
-]
+_ByStep = Annotated[dict[Annotated[int, Field(ge=0)], _Item], Field(max_length=MOST_TIMEOUTS, exclude_if=not_)]
+StepTimeouts = _ByStep[Annotated[float, Field(gt=0, allow_inf_nan=False)]]
+ItemPolicies = _ByStep[dict[str, bool | int | float]]
 
 
 class Command(Wire):
@@ -229,7 +224,16 @@ class LeaseReport(StepReport):
     transition_key: _TransitionKey
 
 
-class Outcome(Wire):
+class _UnderLease(Wire):
+    """What a worker reports about a transition, which counts only under its lease."""
+
+    execution_id: uuid.UUID
+    execution_version: _Version
+    lease_token: uuid.UUID
+    transition_key: _TransitionKey
+
+
+class Outcome(_UnderLease):
     """What a worker reports at the end of a transition (wire protocol D.6). `output_payloads` are JSON texts.
 
     `stopped_before_step_index` is -1 if the pipeline ran to its end, as every command requests. `steps` has the spans
@@ -238,10 +242,6 @@ class Outcome(Wire):
     `failed_items` has those that were collected.
     """
 
-    execution_id: uuid.UUID
-    execution_version: _Version
-    lease_token: uuid.UUID
-    transition_key: _TransitionKey
     outcome: Literal["COMPLETED", "WAITING_EXTERNAL", "FAILED"]
     output_payloads: _Payloads = Field(default_factory=list)
     stopped_before_step_index: int = Field(default=-1, ge=-1)
@@ -254,17 +254,13 @@ class Outcome(Wire):
     failed_items: FailingSteps = Field(default_factory=list)
 
 
-class Checkpoint(Wire):
+class Checkpoint(_UnderLease):
     """The input of the step at `next_step_index`, stored while the transition runs, so that a retry starts there.
 
     The outputs are JSON texts; they are a stream if `many`. `steps` has the spans of the transition so far, and
     `failed_items` the items that it has collected so far.
     """
 
-    execution_id: uuid.UUID
-    execution_version: _Version
-    lease_token: uuid.UUID
-    transition_key: _TransitionKey
     next_step_index: int = Field(ge=1, lt=2**31)
     output_payloads: _Payloads
     many: bool = False
@@ -272,7 +268,7 @@ class Checkpoint(Wire):
     failed_items: FailingSteps = Field(default_factory=list)
 
 
-class ItemGroup(Wire):
+class ItemGroup(_UnderLease):
     """Items of the step at `step_index` that are finished, stored while the step runs for the others.
 
     The input of the step is what the execution has stored, so that `items`, their indexes in it, keep their meaning.
@@ -280,10 +276,6 @@ class ItemGroup(Wire):
     and `failed` that of those among `items` that failed and were collected.
     """
 
-    execution_id: uuid.UUID
-    execution_version: _Version
-    lease_token: uuid.UUID
-    transition_key: _TransitionKey
     step_index: int = Field(ge=0, lt=2**31)
     items: Annotated[list[_ItemIndex], Field(min_length=1, max_length=MOST_ITEMS, fail_fast=True)]
     outputs: Annotated[list[str], Field(max_length=MOST_ITEMS, fail_fast=True)]
