@@ -9,12 +9,12 @@ from rest_framework import serializers, status
 from rest_framework.response import Response
 
 from foundation.api.fields import StrictSerializer, WholeNumber
-from foundation.errors import InvalidRequest, PayloadTooLarge, QuotaExceeded
+from foundation.errors import PayloadTooLarge, QuotaExceeded
 from releases import errors, queries
 from releases.api import PausableView, with_pauses
 from releases.models import IDENTITY_LENGTH, Artifact, ArtifactUpload, Blob, Deployment, Release, Retirement, Revocation
 from releases.registration import direct_uploads, registrar
-from releases.registration.multipart import ATTACHMENT_FIELD, ReleaseUpload, receive
+from releases.registration.multipart import receive
 from releases.registration.progress import findings_so_far
 from releases.start_limits import effective_limits
 from releases.states import Status, UploadStatus
@@ -26,7 +26,6 @@ from tenancy.audit.acts import Act, declares
 from tenancy.quotas import StorageQuotaReached
 from tenancy.roles import Scope
 from wire.documents.descriptor import Profile
-from wire.identity import is_segment
 
 MAX_SIZE = 5 * 1024**3
 
@@ -296,24 +295,9 @@ def attach(view: TenantView, pipeline_id: str) -> Any:
     """Attach signatures, provenance or SBOMs to a release. Documents that it already has are ignored."""
     pipeline = queries.pipeline(view.tenant, pipeline_id)
     with receive(view.request._request, view.tenant.slug) as upload:
-        release = queries.release(pipeline, _release_version(view.request.data, upload))
+        release = queries.release(pipeline, upload.require_release_version(view.request.data))
         attachments.attach(release, upload.attached, actor=view.actor)
     return release
-
-
-def _release_version(form: Any, upload: ReleaseUpload) -> str:
-    """Return the release version of a request that has a release version, attachments and nothing else.
-
-    Raises `InvalidRequest` for any other request.
-    """
-    if upload.files or upload.descriptor is not None or set(form) - {"releaseVersion", ATTACHMENT_FIELD}:
-        raise InvalidRequest("The request may only have 'releaseVersion' and files named 'attachment'.")
-    version = form.get("releaseVersion")
-    if not isinstance(version, str) or not is_segment(version) or not upload.attached:
-        missing = "attachment" if upload.attached == [] else "releaseVersion"
-        required = {"field": missing, "code": "REQUIRED", "message": "is required"}
-        raise InvalidRequest("The request needs 'releaseVersion' and a file 'attachment'.", errors=[required])
-    return version
 
 
 class ArtifactUploadRequest(StrictSerializer):

@@ -22,6 +22,7 @@ from releases.trust.attachments import MAX_ATTACHMENT_BYTES, MAX_ATTACHMENT_VALU
 from wire.documents.contract import MAX_CONTRACT_BYTES
 from wire.documents.descriptor import MAX_DESCRIPTOR_BYTES
 from wire.documents.json_reader import count_values
+from wire.identity import is_segment
 
 DESCRIPTOR_FIELD = "descriptor"
 CONTRACT_FIELD = "contract"
@@ -73,6 +74,20 @@ class ReleaseUpload(FileUploadHandler):
             missing = {"field": DESCRIPTOR_FIELD, "code": "REQUIRED", "message": "a file of this name is required"}
             raise InvalidRequest("The request has no file named 'descriptor'.", errors=[missing])
         return descriptor
+
+    def require_release_version(self, form: Any) -> str:
+        """Return the release version of a request that has a release version, attachments and nothing else.
+
+        Raises `InvalidRequest` for any other request.
+        """
+        if self.files or self.descriptor is not None or set(form) - {"releaseVersion", ATTACHMENT_FIELD}:
+            raise InvalidRequest("The request may only have 'releaseVersion' and files named 'attachment'.")
+        version = form.get("releaseVersion")
+        if not isinstance(version, str) or not is_segment(version) or not self.attached:
+            missing = ATTACHMENT_FIELD if self.attached == [] else "releaseVersion"
+            required = {"field": missing, "code": "REQUIRED", "message": "is required"}
+            raise InvalidRequest("The request needs 'releaseVersion' and a file 'attachment'.", errors=[required])
+        return version
 
     def _document(self, field: str) -> bytes | None:
         return bytes(self._kept[field][-1]) if field in self._kept else None
