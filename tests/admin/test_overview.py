@@ -106,9 +106,6 @@ def failed(acme: World) -> Execution:
     return made
 
 
-# --- exports ---
-
-
 def export(client: Client, form: str = "csv", **query: Any) -> Any:
     return client.get(to("executions_execution_export", form), query)
 
@@ -137,9 +134,6 @@ def test_values_of_the_input_are_found_and_shown_in_list_page_and_export(viewer:
     assert lines == [["id", "key", "search.customer"], [str(failed.pk), "order-17", "c-17<b>"]]
     assert viewer.get(to(LIST), {"search.customer": "c-18"}).context["cl"].result_list == []
     assert viewer.get(to(LIST), {"search.nobody": "1"}).status_code == 400
-
-
-# --- acts on executions ---
 
 
 @pytest.fixture
@@ -247,8 +241,6 @@ def test_only_readers_of_payloads_download_them(log_in: LogIn, acme: World) -> N
         assert log_in("stranger").get(address(made, name)).status_code == 404
 
 
-# --- curl ---
-
 STUB = '#!/bin/sh\nprintf "%s\\0" "$@" > "$OUT"\n'
 
 
@@ -268,9 +260,6 @@ def test_the_shell_changes_nothing_but_the_token(text: str, tmp_path: Path) -> N
     url = "https://example.org/a?b=c&d='e'"
     arguments = run(curl_command(url, text), tmp_path)
     assert (arguments[3], arguments[-2:]) == (url, ["--data-raw", text])
-
-
-# --- comparison ---
 
 
 def compared(client: Client, one: Execution, other: object) -> Any:

@@ -38,9 +38,6 @@ def page_of(release: Release) -> str:
     return to("releases_release_change", release)
 
 
-# --- workers, environment, buttons ---
-
-
 def test_untrusted_text_is_never_markup(log_in: LogIn, acme: World) -> None:
     release = making.active(acme.tenant, MARKUP, pipeline_id=MARKUP, steps=[{**making.STEP, "authoredName": MARKUP}])
     worker = making.worker(release, MARKUP)
@@ -74,9 +71,6 @@ def test_a_release_that_waits_for_a_server_says_why_and_until_when(viewer: Clien
         assert expected in text
     release.refresh_from_db()
     assert ReleaseView(release).data["findings"] == [replace(silent, severity=Severity.WARNING).to_json()]
-
-
-# --- downloads ---
 
 
 def artifact_of(release: Release, of: Release | None = None) -> str:
@@ -162,9 +156,6 @@ def act(client: Client, name: str, release: Release, **fields: str) -> str:
     return str(response.text)
 
 
-# --- retirement ---
-
-
 def test_a_release_is_retired_with_a_reason_and_failures_are_ignored_with_a_tick(manager: Client, acme: World) -> None:
     assert "A reason is required" in act(manager, "retire", acme.release, reason="")
     shown = act(manager, "retire", acme.release, reason="x", ignore_failures="on")
@@ -178,9 +169,6 @@ def test_a_release_is_retired_with_a_reason_and_failures_are_ignored_with_a_tick
     assert "“replaced”" in act(manager, "retire", acme.release, reason="replaced", ignore_failures="on")
     made = Retirement.objects.get()
     assert (made.actor, made.given_up_failures) == ("user:release-manager", 1)
-
-
-# --- revocation ---
 
 
 def test_a_revocation_is_shown_with_its_reason(manager: Client, acme: World) -> None:
@@ -215,9 +203,6 @@ def test_the_page_shows_the_profile_and_the_carrier_and_offers_the_descriptor(vi
         assert response["Content-Disposition"] == 'attachment; filename="pipeline-release.json"'
 
 
-# --- where the bytes come from ---
-
-
 def test_what_another_tenant_got_from_a_repository_does_not_count(
     viewer: Client, acme: World, globex: World, settings: Any
 ) -> None:
@@ -227,9 +212,6 @@ def test_what_another_tenant_got_from_a_repository_does_not_count(
         theirs = carrying(globex)
     assert (theirs.status, theirs.artifacts.get().resolved) == ("REGISTERED", True)
     assert origins(viewer, carrying(acme, "2.0", DATA)) == ["UPLOADED"]
-
-
-# --- trusted keys and attachments ---
 
 
 def signed(world: World, *names: str) -> bytes:

@@ -175,9 +175,6 @@ def test_a_disabled_channel_gets_no_message(owner: Tenant, receiver: Receiver) -
         deliveries.test(made, actor=ACTOR)
 
 
-# --- messages about executions that have ended ---
-
-
 def test_a_webhook_tells_what_ended_and_how_and_no_payload(owner: Tenant, receiver: Receiver, settings: Any) -> None:
     settings.PUBLIC_URL = "https://coordinator.example"
     hook = channel(owner, receiver.url())

@@ -160,8 +160,6 @@ def test_a_draft_names_revoked_releases_and_runs_them_only_if_that_is_confirmed(
     assert progress(run(draft, confirmed)) == (0, 10, 0)
 
 
-# --- campaigns that cancel or pause ---
-
 CANCEL, PAUSE = Campaign.Kind.CANCEL, Campaign.Kind.PAUSE
 
 

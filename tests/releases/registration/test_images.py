@@ -117,9 +117,6 @@ def check(registry: ImageRegistry) -> tuple[str, list[tuple[str, str]]]:
     return verdict(making.upload(making.tenant(), document(registry.reference(DIGEST))).release)
 
 
-# --- references ---
-
-
 @cases(
     ("uri", "checked", "members", "expected"),
     [
@@ -144,9 +141,6 @@ def test_a_different_contract_document_for_a_stored_version_is_a_conflict() -> N
     assert (made.created, making.upload(owner, image, contract=beside).created) == (True, False)
     with pytest.raises(ReleaseConflict):
         making.upload(owner, image, contract=beside + b" ")
-
-
-# --- registries ---
 
 
 def test_an_image_whose_manifest_exists_is_registered_and_not_pulled(registry: ImageRegistry) -> None:
