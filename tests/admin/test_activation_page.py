@@ -46,9 +46,7 @@ def test_an_activation_is_shown_before_and_in_the_history_and_repeated_once(mana
     assert "It is time." in manager.get(first["Location"]).text
 
 
-def test_an_activation_is_rejected_if_another_release_has_become_active(
-    manager: Client, acme: World, newer: Release
-) -> None:
+def test_an_activation_is_rejected_if_another_release_is_active(manager: Client, acme: World, newer: Release) -> None:
     form = form_of(manager, newer)
     other = making.registered(acme.tenant, "3.0", pipeline_id="acme.orders")
     activate(other, actor="user:somebody")

@@ -49,9 +49,7 @@ def test_the_page_of_a_worker_shows_only_its_own_executions(viewer: Client, acme
     assert str(others.pk) not in text
 
 
-def test_a_drain_is_shown_with_its_actor_and_reason_until_it_ends(
-    viewer: Client, operator: Client, busy: World
-) -> None:
+def test_a_drain_is_shown_with_actor_and_reason_until_it_ends(viewer: Client, operator: Client, busy: World) -> None:
     worker = busy.worker
     drain, undrain = (to(f"executions_worker_{act}", worker) for act in ("drain", "undrain"))
     page = to("executions_worker_change", worker)

@@ -23,9 +23,7 @@ def status_of(execution: Execution) -> str:
     return execution.status
 
 
-def test_a_request_from_a_stale_page_is_rejected_and_the_page_shows_the_current_state(
-    operator: Client, acme: World
-) -> None:
+def test_a_request_from_a_stale_page_is_rejected_and_shows_the_current_state(operator: Client, acme: World) -> None:
     [made] = operator_rows.dead(acme, "k")
     stale = made.version
     redrive(acme.tenant, made.pk, actor="user:ann", reason="")

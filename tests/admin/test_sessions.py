@@ -93,9 +93,7 @@ def logged_in(user: User) -> Client:
     return client
 
 
-def test_logging_out_everywhere_ends_only_the_users_own_sessions_and_tokens(
-    ada: User, acme: World, globex: World
-) -> None:
+def test_logging_out_everywhere_ends_only_the_own_sessions_and_tokens(ada: User, acme: World, globex: World) -> None:
     token, _ = issue_token(acme.tenant, ada, "robot", [Scope.READ], lifetime=None)
     here, there, other = logged_in(ada), logged_in(ada), Client()
     other.force_login(globex.token.user)
@@ -111,9 +109,7 @@ def test_logging_out_everywhere_ends_only_the_users_own_sessions_and_tokens(
 
 
 @cases(("page", "field", "refused"), [(EVERYWHERE, "password", 400), (CHANGE, "old_password", 200)])
-def test_guesses_of_ones_own_password_are_limited_and_leave_entries(
-    ada: User, page: str, field: str, refused: int
-) -> None:
+def test_guesses_of_the_own_password_are_limited_and_recorded(ada: User, page: str, field: str, refused: int) -> None:
     client, before = logged_in(ada), AuditEntry.objects.count()
     new = {"new_password1": NEW, "new_password2": NEW}
     answers = [client.post(page, {**new, field: "wrong"}).status_code for _ in range(7)]
@@ -143,9 +139,7 @@ def token_form(world: World, **more: Any) -> dict[str, Any]:
     return {"tenant": world.tenant.pk, "name": "robot", "scopes": ["read"], "lifetime": "30", **more}
 
 
-def test_only_one_response_contains_the_plain_text_of_a_token(
-    admin: Client, acme: World, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_only_one_response_has_the_plain_token(admin: Client, acme: World, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.DEBUG):
         answer = admin.post(to(ISSUE), token_form(acme, scopes=["read", "executions:submit"]))
     plain, token = answer.context["plain"], ApiToken.objects.get(name="robot")
@@ -217,9 +211,7 @@ def test_only_superusers_see_whether_a_member_is_an_active_user(admin: Client, s
     assert again.context["adminform"].form.errors.keys() == {"username"}
 
 
-def test_no_form_disables_a_password_because_that_would_not_end_the_tokens(
-    superuser: Client, acme: World, fast_hashing: None
-) -> None:
+def test_no_form_disables_a_password_and_keeps_the_tokens(superuser: Client, acme: World, fast_hashing: None) -> None:
     owner = acme.token.user
     owner.set_password(PASSWORD)
     owner.save()

@@ -46,9 +46,7 @@ def is_signed(receiver: Receiver, key: str) -> bool:
     return hmac.compare_digest(expected, found[2]) and abs(int(found[1]) - timezone.now().timestamp()) < 60
 
 
-def test_a_webhook_has_the_alert_with_its_links_and_a_signature(
-    owner: Tenant, receiver: Receiver, settings: Any
-) -> None:
+def test_a_webhook_has_the_alert_its_links_and_a_signature(owner: Tenant, receiver: Receiver, settings: Any) -> None:
     settings.PUBLIC_URL, settings.ALERT_DOCS_URL = "https://coordinator.example", "https://docs.example/main"
     alert = fired(owner, channel(owner, receiver.url()))
     assert sent_all() == 1
@@ -127,7 +125,7 @@ def test_a_message_is_retried_with_growing_waits_and_then_fails(owner: Tenant, r
 
 
 @cases(("first", "messages"), [(503, ["FIRING", "RESOLVED"]), (204, ["FIRING", "RESOLVED"]), (0, ["RESOLVED"])])
-def test_the_message_that_an_alert_fires_never_follows_the_one_that_it_is_resolved(
+def test_firing_is_never_sent_after_resolved(
     owner: Tenant, receiver: Receiver, first: int, messages: list[str]
 ) -> None:
     alert = fired(owner, channel(owner, receiver.url()))

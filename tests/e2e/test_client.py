@@ -146,9 +146,7 @@ def test_what_is_refused_has_a_class_a_code_and_a_field(
         assert refused.value.detail
 
 
-def test_questions_failures_timeouts_and_cancellations(
-    made: Callable[..., Any], orders: Orders, module: Any, tmp_path: Path
-) -> None:
+def test_questions_failures_and_timeouts(made: Callable[..., Any], orders: Orders, module: Any, tmp_path: Path) -> None:
     client = made(orders.tenant)
     asked = client.submit(module.pipeline, module.Order(1, str(tmp_path), questions=1))
     with pytest.raises(clients.ClientError, match='not "Price"'):

@@ -29,9 +29,7 @@ def broker() -> Iterator[Redis]:
         yield client
 
 
-def test_a_release_is_built_uploaded_verified_activated_and_executed(
-    tenant: TenantInUse, v1: BuiltRelease, tmp_path: Path
-) -> None:
+def test_a_release_is_built_uploaded_and_executed(tenant: TenantInUse, v1: BuiltRelease, tmp_path: Path) -> None:
     verified = tenant.publish(v1)
     assert (verified["active"], verified["findings"]) == (False, [])
     worker = tenant.start_worker(v1, "only")
@@ -228,9 +226,7 @@ def test_a_killed_worker_leaves_the_request_with_its_answer(orders: Orders) -> N
     assert orders.receipt(execution_id) == {"notes": ["hold", "hold"], "made_by": "1.0", "attempt": 0}
 
 
-def test_outcomes_and_retries_wait_for_the_control_worker_and_the_clock(
-    running: RunningProduct, orders: Orders, broker: Redis
-) -> None:
+def test_outcomes_and_retries_wait_for_their_processes(running: RunningProduct, orders: Orders, broker: Redis) -> None:
     """Without the clock no lease is taken over, so that only its own message can end the first execution."""
     execution_id = orders.begun()
     running.kill("clock")

@@ -44,9 +44,7 @@ def meanwhile(sql: str, act: Callable[[], object]) -> Iterator[None]:
     assert acted
 
 
-def test_a_release_is_registered_with_its_exact_bytes_and_a_receipt(
-    document: bytes, owner: Tenant, deployer: Deployer
-) -> None:
+def test_a_release_is_stored_with_its_bytes_and_a_receipt(document: bytes, owner: Tenant, deployer: Deployer) -> None:
     deployment_id = deployer.deploy_new(document, "key-1", application="Æther orders", environment="eu west")
     receipt = Deployment.objects.get(pk=deployment_id)
     release = Release.objects.get()
@@ -71,9 +69,7 @@ def test_a_repeated_request_gets_the_same_receipt_whatever_happened_since(docume
     assert Deployment.objects.count() == 1
 
 
-def test_another_key_or_another_tenant_with_equal_bytes_gets_its_own_receipt(
-    document: bytes, deployer: Deployer
-) -> None:
+def test_another_key_or_tenant_with_equal_bytes_gets_its_own_receipt(document: bytes, deployer: Deployer) -> None:
     made = [deployer.deploy_new(document)]
     made += [deployer.deploy(document, "key-2"), deployer.deploy(document, "staging", environment="staging")]
     assert Release.objects.count() == 1
@@ -98,9 +94,7 @@ def test_a_key_belongs_to_one_descriptor_application_and_environment(document: b
     assert Deployment.objects.count() == Release.objects.count() == 1
 
 
-def test_a_rejected_release_leaves_no_receipt_and_a_retry_tries_again(
-    repository: MavenRepository, document: bytes, deployer: Deployer
-) -> None:
+def test_a_rejected_release_leaves_no_receipt(repository: MavenRepository, document: bytes, deployer: Deployer) -> None:
     repository.file("maven:com.acme:orders:1.0").unlink()
     deployer.call(document)
     verify_all()
@@ -134,9 +128,7 @@ def test_a_call_that_waits_ends_before_its_client_gives_up_and_says_which_server
     assert 50 <= time.monotonic() - arrived < 55
 
 
-def test_a_call_waits_for_the_removal_of_its_bytes_no_longer_than_for_its_verdict(
-    document: bytes, deployer: Deployer
-) -> None:
+def test_a_call_waits_for_a_removal_no_longer_than_for_its_verdict(document: bytes, deployer: Deployer) -> None:
     for earlier in ("no release", "an unverified release"):
         began = time.monotonic()
         with blob_lock.exclusive(json.loads(document)["artifacts"][0]["digest"]):
@@ -145,9 +137,7 @@ def test_a_call_waits_for_the_removal_of_its_bytes_no_longer_than_for_its_verdic
         deployer.call(document)
 
 
-def test_an_invalid_descriptor_or_one_of_the_older_profile_is_refused(
-    repository: MavenRepository, deployer: Deployer
-) -> None:
+def test_an_invalid_or_older_descriptor_is_refused(repository: MavenRepository, deployer: Deployer) -> None:
     older = making.descriptor(CONTRACT, making.archive(CONTRACT))
     assert refusal(deployer.call(json.dumps(older).encode())) == (400, "DESCRIPTOR_PROFILE_UNSUPPORTED")
     answer = deployer.call(published(repository, digest="sha256:ABC"))
@@ -180,9 +170,7 @@ def test_a_pipeline_belongs_to_the_application_of_its_first_deployment(
     assert Pipeline.objects.get().application == "orders"
 
 
-def test_of_two_deployments_under_different_applications_the_first_receipt_assigns_the_pipeline(
-    document: bytes, owner: Tenant, deployer: Deployer
-) -> None:
+def test_the_first_of_two_receipts_assigns_the_pipeline(document: bytes, owner: Tenant, deployer: Deployer) -> None:
     deployer.call(document)
     verify_all()
 
@@ -213,9 +201,7 @@ def test_a_refused_deployment_assigns_no_pipeline(
     assert mine.get().application == "other"
 
 
-def test_of_two_requests_with_one_key_the_second_gets_the_receipt_of_the_first(
-    document: bytes, deployer: Deployer
-) -> None:
+def test_of_two_requests_with_one_key_the_second_gets_the_first_receipt(document: bytes, deployer: Deployer) -> None:
     made = list[str]()
     deployer.deploy_new(document, "first")
     looked_up = 'FROM "releases_deployment"'
@@ -236,9 +222,7 @@ BAD_NAMES = ["a ", "..", "a\u200bb", "x" * 501]
         *((part, {part: name}) for part in ("application", "environment") for name in BAD_NAMES),
     ],
 )
-def test_an_invalid_request_is_refused_with_its_field(
-    document: bytes, deployer: Deployer, field: str, changes: dict[str, Any]
-) -> None:
+def test_invalid_requests_are_refused(document: bytes, deployer: Deployer, field: str, changes: dict[str, Any]) -> None:
     answer = deployer.call(document, **changes)
     assert refusal(answer) == (400, "INVALID_REQUEST")
     assert answer.json()["errors"][0]["field"] == field
@@ -260,9 +244,7 @@ def test_a_request_without_a_valid_token_is_not_authenticated(document: bytes, d
     assert nothing_is_stored()
 
 
-def test_a_token_of_another_tenant_is_refused_whether_the_organization_exists_or_not(
-    document: bytes, deployer: Deployer
-) -> None:
+def test_a_token_of_another_tenant_is_refused_whether_or_not_it_exists(document: bytes, deployer: Deployer) -> None:
     for organization in (making.tenant().slug, "nobody", deployer.organization.upper()):
         answer = deployer.call(document, organization=organization)
         assert refusal(answer) == (403, "PERMISSION_DENIED")
@@ -276,9 +258,7 @@ def test_a_token_without_the_scope_is_refused(document: bytes, owner: Tenant, de
     assert nothing_is_stored()
 
 
-def test_an_oauth_token_deploys_for_its_organizations(
-    document: bytes, owner: Tenant, deployer: Deployer, issuer: OAuthIssuer
-) -> None:
+def test_an_oauth_token_deploys(document: bytes, owner: Tenant, deployer: Deployer, issuer: OAuthIssuer) -> None:
     bearer = issuer.token(subject="ci-robot", organizations=["other", owner.slug])
     deployment = Deployment.objects.get(pk=deployer.deploy_new(document, bearer=bearer))
     assert (deployment.actor, deployment.tenant) == ("oauth:ci-robot", owner)
@@ -314,9 +294,7 @@ def test_an_environment_selects_the_tenant(document: bytes, issuer: OAuthIssuer,
     assert caller.deploy(document, bearer=token(staging), environment="staging") == second
 
 
-def test_no_organization_reaches_the_tenant_of_another_one_in_another_environment(
-    document: bytes, issuer: OAuthIssuer, settings: Any
-) -> None:
+def test_no_organization_reaches_a_tenant_of_another_one(document: bytes, issuer: OAuthIssuer, settings: Any) -> None:
     settings.TPF_DEPLOYMENT_ENVIRONMENTS = {"production": "", "test": "st", "staging": "staging-"}
     making.tenant("staging-acme")
     for organization, environment in (("staging-acme", "production"), ("aging-acme", "test")):

@@ -86,9 +86,7 @@ def test_an_invalid_descriptor_is_reported_and_leaves_no_rows(
     assert not Release.objects.filter(pipeline__tenant=owner).exists()
 
 
-def test_only_files_below_the_configured_folders_are_opened(
-    root: Path, owner: Tenant, tmp_path: Path, settings: Any
-) -> None:
+def test_only_files_in_configured_folders_are_read(root: Path, owner: Tenant, tmp_path: Path, settings: Any) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()
     unreadable = (400, "releaseDescriptorPath must point to a readable file")

@@ -51,9 +51,7 @@ def meanwhile(sql: str, *parameters: Any) -> int:
         return other.execute(sql.encode(), parameters).rowcount
 
 
-def test_a_connection_that_was_used_recently_is_not_checked_by_a_statement(
-    kept: base.DatabaseWrapper, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_recent_connection_is_not_checked(kept: base.DatabaseWrapper, monkeypatch: pytest.MonkeyPatch) -> None:
     first = session(kept)
     monkeypatch.delattr(Djangos, "is_usable")  # it would send a statement
     with CaptureQueriesContext(kept) as caught:

@@ -129,9 +129,7 @@ def test_what_a_submission_needs_a_smoke_test_needs(owner: Tenant, settings: Any
         (['{"n": 1}'], smoke_tests.ANYTHING, True),
     ],
 )
-def test_a_result_passes_if_it_equals_the_expected_one(
-    owner: Tenant, results: list[str], expected: Any, passes: bool
-) -> None:
+def test_a_result_passes_if_it_is_expected(owner: Tenant, results: list[str], expected: Any, passes: bool) -> None:
     test = begin(owner, expected_result=expected)
     end(owner, test, *results)
     assert verdict(test) == (Verdict.PASSED if passes else Verdict.OTHER_RESULT)

@@ -50,9 +50,7 @@ def pipelines(*arguments: str | Path, **environment: str) -> dict[str, Any]:
     return printed
 
 
-def test_a_release_is_verified_published_and_executed(
-    tenant: TenantInUse, release: BuiltRelease, tmp_path: Path
-) -> None:
+def test_a_release_is_verified_published_and_run(tenant: TenantInUse, release: BuiltRelease, tmp_path: Path) -> None:
     """A repeated `publish` continues. The retry repeats the failed step only, since the artifact has checkpoints."""
     verified = pipelines("verify-release", release.descriptor, "--json")
     assert verified["status"] == "VERIFIED"
@@ -152,9 +150,7 @@ def block() -> tuple[list[str], list[str]]:
     return shlex.split(download), shlex.split(check)
 
 
-def test_the_code_of_an_execution_is_proven_with_the_commands_of_the_guide(
-    tenant: TenantInUse, v1: BuiltRelease, v2: BuiltRelease, tmp_path: Path
-) -> None:
+def test_the_guide_proves_what_ran(tenant: TenantInUse, v1: BuiltRelease, v2: BuiltRelease, tmp_path: Path) -> None:
     tenant.host(v1, "worker-v1")
     execution_id = tenant.accepted("tests.pinned", {"number": 1, "fail_times": 1}, "a key")["executionId"]
     tenant.wait_for(execution_id, "SUCCEEDED")

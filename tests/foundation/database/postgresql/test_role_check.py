@@ -89,9 +89,7 @@ def unblocked(django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
         yield
 
 
-def test_the_owner_is_refused_even_if_it_acts_as_an_ordinary_role(
-    superuser: psycopg.Connection, cluster: Postgres, unblocked: None, settings: Any
-) -> None:
+def test_the_owner_is_refused(superuser: psycopg.Connection, cluster: Postgres, unblocked: None, settings: Any) -> None:
     """RESET ROLE would return to the role that logged in. The setting turns the check off."""
     superuser.execute("GRANT coordinator TO coordinator_owner; ALTER ROLE coordinator_owner SET role = coordinator")
     try:
@@ -106,9 +104,7 @@ def test_the_owner_is_refused_even_if_it_acts_as_an_ordinary_role(
         superuser.execute("ALTER ROLE coordinator_owner RESET role; REVOKE coordinator FROM coordinator_owner")
 
 
-def test_a_process_that_starts_before_its_database_checks_the_first_connection(
-    superuser: psycopg.Connection, cluster: Postgres, unblocked: None
-) -> None:
+def test_the_first_connection_is_checked(superuser: psycopg.Connection, cluster: Postgres, unblocked: None) -> None:
     superuser.execute("GRANT CONNECT ON DATABASE coordinator TO coordinator")
     ended: list[int] = []
     before, receivers = (
@@ -130,9 +126,7 @@ def test_a_process_that_starts_before_its_database_checks_the_first_connection(
         connection_created.receivers = receivers
 
 
-def test_the_web_process_and_the_control_worker_refuse_the_owner(
-    superuser: psycopg.Connection, cluster: Postgres, tmp_path: Path
-) -> None:
+def test_the_web_and_control_refuse_the_owner(superuser: psycopg.Connection, cluster: Postgres, tmp_path: Path) -> None:
     servers = {"DATABASE_URL": cluster.owner_url, "REDIS_URL": settings.CELERY_BROKER_URL}
     own = Product(tmp_path, servers, {"SECRET_KEY": settings.SECRET_KEY})
     try:
