@@ -88,13 +88,7 @@ def test_a_tenants_admin_rotates_its_key_which_no_page_shows(log_in: LogIn, acme
     assert WorkerKeyChange.objects.filter(tenant=acme.tenant).count() == 3
 
 
-CALL = {
-    **making.STEP,
-    "authoredName": "Refund",
-    "kind": "await",
-    "awaitTransport": "pipeline",
-    "callsPipeline": "refunds",
-}
+CALL = {**making.STEP, "authoredName": "Pay", "kind": "await", "awaitTransport": "pipeline", "callsPipeline": "refunds"}
 
 
 def test_a_parent_and_its_child_name_each_other(log_in: LogIn, acme: World) -> None:

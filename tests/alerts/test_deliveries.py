@@ -125,9 +125,7 @@ def test_a_message_is_retried_with_growing_waits_and_then_fails(owner: Tenant, r
 
 
 @cases(("first", "messages"), [(503, ["FIRING", "RESOLVED"]), (204, ["FIRING", "RESOLVED"]), (0, ["RESOLVED"])])
-def test_firing_is_never_sent_after_resolved(
-    owner: Tenant, receiver: Receiver, first: int, messages: list[str]
-) -> None:
+def test_firing_never_follows_resolved(owner: Tenant, receiver: Receiver, first: int, messages: list[str]) -> None:
     alert = fired(owner, channel(owner, receiver.url()))
     receiver.statuses = [first or 204, 204]
     before = len(receiver.requests)
@@ -235,11 +233,9 @@ def test_an_unknown_channel_is_refused_alone(owner: Tenant) -> None:
     channels.change(channel(owner, name="off"), enabled=False, actor=ACTOR)
     channels.remove(channel(owner, name="gone"), actor=ACTOR)
     channel(making.tenant("rival"), name="rival")
-    requests = [
-        ExecutionRequest(making.PIPELINE, {"n": 1}, key, notify=key) for key in ("off", "gone", "rival", "Hook")
-    ]
-    results = submit_many(owner, [*requests, ExecutionRequest(making.PIPELINE, {"n": 1}, "k")], actor=ACTOR)
-    for request, refused in zip(requests, results[:-1], strict=True):
+    wrong = [ExecutionRequest(making.PIPELINE, {"n": 1}, key, notify=key) for key in ("off", "gone", "rival", "Hook")]
+    results = submit_many(owner, [*wrong, ExecutionRequest(making.PIPELINE, {"n": 1}, "k")], actor=ACTOR)
+    for request, refused in zip(wrong, results[:-1], strict=True):
         assert isinstance(refused, NotifyChannelUnknown)
         assert str(request.notify) in refused.detail
         assert refused.errors[0]["field"] == "notify"

@@ -89,9 +89,7 @@ def test_each_save_is_released_and_older_executions_end_where_they_began(tenant:
     desk = Desk(tenant, tmp_path)
     desk.input.write_text(json.dumps({"number": 1, "gate": str(desk.gate)}))
     with desk.dev("--input=input.json") as process:
-        desk.shows(
-            "built      tests.pinned: 1 step, 1 file", "published  dev-1", "hosted     dev-1", "active     dev-1"
-        )
+        desk.shows("built      tests.pinned: 1 step", "published  dev-1", "hosted     dev-1", "active     dev-1")
         desk.shows("ready      dev-1", "submitted", "watching 2 files")
         [held] = tenant.get("executions")["items"]
         tenant.wait_until_begun(held["executionId"])

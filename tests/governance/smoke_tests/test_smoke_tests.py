@@ -224,9 +224,8 @@ def test_a_rollback_to_a_release_that_was_active_lately_needs_none(gated: Tenant
     with unguarded(Activation):
         Activation.objects.update(activated_at=timezone.now() - timedelta(days=29))
     pipeline = Pipeline.objects.select_related("tenant", "activation__release").get(tenant=gated)
-    assert (
-        activation.roll_back(pipeline, actor=ACTOR, reason="worse", recent_only=True).release.release_version == "1.0"
-    )
+    made = activation.roll_back(pipeline, actor=ACTOR, reason="worse", recent_only=True)
+    assert made.release.release_version == "1.0"
 
 
 def test_a_smoke_test_of_the_candidate_is_no_evidence(owner: Tenant) -> None:

@@ -84,17 +84,11 @@ def test_each_response_is_framed_for_a_reused_connection(own: Product, tenant: T
     assert (status, found["etag"], body) == (304, tag, b"")
     assert "transfer-encoding" not in found
     status, found, body = answer("GET", Range=f"bytes={SIZE}-")
-    assert (status, found["content-range"], json.loads(body)["code"]) == (
-        416,
-        f"bytes */{SIZE}",
-        "RANGE_NOT_SATISFIABLE",
-    )
+    assert (status, found["content-range"]) == (416, f"bytes */{SIZE}")
+    assert json.loads(body)["code"] == "RANGE_NOT_SATISFIABLE"
     status, found, body = answer("GET")
-    assert (status, found["content-length"], hashlib.sha256(body).digest()) == (
-        200,
-        str(SIZE),
-        hashlib.sha256(data).digest(),
-    )
+    assert (status, found["content-length"]) == (200, str(SIZE))
+    assert hashlib.sha256(body).digest() == hashlib.sha256(data).digest()
     kept.close()
 
 

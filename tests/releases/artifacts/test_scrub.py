@@ -60,9 +60,7 @@ def events(digest: str) -> list[str]:
     return list(BlobEvent.objects.filter(digest=digest).order_by("pk").values_list("kind", flat=True))
 
 
-def test_damaged_bytes_are_quarantined_and_rejected_until_an_upload_replaces_them(
-    bench: LocalBench | S3Bench,
-) -> None:
+def test_damaged_bytes_are_quarantined_and_rejected_until_an_upload_replaces_them(bench: LocalBench | S3Bench) -> None:
     owner, release = making.ready()
     digest, data = digest_of(release), bench.read(digest_of(release))
     bench.overwrite(digest, bytes(len(data)))

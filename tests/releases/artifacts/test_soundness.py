@@ -62,9 +62,7 @@ def test_the_last_verdict_applies(state: str, error: type[Exception]) -> None:
 
 
 @cases(("damage", "error"), [(None, ArtifactMissing), (b"damage", ArtifactAltered)])
-def test_missing_and_other_bytes_are_named_and_repaired_ones_sound(
-    damage: bytes | None, error: type[Exception]
-) -> None:
+def test_missing_or_other_bytes_are_named_and_repaired_ones_sound(damage: bytes | None, error: type[Exception]) -> None:
     release = making.registered(making.tenant(), body=error.__name__)
     path, digest = file(release), blob(release).digest
     good = path.read_bytes()

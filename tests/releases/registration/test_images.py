@@ -193,9 +193,7 @@ def uploaded_ago(release: Release, **duration: float) -> None:
         Release.objects.filter(pk=release.pk).update(created_at=Now() - timedelta(**duration))
 
 
-def test_a_registry_that_never_answers_rejects_in_time(
-    registry: ImageRegistry, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_silent_registry_rejects_in_time(registry: ImageRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
     release = making.upload(making.tenant(), document(registry.reference(DIGEST))).release
     policy.change(release.pipeline, {"verificationHours": 3}, actor="user:ann")
     monkeypatch.setattr(registries, "LIMIT_SECONDS", 0.2)

@@ -31,9 +31,7 @@ def staged_files() -> list[Any]:
     return list(artifact_store().staging.iterdir())
 
 
-def test_a_release_is_stored_then_verified(
-    django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks,
-) -> None:
+def test_a_release_is_stored_then_verified(django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks) -> None:
     owner = making.tenant()
     with django_capture_on_commit_callbacks() as rung:
         registration = making.upload(owner, DESCRIPTOR, DATA)

@@ -154,6 +154,4 @@ def test_a_verdict_during_the_download_is_final(repository: MavenRepository) -> 
     assert [orphan.name for orphan in retention.orphans(NOT_LONG)] == [DIGEST]
     Progress(release.pk).checked(0, [])
     [place, found] = next(iter(judge.get().progress.items()))
-    assert (place, found["step"], found["findings"]) == ("0", Step.FETCHING, []), (
-        "progress after the verdict is dropped"
-    )
+    assert (place, found["step"], found["findings"]) == ("0", Step.FETCHING, []), "progress after the verdict goes"

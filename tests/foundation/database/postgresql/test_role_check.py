@@ -69,18 +69,16 @@ def test_each_danger_is_reported(superuser: psycopg.Connection, danger: str) -> 
 
 def test_a_member_of_any_strong_role_is_reported(superuser: psycopg.Connection) -> None:
     made = [f"may_{attribute}" for attribute in ("bypassrls", "createrole", "replication", "superuser")]
-    predefined = [f"pg_{name}" for name in ("execute_server_program", "maintain", "read_all_data", "signal_backend")]
-    predefined += [f"pg_{name}" for name in ("create_subscription", "read_server_files", "write_server_files")]
+    known = [f"pg_{name}" for name in ("execute_server_program", "maintain", "read_all_data", "signal_backend")]
+    known += [f"pg_{name}" for name in ("create_subscription", "read_server_files", "write_server_files")]
     for name in made:
         superuser.execute(f"CREATE ROLE {name} {name.removeprefix('may_')}".encode())
-    superuser.execute(f"GRANT {', '.join(made + predefined)} TO coordinator".encode())
+    superuser.execute(f"GRANT {', '.join(made + known)} TO coordinator".encode())
     try:
-        assert application_dangers(superuser.execute, PRODUCT) == [
-            f"is a member of {', '.join(sorted(made + predefined))}"
-        ]
+        assert application_dangers(superuser.execute, PRODUCT) == [f"is a member of {', '.join(sorted(made + known))}"]
     finally:
         superuser.execute(f"DROP ROLE {', '.join(made)}".encode())
-        superuser.execute(f"REVOKE {', '.join(predefined)} FROM coordinator".encode())
+        superuser.execute(f"REVOKE {', '.join(known)} FROM coordinator".encode())
 
 
 @pytest.fixture
@@ -107,10 +105,8 @@ def test_the_owner_is_refused(superuser: psycopg.Connection, cluster: Postgres, 
 def test_the_first_connection_is_checked(superuser: psycopg.Connection, cluster: Postgres, unblocked: None) -> None:
     superuser.execute("GRANT CONNECT ON DATABASE coordinator TO coordinator")
     ended: list[int] = []
-    before, receivers = (
-        signal.signal(signal.SIGTERM, lambda number, _: ended.append(number)),
-        [*connection_created.receivers],
-    )
+    before = signal.signal(signal.SIGTERM, lambda number, _: ended.append(number))
+    receivers = [*connection_created.receivers]
     try:
         with django_at(f"postgresql://nobody@127.0.0.1:{free_port()}/nothing"):
             require_ordinary_role()
