@@ -41,9 +41,7 @@ def run_tests() -> int:
     with measured("make test") as used, Pace() as pace:
         failed = _failed(*pytest) or _failed("benchmarks.costs") or _failed("tests.mutants", "--today")
     minutes = CPU_MINUTES * 1.25 * pace.slowness
-    print(
-        f"The limit is {minutes:.1f} minutes of CPU time here: this machine takes {pace.slowness:.2f} times the usual."
-    )
+    print(f"The limit is {minutes:.1f} minutes of CPU time here: it takes {pace.slowness:.2f} times the usual.")
     return failed or used[0] / 60 > minutes
 
 

@@ -134,9 +134,7 @@ class TenantInUse:
 
     def wait_for_worker(self, name: str, state: str) -> None:
         def has_state() -> bool:
-            return any(
-                worker["workerId"] == name and worker["state"] == state for worker in self.get("workers")["items"]
-            )
+            return any(each["workerId"] == name and each["state"] == state for each in self.get("workers")["items"])
 
         eventually(has_state, what=f"worker {name} {state}")
 

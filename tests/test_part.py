@@ -7,9 +7,7 @@ from tests.part import PARTS, part_of_the_day
 
 def test_each_folder_belongs_to_one_part() -> None:
     named = [argument for part in PARTS.values() for argument in part.command if argument.startswith("tests/parts/")]
-    folders = [
-        f"tests/parts/{folder.name}" for folder in (PROJECT / "tests/parts").iterdir() if any(folder.rglob("*.py"))
-    ]
+    folders = [f"tests/parts/{each.name}" for each in (PROJECT / "tests/parts").iterdir() if any(each.rglob("*.py"))]
     assert sorted(named) == sorted(folders)
 
 

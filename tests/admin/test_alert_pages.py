@@ -98,9 +98,7 @@ def test_ticked_executions_become_a_draft_that_is_started(operator: Client, acme
     assert "It was started before." in words(operator.post(of("begin", draft), options, follow=True))
 
 
-def test_a_draft_warns_of_a_revoked_release_and_offers_the_active_one(
-    operator: Client, acme: World, newer: Release
-) -> None:
+def test_a_draft_warns_of_a_revoked_release_and_offers_another(operator: Client, acme: World, newer: Release) -> None:
     operator_rows.dead(acme, "k1", "k2")
     activate(newer, actor="user:test")
     revoke(acme.release, actor="user:test", reason="wrong sums")

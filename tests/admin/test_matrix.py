@@ -256,9 +256,6 @@ def test_a_form_needs_a_csrf_token_and_a_post_request(site: Admin, page: str) ->
     assert written() == before
 
 
-# --- two tenants ---
-
-
 @cases("page", LISTS)
 def test_a_list_its_filters_and_its_search_show_only_rows_of_the_users_tenant(site: Admin, page: str) -> None:
     stranger = site.client("stranger")
@@ -288,9 +285,6 @@ def test_a_role_counts_only_in_its_tenant(site: Admin) -> None:
     assert client.get(pages.url(page, site.theirs)).status_code == 200
     Membership.objects.filter(user=viewer, role="viewer").delete()
     assert client.get(site.url("releases_release_change release")).status_code == 404
-
-
-# --- hostile values ---
 
 
 def safe(client: Client, method: str, address: str, data: dict[str, Any] | None = None) -> Any:

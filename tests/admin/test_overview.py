@@ -106,16 +106,11 @@ def failed(acme: World) -> Execution:
     return made
 
 
-# --- exports ---
-
-
 def export(client: Client, form: str = "csv", **query: Any) -> Any:
     return client.get(to("executions_execution_export", form), query)
 
 
-def test_an_export_has_what_the_list_shows_and_nothing_of_another_tenant(
-    log_in: LogIn, viewer: Client, acme: World, failed: Execution
-) -> None:
+def test_an_export_has_only_what_the_list_shows(log_in: LogIn, viewer: Client, acme: World, failed: Execution) -> None:
     response = export(viewer, columns="id,key,error", status="failed")
     lines = list(csv.reader(StringIO(response.getvalue().decode())))
     assert lines == [["id", "key", "error"], [str(failed.pk), "order-17", "NO_FUNDS"]]
@@ -139,9 +134,6 @@ def test_values_of_the_input_are_found_and_shown_in_list_page_and_export(viewer:
     assert viewer.get(to(LIST), {"search.nobody": "1"}).status_code == 400
 
 
-# --- acts on executions ---
-
-
 @pytest.fixture
 def dead(acme: World) -> list[Execution]:
     return operator_rows.dead(acme, "order-1", "order-2", "other-3")
@@ -161,9 +153,7 @@ def drafted(response: Any) -> Campaign:
     return found
 
 
-def test_all_that_match_become_a_draft_which_later_matches_do_not_join(
-    log_in: LogIn, operator: Client, acme: World, dead: list[Execution]
-) -> None:
+def test_all_that_match_now_become_a_draft(log_in: LogIn, operator: Client, acme: World, dead: list[Execution]) -> None:
     shown = operator.get(to(LIST), {"q": "order-"}, follow=True).text
     assert f"{to('executions_execution_act', 'redrive')}?q=order-" in shown
     assert act(log_in("viewer"), "redrive", "status=failed", rows="all").status_code == 403
@@ -172,9 +162,7 @@ def test_all_that_match_become_a_draft_which_later_matches_do_not_join(
     assert items(draft) == {dead[0].pk, dead[1].pk}
 
 
-def test_a_campaign_has_executions_of_one_tenant_in_which_the_person_operates(
-    log_in: LogIn, operator: Client, acme: World, globex: World
-) -> None:
+def test_a_campaign_has_one_tenant_of_the_operator(log_in: LogIn, operator: Client, acme: World, globex: World) -> None:
     client = log_in("superuser")
     for fields in ({"rows": "all"}, {"execution": [acme.execution.pk, globex.execution.pk]}):
         response = act(client, "cancel", **fields)
@@ -247,8 +235,6 @@ def test_only_readers_of_payloads_download_them(log_in: LogIn, acme: World) -> N
         assert log_in("stranger").get(address(made, name)).status_code == 404
 
 
-# --- curl ---
-
 STUB = '#!/bin/sh\nprintf "%s\\0" "$@" > "$OUT"\n'
 
 
@@ -270,16 +256,11 @@ def test_the_shell_changes_nothing_but_the_token(text: str, tmp_path: Path) -> N
     assert (arguments[3], arguments[-2:]) == (url, ["--data-raw", text])
 
 
-# --- comparison ---
-
-
 def compared(client: Client, one: Execution, other: object) -> Any:
     return client.get(to("executions_execution_compare", one), {"other": str(other)})
 
 
-def test_two_executions_of_the_tenant_are_compared_by_id_or_key(
-    log_in: LogIn, operator: Client, acme: World, globex: World
-) -> None:
+def test_executions_of_the_tenant_are_compared(log_in: LogIn, operator: Client, acme: World, globex: World) -> None:
     one = ended(acme, "one", {"n": 1, "same": SECRET}, {"ok": True})
     other = ended(acme, "other", {"n": 2, "same": SECRET}, {"ok": False, "why": "<b>"})
     for name in (other.pk, "other"):

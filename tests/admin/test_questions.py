@@ -87,9 +87,7 @@ def kinds(of: Interaction) -> list[tuple[str, str]]:
     return [(event.kind, event.actor) for event in InteractionEvent.objects.filter(interaction=of).order_by("sequence")]
 
 
-def test_an_answer_resumes_the_execution_and_is_stored_with_its_first_actor(
-    log_in: LogIn, operator: Client, acme: World
-) -> None:
+def test_the_first_answer_resumes_the_execution_and_is_stored(log_in: LogIn, operator: Client, acme: World) -> None:
     one = operator_rows.question(acme)
     assert "&quot;n&quot;: 1" in page(operator, one).text
     viewed = page(log_in("viewer"), one).text
@@ -114,9 +112,7 @@ def test_an_answer_resumes_the_execution_and_is_stored_with_its_first_actor(
         (MARKUP, "DOCUMENT_NOT_JSON"),
     ],
 )
-def test_invalid_json_is_rejected_and_stays_in_the_form(
-    draft: str, problem: str, operator: Client, acme: World
-) -> None:
+def test_invalid_json_is_rejected_and_stays_as_a_draft(draft: str, problem: str, operator: Client, acme: World) -> None:
     one = operator_rows.question(acme)
     refused = by_json(operator, one, draft)
     assert refused.status_code == 400
@@ -175,9 +171,7 @@ def test_a_wrong_entry_has_its_problem_beside_the_field_and_stays(operator: Clie
     open_and_unanswered(one)
 
 
-def test_a_question_is_claimed_and_released_and_others_see_who_has_it(
-    log_in: LogIn, operator: Client, world: World
-) -> None:
+def test_a_question_is_claimed_and_released_and_others_see_it(log_in: LogIn, operator: Client, world: World) -> None:
     one, other = ask(world), log_in("on-call")
     for who, status in (("release-manager", 403), ("stranger", 404)):
         assert post(log_in(who), one, "release").status_code == status
@@ -194,9 +188,7 @@ def test_a_question_is_claimed_and_released_and_others_see_who_has_it(
     assert kinds(one)[-1] == ("RELEASED", "user:operator")
 
 
-def test_a_question_for_a_group_is_answered_by_its_members_only(
-    log_in: LogIn, operator: Client, admin: Client, world: World
-) -> None:
+def test_only_members_answer_for_their_group(log_in: LogIn, operator: Client, admin: Client, world: World) -> None:
     one, other = ask(world, group="finance"), ask(world, "other", assignee="on-call")
     shown = page(operator, one).text
     assert "For group finance" in shown

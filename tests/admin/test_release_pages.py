@@ -38,9 +38,6 @@ def page_of(release: Release) -> str:
     return to("releases_release_change", release)
 
 
-# --- workers, environment, buttons ---
-
-
 def test_untrusted_text_is_never_markup(log_in: LogIn, acme: World) -> None:
     release = making.active(acme.tenant, MARKUP, pipeline_id=MARKUP, steps=[{**making.STEP, "authoredName": MARKUP}])
     worker = making.worker(release, MARKUP)
@@ -74,9 +71,6 @@ def test_a_release_that_waits_for_a_server_says_why_and_until_when(viewer: Clien
         assert expected in text
     release.refresh_from_db()
     assert ReleaseView(release).data["findings"] == [replace(silent, severity=Severity.WARNING).to_json()]
-
-
-# --- downloads ---
 
 
 def artifact_of(release: Release, of: Release | None = None) -> str:
@@ -114,9 +108,7 @@ def test_artifacts_that_cannot_be_downloaded(viewer: Client, acme: World, globex
         assert viewer.get(artifact_of(acme.release, other)).status_code == 404
 
 
-def test_the_page_of_an_image_says_that_workers_prove_nothing_and_what_they_declare(
-    viewer: Client, acme: World
-) -> None:
+def test_a_page_of_an_image_says_that_workers_prove_nothing_and_what_they_declare(viewer: Client, acme: World) -> None:
     said = "The coordinator cannot tell whether a worker runs this image."
     assert said not in words(viewer.get(page_of(acme.release)))
     image = making.upload(acme.tenant, making.descriptor(CONTRACT, b"", "4.0", "container-image")).release
@@ -139,9 +131,7 @@ def test_bytes_that_cannot_be_read_are_a_message_on_the_page(viewer: Client, acm
     assert artifact_of(acme.release) not in response.text
 
 
-def test_the_form_starts_a_smoke_test_once_and_the_pages_show_its_verdict(
-    log_in: LogIn, manager: Client, acme: World
-) -> None:
+def test_the_form_starts_a_smoke_test_once_and_shows_its_verdict(log_in: LogIn, manager: Client, acme: World) -> None:
     making.claimed(acme.tenant)
     fields = {"idempotency_key": "page", "input": '{"n": 1}', "expected_result": '{"n": 1}'}
     for _ in range(2):
@@ -162,9 +152,6 @@ def act(client: Client, name: str, release: Release, **fields: str) -> str:
     return str(response.text)
 
 
-# --- retirement ---
-
-
 def test_a_release_is_retired_with_a_reason_and_failures_are_ignored_with_a_tick(manager: Client, acme: World) -> None:
     assert "A reason is required" in act(manager, "retire", acme.release, reason="")
     shown = act(manager, "retire", acme.release, reason="x", ignore_failures="on")
@@ -178,9 +165,6 @@ def test_a_release_is_retired_with_a_reason_and_failures_are_ignored_with_a_tick
     assert "“replaced”" in act(manager, "retire", acme.release, reason="replaced", ignore_failures="on")
     made = Retirement.objects.get()
     assert (made.actor, made.given_up_failures) == ("user:release-manager", 1)
-
-
-# --- revocation ---
 
 
 def test_a_revocation_is_shown_with_its_reason(manager: Client, acme: World) -> None:
@@ -215,21 +199,13 @@ def test_the_page_shows_the_profile_and_the_carrier_and_offers_the_descriptor(vi
         assert response["Content-Disposition"] == 'attachment; filename="pipeline-release.json"'
 
 
-# --- where the bytes come from ---
-
-
-def test_what_another_tenant_got_from_a_repository_does_not_count(
-    viewer: Client, acme: World, globex: World, settings: Any
-) -> None:
+def test_downloads_of_another_tenant_do_not_count(viewer: Client, acme: World, globex: World, settings: Any) -> None:
     with maven_repository() as repository:
         repository.publish(URI, DATA)
         repository.configure(settings)
         theirs = carrying(globex)
     assert (theirs.status, theirs.artifacts.get().resolved) == ("REGISTERED", True)
     assert origins(viewer, carrying(acme, "2.0", DATA)) == ["UPLOADED"]
-
-
-# --- trusted keys and attachments ---
 
 
 def signed(world: World, *names: str) -> bytes:
@@ -258,9 +234,7 @@ def test_an_administrator_trusts_a_key_and_revokes_it(log_in: LogIn, acme: World
     assert KeyRevocation.objects.get().actor == "user:tenant-admin-of-acme"
 
 
-def test_a_release_manager_attaches_and_a_viewer_downloads(
-    log_in: LogIn, manager: Client, acme: World, newer: Release
-) -> None:
+def test_a_manager_attaches_and_a_viewer_downloads(log_in: LogIn, manager: Client, acme: World, newer: Release) -> None:
     digest = acme.release.artifacts.get().digest
     sent = [signed(acme), json.dumps(signing.statement(digest)).encode(), json.dumps(signing.spdx()).encode()]
     assert attach(manager, acme, *sent).status_code == 302
@@ -347,9 +321,7 @@ class Untouchable:
     readline = read
 
 
-def test_only_who_may_register_in_the_tenant_uploads_and_the_body_of_others_is_not_read(
-    log_in: LogIn, manager: Client, globex: World
-) -> None:
+def test_only_who_may_register_uploads_and_no_other_body_is_read(log_in: LogIn, manager: Client, globex: World) -> None:
     for who in ("release-manager", "tenant-admin"):
         assert post(log_in(who), artifacts=[DATA], tenant="globex").status_code == 400
     extra: dict[str, Any] = {"wsgi.input": Untouchable(), "CONTENT_LENGTH": "10000000"}

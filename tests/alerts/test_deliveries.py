@@ -11,15 +11,18 @@ from django.db import transaction
 from django.utils import timezone
 
 from alerts import channels, deliveries, evaluation, rules
+from alerts.channels import AlertChannelInPolicy
 from alerts.deliveries import NOTIFICATIONS, AlertChannelDisabled
-from alerts.models import AlertDelivery, AlertRule
+from alerts.models import AlertChannel, AlertDelivery, AlertRule
 from executions.errors import NotifyChannelUnknown
 from executions.lifecycle import interventions
 from executions.models import Execution, Notification
 from executions.submission.submission import ExecutionRequest, submit_many
 from governance.resubmission.resubmission import resubmit
 from outbox.outbox import TIMEOUT_SECONDS, Outbox, sending_seconds, webhook_keys
-from releases.models import Release
+from releases import policy
+from releases.errors import PolicyInvalid
+from releases.models import Pipeline, Release
 from tenancy.models import Tenant
 from tests import making
 from tests.alerts.alerting import ACTOR, channel, ended, fired, make_due, sent_all, states
@@ -43,9 +46,7 @@ def is_signed(receiver: Receiver, key: str) -> bool:
     return hmac.compare_digest(expected, found[2]) and abs(int(found[1]) - timezone.now().timestamp()) < 60
 
 
-def test_a_webhook_has_the_alert_with_its_links_and_a_signature(
-    owner: Tenant, receiver: Receiver, settings: Any
-) -> None:
+def test_a_webhook_has_the_alert_its_links_and_a_signature(owner: Tenant, receiver: Receiver, settings: Any) -> None:
     settings.PUBLIC_URL, settings.ALERT_DOCS_URL = "https://coordinator.example", "https://docs.example/main"
     alert = fired(owner, channel(owner, receiver.url()))
     assert sent_all() == 1
@@ -124,9 +125,7 @@ def test_a_message_is_retried_with_growing_waits_and_then_fails(owner: Tenant, r
 
 
 @cases(("first", "messages"), [(503, ["FIRING", "RESOLVED"]), (204, ["FIRING", "RESOLVED"]), (0, ["RESOLVED"])])
-def test_the_message_that_an_alert_fires_never_follows_the_one_that_it_is_resolved(
-    owner: Tenant, receiver: Receiver, first: int, messages: list[str]
-) -> None:
+def test_firing_never_follows_resolved(owner: Tenant, receiver: Receiver, first: int, messages: list[str]) -> None:
     alert = fired(owner, channel(owner, receiver.url()))
     receiver.statuses = [first or 204, 204]
     before = len(receiver.requests)
@@ -173,9 +172,6 @@ def test_a_disabled_channel_gets_no_message(owner: Tenant, receiver: Receiver) -
     assert (alert.deliveries.get().error, receiver.requests) == ("the channel is disabled", [])
     with pytest.raises(AlertChannelDisabled):
         deliveries.test(made, actor=ACTOR)
-
-
-# --- messages about executions that have ended ---
 
 
 def test_a_webhook_tells_what_ended_and_how_and_no_payload(owner: Tenant, receiver: Receiver, settings: Any) -> None:
@@ -237,11 +233,9 @@ def test_an_unknown_channel_is_refused_alone(owner: Tenant) -> None:
     channels.change(channel(owner, name="off"), enabled=False, actor=ACTOR)
     channels.remove(channel(owner, name="gone"), actor=ACTOR)
     channel(making.tenant("rival"), name="rival")
-    requests = [
-        ExecutionRequest(making.PIPELINE, {"n": 1}, key, notify=key) for key in ("off", "gone", "rival", "Hook")
-    ]
-    results = submit_many(owner, [*requests, ExecutionRequest(making.PIPELINE, {"n": 1}, "k")], actor=ACTOR)
-    for request, refused in zip(requests, results[:-1], strict=True):
+    wrong = [ExecutionRequest(making.PIPELINE, {"n": 1}, key, notify=key) for key in ("off", "gone", "rival", "Hook")]
+    results = submit_many(owner, [*wrong, ExecutionRequest(making.PIPELINE, {"n": 1}, "k")], actor=ACTOR)
+    for request, refused in zip(wrong, results[:-1], strict=True):
         assert isinstance(refused, NotifyChannelUnknown)
         assert str(request.notify) in refused.detail
         assert refused.errors[0]["field"] == "notify"
@@ -320,3 +314,66 @@ def test_a_resubmission_tells_the_channel_of_its_origin(owner: Tenant) -> None:
     hook = channel(owner)
     again = resubmit(owner, ended(owner, notify="hook").pk, actor=ACTOR, reason="again")
     assert again.notify == hook.pk
+
+
+def policed(owner: Tenant, **changes: Any) -> None:
+    policy.change(Pipeline.objects.get(tenant=owner), changes, actor=ACTOR)
+
+
+def told(execution_id: Any) -> list[tuple[str, str]]:
+    """The channels that were told of ends of the execution, each with the state."""
+    names = dict(AlertChannel.objects.values_list("pk", "name"))
+    rows = Notification.objects.filter(execution_id=execution_id)
+    return sorted((names[each.channel_id], each.document["status"]) for each in rows)
+
+
+def test_a_policy_tells_its_channel_of_the_chosen_ends_of_all_executions(owner: Tenant) -> None:
+    before = making.submitted(owner, "before")
+    [early] = making.claimed(owner)
+    ops = channel(owner, name="ops")
+    channel(owner)
+    policed(owner, notifyChannel="ops")
+    making.record(making.outcome_of(early))
+    assert told(before.execution_id) == []
+    with announced() as wakeups:
+        both = ended(owner, "both", notify="hook")
+        own = ended(owner, "own", notify="ops")
+        running = making.submitted(owner, "running")
+        [claim] = making.claimed(owner)
+        assert told(both.pk) == [("hook", "SUCCEEDED"), ("ops", "SUCCEEDED")]
+        assert told(own.pk) == [("ops", "SUCCEEDED")]
+    assert [each[0] for each in wakeups].count("alerts.notify") == 2
+    policed(owner, notifyEnds="failed")
+    with announced() as wakeups:
+        making.record(making.failure(claim, "BadThing", retryable=False))
+        succeeded = ended(owner, "succeeded")
+    assert [each[0] for each in wakeups].count("alerts.notify") == 1
+    assert (told(running.execution_id), told(succeeded.pk)) == ([("ops", "FAILED")], [])
+    channels.change(ops, enabled=False, actor=ACTOR)
+    policed(owner, notifyEnds="all", notifyChannel="ops")
+    disabled = ended(owner, "disabled")
+    while NOTIFICATIONS.send():
+        pass
+    message = Notification.objects.get(execution_id=disabled.pk)
+    assert (message.state, message.error) == ("FAILED", "the channel is disabled")
+    assert resubmit(owner, disabled.pk, actor=ACTOR, reason="again").notify_by_policy
+    policed(owner, notifyChannel=None)
+    assert resubmit(owner, both.pk, actor=ACTOR, reason="again").notify_by_policy is None
+
+
+def test_a_policy_and_its_channel_stay_together(owner: Tenant) -> None:
+    channel(making.tenant("rival"), name="rival")
+    channels.change(channel(owner, name="off"), enabled=False, actor=ACTOR)
+    for name in ("rival", "off", "none"):
+        with pytest.raises(PolicyInvalid, match="notifyChannel: must be the name of an enabled channel"):
+            policed(owner, notifyChannel=name, retryLimit=1)
+    assert Pipeline.objects.get(tenant=owner).retry_limit is None
+    hook = channel(owner)
+    policed(owner, notifyChannel="hook")
+    with pytest.raises(AlertChannelInPolicy, match=f"'hook' is in the policy of {making.PIPELINE}"):
+        channels.remove(hook, actor=ACTOR)
+    with pytest.raises(AlertChannelInPolicy, match="'hook'"):
+        channels.change(AlertChannel.objects.get(pk=hook.pk), name="other", actor=ACTOR)
+    channels.change(AlertChannel.objects.get(pk=hook.pk), name="hook", address="http://127.0.0.1:2/", actor=ACTOR)
+    policed(owner, notifyChannel=None)
+    channels.remove(hook, actor=ACTOR)

@@ -129,9 +129,7 @@ def test_one_broken_rule_does_not_stop_the_others(owner: Tenant) -> None:
 
 
 @cases(("days", "removed"), [(None, 0), (29, 0), (31, 1)])
-def test_a_resolved_alert_is_removed_after_its_days_with_its_events_and_messages(
-    owner: Tenant, settings: Any, days: int | None, removed: int
-) -> None:
+def test_a_resolved_alert_goes_after_its_days(owner: Tenant, settings: Any, days: int | None, removed: int) -> None:
     settings.ALERT_RETENTION_DAYS, settings.SWEEP_LIMIT = 30, 2
     alert = fired(owner, channel(owner))
     with unguarded(Alert):

@@ -168,9 +168,7 @@ def silent_standby(promoted: Postgres) -> Iterator[None]:
         owner.execute("SELECT pg_reload_conf()")
 
 
-def test_a_silent_standby_holds_up_commits_for_a_limited_time(
-    promoted: Postgres, connect: Any, silent_standby: None
-) -> None:
+def test_a_silent_standby_delays_commits_briefly(promoted: Postgres, connect: Any, silent_standby: None) -> None:
     used = connect(promoted, options="&options=-csynchronous_commit%3Don")
     assert port(used) == promoted.port
     assert health.database.status() == "DOWN"
@@ -181,9 +179,7 @@ def test_a_silent_standby_holds_up_commits_for_a_limited_time(
     assert port(used) == promoted.port, "reading continues"
 
 
-def test_a_process_that_needs_a_synchronous_standby_does_not_start_without_one(
-    promoted: Postgres, connect: Any, settings: Any, request: pytest.FixtureRequest
-) -> None:
+def test_a_standby_is_required(promoted: Postgres, connect: Any, settings: Any, request: pytest.FixtureRequest) -> None:
     settings.DATABASE_REQUIRES_SYNCHRONOUS_STANDBY = True
     with pytest.raises(ImproperlyConfigured, match="synchronous_standby_names=''"):
         boot_checks.check(connect(promoted, options="&options=-csynchronous_commit%3Don"))

@@ -61,9 +61,6 @@ def served(application: Application, client: str = "192.0.2.1", **environ: Any) 
     return list(application({"REMOTE_ADDR": client, "CONTENT_LENGTH": length, **environ}, lambda *_: None))
 
 
-# --- connections ---
-
-
 @pytest.fixture
 def threads() -> Iterator[list[ThreadPoolExecutor]]:
     made = [ThreadPoolExecutor(1) for _ in range(2)]
@@ -142,9 +139,6 @@ def test_a_slot_is_free_again_after_a_failure() -> None:
     for _ in range(2):
         with pytest.raises(LookupError):
             started(served, application).result(SECONDS)
-
-
-# --- bodies that arrive slowly, and pauses ---
 
 
 class SlowStream:
@@ -271,9 +265,6 @@ def test_a_stream_leaves_its_place_when_it_is_closed() -> None:
         assert closed == [True]
         for each in (start(), other):
             thread.submit(each.close).result(SECONDS)
-
-
-# --- groups ---
 
 
 def environ(path: str, client: str = "192.0.2.1", **more: Any) -> dict[str, Any]:

@@ -45,9 +45,7 @@ def _refuse_steps(run: Any, statement: Any, *arguments: Any) -> Any:
     return run(statement, *arguments)
 
 
-def test_the_migrations_of_another_version_of_a_library_are_steps(
-    empty: str, settings: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_other_migrations_are_steps(empty: str, settings: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings.MIGRATION_MODULES = {"executions": "tests.parts.upgrade.migrations"}
     newer = tmp_path / "schema.sql"
     newer.write_text(f"{schema.SCRIPT.read_text()}\n-- knox.0099_newer\n")

@@ -133,9 +133,7 @@ def test_a_slow_answer_delays_no_other_client(django_capture_on_commit_callbacks
 
     try:
         announced(executions["slow"], later[0])
-        eventually(
-            lambda: announced(executions["other"], later[1]), seconds=SECONDS, what="the answer to the other client"
-        )
+        eventually(lambda: announced(executions["other"], later[1]), seconds=SECONDS, what="the other answer")
     finally:
         goes_on.set()
 

@@ -22,9 +22,7 @@ def test_the_tests_in_the_examples_pass(tmp_path: Path) -> None:
 
 
 def run(folder: Path, *command: str) -> str:
-    done = subprocess.run(
-        command, cwd=folder, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False
-    )
+    done = subprocess.run(command, cwd=folder, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 

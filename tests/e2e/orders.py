@@ -38,8 +38,6 @@ class Orders:
         contract = self.releases[version].document["contractVersion"]
         return ReleaseIdentity(self.tenant.tenant.slug, PIPELINE, contract, version)
 
-    # --- executions -------------------------------------------------------------------------------
-
     def submit(self, **members: Any) -> str:
         number = len(self._folders) + 1
         folder = self.folder / f"order-{number}"
@@ -85,8 +83,6 @@ class Orders:
         for execution_id in execution_ids:
             self.receipt(execution_id, seconds=seconds)
         return self.workers(*execution_ids)
-
-    # --- workers ----------------------------------------------------------------------------------
 
     def worker(self, name: str) -> dict[str, Any]:
         [found] = [each for each in self.tenant.get("workers")["items"] if each["workerId"] == name]

@@ -13,9 +13,7 @@ def check(page: Page) -> None:
     assert not list(findings(page)), page.url
 
 
-def test_a_release_is_uploaded_verified_activated_and_executed(
-    tenant: TenantInUse, log_in: LogIn, v1: BuiltRelease
-) -> None:
+def test_a_release_is_uploaded_activated_and_executed(tenant: TenantInUse, log_in: LogIn, v1: BuiltRelease) -> None:
     page = log_in(tenant, Role.TENANT_ADMIN)
     expect(page.get_by_text("No pipelines yet.")).to_be_visible()
     check(page)

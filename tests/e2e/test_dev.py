@@ -85,15 +85,11 @@ class Desk:
         eventually(running, what=f"workers of {versions}")
 
 
-def test_each_save_is_released_and_older_executions_finish_where_they_began(
-    tenant: TenantInUse, tmp_path: Path
-) -> None:
+def test_each_save_is_released_and_older_executions_end_where_they_began(tenant: TenantInUse, tmp_path: Path) -> None:
     desk = Desk(tenant, tmp_path)
     desk.input.write_text(json.dumps({"number": 1, "gate": str(desk.gate)}))
     with desk.dev("--input=input.json") as process:
-        desk.shows(
-            "built      tests.pinned: 1 step, 1 file", "published  dev-1", "hosted     dev-1", "active     dev-1"
-        )
+        desk.shows("built      tests.pinned: 1 step", "published  dev-1", "hosted     dev-1", "active     dev-1")
         desk.shows("ready      dev-1", "submitted", "watching 2 files")
         [held] = tenant.get("executions")["items"]
         tenant.wait_until_begun(held["executionId"])
@@ -134,9 +130,7 @@ def test_each_save_is_released_and_older_executions_finish_where_they_began(
     assert [each["releaseVersion"] for each in activations] == ["dev-3", "dev-2", "dev-1"]
 
 
-def test_a_worker_that_a_step_ends_is_started_again_and_a_refusal_is_printed(
-    tenant: TenantInUse, tmp_path: Path
-) -> None:
+def test_a_worker_that_a_step_ends_is_restarted_and_a_refusal_is_printed(tenant: TenantInUse, tmp_path: Path) -> None:
     desk = Desk(tenant, tmp_path)
     crash = (
         "    if order.number == 9 and not (at := Path(order.gate)).exists():\n        at.touch()\n        os._exit(3)\n"

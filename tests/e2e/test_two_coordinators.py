@@ -147,9 +147,7 @@ def first(tmp_path_factory: pytest.TempPathFactory) -> BuiltRelease:
 
 
 @pytest.mark.timeout(500)
-def test_no_work_is_lost_when_postgresql_or_the_broker_is_killed_and_no_process_ends(
-    pair: Pair, tmp_path: Path
-) -> None:
+def test_no_work_is_lost_if_postgresql_or_the_broker_is_killed_and_no_process_ends(pair: Pair, tmp_path: Path) -> None:
     gate = tmp_path / "database"
     execution_ids = pair.begun(gate, 1, 2, 3, 4)
     pair.postgres.kill()

@@ -156,9 +156,7 @@ def test_each_wait_is_answered_as_a_plain_get(
     assert web.wait(10) == 0
 
 
-def test_an_answer_follows_the_commit_at_once(
-    orders: Orders, own: tuple[Product, Child], waiting: ThreadPoolExecutor
-) -> None:
+def test_an_answer_follows_the_commit(orders: Orders, own: tuple[Product, Child], waiting: ThreadPoolExecutor) -> None:
     """The rows are read only every five seconds."""
     product, _ = own
     delays = []
@@ -172,9 +170,7 @@ def test_an_answer_follows_the_commit_at_once(
     assert sorted(delays)[2] < 1
 
 
-def test_a_stream_has_each_event_once_and_ends(
-    orders: Orders, own: tuple[Product, Child], waiting: ThreadPoolExecutor
-) -> None:
+def test_a_stream_has_each_event_once(orders: Orders, own: tuple[Product, Child], waiting: ThreadPoolExecutor) -> None:
     """As the standard demands it of clients, it connects again with the newest id after each response, until a 204."""
     product, _ = own
     tenant, execution_id = orders.tenant, orders.begun()
@@ -216,9 +212,7 @@ def test_a_stream_has_each_event_once_and_ends(
     assert at - datetime.fromisoformat(event["at"]).timestamp() < 5
 
 
-def test_an_ending_that_nobody_announces_is_found(
-    orders: Orders, own: tuple[Product, Child], waiting: ThreadPoolExecutor
-) -> None:
+def test_a_silent_ending_is_found(orders: Orders, own: tuple[Product, Child], waiting: ThreadPoolExecutor) -> None:
     product, _ = own
     execution_id = orders.begun()
     wait = waiting.submit(waited, orders.tenant, execution_id, 30, product)

@@ -50,9 +50,7 @@ def test_a_killed_guard_ends_the_command(log: Path) -> None:
 def test_all_children_share_one_grace_period(tmp_path: Path) -> None:
     with Children(tmp_path) as children:
         for number in range(3):
-            children.start(
-                f"stubborn-{number}", ["sh", "-c", "trap '' TERM; echo ready; while true; do sleep 0.1; done"]
-            )
+            children.start(f"stuck-{number}", ["sh", "-c", "trap '' TERM; echo ready; while true; do sleep 0.1; done"])
         quick = children.start("quick", SLEEP)
         eventually(lambda: all("ready" in child.log_tail() for child in children.started[:3]), seconds=10)
         children.require_running()

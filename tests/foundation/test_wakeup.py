@@ -40,9 +40,7 @@ def test_a_long_delay_is_left_to_the_sweep(
 
 
 @cases("task", [DISPATCH_TASK, EXPIRE_TASK, CHECK_TASK])
-def test_one_message_serves_all_until_its_task_begins(
-    broker: Broker, monkeypatch: pytest.MonkeyPatch, task: str
-) -> None:
+def test_one_message_serves_all_until_a_task_begins(broker: Broker, monkeypatch: pytest.MonkeyPatch, task: str) -> None:
     monkeypatch.setattr(wakeup, "WAKEUP_TIMEOUT", timedelta(hours=1))  # longer than the test
 
     def send(count: int = 1) -> None:

@@ -89,9 +89,7 @@ def removed(of: Flow) -> None:
 
 
 @cases("change", [no_worker, paused, replaced, revoked, removed])
-def test_a_repeated_intent_gets_the_first_receipt_whatever_happened_since(
-    flow: Flow, change: Callable[[Flow], None]
-) -> None:
+def test_a_repeated_intent_always_gets_the_first_receipt(flow: Flow, change: Callable[[Flow], None]) -> None:
     receipt = ok("POST", place(flow), body(flow))
     change(flow)
     with unchanged():

@@ -12,13 +12,16 @@ from django.db import connection
 from foundation.api.streaming import ARRIVED, PAUSE
 from governance.retirement.retirement import revoke
 from releases.artifacts import blob_lock
-from releases.models import Activation, Deployment, Pipeline, Release
+from releases.models import KEY_LENGTH, Activation, Deployment, Pipeline, Release
 from releases.registration.registrar import register
 from tenancy.models import Tenant
+from tenancy.roles import Scope
 from tests import making
+from tests.cases import cases
 from tests.clock import Clock
 from tests.interop.deploying import CONTRACT, Deployer, nothing_is_stored, published, refusal, token, verify_all
 from tests.maven_repository import MavenRepository
+from tests.oauth_issuer import OAuthIssuer
 from wire.documents.descriptor import MAX_DESCRIPTOR_BYTES
 
 pytestmark = pytest.mark.django_db
@@ -41,9 +44,7 @@ def meanwhile(sql: str, act: Callable[[], object]) -> Iterator[None]:
     assert acted
 
 
-def test_a_release_is_registered_with_its_exact_bytes_and_a_receipt(
-    document: bytes, owner: Tenant, deployer: Deployer
-) -> None:
+def test_a_release_is_stored_with_its_bytes_and_a_receipt(document: bytes, owner: Tenant, deployer: Deployer) -> None:
     deployment_id = deployer.deploy_new(document, "key-1", application="Æther orders", environment="eu west")
     receipt = Deployment.objects.get(pk=deployment_id)
     release = Release.objects.get()
@@ -68,9 +69,7 @@ def test_a_repeated_request_gets_the_same_receipt_whatever_happened_since(docume
     assert Deployment.objects.count() == 1
 
 
-def test_another_key_or_another_tenant_with_equal_bytes_gets_its_own_receipt(
-    document: bytes, deployer: Deployer
-) -> None:
+def test_another_key_or_tenant_with_equal_bytes_gets_its_own_receipt(document: bytes, deployer: Deployer) -> None:
     made = [deployer.deploy_new(document)]
     made += [deployer.deploy(document, "key-2"), deployer.deploy(document, "staging", environment="staging")]
     assert Release.objects.count() == 1
@@ -95,9 +94,7 @@ def test_a_key_belongs_to_one_descriptor_application_and_environment(document: b
     assert Deployment.objects.count() == Release.objects.count() == 1
 
 
-def test_a_rejected_release_leaves_no_receipt_and_a_retry_tries_again(
-    repository: MavenRepository, document: bytes, deployer: Deployer
-) -> None:
+def test_a_rejected_release_leaves_no_receipt(repository: MavenRepository, document: bytes, deployer: Deployer) -> None:
     repository.file("maven:com.acme:orders:1.0").unlink()
     deployer.call(document)
     verify_all()
@@ -131,9 +128,7 @@ def test_a_call_that_waits_ends_before_its_client_gives_up_and_says_which_server
     assert 50 <= time.monotonic() - arrived < 55
 
 
-def test_a_call_waits_for_the_removal_of_its_bytes_no_longer_than_for_its_verdict(
-    document: bytes, deployer: Deployer
-) -> None:
+def test_a_call_waits_for_a_removal_no_longer_than_for_its_verdict(document: bytes, deployer: Deployer) -> None:
     for earlier in ("no release", "an unverified release"):
         began = time.monotonic()
         with blob_lock.exclusive(json.loads(document)["artifacts"][0]["digest"]):
@@ -142,9 +137,7 @@ def test_a_call_waits_for_the_removal_of_its_bytes_no_longer_than_for_its_verdic
         deployer.call(document)
 
 
-def test_an_invalid_descriptor_or_one_of_the_older_profile_is_refused(
-    repository: MavenRepository, deployer: Deployer
-) -> None:
+def test_an_invalid_or_older_descriptor_is_refused(repository: MavenRepository, deployer: Deployer) -> None:
     older = making.descriptor(CONTRACT, making.archive(CONTRACT))
     assert refusal(deployer.call(json.dumps(older).encode())) == (400, "DESCRIPTOR_PROFILE_UNSUPPORTED")
     answer = deployer.call(published(repository, digest="sha256:ABC"))
@@ -177,9 +170,7 @@ def test_a_pipeline_belongs_to_the_application_of_its_first_deployment(
     assert Pipeline.objects.get().application == "orders"
 
 
-def test_of_two_deployments_under_different_applications_the_first_receipt_assigns_the_pipeline(
-    document: bytes, owner: Tenant, deployer: Deployer
-) -> None:
+def test_the_first_of_two_receipts_assigns_the_pipeline(document: bytes, owner: Tenant, deployer: Deployer) -> None:
     deployer.call(document)
     verify_all()
 
@@ -210,12 +201,94 @@ def test_a_refused_deployment_assigns_no_pipeline(
     assert mine.get().application == "other"
 
 
-def test_of_two_requests_with_one_key_the_second_gets_the_receipt_of_the_first(
-    document: bytes, deployer: Deployer
-) -> None:
+def test_of_two_requests_with_one_key_the_second_gets_the_first_receipt(document: bytes, deployer: Deployer) -> None:
     made = list[str]()
     deployer.deploy_new(document, "first")
     looked_up = 'FROM "releases_deployment"'
     with meanwhile(looked_up, lambda: made.append(deployer.deploy(document))):
         assert deployer.deploy(document) == made[0]
     assert Deployment.objects.count() == 2
+
+
+BAD_KEYS = [None, "  ", "x" * (KEY_LENGTH + 1), "a\u0085b"]
+BAD_NAMES = ["a ", "..", "a\u200bb", "x" * 501]
+
+
+@cases(
+    ("field", "changes"),
+    [
+        *(("Idempotency-Key", {"headers": {"Idempotency-Key": key}}) for key in BAD_KEYS),
+        ("X-TPF-Deployment-Mode", {"headers": {"X-TPF-Deployment-Mode": "MANAGED"}}),
+        *((part, {part: name}) for part in ("application", "environment") for name in BAD_NAMES),
+    ],
+)
+def test_invalid_requests_are_refused(document: bytes, deployer: Deployer, field: str, changes: dict[str, Any]) -> None:
+    answer = deployer.call(document, **changes)
+    assert refusal(answer) == (400, "INVALID_REQUEST")
+    assert answer.json()["errors"][0]["field"] == field
+    assert nothing_is_stored()
+
+
+def test_the_disabled_api_is_not_found(document: bytes, deployer: Deployer, settings: Any) -> None:
+    settings.TPF_DEPLOYMENTS_ENABLED = False
+    assert refusal(deployer.call(document)) == (404, "NOT_FOUND")
+    assert refusal(deployer.call(b"", headers={"Authorization": None})) == (404, "NOT_FOUND")
+    assert nothing_is_stored()
+
+
+def test_only_a_valid_token_with_the_scope_deploys(document: bytes, owner: Tenant, deployer: Deployer) -> None:
+    for header in (None, "", "Bearer", "Bearer wrong", "Basic YTpi", "Bearer a.b.c"):
+        answer = deployer.call(document, headers={"Authorization": header})
+        assert refusal(answer) == (401, "NOT_AUTHENTICATED"), header
+        assert answer.headers["WWW-Authenticate"] == "Bearer"
+    for organization in (making.tenant().slug, "nobody", deployer.organization.upper()):
+        assert refusal(deployer.call(document, organization=organization)) == (403, "PERMISSION_DENIED")
+    others = token(owner, *(scope for scope in Scope if scope is not Scope.REGISTER))
+    assert refusal(deployer.call(document, bearer=others)) == (403, "SCOPE_MISSING")
+    assert nothing_is_stored()
+
+
+def test_an_oauth_token_deploys(document: bytes, owner: Tenant, deployer: Deployer, issuer: OAuthIssuer) -> None:
+    bearer = issuer.token(subject="ci-robot", organizations=["other", owner.slug])
+    deployment = Deployment.objects.get(pk=deployer.deploy_new(document, bearer=bearer))
+    assert (deployment.actor, deployment.tenant) == ("oauth:ci-robot", owner)
+    assert Release.objects.get().uploaded_by == "oauth:ci-robot"
+
+
+def test_the_matrix_of_oauth_tokens(document: bytes, owner: Tenant, deployer: Deployer, issuer: OAuthIssuer) -> None:
+    matrix: dict[tuple[int, str], list[dict[str, Any]]] = {
+        (401, "NOT_AUTHENTICATED"): [{"expires_in": -60}, {"audience": "https://elsewhere.example"}],
+        (403, "PERMISSION_DENIED"): [{"organizations": [making.tenant().slug]}, {"organizations": []}],
+        (403, "SCOPE_MISSING"): [{"scopes": ["read", "tpf:deploy"]}],
+    }
+    for expected, variants in matrix.items():
+        for members in variants:
+            bearer = issuer.token(**{"organizations": [owner.slug], **members})
+            assert refusal(deployer.call(document, bearer=bearer)) == expected, members
+    unsigned = issuer.token(organizations=[owner.slug]).rpartition(".")[0] + "."
+    assert refusal(deployer.call(document, bearer=unsigned)) == (401, "NOT_AUTHENTICATED")
+    assert nothing_is_stored()
+
+
+def test_an_environment_selects_the_tenant(document: bytes, issuer: OAuthIssuer, settings: Any) -> None:
+    settings.TPF_DEPLOYMENT_ENVIRONMENTS = {"production": "", "staging": "staging-"}
+    acme, staging = making.tenant("acme"), making.tenant("staging-acme")
+    caller = Deployer("acme", issuer.token(organizations=["acme"]))
+    first = caller.deploy_new(document)
+    second = caller.deploy_new(document, environment="staging")
+    assert [Deployment.objects.get(pk=each).tenant for each in (first, second)] == [acme, staging]
+    assert refusal(caller.call(document, environment="test")) == (404, "NOT_FOUND")
+    ours = token(acme)
+    assert caller.deploy(document, bearer=ours) == first
+    assert refusal(caller.call(document, bearer=ours, environment="staging")) == (403, "PERMISSION_DENIED")
+    assert caller.deploy(document, bearer=token(staging), environment="staging") == second
+
+
+def test_no_organization_reaches_a_tenant_of_another_one(document: bytes, issuer: OAuthIssuer, settings: Any) -> None:
+    settings.TPF_DEPLOYMENT_ENVIRONMENTS = {"production": "", "test": "st", "staging": "staging-"}
+    making.tenant("staging-acme")
+    for organization, environment in (("staging-acme", "production"), ("aging-acme", "test")):
+        caller = Deployer(organization, issuer.token(organizations=[organization]))
+        assert refusal(caller.call(document, environment=environment)) == (403, "PERMISSION_DENIED")
+    assert nothing_is_stored()
+    Deployer("acme", issuer.token(organizations=["acme"])).deploy_new(document, environment="staging")

@@ -48,9 +48,7 @@ def own_token(path: str) -> str:
 
 
 @cases(("method", "path"), ADDRESSES)
-def test_an_enabled_surface_requires_its_own_token_and_a_disabled_one_is_not_found(
-    method: str, path: str, settings: Any
-) -> None:
+def test_a_surface_requires_its_token_and_a_disabled_one_is_not_found(method: str, path: str, settings: Any) -> None:
     own, other = own_token(path), CONTROL if own_token(path) == ADMIN else ADMIN
     wrong = ["", f"Bearer {other}"]
     if path in ONE_OF_EACH:

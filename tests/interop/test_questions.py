@@ -35,9 +35,7 @@ def pending(flow: Flow, query: str = "") -> Any:
     return ok("GET", place(flow.owner, f"interactions/pending{query}"))
 
 
-def test_a_pending_question_is_listed_even_if_it_is_late(
-    flow: Flow, question: Interaction, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_late_pending_question_is_listed(flow: Flow, question: Interaction, monkeypatch: pytest.MonkeyPatch) -> None:
     [item] = pending(flow)
     assert item["requestPayload"]["requestId"] == "r1"
     assert (item["outputType"], item["stepIndex"], item["status"]) == (DECISION_TYPE, 2, "DISPATCHED")

@@ -6,13 +6,19 @@ from typing import Any
 
 import pytest
 
+from executions.models import Execution
 from executions.workers.eligibility import CHECK_TASK
 from releases.models import Release
 from tenancy.models import Tenant
 from tests import making
 from tests.cases import cases
-from tests.interop.client import base, ok, refused, register, written
+from tests.executions.transports.rest.order_flow import PIPELINE, hosted
+from tests.executions.transports.rest.strict_worker import CONTRACT_STEPS
+from tests.interop.client import NO_WORKER, base, ok, refused, register, submit, written
+from tests.releases.registration.located import artifact
 from tests.wakeups import Broker, broker, names
+from wire.documents.contract import contract_from_json
+from wire.release.content import known_capabilities
 from wire.release.verification import OTHER_DIGEST
 
 __all__ = ["broker"]
@@ -80,9 +86,7 @@ def test_an_invalid_descriptor_is_reported_and_leaves_no_rows(
     assert not Release.objects.filter(pipeline__tenant=owner).exists()
 
 
-def test_only_files_below_the_configured_folders_are_opened(
-    root: Path, owner: Tenant, tmp_path: Path, settings: Any
-) -> None:
+def test_only_files_in_configured_folders_are_read(root: Path, owner: Tenant, tmp_path: Path, settings: Any) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()
     unreadable = (400, "releaseDescriptorPath must point to a readable file")
@@ -99,3 +103,53 @@ def test_only_files_below_the_configured_folders_are_opened(
         assert refused(register(owner, path)) == (400, NO_JAR), uri
     settings.TPF_RELEASE_ROOTS = []
     assert refused(register(owner, written(root))) == unreadable
+
+
+CONTRACT = making.contract(PIPELINE, CONTRACT_STEPS, transport="REST")
+PIN = {"contractVersion": CONTRACT["contractVersion"], "releaseVersion": "1.0"}
+CAPABILITIES = known_capabilities(contract_from_json(CONTRACT))
+STEPS = [str(step["authoredName"]) for step in CONTRACT_STEPS]
+BUNDLE, OTHER = making.archive(None, app="all steps"), making.archive(None, app="the other steps")
+
+
+def release(root: Path, bundled: list[str]) -> Path:
+    """Write a release whose bundle has the `bundled` steps, and another archive the rest. Return its descriptor."""
+    rest = [name for name in STEPS if name not in bundled]
+    archives = {"truth": (making.archive(CONTRACT), []), "bundle": (BUNDLE, bundled), "other": (OTHER, rest)}
+    artifacts = []
+    for name, (data, steps) in archives.items():
+        path = root / f"{name}.zip"
+        path.write_bytes(data)
+        kind = "application-archive" if steps else "compiled-truth"
+        members = {"kind": kind, "uri": path.as_uri(), "stepIds": steps}
+        artifacts.append(artifact(data, name, **members, capabilities=CAPABILITIES if steps else []))
+    document = {"schemaVersion": 1, "pipelineId": PIPELINE, **PIN, "compiledTruthArtifactId": "truth"}
+    (root / "release.json").write_text(json.dumps({**document, "artifacts": artifacts if rest else artifacts[:2]}))
+    return root / "release.json"
+
+
+@cases(
+    ("steps", "names", "status"),
+    [
+        (STEPS, ("bundle", BUNDLE), 200),
+        (STEPS[:2], ("bundle", BUNDLE), 200),
+        (STEPS, ("bundle", b"no artifact"), 503),
+        (STEPS, ("truth", BUNDLE), 503),
+    ],
+)
+def test_a_worker_gets_work_if_it_names_the_bundle_wherever_the_contract_and_other_steps_are(
+    root: Path, owner: Tenant, serve: Any, settings: Any, steps: list[str], names: tuple[str, bytes], status: int
+) -> None:
+    base = f"admin/tenants/{owner.slug}/pipelines/{PIPELINE}"
+    record = ok("POST", f"{base}/releases/register", {"releaseDescriptorPath": str(release(root, steps))})
+    assert record["primaryArtifactId"] == "truth"
+    ok("POST", f"{base}/releases/1.0/activate")
+    flow = hosted(making.release_of(owner, "1.0"), serve, settings)
+    flow.double.capabilities = {"artifactId": names[0], "artifactDigest": making.digest_of(names[1])}
+    worker = {"workerId": "java-1", "protocol": "rest", "endpoint": flow.double.endpoint}
+    ok("POST", f"{base}/workers/register", {**worker, **PIN, **flow.double.capabilities})
+    flow.check()
+    answer = submit(owner)
+    assert (answer.status_code, answer.content.decode().startswith(NO_WORKER)) == (status, status == 503)
+    if status == 200:
+        assert flow.advance(Execution.objects.get(tenant=owner)).status == "WAITING_EXTERNAL"

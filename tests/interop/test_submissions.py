@@ -55,9 +55,7 @@ def test_a_key_identifies_one_execution_of_a_release(flow: Flow) -> None:
         ("SERVER_KEY_ONLY", "k", None),
     ],
 )
-def test_the_policy_chooses_the_key(
-    flow: Flow, settings: Any, policy: str, key: str | None, expected: str | None
-) -> None:
+def test_policies_choose_the_key(flow: Flow, settings: Any, policy: str, key: str | None, expected: str | None) -> None:
     settings.TPF_IDEMPOTENCY = policy
     if policy == "CLIENT_KEY_REQUIRED":
         assert refused(submit(flow.owner, order(" "))) == (400, "Idempotency-Key header is required.")
@@ -173,9 +171,7 @@ def write(path: Path, data: bytes) -> None:
         (lambda path: write(path, b"shorter"), ALTERED),
     ],
 )
-def test_an_artifact_is_judged_before_the_response_to_a_submission(
-    damage: Callable[[Path], object], refusal: str | None
-) -> None:
+def test_an_artifact_is_judged_before_the_response(damage: Callable[[Path], object], refusal: str | None) -> None:
     owner, release = making.ready(body=secrets.token_hex(8))
     body = order(pipelineId=making.PIPELINE, inputPayload=payload("java.lang.String", "v"))
     damage(making.stored_file(release.artifacts.get().digest))
@@ -210,9 +206,7 @@ def unavailable(flow: Flow) -> str:
         ),
     ],
 )
-def test_a_worker_that_reports_another_release_is_not_eligible(
-    flow: Flow, reported: dict[str, str], message: str
-) -> None:
+def test_a_worker_of_another_release_is_not_eligible(flow: Flow, reported: dict[str, str], message: str) -> None:
     flow.double.capabilities = reported
     assert message in unavailable(flow)
 

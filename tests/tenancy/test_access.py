@@ -213,8 +213,6 @@ def test_a_shared_view_is_seen_by_the_members_of_the_tenant(tenant: Tenant) -> N
     assert not SavedView.objects.exists()
 
 
-# --- passwords ---
-
 GOOD = "correct-horse-battery-staple"
 WEAK = ["short-One-7", "abcabcabcabc", "917364528190", "password1234", "adaLovelace-1815"]
 

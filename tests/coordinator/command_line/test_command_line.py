@@ -6,6 +6,7 @@ import pytest
 
 from tests.cases import cases
 from tests.command_line import CommandLine, imported
+from tests.docs.commands import FENCE, text_of
 from tests.receiving import dripping, serving
 
 NOWHERE = {"COORDINATOR_TENANT": "acme", "COORDINATOR_TOKEN": "the-token", "COORDINATOR_URL": "http://127.0.0.1:1"}
@@ -184,6 +185,17 @@ def test_what_differs_is_changed(run: CommandLine) -> None:
         ("PATCH", "alert-channels/c1", {"address": "https://other.example/hook"}),
         ("PATCH", "alert-rules/r1", {"thresholds": {"minutes": 9}, "channelIds": []}),
     ]
+
+
+def test_the_example_of_results_tells_a_channel_of_failures(run: CommandLine) -> None:
+    [example] = [text for language, text in FENCE.findall(text_of("docs/results.md")) if language == "yaml"]
+    present = {"notifyChannel": None, "notifyEnds": "all"}
+    done, sent = apply(run, example, page(), present, CHANNEL, present)
+    assert done.status == 0, done
+    channel, policy = sent
+    assert channel[:2] == ("POST", "alert-channels")
+    assert channel[2].items() >= {"kind": "webhook", "address": "https://ops.example/executions"}.items()
+    assert policy == ("PATCH", "pipelines/org.example.orders", {"notifyChannel": "ops", "notifyEnds": "failed"})
 
 
 def test_schedules_are_added_changed_and_removed(run: CommandLine) -> None:

@@ -10,14 +10,19 @@ from typing import Any
 import psycopg
 import pytest
 from celery import signals
-from django.db import connections
+from django.db import connection, connections
 from django.db.backends.postgresql.base import DatabaseWrapper as Djangos
+from django.db.models import F, QuerySet
 from django.test.utils import CaptureQueriesContext
 
 from coordinator.celery import app
 from embedded.product import PROJECT
+from executions.models import Execution
+from foundation.database import prepared
+from foundation.database.compiled import Compiled
 from foundation.database.postgresql import base
 from foundation.database.threads import keep_connections_by_thread
+from tests import making
 from tests.building import eventually
 
 pytestmark = pytest.mark.django_db
@@ -46,9 +51,7 @@ def meanwhile(sql: str, *parameters: Any) -> int:
         return other.execute(sql.encode(), parameters).rowcount
 
 
-def test_a_connection_that_was_used_recently_is_not_checked_by_a_statement(
-    kept: base.DatabaseWrapper, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_recent_connection_is_not_checked(kept: base.DatabaseWrapper, monkeypatch: pytest.MonkeyPatch) -> None:
     first = session(kept)
     monkeypatch.delattr(Djangos, "is_usable")  # it would send a statement
     with CaptureQueriesContext(kept) as caught:
@@ -119,3 +122,47 @@ def test_the_session_of_a_thread_ends_with_it(keep: Callable[[], object], monkey
         eventually(lambda: meanwhile(open_sessions, found[0]) == 0, what="the end of the session", seconds=5)
     finally:
         gc.enable()
+
+
+def by_key(tenant: int, key: str) -> QuerySet[Execution]:
+    rows = Execution.objects.filter(tenant_id=tenant, execution_key=key, input_shape="UNI")
+    return rows.select_related("tenant", "release__pipeline").annotate(slug=F("tenant__slug")).defer("result")
+
+
+def members(row: Any) -> dict[str, Any]:
+    return {name: value for name, value in vars(row).items() if name != "_state"}
+
+
+def test_the_rows_are_those_of_the_queryset_with_all_that_it_joins_and_defers() -> None:
+    owners = [making.ready()[0] for _ in range(2)]
+    for owner in owners:
+        making.execution(owner, "one", {"name": "\u00e9"})
+        making.execution(owner, "two", [1, None])
+    compiled = Compiled(by_key, tenant=-1, key="?")
+    for owner in owners:
+        for key in ("one", "two", "three"):
+            with CaptureQueriesContext(connection) as queries:
+                found, expected = compiled.rows(tenant=owner.pk, key=key), list(by_key(owner.pk, key))
+            assert len(queries) == 2
+            assert list(map(members, found)) == list(map(members, expected))
+            assert [members(row.release.pipeline) for row in found] == [
+                members(row.release.pipeline) for row in expected
+            ]
+            assert [row.get_deferred_fields() for row in found] == [{"result"}] * len(expected)
+    assert compiled.first(tenant=owners[0].pk, key="three") is None
+
+
+def test_a_parameter_that_the_sql_does_not_contain_is_a_mistake() -> None:
+    with pytest.raises(ValueError, match="key"):
+        Compiled(lambda tenant, key: Execution.objects.filter(tenant_id=tenant), tenant=-1, key="?").rows(
+            tenant=1, key="a"
+        )
+
+
+def test_the_database_plans_a_statement_once_for_all_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prepared, "KEPT_SECONDS", 10**6)  # a new period begins
+    with prepared.cursor() as cursor:
+        for number in range(3):
+            cursor.execute("SELECT %(number)s::int", {"number": number})
+        cursor.execute("SELECT sum(custom_plans) FROM pg_prepared_statements", {})
+        assert cursor.fetchall() == [(0,)]

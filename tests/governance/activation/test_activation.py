@@ -62,9 +62,7 @@ def test_each_activation_is_an_event_and_the_newest_one_counts(v1: Release, v2: 
     ("active", "expected", "refused"),
     [(False, "", False), (False, "1.0", True), (True, "1.0", False), (True, "", True), (True, "2.0", True)],
 )
-def test_an_expected_release_must_be_the_active_one(
-    v1: Release, v2: Release, active: bool, expected: str | None, refused: bool
-) -> None:
+def test_an_expectation_is_checked(v1: Release, v2: Release, active: bool, expected: str | None, refused: bool) -> None:
     if active:
         go(v1)
     if refused:

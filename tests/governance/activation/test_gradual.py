@@ -106,9 +106,7 @@ def test_an_activation_ends_it(owner: Tenant, begun: GradualActivation, version:
 
 
 @cases("which", ["candidate", "baseline"])
-def test_a_revocation_of_either_release_withdraws_the_candidate(
-    owner: Tenant, begun: GradualActivation, which: str
-) -> None:
+def test_a_revocation_of_either_withdraws_the_candidate(owner: Tenant, begun: GradualActivation, which: str) -> None:
     revoke(making.registered(owner, "3.0"), **WHY)
     assert gradual.again(begun).status == "RUNNING"
     change(begun.pipeline, {"approvals": 1}, **WHO)
@@ -187,9 +185,7 @@ def test_what_cannot_start(owner: Tenant) -> None:
     ("policy", "code"),
     [({"reason_required": True}, "REASON_REQUIRED"), ({"signature_policy": "require"}, "SIGNATURE_REQUIRED")],
 )
-def test_the_policy_applies_to_start_and_promotion_and_not_to_steps(
-    owner: Tenant, policy: dict[str, Any], code: str
-) -> None:
+def test_the_policy_applies_to_start_and_promotion_alone(owner: Tenant, policy: dict[str, Any], code: str) -> None:
     new, plan = gradual.candidate(owner), gradual.plan(5, 50)
     Pipeline.objects.update(**policy)
     assert refusal(start, new, plan, reason=" ").code == code
@@ -205,9 +201,7 @@ def test_the_policy_applies_to_start_and_promotion_and_not_to_steps(
     assert newest(owner).kind == Kind.WITHDRAWAL
 
 
-def test_start_and_promotion_are_judged_before_their_transaction_and_in_it(
-    owner: Tenant, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_start_and_promotion_are_judged_in_a_transaction_too(owner: Tenant, monkeypatch: pytest.MonkeyPatch) -> None:
     judged: list[tuple[Kind, bool]] = []
 
     def judge(switch: Switch) -> None:

@@ -41,9 +41,6 @@ def failed_when_due(request: ActivationRequest) -> str:
     return request.code
 
 
-# --- approvals ---
-
-
 def test_the_last_approval_activates_what_was_approved() -> None:
     release = candidate(2)
     error = refusal(activate, release, actor="user:ann")
@@ -120,9 +117,6 @@ def test_what_cannot_be_requested_leaves_no_request() -> None:
     assert (error.code, error.status) == ("OPERATION_KEY_REUSED", 409)
 
 
-# --- what moves ---
-
-
 def change_policy(release: Release) -> list[dict[str, Any]]:
     policy.change(release.pipeline, {"retryLimit": 7}, actor="user:admin")
     return [{"member": "retryLimit", "before": None, "after": 7}]
@@ -161,9 +155,6 @@ def test_an_approved_request_fails_if_something_moved_before_its_time() -> None:
     assert failed_when_due(request) == "REQUEST_OUTDATED"
     assert "retryLimit was none and is now 7" in request.detail
     assert acts()[-1] == "activation_request.fail"
-
-
-# --- times ---
 
 
 def test_a_schedule_waits_for_its_time() -> None:
@@ -222,9 +213,6 @@ def test_a_request_without_enough_votes_expires() -> None:
     assert (acts()[-1], Vote.objects.count()) == ("activation_request.expire", 0)
 
 
-# --- ends ---
-
-
 @cases(("approvals", "kind"), [(0, "SCHEDULE"), (1, "APPROVAL")])
 def test_a_request_blocks_the_retirement_of_its_release_until_it_is_withdrawn(approvals: int, kind: str) -> None:
     release = candidate(approvals)
@@ -251,9 +239,6 @@ def test_a_revocation_fails_the_requests_for_the_release(approvals: int) -> None
     assert "wrong" in request.detail
 
 
-# --- rollbacks and overrides ---
-
-
 @cases("days", [29, 31])
 def test_a_rollback_to_a_release_that_was_active_long_ago_needs_approval(days: int) -> None:
     release = candidate()
@@ -278,9 +263,6 @@ def test_an_override_needs_the_policy_and_a_reason_and_is_recorded_and_lifts_no_
     made = activate(release, **WHY, override=True)
     assert (made.override, made.request) == (True, None)
     assert '"override":true' in AuditEntry.objects.latest("id").details
-
-
-# --- gradual activations ---
 
 
 WHO: dict[str, Any] = {"actor": "user:ann"}
@@ -332,9 +314,6 @@ def test_a_start_that_cannot_happen_is_not_requested() -> None:
     voted(made)
     third = making.registered(release.pipeline.tenant, "3.0")
     assert refusal(open_request, third, requester, plan=PLAN).code == "GRADUAL_ACTIVATION_RUNNING"
-
-
-# --- after the start ---
 
 
 def test_steps_and_the_promotion_need_no_second_approval() -> None:

@@ -61,9 +61,7 @@ def refusal(release: Release, **more: Any) -> CoordinatorError:
     ("value", "members", "reason"),
     [("warn", *STATES[0]), ("off", *STATES[0]), *(("require", *each) for each in STATES)],
 )
-def test_the_policy_decides_whether_an_activation_needs_a_worker(
-    release: Release, value: str, members: dict[str, Any] | None, reason: str
-) -> None:
+def test_a_policy_requires_a_worker(release: Release, value: str, members: dict[str, Any] | None, reason: str) -> None:
     with_policy(release, value)
     if members is not None:
         making.worker(release, **{"capability_checked_at": timezone.now(), **members})
@@ -81,9 +79,7 @@ def test_the_policy_decides_whether_an_activation_needs_a_worker(
     assert (entry.act, entry.outcome, entry.reason) == ("release.activate", "denied", error.detail)
 
 
-def test_a_refused_activation_requests_the_check_of_a_worker_without_a_verdict(
-    required: Release, broker: Broker
-) -> None:
+def test_a_refused_activation_requests_a_check_of_a_worker_without_a_verdict(required: Release, broker: Broker) -> None:
     making.worker(required, protocol="rest", capability_checked_at=None)
     assert CHECK_TASK in names(broker.after(lambda: refusal(required)))
 

@@ -28,9 +28,7 @@ from tests.raw_sql import unchanged, unguarded
 pytestmark = pytest.mark.django_db
 
 
-def test_items_are_admitted_at_the_rate_and_the_last_one_completes_the_campaign(
-    owner: Tenant, dead: list[Execution]
-) -> None:
+def test_items_are_admitted_at_the_rate_and_the_last_one_completes_it(owner: Tenant, dead: list[Execution]) -> None:
     made = start(owner, rate=60)
     drafts.freeze(owner, Campaign.Kind.REDRIVE, Execution.objects.all(), actor="user:ann")  # its items stay pending
     for seconds, count in ((0, 0), (3.9, 3), (0, 0), (0.1, 1)):
@@ -254,9 +252,7 @@ OPERATIONS = {"pause": campaigns.pause, "resume": campaigns.resume, "cancel": ca
         ("cancel", "COMPLETED", None),
     ],
 )
-def test_each_operation_is_applied_once_or_rejected(
-    owner: Tenant, operation: str, before: str, status: str | None
-) -> None:
+def test_operations_apply_once_or_are_refused(owner: Tenant, operation: str, before: str, status: str | None) -> None:
     made = start(owner)
     if before == "PAUSED":
         campaigns.pause(owner, made.pk, actor="user:test")
@@ -302,9 +298,7 @@ def test_items_are_resubmitted_at_the_rate_on_the_active_release(owner: Tenant, 
 
 
 @cases(("target", "versions"), [("1.1", {"1.1": 10}), (None, {"1.0": 4, "1.1": 6})])
-def test_the_target_is_a_named_release_or_the_active_one_at_the_time_of_each_item(
-    owner: Tenant, target: str | None, versions: dict[str, int]
-) -> None:
+def test_the_target_is_named_or_active_at_its_time(owner: Tenant, target: str | None, versions: dict[str, int]) -> None:
     following = making.replaced(candidate(owner, "1.1"))
     made = start(owner, kind=RESUBMIT, target_release_version=target)
     assert advance(4) == 4
@@ -328,9 +322,7 @@ def test_an_item_is_skipped_with_the_reason(owner: Tenant, dead: list[Execution]
 
 
 @cases(("version", "code"), [("2.0", "RELEASE_UNKNOWN"), ("1.1", "RELEASE_NOT_ADMITTED"), ("1.2", "INPUT_INVALID")])
-def test_a_target_that_accepts_no_such_executions_skips_the_items(
-    owner: Tenant, dead: list[Execution], version: str, code: str
-) -> None:
+def test_an_impossible_target_skips_the_items(owner: Tenant, dead: list[Execution], version: str, code: str) -> None:
     revoke(candidate(owner, "1.1"), actor="user:ann", reason="leaked")
     making.replaced(candidate(owner, "1.2", steps=[{**making.STEP, "cardinality": "MANY_TO_MANY"}]))
     made = start(owner, kind=RESUBMIT, target_release_version=version)
@@ -346,9 +338,7 @@ def test_a_target_that_accepts_no_such_executions_skips_the_items(
         ("no activation", "RELEASE_NOT_OPEN"),
     ],
 )
-def test_items_wait_while_their_target_accepts_nothing_and_let_others_pass(
-    owner: Tenant, dead: list[Execution], obstacle: str, code: str
-) -> None:
+def test_waiting_items_let_others_pass(owner: Tenant, dead: list[Execution], obstacle: str, code: str) -> None:
     other = making.active(owner, "1.1", pipeline_id=OTHER)
     making.worker(other, "other")
     making.dead(owner, *"xyz", pipeline_id=OTHER)

@@ -57,9 +57,7 @@ def various(module_world: None) -> Tenant:
         ),
     ],
 )
-def test_a_preview_shows_what_a_campaign_contains(
-    various: Tenant, filters: Filters, allow_failed: bool, keys: set[str]
-) -> None:
+def test_a_preview_shows_the_campaign(various: Tenant, filters: Filters, allow_failed: bool, keys: set[str]) -> None:
     found = preview(various, filters, allow_failed=allow_failed)
     assert (found.count, {each.execution_key for each in found.executions}) == (len(keys), keys)
     assert sum(group["count"] for group in found.by_error_code) == len(keys)
@@ -143,9 +141,7 @@ def test_a_draft_contains_only_what_its_kind_fits_and_is_discarded(owner: Tenant
     assert not CampaignItem.objects.exists()
 
 
-def test_a_draft_names_revoked_releases_and_runs_them_only_if_that_is_confirmed(
-    owner: Tenant, dead: list[Execution]
-) -> None:
+def test_a_draft_names_revoked_releases_and_runs_them_only_if_confirmed(owner: Tenant, dead: list[Execution]) -> None:
     activate(making.registered(owner, "1.1"), actor=ANN)
     revoke(dead[0].release, actor=ANN, reason="wrong sums")
     draft = freeze(owner)
@@ -159,8 +155,6 @@ def test_a_draft_names_revoked_releases_and_runs_them_only_if_that_is_confirmed(
     confirmed = Options(reason="on purpose", rate_per_minute=600, allow_revoked=True)
     assert progress(run(draft, confirmed)) == (0, 10, 0)
 
-
-# --- campaigns that cancel or pause ---
 
 CANCEL, PAUSE = Campaign.Kind.CANCEL, Campaign.Kind.PAUSE
 
@@ -209,9 +203,7 @@ def test_executions_are_paused_each_with_a_hold(quiet: Tenant, queued: list[Exec
 
 
 @cases(("kind", "refused"), [(CANCEL, "CANCEL_REFUSED"), (PAUSE, "PAUSE_REFUSED")])
-def test_executions_that_changed_since_are_skipped(
-    kind: Campaign.Kind, refused: str, quiet: Tenant, queued: list[Execution]
-) -> None:
+def test_what_changed_is_skipped(kind: Campaign.Kind, refused: str, quiet: Tenant, queued: list[Execution]) -> None:
     made = start(quiet, kind=kind)
     cancel(quiet, queued[0].pk, actor="user:bob", reason="by hand")
     [claim] = making.claimed(quiet, limit=1)

@@ -147,9 +147,7 @@ def sample(ended: int, failed: int, seconds: float | None = None) -> list[tuple[
         (sample(100, 50, 2.0), sample(100, 0, 1.0), Cause.FAILURES),  # both
     ],
 )
-def test_a_bound_is_crossed_if_the_difference_exceeds_it_and_is_significant(
-    candidate: Any, baseline: Any, crossed: Cause | None
-) -> None:
+def test_a_bound_is_crossed_by_a_significant_difference(candidate: Any, baseline: Any, crossed: Cause | None) -> None:
     found = compare(candidate, baseline, minimum=50, bounds=Bounds())
     assert found.crossed == crossed
     if crossed is not None:

@@ -129,9 +129,7 @@ def test_what_a_submission_needs_a_smoke_test_needs(owner: Tenant, settings: Any
         (['{"n": 1}'], smoke_tests.ANYTHING, True),
     ],
 )
-def test_a_result_passes_if_it_equals_the_expected_one(
-    owner: Tenant, results: list[str], expected: Any, passes: bool
-) -> None:
+def test_a_result_passes_if_it_is_expected(owner: Tenant, results: list[str], expected: Any, passes: bool) -> None:
     test = begin(owner, expected_result=expected)
     end(owner, test, *results)
     assert verdict(test) == (Verdict.PASSED if passes else Verdict.OTHER_RESULT)
@@ -226,9 +224,8 @@ def test_a_rollback_to_a_release_that_was_active_lately_needs_none(gated: Tenant
     with unguarded(Activation):
         Activation.objects.update(activated_at=timezone.now() - timedelta(days=29))
     pipeline = Pipeline.objects.select_related("tenant", "activation__release").get(tenant=gated)
-    assert (
-        activation.roll_back(pipeline, actor=ACTOR, reason="worse", recent_only=True).release.release_version == "1.0"
-    )
+    made = activation.roll_back(pipeline, actor=ACTOR, reason="worse", recent_only=True)
+    assert made.release.release_version == "1.0"
 
 
 def test_a_smoke_test_of_the_candidate_is_no_evidence(owner: Tenant) -> None:

@@ -65,9 +65,7 @@ def test_the_policy_blocks_nothing_on_any_page(page: Page, acme: tuple[World, st
     assert problems == []
 
 
-def test_a_slow_part_comes_after_its_page_and_can_be_tried_again(
-    browser: Browser, page: Page, acme: tuple[World, str]
-) -> None:
+def test_a_slow_part_comes_later_and_can_be_tried_again(browser: Browser, page: Page, acme: tuple[World, str]) -> None:
     world, url_of_web = acme
     names, failing = named(world), [True]
     page.route("**/health/*", lambda route: route.fulfill(status=503) if failing else route.continue_())

@@ -17,9 +17,7 @@ SIZE = 17 * 2**20
 
 
 @pytest.mark.timeout(300)
-def test_a_large_file_is_uploaded_to_the_store_and_resumed_after_a_failure(
-    browser: Browser, running: RunningProduct, tmp_path: Path, s3_place: S3Place
-) -> None:
+def test_a_large_file_is_resumed(browser: Browser, running: RunningProduct, tmp_path: Path, s3_place: S3Place) -> None:
     contract = making.contract("acme.large")
     large, small = os.urandom(SIZE), making.archive(contract)
     document = making.descriptor(contract, small)

@@ -76,10 +76,8 @@ def test_the_image_runs_as_an_ordinary_user(built: Built, image: str, entry: str
 
 def test_an_ordinary_user_can_change_nothing_of_the_image(built: Built) -> None:
     for root in (built.coordinator, built.worker):
-        owned = subprocess.run(
-            ["find", root, "-xdev", "-uid", str(UNPRIVILEGED)], capture_output=True, text=True, check=True
-        )
-        assert set(owned.stdout.split()) <= {f"{root}/var/lib/coordinator"}
+        owned = subprocess.check_output(["find", root, "-xdev", "-uid", str(UNPRIVILEGED)], text=True)
+        assert set(owned.split()) <= {f"{root}/var/lib/coordinator"}
 
 
 def test_the_sbom_lists_exactly_what_is_installed_and_the_lock_has_it(built: Built) -> None:

@@ -54,9 +54,7 @@ def serving(name: str, folder: Path, static_root: str) -> Iterator[Product]:
 
 
 @pytest.mark.timeout(900)
-def test_all_generated_requests_are_answered_as_documented(
-    own_database: str, tmp_path: Path, gathered_static_files: str
-) -> None:
+def test_all_requests_are_answered_as_documented(own_database: str, tmp_path: Path, gathered_static_files: str) -> None:
     ours = tenant_api()
     names = populate(ours)
     Worker.objects.update(alive_until=timezone.now() + timedelta(hours=1))  # nothing sends heartbeats

@@ -63,9 +63,7 @@ def test_every_process_connects_over_tls_and_needs_no_more_rights_than_its_user_
     assert all(key.startswith(f"{tenant_prefix(name)}worker.") for key in remaining)
 
 
-def test_only_a_trusted_certificate_of_the_brokers_host_is_accepted(
-    server: Valkey, tmp_path: Path, certificate: Path
-) -> None:
+def test_only_a_trusted_certificate_of_the_host_is_accepted(server: Valkey, tmp_path: Path, certificate: Path) -> None:
     other_host = make_certificate(tmp_path / "other.pem", "127.0.0.2")
     for presented, trusted, accepted in (
         (certificate, certificate, True),

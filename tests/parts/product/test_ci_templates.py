@@ -114,10 +114,8 @@ def test_the_action_signs_publishes_comments_and_activates(
     step("Comment")
     assert (checkout / "output").read_text() == "allowed=false\n"
     [comment] = receiver.requests
-    assert (comment.path, comment.headers["Authorization"]) == (
-        "/repos/acme/orders/commits/abc/comments",
-        "Bearer ghs_secret",
-    )
+    assert comment.path == "/repos/acme/orders/commits/abc/comments"
+    assert comment.headers["Authorization"] == "Bearer ghs_secret"
     assert comment.json == {"body": (checkout / "summary").read_text()}
     assert comment.json["body"].startswith("### Pre-flight: the activation would be refused\n\n```text\n")
     assert "refused: WORKER_REQUIRED: " in comment.json["body"]

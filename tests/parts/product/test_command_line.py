@@ -75,9 +75,7 @@ def test_a_release_from_its_upload_to_its_end(
     assert run("releases", "show", P, "3.0").status == 5
 
 
-def test_a_version_that_is_taken_says_what_differs_and_names_a_new_one(
-    tenant: TenantInUse, v1: BuiltRelease, v2: BuiltRelease, tmp_path: Path
-) -> None:
+def test_a_version_that_is_taken(tenant: TenantInUse, v1: BuiltRelease, v2: BuiltRelease, tmp_path: Path) -> None:
     tenant.register(v1)
     shutil.copy(v2.artifact, tmp_path)
     folder = descriptor.release(tmp_path, release_version="1.0").path.parent
@@ -88,9 +86,7 @@ def test_a_version_that_is_taken_says_what_differs_and_names_a_new_one(
             publish(folder, client, progress=lambda _sent, _total: None)
 
 
-def test_executions_from_submission_to_result(
-    run: CommandLine, tenant: TenantInUse, v1: BuiltRelease, tmp_path: Path
-) -> None:
+def test_executions_to_their_result(run: CommandLine, tenant: TenantInUse, v1: BuiltRelease, tmp_path: Path) -> None:
     tenant.register(v1)
     tenant.activate(v1)
     assert run("executions", "submit", P, '--input={"number": 1}', "--key=k").status == 6

@@ -53,9 +53,7 @@ def sessions(tenant: TenantInUse) -> tuple[int, int]:
 
 
 @pytest.mark.timeout(500)
-def test_the_whole_journey_of_a_release_and_its_executions(
-    tenant: TenantInUse, v1: BuiltRelease, tmp_path: Path
-) -> None:
+def test_the_journey_of_a_release_and_its_executions(tenant: TenantInUse, v1: BuiltRelease, tmp_path: Path) -> None:
     tenant.host(v1, "worker")
 
     def submit(number: int) -> str:

@@ -32,9 +32,7 @@ def tenant(
 
 
 @pytest.mark.timeout(500)
-def test_no_execution_is_lost_when_the_primary_is_killed_under_load(
-    tenant: TenantInUse, brokers: Watched, v1: BuiltRelease
-) -> None:
+def test_no_execution_is_lost_if_the_primary_is_killed(tenant: TenantInUse, brokers: Watched, v1: BuiltRelease) -> None:
     worker = tenant.host(v1, "worker")
     environment = Path(f"/proc/{worker.pid}/environ").read_bytes().decode().split("\0")
     [url] = [line.partition("=")[2] for line in environment if line.startswith("PIPELINES_BROKER_URL=")]

@@ -38,9 +38,7 @@ def exported(receiver: Receiver, trace_id: str) -> Iterator[tuple[Span, str]]:
             yield from ((span, service) for span in spans if span.trace_id.hex() == trace_id)
 
 
-def test_one_trace_leads_from_the_request_to_the_record(
-    tenant: TenantInUse, receiver: Receiver, tmp_path: Path
-) -> None:
+def test_one_trace_leads_from_request_to_record(tenant: TenantInUse, receiver: Receiver, tmp_path: Path) -> None:
     release = build("traced:charging", PIPELINES / "traced", tmp_path / "charging", "1.0")
     tenant.host(release, "worker")
     trace_id, caller = secrets.token_hex(16), secrets.token_hex(8)

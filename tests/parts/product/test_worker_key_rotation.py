@@ -121,9 +121,7 @@ def installation(django_db_setup: None, tmp_path: Path, gathered_static_files: s
 
 
 @pytest.mark.timeout(500)
-def test_no_execution_is_lost_while_the_secret_and_a_key_are_rotated(
-    installation: Installation, v1: BuiltRelease
-) -> None:
+def test_no_execution_is_lost_while_secret_and_key_are_rotated(installation: Installation, v1: BuiltRelease) -> None:
     """Follows the steps of the runbook."""
     client = installation.clients()[0]
     keys = [installation.key()]

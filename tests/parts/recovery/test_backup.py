@@ -32,9 +32,7 @@ def runs_in(folder: Path) -> int:
     return len(file.read_text().splitlines()) if file.exists() else 0
 
 
-def test_what_was_acknowledged_before_a_backup_survives_the_loss_of_the_installation(
-    up: ExitStack, tmp_path: Path
-) -> None:
+def test_what_was_acknowledged_before_a_backup_survives_a_lost_installation(up: ExitStack, tmp_path: Path) -> None:
     first, second = Cluster(tmp_path / "first"), Cluster(tmp_path / "second")
     # A backup does not contain the secrets.
     for name in ("SECRET_KEY", "WORKER_SECRET"):

@@ -99,9 +99,7 @@ def _release() -> tuple[str, str]:
     for commit in commits:
         if found := _VERSION.search(_git("show", f"{commit}:pyproject.toml")):
             return found[1].decode(), commit
-    raise NoHistory(
-        "This clone does not contain the commit of the last release. Fetch the history: git fetch --unshallow"
-    )
+    raise NoHistory("This clone has no commit of the last release. Fetch the history: git fetch --unshallow")
 
 
 def _checkout(folder: Path, name: str, commit: str) -> Version:

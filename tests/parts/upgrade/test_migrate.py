@@ -112,9 +112,7 @@ def test_only_one_process_migrates_at_a_time(older: str, monkeypatch: pytest.Mon
     assert has_column()
 
 
-def test_a_newer_process_waits_for_the_migrations_and_an_older_one_does_not_mind_them(
-    older: str, tmp_path: Any
-) -> None:
+def test_a_newer_process_waits_for_migrations_and_an_older_one_does_not_mind_them(older: str, tmp_path: Any) -> None:
     servers = {"DATABASE_URL": ordinary_url(older), **broker_urls()}
     newer = released.next_version(tmp_path / "next")
     product = Product(tmp_path, servers, {}, web_processes=1, project=newer.project)

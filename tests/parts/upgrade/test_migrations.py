@@ -131,9 +131,7 @@ def _own_rules(sql: str, atomic: bool) -> Iterator[Problem]:
             )
         # `coordinator migrate` sets no time limits for it.
         if not atomic and line.strip() and not line.startswith("--") and not _CONCURRENT.match(line.strip()):
-            yield Problem(
-                "not-atomic", number, "A migration that is not atomic only builds or drops indexes concurrently."
-            )
+            yield Problem("not-atomic", number, "A migration that is not atomic builds or drops indexes concurrently.")
 
 
 def exceptions() -> dict[str, frozenset[str]]:

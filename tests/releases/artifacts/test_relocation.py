@@ -36,9 +36,7 @@ def test_every_sound_blob_is_copied_once_and_damaged_ones_are_kept(local: LocalB
     assert (digests(local), list(s3.store.staging.iterdir())) == ([bad], [])
 
 
-def test_wrong_copies_are_replaced_and_a_blob_is_removed_only_after_it_was_read_back(
-    local: LocalBench, s3: S3Bench
-) -> None:
+def test_wrong_copies_are_replaced_and_blobs_are_removed_after_they_were_read(local: LocalBench, s3: S3Bench) -> None:
     digest = making.digest_of(GOOD)
     local.keep(GOOD)
     s3.overwrite(digest, GOOD[:-1])

@@ -60,9 +60,7 @@ def events(digest: str) -> list[str]:
     return list(BlobEvent.objects.filter(digest=digest).order_by("pk").values_list("kind", flat=True))
 
 
-def test_damaged_bytes_are_quarantined_reported_and_rejected_until_an_upload_replaces_them(
-    bench: LocalBench | S3Bench,
-) -> None:
+def test_damaged_bytes_are_quarantined_and_rejected_until_an_upload_replaces_them(bench: LocalBench | S3Bench) -> None:
     owner, release = making.ready()
     digest, data = digest_of(release), bench.read(digest_of(release))
     bench.overwrite(digest, bytes(len(data)))
@@ -106,9 +104,7 @@ def test_an_unmounted_local_store_gives_no_verdict(settings: Any) -> None:
     ("fault", "reads", "state"),
     [(short, 1, None), (wrong, 1, "SOUND"), (short, 2, None), (wrong, 2, "SOUND"), (short, 9, None), (wrong, 9, None)],
 )
-def test_wrong_reads_of_right_bytes_are_no_damage(
-    faulty: FaultyProxy, fault: Fault, reads: int, state: str | None
-) -> None:
+def test_wrong_reads_are_no_damage(faulty: FaultyProxy, fault: Fault, reads: int, state: str | None) -> None:
     """A short read is an error of the store. Bytes that look wrong at each read are sound in the copy that is moved."""
     owner, release = making.ready(body=secrets.token_hex(8))
     digest, everything = digest_of(release), S3Bench(faulty.place, Path()).everything

@@ -62,9 +62,7 @@ def test_the_last_verdict_applies(state: str, error: type[Exception]) -> None:
 
 
 @cases(("damage", "error"), [(None, ArtifactMissing), (b"damage", ArtifactAltered)])
-def test_missing_bytes_and_bytes_of_another_size_are_named_and_repaired_bytes_are_sound_again(
-    damage: bytes | None, error: type[Exception]
-) -> None:
+def test_missing_or_other_bytes_are_named_and_repaired_ones_sound(damage: bytes | None, error: type[Exception]) -> None:
     release = making.registered(making.tenant(), body=error.__name__)
     path, digest = file(release), blob(release).digest
     good = path.read_bytes()
@@ -79,9 +77,7 @@ def test_missing_bytes_and_bytes_of_another_size_are_named_and_repaired_bytes_ar
     assert events(release) == ["DAMAGED" if damage else "MISSING", "HEALED"]
 
 
-def test_an_activation_finds_different_bytes_of_the_same_size_and_times_and_a_submission_never_hashes(
-    release: Release, django_assert_num_queries: DjangoAssertNumQueries
-) -> None:
+def test_only_activations_hash_the_bytes(release: Release, django_assert_num_queries: DjangoAssertNumQueries) -> None:
     """A submission reads the last verdict, and sends a message to check the bytes. If they were written, it waits."""
     for require in BOTH:
         with django_assert_num_queries(1):
@@ -140,9 +136,7 @@ def test_submissions_wait_briefly_for_a_silent_store_and_then_not_at_all(setting
         refused(require_verified, release, ArtifactStoreUnavailable)
 
 
-def test_submissions_continue_while_a_remote_store_is_unavailable_and_activations_do_not(
-    settings: Any, s3_place: S3Place, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_submissions_survive_a_lost_store(settings: Any, s3_place: S3Place, monkeypatch: pytest.MonkeyPatch) -> None:
     """The store is checked occasionally, and the verdict every time. The cache has only the right bytes."""
     use_s3(settings, s3_place)
     release = making.registered(making.tenant(), body=secrets.token_hex(8))

@@ -187,9 +187,7 @@ def test_a_new_direct_upload_keeps_old_bytes_from_removal(place: S3Place) -> Non
     assert list(retention.remove(old, day)) == old
 
 
-def test_an_unavailable_store_gives_no_verdict_and_a_dead_process_stores_the_blob_with_its_upload_or_neither(
-    settings: Any, place: S3Place
-) -> None:
+def test_an_unavailable_store_gives_no_verdict_and_a_death_stores_both_or_none(settings: Any, place: S3Place) -> None:
     upload = sent(making.tenant(), b"a few bytes")
     use_s3(settings, replace(place, endpoint_url="http://127.0.0.1:1", timeout_seconds=0.2))
     assert finish(upload) == ("VERIFYING", None)

@@ -117,9 +117,6 @@ def check(registry: ImageRegistry) -> tuple[str, list[tuple[str, str]]]:
     return verdict(making.upload(making.tenant(), document(registry.reference(DIGEST))).release)
 
 
-# --- references ---
-
-
 @cases(
     ("uri", "checked", "members", "expected"),
     [
@@ -144,9 +141,6 @@ def test_a_different_contract_document_for_a_stored_version_is_a_conflict() -> N
     assert (made.created, making.upload(owner, image, contract=beside).created) == (True, False)
     with pytest.raises(ReleaseConflict):
         making.upload(owner, image, contract=beside + b" ")
-
-
-# --- registries ---
 
 
 def test_an_image_whose_manifest_exists_is_registered_and_not_pulled(registry: ImageRegistry) -> None:
@@ -199,9 +193,7 @@ def uploaded_ago(release: Release, **duration: float) -> None:
         Release.objects.filter(pk=release.pk).update(created_at=Now() - timedelta(**duration))
 
 
-def test_a_registry_that_never_answers_rejects_the_release_after_the_hours_of_the_policy(
-    registry: ImageRegistry, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_silent_registry_rejects_in_time(registry: ImageRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
     release = making.upload(making.tenant(), document(registry.reference(DIGEST))).release
     policy.change(release.pipeline, {"verificationHours": 3}, actor="user:ann")
     monkeypatch.setattr(registries, "LIMIT_SECONDS", 0.2)
@@ -246,9 +238,7 @@ def test_a_refusal_is_certain_although_another_registry_does_not_answer(
     assert {code for code, _ in found} == {"IMAGE_REFERENCE_NOT_PINNED", "IMAGE_REGISTRY_UNAVAILABLE"}
 
 
-def test_a_password_is_sent_only_to_the_token_server_of_its_own_registry(
-    registry: ImageRegistry, settings: Any
-) -> None:
+def test_a_password_is_sent_only_to_a_token_server_of_its_own_registry(registry: ImageRegistry, settings: Any) -> None:
     registry.digests.add(DIGEST)
     registry.token, registry.password = "let-in", "secret"
     settings.IMAGE_REGISTRY_CREDENTIALS = {"registry.example": "eva:secret", "localhost": "eva:secret"}
@@ -264,9 +254,7 @@ def test_a_password_is_sent_only_to_the_token_server_of_its_own_registry(
 
 
 @cases("realm", ["http://127.0.0.2:{port}/token", "//127.0.0.2:{port}/token"])
-def test_a_registry_with_tls_cannot_request_a_password_without_tls(
-    registry: ImageRegistry, settings: Any, tmp_path: Path, realm: str
-) -> None:
+def test_tls_is_required_for_a_password(registry: ImageRegistry, settings: Any, tmp_path: Path, realm: str) -> None:
     certificate = make_certificate(tmp_path / "certificate.pem", "127.0.0.1")
     settings.IMAGE_REGISTRY_CA_FILE = str(certificate)
     with ImageRegistry(certificate).running() as under_tls, receiving("127.0.0.2") as in_the_open:

@@ -122,9 +122,7 @@ def test_other_bytes_are_a_finding_and_a_damaged_download_is_none(repository: Ma
 
 
 @cases("fault", [Fault.SILENT, Fault.STALLED, Fault.SLOW])
-def test_a_download_that_takes_too_long_gives_no_verdict(
-    repository: MavenRepository, settings: Any, fault: Fault
-) -> None:
+def test_a_download_that_takes_long_gives_no_verdict(repository: MavenRepository, settings: Any, fault: Fault) -> None:
     settings.MAVEN_SECONDS = 0.3
     repository.fault = fault
     began = time.monotonic()
@@ -132,9 +130,7 @@ def test_a_download_that_takes_too_long_gives_no_verdict(
     assert time.monotonic() - began < 5
 
 
-def test_one_unavailable_repository_does_not_hide_another(
-    repository: MavenRepository, second: MavenRepository, settings: Any
-) -> None:
+def test_an_outage_hides_no_repository(repository: MavenRepository, second: MavenRepository, settings: Any) -> None:
     use_repositories(settings, repository.entry("one"), second.entry("two"))
     repository.status = 503
     assert downloaded() == DATA

@@ -31,9 +31,7 @@ def staged_files() -> list[Any]:
     return list(artifact_store().staging.iterdir())
 
 
-def test_a_release_is_stored_immediately_and_registered_by_its_verification(
-    django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks,
-) -> None:
+def test_a_release_is_stored_then_verified(django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks) -> None:
     owner = making.tenant()
     with django_capture_on_commit_callbacks() as rung:
         registration = making.upload(owner, DESCRIPTOR, DATA)
@@ -139,9 +137,7 @@ def test_verification_reads_the_bytes_and_unreadable_ones_give_no_verdict() -> N
         (json.dumps({**DESCRIPTOR, "pipelineId": "org.example.other"}).encode(), {"DESCRIPTOR_PIPELINE_MISMATCH"}),
     ],
 )
-def test_an_invalid_descriptor_is_rejected_with_all_findings_and_stores_nothing(
-    owner: Tenant, document: bytes, codes: set[str]
-) -> None:
+def test_an_invalid_descriptor_is_rejected_and_stores_nothing(owner: Tenant, document: bytes, codes: set[str]) -> None:
     with pytest.raises(DescriptorInvalid) as caught:
         register(owner, document, [making.staged(DATA)], actor="user:test", pipeline_id=making.PIPELINE)
     assert {error["code"] for error in caught.value.errors} == codes

@@ -94,9 +94,7 @@ def test_artifacts_share_the_bytes_that_one_location_has_and_an_image_gets_none(
 
 
 @cases(("status", "code"), [(404, "MAVEN_ARTIFACT_MISSING"), (None, "MAVEN_NOT_CONFIGURED")])
-def test_a_refusal_is_an_error_unless_the_pipeline_accepts_releases_without_bytes(
-    repository: MavenRepository, settings: Any, status: int | None, code: str
-) -> None:
+def test_missing_bytes_by_policy(repository: MavenRepository, settings: Any, status: int | None, code: str) -> None:
     repository.status = status
     if status is None:
         settings.MAVEN_REPOSITORIES = ()
@@ -156,6 +154,4 @@ def test_a_verdict_during_the_download_is_final(repository: MavenRepository) -> 
     assert [orphan.name for orphan in retention.orphans(NOT_LONG)] == [DIGEST]
     Progress(release.pk).checked(0, [])
     [place, found] = next(iter(judge.get().progress.items()))
-    assert (place, found["step"], found["findings"]) == ("0", Step.FETCHING, []), (
-        "progress after the verdict is dropped"
-    )
+    assert (place, found["step"], found["findings"]) == ("0", Step.FETCHING, []), "progress after the verdict goes"

@@ -50,9 +50,7 @@ def one_by_one(turns: Turns) -> list[Any]:
 
 
 @cases(("make", "kind"), [(uploaded, RELEASES.turns), (sent, UPLOADS.turns)])
-def test_tenants_take_turns_and_a_verification_is_due_again_only_after_its_process_was_lost(
-    make: Any, kind: Callable[[Places], Turns]
-) -> None:
+def test_tenants_take_turns_and_a_lost_verification_is_due_again(make: Any, kind: Callable[[Places], Turns]) -> None:
     many, few = make(making.tenant(), 4), make(making.tenant(), 2)
     order = [many[0], few[0], many[1], few[1], many[2], many[3]]
     assert one_by_one(kind(Places())) == order

@@ -48,9 +48,7 @@ def with_policy(release: Release, signature_policy: str) -> Release:
         (["old", "stranger"], Standing.UNTRUSTED, [Verdict.KEY_REVOKED, Verdict.KEY_UNKNOWN]),
     ],
 )
-def test_the_signers_determine_the_standing(
-    owner: Tenant, signers: list[str], standing: Standing, verdicts: list[Verdict]
-) -> None:
+def test_the_signers_decide(owner: Tenant, signers: list[str], standing: Standing, verdicts: list[Verdict]) -> None:
     signing.trusted(owner, "ci")
     trust.revoke_key(signing.trusted(owner, "old"), actor="user:admin", reason="left")
     signing.trusted(making.tenant(), "stranger")

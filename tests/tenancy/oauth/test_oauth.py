@@ -59,9 +59,7 @@ def test_a_token_with_an_asymmetric_algorithm_identifies_its_holder(issuer: OAut
     oauth.cache.clear()
     issuer.key = ALGORITHMS[algorithm]
     issuer.published = [jwk(issuer.key, kid=issuer.key_id)]
-    token = issuer.token(
-        algorithm=algorithm, subject="ci@acme", organizations=["acme", "beta"], scopes=["read", "other"]
-    )
+    token = issuer.token(algorithm=algorithm, subject="ci@acme", organizations=["acme", "beta"], scopes=["read", "x"])
     found = oauth.identity(token)
     assert found == oauth.OAuthIdentity("ci@acme", frozenset({"acme", "beta"}), frozenset({Scope.READ}))
     assert found.actor == "oauth:ci@acme"

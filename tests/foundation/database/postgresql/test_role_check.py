@@ -69,18 +69,16 @@ def test_each_danger_is_reported(superuser: psycopg.Connection, danger: str) -> 
 
 def test_a_member_of_any_strong_role_is_reported(superuser: psycopg.Connection) -> None:
     made = [f"may_{attribute}" for attribute in ("bypassrls", "createrole", "replication", "superuser")]
-    predefined = [f"pg_{name}" for name in ("execute_server_program", "maintain", "read_all_data", "signal_backend")]
-    predefined += [f"pg_{name}" for name in ("create_subscription", "read_server_files", "write_server_files")]
+    known = [f"pg_{name}" for name in ("execute_server_program", "maintain", "read_all_data", "signal_backend")]
+    known += [f"pg_{name}" for name in ("create_subscription", "read_server_files", "write_server_files")]
     for name in made:
         superuser.execute(f"CREATE ROLE {name} {name.removeprefix('may_')}".encode())
-    superuser.execute(f"GRANT {', '.join(made + predefined)} TO coordinator".encode())
+    superuser.execute(f"GRANT {', '.join(made + known)} TO coordinator".encode())
     try:
-        assert application_dangers(superuser.execute, PRODUCT) == [
-            f"is a member of {', '.join(sorted(made + predefined))}"
-        ]
+        assert application_dangers(superuser.execute, PRODUCT) == [f"is a member of {', '.join(sorted(made + known))}"]
     finally:
         superuser.execute(f"DROP ROLE {', '.join(made)}".encode())
-        superuser.execute(f"REVOKE {', '.join(predefined)} FROM coordinator".encode())
+        superuser.execute(f"REVOKE {', '.join(known)} FROM coordinator".encode())
 
 
 @pytest.fixture
@@ -89,9 +87,7 @@ def unblocked(django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
         yield
 
 
-def test_the_owner_is_refused_even_if_it_acts_as_an_ordinary_role(
-    superuser: psycopg.Connection, cluster: Postgres, unblocked: None, settings: Any
-) -> None:
+def test_the_owner_is_refused(superuser: psycopg.Connection, cluster: Postgres, unblocked: None, settings: Any) -> None:
     """RESET ROLE would return to the role that logged in. The setting turns the check off."""
     superuser.execute("GRANT coordinator TO coordinator_owner; ALTER ROLE coordinator_owner SET role = coordinator")
     try:
@@ -106,15 +102,11 @@ def test_the_owner_is_refused_even_if_it_acts_as_an_ordinary_role(
         superuser.execute("ALTER ROLE coordinator_owner RESET role; REVOKE coordinator FROM coordinator_owner")
 
 
-def test_a_process_that_starts_before_its_database_checks_the_first_connection(
-    superuser: psycopg.Connection, cluster: Postgres, unblocked: None
-) -> None:
+def test_the_first_connection_is_checked(superuser: psycopg.Connection, cluster: Postgres, unblocked: None) -> None:
     superuser.execute("GRANT CONNECT ON DATABASE coordinator TO coordinator")
     ended: list[int] = []
-    before, receivers = (
-        signal.signal(signal.SIGTERM, lambda number, _: ended.append(number)),
-        [*connection_created.receivers],
-    )
+    before = signal.signal(signal.SIGTERM, lambda number, _: ended.append(number))
+    receivers = [*connection_created.receivers]
     try:
         with django_at(f"postgresql://nobody@127.0.0.1:{free_port()}/nothing"):
             require_ordinary_role()
@@ -130,9 +122,7 @@ def test_a_process_that_starts_before_its_database_checks_the_first_connection(
         connection_created.receivers = receivers
 
 
-def test_the_web_process_and_the_control_worker_refuse_the_owner(
-    superuser: psycopg.Connection, cluster: Postgres, tmp_path: Path
-) -> None:
+def test_the_web_and_control_refuse_the_owner(superuser: psycopg.Connection, cluster: Postgres, tmp_path: Path) -> None:
     servers = {"DATABASE_URL": cluster.owner_url, "REDIS_URL": settings.CELERY_BROKER_URL}
     own = Product(tmp_path, servers, {"SECRET_KEY": settings.SECRET_KEY})
     try:

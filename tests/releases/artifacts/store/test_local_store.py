@@ -35,9 +35,7 @@ def test_a_change_that_resets_the_times_changes_the_fingerprint(local: LocalBenc
     assert after.fingerprint != before
 
 
-def test_bytes_and_the_names_of_their_folders_are_on_the_disk_when_they_are_kept(
-    local: LocalBench, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_bytes_and_names_are_on_the_disk_when_they_are_kept(local: LocalBench, monkeypatch: pytest.MonkeyPatch) -> None:
     """After a power failure, the digest names either the whole file or no file."""
     synced: list[Path] = []
     real = os.fsync
@@ -66,9 +64,7 @@ def test_bytes_that_change_while_they_are_hashed_are_not_verified(local: LocalBe
         local.store.verified(DIGEST, lambda: path.write_bytes(DATA))
 
 
-def test_only_the_coordinators_account_may_use_folders_and_files(
-    tmp_path: Path, request: pytest.FixtureRequest
-) -> None:
+def test_only_the_coordinators_account_may_use_its_files(tmp_path: Path, request: pytest.FixtureRequest) -> None:
     request.addfinalizer(partial(os.umask, os.umask(0)))
     store = LocalArtifactStore(tmp_path / "data" / "artifacts")
     store.set_up()

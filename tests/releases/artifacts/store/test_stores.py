@@ -82,13 +82,7 @@ def test_bytes_beyond_the_limit_are_rejected_before_they_are_written(bench: Benc
 
 def test_only_a_digest_names_a_blob(bench: Bench) -> None:
     store = bench.store
-    for digest in (
-        "sha256:../../../etc/passwd",
-        f"sha256:{'0' * 63}",
-        f"sha256:{'A' * 64}",
-        f"md5:{'0' * 64}",
-        "0" * 64,
-    ):
+    for digest in ("sha256:../../etc/passwd", f"sha256:{'0' * 63}", f"sha256:{'A' * 64}", f"md5:{'0' * 64}", "0" * 64):
         for use in (store.read, store.stat, store.verified, store.remove, store.quarantine):
             with pytest.raises(ValueError, match="not a sha256 digest"):
                 use(digest)
