@@ -13,7 +13,7 @@ import requests
 from embedded.product import BIN, PROJECT
 from tests.running import BuiltRelease, TenantInUse
 
-GUIDE = (PROJECT / "docs" / "pipelines.md").read_text(encoding="utf-8").partition("## Provenance\n")[2]
+GUIDE = (PROJECT / "docs" / "provenance.md").read_text(encoding="utf-8")
 PATH = f"{BIN}:{os.environ['PATH']}"
 
 
