@@ -88,7 +88,7 @@ def _call(found: Interaction) -> None:
         ends.fail(found, CHILD_REFUSED, "The contract names no pipeline for this step", actor=CHILD)
         return
     if _ancestors(parent.pk) >= DEEPEST:
-        text = f"{DEEPEST} executions are above the child that would run {call}"
+        text = f"The child {call} would have more than {DEEPEST} executions above it"
         ends.fail(found, CHILD_TOO_DEEP, text, actor=CHILD)
         return
     child = submit(found.tenant, _request(found, call), actor=parent.submitted_by).execution
