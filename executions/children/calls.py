@@ -1,7 +1,7 @@
 """What a step of a pipeline calls, as the pinned contract says, and how the child execution is found (ADR 129).
 
-The key of a child follows from its parent, the step and the item. So there is one child for each of them, whichever
-process submits it, and however often the parent asks.
+The key of a child follows from its parent, the step and the item. So there is one child for each of them, for any
+process that submits it, and for any number of attempts.
 """
 
 import uuid

@@ -44,7 +44,7 @@ TIMER = "timer"
 CHILD = "pipeline"
 """The transport of awaits whose requests are inputs of another pipeline, and whose answers its results (ADR 129)."""
 AUTOMATIC = (TIMER, CHILD)
-"""The transports of awaits that nobody outside answers."""
+"""The transports of awaits that the coordinator answers itself."""
 REQUEST, ANSWER = "request", "answer"
 """The members of the value that a step takes after an await, if it takes the request with the answer (ADR 118)."""
 MAX_CONTRACT_BYTES = 4 * 1024 * 1024
