@@ -218,7 +218,9 @@ class NotificationView(serializers.Serializer[Notification]):
     channelId = serializers.UUIDField(source="channel_id")
     executionId = serializers.UUIDField(source="execution_id")
     executionStatus = serializers.ChoiceField(
-        choices=[state.value for state in sorted(TERMINAL)], source="document.status", help_text="Of which it tells."
+        choices=[state.value for state in sorted(TERMINAL)],
+        source="document.status",
+        help_text="The state that the message reports.",
     )
     state = serializers.ChoiceField(choices=Notification.State.choices)
     attempts = serializers.IntegerField()

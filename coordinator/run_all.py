@@ -52,7 +52,7 @@ def _start(port: str, children: set[int]) -> None:
 
 
 def _become(parent: int, *arguments: str) -> None:
-    """Run a process in this child, with counts of its own. The standard output is the preparation's."""
+    """Run a process in this child, with separate counts. The standard output is the preparation's."""
     end_with(parent)
     os.dup2(2, 1)
     shared_files.share_counts()

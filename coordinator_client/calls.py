@@ -111,7 +111,7 @@ def execution_path(execution_id: str, *more: str) -> str:
 
 
 def repeated(request: Request, seconds: float) -> Flow[dict[str, Any]]:
-    """Send a request until it succeeds, or fails for good. Repeat it for `seconds`, no sooner than the server asks."""
+    """Send a request until it succeeds or cannot succeed. Repeat it for `seconds`, no sooner than the server asks."""
     deadline, pause = time.monotonic() + seconds, FIRST_PAUSE
     while True:
         try:

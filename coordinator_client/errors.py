@@ -15,7 +15,7 @@ class ClientError(Exception):
     """True if the same call may succeed later."""
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Let errors pass between processes, whatever the arguments of their classes."""
+        """Let errors pass between processes, with any arguments of their classes."""
         return _copied, (type(self), self.args, vars(self))
 
 

@@ -165,7 +165,7 @@ class InteractionNotClaimed(Conflict, title="The caller has not claimed the inte
 
 
 class RecipientRequired(Forbidden, title="Only the recipients of the interaction may answer it"):
-    """`data` has the members `assignee` and `group`, of which one is null or neither."""
+    """`data` has the members `assignee` and `group`. At most one is null."""
 
 
 class RecipientUnknown(Unprocessable, title="No member of the tenant with this name or group may answer"): ...

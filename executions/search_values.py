@@ -102,7 +102,7 @@ def _bound(text: str) -> tuple[Kind, str] | None:
 def matching(tenant_ids: Sequence[int], pipeline_id: str | None, condition: ValueCondition) -> Q:
     """Match the executions of the tenants with such a value. At most `MOST_RARE` of them are read first.
 
-    Raises `InvalidRequest` if there is none, and no release of the pipeline, or of the tenants, declares the field.
+    Raises `InvalidRequest` for an unknown field: and no release of the pipeline, or of the tenants, declares the field.
     """
     equal = {} if pipeline_id is None else {"pipeline_id": pipeline_id}
     pipelines = list(Pipeline.objects.filter(tenant__in=tenant_ids, **equal).order_by().values_list("pk", flat=True))

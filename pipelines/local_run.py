@@ -52,7 +52,7 @@ class Question:
     """A request of an await.
 
     ``request`` and ``answer`` are typed. ``request`` is a list if the await takes many, and ``answer`` is one if it
-    gives many. ``answer`` is None as long as there is none. ``item_index`` counts the questions of a stream from 0; it
+    gives many. ``answer`` is None until it is answered. ``item_index`` counts the questions of a stream from 0; it
     is None if there is one question.
     """
 
@@ -71,7 +71,7 @@ class ChildFailed(Exception):
 
 
 class AwaitTimedOut(Exception):
-    """Raised by ``LocalRun.answers`` if nobody answers in time. The execution then fails with AWAIT_TIMEOUT."""
+    """Raised by ``LocalRun.answers`` if no answer comes in time. The execution then fails with AWAIT_TIMEOUT."""
 
 
 class LocalRun:
@@ -153,7 +153,7 @@ class LocalRun:
                     self._resume(result)
                 except (AwaitTimedOut, ChildFailed) as error:
                     code = AWAIT_TIMEOUT if isinstance(error, AwaitTimedOut) else CHILD_FAILED
-                    text = str(error) or f"nobody answered within {result.waits.timeout}"
+                    text = str(error) or f"no answer came within {result.waits.timeout}"
                     return Failed(code, message_of(result.step_name, text), False, result.step_index, result.step_name)
             elif isinstance(result, Completed) or (delay := self._delay(result)) is None:
                 return result
@@ -163,7 +163,7 @@ class LocalRun:
                 self._move(replace(self._progress, attempt=self._progress.attempt + 1))
 
     def _delay(self, failed: Failed) -> timedelta | None:
-        """Return the delay before the next attempt. None if there is none."""
+        """Return the delay before the next attempt. None if none is left."""
         if not failed.retryable:
             return None
         return self.policy_of(failed).retries_after(self._retries).wait(self._retried + 1, lambda: 0)

@@ -118,7 +118,7 @@ def _chain(error: BaseException | None) -> Iterable[BaseException]:
 
 
 def checked(step: str, options: Mapping[str, Any]) -> StepPolicy:
-    """Return the policy that the options of a step declare. An option that is None is not declared.
+    """Return the policy that the options of a step declare. Options with the value None are not declared.
 
     Raises ``DefinitionError`` INVALID_STEP_POLICY with all mistakes.
     """

@@ -200,7 +200,7 @@ class Worker:
 def request(method: str, path: str, body: bytes, headers: dict[str, str]) -> bytes:
     """Call the web process's application as its server does. Raises `WorldError` for a refusal.
 
-    A request replaces the connection of its thread, and here other work goes on in the same thread.
+    A request replaces the connection of its thread, and here the same thread continues with other work.
     """
     connection = connections[DEFAULT_DB_ALIAS]
     path, _, query = path.partition("?")

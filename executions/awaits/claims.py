@@ -45,23 +45,23 @@ def claim(
     return _claim(interaction(tenant, interaction_id), actor, person, take_over=take_over)
 
 
-def renew(found: Interaction, *, actor: str, person: Person | None = None) -> Interaction:
+def renew(question: Interaction, *, actor: str, person: Person | None = None) -> Interaction:
     """Renew the actor's claim if it lasts and has not been renewed for RENEWED_AFTER. Otherwise do nothing."""
-    if found.claimed_by != actor or found.status not in Interaction.OPEN:
-        return found
-    return _claim(found, actor, person, renewal=True)
+    if question.claimed_by != actor or question.status not in Interaction.OPEN:
+        return question
+    return _claim(question, actor, person, renewal=True)
 
 
 def release(tenant: Tenant, interaction_id: uuid.UUID, *, actor: str) -> Interaction:
     """End the actor's claim. Raises `InteractionUnknown`, `InteractionClosed`, `InteractionNotClaimed`."""
-    found = interaction(tenant, interaction_id)
+    question = interaction(tenant, interaction_id)
     with transaction.atomic():
-        claimant = lock_open(found).claimant
+        claimant = lock_open(question).claimant
         if claimant != actor:
-            raise InteractionNotClaimed(f"Interaction {found.pk} is not claimed by {actor}.")
-        _change(found, claimant, Kind.RELEASED, actor=actor)
-        _record(Act.INTERACTION_RELEASE, found, actor)
-    return interaction(tenant, found.pk)
+            raise InteractionNotClaimed(f"Interaction {question.pk} is not claimed by {actor}.")
+        _change(question, claimant, Kind.RELEASED, actor=actor)
+        _record(Act.INTERACTION_RELEASE, question, actor)
+    return interaction(tenant, question.pk)
 
 
 @audit.denials(Act.INTERACTION_DELEGATE, RecipientRequired, of=_denied)
@@ -80,60 +80,60 @@ def delegate(
     Raises `InteractionUnknown`, `InteractionClosed`, `RecipientRequired` unless `person` may answer, `DelegateUnknown`
     if no such member may, and `InteractionClaimed` if the claim of another actor lasts, unless `take_over` is set.
     """
-    found = interaction(tenant, interaction_id)
+    question = interaction(tenant, interaction_id)
     with transaction.atomic():
-        locked = lock_open(found)
-        recipients.require(found, person)
-        _require_candidate(found, to)
-        _require_free(found, locked.claim, actor, take_over=take_over)
+        locked = lock_open(question)
+        recipients.require(question, person)
+        _require_candidate(question, to)
+        _require_free(question, locked.claim, actor, take_over=take_over)
         _change(
-            found, locked.claimant, Kind.DELEGATED, actor=actor, delegate=actor_named(to), note=note.strip() or None
+            question, locked.claimant, Kind.DELEGATED, actor=actor, delegate=actor_named(to), note=note.strip() or None
         )
-        _record(Act.INTERACTION_DELEGATE, found, actor, to=actor_named(to))
-    return interaction(tenant, found.pk)
+        _record(Act.INTERACTION_DELEGATE, question, actor, to=actor_named(to))
+    return interaction(tenant, question.pk)
 
 
 def _claim(
-    found: Interaction, actor: str, person: Person | None, *, take_over: bool = False, renewal: bool = False
+    question: Interaction, actor: str, person: Person | None, *, take_over: bool = False, renewal: bool = False
 ) -> Interaction:
     with transaction.atomic():
-        locked = lock_open(found)
+        locked = lock_open(question)
         lasting = locked.claim
         own = lasting if lasting is not None and lasting.by == actor else None
         if renewal and (own is None or own.left > CLAIM_TIME - RENEWED_AFTER):
-            return found
-        recipients.require(found, person)
-        _require_free(found, lasting, actor, take_over=take_over)
+            return question
+        recipients.require(question, person)
+        _require_free(question, lasting, actor, take_over=take_over)
         kind = Kind.RENEWED if own else Kind.TAKEN_OVER if lasting else Kind.CLAIMED
-        _change(found, locked.claimant, kind, actor=actor, claimant=actor)
-        _record(Act.INTERACTION_CLAIM, found, actor)
-    return interaction(found.tenant, found.pk)
+        _change(question, locked.claimant, kind, actor=actor, claimant=actor)
+        _record(Act.INTERACTION_CLAIM, question, actor)
+    return interaction(question.tenant, question.pk)
 
 
-def _require_free(found: Interaction, lasting: Claim | None, actor: str, *, take_over: bool) -> None:
+def _require_free(question: Interaction, lasting: Claim | None, actor: str, *, take_over: bool) -> None:
     if lasting is not None and lasting.by != actor and not take_over:
-        raise lasting.refusal(found.pk)
+        raise lasting.refusal(question.pk)
 
 
-def _require_candidate(found: Interaction, to: str) -> None:
+def _require_candidate(question: Interaction, to: str) -> None:
     """Raise `DelegateUnknown` unless a member with this name may answer the interaction, which is locked."""
-    if not recipients.candidates(found).filter(members.named_as(to)).exists():
+    if not recipients.candidates(question).filter(members.named_as(to)).exists():
         message = "is not a member of the tenant who may answer"
         raise DelegateUnknown(
             f"{to!r} {message}.", errors=[{"field": "to", "code": "DELEGATE_UNKNOWN", "message": message}]
         )
 
 
-def lock_open(found: Interaction) -> Locked:
+def lock_open(question: Interaction) -> Locked:
     """Lock the interaction. Raises `InteractionClosed` if it cannot be answered."""
-    locked = lock(found)
-    if locked.status not in Interaction.OPEN or found.transport in AUTOMATIC:
-        raise InteractionClosed(f"Interaction {found.pk} cannot be answered.", interactionStatus=locked.status)
+    locked = lock(question)
+    if locked.status not in Interaction.OPEN or question.transport in AUTOMATIC:
+        raise InteractionClosed(f"Interaction {question.pk} cannot be answered.", interactionStatus=locked.status)
     return locked
 
 
 def _change(
-    found: Interaction,
+    question: Interaction,
     before: str | None,
     kind: InteractionEvent.Kind,
     *,
@@ -143,7 +143,7 @@ def _change(
     note: str | None = None,
 ) -> None:
     parameters: dict[str, Any] = {
-        "id": found.pk,
+        "id": question.pk,
         "open": awaits.OPEN,
         "before": before,
         "kind": kind.value,
@@ -157,12 +157,12 @@ def _change(
         cursor.execute(statements.CHANGE_CLAIM, parameters)
 
 
-def _record(act: Act, found: Interaction, actor: str, **details: str) -> None:
+def _record(act: Act, question: Interaction, actor: str, **details: str) -> None:
     audit.record(
         act,
-        tenant=found.tenant,
+        tenant=question.tenant,
         actor=actor,
-        object=found.pk,
-        executionId=str(found.execution_id),
+        object=question.pk,
+        executionId=str(question.execution_id),
         **details,
     )

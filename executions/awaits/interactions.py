@@ -112,11 +112,11 @@ def interactions(tenant: Tenant) -> QuerySet[Interaction]:
 def interaction(tenant: Tenant, interaction_id: uuid.UUID) -> Interaction:
     """Return one interaction of the tenant. Raises `InteractionUnknown`."""
     rows = Interaction.objects.select_related("execution").defer(*PAYLOADS_OF_EXECUTION)
-    found = rows.filter(tenant=tenant, pk=interaction_id).first()
-    if found is None:
+    question = rows.filter(tenant=tenant, pk=interaction_id).first()
+    if question is None:
         raise InteractionUnknown(f"There is no interaction {interaction_id}.")
-    found.tenant = tenant
-    return found
+    question.tenant = tenant
+    return question
 
 
 def resume(resume_token: str, *, response: Any, actor: str) -> Completion:
@@ -167,42 +167,42 @@ def complete(
     `InteractionClosed`, `RecipientRequired`, `InteractionClaimed`, `AnswerInvalid`.
     """
     token = None if resume_token is None else _read(resume_token)
-    found = _find(tenant, interaction_id, correlation_id, token)
-    problems = [] if found.status == Status.COMPLETED else answer_types.problems(found, response)
+    question = _find(tenant, interaction_id, correlation_id, token)
+    problems = [] if question.status == Status.COMPLETED else answer_types.problems(question, response)
     with transaction.atomic():
-        locked = lock(found)
+        locked = lock(question)
         status, late = locked.status, locked.late
         if status == Status.COMPLETED:
             wakeup.send_once(DISPATCH_TASK)
         elif late and status in Interaction.OPEN:
-            awaits.time_out([found.execution_id], actor=actor)
-        elif status not in Interaction.OPEN or found.transport in AUTOMATIC:
+            awaits.time_out([question.execution_id], actor=actor)
+        elif status not in Interaction.OPEN or question.transport in AUTOMATIC:
             late = status == Status.TIMED_OUT
             if not late:
-                raise InteractionClosed(_why_closed(found, status), interactionStatus=status)
+                raise InteractionClosed(_why_closed(question, status), interactionStatus=status)
         else:
             if token is None:
-                recipients.require(found, person)
+                recipients.require(question, person)
             if unless_claimed and locked.claim is not None and locked.claim.by != actor:
-                raise locked.claim.refusal(found.pk)
+                raise locked.claim.refusal(question.pk)
             if problems:
                 raise answer_types.refusal(problems)
-            record_answer(found, response, actor, channel, note.strip() or None)
-            awaits.resume({found.unit_id: 1}, actor=actor, with_requests=with_request(found))
+            record_answer(question, response, actor, channel, note.strip() or None)
+            awaits.resume({question.unit_id: 1}, actor=actor, with_requests=with_request(question))
             audit.record(
                 Act.INTERACTION_ANSWER,
                 tenant=tenant,
                 actor=actor,
-                object=found.pk,
-                executionId=str(found.execution_id),
+                object=question.pk,
+                executionId=str(question.execution_id),
             )
     if late and status != Status.COMPLETED:
         raise AwaitTimedOut(
-            f"The deadline of interaction {found.pk} was {found.deadline.isoformat()}.",
-            interactionId=str(found.pk),
-            executionId=str(found.execution_id),
+            f"The deadline of interaction {question.pk} was {question.deadline.isoformat()}.",
+            interactionId=str(question.pk),
+            executionId=str(question.execution_id),
         )
-    return Completion(interaction(tenant, found.pk), duplicate=status == Status.COMPLETED)
+    return Completion(interaction(tenant, question.pk), duplicate=status == Status.COMPLETED)
 
 
 def replaced(execution: Execution, interaction_id: uuid.UUID, response: Any, person: Person | None) -> Any:
@@ -212,23 +212,23 @@ def replaced(execution: Execution, interaction_id: uuid.UUID, response: Any, per
     failed because the worker could not read the answers of this interaction's unit, `RecipientRequired` unless `person`
     is a recipient, and `AnswerInvalid`.
     """
-    found = _find(execution.tenant, interaction_id, None, None)
+    question = _find(execution.tenant, interaction_id, None, None)
     unread = UNREAD in (execution.error_code, (execution.error_message or "").partition(":")[0])
-    is_next = (found.execution_id, found.step_index + 1) == (execution.pk, execution.current_step_index)
-    if not (unread and is_next and found.status == Status.COMPLETED) or found.transport in AUTOMATIC:
+    is_next = (question.execution_id, question.step_index + 1) == (execution.pk, execution.current_step_index)
+    if not (unread and is_next and question.status == Status.COMPLETED) or question.transport in AUTOMATIC:
         raise RedriveRefused(
             f"The answer of interaction {interaction_id} cannot be replaced: execution {execution.pk} has not failed "
             f"with {UNREAD} on it.",
             executionStatus=execution.status,
         )
-    recipients.require(found, person)
-    if problems := answer_types.problems(found, response):
+    recipients.require(question, person)
+    if problems := answer_types.problems(question, response):
         raise answer_types.refusal(problems)
-    if with_request(found):
-        response = request_with_answer(found.request, response)
-    if not found.unit.itemized:
+    if with_request(question):
+        response = request_with_answer(question.request, response)
+    if not question.unit.itemized:
         return response
-    return [response if place == found.item_index else each for place, each in enumerate(execution.progress or ())]
+    return [response if place == question.item_index else each for place, each in enumerate(execution.progress or ())]
 
 
 # --- finding --------------------------------------------------------------------------------------
@@ -256,19 +256,19 @@ def _find(
         raise InteractionUnknown("An answer must name its interaction.")
     if correlation_id is not None and "pk" not in names:
         names["pk"] = named_by_correlation(tenant, correlation_id)
-    found = (
+    question = (
         Interaction.objects.filter(tenant=tenant, **names)
         .select_related("unit", "execution__release__pipeline", "execution__release__contract")
         .only(*ANSWERED)
         .first()
     )
-    if found is None:
+    if question is None:
         named = " and ".join(str(value) for value in names.values() if value is not None)
         raise InteractionUnknown(f"There is no interaction {named}.")
-    found.tenant = tenant
+    question.tenant = tenant
     if token is not None:
-        _require_token_of(token, found)
-    return found
+        _require_token_of(token, question)
+    return question
 
 
 def named_by_correlation(tenant: Tenant, correlation_id: str) -> uuid.UUID | None:
@@ -294,14 +294,14 @@ def named_by_correlation(tenant: Tenant, correlation_id: str) -> uuid.UUID | Non
     return named[0] if named else rows.values_list("pk", flat=True).first()
 
 
-def _require_token_of(token: ResumeToken, found: Interaction) -> None:
+def _require_token_of(token: ResumeToken, question: Interaction) -> None:
     """Raise `ResumeTokenInvalid` unless the token is one of this interaction. Its deadline is checked later.
 
     If pauses have moved the deadline, tokens from before have an earlier one and stay valid.
     """
-    record = awaits.resume_token_of(found, issued_at=timezone.now())
-    if found.first_deadline is not None and (
-        epoch_ms(found.first_deadline) <= token.deadline_epoch_ms <= record.deadline_epoch_ms
+    record = awaits.resume_token_of(question, issued_at=timezone.now())
+    if question.first_deadline is not None and (
+        epoch_ms(question.first_deadline) <= token.deadline_epoch_ms <= record.deadline_epoch_ms
     ):
         record = replace(record, deadline_epoch_ms=token.deadline_epoch_ms)
     try:
@@ -313,21 +313,21 @@ def _require_token_of(token: ResumeToken, found: Interaction) -> None:
 # --- answering ------------------------------------------------------------------------------------
 
 
-def lock(found: Interaction) -> Locked:
-    """Lock the interaction, after its execution and its unit. `found` gets the recipients that it has now."""
-    awaits.lock(found.execution_id, found.unit_id)
+def lock(question: Interaction) -> Locked:
+    """Lock the interaction, after its execution and its unit. `question` gets the recipients that it has now."""
+    awaits.lock(question.execution_id, question.unit_id)
     with connection.cursor() as cursor:
-        cursor.execute(statements.LOCK_INTERACTION, [TIMER, found.pk])
-        status, late, claimant, until, left, found.assignee, found.group = cursor.fetchone()
+        cursor.execute(statements.LOCK_INTERACTION, [TIMER, question.pk])
+        status, late, claimant, until, left, question.assignee, question.group = cursor.fetchone()
     return Locked(status, late, claimant, Claim(claimant, until, left) if left else None)
 
 
 def record_answer(
-    found: Interaction, response: Any, actor: str, channel: Interaction.Channel | None, note: str | None
+    question: Interaction, response: Any, actor: str, channel: Interaction.Channel | None, note: str | None
 ) -> None:
     """Store the answer of an interaction that the caller has locked and that is open."""
     parameters: dict[str, Any] = {
-        "id": found.pk,
+        "id": question.pk,
         "response": Jsonb(response),
         "actor": actor,
         "channel": channel and channel.value,
@@ -338,14 +338,14 @@ def record_answer(
         cursor.execute(statements.ANSWER, parameters)
 
 
-def with_request(found: Interaction) -> bool:
+def with_request(question: Interaction) -> bool:
     """True if the next step takes the request with the answer (ADR 118)."""
-    contract = found.execution.release.contract
-    return contract is not None and takes_request(contract.document.get("steps"), found.step_index + 1)
+    contract = question.execution.release.contract
+    return contract is not None and takes_request(contract.document.get("steps"), question.step_index + 1)
 
 
-def _why_closed(found: Interaction, status: str) -> str:
+def _why_closed(question: Interaction, status: str) -> str:
     if status in Interaction.OPEN:
-        kind = "timer" if found.transport == TIMER else "call of a pipeline"
-        return f"Interaction {found.pk} is a {kind}, which cannot be answered."
-    return f"Interaction {found.pk} is {status}."
+        kind = "timer" if question.transport == TIMER else "call of a pipeline"
+        return f"Interaction {question.pk} is a {kind}, which cannot be answered."
+    return f"Interaction {question.pk} is {status}."

@@ -28,7 +28,7 @@ def reassign(
     a reason or without recipients, `RecipientUnknown` if no member who may answer has the user name or the group, and
     `InteractionClosed`.
     """
-    found, to = interaction(tenant, interaction_id), Addressees(assignee or None, group or None)
+    question, to = interaction(tenant, interaction_id), Addressees(assignee or None, group or None)
     reason = reason.strip()
     if not reason:
         raise _missing("reason", "A reassignment needs a reason.")
@@ -37,29 +37,29 @@ def reassign(
     if not recipients.is_known(tenant, to):
         raise RecipientUnknown("No member whose role may answer has this user name or this group.", **to._asdict())
     with transaction.atomic():
-        claims.lock_open(found)
-        change: dict[str, Any] = {**to._asdict(), "before": recipients.addressees(found)._asdict()}
+        claims.lock_open(question)
+        change: dict[str, Any] = {**to._asdict(), "before": recipients.addressees(question)._asdict()}
         parameters: dict[str, Any] = {
             **to._asdict(),
-            "id": found.pk,
+            "id": question.pk,
             "open": awaits.OPEN,
             "actor": actor,
             "reason": reason,
         }
         with connection.cursor() as cursor:
             cursor.execute(statements.REASSIGN, parameters)
-        data = {"interactionId": str(found.pk), "reason": reason, **change}
-        moves.note(EVENT, [moves.Note(found.execution_id, actor, data)])
+        data = {"interactionId": str(question.pk), "reason": reason, **change}
+        moves.note(EVENT, [moves.Note(question.execution_id, actor, data)])
         audit.record(
             Act.INTERACTION_REASSIGN,
             tenant=tenant,
             actor=actor,
-            object=found.pk,
+            object=question.pk,
             reason=reason,
-            executionId=str(found.execution_id),
+            executionId=str(question.execution_id),
             **change,
         )
-    return interaction(tenant, found.pk)
+    return interaction(tenant, question.pk)
 
 
 def _missing(field: str, message: str) -> InvalidRequest:

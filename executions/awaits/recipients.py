@@ -51,52 +51,52 @@ class Addressees(NamedTuple):
         return f"Only {' and '.join(filter(None, (self.assignee, group)))} may answer."
 
 
-def require(found: Interaction, person: Person | None) -> None:
+def require(question: Interaction, person: Person | None) -> None:
     """Raise `RecipientRequired` unless the person may answer an interaction that the caller has locked.
 
     Reads the rights of the person after the lock, and keeps them until the transaction ends: neither the person nor
     their memberships change before. If there are recipients, None is not one of them.
     """
-    to = addressees(found)
-    if not any(to) or not _enforcing([found]) or _is_among(to, found.tenant, person, statements.LOCK_PERSON):
+    to = addressees(question)
+    if not any(to) or not _enforcing([question]) or _is_among(to, question.tenant, person, statements.LOCK_PERSON):
         return
     raise RecipientRequired(to.sentence, assignee=to.assignee, group=to.group)
 
 
-def permits(found: Interaction, person: Person) -> bool:
+def permits(question: Interaction, person: Person) -> bool:
     """True if `require` would accept the person now."""
-    to = addressees(found)
-    is_free = not any(to) or not _enforcing([found])
-    return is_free or _is_among(to, found.tenant, person, statements.PERSON)
+    to = addressees(question)
+    is_free = not any(to) or not _enforcing([question])
+    return is_free or _is_among(to, question.tenant, person, statements.PERSON)
 
 
-def addressees(found: Interaction) -> Addressees:
-    return Addressees(found.assignee, found.group)
+def addressees(question: Interaction) -> Addressees:
+    return Addressees(question.assignee, question.group)
 
 
-def restriction(found: Interaction) -> str:
+def restriction(question: Interaction) -> str:
     """Return the sentence that says who may answer; empty if others may, too."""
-    return addressees(found).sentence if found.pk in restricted([found]) else ""
+    return addressees(question).sentence if question.pk in restricted([question]) else ""
 
 
-def restricted(found: Iterable[Interaction]) -> set[object]:
+def restricted(questions: Iterable[Interaction]) -> set[object]:
     """Return the ids of the interactions that only their recipients may answer. Needs their executions."""
-    named = [each for each in found if any(addressees(each))]
+    named = [each for each in questions if any(addressees(each))]
     enforcing = _enforcing(named) if named else set()
     return {each.pk for each in named if _pipeline_of(each) in enforcing}
 
 
-def candidates(found: Interaction) -> QuerySet[Membership, str]:
+def candidates(question: Interaction) -> QuerySet[Membership, str]:
     """Return the names of members to whom the interaction can be passed on.
 
     If there are recipients, these are the members with the group and the assignee, unless that is an e-mail address:
     the tenant's people do not learn whose it is.
     """
-    names = members.names(found.tenant, Scope.ANSWER)
-    if found.pk not in restricted([found]):
+    names = members.names(question.tenant, Scope.ANSWER)
+    if question.pk not in restricted([question]):
         return names
-    assignee = Q() if found.assignee is None else members.named_as(found.assignee)
-    return names.filter(Q(groups__contains=[found.group]) | assignee)
+    assignee = Q() if question.assignee is None else members.named_as(question.assignee)
+    return names.filter(Q(groups__contains=[question.group]) | assignee)
 
 
 def addressed_to(person: Person) -> Q:
@@ -165,13 +165,13 @@ def _key(name: str) -> str:
     return name.lower() if "@" in name else name
 
 
-def _pipeline_of(found: Interaction) -> tuple[int, str]:
-    return found.tenant_id, found.execution.pipeline_id
+def _pipeline_of(question: Interaction) -> tuple[int, str]:
+    return question.tenant_id, question.execution.pipeline_id
 
 
-def _enforcing(found: Collection[Interaction]) -> set[tuple[int, str]]:
+def _enforcing(questions: Collection[Interaction]) -> set[tuple[int, str]]:
     """Return the pipelines of interactions whose policy enforces recipients: tenant and pipeline id."""
-    keys = {_pipeline_of(each) for each in found}
+    keys = {_pipeline_of(each) for each in questions}
     rows = Pipeline.objects.filter(
         tenant__in={tenant for tenant, _ in keys}, pipeline_id__in={name for _, name in keys}
     )

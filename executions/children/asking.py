@@ -69,53 +69,55 @@ def call_next() -> bool:
         return False
     wakeup.send(CALL_TASK)
     related = ("tenant", "unit", "execution__release__pipeline", "execution__release__contract")
-    found = Interaction.objects.select_related(*related).get(pk=claimed[0])
+    interaction = Interaction.objects.select_related(*related).get(pk=claimed[0])
     try:
-        _call(found)
+        _call(interaction)
     except CoordinatorError as refusal:
-        _refused(found, refusal)
+        _refused(interaction, refusal)
     except Exception as error:
         if is_outage(error):
             raise
-        log.exception("The call of interaction %s failed", found.pk)
+        log.exception("The call of interaction %s failed", interaction.pk)
     return True
 
 
-def _call(found: Interaction) -> None:
+def _call(interaction: Interaction) -> None:
     """Submit the child, or find the one of an earlier attempt. Raises what `submit` and `redrive` raise."""
-    parent, call = found.execution, call_of(found.execution, found.step_index)
+    parent, call = interaction.execution, call_of(interaction.execution, interaction.step_index)
     if call is None:
-        ends.fail(found, CHILD_REFUSED, "The contract names no pipeline for this step", actor=CHILD)
+        ends.fail(interaction, CHILD_REFUSED, "The contract names no pipeline for this step", actor=CHILD)
         return
     if _ancestors(parent.pk) >= DEEPEST:
-        text = f"{DEEPEST} executions are above the child that would run {call}"
-        ends.fail(found, CHILD_TOO_DEEP, text, actor=CHILD)
+        text = f"The child {call} would have more than {DEEPEST} executions above it"
+        ends.fail(interaction, CHILD_TOO_DEEP, text, actor=CHILD)
         return
-    child = submit(found.tenant, _request(found, call), actor=parent.submitted_by).execution
+    child = submit(interaction.tenant, _request(interaction, call), actor=parent.submitted_by).execution
     if child.parent_id != parent.pk:
         text = f"The key {child.execution_key!r} belongs to execution {child.pk}, which is no child"
-        ends.fail(found, CHILD_REFUSED, text, actor=CHILD)
+        ends.fail(interaction, CHILD_REFUSED, text, actor=CHILD)
         return
     # An end from before this question belongs to an earlier one, after which the parent was re-driven.
-    is_earlier = child.finished_at is not None and child.finished_at < found.created_at
+    is_earlier = child.finished_at is not None and child.finished_at < interaction.created_at
     if is_earlier and child.status in (State.FAILED, State.DLQ):
         reason = f"Execution {parent.pk}, which called it, was re-driven."
         actor = ends.actor_of(parent)
-        child = interventions.redrive(found.tenant, child.pk, actor=actor, reason=reason, allow_failed=True).execution
-    _end_attempt(found, Interaction.Status.DISPATCHED)
+        child = interventions.redrive(
+            interaction.tenant, child.pk, actor=actor, reason=reason, allow_failed=True
+        ).execution
+    _end_attempt(interaction, Interaction.Status.DISPATCHED)
     if child.finished_at is not None:
-        ends.deliver(found, child)
+        ends.deliver(interaction, child)
 
 
-def _request(found: Interaction, call: Call) -> ExecutionRequest:
-    priority = found.execution.priority
+def _request(interaction: Interaction, call: Call) -> ExecutionRequest:
+    priority = interaction.execution.priority
     return ExecutionRequest(
         call.pipeline_id,
-        found.request,
-        Place.of(found).key,
+        interaction.request,
+        Place.of(interaction).key,
         release_version=call.release_version,
         start=None if priority is None else Start(priority=priority),
-        parent_id=found.execution_id,
+        parent_id=interaction.execution_id,
     )
 
 
@@ -125,15 +127,15 @@ def _ancestors(execution_id: uuid.UUID) -> int:
         return int(cursor.fetchone()[0])
 
 
-def _refused(found: Interaction, refusal: CoordinatorError) -> None:
+def _refused(interaction: Interaction, refusal: CoordinatorError) -> None:
     """Fail the execution if no later attempt can succeed. Otherwise note why it waits, and try again later."""
     text = f"{refusal.code}: {refusal.detail}"
     if _is_permanent(refusal):
-        ends.fail(found, CHILD_REFUSED, text, actor=CHILD)
+        ends.fail(interaction, CHILD_REFUSED, text, actor=CHILD)
         return
     policy = RetryPolicy(10**6, timedelta(seconds=2), 2.0, timedelta(minutes=5), settings.RETRY_JITTER)
-    wait = policy.wait(found.dispatch_attempts, random.random)
-    if _end_attempt(found, Interaction.Status.WAITING, text[:300], wait) and wait is not None:
+    wait = policy.wait(interaction.dispatch_attempts, random.random)
+    if _end_attempt(interaction, Interaction.Status.WAITING, text[:300], wait) and wait is not None:
         wakeup.send(CALL_TASK, delay=wait)
 
 
@@ -146,12 +148,12 @@ def _is_permanent(refusal: CoordinatorError) -> bool:
 
 
 def _end_attempt(
-    found: Interaction, status: Interaction.Status, error: str = "", wait: timedelta | None = None
+    interaction: Interaction, status: Interaction.Status, error: str = "", wait: timedelta | None = None
 ) -> bool:
     """Return False if the interaction was closed, or if a newer attempt has started."""
     parameters: dict[str, Any] = {
-        "id": found.pk,
-        "attempt": found.dispatch_attempts,
+        "id": interaction.pk,
+        "attempt": interaction.dispatch_attempts,
         "status": status.value,
         "error": error,
         "wait": wait,

@@ -1,7 +1,7 @@
 """What a step of a pipeline calls, as the pinned contract says, and how the child execution is found (ADR 129).
 
-The key of a child follows from its parent, the step and the item. So there is one child for each of them, whichever
-process submits it, and however often the parent asks.
+The key of a child follows from its parent, the step and the item. So there is one child for each of them, for any
+process that submits it, and for any number of attempts.
 """
 
 import uuid
@@ -51,8 +51,8 @@ class Place:
         return f"{PREFIX}{self.parent_id}:{self.step_index}{item}"
 
     @classmethod
-    def of(cls, found: Interaction) -> Self:
-        return cls(found.execution_id, found.step_index, found.item_index)
+    def of(cls, interaction: Interaction) -> Self:
+        return cls(interaction.execution_id, interaction.step_index, interaction.item_index)
 
     @classmethod
     def of_child(cls, child: Execution) -> Self:
@@ -67,9 +67,9 @@ def call_of(parent: Execution, step_index: int) -> Call | None:
     return Call.of(contract.document.get("steps"), step_index) if contract else None
 
 
-def children_of(found: Iterable[Interaction]) -> dict[uuid.UUID, Execution]:
+def children_of(interactions: Iterable[Interaction]) -> dict[uuid.UUID, Execution]:
     """Return the child of each interaction that has one, by the id of the interaction. Reads no payloads."""
-    places = {Place.of(each).key: each for each in found if each.transport == CHILD}
+    places = {Place.of(each).key: each for each in interactions if each.transport == CHILD}
     if not places:
         return {}
     parents = {each.execution_id for each in places.values()}
@@ -77,9 +77,9 @@ def children_of(found: Iterable[Interaction]) -> dict[uuid.UUID, Execution]:
     return {places[row.execution_key].pk: row for row in rows}
 
 
-def children(of: Execution) -> list[Execution]:
+def children(parent: Execution) -> list[Execution]:
     """Return the newest children of an execution, newest first, at most CHILDREN_SHOWN, without payloads.
 
     Executions of a release that calls no pipeline have none: `releases.step_names.calls_pipelines`.
     """
-    return list(Execution.objects.filter(parent_id=of.pk).defer(*PAYLOADS).order_by("-id")[:CHILDREN_SHOWN])
+    return list(Execution.objects.filter(parent_id=parent.pk).defer(*PAYLOADS).order_by("-id")[:CHILDREN_SHOWN])

@@ -234,7 +234,7 @@ class ChildView(serializers.Serializer[Execution]):
     releaseVersion = serializers.CharField(source="release_version")
     status = serializers.ChoiceField(choices=[state.value for state in State])
     stepIndex = serializers.IntegerField(help_text="The step that called it.")
-    itemIndex = serializers.IntegerField(allow_null=True, help_text="The item of the stream. Null if there is none.")
+    itemIndex = serializers.IntegerField(allow_null=True, help_text="The item of the stream. Null without a stream.")
 
 
 def _child_json(child: Execution) -> dict[str, Any]:

@@ -226,7 +226,7 @@ def execution_events(view: TenantView, execution_id: uuid.UUID) -> Any:
 
     With `Accept: text/event-stream`, the response is a stream of server-sent events. Each message has the event as its
     data, and its `sequence` as its id. A response ends after the events that it has, or after 20 seconds without one;
-    clients connect again with `Last-Event-ID`. The status 204 tells them that the execution has ended and they have all
+    clients connect again with `Last-Event-ID`. The status 204 says that the execution has ended and they have all
     its events.
     """
     return queries.events(queries.execution(view.tenant, execution_id))

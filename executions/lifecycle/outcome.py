@@ -295,7 +295,7 @@ class _Reported(NamedTuple):
     def suspended(self, suspension: Suspension) -> Move:
         """Park the execution, with the requests of the await as progress. A re-drive of a lost await repeats them.
 
-        The retries of the next transition are counted anew.
+        The retries of the next transition are counted from 0.
         """
         requests = all_storable(suspension.requests)
         why = awaits.why_unanswerable(suspension, self.opened)

@@ -74,7 +74,7 @@ class Execution(models.Model):
     `tags` are what the caller submitted with it, or null. `traceparent` is the W3C context of the span that submitted
     it; null if that is not traced. `notify` is the id of the channel that gets a message at each of its ends (see
     `Notification`); null for none. `notify_by_policy` is true if the pipeline's policy named a channel at the
-    submission; null otherwise. The policy at the end decides which channel is told. `reported` is true once a step has
+    submission; null otherwise. The policy at the end decides which channel it is. `reported` is true once a step has
     reported something (see `StepReport`), so that nothing is read for other executions; null until then.
 
     `not_before`, `expires_at` and `priority` (1 for high, -1 for low) say when it starts; null if the submission did

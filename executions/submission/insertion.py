@@ -190,7 +190,7 @@ class Row:
     `interrupted` is true if no message reached the control workers when the row was admitted. `receipt` is written with
     the execution. `notifies` is true if it names a channel, and `searched` if it has values that can be searched.
     `starts` is true if it says when it starts, or if it has a `concurrency_key` or a parent. A `separate` row has a
-    transaction of its own: it may be refused because of others with that key, or replaces those submitted earlier.
+    separate transaction: it may be refused because of others with that key, or replaces those submitted earlier.
     """
 
     id: uuid.UUID

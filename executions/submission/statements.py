@@ -29,7 +29,7 @@ _INDEXED = """, indexed AS (
 
 
 def _insertion(*, notifies: bool, searched: bool, starts: bool) -> str:
-    """Return the statement for rows of which one names a channel, has values to search, or says when it starts.
+    """Return the statement for rows if any names a channel, has values to search, or says when it starts.
 
     No other submission pays for these columns.
     """
@@ -187,5 +187,5 @@ WITH requested AS (
 SELECT id FROM accepted
 """)
 INSERT_LINKED = _INSERT_LINKED.substitute(types="", indexed="")
-# The same, for rows of which at least one has values that can be searched.
+# The same, for rows if at least one has values that can be searched.
 INSERT_LINKED_WITH_SEARCH = _INSERT_LINKED.substitute(types=", search jsonb", indexed=_INDEXED)

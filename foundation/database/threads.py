@@ -9,7 +9,7 @@ from django.db import connections
 def keep_connections_by_thread() -> None:
     """Let Django find the connections of this process by thread only. Call this before other threads use any.
 
-    Otherwise each use, of which a submission has eight, looks for an event loop first, with two more calls of Python
+    Otherwise each use (a submission has eight) looks for an event loop first, with two more calls of Python
     functions and an exception. No thread that uses connections runs an event loop.
     """
     by_thread = threading.local()

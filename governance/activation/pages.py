@@ -85,7 +85,7 @@ class ActivationForm(OperationForm):
 def activate(pages: ReadOnlyAdmin, request: HttpRequest, release: Release) -> HttpResponse:
     """GET shows what changes, POST activates the release. A repeated POST is the same activation.
 
-    The pre-flight and the form come after the page, so nobody confirms what was not checked.
+    The pre-flight and the form come after the page, so what is confirmed has been checked.
     """
     if request.method != "POST":
         shown = _change(release, activation.previewed(release))

@@ -116,7 +116,7 @@ class Pipeline:
     modules to pack into the artifact, in addition to the package that contains the pipeline. With ``checkpoint``, the
     output of each step is stored, and a retry resumes at the failed step. ``search`` names up to eight fields of the
     input by whose values executions can be found: the path of each, such as ``customer.id``, by its name. With
-    ``concurrency``, only so many executions start, and are in progress at once. ``config`` and ``secrets`` name what
+    ``concurrency`` limits how many executions start, and are in progress at once. ``config`` and ``secrets`` name what
     steps need from the environment of their worker, ``config`` with types: str, int, float or bool. ``module`` is the
     name of the module that defines the pipeline; set it only if a function of another module creates the pipeline.
 
@@ -217,7 +217,7 @@ class Pipeline:
 
         The default name is made from the function's: ``parse_file`` becomes ``Parse file``. The type hints determine
         the cardinality; ``cardinality`` only checks it. ``parallel`` runs the step for that many items of a stream at a
-        time, in threads. ``on_item_failure`` says what an item does that fails for good: "fail" the transition, which
+        time, in threads. ``on_item_failure`` says what an item without retries left does: "fail" the transition, which
         is the default, or "collect" an ``ItemFailure`` in its place. ``StepOptions`` has the other options.
 
         Raises ``DefinitionError``: NOT_A_FUNCTION, INVALID_STEP_NAME, DUPLICATE_STEP_NAME, UNKNOWN_CARDINALITY,
@@ -259,7 +259,7 @@ class Pipeline:
         to ``url``, an http or https URL of at most 2,000 characters. ``assignee``, a user name or an e-mail
         address, has at most 200 characters, and ``group`` 100. If one is given, only that person and members of the
         tenant with that group may respond. With ``when``, a function that takes the request, the execution waits only
-        if that returns True. Otherwise it goes on at once, and the next step gets None as the answer:
+        if that returns True. Otherwise it continues at once, and the next step gets None as the answer:
         ``def book(invoice: Invoice, decision: Decision | None)``.
 
         Raises ``DefinitionError``: INVALID_STEP_NAME, DUPLICATE_STEP_NAME, INVALID_TIMEOUT,
@@ -288,7 +288,7 @@ class Pipeline:
         ``request`` and ``response`` are type hints: the input of the child and its result. They have one value or many
         as those of ``awaits``: ``request=T`` after a step that gives many runs one child for each item. ``release`` is
         ``ACTIVE``, the release that is active when the child is submitted, or the version of a release. ``timeout``
-        counts from the suspension; after it, the execution fails, and the child goes on.
+        counts from the suspension; after it, the execution fails, and the child continues.
 
         Raises ``DefinitionError``: INVALID_STEP_NAME, DUPLICATE_STEP_NAME, INVALID_TIMEOUT, INVALID_PIPELINE_ID,
         INVALID_RELEASE.

@@ -101,7 +101,7 @@ def _planned(
 
 
 def _await_before(pipeline: Pipeline, index: int) -> Await | None:
-    """Return the await directly before a step, None if there is none. Timers ask nothing."""
+    """Return the await directly before a step, None for other steps. Timers ask nothing."""
     before = pipeline.parts[index - 1] if index else None
     return before if isinstance(before, Await) and before.transport != TIMER else None
 
@@ -111,7 +111,7 @@ def _is_untyped_timer(part: Part) -> bool:
 
 
 def _gather_before(pipeline: Pipeline, index: int) -> int | None:
-    """Return the index of the ``gather`` whose results a step takes, None if there is none. Timers pass them on."""
+    """Return the index of the ``gather`` whose results a step takes, None for other steps. Timers pass them on."""
     for place in reversed(range(index)):
         before = pipeline.parts[place]
         if isinstance(before, Branching) and before.kind == GATHER:

@@ -45,7 +45,7 @@ class RequestAndAnswer:
     def value_type(self, await_name: str, catalogue: Catalogue, where: str, *, conditional: bool) -> ValueType:
         """Return the type of both together, and add it to the catalogue: a record named after the await.
 
-        ``conditional``: the await may ask nobody, and the answer is then null.
+        ``conditional``: the await may not ask, and the answer is then null.
         """
         members = {REQUEST: self.request, ANSWER: self.answer}
         repeated = {name: each.many and not self.zipped for name, each in members.items()}

@@ -211,7 +211,7 @@ class Hinted:
 
 
 def jsonable(value: Any) -> Any:
-    """Return the JSON of a value whose type nobody declares: dataclasses, models, and what they may contain.
+    """Return the JSON of a value without a declared type: dataclasses, models, and what they may contain.
 
     Raises ``ValueMismatch``.
     """

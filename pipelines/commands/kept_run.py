@@ -21,7 +21,7 @@ _ITEMS: Final = "items.jsonl"
 class KeptRun:
     """An unfinished execution. ``answers`` has what was answered since ``progress``, by the number of the question.
 
-    ``items`` are finished items of the step of ``progress``. They are lines of a file of their own, so that a group
+    ``items`` are finished items of the step of ``progress``. They are lines of a separate file, so that a group
     writes no other again. Without a file, nothing is stored.
     """
 

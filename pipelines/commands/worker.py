@@ -151,7 +151,7 @@ def _end(number: int, _: object) -> None:
 
 
 def _release_of_stdin() -> str:
-    """Wait for the first line of stdin, which names the release. End the process if there is none."""
+    """Wait for the first line of stdin, which names the release. End the process at the end of stdin."""
     line = b""
     while not line.endswith(b"\n"):
         if not (piece := os.read(0, 1)):  # no byte more than the line, in contrast to `sys.stdin`

@@ -1,4 +1,4 @@
-"""Builds a pipeline in a process of its own, which imports the saved files."""
+"""Builds a pipeline in a separate process, which imports the saved files."""
 
 from __future__ import annotations
 

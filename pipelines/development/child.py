@@ -1,4 +1,4 @@
-"""A command of this installation that runs beside this process, and ends with it."""
+"""A command of this installation that runs as a child of this process, and ends with it."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from coordinator_client.api import Client, items_of, path
 from coordinator_client.errors import Refused
 
 MOST_SHOWN: Final = 20
-"""How many executions of one look have lines of their own."""
+"""How many executions of one look have separate lines."""
 LONGEST_RESULT: Final = 300
 _OVERLAP: Final = timedelta(seconds=10)
 """An execution may become visible so long after the time at which it finished."""

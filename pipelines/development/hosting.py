@@ -25,7 +25,7 @@ _FAREWELL: Final = "worker: Warm shutdown (MainProcess)"
 class Worker:
     """A process that hosts one release, as soon as it is named: it loads what workers need before that.
 
-    `show` receives the release and a line for each line that it prints. The process has a session of its own, so that
+    `show` receives the release and a line for each line that it prints. The process has a separate session, so that
     Ctrl-C reaches this process alone. It ends when this process ends or is killed.
     """
 

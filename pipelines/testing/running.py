@@ -126,7 +126,7 @@ def after(delay: timedelta, answer: Any) -> Any:
 
 
 never: Final[Any] = _Late(timedelta.max, None)
-"""The answer of nobody: the await times out."""
+"""An answer that never comes: the await times out."""
 
 
 def run(
@@ -156,7 +156,7 @@ def run(
     attempt. ``config`` and ``secrets`` have values of what the pipeline declares; others come from the
     environment.
 
-    If the execution fails, the exception of the author's code is raised, or ``RunFailed`` if there is none. With
+    If the execution fails, the exception of the author's code is raised, or else ``RunFailed``. With
     ``raises=False`` it is returned as the result's ``error``. Raises ``DefinitionError`` for a pipeline, an input or
     answers that are wrong: INVALID_INPUT, INVALID_ANSWER, UNKNOWN_AWAIT, ANSWER_MISSING, CONFIG_MISSING, and those
     of ``build``.

@@ -104,7 +104,7 @@ def find_artifact(descriptor: Descriptor, descriptor_path: Path) -> Path | None:
 
 
 def local_artifact(descriptor: Descriptor, descriptor_path: Path, hint: str = "name a copy with --artifact") -> Path:
-    """Return the file of ``find_artifact``. Raises ``DefinitionError`` NO_ARTIFACT, with the hint, if there is none."""
+    """Return the file of ``find_artifact``, or raise ``DefinitionError`` NO_ARTIFACT with the hint."""
     path = find_artifact(descriptor, descriptor_path)
     if path is None:
         hosted = hosted_artifact(descriptor, descriptor_path)

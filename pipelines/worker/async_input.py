@@ -83,7 +83,7 @@ class AsyncInput:
             self._unread.append(found)
 
     def _passed_on(self, found: _Found) -> bool:
-        """Pass an item to the first reader that still waits. Return False if there is none."""
+        """Pass an item to the first reader that still waits. Return False if no reader waits."""
         while self._readers:
             reader = self._readers.popleft()
             if not reader.done():

@@ -127,7 +127,7 @@ class _Bytes(io.BufferedIOBase):
 
 
 def end_lines(reports: StepReports) -> None:
-    """Write the lines that the steps of a transition have begun to print, in whatever thread they run."""
+    """Write the lines that the steps of a transition have begun to print, in all threads."""
     for key in list(reports.begun_lines):
         line = reports.begun_lines.pop(key, None)
         if line is not None:

@@ -209,7 +209,7 @@ class _Transition:
     def _considered(
         self, step: PlannedStep, condition: PlannedStep, current: Encoded | _Many
     ) -> tuple[Encoded | _Many, bool]:
-        """Return the values before an await, and whether anybody is asked."""
+        """Return the values before an await, and whether the await asks."""
         if not isinstance(current, _Many):
             return current, self._result(condition, current.value, None).value
         reached = list(current.items)
@@ -218,10 +218,10 @@ class _Transition:
         return _Many(iter(reached), len(reached)), asks
 
     def _without_answer(self, step: PlannedStep, following: PlannedStep, current: Encoded | _Many) -> Encoded:
-        """Return what the step after an await takes if nobody is asked: the request, and null."""
+        """Return what the step after an await takes if no question is asked: the request, and null."""
         from pipelines.worker import branch_steps  # most pipelines, and so most workers, do not need it
 
-        branch_steps.note(step, "Nobody was asked, because the condition returned False")
+        branch_steps.note(step, "No question was asked, because the condition returned False")
         documents = [encoded.document for encoded in _stream(current)]
         pair = request_with_answer(documents if step.cardinality.takes_many else documents[0], None)
         return self._decoded(following, following.input, pair, "")
@@ -279,7 +279,7 @@ class _Transition:
     def _item_called(self, step: PlannedStep, item: Item, is_abandoned: Callable[[], bool]) -> Results | Failed:
         """Call a step for one item, in any thread. Its failure is none of the transition yet.
 
-        Each branch, and each further try, gets a value of its own, so none sees what another one changed in it.
+        Each branch, and each further try, gets a separate value, so none sees what another one changed in it.
         """
 
         def is_over() -> bool:

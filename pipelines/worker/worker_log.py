@@ -1,4 +1,4 @@
-"""The log of a worker, which stays as it is whatever the author's code configures."""
+"""The log of a worker, which the author's code cannot reconfigure."""
 
 from __future__ import annotations
 

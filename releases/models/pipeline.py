@@ -271,7 +271,7 @@ MEMBERS = (
         "Repeat calls with an unknown outcome",
         "Whether a call of a REST worker is retried although the worker may have carried it out.",
     ),
-    # Judged whenever an execution may start.
+    # Judged each time that an execution may start.
     Member(
         "concurrencyLimit",
         "concurrency_limit",

@@ -279,7 +279,7 @@ class TenantScopedAdmin(_ModelAdmin):
         return TemplateResponse(request, template, {**frame, **context}, status=status)
 
     def part(self, request: HttpRequest, template: str, page: str = "parts/part.html", **context: Any) -> HttpResponse:
-        """Render a part that comes after its page (see the tag `later`). Without JavaScript it is a `page` of its own.
+        """Render a part that comes after its page (see the tag `later`). Without JavaScript it is a separate `page`.
 
         The page of a part includes the template `part`.
         """

@@ -114,7 +114,7 @@ def denied(label: str, icon: str, scope: str = "", *, refusal: str = "") -> dict
 def later(view: str, row: Any, name: str, shown: str = "") -> dict[str, Any]:
     """Show a slow part of a page once the page is there. `view` is the name of the part's page, and `row` its argument.
 
-    `shown` tells it what the page shows. See `TenantScopedAdmin.part`.
+    `shown` is what the page shows. See `TenantScopedAdmin.part`.
     """
     query = urlencode({"shown": shown or ""})
     return {"address": f"{reverse(f'admin:{view}', args=[row])}?{query}", "name": name}

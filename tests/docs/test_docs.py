@@ -1,3 +1,4 @@
+import inspect
 import re
 import tomllib
 from functools import cache
@@ -12,7 +13,9 @@ from executions import errors as executions_errors  # noqa: F401 - its errors ar
 from foundation.api.problem import FRAMEWORK
 from foundation.database.postgresql.rights import RIGHTS
 from foundation.errors import CoordinatorError
-from pipelines import client
+from pipelines import Pipeline as Definition
+from pipelines import branch, client
+from pipelines.step_policy import StepOptions
 from releases import errors as releases_errors  # noqa: F401
 from releases.models import Pipeline
 from releases.models.pipeline import MEMBERS, Member
@@ -28,6 +31,7 @@ FINDING = re.compile(
     r'|ATTACHMENT|ENVELOPE|SIGNATURE|PROVENANCE|SBOM|COMPILED_TRUTH|IMPORTS|STEP|CAPABILITY)_[A-Z0-9_]+)"'
 )
 
+NAME = re.compile(r"`(\w+)`")
 TEST = re.compile(r"`([\w/]+\.py)::(\w+)`")
 
 SHAPED = ("DESCRIPTOR", "CONTRACT", "ATTACHMENT")
@@ -132,6 +136,28 @@ def test_the_limits_of_values_are_listed() -> None:
     section = text_of("docs/pipelines.md").partition("## Limits of values")[2].partition("\n## ")[0]
     rows = re.findall(r"^\| ([\w ]+) \| ([\d,]+) \|$", section, re.MULTILINE)
     assert {name: int(most.replace(",", "")) for name, most in rows} == LIMITS
+
+
+def test_every_option_of_the_language_is_listed() -> None:
+    section = text_of("docs/pipelines.md").partition("## All options")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| (`.+?) \| (.+?) \|", section, re.MULTILINE)
+    listed = [
+        (call, option) for calls, options in rows for call in NAME.findall(calls) for option in NAME.findall(options)
+    ]
+    methods = (
+        Definition.step,
+        Definition.awaits,
+        Definition.calls,
+        Definition.timer,
+        Definition.gather,
+        Definition.choose,
+    )
+    declared = []
+    for call in (Definition, *methods, branch):
+        options = {*inspect.signature(call).parameters}
+        options |= {*StepOptions.__annotations__} if "policy" in options else set()
+        declared += [(call.__name__, option) for option in options - {"self", "function", "policy"}]
+    assert sorted(listed) == sorted(declared)
 
 
 def values(member: Member) -> str:

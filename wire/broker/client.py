@@ -305,7 +305,7 @@ class Channel(redis.Channel):
 
 
 def _is_stale(connection: Any) -> bool:
-    """Return True if the broker has ended the connection, or sent an answer that nobody has read."""
+    """Return True if the broker has ended the connection, or sent an answer that has not been read."""
     try:
         return bool(connection.can_read())
     except (RedisError, OSError):

@@ -11,9 +11,7 @@ from wire.documents.contract import Step
 
 _CLASS: Final = "Clients and parked work do not depend on the class that runs a step."
 _BRANCHES: Final = "Clients and parked work do not depend on the functions of a step, but on its types."
-_CONDITION: Final = (
-    "It decides whether anybody is asked. Questions that are open stay, and the types of values are compared."
-)
+_CONDITION: Final = "It decides whether the await asks. Open questions stay, and the types of values are compared."
 _PIPELINE: Final = (
     "Calls that wait for a result stay on the older release, because the newer one calls another pipeline."
 )

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 _OPERATORS: Final = frozenset(".^$*+?{}[]()\\")
 OBJECT, TEXT, NUMBER, BOOLEAN, NULL = "(object)", "(string)", "(number)", "(boolean)", "(null)"
-"""The discriminators of variants that are told apart by their form in JSON. The variant NULL has no payload."""
+"""The discriminators of variants that JSON distinguishes by their form. The variant NULL has no payload."""
 _FORMS: Final = {
     OBJECT: "an object",
     TEXT: "a string",
@@ -36,7 +36,7 @@ def choices_of(pattern: Any) -> list[str] | None:
 def discriminator_of(tag: Any, value: Any) -> str | None:
     """Return which variant of a choice a JSON value claims to be; None for arrays, and for objects without the tag.
 
-    An object is the variant that its member `tag` names, if the choice has a tag. Other values are told apart by their
+    An object is the variant that its member `tag` names, if the choice has a tag. Other values differ in their
     form.
     """
     if isinstance(value, Mapping):

@@ -44,7 +44,7 @@ TIMER = "timer"
 CHILD = "pipeline"
 """The transport of awaits whose requests are inputs of another pipeline, and whose answers its results (ADR 129)."""
 AUTOMATIC = (TIMER, CHILD)
-"""The transports of awaits that nobody outside answers."""
+"""The transports of awaits that the coordinator answers itself."""
 MAX_CONTRACT_BYTES = 4 * 1024 * 1024
 
 _DIALECT = Dialect(name=CONTRACT_NAME, code="CONTRACT", preamble=f"Invalid {CONTRACT_ENTRY} JSON: ")

@@ -23,7 +23,7 @@ class Command(BaseCommand):
         parser.add_argument(
             "--accept-damage",
             action="store_true",
-            help="record damaged and missing blobs even if they are so many that the store may be at fault",
+            help="record damaged and missing blobs even if their number suggests that the store is at fault",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:

@@ -178,7 +178,7 @@ def test_a_claim_reads_no_worker_if_nothing_is_due(owner: Tenant, release: Relea
 
 @pytest.fixture
 def pinned(owner: Tenant) -> list[Execution]:
-    """Executions of 17 releases, of which only the first and the last have a worker."""
+    """Executions of 17 releases. Only the first and the last have a worker."""
     made = [making.execution(owner, "on 1.0")]
     for number in range(16):
         making.worker(making.active(owner, f"2.{number}"), f"of 2.{number}")

@@ -233,7 +233,7 @@ def _command_line(process: Path) -> str:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Iterator[Path]:
-    """An empty folder. At the end, the databases in it are removed, of which root's are elsewhere."""
+    """An empty folder. At the end, the databases in it are removed; root's are elsewhere."""
     yield tmp_path
     for each in (".coordinator", ".local/demo"):
         remove_place(tmp_path / each / "postgres")

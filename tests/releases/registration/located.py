@@ -46,7 +46,7 @@ def descriptor(*artifacts: dict[str, Any], version: str = "1.0", **members: Any)
 
 
 def carrier(contract: dict[str, Any], data: bytes, version: str = "1.0", **members: Any) -> dict[str, Any]:
-    """Return a descriptor. Its only artifact is the archive `data` with the contract, of which it has all steps."""
+    """Return a descriptor. Its only artifact is the archive `data` with the contract and all of its steps."""
     read = contract_from_json(contract)
     steps = [step.authored_name for step in read.steps]
     content: dict[str, Any] = {"stepIds": steps, "capabilities": known_capabilities(read)}

@@ -323,7 +323,7 @@ def test_the_client_says_why_it_cannot_connect(error: OSError, reason: str, monk
 
 
 class Keeping(HttpServer):
-    """Keeps connections, and closes one without saying so after each response of which `closes` is true."""
+    """Keeps connections, and closes one without saying so after each response for which `closes` is true."""
 
     protocol = "HTTP/1.1"
     closes = False
