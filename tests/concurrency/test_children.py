@@ -130,6 +130,16 @@ def test_a_child_is_kept_as_long_as_its_parent_may_ask_for_it_again(owner: Tenan
     assert (retention.remove(seconds=60) + retention.remove(seconds=60), Execution.objects.count()) == (3, 0)
 
 
+def test_an_attempt_that_is_repeated_after_the_end_of_its_child_does_not_run_it_again(owner: Tenant) -> None:
+    making.ready(owner, version="7.0", pipeline_id=REFUNDS)
+    parent = calling(owner)
+    settle()
+    run("UPDATE executions_interaction SET status = 'DISPATCHING', next_dispatch_at = now()")  # its process has died
+    making.record(making.failure(making.claimed(owner)[0], "Broke", retryable=False))
+    settle(due=True)
+    assert (state(parent), state(children(parent)[0])) == (("FAILED", "CHILD_FAILED"), ("FAILED", "Broke"))
+
+
 def test_recursion_ends_at_depth_16_and_a_cancellation_reaches_all(owner: Tenant) -> None:
     making.ready(owner, version="7.0", pipeline_id=REFUNDS, steps=[CALL])
     top = calling(owner, "top", items=2)

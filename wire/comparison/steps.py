@@ -30,14 +30,8 @@ _REASONS = {
     "coordinator stored it, which no answer can change.",
     "without_request": f"{_STAYS}, because it has stored the request with the answer. The newer step takes the answer "
     "alone, and all that it knows is what was answered.",
-    "calls": f"{_STAYS}, because the newer one calls another pipeline, or another release of it.",
     "composition": f"{_STAYS}, because the newer one is composed of other definitions.",
 }
-
-
-def _called(step: Step) -> str:
-    """Return the release of a pipeline that a step calls, such as `org.acme.refunds 1.4.2`; empty if it calls none."""
-    return f"{step.calls_pipeline} {step.calls_release or '(active release)'}" if step.calls_pipeline else ""
 
 
 _TAKEN = {True: "the request and the answer", False: "the answer"}
@@ -110,9 +104,6 @@ def _members(name: str, old: Step, new: Step) -> Iterator[Difference]:
     for area, member, was, now, reason in rows:
         if (was or "") != (now or ""):
             yield _broken(area, f"{path}.{member}", (was or "", now or ""), reason)
-    calls = [_called(each) for each in (old, new)]
-    if calls[0] != calls[1]:
-        yield _broken(Area.STEP, f"{path}.calls", calls, "calls")
     if (old.takes_request or None) is not (new.takes_request or None):
         taken = [_TAKEN[bool(each.takes_request)] for each in (old, new)]
         yield _broken(Area.STEP, f"{path}.input", taken, "with_request" if new.takes_request else "without_request")
