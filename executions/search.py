@@ -64,8 +64,8 @@ class Search:
     execution matches `since` and `until` if it was submitted then or later, and before that. It matches `ended_since`
     if it ended then or later. It is `stranded` if it is due and no worker may run it. It matches `failure_group` if its
     newest failure is in that group. `text` is the beginning of the business key, the key, or the id. `key` is the whole
-    key, and `business_key` the whole business key. `origin` is the execution that it resubmits. `values` are conditions
-    on values of its input.
+    key, and `business_key` the whole business key. `origin` is the execution that it resubmits, and `parent` the one that
+    called it. `values` are conditions on values of its input.
     """
 
     status: str | None = None
@@ -85,6 +85,7 @@ class Search:
     key: str | None = None
     business_key: str | None = None
     origin: uuid.UUID | None = None
+    parent: uuid.UUID | None = None
     tenant: str | None = None
     values: tuple[ValueCondition, ...] | None = None
 
@@ -272,6 +273,8 @@ def _conditions(tenant_ids: Sequence[int], search: Search, person: User | None) 
         yield search_values.matching(tenant_ids, search.pipeline_id, condition)
     if search.origin is not None:
         yield Q(origin__execution_id=search.origin)
+    if search.parent is not None:
+        yield Q(parent_id=search.parent)
 
 
 def _status(status: str) -> Q:

@@ -142,9 +142,11 @@ def _is_open(found: Interaction) -> bool:
 
 
 def _problem(child: Execution) -> str:
-    """Return why a child has no result; empty if it has one."""
+    """Return why a child has no result; empty if it has one. In a row of calls, it names the first that failed."""
     if child.status == State.SUCCEEDED:
         return ""
+    if child.error_code == CHILD_FAILED.code and child.error_message:
+        return child.error_message
     error = f": {child.error_code}: {child.error_message}" if child.error_code else ""
     return f"{_named(child)} is {child.status}{error}"
 

@@ -147,8 +147,9 @@ LOCK_REMOVALS = "SELECT pg_try_advisory_xact_lock_shared(7310, hashint8(%(tenant
 # Locks one batch of executions that are older than their tenant's term, earliest finish first, and skips locked ones.
 # No row: nothing is left to remove, other processes remove it, or a campaign of the tenant is DRAFTING.
 #
-# Executions that a campaign has yet to re-drive are kept at any age. The batch ends with the execution that brings its
-# interactions to `most`, so that a batch with many large awaits takes no longer than another.
+# Executions that a campaign has yet to re-drive are kept at any age. So are children whose parent may ask for them
+# again: without them, a re-drive of the parent would run them a second time. The batch ends with the execution that
+# brings its interactions to `most`, so that a batch with many large awaits takes no longer than another.
 CHOOSE_OLD = """
 WITH old AS (
     SELECT e.id, e.finished_at FROM executions_execution e
@@ -157,6 +158,8 @@ WITH old AS (
         AND NOT EXISTS (SELECT FROM executions_campaignitem i WHERE i.execution_id = e.id AND i.outcome = 'PENDING')
         AND NOT EXISTS (SELECT FROM executions_campaignbatch b JOIN executions_campaign c ON c.id = b.campaign_id
             WHERE c.tenant_id = %(tenant)s AND c.status = 'DRAFTING')
+        AND (e.parent_id IS NULL OR NOT EXISTS (SELECT FROM executions_execution p
+            WHERE p.id = e.parent_id AND p.status NOT IN ('SUCCEEDED', 'CANCELLED')))
     ORDER BY e.finished_at LIMIT %(limit)s FOR UPDATE OF e SKIP LOCKED
 ), sized AS (
     SELECT id, finished_at, coalesce((

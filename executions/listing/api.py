@@ -51,6 +51,7 @@ CONDITIONS = {
     "finishedFrom": "ended_since",
     "smoke": "smoke",
     "resubmittedFrom": "origin",
+    "parentExecutionId": "parent",
     "stepIndex": "step",
     "stepName": "step",
     "tag": "tag",
@@ -79,6 +80,7 @@ class ExecutionFilter(filters.FilterSet):
     finishedFrom = MomentFilter(field_name="finished_at", lookup_expr="gte")
     smoke = FlagFilter()
     resubmittedFrom = filters.UUIDFilter(field_name="origin__execution_id")
+    parentExecutionId = filters.UUIDFilter(field_name="parent_id", help_text="Finds the children of this execution.")
     stepIndex = StepFilter(
         field_name="current_step_index",
         help_text="The index of the step at which a live execution is, or at which a failed one failed.",

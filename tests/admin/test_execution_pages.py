@@ -116,6 +116,8 @@ def test_a_parent_and_its_child_name_each_other(log_in: LogIn, acme: World) -> N
     assert (shown["executionId"], shown["stepIndex"], shown["itemIndex"]) == (str(child.pk), 0, None)
     assert api.get(f"executions/{child.pk}")["parentExecutionId"] == str(parent.pk)
     assert api.get(f"executions/{acme.execution.pk}")["children"] == []
+    found = [api.get(f"executions?parentExecutionId={each.pk}")["items"] for each in (parent, child)]
+    assert [[row["executionId"] for row in rows] for rows in found] == [[str(child.pk)], []]
 
 
 COLLECTS = {"steps": {"Book": {"parallel": 4, "onItemFailure": "collect"}}}

@@ -8,6 +8,7 @@ from executions.awaits import awaits, interactions
 from executions.children import asking, ends
 from executions.children.calls import children
 from executions.errors import InteractionClosed
+from executions.lifecycle import retention
 from executions.lifecycle.interventions import cancel, redrive
 from executions.models import Execution, Interaction
 from governance.activation.activation import activate
@@ -115,6 +116,30 @@ def test_a_child_without_a_result_fails_the_parent_and_counts_again_after_a_redr
     assert (state(late), state(children(wrong)[0])) == (("QUEUED", None), ("CANCELLED", None))
 
 
+def test_a_child_is_kept_as_long_as_its_parent_may_ask_for_it_again(owner: Tenant) -> None:
+    making.ready(owner, version="7.0", pipeline_id=REFUNDS)
+    parent = calling(owner, items=2)
+    settle()
+    first, second = making.claimed(owner)
+    making.record(making.outcome_of(first), making.failure(second, "Broke", retryable=False))
+    settle()
+    Tenant.objects.filter(pk=owner.pk).update(retention_days=1, failed_retention_days=30)
+    making.aged(parent, *children(parent), days=2)
+    assert retention.remove(seconds=60) == 0
+    making.aged(parent, *children(parent), days=31)
+    assert (retention.remove(seconds=60) + retention.remove(seconds=60), Execution.objects.count()) == (3, 0)
+
+
+def test_an_attempt_that_is_repeated_after_the_end_of_its_child_does_not_run_it_again(owner: Tenant) -> None:
+    making.ready(owner, version="7.0", pipeline_id=REFUNDS)
+    parent = calling(owner)
+    settle()
+    run("UPDATE executions_interaction SET status = 'DISPATCHING', next_dispatch_at = now()")  # its process has died
+    making.record(making.failure(making.claimed(owner)[0], "Broke", retryable=False))
+    settle(due=True)
+    assert (state(parent), state(children(parent)[0])) == (("FAILED", "CHILD_FAILED"), ("FAILED", "Broke"))
+
+
 def test_recursion_ends_at_depth_16_and_a_cancellation_reaches_all(owner: Tenant) -> None:
     making.ready(owner, version="7.0", pipeline_id=REFUNDS, steps=[CALL])
     top = calling(owner, "top", items=2)
@@ -129,7 +154,10 @@ def test_recursion_ends_at_depth_16_and_a_cancellation_reaches_all(owner: Tenant
         settle()
         if claims := making.claimed(owner):
             making.record(making.suspension(claims[0], transport="pipeline"))
-    assert list(Execution.objects.filter(error_code="CHILD_TOO_DEEP").values_list("status")) == [("FAILED",)]
+    [deepest] = Execution.objects.filter(error_code="CHILD_TOO_DEEP")
+    above = Execution.objects.filter(error_code="CHILD_FAILED")
+    assert (deepest.status, above.values_list("error_message").distinct().count(), above.count()) == ("FAILED", 1, 16)
+    assert f"Child {deepest.pk} of pipeline {REFUNDS} is FAILED: CHILD_TOO_DEEP" in str(above[0].error_message)
 
 
 def work(owner: Tenant) -> None:

@@ -82,6 +82,7 @@ SUBMISSION = NewRow(
         progress = '1' | 'null' & progress_shape = 'UNI'
         execution_smoke_has_test: smoke = true
         execution_parent_waits: parent_id = {execution("dead")} | gen_random_uuid()
+        parent_id = {execution("dead")} & execution_key = concat('child:', {execution("dead")}, ':0')
         execution_start_possible: priority = 0 | 2 | -2
         not_before = now() + interval '367 days'
         not_before = now() + interval '1 hour' & expires_at = now() + interval '1 hour'
