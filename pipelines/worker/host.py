@@ -17,10 +17,9 @@ from heapq import nsmallest
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
-from pipelines.failures import UNDECODABLE_PAYLOAD, Failed, failed_by, inform, log_failure, message_of, warn
+from pipelines.failures import UNDECODABLE_PAYLOAD, Boundary, Failed, failed_by, inform, log_failure, message_of, warn
 from pipelines.step_reports import current
 from pipelines.worker import outcomes
-from pipelines.worker.boundary import Boundary
 from pipelines.worker.host_state import NO_WORK, Acceptance, HeldLeases, Lease
 from pipelines.worker.hosted_release import HostedRelease
 from pipelines.worker.outcomes import Reached, Report
