@@ -42,7 +42,7 @@ from wire.messages.celery_messages import (
 )
 from wire.messages.queues import ticket_of
 from wire.messages.sealing import ProtocolError, check_fresh, decode, refusal_of, seal, verify
-from wire.messages.step_lines import MOST_LIVE_LINES
+from wire.messages.step_reports import MOST_LIVE_LINES
 from wire.worker_keys import WorkerKey
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from tests.admin.conftest import LogIn, World
 from tests.making import outcome_of, record
 from tests.raw_sql import unchanged
 from wire.documents.contract import DECLARATIONS_ENTRY
-from wire.messages.failed_items import FailedItem
-from wire.messages.failed_items import FailedItems as Reported
+from wire.messages.step_reports import FailedItem
+from wire.messages.step_reports import FailedItems as Reported
 
 DECLARED = {"steps": {"Book": {"parallel": 4, "onItemFailure": "collect"}}}
 PIPELINE = "acme.items"
