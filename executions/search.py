@@ -64,8 +64,8 @@ class Search:
     execution matches `since` and `until` if it was submitted then or later, and before that. It matches `ended_since`
     if it ended then or later. It is `stranded` if it is due and no worker may run it. It matches `failure_group` if its
     newest failure is in that group. `text` is the beginning of the business key, the key, or the id. `key` is the whole
-    key, and `business_key` the whole business key. `origin` is the execution that it resubmits, and `parent` the one that
-    called it. `values` are conditions on values of its input.
+    key, and `business_key` the whole business key. `origin` is the execution that it resubmits, and `parent` the one
+    that called it. `values` are conditions on values of its input.
     """
 
     status: str | None = None

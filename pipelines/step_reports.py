@@ -16,7 +16,7 @@ from pipelines.failures import cleaned
 from wire import log_lines
 from wire.masks import masked
 from wire.messages.celery_messages import LONGEST_DETAILS, LONGEST_PROGRESS, StepReport
-from wire.messages.step_lines import LONGEST_LINE, LONGEST_TOGETHER, MOST_LINES, Level, StepLine
+from wire.messages.step_reports import LONGEST_LINE, LONGEST_TOGETHER, MOST_LINES, Level, StepLine
 
 _LEVELS: Final[tuple[Level, ...]] = get_args(Level)
 _OWN_LOGGERS: Final = ("celery", "kombu", "pipelines", "py", "wire")

@@ -1,4 +1,4 @@
-"""The identity of one release of one tenant's pipeline, to which executions are pinned. Pure."""
+"""The identity of a release, to which executions are pinned, the ids of steps, and the rules of names. Pure."""
 
 import re
 import unicodedata
@@ -44,3 +44,9 @@ def is_identifier(text: str) -> bool:
 def is_segment(text: str) -> bool:
     """Return True if `text` is an identifier that can be one segment of a URL's path."""
     return "/" not in text and is_identifier(text)
+
+
+def step_id(authored_name: str) -> str:
+    """Return the id of a step, such as ``ProcessAskCookService`` for ``Ask cook`` (wire protocol A.1.2)."""
+    words = authored_name.removeprefix("Process ").split(" ")
+    return f"Process{''.join(word.lower().capitalize() for word in words)}Service"

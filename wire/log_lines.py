@@ -93,11 +93,12 @@ def _without_text(record: logging.LogRecord) -> logging.LogRecord:
 
 def _members(record: logging.LogRecord) -> dict[str, Any]:
     """Return the members of the line, in their order."""
+    event = masked(record.getMessage())
     line: dict[str, Any] = {
         "timestamp": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
         "level": record.levelname,
         "logger": record.name,
-        "event": _event(record),
+        "event": event if len(event) <= LONGEST_EVENT else f"{event[: LONGEST_EVENT - 1]}…",
         **_fields(record),
     }
     if record.exc_info and record.exc_info[1] is not None:
@@ -105,11 +106,6 @@ def _members(record: logging.LogRecord) -> dict[str, Any]:
     elif frames := getattr(record, "frames", None):
         line["exception"] = {"class": str(getattr(record, "errorClass", "")), "frames": list(map(str, frames))}
     return line
-
-
-def _event(record: logging.LogRecord) -> str:
-    text = masked(record.getMessage())
-    return text if len(text) <= LONGEST_EVENT else text[: LONGEST_EVENT - 1] + "…"
 
 
 def _fields(record: logging.LogRecord) -> dict[str, Any]:

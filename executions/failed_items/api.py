@@ -13,7 +13,7 @@ from executions.models import FailedItems
 from tenancy.api.operations import TenantView, operation, refuses
 from tenancy.audit.acts import declares
 from tenancy.roles import Scope
-from wire.messages.failed_items import MOST_FAILED_ITEMS
+from wire.messages.step_reports import MOST_FAILED_ITEMS
 
 
 class FailedItemView(serializers.Serializer[Any]):

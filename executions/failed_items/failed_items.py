@@ -9,7 +9,7 @@ from psycopg.types.json import Jsonb
 from executions.models import Execution, FailedItems
 from foundation.database import prepared
 from wire.documents.json_reader import all_storable
-from wire.messages import failed_items as wire
+from wire.messages import step_reports as wire
 from wire.messages.celery_messages import Checkpoint, Outcome
 
 log = logging.getLogger(__name__)

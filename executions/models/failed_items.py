@@ -12,7 +12,7 @@ VALID_ITEMS = Func(F("failed"), F("items"), function="failed_items_are_valid", o
 class FailedItems(models.Model):
     """The items for which one step of an execution failed, while the execution continued with the others.
 
-    `failed` is the number of them. `items` has the first MOST_FAILED_ITEMS of `wire.messages.failed_items` in the order
+    `failed` is the number of them. `items` has the first MOST_FAILED_ITEMS of `wire.messages.step_reports` in the order
     of the stream, each with the members `index`, `error`, `message` and `tries`. Its `item` is missing if it could not
     be stored.
 

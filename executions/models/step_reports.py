@@ -7,7 +7,7 @@ from django.db.models.lookups import LessThanOrEqual
 
 from executions.models.execution import Execution
 from wire.messages.celery_messages import LONGEST_PROGRESS
-from wire.messages.step_lines import MOST_LINES
+from wire.messages.step_reports import MOST_LINES
 
 
 class StepReport(models.Model):
@@ -15,7 +15,7 @@ class StepReport(models.Model):
 
     Only an execution that is `reported` has such rows. Those of a lost lease stay. `done` and `total` are null without
     progress. `details` has the index of the step, that of the item or null, and what the step left; null if it left
-    nothing. `lines` has the newest lines as `wire.messages.step_lines.StepLine` describes them.
+    nothing. `lines` has the newest lines as `wire.messages.step_reports.StepLine` describes them.
     """
 
     pk = models.CompositePrimaryKey("execution_id", "lease_token")

@@ -14,7 +14,7 @@ from foundation.database import prepared
 from releases.step_names import step_names
 from wire.documents.json_reader import storable
 from wire.messages.celery_messages import LeaseReport, Outcome, StepReport, attempt_of
-from wire.messages.step_lines import LONGEST_TOGETHER, Level, StepLine
+from wire.messages.step_reports import LONGEST_TOGETHER, Level, StepLine
 
 # Stores reports of running executions under their leases, which the transaction has locked. Each replaces the earlier
 # report under its lease; details stay until there are new ones. The execution becomes `reported`. No row is written for

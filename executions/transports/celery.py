@@ -21,10 +21,9 @@ from foundation.broker_gate import gate
 from wire.broker import sending as broker
 from wire.identity import ReleaseIdentity
 from wire.messages.celery_messages import Command, CommandGroup, transition_key
-from wire.messages.grouping import commands_in_a_message, groups
 from wire.messages.queues import EXECUTE_TASK, queue_of, ticket_of
 from wire.messages.sealing import seal
-from wire.messages.task_messages import MessageRefused
+from wire.messages.task_messages import MessageRefused, commands_in_a_message, groups
 
 TOO_LARGE = "COMMAND_TOO_LARGE"
 BROKER_UNAVAILABLE = "BROKER_UNAVAILABLE"

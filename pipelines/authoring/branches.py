@@ -9,7 +9,7 @@ from typing import Any, Final, Literal, Unpack
 from pipelines import step_policy
 from pipelines.authoring.items import ItemRules, rules
 from pipelines.authoring.misuse import no_function
-from pipelines.authoring.names import humanised
+from pipelines.authoring.places import humanised
 from pipelines.errors import DefinitionError
 from pipelines.step_policy import NO_POLICY, StepOptions, StepPolicy
 from wire.documents.branching import CHOOSE, GATHER, LONGEST_BRANCH, MOST_BRANCHES

@@ -1,4 +1,4 @@
-"""Loads a pipeline and compiles it to its contract."""
+"""Loads a pipeline, compiles it to its contract, and collects what it declares besides."""
 
 from __future__ import annotations
 
@@ -7,18 +7,17 @@ import importlib.util
 import json
 import sys
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pipelines.authoring import places
-from pipelines.authoring.definition import Pipeline
+from pipelines.authoring.branches import Branching
+from pipelines.authoring.definition import Part, Pipeline
 from pipelines.authoring.misuse import loading
 from pipelines.authoring.plan import Plan, plan
-from pipelines.authoring.planned_step import PlannedStep
+from pipelines.authoring.planned_step import PlannedBranching, PlannedStep
+from pipelines.authoring.waits import Await
 from pipelines.errors import DefinitionError
 from wire.documents.contract import canonical_catalog_fingerprint, publish
-
-if TYPE_CHECKING:
-    from pipelines.authoring.planned_step import PlannedBranching
 
 
 def load(reference: str) -> Pipeline:
@@ -184,3 +183,25 @@ def _branching(branching: PlannedBranching) -> dict[str, Any]:
 def _class_of(step: PlannedStep) -> str:
     function: Any = step.function
     return f"{function.__module__}.{function.__qualname__}"
+
+
+def declarations(pipeline: Pipeline) -> dict[str, dict[str, Any]]:
+    """Return what a pipeline declares besides its contract: the members of `declarations.json`, without empty ones."""
+    members: dict[str, dict[str, Any]] = {
+        "search": pipeline.search,
+        "steps": {part.name: found for part in pipeline.parts if (found := _declared(part))},
+        "concurrency": pipeline.concurrency.declaration if pipeline.concurrency is not None else {},
+    }
+    if pipeline.config or pipeline.secrets:
+        from pipelines.authoring.step_settings import declared_types  # most workers do not need it
+
+        members |= declared_types(pipeline.config, pipeline.secrets)
+    return {name: member for name, member in members.items() if member}
+
+
+def _declared(part: Part) -> dict[str, Any]:
+    if isinstance(part, Await):
+        return {}
+    if isinstance(part, Branching):
+        return part.declared()
+    return part.policy.declared() | (part.items.declared() if part.items is not None else {})

@@ -7,8 +7,7 @@ from typing import Any
 
 from pipelines.authoring.cardinality import Cardinality
 from pipelines.authoring.catalogue import Catalogue, without_none
-from pipelines.authoring.planned_step import PlannedStep
-from pipelines.authoring.signatures import signature
+from pipelines.authoring.planned_step import PlannedStep, signature
 from pipelines.authoring.values import Hinted
 from pipelines.errors import DefinitionError
 

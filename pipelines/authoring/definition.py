@@ -18,7 +18,6 @@ from pipelines.authoring.concurrency import Concurrency
 from pipelines.authoring.concurrency import checked as concurrency_checked
 from pipelines.authoring.items import ItemRules, OnFailure, rules
 from pipelines.authoring.misuse import checks_options, checks_step_options, is_loading, no_function
-from pipelines.authoring.names import humanised, step_id
 from pipelines.authoring.step_tools import StepTools
 from pipelines.authoring.waits import (
     PIPELINE_ID,
@@ -32,6 +31,7 @@ from pipelines.authoring.waits import (
 from pipelines.errors import Cancelled, DefinitionError, placed
 from pipelines.step_policy import NO_POLICY, StepOptions, StepPolicy
 from wire.documents.contract import CHILD, TIMER
+from wire.identity import step_id
 from wire.messages.celery_messages import LONGEST_STEP_ID
 
 _MAX_NAME: Final = 200
@@ -229,7 +229,7 @@ class Pipeline:
                 function_name = getattr(decorated, "__name__", None)
                 if not callable(decorated) or not isinstance(function_name, str) or isinstance(decorated, type):
                     raise DefinitionError("NOT_A_FUNCTION", no_function(decorated))
-                authored = humanised(function_name) if name is None else name
+                authored = places.humanised(function_name) if name is None else name
                 named = cardinalities.checked(authored, cardinality)
                 own, items = step_policy.checked(authored, policy), rules(authored, parallel, on_item_failure)
                 self._append(Step(authored, decorated, named, own, items))

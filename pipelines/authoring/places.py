@@ -1,4 +1,4 @@
-"""Says in which file and line of the author something is defined: ``orders.py:12``."""
+"""Says in which file and line of the author something is defined, ``orders.py:12``, and how a function is called."""
 
 from __future__ import annotations
 
@@ -113,3 +113,9 @@ def importable(module: str, qualname: str) -> Any:
     for part in qualname.split("."):
         found = getattr(found, part, None)
     return found
+
+
+def humanised(function_name: str) -> str:
+    """Return a step's name for a function: ``Parse file`` for ``parse_file``."""
+    words = " ".join(function_name.replace("_", " ").split())
+    return words[:1].upper() + words[1:]

@@ -12,8 +12,7 @@ from pipelines.authoring.cardinality import Cardinality
 from pipelines.authoring.catalogue import Catalogue
 from pipelines.authoring.definition import Part, Pipeline, Step
 from pipelines.authoring.items import problem_of
-from pipelines.authoring.planned_step import LimitKey, PlannedStep
-from pipelines.authoring.signatures import signature, typed, typed_all
+from pipelines.authoring.planned_step import LimitKey, PlannedStep, signature, typed, typed_all
 from pipelines.authoring.values import Hinted
 from pipelines.authoring.waits import Await
 from pipelines.errors import DefinitionError, collected, placed, raise_all

@@ -11,8 +11,7 @@ from typing import Any
 from pipelines.authoring.branches import Branching
 from pipelines.authoring.cardinality import Cardinality
 from pipelines.authoring.catalogue import Catalogue, plain
-from pipelines.authoring.planned_step import BranchPlace, PlannedBranching, PlannedStep
-from pipelines.authoring.signatures import signature
+from pipelines.authoring.planned_step import BranchPlace, PlannedBranching, PlannedStep, signature
 from pipelines.authoring.values import Encoded, ValueType
 from pipelines.errors import DefinitionError, collected, raise_all
 from wire.documents.branching import GATHER, branches_type

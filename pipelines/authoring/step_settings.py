@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 from pipelines.errors import DefinitionError
-from wire.documents.step_settings import MOST_NAMES, NAME
+from wire.documents.step_settings import MOST_NAMES, NAME, SECRET
 from wire.masks import SHORTEST_SECRET, hide
 
 KINDS: Final[dict[type, str]] = {str: "text", int: "integer", float: "number", bool: "boolean"}
@@ -58,6 +58,11 @@ def declared(
     if problem:
         raise DefinitionError("INVALID_CONFIG", f"{problem}; declare names and types, {_EXAMPLE}", place)
     return dict(config or {}), tuple(secrets)
+
+
+def declared_types(config: Mapping[str, type], secrets: Sequence[str]) -> dict[str, dict[str, str]]:
+    """Return the members `config` and `secrets` of a declaration: the name of each type, by the name of the value."""
+    return {"config": {name: KINDS[kind] for name, kind in config.items()}, "secrets": dict.fromkeys(secrets, SECRET)}
 
 
 def settings_of(

@@ -9,10 +9,9 @@ from datetime import timedelta
 from enum import Enum
 from typing import Any, Final
 
-from pipelines.authoring.names import step_id
 from pipelines.errors import DefinitionError
 from wire.addresses import is_web_address
-from wire.identity import LONGEST_GROUP, is_identifier
+from wire.identity import LONGEST_GROUP, is_identifier, step_id
 from wire.messages.celery_messages import LONGEST_RECIPIENT, LONGEST_WAIT
 
 AWAIT_TRANSPORTS: Final = ("interaction-api", "webhook")

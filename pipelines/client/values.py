@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from coordinator_client.errors import AnswerInvalid, ClientError, InputInvalid
 from pipelines.authoring.definition import Pipeline
-from pipelines.authoring.names import step_id
+from wire.identity import step_id
 
 if TYPE_CHECKING:
     from pipelines.authoring.values import ValueMismatch

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, Final
 
 from pipelines.authoring.definition import Pipeline, StepContext
-from pipelines.authoring.names import step_id
 from pipelines.authoring.plan import plan
 from pipelines.authoring.planned_step import PlannedStep
 from pipelines.authoring.step_settings import StepSettings
@@ -26,6 +25,7 @@ from pipelines.failures import Failed
 from pipelines.local_run import LocalRun, Progress, Question, started
 from pipelines.worker.run_results import Completed
 from wire import log_lines
+from wire.identity import step_id
 from wire.messages.celery_messages import Shape
 
 LONGEST_REQUEST: Final = 2_000

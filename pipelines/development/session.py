@@ -14,7 +14,6 @@ from urllib.parse import urlsplit
 from coordinator_client import api
 from coordinator_client.api import Client, Request, items_of, path
 from coordinator_client.errors import ClientError, Refused
-from pipelines.authoring.names import step_id
 from pipelines.development import coordinator
 from pipelines.development.building import Built, build
 from pipelines.development.following import Follower
@@ -26,6 +25,7 @@ from pipelines.release import publish
 from pipelines.release.descriptor import release
 from pipelines.release.download import download
 from wire.documents.descriptor import DESCRIPTOR_NAME
+from wire.identity import step_id
 
 WATCH_SECONDS: Final = 0.3
 """How often the files are looked at."""

@@ -17,8 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from pipelines.authoring.compiler import compile_contract, contract_text, reference_of
-from pipelines.authoring.declarations import declarations
+from pipelines.authoring.compiler import compile_contract, contract_text, declarations, reference_of
 from pipelines.authoring.definition import Pipeline
 from pipelines.authoring.plan import plan
 from pipelines.authoring.reference import find

@@ -11,7 +11,7 @@ from pipelines.failures import LONGEST_CLASS, LONGEST_MESSAGE, cleaned, warn
 from pipelines.worker.items import Item, Results
 from wire.documents.json_reader import LONGEST_OUTCOME
 from wire.messages.celery_messages import Checkpoint, Outcome
-from wire.messages.failed_items import LONGEST_FAILED_ITEMS, MOST_FAILED_ITEMS, FailedItem, FailedItems
+from wire.messages.step_reports import LONGEST_FAILED_ITEMS, MOST_FAILED_ITEMS, FailedItem, FailedItems
 
 _text = json.JSONEncoder(ensure_ascii=False).encode
 _Report = TypeVar("_Report", Outcome, Checkpoint)

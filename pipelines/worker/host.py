@@ -17,10 +17,9 @@ from heapq import nsmallest
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
-from pipelines.failures import UNDECODABLE_PAYLOAD, Failed, failed_by, inform, log_failure, message_of, warn
+from pipelines.failures import UNDECODABLE_PAYLOAD, Boundary, Failed, failed_by, inform, log_failure, message_of, warn
 from pipelines.step_reports import current
 from pipelines.worker import outcomes
-from pipelines.worker.boundary import Boundary
 from pipelines.worker.host_state import NO_WORK, Acceptance, HeldLeases, Lease
 from pipelines.worker.hosted_release import HostedRelease
 from pipelines.worker.outcomes import Reached, Report
@@ -43,7 +42,7 @@ from wire.messages.celery_messages import (
 )
 from wire.messages.queues import ticket_of
 from wire.messages.sealing import ProtocolError, check_fresh, decode, refusal_of, seal, verify
-from wire.messages.step_lines import MOST_LIVE_LINES
+from wire.messages.step_reports import MOST_LIVE_LINES
 from wire.worker_keys import WorkerKey
 
 if TYPE_CHECKING:

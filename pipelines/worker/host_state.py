@@ -13,8 +13,8 @@ from typing import Final
 from pipelines.failures import warn
 from pipelines.step_reports import StepReports
 from wire.messages.celery_messages import MOST_LEASES, Command, HeldLease
-from wire.messages.grouping import LONGEST_SECONDS, MOST_COMMANDS
 from wire.messages.sealing import Refusal, RefusalCode
+from wire.messages.task_messages import LONGEST_SECONDS, MOST_COMMANDS
 
 REMEMBERED = 50_000
 """How many lease tokens are kept to detect repeated commands."""

@@ -22,7 +22,6 @@ from pipelines.errors import DefinitionError, raise_all
 from pipelines.failures import Failed, message_of
 from pipelines.release.files import read_descriptor
 from pipelines.release.packaging import artifact_digest
-from pipelines.worker.allowed_code import AllowedCode, ForeignModule
 from pipelines.worker.artifact import UnpackedArtifact, artifacts_with_code, unpack_release
 from pipelines.worker.run_results import RunResult
 from pipelines.worker.runner import run
@@ -34,6 +33,7 @@ from wire.traceparent import trace_id
 if TYPE_CHECKING:
     from pipelines.authoring.step_settings import StepSettings
     from pipelines.step_reports import Reporting
+    from pipelines.worker.allowed_code import AllowedCode
     from wire.messages.celery_messages import Command
     from wire.messages.rest_messages import TransitionCommand
 
@@ -151,6 +151,8 @@ def host_artifact(
     Raises ``DefinitionError``: those of ``unpack_release`` and ``load``, ENVIRONMENT_DRIFT, MODULE_SHADOWED,
     ARTIFACT_ALREADY_HOSTED, FOREIGN_MODULE, PIPELINE_MISMATCH, CONTRACT_MISMATCH.
     """
+    from pipelines.worker.allowed_code import AllowedCode  # workers that host source do not need it
+
     unpacked = unpack_release(descriptor_path, artifact)
     descriptor = unpacked.descriptor
     environment = _environment(unpacked.required, allow_drift=allow_drift)
@@ -206,6 +208,8 @@ def host_source(reference: str, descriptor_path: Path, tenant: str, *, lock: str
 
 def _loaded(unpacked: UnpackedArtifact, allowed: AllowedCode) -> Pipeline:
     """Load the pipeline. A foreign module is an error even if the author's code catches the exception."""
+    from pipelines.worker.allowed_code import ForeignModule  # workers that host source do not need it
+
     try:
         allowed.restrict()
         entries = (os.path.relpath(file, unpacked.folder) for file in unpacked.files)

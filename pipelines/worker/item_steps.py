@@ -19,7 +19,7 @@ from pipelines.failures import CODES, Failed, cleaned, message_of
 from pipelines.worker.failed_items import Failing, failure_in
 from pipelines.worker.items import BranchCall, Item, ItemLimits, Results, Rules, results
 from wire.documents.json_reader import LONGEST_OUTCOME
-from wire.messages.grouping import groups
+from wire.messages.task_messages import groups
 from wire.retry import LONGEST_RETRY_DELAY, RetryPolicy
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from pipelines.authoring.planned_step import PlannedStep
 from pipelines.authoring.values import Encoded
 from pipelines.failures import Failed
-from wire.messages.grouping import MOST_BYTES
+from wire.messages.task_messages import MOST_BYTES
 
 if TYPE_CHECKING:
     from pipelines.worker.supervision import Watch

@@ -24,7 +24,7 @@ from wire.messages.celery_messages import (
     StepSpan,
     Suspension,
 )
-from wire.messages.grouping import groups
+from wire.messages.task_messages import groups
 
 if TYPE_CHECKING:
     from pipelines.worker.failed_items import Failing

@@ -16,9 +16,8 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel
 
 from pipelines.authoring.plan import plan
-from pipelines.failures import Failed, inform, warn
+from pipelines.failures import Boundary, Failed, inform, warn
 from pipelines.step_reports import Reporter, current
-from pipelines.worker.boundary import Boundary
 from pipelines.worker.hosted_release import HostedRelease
 from pipelines.worker.printed import end_lines
 from pipelines.worker.rest_results import encoded, failure, failure_of, stop_of, with_report

@@ -20,17 +20,15 @@ from pipelines.authoring.planned_step import PlannedStep
 from pipelines.authoring.values import Encoded, ValueMismatch, ValueType
 from pipelines.errors import Cancelled
 from pipelines.failures import INVALID_STEP_OUTPUT, UNDECODABLE_PAYLOAD, Failed, failed_by, message_of
-from pipelines.worker.items import ITEM_LIMITS, ItemLimits
 from pipelines.worker.run_results import Completed, RunResult, StepTimes, Suspended
 from pipelines.worker.supervision import LOCAL, Supervisor, Watch, supervised
 from wire import log_lines
-from wire.documents.request_and_answer import request_with_answer
 from wire.messages.celery_messages import Shape
 
 if TYPE_CHECKING:
     from pipelines.worker.failed_items import Failing
     from pipelines.worker.item_steps import Finished, ItemDelay, KeepItems
-    from pipelines.worker.items import BranchCall, Item, Results
+    from pipelines.worker.items import BranchCall, Item, ItemLimits, Results
 
 _END: Final = object()
 
@@ -54,7 +52,7 @@ def run(
     finished: Finished | None = None,
     item_delay: ItemDelay = float,
     failing: list[Failing] | None = None,
-    item_limits: ItemLimits = ITEM_LIMITS,
+    item_limits: ItemLimits | None = None,
     times: StepTimes | None = None,
     around: Around | None = None,
     limits: Mapping[int, float] | None = None,
@@ -132,7 +130,7 @@ class _Transition:
     item_delay: ItemDelay = float
     watch: Watch | None = None
     failing: list[Failing] | None = None
-    item_limits: ItemLimits = ITEM_LIMITS
+    item_limits: ItemLimits | None = None
     failure: Failed | None = None
     _context: StepContext | None = None
     _streams: list[Generator[Encoded]] = field(default_factory=list)
@@ -220,6 +218,7 @@ class _Transition:
     def _without_answer(self, step: PlannedStep, following: PlannedStep, current: Encoded | _Many) -> Encoded:
         """Return what the step after an await takes if no question is asked: the request, and null."""
         from pipelines.worker import branch_steps  # most pipelines, and so most workers, do not need it
+        from wire.documents.request_and_answer import request_with_answer
 
         branch_steps.note(step, "No question was asked, because the condition returned False")
         documents = [encoded.document for encoded in _stream(current)]
@@ -230,7 +229,7 @@ class _Transition:
         if step.branching is not None:
             return self._branched(step, current)
         if step.cardinality is Cardinality.ONE_TO_ONE and not isinstance(current, _Many):
-            return self._result(step, current.value, None)
+            return self._checked(step, self._call(step, current.value, None))
         if step.cardinality.takes_many:
             values = (encoded.value for encoded in _stream(current))
             produced = self._call(step, list(values) if step.collects else values, None)
@@ -257,16 +256,17 @@ class _Transition:
     def _in_parallel(self, step: PlannedStep, current: _Many) -> Iterator[Encoded]:
         """Return the results of a step with ``parallel``. Its items are stored if its input is."""
         from pipelines.worker.item_steps import Groups, of_step  # most pipelines, and so most workers, do not need it
+        from pipelines.worker.items import ITEM_LIMITS
 
-        groups = None
+        limits, groups = self.item_limits or ITEM_LIMITS, None
         if self.keep_items is not None and current.count is not None:
-            groups = Groups(self.keep_items, step.index, current.count, self.item_limits)
+            groups = Groups(self.keep_items, step.index, current.count, limits)
         if step.wants_context and self._context is None:
             self._context = self._make_context()
         call, known = partial(self._item_called, step), self.finished.get(step.index)
         ends = self._give_up, self._check, self.item_delay
         options: dict[str, Any] = {
-            "ahead": self.item_limits.ahead,
+            "ahead": limits.ahead,
             "stored": groups,
             "known": known,
             "watch": self.watch,

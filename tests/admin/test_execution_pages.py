@@ -24,8 +24,8 @@ from tests.executions.awaits.parking import interaction_of
 from tests.making import LONG_AGO, outcome_of, record
 from tests.raw_sql import unchanged
 from wire.documents.contract import DECLARATIONS_ENTRY
-from wire.messages.failed_items import FailedItem
-from wire.messages.failed_items import FailedItems as Reported
+from wire.messages.step_reports import FailedItem
+from wire.messages.step_reports import FailedItems as Reported
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from tenancy.roles import Scope
 from tests import making
 from tests.api.caller import Caller
 from wire.messages.celery_messages import StepReport
-from wire.messages.step_lines import StepLine
+from wire.messages.step_reports import StepLine
 
 LINE: StepLine = (1_800_000_000_000, "INFO", 0, 3, "rows 4")
 

@@ -24,7 +24,7 @@ from tests.making import outcome_of, reached, record
 from tests.raw_sql import unchanged
 from wire.documents.contract import DECLARATIONS_ENTRY
 from wire.documents.descriptor import CHECKPOINTS
-from wire.messages import failed_items as wire
+from wire.messages import step_reports as wire
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("retries")]
 DECLARED = {"steps": {"Book": {"parallel": 4, "onItemFailure": "collect"}}}

@@ -21,7 +21,6 @@ IDENTITY_LENGTH = 500
 """How many characters an identity may have."""
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
-_TextOrNull = TypeVar("_TextOrNull", str, str | None)
 
 
 class Document(BaseModel):
@@ -69,7 +68,7 @@ def _require_identifier(value: str) -> str:
     return value
 
 
-def _identifier_or_blank(value: _TextOrNull) -> _TextOrNull:
+def _identifier_or_blank(value: str) -> str:
     return _require_identifier(value) if value else value
 
 
@@ -100,7 +99,7 @@ Identity = Annotated[str, Field(max_length=IDENTITY_LENGTH), *_IDENTIFIER]
 SegmentIdentity = Annotated[Identity, AfterValidator(_require_segment)]
 """An identity that can be a segment of a URL's path."""
 Identifiers = Annotated[tuple[Annotated[str, AfterValidator(_identifier_or_blank)], ...], ArrayOrNull]
-IdentifierOrNull = Annotated[str | None, AfterValidator(_identifier_or_blank)]
+IdentifierOrNull = Annotated[str, AfterValidator(_identifier_or_blank)] | None
 """For a member that may be absent, null or empty."""
 Texts = Annotated[tuple[str, ...], ArrayOrNull]
 Flag = Annotated[bool, null_as(False)]

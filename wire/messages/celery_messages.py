@@ -18,8 +18,7 @@ from wire import traceparent
 from wire.documents.contract import ResultShape
 from wire.documents.json_reader import MOST_PAYLOADS
 from wire.identity import SEGMENT_RULE, is_segment
-from wire.messages.failed_items import FailingSteps
-from wire.messages.step_lines import StepLines
+from wire.messages.step_reports import FailingSteps, StepLines
 
 TOLERANCE = timedelta(minutes=2)
 """How far the clocks of a sender and a receiver may differ."""

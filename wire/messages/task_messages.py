@@ -6,15 +6,18 @@ has. The signature covers queue, header and body, so a message cannot be changed
 contains the time, so a message cannot be replayed much later.
 
 A receiver accepts exactly this format. It uses only the members of `TaskMessage`.
+
+Small commands and outcomes travel in groups: `commands_in_a_message` and `groups` say how many a message has.
 """
 
 import hashlib
 import hmac
 import json
+import math
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from wire.documents.json_reader import LONGEST_OUTCOME, holds_more_values
 from wire.messages.queues import EXECUTE_TASK, RECORD_TASK
@@ -34,6 +37,17 @@ LONGEST_HEADER = 1_000
 MOST_ENVELOPE_VALUES = 100
 """How many JSON values the body of a message with an envelope may have. The envelope's own body is JSON text."""
 NOTHING_FOLLOWS = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
+
+# A message costs about as much as ten transitions of a fast pipeline, so their commands are sent in groups. Commands of
+# slow pipelines are sent singly, so that none waits for another one while a thread is idle.
+WORTH_SECONDS = 0.01
+"""A message should carry at least this much work, to be worth its cost."""
+LONGEST_SECONDS = 0.1
+"""A message should carry at most this much work, because one thread may run all of it."""
+MOST_COMMANDS = 200
+MOST_BYTES = 256 * 1024
+
+_Item = TypeVar("_Item")
 
 
 class MessageRefused(Exception):
@@ -174,3 +188,31 @@ def _signature(key: bytes, queue: str, header: bytes, body: bytes) -> bytes:
     signed = hmac.new(key, queue.encode() + b"\n" + header + b"\n", hashlib.sha256)
     signed.update(body)
     return signed.hexdigest().encode()
+
+
+def commands_in_a_message(due: int, *, threads: int, seconds: float | None) -> int:
+    """Return how many of `due` commands go into each message, for `threads` threads that need `seconds` per command.
+
+    The commands are shared evenly among the threads. If `seconds` is None, each command gets a separate message.
+    """
+    if seconds is None:
+        return 1
+    each = max(seconds, 1e-5)
+    share = math.ceil(due / max(threads, 1))
+    least = math.floor(WORTH_SECONDS / each)
+    most = math.floor(LONGEST_SECONDS / each)
+    return min(max(share, least, 1), max(most, 1), MOST_COMMANDS)
+
+
+def groups(items: Sequence[_Item], sizes: Sequence[int], *, most: int) -> Iterator[list[_Item]]:
+    """Yield `items` in order, in groups of at most `most` items and MOST_BYTES bytes. Larger items come singly."""
+    group: list[_Item] = []
+    total = 0
+    for item, size in zip(items, sizes, strict=True):
+        if group and (len(group) == most or total + size > MOST_BYTES):
+            yield group
+            group, total = [], 0
+        group.append(item)
+        total += size
+    if group:
+        yield group

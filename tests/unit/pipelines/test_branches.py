@@ -4,8 +4,7 @@ from typing import Any
 import pytest
 
 from pipelines import DefinitionError
-from pipelines.authoring.compiler import compile_contract
-from pipelines.authoring.declarations import declarations
+from pipelines.authoring.compiler import compile_contract, declarations
 from pipelines.failures import Failed
 from pipelines.local_run import LocalRun, started
 from pipelines.testing import context, run

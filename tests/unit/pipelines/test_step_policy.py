@@ -7,7 +7,7 @@ from typing import Any
 from zipfile import ZipFile
 
 from pipelines import StepContext
-from pipelines.authoring.declarations import declarations
+from pipelines.authoring.compiler import declarations
 from pipelines.release.packaging import build
 from pipelines.testing import run
 from pipelines.worker.runner import run as run_transition

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from pipelines import DefinitionError, Pipeline, StepContext, testing
-from pipelines.authoring.declarations import declarations
+from pipelines.authoring.compiler import declarations
 from pipelines.authoring.step_settings import settings_of
 from tests.cases import cases
 from wire import masks

@@ -1,5 +1,4 @@
-from pipelines.authoring.compiler import compile_contract, contract_text
-from pipelines.authoring.declarations import declarations
+from pipelines.authoring.compiler import compile_contract, contract_text, declarations
 from tests.cases import cases
 from tests.docs.commands import FENCE, text_of
 from tests.unit.pipelines.conftest import Author

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from pipelines import DefinitionError, Pipeline, StepContext, testing
-from pipelines.authoring.declarations import declarations
+from pipelines.authoring.compiler import declarations
 from pipelines.authoring.plan import plan
 from pipelines.failures import Failed
 from pipelines.worker import outcomes

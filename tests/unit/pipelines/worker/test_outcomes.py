@@ -33,7 +33,7 @@ from tests.unit.pipelines.worker.conftest import command, outcomes, released, se
 from wire.documents.json_reader import DEEPEST, MOST_VALUES, all_storable
 from wire.identity import ReleaseIdentity
 from wire.messages.celery_messages import Failure, Outcome, Suspension
-from wire.messages.grouping import MOST_BYTES
+from wire.messages.task_messages import MOST_BYTES
 
 limited = Pipeline("tests.limits")
 HERE = ReleaseIdentity("acme", "orders", "c1", "1.0")

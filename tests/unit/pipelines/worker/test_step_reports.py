@@ -21,7 +21,7 @@ from wire import log_lines, masks
 from wire.log_lines import LineFormatter
 from wire.messages.celery_messages import Outcome, OutcomeGroup, StepReport
 from wire.messages.sealing import decode, verify
-from wire.messages.step_lines import LONGEST_LINE, LONGEST_TOGETHER, MOST_LINES, MOST_LIVE_LINES, StepLine
+from wire.messages.step_reports import LONGEST_LINE, LONGEST_TOGETHER, MOST_LINES, MOST_LIVE_LINES, StepLine
 
 SOURCE = """
 import logging

@@ -5,8 +5,8 @@ import pytest
 
 from tests.cases import cases
 from wire.messages import task_messages
-from wire.messages.grouping import MOST_BYTES, groups
 from wire.messages.queues import EXECUTE_TASK, HEARTBEAT_TASK, INSTRUCTION_TASK, RECORD_TASK
+from wire.messages.task_messages import MOST_BYTES, groups
 
 KEYS = task_messages.signing_keys(["new", "old"])
 HEADER = {"task": "signed", "eta": None, "expires": None, "retries": 0}

@@ -1,15 +1,37 @@
-"""Items that a worker reports as failed and collected. Pure; coordinator and workers share it.
+"""What the code of steps reports, as it travels: lines, and items that failed and were collected. Pure.
 
-The parts here are members of outcomes and checkpoints, and left out of those without such items.
+Both sides share it. Failed items are members of outcomes and checkpoints, and left out of those without such items.
 """
 
 from __future__ import annotations
 
 from operator import not_
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
+
+MOST_LINES: Final = 200
+"""How many lines an attempt keeps: its newest."""
+MOST_LIVE_LINES: Final = 20
+"""How many of them a heartbeat carries while the attempt runs."""
+LONGEST_LINE: Final = 1_000
+"""In characters, like all limits of texts."""
+LONGEST_TOGETHER: Final = 64 * 1024
+"""All lines of one attempt together."""
+
+Level = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
+_Index = Annotated[int, Field(ge=0, lt=2**31)]
+StepLine = tuple[
+    Annotated[int, Field(ge=0, lt=2**53)],
+    Level,
+    _Index,
+    _Index | None,
+    Annotated[str, Field(max_length=LONGEST_LINE)],
+]
+"""When a line was written, in milliseconds since 1970; its level; the index of its step; the index of its item, or
+null; and its text. An array, because messages contain many of them."""
+StepLines = Annotated[list[StepLine], Field(max_length=MOST_LINES, fail_fast=True)]
 
 MOST_FAILED_ITEMS: Final = 1_000
 """The number of failed items of one step that a report lists. It counts the others."""
@@ -20,7 +42,6 @@ LONGEST_ERROR: Final = 100
 LONGEST_REASON: Final = 512
 
 _Text = Annotated[str, Field(pattern=r"^[^\x00]*$")]
-_Index = Annotated[int, Field(ge=0, lt=2**31)]
 
 
 class _Part(BaseModel):
