@@ -3,7 +3,7 @@
 import copy
 import functools
 import inspect
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,21 +16,23 @@ from django.db.models import Model
 from tests import caches
 
 Test = Callable[..., None]
+Log = pytest.LogCaptureFixture
 COPIED = (dict, list, set, Model)
 COMMITTING = {"committed", "transactional_db"}
 """Fixtures of tests without a transaction around them."""
 
 
-def cases(names: str | Sequence[str], rows: Iterable[Any]) -> Callable[[Test], Test]:
+def cases(names: str | Sequence[str], *rows: Any) -> Callable[[Test], Test]:
     """Run the test for each row, as a subtest. All rows are run, even if some fail.
 
     `names` are the arguments that a row fills. A row is a tuple; if there is one name, as text, a row is its value.
+    As for `max`, the rows are the arguments, or one iterable.
     Fixtures are made once. Each case gets copies of those that are dictionaries, lists, sets or rows of the database,
     and an empty `tmp_path`. Settings that it changes and what it writes to the database are restored, and the caches of
     the process are cleared. A test that commits needs `pytest.mark.parametrize`.
     """
     columns = [names] if isinstance(names, str) else list(names)
-    table = [(row,) if isinstance(names, str) else tuple(row) for row in rows]
+    table = [(row,) if isinstance(names, str) else tuple(row) for row in (rows[0] if len(rows) == 1 else rows)]
     assert table, "a test without cases proves nothing"
 
     def decorate(test: Test) -> Test:

@@ -194,13 +194,11 @@ def test_a_channel_is_added_changed_tested_and_removed(ours: TenantApi) -> None:
 
 @cases(
     ("changes", "wrong"),
-    [
-        ({"address": "ftp://receiver.example/"}, {"address"}),
-        ({"address": "https://user:password@receiver.example/"}, {"address"}),
-        ({"kind": "email", "address": "a@example.com\nBcc: b@example.com"}, {"address"}),
-        ({"kind": "email", "address": "a@example.com", "secret": "s"}, {"secret"}),
-        ({"secret": "file:/etc/passwd"}, {"secret"}),
-    ],
+    ({"address": "ftp://receiver.example/"}, {"address"}),
+    ({"address": "https://user:password@receiver.example/"}, {"address"}),
+    ({"kind": "email", "address": "a@example.com\nBcc: b@example.com"}, {"address"}),
+    ({"kind": "email", "address": "a@example.com", "secret": "s"}, {"secret"}),
+    ({"secret": "file:/etc/passwd"}, {"secret"}),
 )
 def test_an_invalid_channel_is_refused(ours: TenantApi, changes: dict[str, Any], wrong: set[str]) -> None:
     found = refused(ours.post("alert-channels", {**HOOK, **changes}), 400, "ALERT_CHANNEL_INVALID")

@@ -56,9 +56,7 @@ def test_a_campaign_runs_from_its_start_to_its_end(operator: Caller, dead: list[
     assert operator.get("campaigns?status=RUNNING")["items"] == []
 
 
-def test_only_campaigns_that_resubmit_need_the_submit_scope(
-    operator: Caller, submitter: Caller, dead: list[Execution]
-) -> None:
+def test_only_resubmissions_need_the_submit_scope(operator: Caller, submitter: Caller, dead: list[Execution]) -> None:
     made = submitter.post("campaigns", {**RESUBMIT, "draft": True}, 201)
     with unchanged():
         refused = operator.post("campaigns", RESUBMIT, 403)
@@ -77,14 +75,10 @@ def test_only_campaigns_that_resubmit_need_the_submit_scope(
 
 @cases(
     ("changes", "field", "code"),
-    [
-        ({"filters": {"finishedFrom": "yesterday"}}, "filters.finishedFrom", "INVALID"),
-        ({"executionIds": [str(uuid.UUID(int=1))]}, "filters", "ONE_SELECTION"),
-    ],
+    ({"filters": {"finishedFrom": "yesterday"}}, "filters.finishedFrom", "INVALID"),
+    ({"executionIds": [str(uuid.UUID(int=1))]}, "filters", "ONE_SELECTION"),
 )
-def test_an_invalid_selection_changes_nothing(
-    operator: Caller, dead: list[Execution], changes: Any, field: str, code: str
-) -> None:
+def test_an_invalid_selection(operator: Caller, dead: list[Execution], changes: Any, field: str, code: str) -> None:
     with unchanged():
         refused = operator.post("campaigns", {**CAMPAIGN, **changes}, 400)
     assert [(error["field"], error["code"]) for error in refused["errors"]] == [(field, code)]

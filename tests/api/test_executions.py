@@ -48,24 +48,20 @@ def keys(caller: Caller, query: str) -> list[str]:
 
 @cases(
     ("query", "found"),
-    [
-        ("errorCode=NO_FUNDS", "1"),
-        ("submittedBy=user:eva", "2"),
-        ("tag=customer=42", "2"),
-        ("prefix=order-", "12"),
-        ("prefix=rder-2", ""),
-        ("stepIndex=1", "2"),
-        ("createdTo=2026-01-01T12:00:00Z", ""),
-        ("finishedFrom=2026-01-01T12:00:00Z", "1"),
-        ("prefix=order-&tag=customer=42&stepIndex=1&status=QUEUED", "2"),
-        ("status=DLQ", "1"),
-        ("pipelineId=org.example.orders&releaseVersion=1.0", "12"),
-        ("idempotencyKey=order-1", "1"),
-    ],
+    ("errorCode=NO_FUNDS", "1"),
+    ("submittedBy=user:eva", "2"),
+    ("tag=customer=42", "2"),
+    ("prefix=order-", "12"),
+    ("prefix=rder-2", ""),
+    ("stepIndex=1", "2"),
+    ("createdTo=2026-01-01T12:00:00Z", ""),
+    ("finishedFrom=2026-01-01T12:00:00Z", "1"),
+    ("prefix=order-&tag=customer=42&stepIndex=1&status=QUEUED", "2"),
+    ("status=DLQ", "1"),
+    ("pipelineId=org.example.orders&releaseVersion=1.0", "12"),
+    ("idempotencyKey=order-1", "1"),
 )
-def test_a_filter_selects_executions_of_the_tenant(
-    reader: Caller, stranger: Caller, two: Any, query: str, found: str
-) -> None:
+def test_a_filter_selects_executions(reader: Caller, stranger: Caller, two: Any, query: str, found: str) -> None:
     assert keys(reader, query) == [f"order-{number}" for number in found]
     assert keys(stranger, query) == []
 
@@ -121,15 +117,11 @@ def test_the_result_and_the_expected_result_of_a_smoke_test_are_payloads(ready: 
 
 @cases(
     ("scopes", "visible"),
-    [
-        ((Scope.READ, Scope.PAYLOADS), True),
-        ((Scope.READ, Scope.ANSWER), True),
-        (tuple(set(Scope) - {Scope.PAYLOADS, Scope.ANSWER}), False),
-    ],
+    ((Scope.READ, Scope.PAYLOADS), True),
+    ((Scope.READ, Scope.ANSWER), True),
+    (tuple(set(Scope) - {Scope.PAYLOADS, Scope.ANSWER}), False),
 )
-def test_questions_and_answers_are_shown_to_readers_and_to_those_who_answer(
-    owner: Tenant, scopes: tuple[Scope, ...], visible: bool
-) -> None:
+def test_readers_and_those_who_answer_see_questions(owner: Tenant, scopes: tuple[Scope, ...], visible: bool) -> None:
     made = making.execution(owner, "asks")
     [claim] = making.claimed(owner)
     making.record(making.suspension(claim, requests=[json.dumps({"text": SECRET})], timeout_seconds=86_400.0))
@@ -141,9 +133,7 @@ def test_questions_and_answers_are_shown_to_readers_and_to_those_who_answer(
         assert shown["actor"] == "user:eva"
 
 
-def test_a_list_that_takes_too_long_says_how_to_narrow_the_search(
-    reader: Caller, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_slow_list_says_how_to_narrow_the_search(reader: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(operations, "LIST_SECONDS", 0.1)
     with slow(DeadLetter):
         problem = reader.get("dead-letters", status=422)

@@ -87,9 +87,7 @@ def members_of(document: dict[str, Any], method: str, path: str) -> dict[str, An
     return found
 
 
-def test_each_member_of_a_wrong_type_is_named(
-    ours: Furnished, document: dict[str, Any], subtests: pytest.Subtests
-) -> None:
+def test_wrong_types_of_members_are_named(ours: Furnished, document: dict[str, Any], subtests: pytest.Subtests) -> None:
     """The OpenAPI document defines the types of each member. The first and the last wrong value of each are sent."""
     with unchanged():
         for method, path in BODIES:
@@ -128,9 +126,7 @@ def bounds(
             yield f"{path}.surprise", 1
 
 
-def test_each_documented_bound_of_a_member_is_enforced(
-    ours: Furnished, document: dict[str, Any], subtests: pytest.Subtests
-) -> None:
+def test_documented_bounds_are_enforced(ours: Furnished, document: dict[str, Any], subtests: pytest.Subtests) -> None:
     with unchanged():
         for method, path in BODIES.keys() - {("POST", "executions:batch")}:
             content = operations(document)[method, path]["requestBody"]["content"]["application/json"]
@@ -184,9 +180,7 @@ ALSO_QUERIES = {
 """Queries of one list, because all lists share the code that reads them."""
 
 
-def test_invalid_parameters_of_lists_are_named(
-    ours: Furnished, document: dict[str, Any], subtests: pytest.Subtests
-) -> None:
+def test_invalid_list_parameters_are_named(ours: Furnished, document: Any, subtests: pytest.Subtests) -> None:
     for path in pages(document):
         queries_ = QUERIES | (ALSO_QUERIES if path == "executions" else {})
         for query, expected in queries_.items():
@@ -236,9 +230,7 @@ def changed(body: dict[str, Any], member: str, value: Any) -> dict[str, Any]:
     return {**body, name: [changed(inner[0], rest, value)] if isinstance(inner, list) else changed(inner, rest, value)}
 
 
-def test_no_member_value_makes_an_endpoint_fail(
-    ours: Furnished, document: dict[str, Any], subtests: pytest.Subtests
-) -> None:
+def test_no_member_makes_an_endpoint_fail(ours: Furnished, document: dict[str, Any], subtests: pytest.Subtests) -> None:
     """The values take turns, so that each member gets some of them and all of them are sent often."""
     values = cycle(VALUES)
     for (method, path), body in BODIES.items():

@@ -22,20 +22,16 @@ def operator(owner: Tenant) -> Caller:
 
 @cases(
     ("act", "body", "status", "code"),
-    [
-        *(("redrive", {"expectedVersion": version}, 409, "VERSION_MISMATCH") for version in (1, 2**63 - 1)),
-        ("redrive", {"reason": "x" * 1001}, 400, "INVALID_REQUEST"),
-        ("redrive", {"answer": {"interactionId": str(uuid.uuid4()), "response": 1}}, 403, "SCOPE_MISSING"),
-        ("cancel", {"allowFailed": True}, 400, "INVALID_REQUEST"),
-        ("cancel", {}, 409, "CANCEL_REFUSED"),
-        ("pause", WHY, 409, "PAUSE_REFUSED"),
-        ("resubmit", {"expectedVersion": 1}, 409, "VERSION_MISMATCH"),
-        ("resubmit", {"from": "checkpoint"}, 409, "CHECKPOINT_MISSING"),
-    ],
+    *(("redrive", {"expectedVersion": version}, 409, "VERSION_MISMATCH") for version in (1, 2**63 - 1)),
+    ("redrive", {"reason": "x" * 1001}, 400, "INVALID_REQUEST"),
+    ("redrive", {"answer": {"interactionId": str(uuid.uuid4()), "response": 1}}, 403, "SCOPE_MISSING"),
+    ("cancel", {"allowFailed": True}, 400, "INVALID_REQUEST"),
+    ("cancel", {}, 409, "CANCEL_REFUSED"),
+    ("pause", WHY, 409, "PAUSE_REFUSED"),
+    ("resubmit", {"expectedVersion": 1}, 409, "VERSION_MISMATCH"),
+    ("resubmit", {"from": "checkpoint"}, 409, "CHECKPOINT_MISSING"),
 )
-def test_a_refused_act_changes_nothing(
-    operator: Caller, dead: list[Execution], act: str, body: Any, status: int, code: str
-) -> None:
+def test_refused_acts(operator: Caller, dead: list[Execution], act: str, body: Any, status: int, code: str) -> None:
     with unchanged():
         refused = operator.post(f"executions/{dead[0].pk}/{act}", body, status)
     assert refused["code"] == code

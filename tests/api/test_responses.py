@@ -47,9 +47,7 @@ def test_a_release_is_uploaded_and_verified(ours: TenantApi, document: dict[str,
 
 
 @cases("failed", [True, False])
-def test_a_finished_execution_shows_its_result_or_error(
-    ours: TenantApi, document: dict[str, Any], failed: bool
-) -> None:
+def test_a_finished_execution_shows_result_or_error(ours: TenantApi, document: dict[str, Any], failed: bool) -> None:
     early = ours.get(f"{EXECUTION}/result?wait=1")
     assert refused(early, 409, "EXECUTION_UNFINISHED")["executionStatus"] == "QUEUED"
     assert early.headers["Retry-After"] == "1"

@@ -15,6 +15,7 @@ from coordinator import request_middleware
 from coordinator.wsgi_handler import Handler
 from tests import making
 from tests.api.tenant_api import TenantApi
+from tests.cases import Log
 from tests.words import words
 
 LARGE = "x" * 10_000
@@ -41,9 +42,7 @@ def responses(ours: TenantApi) -> list[Any]:
     return found
 
 
-def test_no_guard_of_pages_would_change_a_response_of_the_api_or_add_a_header(
-    ours: TenantApi, settings: Any, monkeypatch: Any
-) -> None:
+def test_no_guard_of_pages_would_change_a_response_of_the_api(ours: TenantApi, settings: Any, monkeypatch: Any) -> None:
     settings.SUBMISSION_CACHE_SECONDS = 3600
     ours.post("executions", {})  # now the token is cached, so all submissions take the same path
     for https_only in (False, True):
@@ -92,9 +91,7 @@ def answering(_: Any) -> Any:
     return respond
 
 
-def test_the_server_gets_a_list_a_stream_and_cookies_and_an_error_has_a_line(
-    handle: Handler, settings: Any, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_the_server_gets_lists_streams_and_cookies_and_a_line(handle: Handler, settings: Any, caplog: Log) -> None:
     settings.MIDDLEWARE = [f"{__name__}.answering"]
     handle = Handler()
     begun: list[tuple[str, Any]] = []
@@ -109,9 +106,7 @@ def test_the_server_gets_a_list_a_stream_and_cookies_and_an_error_has_a_line(
     assert "Not Found: /missing" in caplog.messages
 
 
-def test_a_submission_leaves_nothing_that_only_a_collection_of_garbage_finds(
-    ours: TenantApi, handle: Handler, settings: Any
-) -> None:
+def test_a_submission_leaves_nothing_to_collect_as_garbage(ours: TenantApi, handle: Handler, settings: Any) -> None:
     settings.SUBMISSION_CACHE_SECONDS = 3600
     statuses: list[str] = []
     headers = {"Authorization": f"Bearer {ours.all_scopes}"}

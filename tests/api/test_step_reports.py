@@ -9,9 +9,7 @@ from wire.messages.step_reports import StepLine
 LINE: StepLine = (1_800_000_000_000, "INFO", 0, 3, "rows 4")
 
 
-def test_rest_shows_progress_to_all_and_texts_only_to_those_who_may_see_payloads(
-    owner: Tenant,
-) -> None:
+def test_rest_shows_progress_to_all_and_texts_only_to_those_who_may_see_payloads(owner: Tenant) -> None:
     execution: Execution = making.execution(owner)
     [claim] = making.claimed(owner)
     path = f"executions/{execution.pk}"

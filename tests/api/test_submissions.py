@@ -41,19 +41,17 @@ def comparable(response: Any) -> tuple[int, str]:
 
 @cases(
     ("request_", "status"),
-    [
-        (plain, 202),
-        (lambda api, key: [plain(api, key), plain(api, key)][1], 200),
-        (lambda api, key: plain(api, key, headers={"Accept": "text/html"}), 406),
-        (lambda api, key: plain(api, key, content_type="text/plain"), 415),
-        (lambda api, key: plain(api, key, members={"expectedReleaseVersion": "9.9"}), 409),
-        (lambda api, key: plain(api, key, members={"extra": 1}), 400),
-        (lambda api, key: [plain(api, key), plain(api, key, members={"input": {"n": 2}})][1], 409),
-        (lambda api, _: api.post("executions", UNNAMED), 400),
-        (lambda api, _: api.post("executions", b'{"a": 1, "a": 2}'), 400),
-        (lambda api, _: api.post("executions", b'{"a": "' + b"x" * 1024**2 + b'"}'), 413),
-        (lambda api, _: api.call("PUT", api.url("executions"), PLAIN), 405),
-    ],
+    (plain, 202),
+    (lambda api, key: [plain(api, key), plain(api, key)][1], 200),
+    (lambda api, key: plain(api, key, headers={"Accept": "text/html"}), 406),
+    (lambda api, key: plain(api, key, content_type="text/plain"), 415),
+    (lambda api, key: plain(api, key, members={"expectedReleaseVersion": "9.9"}), 409),
+    (lambda api, key: plain(api, key, members={"extra": 1}), 400),
+    (lambda api, key: [plain(api, key), plain(api, key, members={"input": {"n": 2}})][1], 409),
+    (lambda api, _: api.post("executions", UNNAMED), 400),
+    (lambda api, _: api.post("executions", b'{"a": 1, "a": 2}'), 400),
+    (lambda api, _: api.post("executions", b'{"a": "' + b"x" * 1024**2 + b'"}'), 413),
+    (lambda api, _: api.call("PUT", api.url("executions"), PLAIN), 405),
 )
 def test_both_paths_return_the_same_response(ours: TenantApi, request_: Request, status: int) -> None:
     assert plain(ours, "warming up").status_code == 202
@@ -115,13 +113,11 @@ def test_a_release_that_is_not_open_names_the_active_one(two: TenantApi) -> None
 
 @cases(
     ("members", "errors"),
-    [
-        ({"releaseVersion": "1.0", "expectedReleaseVersion": "1.0"}, {"releaseVersion": "INVALID"}),
-        ({"waitSeconds": 1}, {"waitSeconds": "INVALID"}),
-        ({"releaseVersion": "1.0", "waitSeconds": 31}, {"waitSeconds": "MAX_VALUE"}),
-        ({"pipelineId": "p" * 501}, {"pipelineId": "MAX_LENGTH"}),
-        ({"pipelineId": 1, "idempotencyKey": 2}, {"pipelineId": "NOT_TEXT", "idempotencyKey": "NOT_TEXT"}),
-    ],
+    ({"releaseVersion": "1.0", "expectedReleaseVersion": "1.0"}, {"releaseVersion": "INVALID"}),
+    ({"waitSeconds": 1}, {"waitSeconds": "INVALID"}),
+    ({"releaseVersion": "1.0", "waitSeconds": 31}, {"waitSeconds": "MAX_VALUE"}),
+    ({"pipelineId": "p" * 501}, {"pipelineId": "MAX_LENGTH"}),
+    ({"pipelineId": 1, "idempotencyKey": 2}, {"pipelineId": "NOT_TEXT", "idempotencyKey": "NOT_TEXT"}),
 )
 def test_members_that_do_not_fit_are_rejected(two: TenantApi, members: dict[str, Any], errors: dict[str, str]) -> None:
     before = Execution.objects.count()
@@ -208,11 +204,9 @@ def test_a_rejected_item_does_not_affect_the_others(ours: TenantApi) -> None:
 
 @cases(
     ("body", "found"),
-    [
-        ({}, {"items": "REQUIRED"}),
-        ({"items": []}, {"items": "MIN_LENGTH"}),
-        ({"items": [item("k")] * 1001}, {"items": "MAX_LENGTH"}),
-    ],
+    ({}, {"items": "REQUIRED"}),
+    ({"items": []}, {"items": "MIN_LENGTH"}),
+    ({"items": [item("k")] * 1001}, {"items": "MAX_LENGTH"}),
 )
 def test_an_invalid_batch_is_rejected(ours: TenantApi, body: dict[str, Any], found: dict[str, str]) -> None:
     with unchanged():

@@ -83,16 +83,14 @@ def test_a_token_grants_what_its_owners_current_role_grants(ours: TenantApi, rol
 
 @cases(
     ("end", "status"),
-    [
-        (lambda owner: Membership.objects.filter(user=owner).delete(), 401),
-        (lambda owner: Membership.objects.filter(user=owner).update(tenant=making.tenant()), 401),
-        (deactivate, 401),
-        (change_password, 401),
-        (demote, 403),
-        (lambda owner: ApiToken.objects.filter(user=owner).update(expiry=timezone.now()), 401),
-        (lambda owner: ApiToken.objects.filter(user=owner).update(scopes=["read"]), 403),
-        (lambda owner: ApiToken.objects.filter(user=owner).delete(), 401),
-    ],
+    (lambda owner: Membership.objects.filter(user=owner).delete(), 401),
+    (lambda owner: Membership.objects.filter(user=owner).update(tenant=making.tenant()), 401),
+    (deactivate, 401),
+    (change_password, 401),
+    (demote, 403),
+    (lambda owner: ApiToken.objects.filter(user=owner).update(expiry=timezone.now()), 401),
+    (lambda owner: ApiToken.objects.filter(user=owner).update(scopes=["read"]), 403),
+    (lambda owner: ApiToken.objects.filter(user=owner).delete(), 401),
 )
 def test_a_cached_token_ends_at_once(ours: TenantApi, end: End, status: int) -> None:
     """The process has the token in its cache and does not look it up. The statement that inserts the execution does."""

@@ -94,9 +94,7 @@ def late_answer(settings: Any) -> Call:
 
 
 @pytest.mark.parametrize("kind", [failed_outcome, lost_leases, late_answer])
-def test_a_first_failure_and_the_order_of_a_revocation_to_fail_do_not_deadlock(
-    kind: Callable[[Any], Call], settings: Any
-) -> None:
+def test_a_first_failure_and_an_order_to_fail_do_not_deadlock(kind: Callable[[Any], Call], settings: Any) -> None:
     """The failure locks its execution, and at its commit the release of its new group."""
     fails = kind(settings)
     event = revoke(Release.objects.get(), actor="user:x", reason="a mistake", open_executions=Order.FAIL)

@@ -330,9 +330,7 @@ def old_login_counters() -> Sweep:
 
 @pytest.mark.parametrize("held", [0, 1])
 @pytest.mark.parametrize("sweep", returning(Sweep, globals()))
-def test_a_row_that_another_session_holds_is_skipped(
-    sweep: Callable[[], Sweep], held: int, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_locked_row_is_skipped(sweep: Callable[[], Sweep], held: int, caplog: pytest.LogCaptureFixture) -> None:
     """Some sweeps log an error and continue, so the log must not contain a lock timeout either."""
     call, rows = sweep()
     with another_session() as session:

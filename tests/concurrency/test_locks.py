@@ -147,9 +147,7 @@ DIGEST_LOCKS = {
 
 @pytest.mark.parametrize("fails", [False, True])
 @pytest.mark.parametrize(("scene", "before", "mode"), DIGEST_LOCKS.values(), ids=DIGEST_LOCKS)
-def test_a_digest_is_locked_until_the_row_is_written(
-    scene: Callable[[], Scene], before: type[Model], mode: str, fails: bool
-) -> None:
+def test_a_write_locks_its_digest(scene: Callable[[], Scene], before: type[Model], mode: str, fails: bool) -> None:
     call, [blob] = scene()
     with stopped_before_writing(before, call) as stopped:
         assert digest_lock(str(blob.pk)) == mode

@@ -48,9 +48,7 @@ def claim(flow: Flow, made: Execution) -> Claim:
     return flow.claim()
 
 
-def test_a_message_that_several_processes_receive_calls_the_worker_once(
-    flow: Flow, made: Execution, claim: Claim
-) -> None:
+def test_a_message_that_several_processes_get_calls_the_worker_once(flow: Flow, made: Execution, claim: Claim) -> None:
     assert rest.send_claims([claim]) == []
     taken = results_of(race(*(partial(rest_calls.run, claim.execution_id, claim.lease_token) for _ in range(6))))
     assert sorted(taken) == [False] * 5 + [True]
@@ -67,9 +65,7 @@ def test_a_message_that_several_processes_receive_calls_the_worker_once(
         pytest.param("SELECT FROM executions_execution FOR UPDATE", 0, id="without a free place"),
     ],
 )
-def test_a_message_whose_lease_has_changed_calls_no_worker(
-    flow: Flow, made: Execution, claim: Claim, lock: str, free: int
-) -> None:
+def test_an_outdated_message_calls_no_worker(flow: Flow, made: Execution, claim: Claim, lock: str, free: int) -> None:
     later = timezone.now() + timedelta(days=1)
     change = partial(Execution.objects.update, lease_token=uuid.uuid4(), lease_expires_at=later)
     with limited(places.CALLS, free):
@@ -80,9 +76,7 @@ def test_a_message_whose_lease_has_changed_calls_no_worker(
     assert made.lease_expires_at == later
 
 
-def test_a_result_in_hand_outlives_a_lost_connection_and_is_recorded_in_one_transaction(
-    flow: Flow, made: Execution, claim: Claim
-) -> None:
+def test_a_result_outlives_a_lost_connection_in_one_transaction(flow: Flow, made: Execution, claim: Claim) -> None:
     output = {"payloadTypeId": "com.acme.Order", "payloadEncoding": ENCODING, "payload": '{"n":1}'}
     flow.double.answers = [completed(output)]
     call = partial(rest_calls.run, claim.execution_id, claim.lease_token)
@@ -95,9 +89,7 @@ def test_a_result_in_hand_outlives_a_lost_connection_and_is_recorded_in_one_tran
     assert (made.status, WireForm.objects.count(), len(flow.double.commands)) == ("SUCCEEDED", 1, 1)
 
 
-def test_a_call_that_is_rejected_late_does_not_release_a_newer_claim(
-    flow: Flow, made: Execution, claim: Claim, settings: Any
-) -> None:
+def test_a_late_rejection_releases_no_newer_claim(flow: Flow, made: Execution, claim: Claim, settings: Any) -> None:
     """Calls of the worker are no longer allowed. Recording that takes until the lease has expired."""
     settings.REST_WORKER_ORIGINS = []
     with stopped_at_row(flow.worker, partial(rest_calls.run, made.pk, claim.lease_token)) as stopped:
@@ -132,9 +124,7 @@ def test_a_response_does_not_apply_to_a_newer_registration_of_the_worker(flow: F
     assert Worker.objects.get().capability_checked_at is None
 
 
-def test_an_unavailable_database_does_not_end_the_call_of_a_worker(
-    flow: Flow, made: Execution, claim: Claim, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_outage_ends_a_call(flow: Flow, made: Execution, claim: Claim, monkeypatch: pytest.MonkeyPatch) -> None:
     """While the worker responds slowly, the lease is checked several times, and each connection attempt fails."""
     flow.double.faults, flow.double.slow_seconds = ["slow"], 0.5
     monkeypatch.setattr(exchange, "CHECK_SECONDS", 0.05)

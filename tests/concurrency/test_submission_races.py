@@ -211,9 +211,7 @@ def drained(owner: Tenant) -> None:
 
 
 @pytest.mark.parametrize("change", [pause, drained])
-def test_what_may_not_be_claimed_waits_in_the_queue(
-    change: Any, ready: Ready, dispatcher: Dispatcher, settings: Any
-) -> None:
+def test_what_may_not_be_claimed_stays_queued(change: Any, ready: Ready, dispatcher: Dispatcher, settings: Any) -> None:
     """The admission is cached, so the submission does not know yet."""
     settings.SUBMISSION_CACHE_SECONDS = 600
     accepted(ready[0], "a")

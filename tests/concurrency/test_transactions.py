@@ -56,6 +56,7 @@ from tenancy.models import Membership, Tenant
 from tenancy.roles import Scope
 from tests import making, signing
 from tests.broker import taken
+from tests.cases import Log
 from tests.concurrency import scenes
 from tests.concurrency.racing import race, results_of
 from tests.concurrency.scenes import Scene
@@ -207,9 +208,7 @@ LOGGED = (scenes.campaign_advance, scenes.campaign_drafting, scenes.campaign_of_
 
 
 @pytest.mark.parametrize(("scene", "table"), TRANSACTIONS, ids=named)
-def test_a_failed_statement_rolls_back_the_entire_call(
-    scene: Callable[[], Scene], table: type[Model], caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_failed_statement_undoes_the_call(scene: Callable[[], Scene], table: type[Model], caplog: Log) -> None:
     call, _ = scene()
     before = everything()
     with stopped_before_writing(table, call) as stopped:
@@ -251,9 +250,7 @@ def taken_token_name() -> tuple[Call, type[Exception]]:
 
 
 @pytest.mark.parametrize("refusal", [known_key, taken_token_name])
-def test_the_transaction_of_the_caller_is_usable_after_an_error(
-    refusal: Callable[[], tuple[Call, type[Exception]]],
-) -> None:
+def test_the_callers_transaction_is_usable_after_an_error(refusal: Callable[[], tuple[Call, type[Exception]]]) -> None:
     call, error = refusal()
     with transaction.atomic():
         with pytest.raises(error):
@@ -270,9 +267,7 @@ def task(name: str, broker: Broker) -> str:
 
 
 @pytest.mark.parametrize("ring", [wakeup.send, wakeup.send_once])
-def test_a_wake_up_is_sent_once_with_the_commit_and_not_after_a_rollback(
-    ring: Callable[[str], None], task: str
-) -> None:
+def test_a_wake_up_is_sent_with_the_commit_and_not_after_a_rollback(ring: Callable[[str], None], task: str) -> None:
     for rolled_back in (True, False):
         with transaction.atomic():
             ring(task)
@@ -303,9 +298,7 @@ def test_a_process_knows_a_new_key_once_it_is_committed(change: Callable[..., Wo
     assert active_keys(owner.slug)[0] == made
 
 
-def test_the_result_of_a_webhook_in_hand_outlives_a_lost_connection(
-    ready: tuple[Tenant, Release], receiver: Receiver, local_receivers: None
-) -> None:
+def test_a_webhooks_result_outlives_a_lost_connection(ready: Any, receiver: Receiver, local_receivers: None) -> None:
     """The session ends after the receiver's address was resolved, and before the result of the attempt is recorded."""
     suspended(ready, transport="webhook", transport_metadata={"url": receiver.url("receiver.test")})
 

@@ -56,9 +56,7 @@ def ended(claim: Claim, *found: wire.FailedItems) -> None:
 
 
 @pytest.mark.parametrize("repeated", [False, True])
-def test_they_are_stored_once_their_step_is_over_under_its_lease(
-    owner: Tenant, claim: Claim, execution: Execution, repeated: bool
-) -> None:
+def test_they_are_stored_after_their_step(owner: Tenant, claim: Claim, execution: Execution, repeated: bool) -> None:
     first = failed({3: '{"n": 3}'})
     record(making.failure(claim).model_copy(update={"failed_items": [first]}))
     assert not FailedItems.objects.exists(), "the step runs again"

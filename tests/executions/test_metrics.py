@@ -12,6 +12,7 @@ from executions.submission.submission import ExecutionRequest, submit_many
 from releases.models import Pipeline
 from tenancy.models import Tenant
 from tests import making
+from tests.cases import Log
 from wire.log_lines import LineFormatter
 
 pytestmark = pytest.mark.django_db
@@ -48,9 +49,7 @@ def test_an_execution_is_counted_from_its_submission_to_its_end(owner: Tenant, c
     assert count("outcomes_dropped_total") == 1
 
 
-def test_retries_dead_letters_dispatches_lost_leases_and_cancellations_are_counted(
-    owner: Tenant, count: Count, django_capture_on_commit_callbacks: Any
-) -> None:
+def test_retries_and_ends_are_counted(owner: Tenant, count: Count, django_capture_on_commit_callbacks: Any) -> None:
     making.execution(owner)
     making.record(making.failure(making.claimed(owner)[0]))
     assert count("retries_scheduled_total") == 1
@@ -77,15 +76,13 @@ def test_retries_dead_letters_dispatches_lost_leases_and_cancellations_are_count
 PIN = f" pipeline={making.PIPELINE} release=1.0 "
 
 
-def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
+def lines(caplog: Log) -> list[str]:
     records = [each for each in caplog.records if each.name == "executions.life_lines"]
     caplog.clear()
     return [LineFormatter().format(record).partition("executions.life_lines ")[2] for record in records]
 
 
-def test_the_life_of_an_execution_is_logged_with_its_pin_unless_that_is_switched_off(
-    caplog: pytest.LogCaptureFixture, settings: Any
-) -> None:
+def test_the_life_of_an_execution_is_logged_unless_switched_off(caplog: Log, settings: Any) -> None:
     owner, _ = making.ready()
     with caplog.at_level(logging.INFO, "executions.life_lines"), TestCase.captureOnCommitCallbacks(execute=True):
         one = making.execution(owner, "one")

@@ -86,9 +86,7 @@ def votes(database: Connection, decisions: str) -> None:
     ("decisions", "approvals", "of_round", "may"),
     [("a", 2, 1, ""), ("aa", 2, 1, "APPROVED"), ("aar", 2, 1, "REFUSED"), ("a", 0, 1, "APPROVED"), ("aa", 2, 2, "")],
 )
-def test_votes_of_the_round_decide_a_request(
-    database: Connection, decisions: str, approvals: int, of_round: int, may: str
-) -> None:
+def test_votes_decide_a_request(database: Connection, decisions: str, approvals: int, of_round: int, may: str) -> None:
     votes(database, decisions)
     policy = OPEN.format(f"policy = jsonb_build_object('approvals', {approvals}), round = {of_round}")
     undecided = "activation_request_decided_by_votes"

@@ -95,9 +95,7 @@ def test_a_rejected_release_has_no_eligible_worker_and_hides_no_other(database: 
         (None, "now()"),
     ],
 )
-def test_the_clock_of_workers_stops_while_no_message_arrives(
-    database: Connection, expected_by: str | None, clock: str
-) -> None:
+def test_the_clock_stops_while_no_message_arrives(database: Connection, expected_by: str | None, clock: str) -> None:
     database.execute("DELETE FROM executions_messagepath")
     if expected_by:
         values = f"1, now() - interval '1 day', {expected_by}"

@@ -24,9 +24,7 @@ VERDICT = {
         ("0.5", "REVOKED", "release_verdict_once"),
     ],
 )
-def test_a_verdict_is_written_by_the_move_that_ends_a_verification(
-    database: Connection, version: str, target: str, expected: str
-) -> None:
+def test_a_verdict_ends_a_verification(database: Connection, version: str, target: str, expected: str) -> None:
     values = VERDICT | ({"contract_id": "NULL"} if version == "0.5" else {})
     change = f"UPDATE releases_release r SET status = '{target}', {{}} = {{}} WHERE id = {release(version)}"
     tried = dict.fromkeys((change.format(column, value) for column, value in values.items()), expected)

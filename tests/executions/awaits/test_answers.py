@@ -55,9 +55,7 @@ def test_the_first_answer_counts_and_resumes_the_execution(ready: Ready) -> None
 
 
 @cases("name", ["WORKER_SECRET", "RESUME_TOKEN_SECRET"])
-def test_a_token_of_the_old_secret_is_valid_while_the_secret_is_a_fallback(
-    ready: Ready, settings: Any, name: str
-) -> None:
+def test_a_token_of_a_fallback_secret_is_valid(ready: Ready, settings: Any, name: str) -> None:
     settings.RESUME_TOKEN_SECRET = "" if name == "WORKER_SECRET" else "a-resume-token-secret-0123456789abcdef"
     token, old = token_of(interaction_of(suspended(ready, "k1"))), getattr(settings, name)
     setattr(settings, name, "another-secret-0123456789abcdef0123456789")
@@ -74,13 +72,11 @@ OTHER = str(uuid.UUID(int=1))
 
 @cases(
     "changes",
-    [
-        {"tenant_id": "another"},
-        {"interaction_id": "other"},
-        {"execution_id": OTHER},
-        {"deadline_epoch_ms": 4_000_000_000_000},
-        {"secret": "unknown here, long enough"},
-    ],
+    {"tenant_id": "another"},
+    {"interaction_id": "other"},
+    {"execution_id": OTHER},
+    {"deadline_epoch_ms": 4_000_000_000_000},
+    {"secret": "unknown here, long enough"},
 )
 def test_a_token_with_another_member_or_secret_answers_nothing(ready: Ready, changes: dict[str, Any]) -> None:
     one = interaction_of(suspended(ready))
@@ -106,17 +102,13 @@ def test_the_token_and_the_identifiers_of_an_answer_must_agree(ready: Ready) -> 
 
 @cases(
     ("members", "response", "field"),
-    [
-        ({}, {"n": "two"}, "response.n"),
-        ({}, {"n": 1, "m": 2}, "response.m"),
-        ({"gives_many": True}, {"n": 1}, "response"),
-        ({"gives_many": True}, [{"n": 1}, {"n": None}], "response[1].n"),
-        ({"gives_many": True, "itemized": True}, {"n": []}, "response.n"),
-    ],
+    ({}, {"n": "two"}, "response.n"),
+    ({}, {"n": 1, "m": 2}, "response.m"),
+    ({"gives_many": True}, {"n": 1}, "response"),
+    ({"gives_many": True}, [{"n": 1}, {"n": None}], "response[1].n"),
+    ({"gives_many": True, "itemized": True}, {"n": []}, "response.n"),
 )
-def test_an_answer_of_another_type_is_rejected_and_changes_nothing(
-    ready: Ready, members: dict[str, Any], response: Any, field: str
-) -> None:
+def test_an_answer_of_another_type_is_rejected(ready: Ready, members: Any, response: Any, field: str) -> None:
     made = suspended(ready, **members)
     one = interaction_of(made)
     with pytest.raises(errors.AnswerInvalid) as caught:
@@ -128,16 +120,12 @@ def test_an_answer_of_another_type_is_rejected_and_changes_nothing(
 
 @cases(
     ("members", "response", "progress", "shape"),
-    [
-        ({"output_type": "org.example.Unknown"}, None, None, "UNI"),
-        ({"output_type": "org.example.Unknown"}, {}, {}, "UNI"),
-        ({"gives_many": True}, [{"n": 1}, {"n": 2}], [{"n": 1}, {"n": 2}], "MULTI"),
-        ({"gives_many": True, "itemized": True}, {"n": 5}, [{"n": 5}], "MULTI"),
-    ],
+    ({"output_type": "org.example.Unknown"}, None, None, "UNI"),
+    ({"output_type": "org.example.Unknown"}, {}, {}, "UNI"),
+    ({"gives_many": True}, [{"n": 1}, {"n": 2}], [{"n": 1}, {"n": 2}], "MULTI"),
+    ({"gives_many": True, "itemized": True}, {"n": 5}, [{"n": 5}], "MULTI"),
 )
-def test_the_input_of_the_next_step_is_the_answer(
-    ready: Ready, members: dict[str, Any], response: Any, progress: Any, shape: str
-) -> None:
+def test_answers_become_inputs(ready: Ready, members: dict[str, Any], response: Any, progress: Any, shape: str) -> None:
     made = suspended(ready, **members)
     interactions.complete(ready[0], interaction_id=interaction_of(made).pk, response=response, actor="a")
     made.refresh_from_db()
@@ -304,9 +292,7 @@ def test_nobody_else_gets_a_question(one: Interaction) -> None:
 
 
 @cases(("actor", "minutes", "unless_claimed"), [(BOB, 0, False), (EVA, 0, True), (BOB, 31, True)])
-def test_a_claim_refuses_answers_of_others_until_it_runs_out_if_the_caller_wants_that(
-    one: Interaction, actor: str, minutes: int, unless_claimed: bool
-) -> None:
+def test_a_claim_refuses_answers_of_others(one: Interaction, actor: str, minutes: int, unless_claimed: bool) -> None:
     claim(one)
     with pytest.raises(errors.InteractionClaimed):
         complete(one, unless_claimed=True)

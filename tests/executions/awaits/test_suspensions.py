@@ -42,21 +42,17 @@ def test_a_suspension_parks_the_execution_and_opens_its_interaction(ready: Ready
 
 @cases(
     ("members", "message"),
-    [
-        ({"transport": "carrier-pigeon"}, "carrier-pigeon"),
-        ({"requests": ['{"n": 1}', '{"n": 2}']}, "makes 2 requests, but only one"),
-        ({"transport": "webhook", "transport_metadata": {"url": "ftp://example.org/"}}, "no http or https URL"),
-        ({"timeout_seconds": 1e12}, "hundred years"),
-        ({"output_type": "x" * 501}, "more than 500"),
-        ({"assignee": "e\x00va"}, "must be printable"),
-        ({"step_id": "\x00"}, ""),
-        ({"step_index": 2**70}, ""),
-        ({"transport_metadata": {"url": "\x00"}}, "contains a NUL character"),
-    ],
+    ({"transport": "carrier-pigeon"}, "carrier-pigeon"),
+    ({"requests": ['{"n": 1}', '{"n": 2}']}, "makes 2 requests, but only one"),
+    ({"transport": "webhook", "transport_metadata": {"url": "ftp://example.org/"}}, "no http or https URL"),
+    ({"timeout_seconds": 1e12}, "hundred years"),
+    ({"output_type": "x" * 501}, "more than 500"),
+    ({"assignee": "e\x00va"}, "must be printable"),
+    ({"step_id": "\x00"}, ""),
+    ({"step_index": 2**70}, ""),
+    ({"transport_metadata": {"url": "\x00"}}, "contains a NUL character"),
 )
-def test_a_suspension_that_cannot_be_answered_fails_at_once(
-    ready: Ready, members: dict[str, Any], message: str
-) -> None:
+def test_an_unanswerable_suspension_fails_at_once(ready: Ready, members: dict[str, Any], message: str) -> None:
     made = suspended(ready, **members)
     assert (made.status, made.error_code) == ("FAILED", "UNANSWERABLE_SUSPENSION")
     assert message in str(made.error_message)

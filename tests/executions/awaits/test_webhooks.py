@@ -108,9 +108,7 @@ def test_the_contents_of_a_webhook(ready: Ready, receiver: Receiver, settings: A
     assert not webhooks.OUTBOX.send()
 
 
-def test_webhooks_are_signed_with_both_keys_while_the_secret_is_rotated(
-    ready: Ready, receiver: Receiver, settings: Any
-) -> None:
+def test_webhooks_are_signed_with_both_keys_during_a_rotation(ready: Ready, receiver: Receiver, settings: Any) -> None:
     [old] = printed_keys(ready)
     first = settings.WORKER_SECRET
     settings.WORKER_SECRET_FALLBACKS = ["another-worker-secret-0123456789abcdef"]
@@ -148,9 +146,7 @@ def test_the_delay_before_it_is_sent_again_grows(ready: Ready, receiver: Receive
     assert {request.json["interactionId"] for request in receiver.requests} == {str(one.pk)}
 
 
-def test_a_forbidden_address_fails_the_execution_and_all_its_items_at_once(
-    ready: Ready, settings: Any, receiver: Receiver
-) -> None:
+def test_a_forbidden_address_fails_the_execution_and_all_items(ready: Ready, settings: Any, receiver: Receiver) -> None:
     settings.WEBHOOK_ALLOWED_NETWORKS = []
     many = sent_to(ready, receiver.url(), "many", requests=["{}"] * 3, itemized=True, gives_many=True)
     assert [webhooks.OUTBOX.send(), webhooks.OUTBOX.send()] == [True, False]

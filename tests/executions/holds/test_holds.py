@@ -98,9 +98,7 @@ def test_a_second_release_of_a_pipeline_works_while_the_first_is_paused(owner: T
 
 
 @cases("kind", TARGETS)
-def test_what_runs_finishes_and_its_next_transition_is_not_claimed(
-    owner: Tenant, execution: Execution, claim: Claim, kind: str
-) -> None:
+def test_what_runs_finishes_and_nothing_follows(owner: Tenant, execution: Execution, claim: Claim, kind: str) -> None:
     pause(target(kind, execution))
     making.record(making.failure(claim))
     assert making.history(execution)[-1] == ("RETRY_SCHEDULED", "WAIT_RETRY")
@@ -176,9 +174,7 @@ def test_a_retry_waits_longer_by_the_time_of_the_pause(execution: Execution, cla
 
 
 @cases("kind", TARGETS)
-def test_a_retry_that_is_recorded_during_the_pause_waits_from_its_resume(
-    execution: Execution, claim: Claim, kind: str
-) -> None:
+def test_a_retry_recorded_during_the_pause_waits_from_its_resume(execution: Execution, claim: Claim, kind: str) -> None:
     began(pause(target(kind, execution)), HOUR)
     making.record(making.failure(claim))
     failed = moments.now() - 20 * MINUTE

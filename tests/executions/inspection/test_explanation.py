@@ -137,44 +137,42 @@ def strand(owner: Tenant, _: Execution) -> None:
 
 @cases(
     ("change", "now", "following"),
-    [
-        (
-            lambda owner, execution: pause(execution, actor="user:eva", reason="stocktaking"),
-            DUE,
-            "The execution is paused by user:eva since TIME: stocktaking",
-        ),
-        (
-            lambda owner, execution: making.claimed(owner),
-            "Claimed and sent to the workers of release 1.0. No worker has reported it yet.",
-            "If the worker is lost, another one takes over after the lease has ended.",
-        ),
-        (
-            lambda owner, _: Worker.objects.filter(tenant=owner).update(abandoned=F("capacity")),
-            DUE,
-            "No worker may run release 1.0: all threads of the worker still run what was cancelled, taken over or "
-            f"timed out. {RESTART}",
-        ),
-        (strand, DUE, f"No worker may run release 1.0: the worker sends no heartbeats. {STAYS}"),
-        (partial(fail, retries=3), "Attempt 1 failed at Bill (step 3) with ValueError. The next is due TIME.", ""),
-        (
-            fail,
-            "Failed at Bill (step 3), SPAN after it was submitted: no retries left.",
-            "A re-drive runs it again. It starts at the first step: Read lines (step 1). The steps before "
-            "Bill (step 3), which failed, run again too, because there is no checkpoint of them.",
-        ),
-        (
-            fail_for_good,
-            "Failed at Read lines (step 1), SPAN after it was submitted: not retryable.",
-            "A re-drive that allows FAILED executions runs it again. It starts at the first step: Read lines (step 1).",
-        ),
-        (
-            lambda owner, execution: interventions.cancel(owner, execution.pk, actor="user:eva", reason="a mistake"),
-            "Cancelled SPAN after it was submitted.",
-            "",
-        ),
-    ],
+    (
+        lambda owner, execution: pause(execution, actor="user:eva", reason="stocktaking"),
+        DUE,
+        "The execution is paused by user:eva since TIME: stocktaking",
+    ),
+    (
+        lambda owner, execution: making.claimed(owner),
+        "Claimed and sent to the workers of release 1.0. No worker has reported it yet.",
+        "If the worker is lost, another one takes over after the lease has ended.",
+    ),
+    (
+        lambda owner, _: Worker.objects.filter(tenant=owner).update(abandoned=F("capacity")),
+        DUE,
+        "No worker may run release 1.0: all threads of the worker still run what was cancelled, taken over or "
+        f"timed out. {RESTART}",
+    ),
+    (strand, DUE, f"No worker may run release 1.0: the worker sends no heartbeats. {STAYS}"),
+    (partial(fail, retries=3), "Attempt 1 failed at Bill (step 3) with ValueError. The next is due TIME.", ""),
+    (
+        fail,
+        "Failed at Bill (step 3), SPAN after it was submitted: no retries left.",
+        "A re-drive runs it again. It starts at the first step: Read lines (step 1). The steps before "
+        "Bill (step 3), which failed, run again too, because there is no checkpoint of them.",
+    ),
+    (
+        fail_for_good,
+        "Failed at Read lines (step 1), SPAN after it was submitted: not retryable.",
+        "A re-drive that allows FAILED executions runs it again. It starts at the first step: Read lines (step 1).",
+    ),
+    (
+        lambda owner, execution: interventions.cancel(owner, execution.pk, actor="user:eva", reason="a mistake"),
+        "Cancelled SPAN after it was submitted.",
+        "",
+    ),
 )
-def test_what_it_does_now_and_what_happens_next(
+def test_what_it_does_now_and_what_is_next(
     owner: Tenant, release: Release, change: Callable[[Tenant, Execution], Any], now: str, following: str
 ) -> None:
     execution = making.execution(owner)
@@ -184,9 +182,7 @@ def test_what_it_does_now_and_what_happens_next(
 
 
 @cases(("declared", "of"), [({}, "of the pipeline"), ({"key": "customer"}, "with the concurrency key customer=c-1")])
-def test_what_waits_for_a_place_names_who_has_it_and_what_expired_says_that_it_never_ran(
-    owner: Tenant, declared: dict[str, str], of: str
-) -> None:
+def test_what_waits_for_a_place_names_who_has_it(owner: Tenant, declared: dict[str, str], of: str) -> None:
     limited(owner, "2.0", limit=1, **declared)
     expires_at = now() + timedelta(hours=1)
     [first], [waiting] = submitted(owner, "first"), submitted(owner, "second", start=Start(expires_at=expires_at))

@@ -59,23 +59,19 @@ def outcome_of(release: Release, **options: Any) -> str | None:
 
 @cases(
     ("members", "has_worker", "code", "verdicts"),
-    [
-        ({}, True, None, []),
-        ({"workerGate": "require"}, True, None, [("worker", "met")]),
-        ({"workerGate": "require"}, False, "WORKER_REQUIRED", [("worker", "unmet")]),
-        ({"workerGate": "warn"}, False, None, [("worker", "warning")]),
-        ({"signaturePolicy": "require"}, True, "SIGNATURE_REQUIRED", [("signatures", "unmet")]),
-        (
-            {"signaturePolicy": "require", "workerGate": "require"},
-            False,
-            "SIGNATURE_REQUIRED",
-            [("signatures", "unmet"), ("worker", "unmet")],
-        ),
-    ],
+    ({}, True, None, []),
+    ({"workerGate": "require"}, True, None, [("worker", "met")]),
+    ({"workerGate": "require"}, False, "WORKER_REQUIRED", [("worker", "unmet")]),
+    ({"workerGate": "warn"}, False, None, [("worker", "warning")]),
+    ({"signaturePolicy": "require"}, True, "SIGNATURE_REQUIRED", [("signatures", "unmet")]),
+    (
+        {"signaturePolicy": "require", "workerGate": "require"},
+        False,
+        "SIGNATURE_REQUIRED",
+        [("signatures", "unmet"), ("worker", "unmet")],
+    ),
 )
-def test_the_verdict_is_that_of_the_activation(
-    newer: Release, members: dict[str, Any], has_worker: bool, code: str | None, verdicts: list[tuple[str, str]]
-) -> None:
+def test_the_verdicts_of_gates(newer: Release, members: Any, has_worker: bool, code: str | None, verdicts: Any) -> None:
     with_policy(newer, **members)
     if has_worker:
         making.worker(newer, "w2")
@@ -99,9 +95,7 @@ def test_a_release_that_cannot_be_activated_is_refused_as_by_the_activation(owne
     assert outcome_of(newer) == "RELEASE_NOT_REGISTERED"
 
 
-def test_what_stays_on_the_old_release_is_what_would_block_its_retirement(
-    owner: Tenant, release: Release, newer: Release
-) -> None:
+def test_what_stays_on_the_old_release_blocks_its_retirement(owner: Tenant, release: Release, newer: Release) -> None:
     making.dead(owner, "dead-1", "dead-2")
     making.execution(owner, "waits")
     making.execution(owner, "cools off")
@@ -127,16 +121,12 @@ def facts(found: Drift) -> dict[str, str]:
 
 @cases(
     ("members", "kind", "name"),
-    [
-        ({"contract_version": OTHER_DIGEST}, Kind.CONTRACT, "The worker's contract"),
-        ({"release_version": "9.0"}, Kind.DEPLOYMENT, "The worker's release"),
-        ({"artifact_digest": OTHER_DIGEST}, Kind.ARTIFACT, "The worker's artifact"),
-        ({"capability_error": "another release"}, Kind.DEPLOYMENT, "The last check"),
-    ],
+    ({"contract_version": OTHER_DIGEST}, Kind.CONTRACT, "The worker's contract"),
+    ({"release_version": "9.0"}, Kind.DEPLOYMENT, "The worker's release"),
+    ({"artifact_digest": OTHER_DIGEST}, Kind.ARTIFACT, "The worker's artifact"),
+    ({"capability_error": "another release"}, Kind.DEPLOYMENT, "The last check"),
 )
-def test_a_worker_of_something_else_is_found_with_the_evidence(
-    owner: Tenant, release: Release, members: dict[str, Any], kind: Kind, name: str
-) -> None:
+def test_odd_workers_are_found(owner: Tenant, release: Release, members: dict[str, Any], kind: Kind, name: str) -> None:
     rest: dict[str, Any] = {
         "protocol": "rest",
         "endpoint": "https://worker.example",
@@ -288,9 +278,7 @@ def strict(typed: tuple[Tenant, Release]) -> Release:
     return making.registered(typed[0], "2.0", canonicalTypes=order(ID, PRICE))
 
 
-def test_schedules_whose_inputs_or_releases_the_activation_would_refuse_are_named(
-    typed: tuple[Tenant, Release], strict: Release
-) -> None:
+def test_schedules_that_the_activation_would_refuse_are_named(typed: tuple[Tenant, Release], strict: Release) -> None:
     owner, active = typed
     by_name: dict[str, dict[str, Any]] = {
         "fits": {"input": {"id": "x", "price": "1"}},
@@ -321,9 +309,7 @@ def met(caller: Caller) -> list[tuple[str, str]]:
     return [(each.path, each.rule) for each in caller.examples]
 
 
-def test_a_caller_whose_inputs_would_be_refused_is_named_with_an_example(
-    typed: tuple[Tenant, Release], strict: Release
-) -> None:
+def test_a_caller_whose_inputs_would_be_refused_is_named(typed: tuple[Tenant, Release], strict: Release) -> None:
     owner, release = typed
     old = [send(owner, f"old-{n}", {"id": SECRET}) for n in range(3)]
     send(owner, "new", {"id": "a", "price": "1.50"}, actor="token:app")

@@ -80,9 +80,7 @@ def test_only_a_failed_execution_is_redriven(owner: Tenant, execution: Execution
 
 
 @cases(("call", "status"), [(cancel, "RUNNING"), (redrive, "DLQ")])
-def test_another_version_and_an_unknown_execution_are_rejected(
-    owner: Tenant, execution: Execution, call: Any, status: str
-) -> None:
+def test_another_version_or_execution_is_rejected(owner: Tenant, execution: Execution, call: Any, status: str) -> None:
     bring_to(status, execution)
     with unchanged(), pytest.raises(errors.VersionMismatch, match="expected 0 but current version is") as refused:
         call(owner, execution.pk, **BY, expected_version=0)

@@ -16,7 +16,7 @@ from executions.workers.tenant_keys import current_key
 from releases.models import Release
 from tenancy.models import Tenant
 from tests import making
-from tests.cases import cases
+from tests.cases import Log, cases
 from tests.celery_worker.working import without_receivers
 from tests.making import reached, record
 from tests.raw_sql import refuse, run, unchanged
@@ -52,9 +52,7 @@ def test_a_checkpoint_is_stored_while_the_transition_runs(owner: Tenant, claim: 
     assert (again.step_index, again.input, again.input_shape, again.attempt) == (2, "[5, 50]", "MULTI", 1)
 
 
-def test_the_newest_checkpoint_of_a_group_is_stored_and_a_late_older_one_is_not(
-    claim: Claim, execution: Execution
-) -> None:
+def test_the_newest_checkpoint_of_a_group_is_stored_and_no_late_older_one(claim: Claim, execution: Execution) -> None:
     record(checkpoints=[reached(claim, 2, "20"), reached(claim, 3, "30"), reached(claim, 1, "10")])
     record(checkpoints=[reached(claim, 1, "10")])
     assert progress(execution) == (3, 30)
@@ -77,18 +75,14 @@ def test_the_checkpoint_of_the_current_lease_is_stored_if_a_group_has_two_leases
     assert execution.takeovers == (0 if expected > kept else 1)
 
 
-def test_a_late_failure_that_gets_its_lease_back_is_retried_after_the_checkpoint_that_comes_with_it(
-    owner: Tenant, claim: Claim, execution: Execution
-) -> None:
+def test_a_late_failure_is_retried_after_its_checkpoint(owner: Tenant, claim: Claim, execution: Execution) -> None:
     making.lose_lease(claim)
     assert record(making.failure(claim), checkpoints=[reached(claim, 2, "20")]) == 1
     assert (progress(execution), execution.status) == ((2, 20), "WAIT_RETRY")
 
 
 @cases("again", [False, True])
-def test_a_late_outcome_that_gets_its_lease_back_has_the_steps_since_the_checkpoint(
-    owner: Tenant, claim: Claim, execution: Execution, again: bool
-) -> None:
+def test_a_late_outcome_has_only_later_steps(owner: Tenant, claim: Claim, execution: Execution, again: bool) -> None:
     record(checkpoints=[reached(claim, 2, "20", steps=[(0, 0, 1), (1, 1, 2)])])
     making.lose_lease(claim)
     if again:
@@ -117,33 +111,25 @@ def test_a_failure_that_reports_its_progress_resumes_there(claim: Claim, executi
 
 @cases(
     "forged",
-    [
-        {"lease_token": uuid.uuid4()},
-        {"execution_version": 0},
-        {"output_payloads": ['"\\u0000"']},
-        {"output_payloads": []},
-    ],
+    {"lease_token": uuid.uuid4()},
+    {"execution_version": 0},
+    {"output_payloads": ['"\\u0000"']},
+    {"output_payloads": []},
 )
-def test_a_checkpoint_of_another_lease_or_that_cannot_be_stored_changes_nothing(
-    owner: Tenant, claim: Claim, execution: Execution, forged: dict[str, Any]
-) -> None:
+def test_no_foreign_or_bad_checkpoint_is_stored(owner: Tenant, claim: Claim, execution: Execution, forged: Any) -> None:
     other = making.execution(owner, "other")
     [sound] = making.claimed(owner)
     record(checkpoints=[reached(claim, 1, "2", **forged), reached(sound, 1, "3")])
     assert [progress(each) for each in (execution, other)] == [(0, None), (1, 3)]
 
 
-def test_a_newer_checkpoint_that_cannot_be_stored_does_not_hide_an_older_one(
-    claim: Claim, execution: Execution
-) -> None:
+def test_a_newer_checkpoint_that_cannot_be_stored_hides_no_older_one(claim: Claim, execution: Execution) -> None:
     record(checkpoints=[reached(claim, 1, "2"), reached(claim, 2, '"\\u0000"')])
     assert progress(execution) == (1, 2)
 
 
 @cases("part", ["tenant_id", "pipeline_id", "contract_version", "release_version"])
-def test_a_worker_of_another_release_cannot_record_an_outcome_or_a_checkpoint(
-    claim: Claim, execution: Execution, part: str
-) -> None:
+def test_a_worker_of_another_release_records_nothing(claim: Claim, execution: Execution, part: str) -> None:
     other = replace(execution.pin, **{part: making.tenant().slug})
     with unchanged():
         assert record(making.outcome_of(claim), checkpoints=[reached(claim, 1, "2")], identity=other) == 0
@@ -194,9 +180,7 @@ def poison(sqlstate: str = "23514") -> None:
     run("SET CONSTRAINTS ALL DEFERRED")
 
 
-def test_each_outcome_of_a_group_is_recorded_independently(
-    group: list[Claim], owner: Tenant, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_each_outcome_counts_alone(group: list[Claim], owner: Tenant, caplog: Log) -> None:
     making.execution(owner, "3")
     making.execution(owner, "4")
     ok, retry, fatal, lost, _ = [*group, *making.claimed(owner)]
@@ -221,9 +205,7 @@ def test_one_outcome_of_an_execution_is_recorded_in_a_group_and_a_stale_one_does
 
 
 @cases(("sqlstate", "others"), [("22003", 0), ("23514", 2), ("P0001", 2)])
-def test_an_outcome_that_the_database_rejects_fails_only_its_execution(
-    group: list[Claim], sqlstate: str, others: int, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_rejected_outcome_fails_its_execution(group: list[Claim], sqlstate: str, others: int, caplog: Log) -> None:
     poison(sqlstate=sqlstate)
     bad, *good = group[: 1 + others]
     assert making.record(poisoned(bad), *map(making.outcome_of, good)) == 1 + others
@@ -277,15 +259,11 @@ def test_large_awaits_of_a_group_are_decoded_one_at_a_time(group: list[Claim]) -
 
 @cases(
     "members",
-    [
-        *({"stopped_before_step_index": step} for step in (0, 2, 2**40)),
-        {"outcome": "FAILED", "output_payloads": []},
-        {"outcome": "WAITING_EXTERNAL"},
-    ],
+    *({"stopped_before_step_index": step} for step in (0, 2, 2**40)),
+    {"outcome": "FAILED", "output_payloads": []},
+    {"outcome": "WAITING_EXTERNAL"},
 )
-def test_a_worker_that_stopped_before_the_end_or_says_nothing_else_has_not_completed_the_execution(
-    group: list[Claim], members: dict[str, Any]
-) -> None:
+def test_a_worker_that_stopped_early_has_not_completed_the_execution(group: list[Claim], members: Any) -> None:
     assert making.record(making.outcome_of(group[0]).model_copy(update=members)) == 1
     found = executions()[0]
     assert (found.status, found.error_code, found.result) == ("WAIT_RETRY", "MALFORMED_OUTCOME", None)

@@ -177,7 +177,7 @@ def make_due(owner: Tenant, settings: Any, protocol: str = "celery") -> None:
 
 
 @cases(("protocol", "fault"), [("celery", "unavailable"), ("rest", "full")])
-def test_an_outage_costs_each_execution_one_claim(
+def test_an_outage_costs_one_claim_each(
     valkey: Valkey, owner: Tenant, settings: Any, protocol: str, fault: str
 ) -> None:
     make_due(owner, settings, protocol)
@@ -204,9 +204,7 @@ def test_a_submission_reports_that_the_broker_rejects_messages(owner: Tenant) ->
 
 
 @cases("protocol", ["celery", "rest"])
-def test_after_a_refusal_each_retry_claims_only_a_few_until_commands_are_sent(
-    valkey: Valkey, owner: Tenant, settings: Any, protocol: str
-) -> None:
+def test_after_a_refusal_retries_claim_only_a_few(valkey: Valkey, owner: Tenant, settings: Any, protocol: str) -> None:
     configure(valkey, "FLUSHALL")  # the tickets of the other case
     make_due(owner, settings, protocol)
     configure(valkey, "ACL", "SETUSER", COORDINATOR, "-lpush")
@@ -259,9 +257,7 @@ def test_a_value_that_a_worker_may_write_is_not_a_ticket(redis: Any) -> None:
         take_ticket(TICKET)
 
 
-def test_the_ticket_of_a_group_is_taken_once_and_ends_with_the_leases(
-    execution: Execution, release: Release, redis: Any, settings: Any
-) -> None:
+def test_a_ticket_is_taken_once_and_ends(execution: Execution, release: Release, redis: Any, settings: Any) -> None:
     settings.LEASE_SECONDS = 60
     run(
         "CREATE FUNCTION pg_temp.slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"

@@ -35,9 +35,7 @@ def again(owner: Tenant) -> Claim:
     return claim
 
 
-def test_a_retry_gets_the_items_that_are_finished_and_the_history_tells_once_that_there_are_any(
-    owner: Tenant, claim: Claim, execution: Execution
-) -> None:
+def test_a_retry_gets_the_items_that_are_finished(owner: Tenant, claim: Claim, execution: Execution) -> None:
     assert finished(claim) == {}
     assert b"finishedItems" not in command_of(claim).model_dump_json(by_alias=True).encode()
     record(checkpoints=[reached(claim, 1, "1", "2", many=True)])
@@ -74,18 +72,14 @@ def test_a_retry_gets_the_items_that_are_finished_and_the_history_tells_once_tha
     ],
     ids=str,
 )
-def test_what_no_lease_of_the_running_step_covers_and_what_cannot_be_stored_is_dropped_alone(
-    owner: Tenant, claim: Claim, execution: Execution, wrong: dict[str, Any]
-) -> None:
+def test_bad_items_are_dropped_alone(owner: Tenant, claim: Claim, execution: Execution, wrong: dict[str, Any]) -> None:
     record(checkpoints=[reached(claim, 1, "1", "2", many=True)])
     bad = items(claim, {3: [1], 4: [2]}).model_copy(update=wrong)
     record(items=[items(claim, {0: [0]}), bad])
     assert [each.items for each in ItemGroup.objects.filter(execution=execution)] == [[0]]
 
 
-def test_items_of_another_input_do_not_count_after_an_answer_was_replaced(
-    owner: Tenant, claim: Claim, execution: Execution
-) -> None:
+def test_items_do_not_count_after_an_answer_was_replaced(owner: Tenant, claim: Claim, execution: Execution) -> None:
     record(checkpoints=[reached(claim, 1, "1", "2", many=True)])
     record(making.failure(claim, retryable=False), items=[items(claim, {0: [0]})])
     for replaced, expected in ({}, {0: [0]}), ({"answerReplaced": "x"}, {}), ({}, {}):

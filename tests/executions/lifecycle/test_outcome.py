@@ -61,15 +61,11 @@ def test_a_failure_waits_longer_each_time_until_retries_are_spent(owner: Tenant,
 
 @cases(
     ("code", "message", "stored"),
-    [
-        ("E" * 150, "😀" * 600, ("E" * 100, "😀" * 512)),
-        ("a\x00b", "c\x00d", ("a\ufffdb", "c\ufffdd")),
-        ("", "", ("UNKNOWN", "")),
-    ],
+    ("E" * 150, "😀" * 600, ("E" * 100, "😀" * 512)),
+    ("a\x00b", "c\x00d", ("a\ufffdb", "c\ufffdd")),
+    ("", "", ("UNKNOWN", "")),
 )
-def test_a_non_retryable_failure_fails_at_once_with_its_error_truncated_and_cleaned(
-    claim: Claim, execution: Execution, code: str, message: str, stored: tuple[str, str]
-) -> None:
+def test_errors_are_cut_and_cleaned(claim: Claim, execution: Execution, code: str, message: str, stored: Any) -> None:
     failure = Failure(failure_class=code, message=message, retryable=False, traceback="Trace\0\n" + "x" * 5_000)
     making.record(making.outcome_of(claim, "FAILED", failure=failure))
     assert making.history(execution)[-1] == ("FAILED", "FAILED")
@@ -82,11 +78,9 @@ OTHER_LEASE = {"lease_token": uuid.uuid4()}
 
 @cases(
     ("wrong", "of", "status"),
-    [
-        ({"execution_version": 0}, making.outcome_of, "SUCCEEDED"),
-        (OTHER_LEASE, making.failure, "WAIT_RETRY"),
-        (OTHER_LEASE, making.suspension, "WAITING_EXTERNAL"),
-    ],
+    ({"execution_version": 0}, making.outcome_of, "SUCCEEDED"),
+    (OTHER_LEASE, making.failure, "WAIT_RETRY"),
+    (OTHER_LEASE, making.suspension, "WAITING_EXTERNAL"),
 )
 def test_outcomes_under_another_lease_are_dropped_and_recorded_as_events_in_their_order(
     claim: Claim, execution: Execution, wrong: dict[str, Any], of: Callable[[Claim], Outcome], status: str
@@ -109,18 +103,14 @@ HALF = "[" + "0," * (MOST_VALUES // 2) + "0]"
 
 @cases(
     "outputs",
-    [
-        ["1", "{"],
-        ['{"a\\u0000": 1}'],
-        ['["\\ud800"]'],
-        ["1e999"],
-        ["[" * (DEEPEST + 1) + "]" * (DEEPEST + 1)],
-        [HALF, HALF],
-    ],
+    ["1", "{"],
+    ['{"a\\u0000": 1}'],
+    ['["\\ud800"]'],
+    ["1e999"],
+    ["[" * (DEEPEST + 1) + "]" * (DEEPEST + 1)],
+    [HALF, HALF],
 )
-def test_outputs_that_cannot_be_stored_fail_the_execution(
-    claim: Claim, execution: Execution, outputs: list[str]
-) -> None:
+def test_unstorable_outputs_fail_the_execution(claim: Claim, execution: Execution, outputs: list[str]) -> None:
     assert making.record(making.outcome_of(claim, output_payloads=outputs)) == 1
     execution.refresh_from_db()
     assert (execution.status, execution.error_code) == ("FAILED", "UNDECODABLE_OUTPUT")
@@ -137,16 +127,12 @@ def test_an_output_is_returned_unchanged(claim: Claim, execution: Execution, val
 
 @cases(
     ("cardinality", "outputs", "status", "result"),
-    [
-        ("ONE_TO_ONE", [], "SUCCEEDED", None),
-        ("ONE_TO_ONE", ["1", "2"], "WAIT_RETRY", "RESULT_SHAPE_MISMATCH"),
-        ("ONE_TO_MANY", [], "SUCCEEDED", []),
-        ("ONE_TO_MANY", ["1", "null", "[2]"], "SUCCEEDED", [1, None, [2]]),
-    ],
+    ("ONE_TO_ONE", [], "SUCCEEDED", None),
+    ("ONE_TO_ONE", ["1", "2"], "WAIT_RETRY", "RESULT_SHAPE_MISMATCH"),
+    ("ONE_TO_MANY", [], "SUCCEEDED", []),
+    ("ONE_TO_MANY", ["1", "null", "[2]"], "SUCCEEDED", [1, None, [2]]),
 )
-def test_a_single_result_has_at_most_one_value_and_a_stream_any_number(
-    cardinality: str, outputs: list[str], status: str, result: Any
-) -> None:
+def test_a_single_result_has_at_most_one_value(cardinality: str, outputs: list[str], status: str, result: Any) -> None:
     owner, _ = making.ready(steps=[{**making.STEP, "cardinality": cardinality}])
     execution = making.execution(owner)
     making.record(making.outcome_of(making.claimed(owner)[0], output_payloads=outputs))
@@ -156,12 +142,10 @@ def test_a_single_result_has_at_most_one_value_and_a_stream_any_number(
 
 @cases(
     ("late", "again", "recorded"),
-    [
-        ("COMPLETED", False, ["LEASE_RESTORED", "SUCCEEDED"]),
-        ("COMPLETED", True, ["CLAIMED", "LEASE_RESTORED", "SUCCEEDED"]),
-        ("FAILED", False, ["LEASE_RESTORED", "RETRY_SCHEDULED"]),
-        ("FAILED", True, ["CLAIMED", "OUTCOME_DROPPED"]),
-    ],
+    ("COMPLETED", False, ["LEASE_RESTORED", "SUCCEEDED"]),
+    ("COMPLETED", True, ["CLAIMED", "LEASE_RESTORED", "SUCCEEDED"]),
+    ("FAILED", False, ["LEASE_RESTORED", "RETRY_SCHEDULED"]),
+    ("FAILED", True, ["CLAIMED", "OUTCOME_DROPPED"]),
 )
 def test_an_outcome_whose_lease_was_lost_is_recorded_once_unless_another_was_or_a_retry_runs(
     owner: Tenant, claim: Claim, execution: Execution, late: str, again: bool, recorded: list[str]
@@ -175,9 +159,7 @@ def test_an_outcome_whose_lease_was_lost_is_recorded_once_unless_another_was_or_
     assert repeated == (1 if late == "FAILED" and again else 0)
 
 
-def test_an_outcome_does_not_get_a_lease_back_that_ended_before_another_outcome(
-    owner: Tenant, claim: Claim, execution: Execution
-) -> None:
+def test_no_earlier_lease_comes_back_after_an_outcome(owner: Tenant, claim: Claim, execution: Execution) -> None:
     making.lose_lease(claim)
     [successor] = making.claimed(owner)
     making.record(making.failure(successor))
@@ -187,9 +169,7 @@ def test_an_outcome_does_not_get_a_lease_back_that_ended_before_another_outcome(
     assert making.kinds(execution)[-1] == "OUTCOME_DROPPED"
 
 
-def test_a_lease_whose_worker_was_informed_of_the_loss_never_comes_back(
-    owner: Tenant, release: Release, claim: Claim
-) -> None:
+def test_a_lease_whose_loss_the_worker_knows_never_comes_back(owner: Tenant, release: Release, claim: Claim) -> None:
     """Its step may have been cancelled, and may have returned anything."""
     making.lose_lease(claim)
     lease = HeldLease(execution_id=claim.execution_id, lease_token=claim.lease_token, seconds=2)
@@ -317,9 +297,7 @@ def test_only_code_from_pinned_artifacts_is_pinned_throughout(
     assert found["runs"][0]["findings"] == ([] if throughout else ["CODE_NOT_VERIFIED"])
 
 
-def test_a_signed_document_has_the_same_bytes_every_time_and_a_valid_signature(
-    execution: Execution, claim: Claim, settings: Any
-) -> None:
+def test_a_signed_document_is_the_same_every_time_and_valid(execution: Execution, claim: Claim, settings: Any) -> None:
     making.record(making.outcome_of(claim))
     execution = Execution.objects.select_related("tenant").get(pk=execution.pk)
     settings.PROVENANCE_KEY = signing.private_pem("coordinator")

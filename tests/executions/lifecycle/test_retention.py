@@ -19,7 +19,7 @@ from governance.campaigns import campaigns
 from governance.campaigns.selection import Filters
 from tenancy.models import Tenant
 from tests import making
-from tests.cases import cases
+from tests.cases import Log, cases
 from tests.few_places import limited
 from tests.raw_sql import check_foreign_keys_now, unguarded
 from tests.wakeups import announced
@@ -86,9 +86,7 @@ def test_all_rows_of_an_execution_are_removed_with_it_and_its_key_is_free(owner:
 
 
 @cases("listed", [dead_letters.letters, interactions.interactions])
-def test_lists_leave_out_executions_that_are_removed_while_they_are_read(
-    owner: Tenant, listed: Callable[[Tenant], QuerySet[Any]]
-) -> None:
+def test_lists_leave_out_what_is_removed_meanwhile(owner: Tenant, listed: Callable[[Tenant], QuerySet[Any]]) -> None:
     making.aged(*making.dead(owner, "dead"), days=31)
     cancelled_while_waiting(owner)
     making.dead(owner, "young")
@@ -109,9 +107,7 @@ def test_lists_leave_out_executions_that_are_removed_while_they_are_read(
 
 
 @cases(("days", "failed", "left"), [(30, None, {"dead"}), (30, 30, set()), (60, 30, {"old"}), (None, 30, {"old"})])
-def test_failed_executions_have_a_separate_term(
-    owner: Tenant, days: int | None, failed: int | None, left: set[str], caplog: pytest.LogCaptureFixture
-) -> None:
+def test_failures_have_their_term(owner: Tenant, days: int | None, failed: int | None, left: Any, caplog: Log) -> None:
     keep(owner, days, failed)
     making.aged(*making.dead(owner, "dead"), days=40)
     succeeded(owner, "old", days=40)
@@ -130,9 +126,7 @@ def test_removal_works_in_batches_and_stops_after_its_time_limit(owner: Tenant, 
     assert remove() == 3
 
 
-def test_executions_that_a_campaign_has_yet_to_redrive_are_kept_and_its_results_remain(
-    owner: Tenant, settings: Any
-) -> None:
+def test_executions_that_a_campaign_has_yet_to_redrive_are_kept_with_its_results(owner: Tenant, settings: Any) -> None:
     dead = making.dead(owner, "a", "b")
     made = campaigns.start(owner, Filters(pipeline_id=making.PIPELINE), reason="x", rate_per_minute=60, actor="user:a")
     making.aged(*dead, days=31)

@@ -68,22 +68,18 @@ def again(owner: Tenant) -> Claim:
 
 @cases(
     ("changes", "step", "delays"),
-    [
-        ({}, 0, [10, 20]),
-        ({}, None, [10, 20]),
-        ({}, 7, [10, 20]),
-        ({}, 1, [1, 10, 50]),
-        ({}, 2, []),
-        ({"retryLimit": 1, "retryDelaySeconds": 5.0}, 0, [5]),
-        ({"retryLimit": 1, "retryDelaySeconds": 5.0}, 1, [1, 10, 50]),
-        ({"steps": {"Book": {"retries": 1, "delaySeconds": 2.5}}}, 1, [2.5]),
-        ({"steps": {"Read": {"retries": 1}, "Gone": {"retries": 9}}}, 0, [10]),
-        ({"steps": {"Pay": {"multiplier": 1, "retries": 1}}}, 2, [10]),
-    ],
+    ({}, 0, [10, 20]),
+    ({}, None, [10, 20]),
+    ({}, 7, [10, 20]),
+    ({}, 1, [1, 10, 50]),
+    ({}, 2, []),
+    ({"retryLimit": 1, "retryDelaySeconds": 5.0}, 0, [5]),
+    ({"retryLimit": 1, "retryDelaySeconds": 5.0}, 1, [1, 10, 50]),
+    ({"steps": {"Book": {"retries": 1, "delaySeconds": 2.5}}}, 1, [2.5]),
+    ({"steps": {"Read": {"retries": 1}, "Gone": {"retries": 9}}}, 0, [10]),
+    ({"steps": {"Pay": {"multiplier": 1, "retries": 1}}}, 2, [10]),
 )
-def test_the_policy_of_the_failed_step_counts(
-    owner: Tenant, changes: dict[str, Any], step: int | None, delays: list[float]
-) -> None:
+def test_the_policy_of_a_step(owner: Tenant, changes: dict[str, Any], step: int | None, delays: list[float]) -> None:
     policed(owner, **changes)
     execution = making.execution(owner)
     for _ in delays:
@@ -117,24 +113,16 @@ def test_a_checkpoint_and_an_await_begin_a_new_budget(owner: Tenant) -> None:
 
 @cases(
     ("steps", "timeouts", "items"),
-    [
-        ({}, {}, {}),
-        ({"Book": {"retries": 8}}, {}, {}),
-        (
-            {"Book": {"timeoutSeconds": 12.5}, "Read": {"timeoutSeconds": 3}, "Gone": {"timeoutSeconds": 3}},
-            {"0": 3, "1": 12.5},
-            {},
-        ),
-        (
-            {"Pay": {"retries": 8, "jitter": False, "timeoutSeconds": 3}},
-            {"2": 3},
-            {"2": {"retries": 8, "jitter": False}},
-        ),
-    ],
+    ({}, {}, {}),
+    ({"Book": {"retries": 8}}, {}, {}),
+    (
+        {"Book": {"timeoutSeconds": 12.5}, "Read": {"timeoutSeconds": 3}, "Gone": {"timeoutSeconds": 3}},
+        {"0": 3, "1": 12.5},
+        {},
+    ),
+    ({"Pay": {"retries": 8, "jitter": False, "timeoutSeconds": 3}}, {"2": 3}, {"2": {"retries": 8, "jitter": False}}),
 )
-def test_a_command_has_the_timeouts_and_the_retries_of_items_that_the_policy_sets(
-    owner: Tenant, steps: dict[str, Any], timeouts: dict[str, float], items: dict[str, Any]
-) -> None:
+def test_a_command_has_what_the_policy_changes(owner: Tenant, steps: Any, timeouts: Any, items: Any) -> None:
     policed(owner, steps=steps)
     making.execution(owner)
     claim = again(owner)
@@ -169,19 +157,17 @@ def test_the_policy_adds_timeouts_to_steps_of_this_product(
 
 @cases(
     ("steps", "problem"),
-    [
-        ({"Book": {"retries": 1001}}, r'steps\["Book"\].retries must be a whole number from 0 to 1000'),
-        ({"Book": {"retries": True}}, "whole number"),
-        ({"Book": {"delaySeconds": 10**400}}, "from 0 to 1800"),
-        ({"Book": {"delaySeconds": float("nan")}}, "from 0 to 1800"),
-        ({"Book": {"timeoutSeconds": 0}}, "from 0.1 to 604800"),
-        ({"Book": {"jitter": 1}}, "must be true or false"),
-        ({"Book": {"retryOn": ["OSError"]}}, 'no member "retryOn"'),
-        ({"Book": {}}, "must be an object of retries"),
-        ({"Book": 3}, "must be an object of retries"),
-        ([], "must be an object"),
-        ({f"n{number}": {"retries": 1} for number in range(1001)}, "at most 1000"),
-    ],
+    ({"Book": {"retries": 1001}}, r'steps\["Book"\].retries must be a whole number from 0 to 1000'),
+    ({"Book": {"retries": True}}, "whole number"),
+    ({"Book": {"delaySeconds": 10**400}}, "from 0 to 1800"),
+    ({"Book": {"delaySeconds": float("nan")}}, "from 0 to 1800"),
+    ({"Book": {"timeoutSeconds": 0}}, "from 0.1 to 604800"),
+    ({"Book": {"jitter": 1}}, "must be true or false"),
+    ({"Book": {"retryOn": ["OSError"]}}, 'no member "retryOn"'),
+    ({"Book": {}}, "must be an object of retries"),
+    ({"Book": 3}, "must be an object of retries"),
+    ([], "must be an object"),
+    ({f"n{number}": {"retries": 1} for number in range(1001)}, "at most 1000"),
 )
 def test_a_policy_stays_within_the_bounds(owner: Tenant, steps: Any, problem: str) -> None:
     with pytest.raises(PolicyInvalid, match=problem):

@@ -42,9 +42,7 @@ def said(release: Release) -> Any:
     return send
 
 
-def test_a_heartbeat_stores_what_steps_report_while_they_run_and_the_next_attempt_reads_the_details(
-    owner: Tenant, execution: Execution, claim: Claim, said: Any
-) -> None:
+def test_a_heartbeat_stores_what_steps_report(owner: Tenant, execution: Execution, claim: Claim, said: Any) -> None:
     assert command_of(claim).last_heartbeat == ""
     said(claim, done=1, total=4, message="row 1", lines=[LINE], details='[0,null,{"row":1}]')
     said(claim, done=2, total=4, message="row 2", lines=[LINE, LINE])
@@ -63,9 +61,7 @@ def test_a_heartbeat_stores_what_steps_report_while_they_run_and_the_next_attemp
     assert shown == [(0, 3, "rows\N{REPLACEMENT CHARACTER} 4")] * 2 + [(1, 3, "second")]
 
 
-def test_a_killed_worker_leaves_its_report_and_nothing_is_stored_under_a_lost_lease(
-    owner: Tenant, execution: Execution, claim: Claim, said: Any
-) -> None:
+def test_a_killed_worker_leaves_only_its_report(owner: Tenant, execution: Execution, claim: Claim, said: Any) -> None:
     said(claim, lines=[LINE], details='[0,0,"half"]')
     Execution.objects.update(lease_expires_at=making.LONG_AGO)
     sweep.expire_leases()
@@ -90,9 +86,7 @@ def test_an_outcome_whose_report_cannot_be_stored_counts_and_lines_are_kept_if_s
     assert (stored.done, stored.total, stored.details, len(stored.lines)) == (None, None, None, setting and policy)
 
 
-def test_lines_of_a_worker_that_ignores_limits_and_whose_clock_is_wrong_are_bounded_and_shown(
-    execution: Execution, claim: Claim
-) -> None:
+def test_lines_beyond_limits_or_of_a_wrong_clock_are_bounded_and_shown(execution: Execution, claim: Claim) -> None:
     wrong: StepLine = (2**53 - 1, "INFO", 2**31 - 1, None, "x" * LONGEST_LINE)
     outcome = making.outcome_of(claim, report=messages.StepReport(lines=[wrong] * MOST_LINES))
     making.record(outcome.model_copy(update={"transition_key": "of no attempt"}))

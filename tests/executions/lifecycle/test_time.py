@@ -20,7 +20,7 @@ from governance.campaigns.selection import Filters
 from releases.models import Release
 from tenancy.models import Tenant
 from tests import making
-from tests.cases import cases
+from tests.cases import Log, cases
 from tests.executions.awaits.parking import interaction_of, make_late, suspended
 from tests.executions.moments import clock, now, set_deadline, statuses
 from tests.making import LONG_AGO
@@ -85,9 +85,7 @@ def campaign_credit(ready: Ready) -> Boundary:
 
 
 @cases("of", [claims, leases, open_interactions, webhooks_to_send, removal, campaign_credit])
-def test_it_is_due_at_its_time_and_not_before(
-    ready: Ready, of: Callable[[Ready], Boundary], caplog: pytest.LogCaptureFixture
-) -> None:
+def test_it_is_due_at_its_time(ready: Ready, of: Callable[[Ready], Boundary], caplog: Log) -> None:
     caplog.clear()
     set_at, is_due = of(ready)
     set_at(now() + MOMENT)
@@ -122,9 +120,7 @@ def only(column: str) -> Any:
 
 
 @cases(("protocol", "lease", "call", "expected"), [("celery", 20, 50, 20), ("rest", 20, 50, 50), ("rest", 50, 20, 50)])
-def test_the_lease_of_a_claim_lasts_for_the_time_that_its_worker_needs(
-    execution: Execution, protocol: str, lease: float, call: float, expected: float
-) -> None:
+def test_how_long_leases_last(execution: Execution, protocol: str, lease: float, call: float, expected: float) -> None:
     Worker.objects.update(protocol=protocol)
     moves.claim(owner="dispatcher", limit=10, lease_seconds=lease, call_seconds=call)
     assert only("lease_expires_at") == now() + timedelta(seconds=expected)
@@ -218,9 +214,7 @@ def test_the_sweep_finds_workers_to_note(ready: Ready, broker: Broker, of: Calla
 
 
 @cases(("protocol", "stopped", "expected"), [("celery", False, []), ("rest", True, []), ("rest", False, [CHECK_TASK])])
-def test_the_sweep_announces_nothing_but_checks_of_rest_workers(
-    ready: Ready, broker: Broker, protocol: str, stopped: bool, expected: list[str]
-) -> None:
+def test_what_the_sweep_announces(ready: Ready, broker: Broker, protocol: str, stopped: bool, expected: Any) -> None:
     Worker.objects.update(protocol=protocol, stopped_at=timezone.now() if stopped else None)
     with broker.commits(execute=True):
         governance_tasks.sweep()
@@ -254,9 +248,7 @@ PARTS = {"REDRIVEN": a_campaign, "AWAIT_TIMEOUT": a_late_interaction, "LEASE_EXP
 
 
 @cases("kind", PARTS)
-def test_a_part_of_the_sweep_that_fails_does_not_stop_the_others(
-    ready: Ready, broker: Broker, caplog: pytest.LogCaptureFixture, kind: str
-) -> None:
+def test_a_failing_part_of_the_sweep_stops_no_others(ready: Ready, broker: Broker, caplog: Log, kind: str) -> None:
     caplog.clear()
     is_done = {each: of(making.ready()) for each, of in PARTS.items()}
     due = due_work(ready)
@@ -284,9 +276,7 @@ def test_without_a_database_the_sweep_stops_at_once(ready: Ready, statement: str
     assert len(tried) == 1
 
 
-def test_executions_that_cannot_be_removed_do_not_block_those_of_other_tenants(
-    ready: Ready, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_what_cannot_be_removed_does_not_block_other_tenants(ready: Ready, caplog: Log) -> None:
     is_failing_done = old_results(ready)
     [stuck] = Execution.objects.all()
     is_done = old_results(making.ready())

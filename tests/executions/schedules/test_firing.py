@@ -62,12 +62,10 @@ def test_a_time_submits_one_execution_with_the_input_of_its_template(owner: Tena
 
 @cases(
     ("overlap", "ends", "expected", "statuses"),
-    [
-        ("skip", False, ["SUBMITTED", "SKIPPED"], ["QUEUED"]),
-        ("skip", True, ["SUBMITTED", "SUBMITTED"], ["CANCELLED", "QUEUED"]),
-        ("queue", False, ["SUBMITTED", "SUBMITTED"], ["QUEUED", "QUEUED"]),
-        ("cancel", False, ["SUBMITTED", "SUBMITTED"], ["CANCELLED", "QUEUED"]),
-    ],
+    ("skip", False, ["SUBMITTED", "SKIPPED"], ["QUEUED"]),
+    ("skip", True, ["SUBMITTED", "SUBMITTED"], ["CANCELLED", "QUEUED"]),
+    ("queue", False, ["SUBMITTED", "SUBMITTED"], ["QUEUED", "QUEUED"]),
+    ("cancel", False, ["SUBMITTED", "SUBMITTED"], ["CANCELLED", "QUEUED"]),
 )
 def test_overlap(owner: Tenant, overlap: str, ends: bool, expected: list[str], statuses: list[str]) -> None:
     schedule = making.scheduled(owner, cron="0 0 1 1 *", overlap=overlap)
@@ -83,11 +81,9 @@ def test_overlap(owner: Tenant, overlap: str, ends: bool, expected: list[str], s
 
 @cases(
     ("overlap", "expected"),
-    [
-        ("skip", ["MISSED", "SUBMITTED", "SKIPPED", "SKIPPED"]),
-        ("queue", ["MISSED", "SUBMITTED", "SUBMITTED", "SUBMITTED"]),
-        ("cancel", ["MISSED", "SKIPPED", "SKIPPED", "SUBMITTED"]),
-    ],
+    ("skip", ["MISSED", "SUBMITTED", "SKIPPED", "SKIPPED"]),
+    ("queue", ["MISSED", "SUBMITTED", "SUBMITTED", "SUBMITTED"]),
+    ("cancel", ["MISSED", "SKIPPED", "SKIPPED", "SUBMITTED"]),
 )
 def test_times_that_are_too_late_are_not_made_up(owner: Tenant, overlap: str, expected: list[str]) -> None:
     schedule = making.scheduled(owner, cron="* * * * *", overlap=overlap, catch_up_minutes=3)
@@ -139,9 +135,7 @@ def test_a_fire_that_was_submitted_by_a_dead_process_is_found_again(owner: Tenan
     assert len(made(owner)) == 1
 
 
-def test_a_process_that_lost_its_lease_does_not_cancel_the_execution_of_its_own_time(
-    owner: Tenant, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_late_process_cancels_no_execution_of_its_own_time(owner: Tenant, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(firing, "LEASE_SECONDS", 0)
     others = [firing.fire]
 
@@ -159,9 +153,7 @@ def test_a_process_that_lost_its_lease_does_not_cancel_the_execution_of_its_own_
 
 
 @cases("value", [1, 2])
-def test_an_execution_of_a_client_with_the_key_of_a_time_is_not_taken_for_the_schedules(
-    owner: Tenant, value: int
-) -> None:
+def test_a_clients_execution_with_the_key_of_a_time_is_not_taken_for_the_schedules(owner: Tenant, value: int) -> None:
     schedule = making.scheduled(owner, cron="* * * * *")
     making.submitted(owner, firing.key_of(schedule.pk, late(schedule, 1)), {"n": value})
     firing.fire()

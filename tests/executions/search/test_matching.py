@@ -64,33 +64,29 @@ def found(tenants: list[Tenant], person: User | None = None, **conditions: Any) 
 
 @cases(
     ("conditions", "keys"),
-    [
-        ({}, list(KEYS)),
-        ({"status": "live"}, ["claimed", "running", "asks", "queued", "other"]),
-        ({"status": "failed"}, ["failed", "dlq"]),
-        ({"status": "held"}, ["claimed", "running"]),
-        ({"status": "RUNNING"}, ["running"]),
-        ({"pipeline_id": "org.example.other"}, ["other"]),
-        ({"release_version": "2.0"}, ["queued"]),
-        ({"error_code": "TIMEOUT"}, ["dlq"]),
-        ({"step": 1}, ["failed"]),
-        ({"step": "Ship"}, ["failed"]),
-        ({"step": "ship", "pipeline_id": "org.example.other"}, []),
-        ({"step": 0, "pipeline_id": "org.example.other"}, ["other"]),
-        ({"since": at(6)}, ["queued", "other"]),
-        ({"until": at(1)}, ["ok"]),
-        ({"ended_since": at(20)}, ["failed", "dlq"]),
-        ({"tag": "k=v"}, ["ok"]),
-        ({"smoke": True}, []),
-        ({"smoke": False, "submitted_by": "user:eva"}, ["ok", "failed"]),
-        ({"text": "o"}, ["ok", "other"]),
-        ({"text": "%"}, []),
-        ({"tenant": "another"}, []),
-    ],
+    ({}, list(KEYS)),
+    ({"status": "live"}, ["claimed", "running", "asks", "queued", "other"]),
+    ({"status": "failed"}, ["failed", "dlq"]),
+    ({"status": "held"}, ["claimed", "running"]),
+    ({"status": "RUNNING"}, ["running"]),
+    ({"pipeline_id": "org.example.other"}, ["other"]),
+    ({"release_version": "2.0"}, ["queued"]),
+    ({"error_code": "TIMEOUT"}, ["dlq"]),
+    ({"step": 1}, ["failed"]),
+    ({"step": "Ship"}, ["failed"]),
+    ({"step": "ship", "pipeline_id": "org.example.other"}, []),
+    ({"step": 0, "pipeline_id": "org.example.other"}, ["other"]),
+    ({"since": at(6)}, ["queued", "other"]),
+    ({"until": at(1)}, ["ok"]),
+    ({"ended_since": at(20)}, ["failed", "dlq"]),
+    ({"tag": "k=v"}, ["ok"]),
+    ({"smoke": True}, []),
+    ({"smoke": False, "submitted_by": "user:eva"}, ["ok", "failed"]),
+    ({"text": "o"}, ["ok", "other"]),
+    ({"text": "%"}, []),
+    ({"tenant": "another"}, []),
 )
-def test_a_search_finds_what_fulfils_all_its_conditions_newest_first(
-    rows: Rows, conditions: dict[str, Any], keys: list[str]
-) -> None:
+def test_a_search_fulfils_all_conditions_newest_first(rows: Rows, conditions: dict[str, Any], keys: list[str]) -> None:
     assert found([rows["ok"].tenant], **conditions) == keys[::-1]
 
 
@@ -203,13 +199,11 @@ def test_each_parameter_is_a_condition() -> None:
 
 @cases(
     ("name", "text"),
-    [
-        *(("since", text) for text in ("x", "2026-02-30 10:00", "9999999d", "-1h")),
-        *(("step", text) for text in ("0", "99999")),
-        *((name, "x") for name in ("group", "smoke", "status", "nonsense", "input__n")),
-        *((name, LONG) for name in ("q", "pipeline", "release", "error", "tag", "by", "tenant", "group")),
-        *((name, "a\0b") for name in ("q", "pipeline", "release", "error", "tag", "by", "tenant", "group")),
-    ],
+    *(("since", text) for text in ("x", "2026-02-30 10:00", "9999999d", "-1h")),
+    *(("step", text) for text in ("0", "99999")),
+    *((name, "x") for name in ("group", "smoke", "status", "nonsense", "input__n")),
+    *((name, LONG) for name in ("q", "pipeline", "release", "error", "tag", "by", "tenant", "group")),
+    *((name, "a\0b") for name in ("q", "pipeline", "release", "error", "tag", "by", "tenant", "group")),
 )
 def test_a_wrong_parameter_is_named(name: str, text: str) -> None:
     with pytest.raises(InvalidRequest) as caught:

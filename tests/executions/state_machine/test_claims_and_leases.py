@@ -130,9 +130,7 @@ def shares(limit: int) -> Counter[tuple[str, str]]:
     + [(4, 0.001, False, running, free) for running, free in ((3, [1_597]), (1_200, [400]), (1_201, []))]
     + [(4, 0.001, True, 0, [4]), (4, 0.001, True, 4, [])],
 )
-def test_the_room_is_what_the_threads_start_at_once_or_a_stock_for_fast_transitions(
-    threads: int, seconds: float | None, calls: bool, running: int, free: list[int]
-) -> None:
+def test_the_room_of_threads(threads: int, seconds: float | None, calls: bool, running: int, free: list[int]) -> None:
     counted = """WITH counted AS (SELECT 1 AS tenant_id, %(threads)s AS threads, %(calls)s AS calls,
         ARRAY['gone'] AS idle, %(seconds)s::float AS seconds,
         jsonb_build_object('w', %(running)s, 'gone', 9) AS held)"""
@@ -188,9 +186,7 @@ def pinned(owner: Tenant) -> list[Execution]:
 
 
 @cases("cancelled", [0, 1, 15])
-def test_work_without_workers_stays_queued_and_hides_no_other(
-    owner: Tenant, pinned: list[Execution], cancelled: int
-) -> None:
+def test_work_without_workers_stays_and_hides_no_other(owner: Tenant, pinned: list[Execution], cancelled: int) -> None:
     for execution in pinned[1 : 1 + cancelled]:
         cancel(owner, execution.pk, actor="user:test", reason="")
     assert {each.execution_id for each in making.claimed(owner)} == {pinned[0].pk, pinned[-1].pk}

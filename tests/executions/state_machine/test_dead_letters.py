@@ -81,11 +81,10 @@ def test_a_non_retryable_failure_fails_at_once_and_leaves_a_letter(execution: Ex
 
 @cases(
     ("own", "delays"),
-    [({"retryLimit": 0}, []), ({"retryLimit": 3, "retryDelaySeconds": 600, "retryMultiplier": 3}, [600, 1800, 1800])],
+    ({"retryLimit": 0}, []),
+    ({"retryLimit": 3, "retryDelaySeconds": 600, "retryMultiplier": 3}, [600, 1800, 1800]),
 )
-def test_a_pipelines_retry_policy_overrides_the_coordinators(
-    execution: Execution, own: dict[str, Any], delays: list[float]
-) -> None:
+def test_a_pipelines_retry_policy_counts(execution: Execution, own: dict[str, Any], delays: list[float]) -> None:
     policy.change(execution.release.pipeline, own, actor="user:test")
     fail(execution, len(delays) + 1)
     assert (execution.status, execution.attempt) == ("DLQ", len(delays))
@@ -106,9 +105,7 @@ def test_a_redrive_resets_the_count_of_retries(execution: Execution) -> None:
     assert len({each.execution_version for each in letters}) == 2
 
 
-def test_an_execution_that_loses_too_many_leases_in_a_row_fails(
-    owner: Tenant, execution: Execution, settings: Any
-) -> None:
+def test_an_execution_that_loses_too_many_leases_fails(owner: Tenant, execution: Execution, settings: Any) -> None:
     settings.TAKEOVER_LIMIT = 2
     for takeovers in (1, 2):
         lose_lease(execution)
@@ -133,16 +130,14 @@ def set_worker(**times: timedelta) -> None:
 
 @cases(
     ("worker", "named", "counted"),
-    [
-        ({}, True, False),
-        ({}, False, False),
-        ({"registered_at": LATER}, True, True),
-        ({"registered_at": LATER}, False, True),
-        ({"stopped_at": LATER}, True, True),
-        ({"last_heartbeat_at": timedelta(seconds=-16)}, True, True),
-        ({"last_heartbeat_at": timedelta(seconds=-16)}, False, True),
-        ({"stopped_at": EARLIER}, False, True),
-    ],
+    ({}, True, False),
+    ({}, False, False),
+    ({"registered_at": LATER}, True, True),
+    ({"registered_at": LATER}, False, True),
+    ({"stopped_at": LATER}, True, True),
+    ({"last_heartbeat_at": timedelta(seconds=-16)}, True, True),
+    ({"last_heartbeat_at": timedelta(seconds=-16)}, False, True),
+    ({"stopped_at": EARLIER}, False, True),
 )
 def test_only_a_lease_whose_worker_may_have_died_counts_as_taken_over(
     owner: Tenant, execution: Execution, settings: Any, worker: dict[str, timedelta], named: bool, counted: bool
@@ -162,9 +157,7 @@ def test_only_a_lease_whose_worker_may_have_died_counts_as_taken_over(
     assert execution.events.filter(data__workerLived=True).exists() is not counted
 
 
-def test_an_outcome_that_comes_too_late_shows_that_outcomes_arrive(
-    owner: Tenant, execution: Execution, settings: Any
-) -> None:
+def test_a_late_outcome_shows_that_outcomes_arrive(owner: Tenant, execution: Execution, settings: Any) -> None:
     settings.TAKEOVER_LIMIT = 1
     Worker.objects.update(registered_at=making.LONG_AGO)
     for _ in range(4):

@@ -61,9 +61,7 @@ def test_a_revocation_applies_to_the_next_submission_and_a_repeated_key_is_found
     assert refusal(owner, key="warm", input={"n": 2})[0] == "IDEMPOTENCY_KEY_REUSED"
 
 
-def test_a_cached_admission_expires_for_all_callers_and_one_renews_it_before(
-    owner: Tenant, settings: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_cached_admission_expires_for_all(owner: Tenant, settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     clock, kept = Clock(monkeypatch), admission.cached(owner, PIPELINE)
     clock.ahead += 0.6 * settings.SUBMISSION_CACHE_SECONDS
     assert [admission.cached(owner, PIPELINE) for _ in range(3)] == [None, kept, kept]
@@ -71,9 +69,7 @@ def test_a_cached_admission_expires_for_all_callers_and_one_renews_it_before(
     assert [admission.cached(owner, PIPELINE) for _ in range(2)] == [None, None]
 
 
-def test_a_pipeline_that_is_not_ready_is_refused_once_the_admission_expires_and_not_cached(
-    owner: Tenant, settings: Any
-) -> None:
+def test_an_unready_pipeline_is_refused_once_the_admission_expires_and_not_cached(owner: Tenant, settings: Any) -> None:
     making.silence(*Worker.objects.all())
     assert send(owner, "still remembered").duplicate is False
     admission.cache.clear()
@@ -133,9 +129,7 @@ def test_each_key_gets_the_release_that_the_routing_says(owner: Tenant) -> None:
     assert versions(owner, *KEYS) == expected(made, 30, *KEYS), "a repeated key returns its execution"
 
 
-def test_the_next_submission_after_a_withdrawal_gets_the_active_release(
-    owner: Tenant, all_to_candidate: GradualActivation
-) -> None:
+def test_a_withdrawal_returns_submissions_to_the_active_one(owner: Tenant, all_to_candidate: GradualActivation) -> None:
     changes.withdraw(all_to_candidate, **WHY)
     known = admission.cached(owner, making.PIPELINE)
     assert known is not None
@@ -143,9 +137,7 @@ def test_the_next_submission_after_a_withdrawal_gets_the_active_release(
     assert versions(owner, "b") == ["1.0"]
 
 
-def test_a_revoked_baseline_refuses_submissions_although_a_candidate_exists(
-    owner: Tenant, all_to_candidate: GradualActivation
-) -> None:
+def test_a_revoked_baseline_refuses_despite_a_candidate(owner: Tenant, all_to_candidate: GradualActivation) -> None:
     assert versions(owner, "expects", expected_release_version="1.0") == ["1.0"]
     revoke(all_to_candidate.baseline, **WHY)
     assert refusal(owner)[0] == "ACTIVE_RELEASE_REVOKED"
@@ -156,9 +148,7 @@ def test_executions_of_a_candidate_without_a_worker_get_the_active_release(owner
     assert set(versions(owner, *KEYS[:3])) == {"1.0"}
 
 
-def test_a_paused_pipeline_or_active_release_refuses_the_executions_of_its_candidate(
-    owner: Tenant, all_to_candidate: GradualActivation
-) -> None:
+def test_a_pause_refuses_the_executions_of_the_candidate(owner: Tenant, all_to_candidate: GradualActivation) -> None:
     for paused in (Pipeline.objects.get(pk=all_to_candidate.pipeline_id), all_to_candidate.baseline):
         holds.pause(paused, **WHY, refuses_submissions=True)
         assert refusal(owner)[0] == "PIPELINE_PAUSED"

@@ -75,17 +75,13 @@ def test_a_stream_continues_as_a_stream_if_each_of_its_items_fits() -> None:
 
 @cases(
     ("steps", "types", "found"),
-    [
-        ([{**A, "authoredName": "X"}, B, C], order("n"), ['steps["A"]', 'steps["X"]']),
-        ([A, {**C, "index": 1}], order("n"), ['steps["B"]']),
-        ([A, {**B, "cardinality": "MANY_TO_ONE"}, C], order("n"), ['steps["B"].cardinality']),
-        (STEPS, order("n", "m"), ["checkpoint.m"]),
-        (STEPS, {}, ["checkpoint"]),
-    ],
+    ([{**A, "authoredName": "X"}, B, C], order("n"), ['steps["A"]', 'steps["X"]']),
+    ([A, {**C, "index": 1}], order("n"), ['steps["B"]']),
+    ([A, {**B, "cardinality": "MANY_TO_ONE"}, C], order("n"), ['steps["B"].cardinality']),
+    (STEPS, order("n", "m"), ["checkpoint.m"]),
+    (STEPS, {}, ["checkpoint"]),
 )
-def test_what_is_not_proven_is_refused_and_named(
-    owner: Tenant, steps: list[dict[str, Any]], types: dict[str, Any], found: list[str]
-) -> None:
+def test_what_is_not_proven_is_refused_and_named(owner: Tenant, steps: list[Any], types: Any, found: list[str]) -> None:
     old = failed(owner)
     making.replaced(release(owner, "1.1", steps, types))
     assert paths(owner, old) == found

@@ -144,23 +144,21 @@ def test_new_and_ended_executions_with_a_key_send_a_wakeup(owner: Tenant, broker
 
 @cases(
     ("declared", "wrong"),
-    [
-        ({"limit": 1}, ""),
-        ({"limit": MOST, "key": "a.b", "whenFull": "refuse"}, ""),
-        ({"rate": {"limit": 1, "seconds": 60}}, ""),
-        ({"debounceSeconds": 60, "key": "a"}, ""),
-        ({"rate": {"limit": 1}}, "rate"),
-        ({"rate": {"limit": 1, "seconds": 0.5}}, "rate"),
-        ({"rate": {"limit": MOST + 1, "seconds": 1}}, "rate"),
-        ({"debounceSeconds": 0}, "debounceSeconds"),
-        ({"debounceSeconds": 1, "whenFull": "refuse"}, "debounceSeconds"),
-        ({"limit": 0}, "limit"),
-        ({"limit": True}, "limit"),
-        ({"key": "a"}, "limit"),
-        ({"limit": 1, "key": "a."}, "key"),
-        ({"limit": 1, "whenFull": "drop"}, "whenFull"),
-        ({"limit": 1, "per": "day"}, "'per'"),
-    ],
+    ({"limit": 1}, ""),
+    ({"limit": MOST, "key": "a.b", "whenFull": "refuse"}, ""),
+    ({"rate": {"limit": 1, "seconds": 60}}, ""),
+    ({"debounceSeconds": 60, "key": "a"}, ""),
+    ({"rate": {"limit": 1}}, "rate"),
+    ({"rate": {"limit": 1, "seconds": 0.5}}, "rate"),
+    ({"rate": {"limit": MOST + 1, "seconds": 1}}, "rate"),
+    ({"debounceSeconds": 0}, "debounceSeconds"),
+    ({"debounceSeconds": 1, "whenFull": "refuse"}, "debounceSeconds"),
+    ({"limit": 0}, "limit"),
+    ({"limit": True}, "limit"),
+    ({"key": "a"}, "limit"),
+    ({"limit": 1, "key": "a."}, "key"),
+    ({"limit": 1, "whenFull": "drop"}, "whenFull"),
+    ({"limit": 1, "per": "day"}, "'per'"),
 )
 def test_what_a_release_may_declare(declared: dict[str, Any], wrong: str) -> None:
     problems = [*wrong_limit(declared)]
@@ -173,17 +171,15 @@ def test_what_a_release_may_declare(declared: dict[str, Any], wrong: str) -> Non
 
 @cases(
     ("path", "value", "key"),
-    [
-        ("", {"a": 1}, "*"),
-        ("a", {"a": "x"}, "a=x"),
-        ("a.b", {"a": {"b": 7}}, "a.b=7"),
-        ("a.b", {"a": None}, "a.b="),
-        ("a", [1], "a="),
-        ("a", {"a": 1.0}, "a=1"),
-        ("a", {"a": "x" * 201}, "a=sha256:"),
-        ("a", {"a": "\0"}, "a=sha256:"),
-        ("a" * 300, {"a" * 300: "\U0001f600" * 200}, "a" * 300 + "=sha256:"),
-    ],
+    ("", {"a": 1}, "*"),
+    ("a", {"a": "x"}, "a=x"),
+    ("a.b", {"a": {"b": 7}}, "a.b=7"),
+    ("a.b", {"a": None}, "a.b="),
+    ("a", [1], "a="),
+    ("a", {"a": 1.0}, "a=1"),
+    ("a", {"a": "x" * 201}, "a=sha256:"),
+    ("a", {"a": "\0"}, "a=sha256:"),
+    ("a" * 300, {"a" * 300: "\U0001f600" * 200}, "a" * 300 + "=sha256:"),
 )
 def test_the_key_of_an_input(path: str, value: Any, key: str) -> None:
     found = ConcurrencyLimit(path, refuses=False, debounces=False).key_of(value)

@@ -100,9 +100,7 @@ def test_the_size_of_a_new_input_is_limited(owner: Tenant) -> None:
     assert isinstance(refusal(owner, "before", value={"text": "x" * 20}), IdempotencyKeyReused)
 
 
-def test_a_tenant_that_is_no_longer_allowed_starts_nothing_but_its_executions_continue(
-    owner: Tenant, settings: Any
-) -> None:
+def test_a_tenant_no_longer_allowed_starts_nothing_but_its_executions_continue(owner: Tenant, settings: Any) -> None:
     [dead] = making.dead(owner, "dead")
     accepted = making.execution(owner, "accepted")
     settings.ALLOWED_TENANTS = ["another"]

@@ -71,11 +71,9 @@ def test_a_pause_moves_no_time_that_a_submission_named(owner: Tenant, release: R
 
 @cases(
     ("start", "field"),
-    [
-        (lambda now: Start(not_before=now + timedelta(days=366)), "notBefore"),
-        (lambda now: Start(expires_at=now - HOUR), "expiresAt"),
-        (lambda now: Start(not_before=now + HOUR, expires_at=now + HOUR), "expiresAt"),
-    ],
+    (lambda now: Start(not_before=now + timedelta(days=366)), "notBefore"),
+    (lambda now: Start(expires_at=now - HOUR), "expiresAt"),
+    (lambda now: Start(not_before=now + HOUR, expires_at=now + HOUR), "expiresAt"),
 )
 def test_an_impossible_start_is_refused_unless_the_key_was_used(owner: Tenant, start: Any, field: str) -> None:
     with pytest.raises(InvalidRequest) as refused:
@@ -137,9 +135,7 @@ def test_low_priority_starts_when_there_is_room_and_in_an_hour_at_the_latest(own
 
 
 @cases(("start", "shift"), [(HIGH, timedelta()), (LOW, HOUR), (None, timedelta())])
-def test_a_priority_counts_again_when_an_execution_is_queued_again(
-    owner: Tenant, start: Start | None, shift: timedelta
-) -> None:
+def test_a_priority_counts_again_after_a_redrive(owner: Tenant, start: Start | None, shift: timedelta) -> None:
     execution = submitted(owner, "key", start)
     at(execution, next_due_at=LONG_AGO)
     [claim] = making.claimed(owner)

@@ -137,30 +137,24 @@ def test_a_batch_has_a_result_for_each_item_and_inserts_a_repeated_key_once(owne
 
 @cases(
     ("contract", "value", "input_shape", "result_shape"),
-    [
-        ({}, [{"n": 1}], "UNI", "SINGLE"),
-        (MANY, [1, "two", None], "MULTI", "SINGLE"),
-        (MANY_TYPED, [{"n": 1}, {"n": 2}], "MULTI", "MATERIALIZED_MULTI"),
-        (of("ONE_TO_MANY"), [1], "UNI", "MATERIALIZED_MULTI"),
-    ],
+    ({}, [{"n": 1}], "UNI", "SINGLE"),
+    (MANY, [1, "two", None], "MULTI", "SINGLE"),
+    (MANY_TYPED, [{"n": 1}, {"n": 2}], "MULTI", "MATERIALIZED_MULTI"),
+    (of("ONE_TO_MANY"), [1], "UNI", "MATERIALIZED_MULTI"),
 )
-def test_the_first_and_the_last_step_determine_the_shapes_of_input_and_result(
-    contract: Contract, value: Any, input_shape: str, result_shape: str
-) -> None:
+def test_steps_determine_the_shapes(contract: Contract, value: Any, input_shape: str, result_shape: str) -> None:
     execution = send(making.ready(**contract)[0], input=value).execution
     assert (execution.input, execution.input_shape, execution.result_shape) == (value, input_shape, result_shape)
 
 
 @cases(
     ("contract", "value", "fields"),
-    [
-        (TYPED, {"n": "one"}, ["input.n"]),
-        (TYPED, {"n": 1, "m": 2}, ["input.m"]),
-        (TYPED, None, ["input"]),
-        (MANY, None, ["input"]),
-        (MANY_TYPED, [{"n": 1}, {"n": "x"}, {}], ["input[1].n", "input[2].n"]),
-        (MANY_TYPED, [{}] * 1_000, [f"input[{number}].n" for number in range(100)]),
-    ],
+    (TYPED, {"n": "one"}, ["input.n"]),
+    (TYPED, {"n": 1, "m": 2}, ["input.m"]),
+    (TYPED, None, ["input"]),
+    (MANY, None, ["input"]),
+    (MANY_TYPED, [{"n": 1}, {"n": "x"}, {}], ["input[1].n", "input[2].n"]),
+    (MANY_TYPED, [{}] * 1_000, [f"input[{number}].n" for number in range(100)]),
 )
 def test_an_input_of_a_wrong_type_is_rejected_with_each_path(contract: Contract, value: Any, fields: list[str]) -> None:
     error = refusal(making.ready(**contract)[0], input=value)
@@ -188,9 +182,7 @@ def refuse(error: type[CoordinatorError], owner: Tenant, old: Execution, **membe
     return caught.value.data
 
 
-def test_the_new_execution_runs_on_the_active_release_and_the_old_one_keeps_its_pin(
-    owner: Tenant, dead: Execution
-) -> None:
+def test_the_new_execution_runs_on_the_active_release_and_the_old_keeps_its_pin(owner: Tenant, dead: Execution) -> None:
     before = Execution.objects.filter(pk=dead.pk).values().get()
     activate(gradual.candidate(owner, "1.1"), actor="user:ann")
     new = resubmit(owner, dead.pk, **BY)
@@ -213,9 +205,7 @@ def test_the_new_execution_runs_on_the_active_release_and_the_old_one_keeps_its_
     assert [claim.execution_id for claim in making.claimed(owner)] == [new.pk]
 
 
-def test_only_what_has_ended_is_resubmitted_by_its_tenant_and_with_its_version(
-    owner: Tenant, dead: Execution, settings: Any
-) -> None:
+def test_only_its_tenant_resubmits_what_has_ended_in_its_version(owner: Tenant, dead: Execution, settings: Any) -> None:
     [fatal] = making.dead(owner, "fatal", retryable=False)
     assert resubmit(owner, fatal.pk, **BY).status == "QUEUED"
     queued = making.execution(owner, "queued")
@@ -229,9 +219,7 @@ def test_only_what_has_ended_is_resubmitted_by_its_tenant_and_with_its_version(
     refuse(errors.TenantNotAllowed, owner, dead)
 
 
-def test_a_repeated_operation_key_or_expected_version_returns_the_first_execution(
-    owner: Tenant, dead: Execution
-) -> None:
+def test_a_repeated_operation_key_or_version_returns_the_first_execution(owner: Tenant, dead: Execution) -> None:
     first = resubmit(owner, dead.pk, **BY, operation_key="k")
     assert first.execution_key == f"resubmit:{dead.pk}:k"
     with unchanged():
@@ -255,9 +243,7 @@ def test_a_key_is_not_reused_for_another_resubmission_or_submission(owner: Tenan
     assert refuse(errors.IdempotencyKeyReused, owner, dead, operation_key="other") == {"executionId": str(other.pk)}
 
 
-def test_resubmissions_have_the_business_key_of_the_original_and_are_found_by_it(
-    owner: Tenant, django_assert_num_queries: Any
-) -> None:
+def test_resubmissions_are_found_by_the_first_business_key(owner: Tenant, django_assert_num_queries: Any) -> None:
     [first] = making.dead(owner, "4711")
     second = resubmit(owner, first.pk, **BY)
     [claim] = making.claimed(owner)
@@ -340,9 +326,7 @@ def test_an_edited_input_may_be_any_value(owner: Tenant, dead: Execution, value:
 
 
 @cases(("changes", "kept"), [({}, True), ({"input": {"n": 2}}, False), ({"release_version": "1.1"}, False)])
-def test_typed_payloads_are_kept_with_an_unchanged_input_and_input_type(
-    owner: Tenant, changes: dict[str, Any], kept: bool
-) -> None:
+def test_typed_payloads_are_kept_with_unchanged_input(owner: Tenant, changes: dict[str, Any], kept: bool) -> None:
     hosted(owner, "1.1", steps=[{**making.STEP, "inputTypeId": "Invoice"}])
     document = {"shape": "UNI", "payload": {"payloadTypeId": "Order"}}
     submitted = send(owner, wire_input=document)

@@ -68,9 +68,7 @@ GOOD: list[dict[str, Any]] = [{}, {"artifact_digest": IMAGE}, {"capacity": 2, "a
 
 @cases("protocol", ["celery", "rest"])
 @cases(("reason", "changes"), [*((None, changes) for changes in GOOD), *REASONS.items()])
-def test_all_parts_of_the_coordinator_agree_on_the_eligibility_of_a_worker(
-    pinned: tuple[Tenant, Release], protocol: str, reason: str | None, changes: dict[str, Any]
-) -> None:
+def test_all_parts_agree_on_eligibility(pinned: Any, protocol: str, reason: str | None, changes: Any) -> None:
     if protocol == "rest" and reason in CELERY_ONLY:
         return
     owner, release = pinned
@@ -116,9 +114,7 @@ def test_a_worker_names_an_artifact_of_its_release_by_id_digest_or_both() -> Non
             assert (artifact_conflict(release, artifact_id, digest) is None) == fits, (digest, artifact_id)
 
 
-def test_a_silent_rest_worker_admits_no_submissions_and_runs_accepted_executions(
-    owner: Tenant, release: Release
-) -> None:
+def test_a_silent_rest_worker_admits_nothing_and_runs_accepted_executions(owner: Tenant, release: Release) -> None:
     """Wire protocol D.8: lifecycle counts at submission, and never at dispatch."""
     worker = Worker.objects.get()
     making.execution(owner)
@@ -160,9 +156,7 @@ READERS: dict[str, Callable[[Tenant, Release], object]] = {
 }
 
 
-def test_queries_for_eligible_workers_read_no_former_ones(
-    owner: Tenant, release: Release, subtests: pytest.Subtests
-) -> None:
+def test_queries_of_workers_read_no_former_ones(owner: Tenant, release: Release, subtests: pytest.Subtests) -> None:
     [one] = Worker.objects.values()
     changes = ({"id": None, "worker_id": f"former-{number}", "stopped_at": NOW} for number in range(FORMER))
     Worker.objects.bulk_create(Worker(**{**one, **change}) for change in changes)
@@ -179,19 +173,15 @@ DAY = timedelta(days=1)
 
 @cases(
     ("changes", "left"),
-    [
-        ({"stopped_at": NOW - 8 * DAY}, None),
-        ({"stopped_at": NOW - 6 * DAY}, "STOPPED"),
-        ({"stopped_at": NOW - 8 * DAY, "drained_by_operator_at": NOW}, "STOPPED"),
-        ({"alive_until": NOW - 3 * DAY}, "GIVEN_UP"),
-        ({"alive_until": NOW - DAY}, "STOPPED"),
-        ({"alive_until": NOW - 3 * DAY, "protocol": "rest"}, "STOPPED"),
-        ({"alive_until": None}, "STOPPED"),
-    ],
+    ({"stopped_at": NOW - 8 * DAY}, None),
+    ({"stopped_at": NOW - 6 * DAY}, "STOPPED"),
+    ({"stopped_at": NOW - 8 * DAY, "drained_by_operator_at": NOW}, "STOPPED"),
+    ({"alive_until": NOW - 3 * DAY}, "GIVEN_UP"),
+    ({"alive_until": NOW - DAY}, "STOPPED"),
+    ({"alive_until": NOW - 3 * DAY, "protocol": "rest"}, "STOPPED"),
+    ({"alive_until": None}, "STOPPED"),
 )
-def test_a_worker_stops_after_two_days_of_silence_and_is_removed_a_week_after_it_stopped(
-    release: Release, changes: dict[str, Any], left: str | None
-) -> None:
+def test_a_worker_stops_after_two_days_and_goes_a_week_later(release: Release, changes: Any, left: str | None) -> None:
     gone = making.worker(release, "w", **changes)
     registry.note(gone.pk, "UNAVAILABLE", actor="w", cause="STOPPED")
     assert registry.tidy(actor="sweep") == (left != "STOPPED")
@@ -245,20 +235,16 @@ HOUR = timedelta(hours=1)
 
 @cases(
     ("due", "changes", "since"),
-    [
-        (3, {"last_heartbeat_at": NOW - 2 * HOUR, "alive_until": NOW - HOUR}, 2),
-        (1, {"stopped_at": NOW - 2 * HOUR}, 1),
-        (3, {"draining_since": NOW - 2 * HOUR}, 2),
-        (3, {"drained_by_operator_at": NOW - 2 * HOUR}, 2),
-        (3, {"drained_by_operator_at": NOW - HOUR, "stopped_at": NOW - 2 * HOUR}, 2),
-        (3, {"abandoned": 10}, 3),
-        (3, {"artifact_digest": "sha256:other"}, 3),
-        (3, {"code": "source"}, 3),
-    ],
+    (3, {"last_heartbeat_at": NOW - 2 * HOUR, "alive_until": NOW - HOUR}, 2),
+    (1, {"stopped_at": NOW - 2 * HOUR}, 1),
+    (3, {"draining_since": NOW - 2 * HOUR}, 2),
+    (3, {"drained_by_operator_at": NOW - 2 * HOUR}, 2),
+    (3, {"drained_by_operator_at": NOW - HOUR, "stopped_at": NOW - 2 * HOUR}, 2),
+    (3, {"abandoned": 10}, 3),
+    (3, {"artifact_digest": "sha256:other"}, 3),
+    (3, {"code": "source"}, 3),
 )
-def test_work_is_stranded_since_its_last_worker_left_or_it_became_due(
-    owner: Tenant, release: Release, due: int, changes: dict[str, Any], since: int
-) -> None:
+def test_since_when_work_is_stranded(owner: Tenant, release: Release, due: int, changes: Any, since: int) -> None:
     due_since(making.execution(owner, "old"), due * HOUR)
     due_since(making.execution(owner, "new"), timedelta())
     Worker.objects.update(**{"last_heartbeat_at": NOW, **changes})

@@ -20,7 +20,7 @@ from releases.models import Release
 from tenancy.models import Tenant
 from tests import making, sealed
 from tests.broker import owner_url, taken
-from tests.cases import cases
+from tests.cases import Log, cases
 from tests.clock import Clock
 from wire.broker import sending
 from wire.identity import ReleaseIdentity
@@ -50,16 +50,12 @@ def only(queue: str, identity: ReleaseIdentity) -> Instruction:
 
 @cases(
     ("members", "reason", "lost"),
-    [
-        ({}, None, 0),
-        ({"drained_by_operator_at": timezone.now()}, "DRAINED_BY_OPERATOR", MOST_LEASES + 1),
-        ({"artifact_digest": "sha256:0"}, "OTHER_ARTIFACT", 0),
-        ({"release_version": "unpublished"}, "RELEASE_UNKNOWN", 0),
-    ],
+    ({}, None, 0),
+    ({"drained_by_operator_at": timezone.now()}, "DRAINED_BY_OPERATOR", MOST_LEASES + 1),
+    ({"artifact_digest": "sha256:0"}, "OTHER_ARTIFACT", 0),
+    ({"release_version": "unpublished"}, "RELEASE_UNKNOWN", 0),
 )
-def test_an_instruction_follows_the_row_of_the_worker_and_names_lost_leases(
-    release: Release, queue: str, members: dict[str, Any], reason: str | None, lost: int
-) -> None:
+def test_what_an_instruction_says(release: Release, queue: str, members: Any, reason: str | None, lost: int) -> None:
     worker = making.worker(release, "w", **members)
     tokens = [uuid.uuid4() for _ in range(lost)]
     tasks.tell_worker(worker.pk, [str(token) for token in tokens])
@@ -117,13 +113,11 @@ def notices(identity: ReleaseIdentity) -> list[tuple[str, list[Any]]]:
     return taken(instruction_queue_of(identity, "w"))
 
 
-def logged(caplog: pytest.LogCaptureFixture) -> list[str]:
+def logged(caplog: Log) -> list[str]:
     return [entry.getMessage() for entry in caplog.records if entry.name == "executions.workers.refusals"]
 
 
-def test_the_log_and_the_notice_name_the_refused_heartbeat_and_the_reason(
-    identity: ReleaseIdentity, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_log_and_notice_name_the_refused_heartbeat_and_the_reason(identity: ReleaseIdentity, caplog: Log) -> None:
     message = heartbeat(identity)
     tasks.heartbeat(message)
     tasks.heartbeat(heartbeat(identity))
@@ -139,9 +133,7 @@ def test_the_log_and_the_notice_name_the_refused_heartbeat_and_the_reason(
     assert (task, refusal.nonce, refusal.code) == (INSTRUCTION_TASK, message["nonce"], "KEY_NOT_ACTIVE")
 
 
-def test_refusals_of_one_tenant_are_limited_and_hide_none_of_another(
-    identity: ReleaseIdentity, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_refusals_of_one_tenant_hide_none_of_another(identity: ReleaseIdentity, caplog: Log, monkeypatch: Any) -> None:
     bad, message = identity_of(making.tenant()), heartbeat(identity)
     for _ in range(instructions.MOST_LINES + 5):
         tasks.heartbeat(heartbeat(bad))
@@ -203,9 +195,7 @@ def test_an_invalid_change_of_keys_is_rejected_and_changes_nothing(owner: Tenant
 
 
 @cases(("revoke", "expected"), [(False, "SUCCEEDED"), (True, "RUNNING")])
-def test_outcomes_of_a_revoked_key_are_not_recorded(
-    owner: Tenant, release: Release, claim: Claim, revoke: bool, expected: str
-) -> None:
+def test_a_revoked_key_is_refused(owner: Tenant, release: Release, claim: Claim, revoke: bool, expected: str) -> None:
     old = current_key(owner.slug)
     start_key(owner, actor=OPERATOR)
     if revoke:
@@ -215,9 +205,7 @@ def test_outcomes_of_a_revoked_key_are_not_recorded(
 
 
 @cases("encrypts", [True, False])
-def test_a_command_is_read_with_either_active_key(
-    owner: Tenant, release: Release, settings: Any, encrypts: bool
-) -> None:
+def test_either_active_key_reads_a_command(owner: Tenant, release: Release, settings: Any, encrypts: bool) -> None:
     settings.ENCRYPT_PAYLOADS = encrypts
     keys = [current_key(owner.slug), start_key(owner, actor=OPERATOR)]
     making.execution(owner, value={"n": "MARKER"})
@@ -244,9 +232,7 @@ def generations(owner: Tenant) -> list[str]:
     return [key.key_id.partition("-")[0] for key in active_keys(owner.slug)]
 
 
-def test_a_key_that_another_process_replaced_is_refused_within_a_second(
-    owner: Tenant, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_key_replaced_elsewhere_is_refused_within_a_second(owner: Tenant, monkeypatch: pytest.MonkeyPatch) -> None:
     assert tenant_keys.KNOWN_SECONDS <= 1
     clock = Clock(monkeypatch)
     clock.stop()
@@ -258,9 +244,7 @@ def test_a_key_that_another_process_replaced_is_refused_within_a_second(
     assert generations(owner) == ["2"]
 
 
-def test_only_keys_of_existing_tenants_are_cached_and_a_change_applies_at_once(
-    owner: Tenant, monkeypatch: pytest.MonkeyPatch, django_assert_num_queries: Any
-) -> None:
+def test_which_keys_are_cached(owner: Tenant, monkeypatch: pytest.MonkeyPatch, django_assert_num_queries: Any) -> None:
     Clock(monkeypatch).stop()
     ids(owner)
     for name, count in ((owner.slug, 0), ("nobody", 2), ("nobody", 2)):

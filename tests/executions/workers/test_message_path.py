@@ -141,9 +141,7 @@ def test_three_minutes_without_messages_cost_no_lease(execution: Execution, clai
     assert seconds_left(execution) == pytest.approx(LEASE - BEAT, abs=3)
 
 
-def test_a_lease_that_was_renewed_during_an_interruption_gets_its_full_time_and_no_more(
-    execution: Execution, claim: Claim
-) -> None:
+def test_a_lease_renewed_during_an_interruption_gets_its_full_time_only(execution: Execution, claim: Claim) -> None:
     let_pass(0)
     advance_time(170)
     held = [(execution.pk, claim.lease_token)]
@@ -171,9 +169,7 @@ def about(seconds: float) -> Any:
     return pytest.approx(seconds - 4, abs=4.5)
 
 
-def test_while_outcomes_are_late_no_lease_expires_and_nothing_is_claimed(
-    owner: Tenant, execution: Execution, claim: Claim
-) -> None:
+def test_late_outcomes_stop_expiry_and_claims(owner: Tenant, execution: Execution, claim: Claim) -> None:
     making.lasting(owner)
     let_pass(BEAT)
     probe = sweep_outcomes()

@@ -142,9 +142,7 @@ def test_a_worker_drains_and_leaves_since_its_first_report_and_may_return(releas
 
 
 @cases("age", [0, 1])
-def test_a_heartbeat_that_is_not_newer_than_the_last_one_changes_nothing(
-    release: Release, claim: Claim, age: int
-) -> None:
+def test_a_heartbeat_no_newer_than_the_last_one_changes_nothing(release: Release, claim: Claim, age: int) -> None:
     heartbeat(release, state="DRAINING")
     with unchanged():
         assert causes(release, -age, capacity=9, running=[held(claim)]) == []
@@ -162,9 +160,7 @@ def test_silence_is_recorded_once_and_only_for_workers_that_should_report(releas
 
 
 @cases("life", [["HEALTHY"], ["DRAINING", "UNAVAILABLE", "HEALTHY"]])
-def test_no_heartbeat_ends_a_drain_that_an_operator_requested(
-    release: Release, owner: Tenant, life: list[str], settings: Any
-) -> None:
+def test_no_heartbeat_ends_an_operators_drain(release: Release, owner: Tenant, life: list[str], settings: Any) -> None:
     settings.SUBMISSION_CACHE_SECONDS = 0
     making.execution(owner)
     heartbeat(release)
@@ -202,13 +198,11 @@ def test_an_operator_cancels_a_drain_and_work_resumes(release: Release, owner: T
 
 @cases(
     ("reported", "taking", "drained", "expected"),
-    [
-        ("HEALTHY", True, False, [DISPATCH_TASK]),
-        ("HEALTHY", False, False, [INSTRUCT_TASK, DISPATCH_TASK]),
-        ("HEALTHY", True, True, [INSTRUCT_TASK]),
-        ("HEALTHY", False, True, []),
-        ("DRAINING", False, False, []),
-    ],
+    ("HEALTHY", True, False, [DISPATCH_TASK]),
+    ("HEALTHY", False, False, [INSTRUCT_TASK, DISPATCH_TASK]),
+    ("HEALTHY", True, True, [INSTRUCT_TASK]),
+    ("HEALTHY", False, True, []),
+    ("DRAINING", False, False, []),
 )
 def test_a_worker_whose_report_differs_from_its_row_gets_another_instruction(
     release: Release, owner: Tenant, reported: str, taking: bool, drained: bool, expected: list[str]
@@ -224,9 +218,7 @@ def test_a_worker_whose_report_differs_from_its_row_gets_another_instruction(
 
 
 @cases(("how", "end"), [("running", "cancelled"), ("waiting", "taken over")])
-def test_a_worker_that_holds_a_lost_lease_gets_instructions_until_it_drops_it(
-    release: Release, owner: Tenant, how: str, end: str
-) -> None:
+def test_a_worker_hears_of_a_lost_lease_until_it_drops_it(release: Release, owner: Tenant, how: str, end: str) -> None:
     heartbeat(release)
     for key in ("lost", "kept"):
         making.execution(owner, key)
@@ -318,9 +310,7 @@ def is_drained(worker: Worker, identity: ReleaseIdentity) -> bool:
     return decode(verify(message, active_keys), Instruction).drain
 
 
-def test_a_worker_with_unverified_code_is_refused_and_instructed_to_drain_unless_the_policy_allows_it(
-    owner: Tenant, release: Release
-) -> None:
+def test_a_worker_with_unverified_code_is_refused_and_drained_unless_allowed(owner: Tenant, release: Release) -> None:
     assert Pipeline.objects.get().unverified_workers == "refuse"
     Worker.objects.filter(worker_id="other").update(stopped_at=LONG_AGO)
     worker = heartbeat(release, code="source")
@@ -335,9 +325,7 @@ def test_a_worker_with_unverified_code_is_refused_and_instructed_to_drain_unless
 
 
 @cases(("taking", "allowed"), [(True, False), (False, True), (True, True)])
-def test_a_worker_that_does_not_follow_the_policy_gets_an_instruction(
-    release: Release, taking: bool, allowed: bool
-) -> None:
+def test_a_worker_that_breaks_the_policy_gets_an_instruction(release: Release, taking: bool, allowed: bool) -> None:
     if allowed:
         allow(release)
     heartbeat(release, code="source")

@@ -36,18 +36,16 @@ from wire.worker_keys import Refused, check_signature
 
 @cases(
     ("endpoint", "may"),
-    [
-        ("https://worker.example:8443", True),
-        ("https://worker.example:8443/base/", False),
-        ("HTTPS://Worker.Example:8443", True),
-        ("http://10.0.0.1", True),
-        ("http://worker.example:8443", False),
-        ("https://worker.example:8443@evil.example", False),
-        ("https://sub.worker.example:8443", False),
-        ("http://10.0.0.1:port", False),
-        ("file:///etc/passwd", False),
-        ("", False),
-    ],
+    ("https://worker.example:8443", True),
+    ("https://worker.example:8443/base/", False),
+    ("HTTPS://Worker.Example:8443", True),
+    ("http://10.0.0.1", True),
+    ("http://worker.example:8443", False),
+    ("https://worker.example:8443@evil.example", False),
+    ("https://sub.worker.example:8443", False),
+    ("http://10.0.0.1:port", False),
+    ("file:///etc/passwd", False),
+    ("", False),
 )
 def test_only_allowed_origins_may_be_called(settings: Any, endpoint: str, may: bool) -> None:
     settings.REST_WORKER_ORIGINS = ["https://worker.example:8443", "http://10.0.0.1"]
@@ -81,15 +79,11 @@ def call(endpoint: str) -> int:
 
 @cases(
     ("responses", "status", "secrets"),
-    [
-        *(([status], status, ["new"]) for status in (200, 403, 500)),
-        ([401, 200], 200, ["new", "old"]),
-        ([401], 401, ["new", "old"]),
-    ],
+    *(([status], status, ["new"]) for status in (200, 403, 500)),
+    ([401, 200], 200, ["new", "old"]),
+    ([401], 401, ["new", "old"]),
 )
-def test_only_an_unauthorized_call_is_repeated_with_the_next_secret(
-    settings: Any, responses: list[int], status: int, secrets: list[str]
-) -> None:
+def test_only_unauthorized_calls_are_repeated(settings: Any, responses: Any, status: int, secrets: Any) -> None:
     settings.REST_WORKER_SECRET, settings.REST_WORKER_SECRET_FALLBACKS = "new", ["old"]
     with receiving() as worker:
         settings.REST_WORKER_ORIGINS = [worker.url(path="")]
@@ -120,21 +114,17 @@ def failed(failure_class: str, message: str | None) -> dict[str, Any]:
 
 @cases(
     ("answer", "status", "code", "message"),
-    [
-        (failed("org.pipelineframework.step." + FINAL, "too low"), "FAILED", FINAL, "too low"),
-        (failed("org.acme.Final", None), "FAILED", FINAL, "org.acme.Final"),
-        (failed("org.acme.Odd", "wrong"), "WAIT_RETRY", FAILED, "org.acme.Odd: wrong"),
-        (
-            completed(OUTPUT, OUTPUT),
-            "WAIT_RETRY",
-            "IllegalStateException",
-            "Async queue execution ID produced 2 terminal items for SINGLE result shape",
-        ),
-    ],
+    (failed("org.pipelineframework.step." + FINAL, "too low"), "FAILED", FINAL, "too low"),
+    (failed("org.acme.Final", None), "FAILED", FINAL, "org.acme.Final"),
+    (failed("org.acme.Odd", "wrong"), "WAIT_RETRY", FAILED, "org.acme.Odd: wrong"),
+    (
+        completed(OUTPUT, OUTPUT),
+        "WAIT_RETRY",
+        "IllegalStateException",
+        "Async queue execution ID produced 2 terminal items for SINGLE result shape",
+    ),
 )
-def test_a_reported_failure_or_impossible_result_fails_the_attempt(
-    flow: Flow, settings: Any, answer: dict[str, Any], status: str, code: str, message: str
-) -> None:
+def test_how_an_attempt_fails(flow: Flow, settings: Any, answer: Any, status: str, code: str, message: str) -> None:
     settings.REST_WORKER_NON_RETRYABLE = ["org.acme.Final"]
     made = flow.run(answer)
     assert (made.status, made.error_code) == (status, code)
@@ -145,18 +135,14 @@ def test_a_reported_failure_or_impossible_result_fails_the_attempt(
 
 @cases(
     ("report", "stored"),
-    [
-        (
-            {"done": 2, "details": "[0,null,2]", "lines": [[1_800_000_000_000, "INFO", 0, None, "x"]]},
-            (2, "[0, null, 2]"),
-        ),
-        ({"done": -1}, None),
-        ("later", None),
-    ],
+    (
+        {"done": 2, "details": "[0,null,2]", "lines": [[1_800_000_000_000, "INFO", 0, None, "x"]]},
+        (2, "[0, null, 2]"),
+    ),
+    ({"done": -1}, None),
+    ("later", None),
 )
-def test_what_the_steps_of_a_rest_worker_report_is_stored_and_the_next_attempt_reads_its_details(
-    flow: Flow, report: Any, stored: tuple[int, str] | None
-) -> None:
+def test_the_next_attempt_reads_what_steps_reported(flow: Flow, report: Any, stored: tuple[int, str] | None) -> None:
     """A report that cannot be read changes nothing about its outcome."""
     answer = result("FAILED", failure={"failureClass": "org.acme.Passing", "message": "m"}, stepReport=report)
     made = flow.run(answer)
@@ -171,17 +157,13 @@ def test_what_the_steps_of_a_rest_worker_report_is_stored_and_the_next_attempt_r
 
 @cases(
     ("place", "members", "step", "text"),
-    [
-        ("step", {}, 0, "wrong"),
-        *(("step", {"failedStepIndex": unknown}, 0, "wrong") for unknown in (None, -1, 4)),
-        ("step", {"failedStepIndex": 1, "failedCommandId": None}, 1, "wrong"),
-        ("await", {"failedStepIndex": 2}, 3, "wrong"),
-        ("step", {"failedStepIndex": 1, "failedCommandId": 'charge-"1"'}, 1, 'command "charge-\\"1\\"": wrong'),
-    ],
+    ("step", {}, 0, "wrong"),
+    *(("step", {"failedStepIndex": unknown}, 0, "wrong") for unknown in (None, -1, 4)),
+    ("step", {"failedStepIndex": 1, "failedCommandId": None}, 1, "wrong"),
+    ("await", {"failedStepIndex": 2}, 3, "wrong"),
+    ("step", {"failedStepIndex": 1, "failedCommandId": 'charge-"1"'}, 1, 'command "charge-\\"1\\"": wrong'),
 )
-def test_the_step_and_the_command_that_failed_are_those_that_a_later_worker_names(
-    flow: Flow, settings: Any, place: str, members: dict[str, Any], step: int, text: str
-) -> None:
+def test_what_failed_is_named(flow: Flow, settings: Any, place: str, members: Any, step: int, text: str) -> None:
     """An earlier worker names none, and -1 means unknown. A step that the command does not run is unknown too."""
     settings.REST_WORKER_NON_RETRYABLE = ["org.acme.Final"]
     answer = result("FAILED", failure={"failureClass": "org.acme.Final", "message": "wrong", **members})
@@ -228,19 +210,17 @@ def test_unknown_members_are_accepted_and_counted(flow: Flow, caplog: pytest.Log
 
 @cases(
     ("fault", "code", "message"),
-    [
-        ("500 secret text", FAILED, HTTP % 500),
-        ("503 not now", FAILED, HTTP % 503),
-        ("redirect", FAILED, HTTP % 307),
-        *((f"{status} from a gateway", UNKNOWN, HTTP % status) for status in (502, 504, 520, 522, 524, 598, 599)),
-        ("200 <html>", FAILED, MALFORMED),
-        ('200 {"outcome":"COMPLETED","surprise":1,"failure":{}}', FAILED, MALFORMED),
-        (f"200 {json.dumps({**completed(), 'terminalInputPassthrough': True})}", FAILED, MALFORMED),
-        ("huge", FAILED, MALFORMED),
-        ("200 null", FAILED, "REST transition worker returned an empty result for execution ID"),
-        ("drop", UNKNOWN, "REST transition worker: the exchange failed (ConnectionResetError)"),
-        ("slow", UNKNOWN, "REST transition worker: no complete response in time"),
-    ],
+    ("500 secret text", FAILED, HTTP % 500),
+    ("503 not now", FAILED, HTTP % 503),
+    ("redirect", FAILED, HTTP % 307),
+    *((f"{status} from a gateway", UNKNOWN, HTTP % status) for status in (502, 504, 520, 522, 524, 598, 599)),
+    ("200 <html>", FAILED, MALFORMED),
+    ('200 {"outcome":"COMPLETED","surprise":1,"failure":{}}', FAILED, MALFORMED),
+    (f"200 {json.dumps({**completed(), 'terminalInputPassthrough': True})}", FAILED, MALFORMED),
+    ("huge", FAILED, MALFORMED),
+    ("200 null", FAILED, "REST transition worker returned an empty result for execution ID"),
+    ("drop", UNKNOWN, "REST transition worker: the exchange failed (ConnectionResetError)"),
+    ("slow", UNKNOWN, "REST transition worker: no complete response in time"),
 )
 @cases("repeats", [False, True])
 def test_only_a_refused_call_is_retried_unless_the_policy_repeats_unknown_outcomes(

@@ -133,9 +133,7 @@ def test_a_registration_and_a_check_announce_the_next_check(flow: Flow) -> None:
 
 
 @cases(("count", "interval"), [(1, 10), (2, 20), (12, 300)])
-def test_a_worker_that_does_not_answer_is_checked_at_longer_intervals(
-    flow: Flow, settings: Any, count: int, interval: int
-) -> None:
+def test_a_silent_worker_is_checked_at_longer_intervals(flow: Flow, settings: Any, count: int, interval: int) -> None:
     flow.double.faults, settings.REST_WORKER_ORIGINS = [], [*settings.REST_WORKER_ORIGINS, "http://127.0.0.1:1"]
     silent = flow.register("silent", endpoint="http://127.0.0.1:1")
     for _ in range(count):

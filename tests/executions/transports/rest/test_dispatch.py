@@ -2,7 +2,6 @@
 
 import json
 import uuid
-from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -129,9 +128,7 @@ def test_the_order_flow_resumes_with_its_decision_and_its_output_is_stored_as_re
 
 
 @cases(("waits", "seconds"), [(0, 0.25), (2, 1), (10_000, 4)])
-def test_a_call_without_a_place_keeps_its_lease_and_waits_longer_and_longer(
-    flow: Flow, waits: int, seconds: float
-) -> None:
+def test_a_call_without_a_place_keeps_its_lease_and_waits_ever_longer(flow: Flow, waits: int, seconds: float) -> None:
     made = submit(flow)
     claim = flow.claim(lease_seconds=1)
     with announced() as wakeups, limited(places.CALLS, 1), places.CALLS.hold():
@@ -195,9 +192,7 @@ def test_claims_are_shared_by_free_capacity(flow: Flow, celery: int, expected: l
     assert set(owners) == {f"rest:{flow.worker.pk}:java-1"}
 
 
-def test_the_lease_of_a_call_is_longer_than_the_call(
-    flow: Flow, settings: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_lease_of_a_call_outlasts_the_call(flow: Flow, settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rest, "CONNECT_SECONDS", 20)
     settings.LEASE_SECONDS, settings.REST_WORKER_TIMEOUT_SECONDS = 1, 30
     made = submit(flow)
@@ -230,15 +225,11 @@ def is_no_longer_allowed(flow: Flow, settings: Any) -> None:
 
 @cases(
     ("change", "reason"),
-    [
-        (is_drained, "DRAINED_BY_OPERATOR"),
-        (is_no_longer_allowed, REASON),
-        (is_of_another_release, "the worker was registered again"),
-    ],
+    (is_drained, "DRAINED_BY_OPERATOR"),
+    (is_no_longer_allowed, REASON),
+    (is_of_another_release, "the worker was registered again"),
 )
-def test_a_worker_that_became_ineligible_is_not_called(
-    flow: Flow, settings: Any, change: Callable[[Flow, Any], None], reason: str
-) -> None:
+def test_a_worker_that_became_ineligible_is_not_called(flow: Flow, settings: Any, change: Any, reason: str) -> None:
     flow.double.requests.clear()
     execution = submit(flow)
     Execution.objects.filter(pk=execution.pk).update(takeovers=1)
