@@ -18,7 +18,7 @@ from executions.lifecycle import outcome, rest_calls, retention, starts
 from executions.schedules import upkeep
 from executions.state_machine import moves
 from executions.submission import places as places_of_keys
-from executions.submission.start import PROMOTE_TASK
+from executions.submission.requests import PROMOTE_TASK
 from executions.transports import rest
 from executions.transports.rest import CALL_TASK
 from executions.workers import instructions, message_path, registry

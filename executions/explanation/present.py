@@ -8,9 +8,8 @@ from typing import Final
 from django.utils import timezone
 
 from executions.awaits import recipients
-from executions.children.calls import call_of, children_of
 from executions.explanation import start
-from executions.explanation.sentences import Sentence
+from executions.explanation.start import Sentence
 from executions.failures import queries as failures
 from executions.holds.holds import holds_of
 from executions.lifecycle.queries import items, links
@@ -158,11 +157,15 @@ class Present:
             text = f"{place} waits for execution {child.pk} of {child.pipeline_id}, which is {child.status}, until"
             return Sentence(text, question.deadline)
         refusal = f" ({question.last_dispatch_error})" if question.last_dispatch_error else ""
+        from executions.children.calls import call_of  # most executions call no pipeline
+
         call = call_of(self.execution, question.step_index)
         return Sentence(f"{place} waits for {call} to accept an execution{refusal} until", question.deadline)
 
     @cached_property
     def _children(self) -> Mapping[uuid.UUID, Execution]:
+        from executions.children.calls import children_of  # most executions call no pipeline
+
         return children_of(self.questions[:QUESTIONS_NAMED])
 
 

@@ -1,16 +1,38 @@
-"""Why an execution has not started yet, or never did, and what starts it, in sentences (ADR 125)."""
+"""The sentences of explanations, and why an execution has not started, or never did, and what starts it (ADR 125)."""
 
-from datetime import datetime
+import uuid
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Final
 
-from executions.explanation.sentences import Sentence
-from executions.lifecycle.starts import EXPIRED
 from executions.models import Execution
 from executions.models.execution import WAITS_FOR_PLACE
-from executions.models.states import PRIORITIES, State
-from executions.submission.replacement import REPLACED, newer_of
+from executions.models.states import EXPIRED, PRIORITIES, State
+from executions.submission.places import REPLACED, newer_of
 from releases.start_limits import effective_limits
 from wire.documents.concurrency import OF_ALL
+
+
+@dataclass(frozen=True, slots=True)
+class Sentence:
+    """A sentence. If it names a time, that is `at`, between `text` and `rest`; or there are ids of `executions`."""
+
+    text: str
+    at: datetime | None = None
+    rest: str = "."
+    executions: tuple[uuid.UUID, ...] = ()
+
+    def __str__(self) -> str:
+        if self.at is None and not self.executions:
+            return self.text
+        named = ", ".join(map(str, self.executions)) if self.at is None else said(self.at)
+        return f"{self.text} {named}{self.rest}"
+
+
+def said(at: datetime) -> str:
+    """Return a time as sentences name it, in UTC and to the second."""
+    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+
 
 HOLDERS_NAMED: Final = 3
 

@@ -191,15 +191,15 @@ def _breaking(differences: tuple[Difference, ...]) -> list[Caution]:
 
 
 def _schedules(release: Release, replaced: Release | None) -> Iterator[Caution]:
-    from executions.schedules import compatibility  # many installations need it never
+    from executions.schedules import schedules  # many installations need it never
 
-    refused = compatibility.refusals(release, timezone.now())
+    refused = schedules.refusals(release, timezone.now())
     for name, detail in islice(refused.items(), SCHEDULES_NAMED):
         yield Caution(Concern.SCHEDULES, f"The input of the schedule {name} would be refused: {detail}")
     if len(refused) > SCHEDULES_NAMED:
         detail = f"The inputs of {len(refused) - SCHEDULES_NAMED:,} other schedules would be refused, too."
         yield Caution(Concern.SCHEDULES, detail)
-    if replaced is not None and (names := compatibility.naming(replaced)):
+    if replaced is not None and (names := schedules.naming(replaced)):
         listed = ", ".join(names[:SCHEDULES_NAMED]) + (", …" if len(names) > SCHEDULES_NAMED else "")
         detail = f"Schedules that name release {replaced.release_version} are refused once it is not open: {listed}."
         yield Caution(Concern.SCHEDULES, detail)
