@@ -30,8 +30,16 @@ from executions.models import (
     SmokeTest,
 )
 from executions.models.states import State
-from executions.search_keys import of_pipelines, with_beginning, with_business_key
-from executions.search_steps import FAILED_VALUES, MOST_RARE, at_named_step, at_step, rare
+from executions.search_steps import (
+    FAILED_VALUES,
+    MOST_RARE,
+    at_named_step,
+    at_step,
+    of_pipelines,
+    rare,
+    with_beginning,
+    with_business_key,
+)
 from executions.search_values import ValueCondition
 from executions.workers.eligibility import stranded
 from foundation import moments

@@ -32,9 +32,8 @@ from releases.models import Kind, Release, Retirement, Revocation
 from releases.registration import pages as uploads
 from releases.registration.pages import CHOICES_SHOWN, ListWithUpload, PipelineFilter
 from releases.registration.progress import waits_until
-from releases.start_limits import effective_limits
 from releases.states import PENDING, Status
-from releases.step_policies import policies_of
+from releases.step_policies import effective_limits, policies_of
 from releases.trust import trust
 from tenancy.access import actor
 from tenancy.audit.acts import Act

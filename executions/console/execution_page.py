@@ -12,8 +12,7 @@ from executions.console import execution_comparison, execution_tabs, payloads
 from executions.console.confirmation import Confirmation, OperatorRequest, confirmed
 from executions.console.filters import STATE_VARIANTS
 from executions.explanation.code import sentence_of
-from executions.explanation.present import QUESTIONS_SHOWN, RETIRED, Present, attempts
-from executions.explanation.start import what_starts
+from executions.explanation.present import QUESTIONS_SHOWN, RETIRED, Present, attempts, what_starts
 from executions.failures import queries as failures
 from executions.lifecycle import queries
 from executions.lifecycle.interventions import cancel, redrivable, redrive

@@ -7,8 +7,7 @@ from typing import Any, Final, Self
 
 from executions.awaits import reassignment, recipients
 from executions.explanation.code import Run, sentences_of
-from executions.explanation.present import Present
-from executions.explanation.start import Sentence, said
+from executions.explanation.present import Present, Sentence, said
 from executions.failures.queries import step_of
 from executions.inspection.history import MOST_EVENTS, Recorded, recorded, rows_of
 from executions.inspection.timeline import Bar, Kind, Row

@@ -18,7 +18,7 @@ from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 
 from executions import errors
-from executions.listing.api import Executions
+from executions.listing import Executions
 from executions.submission.accepted import AcceptedView, accepted_json
 from executions.submission.members import SubmissionRequest, is_plain
 from executions.submission.requests import Start
