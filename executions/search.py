@@ -211,6 +211,9 @@ class Matches:
         return _shown(Execution.objects.filter(pk__in=ids))
 
 
+_NOT_LISTED: Final = ("started_at", "parent_id", "family_due_at")
+"""Columns that no list shows."""
+
 # Selects the ids of the newest of the rows that a query finds for each tenant `t`.
 _MERGED: Final = """
 SELECT f.id FROM unnest(%s::bigint[]) AS t (id) CROSS JOIN LATERAL ({}) f
@@ -221,7 +224,7 @@ _ORDERED: Final = {"tenant", "since", "until", "error_code", "submitted_by"}
 
 
 def _shown(rows: QuerySet[Execution]) -> QuerySet[Execution]:
-    return rows.select_related("tenant").defer(*PAYLOADS).order_by("-created_at", "-id")
+    return rows.select_related("tenant").defer(*PAYLOADS, *_NOT_LISTED).order_by("-created_at", "-id")
 
 
 def matching(tenants: Sequence[Tenant], search: Search, *, person: User | None = None) -> Matches:

@@ -269,7 +269,7 @@ class ExecutionPages(LongList):
     """The pages of one execution. `governance.admin` adds the list and the acts."""
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Execution]:
-        rows: QuerySet[Execution] = super().get_queryset(request).defer("progress")
+        rows: QuerySet[Execution] = super().get_queryset(request).defer("progress", "started_at", "family_due_at")
         return rows
 
     compare = execution_comparison.show
