@@ -15,7 +15,7 @@ from executions.holds.holds import pause
 from executions.lifecycle import interventions, starts
 from executions.models import Execution, Interaction, Worker
 from executions.state_machine.moves import Claim
-from executions.submission.start import Start
+from executions.submission.requests import Start
 from releases import policy
 from releases.models import Pipeline, Release
 from tenancy.models import Tenant

@@ -12,7 +12,7 @@ from executions.lifecycle.interventions import cancel, redrive
 from executions.models import Execution
 from executions.state_machine.moves import GRANT_TASK
 from executions.submission import places
-from executions.submission.start import Start
+from executions.submission.requests import Start
 from executions.submission.submission import ExecutionRequest, Submission, submit_many
 from governance.resubmission.resubmission import resubmit
 from tenancy.models import Tenant

@@ -14,7 +14,7 @@ from executions.holds import holds
 from executions.lifecycle.interventions import redrive
 from executions.models import Execution
 from executions.submission import places
-from executions.submission.start import Start
+from executions.submission.requests import Start
 from governance.resubmission.resubmission import resubmit
 from governance.smoke_tests import smoke_tests
 from releases.models import Pipeline, Release

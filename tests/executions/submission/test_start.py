@@ -10,7 +10,7 @@ from executions.holds import holds
 from executions.lifecycle import starts
 from executions.lifecycle.interventions import redrive
 from executions.models import Execution, Hold, Worker
-from executions.submission.start import Start
+from executions.submission.requests import Start
 from foundation.errors import InvalidRequest
 from governance.resubmission.resubmission import resubmit
 from releases.models import Release

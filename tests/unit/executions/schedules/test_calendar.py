@@ -4,8 +4,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from executions.schedules.calendar import Calendar
-from executions.schedules.template import expanded, unknown_places
+from executions.schedules.calendar import Calendar, expanded, unknown_places
 
 BERLIN = "Europe/Berlin"
 
