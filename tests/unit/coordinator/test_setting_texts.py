@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from alerts.texts import RULE, read_alert_secrets, secret
+from alerts.texts import read_alert_secrets, secret
 from foundation.env import Environment
 from releases.registration.maven_repositories import Repository, read_repositories
 from tests.cases import cases
@@ -50,9 +50,6 @@ def test_the_references_by_tenant_and_name() -> None:
         "globex": {"slack": "env:OTHER"},
     }
     assert read_alert_secrets("") == {}
-    with pytest.raises(ValueError, match="must be of the form") as caught:
-        read_alert_secrets("acme/a=a-secret")
-    assert str(caught.value) == RULE
 
 
 def test_a_secret_is_read_when_it_is_needed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -83,18 +83,16 @@ INVISIBLE = [*"\0\t\n\x1f\x7f\x85\xa0\xad\u200e\u2028\u2066\ufe0f\ufeff\ud800"]
 AMBIGUOUS = [" a", "a ", " ", "\u00a0a", "a\u00a0", *NO_IDENTIFIERS.values()]
 
 
-@cases("text", GOOD)
-def test_visible_text_is_an_identifier(text: str) -> None:
-    assert is_identifier(text)
-    assert is_segment(text)
-
-
-@cases("text", [*AMBIGUOUS, *(text for each in INVISIBLE for text in (each, f"a{each}", f"a{each}b", f"{each}b"))])
-def test_ambiguous_text_and_text_with_invisible_characters_is_no_identifier(text: str) -> None:
-    assert not is_identifier(text)
-    assert not is_segment(text)
-
-
-def test_an_identifier_may_have_a_slash_and_a_segment_may_not() -> None:
-    assert is_identifier("a/b")
-    assert not is_segment("a/b")
+@cases(
+    ("text", "identifies", "is_part"),
+    [
+        *((text, True, True) for text in GOOD),
+        ("a/b", True, False),
+        *((text, False, False) for text in AMBIGUOUS),
+        *((text, False, False) for each in INVISIBLE for text in (each, f"a{each}", f"a{each}b", f"{each}b")),
+    ],
+)
+def test_visible_text_is_an_identifier_and_without_a_slash_a_segment(
+    text: str, identifies: bool, is_part: bool
+) -> None:
+    assert (is_identifier(text), is_segment(text)) == (identifies, is_part)

@@ -172,9 +172,6 @@ def test_a_shorter_lease_causes_a_heartbeat_before_its_transition_ends(hosted: H
     assert host.shortest_lease == timedelta(seconds=5)
 
 
-PAUSE = threading.Event()
-
-
 def tokens(host: Host) -> tuple[set[uuid.UUID], set[uuid.UUID], int]:
     sent = heartbeat(host)
     return {each.lease_token for each in sent.running}, {each.lease_token for each in sent.waiting}, sent.abandoned

@@ -113,21 +113,6 @@ COMPOSITIONS: list[tuple[str, Any, list[Any]]] = [
 ]
 
 
-@cases(("code", "field", "value"), examples.rows(BROKEN))
-def test_a_broken_contract_gets_exactly_its_finding(code: str, field: str, value: Any) -> None:
-    assert examples.findings_of(contracts.parse_contract, examples.changed(examples.CONTRACT, field, value)) == [
-        (code, field)
-    ]
-
-
-@cases(("code", "field", "value"), examples.rows(COMPOSITIONS))
-def test_a_broken_composition_gets_exactly_its_finding(code: str, field: str, value: Any) -> None:
-    field = f"composition.{field}"
-    assert examples.findings_of(contracts.parse_contract, examples.changed(examples.COMPOSED, field, value)) == [
-        (code, field)
-    ]
-
-
 NO_AWAIT = "CONTRACT_REQUEST_WITHOUT_AWAIT"
 BRANCHES = [{"name": name} for name in "ab"]
 AWAITED = examples.changed(examples.CONTRACT, "steps", examples.CONTRACT["steps"][::-1])
@@ -136,6 +121,11 @@ AWAITED = examples.changed(examples.CONTRACT, "steps", examples.CONTRACT["steps"
 @cases(
     ("document", "code", "field"),
     [
+        *((examples.changed(examples.CONTRACT, at, value), code, at) for code, at, value in examples.rows(BROKEN)),
+        *(
+            (examples.changed(examples.COMPOSED, f"composition.{at}", value), code, f"composition.{at}")
+            for code, at, value in examples.rows(COMPOSITIONS)
+        ),
         (
             examples.changed(examples.COMPOSED, "schemaVersion", 2),
             "COMPOSITION_REQUIRES_SCHEMA_VERSION_3",

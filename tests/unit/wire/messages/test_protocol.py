@@ -89,11 +89,6 @@ def test_a_change_of_any_member_that_a_sender_chooses_breaks_the_signature() -> 
         assert refusal(other, holding(KEY)) == "SIGNATURE_INVALID", member
 
 
-def test_the_key_of_one_tenant_signs_nothing_for_another() -> None:
-    forged = seal(ReleaseIdentity("other", "org.x", "sha256:c", "1.0"), OUTCOMES, KEY)
-    assert refusal(forged) == "KEY_NOT_ACTIVE"
-
-
 WRONG_MEMBERS: list[dict[str, Any]] = [
     {"extra": ""},
     {"protocolVersion": "2"},
