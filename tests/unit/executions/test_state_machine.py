@@ -51,11 +51,8 @@ def test_waits_grow_up_to_thirty_minutes_until_the_limit(changes: dict[str, Any]
 
 @given(policies, st.integers(1, 250), chances)
 def test_jitter_only_shortens_and_waits_never_get_shorter(policy: RetryPolicy, retry: int, chance: float) -> None:
-    full, shortened, later = (
-        policy.wait(retry, never),
-        policy.wait(retry, lambda: chance),
-        policy.wait(retry + 1, never),
-    )
+    full, later = (policy.wait(number, never) for number in (retry, retry + 1))
+    shortened = policy.wait(retry, lambda: chance)
     if full is None or shortened is None:
         assert full is shortened is later is None
         assert retry > policy.limit

@@ -38,20 +38,9 @@ def test_the_artifact_has_what_steps_declare_and_its_contract_is_that_without(au
     built = build(declaring, tmp_path / "declaring")
     with ZipFile(built.path) as archive:
         found = read(archive.read(DECLARATIONS_ENTRY))
-    assert found == {
-        "steps": {
-            "Book": {
-                "retries": 0,
-                "delaySeconds": 1.5,
-                "multiplier": 1,
-                "maxDelaySeconds": 60,
-                "jitter": False,
-                "timeoutSeconds": 30,
-                "retryOn": ["authored.Busy", "OSError"],
-                "giveUpOn": ["authored.Shut"],
-            }
-        }
-    }
+    waits = {"retries": 0, "delaySeconds": 1.5, "multiplier": 1, "maxDelaySeconds": 60, "jitter": False}
+    errors = {"retryOn": ["authored.Busy", "OSError"], "giveUpOn": ["authored.Shut"]}
+    assert found == {"steps": {"Book": {**waits, **errors, "timeoutSeconds": 30}}}
     assert flat(found)['steps["Book"].retryOn'] == "authored.Busy, OSError"
     assert built.contract == without.contract
     with ZipFile(without.path) as archive:

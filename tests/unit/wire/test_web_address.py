@@ -35,13 +35,9 @@ def test_other_urls_are_rejected_with_the_broken_rule(url: str, problem: str) ->
 
 def test_the_parts_of_a_url_that_names_sentinels() -> None:
     url = "sentinels://worker-acme:p%40ss@one.example:26380,two,[::1]:5/broker.main/3"
-    assert addresses.parse_sentinel(url) == addresses.SentinelUrl(
-        hosts=(("one.example", 26380), ("two", 26379), ("::1", 5)),
-        name="broker.main",
-        database=3,
-        user="worker-acme",
-        password="p@ss",
-    )
+    hosts = ("one.example", 26380), ("two", 26379), ("::1", 5)
+    parts = addresses.SentinelUrl(hosts=hosts, name="broker.main", database=3, user="worker-acme", password="p@ss")
+    assert addresses.parse_sentinel(url) == parts
     assert addresses.kombu_url(url) == (
         "sentinel://worker-acme:p%40ss@one.example:26380/3;sentinel://worker-acme:p%40ss@two:26379/3"
         ";sentinel://worker-acme:p%40ss@[::1]:5/3"
@@ -52,10 +48,8 @@ def test_the_parts_of_a_url_that_names_sentinels() -> None:
 
 def test_sentinels_get_the_options_of_tls_and_no_password() -> None:
     plain, secure = (f"{scheme}://user:password@h/broker/0" for scheme in ("sentinel", "sentinels"))
-    assert addresses.transport_options(plain, addresses.tls_options(plain)) == {
-        "master_name": "broker",
-        "sentinel_kwargs": {},
-    }
+    options = addresses.transport_options(plain, addresses.tls_options(plain))
+    assert options == {"master_name": "broker", "sentinel_kwargs": {}}
     tls = addresses.tls_options(secure, "/ca.pem")
     assert tls["ssl_check_hostname"]
     assert addresses.transport_options(secure, tls)["sentinel_kwargs"] == {"ssl": True, **tls}
