@@ -28,7 +28,6 @@ from tests.executions.moments import now
 from tests.raw_sql import unguarded
 from wire.messages.celery_messages import Failure
 
-pytestmark = pytest.mark.django_db
 STEPS = ("Read lines", "Approve", "Bill")
 DUE = "Read lines (step 1) is due and waits for a free worker of release 1.0."
 STAYS = "The execution never moves to another release. Start a worker for 1.0."
