@@ -18,12 +18,12 @@ Exceptions = type[BaseException] | tuple[type[BaseException], ...]
 
 
 class StepOptions(TypedDict, total=False):
-    """The policy of a step, which a release pins. What is missing or None is left to the policy of the pipeline.
+    """The policy of a step, which a release pins. The policy of the pipeline replaces options that are missing or None.
 
-    ``retries`` follow the first attempt. The first one waits ``delay``, and each next one ``multiplier`` times as long,
-    at most ``max_delay``. With ``jitter=False``, no wait is shortened at random. A call may take ``timeout``. Times are
-    seconds or timedeltas. With ``retry_on``, only errors of these classes are retried. Those of ``give_up_on`` never
-    are.
+    ``retries`` is the number of retries after the first attempt. ``delay`` is the time before the first retry. Each
+    further delay is ``multiplier`` times as long, at most ``max_delay``. With ``jitter=False``, no delay is shortened
+    at random. A call that takes longer than ``timeout`` fails. Times are seconds or timedeltas. With ``retry_on``, only
+    errors of these classes are retried. Errors of the classes in ``give_up_on`` are never retried.
     """
 
     retries: int | None

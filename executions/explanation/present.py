@@ -159,7 +159,7 @@ class Present:
             return Sentence(text, question.deadline)
         refusal = f" ({question.last_dispatch_error})" if question.last_dispatch_error else ""
         call = call_of(self.execution, question.step_index)
-        return Sentence(f"{place} waits for {call} to accept an execution{refusal} until", question.deadline)
+        return Sentence(f"{place} waits until {call} accepts an execution{refusal}, at most until", question.deadline)
 
     @cached_property
     def _children(self) -> Mapping[uuid.UUID, Execution]:

@@ -146,9 +146,9 @@ def run(
     """Run a whole pipeline in this process and return its typed result.
 
     ``value`` is the input, typed or as JSON; a list if the first step takes many. ``answers`` has the answers to the
-    awaits, by their names: a value, a function that is called with the typed request and returns one, or for a stream
-    of questions a list with one for each, or for a call of a pipeline that pipeline, which then runs in this process.
-    ``after`` and ``never`` are answers that are late and missing. A failure that
+    awaits, by their names: a value, or a function that is called with the typed request and returns one. For a stream
+    of questions, it may be a list with one answer for each. For a call of another pipeline, it may be that pipeline,
+    which then runs in this process. ``after`` is a late answer, and ``never`` a missing one. A failure that
     a worker would retry is retried as its step declares, or else ``retries`` times at once.
 
     Timers, late answers and retries do not wait. They advance a clock that begins at ``now``, and call ``advance`` with
