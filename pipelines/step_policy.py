@@ -122,12 +122,12 @@ def checked(step: str, options: Mapping[str, Any]) -> StepPolicy:
 
     Raises ``DefinitionError`` INVALID_STEP_POLICY with all mistakes.
     """
-    given = {name: value for name, value in options.items() if value is not None}
-    if not given:
+    declared = {name: value for name, value in options.items() if value is not None}
+    if not declared:
         return NO_POLICY
     problems: list[str] = []
     values: dict[str, Any] = {}
-    for name, value in given.items():
+    for name, value in declared.items():
         if name in ("retry_on", "give_up_on"):
             values[name] = _exceptions(name, value, problems)
         elif name == "jitter":
@@ -137,7 +137,9 @@ def checked(step: str, options: Mapping[str, Any]) -> StepPolicy:
         else:
             values[name] = _number(name, value, problems)
     if not problems and values.get("delay", 0) > values.get("max_delay", math.inf):
-        problems.append(f"delay={given['delay']!r} is longer than max_delay={given['max_delay']!r}; exchange them")
+        problems.append(
+            f"delay={declared['delay']!r} is longer than max_delay={declared['max_delay']!r}; exchange them"
+        )
     if problems:
         raise DefinitionError("INVALID_STEP_POLICY", f'step "{step}": {"; ".join(problems)}')
     return StepPolicy(**values)
