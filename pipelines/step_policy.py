@@ -18,12 +18,12 @@ Exceptions = type[BaseException] | tuple[type[BaseException], ...]
 
 
 class StepOptions(TypedDict, total=False):
-    """The policy of a step, which a release pins. What is missing or None is left to the policy of the pipeline.
+    """The policy of a step, which a release pins. The policy of the pipeline replaces options that are missing or None.
 
-    ``retries`` follow the first attempt. The first one waits ``delay``, and each next one ``multiplier`` times as long,
-    at most ``max_delay``. With ``jitter=False``, no wait is shortened at random. A call may take ``timeout``. Times are
-    seconds or timedeltas. With ``retry_on``, only errors of these classes are retried. Those of ``give_up_on`` never
-    are.
+    ``retries`` is the number of retries after the first attempt. ``delay`` is the time before the first retry. Each
+    further delay is ``multiplier`` times as long, at most ``max_delay``. With ``jitter=False``, no delay is shortened
+    at random. A call that takes longer than ``timeout`` fails. Times are seconds or timedeltas. With ``retry_on``, only
+    errors of these classes are retried. Errors of the classes in ``give_up_on`` are never retried.
     """
 
     retries: int | None
@@ -122,12 +122,12 @@ def checked(step: str, options: Mapping[str, Any]) -> StepPolicy:
 
     Raises ``DefinitionError`` INVALID_STEP_POLICY with all mistakes.
     """
-    given = {name: value for name, value in options.items() if value is not None}
-    if not given:
+    declared = {name: value for name, value in options.items() if value is not None}
+    if not declared:
         return NO_POLICY
     problems: list[str] = []
     values: dict[str, Any] = {}
-    for name, value in given.items():
+    for name, value in declared.items():
         if name in ("retry_on", "give_up_on"):
             values[name] = _exceptions(name, value, problems)
         elif name == "jitter":
@@ -137,7 +137,9 @@ def checked(step: str, options: Mapping[str, Any]) -> StepPolicy:
         else:
             values[name] = _number(name, value, problems)
     if not problems and values.get("delay", 0) > values.get("max_delay", math.inf):
-        problems.append(f"delay={given['delay']!r} is longer than max_delay={given['max_delay']!r}; exchange them")
+        problems.append(
+            f"delay={declared['delay']!r} is longer than max_delay={declared['max_delay']!r}; exchange them"
+        )
     if problems:
         raise DefinitionError("INVALID_STEP_POLICY", f'step "{step}": {"; ".join(problems)}')
     return StepPolicy(**values)

@@ -64,35 +64,35 @@ def why_queued(execution: Execution, place: str, now: datetime) -> Sentence:
 def _limits_in_words(execution: Execution) -> str:
     """Return which limits of its key keep an execution from its start."""
     limits, key = effective_limits(execution.release), execution.concurrency_key
-    of = "of the pipeline" if key == OF_ALL else f"with the concurrency key {key}"
+    which = "of the pipeline" if key == OF_ALL else f"with the concurrency key {key}"
     reached = []
     if "limit" in limits:
-        most = f"at most {limits['limit']} executions {of} are in progress"
-        only = f"as many executions {of} are in progress as the release allows"
+        most = f"at most {limits['limit']} executions {which} are in progress"
+        only = f"as many executions {which} are in progress as the release allows"
         reached.append(most if "rate" in limits else only)
     if "rate" in limits:
         rate = limits["rate"]
-        reached.append(f"at most {rate['limit']} executions {of} start in {rate['seconds']} seconds")
-    return ", and ".join(reached) or f"a control worker has not looked at those {of} yet"
+        reached.append(f"at most {rate['limit']} executions {which} start in {rate['seconds']} seconds")
+    return ", and ".join(reached) or f"a control worker has not checked the executions {which} yet"
 
 
 def what_starts(execution: Execution) -> list[Sentence]:
     """Say which executions have the places for which it waits, when it expires, and what to do if it has expired."""
     if execution.error_code == EXPIRED:
-        return [Sentence("Submit it again with a later time, or resubmit it, which names none.")]
-    found: list[Sentence] = []
+        return [Sentence("Submit it again with a later time, or resubmit it: a resubmission does not expire.")]
+    sentences: list[Sentence] = []
     if execution.status == State.QUEUED and execution.concurrency_key is not None and execution.due_at is None:
-        found += _holders(execution)
+        sentences += _holders(execution)
     if execution.status == State.QUEUED and execution.expires_at and execution.version == 0:
-        found.append(Sentence("It is cancelled if no worker got it by", execution.expires_at))
-    return found
+        sentences.append(Sentence("It is cancelled if no worker has started it by", execution.expires_at))
+    return sentences
 
 
 def why_ended(execution: Execution, after: str) -> Sentence:
     """Say how an execution ended that did not fail. `after` says how long after its submission."""
     ended = f"{execution.status.capitalize()} {after}."
     if execution.error_code == EXPIRED:
-        return Sentence(f"{ended} No worker got it by", execution.expires_at, ". It never ran.")
+        return Sentence(f"{ended} No worker had started it by", execution.expires_at, ". It never ran.")
     if execution.error_code == REPLACED:
         text = f"{ended} A newer submission with its concurrency key replaced it:"
         return Sentence(text, executions=(newer_of(execution),))
@@ -116,11 +116,11 @@ def _holders(execution: Execution) -> list[Sentence]:
     )
     if "rate" in limits and rows.count() < limits["limit"]:
         return []
-    found = tuple(rows.order_by("created_at", "id").values_list("pk", flat=True)[: HOLDERS_NAMED + 1])
-    if not found:
-        return [Sentence("A place is free. It gets it with the next sweep.")]
-    more = " or another." if len(found) > HOLDERS_NAMED else "."
-    return [Sentence("It gets a place when one of these has ended:", rest=more, executions=found[:HOLDERS_NAMED])]
+    holders = tuple(rows.order_by("created_at", "id").values_list("pk", flat=True)[: HOLDERS_NAMED + 1])
+    if not holders:
+        return [Sentence("A place is free. The execution gets it with the next sweep.")]
+    more = " or another." if len(holders) > HOLDERS_NAMED else "."
+    return [Sentence("It gets a place when one of these has ended:", rest=more, executions=holders[:HOLDERS_NAMED])]
 
 
 def _until_due(execution: Execution) -> str:
@@ -129,7 +129,7 @@ def _until_due(execution: Execution) -> str:
     if execution.not_before == execution.due_at:
         return "starts, as its submission says, no earlier than"
     if execution.priority == PRIORITIES["low"]:
-        return "has low priority. It starts when a worker is free, or is due as others are at"
+        return "has low priority. It starts when a worker is free, and has normal priority from"
     return "is due at"
 
 
@@ -271,7 +271,7 @@ class Present:
         from executions.children.calls import call_of  # most executions call no pipeline
 
         call = call_of(self.execution, question.step_index)
-        return Sentence(f"{place} waits for {call} to accept an execution{refusal} until", question.deadline)
+        return Sentence(f"{place} waits until {call} accepts an execution{refusal}, at most until", question.deadline)
 
     @cached_property
     def _children(self) -> Mapping[uuid.UUID, Execution]:

@@ -45,7 +45,7 @@ _EXCEPTIONS = "Dates such as 2026-12-24, or ranges such as 2026-12-24/2027-01-01
 _INPUT = "The input of the executions. `{{scheduledAt}}`, `{{scheduledDate}}` and `{{scheduleName}}` stand for values."
 _RELEASE = "Submit to this release. By default, to the one that is active at that time."
 _OVERLAP = "What happens at a time when the newest execution of the schedule has not ended."
-_CATCH_UP = "Times that are at most this late are made up, after the coordinator did not run."
+_CATCH_UP = "How late a time may still fire, for example after an outage. In minutes."
 
 
 def _members(*, may_miss: bool) -> dict[str, Any]:

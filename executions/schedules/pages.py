@@ -89,7 +89,7 @@ class ScheduleForm(forms.Form):
         initial=60,
         label="Catch up, in minutes",
         widget=UnfoldAdminTextInputWidget,
-        help_text="Times that are at most this late are made up, after the coordinator did not run.",
+        help_text="How late a time may still fire, for example after an outage.",
     )
     release_version = forms.CharField(
         required=False,

@@ -65,10 +65,12 @@ def gathered(name: str | None, functions: tuple[Function | Branch, ...], paralle
     """
     named: dict[str, Function | Branch] = {}
     for each in functions:
-        own = _name(each)
-        if own in named:
-            raise DefinitionError("INVALID_BRANCHES", f"gather has two branches with the name {own!r}; rename one")
-        named[own] = each
+        branch_name = _name(each)
+        if branch_name in named:
+            raise DefinitionError(
+                "INVALID_BRANCHES", f"gather has two branches with the name {branch_name!r}; rename one"
+            )
+        named[branch_name] = each
     authored = humanised(" and ".join(named)) if name is None else name
     items = rules(authored, parallel, None) or ItemRules(max(len(named), 1), collects=False)
     return Branching(authored, GATHER, _checked(authored, named), None, items, parallel is not None, place)
@@ -89,7 +91,7 @@ def _checked(step: str, functions: Mapping[str, Function | Branch]) -> dict[str,
     if not 2 <= len(functions) <= MOST_BRANCHES:
         text = f'step "{step}" has {len(functions)} branches; give 2 to {MOST_BRANCHES} functions'
         raise DefinitionError("INVALID_BRANCHES", text)
-    found: dict[str, Branch] = {}
+    checked: dict[str, Branch] = {}
     for name, each in functions.items():
         _name(each)
         if not 0 < len(name) <= LONGEST_BRANCH or not name.isprintable():
@@ -97,8 +99,8 @@ def _checked(step: str, functions: Mapping[str, Function | Branch]) -> dict[str,
             raise DefinitionError("INVALID_BRANCHES", text)
         authored = each if isinstance(each, Branch) else Branch(each, {})
         policy = step_policy.checked(f"{step}, branch {name}", authored.options)
-        found[name] = Branch(authored.function, authored.options, policy)
-    return found
+        checked[name] = Branch(authored.function, authored.options, policy)
+    return checked
 
 
 def _name(each: Function | Branch) -> str:

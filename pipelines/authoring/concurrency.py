@@ -13,7 +13,7 @@ EXAMPLE = 'write a limit such as Concurrency(limit=5, key="customer.id")'
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """At most ``limit`` starts in any ``seconds``."""
+    """At most ``limit`` starts (1 to 1,000) in any period of ``seconds`` (1 to 86,400)."""
 
     limit: int
     seconds: int
@@ -23,12 +23,14 @@ class Rate:
 class Concurrency:
     """Limits when executions with an equal key start, over all releases of the pipeline. At least one rule is set.
 
-    At most ``limit`` of them are in progress at once: from the start to the end, also while they wait for a retry or an
-    answer. At most as many start as ``rate`` says. With ``debounce_seconds``, an execution starts when no other was
-    submitted with its key for so long, and the newest replaces those that wait: they are cancelled.
+    At most ``limit`` of them (1 to 1,000) are in progress at once. An execution is in progress from the time that it
+    gets its place until its end, also while it waits for a worker, a retry or an answer. ``rate`` limits how many start
+    in a period. With ``debounce_seconds`` (1 to 86,400), an execution starts when no other was submitted with its key
+    for that time. The newest replaces the others that wait: they are cancelled.
 
     ``key`` is the path of a field of the input, such as ``customer.id``; without it, all executions have the same key.
-    Further ones wait in their order with ``when_full="queue"``, and their submissions are refused with ``"refuse"``.
+    With ``when_full="queue"``, further executions wait in the order of their submission. With ``"refuse"``, their
+    submissions are refused.
     """
 
     limit: int | None = None

@@ -115,7 +115,7 @@ class Pipeline:
     ``pipeline_id`` has at most 200 letters, digits, ``.``, ``_`` and ``-``. ``packages`` names importable packages or
     modules to pack into the artifact, in addition to the package that contains the pipeline. With ``checkpoint``, the
     output of each step is stored, and a retry resumes at the failed step. ``search`` names up to eight fields of the
-    input by whose values executions can be found: the path of each, such as ``customer.id``, by its name. With
+    input by which executions are found: a mapping of names to paths, such as ``customer.id``. With
     ``concurrency`` limits how many executions start, and are in progress at once. ``config`` and ``secrets`` name what
     steps need from the environment of their worker, ``config`` with types: str, int, float or bool. ``module`` is the
     name of the module that defines the pipeline; set it only if a function of another module creates the pipeline.
@@ -217,8 +217,9 @@ class Pipeline:
 
         The default name is made from the function's: ``parse_file`` becomes ``Parse file``. The type hints determine
         the cardinality; ``cardinality`` only checks it. ``parallel`` runs the step for that many items of a stream at a
-        time, in threads. ``on_item_failure`` says what an item without retries left does: "fail" the transition, which
-        is the default, or "collect" an ``ItemFailure`` in its place. ``StepOptions`` has the other options.
+        time, in threads. If an item fails and has no retries left, ``on_item_failure="fail"``, the default, fails the
+        transition. With ``"collect"``, an ``ItemFailure`` takes the place of its result. ``StepOptions`` has the other
+        options.
 
         Raises ``DefinitionError``: NOT_A_FUNCTION, INVALID_STEP_NAME, DUPLICATE_STEP_NAME, UNKNOWN_CARDINALITY,
         INVALID_STEP_POLICY, INVALID_PARALLEL.
@@ -254,13 +255,14 @@ class Pipeline:
         """Suspend the execution here: send a request, and resume with the response as the input of the next step.
 
         ``request`` and ``response`` are type hints. ``request=list[T]`` sends one request for a whole stream.
-        ``request=T`` after a step that gives many sends one request for each item. ``timeout`` is positive and at most
-        a hundred years; after it, the execution fails. With ``transport="webhook"``, the coordinator sends the request
-        to ``url``, an http or https URL of at most 2,000 characters. ``assignee``, a user name or an e-mail
-        address, has at most 200 characters, and ``group`` 100. If one is given, only that person and members of the
-        tenant with that group may respond. With ``when``, a function that takes the request, the execution waits only
-        if that returns True. Otherwise it continues at once, and the next step gets None as the answer:
-        ``def book(invoice: Invoice, decision: Decision | None)``.
+        ``request=T`` after a step that gives many sends one request for each item. ``timeout`` is positive and
+        at most a hundred years; after it, the execution fails. With ``transport="webhook"``, the coordinator
+        sends the request to ``url``, an http or https URL of at most 2,000 characters. ``assignee``, a user
+        name or an e-mail address, has at most 200 characters, and ``group`` 100. If one is set, only that
+        person and members of the tenant with that group may respond, unless the policy of the pipeline says
+        otherwise. ``when`` is a function that takes the request. If it returns False, the execution does not
+        wait, and the next step gets None as the answer: ``def book(invoice: Invoice, decision: Decision |
+        None)``.
 
         Raises ``DefinitionError``: INVALID_STEP_NAME, DUPLICATE_STEP_NAME, INVALID_TIMEOUT,
         UNKNOWN_TRANSPORT, INVALID_URL, INVALID_RECIPIENT.
@@ -285,10 +287,10 @@ class Pipeline:
     ) -> None:
         """Suspend the execution here: run another pipeline of the tenant, and resume with its result.
 
-        ``request`` and ``response`` are type hints: the input of the child and its result. They have one value or many
-        as those of ``awaits``: ``request=T`` after a step that gives many runs one child for each item. ``release`` is
-        ``ACTIVE``, the release that is active when the child is submitted, or the version of a release. ``timeout``
-        counts from the suspension; after it, the execution fails, and the child continues.
+        ``request`` and ``response`` are type hints of the child's input and result. As in ``awaits``, ``request=T``
+        after a step that gives many runs one child for each item. ``release`` is ``ACTIVE``, the release that
+        is active when the child is submitted, or the version of a release. ``timeout`` starts at the
+        suspension. After it, the execution fails, and the child continues.
 
         Raises ``DefinitionError``: INVALID_STEP_NAME, DUPLICATE_STEP_NAME, INVALID_TIMEOUT, INVALID_PIPELINE_ID,
         INVALID_RELEASE.
@@ -316,9 +318,9 @@ class Pipeline:
         """Add a step that calls several functions with the same value at once, in threads, and joins their results.
 
         The next step takes one parameter for each branch, with its name: ``def offer(price: Price, stock: Stock)``. The
-        branches are functions that are defined with ``def`` or ``async def``, and ``branch(function, retries=3)`` gives
-        one a policy. The default name joins theirs: ``Price and stock``. At most ``parallel`` calls run at a time, by
-        default all.
+        branches are functions that are defined with ``def`` or ``async def``. ``branch(function, retries=3)`` gives a
+        branch a policy. The default name joins their names: ``Price and stock``. At most ``parallel`` calls run at a
+        time, by default all.
 
         Raises ``DefinitionError``: INVALID_STEP_NAME, DUPLICATE_STEP_NAME, INVALID_BRANCHES, NOT_A_FUNCTION,
         INVALID_STEP_POLICY, INVALID_PARALLEL.
@@ -331,7 +333,7 @@ class Pipeline:
 
         ``route`` takes the same value as the branches, and its return hint has their names:
         ``Literal["big", "small"]``. It must return the same name for the same value, because a retry calls it again.
-        The step has the name of the route. It gives what the branches give: one type, or the union of several.
+        The step has the name of the route. Its output type is that of the branches, or the union of their types.
 
         Raises ``DefinitionError``: INVALID_STEP_NAME, DUPLICATE_STEP_NAME, INVALID_BRANCHES, NOT_A_FUNCTION,
         INVALID_STEP_POLICY.

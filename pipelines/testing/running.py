@@ -146,9 +146,9 @@ def run(
     """Run a whole pipeline in this process and return its typed result.
 
     ``value`` is the input, typed or as JSON; a list if the first step takes many. ``answers`` has the answers to the
-    awaits, by their names: a value, a function that is called with the typed request and returns one, or for a stream
-    of questions a list with one for each, or for a call of a pipeline that pipeline, which then runs in this process.
-    ``after`` and ``never`` are answers that are late and missing. A failure that
+    awaits, by their names: a value, or a function that is called with the typed request and returns one. For a stream
+    of questions, it may be a list with one answer for each. For a call of another pipeline, it may be that pipeline,
+    which then runs in this process. ``after`` is a late answer, and ``never`` a missing one. A failure that
     a worker would retry is retried as its step declares, or else ``retries`` times at once.
 
     Timers, late answers and retries do not wait. They advance a clock that begins at ``now``, and call ``advance`` with
@@ -241,10 +241,10 @@ class _Run(LocalRun):
         self._pass(delay)
 
     def answers(self, questions: Sequence[Question], check: Callable[[Any], Encoded]) -> Sequence[Encoded]:
-        given = [_late(each) for each in self._given(questions)]
+        answers = [_late(each) for each in self._answers_to(questions)]
         timeout = questions[0].deadline - questions[0].asked_at
-        delay = max(each.delay for each in given)
-        checked = [None if each.delay >= timeout else check(each.answer) for each in given]
+        delay = max(each.delay for each in answers)
+        checked = [None if each.delay >= timeout else check(each.answer) for each in answers]
         self.questions += [
             replace(question, answer=answer and answer.value)
             for question, answer in zip(questions, checked, strict=True)
@@ -255,34 +255,34 @@ class _Run(LocalRun):
             raise AwaitTimedOut
         return encoded
 
-    def _given(self, questions: Sequence[Question]) -> list[Any]:
+    def _answers_to(self, questions: Sequence[Question]) -> list[Any]:
         """Return the answers that the test gives, one for each question."""
         name = questions[0].step
         if name not in self._answers_by_name:
-            [asked] = [step for step in plan(self.pipeline).steps if step.name == name]
-            many = "a list of " if asked.cardinality.gives_many else ""
+            [step] = [step for step in plan(self.pipeline).steps if step.name == name]
+            many = "a list of " if step.cardinality.gives_many else ""
             raise DefinitionError(
                 "ANSWER_MISSING",
-                f'"{name}" waits for {many}{asked.output.type_id}; add answers={{"{name}": ...}}, or never to time out',
+                f'"{name}" waits for {many}{step.output.type_id}; add answers={{"{name}": ...}}, or never to time out',
             )
-        given = self._answers_by_name[name]
-        if isinstance(given, Pipeline):
-            return [self._child_result(given, each) for each in questions]
-        if callable(given):
-            return [given(each.request) for each in questions]
-        if questions[0].item_index is None or not isinstance(given, list | tuple):
-            return [given for _ in questions]
-        if len(given) != len(questions):
+        answer = self._answers_by_name[name]
+        if isinstance(answer, Pipeline):
+            return [self._child_result(answer, each) for each in questions]
+        if callable(answer):
+            return [answer(each.request) for each in questions]
+        if questions[0].item_index is None or not isinstance(answer, list | tuple):
+            return [answer for _ in questions]
+        if len(answer) != len(questions):
             raise DefinitionError(
-                "INVALID_ANSWER", f'"{name}" asks {len(questions)} questions, but has {len(given)} answers'
+                "INVALID_ANSWER", f'"{name}" asks {len(questions)} questions, but has {len(answer)} answers'
             )
-        return list(given)
+        return list(answer)
 
     def _child_result(self, child: Pipeline, question: Question) -> _Late:
         """Run a child in this process, and return its result as JSON, after the time that it took."""
-        [asked] = [step for step in plan(self.pipeline).steps if step.name == question.step]
-        requests = [asked.input.encode(each).document for each in _as_list(question.request, asked)]
-        value = requests if asked.cardinality.takes_many else requests[0]
+        [step] = [step for step in plan(self.pipeline).steps if step.name == question.step]
+        requests = [step.input.encode(each).document for each in _as_list(question.request, step)]
+        value = requests if step.cardinality.takes_many else requests[0]
         result = run(child, value, raises=False, now=self._now, context=self._context)
         if result.error is not None:
             raise ChildFailed(f"{child.pipeline_id} failed: {result.error}")
@@ -296,8 +296,8 @@ class _Run(LocalRun):
             self._advance(time)
 
 
-def _as_list(request: Any, asked: PlannedStep) -> list[Any]:
-    return list(request) if asked.cardinality.takes_many else [request]
+def _as_list(request: Any, step: PlannedStep) -> list[Any]:
+    return list(request) if step.cardinality.takes_many else [request]
 
 
 def _late(answer: Any) -> _Late:

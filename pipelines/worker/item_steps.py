@@ -76,8 +76,8 @@ class Groups:
         self._failed: set[int] = set()
         self._due_at = self._first_at = time.monotonic() + limits.group_seconds
 
-    def add(self, index: int, found: Results, *, failed: bool = False) -> None:
-        text = _text([encoded.document for encoded in found])
+    def add(self, index: int, item_results: Results, *, failed: bool = False) -> None:
+        text = _text([encoded.document for encoded in item_results])
         if len(text) > LONGEST_ITEM:
             return  # it runs again after a retry
         self._texts[index] = text
@@ -132,12 +132,12 @@ def of_step(
             return fail(failed)  # no fault of the item
         if not collects or failed.failure_class == "pipelines.errors.Cancelled":
             return fail(_of_item(step, item, failed))
-        found = [step.output.encode(_failure(step, item, failed))]
-        finished(item, found)
-        return found
+        item_results = [step.output.encode(_failure(step, item, failed))]
+        finished(item, item_results)
+        return item_results
 
-    def note(item: Item, found: Results) -> bool:
-        failure = failure_in(found) if collects else None
+    def note(item: Item, item_results: Results) -> bool:
+        failure = failure_in(item_results) if collects else None
         if failure is not None and failing is not None:
             failing.append(Failing(step.index, item, failure))
         return failure is not None
@@ -147,15 +147,15 @@ def of_step(
         if stored is not None:
             stored.flush_if_due()
 
-    def finished(item: Item, found: Results) -> None:
-        has_failed = note(item, found)
+    def finished(item: Item, item_results: Results) -> None:
+        has_failed = note(item, item_results)
         if stored is not None:
-            stored.add(item.index, found, failed=has_failed)
+            stored.add(item.index, item_results, failed=has_failed)
 
     def decoded(documents: Sequence[Any], item: Item) -> Results:
-        found = _decoded(step, documents, item)
-        note(item, found)
-        return found
+        item_results = _decoded(step, documents, item)
+        note(item, item_results)
+        return item_results
 
     limited = watch if watch is not None and any(each.limit_key in watch.limits for each in step.called) else None
     rules = Rules(step.items.parallel, call, partial(_wait, step, delay), give_up, finished, checked, ahead, limited)

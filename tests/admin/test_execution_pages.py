@@ -99,7 +99,7 @@ def test_a_parent_and_its_child_name_each_other(log_in: LogIn, acme: World) -> N
     making.record(making.suspension(claim, transport="pipeline"))
     client, api = log_in("viewer"), Caller(acme.tenant, Scope.READ)
     parent.refresh_from_db()
-    assert "refunds 7.0 to accept an execution until" in str(explain(parent, payloads=True).now[0])
+    assert "refunds 7.0 accepts an execution, at most until" in str(explain(parent, payloads=True).now[0])
     assert asking.call_next()
     [child] = children(parent)
     assert f"waits for execution {child.pk} of refunds, which is QUEUED" in str(explain(parent, payloads=True).now[0])

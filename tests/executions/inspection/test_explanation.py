@@ -190,14 +190,14 @@ def test_what_waits_for_a_place_names_who_has_it(owner: Tenant, declared: dict[s
         f"Validate (step 1) waits for a place: as many executions {of} are in progress as the release allows."
     )
     assert said(found.following) == (
-        f"It gets a place when one of these has ended: {first.pk}. It is cancelled if no worker got it by TIME."
+        f"It gets a place when one of these has ended: {first.pk}. It is cancelled if no worker has started it by TIME."
     )
     with unguarded(Execution):
         Execution.objects.filter(pk=waiting.pk).update(expires_at=making.LONG_AGO)
     assert starts.expire() == 1
     ended = explained(waiting)
-    assert said(ended.following) == "Submit it again with a later time, or resubmit it, which names none."
-    assert said(ended.now) == "Cancelled SPAN after it was submitted. No worker got it by TIME. It never ran."
+    assert said(ended.following) == "Submit it again with a later time, or resubmit it: a resubmission does not expire."
+    assert said(ended.now) == "Cancelled SPAN after it was submitted. No worker had started it by TIME. It never ran."
     assert "The coordinator cancelled it, because no worker had got it in time" in texts(ended)
 
 
