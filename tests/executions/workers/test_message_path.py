@@ -19,7 +19,7 @@ from tenancy.models import Tenant
 from tests import making
 from tests.broker import taken
 from tests.cases import cases
-from tests.executions.moments import now
+from tests.executions.moments import clock, now
 from tests.raw_sql import raised, unchanged
 from wire.broker import sending
 from wire.messages.celery_messages import OutcomeGroup
@@ -103,11 +103,11 @@ def test_three_minutes_without_messages_make_no_worker_silent(owner: Tenant) -> 
     assert not making.submitted(owner, "k2").dispatch_delayed
     let_pass(5, 5, 5, 5)
     assert state() == "HEALTHY"
-    let_pass(STALE - BEAT - 20 + 1)
+    let_pass(STALE - BEAT - 20, 10)
     assert state() == "STALE", "a worker has its remaining time"
 
 
-@cases(("protocol", "silent"), [("celery", STALE + 1), ("rest", 0)])
+@cases(("protocol", "silent"), [("celery", STALE + 10), ("rest", 0)])
 def test_the_silence_of_other_workers_counts_during_an_interruption(owner: Tenant, protocol: str, silent: int) -> None:
     Worker.objects.update(protocol=protocol)
     let_pass(silent)
@@ -164,7 +164,8 @@ def sent_at(probe: Any) -> float:
 
 def about(seconds: float) -> Any:
     """Match a time since a probe. The probe has the time of its sweep, and the rows the time when the test began."""
-    return pytest.approx(seconds - 4, abs=4.5)
+    between = (clock() - now()).total_seconds()
+    return pytest.approx(seconds - between / 2, abs=between / 2 + 1)
 
 
 def test_late_outcomes_stop_expiry_and_claims(owner: Tenant, execution: Execution, claim: Claim) -> None:
@@ -175,7 +176,7 @@ def test_late_outcomes_stop_expiry_and_claims(owner: Tenant, execution: Executio
     assert making.submitted(owner, "due").dispatch_delayed
     sweep_outcomes()
     assert making.kinds(execution) == ["SUBMITTED", "CLAIMED"]
-    for seconds in (60, 20):
+    for seconds in (80, 60):
         message_path.confirm_outcomes(sent_at(probe) - seconds)
         assert message_path.outcome_delay() == about(seconds), "the next outcomes are as late"
     assert making.claimed(owner) == []
