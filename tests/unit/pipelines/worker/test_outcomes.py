@@ -174,14 +174,13 @@ def test_a_result_that_is_too_large_for_a_message_is_a_failure_and_no_checkpoint
         assert (outcome.failure.failure_class, outcome.failure.retryable) == ("OUTPUT_TOO_LARGE", False)
 
 
+LARGEST = [{"values": MOST_VALUES - 1}, {"values": 300, "levels": DEEPEST}]
+TOO_LARGE, TOO_DEEP = {"values": MOST_VALUES + 1}, {"values": 300, "levels": DEEPEST + 1}
+
+
 @cases(
     ("size", "failure"),
-    [
-        ({"values": MOST_VALUES - 1}, None),
-        ({"values": MOST_VALUES + 1}, "OUTPUT_TOO_LARGE"),
-        ({"values": 300, "levels": DEEPEST}, None),
-        ({"values": 300, "levels": DEEPEST + 1}, "INVALID_STEP_OUTPUT"),
-    ],
+    [*((size, None) for size in LARGEST), (TOO_LARGE, "OUTPUT_TOO_LARGE"), (TOO_DEEP, "INVALID_STEP_OUTPUT")],
 )
 def test_a_worker_reports_what_the_coordinator_stores_and_names_the_step_otherwise(
     context: StepContext, size: dict[str, int], failure: str | None
