@@ -308,8 +308,9 @@ def test_reports_about_different_releases_are_sent_separately_and_a_message_is_b
     assert sent(ours, theirs) == [[ours], [theirs]]
     reports = [outcome() for _ in range(MOST_REPORTS + 1)]
     assert sent(*reports) == [reports[:-1], reports[-1:]]
-    for part in ("output", "asked", "why"):
-        reports = [outcome(**{part: LARGE}) for _ in range(3)]
+    parts: list[dict[str, Any]] = [{"output": LARGE}, {"asked": LARGE}, {"why": LARGE}]
+    for part in parts:
+        reports = [outcome(**part) for _ in range(3)]
         assert sent(*reports) == [[report] for report in reports]
     reports = [checkpoint(output=LARGE) for _ in range(3)]
     assert sent(*reports) == [[report] for report in reports]

@@ -37,7 +37,8 @@ def sizes(host: Host) -> tuple[int, int]:
     return sent.capacity, sent.abandoned
 
 
-REPLACED, KEPT, RESTARTED = ({}, 2, "HEALTHY"), ({"replaceable": 0}, 1, "HEALTHY"), ({"restart_at": 1}, 2, "DRAINING")
+REPLACED: tuple[dict[str, int], int, str] = ({}, 2, "HEALTHY")
+KEPT, RESTARTED = ({"replaceable": 0}, 1, "HEALTHY"), ({"restart_at": 1}, 2, "DRAINING")
 
 
 @cases(("options", "places", "state"), [REPLACED, KEPT, RESTARTED])

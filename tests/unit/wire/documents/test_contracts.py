@@ -202,7 +202,7 @@ def test_the_vector_with_imports_which_stand_before_the_capabilities_with_sorted
 
 def test_every_hashed_member_changes_the_hash(vector: dict[str, Any]) -> None:
     scalars = {"pipelineId": "org.y", "module": "m", "pluginHost": True, "canonicalTypes": {"T": {}}}
-    lists = {"steps": [], "importedDefinitions": [{}], "capabilityImports": [{}]}
+    lists: dict[str, Any] = {"steps": [], "importedDefinitions": [{}], "capabilityImports": [{}]}
     capabilities = {"localTransitionExecution": False, "transitionWorkerProtocols": []}
     for member, value in {**scalars, **lists, "capabilities": capabilities}.items():
         assert contracts.contract_hash({**vector, member: value}) != VECTOR_HASH, member
