@@ -9,6 +9,7 @@ from alerts.texts import read_alert_secrets, secret
 from foundation.env import Environment
 from releases.registration.maven_repositories import Repository, read_repositories
 from tests.cases import cases
+from tests.words import words
 
 KNOWN = ["read", "releases:register"]
 GRANTS = "tpf:deploy=releases:register, tpf:deploy=read\nx=y=read,"
@@ -56,6 +57,7 @@ def test_a_secret_is_read_when_it_is_needed(monkeypatch: pytest.MonkeyPatch, tmp
     assert secret(known, "globex", "a") is None
 
 
+WITHIN = words("com.acme com.acme.app com.acme.app.internal")
 COMPLETE = """
 [[repositories]]
 id = "acme-releases"
@@ -130,15 +132,9 @@ def test_an_invalid_document_is_reported_by_entry_and_rule(text: str, complaint:
     assert "password@" not in problem(text)
 
 
-@cases(
-    ("pattern", "served", "others"),
-    [
-        ("com.acme", ["com.acme"], ["com.acme.app", "com", "com.acmeevil"]),
-        ("com.acme.*", ["com.acme", "com.acme.app.internal"], ["com.acmeevil.app", "comXacme.app", "com"]),
-    ],
-)
-def test_groups_and_tenants(pattern: str, served: list[str], others: list[str]) -> None:
-    for group in (*served, *others):
+@cases(("pattern", "served"), [("com.acme", ["com.acme"]), ("com.acme.*", WITHIN)])
+def test_groups_and_tenants(pattern: str, served: list[str]) -> None:
+    for group in (*WITHIN, *words("com com.acmeevil com.acmeevil.app comXacme.app")):
         assert Repository("a", "https://h", (pattern,)).serves(group, "acme") is (group in served)
         limited = Repository("a", "https://h", ("net.other", pattern), tenants=("globex",))
         assert (limited.serves(group, "globex"), limited.serves(group, "acme")) == (group in served, False)

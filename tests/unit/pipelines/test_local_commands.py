@@ -194,12 +194,8 @@ def test_a_new_project_runs_passes_its_test_and_is_released(tmp_path: Path) -> N
     ("name", "code"),
     [
         ("taken", "FOLDER_NOT_EMPTY"),
-        ("json", "MODULE_SHADOWED"),
-        ("class", "MODULE_SHADOWED"),
-        ("org.acme.pipelines", "MODULE_SHADOWED"),
-        ("test-shop", "MODULE_SHADOWED"),
-        ("../shop", "INVALID_PIPELINE_ID"),
-        ("7", "INVALID_PIPELINE_ID"),
+        *((name, "MODULE_SHADOWED") for name in ("json", "class", "org.acme.pipelines", "test-shop")),
+        *((name, "INVALID_PIPELINE_ID") for name in ("../shop", "7")),
     ],
 )
 def test_a_name_that_is_taken_or_invalid_is_refused(

@@ -4,6 +4,7 @@ from pipelines import DefinitionError
 from pipelines.authoring.reference import find
 from tests.cases import cases
 from tests.unit.pipelines.conftest import STEP, Author
+from tests.words import words
 
 PIPELINE = "from pipelines import Pipeline\n{} = Pipeline({!r})\n"
 
@@ -31,10 +32,7 @@ def folder(author: Author, monkeypatch: pytest.MonkeyPatch) -> None:
 @cases(
     ("reference", "module"),
     [
-        ("authored", "authored"),
-        ("authored:pipeline", "authored"),
-        ("authored.py", "authored"),
-        ("./authored.py:pipeline", "authored"),
+        *((text, "authored") for text in words("authored authored:pipeline authored.py ./authored.py:pipeline")),
         ("two.py:second", "two"),
         ("src/acme/shop/orders.py", "acme.shop.orders"),
         ("loose/late.py", "late"),

@@ -174,14 +174,13 @@ def test_a_result_that_is_too_large_for_a_message_is_a_failure_and_no_checkpoint
         assert (outcome.failure.failure_class, outcome.failure.retryable) == ("OUTPUT_TOO_LARGE", False)
 
 
+LARGEST = [{"values": MOST_VALUES - 1}, {"values": 300, "levels": DEEPEST}]
+TOO_LARGE, TOO_DEEP = {"values": MOST_VALUES + 1}, {"values": 300, "levels": DEEPEST + 1}
+
+
 @cases(
     ("size", "failure"),
-    [
-        ({"values": MOST_VALUES - 1}, None),
-        ({"values": MOST_VALUES + 1}, "OUTPUT_TOO_LARGE"),
-        ({"values": 300, "levels": DEEPEST}, None),
-        ({"values": 300, "levels": DEEPEST + 1}, "INVALID_STEP_OUTPUT"),
-    ],
+    [*((size, None) for size in LARGEST), (TOO_LARGE, "OUTPUT_TOO_LARGE"), (TOO_DEEP, "INVALID_STEP_OUTPUT")],
 )
 def test_a_worker_reports_what_the_coordinator_stores_and_names_the_step_otherwise(
     context: StepContext, size: dict[str, int], failure: str | None
@@ -309,8 +308,9 @@ def test_reports_about_different_releases_are_sent_separately_and_a_message_is_b
     assert sent(ours, theirs) == [[ours], [theirs]]
     reports = [outcome() for _ in range(MOST_REPORTS + 1)]
     assert sent(*reports) == [reports[:-1], reports[-1:]]
-    for part in ("output", "asked", "why"):
-        reports = [outcome(**{part: LARGE}) for _ in range(3)]
+    parts: list[dict[str, Any]] = [{"output": LARGE}, {"asked": LARGE}, {"why": LARGE}]
+    for part in parts:
+        reports = [outcome(**part) for _ in range(3)]
         assert sent(*reports) == [[report] for report in reports]
     reports = [checkpoint(output=LARGE) for _ in range(3)]
     assert sent(*reports) == [[report] for report in reports]

@@ -37,23 +37,20 @@ def sizes(host: Host) -> tuple[int, int]:
     return sent.capacity, sent.abandoned
 
 
-@cases(
-    ("options", "sent", "state", "ended"),
-    [
-        ({}, (2, 1), "HEALTHY", 2),
-        ({"replaceable": 0}, (1, 1), "HEALTHY", 1),
-        ({"restart_at": 1}, (2, 1), "DRAINING", 2),
-    ],
-)
+REPLACED: tuple[dict[str, int], int, str] = ({}, 2, "HEALTHY")
+KEPT, RESTARTED = ({"replaceable": 0}, 1, "HEALTHY"), ({"restart_at": 1}, 2, "DRAINING")
+
+
+@cases(("options", "places", "state"), [REPLACED, KEPT, RESTARTED])
 def test_at_its_limit_a_step_fails_and_its_thread_is_replaced_keeps_a_place_or_ends_the_worker(
-    tmp_path: Path, options: dict[str, Any], sent: tuple[int, int], state: str, ended: int
+    tmp_path: Path, options: dict[str, Any], places: int, state: str
 ) -> None:
     with released(tmp_path, LIMITED_SOURCE) as hosted:
         release = hosted.host().release
         host = Host(release, key=Hosted.key, worker_id="w", capacity=1, take_ticket=granted, **options)
         host.follow(seal(release.identity, Instruction(worker_id="w", drain=False, lost_leases=[]), Hosted.key))
         with executing(hosted, host, command(99), command(1)) as reports:
-            eventually(lambda: sizes(host) == sent and len(reports) == ended, what="what continues")
+            eventually(lambda: sizes(host) == (places, 1) and len(reports) == places, what="what continues")
             assert (heartbeat(host).state, host.accepting) == (state, state == "HEALTHY")
             failure = next(each.outcome.failure for each in reports if each.outcome and each.outcome.failure)
             assert failure.model_dump(exclude={"traceback"}) == {

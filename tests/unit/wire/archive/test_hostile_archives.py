@@ -189,12 +189,8 @@ ACCEPTED: list[Build] = [
 NAMES = {
     "ARCHIVE_DUPLICATE_NAME": ["a", "a/", CONTRACT_ENTRY],
     "ARCHIVE_NAME_UNSAFE": [
-        "",
         *words(r"./b b/./c b//c b\c b;1 b/c;12"),
-        "b\0c",
-        "b\u202ec",
-        "b\u00a0c",
-        CONTRACT_ENTRY.upper(),
+        *("", "b\0c", "b\u202ec", "b\u00a0c", CONTRACT_ENTRY.upper()),
         CONTRACT_ENTRY.replace("pipeline/", "Pipeline/"),
         f"{CONTRACT_ENTRY[:-4]}JSON",
         "META-INF/pipeline/python.j\u017fon",
@@ -247,7 +243,9 @@ ENDS: Rows = {
         lambda: patched(PLAIN, END, 8, bytes(8)),  # an empty directory after entries
     ],
     "ARCHIVE_TRUNCATED": [
-        *(partial(bytes.__getitem__, PLAIN, slice(length)) for length in (-1, 60, 4)),
+        lambda: PLAIN[:-1],
+        lambda: PLAIN[:60],
+        lambda: PLAIN[:4],
         *(partial(bytes.__add__, beginning, bytes(100)) for beginning in (DESCRIPTOR, b"PK00")),
     ],
 }

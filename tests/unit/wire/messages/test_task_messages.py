@@ -115,17 +115,11 @@ def test_a_signed_header_in_another_form_is_refused(member: str, bad: Any) -> No
     assert refusal(written({**HEADER, member: bad})) == "MESSAGE_MALFORMED"
 
 
-@cases(
-    "content",
-    [
-        b"null",
-        b"[[], {}]",
-        b"[" * 100_000,
-        b"\xff",
-        body(1, named={"a": 1}),
-        body(1, following={**task_messages.NOTHING_FOLLOWS, "chain": [{"task": "signed"}]}),
-    ],
-)
+CHAIN = {**task_messages.NOTHING_FOLLOWS, "chain": [{"task": "signed"}]}
+OTHER_BODIES = [b"null", b"[[], {}]", b"[" * 100_000, b"\xff", body(1, named={"a": 1}), body(1, following=CHAIN)]
+
+
+@cases("content", OTHER_BODIES)
 def test_a_signed_body_in_another_form_is_refused(content: bytes) -> None:
     assert refusal(written(content=content)) == "MESSAGE_MALFORMED"
     assert refusal(unsigned(content=content)) == "MESSAGE_MALFORMED"
