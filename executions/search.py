@@ -30,8 +30,16 @@ from executions.models import (
     SmokeTest,
 )
 from executions.models.states import State
-from executions.search_keys import of_pipelines, with_beginning, with_business_key
-from executions.search_steps import FAILED_VALUES, MOST_RARE, at_named_step, at_step, rare
+from executions.search_steps import (
+    FAILED_VALUES,
+    MOST_RARE,
+    at_named_step,
+    at_step,
+    of_pipelines,
+    rare,
+    with_beginning,
+    with_business_key,
+)
 from executions.search_values import ValueCondition
 from executions.workers.eligibility import stranded
 from foundation import moments
@@ -203,6 +211,9 @@ class Matches:
         return _shown(Execution.objects.filter(pk__in=ids))
 
 
+_NOT_LISTED: Final = ("started_at", "parent_id", "family_due_at")
+"""Columns that no list shows."""
+
 # Selects the ids of the newest of the rows that a query finds for each tenant `t`.
 _MERGED: Final = """
 SELECT f.id FROM unnest(%s::bigint[]) AS t (id) CROSS JOIN LATERAL ({}) f
@@ -213,7 +224,7 @@ _ORDERED: Final = {"tenant", "since", "until", "error_code", "submitted_by"}
 
 
 def _shown(rows: QuerySet[Execution]) -> QuerySet[Execution]:
-    return rows.select_related("tenant").defer(*PAYLOADS).order_by("-created_at", "-id")
+    return rows.select_related("tenant").defer(*PAYLOADS, *_NOT_LISTED).order_by("-created_at", "-id")
 
 
 def matching(tenants: Sequence[Tenant], search: Search, *, person: User | None = None) -> Matches:

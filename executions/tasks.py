@@ -15,10 +15,11 @@ from executions.awaits import awaits, webhooks
 from executions.errors import WorkerLimitReached
 from executions.lifecycle import dispatch as dispatcher
 from executions.lifecycle import outcome, rest_calls, retention, starts
+from executions.schedules import statements as schedules
 from executions.schedules import upkeep
 from executions.state_machine import moves
 from executions.submission import places as places_of_keys
-from executions.submission.start import PROMOTE_TASK
+from executions.submission.requests import PROMOTE_TASK
 from executions.transports import rest
 from executions.transports.rest import CALL_TASK
 from executions.workers import instructions, message_path, registry
@@ -170,12 +171,12 @@ def hand_over_ends() -> None:
     ends.hand_over()
 
 
-@shared_task(name=upkeep.FIRE_TASK)
+@shared_task(name=schedules.FIRE_TASK)
 def fire_schedules() -> None:
     """Fire due schedules. A lost message or a killed worker only delays this until the sweep."""
     from executions.schedules import firing  # many installations need it never
 
-    wakeup.started(upkeep.FIRE_TASK)
+    wakeup.started(schedules.FIRE_TASK)
     firing.fire()
 
 

@@ -2,7 +2,6 @@
 
 from executions.awaits import api as interactions
 from executions.explanation import api as explanations
-from executions.failed_items import api as failed_items
 from executions.failures import api as failures
 from executions.holds import api as holds
 from executions.inspection import api as executions
@@ -20,7 +19,6 @@ urlpatterns = [
     *explanations.urlpatterns,
     *holds.urlpatterns,
     *operators.urlpatterns,
-    *failed_items.urlpatterns,
     *failures.urlpatterns,
     *interactions.urlpatterns,
     *workers.urlpatterns,

@@ -10,6 +10,7 @@ from django.contrib import admin, messages
 from django.core.exceptions import ValidationError as ValidationFailed
 from django.core.paginator import Page, Paginator
 from django.db.models import Count, OuterRef, QuerySet, Subquery
+from django.forms.utils import flatatt
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.utils import timezone
@@ -190,17 +191,40 @@ def _field(member: Member) -> forms.Field:
 
 
 def policy_of(pipeline: Pipeline) -> list[dict[str, Any]]:
-    """Return the members of the policy in their order, each with its value and a `text` that says what it means."""
-    rows = [(member, getattr(pipeline, member.column)) for member in MEMBERS]
-    return [
+    """Return the members of the policy in their order, each with its value and a `text` that says what it means.
+
+    Null is an empty value. A number has the `attributes` of its input.
+    """
+    rows = []
+    for member in MEMBERS:
+        value = getattr(pipeline, member.column)
+        row = {"member": member, "value": "" if value is None else value, "text": _text(member, value)}
+        if member.limits is not None:
+            row |= {"value": str(row["value"]), "attributes": _ATTRIBUTES[member.column]}
+        elif member.of_steps and value:
+            row["value"] = json.dumps(value, ensure_ascii=False, indent=2)
+        rows.append(row)
+    return rows
+
+
+def _attributes(member: Member) -> str:
+    """Return the attributes of the input of a number, without its value."""
+    least, most = (f"{limit:.2f}".rstrip("0").rstrip(".") for limit in member.limits or ())
+    return flatatt(
         {
-            "member": member,
-            "value": json.dumps(value, ensure_ascii=False, indent=2) if member.of_steps and value else value,
-            "text": _text(member, value),
+            "id": member.column,
+            "name": member.column,
+            "type": "number",
+            "min": least,
+            "max": most,
             "step": "1" if member.is_integer else "any",
+            "placeholder": member.unset,
+            "required": not member.unset,
         }
-        for member, value in rows
-    ]
+    )
+
+
+_ATTRIBUTES: Final = {member.column: _attributes(member) for member in MEMBERS if member.limits is not None}
 
 
 def _text(member: Member, value: Any) -> str:

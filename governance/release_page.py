@@ -32,15 +32,15 @@ from releases.models import Kind, Release, Retirement, Revocation
 from releases.registration import pages as uploads
 from releases.registration.pages import CHOICES_SHOWN, ListWithUpload, PipelineFilter
 from releases.registration.progress import waits_until
-from releases.start_limits import effective_limits
 from releases.states import PENDING, Status
-from releases.step_policies import policies_of
+from releases.step_policies import effective_limits, policies_of
 from releases.trust import trust
 from tenancy.access import actor
 from tenancy.audit.acts import Act
 from tenancy.console.base import POST, READ, attempt, serves
 from tenancy.console.lists import ScopedFilter, TenantFilter, text, time
 from tenancy.roles import Scope
+from wire.documents.contract import Step
 from wire.documents.declarations import flat
 
 VARIANTS = {
@@ -214,9 +214,16 @@ class ReleaseAdmin(ListWithUpload):
             "diagram": diagram(contract, {each.step: each.short for each in policies.values()}) if contract else None,
             "policies": policies,
             "unknown_policies": sorted(policies.keys() - {step.authored_name for step in steps}),
-            "steps": [(step, policies.get(step.authored_name or "")) for step in steps],
+            "steps": [
+                (
+                    step,
+                    _runs(step) if step.kind != "internal" or step.branching else ("internal", ""),
+                    policies.get(step.authored_name or ""),
+                )
+                for step in steps
+            ],
             "type_listing": listing(contract.canonical_types) if contract else None,
-            "declared": _declared(release),
+            "declared": _declared(release) if release.declarations else [],
             "compared": _compared(release),
             "variant": VARIANTS[release.status],
             "revocation": Revocation.objects.filter(release=release).first() if is_over else None,
@@ -251,6 +258,17 @@ def _order(name: str) -> retirement.Order:
         return retirement.Order(name)
     except ValueError:
         raise BadRequest("Unknown order for open executions") from None
+
+
+def _runs(step: Step) -> tuple[str, str]:
+    """Return the kind of a step, and what it asks, calls or runs."""
+    if step.calls_pipeline:
+        return f"calls {step.calls_pipeline}", step.calls_release or "(active release)"
+    if step.branching is not None:
+        return f"{step.kind}:", step.branching.text
+    if not step.await_transport:
+        return step.kind, ""
+    return step.kind, f"over {step.await_transport}" + (f", if {step.condition}" if step.condition else "")
 
 
 def _declared(release: Release) -> list[tuple[str, str, str]]:

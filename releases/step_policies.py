@@ -1,4 +1,4 @@
-"""What the steps of a release declare about retries and time, and what the policy of its pipeline makes of it."""
+"""What a release declares about retries, time and starts, and what the policy of its pipeline makes of it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -38,3 +38,17 @@ def policies_of(release: Release) -> dict[str, StepPolicy]:
     declared = release.declarations.get("steps", {})
     effective = changed(declared, release.pipeline.step_policies)
     return {name: StepPolicy(name, declared.get(name, {}), each) for name, each in sorted(effective.items()) if each}
+
+
+def effective_limits(release: Release) -> dict[str, Any]:
+    """Return the declared member `concurrency` with the numbers that the policy of the pipeline changes.
+
+    It is empty if the release declares none. The policy adds no limit.
+    """
+    limits = dict(release.declarations.get("concurrency", {}))
+    policy = release.pipeline
+    if "limit" in limits and policy.concurrency_limit is not None:
+        limits["limit"] = policy.concurrency_limit
+    if "rate" in limits and policy.rate_limit is not None:
+        limits["rate"] = {**limits["rate"], "limit": policy.rate_limit}
+    return limits

@@ -8,9 +8,10 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from django.db import connection
+from django.db.models import Model
 from django.utils import timezone
 
 from executions.lifecycle import outcome, sweep
@@ -27,7 +28,7 @@ from releases.registration.registrar import Registration, UploadedArtifact, regi
 from releases.registration.verification import verify_release
 from tenancy.models import Tenant
 from tests.raw_sql import as_owner, unguarded
-from wire.documents.contract import CONTRACT_ENTRY, publish
+from wire.documents.contract import CONTRACT_ENTRY, DECLARATIONS_ENTRY, publish
 from wire.documents.descriptor import CHECKPOINTS
 from wire.identity import ReleaseIdentity
 from wire.messages.celery_messages import (
@@ -41,6 +42,7 @@ from wire.messages.celery_messages import (
 )
 from wire.worker_keys import worker_key
 
+Row = TypeVar("Row", bound=Model)
 PIPELINE = "org.example.orders"
 LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)
 WRONG_KEY = worker_key("not the coordinator's secret", "acme")
@@ -236,16 +238,25 @@ def ready(owner: Tenant | None = None, **members: Any) -> tuple[Tenant, Release]
 def checkpointing(steps: int = 2) -> tuple[Tenant, Release]:
     """Create a tenant, an active release with checkpoints, and a healthy worker of the release."""
     owner = tenant()
-    release = with_checkpoints(owner, contract(steps=[{**STEP, "index": index} for index in range(steps)]))
+    document = contract(steps=[{**STEP, "index": index} for index in range(steps)])
+    release = declaring(owner, document=document, checkpoints=True)
     activate(release, actor="user:test")
     return owner, release
 
 
-def with_checkpoints(owner: Tenant, document: dict[str, Any], version: str = "1.0") -> Release:
-    """Return a registered release of the contract `document`, with checkpoints and a healthy worker."""
-    data = archive(document, code=version)
+def declaring(
+    owner: Tenant,
+    version: str = "1.0",
+    *,
+    document: dict[str, Any] | None = None,
+    checkpoints: bool = False,
+    **declared: Any,
+) -> Release:
+    """Return a registered release of the contract `document` that declares this, with a healthy worker."""
+    document = document or contract()
+    data = archive(document, code=version, **({DECLARATIONS_ENTRY: json.dumps(declared)} if declared else {}))
     made = descriptor(document, data, version)
-    made["artifacts"][0]["capabilities"] = [CHECKPOINTS]
+    made["artifacts"][0] |= {"capabilities": [CHECKPOINTS]} if checkpoints else {}
     release = verified(upload(owner, made, data).release)
     worker(release, f"worker-{version}")
     return Release.objects.select_related("pipeline__tenant").get(pk=release.pk)
@@ -327,6 +338,12 @@ def record(
     )
     reports: list[Outcome | Checkpoint | ItemGroup] = [*outcomes, *checkpoints, *items]
     return outcome.record(identity or Execution.objects.get(pk=reports[0].execution_id).pin, group)
+
+
+def reread(row: Row) -> Row:
+    """Read the row from the database again, and return it."""
+    row.refresh_from_db()
+    return row
 
 
 def lose_lease(claim: Claim) -> None:

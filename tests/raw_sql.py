@@ -1,10 +1,12 @@
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 from django.apps import apps
 from django.db import IntegrityError, connection, transaction
+
+E = TypeVar("E", bound=BaseException)
 
 
 @contextmanager
@@ -53,6 +55,13 @@ def unchanged(*tables: type[Any]) -> Iterator[None]:
     before = _digests(names)
     yield
     assert _digests(names) == before
+
+
+def raised(error: type[E], call: Callable[..., object], *arguments: Any, **members: Any) -> E:
+    """Return the error that the call raises. Assert that the call changes no row of executions."""
+    with unchanged(), pytest.raises(error) as caught:
+        call(*arguments, **members)
+    return caught.value
 
 
 def _digests(names: Sequence[str]) -> dict[str, str]:

@@ -27,7 +27,7 @@ from executions.errors import (
 from executions.lifecycle import interventions
 from executions.models import Interaction
 from executions.models.states import State
-from executions.submission.start import Start
+from executions.submission.requests import Start
 from executions.submission.submission import ExecutionRequest, submit
 from foundation import wakeup
 from foundation.database.postgresql.outage import is_outage

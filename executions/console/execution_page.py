@@ -1,18 +1,18 @@
 """The page of one execution: its state, pin, history and provenance, and the requests to re-drive or cancel it."""
 
-from typing import Any, Final
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
 
 from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
 from django.urls import reverse
 
-from executions.children.calls import Place, children
 from executions.console import execution_comparison, execution_tabs, payloads
 from executions.console.confirmation import Confirmation, OperatorRequest, confirmed
 from executions.console.filters import STATE_VARIANTS
 from executions.explanation.code import sentence_of
-from executions.explanation.present import QUESTIONS_SHOWN, RETIRED, Present, attempts
-from executions.explanation.start import what_starts
+from executions.explanation.present import QUESTIONS_SHOWN, RETIRED, Present, attempts, what_starts
 from executions.failures import queries as failures
 from executions.lifecycle import queries
 from executions.lifecycle.interventions import cancel, redrivable, redrive
@@ -33,6 +33,9 @@ from wire.documents.concurrency import OF_ALL
 from wire.documents.contract import CHILD
 from wire.documents.execution_statement import ENVELOPE_MEDIA_TYPE
 from wire.documents.signing import key_id
+
+if TYPE_CHECKING:
+    from executions.children.calls import Place
 
 REFRESH_SECONDS = 10
 """After how many seconds the page of a live execution is drawn again, even if nothing has happened."""
@@ -102,7 +105,7 @@ def header(execution: Execution, now: Now) -> dict[str, Any]:
             )
             for each in links(execution)
         ],
-        "parent_place": Place.of_child(execution) if execution.parent_id else None,
+        "parent_place": _place(execution) if execution.parent_id else None,
         "children": _children(execution),
         "questions": [each for each in now.questions[:QUESTIONS_SHOWN] if each.transport != CHILD],
         "more_questions": len(now.questions) > QUESTIONS_SHOWN,
@@ -110,9 +113,17 @@ def header(execution: Execution, now: Now) -> dict[str, Any]:
     }
 
 
+def _place(child: Execution) -> Place:
+    from executions.children.calls import Place  # most executions are no children
+
+    return Place.of_child(child)
+
+
 def _children(execution: Execution) -> list[tuple[Execution, str, Step, int | None]]:
     if not calls_pipelines(execution.release_id, execution.contract_version):
         return []
+    from executions.children.calls import Place, children
+
     places = [(each, Place.of_child(each)) for each in children(execution)]
     return [
         (each, STATE_VARIANTS[each.shown_status], execution.step_at(place.step_index), place.item_index)
@@ -258,7 +269,7 @@ class ExecutionPages(LongList):
     """The pages of one execution. `governance.admin` adds the list and the acts."""
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Execution]:
-        rows: QuerySet[Execution] = super().get_queryset(request).defer("progress")
+        rows: QuerySet[Execution] = super().get_queryset(request).defer("progress", "started_at", "family_due_at")
         return rows
 
     compare = execution_comparison.show

@@ -13,13 +13,12 @@ from django.utils import timezone
 
 from executions.console import payloads
 from executions.console.filters import STATE_VARIANTS
-from executions.failed_items import failed_items
 from executions.failures.queries import REASONS, step_of
 from executions.inspection.history import MOST_EVENTS, rows_of
 from executions.inspection.timeline import BUSY, Bar, Kind, Row
 from executions.lifecycle import queries
 from executions.models import DeadLetter, Execution, FailedItems, Notification
-from executions.step_reports import step_reports
+from executions.step_reports import failed_items, step_reports
 from foundation.admin.columns import on_one_line, precise
 from foundation.moments import lasting
 from tenancy.console.lists import MESSAGE_VARIANTS

@@ -7,16 +7,14 @@ from typing import Any, Final, Self
 
 from executions.awaits import reassignment, recipients
 from executions.explanation.code import Run, sentences_of
-from executions.explanation.present import Present
-from executions.explanation.sentences import Sentence, said
+from executions.explanation.present import Present, Sentence, said
 from executions.failures.queries import step_of
 from executions.inspection.history import MOST_EVENTS, Recorded, recorded, rows_of
 from executions.inspection.timeline import Bar, Kind, Row
-from executions.lifecycle import starts
-from executions.models import Execution
+from executions.models import Execution, states
 from executions.models.states import State
 from executions.schedules.schedules import fire_of
-from executions.submission import replacement
+from executions.submission import places
 from foundation.moments import lasting
 from releases.models import Artifact
 from releases.step_names import Step
@@ -148,9 +146,9 @@ class _Entries:
                 return f"{each.actor} re-drove it{why}"
             case "CANCELLED":
                 return f"{each.actor} cancelled it{why}"
-            case starts.EXPIRED:
+            case states.EXPIRED:
                 return "The coordinator cancelled it, because no worker had got it in time"
-            case replacement.REPLACED:
+            case places.REPLACED:
                 return f"The coordinator cancelled it, because the newer submission {data['executionId']} replaced it"
             case reassignment.EVENT:
                 to = " or ".join(recipients.Addressees(data["assignee"], data["group"]).names)

@@ -2,26 +2,136 @@
 
 import uuid
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cached_property
 from typing import Final
 
 from django.utils import timezone
 
 from executions.awaits import recipients
-from executions.children.calls import call_of, children_of
-from executions.explanation import start
-from executions.explanation.sentences import Sentence
 from executions.failures import queries as failures
 from executions.holds.holds import holds_of
 from executions.lifecycle.queries import items, links
 from executions.models import DUE_VALUES, DeadLetter, Execution, Hold, Interaction, WorkerEligibility
-from executions.models.states import State
+from executions.models.execution import WAITS_FOR_PLACE
+from executions.models.states import EXPIRED, PRIORITIES, State
+from executions.submission.places import REPLACED, newer_of
 from executions.workers.eligibility import why_stranded
 from foundation.moments import lasting
 from releases.models import Revocation
 from releases.states import Status
 from releases.step_names import Step
+from releases.step_policies import effective_limits
+from wire.documents.concurrency import OF_ALL
 from wire.documents.contract import CHILD, TIMER
+
+
+@dataclass(frozen=True, slots=True)
+class Sentence:
+    """A sentence. If it names a time, that is `at`, between `text` and `rest`; or there are ids of `executions`."""
+
+    text: str
+    at: datetime | None = None
+    rest: str = "."
+    executions: tuple[uuid.UUID, ...] = ()
+
+    def __str__(self) -> str:
+        if self.at is None and not self.executions:
+            return self.text
+        named = ", ".join(map(str, self.executions)) if self.at is None else said(self.at)
+        return f"{self.text} {named}{self.rest}"
+
+
+def said(at: datetime) -> str:
+    """Return a time as sentences name it, in UTC and to the second."""
+    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+HOLDERS_NAMED: Final = 3
+
+
+def why_queued(execution: Execution, place: str, now: datetime) -> Sentence:
+    """Say what a queued execution waits for. `place` is the step at which it starts."""
+    due = execution.due_at
+    if due is None:
+        return Sentence(f"{place} waits for a place: {_limits_in_words(execution)}.")
+    if due > now:
+        return Sentence(f"{place} {_until_due(execution)}", due)
+    return Sentence(f"{place} is due and waits for a free worker of release {execution.release_version}.")
+
+
+def _limits_in_words(execution: Execution) -> str:
+    """Return which limits of its key keep an execution from its start."""
+    limits, key = effective_limits(execution.release), execution.concurrency_key
+    which = "of the pipeline" if key == OF_ALL else f"with the concurrency key {key}"
+    reached = []
+    if "limit" in limits:
+        most = f"at most {limits['limit']} executions {which} are in progress"
+        only = f"as many executions {which} are in progress as the release allows"
+        reached.append(most if "rate" in limits else only)
+    if "rate" in limits:
+        rate = limits["rate"]
+        reached.append(f"at most {rate['limit']} executions {which} start in {rate['seconds']} seconds")
+    return ", and ".join(reached) or f"a control worker has not checked the executions {which} yet"
+
+
+def what_starts(execution: Execution) -> list[Sentence]:
+    """Say which executions have the places for which it waits, when it expires, and what to do if it has expired."""
+    if execution.error_code == EXPIRED:
+        return [Sentence("Submit it again with a later time, or resubmit it: a resubmission does not expire.")]
+    found: list[Sentence] = []
+    if execution.status == State.QUEUED and execution.concurrency_key is not None and execution.due_at is None:
+        found += _holders(execution)
+    if execution.status == State.QUEUED and execution.expires_at and execution.version == 0:
+        found.append(Sentence("It is cancelled if no worker has started it by", execution.expires_at))
+    return found
+
+
+def why_ended(execution: Execution, after: str) -> Sentence:
+    """Say how an execution ended that did not fail. `after` says how long after its submission."""
+    ended = f"{execution.status.capitalize()} {after}."
+    if execution.error_code == EXPIRED:
+        return Sentence(f"{ended} No worker had started it by", execution.expires_at, ". It never ran.")
+    if execution.error_code == REPLACED:
+        text = f"{ended} A newer submission with its concurrency key replaced it:"
+        return Sentence(text, executions=(newer_of(execution),))
+    return Sentence(ended)
+
+
+def _holders(execution: Execution) -> list[Sentence]:
+    """Name those that are in progress longest. Reads the index of open executions with the key.
+
+    Says nothing if it may be the rate for which the execution waits.
+    """
+    limits = effective_limits(execution.release)
+    if "limit" not in limits:
+        return []
+    rows = Execution.objects.filter(
+        tenant=execution.tenant_id,
+        pipeline_id=execution.pipeline_id,
+        concurrency_key=execution.concurrency_key,
+        finished_at=None,
+        next_due_at__lt=WAITS_FOR_PLACE,
+    )
+    if "rate" in limits and rows.count() < limits["limit"]:
+        return []
+    found = tuple(rows.order_by("created_at", "id").values_list("pk", flat=True)[: HOLDERS_NAMED + 1])
+    if not found:
+        return [Sentence("A place is free. The execution gets it with the next sweep.")]
+    more = " or another." if len(found) > HOLDERS_NAMED else "."
+    return [Sentence("It gets a place when one of these has ended:", rest=more, executions=found[:HOLDERS_NAMED])]
+
+
+def _until_due(execution: Execution) -> str:
+    if execution.next_due_at >= WAITS_FOR_PLACE and execution.not_before != execution.due_at:
+        return "waits for a newer submission with its concurrency key, which would replace it, until"
+    if execution.not_before == execution.due_at:
+        return "starts, as its submission says, no earlier than"
+    if execution.priority == PRIORITIES["low"]:
+        return "has low priority. It starts when a worker is free, and has normal priority from"
+    return "is due at"
+
 
 QUESTIONS_SHOWN: Final = 20
 QUESTIONS_NAMED: Final = 3
@@ -59,7 +169,7 @@ class Present:
         release, worker = execution.release_version, execution.lease_worker
         match State(execution.status):
             case State.QUEUED:
-                return [start.why_queued(execution, self._place, self.at)]
+                return [why_queued(execution, self._place, self.at)]
             case State.RUNNING if execution.running_since and execution.lease_expires_at:
                 return [
                     Sentence(f"Runs on worker {worker} since", execution.running_since, f", from {self._place} on."),
@@ -79,13 +189,13 @@ class Present:
             case State.FAILED | State.DLQ:
                 return [Sentence(f"Failed at {self.step}, {self._after}: {self._why_failed()}.")]
             case _:
-                return [start.why_ended(execution, self._after)]
+                return [why_ended(execution, self._after)]
 
     def following(self) -> list[Sentence]:
         """Say what happens next, what prevents it, and what people can do."""
         execution = self.execution
         found = [_paused(hold) for hold in self.holds]
-        found += start.what_starts(execution)
+        found += what_starts(execution)
         if self.stranded:
             found.append(Sentence(self.why_stranded()))
         if execution.status == State.RUNNING:
@@ -158,11 +268,15 @@ class Present:
             text = f"{place} waits for execution {child.pk} of {child.pipeline_id}, which is {child.status}, until"
             return Sentence(text, question.deadline)
         refusal = f" ({question.last_dispatch_error})" if question.last_dispatch_error else ""
+        from executions.children.calls import call_of  # most executions call no pipeline
+
         call = call_of(self.execution, question.step_index)
         return Sentence(f"{place} waits until {call} accepts an execution{refusal}, at most until", question.deadline)
 
     @cached_property
     def _children(self) -> Mapping[uuid.UUID, Execution]:
+        from executions.children.calls import children_of  # most executions call no pipeline
+
         return children_of(self.questions[:QUESTIONS_NAMED])
 
 

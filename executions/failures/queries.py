@@ -218,7 +218,7 @@ REASONS: Final = {
     DeadLetter.Reason.RETRY_EXHAUSTED.value: "no retries left",
     DeadLetter.Reason.NON_RETRYABLE.value: "not retryable",
     DeadLetter.Reason.AWAIT_TIMEOUT.value: "not answered in time",
-    DeadLetter.Reason.AWAIT_FAILED.value: "question not delivered",
+    DeadLetter.Reason.AWAIT_FAILED.value: "question not delivered or child failed",
     DeadLetter.Reason.LEASES_LOST.value: "workers lost",
     DeadLetter.Reason.RELEASE_REVOKED.value: "release revoked",
     DeadLetter.Reason.OUTCOME_UNKNOWN.value: "outcome unknown",

@@ -11,7 +11,6 @@ from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
 
-from executions.children.calls import Place, children
 from executions.errors import ExecutionUnfinished, ExecutionUnknown
 from executions.lifecycle import queries
 from executions.models import Execution, StepReport
@@ -237,16 +236,24 @@ class ChildView(serializers.Serializer[Execution]):
     itemIndex = serializers.IntegerField(allow_null=True, help_text="The item of the stream. Null without a stream.")
 
 
-def _child_json(child: Execution) -> dict[str, Any]:
-    place = Place.of_child(child)
-    return {
-        "executionId": str(child.pk),
-        "pipelineId": child.pipeline_id,
-        "releaseVersion": child.release_version,
-        "status": child.status,
-        "stepIndex": place.step_index,
-        "itemIndex": place.item_index,
-    }
+def _children(caller: Execution) -> list[dict[str, Any]]:
+    """Return the children of an execution. Without a release that calls pipelines, nothing is read."""
+    if not calls_pipelines(caller.release_id, caller.contract_version):
+        return []
+    from executions.children.calls import Place, children
+
+    places = [(child, Place.of_child(child)) for child in children(caller)]
+    return [
+        {
+            "executionId": str(child.pk),
+            "pipelineId": child.pipeline_id,
+            "releaseVersion": child.release_version,
+            "status": child.status,
+            "stepIndex": place.step_index,
+            "itemIndex": place.item_index,
+        }
+        for child, place in places
+    ]
 
 
 class OneExecutionView(NamedExecutionView):
@@ -289,8 +296,7 @@ class OneExecutionView(NamedExecutionView):
         shown["itemProgress"] = None if items is None else ItemProgressView(items).data
         origin, links = queries.origin(instance), queries.links(instance)
         shown["parentExecutionId"] = instance.parent_id and str(instance.parent_id)
-        is_caller = calls_pipelines(instance.release_id, instance.contract_version)
-        shown["children"] = [_child_json(each) for each in children(instance)] if is_caller else []
+        shown["children"] = _children(instance)
         shown["resubmittedFrom"] = origin.execution_id if origin else None
         shown["resubmittedAs"] = ResubmittedView(links, many=True).data if links else []
         return shown

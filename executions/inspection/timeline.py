@@ -9,10 +9,9 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final
 
-from executions.inspection.clocks import fitted
 from executions.models.states import TERMINAL, State
 from releases.step_names import Step
-from wire.documents.execution_runs import REPORTS, TOLERANCE, Event, reported_time
+from wire.documents.execution_runs import REPORTS, TOLERANCE, Event, fitted, reported_time
 
 
 class Kind(StrEnum):

@@ -16,7 +16,6 @@ from django.db import Error, transaction
 from executions import metrics, spans
 from executions.awaits import awaits
 from executions.awaits.awaits import Parking
-from executions.failed_items import failed_items
 from executions.lifecycle import item_groups, reports
 from executions.lifecycle.reports import Locked, Overtaken, lock, with_lost_leases
 from executions.lifecycle.retries import Retries, of_release
@@ -24,7 +23,7 @@ from executions.models import DeadLetter
 from executions.models.states import OUTCOME_UNKNOWN, State
 from executions.state_machine import dead_letters, moves
 from executions.state_machine.moves import Move, Note
-from executions.step_reports import step_reports
+from executions.step_reports import failed_items, step_reports
 from executions.workers.registry import DISPATCH_TASK
 from foundation import wakeup
 from foundation.database.postgresql.outage import rejects_values

@@ -12,14 +12,13 @@ from django.db import connection, transaction
 from executions import metrics
 from executions.awaits.awaits import CALL_TASK
 from executions.lifecycle import statements
-from executions.models.states import State
+from executions.models.states import EXPIRED, State
 from executions.state_machine import moves
 from executions.state_machine.moves import FAMILY_TASK, Move, owner
 from executions.submission import places
 from executions.workers.registry import DISPATCH_TASK
 from foundation import wakeup
 
-EXPIRED: Final = "EXPIRED"
 MOST_PROMOTED: Final = 1000
 """How many executions of low priority of one release are due at once, at most."""
 

@@ -1,7 +1,6 @@
 """Executions, their history, awaits, workers, campaigns, and schedules."""
 
 from executions.models.awaits import IS_CLAIMED, IS_QUESTION, AwaitUnit, Interaction, InteractionEvent
-from executions.models.business_keys import RESUBMISSION_PREFIX
 from executions.models.campaign import Campaign, CampaignBatch, CampaignEvent, CampaignItem, StartFrom
 from executions.models.dead_letter import DeadLetter
 from executions.models.execution import (
@@ -13,6 +12,7 @@ from executions.models.execution import (
     PAYLOADS,
     PAYLOADS_OF_EXECUTION,
     PERSON,
+    RESUBMISSION_PREFIX,
     TERMINAL_VALUES,
     Execution,
     ExecutionEvent,
@@ -20,8 +20,6 @@ from executions.models.execution import (
     WireForm,
     read_business_keys,
 )
-from executions.models.failed_items import FailedItems
-from executions.models.item_groups import ItemGroup
 from executions.models.records import (
     AdmissionReceipt,
     FailureGroup,
@@ -33,7 +31,7 @@ from executions.models.records import (
     is_new,
 )
 from executions.models.schedule import Schedule, ScheduleFire
-from executions.models.step_reports import StepReport
+from executions.models.step_reports import FailedItems, ItemGroup, StepReport
 from executions.models.worker import (
     CodeOrigin,
     MessagePath,

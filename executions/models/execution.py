@@ -8,23 +8,50 @@ change of an event.
 import uuid
 from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from django.contrib.postgres.fields import ArrayField
 from django.contrib.postgres.functions import TransactionNow
 from django.contrib.postgres.indexes import GinIndex
-from django.db import models
+from django.db import connection, models
 from django.db.models import F, Func, Q
 from django.utils import timezone
 from django.utils.functional import cached_property
 
-from executions.models.business_keys import RESUBMISSION_PREFIX, first_keys
 from executions.models.states import DUE, TERMINAL, State
 from releases.models import IDENTITY_LENGTH, Release
 from releases.step_names import Step, step_at
 from tenancy.models import Tenant
 from wire.documents.concurrency import LONGEST_KEY
 from wire.identity import ReleaseIdentity
+
+RESUBMISSION_PREFIX: Final = "resubmit:"
+"""How the keys of resubmissions begin. Callers may use such keys too, so only a link proves a resubmission."""
+
+# Finds the execution that was submitted first, and its key, for each of the resubmissions. No row: it is no
+# resubmission, or the execution that it resubmits was removed.
+FIRST_KEYS = """
+WITH RECURSIVE linked (id, origin) AS (
+    SELECT r.new_execution_id, r.execution_id FROM executions_resubmission r WHERE r.new_execution_id = ANY(%(ids)s)
+    UNION ALL
+    SELECT l.id, r.execution_id FROM linked l JOIN executions_resubmission r ON r.new_execution_id = l.origin
+)
+SELECT l.id, e.execution_key FROM linked l JOIN executions_execution e ON e.id = l.origin
+WHERE NOT EXISTS (SELECT FROM executions_resubmission r WHERE r.new_execution_id = l.origin)
+"""
+
+
+def first_keys(resubmissions: list[uuid.UUID]) -> dict[uuid.UUID, str]:
+    """Return the business keys of resubmissions by their ids. Without ids, nothing is read.
+
+    Executions that resubmit none, or whose original was removed, have no entry.
+    """
+    if not resubmissions:
+        return {}
+    with connection.cursor() as cursor:
+        cursor.execute(FIRST_KEYS, {"ids": resubmissions})
+        return dict(cursor.fetchall())
+
 
 Row = TypeVar("Row", bound=models.Model)
 TERMINAL_VALUES = sorted(state.value for state in TERMINAL)

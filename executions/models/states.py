@@ -45,3 +45,5 @@ PRIORITIES: dict[str, int | None] = {"low": -1, NORMAL: None, "high": 1}
 PRIORITY_NAMES = {value: name for name, value in PRIORITIES.items()}
 OUTCOME_UNKNOWN = "OUTCOME_UNKNOWN"
 """The error code of a transition that a worker may have carried out, although its outcome is unknown (ADR 74)."""
+EXPIRED = "EXPIRED"
+"""The error code of an execution that no worker got by the time that its submission named, and its event."""

@@ -12,7 +12,7 @@ from executions.errors import BackfillInvalid
 from executions.models import Schedule
 from executions.schedules import schedules, statements
 from executions.schedules.calendar import Calendar
-from executions.schedules.upkeep import FIRE_TASK
+from executions.schedules.statements import FIRE_TASK
 from foundation import wakeup
 from tenancy import audit
 from tenancy.audit.acts import Act

@@ -1,5 +1,7 @@
 """The times of a schedule: a cron expression in a time zone, without the dates of exceptions. Pure.
 
+A template is the input of a schedule: JSON in which whole texts such as `{{scheduledAt}}` stand for values of its time.
+
 Changes of the clock are handled as Debian's cron does. A time that does not exist on a day fires at the end of the gap.
 A time that exists twice fires once, at the first of both. Expressions whose minute or hour begins with `*` follow real
 time, so they fire in both hours.
@@ -11,7 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from functools import cache, cached_property
 from itertools import islice
-from typing import Final
+from typing import Any, Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from cronsim import CronSim, CronSimError
@@ -153,3 +155,41 @@ def _dates(text: str) -> tuple[date, date] | None:
     except ValueError:
         return None
     return (first, last) if first <= last else None
+
+
+NAMES: Final = ("scheduledAt", "scheduledDate", "scheduleName")
+"""The time in UTC, its date in the time zone of the schedule, and the name of the schedule."""
+RULE: Final = f"has an unknown name; known: {', '.join(f'{{{{{name}}}}}' for name in NAMES)}"
+_PLACE: Final = re.compile(r"\{\{\s*(\w+)\s*\}\}", re.ASCII)
+
+
+def text_of(at: datetime) -> str:
+    """Return a time as RFC 3339 in UTC, such as 2026-12-24T01:30:00Z."""
+    return at.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def expanded(template: Any, *, at: datetime, zone: ZoneInfo, name: str) -> Any:
+    """Return the input of the fire at `at`."""
+    values = {"scheduledAt": text_of(at), "scheduledDate": at.astimezone(zone).date().isoformat(), "scheduleName": name}
+    return _replaced(template, values)
+
+
+def unknown_places(template: Any, path: str = "input") -> Iterator[str]:
+    """Yield the paths of texts that name an unknown value."""
+    if isinstance(template, dict):
+        for name, value in template.items():
+            yield from unknown_places(value, f"{path}.{name}")
+    elif isinstance(template, list):
+        for index, value in enumerate(template):
+            yield from unknown_places(value, f"{path}[{index}]")
+    elif isinstance(template, str) and (match := _PLACE.fullmatch(template)) and match[1] not in NAMES:
+        yield path
+
+
+def _replaced(template: Any, values: dict[str, str]) -> Any:
+    if isinstance(template, dict):
+        return {name: _replaced(value, values) for name, value in template.items()}
+    if isinstance(template, list):
+        return [_replaced(value, values) for value in template]
+    match = _PLACE.fullmatch(template) if isinstance(template, str) else None
+    return values.get(match[1], template) if match else template

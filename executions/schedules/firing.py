@@ -21,8 +21,8 @@ from executions.errors import CancelRefused, ExecutionChanged, ExecutionUnknown,
 from executions.lifecycle import interventions
 from executions.models import Execution, Schedule, ScheduleFire
 from executions.schedules import statements
+from executions.schedules.calendar import expanded, text_of
 from executions.schedules.schedules import PREFIX, calendar_of
-from executions.schedules.template import expanded, text_of
 from executions.submission.submission import ExecutionRequest, Submission, Verdict, submit_many
 from foundation.database.postgresql.outage import is_outage
 from foundation.errors import CoordinatorError, QuotaExceeded

@@ -7,22 +7,27 @@ from datetime import datetime
 from typing import Any, Final
 
 from django.db import connection, transaction
-from django.db.models import F, QuerySet
+from django.db.models import F, Q, QuerySet
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from executions.errors import ReleaseNotAdmitted, ScheduleInvalid, ScheduleNameTaken, ScheduleUnknown, TooManySchedules
+from executions.errors import (
+    InputInvalid,
+    ReleaseNotAdmitted,
+    ScheduleInvalid,
+    ScheduleNameTaken,
+    ScheduleUnknown,
+    TooManySchedules,
+)
 from executions.models import Execution, Schedule, ScheduleFire
 from executions.models.schedule import MOST_MINUTES
 from executions.schedules import statements
-from executions.schedules.calendar import Calendar
-from executions.schedules.compatibility import require_fitting
-from executions.schedules.template import RULE, unknown_places
+from executions.schedules.calendar import RULE, Calendar, expanded, unknown_places
 from executions.submission.admission import Admission
 from foundation.database.postgresql.outage import refused_by
 from foundation.errors import require_valid
 from releases import queries
-from releases.models import Pipeline
+from releases.models import Pipeline, Release
 from releases.states import Status
 from tenancy import audit
 from tenancy.audit.acts import Act
@@ -223,3 +228,37 @@ def _named_once(name: str) -> AbstractContextManager[None]:
 
 def _record(act: Act, schedule: Schedule, actor: str, *, reason: str = "", **details: Any) -> None:
     audit.record(act, tenant=schedule.tenant, actor=actor, object=schedule.name, reason=reason, **details)
+
+
+def refusals(release: Release, now: datetime) -> dict[str, str]:
+    """Return why an active `release` would refuse the inputs of schedules, by their names, in the order of names.
+
+    Only schedules that submit to the active release are checked. A paused one is, too, because it may be resumed.
+    """
+    admission = Admission(release, None)
+    found = {}
+    for schedule in _open(release).filter(release_version=""):
+        calendar = Calendar(schedule.cron, schedule.time_zone, tuple(schedule.exceptions))
+        try:
+            require_fitting(admission, schedule.template, schedule.next_at or now, calendar, schedule.name)
+        except InputInvalid as refusal:
+            found[schedule.name] = refusal.detail
+        except LookupError:  # the system lost the time zone, so the schedule does not fire
+            continue
+    return found
+
+
+def naming(release: Release) -> list[str]:
+    """Return the names of the schedules that submit to `release` alone, in their order."""
+    return list(_open(release).filter(release_version=release.release_version).values_list("name", flat=True))
+
+
+def require_fitting(admission: Admission, template: object, at: datetime, calendar: Calendar, name: str) -> None:
+    """Raise `InputInvalid` unless the admitted release takes the input of a schedule at this time."""
+    admission.input_shape(expanded(template, at=at, zone=calendar.zone, name=name))
+
+
+def _open(release: Release) -> QuerySet[Schedule]:
+    """Return the schedules of the release's pipeline that fire, now or once they are resumed."""
+    rows = Schedule.objects.filter(pipeline=release.pipeline_id, removed_at=None)
+    return rows.exclude(Q(next_at=None) & Q(paused_at=None)).order_by("name")

@@ -2,6 +2,9 @@
 
 from typing import Final
 
+FIRE_TASK: Final = "executions.fire_schedules"
+"""The task that fires what `IS_DUE` finds."""
+
 # Whether there is anything to do. It reads two partial indexes, which are empty without schedules.
 IS_DUE: Final = """
 SELECT EXISTS (SELECT FROM executions_schedule WHERE next_at <= now())

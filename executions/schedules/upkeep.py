@@ -7,7 +7,6 @@ from django.db import connection
 from executions.schedules import statements
 from foundation import wakeup
 
-FIRE_TASK: Final = "executions.fire_schedules"
 REMOVED_AT_ONCE: Final = 1000
 
 
@@ -16,7 +15,7 @@ def announce() -> None:
     with connection.cursor() as cursor:
         cursor.execute(statements.IS_DUE)
         if cursor.fetchone() == (True,):
-            wakeup.send_once(FIRE_TASK)
+            wakeup.send_once(statements.FIRE_TASK)
 
 
 def remove_old() -> int:

@@ -18,10 +18,10 @@ from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 
 from executions import errors
-from executions.listing.api import Executions
+from executions.listing import Executions
 from executions.submission.accepted import AcceptedView, accepted_json
 from executions.submission.members import SubmissionRequest, is_plain
-from executions.submission.start import Start
+from executions.submission.requests import Start
 from executions.submission.submission import ExecutionRequest, Submission, Verdict, submit_many, submit_when_open
 from foundation.api import streaming
 from foundation.api.bodies import LARGE_BYTES, StrictJSONParser, strict_json

@@ -1,22 +1,22 @@
 """Decides the requests of one call together: checks each target once, and inserts what is admitted."""
 
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import cached_property, partial
 from typing import Any
 
 from django.contrib.postgres.fields import ArrayField
+from django.db import connection
 from django.db.models import BooleanField, CharField, Func, Value
 
 from executions import metrics
-from executions.errors import IdempotencyKeyReused
+from executions.errors import IdempotencyKeyReused, NotifyChannelUnknown
 from executions.models import Execution
-from executions.submission import admission, allowance, channels, places, start
+from executions.submission import admission, allowance, places, requests
 from executions.submission.admission import Admission, Decision
 from executions.submission.insertion import Row, commits
-from executions.submission.requests import ExecutionRequest, Submission, Verdict
-from executions.submission.start import Start
+from executions.submission.requests import ExecutionRequest, Start, Submission, Verdict
 from foundation.database.compiled import Compiled
 from foundation.database.writes import after_commit
 from foundation.errors import CoordinatorError, PayloadTooLarge
@@ -92,11 +92,11 @@ class Batch:
     def find_channels(self) -> None:
         """Find the channels that requests name. Note the refusal of requests whose channel does not exist."""
         named = [(item, item.request.notify) for item in self.items if item.request.notify is not None]
-        found = channels.find(self._tenant, {name for _, name in named})
+        found = _channels(self._tenant, {name for _, name in named})
         for item, name in named:
             item.channel = found.get(name)
             if item.channel is None:
-                item.refusal = channels.unknown(name)
+                item.refusal = _unknown_channel(name)
 
     def accept_cached(self) -> None:
         """Accept the items that cached admissions admit. Other items and repeated keys stay undecided."""
@@ -231,7 +231,7 @@ class Batch:
             metrics.submitted.add(*pin, amount=count)
         after_commit(lambda: metrics.write_lines("Accepted", accepted))
         if starting:
-            start.announce([each for _, each in starting if each is not None])
+            requests.announce([each for _, each in starting if each is not None])
             places.announce([row.id for row, _ in starting if row.concurrency_key])
         if refused and refuse:
             self._refuse(refused, permitted)
@@ -275,3 +275,24 @@ def _repeated(item: Item, first: Execution) -> Verdict:
         f"The key {first.execution_key!r} belongs to execution {first.pk}, which has another {other}.",
         executionId=str(first.pk),
     )
+
+
+# Returns the names and the ids of the tenant's enabled channels with these names. They belong to `alerts`, which stands
+# above: an execution only keeps the id.
+CHANNELS = """
+SELECT c.name, c.id FROM alerts_alertchannel c
+WHERE c.tenant_id = %(tenant)s AND c.name = ANY(%(names)s) AND c.enabled AND c.removed_at IS NULL
+"""
+
+
+def _channels(tenant: Tenant, names: Collection[str]) -> dict[str, uuid.UUID]:
+    """Return the ids of the tenant's enabled channels by these names. A name without one is missing."""
+    with connection.cursor() as cursor:
+        cursor.execute(CHANNELS, {"tenant": tenant.pk, "names": [*names]})
+        return dict(cursor.fetchall())
+
+
+def _unknown_channel(name: str) -> NotifyChannelUnknown:
+    detail = f"notify: there is no enabled channel {name!r}. GET …/alert-channels lists them."
+    error = {"field": "notify", "code": "INVALID", "message": "must be the name of an enabled channel"}
+    return NotifyChannelUnknown(detail, errors=[error])

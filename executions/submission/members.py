@@ -7,7 +7,7 @@ from rest_framework.exceptions import ValidationError
 
 from executions.models import LONGEST_TAG, MOST_TAGS
 from executions.models.states import NORMAL, PRIORITIES
-from executions.submission.start import MOST_DAYS
+from executions.submission.requests import MOST_DAYS
 from executions.submission.submission import LONGEST_WAIT_SECONDS
 from foundation.api.fields import (
     Identifier,

@@ -205,6 +205,8 @@ def watch() -> int:
     """
     changed = 0
     running = GradualActivation.objects.filter(status=GradualActivation.Status.RUNNING)
+    if not running.exists():  # at most times
+        return 0
     for gradual in list(running.select_related("pipeline__tenant", "candidate")):
         gradual.candidate.pipeline = gradual.pipeline
         try:

@@ -6,19 +6,17 @@ from releases import queries
 from releases.errors import NoActiveRelease, PipelineUnknown, ReleaseUnknown
 from releases.models import Release
 from releases.states import Status
-from releases.step_names import calls_pipelines
 from wire.comparison.differences import Impact
 from wire.comparison.steps import stored_differences
 from wire.documents.contract import Contract, Step, contract_from_json
 
 
 def problems(release: Release) -> Iterator[str]:
-    """Yield what keeps a step of the release from running its child. A release that calls none needs no statement more.
+    """Yield what keeps a step of the release, which calls pipelines, from running its child.
 
     The types are compared as those of parked work: whether each request is an input, and each result an answer.
     """
-    is_caller = calls_pipelines(release.pk, release.contract_version)
-    contract = _contract(release) if is_caller else None
+    contract = _contract(release)
     for step in contract.steps if contract is not None else ():
         if step.calls_pipeline is not None and contract is not None:
             yield from _problems(release, contract, step)

@@ -15,12 +15,13 @@ from executions.workers.eligibility import Hosts, hosts
 from foundation.errors import CoordinatorError
 from governance.activation import activation, gates
 from governance.activation.gates import Gate, Switch, Verdict
-from governance.reports import child_pipelines, comparison
+from governance.reports import comparison
 from governance.retirement.retirement import Blocker, Kind, blockers
 from releases.artifacts.soundness import require_sound
 from releases.models import Kind as ActivationKind
 from releases.models import Release
 from releases.pointer import require_registered
+from releases.step_names import calls_pipelines
 from wire.comparison.differences import Difference, Impact
 
 SCHEDULES_NAMED: Final = 5
@@ -146,7 +147,7 @@ def preflight_of(switch: Switch, judged: list[Gate]) -> Preflight:
             *_breaking(differences),
             *_failing(inputs),
             *(_schedules(release, replaced) if load.schedules else ()),
-            *(Caution(Concern.CHILDREN, text) for text in child_pipelines.problems(release)),
+            *_children(release),
             *(
                 Caution(Concern.PAUSE, f"The {'release' if hold.release_id else 'pipeline'} is paused: {hold.reason}")
                 for hold in holds.holds_of_release(release)
@@ -190,16 +191,23 @@ def _breaking(differences: tuple[Difference, ...]) -> list[Caution]:
     return [Caution(Concern.CALLERS, f"Differences that are breaking for callers: {count:,}.")] if count else []
 
 
-def _schedules(release: Release, replaced: Release | None) -> Iterator[Caution]:
-    from executions.schedules import compatibility  # many installations need it never
+def _children(release: Release) -> Iterator[Caution]:
+    if calls_pipelines(release.pk, release.contract_version):
+        from governance.reports import child_pipelines  # most releases call no pipeline
 
-    refused = compatibility.refusals(release, timezone.now())
+        yield from (Caution(Concern.CHILDREN, text) for text in child_pipelines.problems(release))
+
+
+def _schedules(release: Release, replaced: Release | None) -> Iterator[Caution]:
+    from executions.schedules import schedules  # many installations need it never
+
+    refused = schedules.refusals(release, timezone.now())
     for name, detail in islice(refused.items(), SCHEDULES_NAMED):
         yield Caution(Concern.SCHEDULES, f"The input of the schedule {name} would be refused: {detail}")
     if len(refused) > SCHEDULES_NAMED:
         detail = f"The inputs of {len(refused) - SCHEDULES_NAMED:,} other schedules would be refused, too."
         yield Caution(Concern.SCHEDULES, detail)
-    if replaced is not None and (names := compatibility.naming(replaced)):
+    if replaced is not None and (names := schedules.naming(replaced)):
         listed = ", ".join(names[:SCHEDULES_NAMED]) + (", …" if len(names) > SCHEDULES_NAMED else "")
         detail = f"Schedules that name release {replaced.release_version} are refused once it is not open: {listed}."
         yield Caution(Concern.SCHEDULES, detail)

@@ -10,9 +10,9 @@ from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextareaWidget
 
 from executions.console.confirmation import HIGHEST_VERSION, LONGEST_REASON, form_page
 from executions.console.payloads import JSON_SHOWN, typed_value
-from executions.failed_items import failed_items
 from executions.models import Execution, WorkerEligibility
 from executions.models.states import TERMINAL, State
+from executions.step_reports import failed_items
 from governance.resubmission.resubmission import UNCHANGED, resubmit
 from governance.resubmission.starts import Start
 from releases.models import Release

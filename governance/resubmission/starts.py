@@ -12,8 +12,8 @@ from typing import Any, Self
 from django.db import models
 
 from executions import errors
-from executions.failed_items import failed_items
 from executions.models import AwaitUnit, Execution
+from executions.step_reports import failed_items
 from executions.submission.admission import Admission
 from governance.reports.comparison import checkpoint_differences
 from wire.comparison.comparison import taken_type

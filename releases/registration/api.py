@@ -16,9 +16,8 @@ from releases.models import IDENTITY_LENGTH, Artifact, ArtifactUpload, Blob, Dep
 from releases.registration import direct_uploads, registrar
 from releases.registration.multipart import receive
 from releases.registration.progress import findings_so_far
-from releases.start_limits import effective_limits
 from releases.states import Status, UploadStatus
-from releases.step_policies import StepPolicy, policies_of
+from releases.step_policies import StepPolicy, effective_limits, policies_of
 from releases.trust import attachments, trust
 from releases.trust.api import AttachmentView, FindingView, TrustView
 from tenancy.api.operations import TenantView, either, listing, operation, refuses

@@ -83,16 +83,22 @@ class Change:
 LIVE, DEAD, DRAFT = {"execution_id": "{live_id}"}, {"execution_id": "{dead_id}"}, {"campaign_id": "{draft_id}"}
 AT_OTHER = {"pipeline_id": OTHER}
 OPERATE, ACTIVATE, ADMINISTER = Scope.OPERATE, Scope.ACTIVATE, Scope.ADMINISTER
+ANSWER, REGISTER = Scope.ANSWER, Scope.REGISTER
+EXECUTION = "executions/{execution_id}"
+CAMPAIGN = "campaigns/{campaign_id}"
+QUESTION = "interactions/{interaction_id}"
+WORKER = "workers/{pipeline_id}/{worker_id}"
+SCHEDULE = "schedules/{schedule_id}"
+CHANNEL = "alert-channels/{channel_id}"
+RULE = "alert-rules/{rule_id}"
 CHANGES: dict[Endpoint, Change] = {
     ("POST", "executions"): Change(Scope.SUBMIT, "execution.submit", 202, SUBMISSION),
     ("POST", "executions:batch"): Change(Scope.SUBMIT, "execution.submit", 200, {"items": [SUBMISSION]}),
-    ("POST", "executions/{execution_id}/cancel"): Change(OPERATE, "execution.cancel", 200, WHY, at=LIVE),
-    ("POST", "executions/{execution_id}/pause"): Change(OPERATE, "execution.pause", 201, WHY, at=LIVE),
-    ("POST", "executions/{execution_id}/resume"): Change(
-        OPERATE, "execution.resume", 200, WHY, at=LIVE, after="executions/{execution_id}/pause"
-    ),
-    ("POST", "executions/{execution_id}/redrive"): Change(OPERATE, "execution.redrive", 200, WHY, at=DEAD),
-    ("POST", "executions/{execution_id}/resubmit"): Change(
+    ("POST", f"{EXECUTION}/cancel"): Change(OPERATE, "execution.cancel", 200, WHY, at=LIVE),
+    ("POST", f"{EXECUTION}/pause"): Change(OPERATE, "execution.pause", 201, WHY, at=LIVE),
+    ("POST", f"{EXECUTION}/resume"): Change(OPERATE, "execution.resume", 200, WHY, at=LIVE, after=f"{EXECUTION}/pause"),
+    ("POST", f"{EXECUTION}/redrive"): Change(OPERATE, "execution.redrive", 200, WHY, at=DEAD),
+    ("POST", f"{EXECUTION}/resubmit"): Change(
         OPERATE,
         "execution.resubmit",
         202,
@@ -100,8 +106,8 @@ CHANGES: dict[Endpoint, Change] = {
         also=(Scope.SUBMIT,),
         at=DEAD,
     ),
-    ("POST", f"{PIPELINE}/releases"): Change(Scope.REGISTER, "release.upload", 202),
-    ("POST", f"{PIPELINE}/attachments"): Change(Scope.REGISTER, "release.attach", 200),
+    ("POST", f"{PIPELINE}/releases"): Change(REGISTER, "release.upload", 202),
+    ("POST", f"{PIPELINE}/attachments"): Change(REGISTER, "release.attach", 200),
     ("PATCH", PIPELINE): Change(ADMINISTER, "policy.change", 200, {"reasonRequired": True}),
     ("POST", f"{PIPELINE}/pause"): Change(ACTIVATE, "pipeline.pause", 201, WHY),
     ("POST", f"{PIPELINE}/resume"): Change(ACTIVATE, "pipeline.resume", 200, WHY, after=f"{PIPELINE}/pause"),
@@ -138,9 +144,9 @@ CHANGES: dict[Endpoint, Change] = {
     ),
     ("POST", "trusted-keys/{key_id}/revoke"): Change(ADMINISTER, "trusted_key.revoke", 200, WHY),
     ("POST", "artifact-uploads"): Change(
-        Scope.REGISTER, "artifact_upload.begin", 201, {"digest": "sha256:" + "0" * 64, "size": 1}
+        REGISTER, "artifact_upload.begin", 201, {"digest": "sha256:" + "0" * 64, "size": 1}
     ),
-    ("POST", "artifact-uploads/{upload_id}/complete"): Change(Scope.REGISTER, "artifact_upload.complete", 202),
+    ("POST", "artifact-uploads/{upload_id}/complete"): Change(REGISTER, "artifact_upload.complete", 202),
     ("PUT", "quotas"): Change(ADMINISTER, "quotas.change", 200, {"workers": 5}),
     ("POST", "members"): Change(
         ADMINISTER,
@@ -160,38 +166,26 @@ CHANGES: dict[Endpoint, Change] = {
     ),
     ("POST", "campaigns"): Change(OPERATE, "campaign.start", 201, {"filters": FILTERS, **WHY, "ratePerMinute": 1}),
     ("POST", "campaigns/preview"): Change(OPERATE, "campaign.preview", 200, {"filters": FILTERS}),
-    ("POST", "campaigns/{campaign_id}/start"): Change(
+    ("POST", f"{CAMPAIGN}/start"): Change(
         OPERATE, "campaign.start", 200, {**WHY, "ratePerMinute": 1, "from": "input"}, at=DRAFT
     ),
-    ("POST", "campaigns/{campaign_id}/discard"): Change(OPERATE, "campaign.discard", 200, WHY, at=DRAFT),
-    ("POST", "campaigns/{campaign_id}/pause"): Change(OPERATE, "campaign.pause", 200, WHY),
-    ("POST", "campaigns/{campaign_id}/resume"): Change(
-        OPERATE, "campaign.resume", 200, WHY, after="campaigns/{campaign_id}/pause"
-    ),
-    ("POST", "campaigns/{campaign_id}/cancel"): Change(OPERATE, "campaign.cancel", 200, WHY),
+    ("POST", f"{CAMPAIGN}/discard"): Change(OPERATE, "campaign.discard", 200, WHY, at=DRAFT),
+    ("POST", f"{CAMPAIGN}/pause"): Change(OPERATE, "campaign.pause", 200, WHY),
+    ("POST", f"{CAMPAIGN}/resume"): Change(OPERATE, "campaign.resume", 200, WHY, after=f"{CAMPAIGN}/pause"),
+    ("POST", f"{CAMPAIGN}/cancel"): Change(OPERATE, "campaign.cancel", 200, WHY),
     ("POST", "interactions/complete"): Change(
-        Scope.ANSWER, "interaction.answer", 200, {"correlationId": "{correlationId}", "response": {"n": 1}}
+        ANSWER, "interaction.answer", 200, {"correlationId": "{correlationId}", "response": {"n": 1}}
     ),
-    ("POST", "interactions/{interaction_id}/claim"): Change(
-        Scope.ANSWER, "interaction.claim", 200, {"takeOver": False}
-    ),
-    ("POST", "interactions/{interaction_id}/release"): Change(
-        Scope.ANSWER, "interaction.release", after="interactions/{interaction_id}/claim"
-    ),
-    ("POST", "interactions/{interaction_id}/delegate"): Change(
-        Scope.ANSWER, "interaction.delegate", 200, {"to": "{username}"}
-    ),
-    ("POST", "interactions/{interaction_id}/reassign"): Change(
+    ("POST", f"{QUESTION}/claim"): Change(ANSWER, "interaction.claim", 200, {"takeOver": False}),
+    ("POST", f"{QUESTION}/release"): Change(ANSWER, "interaction.release", after=f"{QUESTION}/claim"),
+    ("POST", f"{QUESTION}/delegate"): Change(ANSWER, "interaction.delegate", 200, {"to": "{username}"}),
+    ("POST", f"{QUESTION}/reassign"): Change(
         ADMINISTER, "interaction.reassign", 200, {"assignee": "{username}", **WHY}
     ),
     ("POST", "workers"): Change(OPERATE, "worker.register", 200, REST_WORKER),
-    ("POST", "workers/{pipeline_id}/{worker_id}/heartbeat"): Change(
-        OPERATE, "worker.heartbeat", at={"worker_id": "rest-0"}
-    ),
-    ("POST", "workers/{pipeline_id}/{worker_id}/drain"): Change(OPERATE, "worker.drain", 200, WHY),
-    ("POST", "workers/{pipeline_id}/{worker_id}/undrain"): Change(
-        OPERATE, "worker.undrain", 200, WHY, after="workers/{pipeline_id}/{worker_id}/drain"
-    ),
+    ("POST", f"{WORKER}/heartbeat"): Change(OPERATE, "worker.heartbeat", at={"worker_id": "rest-0"}),
+    ("POST", f"{WORKER}/drain"): Change(OPERATE, "worker.drain", 200, WHY),
+    ("POST", f"{WORKER}/undrain"): Change(OPERATE, "worker.undrain", 200, WHY, after=f"{WORKER}/drain"),
     ("POST", "schedules"): Change(
         OPERATE,
         "schedule.add",
@@ -199,15 +193,11 @@ CHANGES: dict[Endpoint, Change] = {
         {"name": "next", "pipelineId": making.PIPELINE, "cron": "0 2 * * *", "input": {"n": 1}},
         also=(Scope.SUBMIT,),
     ),
-    ("PATCH", "schedules/{schedule_id}"): Change(
-        OPERATE, "schedule.change", 200, {"cron": "0 3 * * *"}, also=(Scope.SUBMIT,)
-    ),
-    ("POST", "schedules/{schedule_id}/pause"): Change(OPERATE, "schedule.pause", 200, WHY),
-    ("POST", "schedules/{schedule_id}/resume"): Change(
-        OPERATE, "schedule.resume", 200, WHY, after="schedules/{schedule_id}/pause"
-    ),
-    ("POST", "schedules/{schedule_id}/remove"): Change(OPERATE, "schedule.remove"),
-    ("POST", "schedules/{schedule_id}/backfill"): Change(
+    ("PATCH", SCHEDULE): Change(OPERATE, "schedule.change", 200, {"cron": "0 3 * * *"}, also=(Scope.SUBMIT,)),
+    ("POST", f"{SCHEDULE}/pause"): Change(OPERATE, "schedule.pause", 200, WHY),
+    ("POST", f"{SCHEDULE}/resume"): Change(OPERATE, "schedule.resume", 200, WHY, after=f"{SCHEDULE}/pause"),
+    ("POST", f"{SCHEDULE}/remove"): Change(OPERATE, "schedule.remove"),
+    ("POST", f"{SCHEDULE}/backfill"): Change(
         OPERATE,
         "schedule.backfill",
         202,
@@ -221,14 +211,14 @@ CHANGES: dict[Endpoint, Change] = {
         201,
         {"name": "next", "kind": "webhook", "address": "https://receiver.example/hook"},
     ),
-    ("PATCH", "alert-channels/{channel_id}"): Change(ACTIVATE, "alert_channel.change", 200, {"enabled": False}),
-    ("POST", "alert-channels/{channel_id}/test"): Change(ACTIVATE, "alert_channel.test", 202),
-    ("POST", "alert-channels/{channel_id}/remove"): Change(ACTIVATE, "alert_channel.remove"),
+    ("PATCH", CHANNEL): Change(ACTIVATE, "alert_channel.change", 200, {"enabled": False}),
+    ("POST", f"{CHANNEL}/test"): Change(ACTIVATE, "alert_channel.test", 202),
+    ("POST", f"{CHANNEL}/remove"): Change(ACTIVATE, "alert_channel.remove"),
     ("POST", "alert-rules"): Change(
         ACTIVATE, "alert_rule.add", 201, {"name": "next", "kind": "failureRate", "thresholds": {"percent": 30}}
     ),
-    ("PATCH", "alert-rules/{rule_id}"): Change(ACTIVATE, "alert_rule.change", 200, {"enabled": False}),
-    ("POST", "alert-rules/{rule_id}/remove"): Change(ACTIVATE, "alert_rule.remove"),
+    ("PATCH", RULE): Change(ACTIVATE, "alert_rule.change", 200, {"enabled": False}),
+    ("POST", f"{RULE}/remove"): Change(ACTIVATE, "alert_rule.remove"),
 }
 """The endpoints that change something, by method and path below the tenant."""
 NOT_RECORDED = {"execution.submit", "campaign.preview", "worker.heartbeat"}

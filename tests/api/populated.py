@@ -52,42 +52,23 @@ def populate(ours: TenantApi) -> dict[str, list[str]]:
     alert = alerting.of_failures(rule)
     member = User.objects.create_user(f"member-{owner.slug}")
     Membership.objects.create(user=member, tenant=owner, role=Role.OPERATOR)
-    return {
-        "upload_id": [str(upload.pk)],
-        "request_id": [str(request.pk)],
-        "tenant": [owner.slug],
-        "username": [member.username],
-        "pipeline_id": [making.PIPELINE],
-        "pipelineId": [making.PIPELINE],
-        "release_version": [release.release_version],
-        "releaseVersion": [release.release_version],
-        "from": [release.release_version],
-        "to": [release.release_version],
-        "expectedReleaseVersion": [release.release_version],
-        "execution_id": [str(each.pk) for each in (ours.execution, live, *dead)],
-        "smoke_test_id": [str(smoke_test.pk)],
-        "gradual_id": [str(running.pk)],
-        "campaign_id": [str(campaign.pk)],
-        "failure_group_id": [group_id := str(FailureGroup.objects.get(tenant=owner).pk)],
-        "failureGroupId": [group_id],
-        "failureGroup": [group_id],
-        "interaction_id": [str(interaction.pk)],
-        "interactionId": [str(interaction.pk)],
-        "correlationId": [interaction.correlation_id],
-        "resumeToken": [token],
-        "worker_id": ["worker-1"],
-        "key_id": [key.key_id],
-        "digest": [attachment.digest],
-        "artifact_digest": [release.artifacts.get().digest],
-        "descriptor_digest": [release.descriptor_digest],
-        "schedule_id": [str(_fired(owner).pk)],
-        "alert_id": [str(alert.pk)],
-        "channel_id": [str(receiver.pk)],
-        "rule_id": [str(alert.rule_id)],
-        "ruleId": [str(alert.rule_id)],
-        # The first page of any list.
-        "cursor": [base64.b64encode(b"o=0").decode()],
+    group = FailureGroup.objects.get(tenant=owner)
+    found = {
+        **dict.fromkeys(("pipeline_id", "pipelineId"), making.PIPELINE),
+        **dict.fromkeys(("release_version", "releaseVersion", "from", "to", "expectedReleaseVersion"), "1.0"),
+        **dict.fromkeys(("failure_group_id", "failureGroupId", "failureGroup"), group.pk),
+        **dict.fromkeys(("interaction_id", "interactionId"), interaction.pk),
+        **dict.fromkeys(("rule_id", "ruleId"), alert.rule_id),
+        **{"upload_id": upload.pk, "request_id": request.pk, "tenant": owner.slug, "username": member.username},
+        **{"smoke_test_id": smoke_test.pk, "gradual_id": running.pk, "campaign_id": campaign.pk},
+        **{"correlationId": interaction.correlation_id, "resumeToken": token, "worker_id": "worker-1"},
+        **{"key_id": key.key_id, "digest": attachment.digest, "artifact_digest": release.artifacts.get().digest},
+        **{"descriptor_digest": release.descriptor_digest, "schedule_id": _fired(owner).pk},
+        **{"alert_id": alert.pk, "channel_id": receiver.pk},
+        "cursor": base64.b64encode(b"o=0").decode(),  # the first page of any list
     }
+    several = {"execution_id": [str(each.pk) for each in (ours.execution, live, *dead)]}
+    return {**{name: [str(value)] for name, value in found.items()}, **several}
 
 
 def _fired(owner: Tenant) -> Schedule:

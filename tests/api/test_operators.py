@@ -3,13 +3,17 @@ from typing import Any
 
 import pytest
 
-from executions.models import Execution, Hold
+from executions.models import Execution, Hold, Worker
+from executions.transports.rest import may_call
 from tenancy.models import Tenant
 from tenancy.roles import Scope
 from tests import making
 from tests.api.caller import Caller
+from tests.api.endpoints import REST_WORKER
 from tests.cases import cases
-from tests.raw_sql import unchanged
+from tests.raw_sql import rows, unchanged
+from wire.messages.celery_messages import StepReport
+from wire.messages.step_reports import StepLine
 
 PIPELINE = f"pipelines/{making.PIPELINE}"
 WHY = {"reason": "broken"}
@@ -111,3 +115,80 @@ def test_the_new_execution_and_the_old_one_name_each_other(operator: Caller, fin
         assert operator.post(f"{path}/resubmit", body, 202) == new, "the key is the same"
         refused = operator.post(f"{path}/resubmit", {**body, "input": 1}, 409)
     assert (refused["code"], refused["executionId"]) == ("RESUBMIT_KEY_REUSED", new["executionId"])
+
+
+# --- workers ---
+
+PATH = f"workers/{making.PIPELINE}/worker-1"
+ORIGIN = "http://worker.example"
+WORKER = {**REST_WORKER, "endpoint": f"{ORIGIN}/"}
+
+
+def test_a_rest_worker_is_registered_kept_alive_and_drained(operator: Caller) -> None:
+    made = operator.post("workers", WORKER)
+    assert (made["protocol"], made["endpoint"], made["state"]) == ("rest", WORKER["endpoint"], "HEALTHY")
+    assert made["pin"] == {name: WORKER[name] for name in ("pipelineId", "contractVersion", "releaseVersion")}
+    assert made in operator.get("workers")["items"]
+    path = f"workers/{making.PIPELINE}/rest-1"
+    making.silence(Worker.objects.get(worker_id="rest-1"))
+    assert operator.get("workers?state=STALE")["items"][0]["workerId"] == "rest-1"
+    states = [
+        operator.post(f"{path}/{act}")["state"] for act in ("heartbeat", "drain", "heartbeat", "undrain", "drain")
+    ]
+    assert states == ["HEALTHY", "DRAINING", "DRAINING", "HEALTHY", "DRAINING"]
+    assert operator.post("workers", WORKER)["state"] == "HEALTHY"
+
+
+INVALID, REFUSED = "WORKER_ENDPOINT_INVALID", "WORKER_ENDPOINT_REFUSED"
+
+
+@cases(
+    ("endpoint", "code", "errors"),
+    (f"{ORIGIN}\\@other", INVALID, ["NOT_A_URL"]),
+    ("http://user:password@worker.example", INVALID, ["HAS_USER_INFO"]),
+    (f"{ORIGIN}/a?b#c", INVALID, ["HAS_PATH", "HAS_QUERY", "HAS_FRAGMENT"]),
+    ("https://worker.example", REFUSED, None),
+)
+def test_a_forbidden_endpoint_is_rejected(operator: Caller, endpoint: str, code: str, errors: list[str] | None) -> None:
+    refused = operator.post("workers", {**WORKER, "endpoint": endpoint}, 422)
+    assert refused["code"] == code
+    if errors is not None:
+        expected = [("endpoint", f"ENDPOINT_{error}") for error in errors]
+        assert [(error["field"], error["code"]) for error in refused["errors"]] == expected
+    assert not Worker.objects.filter(worker_id="rest-1").exists()
+    assert not may_call(endpoint)
+
+
+def test_a_registration_beyond_the_limit_or_of_a_celery_worker_is_refused(operator: Caller, settings: Any) -> None:
+    before = rows(Worker)
+    assert operator.post(f"{PATH}/heartbeat", None, 409)["code"] == "WORKER_BEATS_ITSELF"
+    assert operator.post("workers", {**WORKER, "workerId": "worker-1"}, 409)["code"] == "WORKER_BEATS_ITSELF"
+    settings.MAX_TENANT_WORKERS = 1
+    assert operator.post("workers", WORKER, 409)["code"] == "WORKER_LIMIT_REACHED"
+    assert rows(Worker) == before
+
+
+LINE: StepLine = (1_800_000_000_000, "INFO", 0, 3, "rows 4")
+
+
+def test_rest_shows_progress_to_all_and_texts_only_to_those_who_may_see_payloads(owner: Tenant) -> None:
+    execution: Execution = making.execution(owner, "reported")
+    [claim] = making.claimed(owner)
+    path = f"executions/{execution.pk}"
+    reader, operator = Caller(owner, Scope.READ), Caller(owner, Scope.READ, Scope.PAYLOADS)
+    assert (operator.get(path)["progress"], operator.get(f"{path}/log")["lines"]) == (None, [])
+    report = StepReport(done=2, total=3, message="row 2", lines=[LINE])
+    making.record(making.outcome_of(claim, report=report))
+    shown, hidden = operator.get(path)["progress"], reader.get(path)["progress"]
+    assert (shown["done"], shown["total"], shown["message"], hidden["message"]) == (2, 3, "row 2", None)
+    [line] = operator.get(f"{path}/log")["lines"]
+    assert line == {
+        "at": "2027-01-15T08:00:00Z",
+        "level": "INFO",
+        "stepIndex": 0,
+        "stepName": line["stepName"],
+        "attempt": 0,
+        "item": 3,
+        "text": "rows 4",
+    }
+    assert reader.get(f"{path}/log", 403)["code"] == "SCOPE_MISSING"

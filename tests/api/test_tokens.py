@@ -106,12 +106,6 @@ def test_a_cached_token_ends_at_once(ours: TenantApi, end: End, status: int) -> 
     assert not Execution.objects.filter(execution_key="second").exists()
 
 
-def test_a_role_in_another_tenant_gives_a_token_nothing(ours: TenantApi, theirs: TenantApi) -> None:
-    Membership.objects.filter(user=ours.admin).update(tenant=theirs.tenant)
-    for url in (ours.url("executions"), theirs.url("executions")):
-        refused(ours.call("GET", url), 401, "NOT_AUTHENTICATED")
-
-
 def test_only_a_new_password_ends_the_tokens_of_only_its_user(ours: TenantApi, theirs: TenantApi) -> None:
     """Django stores a new hash of the same password at a log-in if its hasher has become stronger."""
     ours.admin.set_password("correct-horse-battery-staple")

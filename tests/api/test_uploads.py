@@ -23,6 +23,7 @@ from tests import making
 from tests.api.tenant_api import TenantApi, everything, fields, file, refused, unchanged, upload
 from tests.building import eventually
 from tests.cases import cases
+from tests.raw_sql import raised
 from tests.s3 import S3Place, use_s3
 
 RELEASES = "pipelines/{pipeline_id}/releases"
@@ -160,8 +161,7 @@ def test_a_large_body_counts_its_values_too(ours: TenantApi, settings: Any) -> N
 def test_a_bounded_rest_of_a_too_large_body_is_read(settings: Any, size: int, read: int) -> None:
     settings.MAX_REQUEST_BYTES, settings.MAX_BATCH_BYTES = 3 * CHUNK_BYTES, 4 * CHUNK_BYTES
     stream = BytesIO(b"x" * size * CHUNK_BYTES)
-    with pytest.raises(PayloadTooLarge):
-        read_body(stream, settings.MAX_REQUEST_BYTES, "t")
+    raised(PayloadTooLarge, read_body, stream, settings.MAX_REQUEST_BYTES, "t")
     assert stream.tell() == read * CHUNK_BYTES
 
 

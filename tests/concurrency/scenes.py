@@ -48,6 +48,11 @@ NOWHERE = "http://127.0.0.1:1"
 """An origin on which nothing listens."""
 
 
+def name_of(value: Any) -> str:
+    """Return the name of a scene or of a table."""
+    return name_of(value.args[0]) if isinstance(value, partial) else getattr(value, "__name__", str(value))
+
+
 # --- releases ---
 
 
@@ -55,26 +60,26 @@ def fresh(release: Release) -> Release:
     return Release.objects.select_related("pipeline__tenant").get(pk=release.pk)
 
 
-def activation() -> Scene:
+def of_release(call: Callable[..., Any], **members: Any) -> Scene:
     release = fresh(making.registered(making.tenant()))
-    return partial(activate, release, actor="user:x"), [release.pipeline]
+    return partial(call, release, actor="user:x", **members), [release.pipeline, release]
+
+
+def of_pipeline(call: Callable[..., Any], **members: Any) -> Scene:
+    of, rows = of_release(call, **members)
+    return of, rows[:1]
+
+
+activation = partial(of_pipeline, activate)
+revocation = partial(of_pipeline, revoke, reason="a mistake")
+revocation_that_pauses = partial(of_release, revoke, reason="a mistake", open_executions=Order.PAUSE)
+retirement = partial(of_release, retire, reason="replaced")
 
 
 def activation_with_keys() -> Scene:
     release = fresh(making.registered(making.tenant()))
     keys = [signing.trusted(release.pipeline.tenant, name) for name in ("c", "b", "a")]
     return partial(activate, release, actor="user:x"), keys
-
-
-def revocation() -> Scene:
-    release = fresh(making.registered(making.tenant()))
-    return partial(revoke, release, actor="user:x", reason="a mistake"), [release.pipeline]
-
-
-def revocation_that_pauses() -> Scene:
-    release = fresh(making.registered(making.tenant()))
-    call = partial(revoke, release, actor="user:x", reason="a mistake", open_executions=Order.PAUSE)
-    return call, [release.pipeline, release]
 
 
 def gradual_start() -> Scene:
@@ -91,11 +96,6 @@ def of_gradual(call: Callable[..., Any], **members: Any) -> Scene:
 gradual_step = partial(of_gradual, changes.move_on)
 gradual_promotion = partial(of_gradual, changes.promote)
 gradual_withdrawal = partial(of_gradual, changes.withdraw, reason="a mistake")
-
-
-def retirement() -> Scene:
-    release = fresh(making.registered(making.tenant()))
-    return partial(retire, release, actor="user:x", reason="replaced"), [release.pipeline, release]
 
 
 def last_vote() -> Scene:
@@ -176,21 +176,15 @@ def healing() -> Scene:
     return partial(register, owner, text, [making.staged(data)], actor="user:x"), [blob]
 
 
-def sound_bytes() -> Scene:
+def checked_bytes(change: Callable[[Blob], object] = lambda _: None) -> Scene:
     blob = blob_of(uploaded())
+    change(blob)
     return partial(blobs.check, blob.digest), [blob]
 
 
-def damaged_bytes() -> Scene:
-    blob = blob_of(uploaded())
-    damage(blob)
-    return partial(blobs.check, blob.digest), [blob]
-
-
-def missing_bytes() -> Scene:
-    blob = blob_of(uploaded())
-    making.stored_file(blob.digest).unlink()
-    return partial(blobs.check, blob.digest), [blob]
+sound_bytes = checked_bytes
+damaged_bytes = partial(checked_bytes, damage)
+missing_bytes = partial(checked_bytes, lambda blob: making.stored_file(blob.digest).unlink())
 
 
 def removal_of_bytes() -> Scene:
@@ -270,12 +264,8 @@ def campaign_of_stops(kind: Campaign.Kind) -> Scene:
     return campaigns.advance, [campaign, *([release.pipeline] if kind == Campaign.Kind.PAUSE else []), *made]
 
 
-def campaign_of_cancellations() -> Scene:
-    return campaign_of_stops(Campaign.Kind.CANCEL)
-
-
-def campaign_of_pauses() -> Scene:
-    return campaign_of_stops(Campaign.Kind.PAUSE)
+campaign_of_cancellations = partial(campaign_of_stops, Campaign.Kind.CANCEL)
+campaign_of_pauses = partial(campaign_of_stops, Campaign.Kind.PAUSE)
 
 
 def campaign_start() -> Scene:
@@ -380,17 +370,16 @@ def end_of_an_interruption() -> Scene:
     return message_path.confirm, [MessagePath.objects.get(), *Worker.objects.order_by("pk")]
 
 
-def key_start() -> Scene:
+def of_tenant(change: Callable[..., Any]) -> Scene:
     owner = making.tenant()
-    return partial(tenant_keys.start_key, owner, actor="user:x"), [owner]
+    return partial(change, owner, actor="user:x"), [owner]
+
+
+key_start = partial(of_tenant, tenant_keys.start_key)
+key_replacement = partial(of_tenant, tenant_keys.replace_key)
 
 
 def key_revocation() -> Scene:
     owner = making.tenant()
     tenant_keys.start_key(owner, actor="user:x")
     return partial(tenant_keys.revoke_old_key, owner, actor="user:x"), [owner]
-
-
-def key_replacement() -> Scene:
-    owner = making.tenant()
-    return partial(tenant_keys.replace_key, owner, actor="user:x"), [owner]

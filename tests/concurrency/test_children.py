@@ -8,6 +8,7 @@ from executions.awaits import awaits, interactions
 from executions.children import asking, ends
 from executions.children.calls import children
 from executions.errors import InteractionClosed
+from executions.explanation.explanation import explain
 from executions.lifecycle import retention
 from executions.lifecycle.interventions import cancel, redrive
 from executions.models import Execution, Interaction
@@ -138,6 +139,7 @@ def test_an_attempt_that_is_repeated_after_the_end_of_its_child_does_not_run_it_
     making.record(making.failure(making.claimed(owner)[0], "Broke", retryable=False))
     settle(due=True)
     assert (state(parent), state(children(parent)[0])) == (("FAILED", "CHILD_FAILED"), ("FAILED", "Broke"))
+    assert str(explain(parent, payloads=False).now[0]).endswith("question not delivered or child failed.")
 
 
 def test_recursion_ends_at_depth_16_and_a_cancellation_reaches_all(owner: Tenant) -> None:

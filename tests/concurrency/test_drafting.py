@@ -52,8 +52,7 @@ def drafted(campaign: Campaign) -> Iterator[int]:
 
 def assert_complete(campaign: Campaign) -> None:
     """Assert that the items are the selection in its order, each once and in its version, and no batch is left."""
-    campaign.refresh_from_db()
-    assert (campaign.selected, batches(campaign)) == (COUNT, [])
+    assert (making.reread(campaign).selected, batches(campaign)) == (COUNT, [])
     found = list(campaign.items.order_by("id").values_list("execution", "expected_version"))
     assert found == list(Execution.objects.order_by("pk").values_list("pk", "version"))
 

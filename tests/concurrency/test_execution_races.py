@@ -130,8 +130,7 @@ def test_a_lease_is_either_renewed_or_expired(_: int) -> None:
     )
     renewed, expired = answers
     assert renewed + expired == 1
-    execution.refresh_from_db()
-    assert execution.status == ("RUNNING" if renewed else "QUEUED")
+    assert making.reread(execution).status == ("RUNNING" if renewed else "QUEUED")
 
 
 def test_a_command_that_the_broker_rejects_late_does_not_release_a_newer_claim(tmp_path: Path) -> None:
@@ -148,8 +147,7 @@ def test_a_command_that_the_broker_rejects_late_does_not_release_a_newer_claim(t
             [claim] = making.claimed(owner)
             broker.client_unpause()
         assert sending.result(30) == 0
-    execution.refresh_from_db()
-    assert (execution.status, execution.lease_token) == ("RUNNING", claim.lease_token)
+    assert (making.reread(execution).status, execution.lease_token) == ("RUNNING", claim.lease_token)
 
 
 def test_events_are_in_the_order_of_their_times_even_if_an_outcome_waited() -> None:

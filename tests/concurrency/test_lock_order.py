@@ -138,7 +138,7 @@ def test_files_of_an_upload_are_recorded_in_the_order_of_their_digests(order: in
         (scenes.end_of_an_interruption, Worker),
         (scenes.end_of_an_interruption, Execution),
     ],
-    ids=lambda value: value.__name__,
+    ids=scenes.name_of,
 )
 def test_a_call_locks_the_rows_of_a_table_in_order(scene: Callable[[], scenes.Scene], table: type[Model]) -> None:
     call, _ = scene()
@@ -225,8 +225,7 @@ def test_a_heartbeat_that_waits_for_a_worker_that_stops_locks_the_tenant_first()
         assert locked([worker], against="NO KEY UPDATE") == []
         session.rollback()
         beating.result(30)
-    worker.refresh_from_db()
-    assert worker.stopped_at is None
+    assert making.reread(worker).stopped_at is None
 
 
 # --- rows that are skipped ---

@@ -6,13 +6,15 @@ from datetime import timedelta
 from functools import partial
 
 import pytest
+from django.utils import timezone
 
 from executions.errors import ConcurrencyLimitReached
-from executions.models import Execution
+from executions.models import Execution, Schedule
 from executions.models.execution import WAITS_FOR_PLACE
+from executions.schedules import firing, schedules
 from executions.submission import places
 from executions.submission.submission import ExecutionRequest, Submission, submit_many
-from releases.models import Pipeline
+from releases.models import Pipeline, Release
 from tenancy.models import Tenant
 from tests import making
 from tests.concurrency.racing import parted, race, results_of
@@ -114,3 +116,35 @@ def test_the_newest_of_racing_batches_replaces_all_others() -> None:
     assert {row.concurrency_key: row.pk for row in rows.filter(finished_at=None)} == newest
     assert len(newest) == 3
     assert rows.filter(error_code="REPLACED").count() == THREADS * EACH - 3
+
+
+# --- schedules ---
+
+COUNT = 5
+
+
+def test_two_clocks_fire_each_time_once(ready: tuple[Tenant, Release]) -> None:
+    for overlap, executions in (("queue", COUNT), ("skip", 1), ("cancel", 1)):
+        made = making.scheduled(ready[0], overlap, "* * * * *", overlap=overlap)
+        for _ in range(3):
+            late = timezone.now().replace(second=0, microsecond=0) - timedelta(minutes=COUNT - 1)
+            Schedule.objects.filter(pk=made.pk).update(next_at=late)
+            results_of(race(*[firing.fire] * 4))
+            assert made.fires.count() == COUNT
+            assert Execution.objects.filter(submitted_by=made.actor).count() == executions
+        assert made.fires.filter(state="SUBMITTED").count() == executions
+
+
+def test_a_removal_races_with_a_time(ready: tuple[Tenant, Release]) -> None:
+    for number in range(4):
+        made = making.scheduled(ready[0], f"{number}", "* * * * *")
+        Schedule.objects.filter(pk=made.pk).update(next_at=timezone.now())
+
+        def remove(schedule: Schedule = made) -> int:
+            schedules.remove(schedule, actor="user:eva")
+            return 0
+
+        results_of(race(remove, firing.fire))
+        assert not made.fires.filter(state="DUE").exists()
+        submitted = made.fires.exclude(execution=None).values_list("execution_id", flat=True)
+        assert set(submitted) == set(Execution.objects.filter(submitted_by=made.actor).values_list("pk", flat=True))

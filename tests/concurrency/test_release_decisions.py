@@ -41,10 +41,33 @@ def releases(*versions: str) -> list[Release]:
     return [scenes.fresh(making.registered(owner, version)) for version in versions]
 
 
-def a_stricter_policy() -> Decision:
+def stricter(release: Release) -> object:
+    return policy.change(release.pipeline, {"signaturePolicy": "require"}, actor="user:x")
+
+
+def attached(release: Release, *names: str) -> Sequence[Attachment]:
+    contents = [json.dumps(signing.cyclone([name])).encode() for name in names or ("same",)]
+    return attachments.attach(release, contents, actor="user:x")
+
+
+ACTIVATE, REVOKE = partial(activate, actor="user:x"), partial(revoke, actor="user:x", reason="a mistake")
+RETIRE = partial(retire, actor="user:x", reason="replaced")
+ONE_RELEASE: list[tuple[Callable[[Release], object], Callable[[Release], object], object]] = [
+    (stricter, ACTIVATE, "SignatureRequired"),
+    (REVOKE, ACTIVATE, "ReleaseNotRegistered"),
+    (RETIRE, ACTIVATE, "ReleaseNotRegistered"),
+    (RETIRE, REVOKE, "ReleaseNotRegistered"),
+    (ACTIVATE, RETIRE, "RetirementBlocked"),
+    (REVOKE, lambda release: revoke(release, actor="user:y", reason="second").reason, "a mistake"),
+    (REVOKE, attached, "ReleaseNotRegistered"),
+    (attached, attached, []),
+]
+
+
+@pytest.mark.parametrize(("first", "second", "expected"), ONE_RELEASE)
+def test_the_second_call_about_a_release_sees_the_first(first: Any, second: Any, expected: object) -> None:
     [release] = releases("1.0")
-    change = partial(policy.change, release.pipeline, {"signaturePolicy": "require"}, actor="user:x")
-    return change, partial(activate, release, actor="user:y"), "SignatureRequired"
+    assert_decided((partial(first, release), partial(second, scenes.fresh(release)), expected))
 
 
 def the_last_worker_that_is_drained() -> Decision:
@@ -64,63 +87,16 @@ def another_active_release() -> Decision:
     return partial(activate, one, actor="user:x"), second, "ActiveReleaseChanged"
 
 
-def a_release_that_is_being_revoked() -> Decision:
-    [release] = releases("1.0")
-    revoking = partial(revoke, release, actor="user:x", reason="a mistake")
-    return revoking, partial(activate, scenes.fresh(release), actor="user:y"), "ReleaseNotRegistered"
-
-
 def the_same_operation() -> Decision:
     [release] = releases("1.0")
     activating = partial(activate, release, actor="user:x", operation_key="k")
     return activating, lambda: activating().sequence, 1
 
 
-def a_second_revocation() -> Decision:
-    [release] = releases("1.0")
-    revoking = partial(revoke, release, actor="user:x", reason="first")
-    return revoking, lambda: revoke(scenes.fresh(release), actor="user:y", reason="second").reason, "first"
-
-
-def a_release_that_is_being_retired() -> Decision:
-    [release] = releases("1.0")
-    retiring = partial(retire, release, actor="user:x", reason="replaced")
-    return retiring, partial(activate, scenes.fresh(release), actor="user:y"), "ReleaseNotRegistered"
-
-
-def a_revocation_of_a_release_that_is_being_retired() -> Decision:
-    [release] = releases("1.0")
-    retiring = partial(retire, release, actor="user:x", reason="replaced")
-    return retiring, partial(revoke, scenes.fresh(release), actor="user:y", reason="leaked"), "ReleaseNotRegistered"
-
-
-def a_retirement_of_a_release_that_is_being_activated() -> Decision:
-    [release] = releases("1.0")
-    activating = partial(activate, release, actor="user:x")
-    retiring = partial(retire, scenes.fresh(release), actor="user:y", reason="replaced")
-    return activating, retiring, "RetirementBlocked"
-
-
-def attached(release: Release, *names: str) -> Callable[[], Sequence[Attachment]]:
-    contents = [json.dumps(signing.cyclone([name])).encode() for name in names]
-    return partial(attachments.attach, release, contents, actor="user:x")
-
-
 def the_last_allowed_attachment() -> Decision:
     [release] = releases("1.0")
-    attached(release, *(str(number) for number in range(Attachment.MAX_PER_RELEASE - 1)))()
-    return attached(release, "last"), attached(release, "one too many"), "AttachmentsFull"
-
-
-def an_equal_attachment() -> Decision:
-    [release] = releases("1.0")
-    return attached(release, "same"), attached(release, "same"), []
-
-
-def an_attachment_of_a_revoked_release() -> Decision:
-    [release] = releases("1.0")
-    revoking = partial(revoke, scenes.fresh(release), actor="user:x", reason="a mistake")
-    return revoking, attached(release, "late"), "ReleaseNotRegistered"
+    attached(release, *(str(number) for number in range(Attachment.MAX_PER_RELEASE - 1)))
+    return partial(attached, release, "last"), partial(attached, release, "one too many"), "AttachmentsFull"
 
 
 def a_key_that_an_activation_relies_on() -> Decision:

@@ -53,8 +53,7 @@ def test_a_message_that_several_processes_get_calls_the_worker_once(flow: Flow, 
     taken = results_of(race(*(partial(rest_calls.run, claim.execution_id, claim.lease_token) for _ in range(6))))
     assert sorted(taken) == [False] * 5 + [True]
     assert len(flow.double.commands) == 1
-    made.refresh_from_db()
-    assert made.status == "WAITING_EXTERNAL"
+    assert making.reread(made).status == "WAITING_EXTERNAL"
 
 
 @pytest.mark.parametrize(
@@ -72,8 +71,7 @@ def test_an_outdated_message_calls_no_worker(flow: Flow, made: Execution, claim:
         call = partial(rest_calls.run, claim.execution_id, claim.lease_token)
         assert ended_after(partial(run, lock), call, change).result() is False
     assert flow.double.commands == []
-    made.refresh_from_db()
-    assert made.lease_expires_at == later
+    assert making.reread(made).lease_expires_at == later
 
 
 def test_a_result_outlives_a_lost_connection_in_one_transaction(flow: Flow, made: Execution, claim: Claim) -> None:
@@ -82,11 +80,9 @@ def test_a_result_outlives_a_lost_connection_in_one_transaction(flow: Flow, made
     call = partial(rest_calls.run, claim.execution_id, claim.lease_token)
     with stopped_before_writing(WireForm, call) as stopped:
         stopped.disconnect()
-        made.refresh_from_db()
-        assert (made.status, WireForm.objects.count()) == ("RUNNING", 0)
+        assert (making.reread(made).status, WireForm.objects.count()) == ("RUNNING", 0)
         assert stopped.finish()
-    made.refresh_from_db()
-    assert (made.status, WireForm.objects.count(), len(flow.double.commands)) == ("SUCCEEDED", 1, 1)
+    assert (making.reread(made).status, WireForm.objects.count(), len(flow.double.commands)) == ("SUCCEEDED", 1, 1)
 
 
 def test_a_late_rejection_releases_no_newer_claim(flow: Flow, made: Execution, claim: Claim, settings: Any) -> None:
@@ -97,8 +93,7 @@ def test_a_late_rejection_releases_no_newer_claim(flow: Flow, made: Execution, c
         assert sweep.expire_leases() == 1
         [again] = making.claimed(flow.owner)
         assert not stopped.finish()
-    made.refresh_from_db()
-    assert (made.status, made.lease_token) == ("RUNNING", again.lease_token)
+    assert (making.reread(made).status, made.lease_token) == ("RUNNING", again.lease_token)
 
 
 def test_a_worker_that_another_process_has_just_claimed_is_not_checked(flow: Flow) -> None:
@@ -130,8 +125,7 @@ def test_no_outage_ends_a_call(flow: Flow, made: Execution, claim: Claim, monkey
     monkeypatch.setattr(exchange, "CHECK_SECONDS", 0.05)
     monkeypatch.setitem(connection.settings_dict, "PORT", "1")
     assert rest_calls.run(claim.execution_id, claim.lease_token)
-    made.refresh_from_db()
-    assert made.status == "SUCCEEDED"
+    assert making.reread(made).status == "SUCCEEDED"
 
 
 def test_a_cancellation_ends_the_call_of_the_worker(flow: Flow, made: Execution, claim: Claim) -> None:
@@ -149,5 +143,4 @@ def test_a_cancellation_ends_the_call_of_the_worker(flow: Flow, made: Execution,
 
     cancelled, ended = results_of(race(cancel, call))
     assert 0 < ended - cancelled < 10
-    made.refresh_from_db()
-    assert made.status == "CANCELLED"
+    assert making.reread(made).status == "CANCELLED"

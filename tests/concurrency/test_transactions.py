@@ -199,15 +199,11 @@ TRANSACTIONS: list[tuple[Callable[[], Scene], type[Model]]] = [
 ]
 
 
-def named(value: object) -> str:
-    return named(value.args[0]) if isinstance(value, partial) else getattr(value, "__name__", str(value))
-
-
 LOGGED = (scenes.campaign_advance, scenes.campaign_drafting, scenes.campaign_of_resubmissions, scenes.removal)
 """These calls log the error and continue with other campaigns or tenants."""
 
 
-@pytest.mark.parametrize(("scene", "table"), TRANSACTIONS, ids=named)
+@pytest.mark.parametrize(("scene", "table"), TRANSACTIONS, ids=scenes.name_of)
 def test_a_failed_statement_undoes_the_call(scene: Callable[[], Scene], table: type[Model], caplog: Log) -> None:
     call, _ = scene()
     before = everything()

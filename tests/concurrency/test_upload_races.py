@@ -54,8 +54,7 @@ def test_the_first_of_two_starts_decides_the_multipart_upload(s3_place: S3Place)
     assert [each["UploadId"] for each in begun_there["Uploads"]] == [won]
     assert direct.join(name, won)
     direct_uploads.finish(name)
-    upload.refresh_from_db()
-    assert (upload.status, upload.finding) == ("STORED", None)
+    assert (making.reread(upload).status, upload.finding) == ("STORED", None)
 
 
 def test_concurrent_verifications_of_equal_bytes_of_two_tenants_are_one_blob() -> None:
@@ -74,5 +73,4 @@ def test_a_direct_upload_locks_its_digest_until_it_is_stored() -> None:
         assert digest_lock(upload.digest) == "shared"
         stopped.finish()
         assert advisory_locks() == 0
-    upload.refresh_from_db()
-    assert upload.status == "STORED"
+    assert making.reread(upload).status == "STORED"

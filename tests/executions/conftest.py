@@ -18,6 +18,11 @@ from tests import making
 from tests.broker import using_broker
 
 
+@pytest.fixture(autouse=True)
+def in_transaction(db: None) -> None:
+    """What a test writes is rolled back."""
+
+
 @pytest.fixture
 def broken_broker() -> Iterator[None]:
     """Configure a broker that is not available: nothing listens on port 1."""

@@ -1,27 +1,22 @@
 """Releases that limit how many executions are in progress."""
 
-import json
 from datetime import timedelta
 from typing import Any
 
-from executions.models import Execution
+from executions.models import Execution, Worker
 from executions.submission import places
 from governance.activation.activation import activate
 from releases.models import Release
 from tenancy.models import Tenant
 from tests import making
 from tests.raw_sql import unguarded
-from wire.documents.contract import DECLARATIONS_ENTRY
 from wire.messages.celery_messages import Failure, Outcome, transition_key
 
 
 def limited(owner: Tenant, version: str = "1.0", **concurrency: Any) -> Release:
     """Return an active release of `owner` that declares `concurrency`, with a worker."""
-    document = making.contract()
-    entry = {DECLARATIONS_ENTRY: json.dumps({"concurrency": concurrency})}
-    data = making.archive(document, code=version, **entry)
-    made = making.verified(making.upload(owner, making.descriptor(document, data, version), data).release)
-    making.worker(made, f"worker-{version}", capacity=100)
+    made = making.declaring(owner, version, concurrency=concurrency)
+    Worker.objects.filter(tenant=owner).update(capacity=100)
     activate(made, actor="user:test")
     return Release.objects.select_related("pipeline__tenant").get(pk=made.pk)
 
@@ -43,20 +38,12 @@ def claimed_keys(owner: Tenant, most: int = 100) -> list[str]:
 def end(*keys: str, code: str = "") -> None:
     """End RUNNING executions, successfully or with the failure `code`, and decide about their places."""
     for execution in Execution.objects.filter(execution_key__in=keys):
-        members: dict[str, Any] = {"outcome": "COMPLETED", "output_payloads": ["1"]}
-        if code:
-            failure = Failure(failure_class=code, message="why", retryable=False, traceback="")
-            members = {"outcome": "FAILED", "output_payloads": [], "failure": failure}
         key = transition_key(execution.pk, execution.current_step_index, execution.attempt)
-        assert execution.lease_token is not None
-        reported = Outcome(
-            execution_id=execution.pk,
-            execution_version=execution.version,
-            lease_token=execution.lease_token,
-            transition_key=key,
-            **members,
-        )
-        assert making.record(reported) == 1
+        members: dict[str, Any] = {"execution_id": execution.pk, "execution_version": execution.version}
+        members |= {"lease_token": execution.lease_token, "transition_key": key, "output_payloads": ["1"]}
+        if code:
+            members["failure"] = Failure(failure_class=code, message="why", retryable=False, traceback="")
+        assert making.record(Outcome(outcome="FAILED" if code else "COMPLETED", **members)) == 1
         places.grant([execution.pk])
 
 

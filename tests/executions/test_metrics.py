@@ -15,7 +15,6 @@ from tests import making
 from tests.cases import Log
 from wire.log_lines import LineFormatter
 
-pytestmark = pytest.mark.django_db
 Count = Callable[..., float]
 
 

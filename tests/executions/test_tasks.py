@@ -9,7 +9,6 @@ from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
-import pytest
 from django.conf import settings
 from django.utils import timezone
 
@@ -29,7 +28,6 @@ from wire.messages.sealing import seal
 from wire.messages.task_messages import NOTHING_FOLLOWS, MessageRefused, TaskMessages
 from wire.worker_keys import WorkerKey, worker_key
 
-pytestmark = pytest.mark.django_db
 TASKS: dict[str, Any] = {"outcomes": tasks.record, "heartbeat": tasks.heartbeat}
 KINDS = list(TASKS)
 
@@ -131,6 +129,15 @@ def test_messages_for_an_unknown_tenant_change_nothing(claim: Claim, caplog: Log
     with unchanged():
         tasks.record(signed(claim, "outcomes", tenantId="nowhere", body=body))
     assert "is not an execution of tenantId=nowhere" in caplog.text
+
+
+@cases("kind", KINDS)
+def test_a_worker_of_another_tenant_reaches_no_lease(claim: Claim, kind: str) -> None:
+    """Its pipeline and worker have the same names. It knows the fencing token, as if it had a copy of the command."""
+    making.ready(other := making.tenant())
+    body = sealed.body_of(good(claim, kind), key(claim.tenant))
+    with unchanged(Execution):
+        TASKS[kind](signed(claim, kind, tenantId=other.slug, body=body))
 
 
 def test_the_queue_of_each_task_and_when_it_is_acknowledged(app: Any) -> None:

@@ -39,7 +39,6 @@ from wire.messages.queues import instruction_queue_of
 from wire.messages.sealing import decode, seal, verify
 
 __all__ = ["broker"]
-pytestmark = pytest.mark.django_db
 ACTOR = "user:ann"
 
 

@@ -101,9 +101,7 @@ SUBMISSION = NewRow(
     """,
     script=with_event("{insert}"),
 )
-LEASED = """
-    lease_owner = 'x' & lease_protocol = 'celery' & lease_token = gen_random_uuid() & lease_expires_at = now()
-""".strip()
+LEASED = "lease_owner = 'x' & lease_protocol = 'celery' & lease_token = gen_random_uuid() & lease_expires_at = now()"
 START = NewRow(
     "executions_execution",
     f"{SUBMISSION.chosen}\n status = 'QUEUED' & version = 0 & attempt = 0 & event_count = 1",

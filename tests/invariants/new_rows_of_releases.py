@@ -194,15 +194,11 @@ RELEASES = [
     NewRow(
         "releases_trustedkey",
         "name = 'newer' & key_id = repeat('0', 64)",
-        f"""
-            trusted_key_starts: added_at = {OTHER_TIMES}
-        """,
+        f"trusted_key_starts: added_at = {OTHER_TIMES}",
     ),
     NewRow(
         "releases_keyrevocation",
         "key_id = (SELECT id FROM releases_trustedkey WHERE name = 'new') & reason = 'why'",
-        f"""
-            key_revocation_starts: revoked_at = {OTHER_TIMES}
-        """,
+        f"key_revocation_starts: revoked_at = {OTHER_TIMES}",
     ),
 ]

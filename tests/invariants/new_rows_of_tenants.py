@@ -25,8 +25,6 @@ TENANCY = [
     NewRow(
         "tenancy_auditentry",
         f"tenant_id = {tenant('owner')} & act = 'thing.change' & outcome = 'granted' & details = '{{}}'",
-        """
-        """,
     ),
     NewRow(
         "tenancy_audithead",

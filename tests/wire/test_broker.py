@@ -61,13 +61,6 @@ def received(queue: Queue, *, acknowledge: bool = True) -> list[Any]:
     return found
 
 
-def test_messages_are_those_of_tasks_with_one_argument_and_keep_their_order(queue: str) -> None:
-    values = [{"answer": "é\u2028"}, *range(20)]
-    for value in values:
-        sending.send("some.task", value, queue=queue)
-    assert taken(queue) == [("some.task", [value]) for value in values]
-
-
 @cases(("send", "kept"), [(sending.send_latest, 2), (sending.send_if_empty, 1)])
 def test_one_message_is_kept_until_it_expires(redis: Any, queue: str, send: Callable[..., None], kept: int) -> None:
     for number in (1, 2):

@@ -19,9 +19,8 @@ from tenancy.roles import Role
 from tests import making
 from tests.cases import cases
 from tests.executions.awaits.parking import answer, interaction_of, itemized, suspended
-from tests.raw_sql import run, unchanged, unguarded
+from tests.raw_sql import raised, run, unchanged, unguarded
 
-pytestmark = pytest.mark.django_db
 Ready = tuple[Tenant, Release]
 
 
@@ -31,9 +30,8 @@ def token_of(one: Interaction, secret: str | None = None, **changes: Any) -> str
 
 
 def refusal(call: Callable[..., object], *arguments: Any, **members: Any) -> str:
-    with unchanged(), pytest.raises(CoordinatorError) as caught:
-        call(*arguments, response={"n": 1}, actor="user:eva", **members)
-    return caught.value.code
+    caught = raised(CoordinatorError, call, *arguments, response={"n": 1}, actor="user:eva", **members)
+    return caught.code
 
 
 def test_the_first_answer_counts_and_resumes_the_execution(ready: Ready) -> None:
@@ -46,8 +44,7 @@ def test_the_first_answer_counts_and_resumes_the_execution(ready: Ready) -> None
     again = answer(one, {"nonsense": True}, actor="user:max")
     assert (again.duplicate, again.interaction.response, again.interaction.actor) == (True, {"n": 9}, "user:eva")
     assert again.interaction.completed_at == one.completed_at
-    made.refresh_from_db()
-    assert (made.status, made.version, made.current_step_index, made.attempt) == ("QUEUED", 3, 1, 0)
+    assert (making.reread(made).status, made.version, made.current_step_index, made.attempt) == ("QUEUED", 3, 1, 0)
     assert (made.progress, made.progress_shape, made.await_unit_id) == ({"n": 9}, "UNI", None)
     assert making.history(made)[3:] == [("AWAIT_COMPLETED", "QUEUED")]
     [claim] = making.claimed(ready[0])
@@ -59,8 +56,7 @@ def test_a_token_of_a_fallback_secret_is_valid(ready: Ready, settings: Any, name
     settings.RESUME_TOKEN_SECRET = "" if name == "WORKER_SECRET" else "a-resume-token-secret-0123456789abcdef"
     token, old = token_of(interaction_of(suspended(ready, "k1"))), getattr(settings, name)
     setattr(settings, name, "another-secret-0123456789abcdef0123456789")
-    with pytest.raises(errors.ResumeTokenInvalid):
-        interactions.resume(token, response={"n": 1}, actor="a")
+    raised(errors.ResumeTokenInvalid, interactions.resume, token, response={"n": 1}, actor="a")
     setattr(settings, f"{name}_FALLBACKS", [old])
     assert not interactions.resume(token, response={"n": 1}, actor="a").duplicate
     setattr(settings, name, old)
@@ -111,11 +107,9 @@ def test_the_token_and_the_identifiers_of_an_answer_must_agree(ready: Ready) -> 
 def test_an_answer_of_another_type_is_rejected(ready: Ready, members: Any, response: Any, field: str) -> None:
     made = suspended(ready, **members)
     one = interaction_of(made)
-    with pytest.raises(errors.AnswerInvalid) as caught:
-        answer(one, response)
-    assert [error["field"] for error in caught.value.errors] == [field]
-    one.refresh_from_db()
-    assert (one.status, one.version, len(making.history(made))) == ("DISPATCHED", 0, 3)
+    caught = raised(errors.AnswerInvalid, answer, one, response)
+    assert [error["field"] for error in caught.errors] == [field]
+    assert (making.reread(one).status, one.version, len(making.history(made))) == ("DISPATCHED", 0, 3)
 
 
 @cases(
@@ -128,8 +122,7 @@ def test_an_answer_of_another_type_is_rejected(ready: Ready, members: Any, respo
 def test_answers_become_inputs(ready: Ready, members: dict[str, Any], response: Any, progress: Any, shape: str) -> None:
     made = suspended(ready, **members)
     interactions.complete(ready[0], interaction_id=interaction_of(made).pk, response=response, actor="a")
-    made.refresh_from_db()
-    assert (made.status, made.progress, made.progress_shape) == ("QUEUED", progress, shape)
+    assert (making.reread(made).status, made.progress, made.progress_shape) == ("QUEUED", progress, shape)
 
 
 def test_all_items_are_awaited_and_their_order_is_kept(ready: Ready) -> None:
@@ -137,11 +130,9 @@ def test_all_items_are_awaited_and_their_order_is_kept(ready: Ready) -> None:
     assert [item.request["n"] for item in items] == [0, 1, 2]
     for place in (2, 0, 0):
         answer(items[place], {"n": 10 + place})
-        made.refresh_from_db()
-        assert (made.status, made.version) == ("WAITING_EXTERNAL", 2)
+        assert (making.reread(made).status, made.version) == ("WAITING_EXTERNAL", 2)
     answer(items[1], {"n": 11})
-    made.refresh_from_db()
-    assert (made.status, made.progress_shape) == ("QUEUED", "MULTI")
+    assert (making.reread(made).status, made.progress_shape) == ("QUEUED", "MULTI")
     assert made.progress == [{"n": 10}, {"n": 11}, {"n": 12}]
 
 
@@ -175,8 +166,7 @@ def test_an_answer_that_the_worker_could_not_read_is_replaced_by_a_redrive(ready
         (errors.RedriveRefused, Answer(other.pk, {"n": 2})),
     ]
     for error, wrong in refused:
-        with unchanged(), pytest.raises(error):
-            redrive(ready[0], made.pk, **by, answer=wrong)
+        raised(error, redrive, ready[0], made.pk, **by, answer=wrong)
     redrive(ready[0], made.pk, **by, answer=new)
     made.refresh_from_db()
     assert (made.status, made.progress) == ("QUEUED", [{"n": 1}, {"n": 1}, {"n": 2}] if count else {"n": 2})
@@ -240,24 +230,20 @@ def test_a_claim_says_who_works_on_the_answer_and_for_how_long(one: Interaction)
 
 def test_another_person_claims_only_to_take_over_or_when_the_claim_has_run_out(one: Interaction) -> None:
     claim(one)
-    with pytest.raises(errors.InteractionClaimed) as caught:
-        claim(one, BOB)
-    assert caught.value.data["claimedBy"] == EVA
+    caught = raised(errors.InteractionClaimed, claim, one, BOB)
+    assert caught.data["claimedBy"] == EVA
     assert state(one) == ("DISPATCHED", EVA, None, 1)
     assert claim(one, BOB, take_over=True).claimed_by == BOB
     run_out(one)
     assert claim(one, EVA).claimed_by == EVA
     assert kinds(one) == [("CLAIMED", EVA), ("TAKEN_OVER", BOB), ("CLAIMED", EVA)]
-    with pytest.raises(errors.InteractionUnknown):
-        claims.claim(making.tenant(), one.pk, actor=EVA)
+    raised(errors.InteractionUnknown, claims.claim, making.tenant(), one.pk, actor=EVA)
 
 
 def test_only_the_claimant_releases(one: Interaction) -> None:
-    with pytest.raises(errors.InteractionNotClaimed):
-        claims.release(one.tenant, one.pk, actor=EVA)
+    raised(errors.InteractionNotClaimed, claims.release, one.tenant, one.pk, actor=EVA)
     claim(one)
-    with pytest.raises(errors.InteractionNotClaimed):
-        claims.release(one.tenant, one.pk, actor=BOB)
+    raised(errors.InteractionNotClaimed, claims.release, one.tenant, one.pk, actor=BOB)
     claims.release(one.tenant, one.pk, actor=EVA)
     assert state(one) == ("DISPATCHED", None, None, 2)
     assert kinds(one) == [("CLAIMED", EVA), ("RELEASED", EVA)]
@@ -266,8 +252,7 @@ def test_only_the_claimant_releases(one: Interaction) -> None:
 def test_a_question_is_passed_on_to_a_member_who_may_answer(one: Interaction) -> None:
     member(one.tenant, "bob")
     claim(one)
-    with pytest.raises(errors.InteractionClaimed):
-        delegate(one, actor="user:carl")
+    raised(errors.InteractionClaimed, delegate, one, actor="user:carl")
     delegate(one, note=" please ")
     assert state(one) == ("DISPATCHED", None, BOB, 2)
     event = InteractionEvent.objects.get(interaction=one, kind="DELEGATED")
@@ -285,17 +270,15 @@ def test_nobody_else_gets_a_question(one: Interaction) -> None:
     member(one.tenant, "left", is_active=False)
     member(making.tenant(), "stranger")
     for name in ("viewer", "left", "stranger", "nobody", ""):
-        with pytest.raises(errors.DelegateUnknown) as caught:
-            delegate(one, name)
-        assert caught.value.errors[0]["field"] == "to"
+        caught = raised(errors.DelegateUnknown, delegate, one, name)
+        assert caught.errors[0]["field"] == "to"
     assert state(one) == ("DISPATCHED", None, None, 0)
 
 
 @cases(("actor", "minutes", "unless_claimed"), [(BOB, 0, False), (EVA, 0, True), (BOB, 31, True)])
 def test_a_claim_refuses_answers_of_others(one: Interaction, actor: str, minutes: int, unless_claimed: bool) -> None:
     claim(one)
-    with pytest.raises(errors.InteractionClaimed):
-        complete(one, unless_claimed=True)
+    raised(errors.InteractionClaimed, complete, one, unless_claimed=True)
     assert state(one)[0] == "DISPATCHED"
     run_out(one, minutes)
     done = complete(one, actor, unless_claimed=unless_claimed, note=" fine ")
@@ -311,6 +294,5 @@ def test_a_closed_question_or_a_timer_cannot_be_claimed(ready: Ready, act: Calla
     timer, answered = interaction_of(suspended(ready, "t", transport="timer")), interaction_of(suspended(ready, "a"))
     answer(answered)
     for each in (timer, answered):
-        with pytest.raises(errors.InteractionClosed):
-            act(each)
+        raised(errors.InteractionClosed, act, each)
         assert kinds(each) == []

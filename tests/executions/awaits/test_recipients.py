@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from typing import Any
 
-import pytest
 from django.contrib.auth.models import AnonymousUser, User
 
 from executions import errors
@@ -19,9 +18,8 @@ from tests import making
 from tests.cases import cases
 from tests.executions.awaits.parking import interaction_of, suspended
 from tests.executions.awaits.test_answers import token_of
-from tests.raw_sql import unguarded
+from tests.raw_sql import raised, unguarded
 
-pytestmark = pytest.mark.django_db
 Ready = tuple[Tenant, Release]
 ADMIN = "user:admin"
 
@@ -75,11 +73,9 @@ def test_who_may_answer(named: Any, username: str, email: str, groups: list[str]
         if accepted:
             act(one, by)
             continue
-        with pytest.raises(errors.RecipientRequired) as caught:
-            act(one, by)
-        assert caught.value.data == {"assignee": named.get("assignee"), "group": named.get("group")}
-    one.refresh_from_db()
-    assert (one.status, one.claim_changes) == (("COMPLETED", 1) if accepted else ("DISPATCHED", 0))
+        caught = raised(errors.RecipientRequired, act, one, by)
+        assert caught.data == {"assignee": named.get("assignee"), "group": named.get("group")}
+    assert (making.reread(one).status, one.claim_changes) == (("COMPLETED", 1) if accepted else ("DISPATCHED", 0))
     denied = AuditEntry.objects.filter(outcome="denied", object=str(one.pk)).values_list("act", flat=True)
     assert sorted(denied) == ([] if accepted else ["interaction.answer", "interaction.claim"])
 
@@ -126,8 +122,7 @@ def superuser(owner: Tenant) -> Person | None:
 @cases("who", [nobody, anonymous, viewer, inactive, of_another_tenant, superuser])
 def test_a_name_or_a_group_alone_is_not_enough(who: Callable[[Tenant], Person | None], ready: Ready) -> None:
     one = ask(ready, assignee="eva", group="finance")
-    with pytest.raises(errors.RecipientRequired):
-        answer(one, who(one.tenant))
+    raised(errors.RecipientRequired, answer, one, who(one.tenant))
 
 
 def test_a_resume_token_needs_no_person_and_a_repeated_answer_no_right(ready: Ready) -> None:
@@ -141,8 +136,7 @@ def test_a_question_is_passed_on_among_its_recipients(ready: Ready) -> None:
     eva, _, _ = person(one.tenant, "eva", "finance"), person(one.tenant, "bob", "finance"), person(one.tenant, "max")
     assert list(recipients.candidates(one)) == ["bob", "eva"]
     for by, to, refused in ((eva, "max", errors.DelegateUnknown), (None, "bob", errors.RecipientRequired)):
-        with pytest.raises(refused):
-            claims.delegate(one.tenant, one.pk, actor="user:x", person=by, to=to)
+        raised(refused, claims.delegate, one.tenant, one.pk, actor="user:x", person=by, to=to)
     assert claims.delegate(one.tenant, one.pk, actor="user:x", person=eva, to="bob").delegate == "user:bob"
 
 
@@ -178,12 +172,10 @@ def test_a_reassignment_replaces_the_recipients_and_says_why(ready: Ready) -> No
         ({"assignee": "nobody"}, errors.RecipientUnknown),
         ({"assignee": "bob", "group": "nobody"}, errors.RecipientUnknown),
     ):
-        with pytest.raises(refused):
-            reassign(one, **members_)
+        raised(refused, reassign, one, **members_)
     changed = reassign(one, "bob")
     assert (changed.assignee, changed.group, changed.claimed_by, changed.claim_changes) == ("bob", None, None, 2)
-    with pytest.raises(errors.RecipientRequired):
-        answer(one, eva)
+    raised(errors.RecipientRequired, answer, one, eva)
     answer(one, bob)
     event = InteractionEvent.objects.get(kind="REASSIGNED")
     assert (event.actor, event.note, event.assignee, event.group) == (ADMIN, "away", "bob", None)
@@ -194,8 +186,7 @@ def test_a_reassignment_replaces_the_recipients_and_says_why(ready: Ready) -> No
         "away",
     )
     assert AuditEntry.objects.get(act="interaction.reassign").reason == "away"
-    with pytest.raises(errors.InteractionClosed):
-        reassign(one, "eva")
+    raised(errors.InteractionClosed, reassign, one, "eva")
 
 
 def test_the_groups_of_a_person_hold_for_all_roles(ready: Ready) -> None:
@@ -213,7 +204,5 @@ def test_the_groups_of_a_person_hold_for_all_roles(ready: Ready) -> None:
         '{"before":["finance","legal"],"groups":["finance"]}',
     ]
     for wrong in ([" x"], ["x" * 101], [""], [f"{n}" for n in range(51)]):
-        with pytest.raises(members.GroupsInvalid):
-            members.set_groups(owner, "eva", wrong, actor=ADMIN)
-    with pytest.raises(members.MemberUnknown):
-        members.set_groups(owner, "max", [], actor=ADMIN)
+        raised(members.GroupsInvalid, members.set_groups, owner, "eva", wrong, actor=ADMIN)
+    raised(members.MemberUnknown, members.set_groups, owner, "max", [], actor=ADMIN)

@@ -1,3 +1,4 @@
+import json
 from collections.abc import Callable
 from datetime import timedelta
 from hashlib import md5
@@ -7,19 +8,23 @@ from uuid import UUID
 import pytest
 from django.utils import timezone
 
+from executions import errors
 from executions.awaits import awaits, interactions
 from executions.errors import AwaitTimedOut, InteractionClosed
 from executions.lifecycle import dispatch, interventions
-from executions.models import AwaitUnit, DeadLetter, Interaction
-from releases.models import Release
+from executions.lifecycle.interventions import Answer, redrive
+from executions.models import AwaitUnit, DeadLetter, Execution, Interaction
+from executions.transports.rest_messages import payload_of
+from releases.models import Pipeline, Release
 from tenancy.models import Tenant
 from tests import making
 from tests.cases import cases
 from tests.executions.awaits.parking import answer, assert_timed_out, interaction_of, itemized, make_late, suspended
 from tests.executions.moments import now, set_deadline, statuses
-from tests.raw_sql import run, unguarded
+from tests.executions.submission.continuing import order
+from tests.raw_sql import raised, run, unguarded
+from wire.messages.payload_envelopes import parts
 
-pytestmark = pytest.mark.django_db
 Ready = tuple[Tenant, Release]
 
 
@@ -65,16 +70,14 @@ def test_an_expired_deadline_fails_the_execution_and_a_redrive_asks_again(ready:
     make_late(interaction_of(made))
     assert awaits.expire() == 1
     assert_timed_out(made, interaction_of(made))
-    other.refresh_from_db()
-    assert other.status == "WAITING_EXTERNAL"
+    assert making.reread(other).status == "WAITING_EXTERNAL"
     assert awaits.expire() == 0
     interventions.redrive(ready[0], made.pk, actor="user:op", reason="again", allow_failed=True)
     [claim] = making.claimed(ready[0])
     assert (claim.step_index, claim.input) == (0, '{"n": 7}')
     making.record(making.suspension(claim, request='{"n": 7}'))
     answer(Interaction.objects.get(execution=made, status="DISPATCHED"))
-    made.refresh_from_db()
-    assert made.status == "QUEUED"
+    assert making.reread(made).status == "QUEUED"
 
 
 def by_token(one: Interaction) -> None:
@@ -101,9 +104,8 @@ def test_one_late_item_fails_the_unit_and_withdraws_the_others(ready: Ready) -> 
     awaits.expire()
     assert_timed_out(made, items[1])
     assert statuses(made) == ["COMPLETED", "TIMED_OUT", "TIMED_OUT", "CANCELLED"]
-    with pytest.raises(InteractionClosed) as caught:
-        answer(items[3])
-    assert caught.value.data == {"interactionStatus": "CANCELLED"}
+    caught = raised(InteractionClosed, answer, items[3])
+    assert caught.data == {"interactionStatus": "CANCELLED"}
 
 
 def test_an_expired_timer_resumes_the_execution_with_its_request(ready: Ready) -> None:
@@ -112,12 +114,74 @@ def test_an_expired_timer_resumes_the_execution_with_its_request(ready: Ready) -
     assert one.status == "WAITING"
     assert awaits.expire() == 0
     for _ in range(2):
-        with pytest.raises(InteractionClosed):
-            answer(one)
+        raised(InteractionClosed, answer, one)
         make_late(one)
     assert awaits.expire() == 1
     made.refresh_from_db()
-    one.refresh_from_db()
-    assert (one.status, one.response, one.actor) == ("COMPLETED", {"n": 3}, "timer")
+    assert (making.reread(one).status, one.response, one.actor) == ("COMPLETED", {"n": 3}, "timer")
     assert (made.status, made.current_step_index, made.progress) == ("QUEUED", 1, {"n": 3})
     assert making.history(made)[-1] == ("AWAIT_COMPLETED", "QUEUED")
+
+
+# --- a step may take the request of the await before it, which no answer can change (ADR 118) ---
+
+BOTH = "Approve#request-and-answer"
+ASK = {**making.STEP, "authoredName": "Approve", "kind": "await", "awaitTransport": "interaction-api"}
+BOOK = {**making.STEP, "index": 1, "authoredName": "Book", "inputTypeId": BOTH, "takesRequest": True}
+TYPE = {"kind": "named", "id": "Order"}
+RECORD = {"id": BOTH, "kind": "record", "fields": [{"name": name, "type": TYPE} for name in ("answer", "request")]}
+TYPES = {**order("n"), BOTH: {"definition": RECORD}}
+
+
+@pytest.fixture(scope="module")
+def with_request(module_world: None) -> Ready:
+    return making.ready(steps=[ASK, BOOK], schemaVersion=2, canonicalTypes=TYPES)
+
+
+def both(response: Any, request: Any) -> dict[str, Any]:
+    return {"request": request, "answer": response}
+
+
+def resumed(made: Execution) -> tuple[Any, str]:
+    """Return what the next transition starts from: the same for a worker of Celery and of REST."""
+    made.refresh_from_db()
+    sent = payload_of(made)
+    items = [sent] if made.progress_shape == "UNI" else parts(sent)
+    typed = [(each.payload_type_id, json.loads(each.payload)) for each in items]
+    [claim] = making.claimed(made.tenant)
+    found = json.loads(claim.input)
+    assert typed == [(BOTH, each) for each in ([found] if claim.input_shape == "UNI" else found)]
+    return found, claim.input_shape
+
+
+OTHER = {"request": {"n": 99}, "answer": {"n": 2}}
+EVIL: list[Any] = [OTHER, {"n": 2, **OTHER}, [OTHER], "request", 0, {}, {"request": None}, None]
+LIST = {"requests": ['[{"n": 1}, {"n": 2}]'], "request_shape": "MULTI"}
+
+
+@cases(("members", "response"), [*(({}, each) for each in EVIL), (LIST, OTHER), ({"gives_many": True}, [OTHER])])
+def test_no_answer_changes_the_request(with_request: Ready, members: dict[str, Any], response: Any) -> None:
+    """Not even if the policy disables the check of answers. Checked answers have the type of the await alone."""
+    made = suspended(with_request, **members)
+    by: Any = {"interaction_id": interaction_of(made).pk, "actor": "user:eva"}
+    raised(errors.AnswerInvalid, interactions.complete, with_request[0], response=response, **by)
+    Pipeline.objects.filter(tenant=with_request[0]).update(validate_answers=False)
+    assert not interactions.complete(with_request[0], response=response, **by).duplicate
+    assert interactions.complete(with_request[0], response=OTHER, **by).duplicate
+    assert resumed(made) == (both(response, [{"n": 1}, {"n": 2}] if members is LIST else {"n": 1}), "UNI")
+
+
+@cases("count", [1, 3])
+def test_a_redrive_starts_from_both_also_with_another_answer(with_request: Ready, count: int) -> None:
+    Pipeline.objects.filter(tenant=with_request[0]).update(validate_answers=False)
+    made, items = itemized(with_request, count)
+    for each in reversed(items):
+        answer(each, {"wrong": each.item_index})
+    [claim] = making.claimed(with_request[0])
+    assert making.record(making.failure(claim, "UNDECODABLE_PAYLOAD", retryable=False)) == 1
+    Pipeline.objects.filter(tenant=with_request[0]).update(validate_answers=True)
+    by: Any = {"actor": "user:eva", "reason": "typo", "allow_failed": True}
+    raised(errors.AnswerInvalid, redrive, with_request[0], made.pk, **by, answer=Answer(items[-1].pk, OTHER))
+    redrive(with_request[0], made.pk, **by, answer=Answer(items[-1].pk, {"n": 7}))
+    answers = [*({"wrong": n} for n in range(count - 1)), {"n": 7}]
+    assert resumed(made) == ([both(each, {"n": n}) for n, each in enumerate(answers)], "MULTI")

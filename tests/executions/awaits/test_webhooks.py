@@ -21,11 +21,11 @@ from tests import making
 from tests.cases import cases
 from tests.executions.awaits.parking import answer, interaction_of, make_late, suspended
 from tests.few_places import limited
-from tests.raw_sql import run
+from tests.raw_sql import raised, run
 from tests.receiving import Received, Receiver, receiving
 from wire.resume_token import read
 
-pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("local_receivers")]
+pytestmark = pytest.mark.usefixtures("local_receivers")
 
 Ready = tuple[Tenant, Release]
 
@@ -53,8 +53,7 @@ def assert_undeliverable(made: Execution, why: str) -> None:
     assert making.history(made)[-1] == ("WEBHOOK_UNDELIVERABLE", "FAILED")
     letter = DeadLetter.objects.get(execution=made)
     assert (letter.reason, letter.retryable) == ("await_failed", True)
-    with pytest.raises(InteractionClosed):
-        answer(one)
+    raised(InteractionClosed, answer, one)
     assert not webhooks.OUTBOX.send()
 
 
@@ -185,8 +184,7 @@ def test_an_attempt_whose_process_died_is_repeated(ready: Ready, receiver: Recei
     assert not webhooks.OUTBOX.send()
     make_due(one)
     assert webhooks.OUTBOX.send(resolve=lambda host, port: ["127.0.0.1"])
-    one.refresh_from_db()
-    assert (one.status, one.dispatch_attempts, len(receiver.requests)) == ("DISPATCHED", 2, 1)
+    assert (making.reread(one).status, one.dispatch_attempts, len(receiver.requests)) == ("DISPATCHED", 2, 1)
 
 
 @cases("died", [True, False])

@@ -17,10 +17,9 @@ from tenancy.models import AuditEntry, Membership, Tenant
 from tenancy.roles import Role
 from tests import making
 from tests.cases import cases
-from tests.raw_sql import unchanged
+from tests.raw_sql import raised, unchanged
 from wire.messages.celery_messages import Failure
 
-pytestmark = pytest.mark.django_db
 STEPS = making.steps("Validate", "Ship")
 
 
@@ -168,5 +167,4 @@ def test_only_operators_of_the_tenant_are_assignees(owner: Tenant, change: Calla
     assert group.assignee == "root"
     with unchanged(FailureGroup), pytest.raises(FailureGroupUnknown):
         queries.change(making.tenant(), group.pk, actor="user:eva", acknowledged=True)
-    with pytest.raises(FailureGroupUnknown):
-        queries.group(making.tenant(), group.pk)
+    raised(FailureGroupUnknown, queries.group, making.tenant(), group.pk)

@@ -19,9 +19,8 @@ from tests.cases import cases
 from tests.executions import moments
 from tests.executions.awaits.parking import interaction_of, make_late, suspended
 from tests.executions.holds.targets import TARGETS, target
-from tests.raw_sql import run, unchanged, unguarded
+from tests.raw_sql import raised, run, unguarded
 
-pytestmark = pytest.mark.django_db
 HOUR, MINUTE = timedelta(hours=1), timedelta(minutes=1)
 WEBHOOK: dict[str, Any] = {"transport": "webhook", "transport_metadata": {"url": "https://example.com/"}}
 Suspended = Callable[..., Execution]
@@ -128,24 +127,21 @@ def test_the_history_of_an_execution_names_its_pauses(owner: Tenant, execution: 
     cancel(owner, execution.pk, actor="user:eva", reason="")
     resume(execution)
     assert making.history(execution)[-1] == ("RESUMED", "CANCELLED"), "a paused execution can be cancelled"
-    with unchanged(), pytest.raises(PauseRefused) as caught:
-        pause(execution)
-    assert caught.value.data == {"executionStatus": "CANCELLED"}
+    caught = raised(PauseRefused, pause, execution)
+    assert caught.data == {"executionStatus": "CANCELLED"}
 
 
 @cases("kind", TARGETS)
 def test_a_pause_needs_a_reason_and_is_idempotent_and_a_resume_is_not(execution: Execution, kind: str) -> None:
     of = target(kind, execution)
     for reason in ("", " \n\t"):
-        with unchanged(), pytest.raises(ReasonRequired):
-            holds.pause(of, actor="user:eva", reason=reason)
+        raised(ReasonRequired, holds.pause, of, actor="user:eva", reason=reason)
     first = holds.pause(of, actor="user:eva", reason="broken")
     again = holds.pause(of, actor="user:ida", reason="other")
     assert (first.created, again.created) == (True, False)
     assert (again.hold, again.hold.reason) == (first.hold, "broken")
     resume(of)
-    with unchanged(), pytest.raises(NotPaused):
-        resume(of)
+    raised(NotPaused, resume, of)
 
 
 def test_the_open_holds_of_a_tenant_are_listed_newest_first(owner: Tenant, release: Release) -> None:
@@ -208,8 +204,7 @@ def test_a_deadline_that_had_passed_before_the_pause_fires_after_it(parked: Susp
     assert awaits.expire() == 0
     resume(target(kind, made))
     assert awaits.expire() == 1
-    made.refresh_from_db()
-    assert made.status == "FAILED"
+    assert making.reread(made).status == "FAILED"
 
 
 @cases("kind", TARGETS)
@@ -270,9 +265,8 @@ def test_submissions_wait_or_are_refused(owner: Tenant, kind: str) -> None:
     resume(target(kind, made))
     assert set(claimed(owner)) == {made.pk, during.pk}
     hold = pause(target(kind, made), refuses_submissions=True)
-    with unchanged(), pytest.raises(PipelinePaused) as caught:
-        making.execution(owner, "refused")
-    assert caught.value.data == {"since": hold.started_at.isoformat(), "reason": "broken"}
+    caught = raised(PipelinePaused, making.execution, owner, "refused")
+    assert caught.data == {"since": hold.started_at.isoformat(), "reason": "broken"}
     repeated = making.submitted(owner, "before", made.input, actor="user:x")
     assert repeated.duplicate
     resume(target(kind, made))

@@ -15,7 +15,7 @@ from executions.holds.holds import pause
 from executions.lifecycle import interventions, starts
 from executions.models import Execution, Interaction, Worker
 from executions.state_machine.moves import Claim
-from executions.submission.start import Start
+from executions.submission.requests import Start
 from releases import policy
 from releases.models import Pipeline, Release
 from tenancy.models import Tenant
@@ -28,7 +28,6 @@ from tests.executions.moments import now
 from tests.raw_sql import unguarded
 from wire.messages.celery_messages import Failure
 
-pytestmark = pytest.mark.django_db
 STEPS = ("Read lines", "Approve", "Bill")
 DUE = "Read lines (step 1) is due and waits for a free worker of release 1.0."
 STAYS = "The execution never moves to another release. Start a worker for 1.0."

@@ -23,8 +23,6 @@ from tests import making
 from tests.cases import cases
 from tests.raw_sql import rows
 
-pytestmark = pytest.mark.django_db
-
 
 @pytest.fixture
 def newer(owner: Tenant, release: Release) -> Release:

@@ -18,10 +18,9 @@ from tests import making
 from tests.cases import cases
 from tests.executions.moments import now
 from tests.governance.campaigns.campaigning import pass_time, start
-from tests.raw_sql import unchanged
+from tests.raw_sql import raised, unchanged
 from tests.wakeups import announced
 
-pytestmark = pytest.mark.django_db
 BY: dict[str, Any] = {"actor": "user:ann", "reason": "a mistake"}
 
 
@@ -41,8 +40,7 @@ def bring_to(status: str, execution: Execution) -> None:
         }
         if status != "RUNNING":
             assert making.record(outcomes[status]) == 1
-    execution.refresh_from_db()
-    assert execution.status == status
+    assert making.reread(execution).status == status
 
 
 @cases("status", ["QUEUED", "RUNNING", "WAIT_RETRY", "WAITING_EXTERNAL"])
@@ -86,8 +84,7 @@ def test_another_version_or_execution_is_rejected(owner: Tenant, execution: Exec
         call(owner, execution.pk, **BY, expected_version=0)
     assert refused.value.data == {"currentVersion": execution.version}
     for tenant, execution_id in ((making.tenant(), execution.pk), (owner, uuid.uuid4())):
-        with unchanged(), pytest.raises(errors.ExecutionUnknown):
-            call(tenant, execution_id, **BY)
+        raised(errors.ExecutionUnknown, call, tenant, execution_id, **BY)
 
 
 def test_an_execution_in_dlq_is_queued_again_with_its_pin_and_an_event(owner: Tenant) -> None:
@@ -208,8 +205,7 @@ def test_all_open_executions_fail_and_the_others_stay(owner: Tenant) -> None:
     late = Execution.objects.get(pk=running.execution_id)
     assert (late.status, late.result, late.lease_token) == ("FAILED", None, None)
     for each in Execution.objects.filter(execution_key__in=OPEN):
-        with pytest.raises(errors.ReleaseRevokedConfirmation):
-            redrive(owner, each.pk, actor="", reason="", allow_failed=True)
+        raised(errors.ReleaseRevokedConfirmation, redrive, owner, each.pk, actor="", reason="", allow_failed=True)
         redrive(owner, each.pk, actor="", reason="", allow_failed=True, allow_revoked=True)
     assert fail_open() == 0
     assert {claim.step_index for claim in making.claimed(owner)} == {0}
@@ -221,11 +217,9 @@ def test_an_order_continues_where_a_killed_process_left_it(owner: Tenant, settin
         making.execution(owner, f"k{number}")
     event = revoked(Order.FAIL)
     assert fail_batch(event.pk) == 2
-    event.refresh_from_db()
-    assert (event.failed_executions, event.completed_at) == (2, None)
+    assert (making.reread(event).failed_executions, event.completed_at) == (2, None)
     assert fail_open() == 3
-    event.refresh_from_db()
-    assert (event.failed_executions, event.completed_at is None) == (5, False)
+    assert (making.reread(event).failed_executions, event.completed_at is None) == (5, False)
     assert fail_batch(event.pk) is None
 
 
@@ -234,9 +228,8 @@ def test_a_campaign_over_a_revoked_release_needs_a_confirmation(owner: Tenant) -
     making.worker(making.active(owner, "2.0"), "worker-2")
     making.dead(owner, "c")
     revoked()
-    with pytest.raises(errors.ReleaseRevokedConfirmation) as caught:
-        start(owner)
-    [named] = caught.value.data["revokedReleases"]
+    caught = raised(errors.ReleaseRevokedConfirmation, start, owner)
+    [named] = caught.data["revokedReleases"]
     assert (named["releaseVersion"], named["revocationReason"], named["count"]) == ("1.0", "leaked", 2)
     assert not CampaignItem.objects.exists()
     # A release that is revoked later is skipped, although the operator has confirmed another one.

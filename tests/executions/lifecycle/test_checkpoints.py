@@ -23,7 +23,7 @@ from tests.raw_sql import refuse, run, unchanged
 from wire.messages.celery_messages import Outcome, OutcomeGroup
 from wire.messages.sealing import seal
 
-pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("retries")]
+pytestmark = pytest.mark.usefixtures("retries")
 
 
 @pytest.fixture(scope="module")

@@ -22,7 +22,7 @@ from tests.broker import taken, using_broker
 from tests.building import eventually
 from tests.cases import cases
 from tests.executions.moments import now
-from tests.raw_sql import check_foreign_keys_now, run
+from tests.raw_sql import check_foreign_keys_now, raised, run
 from wire.broker import sending
 from wire.broker.sending import Ticket, take_ticket
 from wire.messages.celery_messages import Command, CommandGroup
@@ -30,8 +30,6 @@ from wire.messages.queues import COORDINATOR, EXECUTE_TASK, queue_of, ticket_of
 from wire.messages.sealing import MOST_SEALS, decode, verify
 from wire.messages.task_messages import LONGEST_MESSAGE
 from wire.worker_keys import worker_key
-
-pytestmark = pytest.mark.django_db
 
 
 def commands(release: Release) -> list[list[Command]]:
@@ -99,8 +97,7 @@ def test_a_command_that_is_too_large_does_not_fail_a_newer_claim(owner: Tenant, 
     making.lose_lease(claim)
     [newer] = making.claimed(owner)
     assert celery.send([claim]) == []
-    too_large.refresh_from_db()
-    assert (too_large.status, too_large.lease_token) == ("RUNNING", newer.lease_token)
+    assert (making.reread(too_large).status, too_large.lease_token) == ("RUNNING", newer.lease_token)
 
 
 def test_dispatch_claims_repeatedly_until_nothing_is_due(owner: Tenant, release: Release, settings: Any) -> None:
@@ -253,8 +250,7 @@ def test_a_ticket_is_sent_with_its_message_and_expires(redis: Any) -> None:
 
 def test_a_value_that_a_worker_may_write_is_not_a_ticket(redis: Any) -> None:
     redis.lpush(TICKET, "x")
-    with pytest.raises(OperationalError):
-        take_ticket(TICKET)
+    raised(OperationalError, take_ticket, TICKET)
 
 
 def test_a_ticket_is_taken_once_and_ends(execution: Execution, release: Release, redis: Any, settings: Any) -> None:

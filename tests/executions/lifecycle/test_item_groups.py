@@ -1,27 +1,43 @@
-"""Items that are finished while their step runs: what is stored, and what the next command says."""
+"""Items that are finished or failed while their step runs: what is stored, and what runs again."""
 
 import uuid
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
 
+from executions.errors import (
+    CheckpointIncompatible,
+    FailedItemsMissing,
+    ResubmitKeyReused,
+    ResubmitRefused,
+)
 from executions.lifecycle import interventions, item_groups
 from executions.lifecycle.item_groups import ItemProgress
-from executions.models import Execution, ItemGroup
+from executions.models import Execution, FailedItems, ItemGroup
 from executions.state_machine import moves
 from executions.state_machine.moves import Claim
 from executions.transports.celery import command_of
+from governance.activation.activation import activate
+from governance.resubmission.resubmission import resubmit
 from releases.models import Release
 from tenancy.models import Tenant
 from tests import making
-from tests.making import items, reached, record
+from tests.cases import cases
+from tests.making import items, outcome_of, reached, record
+from tests.raw_sql import raised
+from wire.messages import step_reports as wire
 
-pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("retries")]
+pytestmark = pytest.mark.usefixtures("retries")
+DECLARED = {"parallel": 4, "onItemFailure": "collect"}
 
 
 @pytest.fixture(scope="module")
 def world(module_world: None) -> tuple[Tenant, Release]:
-    return making.checkpointing(3)
+    owner, document = making.tenant(), making.contract(steps=making.steps("Read", "Book", "Pay"))
+    release = making.declaring(owner, document=document, checkpoints=True, steps={"Book": DECLARED})
+    activate(release, actor="user:test")
+    return owner, release
 
 
 def finished(claim: Claim) -> dict[int, Any]:
@@ -51,26 +67,22 @@ def test_a_retry_gets_the_items_that_are_finished(owner: Tenant, claim: Claim, e
     third = again(owner)
     assert (finished(third), third.takeovers) == (expected, 1)
     record(items=[items(third, {8: [8]})])
-    execution.refresh_from_db()
-    assert (execution.takeovers, making.kinds(execution).count("ITEMS")) == (0, 2)
+    assert (making.reread(execution).takeovers, making.kinds(execution).count("ITEMS")) == (0, 2)
     record(checkpoints=[reached(third, 2, "1", many=True)])
     assert item_groups.progress(execution.pk) is None
     record(making.failure(third))
     assert finished(again(owner)) == {}
 
 
-@pytest.mark.parametrize(
+@cases(
     "wrong",
-    [
-        {"execution_version": 7},
-        {"lease_token": uuid.UUID(int=7)},
-        {"step_index": 2},
-        {"step_index": 0},
-        {"outputs": ["[1]", '["\\u0000"]']},
-        {"outputs": ["[1]", "2"]},
-        {"outputs": ["[1]", "["]},
-    ],
-    ids=str,
+    {"execution_version": 7},
+    {"lease_token": uuid.UUID(int=7)},
+    {"step_index": 2},
+    {"step_index": 0},
+    {"outputs": ["[1]", '["\\u0000"]']},
+    {"outputs": ["[1]", "2"]},
+    {"outputs": ["[1]", "["]},
 )
 def test_bad_items_are_dropped_alone(owner: Tenant, claim: Claim, execution: Execution, wrong: dict[str, Any]) -> None:
     record(checkpoints=[reached(claim, 1, "1", "2", many=True)])
@@ -88,3 +100,72 @@ def test_items_do_not_count_after_an_answer_was_replaced(owner: Tenant, claim: C
         retried = again(owner)
         assert finished(retried) == expected
         record(making.failure(retried, retryable=False))
+
+
+# --- items that failed and were collected: which are stored, and the execution that runs them again ---
+
+AGAIN: dict[str, Any] = {"actor": "user:ann", "reason": "the service is back", "start_from": "items"}
+
+
+def failed(items: Mapping[int, str], step: int = 1, **members: Any) -> wire.FailedItems:
+    found = [
+        wire.FailedItem(index=index, error="Busy", message="why", tries=2, item=text) for index, text in items.items()
+    ]
+    return wire.FailedItems(step_index=step, **{"failed": len(found), "items": found, **members})
+
+
+def ended(claim: Claim, *found: wire.FailedItems) -> None:
+    assert record(outcome_of(claim, failed_items=list(found))) == 1
+
+
+@cases("repeated", False, True)
+def test_they_are_stored_after_their_step(owner: Tenant, claim: Claim, execution: Execution, repeated: bool) -> None:
+    first = failed({3: '{"n": 3}'})
+    record(making.failure(claim).model_copy(update={"failed_items": [first]}))
+    assert not FailedItems.objects.exists(), "the step runs again"
+    Execution.objects.update(next_due_at=making.LONG_AGO)
+    [claim] = making.claimed(owner)
+    lost = reached(claim, 2, "1", many=True, failed_items=[first]).model_copy(update={"lease_token": execution.pk})
+    record(checkpoints=[lost])
+    assert not FailedItems.objects.exists()
+    record(checkpoints=[reached(claim, 2, "1", many=True, failed_items=[first])] * (1 + repeated))
+    record(checkpoints=[lost.model_copy(update={"failed_items": [failed({1: "1"}, step=0)]})])
+    ended(claim, failed({7: "7"}), failed({0: "null"}, step=2))
+    rows = FailedItems.objects.order_by("step_index")
+    assert [(each.step_index, each.failed, [item["item"] for item in each.items]) for each in rows] == [
+        (1, 1, [{"n": 3}]),
+        (2, 1, [None]),
+    ]
+
+
+def test_a_resubmission_runs_only_these_items_again(owner: Tenant, claim: Claim, execution: Execution) -> None:
+    record(checkpoints=[reached(claim, 2, "1", many=True, failed_items=[failed({3: '{"n": 3}', 7: "null"})])])
+    raised(ResubmitRefused, resubmit, owner, execution.pk, **AGAIN)
+    ended(claim)
+    new = resubmit(owner, execution.pk, operation_key="k", **AGAIN)
+    assert (new.current_step_index, new.progress, new.progress_shape) == (1, [{"n": 3}, None], "MULTI")
+    assert (new.input, new.release_version, new.origin.items) == (execution.input, execution.release_version, 2)
+    for event in (new.events.get(), execution.events.get(kind="RESUBMITTED")):
+        assert (event.data["items"], event.data["checkpointStep"]) == (2, 1)
+    [again] = making.claimed(owner)
+    assert (again.execution_id, again.step_index, again.input_shape) == (new.pk, 1, "MULTI")
+    assert resubmit(owner, execution.pk, operation_key="k", **AGAIN) == new
+    for start in ("input", "checkpoint"):
+        raised(ResubmitKeyReused, resubmit, owner, execution.pk, operation_key="k", **{**AGAIN, "start_from": start})
+
+
+@cases(
+    ("found", "changes", "refusal"),
+    ([], {}, FailedItemsMissing),
+    ([failed({1: ""})], {}, FailedItemsMissing),
+    ([failed({1: '"\\u0000"'})], {}, FailedItemsMissing),
+    ([failed({1: "{"})], {}, FailedItemsMissing),
+    ([failed({1: "1"}, failed=2)], {}, FailedItemsMissing),
+    ([failed({1: "1"})], {"input": 7}, CheckpointIncompatible),
+)
+def test_what_is_not_stored_whole_does_not_run_again(
+    owner: Tenant, claim: Claim, execution: Execution, found: Any, changes: dict[str, Any], refusal: Any
+) -> None:
+    ended(claim, *found)
+    assert [row.items[0]["index"] for row in FailedItems.objects.all()] == [1] * len(found)
+    raised(refusal, resubmit, owner, execution.pk, **{**AGAIN, **changes})

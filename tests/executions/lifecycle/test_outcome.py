@@ -24,7 +24,7 @@ from wire.documents.json_writer import text
 from wire.documents.signing import read_envelope
 from wire.messages.celery_messages import Failure, Heartbeat, HeldLease, Outcome
 
-pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("retries")]
+pytestmark = pytest.mark.usefixtures("retries")
 
 
 def test_a_success_ends_the_execution_with_its_result(claim: Claim, execution: Execution) -> None:
@@ -45,8 +45,7 @@ def test_a_failure_waits_longer_each_time_until_retries_are_spent(owner: Tenant,
         [claim] = making.claimed(owner)
         assert claim.attempt == attempt
         making.record(making.failure(claim, f"Error{attempt}"))
-        execution.refresh_from_db()
-        assert (execution.error_code, execution.error_message) == (f"Error{attempt}", "why")
+        assert (making.reread(execution).error_code, execution.error_message) == (f"Error{attempt}", "why")
         assert execution.last_transition_key == f"{execution.pk}:0:{attempt}"
         if execution.status == "WAIT_RETRY":
             delays.append((execution.next_due_at - execution.updated_at).total_seconds())
@@ -112,16 +111,14 @@ HALF = "[" + "0," * (MOST_VALUES // 2) + "0]"
 )
 def test_unstorable_outputs_fail_the_execution(claim: Claim, execution: Execution, outputs: list[str]) -> None:
     assert making.record(making.outcome_of(claim, output_payloads=outputs)) == 1
-    execution.refresh_from_db()
-    assert (execution.status, execution.error_code) == ("FAILED", "UNDECODABLE_OUTPUT")
+    assert (making.reread(execution).status, execution.error_code) == ("FAILED", "UNDECODABLE_OUTPUT")
     assert execution.error_message
 
 
 @cases("value", [None, "\\u0000", "é 😀 \u2028", 10**400, -1e-7, {"": {"": []}}])
 def test_an_output_is_returned_unchanged(claim: Claim, execution: Execution, value: Any) -> None:
     making.record(making.outcome_of(claim, output_payloads=[json.dumps(value)]))
-    execution.refresh_from_db()
-    assert execution.status == "SUCCEEDED"
+    assert making.reread(execution).status == "SUCCEEDED"
     assert json.dumps(queries.result(execution)) == json.dumps(value)
 
 
@@ -136,8 +133,7 @@ def test_a_single_result_has_at_most_one_value(cardinality: str, outputs: list[s
     owner, _ = making.ready(steps=[{**making.STEP, "cardinality": cardinality}])
     execution = making.execution(owner)
     making.record(making.outcome_of(making.claimed(owner)[0], output_payloads=outputs))
-    execution.refresh_from_db()
-    assert (execution.status, execution.error_code or queries.result(execution)) == (status, result)
+    assert (making.reread(execution).status, execution.error_code or queries.result(execution)) == (status, result)
 
 
 @cases(

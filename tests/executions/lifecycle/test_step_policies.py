@@ -19,11 +19,9 @@ from tenancy.models import Tenant
 from tests import making
 from tests.cases import cases
 from tests.making import reached, record
-from wire.documents.contract import DECLARATIONS_ENTRY
-from wire.documents.descriptor import CHECKPOINTS
 from wire.messages.celery_messages import Command, Failure
 
-pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("retries")]
+pytestmark = pytest.mark.usefixtures("retries")
 DECLARED = {
     "Book": {
         "retries": 3,
@@ -42,12 +40,7 @@ def owner(module_world: None) -> Tenant:
     """A tenant with an active release that stores checkpoints. Its steps are Read, Book and Pay."""
     owner = making.tenant()
     document = making.contract(steps=making.steps("Read", "Book", "Pay"))
-    data = making.archive(document, **{DECLARATIONS_ENTRY: json.dumps({"steps": DECLARED})})
-    made = making.descriptor(document, data)
-    made["artifacts"][0]["capabilities"] = [CHECKPOINTS]
-    release = making.verified(making.upload(owner, made, data).release)
-    making.worker(release, "w")
-    activate(release, actor="user:test")
+    activate(making.declaring(owner, document=document, checkpoints=True, steps=DECLARED), actor="user:test")
     return owner
 
 
@@ -85,8 +78,7 @@ def test_the_policy_of_a_step(owner: Tenant, changes: dict[str, Any], step: int 
     for _ in delays:
         failing(again(owner), step)
     failing(again(owner), step)
-    execution.refresh_from_db()
-    assert execution.status == "DLQ"
+    assert making.reread(execution).status == "DLQ"
     retried = execution.events.filter(kind="RETRY_SCHEDULED").order_by("sequence")
     assert [event.data["delaySeconds"] for event in retried] == delays
 
@@ -105,8 +97,7 @@ def test_a_checkpoint_and_an_await_begin_a_new_budget(owner: Tenant) -> None:
     policed(owner, steps={"Pay": {"retries": 1}})
     record(making.outcome_of(claim, "FAILED", failure=failure), checkpoints=[reached(claim, 2, "2")])  # in its group
     record(making.suspension(again(owner)))
-    execution.refresh_from_db()
-    assert (execution.status, execution.attempt, execution.budget_start) == ("WAITING_EXTERNAL", 6, 6)
+    assert (making.reread(execution).status, execution.attempt, execution.budget_start) == ("WAITING_EXTERNAL", 6, 6)
     delays = [event.data["delaySeconds"] for event in execution.events.filter(kind="RETRY_SCHEDULED")]
     assert delays == [10, 20, 1, 10, 50, 10]
 

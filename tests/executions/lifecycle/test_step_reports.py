@@ -19,7 +19,7 @@ from tests.raw_sql import unchanged
 from wire.messages import celery_messages as messages
 from wire.messages.step_reports import LONGEST_LINE, LONGEST_TOGETHER, MOST_LINES, StepLine
 
-pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("retries")]
+pytestmark = pytest.mark.usefixtures("retries")
 LINE: StepLine = (1_800_000_000_000, "INFO", 0, 3, "rows\x00 4")
 
 

@@ -30,7 +30,7 @@ from tests.wakeups import Broker, broker, names
 from wire.messages.celery_messages import Heartbeat
 
 __all__ = ["broker", "local_receivers"]
-pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("local_receivers")]
+pytestmark = pytest.mark.usefixtures("local_receivers")
 Ready = tuple[Tenant, Release]
 WEBHOOK: dict[str, Any] = {"transport": "webhook", "transport_metadata": {"url": "http://127.0.0.1:1/"}}
 """Sending fails, because the port is closed, and it is due again later."""
@@ -107,12 +107,10 @@ def test_a_timer_that_becomes_due_while_another_expires_is_not_timed_out(ready: 
     set_deadline(first, now())
     set_deadline(second, clock())
     assert awaits.expire() == 1
-    made.refresh_from_db()
-    assert (made.status, statuses(made)) == ("WAITING_EXTERNAL", ["COMPLETED", "WAITING"])
+    assert (making.reread(made).status, statuses(made)) == ("WAITING_EXTERNAL", ["COMPLETED", "WAITING"])
     set_deadline(second, now())
     assert awaits.expire() == 1
-    made.refresh_from_db()
-    assert (made.status, made.progress) == ("QUEUED", [1, 2])
+    assert (making.reread(made).status, made.progress) == ("QUEUED", [1, 2])
 
 
 def only(column: str) -> Any:

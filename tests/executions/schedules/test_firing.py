@@ -15,9 +15,8 @@ from tests import making
 from tests.cases import cases
 from tests.deaths import each_death
 from tests.executions import moments
-from tests.raw_sql import run, unchanged, unguarded
+from tests.raw_sql import raised, run, unchanged, unguarded
 
-pytestmark = pytest.mark.django_db
 MINUTE = timedelta(minutes=1)
 ACTOR = "user:eva"
 
@@ -54,8 +53,7 @@ def test_a_time_submits_one_execution_with_the_input_of_its_template(owner: Tena
     assert execution.execution_key == f"schedule:{schedule.pk}:{text}"
     assert (fire.state, fire.scheduled_at, fire.execution_id) == ("SUBMITTED", at, execution.pk)
     assert schedules.fire_of(execution) == fire
-    schedule.refresh_from_db()
-    assert schedule.next_at == at + MINUTE
+    assert making.reread(schedule).next_at == at + MINUTE
     firing.fire()
     assert made(owner) == [execution]
 
@@ -92,8 +90,7 @@ def test_times_that_are_too_late_are_not_made_up(owner: Tenant, overlap: str, ex
     found = list(schedule.fires.order_by("scheduled_at"))
     assert [each.state for each in found] == expected
     assert (found[0].scheduled_at, found[0].code) == (at, "TOO_LATE")
-    schedule.refresh_from_db()
-    assert schedule.next_at == found[-1].scheduled_at + MINUTE > moments.now()
+    assert making.reread(schedule).next_at == found[-1].scheduled_at + MINUTE > moments.now()
 
 
 def test_a_refusal_is_recorded_and_does_not_stop_the_schedule(owner: Tenant, release: Release) -> None:
@@ -193,8 +190,7 @@ def test_a_backfill_submits_each_time_of_a_range_once_and_one_after_the_other(ow
         (first, moments.now() + timedelta(days=1)),
         (first, first - MINUTE),
     ):
-        with pytest.raises(BackfillInvalid):
-            backfills.backfill(schedule, start, stop, actor=ACTOR)
+        raised(BackfillInvalid, backfills.backfill, schedule, start, stop, actor=ACTOR)
 
 
 def test_a_backfill_repeats_what_was_missed_and_waits_while_the_schedule_is_paused(owner: Tenant) -> None:
@@ -228,18 +224,15 @@ def test_a_paused_or_removed_schedule_does_not_fire(owner: Tenant) -> None:
     schedules.remove(schedule, actor=ACTOR)
     submit_again()
     assert (states(schedule), made(owner)) == (["SKIPPED"], [])
-    with pytest.raises(ScheduleUnknown):
-        schedules.change(schedule, actor=ACTOR, name="other")
+    raised(ScheduleUnknown, schedules.change, schedule, actor=ACTOR, name="other")
 
 
 def test_what_is_not_valid_changes_nothing(owner: Tenant) -> None:
     schedule = making.scheduled(owner, "taken")
     members = {"cron": "x", "input": {"at": "{{now}}"}, "catch_up_minutes": 0}
-    with unchanged(), pytest.raises(ScheduleInvalid) as refusal:
-        schedules.change(schedule, actor=ACTOR, **members)
-    assert {each["field"] for each in refusal.value.errors} == {"cron", "input.at", "catchUpMinutes"}
-    with unchanged(), pytest.raises(ScheduleNameTaken):
-        making.scheduled(owner, "taken")
+    refusal = raised(ScheduleInvalid, schedules.change, schedule, actor=ACTOR, **members)
+    assert {each["field"] for each in refusal.errors} == {"cron", "input.at", "catchUpMinutes"}
+    raised(ScheduleNameTaken, making.scheduled, owner, "taken")
 
 
 def test_old_fires_are_removed_after_their_executions(owner: Tenant) -> None:

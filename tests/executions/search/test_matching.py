@@ -14,10 +14,9 @@ from releases.models import Pipeline
 from tenancy.models import Tenant
 from tests import making
 from tests.cases import cases
-from tests.raw_sql import rows_read, run, unguarded
+from tests.raw_sql import raised, rows_read, run, unguarded
 from wire.messages.celery_messages import Failure
 
-pytestmark = pytest.mark.django_db
 Rows = dict[str, Execution]
 STEPS = making.steps("Validate", "Ship")
 KEYS = ("ok", "failed", "dlq", "claimed", "running", "asks", "queued", "other")
@@ -206,6 +205,5 @@ def test_each_parameter_is_a_condition() -> None:
     *((name, "a\0b") for name in ("q", "pipeline", "release", "error", "tag", "by", "tenant", "group")),
 )
 def test_a_wrong_parameter_is_named(name: str, text: str) -> None:
-    with pytest.raises(InvalidRequest) as caught:
-        parse({"status": "live", name: text}, now=NOW)
-    assert [error["field"] for error in caught.value.errors] == [name]
+    caught = raised(InvalidRequest, parse, {"status": "live", name: text}, now=NOW)
+    assert [error["field"] for error in caught.errors] == [name]

@@ -1,6 +1,5 @@
 """Values of inputs: which are indexed by each way to submit, and which executions they find."""
 
-import json
 from typing import Any
 
 import pytest
@@ -18,22 +17,16 @@ from releases.models import Release
 from tenancy.models import Tenant
 from tests import making
 from tests.cases import cases
-from tests.raw_sql import as_owner
+from tests.raw_sql import as_owner, raised
 from tests.unit.wire.comparison.releases import field, record
-from wire.documents.contract import DECLARATIONS_ENTRY
 
-pytestmark = pytest.mark.django_db
 FIELDS = (field("customer"), field("total", "decimal", optional=True), field("due", "date", optional=True))
 TYPES = {"Order": {"definition": record(*FIELDS)}}
 SEARCH = {"customer": "customer", "total": "total", "due": "due", "gone": "customer.id"}
 
 
 def release(owner: Tenant, version: str, search: dict[str, str]) -> Release:
-    document = making.contract(canonicalTypes=TYPES)
-    data = making.archive(document, code=version, **{DECLARATIONS_ENTRY: json.dumps({"search": search})})
-    made = making.verified(making.upload(owner, making.descriptor(document, data, version), data).release)
-    making.worker(made, f"worker-{version}")
-    return made
+    return making.declaring(owner, version, document=making.contract(canonicalTypes=TYPES), search=search)
 
 
 @pytest.fixture(scope="module")
@@ -116,8 +109,7 @@ def test_common_values_are_found_newest_first(owner: Tenant) -> None:
 def test_a_field_that_only_another_tenant_declares_is_unknown(owner: Tenant) -> None:
     stranger, search = making.tenant(), Search(values=conditions({"search.customer": "c-1"}))
     making.registered(stranger)
-    with pytest.raises(InvalidRequest):
-        matching([stranger], search)
+    raised(InvalidRequest, matching, [stranger], search)
 
 
 @cases(

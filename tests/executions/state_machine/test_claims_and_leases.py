@@ -19,8 +19,6 @@ from tests import making
 from tests.cases import cases
 from tests.executions.moments import now
 
-pytestmark = pytest.mark.django_db
-
 LONG_AGO = timezone.now() - timedelta(days=1)
 
 
@@ -38,8 +36,7 @@ def counts(owner: Tenant, times: int, limit: int = 100) -> list[int]:
 def test_a_claim_takes_the_lease_and_has_the_data_of_the_command(owner: Tenant, release: Release) -> None:
     [execution] = submitted(owner)
     [claim] = making.claimed(owner, lease_seconds=30)
-    execution.refresh_from_db()
-    assert (execution.status, execution.version, execution.attempt) == ("RUNNING", 1, 0)
+    assert (making.reread(execution).status, execution.version, execution.attempt) == ("RUNNING", 1, 0)
     assert (execution.lease_owner, execution.lease_token) == ("dispatcher", claim.lease_token)
     assert execution.lease_expires_at is not None
     assert (claim.execution_id, claim.version, claim.step_index, claim.attempt) == (execution.pk, 1, 0, 0)

@@ -19,7 +19,7 @@ from tests.raw_sql import unchanged, unguarded
 from wire.log_lines import MOST, LogLimit
 
 HOUR = timedelta(hours=1)
-pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("retries")]
+pytestmark = pytest.mark.usefixtures("retries")
 
 
 @pytest.fixture(scope="module")
@@ -86,6 +86,7 @@ def test_a_non_retryable_failure_fails_at_once_and_leaves_a_letter(execution: Ex
 )
 def test_a_pipelines_retry_policy_counts(execution: Execution, own: dict[str, Any], delays: list[float]) -> None:
     policy.change(execution.release.pipeline, own, actor="user:test")
+    policy.change(making.ready()[1].pipeline, {"retryLimit": 9}, actor="user:test")  # of another tenant
     fail(execution, len(delays) + 1)
     assert (execution.status, execution.attempt) == ("DLQ", len(delays))
     events = execution.events.filter(kind="RETRY_SCHEDULED").order_by("sequence")
@@ -164,8 +165,7 @@ def test_a_late_outcome_shows_that_outcomes_arrive(owner: Tenant, execution: Exe
         [claim] = making.claimed(owner)
         making.lose_lease(claim)
         making.record(making.outcome_of(claim).model_copy(update={"lease_token": uuid.uuid4()}))
-    execution.refresh_from_db()
-    assert (execution.status, execution.takeovers) == ("QUEUED", 0)
+    assert (making.reread(execution).status, execution.takeovers) == ("QUEUED", 0)
 
 
 def test_any_outcome_resets_the_count_of_lost_leases(execution: Execution, settings: Any) -> None:

@@ -29,7 +29,7 @@ def release(
 ) -> Release:
     types = order("n") if types is None else types
     made = making.contract(pipeline_id, steps=steps, schemaVersion=2, canonicalTypes=types)
-    return making.with_checkpoints(owner, made, version)
+    return making.declaring(owner, version, document=made, checkpoints=True)
 
 
 def ready(**members: Any) -> Tenant:
@@ -51,8 +51,7 @@ def failed(
     Pipeline.objects.filter(tenant=owner).update(retry_limit=0)
     [claim] = [each for each in making.claimed(owner) if each.execution_id == made.pk]
     fail(made, claim, *outputs, step=step, many=many)
-    made.refresh_from_db()
-    assert (made.status, made.current_step_index) == ("DLQ", step)
+    assert (making.reread(made).status, made.current_step_index) == ("DLQ", step)
     return made
 
 

@@ -23,7 +23,7 @@ from tests.executions.submission.continuing import order
 from tests.making import PIPELINE
 from tests.raw_sql import unchanged
 
-pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("warm")]
+pytestmark = pytest.mark.usefixtures("warm")
 
 
 @pytest.fixture
@@ -59,6 +59,15 @@ def test_a_revocation_applies_to_the_next_submission_and_a_repeated_key_is_found
     assert refusal(owner) == ("ACTIVE_RELEASE_REVOKED", 409)
     assert send(owner, "warm").duplicate is True
     assert refusal(owner, key="warm", input={"n": 2})[0] == "IDEMPOTENCY_KEY_REUSED"
+
+
+def test_a_cached_admission_applies_to_one_tenant_only(owner: Tenant) -> None:
+    other, release = making.ready()
+    assert making.execution(other, "new").release == release
+    making.silence(*Worker.objects.filter(tenant=other))
+    admission.cache.clear()
+    send(owner, "warm again")
+    assert refusal(other)[0] == "WORKER_UNAVAILABLE"
 
 
 def test_a_cached_admission_expires_for_all(owner: Tenant, settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,9 +13,8 @@ from tenancy.models import Tenant
 from tests import making
 from tests.cases import cases
 from tests.executions.submission.continuing import STEPS, failed, order, ready, release
-from tests.raw_sql import unchanged
+from tests.raw_sql import raised, unchanged
 
-pytestmark = pytest.mark.django_db
 BY: dict[str, Any] = {"actor": "user:ann", "reason": "fixed in 1.1"}
 CONTINUE: dict[str, Any] = {**BY, "start_from": StartFrom.CHECKPOINT}
 ON: dict[str, Any] = {**CONTINUE, "release_version": "1.1"}
@@ -31,9 +30,8 @@ def world(module_world: None) -> tuple[Tenant, Release]:
 
 
 def reasons(owner: Tenant, old: Execution, **changes: Any) -> list[tuple[str, str]]:
-    with unchanged(), pytest.raises(CheckpointIncompatible) as caught:
-        resubmit(owner, old.pk, **{**ON, **changes})
-    return [(each["field"], each["message"]) for each in caught.value.errors]
+    caught = raised(CheckpointIncompatible, resubmit, owner, old.pk, **{**ON, **changes})
+    return [(each["field"], each["message"]) for each in caught.errors]
 
 
 def paths(owner: Tenant, old: Execution, **changes: Any) -> list[str]:
@@ -101,8 +99,7 @@ def test_the_stored_value_itself_must_fit_another_release(owner: Tenant, types: 
 
 def test_an_execution_without_a_checkpoint_has_nothing_to_continue(owner: Tenant) -> None:
     [dead] = making.dead(owner, "key")
-    with unchanged(), pytest.raises(CheckpointMissing):
-        resubmit(owner, dead.pk, **CONTINUE)
+    raised(CheckpointMissing, resubmit, owner, dead.pk, **CONTINUE)
 
 
 AWAITING = [{**A, "kind": "await", "awaitTransport": "interaction-api"}, B, C]

@@ -16,9 +16,8 @@ from governance.campaigns import campaigns
 from governance.campaigns.selection import Filters
 from tenancy.models import Tenant
 from tests import making
-from tests.raw_sql import unchanged
+from tests.raw_sql import raised, unchanged
 
-pytestmark = pytest.mark.django_db
 ACTOR = "user:test"
 WHY: dict[str, Any] = {"actor": ACTOR, "reason": "again"}
 
@@ -65,9 +64,8 @@ def test_open_executions_are_limited_until_some_end(owner: Tenant) -> None:
         assert cursor.fetchone() == (0,), "without quotas no permits are stored"
     owner.quota_open_executions = 4
     assert accepted(owner, "a", "b") == 1
-    with pytest.raises(QuotaExceeded) as caught:
-        making.submitted(owner, "more", actor=ACTOR)
-    assert caught.value.data["quota"] == "openExecutions"
+    caught = raised(QuotaExceeded, making.submitted, owner, "more", actor=ACTOR)
+    assert caught.data["quota"] == "openExecutions"
     first = Execution.objects.order_by("execution_key")[0]
     interventions.cancel(owner, first.pk, actor=ACTOR, reason="no")
     time.sleep(0.15)
@@ -107,10 +105,9 @@ def test_a_tenant_no_longer_allowed_starts_nothing_but_its_executions_continue(o
     with unchanged():
         with pytest.raises(TenantNotAllowed, match=owner.slug):
             making.execution(owner, "new")
-        with pytest.raises(TenantNotAllowed):
-            interventions.redrive(owner, dead.pk, **WHY)
-        with pytest.raises(TenantNotAllowed):
-            campaigns.start(owner, Filters(pipeline_id=making.PIPELINE), rate_per_minute=60, **WHY)
+        raised(TenantNotAllowed, interventions.redrive, owner, dead.pk, **WHY)
+        filters = Filters(pipeline_id=making.PIPELINE)
+        raised(TenantNotAllowed, campaigns.start, owner, filters, rate_per_minute=60, **WHY)
     assert [claim.execution_id for claim in making.claimed(owner)] == [accepted.pk]
 
 

@@ -20,7 +20,6 @@ from tests import gradual, making
 from tests.making import release_of
 from tests.raw_sql import unchanged, unguarded
 
-pytestmark = pytest.mark.django_db
 ACTOR = "user:test"
 
 

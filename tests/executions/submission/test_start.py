@@ -3,14 +3,13 @@
 from datetime import datetime, timedelta
 from typing import Any
 
-import pytest
 from django.utils import timezone
 
 from executions.holds import holds
 from executions.lifecycle import starts
 from executions.lifecycle.interventions import redrive
 from executions.models import Execution, Hold, Worker
-from executions.submission.start import Start
+from executions.submission.requests import Start
 from foundation.errors import InvalidRequest
 from governance.resubmission.resubmission import resubmit
 from releases.models import Release
@@ -19,9 +18,8 @@ from tests import making
 from tests.cases import cases
 from tests.executions.moments import now
 from tests.making import LONG_AGO
-from tests.raw_sql import unguarded
+from tests.raw_sql import raised, unguarded
 
-pytestmark = pytest.mark.django_db
 HOUR = timedelta(hours=1)
 HIGH, LOW = Start(priority=1), Start(priority=-1)
 
@@ -65,8 +63,7 @@ def test_a_pause_moves_no_time_that_a_submission_named(owner: Tenant, release: R
     with unguarded(Hold):
         Hold.objects.filter(pk=hold.pk).update(started_at=now() - HOUR)
     holds.resume(release.pipeline, actor="user:test", reason="r")
-    execution.refresh_from_db()
-    assert execution.next_due_at == later
+    assert making.reread(execution).next_due_at == later
 
 
 @cases(
@@ -76,9 +73,8 @@ def test_a_pause_moves_no_time_that_a_submission_named(owner: Tenant, release: R
     (lambda now: Start(not_before=now + HOUR, expires_at=now + HOUR), "expiresAt"),
 )
 def test_an_impossible_start_is_refused_unless_the_key_was_used(owner: Tenant, start: Any, field: str) -> None:
-    with pytest.raises(InvalidRequest) as refused:
-        submitted(owner, "key", start(timezone.now()))
-    assert [error["field"] for error in refused.value.errors] == [field]
+    refused = raised(InvalidRequest, submitted, owner, "key", start(timezone.now()))
+    assert [error["field"] for error in refused.errors] == [field]
     assert not Execution.objects.exists()
     first = submitted(owner, "key")
     assert submitted(owner, "key", start(timezone.now())).pk == first.pk
@@ -130,8 +126,7 @@ def test_low_priority_starts_when_there_is_room_and_in_an_hour_at_the_latest(own
     held = submitted(owner, "timed", Start(now() + HOUR / 2, priority=-1))
     making.worker(Release.objects.get(pk=normal.release_id), "more", capacity=50)
     assert starts.promote() == 1
-    held.refresh_from_db()
-    assert held.next_due_at == now() + HOUR / 2
+    assert making.reread(held).next_due_at == now() + HOUR / 2
 
 
 @cases(("start", "shift"), [(HIGH, timedelta()), (LOW, HOUR), (None, timedelta())])
@@ -141,5 +136,4 @@ def test_a_priority_counts_again_after_a_redrive(owner: Tenant, start: Start | N
     [claim] = making.claimed(owner)
     making.record(making.failure(claim, retryable=False))
     redrive(owner, execution.pk, actor="user:test", reason="again", allow_failed=True)
-    execution.refresh_from_db()
-    assert (execution.status, execution.next_due_at) == ("QUEUED", now() + shift)
+    assert (making.reread(execution).status, execution.next_due_at) == ("QUEUED", now() + shift)

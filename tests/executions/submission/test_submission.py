@@ -29,11 +29,10 @@ from tenancy.models import Tenant
 from tests import gradual, making
 from tests.cases import cases
 from tests.executions.submission.continuing import order
-from tests.raw_sql import unchanged
+from tests.raw_sql import raised, unchanged
 from tests.wakeups import announced
 from wire.documents import json_writer
 
-pytestmark = pytest.mark.django_db
 Contract = dict[str, Any]
 TYPED: Contract = {"schemaVersion": 2, "canonicalTypes": order("n")}
 
@@ -50,9 +49,7 @@ def send(owner: Tenant, **members: Any) -> Submission:
 
 
 def refusal(owner: Tenant, **members: Any) -> CoordinatorError:
-    with unchanged(), pytest.raises(CoordinatorError) as caught:
-        send(owner, **members)
-    return caught.value
+    return raised(CoordinatorError, send, owner, **members)
 
 
 def test_an_execution_is_pinned_and_has_a_first_event(owner: Tenant, release: Release) -> None:
@@ -125,6 +122,19 @@ def test_a_key_is_unique_within_a_pipeline_of_a_tenant_and_compared_exactly(owne
     assert len({each.execution.pk for each in made}) == 7
 
 
+def test_a_key_names_the_execution_of_the_same_tenant(owner: Tenant) -> None:
+    both = [owner, making.ready()[0]]
+    first = [making.execution(each, "k").pk for each in both]
+    assert [send(each).execution_id for each in both] == first
+    assert [refusal(each, input={"n": 2}).data["executionId"] for each in both] == [*map(str, first)]
+    making.execution(both[1], "theirs")
+    making.silence(*Worker.objects.filter(tenant=owner))
+    for value in ({"n": 1}, {"n": 2}):
+        admission.cache.clear()
+        refused = refusal(owner, idempotency_key="theirs", input=value)
+        assert refused.code == "WORKER_UNAVAILABLE", "it learns nothing about the execution of the other tenant"
+
+
 def test_a_batch_has_a_result_for_each_item_and_inserts_a_repeated_key_once(owner: Tenant) -> None:
     items = [("old", 1), ("new", 1), ("new", 1), ("old", 2)]
     send(owner, idempotency_key="old")
@@ -177,9 +187,8 @@ def hosted(owner: Tenant, version: str, **members: Any) -> Release:
 
 
 def refuse(error: type[CoordinatorError], owner: Tenant, old: Execution, **members: Any) -> Any:
-    with unchanged(), pytest.raises(error) as caught:
-        resubmit(owner, old.pk, **BY, **members)
-    return caught.value.data
+    caught = raised(error, resubmit, owner, old.pk, **BY, **members)
+    return caught.data
 
 
 def test_the_new_execution_runs_on_the_active_release_and_the_old_keeps_its_pin(owner: Tenant, dead: Execution) -> None:
@@ -321,8 +330,7 @@ def test_an_edited_input_may_be_any_value(owner: Tenant, dead: Execution, value:
     new = resubmit(owner, dead.pk, **BY, input=value)
     assert (new.input, new.input_shape) == (value, "UNI")
     assert Resubmission.objects.get().edited == dead.events.get(kind="RESUBMITTED").data["edited"] == edited
-    dead.refresh_from_db()
-    assert dead.input == {"n": 1}
+    assert making.reread(dead).input == {"n": 1}
 
 
 @cases(("changes", "kept"), [({}, True), ({"input": {"n": 2}}, False), ({"release_version": "1.1"}, False)])

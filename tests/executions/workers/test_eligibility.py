@@ -22,9 +22,8 @@ from tenancy.models import Tenant
 from tests import making
 from tests.cases import cases
 from tests.executions.workers.test_workers import heartbeat
-from tests.raw_sql import check_foreign_keys_now, rows_read, run, unguarded
+from tests.raw_sql import check_foreign_keys_now, raised, rows_read, run, unguarded
 
-pytestmark = pytest.mark.django_db
 AGO = timezone.now() - timedelta(hours=1)
 IMAGE = "sha256:" + "1" * 64
 OTHER = "sha256:" + "0" * 64
@@ -86,8 +85,7 @@ def test_all_parts_agree_on_eligibility(pinned: Any, protocol: str, reason: str 
     if runs:
         require_healthy(release)
     else:
-        with pytest.raises(WorkerUnavailable):
-            require_healthy(release)
+        raised(WorkerUnavailable, require_healthy, release)
     named = eligibility.hosts(release)
     assert (named.eligible, named.capacity > 0) == ([worker.worker_id] if runs else [], runs)
     expected = ["STOPPED" if reason == "RELEASE_UNKNOWN" else str(reason)]
@@ -212,8 +210,7 @@ def test_only_due_executions_count(owner: Tenant, release: Release) -> None:
     [found] = stranded([owner.pk])
     assert (found.tenant, found.pipeline_id, found.contract_version, found.release_version) == astuple(release.identity)
     assert (found.release_id, found.count) == (release.pk, 1)
-    running.refresh_from_db()
-    assert running.status == "RUNNING"
+    assert making.reread(running).status == "RUNNING"
 
 
 def test_each_release_of_the_requested_tenants_is_listed_separately(owner: Tenant, release: Release) -> None:

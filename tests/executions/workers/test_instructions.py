@@ -22,14 +22,13 @@ from tests import making, sealed
 from tests.broker import owner_url, taken
 from tests.cases import Log, cases
 from tests.clock import Clock
+from tests.raw_sql import raised
 from wire.broker import sending
 from wire.identity import ReleaseIdentity
 from wire.messages.celery_messages import MOST_LEASES, TOLERANCE, Heartbeat, Instruction, OutcomeGroup, WorkerState
 from wire.messages.queues import INSTRUCTION_TASK, instruction_queue_of, queue_of
 from wire.messages.sealing import check_fresh, decode, refusal_of, seal, verify
 from wire.worker_keys import WorkerKey, worker_key
-
-pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture
@@ -185,12 +184,10 @@ def test_both_keys_are_active_until_the_old_one_is_revoked(owner: Tenant, settin
 
 
 def test_an_invalid_change_of_keys_is_rejected_and_changes_nothing(owner: Tenant) -> None:
-    with pytest.raises(WorkerKeyChangeRefused):
-        revoke_old_key(owner, actor=OPERATOR)
+    raised(WorkerKeyChangeRefused, revoke_old_key, owner, actor=OPERATOR)
     start_key(owner, actor=OPERATOR)
     before = ids(owner)
-    with pytest.raises(WorkerKeyChangeRefused):
-        start_key(owner, actor=OPERATOR)
+    raised(WorkerKeyChangeRefused, start_key, owner, actor=OPERATOR)
     assert (ids(owner), WorkerKeyChange.objects.count()) == (before, 1)
 
 

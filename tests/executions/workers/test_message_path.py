@@ -20,13 +20,12 @@ from tests import making
 from tests.broker import taken
 from tests.cases import cases
 from tests.executions.moments import now
-from tests.raw_sql import unchanged
+from tests.raw_sql import raised, unchanged
 from wire.broker import sending
 from wire.messages.celery_messages import OutcomeGroup
 from wire.messages.queues import HEARTBEAT_QUEUE, OUTCOME_QUEUE, RECORD_TASK
 from wire.messages.sealing import decode, seal, verify
 
-pytestmark = pytest.mark.django_db
 STALE, BEAT, LEASE = 30, 9, 30
 
 
@@ -116,8 +115,7 @@ def test_the_silence_of_other_workers_counts_during_an_interruption(owner: Tenan
     assert state() == "STALE"
     message_path.confirm()
     assert state() == "STALE"
-    with pytest.raises(WorkerUnavailable):
-        making.submitted(owner, "k")
+    raised(WorkerUnavailable, making.submitted, owner, "k")
 
 
 def seconds_left(of: Execution) -> float:

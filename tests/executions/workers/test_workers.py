@@ -29,7 +29,6 @@ from wire.messages.celery_messages import LONGEST_WORKER_ID, Heartbeat, HeldLeas
 from wire.messages.queues import instruction_queue_of
 from wire.messages.sealing import decode, verify
 
-pytestmark = pytest.mark.django_db
 SENT = making.LONG_AGO
 LONG_AGO = timezone.now() - timedelta(hours=1)
 OPERATOR = "user:olga"
@@ -68,8 +67,7 @@ def state(worker: Worker) -> str:
 def events(worker: Worker) -> list[tuple[str, str, str]]:
     """Return state, cause and actor of each event, oldest first. Checks that the worker's row has the newest state."""
     found = list(worker.events.order_by("id"))
-    worker.refresh_from_db()
-    assert worker.noted_state == (found[-1].state if found else "")
+    assert making.reread(worker).noted_state == (found[-1].state if found else "")
     return [(event.state, event.data["cause"], event.actor) for event in found]
 
 

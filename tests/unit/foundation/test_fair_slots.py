@@ -2,6 +2,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from typing import Any
 
 import pytest
 
@@ -9,6 +10,7 @@ from foundation import places
 from foundation.errors import TooManyRequests
 from foundation.fair_slots import FairSlots, Group
 from foundation.places import Places
+from tests.cases import cases
 from tests.few_places import limited
 
 BUSY, QUIET, ADMIN = Group("busy"), Group("quiet"), Group("admin", reserved=True)
@@ -55,12 +57,22 @@ def test_a_group_with_one_request_gets_the_next_turn() -> None:
         takers.wait_for(following)
 
 
-def test_a_group_never_holds_all_slots() -> None:
-    takers = Takers(FairSlots(8))
-    takers.start(*[BUSY] * 9)
-    takers.wait_for(*[BUSY] * 7)
-    takers.start(QUIET)
-    takers.wait_for(QUIET)
+@cases(
+    ("reserve", "turns"),
+    [
+        # A group never holds all slots.
+        (0, [([BUSY] * 9, [BUSY] * 7), ([QUIET], [QUIET])]),
+        # It gets more of them once the others are no longer active.
+        (0, [([QUIET, *[BUSY] * 3], [QUIET, BUSY, BUSY]), ([], [BUSY])]),
+        # A reserved group holds its share and the reserve.
+        (2, [([QUIET, *[ADMIN] * 6], [QUIET, *[ADMIN] * 4]), ([BUSY], [BUSY])]),
+    ],
+)
+def test_a_group_holds_its_share_and_leaves_the_rest_to_others(reserve: int, turns: list[Any]) -> None:
+    takers = Takers(FairSlots(8, reserve=reserve))
+    for requested, served in turns:
+        takers.start(*requested)
+        takers.wait_for(*served)
 
 
 def test_only_reserved_groups_use_the_reserve_and_they_may_use_all_slots_in_their_turn() -> None:
@@ -76,21 +88,6 @@ def test_only_reserved_groups_use_the_reserve_and_they_may_use_all_slots_in_thei
     takers.start(ADMIN, ADMIN, ADMIN, BUSY)
     takers.wait_for(ADMIN, ADMIN)
     slots.leave(ADMIN)
-    takers.wait_for(BUSY)
-
-
-def test_a_reserved_group_holds_its_share_and_the_reserve_and_leaves_the_rest_to_others() -> None:
-    takers = Takers(FairSlots(8, reserve=2))
-    takers.start(QUIET, *[ADMIN] * 6)
-    takers.wait_for(QUIET, *[ADMIN] * 4)
-    takers.start(BUSY)
-    takers.wait_for(BUSY)
-
-
-def test_a_group_gets_more_slots_once_the_others_are_no_longer_active() -> None:
-    takers = Takers(FairSlots(8))
-    takers.start(QUIET, *[BUSY] * 3)
-    takers.wait_for(QUIET, BUSY, BUSY)
     takers.wait_for(BUSY)
 
 

@@ -196,17 +196,8 @@ def written(folder: Path, version: str = "1.0", *fields: dict[str, Any], **entri
     return folder
 
 
-@pytest.fixture
-def old(tmp_path: Path) -> Path:
-    return written(tmp_path / "old")
-
-
-@pytest.fixture
-def new(tmp_path: Path) -> Path:
-    return written(tmp_path / "new", "2.0", field("price", "decimal"))
-
-
-def test_a_new_required_field_breaks_callers(command: Command, old: Path, new: Path) -> None:
+def test_a_diff_names_each_difference_with_its_impact(command: Command, tmp_path: Path) -> None:
+    old, new = written(tmp_path / "old"), written(tmp_path / "new", "2.0", field("price", "decimal"))
     status, out, err = command("diff", old, new)
     assert (status, err) == (1, "")
     assert out.startswith('breaking-for-callers: added steps["Validate"].input.price: none -> decimal. ')
@@ -214,15 +205,9 @@ def test_a_new_required_field_breaks_callers(command: Command, old: Path, new: P
     assert (document["breaking"], document["fromReleaseVersion"], document["toReleaseVersion"]) == (True, "1.0", "2.0")
     first = document["differences"][0]
     assert (first["impact"], first["path"]) == ("breaking-for-callers", 'steps["Validate"].input.price')
-
-
-def test_equal_releases_and_other_code_are_compatible(command: Command, old: Path, tmp_path: Path) -> None:
     assert command("diff", old / "pipeline-release.json", old) == (0, "no differences\n", "")
     status, out, _ = command("diff", old, written(tmp_path / "other", "1.1", code="x = 1"))
     assert (status, out.startswith('compatible: changed artifacts["app"].digest: sha256:')) == (0, True)
-
-
-def test_a_file_with_other_bytes_leaves_the_contract_unknown(command: Command, old: Path, new: Path) -> None:
     (new / "app.zip").write_bytes((old / "app.zip").read_bytes())
     assert command("diff", old, new)[1].startswith("unknown: changed contract: ")
 
@@ -233,9 +218,6 @@ def test_the_key_comes_from_a_file_or_the_environment(tmp_path: Path, monkeypatc
     assert worker_options.worker_key(file) == KEY
     monkeypatch.setenv("PIPELINES_WORKER_KEY", KEY.text)
     assert worker_options.worker_key(None) == KEY
-
-
-def test_a_malformed_key_is_refused_without_showing_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PIPELINES_WORKER_KEY", KEY.text[:-1])
     with pytest.raises(DefinitionError, match="MALFORMED_WORKER_KEY") as caught:
         worker_options.worker_key(None)

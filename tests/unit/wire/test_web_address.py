@@ -35,13 +35,9 @@ def test_other_urls_are_rejected_with_the_broken_rule(url: str, problem: str) ->
 
 def test_the_parts_of_a_url_that_names_sentinels() -> None:
     url = "sentinels://worker-acme:p%40ss@one.example:26380,two,[::1]:5/broker.main/3"
-    assert addresses.parse_sentinel(url) == addresses.SentinelUrl(
-        hosts=(("one.example", 26380), ("two", 26379), ("::1", 5)),
-        name="broker.main",
-        database=3,
-        user="worker-acme",
-        password="p@ss",
-    )
+    hosts = ("one.example", 26380), ("two", 26379), ("::1", 5)
+    parts = addresses.SentinelUrl(hosts=hosts, name="broker.main", database=3, user="worker-acme", password="p@ss")
+    assert addresses.parse_sentinel(url) == parts
     assert addresses.kombu_url(url) == (
         "sentinel://worker-acme:p%40ss@one.example:26380/3;sentinel://worker-acme:p%40ss@two:26379/3"
         ";sentinel://worker-acme:p%40ss@[::1]:5/3"
@@ -52,10 +48,8 @@ def test_the_parts_of_a_url_that_names_sentinels() -> None:
 
 def test_sentinels_get_the_options_of_tls_and_no_password() -> None:
     plain, secure = (f"{scheme}://user:password@h/broker/0" for scheme in ("sentinel", "sentinels"))
-    assert addresses.transport_options(plain, addresses.tls_options(plain)) == {
-        "master_name": "broker",
-        "sentinel_kwargs": {},
-    }
+    options = addresses.transport_options(plain, addresses.tls_options(plain))
+    assert options == {"master_name": "broker", "sentinel_kwargs": {}}
     tls = addresses.tls_options(secure, "/ca.pem")
     assert tls["ssl_check_hostname"]
     assert addresses.transport_options(secure, tls)["sentinel_kwargs"] == {"ssl": True, **tls}
@@ -83,18 +77,16 @@ INVISIBLE = [*"\0\t\n\x1f\x7f\x85\xa0\xad\u200e\u2028\u2066\ufe0f\ufeff\ud800"]
 AMBIGUOUS = [" a", "a ", " ", "\u00a0a", "a\u00a0", *NO_IDENTIFIERS.values()]
 
 
-@cases("text", GOOD)
-def test_visible_text_is_an_identifier(text: str) -> None:
-    assert is_identifier(text)
-    assert is_segment(text)
-
-
-@cases("text", [*AMBIGUOUS, *(text for each in INVISIBLE for text in (each, f"a{each}", f"a{each}b", f"{each}b"))])
-def test_ambiguous_text_and_text_with_invisible_characters_is_no_identifier(text: str) -> None:
-    assert not is_identifier(text)
-    assert not is_segment(text)
-
-
-def test_an_identifier_may_have_a_slash_and_a_segment_may_not() -> None:
-    assert is_identifier("a/b")
-    assert not is_segment("a/b")
+@cases(
+    ("text", "identifies", "is_part"),
+    [
+        *((text, True, True) for text in GOOD),
+        ("a/b", True, False),
+        *((text, False, False) for text in AMBIGUOUS),
+        *((text, False, False) for each in INVISIBLE for text in (each, f"a{each}", f"a{each}b", f"{each}b")),
+    ],
+)
+def test_visible_text_is_an_identifier_and_without_a_slash_a_segment(
+    text: str, identifies: bool, is_part: bool
+) -> None:
+    assert (is_identifier(text), is_segment(text)) == (identifies, is_part)

@@ -27,6 +27,7 @@ from tests.executions.transports.rest.order_flow import (
     submit,
 )
 from tests.executions.transports.rest.strict_worker import ENCODING, completed, result
+from tests.raw_sql import raised
 from tests.receiving import Received, receiving
 from wire.messages.celery_messages import TOLERANCE
 from wire.messages.payload_envelopes import TypedPayload
@@ -52,7 +53,6 @@ def test_only_allowed_origins_may_be_called(settings: Any, endpoint: str, may: b
     assert rest.may_call(endpoint) is may
 
 
-@pytest.mark.django_db
 def test_the_secrets_of_a_tenant_are_its_keys_or_the_shared_ones(settings: Any) -> None:
     owner = making.tenant()
     old = current_key(owner.slug)
@@ -97,8 +97,7 @@ def test_an_origin_that_is_not_allowed_is_not_called(settings: Any) -> None:
     settings.REST_WORKER_SECRET = "secret"
     with receiving() as other:
         settings.REST_WORKER_ORIGINS = ["http://worker.example"]
-        with pytest.raises(TargetRefused):
-            call(other.url(path=""))
+        raised(TargetRefused, call, other.url(path=""))
         assert other.requests == []
 
 
@@ -250,8 +249,7 @@ def test_a_call_whose_process_died_has_an_unknown_outcome(flow: Flow, repeats: b
     assert sweep.expire_leases() == 0
     Execution.objects.update(lease_expires_at=making.LONG_AGO)
     assert (sweep.expire_leases(), sweep.expire_leases()) == (1, 0)
-    made.refresh_from_db()
-    assert (made.status, made.error_code) == ("WAIT_RETRY" if repeats else "FAILED", UNKNOWN)
+    assert (making.reread(made).status, made.error_code) == ("WAIT_RETRY" if repeats else "FAILED", UNKNOWN)
     assert len(flow.double.commands) == 1 + repeats, "each subtest makes one call"
 
 

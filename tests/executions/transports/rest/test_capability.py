@@ -4,7 +4,6 @@ from datetime import timedelta
 from functools import partial
 from typing import Any
 
-import pytest
 from django.db import connection
 from django.utils import timezone
 
@@ -25,7 +24,6 @@ from tests.executions.transports.rest.order_flow import ORDER, PIPELINE, Flow
 from tests.receiving import dripping
 from tests.wakeups import announced
 
-pytestmark = pytest.mark.django_db
 OTHER = {"releaseVersion": "another"}
 VERDICT_SECONDS = 60
 
@@ -153,8 +151,7 @@ def test_a_worker_that_does_not_speak_http_has_a_negative_verdict(flow: Flow, se
         settings.REST_WORKER_ORIGINS = [f"http://{place}"]
         worker = flow.register("odd", endpoint=f"http://{place}")
         rest.check(worker.pk)
-    worker.refresh_from_db()
-    assert (worker.capability_error.startswith(CHECK_FAILED), worker.unanswered_checks) == (True, 0)
+    assert (making.reread(worker).capability_error.startswith(CHECK_FAILED), worker.unanswered_checks) == (True, 0)
 
 
 def test_at_most_two_registrations_of_a_process_wait_for_a_limited_time(flow: Flow) -> None:

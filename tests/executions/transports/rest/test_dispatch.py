@@ -37,8 +37,6 @@ from tests.wakeups import announced
 from wire.messages.celery_messages import OutcomeGroup
 from wire.messages.payload_envelopes import natural
 
-pytestmark = pytest.mark.django_db
-
 
 def test_the_command_has_fifteen_members_and_the_pin_of_the_execution(flow: Flow) -> None:
     made = submit(flow)
@@ -87,8 +85,7 @@ def test_a_redelivered_or_invented_message_makes_no_call(flow: Flow) -> None:
     assert rest.send_claims([claim]) == []
     assert not flow.call(claim._replace(lease_token=uuid.uuid4()))
     next(each_death(lambda: flow.call(claim), text="json_to_recordset"))
-    made.refresh_from_db()
-    assert (made.status, made.lease_token == claim.lease_token) == ("RUNNING", False)
+    assert (making.reread(made).status, made.lease_token == claim.lease_token) == ("RUNNING", False)
     assert made.running_since is not None
     assert made.lease_expires_at is not None
     left = (made.lease_expires_at - made.running_since).total_seconds()
@@ -240,8 +237,7 @@ def test_a_worker_that_became_ineligible_is_not_called(flow: Flow, settings: Any
     assert DISPATCH_TASK in [each[0] for each in wakeups]
     assert making.claimed(flow.owner) == []
     assert flow.double.commands == []
-    execution.refresh_from_db()
-    assert (execution.status, execution.attempt, execution.takeovers) == ("QUEUED", 0, 1)
+    assert (making.reread(execution).status, execution.attempt, execution.takeovers) == ("QUEUED", 0, 1)
     assert making.history(execution)[1:] == [("CLAIMED", "RUNNING"), ("DISPATCH_FAILED", "QUEUED")]
     assert execution.events.get(kind="DISPATCH_FAILED").data == {"reason": reason}
     blocked = Worker.objects.get(pk=flow.worker.pk).blocked_reason

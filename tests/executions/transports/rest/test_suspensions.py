@@ -6,7 +6,6 @@ import uuid
 from ipaddress import ip_network
 from typing import Any
 
-import pytest
 from django.utils import timezone
 
 from executions.awaits import interactions, webhooks
@@ -19,7 +18,6 @@ from tests.executions.transports.rest.order_flow import DECISION, FAILED, ORDER,
 from tests.executions.transports.rest.strict_worker import DTO, name_uuid
 from tests.receiving import receiving
 
-pytestmark = pytest.mark.django_db
 UNANSWERABLE, MALFORMED = ("FAILED", "UNANSWERABLE_SUSPENSION"), ("WAIT_RETRY", FAILED)
 UNSETTLED = ("WAIT_RETRY", "COMMAND_UNSETTLED")
 LEFT = {"status": "WAITING", "version": 0}

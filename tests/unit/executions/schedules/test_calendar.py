@@ -4,10 +4,12 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from executions.schedules.calendar import Calendar
-from executions.schedules.template import expanded, unknown_places
+from executions.schedules.calendar import Calendar, expanded, unknown_places
 
-BERLIN = "Europe/Berlin"
+BERLIN, LORD_HOWE = "Europe/Berlin", "Australia/Lord_Howe"
+HOLIDAYS = {"exceptions": ("2026-12-24/2027-01-01", "2027-01-03")}
+ALL_DAYS = {"exceptions": ("2026-01-01/9999-12-31",)}
+TWO_DAYS = {"starts_at": datetime(2026, 12, 5, 12, tzinfo=UTC), "ends_at": datetime(2026, 12, 7, 12, tzinfo=UTC)}
 
 
 @pytest.mark.parametrize(
@@ -21,33 +23,15 @@ BERLIN = "Europe/Berlin"
         ("2026-10-25T01:15Z", "30 2 * * *", BERLIN, {}, ["2026-10-26T02:30+01:00", "2026-10-27T02:30+01:00"]),
         ("2026-10-25T00:15Z", "30 * * * *", BERLIN, {}, ["2026-10-25T02:30+02:00", "2026-10-25T02:30+01:00"]),
         # Exceptions are dates of the time zone.
-        (
-            "2026-12-23T10:00Z",
-            "30 0 * * *",
-            BERLIN,
-            {"exceptions": ("2026-12-24/2027-01-01", "2027-01-03")},
-            ["2027-01-02T00:30+01:00", "2027-01-04T00:30+01:00"],
-        ),
-        ("2026-12-23T10:00Z", "* * * * *", "UTC", {"exceptions": ("2026-01-01/9999-12-31",)}, []),
-        ("2026-12-23T10:00Z", "* * * * *", "America/New_York", {"exceptions": ("2026-01-01/9999-12-31",)}, []),
+        ("2026-12-23T10:00Z", "30 0 * * *", BERLIN, HOLIDAYS, ["2027-01-02T00:30+01:00", "2027-01-04T00:30+01:00"]),
+        ("2026-12-23T10:00Z", "* * * * *", "UTC", ALL_DAYS, []),
+        ("2026-12-23T10:00Z", "* * * * *", "America/New_York", ALL_DAYS, []),
         # Places whose clocks change at midnight, or by half an hour.
         ("2026-03-07T12:00Z", "30 0 * * *", "America/Havana", {}, ["2026-03-08T01:00-04:00", "2026-03-09T00:30-04:00"]),
-        (
-            "2026-10-03T00:00Z",
-            "15 2 * * *",
-            "Australia/Lord_Howe",
-            {},
-            ["2026-10-04T02:30+11:00", "2026-10-05T02:15+11:00"],
-        ),
+        ("2026-10-03T00:00Z", "15 2 * * *", LORD_HOWE, {}, ["2026-10-04T02:30+11:00", "2026-10-05T02:15+11:00"]),
         ("2026-03-01T00:00Z", "0 0 29 2 *", "Asia/Tokyo", {}, ["2028-02-29T00:00+09:00", "2032-02-29T00:00+09:00"]),
         # The start is included, the end is not.
-        (
-            "2026-12-01T00:00Z",
-            "0 12 * * *",
-            "UTC",
-            {"starts_at": datetime(2026, 12, 5, 12, tzinfo=UTC), "ends_at": datetime(2026, 12, 7, 12, tzinfo=UTC)},
-            ["2026-12-05T12:00+00:00", "2026-12-06T12:00+00:00"],
-        ),
+        ("2026-12-01T00:00Z", "0 12 * * *", "UTC", TWO_DAYS, ["2026-12-05T12:00+00:00", "2026-12-06T12:00+00:00"]),
     ],
 )
 def test_times(after: str, cron: str, zone: str, more: dict[str, Any], expected: list[str]) -> None:
@@ -71,17 +55,9 @@ def test_what_is_not_valid_is_refused(field: str, values: list[Any]) -> None:
 
 
 def test_the_template_replaces_whole_texts_only() -> None:
-    template = {
-        "at": "{{scheduledAt}}",
-        "day": ["{{ scheduledDate }}", "on {{scheduledDate}}"],
-        "n": 1,
-        "of": "{{scheduleName}}",
-    }
+    days = ["{{ scheduledDate }}", "on {{scheduledDate}}"]
+    template = {"at": "{{scheduledAt}}", "day": days, "n": 1, "of": "{{scheduleName}}"}
     at = datetime(2026, 12, 24, 23, 30, tzinfo=UTC)
-    assert expanded(template, at=at, zone=ZoneInfo(BERLIN), name="nightly") == {
-        "at": "2026-12-24T23:30:00Z",
-        "day": ["2026-12-25", "on {{scheduledDate}}"],
-        "n": 1,
-        "of": "nightly",
-    }
+    filled = {"at": "2026-12-24T23:30:00Z", "day": ["2026-12-25", "on {{scheduledDate}}"], "n": 1, "of": "nightly"}
+    assert expanded(template, at=at, zone=ZoneInfo(BERLIN), name="nightly") == filled
     assert list(unknown_places({"a": ["{{when}}", "{{scheduledAt}}"], "b": "{{x}} y"})) == ["input.a[0]"]

@@ -29,6 +29,10 @@ def limiting(concurrency: str, body: str = "") -> str:
     return f"pipeline = Pipeline('org.acme.crates', concurrency=Concurrency({concurrency}))\n\n{body or step()}"
 
 
+def parallel(options: str, takes: str = "n: int") -> str:
+    return step("n: int", "Iterator[int]", "spread") + step(takes, "int", options=f"({options})")
+
+
 HIDDEN = "def make():\n    @dataclass\n    class Crate:\n        id: int\n    return Crate\nHidden = make()\n"
 GENERIC = 'T = typing.TypeVar("T")\nclass Page(BaseModel, typing.Generic[T]):\n    item: T\n'
 ALIASES = "class Crate(BaseModel):\n    id: int = Field(validation_alias='a', serialization_alias='b')\n\n"
@@ -37,6 +41,7 @@ TUPLE = "class Crate(typing.NamedTuple):\n    id: int\n\n"
 BARE = "class Crate:\n    def __init__(self, id): ...\n\n"
 SHIP, CRATE = "def ship", "    "
 COOL_OFF, BOTH = "pipeline.timer('Cool off', timedelta(hours=1))\n", step("order: Order, answer: Order")
+METHOD = step("self, order: Order").replace("\n", "\n ", 1)
 ASYNC = step().replace("def", "async def")
 MISTAKES = [
     # code, what the message must say, body, how the line of its place begins
@@ -73,12 +78,7 @@ MISTAKES = [
     ("TYPE_NOT_IMPORTABLE", r"class IntPage\(Page.int.\)", GENERIC + step("page: Page[int]"), SHIP),
     ("INVALID_SIGNATURE", '"Ship".*takes one input', step(""), SHIP),
     ("INVALID_SIGNATURE", "'speed'.*dataclass with a field for each", step("order: Order, speed: int"), SHIP),
-    (
-        "INVALID_SIGNATURE",
-        "a method of Yard.*module level",
-        "class Yard:\n " + step("self, order: Order").replace("\n", "\n ", 1),
-        SHIP,
-    ),
+    ("INVALID_SIGNATURE", "a method of Yard.*module level", "class Yard:\n " + METHOD, SHIP),
     ("ASYNC_STEP", "is AsyncIterator.T.", ASYNC.replace("...", "\n    yield order"), "async def ship"),
     ("ASYNC_STEP", "with yield", ASYNC.replace("Receipt:", "typing.AsyncIterator[Receipt]:"), "async def ship"),
     ("CARDINALITY_MISMATCH", "hints say ONE_TO_ONE", step(options="(cardinality='ONE_TO_MANY')"), SHIP),
@@ -94,6 +94,11 @@ MISTAKES = [
     ("INVALID_STEP_POLICY", "from 0.1 to 604800; jitter=0", step(options="(timeout=0, jitter=0)"), SHIP),
     ("INVALID_STEP_POLICY", "has 3, which is no exception", step(options="(retry_on=(OSError, 3))"), SHIP),
     ("INVALID_STEP_POLICY", "give_up_on has 0 classes", step(options="(give_up_on=())"), SHIP),
+    ("INVALID_PARALLEL", "has parallel=0; give a whole number from 1 to 256", parallel("parallel=0"), SHIP),
+    ("INVALID_PARALLEL", "on_item_failure='fail' without parallel", parallel("on_item_failure='fail'"), SHIP),
+    ("INVALID_PARALLEL", "on_item_failure='x'; use", parallel("parallel=2, on_item_failure='x'"), SHIP),
+    ("INVALID_PARALLEL", "lacks ItemFailure", parallel("parallel=2, on_item_failure='collect'"), SHIP),
+    ("INVALID_PARALLEL", "stream; let it take one item, integer", parallel("parallel=2", "n: list[int]"), SHIP),
     ("INVALID_OPTIONS", "no option 'nam'; did you mean name=", step(options="(nam='Ship')"), "@pip"),
     ("INVALID_OPTIONS", "awaits is missing.* argument: 'response'", "pipeline.awaits('A', request=int)", "pip"),
     ("NOT_A_FUNCTION", "not a class; write def", "pipeline.step(Order)", "pipeline.step(Order)"),
@@ -141,6 +146,10 @@ def test_a_mistake_has_a_code_its_place_and_advice(author: Author, code: str, sa
     assert source[int(number) - 1].strip().startswith(line.strip())
 
 
+def places(error: DefinitionError) -> list[str]:
+    return [f"{each.code}{each.place.removeprefix('authored.py')}" for each in error.errors]
+
+
 def test_all_mistakes_are_reported_at_once_each_with_its_place(author: Author) -> None:
     """A build also reports defaults that no value can have. Workers host what earlier builds made with them."""
     doubtful = crate("weight: float = float('nan')\n    note: str = None")
@@ -149,17 +158,10 @@ def test_all_mistakes_are_reported_at_once_each_with_its_place(author: Author) -
             step(options="(name='Ship', repeats=3)", gives="bytes", name="load")
             + doubtful.replace("def ship", "async def ship")
         )
-    assert [(each.code, each.place) for each in raised.value.errors] == [
-        ("INVALID_OPTIONS", "authored.py:22"),
-        ("DUPLICATE_STEP_NAME", "authored.py:30"),
-        ("UNSUPPORTED_TYPE", "authored.py:23"),
-    ]
+    assert places(raised.value) == ["INVALID_OPTIONS:22", "DUPLICATE_STEP_NAME:30", "UNSUPPORTED_TYPE:23"]
     with pytest.raises(DefinitionError) as raised:
         build(author.pipeline(doubtful), author.folder.parent / "dist")
-    assert [(each.code, each.place) for each in raised.value.errors] == [
-        ("INVALID_DEFAULT", "authored.py:24"),
-        ("INVALID_DEFAULT", "authored.py:25"),
-    ]
+    assert places(raised.value) == ["INVALID_DEFAULT:24", "INVALID_DEFAULT:25"]
 
 
 @cases("pipeline_id", ["", "a/b", "ünit", "-a", "a" * 201, None])

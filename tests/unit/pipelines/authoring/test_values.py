@@ -54,23 +54,11 @@ class Model(BaseModel):
 
 PLACED = datetime(2024, 5, 1, 12, 30, tzinfo=UTC)
 KEY = "11111111-2222-3333-4444-555555555555"
-ORDER = Order(
-    number=7,
-    lines=[Line("a", Decimal("10.50"))],
-    placed=PLACED,
-    colour=Colour.BLUE,
-    key=UUID(KEY),
-    rates={"EUR": Decimal("1.0842")},
-    extra={"free": [1, "two", None]},
-)
+EXTRA = {"free": [1, "two", None]}
+ORDER = Order(7, [Line("a", Decimal("10.50"))], PLACED, Colour.BLUE, UUID(KEY), {"EUR": Decimal("1.0842")}, EXTRA)
 DOCUMENT = {
-    "number": 7,
-    "lines": [{"sku": "a", "price": "10.50"}],
-    "placed": "2024-05-01T12:30:00Z",
-    "colour": "blue",
-    "key": KEY,
-    "rates": {"EUR": "1.0842"},
-    "extra": {"free": [1, "two", None]},
+    **{"number": 7, "lines": [{"sku": "a", "price": "10.50"}], "placed": "2024-05-01T12:30:00Z"},
+    **{"colour": "blue", "key": KEY, "rates": {"EUR": "1.0842"}, "extra": EXTRA},
 }
 
 
@@ -125,11 +113,7 @@ def test_json_that_is_not_of_the_type_is_refused_with_its_place(hint: Any, docum
         (str, 1, "valid string"),
         (Order, Order(1, [], PLACED, extra={"a": [float("nan")]}), r"extra\.a\[0\]: nan is not a JSON number"),
         (Order, Order(1, [], PLACED, extra=[object()]), r"extra\[0\]: a builtins.object cannot be written as JSON$"),
-        (
-            Order,
-            Order(cast("Any", array("i")), [], PLACED),
-            "number: a array.array cannot .*; convert it in the step with .tolist",
-        ),
+        (Order, Order(cast("Any", array("i")), [], PLACED), "number: a array.array cannot .*; convert .*with .tolist"),
         (Model, Model.model_construct(amount=Decimal(-1)), "theAmount: Input should be greater than 0"),
     ],
 )
@@ -296,11 +280,8 @@ ODD_HINTS = [int, float, Decimal, str, bool, date, datetime, UUID, *CHOICES]
 def test_odd_forms_are_judged_alike(hint: Any, document: Any) -> None:
     catalogue = Catalogue()
     value_type = ValueType(hint, catalogue, "here")
-    judged = mismatches(
-        {"t": {"definition": {"kind": "alias", "target": value_type.expression}}, **catalogue.canonical_types()},
-        "t",
-        document,
-    )
+    alias = {"definition": {"kind": "alias", "target": value_type.expression}}
+    judged = mismatches({"t": alias, **catalogue.canonical_types()}, "t", document)
     with suppress(ValueMismatch):
         value = value_type.decode(document)
         assert judged == []

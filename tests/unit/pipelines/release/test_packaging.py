@@ -19,7 +19,7 @@ from pipelines.release.packaging import artifact_digest, build
 from tests.cases import cases
 from tests.unit.pipelines.conftest import IMPORTS, STEP, Author
 from tests.words import words
-from wire.documents.contract import CAPABILITIES_ENTRY, CONTRACT_ENTRY, DECLARATIONS_ENTRY, LOCK_ENTRY, PYTHON_ENTRY
+from wire.documents.contract import CAPABILITIES_ENTRY, CONTRACT_ENTRY, LOCK_ENTRY, PYTHON_ENTRY
 from wire.documents.descriptor import CHECKPOINTS, parse_descriptor
 
 DOCUMENTS = [CONTRACT_ENTRY, PYTHON_ENTRY, LOCK_ENTRY]
@@ -210,16 +210,6 @@ def test_a_packed_module_with_the_name_of_one_that_workers_load_is_refused(autho
 def test_an_installed_package_of_which_a_part_is_packed_must_be_packed(author: Author, tmp_path: Path) -> None:
     found = errors(write(author, "import packaging.markers; pipeline.packages = ('packaging.markers',)"), tmp_path)
     assert "packaging._parser" in {error.message.split()[2] for error in found}
-
-
-def test_search_adds_one_entry_to_the_artifact_and_changes_no_contract(author: Author, tmp_path: Path) -> None:
-    without = build(author.pipeline(STEP), tmp_path / "without")
-    pipeline = "pipeline = Pipeline('org.acme.orders', search={'sum': 'total', 'number': 'number'})\n"
-    searched = build(author.pipeline(pipeline + STEP), tmp_path / "searched")
-    added = {name: data for name, data in entries(searched.path).items() if name not in entries(without.path)}
-    assert added.keys() == {DECLARATIONS_ENTRY}
-    assert json.loads(added[DECLARATIONS_ENTRY]) == {"search": {"number": "number", "sum": "total"}}
-    assert searched.contract == without.contract
 
 
 def test_checkpoints_add_one_entry_to_the_artifact_and_change_no_other(author: Author, tmp_path: Path) -> None:

@@ -179,19 +179,10 @@ def test_the_command_prints_facts_and_its_status_is_the_verdict(desk: Desk, caps
     assert main(["verify-provenance", str(desk.document), "--key", str(desk.artifact)]) == 2
 
 
-ROWS = [
-    ("activation", "1.0", None),
-    ("activation", "2.0", "1.0"),
-    ("activation", "2.0", "2.0"),
-    ("rollback", "1.0", "2.0"),
-]
-GRADUAL = [
-    ("activation", "1.0", None),
-    ("gradual", "1.0", "1.0"),
-    ("withdrawal", "1.0", "1.0"),
-    ("gradual", "1.0", "1.0"),
-    ("promotion", "2.0", "1.0"),
-]
+FIRST = ("activation", "1.0", None)
+ROWS = [FIRST, ("activation", "2.0", "1.0"), ("activation", "2.0", "2.0"), ("rollback", "1.0", "2.0")]
+BEGUN = ("gradual", "1.0", "1.0")
+GRADUAL = [FIRST, BEGUN, ("withdrawal", "1.0", "1.0"), BEGUN, ("promotion", "2.0", "1.0")]
 
 
 def history(rows: list[tuple[str, str, str | None]] | None = None) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from pipelines.release.verify_release import Verification, verify
 from releases.states import AttachmentKind
 from releases.trust.attachments import examine
 from tests.unit.pipelines.conftest import change_descriptor
+from tests.unit.wire.documents import examples
 from wire.documents import signing
 from wire.documents.descriptor import ENVELOPE_NAME, CarrierDescriptor, Profile, parse_descriptor
 from wire.findings import Severity
@@ -45,21 +46,10 @@ def test_the_release_pins_the_artifact_by_its_digest(built: BuiltArtifact) -> No
     written = release(built.path.parent)
     assert written.path == built.path.parent / built.digest.replace(":", "-") / "pipeline-release.json"
     assert json.loads(written.path.read_bytes()) == written.document
-    artifact = {
-        "artifactId": ARTIFACT,
-        "kind": "local-file",
-        "uri": "org.acme.orders.zip",
-        "digest": built.digest,
-        "stepIds": ["Ship it"],
-        "capabilities": [],
-    }
-    assert written.document == {
-        "schemaVersion": 1,
-        "pipelineId": "org.acme.orders",
-        "contractVersion": built.contract["contractVersion"],
-        "releaseVersion": built.digest,
-        "artifacts": [artifact],
-    }
+    artifact = examples.artifact(ARTIFACT, "local-file", "org.acme.orders.zip", built.digest, ["Ship it"])
+    identity = {"pipelineId": "org.acme.orders", "contractVersion": built.contract["contractVersion"]}
+    versions = {"schemaVersion": 1, "releaseVersion": built.digest}
+    assert written.document == {**versions, **identity, "artifacts": [artifact]}
     first = located(built.path.parent, release_version="1.0")
     copy = built.path.parent.resolve() / "1.0" / built.path.name
     carrier = {"kind": "application-archive", "uri": copy.as_uri(), "capabilities": ["celery", "rest"]}
@@ -80,10 +70,8 @@ def test_a_release_is_never_replaced_and_only_completed(built: BuiltArtifact, tm
     assert {path: path.read_bytes() for path in folder.iterdir()} == kept
     before = (folder / "pipeline-release.json").read_bytes()
     change_descriptor(folder / "pipeline-release.json", pipelineId="org.acme.others")
-    assert (
-        "a release of org.acme.others; give org.acme.orders another --out"
-        in refusal(dist, release_version="1.0").message
-    )
+    others = refusal(dist, release_version="1.0")
+    assert "a release of org.acme.others; give org.acme.orders another --out" in others.message
     (folder / "pipeline-release.json").write_bytes(before)
     (folder / built.path.name).rename(tmp_path / built.path.name)
     signed = release(dist, [tmp_path / built.path.name], release_version="1.0", sign_with=[key(tmp_path)])

@@ -42,13 +42,9 @@ def test_a_message_not_signed_as_commands_takes_no_ticket_and_causes_no_report(h
     tickets = Tickets()
     host = hosted.host(take_ticket=tickets.take)
     no_command = Heartbeat(worker_id="w", state="HEALTHY", capacity=1)
-    for message in (
-        sealed(host, command(), key=worker_key("a secret", "other")),
-        sealed(host, command(), key=worker_key("another", "acme")),
-        seal(host.release.identity, no_command, Hosted.key),
-        None,
-        {"kind": "commands"},
-    ):
+    wrong_keys = worker_key("a secret", "other"), worker_key("another", "acme")
+    forged = [sealed(host, command(), key=key) for key in wrong_keys]
+    for message in (*forged, seal(host.release.identity, no_command, Hosted.key), None, {"kind": "commands"}):
         assert executed(host, message) is None
     assert (tickets.names, hosted.marks()) == ([], [])
 
@@ -82,11 +78,9 @@ def test_only_the_host_with_the_ticket_reports_on_a_command_for_another_release(
 
 
 def test_a_command_runs_while_its_lease_may_last_and_not_later(hosted: Hosted, host: Host) -> None:
-    for number, age, runs in (
-        (1, timedelta(seconds=30) + TOLERANCE - timedelta(seconds=10), True),
-        (2, timedelta(seconds=30) + TOLERANCE + timedelta(seconds=10), False),
-        (3, -TOLERANCE - timedelta(seconds=40), False),
-    ):
+    second = timedelta(seconds=1)
+    ages = (TOLERANCE + 20 * second, True), (TOLERANCE + 40 * second, False), (-TOLERANCE - 40 * second, False)
+    for number, (age, runs) in enumerate(ages):
         sent = (datetime.now(UTC) - age).isoformat()
         message = resealed(sealed(host, command(number)), Hosted.key, timestamp=sent)
         assert (executed(host, message) is not None) is runs
@@ -170,9 +164,6 @@ def test_a_shorter_lease_causes_a_heartbeat_before_its_transition_ends(hosted: H
     assert host.shortest_lease == timedelta(seconds=6)
     outcomes(host, command(1), command(2, lease_seconds=5.0))
     assert host.shortest_lease == timedelta(seconds=5)
-
-
-PAUSE = threading.Event()
 
 
 def tokens(host: Host) -> tuple[set[uuid.UUID], set[uuid.UUID], int]:

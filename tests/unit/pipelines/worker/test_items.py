@@ -3,9 +3,8 @@ from typing import Any
 
 import pytest
 
-from pipelines import DefinitionError, Pipeline, StepContext, testing
+from pipelines import Pipeline, StepContext, testing
 from pipelines.authoring.compiler import declarations
-from pipelines.authoring.plan import plan
 from pipelines.failures import Failed
 from pipelines.worker import outcomes
 from pipelines.worker.failed_items import Failing
@@ -165,20 +164,3 @@ def test_groups_are_bounded_and_nothing_runs_once_the_lease_is_lost(authored: An
     assert len(module.calls) < 100
     assert {each.total for each in kept} == {10_000}
     assert all(each.documents() == {n: [f"r{n}"] for n in each.texts} for each in kept)
-
-
-@pytest.mark.parametrize(
-    ("step", "expected"),
-    [
-        ("parallel=0)\ndef a(n: int) -> int", "has parallel=0; give a whole number from 1 to 256"),
-        ("on_item_failure='fail')\ndef a(n: int) -> int", "has on_item_failure='fail' without parallel"),
-        ("parallel=2, on_item_failure='x')\ndef a(n: int) -> int", "has on_item_failure='x'; use one of"),
-        ("parallel=2, on_item_failure='collect')\ndef a(n: int) -> int", "lacks ItemFailure"),
-        ("parallel=2)\ndef a(n: list[int]) -> int", "takes the whole stream; let it take one item, integer"),
-    ],
-)
-def test_a_step_that_cannot_run_for_items_is_not_built(author: Author, step: str, expected: str) -> None:
-    spread = "@pipeline.step\ndef spread(n: int) -> Iterator[int]:\n    yield n\n"
-    with pytest.raises(DefinitionError, match="INVALID_PARALLEL") as raised:
-        plan(author.pipeline(f"{spread}@pipeline.step({step}:\n    return 1\n"))
-    assert expected in raised.value.message

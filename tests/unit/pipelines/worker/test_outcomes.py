@@ -309,12 +309,8 @@ def test_reports_about_different_releases_are_sent_separately_and_a_message_is_b
     assert sent(ours, theirs) == [[ours], [theirs]]
     reports = [outcome() for _ in range(MOST_REPORTS + 1)]
     assert sent(*reports) == [reports[:-1], reports[-1:]]
-
-
-def test_a_message_is_bounded_in_bytes() -> None:
-    members: list[dict[str, Any]] = [{"output": LARGE}, {"asked": LARGE}, {"why": LARGE}]
-    for each in members:
-        reports = [outcome(**each) for _ in range(3)]
+    for part in ("output", "asked", "why"):
+        reports = [outcome(**{part: LARGE}) for _ in range(3)]
         assert sent(*reports) == [[report] for report in reports]
     reports = [checkpoint(output=LARGE) for _ in range(3)]
     assert sent(*reports) == [[report] for report in reports]

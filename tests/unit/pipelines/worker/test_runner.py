@@ -94,26 +94,6 @@ def test_an_undecodable_payload_is_final_and_runs_nothing(numbers: Pipeline, con
     assert sys.modules["authored"].log == []
 
 
-@cases(
-    ("body", "failure_class", "message", "retryable"),
-    [
-        ("raise ValueError('bad')", "ValueError", 'step "Ship": bad', True),
-        ("raise ValueError('bad') from Closed('shut')", "authored.Closed", 'step "Ship": shut', False),
-        ("return Receipt('x')", BAD, "number: Input should be a valid integer", False),
-    ],
-)
-def test_an_exception_or_a_wrong_value_of_a_step_is_a_failure(
-    author: Author, context: StepContext, body: str, failure_class: str, message: str, retryable: bool
-) -> None:
-    pipeline = author.pipeline(
-        f"class Closed(NonRetryable): ...\n@pipeline.step\ndef ship(order: Order) -> Receipt:\n    {body}\n"
-    )
-    failed = failure(ran(pipeline, {"number": 1}, context))
-    assert (failed.failure_class, failed.retryable) == (failure_class, retryable)
-    assert (failed.step_index, failed.step_name) == (0, "Ship")
-    assert message in failed.message
-
-
 def test_a_text_is_not_a_stream_of_characters(author: Author, context: StepContext) -> None:
     pipeline = author.pipeline("@pipeline.step\ndef spread(n: int) -> Iterable[str]:\n    return 'text'")
     assert failure(ran(pipeline, 1, context)).failure_class == BAD
@@ -158,13 +138,6 @@ def test_an_await_suspends_with_its_requests(author: Author, context: StepContex
         assert isinstance(suspended, Suspended)
         assert (suspended.step_index, suspended.requests, suspended.itemized) == (index, requests, itemized)
         assert suspended.step.cardinality == cardinality
-
-
-def test_a_run_resumes_after_an_await_with_the_response(author: Author, context: StepContext) -> None:
-    pipeline = author.pipeline(SPREAD + awaiting("int", "bool") + SHOW_ANSWER)
-    assert ran(pipeline, 0, context) == Completed([], many=True), "nothing to ask"
-    assert ran(pipeline, True, context, start=2) == Completed(["True"], many=False)
-    assert ran(pipeline, [True, False], context, start=2, shape="MULTI") == Completed(["True", "False"], many=True)
 
 
 CANCELLED_ON_THE_WAY = """

@@ -159,14 +159,10 @@ def test_a_limit_is_for_one_call_and_async_steps_have_the_results_of_others(
 def test_a_command_brings_limits_and_cancellation(author: Author, context: StepContext) -> None:
     body = "def one(n: int) -> int:\n    time.sleep(0.5)\n    return n\n"
     assert ran(author, context, LIMITED + body, limits={0: 9.0}) == Completed([1], many=False)
-    begun = time.monotonic()
+    begun, gathered = time.monotonic(), "\n\ndef two(n: int) -> int: return n\n\npipeline.gather(one, two)\n"
     for step, options, code in (
         (STEP + body, {"limits": {0: 0.1, 9: 0.1}}, "STEP_TIMEOUT"),
-        (
-            f"{body}\n\ndef two(n: int) -> int: return n\n\npipeline.gather(one, two)\n",
-            {"limits": {0: 0.1}},
-            "STEP_TIMEOUT",
-        ),
+        (body + gathered, {"limits": {0: 0.1}}, "STEP_TIMEOUT"),
         (STEP + SLEEP.replace("0.5", "9"), {"is_cancelled": lambda: time.monotonic() > begun + 1}, "Cancelled"),
     ):
         failed = ran(author, context, step, **options)

@@ -20,14 +20,8 @@ FIRST = artifact("app", "local-file", "app.zip", DIGEST, ["Validate", "Ship"], "
 SECOND = {**FIRST, "artifactId": "more", "digest": OTHER, "uri": "more.zip"}
 RELEASE: Document = {**OLDER, "artifacts": [FIRST]}
 TWO: Document = {**OLDER, "artifacts": [FIRST, SECOND]}
-CARRIED: Document = {
-    **NEWER,
-    "artifacts": [
-        {**FIRST, "kind": "jar", "uri": "file:///app.zip"},
-        {**SECOND, "kind": "jar", "uri": "maven:org.x:more:1"},
-    ],
-    "compiledTruthArtifactId": "app",
-}
+JARS = [{**FIRST, "kind": "jar", "uri": "file:///app.zip"}, {**SECOND, "kind": "jar", "uri": "maven:org.x:more:1"}]
+CARRIED: Document = {**NEWER, "artifacts": JARS, "compiledTruthArtifactId": "app"}
 MEMBERS: Document = {"pipelineId": "other", "contractVersion": "d", "releaseVersion": "1.1"}
 ARTIFACT: Document = {"artifactId": "other", "digest": ABSENT, "stepIds": ["Validate"], "capabilities": []}
 

@@ -247,9 +247,7 @@ ENDS: Rows = {
         lambda: patched(PLAIN, END, 8, bytes(8)),  # an empty directory after entries
     ],
     "ARCHIVE_TRUNCATED": [
-        lambda: PLAIN[:-1],
-        lambda: PLAIN[:60],
-        lambda: PLAIN[:4],
+        *(partial(bytes.__getitem__, PLAIN, slice(length)) for length in (-1, 60, 4)),
         *(partial(bytes.__add__, beginning, bytes(100)) for beginning in (DESCRIPTOR, b"PK00")),
     ],
 }

@@ -98,10 +98,8 @@ def node(index: int, **members: Any) -> Document:
 
 
 def definition(name: str, nodes: list[Document], last: str = "RETURN") -> Document:
-    following = [
-        {"nodeId": before["nodeId"], "kind": "NEXT_LOCAL", "nextNodeId": after["nodeId"]}
-        for before, after in pairwise(nodes)
-    ]
+    ids = [each["nodeId"] for each in nodes]
+    following = [{"nodeId": one, "kind": "NEXT_LOCAL", "nextNodeId": other} for one, other in pairwise(ids)]
     return {
         "definitionId": name,
         "definitionFingerprint": "f00d",

@@ -34,6 +34,8 @@ IMPORTS = ("importedDefinitions", "capabilityImports")
 UNKNOWN, MISSING, BLANK = "CONTRACT_UNKNOWN_MEMBER", "CONTRACT_MISSING_MEMBER", "CONTRACT_BLANK_MEMBER"
 WRONG_TYPE, VERSION = "CONTRACT_WRONG_TYPE", "CONTRACT_SCHEMA_VERSION_UNSUPPORTED"
 OUT_OF_RANGE, CHARACTER = "CONTRACT_NUMBER_OUT_OF_RANGE", "DOCUMENT_BAD_CHARACTER"
+COMPOSITION_NEEDS_3 = "COMPOSITION_REQUIRES_SCHEMA_VERSION_3"
+MULTI = "MATERIALIZED_MULTI"
 NEEDS_3 = "IMPORTS_REQUIRE_SCHEMA_VERSION_3"
 VECTOR_HASH = "6009c40295c6bc55afedd38031ff97e1ab45d59eaab8fbe4c720d3d526e2a3b9"
 NEWER_HASH = "9b1f479c3a9408cb0f41d343496668c6bed955add418917b2d115542bf0fb4f1"
@@ -65,11 +67,8 @@ def test_a_contract_with_every_member_is_read_unchanged(document: examples.Docum
 @cases(
     ("cardinalities", "shape"),
     [
-        ([], "SINGLE"),
-        (["ONE_TO_ONE"], "SINGLE"),
-        (["ONE_TO_MANY"], "MATERIALIZED_MULTI"),
-        (["ONE_TO_MANY", "MANY_TO_ONE"], "SINGLE"),
-        (["ONE_TO_MANY", "MANY_TO_ONE", "EXPANSION", "ONE_TO_ONE"], "MATERIALIZED_MULTI"),
+        *(([], "SINGLE"), (["ONE_TO_ONE"], "SINGLE"), (["ONE_TO_MANY", "MANY_TO_ONE"], "SINGLE")),
+        *((["ONE_TO_MANY", *more], MULTI) for more in ([], ["MANY_TO_ONE", "EXPANSION", "ONE_TO_ONE"])),
     ],
 )
 def test_the_result_shape_is_folded_over_the_steps(cardinalities: list[str | None], shape: str) -> None:
@@ -113,61 +112,41 @@ COMPOSITIONS: list[tuple[str, Any, list[Any]]] = [
 ]
 
 
-@cases(("code", "field", "value"), examples.rows(BROKEN))
-def test_a_broken_contract_gets_exactly_its_finding(code: str, field: str, value: Any) -> None:
-    assert examples.findings_of(contracts.parse_contract, examples.changed(examples.CONTRACT, field, value)) == [
-        (code, field)
-    ]
-
-
-@cases(("code", "field", "value"), examples.rows(COMPOSITIONS))
-def test_a_broken_composition_gets_exactly_its_finding(code: str, field: str, value: Any) -> None:
-    field = f"composition.{field}"
-    assert examples.findings_of(contracts.parse_contract, examples.changed(examples.COMPOSED, field, value)) == [
-        (code, field)
-    ]
-
-
-NO_AWAIT = "CONTRACT_REQUEST_WITHOUT_AWAIT"
+NO_AWAIT, INVALID = "CONTRACT_REQUEST_WITHOUT_AWAIT", "CONTRACT_BRANCHES_INVALID"
 BRANCHES = [{"name": name} for name in "ab"]
+TOO_FEW = "COMPOSITION_CONTINUATION_COUNT"
+OF_ROOT = "composition.definitions[0].continuations"
+LAST, TARGET = "composition.definitions[2].nodes[0]", "targetDefinitionId"
 AWAITED = examples.changed(examples.CONTRACT, "steps", examples.CONTRACT["steps"][::-1])
 
 
 @cases(
     ("document", "code", "field"),
     [
-        (
-            examples.changed(examples.COMPOSED, "schemaVersion", 2),
-            "COMPOSITION_REQUIRES_SCHEMA_VERSION_3",
-            "composition",
+        *((examples.changed(examples.CONTRACT, at, value), code, at) for code, at, value in examples.rows(BROKEN)),
+        *(
+            (examples.changed(examples.COMPOSED, f"composition.{at}", value), code, f"composition.{at}")
+            for code, at, value in examples.rows(COMPOSITIONS)
         ),
+        (examples.changed(examples.COMPOSED, "schemaVersion", 2), COMPOSITION_NEEDS_3, "composition"),
         *(
             (examples.changed(examples.CONTRACT, f"steps[1].{member}", value), code, f"steps[1].{member}{path}")
             for member, value, code, path in (
                 ("condition", "a.b", "CONTRACT_CONDITION_WITHOUT_REQUEST", ""),
-                ("branching", {"kind": "race", "branches": BRANCHES}, "CONTRACT_BRANCHES_INVALID", ".kind"),
-                ("branching", {"kind": "gather", "branches": BRANCHES[:1]}, "CONTRACT_BRANCHES_INVALID", ".branches"),
-                (
-                    "branching",
-                    {"kind": "choose", "branches": BRANCHES[:1] * 2},
-                    "CONTRACT_BRANCHES_INVALID",
-                    ".branches",
-                ),
+                ("branching", {"kind": "race", "branches": BRANCHES}, INVALID, ".kind"),
+                ("branching", {"kind": "gather", "branches": BRANCHES[:1]}, INVALID, ".branches"),
+                ("branching", {"kind": "choose", "branches": BRANCHES[:1] * 2}, INVALID, ".branches"),
             )
         ),
         *(
             (examples.changed(document, "steps[1].takesRequest", True), NO_AWAIT, "steps[1].takesRequest")
             for document in (examples.CONTRACT, examples.changed(AWAITED, "steps[0].awaitTransport", "timer"))
         ),
+        (examples.changed(examples.COMPOSED, f"{OF_ROOT}[1]", examples.DELETED), TOO_FEW, OF_ROOT),
         (
-            examples.changed(examples.COMPOSED, "composition.definitions[0].continuations[1]", examples.DELETED),
-            "COMPOSITION_CONTINUATION_COUNT",
-            "composition.definitions[0].continuations",
-        ),
-        (
-            examples.changed(examples.COMPOSED, "composition.definitions[2].nodes[0]", examples.calling(0, "child")),
+            examples.changed(examples.COMPOSED, LAST, examples.calling(0, "child")),
             "COMPOSITION_CYCLE",
-            "composition.definitions[2].nodes[0].targetDefinitionId",
+            f"{LAST}.{TARGET}",
         ),
     ],
 )

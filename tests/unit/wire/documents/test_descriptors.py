@@ -21,6 +21,7 @@ from wire.findings import Severity
 
 NAME = "pipeline-release.json"
 CARRIER = "compiledTruthArtifactId"
+UPPER_CASE = f"sha256:{examples.HEX.upper()}"
 WRONG_TYPE = "DESCRIPTOR_WRONG_TYPE"
 FIRST, SECOND, THIRD = "artifacts[0]", "artifacts[1]", "artifacts[2]"
 MALFORMED, OTHER_SPELLING = "ARTIFACT_URI_MALFORMED", "ARTIFACT_URI_NOT_CANONICAL"
@@ -66,7 +67,7 @@ IN_THE_OLDER: list[tuple[str, Any, list[Any]]] = [
     ("DOCUMENT_BAD_CHARACTER", f"{FIRST}.uri", ["a\0"]),
     ("ARTIFACT_KIND_UNSUPPORTED", f"{FIRST}.kind", ["application-archive", "compiled-truth"]),
     ("ARTIFACT_DIGEST_MALFORMED", f"{FIRST}.digest", ["md5:" + examples.HEX, "sha256:0a", f"sha256:{examples.HEX}0"]),
-    ("ARTIFACT_DIGEST_UPPER_CASE", f"{FIRST}.digest", [f"sha256:{examples.HEX.upper()}"]),
+    ("ARTIFACT_DIGEST_UPPER_CASE", f"{FIRST}.digest", [UPPER_CASE]),
 ]
 IN_THE_NEWER: list[tuple[str, Any, list[Any]]] = [
     ("DESCRIPTOR_MISSING_MEMBER", CARRIER, [None]),
@@ -81,11 +82,7 @@ IN_THE_NEWER: list[tuple[str, Any, list[Any]]] = [
     ("ARTIFACT_URI_WRONG_SCHEME", f"{SECOND}.uri", ["maven:g:a:1", "file:///a"]),
     ("ARTIFACT_URI_WRONG_SCHEME", (f"{FIRST}.uri", f"{THIRD}.uri"), [f"oci://r/a@{examples.DIGEST}"]),
     ("ARTIFACT_URI_OTHER_DIGEST", f"{SECOND}.digest", [examples.DIGEST]),
-    (
-        "ARTIFACT_DIGEST_MALFORMED",
-        (f"{FIRST}.digest", f"{SECOND}.digest"),
-        [examples.HEX, f"sha256:{examples.HEX.upper()}", "md5:0a"],
-    ),
+    ("ARTIFACT_DIGEST_MALFORMED", (f"{FIRST}.digest", f"{SECOND}.digest"), [examples.HEX, UPPER_CASE, "md5:0a"]),
     ("ARTIFACT_ASSOCIATION_REPEATED", (f"{FIRST}.stepIds", f"{SECOND}.capabilities"), [["Ship", "Validate", "Ship"]]),
     ("ARTIFACT_ASSOCIATION_BLANK", (f"{FIRST}.stepIds", f"{FIRST}.capabilities"), [["Ship", ""]]),
     ("COMPILED_TRUTH_ASSOCIATED", (f"{THIRD}.stepIds", f"{THIRD}.capabilities"), [["Ship"]]),
@@ -101,10 +98,8 @@ IN_THE_NEWER: list[tuple[str, Any, list[Any]]] = [
 )
 def test_a_broken_descriptor_gets_its_finding(document: examples.Document, code: str, field: str, value: Any) -> None:
     assert examples.findings_of(parse_descriptor, examples.changed(document, field, value)) == [(code, field)]
-    messages = [
-        finding.message for finding in examples.refused(parse_descriptor, examples.changed(document, field, value))
-    ]
-    assert all(message.startswith(NAMES_PROFILE) is (CARRIER in document) for message in messages)
+    found = examples.refused(parse_descriptor, examples.changed(document, field, value))
+    assert all(each.message.startswith(NAMES_PROFILE) is (CARRIER in document) for each in found)
 
 
 @cases("severity", Severity)
@@ -142,10 +137,7 @@ JAVA = {
 MAVEN = {
     "maven:org.example:app:1.0": (MavenUri("org.example", "app", "1.0"), "org/example/app/1.0/app-1.0.jar"),
     "maven:g:a:zip:1": (MavenUri("g", "a", "1", "zip"), "g/a/1/a-1.zip"),
-    "maven:g:a:tar.gz:linux-x86_64:1": (
-        MavenUri("g", "a", "1", "tar.gz", "linux-x86_64"),
-        "g/a/1/a-1-linux-x86_64.tar.gz",
-    ),
+    "maven:g:a:tar.gz:linux-x64:1": (MavenUri("g", "a", "1", "tar.gz", "linux-x64"), "g/a/1/a-1-linux-x64.tar.gz"),
 }
 IMAGES = {
     f"oci://ghcr.io/acme/app@{examples.DIGEST}": ImageUri("ghcr.io", "acme/app", examples.DIGEST),
@@ -175,11 +167,7 @@ def test_an_image_has_a_registry_a_repository_and_a_digest(text: str, uri: Image
 
 REFUSED: dict[tuple[str, str], list[str]] = {
     (UNSUPPORTED, "the uri is not a file:, maven: or oci: URI"): [
-        "",
-        "/srv/app.jar",
-        "https://example.org/app.jar",
-        "FILE:///a",
-        " file:///a",
+        *("", "/srv/app.jar", "https://example.org/app.jar", "FILE:///a", " file:///a"),
     ],
     (MALFORMED, "a file: URI is absolute, and names no host"): ["file:", "file:a", "file://localhost/a"],
     (MALFORMED, "the file: URI is malformed"): ["file://[/a", "file:///\ud800"],

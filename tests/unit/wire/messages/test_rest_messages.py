@@ -78,17 +78,10 @@ BROKEN: dict[str | None, list[dict[str, Any]]] = {
 }
 
 
-@cases(
-    "members",
-    [
-        members if outcome is None else {"outcome": outcome, **members}
-        for outcome, each in BROKEN.items()
-        for members in each
-    ],
-)
-def test_a_result_has_only_the_members_of_its_outcome(members: dict[str, Any]) -> None:
+@cases(("outcome", "members"), [(outcome, members) for outcome, each in BROKEN.items() for members in each])
+def test_a_result_has_only_the_members_of_its_outcome(outcome: str | None, members: dict[str, Any]) -> None:
     with pytest.raises(Malformed) as caught:
-        result(**members)
+        result(**(members if outcome is None else {"outcome": outcome, **members}))
     assert "a secret" not in str(caught.value)
 
 
@@ -103,13 +96,7 @@ def test_a_command_without_a_stop_reads_as_nothing_to_run() -> None:
 
 def later(**members: Any) -> TransitionCommand:
     """Return a command with the members that the framework sends since 26.9, nulls included."""
-    document = {
-        **COMMAND,
-        "currentStepIndex": 1,
-        "redriveIntent": "REPLAY",
-        "redriveStepIndex": -1,
-        **NULLS,
-    }
+    document = {**COMMAND, "currentStepIndex": 1, "redriveIntent": "REPLAY", "redriveStepIndex": -1, **NULLS}
     return parse(TransitionCommand, json.dumps(document | members).encode())
 
 
@@ -198,9 +185,8 @@ def itemized(**unit: Any) -> dict[str, Any]:
     suspension = document["awaitSuspension"]
     suspension["unit"].update({"primaryInteractionId": None, "dispatchComplete": True, "expectedItemCount": 2} | unit)
     [one] = suspension["interactions"]
-    suspension["interactions"] = [
-        {**one, "interactionId": f"int-{item}", "itemIndex": item, "requestPayload": item} for item in (1, 0)
-    ]
+    items = [{"interactionId": f"int-{item}", "itemIndex": item, "requestPayload": item} for item in (1, 0)]
+    suspension["interactions"] = [{**one, **item} for item in items]
     return document
 
 
