@@ -80,12 +80,12 @@ def what_starts(execution: Execution) -> list[Sentence]:
     """Say which executions have the places for which it waits, when it expires, and what to do if it has expired."""
     if execution.error_code == EXPIRED:
         return [Sentence("Submit it again with a later time, or resubmit it: a resubmission does not expire.")]
-    found: list[Sentence] = []
+    sentences: list[Sentence] = []
     if execution.status == State.QUEUED and execution.concurrency_key is not None and execution.due_at is None:
-        found += _holders(execution)
+        sentences += _holders(execution)
     if execution.status == State.QUEUED and execution.expires_at and execution.version == 0:
-        found.append(Sentence("It is cancelled if no worker has started it by", execution.expires_at))
-    return found
+        sentences.append(Sentence("It is cancelled if no worker has started it by", execution.expires_at))
+    return sentences
 
 
 def why_ended(execution: Execution, after: str) -> Sentence:
@@ -116,11 +116,11 @@ def _holders(execution: Execution) -> list[Sentence]:
     )
     if "rate" in limits and rows.count() < limits["limit"]:
         return []
-    found = tuple(rows.order_by("created_at", "id").values_list("pk", flat=True)[: HOLDERS_NAMED + 1])
-    if not found:
+    holders = tuple(rows.order_by("created_at", "id").values_list("pk", flat=True)[: HOLDERS_NAMED + 1])
+    if not holders:
         return [Sentence("A place is free. The execution gets it with the next sweep.")]
-    more = " or another." if len(found) > HOLDERS_NAMED else "."
-    return [Sentence("It gets a place when one of these has ended:", rest=more, executions=found[:HOLDERS_NAMED])]
+    more = " or another." if len(holders) > HOLDERS_NAMED else "."
+    return [Sentence("It gets a place when one of these has ended:", rest=more, executions=holders[:HOLDERS_NAMED])]
 
 
 def _until_due(execution: Execution) -> str:
