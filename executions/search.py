@@ -211,7 +211,7 @@ class Matches:
         return _shown(Execution.objects.filter(pk__in=ids))
 
 
-_NOT_LISTED: Final = ("started_at", "parent_id", "family_due_at")
+_NOT_LISTED: Final = ("started_at", "parent_id", "family_due_at", "lease_token")
 """Columns that no list shows."""
 
 # Selects the ids of the newest of the rows that a query finds for each tenant `t`.

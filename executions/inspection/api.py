@@ -237,10 +237,7 @@ class ChildView(serializers.Serializer[Execution]):
 
 
 def _children(caller: Execution) -> list[dict[str, Any]]:
-    """Return the children of an execution. Without a release that calls pipelines, nothing is read."""
-    if not calls_pipelines(caller.release_id, caller.contract_version):
-        return []
-    from executions.children.calls import Place, children
+    from executions.children.calls import Place, children  # most executions call no pipeline
 
     places = [(child, Place.of_child(child)) for child in children(caller)]
     return [
@@ -296,7 +293,8 @@ class OneExecutionView(NamedExecutionView):
         shown["itemProgress"] = None if items is None else ItemProgressView(items).data
         origin, links = queries.origin(instance), queries.links(instance)
         shown["parentExecutionId"] = instance.parent_id and str(instance.parent_id)
-        shown["children"] = _children(instance)
+        is_caller = calls_pipelines(instance.release_id, instance.contract_version)
+        shown["children"] = _children(instance) if is_caller else []
         shown["resubmittedFrom"] = origin.execution_id if origin else None
         shown["resubmittedAs"] = ResubmittedView(links, many=True).data if links else []
         return shown

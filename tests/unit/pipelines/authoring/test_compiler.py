@@ -1,4 +1,4 @@
-from pipelines.authoring.compiler import compile_contract, contract_text, declarations
+from pipelines.authoring.compiler import compile_contract, contract_text, declarations, load
 from tests.cases import cases
 from tests.docs.commands import FENCE, text_of
 from tests.unit.pipelines.conftest import Author
@@ -273,3 +273,8 @@ def test_the_example_of_a_limit_declares_it_and_is_no_part_of_the_contract(autho
     limited = compile_contract(pipeline)
     unlimited = author.pipeline(example.replace(', concurrency=Concurrency(limit=1, key="account")', ""))
     assert compile_contract(unlimited) == limited
+
+
+def test_a_pipeline_that_uses_nothing_new_keeps_the_contract_of_earlier_builds() -> None:
+    contract = compile_contract(load("examples.payments.pipeline:pipeline"))
+    assert contract["contractVersion"] == "sha256:ce20dac936af532ac38d5615e6d72d10deae9cb01e1942b8c3bc74fa2dbc6192"
