@@ -129,8 +129,12 @@ def with_versions(rows: QuerySet[Activation]) -> QuerySet[Activation]:
 
 def requests(of: Pipeline) -> QuerySet[ActivationRequest]:
     """Return the requests to activate releases of a pipeline, newest first."""
-    rows = of.activation_requests.select_related("release__pipeline__tenant", "base__release", "activation")
-    return rows.prefetch_related("votes").order_by("-created_at", "-id")
+    return whole_requests(of.activation_requests.all()).order_by("-created_at", "-id")
+
+
+def whole_requests(rows: QuerySet[ActivationRequest]) -> QuerySet[ActivationRequest]:
+    """Return the requests with everything that is shown of one."""
+    return rows.select_related("release__pipeline__tenant", "base__release", "activation").prefetch_related("votes")
 
 
 def request(of: Pipeline, request_id: UUID) -> ActivationRequest:

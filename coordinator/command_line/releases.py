@@ -199,6 +199,7 @@ requests.listing(
     "List the activation requests of a pipeline, newest first.",
 )
 requests.showing("show", f"GET {REQUEST}/{{request_id}}", "Show an activation request with its votes.")
+requests.showing("review", f"GET {REQUEST}/{{request_id}}/review", "Show what a vote on an activation request decides.")
 requests.acting(
     "make",
     f"POST {REQUEST}",

@@ -13,6 +13,7 @@ from governance.activation import activation, gates
 from governance.activation.gates import Switch, Verdict
 from governance.reports import comparison
 from governance.reports.pages import preview
+from governance.reports.preflight import preflight_of
 from releases import queries
 from releases.models import IDENTITY_LENGTH, Activation, Kind, Pipeline, Release
 from releases.states import UNDECIDED, Status
@@ -156,7 +157,7 @@ def _form(
     return {
         **_change(release, switch),
         "is_registered": release.status == Status.REGISTERED,
-        "preview": preview(switch, judged),
+        "preview": preview(preflight_of(switch, judged)),
         "refusing": [gate for gate in refusing if not (may_override and gate.name == gates.APPROVAL)],
         "is_breaking": needs_typing(pipeline, release),
         "needs_request": needs_request,

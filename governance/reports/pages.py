@@ -8,9 +8,9 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.urls import reverse
 
 from executions.search import searched
-from governance.activation.gates import Gate, Switch, Verdict
+from governance.activation.gates import Verdict
 from governance.reports import comparison
-from governance.reports.preflight import preflight_of
+from governance.reports.preflight import Preflight
 from governance.retirement.retirement import FAILURES, REQUESTS, STATUSES, Blocker, Kind
 from releases import queries
 from releases.errors import ReleaseUnknown
@@ -158,9 +158,8 @@ GATE_VARIANTS = {Verdict.MET: "success", Verdict.WARNING: "warning", Verdict.UNM
 ENDED = {*FAILURES, Kind.CAMPAIGN}
 
 
-def preview(switch: Switch, judged: list[Gate]) -> dict[str, Any]:
-    """Return what would happen if the planned activation happened now."""
-    found = preflight_of(switch, judged)
+def preview(found: Preflight) -> dict[str, Any]:
+    """Return the context of `executions/preflight.html`."""
     active = found.active
     return {
         "preflight": found,

@@ -6,12 +6,14 @@ from typing import Any
 from django.urls import path
 from django_filters import rest_framework as filters
 from rest_framework import serializers
+from rest_framework.response import Response
 
 from foundation.api.fields import Moment, StrictSerializer, Text, WholeNumber
 from governance.activation.api import ExpectingRequest
 from governance.gradual.api import PlanRequest, PlanView
 from governance.gradual.plan import Plan
-from governance.requests import requests
+from governance.reports.api import PreflightView
+from governance.requests import requests, review
 from releases import errors, queries
 from releases.api import VoteView
 from releases.models import ActivationRequest, Vote
@@ -144,6 +146,24 @@ def one_activation_request(view: TenantView, pipeline_id: str, request_id: uuid.
     return queries.request(queries.pipeline(view.tenant, pipeline_id), request_id)
 
 
+class ReviewView(serializers.Serializer[review.Review]):
+    preflight = PreflightView(help_text="What carrying out the request would do now, if it had its approvals.")
+    moved = MovedView(
+        many=True, help_text="What changed since the round began. If anything did, a vote begins another."
+    )
+    approvals = VoteView(many=True, help_text="The votes that count now, oldest first.")
+    approvalsMissing = serializers.IntegerField(source="missing")
+    decides = serializers.BooleanField(help_text="Whether the next approval is the last one that the request needs.")
+
+
+@operation("activations", "reviewActivation", ReviewView, method="GET")
+@refuses(errors.PipelineUnknown, errors.RequestUnknown, errors.RequestNotOpen)
+def review_activation(view: TenantView, pipeline_id: str, request_id: uuid.UUID) -> Any:
+    """What a voter decides on: the pre-flight of an undecided request, and what changed since it was made."""
+    found = review.review(queries.request(queries.pipeline(view.tenant, pipeline_id), request_id))
+    return Response(ReviewView(found, context={"tenant": view.tenant.slug}).data)
+
+
 @operation("activations", "voteOnActivation", ActivationRequestView, body=VoteRequest)
 @declares(Act.ACTIVATION_REQUEST_VOTE, Scope.ACTIVATE)
 @refuses(
@@ -189,6 +209,7 @@ _ROOT = "pipelines/<str:pipeline_id>/activation-requests"
 urlpatterns = [
     path(_ROOT, either(activation_requests, request_activation), name="activation-requests"),
     path(f"{_ROOT}/<uuid:request_id>", one_activation_request, name="activation-request"),
+    path(f"{_ROOT}/<uuid:request_id>/review", review_activation, name="activation-request-review"),
     path(f"{_ROOT}/<uuid:request_id>/votes", vote, name="activation-request-votes"),
     path(f"{_ROOT}/<uuid:request_id>/withdrawal", withdraw, name="activation-request-withdrawal"),
 ]

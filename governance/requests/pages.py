@@ -4,6 +4,7 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
+from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 
@@ -11,13 +12,18 @@ from foundation import moments
 from foundation.admin.columns import badge, moment
 from foundation.errors import CoordinatorError
 from governance.activation.pages import REASON_LENGTH, TYPED, OperationForm, needs_typing, not_typed
+from governance.reports.pages import preview
 from governance.requests import requests
+from governance.requests.review import review
+from governance.smoke_tests import pages as smoke_pages
 from releases import queries
 from releases.models import IDENTITY_LENGTH, ActivationRequest, Release, Vote
+from releases.registration.pages import artifacts_of
 from releases.states import UNDECIDED, RequestStatus
+from releases.trust import trust
 from tenancy.access import actor
 from tenancy.audit.acts import Act
-from tenancy.console.base import POST, ReadOnlyAdmin, attempt, serves
+from tenancy.console.base import POST, READ, ReadOnlyAdmin, attempt, serves
 from tenancy.console.lists import KeyFilter, ScopedFilter, TenantFilter, text, time
 from tenancy.roles import Scope
 
@@ -30,6 +36,8 @@ VARIANTS = {
     RequestStatus.EXPIRED.value: "warning",
     RequestStatus.FAILED.value: "danger",
 }
+OF_ONE = ("pipeline__tenant", "release__contract")
+"""What the page of one request reads with it."""
 PAGE = "admin:releases_activationrequest_change"
 
 
@@ -98,6 +106,11 @@ def outcome(made: ActivationRequest) -> str:
     return f"The request is {status}. {made.detail}".strip()
 
 
+def _state(request: ActivationRequest) -> str:
+    """Return a text that changes with the status, the round and the votes of the request."""
+    return f"{request.status}-{request.round}-{len(request.votes.all())}"
+
+
 class StatusFilter(ScopedFilter):
     title = parameter_name = "status"
     options = tuple((status.value, status.value) for status in RequestStatus)
@@ -133,23 +146,54 @@ class RequestAdmin(ReadOnlyAdmin):
     def state(self, row: ActivationRequest) -> str:
         return row.status
 
+    def get_queryset(self, request: HttpRequest) -> QuerySet[ActivationRequest]:
+        rows = super().get_queryset(request)
+        is_one = request.resolver_match is not None and "object_id" in request.resolver_match.kwargs
+        return queries.whole_requests(rows).select_related(*OF_ONE) if is_one else rows
+
     def show(self, request: HttpRequest, row: ActivationRequest) -> HttpResponse:
-        found = queries.request(row.pipeline, row.pk)
         pipeline = queries.pipeline(row.pipeline.tenant, row.pipeline.pipeline_id)
-        is_open = found.status == RequestStatus.OPEN
+        release = row.release
+        attached = trust.attached(release)
         return self.page(
             request,
             "releases/activation_request.html",
-            title=str(found),
-            original=found,
-            activation_request=found,
-            variant=VARIANTS[found.status],
+            title=str(row),
+            original=row,
+            activation_request=row,
+            variant=VARIANTS[row.status],
             active=pipeline.activation,
-            may_activate=self.may(request, Scope.ACTIVATE, found),
-            is_undecided=found.status in UNDECIDED,
-            is_open=is_open,
-            is_own=is_open and found.requester_id == request.user.pk,
-            is_breaking=found.status in UNDECIDED and needs_typing(pipeline, found.release),
+            may_activate=self.may(request, Scope.ACTIVATE, row),
+            is_undecided=row.status in UNDECIDED,
+            state=_state(row),
+            is_breaking=row.status in UNDECIDED and needs_typing(pipeline, release),
+            release=release,
+            artifacts=artifacts_of(release),
+            trust=trust.of(release, signers=trust.signers_in(attached)),
+            attached=attached,
+            smoke_tests=smoke_pages.newest(release),
+        )
+
+    @serves("<uuid:object_id>/review/", methods=READ, polled=True)
+    def review(self, request: HttpRequest, row: ActivationRequest) -> HttpResponse:
+        """Return what a vote decides on, with the form. The page is loaded again if it shows another state."""
+        if request.headers.get("HX-Request") and request.GET.get("shown") != _state(row):
+            return HttpResponse(status=204, headers={"HX-Refresh": "true"})
+        if row.status not in UNDECIDED:
+            return redirect(PAGE, row.pk)
+        reviewed = review(row)
+        return self.part(
+            request,
+            "releases/activation_review.html",
+            title=str(row),
+            original=row,
+            activation_request=row,
+            release=row.release,
+            review=reviewed,
+            preview=preview(reviewed.preflight),
+            is_open=row.status == RequestStatus.OPEN,
+            is_own=row.requester_id == request.user.pk,
+            may_activate=self.may(request, Scope.ACTIVATE, row),
         )
 
     @serves("<uuid:object_id>/vote/", Act.ACTIVATION_REQUEST_VOTE, Scope.ACTIVATE, methods=POST)

@@ -36,7 +36,7 @@ READABLE = {
         releases_pipeline: history_export pipeline, health pipeline
         releases_release: changelist, change release, change older, status release, descriptor release
         releases_release: attachment release attachment, artifact release artifact
-        releases_activationrequest: changelist, change request
+        releases_activationrequest: changelist, change request, review request
         releases_trustedkey: changelist, export csv, change key
         executions_execution: changelist, export csv, change execution, change dead, change done, live execution
         executions_execution: compare execution, provenance execution, provenance_document execution

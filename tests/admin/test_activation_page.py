@@ -1,3 +1,4 @@
+import json
 from typing import Any
 
 import pytest
@@ -7,13 +8,14 @@ from django.urls import reverse
 from governance.activation.activation import activate
 from releases import policy
 from releases.models import Activation, ActivationRequest, GradualActivation, Pipeline, Release
+from releases.trust.attachments import attach
 from tenancy.roles import Role
-from tests import gradual, making
+from tests import gradual, making, signing
 from tests.admin.browsing import history, said, to, words
 from tests.admin.conftest import LogIn, World, log_in_as, person
 from tests.alerts.alerting import channel
 from tests.cases import cases
-from tests.requesting import soon
+from tests.requesting import let_pass, soon
 
 FIELD = {"name": "price", "type": {"kind": "scalar", "id": "decimal"}}
 PRICES = "acme.prices"
@@ -136,6 +138,35 @@ def send(who: str | Client, act: str, **fields: Any) -> Any:
     return client.post(to(f"releases_activationrequest_{act}", ActivationRequest.objects.get()), fields, follow=True)
 
 
+def reviewed(client: Client) -> str:
+    """What the votes decide on, which comes after the page."""
+    return str(client.get(to("releases_activationrequest_review", ActivationRequest.objects.get())).text)
+
+
+@cases(
+    ("change", "button", "note"),
+    [
+        ({"approvals": 2}, "Approve", "1 more is needed"),
+        ({"signaturePolicy": "require"}, "Approve and activate 2.0 now", "data-would-fail"),
+    ],
+)
+def test_a_voter_sees_what_the_vote_does(
+    manager: Client, gated: Release, change: dict[str, Any], button: str, note: str
+) -> None:
+    policy.change(gated.pipeline, change, actor="user:admin")
+    asking(manager, gated)
+    let_pass(ActivationRequest.objects.get(), 1)
+    attach(gated, [json.dumps(signing.spdx()).encode()], actor="user:ci")
+    text = reviewed(log_in_as("second"))
+    assert [f">{button}</button>" in text, note in text] == [True, True]
+    page = to("releases_activationrequest_change", ActivationRequest.objects.get())
+    assert "after the request" in log_in_as("viewer").get(page).text
+    assert ["data-vote>" in reviewed(each) for each in (manager, log_in_as("viewer"))] == [False, False]
+    policy.change(gated.pipeline, {"reasonRequired": True}, actor="user:admin")
+    text = reviewed(log_in_as("second"))
+    assert ["reasonRequired: was False, is now True" in text, "round 2 begins" in text] == [True, True]
+
+
 def table_of_activations(release: Release) -> str:
     text = log_in_as("viewer").get(to("releases_pipeline_change", release.pipeline_id)).text
     return text.partition("data-history>")[2].partition("</table>")[0]
@@ -144,11 +175,19 @@ def table_of_activations(release: Release) -> str:
 def test_a_request_is_approved_by_another_person(manager: Client, gated: Release) -> None:
     assert [gate.name for gate in manager.get(shown(gated)).context["refusing"]] == ["approval"]
     answer = asking(manager, gated)
+    page = answer.request["PATH_INFO"]
     assert said(answer) == ["The request waits for 1 approval by other people."]
     assert "data-vote>" not in answer.text
     assert said(send(manager, "vote", decision="approve", round="1"))[0].startswith("OWN_REQUEST")
     second = log_in_as("second")
-    assert "data-vote>" in second.get(answer.request["PATH_INFO"]).text
+    text = reviewed(second)
+    assert all(f"data-{each}" in text for each in ("vote", "preflight", "differences"))
+    assert all(f"data-{each}" in second.get(page).text for each in ("digests", "standing", "smoke-tests"))
+    assert ["Approve and activate 2.0 now" in text, "data-changed" in text, "would-fail" in text] == [
+        True,
+        False,
+        False,
+    ]
     assert said(send(second, "vote", decision="perhaps", round="1"))[0].startswith("Choose a decision")
     counted = send(second, "vote", decision="approve", round="1", comment="looks <good>")
     assert said(counted) == ["The vote counts. The request is ACTIVATED."]
