@@ -7,10 +7,8 @@ from typing import Any
 from urllib.parse import urlencode
 
 from django.contrib import admin
-from django.core.exceptions import BadRequest
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import redirect
 from django.urls import reverse
 
 from executions.admin import workers as worker_pages
@@ -23,7 +21,7 @@ from governance.activation import activation, pages
 from governance.contract_picture import diagram, listing
 from governance.reports.pages import lines_of
 from governance.requests import pages as requests
-from governance.retirement import retirement
+from governance.retirement import pages as ends
 from governance.retirement.retirement import FAILURES, blockers
 from governance.smoke_tests import pages as smoke_pages
 from releases import queries
@@ -35,9 +33,7 @@ from releases.registration.progress import waits_until
 from releases.states import PENDING, Status
 from releases.step_policies import effective_limits, policies_of
 from releases.trust import trust
-from tenancy.access import actor
-from tenancy.audit.acts import Act
-from tenancy.console.base import POST, READ, attempt, serves
+from tenancy.console.base import READ, serves
 from tenancy.console.lists import ScopedFilter, TenantFilter, text, time
 from tenancy.roles import Scope
 from wire.documents.contract import Step
@@ -138,41 +134,11 @@ class ReleaseAdmin(ListWithUpload):
     activate = pages.activate
     activate_form = pages.activate_form
     request = requests.ask
+    revoke = ends.revoke
+    retire = ends.retire
     attach = uploads.attach
     attachment = uploads.attachment
     artifact = uploads.artifact
-
-    @serves("<int:object_id>/revoke/", Act.RELEASE_REVOKE, Scope.ACTIVATE, methods=POST)
-    def revoke(self, request: HttpRequest, release: Release) -> HttpResponse:
-        """Revoke the release permanently."""
-
-        def end() -> str:
-            retirement.revoke(
-                release,
-                actor=actor(request.user),
-                reason=request.POST.get("reason", "")[:1000],
-                open_executions=_order(request.POST.get("open_executions", retirement.Order.LEAVE)),
-            )
-            return f"Release {release} is revoked and can never be activated again."
-
-        attempt(request, end, "{error.title}: {error.detail}")
-        return redirect("admin:releases_release_change", release.pk)
-
-    @serves("<int:object_id>/retire/", Act.RELEASE_RETIRE, Scope.ACTIVATE, methods=POST)
-    def retire(self, request: HttpRequest, release: Release) -> HttpResponse:
-        """Retire the release permanently, if nothing needs it."""
-
-        def end() -> str:
-            retirement.retire(
-                release,
-                actor=actor(request.user),
-                reason=request.POST.get("reason", "")[:1000],
-                give_up_failures=bool(request.POST.get("ignore_failures")),
-            )
-            return f"Release {release} is retired. Its workers may be stopped."
-
-        attempt(request, end, "{error.title}: {error.detail}")
-        return redirect("admin:releases_release_change", release.pk)
 
     @serves("<int:object_id>/descriptor/", methods=READ)
     def descriptor(self, request: HttpRequest, release: Release) -> HttpResponse:
@@ -251,13 +217,6 @@ def _shown(release: Release) -> str:
         return release.status
     progress = json.dumps(release.progress, sort_keys=True).encode()
     return f"{release.status}-{hashlib.sha256(progress).hexdigest()[:16]}"
-
-
-def _order(name: str) -> retirement.Order:
-    try:
-        return retirement.Order(name)
-    except ValueError:
-        raise BadRequest("Unknown order for open executions") from None
 
 
 def _runs(step: Step) -> tuple[str, str]:

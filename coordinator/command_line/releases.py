@@ -136,14 +136,18 @@ def roll_back(session: Session, call: Call) -> None:
     session.act(call.request, f"Roll {call.arguments['pipeline']} back to {to}?")
 
 
-releases.acting(
-    "revoke",
-    f"POST {PIPELINE}/revocations",
-    "Revoke a release permanently: it accepts no new execution. This needs a reason.",
-    "Revoke {release} of {pipeline} permanently, and {open_executions} its open executions?",
-    arguments=["releaseVersion"],
-    defaults={"openExecutions": "leave"},
+@releases.changing(
+    "revoke", f"POST {PIPELINE}/revocations", arguments=["releaseVersion"], defaults={"openExecutions": "leave"}
 )
+def revoke(session: Session, call: Call) -> int:
+    """Revoke a release permanently. This needs a reason. With --dry-run, say what depends on the release."""
+    release, order = call.arguments["release"], call.request.body["openExecutions"]
+    if session.dry_run:
+        session.show(Request("GET", call.request.path, {"releaseVersion": release}))
+        return Exit.OK
+    question = f"Revoke {release} of {call.arguments['pipeline']} permanently, and {order} its open executions?"
+    session.act(call.request, question)
+    return Exit.OK
 
 
 @releases.changing("retire", f"POST {PIPELINE}/retirements", arguments=["releaseVersion"])

@@ -72,6 +72,12 @@ SELECT t.since, t.submissions, t.callers, t.last_hour, t.minutes, s.id, s.submit
 FROM totals t LEFT JOIN sample s ON true ORDER BY s.place, s.created_at DESC
 """  # noqa: S608  # nosec B608
 
+# Returns the callers whose recent executions are pinned to a release, with their number and the time of the newest.
+_CALLERS_OF_RELEASE = f"""{RECENT}
+SELECT n.submitted_by, count(*), max(n.created_at) FROM newest n WHERE n.release_id = %(release)s
+GROUP BY n.submitted_by ORDER BY count(*) DESC, n.submitted_by LIMIT {MOST_INPUTS}
+"""  # noqa: S608  # nosec B608
+
 # Returns stored inputs with their shapes, and whether they were submitted in typed payloads, which choose their shape.
 # Inputs that take more than %(largest)s bytes in the table are missing.
 _INPUTS = """
@@ -167,6 +173,18 @@ def callers(release: Release, active: Release | None) -> Callers:
             found[names[execution_id]].note(execution_id, wrong)
     ordered = sorted(found.values(), key=lambda each: (-each.failing, -each.executions, each.name))
     return Callers(since, submissions, count, last_hour / minutes if minutes else 0.0, len(sample), ordered)
+
+
+def callers_of(release: Release) -> list[Caller]:
+    """Return who submitted recent executions that are pinned to `release`, those with the most executions first.
+
+    None of their inputs is checked.
+    """
+    pipeline = release.pipeline
+    parameters = {"tenant": pipeline.tenant_id, "days": DAYS, "scanned": SCANNED, "release": release.pk}
+    with connection.cursor() as cursor:
+        cursor.execute(_CALLERS_OF_RELEASE, parameters)
+        return [Caller(*row) for row in cursor.fetchall()]
 
 
 def _checked(

@@ -248,9 +248,10 @@ def refusals(release: Release, now: datetime) -> dict[str, str]:
     return found
 
 
-def naming(release: Release) -> list[str]:
-    """Return the names of the schedules that submit to `release` alone, in their order."""
-    return list(_open(release).filter(release_version=release.release_version).values_list("name", flat=True))
+def submitting_to(release: Release, *, is_active: bool) -> list[str]:
+    """Return the names of the schedules that submit to `release` by its name or, if it `is_active`, without a name."""
+    versions = [release.release_version, *([""] if is_active else [])]
+    return list(_open(release).filter(release_version__in=versions).values_list("name", flat=True))
 
 
 def require_fitting(admission: Admission, template: object, at: datetime, calendar: Calendar, name: str) -> None:

@@ -138,7 +138,7 @@ def preflight_of(switch: Switch, judged: list[Gate]) -> Preflight:
         hosts=found,
         load=load,
         remaining=[each for each in blockers(replaced) if each.kind is not Kind.ACTIVE] if replaced else [],
-        questions=_questions(replaced) if replaced else 0,
+        questions=open_questions(replaced) if replaced else 0,
         callers=inputs,
         warnings=[
             *(Caution(Concern.GATE, gate.detail) for gate in judged if gate.verdict is Verdict.WARNING),
@@ -172,7 +172,8 @@ def _load(release: Release) -> Load:
     return Load(*counts)
 
 
-def _questions(release: Release) -> int:
+def open_questions(release: Release) -> int:
+    """Return how many questions of the executions of a release are open."""
     with connection.cursor() as cursor:
         cursor.execute(_QUESTIONS, {"release": release.pk})
         [(count,)] = cursor.fetchall()
@@ -207,7 +208,7 @@ def _schedules(release: Release, replaced: Release | None) -> Iterator[Caution]:
     if len(refused) > SCHEDULES_NAMED:
         detail = f"The inputs of {len(refused) - SCHEDULES_NAMED:,} other schedules would be refused, too."
         yield Caution(Concern.SCHEDULES, detail)
-    if replaced is not None and (names := schedules.naming(replaced)):
+    if replaced is not None and (names := schedules.submitting_to(replaced, is_active=False)):
         listed = ", ".join(names[:SCHEDULES_NAMED]) + (", …" if len(names) > SCHEDULES_NAMED else "")
         detail = f"Schedules that name release {replaced.release_version} are refused once it is not open: {listed}."
         yield Caution(Concern.SCHEDULES, detail)

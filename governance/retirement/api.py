@@ -1,14 +1,16 @@
 """REST: revocations of releases, what still needs a release, and retirements."""
 
-from typing import Any
+from typing import Any, Final
 from urllib.parse import urlencode
 
 from django.urls import path, reverse
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import serializers
 
+from executions.inspection.callers import DAYS, Caller
 from foundation.api.fields import Flag, SegmentIdentifier, StrictSerializer, Text
 from foundation.errors import InvalidRequest
+from governance.reports.consequences import consequences
 from governance.retirement import retirement
 from governance.retirement.retirement import FAILURES, REQUESTS, STATUSES, Blocker, Kind, Order, blockers, retire
 from releases import queries
@@ -19,6 +21,8 @@ from releases.states import Status
 from tenancy.api.operations import TenantView, either, operation, refuses
 from tenancy.audit.acts import Act, declares
 from tenancy.roles import Scope
+
+OF_RELEASE: Final = OpenApiParameter("releaseVersion", {"type": "string", "minLength": 1}, required=True)
 
 
 class RevocationRequest(StrictSerializer):
@@ -44,17 +48,6 @@ def revoke(view: TenantView, pipeline_id: str, release_version: str, open_execut
     return retirement.revoke(release, actor=view.actor, reason=reason, open_executions=order)
 
 
-class RetirementRequest(StrictSerializer):
-    releaseVersion = SegmentIdentifier(source="release_version", max_length=IDENTITY_LENGTH)
-    reason = Text(max_length=1000)
-    ignoreFailures = Flag(
-        source="give_up_failures",
-        required=False,
-        default=False,
-        help_text="Give up failures that could still be re-driven.",
-    )
-
-
 class BlockersRequest(StrictSerializer):
     releaseVersion = SegmentIdentifier(max_length=IDENTITY_LENGTH)
 
@@ -66,6 +59,55 @@ class BlockerView(serializers.Serializer[Any]):
     href = serializers.CharField(help_text="The list of exactly these rows.")
 
 
+class DependentCallerView(serializers.Serializer[Caller]):
+    name = serializers.CharField(help_text="The user or the token that submitted the executions.")
+    executions = serializers.IntegerField()
+    newestAt = serializers.DateTimeField(source="newest_at")
+
+
+class ConsequencesView(serializers.Serializer[Any]):
+    releaseVersion = serializers.CharField()
+    status = serializers.ChoiceField(choices=[status.value for status in Status])
+    active = serializers.BooleanField(help_text="Whether submissions fail until another release is activated.")
+    dependents = BlockerView(many=True, help_text="Executions, failures, requests and campaigns that depend on it.")
+    openQuestions = serializers.IntegerField(help_text="The open interactions of its executions.")
+    callers = DependentCallerView(
+        many=True, help_text=f"Who submitted the executions of the last {DAYS} days that are pinned to it."
+    )
+    schedules = serializers.ListField(
+        child=serializers.CharField(), help_text="The names of the schedules that would submit to it."
+    )
+
+
+@operation("releases", "revocationConsequences", ConsequencesView, method="GET")
+@extend_schema(parameters=[OF_RELEASE])
+@refuses(InvalidRequest, PipelineUnknown, ReleaseUnknown)
+def revocation_consequences(view: TenantView, pipeline_id: str) -> Any:
+    """What a revocation of a release would hit now. Changes nothing."""
+    release = _named(view, pipeline_id)
+    found = consequences(release)
+    return {
+        "releaseVersion": release.release_version,
+        "status": release.status,
+        "active": found.is_active,
+        "dependents": [_blocker(view.tenant.slug, release, each) for each in found.needs],
+        "openQuestions": found.questions,
+        "callers": found.callers,
+        "schedules": found.schedules,
+    }
+
+
+class RetirementRequest(StrictSerializer):
+    releaseVersion = SegmentIdentifier(source="release_version", max_length=IDENTITY_LENGTH)
+    reason = Text(max_length=1000)
+    ignoreFailures = Flag(
+        source="give_up_failures",
+        required=False,
+        default=False,
+        help_text="Give up failures that could still be re-driven.",
+    )
+
+
 class RetirementAnswerView(serializers.Serializer[Any]):
     releaseVersion = serializers.CharField()
     status = serializers.ChoiceField(choices=[status.value for status in Status])
@@ -74,13 +116,11 @@ class RetirementAnswerView(serializers.Serializer[Any]):
 
 
 @operation("releases", "retirementBlockers", RetirementAnswerView, method="GET")
-@extend_schema(parameters=[OpenApiParameter("releaseVersion", {"type": "string", "minLength": 1}, required=True)])
+@extend_schema(parameters=[OF_RELEASE])
 @refuses(InvalidRequest, PipelineUnknown, ReleaseUnknown)
 def retirement_blockers(view: TenantView, pipeline_id: str) -> Any:
     """Whether a release is safe to retire, and everything that still needs it."""
-    pipeline = queries.pipeline(view.tenant, pipeline_id)
-    query = BlockersRequest.validated(view.request.query_params.dict())
-    release = queries.release(pipeline, query["releaseVersion"])
+    release = _named(view, pipeline_id)
     found = blockers(release)
     return {
         "releaseVersion": release.release_version,
@@ -97,6 +137,13 @@ def retire_release(view: TenantView, pipeline_id: str, release_version: str, **b
     """Retire a release that nothing needs, permanently. Its artifacts and its workers may go afterwards."""
     release = queries.release(queries.pipeline(view.tenant, pipeline_id), release_version)
     return retire(release, actor=view.actor, **body)
+
+
+def _named(view: TenantView, pipeline_id: str) -> Release:
+    """Return the release that the query names."""
+    pipeline = queries.pipeline(view.tenant, pipeline_id)
+    query = BlockersRequest.validated(view.request.query_params.dict())
+    return queries.release(pipeline, query["releaseVersion"])
 
 
 def _blocker(tenant: str, release: Release, blocker: Blocker) -> dict[str, Any]:
@@ -125,6 +172,6 @@ def _href(tenant: str, release: Release, kind: Kind) -> str:
 
 
 urlpatterns = [
-    path("pipelines/<str:pipeline_id>/revocations", revoke, name="revocations"),
+    path("pipelines/<str:pipeline_id>/revocations", either(revocation_consequences, revoke), name="revocations"),
     path("pipelines/<str:pipeline_id>/retirements", either(retirement_blockers, retire_release), name="retirements"),
 ]

@@ -62,6 +62,7 @@ READABLE = {
     """,
     RELEASERS: """
         releases_release: upload, activate release, activate candidate, activate_form release
+        releases_release: revoke release, retire unneeded
         executions_smoketest: new release
         executions_hold: release_pause release, release_resume paused_release, pipeline_pause pipeline
         executions_hold: pipeline_resume paused_pipeline
@@ -118,8 +119,8 @@ CHANGES: dict[str, Change] = {
     "releases_pipeline_gradual_withdraw gradual_pipeline gradual": Change(ROLLERS, OPERATION),
     "releases_pipeline_policy pipeline": Change(ADMINS, {"reason_required": "on"}),
     "releases_pipeline_rollback pipeline": Change(ROLLERS, {**OPERATION, "release_version": "0.9"}),
-    "releases_release_revoke release": Change(RELEASERS, WHY),
-    "releases_release_retire unneeded": Change(RELEASERS, WHY),
+    "releases_release_revoke release": Change(RELEASERS, {**WHY, "typed_version": "1.0", "open_executions": "leave"}),
+    "releases_release_retire unneeded": Change(RELEASERS, {**WHY, "typed_version": "never-active"}),
     "releases_release_activate release": Change(RELEASERS, {"operation_key": "k", "expected_release_version": "1.0"}),
     "releases_release_request release": Change(RELEASERS, {**OPERATION, "activate_at": soon().isoformat()}),
     "releases_activationrequest_vote request": Change(RELEASERS, {"decision": "approve", "round": "1"}),

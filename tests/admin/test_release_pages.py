@@ -153,25 +153,33 @@ def act(client: Client, name: str, release: Release, **fields: str) -> str:
 
 
 def test_a_release_is_retired_with_a_reason_and_failures_are_ignored_with_a_tick(manager: Client, acme: World) -> None:
-    assert "A reason is required" in act(manager, "retire", acme.release, reason="")
-    shown = act(manager, "retire", acme.release, reason="x", ignore_failures="on")
-    assert "ACTIVE 1, QUEUED 1" in shown
+    sent = {"reason": "replaced", "ignore_failures": "on", "typed_version": "1.0"}
+    assert "ACTIVE 1, QUEUED 1" in act(manager, "retire", acme.release, **sent)
     Pipeline.objects.filter(pk=acme.release.pipeline_id).update(retry_limit=0)
     [claim] = making.claimed(acme.tenant)
     making.record(making.failure(claim))
     making.active(acme.tenant, "2.0", pipeline_id="acme.orders")
-    act(manager, "retire", acme.release, reason="x")
+    for wrong in ({"reason": " "}, {"typed_version": "1.1"}, {"ignore_failures": ""}):
+        act(manager, "retire", acme.release, **{**sent, **wrong})
     assert not Retirement.objects.exists()
-    assert "“replaced”" in act(manager, "retire", acme.release, reason="replaced", ignore_failures="on")
+    assert "“replaced”" in act(manager, "retire", acme.release, **sent)
     made = Retirement.objects.get()
     assert (made.actor, made.given_up_failures) == ("user:release-manager", 1)
 
 
-def test_a_revocation_is_shown_with_its_reason(manager: Client, acme: World) -> None:
-    assert "A reason is required" in act(manager, "revoke", acme.release, reason=" ")
-    shown = act(manager, "revoke", acme.release, reason=MARKUP)
-    assert [MARKUP in shown, "data-revoke" in shown] == [False, False]
+def test_a_revocation_shows_what_it_hits_and_is_typed(log_in: LogIn, manager: Client, acme: World) -> None:
+    making.scheduled(acme.tenant, pipeline_id="acme.orders")
+    asked = words(manager.get(to("releases_release_revoke", acme.release)))
+    expected = ("nothing can be submitted to acme.orders", "Queued executions 1", ": 1 execution,", "nightly")
+    assert [text in asked for text in expected] == [True] * 4
+    sent = {"reason": MARKUP, "typed_version": "1.0", "open_executions": "leave"}
+    for wrong in ({"reason": " "}, {"typed_version": ""}, {"typed_version": "2.0"}, {"open_executions": "stop"}):
+        act(manager, "revoke", acme.release, **{**sent, **wrong})
+    assert log_in("operator").post(to("releases_release_revoke", acme.release), sent).status_code == 403
+    assert not Revocation.objects.exists()
+    assert MARKUP not in act(manager, "revoke", acme.release, **sent)
     assert Revocation.objects.get().reason == MARKUP
+    assert manager.get(to("releases_release_revoke", acme.release)).status_code == 409
 
 
 def carrying(world: World, version: str = "2.0", *files: bytes) -> Release:

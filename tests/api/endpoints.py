@@ -41,7 +41,7 @@ READS = dict.fromkeys(
     {PIPELINE}/history/export
     {PIPELINE}/releases {PIPELINE}/releases/{{release_version}} {PIPELINE}/releases/{{release_version}}/preflight
     {PIPELINE}/releases/{{release_version}}/smoke {PIPELINE}/releases/{{release_version}}/smoke/{{smoke_test_id}}
-    {PIPELINE}/retirements provenance-key notifications quotas
+    {PIPELINE}/retirements {PIPELINE}/revocations provenance-key notifications quotas
     schedules schedules/{{schedule_id}} schedules/{{schedule_id}}/fires status stranded trusted-keys
     worker-plan workers workers/{{pipeline_id}}/{{worker_id}}/events
     """.split(),
@@ -57,7 +57,10 @@ READS = dict.fromkeys(
     "members": Scope.ADMINISTER,
 }
 """The endpoints that only read."""
-QUERIES = {f"{PIPELINE}/retirements": "?releaseVersion=1.0", "audit/export": "?format=ndjson"}
+QUERIES = {
+    **dict.fromkeys((f"{PIPELINE}/retirements", f"{PIPELINE}/revocations"), "?releaseVersion=1.0"),
+    "audit/export": "?format=ndjson",
+}
 """The parameters that endpoints require."""
 NEEDS_S3 = {"artifact-uploads", "artifact-uploads/{upload_id}", "artifact-uploads/{upload_id}/complete"}
 """Endpoints that succeed only with a store for direct uploads: see `test_uploads`."""

@@ -71,6 +71,7 @@ def test_a_release_from_its_upload_to_its_end(
     needed = run("releases", "retire", P, "1.0", "--dry-run")
     assert (needed.status, "ACTIVE" in needed.out) == (1, True)
     assert run("releases", "retire", P, "1.0", "--reason=old", "--yes").status == 3
+    assert run.json("releases", "revoke", P, "2.0", "--reason=bad", "--dry-run")["schedules"] == []
     assert run.json("releases", "revoke", P, "2.0", "--reason=bad", "--yes")["releaseVersion"] == "2.0"
     assert run("releases", "show", P, "3.0").status == 5
 
