@@ -9,7 +9,7 @@ from rest_framework import serializers
 
 from foundation.api.fields import Identifier, Number, SegmentIdentifier, StrictSerializer, Text, WholeNumber
 from governance.activation.api import REFUSALS, ExpectingRequest
-from governance.gradual import changes, measured, operations, plan
+from governance.gradual import changes, evidence, operations, plan
 from governance.gradual.plan import Bounds, Plan
 from releases import errors, queries
 from releases.models import IDENTITY_LENGTH, GradualActivation
@@ -123,14 +123,14 @@ class PlanView(serializers.Serializer[Any]):
     bounds = BoundsView()
 
 
-class SampleView(serializers.Serializer[measured.Sample]):
+class SampleView(serializers.Serializer[evidence.Sample]):
     ended = serializers.IntegerField(help_text="At most 1,000, the newest.")
     failed = serializers.IntegerField()
     timed = serializers.IntegerField(help_text="Those that succeeded without an await or a pause.")
     medianSeconds = serializers.FloatField(source="median_seconds", allow_null=True)
 
 
-class EvidenceView(serializers.Serializer[measured.Evidence]):
+class EvidenceView(serializers.Serializer[evidence.Evidence]):
     candidate = SampleView(help_text="Executions of the current step.")
     baseline = SampleView(help_text="Executions since the start.")
     failureProbability = serializers.FloatField(
@@ -141,6 +141,11 @@ class EvidenceView(serializers.Serializer[measured.Evidence]):
     )
     crossed = serializers.ChoiceField(
         choices=GradualActivation.Cause.choices, allow_null=True, help_text="The bound that the candidate crosses."
+    )
+    missing = serializers.ListField(
+        child=serializers.CharField(),
+        help_text="What the plan asks for before the promotion and does not have. If there is anything, a promotion "
+        "requires a reason, and the history names it.",
     )
 
 
@@ -170,7 +175,7 @@ class OneGradualActivationView(GradualActivationView):
 
     @extend_schema_field(EvidenceView(allow_null=True))
     def get_evidence(self, gradual: GradualActivation) -> dict[str, Any] | None:
-        found = measured.evidence(gradual)
+        found = evidence.evidence(gradual)
         return None if found is None else dict(EvidenceView(found).data)
 
 
@@ -233,7 +238,7 @@ def next_step(view: TenantView, pipeline_id: str, gradual_id: uuid.UUID, **body:
 def promote(view: TenantView, pipeline_id: str, gradual_id: uuid.UUID, **body: Any) -> Any:
     """Make the candidate the active release, at any step. Existing executions keep their release.
 
-    The body is optional.
+    If the evidence misses something that the plan asks for, a `reason` is required. Otherwise the body is optional.
     """
     gradual = operations.one(queries.pipeline(view.tenant, pipeline_id), gradual_id)
     return changes.promote(gradual, actor=view.actor, **body)

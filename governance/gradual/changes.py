@@ -11,6 +11,7 @@ from django.db.models import F
 from governance.activation import gates
 from governance.activation.gates import Switch
 from governance.gradual import operations
+from governance.gradual.evidence import evidence
 from governance.gradual.plan import Plan
 from governance.requests import states
 from releases import errors, pointer, queries
@@ -195,9 +196,11 @@ def promote(
 ) -> GradualActivation:
     """Make the candidate the active release, at any step, and return the gradual activation.
 
-    The gates are judged as for an activation. Raises `GradualActivationEnded`, `ReasonRequired`, `ArtifactMissing`,
-    `ArtifactAltered`, `ArtifactStoreUnavailable`, `ActiveReleaseChanged`, `OperationKeyReused`, and the refusal of a
-    gate.
+    The gates are judged as for an activation. If the evidence misses something that the plan asks for, a reason is
+    required, and the history names what is missing.
+
+    Raises `GradualActivationEnded`, `ReasonRequired`, `ArtifactMissing`, `ArtifactAltered`, `ArtifactStoreUnavailable`,
+    `ActiveReleaseChanged`, `OperationKeyReused`, and the refusal of a gate.
     """
     candidate = gradual.candidate
     earlier = operations.repeated(gradual.pipeline, operation_key, Kind.PROMOTION, gradual)
@@ -207,6 +210,7 @@ def promote(
     pipeline = queries.pipeline(gradual.pipeline.tenant, gradual.pipeline.pipeline_id)
     require_reason(pipeline, reason, Kind.PROMOTION)
     gates.require_met(Switch(candidate, pipeline, Kind.PROMOTION))
+    missing = _require_evidence_or_reason(gradual, reason)
     require_verified(candidate)
     with transaction.atomic():
         pipeline = operations.lock(gradual)
@@ -219,9 +223,19 @@ def promote(
         require_registered(candidate)
         require_reason(pipeline, reason, Kind.PROMOTION)
         gates.require_met(Switch(candidate, pipeline, Kind.PROMOTION, binding=True))
-        _end(pipeline, gradual, Status.PROMOTED, Cause.PERSON, actor, reason, operation_key)
-        operations.record(Act.GRADUAL_ACTIVATION_PROMOTE, gradual, actor=actor, reason=reason)
+        noted = f"{reason.strip()} (promoted without full evidence: {' '.join(missing)})" if missing else reason
+        _end(pipeline, gradual, Status.PROMOTED, Cause.PERSON, actor, noted[:LONGEST_REASON], operation_key)
+        details = {"missingEvidence": missing} if missing else {}
+        operations.record(Act.GRADUAL_ACTIVATION_PROMOTE, gradual, actor=actor, reason=reason, **details)
     return operations.one(pipeline, gradual.pk)
+
+
+def _require_evidence_or_reason(gradual: GradualActivation, reason: str) -> list[str]:
+    """Return what the evidence misses. Raises `ReasonRequired` if that is anything and the reason is blank."""
+    missing = list(evidence(gradual).missing)
+    if missing and not reason.strip():
+        raise errors.ReasonRequired(f"A promotion without full evidence requires a reason. {' '.join(missing)}")
+    return missing
 
 
 def withdraw(

@@ -12,7 +12,8 @@ from django.shortcuts import redirect
 
 from foundation.errors import InvalidRequest
 from governance.activation.pages import REASON_LENGTH, TYPED, OperationForm, not_typed
-from governance.gradual import changes, measured, operations
+from governance.gradual import changes, operations
+from governance.gradual.evidence import evidence
 from governance.gradual.plan import Bounds, Plan, Step
 from governance.requests import requests
 from governance.requests.pages import outcome
@@ -89,7 +90,7 @@ def shown(pages: ReadOnlyAdmin, request: HttpRequest, pipeline: Pipeline) -> dic
             "gradual_plan": plan,
             "gradual_step": current,
             "gradual_next": following[0] if following else None,
-            "gradual_evidence": measured.evidence(gradual),
+            "gradual_evidence": evidence(gradual),
         }
     return {
         **context,

@@ -265,7 +265,11 @@ def test_from_the_start_to_the_promotion(manager: Client, acme: World, newer: Re
     operation = {"expected_release_version": "1.0", "operation_key": "s", "expected_step": "0"}
     moved = manager.post(gradual_address(newer, "_step", made), operation, follow=True)
     assert said(moved) == ["Release 2.0 gets 25 % of new executions of acme.orders."]
-    done = manager.post(gradual_address(newer, "_promote", made), {**operation, "operation_key": "p"}, follow=True)
+    assert "Promote 2.0 without full evidence" in moved.text
+    operation["operation_key"] = "p"
+    done = manager.post(gradual_address(newer, "_promote", made), operation, follow=True)
+    assert said(done)[0].startswith("REASON_REQUIRED")
+    done = manager.post(gradual_address(newer, "_promote", made), {**operation, "reason": "urgent"}, follow=True)
     assert said(done) == ["Release 2.0 is active for new executions of acme.orders."]
     assert [each.kind for each in history(newer)] == ["activation", "gradual", "gradual", "promotion"]
 

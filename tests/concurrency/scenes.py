@@ -94,7 +94,7 @@ def of_gradual(call: Callable[..., Any], **members: Any) -> Scene:
 
 
 gradual_step = partial(of_gradual, changes.move_on)
-gradual_promotion = partial(of_gradual, changes.promote)
+gradual_promotion = partial(of_gradual, changes.promote, reason="urgent")
 gradual_withdrawal = partial(of_gradual, changes.withdraw, reason="a mistake")
 
 

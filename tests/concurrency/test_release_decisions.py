@@ -151,7 +151,7 @@ def a_request_for_a_release_that_is_being_revoked() -> Decision:
 
 def a_withdrawal_of_a_promoted_candidate() -> Decision:
     made = gradual.started(making.ready()[0], 5)
-    promote = partial(changes.promote, gradual.again(made), actor="user:ann")
+    promote = partial(changes.promote, gradual.again(made), **WHY)
     return promote, partial(changes.withdraw, made, **WHY), "GradualActivationEnded"
 
 

@@ -98,6 +98,6 @@ def test_the_steps_of_a_gradual_activation_are_no_activations_but_its_promotion_
     assert event_id(owner) == before
     assert refused(call("GET", f"{base(owner)}/activation-operations/start")) == (404, "")
     assert refused(operate(owner, "start"))[0] == 409
-    changes.promote(started, actor="user:ada")
+    changes.promote(started, actor="user:ada", reason="urgent")
     promoted = current(owner)["identifiedEvent"]
     assert (promoted["releaseVersion"], promoted["activationId"] == before) == ("2.0", False)

@@ -194,7 +194,7 @@ def _requests(owner: Tenant) -> None:
 def _gradual_activations(owner: Tenant) -> None:
     """Make a gradual activation in each status: 2.0 is promoted, 3.0 withdrawn, 4.0 replaced, and 5.0 is running."""
     making.active(owner, "1.0", pipeline_id=GRADUAL_PIPELINE)
-    changes.promote(_gradual(owner, "2.0"), actor=ACTOR)
+    changes.promote(_gradual(owner, "2.0"), actor=ACTOR, reason="urgent")
     changes.withdraw(_gradual(owner, "3.0"), actor=ACTOR, reason="slow")
     replaced = _gradual(owner, "4.0")
     activate(Release.objects.select_related("pipeline__tenant").get(pk=replaced.baseline_id), actor=ACTOR)

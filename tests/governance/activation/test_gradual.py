@@ -62,7 +62,9 @@ def test_a_candidate_gets_greater_shares_until_it_is_promoted_and_can_be_rolled_
     assert (moved.step, moved.step_started_at > began, moved.started_at) == (1, True, begun.started_at)
     changes.move_on(begun, **WHO)
     assert refusal(changes.move_on, begun).code == "NO_NEXT_STEP"
-    done = changes.promote(begun, **WHO)
+    for by in ("candidate", "baseline"):
+        gradual.ended(getattr(begun, by), succeeded=[1.0] * 20)
+    done = changes.promote(gradual.again(begun), **WHO)
     assert (done.status, done.cause, done.ended_by) == ("PROMOTED", "person", "user:ann")
     assert done.ended_at is not None
     assert newest(owner).previous == begun.baseline
@@ -76,11 +78,26 @@ def test_a_candidate_gets_greater_shares_until_it_is_promoted_and_can_be_rolled_
         ("rollback", "1.0", None, None),
     ]
     again = start(begun.baseline.pipeline.releases.get(release_version="2.0"), gradual.plan(10), **WHO)
-    assert changes.promote(again, **WHO).status == "PROMOTED"
+    assert changes.promote(again, **WHY).status == "PROMOTED"
     entries = AuditEntry.objects.filter(act__startswith="gradual").order_by("pk")
     acts = [entry.act.partition(".")[2] for entry in entries]
     assert acts == ["start", "step", "step", "promote", "start", "promote"]
     assert {entry.object for entry in entries} == {f"{making.PIPELINE}/2.0"}
+
+
+def test_a_promotion_without_evidence_needs_a_reason_and_the_history_names_what_is_missing(owner: Tenant) -> None:
+    new = gradual.candidate(owner)
+    begun = start(new, gradual.plan(5, 50, minutes=10), **WHO)
+    missing = (
+        "Executions of the candidate that ended in this step: 0 of 20. Minutes since this step began: 0 of 10. "
+        "Steps of the plan that have not begun: 1 of 2."
+    )
+    error = refusal(changes.promote, begun)
+    assert (error.code, error.detail.endswith(missing)) == ("REASON_REQUIRED", True)
+    noted = f"because (promoted without full evidence: {missing})"
+    assert changes.promote(begun, **WHY).end_reason == newest(owner).reason == noted
+    entry = AuditEntry.objects.order_by("-pk")[0]
+    assert (entry.reason, "missingEvidence" in entry.details) == ("because", True)
 
 
 def test_a_withdrawn_candidate_was_never_active(owner: Tenant, begun: GradualActivation) -> None:
@@ -210,5 +227,5 @@ def test_start_and_promotion_are_judged_in_a_transaction_too(owner: Tenant, monk
     monkeypatch.setattr(gates, "GATES", (*gates.GATES, judge))
     made = gradual.started(owner, 5, 10)
     changes.move_on(made, **WHO)
-    changes.promote(made, **WHO)
+    changes.promote(made, **WHY)
     assert judged == [(kind, binding) for kind in (Kind.GRADUAL, Kind.PROMOTION) for binding in (False, True)]

@@ -6,7 +6,8 @@ from executions.holds import holds
 from executions.models import AwaitUnit
 from governance.gradual import changes
 from governance.gradual.changes import start
-from governance.gradual.measured import compare, describe, evidence, watch, watch_one
+from governance.gradual.evidence import compare, evidence
+from governance.gradual.measured import describe, watch, watch_one
 from governance.gradual.plan import Bounds
 from governance.resubmission.resubmission import resubmit
 from governance.tasks import watch_gradual
@@ -125,7 +126,7 @@ def test_a_watch_that_comes_late_changes_nothing(owner: Tenant) -> None:
     late = gradual.again(made)
     gradual.ended(made.baseline, succeeded=FAST * 4)
     gradual.ended(made.candidate, failed=30)
-    changes.promote(made, actor="user:ann")
+    changes.promote(made, actor="user:ann", reason="urgent")
     assert watch_one(late) is False
     assert standing(made) == ("PROMOTED", 1, "person")
 

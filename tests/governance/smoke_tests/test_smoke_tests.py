@@ -13,7 +13,7 @@ from governance.activation import activation, gates
 from governance.activation.activation import activate
 from governance.campaigns.selection import Filters, preview
 from governance.gradual.changes import start as start_gradual
-from governance.gradual.measured import evidence
+from governance.gradual.evidence import evidence
 from governance.reports.preflight import preflight
 from governance.retirement.retirement import blockers, retire, revoke
 from governance.smoke_tests import smoke_tests

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from governance.gradual.measured import fisher_exact, mann_whitney
+from governance.gradual.evidence import fisher_exact, mann_whitney
 from governance.gradual.plan import Bounds, Plan, Step
 from releases.errors import GradualActivationInvalid
 from releases.pointer import BUCKETS, Routing, bucket
