@@ -87,6 +87,10 @@ class Part:
         return len(self.choices) <= 5
 
     @property
+    def is_comment(self) -> bool:
+        return self.kind is Kind.LONG_TEXT and not COMMENTS.isdisjoint(self.member.lower().split("_"))
+
+    @property
     def can_grow(self) -> bool:
         return len(self.parts) < MOST_ITEMS
 
@@ -143,6 +147,8 @@ LONG_NAMES = frozenset(
     ("comment", "comments", "description", "explanation", "justification", "message", "note", "notes", "remark", "text")
 )
 """Texts get several lines if the contract allows more than LONG characters, or if their names contain such a word."""
+COMMENTS = frozenset(("comment", "comments", "note", "notes", "remark", "remarks"))
+"""Names of members that are comments of the person who answers."""
 JSON = "JSON."
 _KINDS = {
     "string": Kind.TEXT,
