@@ -8,14 +8,13 @@ from typing import Any
 from django.utils import timezone
 
 from executions.awaits import claims
-from executions.awaits.answer_types import gives_many, problems, refusal, request_type, types_of
+from executions.awaits.answer_types import described_types_of, gives_many, problems, refusal, request_type, types_of
 from executions.console.payloads import bounded_json, typed_value
 from executions.errors import AnswerInvalid
 from executions.models import Interaction
 from executions.questions.filling import shared_data, value_of
 from executions.questions.forms import ROOT_PATH, Data, Kind, Problem, edited, form_of, of_form, with_problems
 from foundation.errors import CoordinatorError, InvalidRequest
-from wire.comparison.type_shapes import Types
 
 AS_JSON = ("json", "json-next", "review-json", "edit-json")
 AS_FIELDS = ("answer", "answer-next", "review")
@@ -35,7 +34,7 @@ class AnswerForm:
     prefilled: bool = False
 
     def __post_init__(self) -> None:
-        self._types = Types(types_of(self.question))
+        self._types = described_types_of(self.question)
         self.many = gives_many(self.question)
         if self.is_edit:
             self.data = edited(self._types, self.question.output_type, self.data, self.act, many=self.many)
@@ -47,7 +46,7 @@ class AnswerForm:
         data: Data = {}
         of = request_type(question)
         if of is not None and not gives_many(question):
-            types = Types(types_of(question))
+            types = described_types_of(question)
             zone = timezone.get_current_timezone()
             data = shared_data(types, question.output_type, of, question.request, zone)
         return cls(question, data, AS_FIELDS[0], prefilled=bool(data))

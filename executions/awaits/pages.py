@@ -17,6 +17,7 @@ from django.utils.safestring import SafeString
 
 from executions.awaits import claims, interactions, reassignment, recipients
 from executions.awaits.answer_form import AnswerForm, require_text
+from executions.awaits.answer_types import described_types_of, request_type
 from executions.awaits.present import STATUSES, Present, is_claimed
 from executions.console.payloads import bounded_json, tenants_shown
 from executions.console.question_filters import (
@@ -29,7 +30,7 @@ from executions.console.question_filters import (
     TransportFilter,
 )
 from executions.models import Interaction
-from executions.questions.readable import person, readable, telling_fields
+from executions.questions.readable import Readable, person, readable, telling_fields
 from foundation.admin.columns import badge, column, moment, timed
 from foundation.errors import CoordinatorError
 from releases.registration.pages import PipelineFilter
@@ -174,7 +175,11 @@ class InteractionAdmin(LongList):
         may_read = any(self.may(request, scope, found) for scope in (Scope.ANSWER, Scope.PAYLOADS))
         if found.status != Interaction.Status.COMPLETED or not may_read:
             return {"may_read": may_read}
-        return {"may_read": True, "answer_fields": readable(found.response), "answered": bounded_json(found.response)}
+        return {
+            "may_read": True,
+            "answer_fields": _as_answer(found, found.response),
+            "answered": bounded_json(found.response),
+        }
 
     # --- claims ---------------------------------------------------------------------------------------
 
@@ -322,17 +327,23 @@ class InteractionAdmin(LongList):
             original=found,
             **present.context(),
             **decision,
-            may_reassign=present.asks and self.may(request, Scope.ADMINISTER, found),
+            may_reassign=present.answerable and self.may(request, Scope.ADMINISTER, found),
             form=form,
             of_form=form is not None and bool(present.buttons),
             draft=form.draft if form else "",
-            summary=readable(summary) if summary is not NOTHING else None,
+            summary=_as_answer(found, summary) if summary is not NOTHING else None,
             entered=request.POST,
             items=found.unit.expected_items,
-            request_fields=readable(found.request) if decision["may_read"] else None,
+            request_fields=readable(found.request, described_types_of(found), request_type(found))
+            if decision["may_read"]
+            else None,
             question=bounded_json(found.request) if decision["may_read"] else None,
             members=recipients.candidates(found)[:MOST_MEMBERS] if present.buttons else (),
             events=found.events.order_by("-sequence")[:20],
             longest_note=claims.LONGEST_NOTE,
             problem=problem,
         )
+
+
+def _as_answer(question: Interaction, value: Any) -> Readable:
+    return readable(value, described_types_of(question), question.output_type)

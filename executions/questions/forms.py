@@ -201,18 +201,18 @@ class _Builder:
         part = self._entered(plain)
         shape = self._types.shape(expression)
         if depth > DEEPEST or self.count > MOST_PARTS or self._has(plain.name, "json"):
-            return replace(part, help=JSON)
+            return replace(part, help=_joined(part.help, JSON))
         if shape.form is Form.RECORD:
             return self._group(part, shape, depth)
         if shape.form is Form.SCALAR and shape.scalar in _KINDS:
             return _scalar(part, shape)
-        return replace(part, help=JSON)
+        return replace(part, help=_joined(part.help, JSON))
 
     def repeated(self, plain: Part, expression: Any, depth: int) -> Part:
         self.count += 1
         part = self._entered(plain)
         if depth > DEEPEST or self.count > MOST_PARTS or self._has(plain.name, "json"):
-            return replace(part, help=JSON)
+            return replace(part, help=_joined(part.help, JSON))
         items = [
             self.part(
                 Part(
@@ -242,10 +242,11 @@ class _Builder:
             Kind.JSON,
             name_of_member(group.name, name),
             f"{group.path}.{shown(name)}",
-            readable_name(name),
+            labelled(name, field),
             required=not may_be_left_out(field),
             null=field.get("optional") is not True,
             member=name,
+            help=described(field),
         )
         build = self.repeated if field.get("repeated") is True else self.part
         return build(plain, field.get("type"), depth)
@@ -272,7 +273,24 @@ def _scalar(part: Part, shape: Shape) -> Part:
     has_long_name = not LONG_NAMES.isdisjoint(part.label.lower().split())
     if kind is Kind.TEXT and (LONG < limits.longest < inf or "\n" in part.text or has_long_name):
         kind = Kind.LONG_TEXT
-    return replace(part, kind=kind, help=_help(limits))
+    return replace(part, kind=kind, help=_joined(part.help, _help(limits)))
+
+
+def labelled(name: str, field: Mapping[str, Any]) -> str:
+    """Return the label of a field: its title with its unit, or else its name in words."""
+    label, unit = field.get("title") or readable_name(name), field.get("unit")
+    return f"{label} ({unit})" if unit else label
+
+
+def described(field: Mapping[str, Any]) -> str:
+    """Return the author's description of a field, with its examples."""
+    text, examples = field.get("description", ""), " or ".join(field.get("examples", ()))
+    ended = text if not text or text.endswith((".", "!", "?", ":")) else f"{text}."
+    return _joined(ended, f"For example {examples}." if examples else "")
+
+
+def _joined(*texts: str) -> str:
+    return " ".join(filter(None, texts))
 
 
 def _on_one_line(item: Part) -> Part:
