@@ -32,7 +32,7 @@ BUTTONS: Final = {
 """What the first button of each form does, and what leads back from a summary to the form."""
 FAST: Final = timedelta(minutes=2)
 """With less time left than this, the page is loaded again every second, and otherwise every SLOW_SECONDS."""
-SLOW_SECONDS: Final = 4
+SLOW_SECONDS: Final = 2
 
 
 @dataclass(frozen=True, slots=True)

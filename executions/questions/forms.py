@@ -88,7 +88,7 @@ class Part:
 
     @property
     def is_comment(self) -> bool:
-        return self.kind is Kind.LONG_TEXT and not COMMENTS.isdisjoint(self.member.lower().split("_"))
+        return self.kind is Kind.LONG_TEXT and not COMMENTS.isdisjoint(readable_name(self.member).lower().split())
 
     @property
     def can_grow(self) -> bool:
@@ -270,7 +270,8 @@ def _scalar(part: Part, shape: Shape) -> Part:
     kind = _KINDS[shape.scalar]
     if kind is Kind.TEXT and limits.choices is not None:
         return replace(part, kind=Kind.CHOICE, choices=sorted(limits.choices))
-    has_long_name = not LONG_NAMES.isdisjoint(part.label.lower().split())
+    words = f"{part.label} {readable_name(part.member)}".lower().split()
+    has_long_name = not LONG_NAMES.isdisjoint(words)
     if kind is Kind.TEXT and (LONG < limits.longest < inf or "\n" in part.text or has_long_name):
         kind = Kind.LONG_TEXT
     return replace(part, kind=kind, help=_joined(part.help, _help(limits)))
@@ -302,14 +303,18 @@ def _help(limits: Limits) -> str:
     """Say which values the contract allows."""
     rules = []
     if limits.shortest:
-        rules.append(f"at least {limits.shortest} characters")
+        rules.append(f"at least {_characters(limits.shortest)}")
     if limits.longest != inf:
-        rules.append(f"at most {limits.longest:.0f} characters")
+        rules.append(f"at most {_characters(int(limits.longest))}")
     for bound, inclusive, strict in ((limits.lower, "at least", "more than"), (limits.upper, "at most", "less than")):
         if bound is not None:
             rules.append(f"{strict if bound[1] else inclusive} {bound[0]}")
     text = ", ".join(rules)
     return f"{text[:1].upper()}{text[1:]}." if text else ""
+
+
+def _characters(count: int) -> str:
+    return "1 character" if count == 1 else f"{count:,} characters"
 
 
 def _is_inside(field: str, path: str) -> bool:

@@ -7,8 +7,6 @@ from datetime import date, datetime
 from enum import StrEnum
 from typing import Any, Final
 
-from django.utils.dateformat import format as date_format
-
 from wire.comparison.type_shapes import Form, Types
 
 DEEPEST: Final = 6
@@ -176,9 +174,10 @@ def _grouped(value: Any) -> str:
 def _day(text: str) -> str:
     """Return a date in words: "31 January 2026". A text that is no date stays."""
     try:
-        return date_format(date.fromisoformat(text), "j F Y")
+        day = date.fromisoformat(text)
     except ValueError:
         return text
+    return f"{day.day} {day:%B} {day.year}"
 
 
 def telling_fields(members: Mapping[str, Any]) -> list[tuple[str, str]]:
