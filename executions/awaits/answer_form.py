@@ -73,7 +73,7 @@ class AnswerForm:
 
     @property
     def is_review(self) -> bool:
-        """True if the person wants to see the answer once more before sending it."""
+        """True if the person asks for a summary before sending the answer."""
         return self.act in REVIEWS
 
     @property

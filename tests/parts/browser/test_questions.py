@@ -64,7 +64,6 @@ def test_a_question_is_claimed_and_answered_with_the_keyboard_alone(page: Page, 
     expect(page.locator("[data-summary]")).to_contain_text("12.50")
     expect(page.locator("#answer-form")).to_contain_text("She called.")
     press(page, "Change it")
-    expect(page.locator("#answer-note")).to_have_value("She called.")
     press(page, "Check the answer")
     press(page, "Send the answer")
     expect(page.locator("[data-answer]")).to_contain_text("She called.")
@@ -80,9 +79,7 @@ def test_a_page_sees_others_and_a_log_out_and_keeps_what_was_typed(page: Page, q
         page.keyboard.press(key)
     expect(page.locator("[name='answer.approved']").first).to_be_focused()
     page.locator("#answer-note").fill("I wrote this.")
-    countdown = page.locator("[data-countdown]")
-    before = countdown.inner_text()
-    expect(countdown).not_to_have_text(before)
+    expect(page.locator("[data-countdown]")).not_to_have_text(page.locator("[data-countdown]").inner_text())
     page.get_by_role("button", name="Claim", exact=True).click()
     expect(page.locator("[data-claim=mine]")).to_be_visible()
 
