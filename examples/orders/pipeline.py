@@ -10,7 +10,10 @@ The last two commands host the same release, over the broker and over HTTP. Each
 from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
+from typing import Annotated
 from uuid import UUID, uuid5
+
+from pydantic import Field
 
 from pipelines import NonRetryable, Pipeline, StepContext
 
@@ -47,7 +50,7 @@ class PendingApproval:
 
     order_id: UUID
     customer: str
-    total: Decimal
+    total: Annotated[Decimal, Field(json_schema_extra={"unit": "EUR"})]
     dishes: list[str]
 
 
@@ -56,8 +59,8 @@ class Decision:
     """The restaurant's response."""
 
     order_id: UUID
-    accepted: bool
-    note: str
+    accepted: Annotated[bool, Field(title="Do you accept the order?")]
+    note: Annotated[str, Field(title="Note to the customer", examples=["Ready at 19:30"])]
 
 
 @dataclass

@@ -8,17 +8,17 @@ from typing import Any
 from django.utils import timezone
 
 from executions.awaits import claims
-from executions.awaits.answer_types import gives_many, request_type, types_of
+from executions.awaits.answer_types import described_types_of, gives_many, problems, refusal, request_type, types_of
 from executions.console.payloads import bounded_json, typed_value
 from executions.errors import AnswerInvalid
 from executions.models import Interaction
 from executions.questions.filling import shared_data, value_of
 from executions.questions.forms import ROOT_PATH, Data, Kind, Problem, edited, form_of, of_form, with_problems
 from foundation.errors import CoordinatorError, InvalidRequest
-from wire.comparison.type_shapes import Types
 
-AS_JSON = ("json", "json-next")
-AS_FIELDS = ("answer", "answer-next")
+AS_JSON = ("json", "json-next", "review-json", "edit-json")
+AS_FIELDS = ("answer", "answer-next", "review")
+REVIEWS = ("review", "review-json")
 
 
 @dataclass
@@ -34,7 +34,7 @@ class AnswerForm:
     prefilled: bool = False
 
     def __post_init__(self) -> None:
-        self._types = Types(types_of(self.question))
+        self._types = described_types_of(self.question)
         self.many = gives_many(self.question)
         if self.is_edit:
             self.data = edited(self._types, self.question.output_type, self.data, self.act, many=self.many)
@@ -46,7 +46,7 @@ class AnswerForm:
         data: Data = {}
         of = request_type(question)
         if of is not None and not gives_many(question):
-            types = Types(types_of(question))
+            types = described_types_of(question)
             zone = timezone.get_current_timezone()
             data = shared_data(types, question.output_type, of, question.request, zone)
         return cls(question, data, AS_FIELDS[0], prefilled=bool(data))
@@ -69,7 +69,12 @@ class AnswerForm:
 
     @property
     def is_edit(self) -> bool:
-        return self.act not in (*AS_JSON, *AS_FIELDS)
+        return self.act == "edit-json" or self.act not in (*AS_JSON, *AS_FIELDS)
+
+    @property
+    def is_review(self) -> bool:
+        """True if the person asks for a summary before sending the answer."""
+        return self.act in REVIEWS
 
     @property
     def is_json(self) -> bool:
@@ -78,6 +83,21 @@ class AnswerForm:
     @property
     def then_next(self) -> bool:
         return self.act.endswith("-next")
+
+    @property
+    def has_comment(self) -> bool:
+        """True if the answer has a member for a comment, so that no second field for one is needed."""
+        return any(part.is_comment for part in self.part.parts)
+
+    @property
+    def buttons(self) -> str:
+        """The kind of the form: a key of `present.BUTTONS`."""
+        return "fields" if self.has_fields else "json"
+
+    @property
+    def entries(self) -> dict[str, str]:
+        """What was entered, by the names of the fields: `submitted` makes the same form of it."""
+        return {**self.data, "note": self.note} | ({"response": self.draft} if self.is_json else {})
 
     @property
     def definition(self) -> dict[str, Any] | None:
@@ -91,11 +111,18 @@ class AnswerForm:
         require_text(self.note, "note", claims.LONGEST_NOTE)
         if self.is_json:
             return typed_value(self.draft, field=ROOT_PATH)
-        value, problems = value_of(self.part, timezone.get_current_timezone(), _read_json)
-        if problems:
-            raise AnswerInvalid("Some fields have a problem.", errors=[dict(problem) for problem in problems])
+        value, found = value_of(self.part, timezone.get_current_timezone(), _read_json)
+        if found:
+            raise AnswerInvalid("Some fields have a problem.", errors=[dict(problem) for problem in found])
         self.draft = json.dumps(value, ensure_ascii=False, indent=2)
         return typed_value(self.draft, field=ROOT_PATH)
+
+    def checked(self) -> Any:
+        """Return the answer. Raises as `response` does, and `AnswerInvalid` if it is not of the contract's type."""
+        value = self.response()
+        if found := problems(self.question, value):
+            raise refusal(found)
+        return value
 
     def place(self, error: CoordinatorError) -> list[Problem]:
         """Put the problems of a rejected answer at their fields. Return those that belong to none."""

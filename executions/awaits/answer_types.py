@@ -5,6 +5,7 @@ from typing import Any
 
 from executions.errors import AnswerInvalid
 from executions.models import Interaction
+from executions.questions.described import DescribedTypes
 from wire.documents.canonical_types import mismatches
 
 MOST_PROBLEMS = 100
@@ -48,6 +49,11 @@ def types_of(question: Interaction) -> Mapping[str, Any]:
         return canonical_types
     alias = {"kind": "alias", "target": {"kind": "scalar", "id": question.output_type}}
     return {**canonical_types, question.output_type: {"definition": alias}}
+
+
+def described_types_of(question: Interaction) -> DescribedTypes:
+    """Return the types of the contract with what their author says about them to people."""
+    return DescribedTypes(types_of(question), question.execution.release.declarations.get("types", {}))
 
 
 def request_type(question: Interaction) -> str | None:

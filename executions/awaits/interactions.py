@@ -119,6 +119,14 @@ def interaction(tenant: Tenant, interaction_id: uuid.UUID) -> Interaction:
     return question
 
 
+def time_left(question: Interaction) -> timedelta:
+    """Return how long answers are accepted: negative when late. A pause of the execution stops the time."""
+    with connection.cursor() as cursor:
+        cursor.execute(statements.TIME_LEFT, [question.pk])
+        left: timedelta = cursor.fetchone()[0]
+    return left
+
+
 def resume(resume_token: str, *, response: Any, actor: str) -> Completion:
     """Answer an interaction with a resume token alone, which names the tenant. Raises as `complete` does."""
     token = _read(resume_token)

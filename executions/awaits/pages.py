@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -16,6 +17,8 @@ from django.utils.safestring import SafeString
 
 from executions.awaits import claims, interactions, reassignment, recipients
 from executions.awaits.answer_form import AnswerForm, require_text
+from executions.awaits.answer_types import described_types_of, request_type
+from executions.awaits.present import STATUSES, Present, is_claimed
 from executions.console.payloads import bounded_json, tenants_shown
 from executions.console.question_filters import (
     AssigneeFilter,
@@ -27,7 +30,7 @@ from executions.console.question_filters import (
     TransportFilter,
 )
 from executions.models import Interaction
-from executions.questions.readable import person, readable, telling_fields
+from executions.questions.readable import Readable, person, readable, telling_fields
 from foundation.admin.columns import badge, column, moment, timed
 from foundation.errors import CoordinatorError
 from releases.registration.pages import PipelineFilter
@@ -38,17 +41,8 @@ from tenancy.console.lists import TenantFilter
 from tenancy.roles import Scope
 from wire.documents.contract import AUTOMATIC
 
-Status = Interaction.Status
-STATUSES = {
-    Status.WAITING.value: ("open", "warning"),
-    Status.DISPATCHING.value: ("open, being sent", "info"),
-    Status.DISPATCHED.value: ("open", "warning"),
-    Status.COMPLETED.value: ("answered", "success"),
-    Status.FAILED.value: ("not delivered", "danger"),
-    Status.TIMED_OUT.value: ("not answered in time", "danger"),
-    Status.CANCELLED.value: ("withdrawn", "default"),
-}
-"""Each status in words, with its colour."""
+NOTHING = object()
+"""Stands for an answer that is not shown before it is sent."""
 MOST_NEXT = 200
 """How many of the questions with the nearest deadlines are candidates for the next one."""
 MOST_MEMBERS = 200
@@ -147,6 +141,46 @@ class InteractionAdmin(LongList):
             claims.renew(row, actor=actor(request.user), person=request.user)
         return self._shown(request, row)
 
+    @serves("<uuid:object_id>/live/", polled=True, signed_out="executions/interaction_signed_out.html")
+    def live(self, request: HttpRequest, row: Interaction) -> HttpResponse:
+        """Return what has changed since the page was shown; 204 if nothing has."""
+        present = self._present(request, interactions.interaction(row.tenant, row.pk))
+        if (request.GET.get("shown"), request.GET.get("left")) == (present.mark, present.countdown):
+            return HttpResponse(status=204)
+        return self._live(request, present)
+
+    def _present(self, request: HttpRequest, found: Interaction, buttons: str = "") -> Present:
+        return Present.of(
+            found,
+            me=actor(request.user),
+            has_role=self.may(request, Scope.ANSWER, found),
+            may_answer=self._may_answer(request, found),
+            buttons=buttons or request.GET.get("buttons", ""),
+        )
+
+    def _live(self, request: HttpRequest, present: Present, error: CoordinatorError | None = None) -> HttpResponse:
+        decision = self._decision(request, present.question)
+        changed = request.GET.get("shown") != present.mark
+        context = {
+            **present.context(),
+            **decision,
+            "original": present.question,
+            "changed": changed,
+            "problem": problem_of(error),
+        }
+        return self.part(request, "executions/interaction_live_parts.html", **context)
+
+    def _decision(self, request: HttpRequest, found: Interaction) -> dict[str, Any]:
+        """Return what people see of the answer. Others than readers of payloads see that there is one."""
+        may_read = any(self.may(request, scope, found) for scope in (Scope.ANSWER, Scope.PAYLOADS))
+        if found.status != Interaction.Status.COMPLETED or not may_read:
+            return {"may_read": may_read}
+        return {
+            "may_read": True,
+            "answer_fields": _as_answer(found, found.response),
+            "answered": bounded_json(found.response),
+        }
+
     # --- claims ---------------------------------------------------------------------------------------
 
     @serves("<uuid:object_id>/claim/", Act.INTERACTION_CLAIM, Scope.ANSWER, name="claim")
@@ -184,12 +218,22 @@ class InteractionAdmin(LongList):
         return self._act(request, row, reassign, "The question has other recipients.")
 
     def _act(self, request: HttpRequest, row: Interaction, act: Callable[..., Any], done: str) -> HttpResponse:
-        """Perform an act, which gets the tenant and the id of the question, and show the question again."""
+        """Perform an act, which gets the tenant and the id of the question, and show the question again.
+
+        htmx gets the live part alone, so that a form on the page keeps what was entered.
+        """
+        stays, refused = bool(request.headers.get("HX-Request")), None
         if request.method == "POST":
             try:
                 act(row.tenant, row.pk, actor=actor(request.user))
             except CoordinatorError as error:
-                return self._shown(request, self.row_or_404(request, row.pk), error=error)
+                if not stays:
+                    return self._shown(request, self.row_or_404(request, row.pk), error=error)
+                refused = error
+            if stays:
+                return self._live(
+                    request, self._present(request, interactions.interaction(row.tenant, row.pk)), refused
+                )
             messages.success(request, done)
         return redirect("admin:executions_interaction_change", row.pk)
 
@@ -205,6 +249,8 @@ class InteractionAdmin(LongList):
         if form.is_edit:
             return self._shown(request, row, form=form)
         try:
+            if form.is_review:
+                return self._shown(request, row, form=form, summary=form.checked())
             completion = interactions.complete(
                 row.tenant,
                 interaction_id=row.pk,
@@ -219,6 +265,8 @@ class InteractionAdmin(LongList):
             rest = form.place(error)
             return self._shown(request, self.row_or_404(request, row.pk), form=form, error=error, problems=rest)
         self._tell(request, completion)
+        if completion.duplicate:
+            return self._shown(request, row, form=form)
         following = self._next(request, row) if form.then_next else row
         if following is None:
             messages.info(request, "No other open question is waiting for you.")
@@ -259,55 +307,43 @@ class InteractionAdmin(LongList):
         form: AnswerForm | None = None,
         error: CoordinatorError | None = None,
         problems: list[Any] | None = None,
+        summary: Any = NOTHING,
     ) -> HttpResponse:
         found = interactions.interaction(row.tenant, row.pk)
-        waits = found.status in Interaction.OPEN
-        answerable = waits and found.transport not in AUTOMATIC
-        has_role, may_answer = self.may(request, Scope.ANSWER, found), self._may_answer(request, found)
-        may_read = has_role or self.may(request, Scope.PAYLOADS, found)
-        me = actor(request.user)
+        present = self._present(request, found)
+        if present.answerable and present.may_answer:
+            form = form or AnswerForm.fresh(found)
+            buttons = form.buttons if summary is NOTHING else f"{'json' if form.is_json else 'fields'}-summary"
+            present = replace(present, buttons=buttons)
+        decision = self._decision(request, found)
         problem = problem_of(error)
         if problem and problems is not None:
             problem["errors"] = problems
-        completed = found.status == Status.COMPLETED and may_read
         return self.page(
             request,
             "executions/interaction.html",
             status=error.status if error else 200,
             title=f"{found} of {found.execution.pipeline_id}",
             original=found,
-            interaction=found,
-            execution=found.execution,
-            state=STATUSES[found.status][0],
-            variant=STATUSES[found.status][1],
-            waits=waits,
-            overdue=waits and found.deadline <= timezone.now(),
-            answerable=answerable,
-            may_answer=may_answer,
-            has_role=has_role,
-            restriction=recipients.restriction(found),
-            may_reassign=answerable and self.may(request, Scope.ADMINISTER, found),
-            may_read=may_read,
-            form=form or (AnswerForm.fresh(found) if answerable and may_answer else None),
+            **present.context(),
+            **decision,
+            may_reassign=present.answerable and self.may(request, Scope.ADMINISTER, found),
+            form=form,
+            of_form=form is not None and bool(present.buttons),
             draft=form.draft if form else "",
+            summary=_as_answer(found, summary) if summary is not NOTHING else None,
+            entered=request.POST,
             items=found.unit.expected_items,
-            request_fields=readable(found.request) if may_read else None,
-            question=bounded_json(found.request) if may_read else None,
-            answer_fields=readable(found.response) if completed else None,
-            answered=bounded_json(found.response) if completed else None,
-            claimed=is_claimed(found),
-            answered_by=person(found.actor or ""),
-            claimant=person(found.claimed_by or ""),
-            mine=is_claimed(found) and found.claimed_by == me,
-            delegate=person(found.delegate or ""),
-            members=recipients.candidates(found)[:MOST_MEMBERS] if answerable and may_answer else (),
+            request_fields=readable(found.request, described_types_of(found), request_type(found))
+            if decision["may_read"]
+            else None,
+            question=bounded_json(found.request) if decision["may_read"] else None,
+            members=recipients.candidates(found)[:MOST_MEMBERS] if present.buttons else (),
             events=found.events.order_by("-sequence")[:20],
             longest_note=claims.LONGEST_NOTE,
             problem=problem,
         )
 
 
-def is_claimed(interaction: Interaction) -> bool:
-    """True if a claim lasts on an open question."""
-    until = interaction.claimed_until
-    return interaction.status in Interaction.OPEN and until is not None and until > timezone.now()
+def _as_answer(question: Interaction, value: Any) -> Readable:
+    return readable(value, described_types_of(question), question.output_type)

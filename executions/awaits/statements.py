@@ -140,6 +140,9 @@ SELECT status, deadline <= execution_clock(execution_id) AND transport <> %s, cl
 FROM executions_interaction WHERE id = %s FOR UPDATE
 """
 
+# How long an interaction can be answered.
+TIME_LEFT = "SELECT deadline - execution_clock(execution_id) FROM executions_interaction WHERE id = %s"
+
 # Stores an answer. No row: the interaction is closed.
 ANSWER = """
 UPDATE executions_interaction SET status = 'COMPLETED', response = %(response)s, actor = %(actor)s, note = %(note)s,

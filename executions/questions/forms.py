@@ -87,6 +87,10 @@ class Part:
         return len(self.choices) <= 5
 
     @property
+    def is_comment(self) -> bool:
+        return self.kind is Kind.LONG_TEXT and not COMMENTS.isdisjoint(readable_name(self.member).lower().split())
+
+    @property
     def can_grow(self) -> bool:
         return len(self.parts) < MOST_ITEMS
 
@@ -143,6 +147,8 @@ LONG_NAMES = frozenset(
     ("comment", "comments", "description", "explanation", "justification", "message", "note", "notes", "remark", "text")
 )
 """Texts get several lines if the contract allows more than LONG characters, or if their names contain such a word."""
+COMMENTS = frozenset(("comment", "comments", "note", "notes", "remark", "remarks"))
+"""Names of members that are comments of the person who answers."""
 JSON = "JSON."
 _KINDS = {
     "string": Kind.TEXT,
@@ -195,18 +201,18 @@ class _Builder:
         part = self._entered(plain)
         shape = self._types.shape(expression)
         if depth > DEEPEST or self.count > MOST_PARTS or self._has(plain.name, "json"):
-            return replace(part, help=JSON)
+            return replace(part, help=_joined(part.help, JSON))
         if shape.form is Form.RECORD:
             return self._group(part, shape, depth)
         if shape.form is Form.SCALAR and shape.scalar in _KINDS:
             return _scalar(part, shape)
-        return replace(part, help=JSON)
+        return replace(part, help=_joined(part.help, JSON))
 
     def repeated(self, plain: Part, expression: Any, depth: int) -> Part:
         self.count += 1
         part = self._entered(plain)
         if depth > DEEPEST or self.count > MOST_PARTS or self._has(plain.name, "json"):
-            return replace(part, help=JSON)
+            return replace(part, help=_joined(part.help, JSON))
         items = [
             self.part(
                 Part(
@@ -236,10 +242,11 @@ class _Builder:
             Kind.JSON,
             name_of_member(group.name, name),
             f"{group.path}.{shown(name)}",
-            readable_name(name),
+            labelled(name, field),
             required=not may_be_left_out(field),
             null=field.get("optional") is not True,
             member=name,
+            help=described(field),
         )
         build = self.repeated if field.get("repeated") is True else self.part
         return build(plain, field.get("type"), depth)
@@ -263,10 +270,28 @@ def _scalar(part: Part, shape: Shape) -> Part:
     kind = _KINDS[shape.scalar]
     if kind is Kind.TEXT and limits.choices is not None:
         return replace(part, kind=Kind.CHOICE, choices=sorted(limits.choices))
-    has_long_name = not LONG_NAMES.isdisjoint(part.label.lower().split())
+    words = f"{part.label} {readable_name(part.member)}".lower().split()
+    has_long_name = not LONG_NAMES.isdisjoint(words)
     if kind is Kind.TEXT and (LONG < limits.longest < inf or "\n" in part.text or has_long_name):
         kind = Kind.LONG_TEXT
-    return replace(part, kind=kind, help=_help(limits))
+    return replace(part, kind=kind, help=_joined(part.help, _help(limits)))
+
+
+def labelled(name: str, field: Mapping[str, Any]) -> str:
+    """Return the label of a field: its title with its unit, or else its name in words."""
+    label, unit = field.get("title") or readable_name(name), field.get("unit")
+    return f"{label} ({unit})" if unit else label
+
+
+def described(field: Mapping[str, Any]) -> str:
+    """Return the author's description of a field, with its examples."""
+    text, examples = field.get("description", ""), " or ".join(field.get("examples", ()))
+    ended = text if not text or text.endswith((".", "!", "?", ":")) else f"{text}."
+    return _joined(ended, f"For example {examples}." if examples else "")
+
+
+def _joined(*texts: str) -> str:
+    return " ".join(filter(None, texts))
 
 
 def _on_one_line(item: Part) -> Part:
@@ -278,14 +303,18 @@ def _help(limits: Limits) -> str:
     """Say which values the contract allows."""
     rules = []
     if limits.shortest:
-        rules.append(f"at least {limits.shortest} characters")
+        rules.append(f"at least {_characters(limits.shortest)}")
     if limits.longest != inf:
-        rules.append(f"at most {limits.longest:.0f} characters")
+        rules.append(f"at most {_characters(int(limits.longest))}")
     for bound, inclusive, strict in ((limits.lower, "at least", "more than"), (limits.upper, "at most", "less than")):
         if bound is not None:
             rules.append(f"{strict if bound[1] else inclusive} {bound[0]}")
     text = ", ".join(rules)
     return f"{text[:1].upper()}{text[1:]}." if text else ""
+
+
+def _characters(count: int) -> str:
+    return "1 character" if count == 1 else f"{count:,} characters"
 
 
 def _is_inside(field: str, path: str) -> bool:

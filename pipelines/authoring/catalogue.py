@@ -57,6 +57,7 @@ class _Field:
     hint: Any
     has_default: bool
     default: Any = dataclasses.MISSING
+    info: FieldInfo | None = None
 
 
 class Catalogue:
@@ -68,6 +69,7 @@ class Catalogue:
     def __init__(self, *, constraints: bool = True) -> None:
         self._definitions: dict[str, dict[str, Any]] = {}
         self._constraints = constraints
+        self.records: dict[str, list[_Field]] = {}
         self.doubts: list[DefinitionError] = []
         """Mistakes that a build reports. Workers host releases that earlier builds made with them."""
 
@@ -248,7 +250,7 @@ class Catalogue:
         rules = Rules.of(cls) if self._constraints else None
         rules_of_fields = rules.fields if rules is not None else {}
         with placed(lambda: places.of_class(cls)):
-            members = _fields(cls, where)
+            members = self.records[f"{cls.__module__}.{cls.__qualname__}"] = _fields(cls, where)
         for field in members:
             with collected(errors), placed(lambda name=field.attribute: places.of_class(cls, name)):  # type: ignore[misc]
                 fields.append(self._field(cls, field, where, rules_of_fields.get(field.attribute)))
@@ -389,7 +391,7 @@ def _model_field(name: str, info: FieldInfo, where: str) -> _Field:
             f"{where}: field {name!r} is read under another alias than it is written; give both the same alias",
         )
     default = dataclasses.MISSING if info.is_required() or info.default is PydanticUndefined else info.default
-    return _Field(written, name, info.annotation, not info.is_required(), default)
+    return _Field(written, name, info.annotation, not info.is_required(), default, info)
 
 
 def _sorted(members: dict[str, Any]) -> dict[str, Any]:

@@ -185,8 +185,11 @@ def _class_of(step: PlannedStep) -> str:
     return f"{function.__module__}.{function.__qualname__}"
 
 
-def declarations(pipeline: Pipeline) -> dict[str, dict[str, Any]]:
-    """Return what a pipeline declares besides its contract: the members of `declarations.json`, without empty ones."""
+def declarations(pipeline: Pipeline, *, described: bool = True) -> dict[str, dict[str, Any]]:
+    """Return what a pipeline declares besides its contract: the members of `declarations.json`, without empty ones.
+
+    Without ``described``, it is that of builds before the fields of its questions had descriptions. Raises as ``plan``.
+    """
     members: dict[str, dict[str, Any]] = {
         "search": pipeline.search,
         "steps": {part.name: found for part in pipeline.parts if (found := _declared(part))},
@@ -196,6 +199,10 @@ def declarations(pipeline: Pipeline) -> dict[str, dict[str, Any]]:
         from pipelines.authoring.step_settings import declared_types  # most workers do not need it
 
         members |= declared_types(pipeline.config, pipeline.secrets)
+    if described and any(isinstance(part, Await) and part.asks for part in pipeline.parts):
+        from pipelines.authoring.described_fields import described_types  # only questions need it
+
+        members["types"] = described_types(pipeline)
     return {name: member for name, member in members.items() if member}
 
 

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from pipelines.errors import DefinitionError
 from wire.addresses import is_web_address
+from wire.documents.contract import AUTOMATIC
 from wire.identity import LONGEST_GROUP, is_identifier, step_id
 from wire.messages.celery_messages import LONGEST_RECIPIENT, LONGEST_WAIT
 
@@ -64,6 +65,11 @@ class Await:
     condition: Callable[..., Any] | None = None
     place: str = field(default="", compare=False)
     child: ChildCall | None = None
+
+    @property
+    def asks(self) -> bool:
+        """True if something outside answers: neither a timer nor a child execution."""
+        return self.transport not in AUTOMATIC
 
     @property
     def transport_metadata(self) -> Mapping[str, str]:

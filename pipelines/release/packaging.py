@@ -74,13 +74,22 @@ def build(pipeline: Pipeline | str, out_dir: Path, *, lock: str | None = None) -
     return BuiltArtifact(out_dir / target.name, _digest(data), len(data), contract, tuple(sources.values()))
 
 
-def artifact_digest(pipeline: Pipeline, lock: str | None = None, contract: dict[str, Any] | None = None) -> str:
+def artifact_digest(
+    pipeline: Pipeline,
+    lock: str | None = None,
+    contract: dict[str, Any] | None = None,
+    *,
+    described: bool = True,
+) -> str:
     """Return the digest that ``build`` would return for the source on disk and this lock, without writing a file.
 
-    ``contract`` is that of the code, and by default compiled. Does not check that the artifact is complete. Raises
-    ``DefinitionError``: those of ``compile_contract``, PACKAGE_NOT_FOUND, SOURCE_UNREADABLE.
+    ``contract`` is that of the code, and by default compiled. ``described`` is that of ``declarations``. Does not check
+    that the artifact is complete. Raises ``DefinitionError``: those of ``compile_contract``, PACKAGE_NOT_FOUND,
+    SOURCE_UNREADABLE.
     """
-    return _digest(_archive(_sources(pipeline), _documents(pipeline, contract or compile_contract(pipeline), lock)))
+    return _digest(
+        _archive(_sources(pipeline), _documents(pipeline, contract or compile_contract(pipeline), lock, described))
+    )
 
 
 def write_atomically(target: Path, data: bytes) -> None:
@@ -97,7 +106,9 @@ def write_atomically(target: Path, data: bytes) -> None:
         raise DefinitionError("OUT_DIR_UNWRITABLE", f"cannot write {target}: {error.strerror}") from error
 
 
-def _documents(pipeline: Pipeline, contract: dict[str, Any], lock: str | None) -> dict[str, str]:
+def _documents(
+    pipeline: Pipeline, contract: dict[str, Any], lock: str | None, described: bool = True
+) -> dict[str, str]:
     """Return the entries that are not source: the contract, and what a worker needs to host the code."""
     required = Environment.current().required
     python = {"pipeline": reference_of(pipeline), **required.interpreter.as_json()}
@@ -108,13 +119,13 @@ def _documents(pipeline: Pipeline, contract: dict[str, Any], lock: str | None) -
     }
     if pipeline.checkpoint:
         documents[CAPABILITIES_ENTRY] = json.dumps([CHECKPOINTS]) + "\n"
-    if declared := _declarations(pipeline):
+    if declared := _declarations(pipeline, described):
         documents[DECLARATIONS_ENTRY] = declared
     return documents
 
 
-def _declarations(pipeline: Pipeline) -> str:
-    found = declarations(pipeline)
+def _declarations(pipeline: Pipeline, described: bool) -> str:
+    found = declarations(pipeline, described=described)
     if not found:
         return ""
     from wire.documents.declarations import written  # most pipelines, and so most workers, declare nothing

@@ -188,6 +188,9 @@ def host_source(reference: str, descriptor_path: Path, tenant: str, *, lock: str
     contract = _required_contract(pipeline, reference, descriptor)
     digest = artifact_digest(pipeline, lock, contract)
     stored = {artifact.digest: artifact.artifact_id for artifact in artifacts_with_code(descriptor)}
+    if stored and digest not in stored:  # it may be of a build before artifacts described the fields of questions
+        earlier = artifact_digest(pipeline, lock, contract, described=False)
+        digest = earlier if earlier in stored else digest
     if stored and digest not in stored:
         raise DefinitionError(
             "ARTIFACT_MISMATCH",

@@ -91,6 +91,7 @@ class Served:
     methods: tuple[str, ...]
     model: type[Model] | None
     polled: bool
+    signed_out: str
 
 
 def serves(
@@ -102,6 +103,7 @@ def serves(
     reads: bool = False,
     model: type[Model] | None = None,
     polled: bool = False,
+    signed_out: str = "",
 ) -> Callable[[F], F]:
     """Return a decorator that makes a function, as an attribute of a subclass of `TenantScopedAdmin`, one of its pages.
 
@@ -110,14 +112,15 @@ def serves(
     user holds all `scopes` in its tenant, or in any tenant if there is no row. `act` and `reads` are those of the
     declaration (`tenancy.audit.acts`). The row is of `model` if it is another one than that of the page's URL.
     `name` is the end of the URL's name, by default that of the attribute. A `polled` page is a part of another one,
-    which requests it once or repeatedly.
+    which requests it once or repeatedly. After a log-out, the page reloads itself. If it has a form whose entries must
+    not be lost, the part is the template `signed_out` instead, and the page stays.
     """
 
     def decorate(function: F) -> F:
         declaration = Declaration(act, scopes, reads)
 
         view = _copied(function)
-        made = Served(function, route, name, declaration, methods, model, polled)
+        made = Served(function, route, name, declaration, methods, model, polled, signed_out)
         setattr(view, "served", made)  # noqa: B010 - functions have no such attribute
         return cast("F", view)
 
@@ -217,15 +220,17 @@ class TenantScopedAdmin(_ModelAdmin):
 
         view = update_wrapper(view, page.function)
         view = declares(declaration.act, *declaration.scopes, reads=declaration.reads)(view)
-        guarded = self._polled(view) if page.polled else self.admin_site.admin_view(view)
+        guarded = self._guarded(view, page)
         return path(page.route, guarded, name=f"{self.opts.app_label}_{self.opts.model_name}_{page.name or attribute}")
 
-    def _polled(self, view: View) -> View:
-        """Return the view of a part of a page, which the page requests. After a log-out the page reloads itself."""
+    def _guarded(self, view: View, served: Served) -> View:
+        """Return the view with the checks of the admin. htmx never gets a log-in page as a part of a page."""
 
         def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
             if request.headers.get("HX-Request") and not self.admin_site.has_permission(request):
-                return HttpResponse(status=403, headers={"HX-Refresh": "true"})
+                if served.signed_out:
+                    return TemplateResponse(request, served.signed_out)
+                return HttpResponse(status=403, headers={"HX-Refresh": "true"} if served.polled else {})
             return page(request, *args, **kwargs)
 
         page: View = self.admin_site.admin_view(view)

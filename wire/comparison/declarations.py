@@ -24,6 +24,7 @@ _REPLACES: Final = (
 )
 _FOUND: Final = "Executions of the newer release can be found by it. Clients and parked work do not depend on it."
 _LOST: Final = "A search by this name finds executions of the newer release no more, or by another value."
+_SHOWN: Final = "People see it when they answer. Values, clients and parked work do not depend on it."
 
 
 def declaration_differences(before: ReleaseFacts, after: ReleaseFacts) -> Iterator[Difference]:
@@ -74,11 +75,16 @@ def _concurrency(path: str, before: str, after: str) -> Judgement:
     return Area.POLICY, Impact.COMPATIBLE, _KEY if changes_key else _LIMIT
 
 
+def _types(path: str, before: str, after: str) -> Judgement:
+    return Area.POLICY, Impact.COMPATIBLE, _SHOWN
+
+
 _JUDGES: Final[Mapping[str, Callable[[str, str, str], Judgement]]] = {
     "concurrency": _concurrency,
     "config": _settings,
     "search": _search,
     "secrets": _settings,
     "steps": _steps,
+    "types": _types,
 }
 """The judge of each member of declarations. It gets the path of a value, and its texts in both releases."""

@@ -360,9 +360,9 @@ def _text_rules(
     shortest: Any = definition.get("minLength")
     longest: Any = definition.get("maxLength")
     if _is_integer(shortest) and len(value) < shortest:
-        yield path, f"must have at least {shortest} characters"
+        yield path, f"must have at least {shortest} character{'s' * (shortest != 1)}"
     if _is_integer(longest) and len(value) > longest:
-        yield path, f"must have at most {longest} characters"
+        yield path, f"must have at most {longest} character{'s' * (longest != 1)}"
 
 
 def _bound_rules(definition: Mapping[str, Any], number: Decimal, path: str) -> Iterator[Mismatch]:

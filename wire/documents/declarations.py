@@ -1,8 +1,8 @@
 """What the code of a pipeline declares besides its contract: the entry `declarations.json` of an artifact. Pure.
 
 The entry is an object. Each member is an object too, whose keys are names that the author chose: those of steps in
-`steps`, and those of fields in `search`. Declarations are not in the contract, so a change of them breaks nothing. They
-belong to the release, which pins the artifact.
+`steps`, those of fields in `search`, and those of types in `types`. Declarations are not in the contract, so a change
+of them breaks nothing. They belong to the release, which pins the artifact.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from wire.documents.json_reader import quoted, read_object, shown
 from wire.findings import DocumentError, Finding
 
 MAX_DECLARATIONS_BYTES: Final = 256 * 1024
-MEMBERS: Final = ("concurrency", "config", "search", "secrets", "steps")
+MEMBERS: Final = ("concurrency", "config", "search", "secrets", "steps", "types")
 """The names of the members that the entry may have."""
 Declarations = Mapping[str, Mapping[str, Any]]
 """The members of the entry, by name."""
@@ -38,6 +38,10 @@ def _rule(member: str) -> Rule:
         from wire.documents.concurrency import wrong_limit
 
         return wrong_limit
+    if member == "types":
+        from wire.documents.described_types import wrong_types
+
+        return wrong_types
     from wire.documents import step_settings
 
     return step_settings.wrong_config if member == "config" else step_settings.wrong_secrets

@@ -1,9 +1,12 @@
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
+from executions.awaits import claims, interactions
 from executions.models import Interaction, InteractionEvent
 from tests.admin.conftest import World
 from tests.admin.test_questions import ask, with_claims
+from tests.browsing import AXE, findings
+from tests.parts.browser.test_pages import NARROW
 
 LIST = "/admin/executions/interaction/"
 
@@ -57,8 +60,42 @@ def test_a_question_is_claimed_and_answered_with_the_keyboard_alone(page: Page, 
         page.keyboard.type(text)
     tab_to(page, page.locator("#answer-note"))
     page.keyboard.type("She called.")
-    press(page, "Answer")
+    press(page, "Check the answer")
+    expect(page.locator("[data-summary]")).to_contain_text("12.50")
+    expect(page.locator("#answer-form")).to_contain_text("She called.")
+    press(page, "Change it")
+    press(page, "Check the answer")
+    press(page, "Send the answer")
     expect(page.locator("[data-answer]")).to_contain_text("She called.")
     question.refresh_from_db()
     assert (question.response, question.note, question.channel) == (EXPECTED, "She called.", "page")
     assert [event.kind for event in InteractionEvent.objects.filter(interaction=question)] == ["CLAIMED"]
+
+
+def test_a_page_sees_others_and_a_log_out_and_keeps_what_was_typed(page: Page, question: Interaction) -> None:
+    page.set_viewport_size(NARROW)
+    page.goto(f"{LIST}{question.pk}/change/")
+    for key in ("Tab", "Tab", "Enter", "Tab"):  # the second link leads to the answer
+        page.keyboard.press(key)
+    expect(page.locator("[name='answer.approved']").first).to_be_focused()
+    page.locator("#answer-note").fill("I wrote this.")
+    expect(page.locator("[data-countdown]")).not_to_have_text(page.locator("[data-countdown]").inner_text())
+    page.get_by_role("button", name="Claim", exact=True).click()
+    expect(page.locator("[data-claim=mine]")).to_be_visible()
+
+    claims.claim(question.tenant, question.pk, actor="user:eve", take_over=True)
+    expect(page.locator("[data-claim=others]")).to_contain_text("eve is working on it")
+    cookies = page.context.cookies()
+    page.context.clear_cookies()
+    expect(page.locator("[data-signed-out]")).to_be_visible()
+    expect(page.get_by_role("button", name="Check the answer")).to_have_count(0)
+    for each in cookies:
+        page.context.add_cookies([{"name": each["name"], "value": each["value"], "domain": "127.0.0.1", "path": "/"}])
+    expect(page.get_by_role("button", name="Check the answer")).to_be_visible()
+
+    interactions.complete(question.tenant, interaction_id=question.pk, response=EXPECTED, actor="user:eve")
+    expect(page.locator("[data-ended]")).to_contain_text("eve answered just now")
+    expect(page.locator("[data-answer]")).to_contain_text("12.50")
+    expect(page.locator("#answer-note")).to_have_value("I wrote this.")
+    page.evaluate(AXE)
+    assert list(findings(page)) == []

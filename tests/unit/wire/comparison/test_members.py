@@ -79,6 +79,7 @@ DECLARED: dict[str, tuple[Any, Any, str, str]] = {
     'steps["A"].parallel': (1, 2, "policy", COMPATIBLE),
     'steps["A"].onItemFailure': ("collect", "", "policy", COMPATIBLE),
     'steps["A"].branches.a.retries': (1, 2, "policy", COMPATIBLE),
+    'types["A"].fields.amount.title': ("Sum", "Total", "policy", COMPATIBLE),
 }
 """Declared values: before, after, the area, and how that is judged. "" is no value."""
 FACTS = {"descriptor", "contract", "environments", "checkpoints", "declarations", "signers", "provenance", "packages"}

@@ -1,0 +1,126 @@
+"""What a question's page loads again while the question is open: its status, the time left, its claim, its buttons."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Final
+
+from django.utils import timezone
+
+from executions.awaits import interactions, recipients
+from executions.models import Interaction
+from executions.questions.readable import person
+from foundation.moments import lasting
+from wire.documents.contract import AUTOMATIC
+
+Status = Interaction.Status
+STATUSES: Final = {
+    Status.WAITING.value: ("open", "warning"),
+    Status.DISPATCHING.value: ("open, being sent", "info"),
+    Status.DISPATCHED.value: ("open", "warning"),
+    Status.COMPLETED.value: ("answered", "success"),
+    Status.FAILED.value: ("not delivered", "danger"),
+    Status.TIMED_OUT.value: ("not answered in time", "danger"),
+    Status.CANCELLED.value: ("withdrawn", "default"),
+}
+"""Each status in words, with its colour."""
+BUTTONS: Final = {
+    "fields": ("review", ""),
+    "json": ("review-json", ""),
+    "fields-summary": ("answer", "edit"),
+    "json-summary": ("json", "edit-json"),
+}
+"""What the first button of each form does, and what leads back from a summary to the form."""
+FAST: Final = timedelta(minutes=2)
+"""With less time left than this, the page is loaded again every second, and otherwise every SLOW_SECONDS."""
+SLOW_SECONDS: Final = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Present:
+    """An open or closed question, as the person `me` sees it now.
+
+    `buttons` is one of BUTTONS for a page with a form. `mark` is a string that changes with every change of what is
+    shown, apart from the `countdown`.
+    """
+
+    question: Interaction
+    me: str
+    has_role: bool
+    may_answer: bool
+    buttons: str
+    left: timedelta
+
+    @classmethod
+    def of(cls, question: Interaction, *, me: str, has_role: bool, may_answer: bool, buttons: str) -> "Present":
+        asks = question.status in Interaction.OPEN and question.transport not in AUTOMATIC
+        left = interactions.time_left(question) if asks else timedelta()
+        return cls(question, me, has_role, may_answer, buttons if buttons in BUTTONS else "", left)
+
+    @property
+    def act(self) -> str:
+        return BUTTONS[self.buttons][0]
+
+    @property
+    def edit(self) -> str:
+        return BUTTONS[self.buttons][1]
+
+    @property
+    def is_summary(self) -> bool:
+        return bool(self.edit)
+
+    @property
+    def asks(self) -> bool:
+        """True if it is open for people. Answers are refused once it is `late`."""
+        return self.question.status in Interaction.OPEN and self.question.transport not in AUTOMATIC
+
+    @property
+    def late(self) -> bool:
+        return self.asks and self.left <= timedelta()
+
+    @property
+    def answerable(self) -> bool:
+        return self.asks and not self.late
+
+    @property
+    def seconds(self) -> int:
+        """How often the part is loaded again."""
+        return 1 if self.left < FAST else SLOW_SECONDS
+
+    @property
+    def countdown(self) -> str:
+        return lasting(timedelta(seconds=int(self.left.total_seconds()))).replace(".0 s", " s")
+
+    @property
+    def mark(self) -> str:
+        of = self.question
+        claim = (of.claimed_by, of.delegate) if is_claimed(of) else (of.delegate,)
+        shown = (of.status, self.late, self.may_answer, of.assignee, of.group, *claim)
+        return "-".join(str(each or "") for each in shown)
+
+    def context(self) -> dict[str, Any]:
+        """Return what the templates of the part show."""
+        of, claimed = self.question, is_claimed(self.question)
+        state, variant = STATUSES[of.status]
+        return {
+            "present": self,
+            "interaction": of,
+            "execution": of.execution,
+            "state": state,
+            "variant": variant,
+            "waits": of.status in Interaction.OPEN,
+            "answerable": self.answerable,
+            "may_answer": self.may_answer,
+            "has_role": self.has_role,
+            "restriction": recipients.restriction(of),
+            "claimed": claimed,
+            "claimant": person(of.claimed_by or ""),
+            "mine": claimed and of.claimed_by == self.me,
+            "delegate": person(of.delegate or ""),
+            "answered_by": "you" if of.actor == self.me else person(of.actor or ""),
+        }
+
+
+def is_claimed(interaction: Interaction) -> bool:
+    """True if a claim lasts on an open question."""
+    until = interaction.claimed_until
+    return interaction.status in Interaction.OPEN and until is not None and until > timezone.now()
