@@ -145,7 +145,7 @@ def one_activation_request(view: TenantView, pipeline_id: str, request_id: uuid.
 
 
 @operation("activations", "voteOnActivation", ActivationRequestView, body=VoteRequest)
-@declares(Act.ACTIVATION_REQUEST_VOTE, Scope.ACTIVATE)
+@declares(Act.ACTIVATION_REQUEST_VOTE, Scope.VOTE)
 @refuses(
     errors.PipelineUnknown,
     errors.RequestUnknown,

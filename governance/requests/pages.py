@@ -146,13 +146,14 @@ class RequestAdmin(ReadOnlyAdmin):
             variant=VARIANTS[found.status],
             active=pipeline.activation,
             may_activate=self.may(request, Scope.ACTIVATE, found),
+            may_vote=self.may(request, Scope.VOTE, found),
             is_undecided=found.status in UNDECIDED,
             is_open=is_open,
             is_own=is_open and found.requester_id == request.user.pk,
             is_breaking=found.status in UNDECIDED and needs_typing(pipeline, found.release),
         )
 
-    @serves("<uuid:object_id>/vote/", Act.ACTIVATION_REQUEST_VOTE, Scope.ACTIVATE, methods=POST)
+    @serves("<uuid:object_id>/vote/", Act.ACTIVATION_REQUEST_VOTE, Scope.VOTE, methods=POST)
     def vote(self, request: HttpRequest, row: ActivationRequest) -> HttpResponse:
         """Approve or refuse the request. A repeated POST is the same vote."""
         form = VoteForm(request.POST)
