@@ -49,12 +49,12 @@ ALERTING = (
     ("alerts_alertrule", "Alert rules", "add_alert"),
     ("alerts_alertchannel", "Alert channels", "send"),
 )
-ADMINISTERING = (
-    ("tenancy_tenant", "Tenants", "apartment"),
+AUDITING = (
     ("tenancy_membership", "Members", "group"),
     ("tenancy_apitoken", "API tokens", "key"),
     ("tenancy_auditentry", "Audit log", "receipt_long"),
 )
+ADMINISTERING = (("tenancy_tenant", "Tenants", "apartment"), *AUDITING)
 
 
 class Link(NamedTuple):
@@ -94,6 +94,8 @@ def navigation(request: HttpRequest) -> tuple[Group, ...]:
     administering = []
     if request.user.is_superuser or holds_anywhere(request, Scope.ADMINISTER):
         administering += [_model(request, *entry) for entry in ADMINISTERING]
+    elif holds_anywhere(request, Scope.AUDIT):
+        administering += [_model(request, *entry) for entry in AUDITING]
     if request.user.is_superuser:
         administering.append(_model(request, "auth_user", "Users", "person"))
         administering.append(_model(request, "coordinator_process", "Status", "monitor_heart"))

@@ -4111,3 +4111,7 @@ CREATE INDEX "audit_time_of_tenant" ON "tenancy_auditentry" ("tenant_id", "at" D
 -- tenancy.0005_groups
 ALTER TABLE "tenancy_membership" ADD COLUMN "groups" varchar(100)[] DEFAULT '{}'::varchar(100)[] NOT NULL;
 ALTER TABLE "tenancy_membership" ADD CONSTRAINT "membership_groups" CHECK ((NOT ("groups" @> (ARRAY[''])::varchar(100)[]) AND CASE WHEN "groups" IS NULL THEN NULL ELSE coalesce(array_length("groups", 1), 0) END <= 50));
+
+-- tenancy.0006_auditor_approver
+ALTER TABLE "tenancy_membership" DROP CONSTRAINT "membership_role_known";
+ALTER TABLE "tenancy_membership" ADD CONSTRAINT "membership_role_known" CHECK ("role" IN ('viewer', 'auditor', 'approver', 'operator', 'on-call', 'release-manager', 'tenant-admin'));

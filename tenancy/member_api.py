@@ -43,7 +43,7 @@ class MemberGroupsView(serializers.Serializer[dict[str, Any]]):
 
 
 @listing("members", Membership, MemberView, ordering="id")
-@declares(None, Scope.ADMINISTER)
+@declares(None, Scope.AUDIT)
 def all_members(view: TenantView) -> Any:
     """The members of the tenant, with an item for each role, in the order in which the roles were given."""
     return members.listed(Membership.objects.filter(tenant=view.tenant))

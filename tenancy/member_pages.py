@@ -110,7 +110,7 @@ class MembershipAdmin(ExportedList, TenantScopedAdmin):
     Only superusers see whether an active user has the name (`members.listed`).
     """
 
-    needs = Scope.ADMINISTER
+    needs = Scope.AUDIT
     add_label = "Add a member"
     list_display = ("person", "name", "tenant", "role", "purpose", "group_names", "state", "log_in")
     ordering = (members.USERNAME, "tenant__slug", "role")
@@ -197,10 +197,10 @@ class MembershipAdmin(ExportedList, TenantScopedAdmin):
         return field
 
     def has_add_permission(self, request: HttpRequest) -> bool:
-        return self.has_module_permission(request)
+        return self.administers(request)
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return self.has_view_permission(request, obj)
+        return self.administers(request, obj)
 
     has_delete_permission = has_change_permission
 

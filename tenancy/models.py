@@ -16,7 +16,7 @@ from django.utils.functional import cached_property
 from knox.models import AbstractAuthToken
 
 from tenancy.quota_table import MOST_OF_A_QUOTA, QUOTAS
-from tenancy.roles import ALL_SCOPES, Role, Scope, granted
+from tenancy.roles import ALL_SCOPES, Role, Scope, granted, with_implied
 from wire.identity import LONGEST_GROUP, RULE, is_identifier
 
 SLUG = RegexValidator(r"\A[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\Z", "Use 1 to 63 of a-z, 0-9 and inner hyphens.")
@@ -229,8 +229,8 @@ class ApiToken(AbstractAuthToken):
 
     @cached_property
     def usable_scopes(self) -> frozenset[str]:
-        """The token's scopes that its owner currently holds in the tenant."""
-        return frozenset(self.scopes) & self._scopes_of_owner()
+        """The token's scopes, and those that they imply, that its owner currently holds in the tenant."""
+        return with_implied(self.scopes) & self._scopes_of_owner()
 
     @property
     def has_standing(self) -> bool:

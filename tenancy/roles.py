@@ -21,7 +21,9 @@ class Scope(StrEnum):
     ARTIFACTS = "artifacts:read"
     REGISTER = "releases:register"
     ACTIVATE = "releases:activate"
+    VOTE = "releases:vote"
     ROLL_BACK = "releases:roll-back"
+    AUDIT = "audit:read"
     ADMINISTER = "tenant:administer"
 
 
@@ -33,14 +35,18 @@ MEANING: dict[Scope, str] = {
     Scope.ANSWER: "Answer the questions of executions",
     Scope.ARTIFACTS: "Download the stored bytes of artifacts",
     Scope.REGISTER: "Upload releases",
-    Scope.ACTIVATE: "Activate, pause, retire and revoke releases, and vote on requests",
+    Scope.ACTIVATE: "Activate, pause, retire and revoke releases",
+    Scope.VOTE: "Vote on requests to activate releases",
     Scope.ROLL_BACK: "Roll back to an earlier release",
-    Scope.ADMINISTER: "Manage members, API tokens, trusted keys and policies, and read the audit log",
+    Scope.AUDIT: "Read the audit log, the members and the list of API tokens",
+    Scope.ADMINISTER: "Manage members, API tokens, trusted keys and policies",
 }
 
 
 class Role(Choices):
     VIEWER = "viewer", "Viewer"
+    AUDITOR = "auditor", "Auditor"
+    APPROVER = "approver", "Approver"
     OPERATOR = "operator", "Operator"
     ON_CALL = "on-call", "On-call"
     RELEASE_MANAGER = "release-manager", "Release manager"
@@ -49,9 +55,11 @@ class Role(Choices):
 
 PURPOSE: dict[Role, str] = {
     Role.VIEWER: "Looks at everything but payloads, and changes nothing.",
+    Role.AUDITOR: "Looks at everything, including payloads, members and the audit log, and changes nothing.",
+    Role.APPROVER: "Answers questions, and votes on requests to activate releases.",
     Role.OPERATOR: "Submits, re-drives, cancels and pauses executions, and answers their questions.",
     Role.ON_CALL: "Does what an operator does, and can roll back to an earlier release.",
-    Role.RELEASE_MANAGER: "Uploads and activates releases, and rolls back.",
+    Role.RELEASE_MANAGER: "Uploads and activates releases, votes on activations of others, and rolls back.",
     Role.TENANT_ADMIN: "Does everything in the tenant, and manages its members, API tokens, keys and policies.",
 }
 """What each role is for, in one sentence."""
@@ -61,16 +69,27 @@ _VIEWS = frozenset({Scope.READ, Scope.ARTIFACTS})
 _OPERATES = _VIEWS | {Scope.PAYLOADS, Scope.SUBMIT, Scope.OPERATE, Scope.ANSWER}
 GRANTS: dict[Role, frozenset[Scope]] = {
     Role.VIEWER: _VIEWS,
+    Role.AUDITOR: _VIEWS | {Scope.PAYLOADS, Scope.AUDIT},
+    Role.APPROVER: _VIEWS | {Scope.ANSWER, Scope.VOTE},
     Role.OPERATOR: _OPERATES,
     Role.ON_CALL: _OPERATES | {Scope.ROLL_BACK},
-    Role.RELEASE_MANAGER: _VIEWS | {Scope.PAYLOADS, Scope.REGISTER, Scope.ACTIVATE, Scope.ROLL_BACK},
+    Role.RELEASE_MANAGER: _VIEWS | {Scope.PAYLOADS, Scope.REGISTER, Scope.ACTIVATE, Scope.VOTE, Scope.ROLL_BACK},
     Role.TENANT_ADMIN: ALL_SCOPES,
 }
+
+IMPLIED: dict[Scope, Scope] = {Scope.ACTIVATE: Scope.VOTE, Scope.ADMINISTER: Scope.AUDIT}
+"""The scopes that a token has without naming them. Tokens that are older than these scopes keep what they allowed."""
 
 
 def granted(roles: Iterable[str]) -> frozenset[Scope]:
     """Return the scopes that `roles` grant together."""
     return frozenset[Scope]().union(*(GRANTS[Role(role)] for role in roles))
+
+
+def with_implied(scopes: Iterable[str]) -> frozenset[str]:
+    """Return `scopes` with those that they imply. Unknown scopes imply nothing."""
+    named = frozenset(scopes)
+    return named | {implied for scope, implied in IMPLIED.items() if scope in named}
 
 
 def roles_granting(scope: Scope) -> list[Role]:

@@ -104,7 +104,7 @@ def state_of(token: ApiToken) -> str:
 @admin.register(ApiToken)
 @declares_views(Scope.ADMINISTER, add_view=Act.TOKEN_ISSUE, delete_view=Act.TOKEN_END)
 class ApiTokenAdmin(ExportedList, TenantScopedAdmin):
-    needs = Scope.ADMINISTER
+    needs = Scope.AUDIT
     add_label = "Issue a token"
     empty = "Programs need a token to call the API. A token belongs to one tenant, has scopes, and expires."
     list_display = ("name", "tenant", "state", "scope_list", "user", "last_used", "expires")
@@ -142,13 +142,13 @@ class ApiTokenAdmin(ExportedList, TenantScopedAdmin):
         return with_owners(super().get_queryset(request))
 
     def has_add_permission(self, request: HttpRequest) -> bool:
-        return self.has_module_permission(request)
+        return self.administers(request)
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return self.has_view_permission(request, obj)
+        return self.administers(request, obj)
 
     def delete_model(self, request: HttpRequest, obj: ApiToken) -> None:
         with transaction.atomic():

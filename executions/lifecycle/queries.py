@@ -23,9 +23,11 @@ from executions.models import (
 )
 from executions.models.states import TERMINAL, State
 from foundation.database.compiled import Compiled
+from releases import evidence
 from releases.models import Release
 from releases.step_names import step_names
 from releases.trust import trust
+from tenancy.audit.people import person_behind
 from tenancy.models import Tenant
 from wire.documents import execution_statement as statements
 from wire.documents import json_writer
@@ -217,7 +219,18 @@ def provenance_statement(execution: Execution) -> dict[str, Any]:
         release_digest=_digest(json_writer.digest(release.descriptor)),
         artifacts=tuple(statements.PinnedArtifact(artifact_id=name, digest=digest) for name, digest in artifacts),
     )
-    return statements.build(facts, pin, runs_of_execution(execution), _awaits(execution))
+    return statements.build(facts, pin, runs_of_execution(execution), _awaits(execution), activation_for(execution))
+
+
+def activation_for(execution: Execution) -> statements.Activation | None:
+    """Return the activation that made the release of an execution available to it; None if it needed none."""
+    return evidence.activation_for(execution.release, execution.tenant, execution.created_at, smoke=execution.smoke)
+
+
+def submitter_of(execution: Execution) -> str:
+    """Return who submitted an execution: the actor, followed by the person if the actor is a token."""
+    person = person_behind(execution.tenant, execution.submitted_by, execution.created_at)
+    return statements.named(execution.submitted_by, person)
 
 
 def signed_provenance(execution: Execution) -> bytes:

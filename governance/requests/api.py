@@ -165,7 +165,7 @@ def review_activation(view: TenantView, pipeline_id: str, request_id: uuid.UUID)
 
 
 @operation("activations", "voteOnActivation", ActivationRequestView, body=VoteRequest)
-@declares(Act.ACTIVATION_REQUEST_VOTE, Scope.ACTIVATE)
+@declares(Act.ACTIVATION_REQUEST_VOTE, Scope.VOTE)
 @refuses(
     errors.PipelineUnknown,
     errors.RequestUnknown,

@@ -193,10 +193,10 @@ class RequestAdmin(ReadOnlyAdmin):
             preview=preview(reviewed.preflight),
             is_open=row.status == RequestStatus.OPEN,
             is_own=row.requester_id == request.user.pk,
-            may_activate=self.may(request, Scope.ACTIVATE, row),
+            may_vote=self.may(request, Scope.VOTE, row),
         )
 
-    @serves("<uuid:object_id>/vote/", Act.ACTIVATION_REQUEST_VOTE, Scope.ACTIVATE, methods=POST)
+    @serves("<uuid:object_id>/vote/", Act.ACTIVATION_REQUEST_VOTE, Scope.VOTE, methods=POST)
     def vote(self, request: HttpRequest, row: ActivationRequest) -> HttpResponse:
         """Approve or refuse the request. A repeated POST is the same vote."""
         form = VoteForm(request.POST)

@@ -185,7 +185,7 @@ def vote(
         if found.requester_id == voter.pk:
             raise errors.OwnRequest("Another person must vote on this request.")
         # As they are now: the caller may have read them before they were deactivated.
-        access.require(User.objects.get(pk=voter.pk), found.release.pipeline.tenant, Scope.ACTIVATE)
+        access.require(User.objects.get(pk=voter.pk), found.release.pipeline.tenant, Scope.VOTE)
         earlier = found.votes.filter(round=round_number, voter=voter).first()
         if earlier is not None and earlier.decision != decision:
             raise errors.AlreadyVoted(

@@ -40,7 +40,7 @@ def move(request: ActivationRequest, target: RequestStatus, **changes: Any) -> b
 
 def approvals(request: ActivationRequest) -> list[Vote]:
     """Return the approvals of the current round whose voters hold the right to vote now, oldest first."""
-    entitled = access.entitled(request.release.pipeline.tenant, Scope.ACTIVATE)
+    entitled = access.entitled(request.release.pipeline.tenant, Scope.VOTE)
     votes = request.votes.filter(round=request.round, decision=Vote.Decision.APPROVE, voter__in=entitled)
     return list(votes.order_by("pk"))
 

@@ -7,7 +7,7 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pipelines.commands.options import add_json, add_repeated, show, warn
 
@@ -71,7 +71,7 @@ def _artifact(artifact: CheckedArtifact) -> str:
     return f"{pinned.artifact_id} ({pinned.kind}): {what}"
 
 
-_LISTS = frozenset({"runs", "awaits", "activations", "releases"})
+_LISTS = frozenset({"runs", "awaits", "activation", "activations", "releases"})
 
 
 def add_verify_provenance(parser: argparse.ArgumentParser) -> None:
@@ -97,6 +97,8 @@ def _verify_provenance(arguments: argparse.Namespace) -> int:
     else:
         facts = verified.facts
         show({name: value for name, value in facts.items() if name not in _LISTS}, arguments)
+        if (activated := facts.get("activation")) is not None:
+            print(f"{'activation':<16} {_evidence(activated)}")
         for run in facts.get("runs", []):
             print(f"run {run['sequence']:<12} {_run_line(run)}")
         for activation in facts.get("activations", []):
@@ -114,6 +116,19 @@ def _activation(activation: dict[str, object]) -> str:
         f"{activation['activatedAt']} {activation['kind']} of {activation['releaseVersion']}{share} by "
         f"{activation['actor']}{reason}"
     )
+
+
+def _evidence(activation: dict[str, Any]) -> str:
+    """Return what the provenance of an execution says about the activation of its release."""
+    from wire.documents.execution_statement import named
+
+    request = activation["request"]
+    acts = [("by", activation)]
+    acts += [("requested by", request)] if request else []
+    acts += [("approved by", each) for each in request["approvals"]] if request else []
+    people = ", ".join(f"{verb} {named(each['actor'], each['person'])}" for verb, each in acts)
+    override = ", without the required approvals" if activation["override"] else ""
+    return f"{activation['activatedAt']} {activation['kind']} {activation['sequence']} {people}{override}"
 
 
 def _run_line(run: dict[str, object]) -> str:

@@ -101,7 +101,7 @@ def _ordering(view: TenantView) -> tuple[str, ...]:
 
 
 @listing("audit", AuditEntry, AuditEntryView, AuditFilter, ordering=property(_ordering))
-@declares(None, Scope.ADMINISTER)
+@declares(None, Scope.AUDIT)
 @extend_schema(parameters=TIMES)
 def audit_log(view: TenantView) -> Any:
     """The tenant's audit log, newest first."""
@@ -116,7 +116,7 @@ class AuditExport(TenantView):
     filterset_class = AuditExportFilter
     queryset = AuditEntry.objects.none()
 
-    @declares(None, Scope.ADMINISTER)
+    @declares(None, Scope.AUDIT)
     @extend_schema(
         operation_id="exportAudit",
         parameters=[

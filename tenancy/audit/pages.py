@@ -105,7 +105,7 @@ def _clamped(text: str) -> SafeString:
 
 @admin.register(AuditEntry)
 class AuditEntryAdmin(ExportedList, LongList):
-    needs = Scope.ADMINISTER
+    needs = Scope.AUDIT
     empty = "Each act of a person, a token or the system gets an entry, whether it was granted or not."
     list_display = ("time", "chain", "actor", "act", "on", "result", "why", "more")
     list_select_related = ("tenant",)

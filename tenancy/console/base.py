@@ -195,6 +195,10 @@ class TenantScopedAdmin(_ModelAdmin):
             return True
         return scope in _scopes(request).get(self.tenant_of(row).pk, ())
 
+    def administers(self, request: HttpRequest, row: Any = None) -> bool:
+        """True if the user administers the tenant of `row`, or any tenant if there is no row."""
+        return holds_anywhere(request, Scope.ADMINISTER) if row is None else self.may(request, Scope.ADMINISTER, row)
+
     def require(self, request: HttpRequest, act: Act | None, scopes: Iterable[Scope], row: Any) -> None:
         """Raise `Denied` unless the user holds all `scopes` in the tenant of `row`."""
         if not all(self.may(request, scope, row) for scope in scopes):

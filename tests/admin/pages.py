@@ -13,12 +13,13 @@ from tests import signing
 from tests.requesting import soon
 from tests.words import words
 
-MEMBERS = ("viewer", "operator", "on-call", "release-manager", "tenant-admin", "superuser")
+MEMBERS = ("viewer", "auditor", "approver", "operator", "on-call", "release-manager", "tenant-admin", "superuser")
 RELEASERS = ("release-manager", "tenant-admin", "superuser")
 ROLLERS = ("on-call", *RELEASERS)
 OPERATORS = ("operator", "on-call", "tenant-admin", "superuser")
-READERS = ("operator", "on-call", *RELEASERS)
+READERS = ("auditor", "operator", "on-call", *RELEASERS)
 ADMINS = ("tenant-admin", "superuser")
+AUDITORS, VOTERS, ANSWERERS = ("auditor", *ADMINS), ("approver", *RELEASERS), ("approver", *OPERATORS)
 SUPERUSERS = ("superuser",)
 EVERYONE = (*MEMBERS, "stranger", "nobody")
 Names = Mapping[str, object]
@@ -69,11 +70,15 @@ READABLE = {
         alerts_alertrule: new, edit rule
         alerts_alertchannel: new, edit channel
     """,
+    AUDITORS: """
+        tenancy_membership: changelist, export csv, change member
+        tenancy_apitoken: changelist, export csv, change token
+        tenancy_auditentry: changelist, export csv, change entry
+    """,
     ADMINS: """
         tenancy_tenant: changelist, export csv, change tenant, worker_key tenant start
-        tenancy_membership: changelist, export csv, change member, add, delete member
-        tenancy_apitoken: changelist, export csv, change token, add, delete token
-        tenancy_auditentry: changelist, export csv, change entry
+        tenancy_membership: add, delete member
+        tenancy_apitoken: add, delete token
         releases_trustedkey: new
     """,
     SUPERUSERS: """
@@ -123,17 +128,17 @@ CHANGES: dict[str, Change] = {
     "releases_release_retire unneeded": Change(RELEASERS, {**WHY, "typed_version": "never-active"}),
     "releases_release_activate release": Change(RELEASERS, {"operation_key": "k", "expected_release_version": "1.0"}),
     "releases_release_request release": Change(RELEASERS, {**OPERATION, "activate_at": soon().isoformat()}),
-    "releases_activationrequest_vote request": Change(RELEASERS, {"decision": "approve", "round": "1"}),
+    "releases_activationrequest_vote request": Change(VOTERS, {"decision": "approve", "round": "1"}),
     "releases_activationrequest_withdraw request": Change(RELEASERS, WHY),
     "releases_trustedkey_new": Change(
         ADMINS, {"tenant": "{tenant}", "name": "mine", "public_key": signing.public_pem("mine")}
     ),
     "releases_trustedkey_revoke key": Change(ADMINS, WHY),
     "executions_smoketest_new release": Change(RELEASERS, {"input": "1", "idempotency_key": "k"}),
-    "executions_interaction_answer question": Change(OPERATORS, {"response": "1"}),
-    "executions_interaction_claim question": Change(OPERATORS),
+    "executions_interaction_answer question": Change(ANSWERERS, {"response": "1"}),
+    "executions_interaction_claim question": Change(ANSWERERS),
     "executions_interaction_reassign question": Change(ADMINS, {"assignee": "operator", "reason": "away"}),
-    "executions_interaction_delegate question": Change(OPERATORS, {"to": "operator", "note": "please"}),
+    "executions_interaction_delegate question": Change(ANSWERERS, {"to": "operator", "note": "please"}),
     "executions_execution_redrive dead": Change(OPERATORS, {**WHY, "expected_version": "2"}),
     "executions_execution_resubmit dead": Change(OPERATORS, {**WHY, "expected_version": "2", "operation_key": "k"}),
     "executions_execution_cancel execution": Change(OPERATORS, WHY),

@@ -122,7 +122,7 @@ def test_a_rollback_is_refused_until_the_version_is_typed(log_in: LogIn, acme: W
 @pytest.fixture
 def gated(acme: World, newer: Release) -> Release:
     policy.change(newer.pipeline, {"approvals": 1}, actor="user:admin")
-    person("second", acme.tenant, Role.RELEASE_MANAGER)
+    person("second", acme.tenant, Role.APPROVER)
     return newer
 
 
@@ -172,7 +172,7 @@ def table_of_activations(release: Release) -> str:
     return text.partition("data-history>")[2].partition("</table>")[0]
 
 
-def test_a_request_is_approved_by_another_person(manager: Client, gated: Release) -> None:
+def test_a_request_is_approved_by_another_person(manager: Client, acme: World, gated: Release) -> None:
     assert [gate.name for gate in manager.get(shown(gated)).context["refusing"]] == ["approval"]
     answer = asking(manager, gated)
     page = answer.request["PATH_INFO"]
@@ -194,6 +194,11 @@ def test_a_request_is_approved_by_another_person(manager: Client, gated: Release
     assert "looks &lt;good&gt;" in counted.text
     assert "approved by user:second: “looks &lt;good&gt;”" in table_of_activations(gated)
     assert Activation.objects.latest("id").release == gated
+    making.worker(gated, "new")
+    execution = making.execution(acme.tenant, "after", pipeline_id="acme.orders")
+    for page in ("executions_execution_change", "executions_execution_provenance"):
+        text = words(log_in_as("viewer").get(to(page, execution)))
+        assert "Activation 2 by user:release-manager Requested by user:release-manager Approved by user:second" in text
 
 
 def test_a_time_makes_a_schedule_which_can_be_withdrawn(log_in: LogIn, manager: Client, gated: Release) -> None:

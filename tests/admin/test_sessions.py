@@ -230,7 +230,7 @@ def test_an_export_has_what_the_search_and_the_filters_select_of_the_own_tenant(
     assert [row["name"] for row in rows_of(admin, "tenancy_apitoken")] == ["token-of-acme"]
     assert [row["user"] for row in rows_of(admin, "tenancy_membership", "role=viewer&q=view")] == ["viewer"]
     [row] = rows_of(admin, "tenancy_tenant")
-    assert (row["slug"], row["members"], row["validTokens"]) == ("acme", "5", "1")
+    assert (row["slug"], row["members"], row["validTokens"]) == ("acme", "7", "1")
     User.objects.filter(username="viewer").update(first_name="=HYPERLINK(1)")
     assert "'=HYPERLINK(1)" in {row["name"] for row in rows_of(superuser, "auth_user")}, "no cell is a formula"
     monkeypatch.setattr(lists, "MOST_EXPORTED", 2)

@@ -49,12 +49,12 @@ READS = dict.fromkeys(
 ) | {
     "artifact-uploads/{upload_id}": Scope.REGISTER,
     "artifacts/{artifact_digest}": Scope.ARTIFACTS,
-    "audit": Scope.ADMINISTER,
-    "audit/export": Scope.ADMINISTER,
+    "audit": Scope.AUDIT,
+    "audit/export": Scope.AUDIT,
     "executions/{execution_id}/failed-items": Scope.PAYLOADS,
     "executions/{execution_id}/log": Scope.PAYLOADS,
     "executions/{execution_id}/result": Scope.PAYLOADS,
-    "members": Scope.ADMINISTER,
+    "members": Scope.AUDIT,
 }
 """The endpoints that only read."""
 QUERIES = {
@@ -122,7 +122,7 @@ CHANGES: dict[Endpoint, Change] = {
         ACTIVATE, "activation_request.create", 201, {**RELEASE, "activateAt": soon().isoformat()}
     ),
     ("POST", f"{REQUEST}/votes"): Change(
-        ACTIVATE,
+        Scope.VOTE,
         "activation_request.vote",
         200,
         {"decision": "approve", "round": 1},

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 
+from executions.lifecycle.queries import provenance_statement
 from governance.activation.activation import activate, roll_back
 from governance.retirement.retirement import revoke
 from releases import pointer, policy
@@ -146,6 +147,13 @@ def test_a_quorum_of_other_people_activates_the_release(ours: TenantApi, newer: 
     assert (newest["request"]["requestId"], newest["request"]["votes"]) == (made["requestId"], done["votes"])
     assert (newest["releaseVersion"], newest["actor"], newest["override"]) == ("2.0", "token:client-0", False)
     assert ours.get(f"{PIPELINE}/active").json()["activation"] == newest
+    making.worker(newer, "new")
+    evidence = provenance_statement(making.execution(ours.tenant))["predicate"]["activation"]
+    assert (evidence["sequence"], evidence["actor"], evidence["person"]) == (2, "token:client-0", ours.admin.username)
+    assert (evidence["request"]["requestId"], evidence["request"]["person"]) == (made["requestId"], evidence["person"])
+    approvals = [(each["actor"], each["person"]) for each in evidence["request"]["approvals"]]
+    assert approvals[0] == ("token:first", voter.username)
+    assert len({person for _, person in approvals}) == 2
 
 
 @cases(

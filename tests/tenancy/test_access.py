@@ -23,12 +23,14 @@ from tests.raw_sql import refused
 pytestmark = pytest.mark.django_db
 
 READ, SUBMIT, ARTIFACTS, PAYLOADS = Scope.READ, Scope.SUBMIT, Scope.ARTIFACTS, Scope.PAYLOADS
-RELEASING = {Scope.REGISTER, Scope.ACTIVATE, Scope.ROLL_BACK}
+RELEASING = {Scope.REGISTER, Scope.ACTIVATE, Scope.VOTE, Scope.ROLL_BACK}
 EXPECTED = {
     Role.VIEWER: {READ, ARTIFACTS},
+    Role.AUDITOR: {READ, PAYLOADS, ARTIFACTS, Scope.AUDIT},
+    Role.APPROVER: {READ, ARTIFACTS, Scope.ANSWER, Scope.VOTE},
     Role.OPERATOR: {READ, PAYLOADS, ARTIFACTS, SUBMIT, Scope.OPERATE, Scope.ANSWER},
     Role.ON_CALL: {READ, PAYLOADS, ARTIFACTS, SUBMIT, Scope.OPERATE, Scope.ANSWER, Scope.ROLL_BACK},
-    Role.RELEASE_MANAGER: {READ, PAYLOADS, ARTIFACTS, Scope.REGISTER, Scope.ACTIVATE, Scope.ROLL_BACK},
+    Role.RELEASE_MANAGER: {READ, PAYLOADS, ARTIFACTS, *RELEASING},
     Role.TENANT_ADMIN: set(Scope),
 }
 PAGE = SavedView.Page.EXECUTIONS
@@ -72,7 +74,7 @@ def test_only_an_active_superuser_holds_every_scope_in_every_tenant(tenant: Tena
         assert not access.may(member(tenant, role, is_active=False, is_superuser=is_superuser), tenant, Scope.READ)
 
 
-@cases("roles", [(Role.VIEWER, Role.ON_CALL), (Role.ON_CALL, Role.RELEASE_MANAGER)])
+@cases("roles", [(Role.AUDITOR, Role.APPROVER), (Role.ON_CALL, Role.RELEASE_MANAGER)])
 def test_the_roles_of_a_user_in_a_tenant_add_up(tenant: Tenant, roles: tuple[Role, Role]) -> None:
     user = User.objects.create_user("both")
     Membership.objects.bulk_create(Membership(user=user, tenant=tenant, role=role) for role in roles)
@@ -85,6 +87,15 @@ def test_the_roles_of_a_user_in_a_tenant_add_up(tenant: Tenant, roles: tuple[Rol
     Membership.objects.get(user=user, role=roles[0]).delete()
     assert access.valid_token(token.digest).usable_scopes == EXPECTED[roles[1]]
     assert {scope for scope in Scope if access.may(user, tenant, scope)} == EXPECTED[roles[1]]
+
+
+def test_a_token_also_has_what_its_scopes_imply_as_far_as_its_owner_does(tenant: Tenant) -> None:
+    owner = member(tenant, Role.TENANT_ADMIN)
+    token, _ = access.issue_token(tenant, owner, "old", [Scope.ACTIVATE, Scope.ADMINISTER], lifetime=None)
+    implying = {Scope.ACTIVATE, Scope.VOTE, Scope.ADMINISTER, Scope.AUDIT}
+    assert access.valid_token(token.digest).usable_scopes == implying
+    Membership.objects.filter(user=owner).update(role=Role.APPROVER)
+    assert access.valid_token(token.digest).usable_scopes == {Scope.VOTE}
 
 
 def test_only_the_digest_of_a_token_is_stored(tenant: Tenant) -> None:

@@ -9,12 +9,12 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Final
 
-from pydantic import AfterValidator, ConfigDict, Field
+from pydantic import AfterValidator, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 from pydantic_core import PydanticCustomError
 
 from wire.documents.execution_runs import RunFinding, Runs
 from wire.documents.json_reader import Dialect, read_object
-from wire.documents.shape import ArrayOrNull, Document, RequiredText, shaped
+from wire.documents.shape import ArrayOrNull, Document, Flag, RequiredText, shaped
 
 STATEMENT_TYPE: Final = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE: Final = "urn:durable-coordinator:predicate:execution-provenance:v1"
@@ -166,7 +166,48 @@ class Await(Part):
     answers: Annotated[tuple[Answer, ...], ArrayOrNull]
 
 
+class Acted(Part):
+    """An act of `actor`. `person` is the user who stands behind it; null if that is not known."""
+
+    actor: RequiredText
+    person: str | None
+
+    @property
+    def who(self) -> str:
+        """The actor, followed by the person if the actor is a token."""
+        return named(self.actor, self.person)
+
+
+class Approval(Acted):
+    """A vote for a request."""
+
+    comment: str
+    approved_at: RequiredText
+
+
+class Request(Acted):
+    """The request that an activation carried out."""
+
+    request_id: RequiredText
+    reason: RequiredText
+    requested_at: RequiredText
+    approvals: Annotated[tuple[Approval, ...], ArrayOrNull]
+
+
+class Activation(Acted):
+    """The activation that made the release available. `override` says that it did without the required approvals."""
+
+    sequence: int
+    kind: RequiredText
+    reason: str
+    activated_at: RequiredText
+    override: Flag
+    request: Request | None
+
+
 class Predicate(Part):
+    """`activation` is absent if the release was never activated. Earlier verifiers reject documents that have it."""
+
     execution: AboutExecution
     pin: AboutPin
     canonical_json: Annotated[RequiredText, one_of(CANONICAL_JSON)]
@@ -174,6 +215,12 @@ class Predicate(Part):
     runs: Annotated[tuple[Run, ...], ArrayOrNull]
     omitted_runs: int
     awaits: Annotated[tuple[Await, ...], ArrayOrNull]
+    activation: Activation | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_omitted(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        document: dict[str, Any] = serialize(self)
+        return {name: value for name, value in document.items() if name != "activation" or value is not None}
 
 
 class Statement(Part):
@@ -210,7 +257,13 @@ def read(payload: bytes) -> Statement:
 # --- what the coordinator writes ------------------------------------------------------------------
 
 
-def build(execution: AboutExecution, pin: AboutPin, runs: Runs, awaits: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def build(
+    execution: AboutExecution,
+    pin: AboutPin,
+    runs: Runs,
+    awaits: Sequence[Mapping[str, Any]],
+    activation: Activation | None = None,
+) -> dict[str, Any]:
     """Return the statement. Equal arguments give equal statements."""
     return {
         "_type": STATEMENT_TYPE,
@@ -224,8 +277,14 @@ def build(execution: AboutExecution, pin: AboutPin, runs: Runs, awaits: Sequence
             "runs": runs.entries,
             "omittedRuns": runs.omitted,
             "awaits": list(awaits),
+            **({} if activation is None else {"activation": activation.normalised()}),
         },
     }
+
+
+def named(actor: str, person: str | None) -> str:
+    """Return the actor, followed by the person if the actor is a token."""
+    return f"{actor} ({person})" if person and actor.startswith("token:") else actor
 
 
 def is_pinned_throughout(runs: Runs) -> bool:

@@ -57,7 +57,16 @@ def built(*events: Event) -> dict[str, Any]:
         release_digest=hashed(descriptor_from_json(DESCRIPTOR).normalised()),
         artifacts=pinned(making.digest_of(ARTIFACT)),
     )  # fmt: skip
-    return execution_statement.build(execution, pin, runs_of(events, pin.digests, ["Validate", "Approve"]), [])
+    acted = {"actor": "token:ci", "person": "eva", "reason": "faster"}
+    approval = execution_statement.Approval(actor="user:ann", person="ann", comment="", approved_at=instant(NOW))
+    request = execution_statement.Request(
+        **acted, request_id="r", requested_at=instant(NOW), approvals=(approval,)
+    )  # fmt: skip
+    activation = execution_statement.Activation(
+        **acted, sequence=7, kind="activation", activated_at=instant(NOW), override=False, request=request
+    )
+    runs = runs_of(events, pin.digests, ["Validate", "Approve"])
+    return execution_statement.build(execution, pin, runs, [], activation)
 
 
 CLAIMED = event(2, "CLAIMED", "RUNNING", attempt=0, stepIndex=0)
@@ -165,7 +174,9 @@ def test_a_signed_statement_that_contradicts_itself_is_no_proof(desk: Desk) -> N
 def test_the_command_prints_facts_and_its_status_is_the_verdict(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
     command = ["verify-provenance", str(desk.document), "--key", str(desk.key), "--release", str(desk.release)]
     assert main([*command, "--artifact", str(desk.artifact)]) == 0
-    assert f"SUCCEEDED by worker-1, {making.digest_of(ARTIFACT)}, pinned" in capsys.readouterr().out
+    lines = capsys.readouterr().out
+    assert f"SUCCEEDED by worker-1, {making.digest_of(ARTIFACT)}, pinned" in lines
+    assert "activation 7 by token:ci (eva), requested by token:ci (eva), approved by user:ann\n" in lines
     assert main([*command, "--artifact", str(desk.artifact), "--json"]) == 0
     printed = json.loads(capsys.readouterr().out)
     assert (printed["verified"], printed["problems"], printed["pinnedThroughout"]) == (True, [], True)
