@@ -3719,7 +3719,7 @@ LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, public, pg_te
 $$;
 CREATE TABLE "executions_faileditems" ("execution_id" uuid NOT NULL, "step_index" integer NOT NULL, "failed" integer NOT NULL, "items" jsonb NOT NULL, "created_at" timestamp with time zone DEFAULT (CURRENT_TIMESTAMP) NOT NULL, CONSTRAINT "failed_items_are_valid" CHECK (failed_items_are_valid("failed", "items")), PRIMARY KEY ("execution_id", "step_index"));
 ALTER TABLE "executions_resubmission" ADD COLUMN "items" integer NULL;
-ALTER TABLE "executions_resubmission" ADD CONSTRAINT "resubmission_of_items" CHECK (("items" IS NULL OR ("checkpoint_step" IS NOT NULL AND "items" >= 1)));
+ALTER TABLE "executions_resubmission" ADD CONSTRAINT "resubmission_of_items" CHECK (("items" IS NULL OR ("checkpoint_step" IS NOT NULL AND "items" >= 1))) NOT VALID;
 CREATE FUNCTION guard_failed_items() RETURNS trigger LANGUAGE plpgsql
 SET search_path = pg_catalog, public, pg_temp SET enable_seqscan = off AS $$
 BEGIN
@@ -3772,6 +3772,9 @@ BEGIN
     END IF;
     RETURN NULL;
 END $$;
+
+-- executions.0032_failed_items_checked
+ALTER TABLE "executions_resubmission" VALIDATE CONSTRAINT "resubmission_of_items";
 
 -- executions.0033_start_rates
 ALTER TABLE "executions_execution" ADD COLUMN "started_at" timestamp with time zone NULL;

@@ -5,6 +5,7 @@ executions is needed.
 """
 
 import django.contrib.postgres.functions
+from django.contrib.postgres.operations import AddConstraintNotValid
 from django.db import migrations, models
 from django.db.models import PROTECT, F, Func, Q
 
@@ -119,7 +120,7 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.AddField("resubmission", "items", models.IntegerField(null=True)),
-        migrations.AddConstraint(
+        AddConstraintNotValid(
             "resubmission",
             models.CheckConstraint(
                 condition=Q(items__isnull=True) | Q(items__gte=1, checkpoint_step__isnull=False),

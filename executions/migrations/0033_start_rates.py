@@ -218,7 +218,7 @@ $$;
 
 
 class Migration(migrations.Migration):
-    dependencies = (("executions", "0031_failed_items"), ("releases", "0010_start_limits"))
+    dependencies = (("executions", "0032_failed_items_checked"), ("releases", "0010_start_limits"))
     operations = (
         migrations.AddField("execution", "started_at", models.DateTimeField(null=True)),
         migrations.RunSQL(RATES),

@@ -53,6 +53,7 @@ def workers(tenant: TenantInUse, execution_id: str) -> set[str]:
 def test_one_pipeline_is_hosted_by_both_kinds_of_worker_at_once(tenant: TenantInUse, orders: BuiltRelease) -> None:
     """Executions are submitted through both APIs and run by any worker with a free place, with the same awaits."""
     celery = tenant.host(orders, "celery-1")
+    tenant.change_policy(orders.pipeline_id, recipients="inform")  # calls of existing clients name no member
     client = host_over_http(tenant, orders)
     type_id = TYPES + "OrderRequest"
     execution_ids = [tenant.accepted(orders.pipeline_id, order(n), f"native-{n}")["executionId"] for n in range(8)]
