@@ -8,7 +8,6 @@ from governance.reports.preflight import open_questions
 from governance.retirement.retirement import Blocker, Kind, blockers
 from releases.models import Release
 
-
 OPEN = {Kind.QUEUED, Kind.RUNNING, Kind.RETRYING, Kind.WAITING}
 """The kinds of open executions."""
 

@@ -134,7 +134,7 @@ SINGLE = {Kind.ACTIVE, Kind.GRADUAL, Kind.SKEW_GRACE}
 
 
 def lines_of(release: Release, found: Iterable[Blocker]) -> list[dict[str, Any]]:
-    """Return a line for each blocker of a release, with a link to exactly its rows. The `text` is the count or "yes"."""
+    """Return a line for each blocker of a release, with a link to exactly its rows. Its `text` is a count or "yes"."""
     return [
         {
             "label": LABELS[each.kind],
