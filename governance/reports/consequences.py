@@ -8,6 +8,9 @@ from governance.reports.preflight import open_questions
 from governance.retirement.retirement import Blocker, Kind, blockers
 from releases.models import Release
 
+OPEN = {Kind.QUEUED, Kind.RUNNING, Kind.RETRYING, Kind.WAITING}
+"""The kinds of open executions."""
+
 
 @dataclass(frozen=True, slots=True)
 class Consequences:
@@ -22,6 +25,11 @@ class Consequences:
     questions: int
     callers: list[Caller]
     schedules: list[str]
+
+    @property
+    def open(self) -> int:
+        """How many executions of the release are open."""
+        return sum(each.count for each in self.needs if each.kind in OPEN)
 
     @property
     def is_active(self) -> bool:

@@ -129,13 +129,25 @@ LABELS = {
 }
 
 
+SINGLE = {Kind.ACTIVE, Kind.GRADUAL, Kind.SKEW_GRACE}
+"""The kinds that a release has or has not."""
+
+
 def lines_of(release: Release, found: Iterable[Blocker]) -> list[dict[str, Any]]:
-    """Return a line for each blocker of a release, with a link to exactly its rows."""
-    return [{"label": LABELS[each.kind], "count": each.count, "href": _link(release, each)} for each in found]
+    """Return a line for each blocker of a release, with a link to exactly its rows. Its `text` is a count or "yes"."""
+    return [
+        {
+            "label": LABELS[each.kind],
+            "count": each.count,
+            "text": "yes" if each.kind in SINGLE else f"{each.count:,}",
+            "href": _link(release, each),
+        }
+        for each in found
+    ]
 
 
 def _link(release: Release, blocker: Blocker) -> str:
-    if blocker.kind in {Kind.ACTIVE, Kind.GRADUAL, Kind.SKEW_GRACE}:
+    if blocker.kind in SINGLE:
         return reverse("admin:releases_pipeline_change", args=[release.pipeline_id])
     tenant = release.pipeline.tenant.slug
     if blocker.kind in REQUESTS:

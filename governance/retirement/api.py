@@ -70,6 +70,7 @@ class ConsequencesView(serializers.Serializer[Any]):
     status = serializers.ChoiceField(choices=[status.value for status in Status])
     active = serializers.BooleanField(help_text="Whether submissions fail until another release is activated.")
     dependents = BlockerView(many=True, help_text="Executions, failures, requests and campaigns that depend on it.")
+    openExecutions = serializers.IntegerField()
     openQuestions = serializers.IntegerField(help_text="The open interactions of its executions.")
     callers = DependentCallerView(
         many=True, help_text=f"Who submitted the executions of the last {DAYS} days that are pinned to it."
@@ -91,6 +92,7 @@ def revocation_consequences(view: TenantView, pipeline_id: str) -> Any:
         "status": release.status,
         "active": found.is_active,
         "dependents": [_blocker(view.tenant.slug, release, each) for each in found.needs],
+        "openExecutions": found.open,
         "openQuestions": found.questions,
         "callers": found.callers,
         "schedules": found.schedules,

@@ -139,10 +139,13 @@ def test_a_quorum_of_other_people_activates_the_release(ours: TenantApi, newer: 
     for name in ("first", "second"):  # two tokens of one person are one voter
         found = ours.post(votes, {**YES, "comment": "fine"}, token=token_of(ours, voter, name))
         assert (found.status_code, found.json()["status"]) == (200, "OPEN")
+        reviewed = ours.get(f"{PATH}/{made['requestId']}/review").json()
+        assert (reviewed["approvalsMissing"], reviewed["decides"], reviewed["preflight"]["allowed"]) == (1, True, True)
     done = ours.post(votes, YES, token=token_of(ours)).json()
     assert (done["status"], done["activationSequence"]) == ("ACTIVATED", 2)
     assert (done["votes"][0]["actor"], done["votes"][0]["comment"]) == ("token:first", "fine")
     assert ours.get(f"{PATH}/{made['requestId']}").json() == done
+    refused(ours.get(f"{PATH}/{made['requestId']}/review"), 409, "REQUEST_NOT_OPEN")
     [newest, *_] = ours.get(ACTIVATIONS).json()["items"]
     assert (newest["request"]["requestId"], newest["request"]["votes"]) == (made["requestId"], done["votes"])
     assert (newest["releaseVersion"], newest["actor"], newest["override"]) == ("2.0", "token:client-0", False)
