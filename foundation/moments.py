@@ -8,6 +8,8 @@ from typing import Final
 from django.utils import timezone
 from django.utils.dateparse import parse_date, parse_datetime
 
+from foundation import past_times
+
 TIME_RULE: Final = "must be a time such as 2026-01-31 14:00"
 RULE: Final = f"{TIME_RULE}, or a span such as 15m, 2h or 7d"
 _SPAN_UNITS: Final = {"m": "minutes", "h": "hours", "d": "days"}
@@ -34,6 +36,15 @@ def read_time(text: str) -> datetime:
     if at is None:
         raise ValueError
     # A time that is in no year of UTC raises OverflowError here, and not in the database.
+    return (timezone.make_aware(at) if timezone.is_naive(at) else at).astimezone(UTC)
+
+
+def read_past(text: str) -> datetime:
+    """Return a past time in UTC. `text` is what people write (`foundation.past_times`), in the current time zone.
+
+    Raises ValueError, and OverflowError for a time that is in no year of UTC.
+    """
+    at = past_times.read_past(text, timezone.localtime().replace(tzinfo=None))
     return (timezone.make_aware(at) if timezone.is_naive(at) else at).astimezone(UTC)
 
 

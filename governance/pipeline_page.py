@@ -17,15 +17,16 @@ from django.utils import timezone
 
 from executions import statistics
 from executions.models import Interaction, WorkerEligibility
-from foundation import moments
+from foundation import moments, past_times
 from foundation.admin.columns import column
 from foundation.errors import CoordinatorError
 from governance.activation import pages as activations
+from governance.active import pages as active_page
 from governance.gradual import pages as gradual_activations
 from governance.release_page import open_holds
 from governance.reports import pages as comparison
 from governance.reports.drift import Kind, drift
-from releases import pointer, policy, queries
+from releases import active_then, policy, queries
 from releases.api import export
 from releases.errors import NoneActiveThen, ProvenanceKeyMissing
 from releases.models import SWITCHES, Activation, ActivationRequest, Pipeline, Release
@@ -268,6 +269,7 @@ class PipelineAdmin(ListWithUpload):
     list_display = ("pipeline_id", "tenant", "active_release", "since", "release_count")
     list_select_related = ("tenant", "activation__release")
     list_filter = (TenantFilter,)
+    list_before_template = "releases/pipeline_list_head.html"
     search_fields = ("pipeline_id",)
     search_help_text = "Search by pipeline id"
     empty = "The first release of a pipeline creates it: upload one."
@@ -295,6 +297,8 @@ class PipelineAdmin(ListWithUpload):
     since = time("Active since", "active_since", empty="-")
     release_count = text("Releases", "release_count", ordering="release_count")
 
+    active = active_page.show
+    active_export = active_page.export
     compare = comparison.page
     rollback = activations.roll_back
     gradual = gradual_activations.begin
@@ -357,9 +361,9 @@ def _active_then(pipeline: Pipeline, at: str) -> dict[str, Any]:
     if not at:
         return {"asked_at": ""}
     try:
-        return {"asked_at": at, "active_then": pointer.active_at(pipeline, moments.read_time(at))}
+        return {"asked_at": at, "active_then": active_then.active_at(pipeline, moments.read_past(at))}
     except (ValueError, OverflowError):
-        return {"asked_at": at, "none_then": f"It {moments.TIME_RULE}."}
+        return {"asked_at": at, "none_then": f"It {past_times.RULE}."}
     except CoordinatorError as error:
         return {"asked_at": at, "none_then": error.detail}
 

@@ -1,5 +1,6 @@
 """REST: the tenant's pipelines and their policies, and the member `paused` of all rows with a relation `holds`."""
 
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from django.db.models import F, FilteredRelation, Model, Q, QuerySet
@@ -8,15 +9,18 @@ from django.urls import path
 from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_field
 from rest_framework import serializers
 
+from foundation import past_times
 from foundation.api.fields import Flag, Moment, Number, StrictSerializer, Text, WholeNumber
+from foundation.api.schema import NO_NUL
 from foundation.errors import InvalidRequest
-from releases import pointer, policy, queries
+from releases import active_then, pointer, policy, queries
 from releases.errors import NoneActiveThen, PipelineUnknown, PolicyInvalid, ProvenanceKeyMissing, TimeInFuture
 from releases.models import Activation, Kind, Pipeline, Vote
 from releases.models import ActivationRequest as Requested
 from releases.models.pipeline import MEMBERS, Member
 from tenancy.api.operations import TenantView, either, listing, operation, refuses
 from tenancy.audit.acts import Act, declares
+from tenancy.models import Tenant
 from tenancy.roles import Scope
 from wire.documents.execution_statement import ENVELOPE_MEDIA_TYPE
 
@@ -206,15 +210,37 @@ class EnvelopeView(serializers.Serializer[Any]):
 
 
 AT = OpenApiParameter(
-    "at", {"type": "string", "format": "date-time"}, description="An RFC 3339 time, not in the future. By default, now."
+    "at",
+    {"type": "string", "minLength": 1, "maxLength": 40, "pattern": NO_NUL},
+    description="A time that is not in the future: RFC 3339, or as people write it, in UTC, such as `yesterday 9` or "
+    "`last Tuesday 14:00`. By default, now.",
 )
 
 
+class PastMoment(Moment):
+    """A time that is not in the future, also as people write it, in UTC."""
+
+    default_error_messages = {"not_moment": past_times.RULE}
+
+    def to_internal_value(self, value: Any) -> datetime:
+        try:
+            found = past_times.read_past(value, datetime.now(UTC).replace(tzinfo=None))
+            return (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC)
+        except (ValueError, OverflowError):
+            self.fail("not_moment")
+
+
 class AtRequest(StrictSerializer):
-    at = Moment(required=False, default=None)
+    at = PastMoment(required=False, default=None)
 
 
-class ActiveThenView(serializers.Serializer[pointer.ActiveThen]):
+def _at(view: TenantView) -> datetime | None:
+    """Return the time that the query names. Raises `InvalidRequest`."""
+    found: datetime | None = AtRequest.validated(view.request.query_params.dict())["at"]
+    return found
+
+
+class ActiveThenView(serializers.Serializer[active_then.ActiveThen]):
     at = serializers.DateTimeField()
     activation = ActivationView()
     candidateReleaseVersion = serializers.CharField(
@@ -239,10 +265,44 @@ class ActiveThenView(serializers.Serializer[pointer.ActiveThen]):
 @operation("activations", "activeAt", ActiveThenView, method="GET")
 @extend_schema(parameters=[AT])
 @refuses(InvalidRequest, PipelineUnknown, NoneActiveThen, TimeInFuture)
-def active_then(view: TenantView, pipeline_id: str) -> Any:
+def active(view: TenantView, pipeline_id: str) -> Any:
     """The release that was active at a time, who activated it, and why."""
-    at = AtRequest.validated(view.request.query_params.dict())["at"]
-    return pointer.active_at(queries.pipeline(view.tenant, pipeline_id), at)
+    return active_then.active_at(queries.pipeline(view.tenant, pipeline_id), _at(view))
+
+
+class ActiveInPipelineView(ActiveThenView):
+    pipelineId = serializers.CharField(source="pipeline.pipeline_id")
+
+
+class AllActiveThenView(serializers.Serializer[active_then.AllActiveThen]):
+    at = serializers.DateTimeField(help_text="The time that `at` means.")
+    pipelines = ActiveInPipelineView(many=True, help_text="The pipelines with an active release: 1,000 at most.")
+    omitted = serializers.IntegerField(help_text="How many more pipelines had one.")
+
+
+@operation("activations", "allActiveAt", AllActiveThenView, method="GET")
+@extend_schema(parameters=[AT])
+@refuses(InvalidRequest, TimeInFuture)
+def all_active(view: TenantView) -> Any:
+    """The release that was active in each pipeline of the tenant at a time, who activated it, and why."""
+    return active_then.all_active_at(view.tenant, _at(view))
+
+
+@operation("activations", "exportActive", {(200, ENVELOPE_MEDIA_TYPE): EnvelopeView}, method="GET")
+@extend_schema(parameters=[AT])
+@refuses(InvalidRequest, TimeInFuture, NoneActiveThen, ProvenanceKeyMissing)
+def export_active(view: TenantView) -> Any:
+    """The releases that were active at a time: an in-toto statement in a DSSE envelope.
+
+    The same time gives the same bytes.
+    """
+    return active_file(view.tenant, _at(view))
+
+
+def active_file(tenant: Tenant, at: datetime | None) -> HttpResponse:
+    """Return the signed statement about the releases that were active at a time as a file."""
+    headers = {"Content-Disposition": f'attachment; filename="active-{tenant.slug}.dsse.json"'}
+    return HttpResponse(active_then.signed(tenant, at), content_type=ENVELOPE_MEDIA_TYPE, headers=headers)
 
 
 @operation("activations", "exportHistory", {(200, ENVELOPE_MEDIA_TYPE): EnvelopeView}, method="GET")
@@ -262,8 +322,10 @@ def export(pipeline: Pipeline) -> HttpResponse:
 
 
 urlpatterns = [
+    path("active", all_active, name="all-active-at"),
+    path("active/export", export_active, name="active-export"),
     path("pipelines", pipelines, name="pipelines"),
     path("pipelines/<str:pipeline_id>", either(one_pipeline, change_policy), name="pipeline"),
-    path("pipelines/<str:pipeline_id>/active", active_then, name="active-at"),
+    path("pipelines/<str:pipeline_id>/active", active, name="active-at"),
     path("pipelines/<str:pipeline_id>/history/export", export_history, name="history-export"),
 ]

@@ -114,10 +114,13 @@ def _revoked(of: Pipeline, active: Release) -> ActiveReleaseRevoked:
 
 def history(of: Pipeline) -> QuerySet[Activation]:
     """Return the activations of a pipeline, newest first, each with its request and the votes on it."""
-    rows = of.activations.select_related("release", "previous", "candidate", "request").prefetch_related(
-        "request__votes"
-    )
-    return rows.order_by("-sequence")
+    return with_requests(of.activations.order_by("-sequence"))
+
+
+def with_requests(rows: QuerySet[Activation]) -> QuerySet[Activation]:
+    """Return the activations with their releases, their requests and the votes on these."""
+    related = rows.select_related("release", "previous", "candidate", "request")
+    return related.prefetch_related("request__votes")
 
 
 def with_versions(rows: QuerySet[Activation]) -> QuerySet[Activation]:

@@ -4,6 +4,7 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -308,6 +309,29 @@ pipelines.listing(
     "List the pipelines, each with its active release.",
 )
 pipelines.showing("show", f"GET {PIPELINE}", "Show a pipeline with its policy.")
+
+
+@pipelines.reading("active", watch=False)
+def active(
+    session: Session,
+    at: Annotated[str, typer.Argument(help='Such as "last Tuesday 14:00", in local time.')] = "now",
+    signed: Annotated[Path | None, typer.Option(help="Write the signed document to this file.")] = None,
+) -> None:
+    """List the releases that were active in all pipelines at a time, and who activated them."""
+    from foundation import past_times
+
+    try:
+        moment = past_times.read_past(at, datetime.now()).astimezone(UTC)  # noqa: DTZ005 - local time
+    except (ValueError, OverflowError):
+        raise CommandError(f"{at!r}: it {past_times.RULE}") from None
+    query = {"at": moment.isoformat().replace("+00:00", "Z")}
+    found = session.client.get("active", **query)
+    columns = "PIPELINE pipelineId, RELEASE activation.releaseVersion, SINCE activation.activatedAt, "
+    columns += "BY activation.actor, UNTIL replacedAt, REVOKED revokedAt, REASON activation.reason"
+    session.output.items(columns, found.get("pipelines") or [])
+    session.output.note(f"at {moment.astimezone():%A %d %B %Y %H:%M:%S %Z}")
+    if signed is not None:
+        signed.write_text(json.dumps(session.client.get("active/export", **query)))
 
 
 @pipelines.changing("policy")

@@ -71,7 +71,7 @@ def _artifact(artifact: CheckedArtifact) -> str:
     return f"{pinned.artifact_id} ({pinned.kind}): {what}"
 
 
-_LISTS = frozenset({"runs", "awaits", "activation", "activations", "releases"})
+_LISTS = frozenset({"runs", "awaits", "activation", "activations", "releases", "pipelines"})
 
 
 def add_verify_provenance(parser: argparse.ArgumentParser) -> None:
@@ -103,6 +103,8 @@ def _verify_provenance(arguments: argparse.Namespace) -> int:
             print(f"run {run['sequence']:<12} {_run_line(run)}")
         for activation in facts.get("activations", []):
             print(f"activation {activation['sequence']:<5} {_activation(activation)}")
+        for each in facts.get("pipelines", []):
+            print(f"{each['pipelineId']:<16} {_activation(each['activation'])}")
         for problem in verified.problems:
             print(f"error: {problem}", file=sys.stderr)
     return 1 if verified.problems else 0

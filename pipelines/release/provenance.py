@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from pipelines.errors import DefinitionError
 from pipelines.release.files import named_digest, read_bounded
-from wire.documents import activation_statement, execution_statement, json_writer
+from wire.documents import activation_statement, active_statement, execution_statement, json_writer
 from wire.documents.descriptor import parse_descriptor
 from wire.documents.json_reader import read_object
 from wire.documents.signing import KeyUnusable, key_id, read_envelope, read_public_key
@@ -54,8 +54,11 @@ def verify(
             return Verified({}, [f"PROVENANCE_NOT_SIGNED: none of the keys has signed {document}"])
         if envelope.payload_type != execution_statement.PAYLOAD_TYPE:
             return Verified({}, [f"PROVENANCE_INVALID: {document} does not contain an in-toto statement"])
-        if activation_statement.is_history(envelope.payload):
+        named = execution_statement.predicate_type(envelope.payload, MAX_BYTES)
+        if named == activation_statement.PREDICATE_TYPE:
             return _history(activation_statement.read(envelope.payload), signers, artifacts, release)
+        if named == active_statement.PREDICATE_TYPE:
+            return _active(active_statement.read(envelope.payload), signers, artifacts, release)
         statement = execution_statement.read(envelope.payload)
     except DocumentError as error:
         return Verified({}, [f"PROVENANCE_INVALID: {document}: {error.findings[0].message}"])
@@ -77,10 +80,32 @@ def _history(
         "activations": predicate["activations"],
         "releases": predicate["releases"],
     }
+    return Verified(facts, _problems_of_activations(statement, artifacts, release))
+
+
+def _active(
+    statement: active_statement.Statement, signers: list[str], artifacts: Sequence[Path], release: Path | None
+) -> Verified:
+    predicate = statement.predicate.normalised()
+    facts = {
+        "tenant": predicate["tenant"],
+        "at": predicate["at"],
+        "keyId": signers,
+        "omittedPipelines": predicate["omittedPipelines"],
+        "pipelines": predicate["pipelines"],
+    }
+    return Verified(facts, _problems_of_activations(statement, artifacts, release))
+
+
+def _problems_of_activations(
+    statement: activation_statement.Statement | active_statement.Statement,
+    artifacts: Sequence[Path],
+    release: Path | None,
+) -> list[str]:
     problems = [f"PROVENANCE_CONTRADICTORY: {each}" for each in statement.contradictions()]
     if artifacts or release is not None:
-        problems.append("PROVENANCE_OF_HISTORY: this is an activation history, so it tells nothing about these files")
-    return Verified(facts, problems)
+        problems.append("PROVENANCE_OF_HISTORY: this is about activations, so it tells nothing about these files")
+    return problems
 
 
 def _facts(statement: execution_statement.Statement, signers: list[str]) -> dict[str, Any]:

@@ -34,7 +34,7 @@ def pages(table: str) -> list[str]:
 READABLE = {
     MEMBERS: """
         releases_pipeline: changelist, change pipeline, compare pipeline, change gradual_pipeline
-        releases_pipeline: history_export pipeline, health pipeline
+        releases_pipeline: history_export pipeline, health pipeline, active, active_export
         releases_release: changelist, change release, change older, status release, descriptor release
         releases_release: attachment release attachment, artifact release artifact
         releases_activationrequest: changelist, change request, review request
@@ -94,7 +94,17 @@ READS = dict.fromkeys(("index", "search", "account"), EVERYONE) | {
 FRAGMENTS = {
     page
     for page in READS
-    for name in ("_status", "_live", "_attachment", "_artifact", "_descriptor", "_payload", "_export", "_document")
+    for name in (
+        "_status",
+        "_live",
+        "_active_export",
+        "_attachment",
+        "_artifact",
+        "_descriptor",
+        "_payload",
+        "_export",
+        "_document",
+    )
     if page.split()[0].endswith(name)
 }
 """Responses that are fragments or downloads, not whole pages."""

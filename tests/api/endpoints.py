@@ -38,7 +38,7 @@ READS = dict.fromkeys(
     pipelines {PIPELINE} {PIPELINE}/activation-requests {REQUEST} {REQUEST}/review
     {PIPELINE}/activations {PIPELINE}/active {PIPELINE}/attachments/{{digest}} {PIPELINE}/comparison
     {PIPELINE}/descriptors/{{descriptor_digest}} {PIPELINE}/drift {PIPELINE}/gradual-activations {GRADUAL}
-    {PIPELINE}/history/export
+    {PIPELINE}/history/export active active/export
     {PIPELINE}/releases {PIPELINE}/releases/{{release_version}} {PIPELINE}/releases/{{release_version}}/preflight
     {PIPELINE}/releases/{{release_version}}/smoke {PIPELINE}/releases/{{release_version}}/smoke/{{smoke_test_id}}
     {PIPELINE}/retirements {PIPELINE}/revocations provenance-key notifications quotas

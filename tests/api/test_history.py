@@ -20,7 +20,7 @@ from tests.api.tenant_api import TenantApi, fields, file, refused, unchanged, up
 from tests.cases import cases
 from tests.raw_sql import run, unguarded
 from tests.requesting import person
-from wire.documents import activation_statement
+from wire.documents import activation_statement, active_statement
 from wire.documents.execution_statement import ENVELOPE_MEDIA_TYPE, PAYLOAD_TYPE
 
 ACTIVE = "pipelines/{pipeline_id}/active"
@@ -97,6 +97,38 @@ def test_the_signed_export_is_whole(ours: TenantApi, times: list[datetime], monk
     assert shortened.contradictions() == []
     assert [each.sequence for each in shortened.predicate.activations] == [2, 3]
     assert shortened.predicate.omitted_activations == 1
+
+
+def test_all_pipelines_at_a_time_are_one_answer_and_one_signed_document(
+    ours: TenantApi, times: list[datetime], settings: Any
+) -> None:
+    making.active(ours.tenant, "7.0", pipeline_id="org.example.later")
+    revoke(Release.objects.get(release_version="2.0"), actor="user:eva", reason="leaks")
+
+    def versions(path: str) -> dict[str, str]:
+        found = ours.get(path).json()
+        return {each["pipelineId"]: each["activation"]["releaseVersion"] for each in found["pipelines"]}
+
+    assert versions("active") == {making.PIPELINE: "1.0", "org.example.later": "7.0"}
+    assert versions("active?at=30 minutes ago") == {making.PIPELINE: "1.0"}
+    assert versions("active?at=yesterday 9") == {}
+    second = at(times[1]).partition("?")[2]
+    assert versions(f"active?{second}") == {making.PIPELINE: "2.0"}
+    assert fields(refused(ours.get("active?at=soonish"), 400, "INVALID_REQUEST")) == ["at"]
+    refused(ours.get("active?at=2999-01-01"), 422, "TIME_IN_FUTURE")
+    refused(ours.get("active/export?at=yesterday"), 404, "NONE_ACTIVE_THEN")
+    document = ours.get(f"active/export?{second}")
+    assert document.content == ours.get(f"active/export?{second}").content
+    statement = active_statement.read(base64.b64decode(document.json()["payload"]))
+    [shown] = statement.predicate.pipelines
+    assert statement.contradictions() == []
+    assert (shown.release.release_version, shown.release.revocation) == ("2.0", None), "it was revoked later"
+    assert (shown.activation.actor, shown.activation.reason) == ("user:ann", "faster")
+    for changes in ({"at": "2001-01-01T00:00:00.000000Z"}, {"pipelines": (shown, shown)}):
+        changed = statement.predicate.model_copy(update=changes)
+        assert statement.model_copy(update={"predicate": changed}).contradictions()
+    settings.PROVENANCE_KEY = ""
+    refused(ours.get("active/export"), 409, "PROVENANCE_KEY_MISSING")
 
 
 PIPELINE = "pipelines/{pipeline_id}"

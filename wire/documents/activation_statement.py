@@ -45,7 +45,7 @@ def _instant(found: str) -> str:
     return found
 
 
-_Time = Annotated[RequiredText, AfterValidator(_instant)]
+Time = Annotated[RequiredText, AfterValidator(_instant)]
 
 
 class Subject(Part):
@@ -56,7 +56,7 @@ class Subject(Part):
 class Revocation(Part):
     actor: str
     reason: str
-    revoked_at: _Time
+    revoked_at: Time
 
 
 class Release(Part):
@@ -73,14 +73,14 @@ class Vote(Part):
     actor: str
     decision: Annotated[RequiredText, one_of(APPROVE, REFUSE)]
     comment: str
-    voted_at: _Time
+    voted_at: Time
 
 
 class Request(Part):
     """The request that an activation carried out, with the votes that approved it."""
 
     request_id: RequiredText
-    requested_at: _Time
+    requested_at: Time
     votes: Annotated[tuple[Vote, ...], ArrayOrNull]
 
 
@@ -106,7 +106,7 @@ class Activation(Part):
     previous_release_version: str | None
     actor: str
     reason: str
-    activated_at: _Time
+    activated_at: Time
     override: Flag = False
     request: Request | None = None
     candidate: Candidate | None = None
@@ -232,13 +232,4 @@ def _subjects(releases: Iterable[Release]) -> tuple[Subject, ...]:
 
 def read(payload: bytes) -> Statement:
     """Return the statement in the payload of an envelope. Raises `DocumentError` with all findings."""
-    return shaped(Statement, _object(payload), _DIALECT)
-
-
-def is_history(payload: bytes) -> bool:
-    """Return True if the payload says that it is an activation history. Raises `DocumentError` if it is no object."""
-    return _object(payload).get("predicateType") == PREDICATE_TYPE
-
-
-def _object(payload: bytes) -> dict[str, Any]:
-    return read_object(payload, name=NAME, limit=MAX_BYTES, most_values=MOST_VALUES)
+    return shaped(Statement, read_object(payload, name=NAME, limit=MAX_BYTES, most_values=MOST_VALUES), _DIALECT)

@@ -248,6 +248,11 @@ class Statement(Part):
         return found
 
 
+def predicate_type(payload: bytes, limit: int) -> Any:
+    """Return what the payload of an envelope says that it is. Raises `DocumentError` if it is no object."""
+    return read_object(payload, name="statement", limit=limit, most_values=1_000_000).get("predicateType")
+
+
 def read(payload: bytes) -> Statement:
     """Return the statement in the payload of an envelope. Raises `DocumentError` with all findings."""
     document = read_object(payload, name=NAME, limit=MAX_BYTES, most_values=MOST_VALUES)

@@ -1,0 +1,126 @@
+"""Reads past times as people write them: "last Tuesday 14:00", "yesterday 9", "26 November, 2pm", ISO 8601. Pure."""
+
+import re
+from collections.abc import Callable
+from datetime import date, datetime, time, timedelta
+from typing import Final
+
+RULE: Final = "must be a time such as 2026-01-31 14:00, yesterday 9, last Tuesday 14:00, 31 January 2pm or 2 hours ago"
+_DAYS: Final = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+_MONTHS: Final = ("january", "february", "march", "april", "may", "june", "july", "august", "september", "october",
+                  "november", "december")  # fmt: skip
+_UNITS: Final = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+_AGO: Final = re.compile(
+    r"(?P<count>\d{1,4}|an?) ?(?P<unit>m|h|d|w|min|minutes?|hours?|days?|weeks?)(?P<ago> ago)?", re.ASCII
+)
+_CLOCK: Final = re.compile(
+    r"(?P<hour>\d{1,2})(?:[:.h](?P<minute>\d\d))?(?::(?P<second>\d\d))? ?(?P<half>am|pm)?h?", re.ASCII
+)
+_NAMED_CLOCKS: Final = {"noon": time(12), "midday": time(12), "midnight": time(0)}
+_DAY_MONTH: Final = re.compile(r"(?P<day>\d{1,2})(?:st|nd|rd|th|\.)? (?:of )?(?P<month>[a-z]{3,9})\.?", re.ASCII)
+_MONTH_DAY: Final = re.compile(r"(?P<month>[a-z]{3,9})\.? (?P<day>\d{1,2})(?:st|nd|rd|th)?", re.ASCII)
+_LEAP_DAY: Final = datetime.fromisoformat("2000-02-29")
+_YEAR: Final = re.compile(r" (?P<year>\d{4})(?= |$)", re.ASCII)
+
+
+def read_past(text: str, now: datetime) -> datetime:
+    """Return the time that `text` means. `now` is the present local time, without a zone, and so is the result.
+
+    Only ISO 8601 with an offset gives a time with a zone. A day without a time means its beginning. A weekday, a time
+    and a day without a year mean the newest one that is not later than `now`; `last` excludes today.
+
+    Raises ValueError and OverflowError.
+    """
+    words = " ".join(text.casefold().replace(",", " ").split())
+    if words == "now":
+        return now
+    if not words:
+        raise ValueError(text)
+    if span := _AGO.fullmatch(words):
+        count = 1 if span["count"] in {"a", "an"} else int(span["count"])
+        return now - timedelta(**{_UNITS[span["unit"][0]]: count})
+    try:
+        return datetime.fromisoformat(text.strip().upper())
+    except ValueError:
+        day, clock = _split(words)
+        return _on_day(day, now, _clock(clock) if clock else time(0))
+
+
+def _split(words: str) -> tuple[str, str]:
+    """Return the words of the day and those of the time; "" for what is missing."""
+    day, _, clock = words.rpartition(" at ") if " at " in words else ("", "", words.removeprefix("at "))
+    if day or _is_clock(clock):
+        return day, clock
+    parts = words.split(" ")
+    for length in (2, 1):  # the longest end that is a time: "2 pm" before "pm"
+        day, clock = " ".join(parts[:-length]), " ".join(parts[-length:])
+        if _is_clock(clock) and _is_day(day):
+            return day, clock
+    return words, ""
+
+
+def _is_clock(words: str) -> bool:
+    return words in _NAMED_CLOCKS or _CLOCK.fullmatch(words) is not None
+
+
+def _clock(words: str) -> time:
+    if words in _NAMED_CLOCKS:
+        return _NAMED_CLOCKS[words]
+    found = _CLOCK.fullmatch(words)
+    if found is None:
+        raise ValueError(words)
+    hour = int(found["hour"])
+    if found["half"]:
+        if not 1 <= hour <= 12:
+            raise ValueError(words)
+        hour = hour % 12 + (12 if found["half"] == "pm" else 0)
+    return time(hour, int(found["minute"] or 0), int(found["second"] or 0))
+
+
+def _is_day(words: str) -> bool:
+    try:
+        _on_day(words, _LEAP_DAY, time(0))
+    except ValueError:
+        return False
+    return bool(words)
+
+
+def _on_day(words: str, now: datetime, clock: time) -> datetime:
+    """Return the time of the day that `words` name; of the newest day for an empty text."""
+    today = datetime.combine(now.date(), clock)
+    named: dict[str, Callable[[], datetime]] = {
+        "": lambda: today if today <= now else today - timedelta(days=1),
+        "today": lambda: today,
+        "yesterday": lambda: today - timedelta(days=1),
+        "the day before yesterday": lambda: today - timedelta(days=2),
+    }
+    if words in named:
+        return named[words]()
+    is_last, name = words.startswith("last "), words.removeprefix("last ").removeprefix("on ")
+    if (weekday := _place(name, _DAYS)) is not None:
+        back = (now.weekday() - weekday) % 7
+        if back == 0 and (is_last or today > now):
+            back = 7
+        return today - timedelta(days=back)
+    try:
+        return datetime.combine(datetime.fromisoformat(name), clock)
+    except ValueError:
+        return _in_year(name, now, clock)
+
+
+def _in_year(words: str, now: datetime, clock: time) -> datetime:
+    year = _YEAR.search(words)
+    name = words if year is None else words.replace(year[0], "", 1)
+    found = _DAY_MONTH.fullmatch(name) or _MONTH_DAY.fullmatch(name)
+    month = found and _place(found["month"], _MONTHS)
+    if found is None or month is None:
+        raise ValueError(words)
+    at = datetime.combine(date(int(year["year"]) if year else now.year, month + 1, int(found["day"])), clock)
+    return at if year or at <= now else at.replace(year=at.year - 1)
+
+
+def _place(word: str, names: tuple[str, ...]) -> int | None:
+    """Return the place of the name that `word` begins with three letters or more; None if there is none."""
+    if len(word) < 3:
+        return None
+    return next((place for place, name in enumerate(names) if name.startswith(word)), None)

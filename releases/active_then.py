@@ -1,0 +1,145 @@
+"""Which releases were active at a time: of one pipeline, or of all pipelines of a tenant."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from django.db.models import OuterRef, QuerySet, Subquery
+
+from releases import pointer, queries
+from releases.errors import NoneActiveThen, TimeInFuture
+from releases.models import SWITCHES, Activation, Pipeline, Release, Revocation
+from releases.trust import trust
+from tenancy.models import Tenant
+from wire.documents import active_statement as statements
+from wire.documents.execution_runs import instant
+
+MOST_PIPELINES: Final = 1_000
+"""How many pipelines an answer lists, by their ids."""
+_DOCUMENTS = [
+    f"{release}__{name}"
+    for release in ("release", "previous", "candidate")
+    for name in ("descriptor", "findings", "declarations", "progress")
+]
+_FUTURE = {"field": "at", "code": "TIME_IN_FUTURE", "message": "must not be in the future"}
+
+
+@dataclass(frozen=True, slots=True)
+class ActiveThen:
+    """The activation that decided which release was active at the time `at`.
+
+    `replaced_at` is the time of the next one that decided this, or None. `revocation` is set if the release was revoked
+    by then, so that the pipeline accepted no submissions. `routing` is the newest activation then: it may give a
+    candidate a share of the submissions.
+    """
+
+    at: datetime
+    pipeline: Pipeline
+    activation: Activation
+    replaced_at: datetime | None
+    revocation: Revocation | None
+    routing: Activation
+
+    @property
+    def revoked_at(self) -> datetime | None:
+        return self.revocation.revoked_at if self.revocation else None
+
+
+@dataclass(frozen=True, slots=True)
+class AllActiveThen:
+    """What was active in the pipelines of a tenant. `omitted` of them are not listed."""
+
+    at: datetime
+    pipelines: Sequence[ActiveThen]
+    omitted: int
+
+
+def active_at(pipeline: Pipeline, at: datetime | None = None) -> ActiveThen:
+    """Return what was active at a time, by default now: the newest activation that is not later.
+
+    The times of activations never decrease, so of several at one time, the one with the greatest sequence counts.
+    Raises `TimeInFuture`, and `NoneActiveThen` before the first activation.
+    """
+    found = _active(Pipeline.objects.filter(pk=pipeline.pk), _not_in_future(at))
+    if not found:
+        raise NoneActiveThen(f"No release of pipeline {pipeline.pipeline_id!r} was active then.")
+    return found[0]
+
+
+def all_active_at(tenant: Tenant, at: datetime | None = None) -> AllActiveThen:
+    """Return what was active in the tenant's pipelines at a time, by default now. Raises `TimeInFuture`.
+
+    Lists pipelines with an active release, at most MOST_PIPELINES.
+    """
+    moment = _not_in_future(at)
+    began = Activation.objects.filter(pipeline=OuterRef("pk"), sequence=1, activated_at__lte=moment)
+    rows = Pipeline.objects.filter(tenant=tenant).annotate(began=Subquery(began.values("pk"))).exclude(began=None)
+    return AllActiveThen(moment, _active(rows, moment), max(rows.count() - MOST_PIPELINES, 0))
+
+
+def _not_in_future(at: datetime | None) -> datetime:
+    now = queries.clock()
+    if at is not None and at > now:
+        raise TimeInFuture("The time must not be in the future.", errors=[_FUTURE])
+    return now if at is None else at
+
+
+def _active(pipelines: QuerySet[Pipeline], at: datetime) -> list[ActiveThen]:
+    """Return what was active, by the ids of the pipelines, in a bounded number of statements."""
+    until_then = Activation.objects.filter(pipeline=OuterRef("pk"), activated_at__lte=at).order_by("-sequence")
+    later = Activation.objects.filter(pipeline=OuterRef("pk"), activated_at__gt=at, kind__in=SWITCHES)
+    rows = pipelines.annotate(
+        decided_by=Subquery(until_then.filter(kind__in=SWITCHES).values("pk")[:1]),
+        routed_by=Subquery(until_then.values("pk")[:1]),
+        replaced_at=Subquery(later.order_by("sequence").values("activated_at")[:1]),
+    )
+    found = list(
+        rows.exclude(decided_by=None)
+        .order_by("pipeline_id", "pk")
+        .values_list("pk", "decided_by", "routed_by", "replaced_at")[:MOST_PIPELINES]
+    )
+    keys = {key for _, *both, _ in found for key in both}
+    activations = queries.with_requests(Activation.objects.filter(pk__in=keys)).defer(*_DOCUMENTS).in_bulk()
+    owners = Pipeline.objects.select_related("tenant").in_bulk([pk for pk, *_ in found])
+    released = [activations[decided].release_id for _, decided, _, _ in found]
+    revocations = Revocation.objects.filter(release__in=released, revoked_at__lte=at).in_bulk(field_name="release_id")
+    return [
+        ActiveThen(
+            at,
+            owners[pk],
+            activations[decided],
+            replaced_at=replaced_at,
+            revocation=revocations.get(activations[decided].release_id),
+            routing=activations[routed],
+        )
+        for pk, decided, routed, replaced_at in found
+    ]
+
+
+def statement(tenant: Tenant, at: datetime | None = None) -> dict[str, Any]:
+    """Return the unsigned statement about the pipelines of a tenant. The same time gives the same statement.
+
+    Raises `TimeInFuture`, and `NoneActiveThen` if no release was active.
+    """
+    found = all_active_at(tenant, at)
+    if not found.pipelines:
+        raise NoneActiveThen(f"No release of tenant {tenant.slug!r} was active then.")
+    ids = [each.activation.release_id for each in found.pipelines]
+    releases = Release.objects.prefetch_related("artifacts").in_bulk(ids)
+    pipelines = [
+        statements.Pipeline(
+            pipeline_id=each.pipeline.pipeline_id,
+            release=pointer.described(releases[each.activation.release_id], each.revocation),
+            activation=pointer.activated(each.activation),
+            candidate=pointer.candidate_of(each.routing),
+        )
+        for each in found.pipelines
+    ]
+    ordered = sorted(pipelines, key=lambda each: each.pipeline_id)
+    return statements.build(tenant.slug, instant(found.at), ordered, found.omitted)
+
+
+def signed(tenant: Tenant, at: datetime | None = None) -> bytes:
+    """Return the statement in a DSSE envelope. Raises what `statement` raises, and `ProvenanceKeyMissing`."""
+    return trust.sign_statement(statement(tenant, at))
