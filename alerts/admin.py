@@ -30,16 +30,14 @@ def shown(rows: Sequence[Any]) -> list[tuple[Any, str]]:
 
 @admin.register(AlertChannel)
 class AlertChannelAdmin(ConfigurationAdmin):
-    empty = (
-        "Channels tell people about alerts: webhooks, e-mail and Slack. Add one, send a test message, and add rules."
-    )
+    empty = "Channels tell people about alerts: webhooks, e-mail and Slack. Add one, look at its test, and add rules."
     list_display = ("name", "tenant", "type", "to", "state", "created_by")
     list_select_related = ("tenant",)
     form_type = ChannelForm
     discard = staticmethod(channels.remove)
     noun = "channel"
     lead = "A channel tells people about alerts. Rules name the channels that they use."
-    added = "{name} is added. Send a test message to see that it works."
+    added = "{name} is added. A test message is on its way, and this page shows its result."
 
     @column("Kind")
     def type(self, channel: AlertChannel) -> str:
@@ -67,7 +65,8 @@ class AlertChannelAdmin(ConfigurationAdmin):
             original=row,
             channel=row,
             rules=list(row.rules.filter(removed_at=None).order_by("name", "pk")),
-            deliveries=shown(deliveries.newest(row)),
+            deliveries=shown(sent := deliveries.newest(row)),
+            waits=any(each.state == each.State.PENDING for each in sent),
             notifications=shown(deliveries.newest_notifications(row)),
             may_change=self.may(request, Scope.ACTIVATE, row),
         )
@@ -76,7 +75,7 @@ class AlertChannelAdmin(ConfigurationAdmin):
     def test(self, request: HttpRequest, channel: AlertChannel) -> HttpResponse:
         def send() -> str:
             deliveries.test(channel, actor=actor(request.user))
-            return "A test message is on its way. Reload this page to see its result."
+            return "A test message is on its way, and this page shows its result."
 
         attempt(request, send, "{error.detail}")
         return self.to_page(channel)

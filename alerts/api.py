@@ -175,8 +175,8 @@ def alert_channels(view: TenantView) -> Any:
 @declares(Act.ALERT_CHANNEL_ADD, Scope.ACTIVATE)
 @refuses(AlertChannelInvalid, AlertNameTaken, TooManyAlertRules)
 def add_alert_channel(view: TenantView, **body: Any) -> Any:
-    """Add a channel. Send a test message to it before a rule needs it."""
-    return channels.add(view.tenant, actor=view.actor, **body)
+    """Add a channel. If it is enabled, it gets a test message: GET shows whether that was accepted, or why not."""
+    return deliveries.add_channel(view.tenant, actor=view.actor, **body)
 
 
 @operation("alerts", "alertChannel", OneAlertChannelView, method="GET")
@@ -190,8 +190,8 @@ def one_alert_channel(view: TenantView, channel_id: uuid.UUID) -> Any:
 @declares(Act.ALERT_CHANNEL_CHANGE, Scope.ACTIVATE)
 @refuses(AlertChannelUnknown, AlertChannelInvalid, AlertNameTaken, AlertChannelInPolicy)
 def change_alert_channel(view: TenantView, channel_id: uuid.UUID, **body: Any) -> Any:
-    """Change a channel. Its kind stays."""
-    return channels.change(channels.one(view.tenant, channel_id), actor=view.actor, **body)
+    """Change a channel. Its kind stays. If more than its name changes, it gets a test message."""
+    return deliveries.change_channel(channels.one(view.tenant, channel_id), actor=view.actor, **body)
 
 
 @operation("alerts", "removeAlertChannel", AlertChannelView)

@@ -15,7 +15,7 @@ from django.db import connection, transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
-from alerts import texts
+from alerts import channels, texts
 from alerts.kinds import Kind
 from alerts.models import Alert, AlertChannel, AlertDelivery, page_of
 from executions.models import Execution, Notification
@@ -171,14 +171,39 @@ def _links(alert: Alert | None) -> list[tuple[str, str]]:
 def test(channel: AlertChannel, *, actor: str) -> AlertDelivery:
     """Write a test message to the channel, which is sent at once. Raises `AlertChannelDisabled`."""
     with transaction.atomic():
-        with connection.cursor() as cursor:
-            cursor.execute(TEST, {"channel": channel.pk})
-            row = cursor.fetchone()
-        if row is None:
+        delivery_id = _write_test(channel)
+        if delivery_id is None:
             raise AlertChannelDisabled(f"The alert channel {channel.name!r} is disabled.")
         audit.record(Act.ALERT_CHANNEL_TEST, tenant=channel.tenant, actor=actor, object=channel.name)
-        wakeup.send(DELIVER_TASK)
-    return AlertDelivery.objects.select_related("channel").get(pk=row[0])
+    return AlertDelivery.objects.select_related("channel").get(pk=delivery_id)
+
+
+def add_channel(tenant: Tenant, *, actor: str, **members: Any) -> AlertChannel:
+    """Add a channel as `channels.add` does, and send it a test message if it is enabled."""
+    with transaction.atomic():
+        channel = channels.add(tenant, actor=actor, **members)
+        _write_test(channel)
+    return channel
+
+
+def change_channel(channel: AlertChannel, *, actor: str, **changes: Any) -> AlertChannel:
+    """Change a channel as `channels.change` does. Send it a test message if more than its name changed."""
+    with transaction.atomic():
+        channel = channels.change(channel, actor=actor, **changes)
+        if changes.keys() - {"name"}:
+            _write_test(channel)
+    return channel
+
+
+def _write_test(channel: AlertChannel) -> uuid.UUID | None:
+    """Write a test message, which is sent after the commit, and return its id. None if the channel is disabled."""
+    with connection.cursor() as cursor:
+        cursor.execute(TEST, {"channel": channel.pk})
+        row = cursor.fetchone()
+    if row is None:
+        return None
+    wakeup.send(DELIVER_TASK)
+    return uuid.UUID(str(row[0]))
 
 
 def _due() -> tuple[bool, bool]:

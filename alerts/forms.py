@@ -14,7 +14,7 @@ from unfold.widgets import (
     UnfoldBooleanWidget,
 )
 
-from alerts import channels, rules
+from alerts import deliveries, rules
 from alerts.kinds import NAMES, Kind
 from alerts.models import LONGEST_ADDRESS, LONGEST_NAME, AlertChannel, AlertRule
 from releases.models import IDENTITY_LENGTH
@@ -90,10 +90,10 @@ class ChannelForm(ConfiguredForm):
     def save(self, by: str) -> AlertChannel:
         fields = dict(self.cleaned_data)
         if self._row is None:
-            return channels.add(fields.pop("tenant"), actor=by, **fields)
+            return deliveries.add_channel(fields.pop("tenant"), actor=by, **fields)
         if self._row.kind == AlertChannel.Kind.WEBHOOK and not fields["address"]:
             del fields["address"]  # the form does not show it
-        return channels.change(self._row, actor=by, **fields)
+        return deliveries.change_channel(self._row, actor=by, **fields)
 
 
 class ChannelsField(_MultipleChoiceField):

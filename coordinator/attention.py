@@ -128,7 +128,10 @@ def items(tenant_ids: Collection[int], stranded: Sequence[Stranded], *, differin
 
 
 def failing(recent: Mapping[int, Failures], hour: Series, releases: Mapping[int, Release]) -> list[Failing]:
-    """Return the releases with failures in the last hour, those with the most failures first."""
+    """Return the releases with failures in the last hour.
+
+    Active releases come first, because new executions fail there, and then those with the highest failure rate.
+    """
     found = [
         Failing(
             releases[pk], failures.last_hour, hour.total(pk), failures.codes[:CODES_SHOWN], _failures_of(releases[pk])
@@ -136,7 +139,12 @@ def failing(recent: Mapping[int, Failures], hour: Series, releases: Mapping[int,
         for pk, failures in recent.items()
         if failures.last_hour
     ]
-    return sorted(found, key=lambda each: (-each.count, each.release.pk))
+    return sorted(found, key=_urgency)
+
+
+def _urgency(failing: Failing) -> tuple[bool, float, int, int]:
+    rate = failing.totals.failure_rate or 0.0
+    return not failing.release.is_active, -rate, -failing.count, failing.release.pk
 
 
 def _failures_of(release: Release) -> str:

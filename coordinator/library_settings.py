@@ -41,7 +41,7 @@ UNFOLD = {
             {"title": "Log out everywhere", "link": partial(page_url, "log_out_everywhere")},
         ]
     },
-    "SIDEBAR": {"navigation": "coordinator.navigation.sidebar"},
+    "SIDEBAR": {"navigation": "coordinator.navigation.sidebar", "tabs": "coordinator.navigation.tabs"},
 }
 
 

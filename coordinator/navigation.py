@@ -1,6 +1,6 @@
 """The sidebar and the command palette of the admin. Both contain only what the user may see."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, reduce
 from operator import and_, or_
@@ -27,34 +27,66 @@ from tenancy.roles import Scope
 
 MAX_COUNTED: Final = 999
 """The largest number of open questions that is counted."""
-# Model, title, icon.
-RELEASING = (
-    ("releases_pipeline", "Pipelines", "account_tree"),
-    ("releases_release", "Releases", "inventory_2"),
-    ("releases_activationrequest", "Activation requests", "how_to_vote"),
-    ("executions_smoketest", "Smoke tests", "science"),
-    ("releases_trustedkey", "Trusted keys", "verified_user"),
+
+
+class Listed(NamedTuple):
+    """A list of the console. `needs` is the scope that shows it; None shows it to superusers only."""
+
+    model: str
+    title: str
+    icon: str
+    needs: Scope | None = Scope.READ
+
+
+# The groups of the menu. An entry is one list, or several lists with tabs, of which it names the first.
+MENU: Final = (
+    (
+        "Releases",
+        (
+            (Listed("releases_pipeline", "Pipelines", "account_tree"),),
+            (
+                Listed("releases_release", "Releases", "inventory_2"),
+                Listed("executions_smoketest", "Smoke tests", "science"),
+                Listed("releases_trustedkey", "Trusted keys", "verified_user"),
+            ),
+            (Listed("releases_activationrequest", "Activation requests", "how_to_vote"),),
+        ),
+    ),
+    (
+        "Executions",
+        (
+            (
+                Listed("executions_execution", "Executions", "play_circle"),
+                Listed("executions_hold", "Paused", "pause_circle"),
+                Listed("executions_campaign", "Campaigns", "campaign"),
+                Listed("executions_schedule", "Schedules", "event_repeat"),
+            ),
+            (Listed("executions_interaction", "Waiting for answers", "rate_review"),),
+            (Listed("executions_failuregroup", "Failures", "report"),),
+            (Listed("executions_worker", "Workers", "memory"),),
+            (
+                Listed("alerts_alert", "Alerts", "notifications"),
+                Listed("alerts_alertrule", "Alert rules", "add_alert"),
+                Listed("alerts_alertchannel", "Alert channels", "send"),
+            ),
+        ),
+    ),
+    (
+        "Administration",
+        (
+            (
+                Listed("tenancy_tenant", "Tenants", "apartment", Scope.ADMINISTER),
+                Listed("coordinator_process", "Status", "monitor_heart", None),
+            ),
+            (
+                Listed("tenancy_membership", "Members", "group", Scope.AUDIT),
+                Listed("tenancy_apitoken", "API tokens", "key", Scope.AUDIT),
+                Listed("auth_user", "Users", "person", None),
+            ),
+            (Listed("tenancy_auditentry", "Audit log", "receipt_long", Scope.AUDIT),),
+        ),
+    ),
 )
-RUNNING = (
-    ("executions_execution", "Executions", "play_circle"),
-    ("executions_interaction", "Waiting for answers", "rate_review"),
-    ("executions_hold", "Paused", "pause_circle"),
-    ("executions_failuregroup", "Failures", "report"),
-    ("executions_campaign", "Campaigns", "campaign"),
-    ("executions_schedule", "Schedules", "event_repeat"),
-    ("executions_worker", "Workers", "memory"),
-)
-ALERTING = (
-    ("alerts_alert", "Alerts", "notifications"),
-    ("alerts_alertrule", "Alert rules", "add_alert"),
-    ("alerts_alertchannel", "Alert channels", "send"),
-)
-AUDITING = (
-    ("tenancy_membership", "Members", "group"),
-    ("tenancy_apitoken", "API tokens", "key"),
-    ("tenancy_auditentry", "Audit log", "receipt_long"),
-)
-ADMINISTERING = (("tenancy_tenant", "Tenants", "apartment"), *AUDITING)
 
 
 class Link(NamedTuple):
@@ -75,33 +107,47 @@ class Group(NamedTuple):
 
 
 def navigation(request: HttpRequest) -> tuple[Group, ...]:
-    """Return the groups of links. The link of the current page is active."""
-    upload = reverse("admin:releases_release_upload")
+    """Return the groups of links that the user may see. The link of the current page is active."""
     groups = [Group("", (_link(request, reverse("admin:index"), "Overview", "dashboard", exact=True),))]
-    if holds_anywhere(request, Scope.READ):
-        releasing = [_model(request, *entry) for entry in RELEASING]
-        if request.path == upload:
-            releasing[1] = releasing[1]._replace(active=False)
-        if holds_anywhere(request, Scope.REGISTER):
-            releasing.append(_link(request, upload, "Upload a release", "upload", exact=True))
-        groups.append(Group("Releases", tuple(releasing)))
-        running = {model: _model(request, model, *entry) for model, *entry in RUNNING}
-        if holds_anywhere(request, Scope.ANSWER) and (waiting := waiting_count(request, Scope.ANSWER)):
-            badge = f"{waiting}" if waiting <= MAX_COUNTED else f"{MAX_COUNTED}+"
-            running["executions_interaction"] = running["executions_interaction"]._replace(badge=badge)
-        groups.append(Group("Executions", tuple(running.values())))
-        groups.append(Group("Alerts", tuple(_model(request, *entry) for entry in ALERTING)))
-    administering = []
-    if request.user.is_superuser or holds_anywhere(request, Scope.ADMINISTER):
-        administering += [_model(request, *entry) for entry in ADMINISTERING]
-    elif holds_anywhere(request, Scope.AUDIT):
-        administering += [_model(request, *entry) for entry in AUDITING]
-    if request.user.is_superuser:
-        administering.append(_model(request, "auth_user", "Users", "person"))
-        administering.append(_model(request, "coordinator_process", "Status", "monitor_heart"))
-    if administering:
-        groups.append(Group("Administration", tuple(administering)))
+    for title, entries in MENU:
+        shown = [lists for entry in entries if (lists := _visible(request, entry))]
+        if shown:
+            groups.append(Group(title, tuple(_entry(request, lists) for lists in shown)))
     return tuple(groups)
+
+
+def _entry(request: HttpRequest, lists: Sequence[Listed]) -> Link:
+    """Return the link to the first of the lists. It is active on the pages of all of them."""
+    first, *others = (_model(request, each) for each in lists)
+    badge = _questions(request) if lists[0].model == "executions_interaction" else ""
+    return first._replace(active=first.active or any(each.active for each in others), badge=badge)
+
+
+def _questions(request: HttpRequest) -> str:
+    """Return the number of open questions that the user may answer; "" if there are none."""
+    waiting = waiting_count(request, Scope.ANSWER) if holds_anywhere(request, Scope.ANSWER) else 0
+    return "" if not waiting else f"{waiting}" if waiting <= MAX_COUNTED else f"{MAX_COUNTED}+"
+
+
+def tabs(request: HttpRequest) -> list[Link]:
+    """Return the lists that share the menu entry of the current list; none on other pages."""
+    for _, entries in MENU:
+        for entry in entries:
+            links = [_model(request, each, exact=True) for each in entry]
+            if len(links) > 1 and any(each.active for each in links):
+                return [_model(request, each, exact=True) for each in _visible(request, entry)]
+    return []
+
+
+def _visible(request: HttpRequest, lists: Sequence[Listed]) -> list[Listed]:
+    return [each for each in lists if _may_see(request, each.needs)]
+
+
+def _may_see(request: HttpRequest, needs: Scope | None) -> bool:
+    """Superusers administer an installation also while it has no tenant."""
+    if needs is not Scope.READ and request.user.is_superuser:
+        return True
+    return needs is not None and holds_anywhere(request, needs)
 
 
 def sidebar(request: HttpRequest) -> SafeString:
@@ -129,8 +175,9 @@ def waiting_count(request: HttpRequest, scope: Scope) -> int:
     return known[tenants]
 
 
-def _model(request: HttpRequest, model: str, title: str, icon: str) -> Link:
-    return _link(request, _list_of(model, get_script_prefix()), title, icon)
+def _model(request: HttpRequest, listed: Listed, *, exact: bool = False) -> Link:
+    address = _list_of(listed.model, get_script_prefix())
+    return _link(request, address, listed.title, listed.icon, exact=exact)
 
 
 @lru_cache(maxsize=256)
@@ -279,9 +326,11 @@ def _pages(request: HttpRequest, words: list[str]) -> list[Found]:
 
 def _all_pages(request: HttpRequest) -> Iterator[Found]:
     """Yield the pages of the console, and the acts that concern no particular row."""
-    for group in navigation(request):
-        for link in group.links:
-            yield Found(link.title, "Page", link.address, link.icon)
+    yield Found("Overview", "Page", _page("index"), "dashboard")
+    for each in _visible(request, [each for _, entries in MENU for entry in entries for each in entry]):
+        yield Found(each.title, "Page", _model(request, each).address, each.icon)
+    if holds_anywhere(request, Scope.REGISTER):
+        yield Found("Upload a release", "Act", _page("releases_release_upload"), "upload")
     if holds_anywhere(request, Scope.OPERATE):
         yield Found("Start a campaign", "Act", _page("executions_campaign_start"), "campaign")
     if holds_anywhere(request, Scope.ADMINISTER):

@@ -106,7 +106,9 @@ def _activations(tenant_ids: Sequence[int]) -> list[Activation]:
 
 
 def _releases(ids: set[int]) -> dict[int, Release]:
-    rows = Release.objects.select_related("pipeline__tenant").defer("descriptor", "descriptor_document")
+    rows = Release.objects.select_related("pipeline__tenant", "pipeline__activation").defer(
+        "descriptor", "descriptor_document"
+    )
     return rows.in_bulk(ids)
 
 
@@ -232,16 +234,17 @@ def _round_up(value: int) -> int:
         power *= 10
 
 
-RELEASES_SHOWN: Final = 5
+RELEASES_SHOWN: Final = 3
+"""How many releases have a colour. The others share one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """The two charts of a period. `interval` names the length of a bar, `since` is the start of the first."""
+    """The two charts of a period. `interval` names the length of a bar. `times` are its start, middle and end."""
 
     title: str
     interval: str
-    since: datetime
+    times: Sequence[datetime]
     finished: Chart
     failed: Chart
     activations: Sequence[Activation]
@@ -256,10 +259,13 @@ class Panel:
 def panels(
     hour: Series, day: Series, releases: Mapping[int, Release], activations: Sequence[Activation]
 ) -> list[Panel]:
-    """Return the charts of the last hour and day. Each release has the same place, and so the same colour, in all."""
-    ids = {*hour.releases, *day.releases}
-    ordered = sorted(ids, key=lambda pk: (-day.total(pk).finished, pk))
-    names = {pk: name_of(releases[pk], {each: releases[each] for each in ids}) for pk in ordered}
+    """Return the charts of the last hour and day. Each release has the same place, and so the same colour, in all.
+
+    Active releases come first, and are named so.
+    """
+    shown = {pk: releases[pk] for pk in (*hour.releases, *day.releases)}
+    ordered = sorted(shown, key=lambda pk: (not shown[pk].is_active, -day.total(pk).finished, pk))
+    names = {pk: name_of(shown[pk], shown) + (" (active)" if shown[pk].is_active else "") for pk in ordered}
     return [
         _panel("Last hour", "minute", hour, names, activations),
         _panel("Last 24 hours", "hour", day, names, activations),
@@ -278,10 +284,13 @@ def _panel(
         layers = [Layer(names[pk], series.values(pk, member)) for pk in ordered[:RELEASES_SHOWN]]
         others = [series.values(pk, member) for pk in ordered[RELEASES_SHOWN:]]
         if others:
-            layers.append(Layer(f"{len(others)} others", [sum(values) for values in zip(*others, strict=True)]))
+            name = f"{len(others)} other release{'' if len(others) == 1 else 's'}"
+            layers.append(Layer(name, [sum(values) for values in zip(*others, strict=True)]))
         return stacked(layers, marks)
 
-    return Panel(title, interval, series.window.since, chart("finished"), chart("failed"), switches)
+    first, last = series.window.since, series.window.end
+    times = (first, first + (last - first) / 2, last)
+    return Panel(title, interval, times, chart("finished"), chart("failed"), switches)
 
 
 def name_of(release: Release, among: Mapping[int, Release]) -> str:

@@ -155,6 +155,10 @@ class Window:
         start = first.replace(second=0, microsecond=0)
         return cls(start if interval < timedelta(hours=1) else start.replace(minute=0), interval, count)
 
+    @property
+    def end(self) -> datetime:
+        return self.since + self.count * self.interval
+
     def place(self, at: datetime) -> int:
         """Return the number of the interval that contains `at`, from 0."""
         return (at - self.since) // self.interval

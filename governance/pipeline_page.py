@@ -112,7 +112,7 @@ def spans(switches: Sequence[Activation], now: datetime) -> list[dict[str, Any]]
             "left": round(100 * (start - first).total_seconds() / total, 3),
             "width": round(100 * (end - start).total_seconds() / total, 3),
             "since": start,
-            "layer": layers[_version(switch)] % 6,
+            "layer": layers[_version(switch)] % 4,
         }
         for switch, start, end in zip(switches, starts, [*starts[1:], now], strict=True)
     ]

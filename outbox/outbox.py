@@ -106,7 +106,8 @@ def post(
             ca_file=settings.WEBHOOK_CA_FILE,
         )
     except TargetRefused as error:
-        return Failure(str(error) if names_receiver else "the address of the receiver may not be called", final=True)
+        hidden = "the address of the receiver may not be called; see WEBHOOK_ALLOWED_NETWORKS"
+        return Failure(str(error) if names_receiver else hidden, final=True)
     except Unreachable as error:
         return Failure(str(error) if names_receiver else "the name of the receiver does not resolve")
     except TimedOut:

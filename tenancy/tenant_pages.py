@@ -63,7 +63,6 @@ class TenantAdmin(ExportedList, TenantScopedAdmin):
         "failedRetentionDays": lambda row: row.failed_retention_days,
         "created": lambda row: row.created_at,
     }
-    fields = ("slug", "name", "retention_days", "failed_retention_days", *(quota.column for quota in QUOTAS))
     _rows: ClassVar[list[Row]] = []
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Tenant]:
@@ -82,8 +81,14 @@ class TenantAdmin(ExportedList, TenantScopedAdmin):
         for name, page in pages.items():
             setattr(cls, name, page)
 
-    def get_fields(self, request: HttpRequest, obj: Tenant | None = None) -> Any:
-        return (*self.fields, *self._rows) if obj else self.fields
+    def get_fieldsets(self, request: HttpRequest, obj: Tenant | None = None) -> Any:
+        """Show first what an existing tenant uses, and then what it may use and what is kept."""
+        return [
+            (None, {"fields": ("slug", "name")}),
+            *([("Use and keys", {"fields": self._rows})] if obj else []),
+            ("Quotas", {"fields": [quota.column for quota in QUOTAS]}),
+            ("Retention", {"fields": ("retention_days", "failed_retention_days")}),
+        ]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Tenant | None = None) -> Any:
         return ("slug", *self._rows) if obj else ()

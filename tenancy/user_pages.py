@@ -30,7 +30,7 @@ from unfold.widgets import UnfoldAdminPasswordWidget
 from foundation.admin.columns import badge, column, moment
 from tenancy.access import record_of_user
 from tenancy.audit.acts import Act, declares
-from tenancy.console.base import declares_views
+from tenancy.console.base import OneButtonForms, declares_views
 from tenancy.console.lists import ConditionFilter, ExportedList, time
 from tenancy.login import confirmed, end_everywhere
 from tenancy.models import ApiToken, Membership
@@ -50,6 +50,13 @@ BEGAN = "began_at"
 """The member of the session with the time of the log-in (`coordinator.session_middleware`)."""
 FLAGS = ("is_active", "is_staff", "is_superuser")
 SUPERUSER, ACTIVE, INACTIVE = "superuser", "active", "inactive"
+HELP = {
+    "username": "Letters, digits and @ . + - _, at most 150 characters.",
+    "password": SafeString('Only a hash of it is stored. <a href="../password/">Set a new password</a>.'),
+    "is_active": "Without it, the person cannot log in, and their API tokens grant nothing.",
+    "is_staff": "The person may open this console. Roles in tenants grant what they may do there.",
+    "is_superuser": "The person may do everything in every tenant.",
+}
 STATES = {SUPERUSER: "info", ACTIVE: "success", INACTIVE: "danger"}
 
 
@@ -80,6 +87,15 @@ class NewUserForm(UserCreationForm):
         self.instance.is_staff = True
 
 
+class UserForm(UserChangeForm):
+    """Says what each field means in this console."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for name in self.fields.keys() & HELP.keys():
+            self.fields[name].help_text = HELP[name]
+
+
 class NewPasswordForm(AdminPasswordChangeForm):
     """Sets a new password, which ends the user's API tokens.
 
@@ -97,11 +113,11 @@ admin.site.unregister(Group)
 
 @admin.register(User)
 @declares_views(add_view=Act.USER_CREATE, change_view=Act.USER_CHANGE, user_change_password=Act.USER_PASSWORD)
-class UserAdmin(ExportedList, _UserAdmin):
+class UserAdmin(ExportedList, OneButtonForms, _UserAdmin):
     """Superusers only. Leaves out Django's permissions, because only memberships grant rights."""
 
     add_form = NewUserForm
-    form = UserChangeForm
+    form = UserForm
     change_password_form = NewPasswordForm
     list_display = ("username", "full_name", "email", "state", "roles", "last_log_in")
     list_filter = (UserStateFilter,)
@@ -127,8 +143,7 @@ class UserAdmin(ExportedList, _UserAdmin):
             "Access",
             {
                 "fields": FLAGS,
-                "description": "API tokens that the user issued never grant more than the user's own rights: "
-                "without Active, nothing; without Superuser, what the user's memberships grant.",
+                "description": "API tokens that the user issued never grant more than the user's own rights.",
             },
         ),
     )

@@ -31,7 +31,7 @@ from executions.console.question_filters import (
 )
 from executions.models import Interaction
 from executions.questions.readable import Readable, person, readable, telling_fields
-from foundation.admin.columns import badge, column, moment, timed
+from foundation.admin.columns import badge, column, cut, moment, timed
 from foundation.errors import CoordinatorError
 from releases.registration.pages import PipelineFilter
 from tenancy.access import actor, tenants_of
@@ -114,7 +114,9 @@ class InteractionAdmin(LongList):
     def pipeline(self, interaction: Interaction) -> SafeString:
         execution = interaction.execution
         name = execution.business_key or f"…{str(execution.pk)[-8:]}"
-        return format_html('<div class="dc-lines">{}<div class="dc-quiet">{}</div></div>', execution.pipeline_id, name)
+        return format_html(
+            '<div class="dc-lines">{}<div class="dc-quiet">{}</div></div>', execution.pipeline_id, cut(name)
+        )
 
     @badge("Status", dict(STATUSES.values()))
     def state(self, interaction: Interaction) -> str:

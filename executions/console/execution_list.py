@@ -20,7 +20,7 @@ from executions.models import DUE_VALUES, TERMINAL_VALUES, DeadLetter, Execution
 from executions.models.states import PRIORITY_NAMES
 from executions.search import STATUSES
 from executions.search_values import PREFIX, field_of
-from foundation.admin.columns import badge, column, copyable, timed
+from foundation.admin.columns import badge, column, copyable, cut, timed
 from foundation.api.streaming import streamed_file
 from foundation.database.bounded import time_limit
 from foundation.errors import CoordinatorError
@@ -72,7 +72,7 @@ class ExecutionColumns:
     @column("Key")
     def key_column(self, execution: Execution) -> SafeString:
         key = execution.business_key
-        shown = copyable(format_html("<span>{}</span>", key), f"Copy the key {key}")
+        shown = copyable(format_html("<span>{}</span>", cut(key)), f"Copy the key {key}")
         if key == execution.execution_key:
             return shown
         return shown + format_html(' <span class="dc-quiet" title="{}">resubmission</span>', execution.execution_key)

@@ -7,7 +7,7 @@ from typing import Any
 from django.contrib import admin
 from django.db.models import F, QuerySet
 from django.http import HttpRequest, HttpResponse
-from django.utils.text import Truncator
+from django.utils.safestring import SafeString
 
 from executions.console import filters
 from executions.console.execution_search import RowsOfExecutions
@@ -24,7 +24,7 @@ from executions.lifecycle.interventions import redrivable
 from executions.lifecycle.queries import traceback_of
 from executions.models import PAYLOADS_OF_EXECUTION, DeadLetter, FailureGroup
 from executions.models.states import State
-from foundation.admin.columns import badge, column
+from foundation.admin.columns import badge, column, cut
 from releases.registration import pages as registration
 from releases.step_names import Step
 from tenancy.access import tenants_of
@@ -34,7 +34,6 @@ from tenancy.roles import Scope
 
 OPEN = "open"
 OTHERS_SHOWN = 20
-KEY_SHOWN = 60
 
 
 class ErrorCodeFilter(TextFilter):
@@ -145,8 +144,8 @@ class DeadLetterAdmin(LongList):
     release = text("Release", "execution.release_version")
 
     @column("Key of the execution")
-    def key(self, letter: DeadLetter) -> str:
-        return Truncator(letter.execution.business_key).chars(KEY_SHOWN)
+    def key(self, letter: DeadLetter) -> SafeString:
+        return cut(letter.execution.business_key)
 
     @column("Reason")
     def why(self, letter: DeadLetter) -> str:

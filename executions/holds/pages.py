@@ -8,20 +8,20 @@ from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import reverse
-from django.utils.text import Truncator
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
 
 from executions.console.confirmation import Confirmation, OperatorRequest, confirm
 from executions.console.execution_search import RowsOfExecutions
 from executions.holds import holds
 from executions.models import TERMINAL_VALUES, Execution, Hold
-from foundation.admin.columns import column, moment
+from foundation.admin.columns import column, cut, moment
 from releases.models import Pipeline, Release
 from tenancy.audit.acts import Act
 from tenancy.console.base import LongList, ReadOnlyAdmin, View, serves
 from tenancy.console.lists import TenantFilter, text, time
 from tenancy.roles import Scope
 
-KEY_SHOWN = 60
 _SHOWN = (
     "tenant",
     "execution__execution_key",
@@ -72,9 +72,9 @@ class HoldAdmin(LongList):
         return rows.only(*_SHOWN)
 
     @column("Paused")
-    def paused(self, hold: Hold) -> str:
+    def paused(self, hold: Hold) -> SafeString | str:
         if hold.execution is not None:
-            return f"Execution {Truncator(hold.execution.business_key).chars(KEY_SHOWN)}"
+            return format_html("Execution {}", cut(hold.execution.business_key))
         return "Pipeline" if hold.release is None else "Release"
 
     pipeline_of = text("Pipeline", "pipeline_name")

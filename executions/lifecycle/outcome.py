@@ -282,9 +282,8 @@ class _Reported(NamedTuple):
 
     def completed(self, outputs: list[Any]) -> Move:
         if self.outcome.stopped_before_step_index != -1:
-            message = (
-                f"The worker stopped before step {self.outcome.stopped_before_step_index}, which no command requested"
-            )
+            step = self.outcome.stopped_before_step_index + 1
+            message = f"The worker stopped before step {step}, which no command requested"
             return self.failed(Failure(failure_class="MALFORMED_OUTCOME", message=message, retryable=True))
         if self.execution.result_shape == "SINGLE" and len(outputs) > 1:
             message = f"The worker produced {len(outputs)} terminal items for SINGLE result shape"

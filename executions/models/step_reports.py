@@ -87,7 +87,7 @@ class FailedItems(models.Model):
         constraints = (models.CheckConstraint(condition=VALID_ITEMS, name="failed_items_are_valid"),)
 
     def __str__(self) -> str:
-        return f"{self.failed} failed items of step {self.step_index} of {self.execution_id}"
+        return f"{self.failed} failed items of step {self.step_index + 1} of {self.execution_id}"
 
     @property
     def is_complete(self) -> bool:
@@ -130,4 +130,4 @@ class ItemGroup(models.Model):
         constraints = (models.CheckConstraint(condition=VALID_GROUP, name="item_group_is_valid"),)
 
     def __str__(self) -> str:
-        return f"{len(self.items)} items of step {self.step_index} of {self.execution_id}"
+        return f"{len(self.items)} items of step {self.step_index + 1} of {self.execution_id}"

@@ -27,8 +27,9 @@ TERMS = (1, 7, 30, 90, 365)
 
 
 @column("What each retention period would remove now")
-def removable_executions(tenant: Tenant) -> str:
-    return ". ".join(f"{kind.name.capitalize()}: {_counts(tenant, kind)}" for kind in retention.KINDS)
+def removable_executions(tenant: Tenant) -> SafeString:
+    lines = ((f"{kind.name.capitalize()}: {_counts(tenant, kind)}",) for kind in retention.KINDS)
+    return format_html_join("", "<div>{}</div>", lines)
 
 
 @column("Use of the quotas")
@@ -37,7 +38,7 @@ def quota_use(tenant: Tenant) -> SafeString:
     # After a rejected form, `tenant` contains the rejected input.
     limits = quotas.limits(Tenant.objects.get(pk=tenant.pk))
     rows = ((quota.label.capitalize(), _of(used[quota.name], limits[quota.name])) for quota in QUOTAS)
-    return format_html_join("", "<div>{}: {}</div>", rows)
+    return format_html('<dl class="dc-facts">{}</dl>', format_html_join("", "<dt>{}</dt><dd>{}</dd>", rows))
 
 
 def _of(used: int | None, limit: int | None) -> SafeString | str:
@@ -49,7 +50,7 @@ def _of(used: int | None, limit: int | None) -> SafeString | str:
     share = min(100 * used // limit, 100)
     colour = "bad" if share >= 90 else "busy"
     bar = '<span class="dc-bar" role="presentation"><span class="{}" style="width: {}%"></span></span>'
-    return format_html("{} of {} ({}%)" + bar, f"{used:,}", f"{limit:,}", share, colour, share)
+    return format_html("{} of {} ({} %)" + bar, f"{used:,}", f"{limit:,}", share, colour, share)
 
 
 def _counts(tenant: Tenant, kind: retention.Kind) -> str:

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import wraps
 from typing import Any, Final, TypeVar
 
@@ -90,24 +90,51 @@ def copyable(value: SafeString, label: str) -> SafeString:
     )
 
 
+def cut(text: str, most: int = 24) -> SafeString:
+    """Return a text of which a long one is cut in the middle: the ends of keys tell them apart.
+
+    The whole text stays in the element, so that it can be copied, read aloud and found.
+    """
+    if len(text) <= most:
+        return format_html("{}", text)
+    head = most // 2
+    return format_html(
+        '<span title="{}">{}<span class="dc-cut"><span>{}</span></span>{}</span>',
+        text,
+        text[:head],
+        text[head : head - most],
+        text[head - most :],
+    )
+
+
 def timed(at: datetime | None) -> SafeString | None:
-    """Return a `time` element; None for None."""
+    """Return a `time` element with the time and how long ago it was; None for None.
+
+    In tables, admin.css shows how long ago, and the time only to screen readers and with the pointer. live.js keeps
+    it current.
+    """
     if at is None:
         return None
-    local = timezone.localtime(at)
+    shown, exact = moment(at), f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
     return format_html(
-        '<time datetime="{}" title="{}">{} <span class="dc-ago">({})</span></time>',
+        '<time datetime="{}" title="{}"><span class="dc-at">{}</span> <span class="dc-ago">{}</span></time>',
         at.isoformat(timespec="seconds"),
-        f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC",
-        format(local, "%Y-%m-%d %H:%M:%S %Z"),
+        exact if shown == exact else f"{shown}, {exact}",
+        shown,
         relative(at, timezone.now()),
     )
 
 
 def relative(at: datetime, now: datetime) -> str:
-    """Say how long `at` is before or after `now`, in the longest unit that fits: "3 min ago", "in 2 h"."""
+    """Say how long `at` is before or after `now`: "3 min ago", "in 2 h".
+
+    The number is rounded to the nearest, and the unit is the longest of which there are at least two: 119 minutes are
+    not "1 h". `relative` in live.js has the same rule.
+    """
     distance = abs(now - at)
-    text = next((f"{distance // unit} {name}" for name, unit in UNITS if distance >= unit), f"{distance.seconds} s")
+    seconds = timedelta(seconds=1)
+    name, unit = next(((name, unit) for name, unit in UNITS if distance >= 2 * unit), ("s", seconds))
+    text = f"{(distance + unit / 2) // unit} {name}"
     return f"{text} ago" if at <= now else f"in {text}"
 
 

@@ -49,7 +49,7 @@ def move_on(
         require_step(gradual, expected_step)
         steps = operations.plan_of(gradual).steps
         if gradual.step + 1 >= len(steps):
-            raise errors.NoNextStep(f"Step {gradual.step} is the last one. Promote or withdraw the candidate.")
+            raise errors.NoNextStep(f"Step {gradual.step + 1} is the last one. Promote or withdraw the candidate.")
         if not operations.approved_with_start(pipeline, gradual.candidate):
             raise approval_required(pipeline, gradual.candidate)
         GradualActivation.objects.filter(pk=gradual.pk).update(step=F("step") + 1)

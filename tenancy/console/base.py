@@ -154,19 +154,29 @@ def _copied(function: View) -> View:
     return view
 
 
-class TenantScopedAdmin(_ModelAdmin):
+class OneButtonForms(_ModelAdmin):
+    """Forms with one button that saves. The header names the act: `add_label` is that of adding a row."""
+
+    add_label: ClassVar[str] = ""
+
+    def render_change_form(self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+        more = {"show_save_and_continue": False, "show_save_and_add_another": False}
+        heading = {} if context.get("original") else {"heading": self.add_label or context.get("title")}
+        return super().render_change_form(request, {**context, **more, **heading}, *args, **kwargs)
+
+
+class TenantScopedAdmin(OneButtonForms):
     """Shows the rows of the tenants in which the user holds the scope `needs`. Other rows are not found (404).
 
     `tenant_path` is the lookup from the model to its tenant, "" for the tenant itself. Every filter in `list_filter`
     is a `SimpleListFilter`. Query parameters of no filter are rejected. `empty` says what to do if there are no rows.
-    `add_label` is the text of the button that adds a row. Lists have the column `tenant` only for users who see several
+    The button that adds a row has the text `add_label`. Lists have the column `tenant` only for users who see several
     tenants. Pages that confirm a removal have the heading `removal`, and say the `consequence`.
     """
 
     tenant_path: ClassVar[str] = "tenant"
     needs: ClassVar[Scope] = Scope.READ
     empty: ClassVar[str] = ""
-    add_label: ClassVar[str] = ""
     removal: ClassVar[str] = ""
     consequence: ClassVar[str] = ""
     delete_confirmation_template = "tenancy/remove.html"
@@ -251,12 +261,6 @@ class TenantScopedAdmin(_ModelAdmin):
 
     def _get_obj_does_not_exist_redirect(self, request: HttpRequest, *_: Any) -> HttpResponse:
         raise Http404
-
-    def render_change_form(self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
-        """Offer one button that saves, and name the act in the header."""
-        more = {"show_save_and_continue": False, "show_save_and_add_another": False}
-        heading = {} if context.get("original") else {"heading": self.add_label or context.get("title")}
-        return super().render_change_form(request, {**context, **more, **heading}, *args, **kwargs)
 
     def delete_view(
         self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None

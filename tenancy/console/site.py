@@ -11,7 +11,6 @@ from django.http import Http404, HttpRequest
 from django.http.response import HttpResponseBase
 from django.urls import reverse
 from django.utils.module_loading import import_string
-from django.utils.safestring import SafeString
 from django.views.csrf import csrf_failure
 from unfold.sites import UnfoldAdminSite
 
@@ -48,16 +47,21 @@ class Site(UnfoldAdminSite):
             shown = {**super().each_context(request), "colors": None}
             of_request = own.keys() - SETTINGS
             self._settings = {name: value for name, value in shown.items() if name not in of_request}
-        return {**own, **self._settings, "sidebar_navigation": own["has_permission"] and self._sidebar(request)}
+        menu = self._menu if own["has_permission"] else {}
+        return {**own, **self._settings, **{name: show(request) for name, show in menu.items()}}
 
     def get_sidebar_list(self, request: HttpRequest) -> Any:
         """Return nothing: each page gets its sidebar as HTML."""
         return []
 
     @cached_property
-    def _sidebar(self) -> Callable[[HttpRequest], SafeString]:
-        draw: Callable[[HttpRequest], SafeString] = import_string(self._get_config("SIDEBAR")["navigation"])
-        return draw
+    def _menu(self) -> dict[str, Callable[[HttpRequest], Any]]:
+        """Return what shows the menu and its tabs, by the name of the variable of templates."""
+        functions = self._get_config("SIDEBAR")
+        return {
+            "sidebar_navigation": import_string(functions["navigation"]),
+            "menu_tabs": import_string(functions["tabs"]),
+        }
 
     def get_app_list(self, request: HttpRequest, app_label: str | None = None) -> list[Any]:
         """Return the models of one application. No page lists all of them: the sidebar has its own navigation."""

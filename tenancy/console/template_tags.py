@@ -18,6 +18,7 @@ from tenancy.roles import Scope, roles_granting
 
 register = template.Library()
 register.simple_tag(columns.label)
+register.filter(columns.cut)
 
 NEVER: Final = SafeString('<span class="dc-quiet">never</span>')
 BUTTON_COLOURS: Final = {

@@ -97,6 +97,17 @@ def test_the_overview_sends_at_most_25_statements(log_in: LogIn, viewer: Client,
         assert len(sent) <= PAGE_STATEMENTS
 
 
+def test_incidents_rank_by_active_release_and_then_by_failure_rate(viewer: Client, acme: World) -> None:
+    operator_rows.dead(acme, "old-1", "old-2")
+    making.active(acme.tenant, "2.0", pipeline_id="acme.orders")
+    making.worker(Release.objects.get(release_version="2.0"), "worker-2")
+    operator_rows.dead(acme, "new-1")
+    page = viewer.get(to("index"))
+    assert [(each.release.release_version, each.count) for each in page.context["failing"]] == [("2.0", 1), ("1.0", 2)]
+    assert page.text.index(">active</span>") > page.text.index("acme.orders 2.0</a>")
+    assert {layer.name for layer in page.context["panels"][0].finished.layers} == {"2.0 (active)", "1.0"}
+
+
 LIST = "executions_execution_changelist"
 
 

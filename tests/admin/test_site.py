@@ -152,6 +152,29 @@ def test_a_search_that_took_too_long_says_so(log_in: LogIn, acme: World, monkeyp
         assert bool(answer.context["found"]) == (query["q"] == "orders")
 
 
+def test_the_menu_has_what_the_role_may_see_and_the_other_lists_are_tabs(log_in: LogIn, acme: World) -> None:
+    everyone = ["Pipelines", "Releases", "Activation requests", "Executions", "Waiting for answers"]
+    everyone += ["Failures", "Workers", "Alerts"]
+    admins, tabs = [*everyone, "Tenants", "Members", "Audit log"], ["Members", "API tokens", "Users"]
+    for who, titles, people in (
+        ("nobody", [], []),
+        ("viewer", everyone, []),
+        ("tenant-admin", admins, tabs[:2]),
+        ("superuser", admins, tabs),
+    ):
+        client = log_in(who)
+        shown = navigation.navigation(client.get(to("index")).wsgi_request)
+        assert [link.title for group in shown for link in group.links] == ["Overview", *titles]
+        if people:
+            assert [tab.title for tab in client.get(to("tenancy_apitoken_changelist")).context["menu_tabs"]] == people
+            assert client.get(to("tenancy_apitoken_change", acme.token)).context["menu_tabs"] == []
+    page = log_in("viewer").get(to("releases_trustedkey_changelist"))
+    tabs_of_releases = {"Releases": False, "Smoke tests": False, "Trusted keys": True}
+    assert {tab.title: tab.active for tab in page.context["menu_tabs"]} == tabs_of_releases
+    shown = navigation.navigation(page.wsgi_request)
+    assert [link.title for group in shown for link in group.links if link.active] == ["Releases"]
+
+
 ENTRIES = "tenancy_auditentry"
 LIST = f"{ENTRIES}_changelist"
 ACT = "act=quotas.change"

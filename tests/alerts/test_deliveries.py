@@ -104,7 +104,7 @@ def test_an_address_that_may_not_be_called_is_refused_at_once(owner: Tenant, url
     alert = fired(owner, channel(owner, url))
     assert deliveries.OUTBOX.send(resolve=lambda host, port: ["10.0.0.1"])
     assert states(alert) == [("FIRING", "FAILED")]
-    assert alert.deliveries.get().error == "the address of the receiver may not be called"
+    assert alert.deliveries.get().error == "the address of the receiver may not be called; see WEBHOOK_ALLOWED_NETWORKS"
 
 
 def test_a_message_is_retried_with_growing_waits_and_then_fails(owner: Tenant, receiver: Receiver) -> None:

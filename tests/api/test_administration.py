@@ -181,10 +181,12 @@ def test_a_channel_is_added_changed_tested_and_removed(ours: TenantApi) -> None:
     assert (changed["name"], changed["enabled"]) == ("other", False)
     assert AlertChannel.objects.get().address == HOOK["address"]
     refused(ours.post(f"{path}/test", None), 409, "ALERT_CHANNEL_DISABLED")
+    tried = len(ours.get(path).json()["deliveries"])
     ours.patch(path, {"enabled": True})
     test = ours.post(f"{path}/test", None)
     assert (test.status_code, test.json()["kind"], test.json()["state"]) == (202, "TEST", "PENDING")
-    assert [each["deliveryId"] for each in ours.get(path).json()["deliveries"]] == [test.json()["deliveryId"]]
+    sent = {each["deliveryId"]: each["kind"] for each in ours.get(path).json()["deliveries"]}
+    assert (tried, list(sent.values()), test.json()["deliveryId"] in sent) == (1, ["TEST"] * 3, True)
     assert ours.post(f"{path}/remove", None).status_code == 200
     refused(ours.get(path), 404, "ALERT_CHANNEL_UNKNOWN")
     refused(ours.post(f"{path}/remove", None), 404, "ALERT_CHANNEL_UNKNOWN")

@@ -287,7 +287,7 @@ def _of_values(before: Contract, after: Contract, step_index: int) -> Iterator[D
 
 def _unnamed(steps: Sequence[Step]) -> Iterator[Difference]:
     names = Counter(step.authored_name for step in steps)
-    for place, step in enumerate(steps):
+    for place, step in enumerate(steps, start=1):
         if not step.authored_name or names[step.authored_name] > 1:
             yield _unknown(step_path(step.authored_name or f"step {place}"), _UNNAMED)
 

@@ -57,7 +57,7 @@ def step_differences(before: Contract, after: Contract) -> Iterator[Difference]:
 def steps_by_name(steps: Sequence[Step]) -> dict[str, Step]:
     """Return the steps by their names. Those without a name, or with a repeated one, are named by their place."""
     named: dict[str, Step] = {}
-    for place, step in enumerate(steps):
+    for place, step in enumerate(steps, start=1):
         name = step.authored_name or f"step {place}"
         named[name if name not in named else f"{name} ({place})"] = step
     return named

@@ -1,5 +1,5 @@
 // Parts of a page that are loaded again are morphed, so that the keyboard focus, open details and scroll positions stay.
-// Tables become cards on narrow screens, and scrollable parts can be reached by keyboard.
+// Times say how long ago they are, also while the page stays open. Tables become cards on narrow screens, and scrollable parts can be reached by keyboard.
 "use strict";
 
 const KEPT = new Set(["tabindex", "role", "aria-label", "data-label", "data-empty"]);
@@ -43,6 +43,22 @@ function prepare(root) {
   root.querySelectorAll(".dc-scroll, .dc-json").forEach(nameScrollable);
 }
 
+// The same rule as `relative` in foundation/admin/columns.py.
+const UNITS = [["d", 86400], ["h", 3600], ["min", 60], ["s", 1]];
+
+function relative(at, now) {
+  const distance = Math.floor(Math.abs(now - at) / 1000);
+  const [name, unit] = UNITS.find(([, seconds]) => distance >= 2 * seconds) ?? UNITS.at(-1);
+  const text = `${Math.floor((distance + unit / 2) / unit)} ${name}`;
+  return at <= now ? `${text} ago` : `in ${text}`;
+}
+
+function moveTimes() {
+  for (const time of document.querySelectorAll("time:has(> .dc-ago)")) {
+    time.querySelector(".dc-ago").textContent = relative(Date.parse(time.dateTime), Date.now());
+  }
+}
+
 // A part that comes after its page (the tag `later`). After a failure its link tries again. Focus stays in the part.
 function tellLater(event) {
   const part = event.detail.target;
@@ -65,3 +81,4 @@ document.addEventListener("htmx:afterRequest", tellLater);
 document.addEventListener("DOMContentLoaded", () => prepare(document));
 document.addEventListener("htmx:afterSettle", () => prepare(document));
 window.addEventListener("resize", () => prepare(document));
+setInterval(moveTimes, 10000);

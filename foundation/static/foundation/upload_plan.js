@@ -18,7 +18,19 @@
   const text = (value) => (typeof value === "string" ? value.slice(0, LONGEST_TEXT) : "");
   const isObject = (value) => value !== null && typeof value === "object" && !Array.isArray(value);
 
+  // Return what a JSON object is that is no release descriptor, and where the form takes it.
+  function kindOf(object) {
+    if (Array.isArray(object.steps)) return "a contract document: choose it as Contract document";
+    if ("payloadType" in object) return "a signature envelope: choose it as Signature, provenance, SBOM";
+    if ("_type" in object) return "an in-toto statement: choose it as Signature, provenance, SBOM";
+    if ("bomFormat" in object || "spdxVersion" in object) return "an SBOM: choose it as Signature, provenance, SBOM";
+    return "";
+  }
+
   async function read(file) {
+    if ((await file.slice(0, 2).text()) === "PK") {
+      throw new Error(`${text(file.name)} is an archive, not a release descriptor: choose it as an artifact file.`);
+    }
     if (file.size > MOST_BYTES) throw new Error("This file is too large for a release descriptor.");
     let descriptor;
     try {
@@ -27,7 +39,9 @@
       throw new Error("This file is not JSON, so it is not a release descriptor.");
     }
     if (!isObject(descriptor) || !Array.isArray(descriptor.artifacts)) {
-      throw new Error("This file is not a release descriptor: it has no list of artifacts.");
+      const kind = isObject(descriptor) && kindOf(descriptor);
+      const why = kind ? `It is ${kind}.` : "It has no list of artifacts.";
+      throw new Error(`This file is not a release descriptor. ${why}`);
     }
     return {
       pipeline: text(descriptor.pipelineId),
@@ -67,7 +81,7 @@
     const named = given.find((each) => each.file.name === artifact.file);
     if (same) return { says: "chosen, digest matches", file: same.file };
     if (named && !named.digest) return { says: "chosen; the coordinator checks its digest", file: named.file };
-    if (named) return { says: "another file: its digest differs", file: named.file, wanted: true };
+    if (named) return { says: "another file: its digest differs", file: named.file, wanted: true, differs: true };
     if (!artifact.isStored) return { says: "needs no file" };
     if (artifact.isInRepository) return { says: "the coordinator fetches it from its repository" };
     return { says: "missing", wanted: true };
@@ -86,10 +100,16 @@
     }
   }
 
+  // Show what is wrong, and let nothing be uploaded while the coordinator would refuse it.
+  function say(message, isRefused = false) {
+    status.textContent = message;
+    window.dispatchEvent(new CustomEvent("upload-refused", { detail: isRefused }));
+  }
+
   function clear(message) {
     plan.hidden = true;
     bars.clear();
-    status.textContent = message;
+    say(message, message !== "");
   }
 
   function draw(found, given) {
@@ -109,7 +129,10 @@
     plan.hidden = false;
     const wanted = rows.filter((row) => row.wanted).map((row) => row.artifact.file || row.artifact.id);
     const more = found.more ? ` ${found.more} more artifacts are not shown.` : "";
-    status.textContent = (wanted.length ? `Missing files: ${wanted.join(", ")}.` : "No files are missing.") + more;
+    const differing = rows.filter((row) => row.differs).map((row) => row.artifact.file);
+    const missing = wanted.length ? `Missing files: ${wanted.join(", ")}.` : "No files are missing.";
+    const other = `The descriptor names other bytes for ${differing.join(", ")}. Choose the files of this release.`;
+    say((differing.length ? other : missing) + more, differing.length > 0);
   }
 
   function line(id, name, digest, says, file, isWanted) {
@@ -174,7 +197,7 @@
     }
     const page = new DOMParser().parseFromString(request.responseText, "text/html");
     const problem = page.querySelector("[data-problem]");
-    failed(problem ? "The upload was refused. The reason is above the form." : `The coordinator responded with status ${request.status}.`);
+    failed(problem ? "" : `The coordinator responded with status ${request.status}.`);
     if (!problem) return;
     problem.tabIndex = -1;
     document.getElementById("upload-problem").replaceChildren(document.adoptNode(problem));

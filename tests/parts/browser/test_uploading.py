@@ -88,7 +88,7 @@ def payload(name: str, data: bytes) -> FilePayload:
     return {"name": name, "mimeType": "application/octet-stream", "buffer": data}
 
 
-def test_hostile_descriptors_do_nothing(page: Page, acme: tuple[World, str]) -> None:
+def test_hostile_descriptors_do_nothing_and_wrong_files_are_not_sent(page: Page, acme: tuple[World, str]) -> None:
     errors: list[str] = []
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.goto(UPLOAD)
@@ -97,6 +97,21 @@ def test_hostile_descriptors_do_nothing(page: Page, acme: tuple[World, str]) -> 
         expect(page.locator("#upload-status"), name).not_to_have_text("")
         page.set_input_files("#descriptor", [])
         expect(page.locator("#upload-status"), name).to_have_text("")
+    for what, content in {
+        "an archive": b"PK",
+        "a contract": b'{"steps": []}',
+        "a signature": b'{"payloadType": 1}',
+    }.items():
+        page.set_input_files("#descriptor", payload("pipeline-release.json", content))
+        expect(page.locator("#upload-status")).to_contain_text(f"is {what}")
+        expect(page.get_by_role("button", name="Upload")).to_be_disabled()
+    document = making.descriptor(making.contract("acme.orders"), b"right")
+    page.set_input_files("#descriptor", payload("pipeline-release.json", json.dumps(document).encode()))
+    for content, says in ((b"wrong", "other bytes"), (b"right", "No files are missing")):
+        page.set_input_files("#artifacts", payload(document["artifacts"][0]["uri"].split("/")[-1], content))
+        expect(page.locator("#upload-status")).to_contain_text(says)
+        expect(page.get_by_role("button", name="Upload")).to_be_enabled(enabled=content == b"right")
+    page.set_input_files("#artifacts", [])
     page.set_input_files("#descriptor", payload("pipeline-release.json", HOSTILE["markup"]))
     expect(page.locator("[data-identity]")).to_contain_text(SCRIPT)
     assert page.locator("#upload-plan img").count() == 0

@@ -111,7 +111,7 @@ STEPS: list[tuple[list[dict[str, Any]], list[dict[str, Any]], Rows]] = [
     ([A, B], [{**A, **OF_MANY}, B], [(CALLERS, 'steps["B"].output'), *broken('["A"].cardinality')]),
     ([A, B], [A, {**B, **QUESTION}], broken('["B"].awaitTransport', '["B"].kind')),
     # steps that have the same name, or none, prove nothing
-    ([NAMELESS, B], [NAMELESS, B, C], [(UNKNOWN, 'steps["step 0"]')]),
+    ([NAMELESS, B], [NAMELESS, B, C], [(UNKNOWN, 'steps["step 1"]')]),
 ]
 
 

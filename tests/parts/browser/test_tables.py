@@ -1,0 +1,45 @@
+"""Tables with realistic data: they fit the screen of a laptop, and a phone shows what decides. So does the menu."""
+
+import pytest
+from playwright.sync_api import Page
+
+from tests.admin import operator_rows
+from tests.admin.conftest import World
+from tests.admin.named import named
+from tests.admin.pages import READS, url
+from tests.parts.browser.test_pages import NARROW
+from tests.unit.foundation.test_columns import SHOWN
+
+KEY = "order-2026-11-30-warehouse-north-0000417-express"
+TABLES = """() => [...document.querySelectorAll("#result_list, table.dc-table")].filter(table => table.offsetParent)"""
+TOO_WIDE = f"""() => ({TABLES})().filter(table => table.offsetWidth > table.parentElement.clientWidth + 1)
+    .map(table => [...table.querySelectorAll("th")].map(each => `${{each.innerText}} ${{each.offsetWidth}}`).join())"""
+HIDDEN = f"""() => ({TABLES})().flatMap(table => [...table.querySelectorAll("tbody tr")].slice(0, 1))
+    .flatMap(row => [...row.cells].slice(0, 3))
+    .filter(cell => cell.innerText.trim() && !cell.hasAttribute("data-empty"))
+    .filter(cell => !cell.offsetParent || cell.getBoundingClientRect().right > innerWidth + 1)
+    .map(cell => `${{cell.dataset.label}} is hidden`)"""
+
+
+@pytest.mark.timeout(600)
+def test_tables_and_the_menu_fit_the_screen(page: Page, acme: tuple[World, str]) -> None:
+    world, _ = acme
+    names, problems = named(world), []
+    operator_rows.dead(world, KEY, code="WarehouseRejectedReservation", message="Only 3 of 12 pallets are left. " * 9)
+    operator_rows.question(world, f"{KEY}-2", assignee="anna.lindqvist@example.com")
+    for name in ["index", *READS]:
+        if name != "index" and not name.split()[0].endswith(("_changelist", "_change")):
+            continue
+        for width, height, find in ((1280, 900, TOO_WIDE), (NARROW["width"], NARROW["height"], HIDDEN)):
+            page.set_viewport_size({"width": width, "height": height})
+            page.goto(url(name, names))
+            page.wait_for_load_state("networkidle")
+            problems += [f"{name} at {width}: {found}" for found in page.evaluate(find)]
+    page.set_viewport_size({"width": 1280, "height": 900})
+    page.goto(url("index", names))
+    links = page.locator("#nav-sidebar-apps a")
+    assert links.count() <= 12
+    assert all((box := links.nth(number).bounding_box()) and box["y"] + box["height"] <= 900 for number in range(12))
+    assert not problems, "\n".join(problems)
+    for seconds, text in SHOWN.items():
+        assert page.evaluate(f"relative(1e12 + 1000 * {seconds}, 1e12)") == text
