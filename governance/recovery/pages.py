@@ -62,7 +62,7 @@ def show(pages: ReadOnlyAdmin, request: HttpRequest, release: Release) -> HttpRe
     return pages.page(
         request,
         "releases/recovery.html",
-        title=f"Recover from {release}",
+        title=f"Guided recovery {release}",
         original=release,
         release=release,
         recovery=found,

@@ -32,6 +32,17 @@ OF_CAMPAIGNS: Final = (
     Act.CAMPAIGN_RESUME,
     Act.CAMPAIGN_START,
 )
+OF_PIPELINES: Final = (
+    *(act for act in Act if act.startswith(("activation_request.", "gradual_activation."))),
+    Act.PIPELINE_PAUSE,
+    Act.PIPELINE_RESUME,
+    Act.POLICY_CHANGE,
+    Act.RELEASE_ACTIVATE,
+    Act.RELEASE_PAUSE,
+    Act.RELEASE_RESUME,
+    Act.RELEASE_RETIRE,
+    Act.RELEASE_REVOKE,
+)
 COLUMNS: Final = ("sequence", "at", "actor", "act", "object", "reason", "details")
 
 # Returns those of the campaigns that have an execution of the release among their first items.
@@ -67,7 +78,7 @@ def record(release: Release) -> Record:
     entries = AuditEntry.objects.filter(
         tenant=release.pipeline.tenant, at__gte=since, outcome=AuditEntry.Outcome.GRANTED
     )
-    of_pipeline = _newest(chain.about(entries, release.pipeline.pipeline_id))
+    of_pipeline = _newest(chain.about(entries.filter(act__in=OF_PIPELINES), release.pipeline.pipeline_id))
     of_executions = _newest(entries.filter(act__in=OF_EXECUTIONS))
     of_campaigns = _newest(entries.filter(act__in=OF_CAMPAIGNS))
     of_groups = _newest(entries.filter(act=Act.FAILURE_GROUP_CHANGE))

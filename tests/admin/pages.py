@@ -42,7 +42,7 @@ READABLE = {
         releases_trustedkey: changelist, export csv, change key
         executions_execution: changelist, export csv, change execution, change dead, change done, live execution
         executions_execution: compare execution, provenance execution, provenance_document execution
-        executions_worker: changelist, change worker
+        executions_worker: changelist, fleet, change worker
         executions_interaction: changelist, change question, live question
         executions_deadletter: changelist, change letter
         executions_failuregroup: changelist, change group

@@ -35,7 +35,7 @@ READS = dict.fromkeys(
     dead-letters deployments drift
     executions executions/{{execution_id}} executions/{{execution_id}}/events executions/{{execution_id}}/provenance
     executions/{{execution_id}}/explanation
-    failure-groups failure-groups/{{failure_group_id}} holds interactions interactions/{{interaction_id}}
+    failure-groups failure-groups/{{failure_group_id}} fleet holds interactions interactions/{{interaction_id}}
     pipelines {PIPELINE} {PIPELINE}/activation-requests {REQUEST} {REQUEST}/review
     {PIPELINE}/activations {PIPELINE}/active {PIPELINE}/attachments/{{digest}} {PIPELINE}/comparison
     {PIPELINE}/descriptors/{{descriptor_digest}} {PIPELINE}/drift {PIPELINE}/gradual-activations {GRADUAL}
