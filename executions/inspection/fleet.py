@@ -23,8 +23,8 @@ class Condition(StrEnum):
     """Whether a release has the workers that it needs.
 
     STALLED_BY_VERSION: work is due and no worker may run it, but workers of other releases of the pipeline run.
-    STALLED: the same without such workers. UNHOSTED: no work waits, and no worker may run it. UNNEEDED: its workers may be
-    stopped.
+    STALLED: the same without such workers. UNHOSTED: no work waits, and no worker may run it. UNNEEDED: its workers
+    may be stopped.
     """
 
     STALLED_BY_VERSION = "stalledByVersion"

@@ -101,8 +101,8 @@ def _unresolved(release: Release) -> QuerySet[Execution]:
 
 def _judged(keys: list[uuid.UUID], release: Release, target: Admission) -> list[tuple[uuid.UUID, Verdict, str]]:
     rows = Execution.objects.filter(pk__in=keys).select_related("wire_form").defer("result").in_bulk()
-    asked = AwaitUnit.objects.filter(execution__in=keys).values_list("execution_id", "step_index")
-    awaited = set(asked.distinct())
+    units = AwaitUnit.objects.filter(execution__in=keys).values_list("execution_id", "step_index")
+    awaited = set(units.distinct())
     judged = []
     for key in keys:
         old = rows.get(key)
