@@ -19,6 +19,7 @@ from executions.search import searched
 from foundation.admin.columns import badge
 from governance.activation import activation, pages
 from governance.contract_picture import diagram, listing
+from governance.recovery import pages as recovery_pages
 from governance.reports.pages import lines_of
 from governance.requests import pages as requests
 from governance.retirement import pages as ends
@@ -136,6 +137,10 @@ class ReleaseAdmin(ListWithUpload):
     request = requests.ask
     revoke = ends.revoke
     retire = ends.retire
+    recovery = recovery_pages.show
+    recovery_proof = recovery_pages.proof
+    recovery_record = recovery_pages.what_was_done
+    recovery_draft = recovery_pages.draft
     attach = uploads.attach
     attachment = uploads.attachment
     artifact = uploads.artifact

@@ -3,6 +3,7 @@
 from governance.activation import api as activations
 from governance.campaigns import api as campaigns
 from governance.gradual import api as gradual_activations
+from governance.recovery import api as recoveries
 from governance.reports import api as reports
 from governance.requests import api as requests
 from governance.resubmission import api as resubmissions
@@ -14,6 +15,7 @@ urlpatterns = [
     *smoke_tests.urlpatterns,
     *campaigns.urlpatterns,
     *reports.urlpatterns,
+    *recoveries.urlpatterns,
     *retirements.urlpatterns,
     *activations.urlpatterns,
     *requests.urlpatterns,

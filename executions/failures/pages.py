@@ -220,6 +220,8 @@ class FailureGroupAdmin(LongList):
             address = f"{reverse('admin:releases_pipeline_change', args=[group.release.pipeline_id])}#rollback"
             buttons.append(_button("Resubmit", "forward", _campaign(group, kind="resubmit"), denial))
             buttons.append(_button("Roll back", "undo", address, "" if may else denial_of(Scope.ROLL_BACK)))
+        recovery = reverse("admin:releases_release_recovery", args=[group.release_id])
+        buttons.append(_button("Guided recovery", "healing", recovery, ""))
         return buttons
 
 

@@ -11,6 +11,7 @@ from rest_framework import serializers
 from executions import errors
 from executions.inspection.api import PinView
 from executions.inspection.counts import PlannedRelease, Reason, worker_plan
+from executions.inspection.fleet import Condition, Environment, FleetRelease, fleet
 from executions.models import CodeOrigin, Worker, WorkerEligibility, WorkerEvent
 from executions.transports.rest_workers import admit, heartbeat_for
 from executions.workers import registry
@@ -257,7 +258,53 @@ def tenant_worker_plan(view: TenantView) -> Any:
     return {"items": worker_plan(view.tenant)}
 
 
+class FleetEnvironmentView(serializers.Serializer[Environment]):
+    python = serializers.CharField()
+    platform = serializers.CharField()
+    workers = serializers.IntegerField(help_text="How many workers of the release run in it.")
+    differences = serializers.IntegerField(help_text="How many differences from the required one a worker reported.")
+
+
+class FleetReleaseView(serializers.Serializer[FleetRelease]):
+    pin = PinView(source="planned")
+    condition = serializers.ChoiceField(
+        choices=[condition.value for condition in Condition],
+        help_text="`stalledByVersion`: work is due and no worker may run it, but workers of other releases of the "
+        "pipeline run. `stalled`: the same without such workers. `unhosted`: no worker may run it, and no work waits. "
+        "`unneeded`: its workers may be stopped.",
+    )
+    strandedExecutions = serializers.IntegerField(source="stranded.count", default=0)
+    strandedSince = serializers.DateTimeField(source="stranded.since", default=None, allow_null=True)
+    eligibleWorkers = serializers.IntegerField(source="planned.load.live")
+    capacity = serializers.IntegerField(source="planned.load.capacity")
+    workersByState = serializers.DictField(child=serializers.IntegerField(), source="states")
+    workersByHost = serializers.DictField(
+        child=serializers.IntegerField(),
+        source="hosts",
+        help_text="A host is that of the endpoint, or the id of a worker without the number of its process.",
+    )
+    environments = FleetEnvironmentView(many=True)
+    hostedVersions = serializers.ListField(
+        child=serializers.CharField(),
+        source="others",
+        help_text="The other releases of the pipeline with eligible workers.",
+    )
+    ineligibleReasons = serializers.ListField(child=serializers.ChoiceField(choices=REASONS), source="reasons")
+    command = serializers.CharField(help_text="Starts a worker of the release. Empty if it needs none.")
+
+
+class FleetView(serializers.Serializer[Any]):
+    items = FleetReleaseView(many=True)
+
+
+@operation("workers", "fleet", FleetView, method="GET")
+def tenant_fleet(view: TenantView) -> Any:
+    """The releases that need workers or have some, with their workers, hosts and environments. Stalled ones first."""
+    return {"items": fleet(view.tenant)}
+
+
 urlpatterns = [
+    path("fleet", tenant_fleet, name="fleet"),
     path("workers", either(workers, register_worker), name="workers"),
     path("workers/<str:pipeline_id>/<path:worker_id>/events", worker_events, name="worker-events"),
     path("workers/<str:pipeline_id>/<path:worker_id>/heartbeat", heartbeat, name="worker-heartbeat"),

@@ -13,6 +13,7 @@ from django.utils.safestring import SafeString
 
 from executions.console.confirmation import Confirmation, OperatorRequest, confirmed
 from executions.console.filters import ReleaseFilter
+from executions.inspection.fleet import Condition, fleet
 from executions.models import PAYLOADS, CodeOrigin, Execution, Worker, WorkerEligibility, read_business_keys
 from executions.models.states import State
 from executions.transports.rest import base_of
@@ -24,8 +25,9 @@ from releases.models import Release
 from releases.registration.pages import PipelineFilter
 from tenancy.access import tenants_of
 from tenancy.audit.acts import Act
-from tenancy.console.base import ReadOnlyAdmin
+from tenancy.console.base import READ, ReadOnlyAdmin, serves
 from tenancy.console.lists import ScopedFilter, TenantFilter, text, time
+from tenancy.models import Tenant
 from tenancy.roles import Scope
 from wire.documents.descriptor import ArtifactKind
 
@@ -103,6 +105,15 @@ def state_of(worker: Worker, in_hand: int) -> str:
 STATES = WorkerEligibility.State.values
 ACCEPTS = "accepts"
 EVENTS_SHOWN = 100
+MOST_TENANTS, TENANTS_NAMED = 4, 200
+CONDITIONS = {
+    Condition.STALLED_BY_VERSION: ("stalled by version", "danger"),
+    Condition.STALLED: ("stalled", "danger"),
+    Condition.UNHOSTED: ("no worker", "warning"),
+    Condition.SERVED: ("served", "success"),
+    Condition.UNNEEDED: ("not needed", "default"),
+}
+"""How the page names whether a release has the workers that it needs."""
 RUNNING_SHOWN = 20
 
 
@@ -253,6 +264,15 @@ class WorkerAdmin(ReadOnlyAdmin):
             return f"by an operator, {relative(worker.drained_by_operator_at, timezone.now())}"
         return f"automatic, {relative(worker.draining_since, timezone.now())}" if worker.draining_since else None
 
+    @serves("fleet/", methods=READ)
+    def fleet(self, request: HttpRequest) -> HttpResponse:
+        """Show the releases of each tenant of the user with their workers, hosts and environments."""
+        allowed = tenants_of(request.user).order_by("slug")
+        named = allowed.filter(slug=request.GET["tenant"]) if "tenant" in request.GET else allowed
+        tenants = list(named[:MOST_TENANTS])
+        found = [(tenant, [(each, *CONDITIONS[each.condition]) for each in fleet(tenant)]) for tenant in tenants]
+        return self.page(request, "executions/fleet.html", title="Fleet", fleets=found, others=_slugs(allowed, tenants))
+
     drain = confirmed("<int:object_id>/drain/", Act.WORKER_DRAIN, Scope.OPERATE, _drain_confirmation, _drain)
     undrain = confirmed("<int:object_id>/undrain/", Act.WORKER_UNDRAIN, Scope.OPERATE, _undrain_confirmation, _undrain)
 
@@ -285,6 +305,11 @@ class WorkerAdmin(ReadOnlyAdmin):
             "more_events": len(events) > EVENTS_SHOWN,
         }
         return self.page(request, "executions/worker.html", worker=row, host=host, **more)
+
+
+def _slugs(allowed: QuerySet[Tenant], shown: list[Tenant]) -> list[str]:
+    """Return the slugs of the tenants that the page does not show."""
+    return list(allowed.exclude(pk__in=[each.pk for each in shown]).values_list("slug", flat=True)[:TENANTS_NAMED])
 
 
 def _reported(text: str) -> str | None:

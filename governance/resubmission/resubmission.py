@@ -159,14 +159,13 @@ def plan(
     """
     digest = old.input_digest if input is UNCHANGED else json_writer.digest(input)
     edited = digest != old.input_digest
-    # Only submissions in typed payloads choose their shape.
-    travelled = not edited and hasattr(old, "wire_form") and old.wire_form.input is not None
+    chosen = None if edited else chosen_shape(old)
     place = Place.of(old, start_from)
     if place is not None:
         place.require_compatible(old, admitted, edited=edited)
         shape = old.input_shape
     else:
-        shape = admitted.input_shape(input if edited else old.input, old.input_shape if travelled else None)
+        shape = admitted.input_shape(input if edited else old.input, chosen)
     return Plan(
         old=old,
         admission=admitted,
@@ -176,12 +175,17 @@ def plan(
         input=input if edited else UNCHANGED,
         digest=digest,
         shape=shape,
-        typed=travelled and _input_type(old.release) == _input_type(admitted.release),
+        typed=chosen is not None and _input_type(old.release) == _input_type(admitted.release),
         place=place,
         campaign=campaign,
         search=admitted.search_values(input if edited else old.input, shape) if admitted.search else [],
         concurrency_key=admitted.concurrency.key_of(input if edited else old.input) if admitted.concurrency else None,
     )
+
+
+def chosen_shape(old: Execution) -> str | None:
+    """Return the shape that the submission chose for its input: only those in typed payloads do. None for others."""
+    return old.input_shape if hasattr(old, "wire_form") and old.wire_form.input is not None else None
 
 
 def _input_type(release: Release) -> tuple[Any, Any]:

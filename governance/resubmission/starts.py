@@ -5,7 +5,8 @@ A checkpoint and failed items are values in the middle of a pipeline. The releas
 themselves.
 """
 
-from collections.abc import Iterator, Sequence
+import uuid
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -74,11 +75,7 @@ class Place:
         if edited:
             message = "An edited input and a checkpoint, which follows from the old input, exclude each other."
             raise errors.CheckpointIncompatible(message, errors=[_error("input", "EDITED", message)])
-        if target.release.pk == old.release_id:
-            return
-        differences = checkpoint_differences(old.release, target.release, self.step)
-        wrong = [_error(each.path, "NOT_PROVEN", each.reason) for each in differences]
-        wrong = wrong or [*self._awaits(old, target), *self._mismatches(target)]
+        wrong = self.refusals(old, target)
         if wrong:
             raise errors.CheckpointIncompatible(
                 f"Release {target.release.release_version!r} is not proven to continue from the checkpoint of "
@@ -87,14 +84,33 @@ class Place:
                 checkpointStep=self.step,
             )
 
-    def _awaits(self, old: Execution, target: Admission) -> Iterator[dict[str, str]]:
+    def refusals(
+        self, old: Execution, target: Admission, awaited: Set[tuple[uuid.UUID, int]] | None = None
+    ) -> list[dict[str, str]]:
+        """Return why it is not proven that `target` may take the value. Empty: it is proven.
+
+        `awaited` has the steps at which executions asked something, if the caller has read them for many executions.
+        """
+        if target.release.pk == old.release_id:
+            return []
+        differences = checkpoint_differences(old.release, target.release, self.step)
+        wrong = [_error(each.path, "NOT_PROVEN", each.reason) for each in differences]
+        return wrong or [*self._awaits(old, target, awaited), *self._mismatches(target)]
+
+    def _awaits(
+        self, old: Execution, target: Admission, awaited: Set[tuple[uuid.UUID, int]] | None
+    ) -> Iterator[dict[str, str]]:
         """Yield an error if the value is the requests or the answers of an await, and the contract differs.
 
         The requests are stored at the step of the await, and the answers at the next one.
         """
         if old.release.contract_id == target.release.contract_id:
             return
-        if AwaitUnit.objects.filter(execution=old, step_index__in=(self.step - 1, self.step)).exists():
+        if awaited is None:
+            asked = AwaitUnit.objects.filter(execution=old, step_index__in=(self.step - 1, self.step)).exists()
+        else:
+            asked = not awaited.isdisjoint(((old.pk, self.step - 1), (old.pk, self.step)))
+        if asked:
             message = "The requests or the answers of an await continue on releases of the same contract only."
             yield _error("checkpoint", "NOT_PROVEN", message)
 

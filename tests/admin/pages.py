@@ -37,11 +37,12 @@ READABLE = {
         releases_pipeline: history_export pipeline, health pipeline, active, active_export
         releases_release: changelist, change release, change older, status release, descriptor release
         releases_release: attachment release attachment, artifact release artifact
+        releases_release: recovery release, recovery_record release
         releases_activationrequest: changelist, change request, review request
         releases_trustedkey: changelist, export csv, change key
         executions_execution: changelist, export csv, change execution, change dead, change done, live execution
         executions_execution: compare execution, provenance execution, provenance_document execution
-        executions_worker: changelist, change worker
+        executions_worker: changelist, fleet, change worker
         executions_interaction: changelist, change question, live question
         executions_deadletter: changelist, change letter
         executions_failuregroup: changelist, change group
@@ -55,6 +56,7 @@ READABLE = {
     """,
     READERS: "executions_execution: payload execution input",
     OPERATORS: """
+        releases_release: recovery_proof release
         executions_execution: redrive dead, resubmit dead, cancel execution
         executions_hold: execution_pause execution, execution_resume paused_execution
         executions_worker: drain worker, undrain drained
@@ -137,6 +139,7 @@ CHANGES: dict[str, Change] = {
     "releases_release_revoke release": Change(RELEASERS, {**WHY, "typed_version": "1.0", "open_executions": "leave"}),
     "releases_release_retire unneeded": Change(RELEASERS, {**WHY, "typed_version": "never-active"}),
     "releases_release_activate release": Change(RELEASERS, {"operation_key": "k", "expected_release_version": "1.0"}),
+    "releases_release_recovery_draft release": Change(OPERATORS, {"part": "failed", "kind": "redrive"}),
     "releases_release_request release": Change(RELEASERS, {**OPERATION, "activate_at": soon().isoformat()}),
     "releases_activationrequest_vote request": Change(VOTERS, {"decision": "approve", "round": "1"}),
     "releases_activationrequest_withdraw request": Change(RELEASERS, WHY),

@@ -16,6 +16,7 @@ VOTED = "org.example.voted"
 """A pipeline with an open request that needs two approvals."""
 PIPELINE = "pipelines/{pipeline_id}"
 REQUEST = f"{PIPELINE}/activation-requests/{{request_id}}"
+CONTINUATION = f"{PIPELINE}/releases/{{release_version}}/recovery/continuation"
 GRADUAL = f"{PIPELINE}/gradual-activations/{{gradual_id}}"
 SUBMISSION = {"pipelineId": making.PIPELINE, "input": {"n": 2}, "idempotencyKey": "second"}
 FILTERS = {"pipelineId": making.PIPELINE}
@@ -34,12 +35,13 @@ READS = dict.fromkeys(
     dead-letters deployments drift
     executions executions/{{execution_id}} executions/{{execution_id}}/events executions/{{execution_id}}/provenance
     executions/{{execution_id}}/explanation
-    failure-groups failure-groups/{{failure_group_id}} holds interactions interactions/{{interaction_id}}
+    failure-groups failure-groups/{{failure_group_id}} fleet holds interactions interactions/{{interaction_id}}
     pipelines {PIPELINE} {PIPELINE}/activation-requests {REQUEST} {REQUEST}/review
     {PIPELINE}/activations {PIPELINE}/active {PIPELINE}/attachments/{{digest}} {PIPELINE}/comparison
     {PIPELINE}/descriptors/{{descriptor_digest}} {PIPELINE}/drift {PIPELINE}/gradual-activations {GRADUAL}
     {PIPELINE}/history/export active active/export
     {PIPELINE}/releases {PIPELINE}/releases/{{release_version}} {PIPELINE}/releases/{{release_version}}/preflight
+    {PIPELINE}/releases/{{release_version}}/recovery {PIPELINE}/releases/{{release_version}}/recovery/record
     {PIPELINE}/releases/{{release_version}}/smoke {PIPELINE}/releases/{{release_version}}/smoke/{{smoke_test_id}}
     {PIPELINE}/retirements {PIPELINE}/revocations provenance-key notifications quotas
     schedules schedules/{{schedule_id}} schedules/{{schedule_id}}/fires status stranded trusted-keys
@@ -52,6 +54,7 @@ READS = dict.fromkeys(
     "audit": Scope.AUDIT,
     "audit/export": Scope.AUDIT,
     "executions/{execution_id}/failed-items": Scope.PAYLOADS,
+    CONTINUATION: Scope.OPERATE,
     "executions/{execution_id}/log": Scope.PAYLOADS,
     "executions/{execution_id}/result": Scope.PAYLOADS,
     "members": Scope.AUDIT,
@@ -60,6 +63,7 @@ READS = dict.fromkeys(
 QUERIES = {
     **dict.fromkeys((f"{PIPELINE}/retirements", f"{PIPELINE}/revocations"), "?releaseVersion=1.0"),
     "audit/export": "?format=ndjson",
+    CONTINUATION: "?to=0.9",
 }
 """The parameters that endpoints require."""
 NEEDS_S3 = {"artifact-uploads", "artifact-uploads/{upload_id}", "artifact-uploads/{upload_id}/complete"}
@@ -141,6 +145,9 @@ CHANGES: dict[Endpoint, Change] = {
     ("POST", f"{GRADUAL}/withdrawal"): Change(Scope.ROLL_BACK, "gradual_activation.withdraw", 200, WHY),
     ("POST", f"{PIPELINE}/releases/{{release_version}}/smoke"): Change(
         ACTIVATE, "release.smoke_test", 202, {"input": {"n": 1}, "idempotencyKey": "k"}
+    ),
+    ("POST", f"{PIPELINE}/releases/{{release_version}}/recovery/drafts"): Change(
+        OPERATE, "campaign.draft", 201, {"part": "failed", "kind": "redrive"}
     ),
     ("POST", "trusted-keys"): Change(
         ADMINISTER, "trusted_key.add", 201, {"name": "next", "publicKey": signing.public_pem("next")}

@@ -10,6 +10,8 @@ from django.utils import timezone
 
 from coordinator.monitoring import gauges
 from executions.errors import WorkerUnavailable
+from executions.holds import holds
+from executions.inspection.fleet import Condition, fleet
 from executions.lifecycle import sweep
 from executions.models import Execution, Worker, WorkerEligibility
 from executions.transports.rest import artifact_conflict
@@ -27,6 +29,7 @@ from tests.raw_sql import check_foreign_keys_now, raised, rows_read, run, unguar
 AGO = timezone.now() - timedelta(hours=1)
 IMAGE = "sha256:" + "1" * 64
 OTHER = "sha256:" + "0" * 64
+REPORTED = {"python": "3.11.2", "platform": "linux", "differences": ["a"]}
 
 
 def pinning(owner: Tenant, *names: str, version: str = "1.0") -> Release:
@@ -123,6 +126,30 @@ def test_a_silent_rest_worker_admits_nothing_and_runs_accepted_executions(owner:
         require_healthy(release)
     assert stranded([owner.pk]) == []
     assert len(making.claimed(owner)) == 1
+
+
+def test_the_fleet_says_which_release_waits_for_a_worker_of_its_version(owner: Tenant, release: Release) -> None:
+    Worker.objects.update(
+        worker_id="host-a-17", environment={**REPORTED, "differenceCount": 2}, environment_fingerprint="f"
+    )
+    making.worker(release, "host-a-18")
+    making.execution(owner)
+    [only] = fleet(owner)
+    assert (only.condition, only.hosts, only.states) == (Condition.SERVED, {"host-a": 2}, {"HEALTHY": 2})
+    assert [(each.workers, each.differences) for each in only.environments] == [(1, 2)]
+    assert only.command == ""
+    newer = making.registered(owner, "2.0")
+    activate(newer, actor="user:test")
+    making.worker(newer, "next")
+    Worker.objects.filter(release_version="1.0").update(drained_by_operator_at=AGO)
+    stalled, served = fleet(owner)
+    assert (stalled.condition, served.condition) == (Condition.STALLED_BY_VERSION, Condition.SERVED)
+    assert (stalled.others, stalled.reasons) == (["2.0"], ["DRAINED_BY_OPERATOR"])
+    assert stalled.command == f"pipelines worker {making.PIPELINE}@1.0"
+    Worker.objects.filter(worker_id="next").update(stopped_at=AGO)
+    assert [each.condition for each in fleet(owner)] == [Condition.STALLED, Condition.UNHOSTED]
+    holds.pause(release, actor="user:test", reason="because")
+    assert {each.condition for each in fleet(owner)} == {Condition.UNHOSTED}
 
 
 # --- former workers and stranded work ---

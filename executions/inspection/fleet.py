@@ -1,0 +1,140 @@
+"""The fleet of a tenant: its releases with their work, and with the workers, hosts and environments that run them."""
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+from urllib.parse import urlsplit
+
+from executions.inspection.counts import PlannedRelease, worker_plan
+from executions.models import Worker, WorkerEligibility
+from executions.workers.eligibility import Stranded, explained, stranded
+from tenancy.models import Tenant
+
+MOST_WORKERS: Final = 5_000
+"""How many workers are read: those with the newest heartbeats."""
+_PROCESS: Final = re.compile(r"-\d+$")
+Pin = tuple[str, str]
+
+
+class Condition(StrEnum):
+    """Whether a release has the workers that it needs.
+
+    STALLED_BY_VERSION: work is due and no worker may run it, but workers of other releases of the pipeline run.
+    STALLED: the same without such workers. UNHOSTED: no work waits, and no worker may run it. UNNEEDED: its workers
+    may be stopped.
+    """
+
+    STALLED_BY_VERSION = "stalledByVersion"
+    STALLED = "stalled"
+    UNHOSTED = "unhosted"
+    SERVED = "served"
+    UNNEEDED = "unneeded"
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """A Python environment in which workers run. `differences` is the most that one of them reported."""
+
+    python: str
+    platform: str
+    workers: int
+    differences: int
+
+
+@dataclass(frozen=True, slots=True)
+class FleetRelease:
+    """A release that needs workers or has some. `stranded` is its due work if no worker may run it, else None.
+
+    `states` counts the workers that have not stopped by state, and `hosts` by host. `others` are the versions of the
+    pipeline that have eligible workers. `reasons` are why its own workers get no work, each once.
+    """
+
+    planned: PlannedRelease
+    condition: Condition
+    stranded: Stranded | None
+    states: dict[str, int]
+    hosts: dict[str, int]
+    environments: list[Environment]
+    others: list[str]
+    reasons: list[str]
+
+    @property
+    def explanation(self) -> str:
+        """Why no worker may run the release; "" if one may."""
+        return "" if self.planned.load.live else explained(self.reasons)
+
+    @property
+    def command(self) -> str:
+        """The command that starts a worker of the release; "" if it has enough."""
+        if self.condition in (Condition.SERVED, Condition.UNNEEDED):
+            return ""
+        return f"pipelines worker {self.planned.pipeline_id}@{self.planned.release_version}"
+
+
+def fleet(tenant: Tenant) -> list[FleetRelease]:
+    """Return the releases that need workers or have some: stalled ones first. Makes four queries."""
+    planned = worker_plan(tenant)
+    waiting = {(each.pipeline_id, each.release_version): each for each in stranded([tenant.pk])}
+    rows = WorkerEligibility.objects.filter(worker__tenant=tenant, worker__stopped_at=None).select_related("worker")
+    by_pin: defaultdict[Pin, list[WorkerEligibility]] = defaultdict(list)
+    for host in rows.order_by("-worker__last_heartbeat_at", "pk")[:MOST_WORKERS]:
+        by_pin[host.worker.pipeline_id, host.worker.release_version].append(host)
+    live = defaultdict[str, list[str]](list)
+    for each in planned:
+        if each.load.live:
+            live[each.pipeline_id].append(each.release_version)
+    found = []
+    for each in planned:
+        pin = each.pipeline_id, each.release_version
+        found.append(_release(each, waiting.get(pin), by_pin[pin], live[each.pipeline_id]))
+    order = list(Condition)
+    return sorted(found, key=lambda each: order.index(each.condition))
+
+
+def _release(
+    planned: PlannedRelease, due: Stranded | None, hosts: Sequence[WorkerEligibility], live: list[str]
+) -> FleetRelease:
+    others = [version for version in live if version != planned.release_version]
+    return FleetRelease(
+        planned,
+        _condition(planned, due, others),
+        due,
+        dict(Counter(host.state for host in hosts)),
+        dict(sorted(Counter(host_of(host.worker) for host in hosts).items())),
+        _environments(host.worker for host in hosts),
+        others,
+        sorted({host.reason for host in hosts if host.reason}),
+    )
+
+
+def _condition(planned: PlannedRelease, due: Stranded | None, others: list[str]) -> Condition:
+    if due is not None:
+        return Condition.STALLED_BY_VERSION if others else Condition.STALLED
+    if planned.may_go:
+        return Condition.UNNEEDED
+    return Condition.SERVED if planned.load.live else Condition.UNHOSTED
+
+
+def host_of(worker: Worker) -> str:
+    """Return the host of a worker: that of its endpoint, or its id without the number of the process."""
+    return urlsplit(worker.endpoint).hostname or _PROCESS.sub("", worker.worker_id)
+
+
+def _environments(workers: Iterable[Worker]) -> list[Environment]:
+    by_fingerprint: defaultdict[str, list[Worker]] = defaultdict(list)
+    for worker in workers:
+        if worker.environment is not None:
+            by_fingerprint[worker.environment_fingerprint].append(worker)
+    found = [
+        Environment(
+            (same[0].environment or {})["python"],
+            (same[0].environment or {})["platform"],
+            len(same),
+            max(worker.difference_count for worker in same),
+        )
+        for same in by_fingerprint.values()
+    ]
+    return sorted(found, key=lambda each: (-each.workers, each.python, each.platform))

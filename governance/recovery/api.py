@@ -1,0 +1,197 @@
+"""REST: the recovery from a bad release: what it accepted, what can continue elsewhere, drafts, and the record."""
+
+import json
+from typing import Any
+
+from django.urls import path
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework import serializers, status
+from rest_framework.response import Response
+
+from executions import errors
+from executions.models import Campaign
+from executions.models.states import State
+from foundation.api.fields import SegmentIdentifier, StrictSerializer
+from foundation.api.pagination import require_known
+from foundation.errors import InvalidRequest
+from governance.campaigns import documents
+from governance.recovery import continuation, record, recovery
+from governance.recovery.continuation import Continuation, Group, Reason, Verdict
+from governance.recovery.record import Record
+from governance.recovery.recovery import Accepted, Part, Recovery
+from governance.reports.comparison import named_release
+from releases import queries
+from releases.errors import PipelineUnknown, ReleaseUnknown
+from releases.models import IDENTITY_LENGTH, Release
+from tenancy.api.operations import TenantView, operation, refuses
+from tenancy.audit.acts import Act, declares
+from tenancy.models import AuditEntry
+from tenancy.roles import Scope
+
+PARTS = [part.value for part in Part]
+VERDICTS = [verdict.value for verdict in Verdict]
+
+
+class StateCountView(serializers.Serializer[Any]):
+    status = serializers.ChoiceField(choices=[state.value for state in State])
+    count = serializers.IntegerField()
+
+
+class AcceptedPartView(serializers.Serializer[Accepted]):
+    part = serializers.ChoiceField(choices=PARTS)
+    count = serializers.IntegerField()
+    complete = serializers.BooleanField(source="is_complete", help_text="If it is false, there may be more.")
+    statuses = StateCountView(many=True, source="counts")
+    kinds = serializers.ListField(
+        child=serializers.ChoiceField(choices=Campaign.Kind.choices), help_text="The campaigns that can act on them."
+    )
+
+
+class RecoveryView(serializers.Serializer[Recovery]):
+    releaseVersion = serializers.CharField(source="release.release_version")
+    activeReleaseVersion = serializers.CharField(source="active.release_version", allow_null=True, default=None)
+    isActive = serializers.BooleanField(source="is_active", help_text="Whether new executions still get it.")
+    paused = serializers.SerializerMethodField(help_text="Whether the release or its pipeline is paused.")
+    accepted = AcceptedPartView(many=True)
+    targets = serializers.SerializerMethodField(
+        help_text="The versions of the registered releases that were active: the active one first, then the newest."
+    )
+
+    def get_paused(self, found: Recovery) -> bool:
+        return found.hold is not None
+
+    def get_targets(self, found: Recovery) -> list[str]:
+        return [each.release_version for each in found.targets]
+
+
+class ReasonView(serializers.Serializer[Reason]):
+    text = serializers.CharField()
+    count = serializers.IntegerField()
+    exampleExecutionId = serializers.UUIDField(source="example")
+
+
+class GroupView(serializers.Serializer[Group]):
+    start = serializers.ChoiceField(
+        source="verdict",
+        choices=VERDICTS,
+        help_text="Where a new execution can start: after the checkpoint, with the input, or not.",
+    )
+    count = serializers.IntegerField()
+    executionIds = serializers.ListField(child=serializers.UUIDField(), source="executions")
+    reasons = ReasonView(many=True, help_text="Why they cannot start further on. The most frequent ones.")
+
+
+class ContinuationView(serializers.Serializer[Continuation]):
+    targetReleaseVersion = serializers.CharField(source="target.release_version")
+    checked = serializers.IntegerField(
+        help_text=f"How many failed executions were checked: those that failed first, at most "
+        f"{continuation.MOST_CHECKED}. Those resubmitted since are left out."
+    )
+    complete = serializers.BooleanField(source="is_complete")
+    groups = GroupView(many=True)
+
+
+class DraftRequest(StrictSerializer):
+    part = serializers.ChoiceField(choices=PARTS)
+    kind = serializers.ChoiceField(choices=Campaign.Kind.choices)
+    targetReleaseVersion = SegmentIdentifier(
+        source="target", max_length=IDENTITY_LENGTH, required=False, help_text="Only for `resubmit`, which requires it."
+    )
+    start = serializers.ChoiceField(
+        source="verdict",
+        choices=VERDICTS,
+        required=False,
+        default=Verdict.CHECKPOINT.value,
+        help_text="Only for `resubmit`: the draft has the executions that can start there.",
+    )
+
+
+class RecordEntryView(serializers.Serializer[AuditEntry]):
+    sequence = serializers.IntegerField(help_text="The number of the entry in the audit log of the tenant.")
+    at = serializers.DateTimeField()
+    actor = serializers.CharField()
+    act = serializers.CharField()
+    object = serializers.CharField()
+    reason = serializers.CharField()
+    details = serializers.SerializerMethodField()
+
+    def get_details(self, entry: AuditEntry) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(entry.details)
+        return found
+
+
+class RecordView(serializers.Serializer[Record]):
+    since = serializers.DateTimeField(help_text="When the release first got new executions.")
+    complete = serializers.BooleanField(source="is_complete", help_text="If it is false, older entries are left out.")
+    items = RecordEntryView(many=True, source="entries", help_text="Entries of the audit log, oldest first.")
+
+
+def _release(view: TenantView, pipeline_id: str, release_version: str) -> Release:
+    return queries.release(queries.pipeline(view.tenant, pipeline_id), release_version)
+
+
+@operation("releases", "recovery", RecoveryView, method="GET")
+@refuses(PipelineUnknown, ReleaseUnknown)
+def one_recovery(view: TenantView, pipeline_id: str, release_version: str) -> Any:
+    """What a release accepted, by the state of its executions, and which releases may take over."""
+    return recovery.recovery(_release(view, pipeline_id, release_version))
+
+
+@operation("releases", "continuation", ContinuationView, method="GET")
+@extend_schema(
+    parameters=[OpenApiParameter("to", {"type": "string", "minLength": 1}, description="By default the first target.")]
+)
+@declares(None, Scope.OPERATE)
+@refuses(InvalidRequest, PipelineUnknown, ReleaseUnknown)
+def release_continuation(view: TenantView, pipeline_id: str, release_version: str) -> Any:
+    """Which failed executions of a release can continue on another one, and why the others cannot."""
+    require_known(view.request, ("to",))
+    release = _release(view, pipeline_id, release_version)
+    return continuation.continuation(release, _target(release, view.request.query_params.get("to")))
+
+
+def _target(release: Release, version: str | None) -> Release:
+    if version is not None:
+        return named_release(release.pipeline, version)
+    found = recovery.targets(release)
+    if not found:
+        raise ReleaseUnknown(f"No other release of {release.pipeline.pipeline_id!r} was active.")
+    return found[0]
+
+
+@operation("releases", "draftRecovery", {201: documents.CampaignView}, body=DraftRequest)
+@declares(Act.CAMPAIGN_DRAFT, Scope.OPERATE)
+@refuses(PipelineUnknown, ReleaseUnknown, errors.TenantNotAllowed, errors.CampaignTargetInvalid, errors.CampaignEmpty)
+def draft_recovery(
+    view: TenantView, pipeline_id: str, release_version: str, part: str, kind: str, target: str = "", verdict: str = ""
+) -> Any:
+    """Freeze the executions of a part as the draft of a campaign. Nothing is done until the draft is started."""
+    if kind == Campaign.Kind.RESUBMIT:
+        view.require(Scope.SUBMIT)
+    release = _release(view, pipeline_id, release_version)
+    made = recovery.draft(
+        release,
+        Part(part),
+        Campaign.Kind(kind),
+        actor=view.actor,
+        target=named_release(release.pipeline, target) if target else None,
+        verdict=Verdict(verdict),
+    )
+    return Response(documents.shown(made), status=status.HTTP_201_CREATED)
+
+
+@operation("releases", "recoveryRecord", RecordView, method="GET")
+@refuses(PipelineUnknown, ReleaseUnknown)
+def recovery_record(view: TenantView, pipeline_id: str, release_version: str) -> Any:
+    """Who did what about a release since it first got new executions."""
+    return record.record(_release(view, pipeline_id, release_version))
+
+
+# The route of a release accepts every path below it, so these do too.
+_RECOVERY = "pipelines/<str:pipeline_id>/releases/<path:release_version>/recovery"
+urlpatterns = [
+    path(_RECOVERY, one_recovery, name="recovery"),
+    path(f"{_RECOVERY}/continuation", release_continuation, name="recovery-continuation"),
+    path(f"{_RECOVERY}/drafts", draft_recovery, name="recovery-drafts"),
+    path(f"{_RECOVERY}/record", recovery_record, name="recovery-record"),
+]

@@ -1,0 +1,181 @@
+"""The page that guides through the recovery from a bad release, its slow parts, and the request for a draft."""
+
+import json
+from typing import Any
+from urllib.parse import urlencode
+
+from django import forms
+from django.contrib import messages
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.urls import reverse
+
+from executions.console.filters import STATE_VARIANTS
+from executions.inspection.counts import MOST_READ
+from executions.search import searched
+from foundation import exports
+from foundation.admin.columns import on_one_line
+from foundation.errors import CoordinatorError
+from governance.campaigns.draft_pages import VERBS, require, scopes_of
+from governance.recovery import continuation, record, recovery
+from governance.recovery.continuation import Verdict
+from governance.recovery.recovery import Accepted, Kind, Part
+from releases.models import IDENTITY_LENGTH, Release
+from tenancy.access import actor
+from tenancy.audit.acts import Act
+from tenancy.console.base import POST, READ, ReadOnlyAdmin, serves
+from tenancy.console.template_tags import denial_of
+from tenancy.roles import Scope
+
+TITLES = {
+    Part.RUNNING: ("Running", "Due, running, or waiting for a retry."),
+    Part.WAITING: ("Waiting for answers", "They continue on this release once they are answered."),
+    Part.FAILED: ("Failed", "A resubmission runs on another release, a re-drive on this one."),
+    Part.SUCCEEDED: ("Succeeded", "Check their results. Each page of an execution can resubmit it."),
+    Part.CANCELLED: ("Cancelled", "Each page of an execution can resubmit it."),
+}
+CONTINUING = {
+    Verdict.CHECKPOINT: ("can continue from the checkpoint", "success", "Resubmit from the checkpoint"),
+    Verdict.INPUT: ("can start again with the input only", "warning", "Resubmit with the input"),
+    Verdict.NEITHER: ("cannot run on this release", "danger", ""),
+}
+
+
+class DraftForm(forms.Form):
+    part = forms.TypedChoiceField(choices=[(each.value, each.value) for each in Part], coerce=Part)
+    kind = forms.TypedChoiceField(choices=Kind.choices, coerce=Kind)
+    target = forms.CharField(required=False, strip=False, max_length=IDENTITY_LENGTH)
+    verdict = forms.TypedChoiceField(
+        choices=[(each.value, each.value) for each in Verdict],
+        coerce=Verdict,
+        required=False,
+        empty_value=Verdict.INPUT,
+    )
+
+
+@serves("<int:object_id>/recovery/", methods=READ)
+def show(pages: ReadOnlyAdmin, request: HttpRequest, release: Release) -> HttpResponse:
+    """Show what stands and what can be done, in the order in which a person does it."""
+    found = recovery.recovery(release)
+    wanted = request.GET.get("target")
+    target = next((each for each in found.targets if each.release_version == wanted), found.target)
+    return pages.page(
+        request,
+        "releases/recovery.html",
+        title=f"Guided recovery {release}",
+        original=release,
+        release=release,
+        recovery=found,
+        target=target,
+        parts=[_part(pages, request, release, each) for each in found.accepted],
+        most=MOST_READ,
+        may_operate=pages.may(request, Scope.OPERATE, release),
+        may_roll_back=pages.may(request, Scope.ROLL_BACK, release),
+        may_activate=pages.may(request, Scope.ACTIVATE, release),
+        rollback_url=f"{reverse('admin:releases_pipeline_change', args=[release.pipeline_id])}#rollback",
+    )
+
+
+def _part(pages: ReadOnlyAdmin, request: HttpRequest, release: Release, accepted: Accepted) -> dict[str, Any]:
+    title, text = TITLES[accepted.part]
+    # Each of those to resubmit has a verdict, with which the proof below offers it.
+    kinds = [kind for kind in accepted.kinds if kind != Kind.RESUBMIT]
+    return {
+        "accepted": accepted,
+        "title": title,
+        "text": text,
+        "states": [
+            (each, STATE_VARIANTS[each.status], _executions(release, searched(each.status))) for each in accepted.counts
+        ],
+        "acts": [(kind, f"{VERBS[kind]} all", _why_not(pages, request, release, kind)) for kind in kinds],
+    }
+
+
+def _executions(release: Release, status: str) -> str:
+    names = {
+        "status": status,
+        "pipeline": release.pipeline.pipeline_id,
+        "release": release.release_version,
+        "tenant": release.pipeline.tenant.slug,
+    }
+    return f"{reverse('admin:executions_execution_changelist')}?{urlencode(names)}"
+
+
+def _why_not(pages: ReadOnlyAdmin, request: HttpRequest, release: Release, kind: Kind) -> str:
+    lacking = [scope for scope in scopes_of(kind) if not pages.may(request, scope, release)]
+    return denial_of(lacking[0]) if lacking else ""
+
+
+@serves("<int:object_id>/recovery/proof/", None, Scope.OPERATE, methods=READ, polled=True)
+def proof(pages: ReadOnlyAdmin, request: HttpRequest, release: Release) -> HttpResponse:
+    """Return the part that says which failed executions can continue on the release that the page shows."""
+    target = _target(release, request.GET.get("shown", ""))
+    found = continuation.continuation(release, target)
+    return pages.part(
+        request,
+        "releases/recovery_proof.html",
+        title=f"What can continue on {target.release_version}",
+        original=release,
+        release=release,
+        target=target,
+        found=found,
+        rows=[(group, *CONTINUING[group.verdict]) for group in found.groups if group.count],
+        why_not=_why_not(pages, request, release, Kind.RESUBMIT),
+    )
+
+
+def _target(release: Release, version: str) -> Release:
+    """Return the release with this version if it may take over, or the first one that may for "". Raises `Http404`."""
+    targets = recovery.targets(release)
+    found = next((each for each in targets if version in ("", each.release_version)), None)
+    if found is None:
+        raise Http404
+    return found
+
+
+@serves("<int:object_id>/recovery/record/", methods=READ, polled=True)
+def what_was_done(pages: ReadOnlyAdmin, request: HttpRequest, release: Release) -> HttpResponse:
+    """Return the part that says who did what and when, or the same as a file if the query has a `format`."""
+    found = record.record(release)
+    form = request.GET.get("format", "")
+    if form:
+        if form not in exports.FORMATS:
+            raise Http404
+        name = f"recovery-{release.pipeline.pipeline_id}-{release.release_version}.{form}"
+        lines = b"".join(exports.lines(record.COLUMNS, found.rows(), form))
+        headers = {"Content-Disposition": f'attachment; filename="{name}"'}
+        return HttpResponse(lines, content_type=exports.FORMATS[form], headers=headers)
+    return pages.part(
+        request,
+        "releases/recovery_record.html",
+        title="Record",
+        original=release,
+        release=release,
+        record=found,
+        rows=[(each, on_one_line(json.loads(each.details))) for each in found.entries],
+    )
+
+
+@serves("<int:object_id>/recovery/draft/", Act.CAMPAIGN_DRAFT, Scope.OPERATE, methods=POST)
+def draft(pages: ReadOnlyAdmin, request: HttpRequest, release: Release) -> HttpResponse:
+    """Freeze the executions of a part as the draft of a campaign, and show its preview."""
+    form = DraftForm(request.POST)
+    if not form.is_valid():
+        messages.error(request, "Unknown part or act. Nothing changed.")
+        return redirect("admin:releases_release_recovery", release.pk)
+    sent = form.cleaned_data
+    require(request, release.pipeline.tenant, sent["kind"], Act.CAMPAIGN_DRAFT)
+    try:
+        made = recovery.draft(
+            release,
+            sent["part"],
+            sent["kind"],
+            actor=actor(request.user),
+            target=_target(release, sent["target"]) if sent["target"] else None,
+            verdict=sent["verdict"],
+        )
+    except CoordinatorError as error:
+        messages.error(request, f"{error.detail} Nothing changed.")
+        return redirect("admin:releases_release_recovery", release.pk)
+    messages.success(request, "This is a preview. Nothing is done until you start it.")
+    return redirect("admin:executions_campaign_change", made.pk)

@@ -1,0 +1,123 @@
+"""Who did what about a bad release, and when: the entries of the audit log since it first got new executions."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from django.db import connection
+from django.db.models import Q
+
+from executions.models import Execution, FailureGroup
+from releases.models import Activation, Release
+from tenancy.audit import chain
+from tenancy.audit.acts import Act
+from tenancy.models import AuditEntry
+
+MOST_READ: Final = 1000
+"""How many entries of each kind are read: the newest ones."""
+ITEMS_READ: Final = 100
+"""A campaign belongs to the record if an execution of the release is among this many of its items."""
+OF_EXECUTIONS: Final = (
+    Act.EXECUTION_CANCEL,
+    Act.EXECUTION_PAUSE,
+    Act.EXECUTION_REDRIVE,
+    Act.EXECUTION_RESUBMIT,
+    Act.EXECUTION_RESUME,
+)
+OF_CAMPAIGNS: Final = (
+    Act.CAMPAIGN_CANCEL,
+    Act.CAMPAIGN_DRAFT,
+    Act.CAMPAIGN_PAUSE,
+    Act.CAMPAIGN_RESUME,
+    Act.CAMPAIGN_START,
+)
+OF_PIPELINES: Final = (
+    *(act for act in Act if act.startswith(("activation_request.", "gradual_activation."))),
+    Act.PIPELINE_PAUSE,
+    Act.PIPELINE_RESUME,
+    Act.POLICY_CHANGE,
+    Act.RELEASE_ACTIVATE,
+    Act.RELEASE_PAUSE,
+    Act.RELEASE_RESUME,
+    Act.RELEASE_RETIRE,
+    Act.RELEASE_REVOKE,
+)
+COLUMNS: Final = ("sequence", "at", "actor", "act", "object", "reason", "details")
+
+# Returns those of the campaigns that have an execution of the release among their first items.
+_CAMPAIGNS = """
+SELECT c.id::text FROM executions_campaign c WHERE c.id = ANY(%(ids)s::uuid[]) AND EXISTS (
+    SELECT FROM (SELECT i.execution_id FROM executions_campaignitem i WHERE i.campaign_id = c.id
+        ORDER BY i.id LIMIT %(most)s) f
+    JOIN executions_execution e ON e.id = f.execution_id WHERE e.release_id = %(release)s
+)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """The entries, oldest first, from `since` on. If it is not complete, older ones were left out."""
+
+    since: datetime
+    entries: list[AuditEntry]
+    is_complete: bool
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return the entries as an export has them."""
+        return [{**{name: getattr(each, name) for name in COLUMNS}, "at": each.at.isoformat()} for each in self.entries]
+
+
+def record(release: Release) -> Record:
+    """Return who did what since the release first got new executions: activations, requests and pauses of its
+    pipeline, and what was done with the executions and the failure groups of the release.
+
+    Only acts that were granted. Reads a bounded number of entries.
+    """
+    since = _since(release)
+    entries = AuditEntry.objects.filter(
+        tenant=release.pipeline.tenant, at__gte=since, outcome=AuditEntry.Outcome.GRANTED
+    )
+    of_pipeline = _newest(chain.about(entries.filter(act__in=OF_PIPELINES), release.pipeline.pipeline_id))
+    of_executions = _newest(entries.filter(act__in=OF_EXECUTIONS))
+    of_campaigns = _newest(entries.filter(act__in=OF_CAMPAIGNS))
+    of_groups = _newest(entries.filter(act=Act.FAILURE_GROUP_CHANGE))
+    found = [
+        *of_pipeline,
+        *_about(of_executions, _of_release(Execution, release, of_executions)),
+        *_about(of_campaigns, _campaigns(release, of_campaigns)),
+        *_about(of_groups, _of_release(FailureGroup, release, of_groups)),
+    ]
+    is_complete = all(len(each) < MOST_READ for each in (of_pipeline, of_executions, of_campaigns, of_groups))
+    return Record(since, sorted(found, key=lambda each: each.sequence), is_complete)
+
+
+def _since(release: Release) -> datetime:
+    rows = Activation.objects.filter(pipeline=release.pipeline_id)
+    first = rows.filter(Q(release=release) | Q(candidate=release)).order_by("sequence").first()
+    return first.activated_at if first else release.created_at
+
+
+def _newest(rows: Any) -> list[AuditEntry]:
+    return list(rows.order_by("-sequence")[:MOST_READ])
+
+
+def _about(entries: list[AuditEntry], objects: Collection[str]) -> list[AuditEntry]:
+    return [each for each in entries if each.object in objects]
+
+
+def _of_release(model: Any, release: Release, entries: list[AuditEntry]) -> set[str]:
+    keys = {each.object for each in entries}
+    found = model.objects.filter(release=release, pk__in=keys).order_by().values_list("pk", flat=True)
+    return {str(key) for key in found} if keys else set()
+
+
+def _campaigns(release: Release, entries: list[AuditEntry]) -> set[str]:
+    parameters: dict[str, Any] = {
+        "ids": sorted({each.object for each in entries}),
+        "most": ITEMS_READ,
+        "release": release.pk,
+    }
+    with connection.cursor() as cursor:
+        cursor.execute(_CAMPAIGNS, parameters)
+        return {key for (key,) in cursor.fetchall()}

@@ -1,0 +1,174 @@
+"""Guides from a bad release to its recovery: what it accepted, and drafts of campaigns that act on one part of that.
+
+A draft is a preview. Starting, pausing and cancelling it is up to campaigns.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from executions.errors import CampaignEmpty, CampaignTargetInvalid
+from executions.inspection.counts import Count, counts_of
+from executions.models import Campaign, Hold, StartFrom
+from executions.models.states import State
+from governance.campaigns import drafts
+from governance.campaigns.campaigns import Options
+from governance.campaigns.selection import Filters, chosen, selected
+from governance.recovery.continuation import Verdict, continuation
+from releases import queries
+from releases.models import Activation, Release
+from releases.models.activation import SWITCHES
+from releases.states import Status
+
+Kind = Campaign.Kind
+CANARY: Final = 5
+"""How many executions of a draft that runs them again go first, unless the person who starts it decides otherwise."""
+STOP_AFTER: Final = 10
+TARGETS_SHOWN: Final = 20
+
+
+class Part(StrEnum):
+    """A part of what a release accepted, by the state of the executions now."""
+
+    RUNNING = "running"
+    WAITING = "waiting"
+    FAILED = "failed"
+    SUCCEEDED = "succeeded"
+    CANCELLED = "cancelled"
+
+
+STATES: Final[Mapping[Part, tuple[State, ...]]] = {
+    Part.RUNNING: (State.QUEUED, State.RUNNING, State.WAIT_RETRY),
+    Part.WAITING: (State.WAITING_EXTERNAL,),
+    Part.FAILED: (State.FAILED, State.DLQ),
+    Part.SUCCEEDED: (State.SUCCEEDED,),
+    Part.CANCELLED: (State.CANCELLED,),
+}
+KINDS: Final[Mapping[Part, tuple[Campaign.Kind, ...]]] = {
+    Part.RUNNING: (Kind.PAUSE, Kind.CANCEL),
+    Part.WAITING: (Kind.PAUSE, Kind.CANCEL),
+    Part.FAILED: (Kind.RESUBMIT, Kind.REDRIVE),
+    Part.SUCCEEDED: (),
+    Part.CANCELLED: (),
+}
+"""What a campaign can do with the executions of a part."""
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """How many executions of the release are in a part, by state. If it is not complete, there may be more."""
+
+    part: Part
+    counts: tuple[Count, ...]
+
+    @property
+    def count(self) -> int:
+        return sum(each.count for each in self.counts)
+
+    @property
+    def is_complete(self) -> bool:
+        return all(each.is_complete for each in self.counts)
+
+    @property
+    def kinds(self) -> tuple[Campaign.Kind, ...]:
+        return KINDS[self.part] if self.count else ()
+
+
+@dataclass(frozen=True, slots=True)
+class Recovery:
+    """Where the recovery from `release` stands.
+
+    `active` is the active release of the pipeline, if there is one. `hold` is the open pause of the release or of its
+    pipeline. `targets` are the releases that may take over, the proposed one first: the active release, and then those
+    that were active before, newest first.
+    """
+
+    release: Release
+    active: Release | None
+    hold: Hold | None
+    accepted: list[Accepted]
+    targets: list[Release]
+
+    @property
+    def is_active(self) -> bool:
+        return self.active is not None and self.active.pk == self.release.pk
+
+    @property
+    def target(self) -> Release | None:
+        return self.targets[0] if self.targets else None
+
+
+def recovery(release: Release) -> Recovery:
+    """Return where the recovery from the release stands. Reads a bounded number of rows."""
+    pipeline = queries.pipeline(release.pipeline.tenant, release.pipeline.pipeline_id)
+    holds = Hold.objects.filter(ended_at=None)
+    hold = holds.filter(release=release).first() or holds.filter(pipeline=pipeline).first()
+    return Recovery(release, pipeline.active_release, hold, _accepted(release), targets(release))
+
+
+def _accepted(release: Release) -> list[Accepted]:
+    counts = counts_of(release).counts
+    return [Accepted(part, tuple(each for each in counts if each.status in states)) for part, states in STATES.items()]
+
+
+def targets(release: Release) -> list[Release]:
+    """Return the registered releases of the pipeline that were active, without `release`: the newest activation first.
+
+    They are at most TARGETS_SHOWN. The first one is the active release, if that is another one.
+    """
+    switches = Activation.objects.filter(pipeline=release.pipeline_id, kind__in=SWITCHES)
+    switches = switches.exclude(release=release).filter(release__status=Status.REGISTERED)
+    newest = switches.order_by("-sequence").values_list("release", flat=True)[: 5 * TARGETS_SHOWN]
+    keys = list(dict.fromkeys(newest))[:TARGETS_SHOWN]
+    rows = Release.objects.select_related("pipeline__tenant", "contract").in_bulk(keys)
+    return [rows[key] for key in keys]
+
+
+def draft(
+    release: Release,
+    part: Part,
+    kind: Campaign.Kind,
+    *,
+    actor: str,
+    target: Release | None = None,
+    verdict: Verdict = Verdict.CHECKPOINT,
+) -> Campaign:
+    """Freeze the executions of a part of the release as the draft of a campaign, and return it. Nothing is done yet.
+
+    To resubmit, `target` is the release of the new executions. The draft has the executions with this `verdict`, and
+    the new ones start as it says.
+
+    Raises `TenantNotAllowed`, `CampaignTargetInvalid`, and `CampaignEmpty` if there is no such execution.
+    """
+    if kind not in KINDS[part]:
+        raise CampaignTargetInvalid(f"A campaign cannot {kind} executions that are {part}.")
+    if (kind == Kind.RESUBMIT) is (target is None):
+        raise CampaignTargetInvalid("To resubmit, name a target release. Other campaigns have none.")
+    if verdict is Verdict.NEITHER:
+        raise CampaignTargetInvalid("These executions cannot start on the target release.")
+    tenant = release.pipeline.tenant
+    filters = Filters(pipeline_id=release.pipeline.pipeline_id, release_version=release.release_version)
+    if target is None:
+        rows = selected(tenant, kind, filters, allow_failed=True).filter(status__in=STATES[part])
+        options = _options(kind)
+    else:
+        keys = continuation(release, target).of(verdict).executions
+        if not keys:
+            raise CampaignEmpty("No failed execution has this verdict.")
+        rows = chosen(tenant, keys)
+        options = _options(kind, target, StartFrom(verdict))
+    return drafts.freeze(tenant, kind, rows, actor=actor, filters=filters.to_json(), allow_failed=True, options=options)
+
+
+def _options(kind: Campaign.Kind, target: Release | None = None, start: StartFrom = StartFrom.INPUT) -> Options:
+    if kind in (Kind.PAUSE, Kind.CANCEL):
+        return Options(reason="", rate_per_minute=drafts.QUICK_RATE)
+    return Options(
+        reason="",
+        rate_per_minute=drafts.USUAL_RATE,
+        canary=CANARY,
+        stop_after_failures=STOP_AFTER,
+        target_release_version=target.release_version if target else None,
+        start_from=start,
+    )

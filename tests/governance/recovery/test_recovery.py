@@ -1,0 +1,132 @@
+"""From a bad release to its recovery: what it accepted, what continues elsewhere and why not, and the record of it."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+
+from executions.errors import CampaignEmpty, CampaignTargetInvalid
+from executions.holds import holds
+from executions.models import Campaign, Execution, Resubmission, StartFrom
+from governance.activation.activation import activate
+from governance.campaigns import drafts
+from governance.campaigns.campaigns import Options
+from governance.recovery import continuation, record, recovery
+from governance.recovery.continuation import NO_CHECKPOINT, Verdict
+from governance.recovery.recovery import KINDS, Part
+from governance.resubmission.resubmission import resubmit
+from releases.models import Release
+from tenancy.models import Tenant
+from tests import making
+from tests.executions.submission.continuing import STEPS, order, ready, release
+from tests.executions.submission.continuing import failed as failing
+from tests.governance.campaigns import campaigning
+from tests.raw_sql import raised, unchanged
+
+Kind = Campaign.Kind
+FIRST = [{**STEPS[0], "inputTypeId": "Start"}, *STEPS[1:]]
+ANN = "user:ann"
+pytestmark = pytest.mark.usefixtures("db")
+
+
+def taking(*fields: str, optional: Sequence[str] = ()) -> dict[str, Any]:
+    """Return the types of a contract whose first step takes a record with these fields."""
+    definition = {**order(*fields, optional=optional)["Order"]["definition"], "id": "Start"}
+    return {**order("n"), "Start": {"definition": definition}}
+
+
+@pytest.fixture(scope="module")
+def world(module_world: None) -> tuple[Tenant, Release]:
+    """Release 1.0 was good. 1.1 replaced it and accepted what failed: with a checkpoint that fits 1.0, with one that
+    does not, without one, and with an input that does not fit 1.0."""
+    owner = ready(steps=FIRST, types=taking("n"))
+    bad = release(owner, "1.1", FIRST, taking("n", optional=["m"]))
+    activate(bad, actor=ANN)
+    failing(owner, "fits")
+    failing(owner, "wrong", '{"n": "two"}')
+    making.dead(owner, "none")
+    making.execution(owner, "input", {"n": 1, "m": 2})
+    [claim] = making.claimed(owner)
+    assert making.record(making.failure(claim)) == 1
+    making.execution(owner, "due")
+    return owner, Release.objects.select_related("pipeline__tenant", "contract").get(pk=bad.pk)
+
+
+def keys(owner: Tenant, group: Any) -> set[str]:
+    return set(Execution.objects.filter(pk__in=group.executions).values_list("execution_key", flat=True))
+
+
+def test_the_page_counts_what_the_release_accepted_and_proposes_what_was_active(
+    owner: Tenant, release: Release
+) -> None:
+    found = recovery.recovery(release)
+    assert {each.part.value: each.count for each in found.accepted if each.count} == {"failed": 4, "running": 1}
+    assert found.is_active
+    assert [each.release_version for each in found.targets] == ["1.0"]
+    holds.pause(release, actor=ANN, reason="stop")
+    activate(found.targets[0], actor=ANN, reason="bad")
+    after = recovery.recovery(release)
+    assert not after.is_active
+    assert after.hold is not None
+    assert after.target == after.active
+
+
+def test_each_failed_execution_has_a_verdict_and_those_that_cannot_continue_a_reason(
+    owner: Tenant, release: Release
+) -> None:
+    [target] = recovery.targets(release)
+    with CaptureQueriesContext(connection) as queries:
+        found = continuation.continuation(release, target)
+    assert len(queries) <= 5
+    assert {each.verdict: keys(owner, each) for each in found.groups} == {
+        Verdict.CHECKPOINT: {"fits"},
+        Verdict.INPUT: {"wrong", "none"},
+        Verdict.NEITHER: {"input"},
+    }
+    assert {each.text for each in found.of(Verdict.INPUT).reasons} == {
+        NO_CHECKPOINT,
+        "checkpoint.n: must be an integer",
+    }
+    assert [each.text for each in found.of(Verdict.NEITHER).reasons] == ["input.m: is not a member of the type"]
+    resubmit(owner, found.of(Verdict.CHECKPOINT).executions[0], actor=ANN, reason="", release_version="1.0")
+    assert not continuation.continuation(release, target).of(Verdict.CHECKPOINT).count
+
+
+def test_a_draft_has_the_executions_of_its_part_and_does_what_the_proof_says(owner: Tenant, release: Release) -> None:
+    [target] = recovery.targets(release)
+    made = recovery.draft(release, Part.FAILED, Kind.RESUBMIT, actor=ANN, target=target, verdict=Verdict.CHECKPOINT)
+    assert (made.status, made.canary, made.start_from, made.target_release_version) == ("DRAFT", 5, "checkpoint", "1.0")
+    options = Options(
+        reason="bad release", rate_per_minute=60, target_release_version="1.0", start_from=StartFrom(made.start_from)
+    )
+    drafts.start(owner, made.pk, options, actor=ANN)
+    making.worker(target, "back")
+    assert campaigning.advance() == 1
+    link = Resubmission.objects.get(campaign=made)
+    assert (link.execution.execution_key, link.checkpoint_step) == ("fits", 1)
+    paused = recovery.draft(release, Part.RUNNING, Kind.PAUSE, actor=ANN)
+    assert list(paused.items.values_list("execution__execution_key", flat=True)) == ["due"]
+    entries = record.record(release).entries
+    assert [each.act for each in entries if each.actor == ANN] == [
+        "release.activate",
+        "campaign.draft",
+        "campaign.start",
+        "campaign.draft",
+    ]
+
+
+def test_a_draft_that_makes_no_sense_is_refused_and_nothing_changes(release: Release) -> None:
+    [target] = recovery.targets(release)
+    refused: list[tuple[Part, Kind, dict[str, Any]]] = [
+        *((part, kind, {}) for part in Part for kind in Kind if kind not in KINDS[part]),
+        (Part.FAILED, Kind.RESUBMIT, {}),
+        (Part.FAILED, Kind.REDRIVE, {"target": target}),
+        (Part.FAILED, Kind.RESUBMIT, {"target": target, "verdict": Verdict.NEITHER}),
+    ]
+    for part, kind, more in refused:
+        with unchanged():
+            raised(CampaignTargetInvalid, recovery.draft, release, part, kind, actor=ANN, **more)
+    with unchanged():
+        raised(CampaignEmpty, recovery.draft, release, Part.WAITING, Kind.PAUSE, actor=ANN)
