@@ -32,7 +32,7 @@ from tenancy.access import record_of_user
 from tenancy.audit.acts import Act, declares
 from tenancy.console.base import declares_views
 from tenancy.console.lists import ConditionFilter, ExportedList, time
-from tenancy.login import confirmed, end_everywhere
+from tenancy.login import confirmed, end_everywhere, has_password
 from tenancy.models import ApiToken, Membership
 from tenancy.preferences import choose_zone, zones
 from tenancy.roles import MEANING, Role, Scope, granted
@@ -208,8 +208,10 @@ class UserAdmin(ExportedList, _UserAdmin):
     def log_out_everywhere(self, request: HttpRequest) -> HttpResponse:
         """End all sessions and tokens of the current user. Needs no permission."""
         form = LogOutEverywhereForm(request.POST if request.method == "POST" else None)
+        if not has_password(request):
+            del form.fields["password"]
         if form.is_valid():
-            if end_everywhere(request, form.cleaned_data["password"]):
+            if end_everywhere(request, form.cleaned_data.get("password", "")):
                 return redirect("admin:login")
             form.add_error("password", "This is not your password.")
         response = self._own_page(request, "tenancy/log_out_everywhere.html", title="Log out everywhere", form=form)
