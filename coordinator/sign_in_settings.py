@@ -1,6 +1,6 @@
-"""The settings of the sign-in with an identity provider, and of django-allauth, which it uses. See docs/sign-in.md.
+"""The settings of the ways to sign in, and of django-allauth, which they use. See docs/sign-in.md.
 
-Without a provider, no process loads allauth, and the database has none of its tables.
+Without a provider and second factors, no process loads allauth, and the database has none of its tables.
 """
 
 from collections.abc import Mapping
@@ -9,18 +9,15 @@ from typing import Any, Final
 from foundation.env import Environment
 from tenancy.sign_in import mapping
 
-APPS: Final = (
-    "allauth",
-    "allauth.account",
-    "allauth.socialaccount",
-    "allauth.socialaccount.providers.openid_connect",
-)
+BASE: Final = ("allauth", "allauth.account")
+OF_PROVIDER: Final = ("allauth.socialaccount", "allauth.socialaccount.providers.openid_connect")
+OF_SECOND_FACTOR: Final = ("allauth.mfa",)
 MIDDLEWARE: Final = "allauth.account.middleware.AccountMiddleware"
 AFTER: Final = "coordinator.session_middleware.time_zones"
 
 
 def read(env: Environment, apps: list[str], middleware: list[str]) -> dict[str, Any]:
-    """Return the settings. If there is a provider, add what it needs to `apps` and `middleware`."""
+    """Return the settings. Add what a provider or second factors need to `apps` and `middleware`."""
     found: dict[str, Any] = {
         "OIDC_ISSUER": env.url("OIDC_ISSUER", secure=True),
         "OIDC_CLIENT_ID": env.text("OIDC_CLIENT_ID", ""),
@@ -45,8 +42,11 @@ def read(env: Environment, apps: list[str], middleware: list[str]) -> dict[str, 
     )
     mapped = found["OIDC_ROLES"] or found["OIDC_GROUPS"]
     env.require(needed[0] or not mapped, "OIDC_ROLES and OIDC_GROUPS require OIDC_ISSUER")
-    if needed[0]:
-        apps += APPS
+    found["SECOND_FACTOR"] = env.flag("SECOND_FACTOR", False)
+    if needed[0] or found["SECOND_FACTOR"]:
+        apps += BASE
+        apps += OF_PROVIDER if needed[0] else ()
+        apps += OF_SECOND_FACTOR if found["SECOND_FACTOR"] else ()
         middleware.insert(middleware.index(AFTER) + 1, MIDDLEWARE)
         found |= _of_allauth(found)
     return found
@@ -66,6 +66,10 @@ def _of_allauth(found: Mapping[str, Any]) -> dict[str, Any]:
         "SOCIALACCOUNT_ADAPTER": "tenancy.sign_in.adapters.ProviderAdapter",
         "SOCIALACCOUNT_EMAIL_VERIFICATION": "none",
         "SOCIALACCOUNT_STORE_TOKENS": False,
-        "ACCOUNT_ADAPTER": "tenancy.sign_in.adapters.AccountAdapter",
+        "ACCOUNT_ADAPTER": "tenancy.sign_in.account_adapter.AccountAdapter",
         "ACCOUNT_EMAIL_VERIFICATION": "none",
+        "MFA_ADAPTER": "tenancy.sign_in.second_factor.Adapter",
+        "MFA_SUPPORTED_TYPES": ["totp", "recovery_codes"],
+        "MFA_TOTP_ISSUER": "Durable coordinator",
+        "MFA_TOTP_TOLERANCE": 1,
     }

@@ -36,11 +36,15 @@ sign_in: list[URLPattern] = []
 if settings.OIDC_ISSUER:
     from tenancy.sign_in import views
 
-    sign_in = views.urlpatterns
+    sign_in += views.urlpatterns
+if settings.SECOND_FACTOR:
+    from tenancy.sign_in import second_factor_pages
 
-    # allauth registers pages for its tables, which would let superusers change who is who.
-    for label in ("account", "socialaccount"):
-        admin.site.unregister(list(filter(admin.site.is_registered, apps.get_app_config(label).get_models())))
+    sign_in += second_factor_pages.urlpatterns
+# allauth registers pages for its tables, which would let superusers change who is who.
+for model in apps.get_models():
+    if model.__module__.startswith("allauth.") and admin.site.is_registered(model):
+        admin.site.unregister(model)
 urlpatterns = [
     path("api/v1/tenants/<str:tenant>/", include((tenant_api, "api"))),
     path("", RedirectView.as_view(pattern_name="admin:index"), name="home"),

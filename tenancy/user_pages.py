@@ -18,7 +18,7 @@ from django.db.models import Prefetch, Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
-from django.urls import URLPattern, path, reverse_lazy
+from django.urls import URLPattern, path, reverse, reverse_lazy
 from django.utils import timezone
 from django.utils.decorators import method_decorator
 from django.utils.html import format_html_join
@@ -195,6 +195,7 @@ class UserAdmin(ExportedList, _UserAdmin):
             "tenancy/account.html",
             title="My account",
             roles=_roles(request),
+            second_factor=_second_factor(request),
             zone_options=_zone_options(str(timezone.get_current_timezone())),
             now=moment(timezone.now()),
             session_since=since,
@@ -239,6 +240,15 @@ def roles_of(user: User) -> list[str]:
 
 
 # --- the own account and password ---
+
+
+def _second_factor(request: HttpRequest) -> dict[str, Any] | None:
+    """Return the state of the user's second factor and the page that changes it; None if they cannot have one."""
+    if not settings.SECOND_FACTOR or not has_password(request):
+        return None
+    from tenancy.sign_in import second_factor  # it loads allauth
+
+    return {"is_on": second_factor.is_on(request.user), "address": reverse("own_second_factor")}
 
 
 def _roles(request: HttpRequest) -> list[dict[str, Any]]:

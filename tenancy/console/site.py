@@ -38,13 +38,23 @@ class Site(UnfoldAdminSite):
         self._settings: dict[str, Any] = {}
 
     def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        """Show the log-in with a password, and that with the identity provider if there is one."""
+        """Show the log-in with a password, and what the settings add: an identity provider, and the second factor."""
         shown = dict(extra_context or {})
         if settings.OIDC_ISSUER:
             begin = reverse("openid_connect_login", args=[settings.OIDC_PROVIDER])
             following = urlencode({"next": request.GET.get("next", reverse("admin:index"))})
             shown |= {"identity_provider": settings.OIDC_NAME, "identity_provider_url": f"{begin}?{following}"}
-        response: HttpResponse = super().login(request, shown)
+        response: HttpResponse
+        if not settings.SECOND_FACTOR:
+            response = super().login(request, shown)
+            return response
+        from tenancy.sign_in import second_factor_pages as second  # it loads allauth
+
+        self.login_form = second.PasswordForm
+        try:
+            response = super().login(request, shown)
+        except second.SecondFactorRequired as needed:
+            response = second.begin(request, needed.user)
         return response
 
     def admin_view(self, view: Any, cacheable: bool = False) -> Any:

@@ -4,7 +4,6 @@ import logging
 from typing import Any, NoReturn
 
 import requests
-from allauth.account.adapter import DefaultAccountAdapter
 from allauth.core.exceptions import ImmediateHttpResponse
 from allauth.socialaccount.adapter import DefaultSocialAccountAdapter
 from allauth.socialaccount.models import SocialLogin
@@ -22,11 +21,6 @@ from tenancy.sign_in.admission import SignInRefused, admit, read_identity, recor
 from tenancy.sign_in.provider_calls import vetted_session
 
 log = logging.getLogger(__name__)
-
-
-class AccountAdapter(DefaultAccountAdapter):
-    def add_message(self, *args: Any, **kwargs: Any) -> None:
-        """Show no message after a sign-in, as after a log-in with a password."""
 
 
 class ProviderAdapter(DefaultSocialAccountAdapter):

@@ -1,6 +1,10 @@
 """Sign-in with an identity provider: a web process and an OpenID provider, over HTTP."""
 
+import base64
+import hmac
 import os
+import struct
+import time
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
@@ -9,6 +13,7 @@ import pytest
 import requests
 from django.conf import settings
 from django.contrib.auth.models import User
+from django.db import connection
 from playwright.sync_api import Browser, expect
 from pytest_django import DjangoDbBlocker
 
@@ -18,7 +23,8 @@ from tests import making
 from tests.browsing import AXE, findings
 from tests.database_template import connected_to, database
 from tests.oauth_issuer import OpenIdProvider
-from tests.running import another_product
+from tests.parts.browser.conftest import enter
+from tests.running import PASSWORD, another_product
 from tests.servers import NUMBER, ordinary_url
 
 NAME = f"test_{NUMBER}_sign_in"
@@ -43,7 +49,11 @@ def product(
 ) -> Iterator[Product]:
     """A web process with the provider. The database has the tables of the sign-in, which `migrate` adds."""
     chosen = provider.settings(
-        OIDC_NAME="Acme", OIDC_ROLES=ROLES, OIDC_GROUPS="staff=acme/finance", STATIC_ROOT=gathered_static_files
+        SECOND_FACTOR="true",
+        OIDC_NAME="Acme",
+        OIDC_ROLES=ROLES,
+        OIDC_GROUPS="staff=acme/finance",
+        STATIC_ROOT=gathered_static_files,
     )
     with django_db_blocker.unblock(), database(NAME) as name:
         servers = {"DATABASE_URL": ordinary_url(name), "REDIS_URL": settings.CELERY_BROKER_URL}
@@ -154,3 +164,70 @@ def test_sign_ins_that_nobody_completes_are_throttled(product: Product, provider
     assert (answers[0], answers[-1]) == (302, 429)
     assert provider.asked[-1].keys() >= {"code_challenge", "state"}
     LoginCounter.objects.all().delete()
+
+
+def app_code(secret: str, steps: int = 0) -> str:
+    """Return the code of an authenticator app (RFC 6238), of this time step or of a later one."""
+    counter = struct.pack(">Q", int(time.time()) // 30 + steps)
+    digest = hmac.digest(base64.b32decode(secret), counter, "sha1")
+    place = digest[-1] & 0x0F
+    return f"{(int.from_bytes(digest[place : place + 4], 'big') & 0x7FFFFFFF) % 10**6:06}"
+
+
+def test_a_second_factor_is_turned_on_asked_for_and_turned_off(browser: Browser, product: Product) -> None:
+    User.objects.create_superuser("root", password=PASSWORD)
+    context = browser.new_context(base_url=product.url, viewport={"width": 360, "height": 740})
+    page = context.new_page()
+
+    def begin() -> None:
+        context.clear_cookies()
+        enter(page, PASSWORD)
+
+    def answer(code: str) -> None:
+        page.fill("#id_code", code)
+        page.keyboard.press("Enter")
+
+    begin()
+    page.wait_for_url(f"{product.url}/admin/")
+    page.goto("/admin/auth/user/account/")
+    page.click("[data-second-factor]")
+    secret = page.locator("[data-secret] .dc-mono").inner_text()
+    page.fill("#id_password", PASSWORD)
+    answer(app_code(secret))
+    expect(page.locator("[data-recovery-codes] li")).to_have_count(10)
+    codes = page.locator("[data-recovery-codes] li").all_inner_texts()
+    begin()
+    page.goto("/admin/releases/pipeline/")
+    expect(page.locator("#id_password")).to_be_visible()  # the password alone logs nobody in
+    begin()
+    page.evaluate(AXE)
+    assert list(findings(page)) == []
+    answer(app_code(secret))
+    expect(page.get_by_text("This code is wrong, or it was used before.")).to_be_visible()
+    answer(app_code(secret, 1))
+    page.wait_for_url(f"{product.url}/admin/")
+    for code, passes in ((codes[3], True), (codes[3], False), (codes[4], True)):
+        begin()
+        answer(code)
+        if passes:
+            page.wait_for_url(f"{product.url}/admin/")
+        else:
+            expect(page.get_by_text("This code is wrong")).to_be_visible()
+    stored = str(AuditEntry.objects.latest("id").details) + secrets_of("root")
+    assert [each in stored for each in (secret, codes[5])] == [False, False]
+    product.manage("remove_second_factor", "root")
+    begin()
+    page.wait_for_url(f"{product.url}/admin/")
+    acts = AuditEntry.objects.filter(act="user.second_factor", object="root").order_by("id")
+    recorded = [("user:root", '{"on":true}'), ("coordinator remove_second_factor", '{"on":false}')]
+    assert [(each.actor, each.details) for each in acts] == recorded
+    context.close()
+
+
+def secrets_of(username: str) -> str:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT data::text FROM mfa_authenticator m JOIN auth_user u ON u.id = user_id WHERE username = %s",
+            [username],
+        )
+        return str(cursor.fetchall())
