@@ -7,7 +7,7 @@ import sys
 from django.core.exceptions import ImproperlyConfigured
 
 from alerts.texts import read_alert_secrets
-from coordinator import library_settings
+from coordinator import library_settings, sign_in_settings
 from coordinator.library_settings import REST_FRAMEWORK, SPECTACULAR_SETTINGS, UNFOLD
 from foundation import secret_reference
 from foundation.database.postgresql.url import TIMEOUTS
@@ -358,6 +358,8 @@ OAUTH_ORGANIZATION_CLAIM = env.text("OAUTH_ORGANIZATION_CLAIM", "organization")
 OAUTH_SCOPES = env.grants("OAUTH_SCOPES", of=list(Scope))
 OAUTH_ALLOWED_NETWORKS = env.networks("OAUTH_ALLOWED_NETWORKS")
 OAUTH_CA_FILE = env.certificates("OAUTH_CA_FILE")
+
+globals().update(sign_in_settings.read(env, INSTALLED_APPS, MIDDLEWARE))
 
 KNOX_TOKEN_MODEL = "tenancy.ApiToken"  # noqa: S105 - the name of a model
 REST_KNOX = {"AUTH_HEADER_PREFIX": "Bearer", "TOKEN_PREFIX": "dc_"}

@@ -1,7 +1,9 @@
 """The URLs of the web process."""
 
+from django.apps import apps
+from django.conf import settings
 from django.contrib import admin
-from django.urls import include, path
+from django.urls import URLPattern, include, path
 from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularAPIView
 
@@ -30,6 +32,19 @@ tenant_api = [
 ]
 
 admin.autodiscover()
+sign_in: list[URLPattern] = []
+if settings.OIDC_ISSUER:
+    from tenancy.sign_in import views
+
+    sign_in += views.urlpatterns
+if settings.SECOND_FACTOR:
+    from tenancy.sign_in import second_factor_pages
+
+    sign_in += second_factor_pages.urlpatterns
+# allauth registers pages for its tables, which would let superusers change who is who.
+for model in apps.get_models():
+    if model.__module__.startswith("allauth.") and admin.site.is_registered(model):
+        admin.site.unregister(model)
 urlpatterns = [
     path("api/v1/tenants/<str:tenant>/", include((tenant_api, "api"))),
     path("", RedirectView.as_view(pattern_name="admin:index"), name="home"),
@@ -37,6 +52,7 @@ urlpatterns = [
     path("admin/search/", admin.site.admin_view(navigation.search)),
     # Before Django's page, which neither limits nor records wrong guesses of the old password.
     path("admin/password_change/", admin.site.admin_view(OwnPasswordView.as_view())),
+    *sign_in,
     path("admin/", admin.site.urls),
     path("api/schema/", SpectacularAPIView.as_view(), name="schema"),
     path("api/v1/resume", Resume.as_view(), name="resume"),

@@ -86,16 +86,15 @@ class _Counter(NamedTuple):
 
 
 class Attempt:
-    """One log-in of `account` from `address`."""
+    """One log-in of `account` from `address`. Without an account, which is not known yet, only the address counts."""
 
-    def __init__(self, account: str, address: str) -> None:
-        self._pair = _key("pair", account, address)
-        self._limits = {
-            self._pair: settings.LOGIN_ATTEMPTS,
-            _key("address", address): settings.LOGIN_ATTEMPTS_PER_ADDRESS,
-            _key("account", account): settings.LOGIN_ATTEMPTS_PER_ACCOUNT,
-        }
-        self._account = _key("account", account)
+    def __init__(self, account: str | None, address: str) -> None:
+        self._limits = {_key("address", address): settings.LOGIN_ATTEMPTS_PER_ADDRESS}
+        self._pair = self._account = ""
+        if account is not None:
+            self._pair, self._account = _key("pair", account, address), _key("account", account)
+            self._limits[self._pair] = settings.LOGIN_ATTEMPTS
+            self._limits[self._account] = settings.LOGIN_ATTEMPTS_PER_ACCOUNT
 
     def count(self) -> None:
         """Count the attempt. Raises `LoginThrottled`; the caller must then not check the password."""
@@ -110,7 +109,7 @@ class Attempt:
         self._require_room(counted, taken=0)
 
     def uncount(self) -> None:
-        """Uncount the attempt because its password was right, and store the address as known for KNOWN_DAYS."""
+        """Uncount the attempt because it succeeded, and store the address as known to the account for KNOWN_DAYS."""
         with connection.cursor() as cursor:
             cursor.execute(_UNCOUNT, {"keys": list(self._limits), "pair": self._pair, "days": KNOWN_DAYS})
 
@@ -187,17 +186,26 @@ def confirmed(request: HttpRequest, password: str) -> User | None:
     return user if isinstance(user, User) and user.pk == request.user.pk else None
 
 
+def has_password(request: HttpRequest) -> bool:
+    """False if the current user signs in with an identity provider only."""
+    return isinstance(request.user, User) and request.user.has_usable_password()
+
+
 def end_everywhere(request: HttpRequest, password: str) -> bool:
     """End all sessions and tokens of the current user. Return False if `password` is not theirs.
 
     This stores the same password with a new salt. Sessions contain a digest of the stored hash, and
-    `TokensEndWithPassword` ends the tokens.
+    `TokensEndWithPassword` ends the tokens. People without a password sign in with an identity provider only.
     """
-    user = confirmed(request, password)
-    if user is None:
+    user = confirmed(request, password) if has_password(request) else request.user
+    if not isinstance(user, User):
         return False
     with transaction.atomic():
-        user.set_password(password)
+        if user.has_usable_password():
+            user.set_password(password)
+        else:
+            user.set_unusable_password()
+            end_tokens(user)
         user.save(update_fields=["password"])
         record_of_user(Act.USER_END_SESSIONS, user)
     logout(request)

@@ -18,7 +18,7 @@ from django.db.models import Prefetch, Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
-from django.urls import URLPattern, path, reverse_lazy
+from django.urls import URLPattern, path, reverse, reverse_lazy
 from django.utils import timezone
 from django.utils.decorators import method_decorator
 from django.utils.html import format_html_join
@@ -32,7 +32,7 @@ from tenancy.access import record_of_user
 from tenancy.audit.acts import Act, declares
 from tenancy.console.base import OneButtonForms, declares_views
 from tenancy.console.lists import ConditionFilter, ExportedList, time
-from tenancy.login import confirmed, end_everywhere
+from tenancy.login import confirmed, end_everywhere, has_password
 from tenancy.models import ApiToken, Membership
 from tenancy.preferences import choose_zone, zones
 from tenancy.roles import MEANING, Role, Scope, granted
@@ -210,6 +210,7 @@ class UserAdmin(ExportedList, OneButtonForms, _UserAdmin):
             "tenancy/account.html",
             title="My account",
             roles=_roles(request),
+            second_factor=_second_factor(request),
             zone_options=_zone_options(str(timezone.get_current_timezone())),
             now=moment(timezone.now()),
             session_since=since,
@@ -223,8 +224,10 @@ class UserAdmin(ExportedList, OneButtonForms, _UserAdmin):
     def log_out_everywhere(self, request: HttpRequest) -> HttpResponse:
         """End all sessions and tokens of the current user. Needs no permission."""
         form = LogOutEverywhereForm(request.POST if request.method == "POST" else None)
+        if not has_password(request):
+            del form.fields["password"]
         if form.is_valid():
-            if end_everywhere(request, form.cleaned_data["password"]):
+            if end_everywhere(request, form.cleaned_data.get("password", "")):
                 return redirect("admin:login")
             form.add_error("password", "This is not your password.")
         response = self._own_page(request, "tenancy/log_out_everywhere.html", title="Log out everywhere", form=form)
@@ -252,6 +255,15 @@ def roles_of(user: User) -> list[str]:
 
 
 # --- the own account and password ---
+
+
+def _second_factor(request: HttpRequest) -> dict[str, Any] | None:
+    """Return the state of the user's second factor and the page that changes it; None if they cannot have one."""
+    if not settings.SECOND_FACTOR or not has_password(request):
+        return None
+    from tenancy.sign_in import second_factor  # it loads allauth
+
+    return {"is_on": second_factor.is_on(request.user), "address": reverse("own_second_factor")}
 
 
 def _roles(request: HttpRequest) -> list[dict[str, Any]]:

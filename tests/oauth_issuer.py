@@ -1,10 +1,13 @@
+import base64
 import functools
+import hashlib
 import json
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, Final, Literal
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import jwt
 import pytest
@@ -12,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from tenancy import oauth
-from tests.http_server import HttpServer, Request, send
+from tests.http_server import HttpServer, Request, body_of, send
 
 Kind = Literal["RSA", "EC", "Ed25519"]
 PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | Ed25519PrivateKey
@@ -112,6 +115,9 @@ class OAuthIssuer(HttpServer):
             headers={name: value for name, value in header.items() if value is not None},
         )
 
+    def id_token(self, audience: str, claims: Mapping[str, Any]) -> str:
+        return self.token(audience=audience, scopes=(), organizations=(), headers={"typ": "JWT"}, **claims)
+
     def configure(self, settings: Any) -> None:
         """Make this process accept this issuer's tokens. `settings` is the fixture, which restores the former ones."""
         settings.OAUTH_ISSUER = self.name
@@ -119,6 +125,57 @@ class OAuthIssuer(HttpServer):
         settings.OAUTH_AUDIENCE = AUDIENCE
         settings.OAUTH_ALLOWED_NETWORKS = [ip_network("127.0.0.0/8")]
         oauth.cache.clear()
+
+
+class OpenIdProvider(OAuthIssuer):
+    """A provider whose page admits everyone at once as `person`, the claims of the next ID token. It requires PKCE."""
+
+    CLIENT: Final = ("coordinator", "secret-of-the-coordinator")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.name = self.origin
+        self.person: dict[str, Any] = {}
+        self.error = ""
+        """The error with which people are sent back."""
+        self.asked: list[dict[str, str]] = []
+        """The queries of people who were sent here."""
+
+    def settings(self, **more: str) -> dict[str, str]:
+        client, secret = self.CLIENT
+        return {
+            "OIDC_ISSUER": self.name,
+            "OIDC_CLIENT_ID": client,
+            "OIDC_CLIENT_SECRET": secret,
+            "OIDC_ALLOWED_NETWORKS": "127.0.0.0/8",
+            **more,
+        }
+
+    def respond(self, request: Request) -> None:
+        url = urlsplit(request.path)
+        if url.path == "/authorize":
+            self.asked.append(dict(parse_qsl(url.query)))
+            answer = {"error": self.error} if self.error else {"code": f"code-{len(self.asked)}"}
+            back = urlencode({**answer, "state": self.asked[-1]["state"]})
+            send(request, 302, {"Location": f"{self.asked[-1]['redirect_uri']}?{back}"}, b"")
+        elif url.path == "/token":
+            send(request, *self._tokens(dict(parse_qsl(body_of(request).decode()))))
+        elif url.path == "/.well-known/openid-configuration":
+            names = {"authorization_endpoint": "authorize", "token_endpoint": "token", "jwks_uri": "keys"}
+            places = {name: f"{self.origin}/{path}" for name, path in names.items()}
+            document = {"issuer": self.name, "token_endpoint_auth_methods_supported": ["client_secret_post"], **places}
+            send(request, 200, {"Content-Type": "application/json"}, json.dumps(document).encode())
+        else:
+            super().respond(request)
+
+    def _tokens(self, form: Mapping[str, str]) -> tuple[int, dict[str, str], bytes]:
+        verifier = hashlib.sha256(form.get("code_verifier", "").encode()).digest()
+        challenge = base64.urlsafe_b64encode(verifier).decode().rstrip("=")
+        allowed = (form.get("client_id"), form.get("client_secret")) == self.CLIENT
+        allowed &= form.get("code") == f"code-{len(self.asked)}" and self.asked[-1]["code_challenge"] == challenge
+        tokens = {"access_token": "unused", "id_token": self.id_token(self.CLIENT[0], self.person)}
+        body = tokens if allowed else {"error": "invalid_grant"}
+        return 200 if allowed else 400, {"Content-Type": "application/json"}, json.dumps(body).encode()
 
 
 @pytest.fixture

@@ -85,12 +85,12 @@ def confirm(
     request: HttpRequest,
     row: Any,
     confirmation_for: Callable[[Any], Confirmation],
-    carry_out: Callable[[Any, OperatorRequest], str],
+    carry_out: Callable[[Any, OperatorRequest], str | HttpResponse],
 ) -> HttpResponse:
     """Show the confirmation on GET, and carry out the change on POST.
 
-    `carry_out` returns the success message. If the change is rejected, the page is shown again with the current state
-    and the typed reason.
+    `carry_out` returns the success message, or the page to show instead. If the change is rejected, the confirmation is
+    shown again with the current state and the typed reason.
     """
     confirmation, problem = confirmation_for(row), None
     if request.method != "POST":
@@ -100,7 +100,7 @@ def confirm(
         status = 400
     else:
         try:
-            message = carry_out(row, OperatorRequest(actor(request.user), **form.cleaned_data))
+            done = carry_out(row, OperatorRequest(actor(request.user), **form.cleaned_data))
         except CoordinatorError as error:
             row = pages.row_or_404(request, row.pk)
             confirmation, problem, status = confirmation_for(row), problem_of(error), error.status
@@ -108,7 +108,9 @@ def confirm(
             shown = {"reason": form.cleaned_data["reason"], "expected_version": confirmation.version}
             form = ConfirmationForm(confirmation, initial=shown)
         else:
-            messages.success(request, message)
+            if isinstance(done, HttpResponse):
+                return done
+            messages.success(request, done)
             return redirect(confirmation.back)
     return pages.page(
         request,

@@ -76,13 +76,14 @@ class _Change:
     icon: str
     carry_out: Callable[..., WorkerKey]
     danger: bool = False
+    makes_key: bool = True
 
 
 CHANGES = {
     "start": _Change(
         "Start a new worker key",
-        "The current key stays active. `coordinator worker_key` prints the new key: give it to all workers of the "
-        "tenant, then revoke the old one.",
+        "The current key stays active. The next page shows the new key once: give it to all workers of the tenant, "
+        "then revoke the old one.",
         "add_circle",
         start_key,
     ),
@@ -92,11 +93,12 @@ CHANGES = {
         "key_off",
         revoke_old_key,
         danger=True,
+        makes_key=False,
     ),
     "replace": _Change(
         "Replace the worker key at once",
-        "For a key that has leaked. All workers of the tenant stop until they have the new key, which "
-        "`coordinator worker_key` prints. The transitions that they are running are repeated.",
+        "For a key that has leaked. All workers of the tenant stop until they have the new key, which the next page "
+        "shows once. The transitions that they are running are repeated.",
         "gpp_bad",
         replace_key,
         danger=True,
@@ -106,7 +108,10 @@ CHANGES = {
 
 @serves("<int:object_id>/worker-key/<str:change>/", Act.WORKER_KEY_CHANGE, Scope.ADMINISTER)
 def change_key(pages: TenantScopedAdmin, request: HttpRequest, tenant: Tenant, change: str) -> HttpResponse:
-    """Ask for confirmation of one change of the tenant's worker keys, and carry it out."""
+    """Ask for confirmation of one change of the tenant's worker keys, and carry it out.
+
+    The response to a change that makes a key shows its text. No other page does.
+    """
     if change not in CHANGES:
         raise Http404
     made = CHANGES[change]
@@ -122,8 +127,12 @@ def change_key(pages: TenantScopedAdmin, request: HttpRequest, tenant: Tenant, c
             danger=made.danger,
         )
 
-    def carry_out(tenant: Tenant, requested: OperatorRequest) -> str:
+    def carry_out(tenant: Tenant, requested: OperatorRequest) -> str | HttpResponse:
         key = made.carry_out(tenant, actor=requested.actor, reason=requested.reason)
+        if made.makes_key:
+            others = [each.key_id for each in active_keys(tenant.slug)[1:]]
+            template = "executions/worker_key.html"
+            return pages.page(request, template, title="New worker key", original=tenant, key=key, other_keys=others)
         return f"The newest worker key of {tenant.slug} is {key.key_id}."
 
     return confirm(pages, request, tenant, confirmation_for, carry_out)

@@ -107,6 +107,7 @@ class Act(StrEnum):
     USER_LOG_IN = "user.log_in"
     USER_LOG_OUT = "user.log_out"
     USER_PASSWORD = "user.password"  # noqa: S105
+    USER_SECOND_FACTOR = "user.second_factor"
     USER_TIME_ZONE = "user.time_zone"
     WORKER_DRAIN = "worker.drain"
     WORKER_HEARTBEAT = "worker.heartbeat"

@@ -5,11 +5,13 @@ from functools import cached_property, wraps
 from http import HTTPStatus
 from typing import Any, Final
 
+from django.conf import settings
 from django.contrib.admin import AdminSite
 from django.core.exceptions import PermissionDenied
-from django.http import Http404, HttpRequest
+from django.http import Http404, HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.urls import reverse
+from django.utils.http import urlencode
 from django.utils.module_loading import import_string
 from django.views.csrf import csrf_failure
 from unfold.sites import UnfoldAdminSite
@@ -33,6 +35,26 @@ class Site(UnfoldAdminSite):
     def __init__(self, name: str = "admin") -> None:
         super().__init__(name)
         self._settings: dict[str, Any] = {}
+
+    def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        """Show the log-in with a password, and what the settings add: an identity provider, and the second factor."""
+        shown = dict(extra_context or {})
+        if settings.OIDC_ISSUER:
+            begin = reverse("openid_connect_login", args=[settings.OIDC_PROVIDER])
+            following = urlencode({"next": request.GET.get("next", reverse("admin:index"))})
+            shown |= {"identity_provider": settings.OIDC_NAME, "identity_provider_url": f"{begin}?{following}"}
+        response: HttpResponse
+        if not settings.SECOND_FACTOR:
+            response = super().login(request, shown)
+            return response
+        from tenancy.sign_in import second_factor_pages as second  # it loads allauth
+
+        self.login_form = second.PasswordForm
+        try:
+            response = super().login(request, shown)
+        except second.SecondFactorRequired as needed:
+            response = second.begin(request, needed.user)
+        return response
 
     def admin_view(self, view: Any, cacheable: bool = False) -> Any:
         return super().admin_view(recording(view), cacheable)

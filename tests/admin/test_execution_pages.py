@@ -70,12 +70,17 @@ def key_page(world: World, change: str) -> str:
     return to("tenancy_tenant_worker_key", world.tenant, change)
 
 
-def test_a_tenants_admin_rotates_its_key_which_no_page_shows(log_in: LogIn, acme: World) -> None:
+def test_a_tenants_admin_rotates_its_key_which_one_response_shows(log_in: LogIn, acme: World) -> None:
     client, slug, tenant = log_in("tenant-admin"), acme.tenant.slug, to("tenancy_tenant_change", acme.tenant)
     assert client.post(key_page(acme, "revoke-old"), {"reason": ""}).status_code == 409
     old = current_key(slug)
-    confirmation = client.post(key_page(acme, "start"), {"reason": MARKUP}, follow=True).text
-    new = current_key(slug)
+    made = client.post(key_page(acme, "start"), {"reason": MARKUP})
+    new, confirmation = current_key(slug), made.text
+    assert (confirmation.count(new.text), "no-store" in made["Cache-Control"], old.text in confirmation) == (
+        1,
+        True,
+        False,
+    )
     assert [key.key_id for key in active_keys(slug)] == [new.key_id, old.key_id]
     assert [new.key_id in confirmation, MARKUP in confirmation] == [True, False]
     for key in active_keys(slug):
@@ -83,8 +88,8 @@ def test_a_tenants_admin_rotates_its_key_which_no_page_shows(log_in: LogIn, acme
             assert key.text.partition(".")[2] not in client.get(address).text
     assert client.post(key_page(acme, "revoke-old"), {"reason": ""}).status_code == 302
     assert [key.key_id for key in active_keys(slug)] == [new.key_id]
-    assert client.post(key_page(acme, "replace"), {"reason": "leaked"}).status_code == 302
-    assert current_key(slug) not in (old, new)
+    replaced = client.post(key_page(acme, "replace"), {"reason": "leaked"})
+    assert (current_key(slug) not in (old, new), current_key(slug).text in replaced.text) == (True, True)
     assert WorkerKeyChange.objects.filter(tenant=acme.tenant).count() == 3
 
 

@@ -210,3 +210,15 @@ RIGHTS: Mapping[str, Rights] = MappingProxyType(
         ),
     }
 )
+
+OPTIONAL_RIGHTS: Mapping[str, Rights] = MappingProxyType(
+    {
+        # The links of users to the identity provider. These tables exist once OIDC_ISSUER has been set.
+        "socialaccount_socialaccount": Rights(
+            insert_but="id", update="user_id provider uid last_login date_joined extra_data"
+        ),
+        "socialaccount_socialapp": READ_ONLY,
+        # The secrets of second factors, encrypted. The table exists once SECOND_FACTOR has been true.
+        "mfa_authenticator": Rights(insert_but="id", update="data last_used_at", delete=True),
+    }
+)

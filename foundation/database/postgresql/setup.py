@@ -11,7 +11,7 @@ from typing import Any, LiteralString
 
 from psycopg import Connection, sql
 
-from foundation.database.postgresql.rights import RIGHTS, Rights
+from foundation.database.postgresql.rights import OPTIONAL_RIGHTS, RIGHTS, Rights
 
 MAINTENANCE_DATABASE = "postgres"
 SCHEMA = "public"
@@ -108,8 +108,8 @@ def grant(execute: Callable[..., Any], database: str, role: str) -> None:
     _revoke(execute, "TABLE", relations, role)
     _revoke(execute, "SEQUENCE", sequences, role)
     for name, columns in relations.items():
-        if name in RIGHTS:
-            execute(_table_grant(name, RIGHTS[name], columns, role))
+        if rights := RIGHTS.get(name) or OPTIONAL_RIGHTS.get(name):
+            execute(_table_grant(name, rights, columns, role))
 
 
 def _revoke(execute: Callable[..., Any], kind: LiteralString, names: Collection[str], role: str) -> None:

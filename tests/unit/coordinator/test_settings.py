@@ -53,7 +53,7 @@ MARKED = (
     *words("SECRET_KEY WORKER_SECRET REST_WORKER_SECRET RESUME_TOKEN_SECRET METRICS_TOKEN TPF_RELEASE_ROOTS"),
     *(f"TPF_{name}_TOKEN{reference}" for name in ("ADMIN", "CONTROL_PLANE") for reference in ("", "_REF")),
 )
-NETWORKED = ("IMAGE_REGISTRY", "MAVEN", "OAUTH", "WEBHOOK")
+NETWORKED = ("IMAGE_REGISTRY", "MAVEN", "OAUTH", "OIDC", "WEBHOOK")
 NETWORKS = (*(f"{name}_ALLOWED_NETWORKS" for name in NETWORKED), "TRUSTED_PROXIES")
 BY_NAME = {
     **{key: [MARK] for key in MARKED},
@@ -87,6 +87,9 @@ BY_NAME = {
     ],
     "ALERT_RETENTION_DAYS": ["0", "36501"],
     "OAUTH_SCOPES": [MARK, f"=read,{MARK}", f"a={MARK}", f"{MARK}=", f"a=read {MARK}=Read"],
+    "OIDC_ROLES": [MARK, f"={MARK}", f"a=acme/{MARK}", f"{MARK}=acme/", f"a=acme/viewer,{MARK}"],
+    "OIDC_GROUPS": [MARK, f"a=Acme/{MARK}", f"{MARK}=acme/", f"a=acme/{'x' * 101}"],
+    "OIDC_PROVIDER": ["a/b", "-"],
     "REST_WORKER_ORIGINS": [f"https://h/{MARK}", f"https://h:{MARK}", f"https://{MARK}@h"],
     "TPF_DEPLOYMENT_ENVIRONMENTS": [
         *words(f"{MARK} ={MARK} a={MARK},a=b a=B{MARK} \u200b{MARK}=b a={'x' * 63}"),
@@ -103,7 +106,8 @@ ANY_VALUE = set(
         """
         ARTIFACT_ROOT STATIC_ROOT S3_BUCKET S3_PREFIX S3_REGION PAYLOAD_TYPE_PREFIXES WEB_HOST
         REST_WORKER_NON_RETRYABLE DATABASE_APPLICATION_ROLE METRICS_HOST OAUTH_ISSUER OAUTH_AUDIENCE
-        OAUTH_ORGANIZATION_CLAIM EMAIL_HOST EMAIL_USER EMAIL_FROM
+        OAUTH_ORGANIZATION_CLAIM OIDC_CLIENT_ID OIDC_NAME OIDC_SCOPES OIDC_USERNAME_CLAIM OIDC_GROUPS_CLAIM
+        EMAIL_HOST EMAIL_USER EMAIL_FROM
         """
     )
 )
@@ -158,6 +162,7 @@ OAUTH = {
     "OAUTH_JWKS_URL": "https://issuer.example/keys",
     "OAUTH_AUDIENCE": "coordinator",
 }
+OIDC = {"OIDC_ISSUER": "https://id.example/realms/acme", "OIDC_CLIENT_ID": "coordinator", "OIDC_CLIENT_SECRET": LONG}
 OAUTH_HTTP = {**OAUTH, "OAUTH_JWKS_URL": "http://127.0.0.1.example/keys"}
 CONTRADICTIONS: list[tuple[dict[str, str], str]] = [
     ({"TRUSTED_PROXIES": MARK}, "TRUSTED_PROXIES must be networks in CIDR form"),
@@ -173,6 +178,11 @@ CONTRADICTIONS: list[tuple[dict[str, str], str]] = [
     ({"REDIS_CA_FILE": str(CERTIFICATE)}, "REDIS_CA_FILE requires a REDIS_URL that begins with rediss://"),
     ({"EMAIL_HOST": "mail.example"}, "EMAIL_HOST and EMAIL_FROM must both be set, or neither"),
     *(({**OAUTH, missing: ""}, "OAUTH_ISSUER, OAUTH_JWKS_URL and OAUTH_AUDIENCE must all be set") for missing in OAUTH),
+    *(
+        ({**OIDC, missing: ""}, "OIDC_ISSUER, OIDC_CLIENT_ID and OIDC_CLIENT_SECRET must all be set")
+        for missing in OIDC
+    ),
+    ({"OIDC_ROLES": "a=acme/viewer"}, "OIDC_ROLES and OIDC_GROUPS require OIDC_ISSUER"),
     (OAUTH_HTTP, "OAUTH_JWKS_URL must begin with https://, unless its host is a loopback address"),
     ({"HSTS_PRELOAD": "true"}, "HSTS_PRELOAD needs "),
     ({"HSTS_PRELOAD": "true", "HSTS_SUBDOMAINS": "true", "HSTS_SECONDS": "3600"}, "HSTS_PRELOAD needs "),

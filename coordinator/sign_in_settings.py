@@ -1,0 +1,75 @@
+"""The settings of the ways to sign in, and of django-allauth, which they use. See docs/sign-in.md.
+
+Without a provider and second factors, no process loads allauth, and the database has none of its tables.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from foundation.env import Environment
+from tenancy.sign_in import mapping
+
+BASE: Final = ("allauth", "allauth.account")
+OF_PROVIDER: Final = ("allauth.socialaccount", "allauth.socialaccount.providers.openid_connect")
+OF_SECOND_FACTOR: Final = ("allauth.mfa",)
+MIDDLEWARE: Final = "allauth.account.middleware.AccountMiddleware"
+AFTER: Final = "coordinator.session_middleware.time_zones"
+
+
+def read(env: Environment, apps: list[str], middleware: list[str]) -> dict[str, Any]:
+    """Return the settings. Add what a provider or second factors need to `apps` and `middleware`."""
+    found: dict[str, Any] = {
+        "OIDC_ISSUER": env.url("OIDC_ISSUER", secure=True),
+        "OIDC_CLIENT_ID": env.text("OIDC_CLIENT_ID", ""),
+        "OIDC_CLIENT_SECRET": env.secret("OIDC_CLIENT_SECRET", required=False),
+        "OIDC_PROVIDER": env.text("OIDC_PROVIDER", "oidc"),
+        "OIDC_NAME": env.text("OIDC_NAME", "single sign-on"),
+        "OIDC_SCOPES": env.words("OIDC_SCOPES", "openid,profile,email"),
+        "OIDC_USERNAME_CLAIM": env.text("OIDC_USERNAME_CLAIM", "preferred_username"),
+        "OIDC_GROUPS_CLAIM": env.text("OIDC_GROUPS_CLAIM", "groups"),
+        "OIDC_ROLES": env.parsed("OIDC_ROLES", "list", mapping.read_roles),
+        "OIDC_GROUPS": env.parsed("OIDC_GROUPS", "list", mapping.read_groups),
+        "OIDC_LINK_USERS": env.flag("OIDC_LINK_USERS", False),
+        "OIDC_ALLOWED_NETWORKS": env.networks("OIDC_ALLOWED_NETWORKS"),
+        "OIDC_CA_FILE": env.certificates("OIDC_CA_FILE"),
+    }
+    needed = [bool(found[name]) for name in ("OIDC_ISSUER", "OIDC_CLIENT_ID", "OIDC_CLIENT_SECRET")]
+    env.require(len(set(needed)) == 1, "OIDC_ISSUER, OIDC_CLIENT_ID and OIDC_CLIENT_SECRET must all be set, or none")
+    provider = found["OIDC_PROVIDER"]
+    env.require(
+        provider.isascii() and provider.replace("-", "").isalnum(),
+        "OIDC_PROVIDER must have letters, digits and hyphens only",
+    )
+    mapped = found["OIDC_ROLES"] or found["OIDC_GROUPS"]
+    env.require(needed[0] or not mapped, "OIDC_ROLES and OIDC_GROUPS require OIDC_ISSUER")
+    found["SECOND_FACTOR"] = env.flag("SECOND_FACTOR", False)
+    if needed[0] or found["SECOND_FACTOR"]:
+        apps += BASE
+        apps += OF_PROVIDER if needed[0] else ()
+        apps += OF_SECOND_FACTOR if found["SECOND_FACTOR"] else ()
+        middleware.insert(middleware.index(AFTER) + 1, MIDDLEWARE)
+        found |= _of_allauth(found)
+    return found
+
+
+def _of_allauth(found: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of django-allauth. It stores no tokens of the provider, and sends no mail."""
+    app = {
+        "provider_id": found["OIDC_PROVIDER"],
+        "name": found["OIDC_NAME"],
+        "client_id": found["OIDC_CLIENT_ID"],
+        "secret": found["OIDC_CLIENT_SECRET"],
+        "settings": {"server_url": found["OIDC_ISSUER"], "fetch_userinfo": False, "scope": found["OIDC_SCOPES"]},
+    }
+    return {
+        "SOCIALACCOUNT_PROVIDERS": {"openid_connect": {"APPS": [app], "OAUTH_PKCE_ENABLED": True}},
+        "SOCIALACCOUNT_ADAPTER": "tenancy.sign_in.adapters.ProviderAdapter",
+        "SOCIALACCOUNT_EMAIL_VERIFICATION": "none",
+        "SOCIALACCOUNT_STORE_TOKENS": False,
+        "ACCOUNT_ADAPTER": "tenancy.sign_in.account_adapter.AccountAdapter",
+        "ACCOUNT_EMAIL_VERIFICATION": "none",
+        "MFA_ADAPTER": "tenancy.sign_in.second_factor.Adapter",
+        "MFA_SUPPORTED_TYPES": ["totp", "recovery_codes"],
+        "MFA_TOTP_ISSUER": "Durable coordinator",
+        "MFA_TOTP_TOLERANCE": 1,
+    }

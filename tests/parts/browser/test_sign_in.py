@@ -1,0 +1,233 @@
+"""Sign-in with an identity provider: a web process and an OpenID provider, over HTTP."""
+
+import base64
+import hmac
+import os
+import struct
+import time
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+import requests
+from django.conf import settings
+from django.contrib.auth.models import User
+from django.db import connection
+from playwright.sync_api import Browser, expect
+from pytest_django import DjangoDbBlocker
+
+from embedded.product import Product
+from tenancy.models import AuditEntry, LoginCounter, Membership, Tenant
+from tests import making
+from tests.browsing import AXE, findings
+from tests.database_template import connected_to, database
+from tests.oauth_issuer import OpenIdProvider
+from tests.parts.browser.conftest import enter
+from tests.running import PASSWORD, another_product
+from tests.servers import NUMBER, ordinary_url
+
+NAME = f"test_{NUMBER}_sign_in"
+EVERYWHERE = "/admin/auth/user/log-out-everywhere/"
+ROLES = "/staff/operators=acme/operator, staff=acme/viewer, staff=globex/viewer"
+ADA = {"sub": "1", "preferred_username": "ada", "email": "ada@acme.example", "given_name": "Ada", "groups": ["staff"]}
+
+
+@pytest.fixture(scope="module")
+def provider() -> Iterator[OpenIdProvider]:
+    with OpenIdProvider().running() as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def product(
+    provider: OpenIdProvider,
+    django_db_setup: None,
+    django_db_blocker: DjangoDbBlocker,
+    tmp_path_factory: pytest.TempPathFactory,
+    gathered_static_files: str,
+) -> Iterator[Product]:
+    """A web process with the provider. The database has the tables of the sign-in, which `migrate` adds."""
+    chosen = provider.settings(
+        SECOND_FACTOR="true",
+        OIDC_NAME="Acme",
+        OIDC_ROLES=ROLES,
+        OIDC_GROUPS="staff=acme/finance",
+        STATIC_ROOT=gathered_static_files,
+    )
+    with django_db_blocker.unblock(), database(NAME) as name:
+        servers = {"DATABASE_URL": ordinary_url(name), "REDIS_URL": settings.CELERY_BROKER_URL}
+        with another_product(tmp_path_factory.mktemp("sign-in"), servers, chosen) as made:
+            made.manage("migrate", DATABASE_URL=urlsplit(os.environ["DATABASE_URL"])._replace(path=f"/{name}").geturl())
+            with connected_to(name):
+                for slug in ("acme", "globex", "other"):
+                    making.tenant(slug)
+            made.start_web()
+            made.wait_until_ready()
+            yield made
+
+
+@pytest.fixture(autouse=True)
+def people(product: Product, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
+    with django_db_blocker.unblock(), connected_to(NAME):
+        yield
+
+
+def sign_in(product: Product, **query: str) -> requests.Response:
+    """Sign in with a new browser. The response is that of the last page."""
+    return requests.Session().get(f"{product.url}/admin/sign-in/oidc/login/", params=query)
+
+
+def roles(username: str) -> set[tuple[str, str]]:
+    return set(Membership.objects.filter(user__username=username).values_list("tenant__slug", "role"))
+
+
+def refused(product: Product, reason: str, status: int = 403) -> None:
+    before = list(User.objects.values()), list(Membership.objects.values())
+    answer = sign_in(product)
+    assert (answer.status_code, reason in answer.text) == (status, True), answer.text
+    assert (list(User.objects.values()), list(Membership.objects.values())) == before
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_person_signs_in_by_keyboard_on_a_phone(
+    browser: Browser, product: Product, provider: OpenIdProvider, scheme: Any
+) -> None:
+    provider.person = ADA
+    context = browser.new_context(base_url=product.url, viewport={"width": 360, "height": 740}, color_scheme=scheme)
+    page = context.new_page()
+    page.goto("/admin/releases/pipeline/")
+    page.evaluate(AXE)
+    assert list(findings(page)) == []
+    expect(page.get_by_role("link", name="Sign in with Acme")).to_be_in_viewport()
+    page.focus("#id_username")
+    page.keyboard.press("Shift+Tab")
+    page.keyboard.press("Enter")
+    page.wait_for_url(f"{product.url}/admin/releases/pipeline/")
+    context.close()
+    assert roles("ada") == {("acme", "viewer"), ("globex", "viewer")}
+
+
+def test_groups_decide_the_roles_in_their_tenants_at_each_sign_in(product: Product, provider: OpenIdProvider) -> None:
+    Membership.objects.create(invited="eva", tenant=Tenant.objects.get(slug="other"), role="viewer")
+    for groups, in_acme in (
+        (["staff", "/staff/operators"], {"viewer", "operator"}),
+        (["/staff/operators"], {"operator"}),
+        ([], set()),
+    ):
+        provider.person = {"sub": "2", "preferred_username": "eva", "groups": groups}
+        assert sign_in(product, next="https://evil.example/").url == f"{product.url}/admin/"
+        in_globex = {("globex", "viewer")} & {("globex", "viewer") for group in groups if group == "staff"}
+        assert roles("eva") == {*(("acme", role) for role in in_acme), *in_globex, ("other", "viewer")}
+        found = Membership.objects.filter(user__username="eva", tenant__slug="acme").values_list("groups", flat=True)
+        assert {tuple(each) for each in found} == ({("finance",)} if "staff" in groups else {()} if groups else set())
+    entries = AuditEntry.objects.filter(tenant__slug="acme", object="eva").order_by("id")
+    assert {each.actor for each in entries} == {"identity-provider"}
+    browser = requests.Session()
+    pages = [browser.get(f"{product.url}{path}") for path in ("/admin/sign-in/oidc/login/", EVERYWHERE)]
+    form = {"csrfmiddlewaretoken": pages[1].text.split('name="csrfmiddlewaretoken" value="')[1].split('"')[0]}
+    ended = browser.post(f"{product.url}{EVERYWHERE}", form, allow_redirects=False, headers={"Origin": product.url})
+    assert (ended.status_code, "/admin/login/" in browser.get(f"{product.url}/admin/").url) == (302, True)
+    logged_in = AuditEntry.objects.filter(act="user.log_in", actor="user:eva", outcome="granted")
+    assert logged_in.count() == 4
+    User.objects.filter(username="eva").update(is_active=False)
+    refused(product, "deactivated")
+
+
+def test_who_is_not_admitted_changes_nothing(product: Product, provider: OpenIdProvider) -> None:
+    local = User.objects.create_user("local", is_staff=True)
+    for person, reason in (
+        ({"preferred_username": "stranger"}, "No tenant has given"),
+        ({"preferred_username": local.username, "groups": ["staff"]}, "already has a local user"),
+        ({"groups": ["staff"]}, "not a valid user name"),
+        ({"preferred_username": "a\nb", "groups": ["staff"]}, "not a valid user name"),
+        ({"preferred_username": "x", "groups": {"staff": True}}, "must be a list"),
+    ):
+        provider.person = {"sub": "9", **person}
+        refused(product, reason)
+    denied = AuditEntry.objects.filter(act="user.log_in", outcome="denied", object="local")
+    assert "already has a local user" in denied.get().reason
+    for claims in ({"iss": "https://evil.example"}, {"aud": "another-client"}, {"exp": 1}):
+        provider.person = {**ADA, "sub": "9", **claims}
+        refused(product, "did not confirm", 502)
+    provider.error = "access_denied"
+    refused(product, "You cancelled it")
+    provider.error = ""
+    provider.person = ADA
+    stolen = requests.get(f"{product.url}/admin/sign-in/oidc/callback/", params={"code": "code-1", "state": "guess"})
+    assert (stolen.status_code, "sessionid" in stolen.cookies) == (502, False)
+
+
+def test_sign_ins_that_nobody_completes_are_throttled(product: Product, provider: OpenIdProvider) -> None:
+    begin = f"{product.url}/admin/sign-in/oidc/login/"
+    answers = [requests.get(begin, allow_redirects=False).status_code for _ in range(60)]
+    assert (answers[0], answers[-1]) == (302, 429)
+    assert provider.asked[-1].keys() >= {"code_challenge", "state"}
+    LoginCounter.objects.all().delete()
+
+
+def app_code(secret: str, steps: int = 0) -> str:
+    """Return the code of an authenticator app (RFC 6238), of this time step or of a later one."""
+    counter = struct.pack(">Q", int(time.time()) // 30 + steps)
+    digest = hmac.digest(base64.b32decode(secret), counter, "sha1")
+    place = digest[-1] & 0x0F
+    return f"{(int.from_bytes(digest[place : place + 4], 'big') & 0x7FFFFFFF) % 10**6:06}"
+
+
+def test_a_second_factor_is_turned_on_asked_for_and_turned_off(browser: Browser, product: Product) -> None:
+    User.objects.create_superuser("root", password=PASSWORD)
+    context = browser.new_context(base_url=product.url, viewport={"width": 360, "height": 740})
+    page = context.new_page()
+
+    def begin() -> None:
+        context.clear_cookies()
+        enter(page, PASSWORD)
+
+    def answer(code: str) -> None:
+        page.fill("#id_code", code)
+        page.keyboard.press("Enter")
+
+    begin()
+    page.wait_for_url(f"{product.url}/admin/")
+    page.goto("/admin/auth/user/account/")
+    page.click("[data-second-factor]")
+    secret = page.locator("[data-secret] .dc-mono").inner_text()
+    page.fill("#id_password", PASSWORD)
+    answer(app_code(secret))
+    expect(page.locator("[data-recovery-codes] li")).to_have_count(10)
+    codes = page.locator("[data-recovery-codes] li").all_inner_texts()
+    begin()
+    page.goto("/admin/releases/pipeline/")
+    expect(page.locator("#id_password")).to_be_visible()  # the password alone logs nobody in
+    begin()
+    page.evaluate(AXE)
+    assert list(findings(page)) == []
+    answer(app_code(secret))
+    expect(page.get_by_text("This code is wrong, or it was used before.")).to_be_visible()
+    answer(app_code(secret, 1))
+    page.wait_for_url(f"{product.url}/admin/")
+    for code, passes in ((codes[3], True), (codes[3], False), (codes[4], True)):
+        begin()
+        answer(code)
+        if passes:
+            page.wait_for_url(f"{product.url}/admin/")
+        else:
+            expect(page.get_by_text("This code is wrong")).to_be_visible()
+    stored = str(AuditEntry.objects.latest("id").details) + secrets_of("root")
+    assert [each in stored for each in (secret, codes[5])] == [False, False]
+    product.manage("remove_second_factor", "root")
+    begin()
+    page.wait_for_url(f"{product.url}/admin/")
+    acts = AuditEntry.objects.filter(act="user.second_factor", object="root").order_by("id")
+    recorded = [("user:root", '{"on":true}'), ("coordinator remove_second_factor", '{"on":false}')]
+    assert [(each.actor, each.details) for each in acts] == recorded
+    context.close()
+
+
+def secrets_of(username: str) -> str:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT data::text FROM mfa_authenticator m JOIN auth_user u ON u.id = user_id WHERE username = %s",
+            [username],
+        )
+        return str(cursor.fetchall())
