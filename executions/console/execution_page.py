@@ -287,7 +287,7 @@ class ExecutionPages(LongList):
         return self.page(
             request,
             "executions/provenance.html",
-            title=f"Provenance of {execution}",
+            title=f"Provenance {execution}",
             original=execution,
             execution=execution,
             runs=[{**run, "sentence": sentence_of(run)} for run in runs],

@@ -114,7 +114,7 @@ def test_all_pipelines_at_a_time_are_one_answer_and_one_signed_document(
     assert versions("active?at=yesterday 9") == {}
     second = at(times[1]).partition("?")[2]
     assert versions(f"active?{second}") == {making.PIPELINE: "2.0"}
-    assert fields(refused(ours.get("active?at=soonish"), 400, "INVALID_REQUEST")) == ["at"]
+    assert set(fields(refused(ours.get("active?at=soonish"), 400, "INVALID_REQUEST"))) == {"at"}
     refused(ours.get("active?at=2999-01-01"), 422, "TIME_IN_FUTURE")
     refused(ours.get("active/export?at=yesterday"), 404, "NONE_ACTIVE_THEN")
     document = ours.get(f"active/export?{second}")

@@ -41,6 +41,21 @@ def test_texts_are_harmless(run: CommandLine) -> None:
     assert json.loads(tables[2])[0]["pipelineId"] == f"a{ESCAPE}b"
 
 
+def test_a_past_time_is_read_as_people_write_it(run: CommandLine, tmp_path: Path) -> None:
+    found = {"pipelines": [{"pipelineId": "p", "activation": {"releaseVersion": "1.4"}}]}
+    with serving(found, {"payload": "signed"}) as server:
+        shown = run("pipelines", "active", "yesterday 9", f"--signed={tmp_path / 'a.json'}", f"--url={server.origin}")
+        refused = run("pipelines", "active", "soonish", f"--url={server.origin}")
+    assert (shown.status, refused.status) == (0, 2)
+    assert "1.4" in shown.out
+    assert "09:00:00" in shown.err
+    assert "it must be a time such as" in refused.err
+    first, second = (each.path for each in server.requests)
+    assert first.partition("?")[2] == second.partition("?")[2] != ""
+    assert second.partition("?")[0].endswith("/active/export")
+    assert json.loads((tmp_path / "a.json").read_text()) == {"payload": "signed"}
+
+
 def test_a_redirect_is_not_followed(run: CommandLine) -> None:
     with serving({}) as elsewhere, serving({}, status=302, headers={"Location": elsewhere.origin}) as server:
         done = run("pipelines", "show", "p", f"--url={server.origin}")
