@@ -38,7 +38,7 @@ class Listed(NamedTuple):
     needs: Scope | None = Scope.READ
 
 
-# The groups of the menu. An entry is one list, or several lists with tabs, of which it names the first.
+# The groups of the menu. An entry is one list, or several lists with tabs. It has the title of the first one.
 MENU: Final = (
     (
         "Releases",

@@ -91,7 +91,7 @@ def copyable(value: SafeString, label: str) -> SafeString:
 
 
 def cut(text: str, most: int = 24) -> SafeString:
-    """Return a text of which a long one is cut in the middle: the ends of keys tell them apart.
+    """Return the text. If it is longer than `most` characters, the middle is hidden, because keys differ at their ends.
 
     The whole text stays in the element, so that it can be copied, read aloud and found.
     """
@@ -128,8 +128,8 @@ def timed(at: datetime | None) -> SafeString | None:
 def relative(at: datetime, now: datetime) -> str:
     """Say how long `at` is before or after `now`: "3 min ago", "in 2 h".
 
-    The number is rounded to the nearest, and the unit is the longest of which there are at least two: 119 minutes are
-    not "1 h". `relative` in live.js has the same rule.
+    The number is rounded to the nearest. The unit is the longest one that gives at least two, so 119 minutes are not
+    "1 h". `relative` in live.js has the same rule.
     """
     distance = abs(now - at)
     seconds = timedelta(seconds=1)

@@ -27,7 +27,7 @@ def test_tables_and_the_menu_fit_the_screen(page: Page, acme: tuple[World, str])
     names, problems = named(world), []
     operator_rows.dead(world, KEY, code="WarehouseRejectedReservation", message="Only 3 of 12 pallets are left. " * 9)
     operator_rows.question(world, f"{KEY}-2", assignee="anna.lindqvist@example.com")
-    for name in ["index", *READS]:
+    for name in READS:
         if name != "index" and not name.split()[0].endswith(("_changelist", "_change")):
             continue
         for width, height, find in ((1280, 900, TOO_WIDE), (NARROW["width"], NARROW["height"], HIDDEN)):
