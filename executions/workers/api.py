@@ -276,7 +276,10 @@ class FleetReleaseView(serializers.Serializer[FleetRelease]):
     strandedExecutions = serializers.IntegerField(source="stranded.count", default=0)
     strandedSince = serializers.DateTimeField(source="stranded.since", default=None, allow_null=True)
     eligibleWorkers = serializers.IntegerField(source="planned.load.live")
-    capacity = serializers.IntegerField(source="planned.load.capacity")
+    capacity = serializers.IntegerField(
+        source="planned.load.capacity", help_text="How many executions the eligible workers run at a time."
+    )
+    running = serializers.IntegerField(source="planned.load.running")
     workersByState = serializers.DictField(child=serializers.IntegerField(), source="states")
     workersByHost = serializers.DictField(
         child=serializers.IntegerField(),

@@ -3,14 +3,12 @@
 The view `WorkerEligibility` decides; this module explains.
 """
 
-from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from django.db import connection
-from django.db.models import Count, F, Q, QuerySet, Sum
+from django.db.models import Count, Q, QuerySet
 
 from executions.errors import WorkerNotChecked, WorkerUnavailable
 from executions.models import DUE_VALUES, CodeOrigin, Execution, Worker, WorkerEligibility
@@ -27,7 +25,6 @@ MOST_NAMED = 20
 """How many workers an explanation names at most: those that have not stopped, then the newest."""
 NOT_ALLOWED = "the worker's endpoint is not at an origin that REST_WORKER_ORIGINS allows"
 NAMES_SHOWN = 5
-MOST_RELEASES = 50
 IMPACTS = {
     Reason.OTHER_ARTIFACT: ("Workers with another artifact", "They get no work"),
     Reason.UNVERIFIED_CODE: (
@@ -212,41 +209,6 @@ def in_hand(hosts: Iterable[WorkerEligibility]) -> dict[int, int]:
     counted = rows.values_list("release_id", "lease_owner").annotate(count=Count("pk"))
     found = {(release, owner): count for release, owner, count in counted}
     return {worker: found.get(owner, 0) for owner, worker in owners.items()}
-
-
-def fleets(tenants: Collection[int]) -> list[dict[str, Any]]:
-    """Return the workers that have not stopped by release, of the first MOST_RELEASES by tenant, pipeline and version.
-
-    `release_id` is None if no such release is registered. `capacity` is how many executions those that admit new ones
-    run at a time, `in_hand` how many all of them run, and `differing` how many of them differ from the release.
-    """
-    hosts = WorkerEligibility.objects.filter(worker__tenant__in=tenants, worker__stopped_at=None)
-    names = {
-        "tenant": F("worker__tenant__slug"),
-        "pipeline_id": F("worker__pipeline_id"),
-        "release_version": F("worker__release_version"),
-    }
-    free = F("worker__capacity") - F("worker__abandoned")
-    annotated = (
-        hosts.order_by()
-        .values("release_id", **names)
-        .annotate(
-            healthy=Count("pk", filter=Q(state=Health.HEALTHY)),
-            draining=Count("pk", filter=Q(state=Health.DRAINING)),
-            silent=Count("pk", filter=Q(state=Health.STALE)),
-            capacity=Sum(free, filter=Q(admits=True), default=0),
-        )
-    )
-    found: list[Any] = list(annotated.order_by(*names, "release_id")[:MOST_RELEASES])
-    releases = {each["release_id"] for each in found} - {None}
-    leased = Execution.objects.filter(release__in=releases, status=State.RUNNING).order_by()
-    running = dict(leased.values_list("release_id").annotate(count=Count("pk")))
-    workers = differing(Worker.objects.filter(tenant__in=tenants))
-    different = Counter(workers.values_list("tenant__slug", "pipeline_id", "release_version"))
-    for each in found:
-        each["in_hand"] = running.get(each["release_id"], 0)
-        each["differing"] = different[each["tenant"], each["pipeline_id"], each["release_version"]]
-    return found
 
 
 def differing(rows: QuerySet[Worker]) -> QuerySet[Worker]:

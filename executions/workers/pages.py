@@ -1,7 +1,6 @@
 """Workers: the list, the page of one with its state and events, and the pages that drain and undrain it."""
 
 from typing import Any
-from urllib.parse import urlencode
 
 from django.contrib import admin
 from django.db.models import QuerySet
@@ -219,15 +218,6 @@ class WorkerAdmin(ReadOnlyAdmin):
             row.in_hand = known.get(row.pk, 0)
         return changelist
 
-    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
-        tenants = list(tenants_of(request.user).values_list("pk", flat=True))
-        fleets = eligibility.fleets(tenants)
-        for each in fleets:
-            names = {"tenant": each["tenant"], "pipeline": each["pipeline_id"], "release": each["release_version"]}
-            each["query"] = urlencode(names)
-        more = {"fleets": fleets, "many_tenants": len(tenants) > 1}
-        return super().changelist_view(request, {**more, **(extra_context or {})})
-
     name = text("Worker", "worker_id", ordering="worker_id")
     last_heartbeat = time("Last heartbeat", "last_heartbeat_at", ordering="last_heartbeat_at")
 
@@ -264,7 +254,7 @@ class WorkerAdmin(ReadOnlyAdmin):
             return f"by an operator, {relative(worker.drained_by_operator_at, timezone.now())}"
         return f"automatic, {relative(worker.draining_since, timezone.now())}" if worker.draining_since else None
 
-    @serves("fleet/", methods=READ)
+    @serves("fleet/", None, Scope.READ, methods=READ)
     def fleet(self, request: HttpRequest) -> HttpResponse:
         """Show the releases of each tenant of the user with their workers, hosts and environments."""
         allowed = tenants_of(request.user).order_by("slug")

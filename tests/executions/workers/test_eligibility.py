@@ -173,7 +173,7 @@ READERS: dict[str, Callable[[Tenant, Release], object]] = {
     "admission": lambda _, release: require_healthy(release),
     "silence": lambda *_: registry.note_silent(actor="sweep", limit=10),
     "hosts": lambda _, release: eligibility.hosts(release),
-    "fleets": lambda owner, _: eligibility.fleets([owner.pk]),
+    "fleet": lambda owner, _: fleet(owner),
     "stranded": lambda owner, _: stranded([owner.pk]),
     "explanation": lambda _, release: why_stranded(release.pk),
     "drift": lambda owner, _: drift(owner),
