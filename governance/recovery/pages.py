@@ -31,8 +31,8 @@ TITLES = {
     Part.RUNNING: ("Running", "Due, running, or waiting for a retry."),
     Part.WAITING: ("Waiting for answers", "They continue on this release once they are answered."),
     Part.FAILED: ("Failed", "A resubmission runs on another release, a re-drive on this one."),
-    Part.SUCCEEDED: ("Succeeded", "Check their results. Each page of an execution can resubmit it."),
-    Part.CANCELLED: ("Cancelled", "Each page of an execution can resubmit it."),
+    Part.SUCCEEDED: ("Succeeded", "Check their results. You can resubmit each one on its page."),
+    Part.CANCELLED: ("Cancelled", "You can resubmit each one on its page."),
 }
 CONTINUING = {
     Verdict.CHECKPOINT: ("can continue from the checkpoint", "success", "Resubmit from the checkpoint"),
