@@ -13,6 +13,7 @@ from django.db.models import Count, OuterRef, QuerySet, Subquery
 from django.forms.utils import flatatt
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
+from django.urls import reverse
 from django.utils import timezone
 
 from executions import statistics
@@ -23,7 +24,7 @@ from foundation.errors import CoordinatorError
 from governance.activation import pages as activations
 from governance.active import pages as active_page
 from governance.gradual import pages as gradual_activations
-from governance.release_page import open_holds
+from governance.release_page import open_holds, tab_of
 from governance.reports import pages as comparison
 from governance.reports.drift import Kind, drift
 from releases import active_then, policy, queries
@@ -32,7 +33,7 @@ from releases.errors import NoneActiveThen, ProvenanceKeyMissing
 from releases.models import SWITCHES, Activation, ActivationRequest, Pipeline, Release
 from releases.models.pipeline import MEMBERS, Member
 from releases.registration.pages import ListWithUpload
-from releases.states import UNDECIDED
+from releases.states import UNDECIDED, Status
 from releases.trust import trust
 from tenancy.access import actor
 from tenancy.audit.acts import Act
@@ -253,13 +254,14 @@ def change_policy(pages: ReadOnlyAdmin, request: HttpRequest, pipeline: Pipeline
     else:
         wrong = "; ".join(_title(column) for column in form.errors)
         messages.error(request, f"The form has values that a policy cannot have: {wrong}. Nothing changed.")
-    return redirect("admin:releases_pipeline_change", pipeline.pk)
+    return redirect(f"{reverse('admin:releases_pipeline_change', args=[pipeline.pk])}?tab=policy")
 
 
 def _title(column: str) -> str:
     return next(member.title for member in MEMBERS if member.column == column)
 
 
+PIPELINE_TABS: Final = {"overview": "Overview", "releases": "Releases", "history": "History", "policy": "Policy"}
 NEWEST_RELEASES = 50
 HISTORY_PAGE = 25
 
@@ -312,6 +314,7 @@ class PipelineAdmin(ListWithUpload):
         shown = _history(pipeline).get_page(request.GET.get("page"))
         rows = pipeline.releases.only("pipeline", "release_version", "status", "uploaded_by", "created_at")
         releases = list(rows.order_by("-id")[: NEWEST_RELEASES + 1])
+        formerly_active = _formerly_active(pipeline, shown, releases)
         return self.page(
             request,
             "releases/pipeline.html",
@@ -322,10 +325,12 @@ class PipelineAdmin(ListWithUpload):
             activated=_newest_switch(pipeline, shown),
             trust=_trust(pipeline),
             history=shown,
-            formerly_active=_formerly_active(pipeline, shown, releases),
+            formerly_active=formerly_active,
+            next_release=_next(pipeline, releases, formerly_active),
             is_signed=trust.has_statement_key(),
             **_active_then(pipeline, request.GET.get("at", "").strip()),
-            has_earlier=pipeline.activation is not None and pipeline.activation.previous_id is not None,
+            has_earlier=pointer.has_earlier(pipeline),
+            **tab_of(request, PIPELINE_TABS, "history" if {"at", "page"} & request.GET.keys() else "overview"),
             may_roll_back=self.may(request, Scope.ROLL_BACK, pipeline),
             **gradual_activations.shown(self, request, pipeline),
             releases=releases[:NEWEST_RELEASES],
@@ -381,6 +386,13 @@ def _formerly_active(pipeline: Pipeline, shown: "Page[Activation]", releases: Se
     if shown.paginator.num_pages == 1:
         return {each.release_id for each in shown}
     return set(pipeline.activations.filter(release__in=releases).values_list("release", flat=True))
+
+
+def _next(pipeline: Pipeline, releases: Sequence[Release], formerly_active: set[int]) -> Release | None:
+    """Return the newest registered release, if it is newer than the active one and was never active."""
+    newest = next((each for each in releases if each.status == Status.REGISTERED), None)
+    active = pipeline.activation.release_id if pipeline.activation else 0
+    return newest if newest and newest.pk > active and newest.pk not in formerly_active else None
 
 
 def _newest_switch(pipeline: Pipeline, shown: "Page[Activation]") -> Activation | None:

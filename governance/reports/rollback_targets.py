@@ -204,7 +204,7 @@ def _unfit(release: Release) -> list[CoordinatorError]:
 def _warnings(target: RollbackTarget, *, is_damaged: bool) -> Iterable[str]:
     totals, rate = target.totals, target.totals.failure_rate
     if rate is not None and rate >= WARNING_PERCENT:
-        yield f"It was bad, too: {totals.failed:,} of {totals.ended:,} executions failed ({rate:.0f} %)."
+        yield f"It failed, too: {totals.failed:,} of {totals.ended:,} executions ({rate:.0f} %)."
     if rolled_back := target.period.rolled_back:
         yield f"It was rolled back by {rolled_back.actor}: “{rolled_back.reason}”"
     if is_damaged:

@@ -170,7 +170,7 @@ def test_a_voter_sees_what_the_vote_does(
 
 
 def table_of_activations(release: Release) -> str:
-    text = log_in_as("viewer").get(to("releases_pipeline_change", release.pipeline_id)).text
+    text = log_in_as("viewer").get(page_of(release, "history")).text
     return text.partition("data-history>")[2].partition("</table>")[0]
 
 
@@ -233,8 +233,8 @@ def test_an_override_is_for_tenant_admins_and_shown_in_red(log_in: LogIn, manage
     assert "override" in table_of_activations(gated)
 
 
-def page_of(release: Release) -> str:
-    return to("releases_pipeline_change", release.pipeline_id)
+def page_of(release: Release, tab: str = "overview") -> str:
+    return f"{to('releases_pipeline_change', release.pipeline_id)}?tab={tab}"
 
 
 def gradual_address(release: Release, operation: str = "", *made: GradualActivation) -> str:
@@ -290,8 +290,8 @@ def test_on_call_staff_withdraw_with_a_reason(log_in: LogIn, newer: Release, sta
     [refusal] = said(client.post(gradual_address(newer, "_withdraw", started), operation, follow=True))
     assert refusal.endswith("Nothing changed.")
     assert gradual.again(started).status == "RUNNING"
-    answer = client.post(gradual_address(newer, "_withdraw", started), {**operation, "reason": "slow"}, follow=True)
-    assert "by user:on-call: slow" in words(answer)
+    client.post(gradual_address(newer, "_withdraw", started), {**operation, "reason": "slow"}, follow=True)
+    assert "by user:on-call: slow" in words(client.get(page_of(newer, "releases")))
 
 
 @pytest.fixture

@@ -50,7 +50,7 @@ def test_the_good_release_is_proposed_past_a_bad_one(owner: Tenant) -> None:
     assert (good.release, good.warnings, good.refusals, good.hosts.count) == (made["1.1"], [], [], 1)
     assert (good.totals.failed, good.period.lasted[:3], bad.period.lasted[:2]) == (8, "9 d", "1 ")
     assert found.proposed == good
-    assert [each.split(":")[0] for each in bad.warnings] == ["It was bad, too", "No healthy worker hosts it"]
+    assert [each.split(":")[0] for each in bad.warnings] == ["It failed, too", "No healthy worker hosts it"]
     assert (bad.is_allowed, bad.is_breaking, bad.totals.ended) == (True, False, 100)
     roll_back(requesting.read(owner), release=made["1.1"], recent_only=True, **WHY)
     newest, other = targets(owner).targets
