@@ -15,6 +15,7 @@ from tests.admin.browsing import history, said, to, words
 from tests.admin.conftest import LogIn, World, log_in_as, person
 from tests.alerts.alerting import channel
 from tests.cases import cases
+from tests.governance.activation.test_activation import age
 from tests.requesting import let_pass, soon
 
 FIELD = {"name": "price", "type": {"kind": "scalar", "id": "decimal"}}
@@ -329,6 +330,13 @@ def test_on_call_rolls_back_in_one_step(log_in: LogIn, replaced: Release) -> Non
     made = history(replaced)[-1]
     assert (made.release.release_version, made.kind, made.actor) == ("1.0", "rollback", "user:on-call")
     assert made.reason == "It fails"
+    policy.change(replaced.pipeline, {"approvals": 0}, actor="user:x")
+    age(replaced, 31)
+    again = {**form, "operation_key": "l", "release_version": "2.0", "expected_release_version": "1.0"}
+    assert "was not active in the last 30 days" in client.get(address).text
+    refused = client.post(address, again)
+    assert (refused.status_code, "ROLLBACK_TOO_FAR" in refused.text) == (403, True)
+    assert len(history(replaced)) == 3
 
 
 @pytest.fixture
