@@ -50,7 +50,7 @@ PAGES: Final = {
     "active release": "releases/release/{active}/change/",
     "activate": "releases/release/{release}/activate/",
     "activation form": "releases/release/{release}/activate/form/",
-    "roll back": "releases/release/{active}/activate/form/",
+    "roll back": "releases/pipeline/{pipeline_key}/rollback/",
     "requests": "releases/activationrequest/",
     "trusted keys": "releases/trustedkey/",
     "upload": "releases/release/upload/",

@@ -57,8 +57,29 @@ ON CONFLICT (minute, release_id) DO UPDATE SET succeeded = greatest(known.succee
     failed = greatest(known.failed, excluded.failed), cancelled = greatest(known.cancelled, excluded.cancelled)
 """  # noqa: S608  # nosec B608
 
-# Removes the counts that no page shows any more.
-FORGET = "DELETE FROM executions_finishedcount WHERE minute < now() - make_interval(hours => %(hours)s)"
+# Adds the counts of minutes that no page shows alone to those of their hours, and removes the oldest hours. Safe in
+# several processes at once: each row is removed once, by the process that adds it. Minutes that an outage of the clock
+# left older than the window stay until they are removed.
+SHORTEN = """
+WITH removed AS (
+    DELETE FROM executions_finishedcount WHERE minute < now() - make_interval(days => %(days)s)
+), shortened AS (
+    DELETE FROM executions_finishedcount WHERE minute < now() - make_interval(hours => %(hours)s)
+        AND minute >= now() - make_interval(hours => %(hours)s + %(window)s)
+        AND minute <> date_trunc('hour', minute, 'UTC')
+    RETURNING release_id, date_trunc('hour', minute, 'UTC') AS hour, succeeded, failed, cancelled
+)
+INSERT INTO executions_finishedcount AS known (release_id, minute, succeeded, failed, cancelled)
+SELECT release_id, hour, sum(succeeded), sum(failed), sum(cancelled) FROM shortened GROUP BY 1, 2 ORDER BY 2, 1
+ON CONFLICT (minute, release_id) DO UPDATE SET succeeded = known.succeeded + excluded.succeeded,
+    failed = known.failed + excluded.failed, cancelled = known.cancelled + excluded.cancelled
+"""
+
+# Returns what finished of each release: succeeded, failed, cancelled. No row: nothing that is still counted.
+FINISHED = """
+SELECT release_id, sum(succeeded)::bigint, sum(failed)::bigint, sum(cancelled)::bigint FROM executions_finishedcount
+WHERE release_id = ANY(%(releases)s) AND minute >= now() - make_interval(days => %(days)s) GROUP BY release_id
+"""
 
 # Returns the executions that finished since a time, by release and interval: succeeded, failed, cancelled. Minutes
 # after the newest count are counted here: at most the last %(recent)s minutes, and %(most)s executions of each tenant
@@ -110,7 +131,8 @@ WHERE p.tenant_id = ANY(%(tenants)s) GROUP BY r.id, e.status
 
 
 COUNTED_HOURS: Final = 25
-KEPT_HOURS: Final = 49
+MINUTES_KEPT_HOURS: Final = 49
+KEPT_DAYS: Final = 31
 OVERLAP_MINUTES: Final = 3
 RECENT_MINUTES: Final = 10
 MOST_RECENT: Final = 20_000
@@ -130,10 +152,14 @@ class Totals:
         return self.succeeded + self.failed + self.cancelled
 
     @property
+    def ended(self) -> int:
+        """How many succeeded or failed."""
+        return self.succeeded + self.failed
+
+    @property
     def failure_rate(self) -> float | None:
         """The share that failed of those that succeeded or failed, in percent. None if there are none."""
-        ended = self.succeeded + self.failed
-        return 100 * self.failed / ended if ended else None
+        return 100 * self.failed / self.ended if self.ended else None
 
     def add(self, succeeded: int, failed: int, cancelled: int) -> None:
         self.succeeded += succeeded
@@ -187,10 +213,10 @@ class Series:
 
 
 def count() -> None:
-    """Count what finished in complete minutes, and forget old counts. Idempotent."""
+    """Count what finished in complete minutes, and shorten old counts to hours. Idempotent."""
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(COUNT, {"overlap": OVERLAP_MINUTES, "hours": COUNTED_HOURS})
-        cursor.execute(FORGET, {"hours": KEPT_HOURS})
+        cursor.execute(SHORTEN, {"hours": MINUTES_KEPT_HOURS, "window": COUNTED_HOURS, "days": KEPT_DAYS})
 
 
 def last_hour(tenants: Collection[int], pipeline: int | None = None) -> Series:
@@ -221,6 +247,19 @@ def _series(tenants: Collection[int], pipeline: int | None, window: Window) -> S
             series.releases.setdefault(release_id, Totals()).add(*counts)
             series.intervals.setdefault((release_id, window.place(at)), Totals()).add(*counts)
     return series
+
+
+def finished(releases: Collection[int]) -> dict[int, Totals]:
+    """Return what finished of each release in the last KEPT_DAYS, up to the newest count of the clock.
+
+    Reads counts alone, however many executions there are.
+    """
+    found = {release: Totals() for release in releases}
+    with connection.cursor() as cursor:
+        cursor.execute(FINISHED, {"releases": list(releases), "days": KEPT_DAYS})
+        for release_id, *counts in cursor.fetchall():
+            found[release_id].add(*counts)
+    return found
 
 
 MOST_READ: Final = 10_001

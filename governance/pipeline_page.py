@@ -1,18 +1,14 @@
-"""The page of a pipeline: its active release, policy with its form, releases and activations."""
+"""The page of a pipeline: its active release, its releases, its activations and its policy."""
 
-import json
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from django import forms
-from django.contrib import admin, messages
+from django.contrib import admin
 from django.core.exceptions import ValidationError as ValidationFailed
 from django.core.paginator import Page, Paginator
 from django.db.models import Count, OuterRef, QuerySet, Subquery
-from django.forms.utils import flatatt
 from django.http import Http404, HttpRequest, HttpResponse
-from django.shortcuts import redirect
 from django.utils import timezone
 
 from executions import statistics
@@ -20,29 +16,24 @@ from executions.models import Interaction, WorkerEligibility
 from foundation import moments, past_times
 from foundation.admin.columns import column
 from foundation.errors import CoordinatorError
+from governance import policy_page
 from governance.activation import pages as activations
 from governance.active import pages as active_page
 from governance.gradual import pages as gradual_activations
-from governance.release_page import open_holds
+from governance.release_page import open_holds, tab_of
 from governance.reports import pages as comparison
 from governance.reports.drift import Kind, drift
-from releases import active_then, policy, queries
+from releases import active_then, pointer, queries
 from releases.api import export
 from releases.errors import NoneActiveThen, ProvenanceKeyMissing
 from releases.models import SWITCHES, Activation, ActivationRequest, Pipeline, Release
-from releases.models.pipeline import MEMBERS, Member
 from releases.registration.pages import ListWithUpload
-from releases.states import UNDECIDED
+from releases.states import UNDECIDED, Status
 from releases.trust import trust
-from tenancy.access import actor
-from tenancy.audit.acts import Act
-from tenancy.console.base import POST, READ, ReadOnlyAdmin, attempt, serves
+from tenancy.console.base import READ, serves
 from tenancy.console.lists import TenantFilter, text, time
 from tenancy.roles import Scope
 from wire.documents.contract import AUTOMATIC
-from wire.documents.declarations import MAX_DECLARATIONS_BYTES, flat
-from wire.documents.json_reader import read_object
-from wire.findings import DocumentError
 
 RELEASES_SHOWN: Final = 20
 ACTIVATIONS_DRAWN: Final = 30
@@ -146,120 +137,7 @@ def drift_of(pipeline: Pipeline) -> dict[str, Any]:
     return {"lines": lines, "more": max(len(found) - DRIFTS_SHOWN, 0)}
 
 
-ON, OFF = "on", "off"
-
-
-class PolicyForm(forms.Form):
-    """A field for each member of the policy. What is not sent does not change; an empty number becomes the default."""
-
-    def __init__(self, data: Any) -> None:
-        super().__init__(data)
-        self.fields.update({member.column: _field(member) for member in MEMBERS})
-
-    @property
-    def changes(self) -> dict[str, Any]:
-        """The members that were sent. The form is valid."""
-        changes = {}
-        for member in MEMBERS:
-            value = self.cleaned_data[member.column]
-            if member.column not in self.data or (value in (None, "") and not member.unset):
-                continue
-            changes[member.name] = value == ON if member.is_flag else value or None if member.longest else value
-        return changes
-
-
-class _StepPolicies(forms.CharField):
-    """The policies of steps as JSON. An empty text changes no step."""
-
-    def clean(self, value: Any) -> dict[str, Any]:
-        written = super().clean(value)
-        try:
-            return read_object(written.encode(), name="", limit=MAX_DECLARATIONS_BYTES) if written else {}
-        except DocumentError as error:
-            raise forms.ValidationError(str(error)) from None
-
-
-def _field(member: Member) -> forms.Field:
-    if member.choices is not None:
-        return forms.ChoiceField(choices=member.choices.choices, required=False)
-    if member.longest is not None:
-        return forms.CharField(max_length=member.longest, required=False)
-    if member.of_steps:
-        return _StepPolicies(required=False)
-    if member.limits is None:
-        return forms.ChoiceField(choices=[(ON, ON), (OFF, OFF)], required=False)
-    return (forms.IntegerField if member.is_integer else forms.FloatField)(required=False)
-
-
-def policy_of(pipeline: Pipeline) -> list[dict[str, Any]]:
-    """Return the members of the policy in their order, each with its value and a `text` that says what it means.
-
-    Null is an empty value. A number has the `attributes` of its input.
-    """
-    rows = []
-    for member in MEMBERS:
-        value = getattr(pipeline, member.column)
-        row = {"member": member, "value": "" if value is None else value, "text": _text(member, value)}
-        if member.limits is not None:
-            row |= {"value": str(row["value"]), "attributes": _ATTRIBUTES[member.column]}
-        elif member.of_steps and value:
-            row["value"] = json.dumps(value, ensure_ascii=False, indent=2)
-        rows.append(row)
-    return rows
-
-
-def _attributes(member: Member) -> str:
-    """Return the attributes of the input of a number, without its value."""
-    least, most = (f"{limit:.2f}".rstrip("0").rstrip(".") for limit in member.limits or ())
-    return flatatt(
-        {
-            "id": member.column,
-            "name": member.column,
-            "type": "number",
-            "min": least,
-            "max": most,
-            "step": "1" if member.is_integer else "any",
-            "placeholder": member.unset,
-            "required": not member.unset,
-        }
-    )
-
-
-_ATTRIBUTES: Final = {member.column: _attributes(member) for member in MEMBERS if member.limits is not None}
-
-
-def _text(member: Member, value: Any) -> str:
-    if member.choices is not None:
-        return str(member.choices(value).label)
-    if member.longest is not None:
-        return value or member.unset
-    if member.of_steps:
-        return "; ".join(f"{path} = {text}" for path, text in flat({"steps": value}).items()) or "as declared"
-    if member.limits is None:
-        return "yes" if value else "no"
-    return member.unset if value is None else f"{value:g}"
-
-
-@serves("<int:object_id>/policy/", Act.POLICY_CHANGE, Scope.ADMINISTER, methods=POST)
-def change_policy(pages: ReadOnlyAdmin, request: HttpRequest, pipeline: Pipeline) -> HttpResponse:
-    form = PolicyForm(request.POST)
-
-    def save() -> str:
-        policy.change(pipeline, form.changes, actor=actor(request.user))
-        return f"The policy of {pipeline} was saved."
-
-    if form.is_valid():
-        attempt(request, save, "{error.code}: {error.detail}. Nothing changed.")
-    else:
-        wrong = "; ".join(_title(column) for column in form.errors)
-        messages.error(request, f"The form has values that a policy cannot have: {wrong}. Nothing changed.")
-    return redirect("admin:releases_pipeline_change", pipeline.pk)
-
-
-def _title(column: str) -> str:
-    return next(member.title for member in MEMBERS if member.column == column)
-
-
+PIPELINE_TABS: Final = {"overview": "Overview", "releases": "Releases", "history": "History", "policy": "Policy"}
 NEWEST_RELEASES = 50
 HISTORY_PAGE = 25
 
@@ -305,13 +183,14 @@ class PipelineAdmin(ListWithUpload):
     gradual_step = gradual_activations.step
     gradual_promote = gradual_activations.promote
     gradual_withdraw = gradual_activations.withdraw
-    policy = change_policy
+    policy = policy_page.change
 
     def show(self, request: HttpRequest, row: Pipeline) -> HttpResponse:
         pipeline = row
         shown = _history(pipeline).get_page(request.GET.get("page"))
         rows = pipeline.releases.only("pipeline", "release_version", "status", "uploaded_by", "created_at")
         releases = list(rows.order_by("-id")[: NEWEST_RELEASES + 1])
+        formerly_active = _formerly_active(pipeline, shown, releases)
         return self.page(
             request,
             "releases/pipeline.html",
@@ -322,16 +201,19 @@ class PipelineAdmin(ListWithUpload):
             activated=_newest_switch(pipeline, shown),
             trust=_trust(pipeline),
             history=shown,
-            formerly_active=_formerly_active(pipeline, shown, releases),
+            formerly_active=formerly_active,
+            next_release=_next(pipeline, releases, formerly_active),
             is_signed=trust.has_statement_key(),
             **_active_then(pipeline, request.GET.get("at", "").strip()),
-            **activations.rollback_offered(self, request, pipeline),
+            has_earlier=pointer.has_earlier(pipeline),
+            **tab_of(request, PIPELINE_TABS, "history" if {"at", "page"} & request.GET.keys() else "overview"),
+            may_roll_back=self.may(request, Scope.ROLL_BACK, pipeline),
             **gradual_activations.shown(self, request, pipeline),
             releases=releases[:NEWEST_RELEASES],
             more_releases=len(releases) > NEWEST_RELEASES,
             may_activate=self.may(request, Scope.ACTIVATE, pipeline),
             holds=open_holds(pipeline),
-            policy=policy_of(pipeline),
+            policy=policy_page.policy_of(pipeline),
             may_administer=self.may(request, Scope.ADMINISTER, pipeline),
         )
 
@@ -380,6 +262,13 @@ def _formerly_active(pipeline: Pipeline, shown: "Page[Activation]", releases: Se
     if shown.paginator.num_pages == 1:
         return {each.release_id for each in shown}
     return set(pipeline.activations.filter(release__in=releases).values_list("release", flat=True))
+
+
+def _next(pipeline: Pipeline, releases: Sequence[Release], formerly_active: set[int]) -> Release | None:
+    """Return the newest registered release, if it is newer than the active one and was never active."""
+    newest = next((each for each in releases if each.status == Status.REGISTERED), None)
+    active = pipeline.activation.release_id if pipeline.activation else 0
+    return newest if newest and newest.pk > active and newest.pk not in formerly_active else None
 
 
 def _newest_switch(pipeline: Pipeline, shown: "Page[Activation]") -> Activation | None:

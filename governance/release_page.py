@@ -2,8 +2,9 @@
 
 import hashlib
 import json
+from collections.abc import Callable
 from copy import copy
-from typing import Any
+from typing import Any, Final
 from urllib.parse import urlencode
 
 from django.contrib import admin
@@ -25,7 +26,7 @@ from governance.requests import pages as requests
 from governance.retirement import pages as ends
 from governance.retirement.retirement import FAILURES, blockers
 from governance.smoke_tests import pages as smoke_pages
-from releases import queries
+from releases import pointer, queries
 from releases.artifacts.api import respond_descriptor
 from releases.models import Kind, Release, Retirement, Revocation
 from releases.registration import pages as uploads
@@ -55,6 +56,14 @@ STANDINGS = {
 }
 STANDING_VARIANTS = {"signed": "success", "revoked keys": "danger", "untrusted": "warning"}
 DEPLOYMENTS_SHOWN = 20
+TABS: Final = {
+    "overview": "Overview",
+    "contents": "Steps and types",
+    "artifacts": "Artifacts",
+    "trust": "Signatures",
+    "tests": "Smoke tests",
+    "end": "Pause, revoke, retire",
+}
 
 
 class StatusFilter(ScopedFilter):
@@ -161,6 +170,7 @@ class ReleaseAdmin(ListWithUpload):
         return self.page(request, "releases/release_live.html", **self._context(request, release))
 
     def _context(self, request: HttpRequest, release: Release) -> dict[str, Any]:
+        shown = tab_of(request, TABS, "overview")
         active = release.pipeline.active_release
         contract = queries.contract_of(release)
         steps = contract.steps if contract else ()
@@ -170,7 +180,9 @@ class ReleaseAdmin(ListWithUpload):
         attached = trust.attached(release)
         deployments = list(release.deployments.order_by("-created_at", "-id")[: DEPLOYMENTS_SHOWN + 1])
         return {
+            **shown,
             "release": release,
+            "has_earlier": pointer.has_earlier(release.pipeline),
             "stages": stages(release),
             "pending": release.status in PENDING,
             "shown": _shown(release),
@@ -201,19 +213,23 @@ class ReleaseAdmin(ListWithUpload):
             "retirement": Retirement.objects.filter(release=release).first() if is_over else None,
             "trust": trust.of(release, signers=trust.signers_in(attached)),
             "attached": attached,
-            "needed": needed(release),
-            "executions": executions(release),
-            "workers": workers(release),
-            "smoke_tests": smoke_pages.newest(release),
+            **SECTIONS.get(shown["tab"], _nothing)(release),
             "may_register": self.may(request, Scope.REGISTER, release),
             "upload_again": f"{reverse('admin:releases_release_upload')}?again={release.pk}",
             "may_attach": release.status in {*PENDING, Status.REGISTERED}
             and self.may(request, Scope.REGISTER, release),
             "may_activate": self.may(request, Scope.ACTIVATE, release),
+            "may_roll_back": self.may(request, Scope.ROLL_BACK, release),
             "may_administer": self.may(request, Scope.ADMINISTER, release),
             "holds": holds,
             "paused": any(hold.release_id == release.pk for hold in holds),
         }
+
+
+def tab_of(request: HttpRequest, titles: dict[str, str], default: str) -> dict[str, Any]:
+    """Return the context of the tabs with these titles: the `tab` that the query names, or the default, and `tabs`."""
+    named = request.GET.get("tab", "")
+    return {"tab": named if named in titles else default, "tabs": list(titles.items())}
 
 
 def _shown(release: Release) -> str:
@@ -299,6 +315,16 @@ def executions(release: Release) -> dict[str, Any]:
     }
 
 
+def _nothing(release: Release) -> dict[str, Any]:
+    return {}
+
+
+SECTIONS: Final[dict[str, Callable[[Release], dict[str, Any]]]] = {
+    "overview": lambda release: {"executions": executions(release), "workers": workers(release)},
+    "tests": lambda release: {"smoke_tests": smoke_pages.newest(release)},
+    "end": lambda release: {"needed": needed(release)},
+}
+"""What a tab reads of executions and workers."""
 WORKERS_SHOWN = 50
 DIFFERENCES_SHOWN = 5
 

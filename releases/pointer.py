@@ -308,6 +308,11 @@ def described(release: Release, revocation: Revocation | None) -> statements.Rel
     )
 
 
+def has_earlier(pipeline: Pipeline) -> bool:
+    """True if a release was active before the newest activation. It may be the one that is active now."""
+    return pipeline.activation is not None and pipeline.activation.previous_id is not None
+
+
 def was_active_lately(pipeline: Pipeline, release: Release) -> bool:
     """True if another release replaced `release` in the last `rollback_days` days."""
     since = Now() - timedelta(days=pipeline.rollback_days)

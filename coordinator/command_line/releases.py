@@ -132,7 +132,10 @@ def activate(session: Session, call: Call) -> int:
 
 @releases.changing("rollback", f"POST {PIPELINE}/rollback", optional_arguments=["releaseVersion"])
 def roll_back(session: Session, call: Call) -> None:
-    """Activate a release again that was active before. This needs a reason."""
+    """Activate a release again that was active before. This needs a reason. With --dry-run, show these releases."""
+    if session.dry_run:
+        session.show(Request("GET", f"{call.request.path}-targets"))
+        return
     to = call.arguments["release"] or "the release that was active before"
     session.act(call.request, f"Roll {call.arguments['pipeline']} back to {to}?")
 

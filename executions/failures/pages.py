@@ -217,7 +217,7 @@ class FailureGroupAdmin(LongList):
             buttons.insert(0, _button(target, "forward", address, denial or refusal, variant="primary"))
         else:
             may = self.may(request, Scope.ROLL_BACK, group)
-            address = f"{reverse('admin:releases_pipeline_change', args=[group.release.pipeline_id])}#rollback"
+            address = reverse("admin:releases_pipeline_rollback", args=[group.release.pipeline_id])
             buttons.append(_button("Resubmit", "forward", _campaign(group, kind="resubmit"), denial))
             buttons.append(_button("Roll back", "undo", address, "" if may else denial_of(Scope.ROLL_BACK)))
         recovery = reverse("admin:releases_release_recovery", args=[group.release_id])

@@ -129,8 +129,20 @@ class Hosts:
 
 def hosts(release: Release) -> Hosts:
     """Return the workers of a release that have not stopped. Makes one query."""
-    rows = WorkerEligibility.objects.filter(release=release, worker__stopped_at=None).select_related("worker")
-    found = list(rows.defer("worker__environment").order_by("worker__worker_id"))
+    return hosts_by_release([release.pk])[release.pk]
+
+
+def hosts_by_release(releases: Collection[int]) -> dict[int, Hosts]:
+    """Return the workers of each release that have not stopped, by the key of the release. Makes one query."""
+    rows = WorkerEligibility.objects.filter(release__in=releases, worker__stopped_at=None).select_related("worker")
+    found: dict[int, list[WorkerEligibility]] = {release: [] for release in releases}
+    for host in rows.defer("worker__environment").order_by("worker__worker_id"):
+        assert host.release_id is not None  # noqa: S101 - the filter says so
+        found[host.release_id].append(host)
+    return {release: _hosts(workers) for release, workers in found.items()}
+
+
+def _hosts(found: list[WorkerEligibility]) -> Hosts:
     healthy = [host.worker for host in found if host.admits]
     return Hosts(
         eligible=[worker.worker_id for worker in healthy],

@@ -203,10 +203,7 @@ def roll_back(
         if kind != Kind.ROLLBACK:
             raise NoRollback(f"Release {release.release_version!r} was not active before, or is active now.")
         if recent_only and not was_active_lately(locked, release):
-            raise RollbackTooFar(
-                f"Release {release.release_version!r} was not active in the last {locked.rollback_days} days.",
-                rollBackDays=locked.rollback_days,
-            )
+            raise too_far(locked, release)
 
     made = activate(
         release,
@@ -217,6 +214,14 @@ def roll_back(
         rule=rule,
     )
     return _rollback(made)
+
+
+def too_far(pipeline: Pipeline, release: Release) -> RollbackTooFar:
+    """Return the refusal of a rollback by a caller that may only roll back, to a release that was replaced long ago."""
+    return RollbackTooFar(
+        f"Release {release.release_version!r} was not active in the last {pipeline.rollback_days} days.",
+        rollBackDays=pipeline.rollback_days,
+    )
 
 
 def warnings(release: Release) -> list[str]:

@@ -41,8 +41,9 @@ class Switch:
 
     `binding` is true in the transaction of the activation, which has locked the pipeline. `request` is the request that
     the activation carries out, and `override` says that a tenant admin does without approvals. `signers` are the
-    signatures over the descriptors of the release and of the active one, if the caller has just read them. They are
-    None if `binding` is true.
+    signatures over the descriptors of the release and of the active one, and `was_active` says that the release was
+    active in the days that the policy allows for rollbacks, if the caller has just read them. Both are None if
+    `binding` is true.
     """
 
     release: Release
@@ -52,6 +53,14 @@ class Switch:
     request: ActivationRequest | None = None
     override: bool = False
     signers: Mapping[int, Sequence[trust.Signer]] | None = None
+    was_active: bool | None = None
+
+    @property
+    def returns_lately(self) -> bool:
+        """True if this is a rollback to a release that was active in the days that the policy allows for rollbacks."""
+        if self.kind != Kind.ROLLBACK:
+            return False
+        return was_active_lately(self.pipeline, self.release) if self.was_active is None else self.was_active
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +115,7 @@ def _approvals(switch: Switch) -> Gate | None:
         return None
     if switch.override:
         return warning(APPROVAL, "An emergency override does without the approvals that the policy requires.")
-    if switch.kind == Kind.ROLLBACK and was_active_lately(policy, switch.release):
+    if switch.returns_lately:
         days = policy.rollback_days
         return met(APPROVAL, f"A rollback to a release that was active in the last {days} days needs no approval.")
     if switch.kind == Kind.PROMOTION and operations.approved_with_start(policy, switch.release):
@@ -152,7 +161,7 @@ def _smoke_test(switch: Switch) -> Gate | None:
     hours, version = switch.pipeline.smoke_test_hours, switch.release.release_version
     if hours is None:
         return None
-    if switch.kind == Kind.ROLLBACK and was_active_lately(switch.pipeline, switch.release):
+    if switch.returns_lately:
         days = switch.pipeline.rollback_days
         return met(SMOKE_TEST, f"Release {version!r} was active in the last {days} days, so it needs no smoke test.")
     newest = newest_passed(switch.release, hours=hours)

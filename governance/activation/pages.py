@@ -1,4 +1,4 @@
-"""The page that confirms an activation, and the form on the page of a pipeline that rolls it back in one step."""
+"""The page that confirms an activation, and the page that rolls a pipeline back."""
 
 import uuid
 from typing import Any, Final
@@ -8,18 +8,20 @@ from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 
+from executions.statistics import KEPT_DAYS
 from foundation.errors import CoordinatorError
 from governance.activation import activation, gates
 from governance.activation.gates import Switch, Verdict
 from governance.reports import comparison
 from governance.reports.pages import preview
 from governance.reports.preflight import preflight_of
+from governance.reports.rollback_targets import rollback
 from releases import queries
 from releases.models import IDENTITY_LENGTH, Activation, Kind, Pipeline, Release
 from releases.states import UNDECIDED, Status
 from tenancy.access import actor
 from tenancy.audit.acts import Act
-from tenancy.console.base import POST, READ, ReadOnlyAdmin, problem_of, serves
+from tenancy.console.base import READ, ReadOnlyAdmin, problem_of, serves
 from tenancy.models import validate_identifier
 from tenancy.roles import Scope
 
@@ -175,54 +177,83 @@ def _form(
 
 
 class RollbackForm(OperationForm):
-    """`release_version` is the release that the page offered."""
+    """`release_version` is one of the releases that the page offered."""
 
     release_version = forms.CharField(strip=False, max_length=IDENTITY_LENGTH)
     reason = forms.CharField(max_length=REASON_LENGTH)
     typed_version = forms.CharField(required=False, max_length=IDENTITY_LENGTH)
 
 
-def rollback_offered(pages: ReadOnlyAdmin, request: HttpRequest, pipeline: Pipeline) -> dict[str, Any]:
-    """Return the context of the form. Its `rollback_target` is None if there is nothing to roll back to."""
-    target = activation.target(pipeline)
-    return {
-        "rollback_target": target,
-        "rollback_key": str(uuid.uuid4()),
-        "rollback_is_breaking": needs_typing(pipeline, target),
-        "rollback_refusal": f"Release {target.release_version} is {target.status}." if target else "",
-        "may_roll_back": pages.may(request, Scope.ROLL_BACK, pipeline),
-    }
+@serves("<int:object_id>/rollback/", Act.RELEASE_ACTIVATE, Scope.ROLL_BACK)
+def roll_back(pages: ReadOnlyAdmin, request: HttpRequest, row: Pipeline) -> HttpResponse:
+    """GET shows the releases that were active before, POST rolls back to one. A repeated POST is the same rollback.
 
-
-@serves("<int:object_id>/rollback/", Act.RELEASE_ACTIVATE, Scope.ROLL_BACK, methods=POST)
-def roll_back(pages: ReadOnlyAdmin, request: HttpRequest, pipeline: Pipeline) -> HttpResponse:
-    """Roll the pipeline back to the release that the page offered. A repeated POST is the same rollback."""
+    The query may name the release to select, as `to`.
+    """
+    pipeline = queries.pipeline(row.tenant, row.pipeline_id)
+    if request.method != "POST":
+        return _targets(pages, request, pipeline)
     form = RollbackForm(request.POST)
-    if form.is_valid():
-        _roll_back(pages, request, queries.pipeline(pipeline.tenant, pipeline.pipeline_id), form)
-    else:
-        messages.error(request, "A rollback requires a reason of at most 1,000 characters. Nothing changed.")
-    return redirect("admin:releases_pipeline_change", pipeline.pk)
-
-
-def _roll_back(pages: ReadOnlyAdmin, request: HttpRequest, pipeline: Pipeline, form: RollbackForm) -> None:
-    fields = form.cleaned_data
+    if not form.is_valid():
+        return _targets(pages, request, pipeline, form, 400)
     try:
-        release = queries.release(pipeline, fields["release_version"])
-        if wrong := not_typed(pipeline, release, fields[TYPED]):
-            messages.error(request, f"{wrong} Nothing changed.")
-            return
-        event = activation.roll_back(
-            pipeline,
-            release=release,
-            recent_only=not pages.may(request, Scope.ACTIVATE, pipeline),
-            **form.operation(request),
-        )
+        event = _rolled_back(pages, request, pipeline, form)
     except CoordinatorError as error:
-        messages.error(request, f"{error.code}: {error.detail} Nothing changed.")
-        return
+        # Read the pipeline again, so that the page shows its current state.
+        pipeline = queries.pipeline(row.tenant, row.pipeline_id)
+        return _targets(pages, request, pipeline, form, error.status, problem_of(error))
+    if event is None:
+        return _targets(pages, request, pipeline, form, 400)
     messages.success(
         request, f"Rolled back: release {event.release.release_version} is active for new executions of {pipeline}."
     )
     for warning in activation.warnings(event.release):
         messages.warning(request, warning)
+    return redirect("admin:releases_pipeline_change", pipeline.pk)
+
+
+def _rolled_back(
+    pages: ReadOnlyAdmin, request: HttpRequest, pipeline: Pipeline, form: RollbackForm
+) -> Activation | None:
+    """Roll back as the valid form says. Return None, with an error in the form, if a version must be typed."""
+    release = queries.release(pipeline, form.cleaned_data["release_version"])
+    if wrong := not_typed(pipeline, release, form.cleaned_data[TYPED]):
+        form.add_error(TYPED, wrong)
+        return None
+    recent_only = _recent_only(pages, request, pipeline)
+    return activation.roll_back(pipeline, release=release, recent_only=recent_only, **form.operation(request))
+
+
+def _recent_only(pages: ReadOnlyAdmin, request: HttpRequest, pipeline: Pipeline) -> bool:
+    return not pages.may(request, Scope.ACTIVATE, pipeline)
+
+
+def _targets(
+    pages: ReadOnlyAdmin,
+    request: HttpRequest,
+    pipeline: Pipeline,
+    form: RollbackForm | None = None,
+    status: int = 200,
+    problem: Any = None,
+) -> HttpResponse:
+    """Return the page with the releases to choose from, and with the form if it was refused."""
+    named = form.data.get("release_version") if form else request.GET.get("to")
+    found = rollback(pipeline, recent_only=_recent_only(pages, request, pipeline), named=named)
+    proposed = found.proposed.release.release_version if found.proposed else ""
+    return pages.page(
+        request,
+        "releases/roll_back.html",
+        title=f"Roll back {pipeline}",
+        original=pipeline,
+        status=status,
+        problem=problem,
+        pipeline=pipeline,
+        found=found,
+        chosen=named or proposed,
+        is_breaking=any(each.is_breaking for each in found.targets),
+        kept_days=KEPT_DAYS,
+        operation_key=str(uuid.uuid4()),
+        form=form,
+        reason=form.data.get("reason", "") if form else "",
+        typed_version=form.data.get(TYPED, "") if form else "",
+    )

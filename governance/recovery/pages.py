@@ -72,7 +72,7 @@ def show(pages: ReadOnlyAdmin, request: HttpRequest, release: Release) -> HttpRe
         may_operate=pages.may(request, Scope.OPERATE, release),
         may_roll_back=pages.may(request, Scope.ROLL_BACK, release),
         may_activate=pages.may(request, Scope.ACTIVATE, release),
-        rollback_url=f"{reverse('admin:releases_pipeline_change', args=[release.pipeline_id])}#rollback",
+        rollback_url=reverse("admin:releases_pipeline_rollback", args=[release.pipeline_id]),
     )
 
 

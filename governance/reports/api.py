@@ -8,6 +8,7 @@ from rest_framework import serializers
 from rest_framework.response import Response
 
 from executions.inspection import callers
+from executions.statistics import KEPT_DAYS, Totals
 from executions.workers.eligibility import Hosts
 from foundation.api.pagination import require_known
 from foundation.errors import CoordinatorError, InvalidRequest
@@ -16,12 +17,14 @@ from governance.reports import comparison
 from governance.reports.drift import Drift, Fact, Subject, drift
 from governance.reports.drift import Kind as DriftKind
 from governance.reports.preflight import Caution, Concern, Preflight, preflight
+from governance.reports.rollback_targets import MOST_TARGETS, Rollback, RollbackTarget, rollback
 from governance.retirement.retirement import Blocker
 from governance.retirement.retirement import Kind as BlockerKind
 from releases import queries
 from releases.errors import ActiveReleaseRevoked, NoActiveRelease, PipelineUnknown, ReleaseUnknown
 from releases.models import Kind as ActivationKind
 from tenancy.api.operations import TenantView, operation, refuses
+from tenancy.roles import Scope
 from wire.comparison.differences import MAX_DIFFERENCES, Area, Difference, Impact, Kind
 
 NAMES = ("from", "to")
@@ -176,6 +179,52 @@ def release_preflight(view: TenantView, pipeline_id: str, release_version: str) 
     return Response(PreflightView(found, context={"tenant": view.tenant.slug}).data)
 
 
+class TotalsView(serializers.Serializer[Totals]):
+    succeeded = serializers.IntegerField()
+    failed = serializers.IntegerField()
+    cancelled = serializers.IntegerField()
+    failurePercent = serializers.FloatField(
+        source="failure_rate", allow_null=True, help_text="Null if none has succeeded or failed."
+    )
+
+
+class RollbackTargetView(serializers.Serializer[RollbackTarget]):
+    releaseVersion = serializers.CharField(source="release.release_version")
+    contractVersion = serializers.CharField(source="release.contract_version")
+    activeSince = serializers.DateTimeField(source="period.since", help_text="When it became active most recently.")
+    activeUntil = serializers.DateTimeField(source="period.until")
+    activeSeconds = serializers.FloatField(source="period.total.total_seconds", help_text="All together.")
+    finished = TotalsView(source="totals", help_text=f"Its executions that finished in the last {KEPT_DAYS} days.")
+    workers = HostsView(source="hosts")
+    allowed = serializers.BooleanField(source="is_allowed")
+    refusals = RefusalView(many=True, help_text="The problems that a rollback to it would return now.")
+    warnings = serializers.ListField(child=serializers.CharField())
+    gates = GateView(many=True, help_text="What the policy of the pipeline asks for.")
+    breaking = serializers.BooleanField(source="is_breaking", help_text="Whether clients that work today would fail.")
+    differences = DifferenceView(many=True, help_text="From the active release to this one, most harmful first.")
+
+
+class RollbackTargetsView(serializers.Serializer[Rollback]):
+    activeReleaseVersion = serializers.CharField(source="active.release_version", allow_null=True, default=None)
+    activeSince = serializers.DateTimeField(source="period.since", allow_null=True, default=None)
+    finished = TotalsView(source="totals", allow_null=True, help_text="The executions of the active release.")
+    targets = RollbackTargetView(many=True, help_text=f"Newest first, at most {MOST_TARGETS}.")
+    proposed = serializers.CharField(
+        source="proposed.release.release_version",
+        allow_null=True,
+        default=None,
+        help_text="The newest one that nothing refuses and nothing warns about.",
+    )
+
+
+@operation("activations", "rollbackTargets", RollbackTargetsView, method="GET")
+@refuses(PipelineUnknown)
+def rollback_targets(view: TenantView, pipeline_id: str) -> Any:
+    """The releases that were active before: how each did, and what a rollback to it would meet. Changes nothing."""
+    recent_only = Scope.ACTIVATE not in view.token.usable_scopes
+    return rollback(queries.pipeline(view.tenant, pipeline_id), recent_only=recent_only)
+
+
 class FactView(serializers.Serializer[Fact]):
     name = serializers.CharField()
     value = serializers.CharField(help_text="Empty if it is not known.")
@@ -213,6 +262,7 @@ def pipeline_drift(view: TenantView, pipeline_id: str) -> Any:
 
 urlpatterns = [
     path("pipelines/<str:pipeline_id>/releases/<path:release_version>/preflight", release_preflight, name="preflight"),
+    path("pipelines/<str:pipeline_id>/rollback-targets", rollback_targets, name="rollback-targets"),
     path("drift", tenant_drift, name="drift"),
     path("pipelines/<str:pipeline_id>/drift", pipeline_drift, name="pipeline-drift"),
     path("pipelines/<str:pipeline_id>/comparison", compare, name="comparison"),

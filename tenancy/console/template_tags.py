@@ -91,14 +91,15 @@ def act(
     allowed: bool,
     variant: str = "default",
     refusal: str = "",
+    **query: str,
 ) -> dict[str, Any]:
     """Show a link to an act, as a button. If it is not possible, the button is disabled and says why.
 
-    `view` is the name of the act's page in the admin and `row` is its argument. The act needs `scope`; `allowed` is
-    true if the user has it. `refusal` says why the act is not possible now; it may be empty.
+    `view` is the name of the act's page in the admin, `row` its argument, and `query` its query. The act needs `scope`;
+    `allowed` is true if the user has it. `refusal` says why the act is not possible now; it may be empty.
     """
     why_not = refusal or ("" if allowed else denial_of(scope))
-    address = reverse(f"admin:{view}", args=[row])
+    address = reverse(f"admin:{view}", args=[row]) + (f"?{urlencode(query)}" if query else "")
     return {"address": address, "label": label, "icon": icon, "variant": variant, "why_not": why_not, "id": row}
 
 

@@ -63,6 +63,7 @@ READABLE = {
         executions_schedule: new, edit schedule, pause schedule, resume paused_schedule, backfill schedule
         executions_campaign: start, pause campaign, resume paused_campaign, cancel campaign
     """,
+    ROLLERS: "releases_pipeline: rollback pipeline",
     RELEASERS: """
         releases_release: upload, activate release, activate candidate, activate_form release
         releases_release: revoke release, retire unneeded

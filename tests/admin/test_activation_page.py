@@ -15,6 +15,7 @@ from tests.admin.browsing import history, said, to, words
 from tests.admin.conftest import LogIn, World, log_in_as, person
 from tests.alerts.alerting import channel
 from tests.cases import cases
+from tests.governance.activation.test_activation import age
 from tests.requesting import let_pass, soon
 
 FIELD = {"name": "price", "type": {"kind": "scalar", "id": "decimal"}}
@@ -108,12 +109,14 @@ def test_a_rollback_is_refused_until_the_version_is_typed(log_in: LogIn, acme: W
     newest = making.registered(acme.tenant, "1.1", pipeline_id=PRICES, canonicalTypes=types())
     activate(newest, actor="user:test")
     client, address = log_in("on-call"), reverse("admin:releases_pipeline_rollback", args=[old.pipeline_id])
-    page = client.get(to("releases_pipeline_change", old.pipeline_id))
+    page = client.get(address)
     form = {
         **{"release_version": "0.9", "expected_release_version": "1.1"},
-        **{"operation_key": page.context["rollback_key"], "reason": "it fails"},
+        **{"operation_key": page.context["operation_key"], "reason": "it fails"},
     }
-    assert "Type its version, 0.9" in client.post(address, form, follow=True).text
+    refused = client.post(address, form)
+    assert (refused.status_code, "Type its version, 0.9" in refused.text) == (400, True)
+    assert 'value="it fails"' in refused.text
     assert active_version(old) == "1.1"
     client.post(address, {**form, "typed_version": "0.9"})
     assert active_version(old) == "0.9"
@@ -168,7 +171,7 @@ def test_a_voter_sees_what_the_vote_does(
 
 
 def table_of_activations(release: Release) -> str:
-    text = log_in_as("viewer").get(to("releases_pipeline_change", release.pipeline_id)).text
+    text = log_in_as("viewer").get(page_of(release, "history")).text
     return text.partition("data-history>")[2].partition("</table>")[0]
 
 
@@ -231,8 +234,8 @@ def test_an_override_is_for_tenant_admins_and_shown_in_red(log_in: LogIn, manage
     assert "override" in table_of_activations(gated)
 
 
-def page_of(release: Release) -> str:
-    return to("releases_pipeline_change", release.pipeline_id)
+def page_of(release: Release, tab: str = "overview") -> str:
+    return f"{to('releases_pipeline_change', release.pipeline_id)}?tab={tab}"
 
 
 def gradual_address(release: Release, operation: str = "", *made: GradualActivation) -> str:
@@ -288,8 +291,8 @@ def test_on_call_staff_withdraw_with_a_reason(log_in: LogIn, newer: Release, sta
     [refusal] = said(client.post(gradual_address(newer, "_withdraw", started), operation, follow=True))
     assert refusal.endswith("Nothing changed.")
     assert gradual.again(started).status == "RUNNING"
-    answer = client.post(gradual_address(newer, "_withdraw", started), {**operation, "reason": "slow"}, follow=True)
-    assert "by user:on-call: slow" in words(answer)
+    client.post(gradual_address(newer, "_withdraw", started), {**operation, "reason": "slow"}, follow=True)
+    assert "by user:on-call: slow" in words(client.get(page_of(newer, "releases")))
 
 
 @pytest.fixture
@@ -299,14 +302,26 @@ def replaced(newer: Release) -> Release:
 
 
 def test_on_call_rolls_back_in_one_step(log_in: LogIn, replaced: Release) -> None:
-    client = log_in("on-call")
-    assert "Roll back to 1.0" in client.get(page_of(replaced)).text
-    assert "data-rollback>" not in log_in("operator").get(page_of(replaced)).text
+    client, old = log_in("on-call"), history(replaced)[0].release
+    way = to("releases_pipeline_rollback", replaced.pipeline_id)
+    for page, link in (
+        (page_of(replaced), way),
+        (to("releases_release_change", replaced), way),
+        (to("releases_release_change", old), f"{way}?to=1.0"),
+    ):
+        assert f'href="{link}"' in client.get(page).text
+        denied = log_in("operator").get(page).text
+        assert (way in denied, "These roles may: on-call, release manager, tenant admin." in denied) == (False, True)
     form = {"operation_key": "k", "release_version": "1.0", "expected_release_version": "2.0", "reason": "It fails"}
     address = to("releases_pipeline_rollback", replaced.pipeline_id)
-    for wrong, message in (({"reason": " "}, "Nothing changed."), ({"release_version": "2.0"}, "NO_ROLLBACK")):
-        [refusal] = said(client.post(address, {**form, **wrong}, follow=True))
-        assert message in refusal
+    for wrong, status, message in (
+        ({"reason": " "}, 400, "This field is required."),
+        ({"release_version": "2.0"}, 409, "NO_ROLLBACK"),
+        ({"expected_release_version": "1.0"}, 409, "ACTIVE_RELEASE_CHANGED"),
+    ):
+        refused = client.post(address, {**form, **wrong})
+        assert (refused.status_code, message in refused.text) == (status, True)
+    assert log_in("operator").post(address, form).status_code == 403
     assert len(history(replaced)) == 2
     policy.change(replaced.pipeline, {"approvals": 1}, actor="user:x")  # a rollback to a recent release needs none
     answers = [client.post(address, form, follow=True) for _ in range(2)]
@@ -315,6 +330,13 @@ def test_on_call_rolls_back_in_one_step(log_in: LogIn, replaced: Release) -> Non
     made = history(replaced)[-1]
     assert (made.release.release_version, made.kind, made.actor) == ("1.0", "rollback", "user:on-call")
     assert made.reason == "It fails"
+    policy.change(replaced.pipeline, {"approvals": 0}, actor="user:x")
+    age(replaced, 31)
+    again = {**form, "operation_key": "l", "release_version": "2.0", "expected_release_version": "1.0"}
+    assert "was not active in the last 30 days" in client.get(address).text
+    refused = client.post(address, again)
+    assert (refused.status_code, "ROLLBACK_TOO_FAR" in refused.text) == (403, True)
+    assert len(history(replaced)) == 3
 
 
 @pytest.fixture

@@ -115,7 +115,7 @@ def test_a_parent_and_its_child_name_each_other(log_in: LogIn, acme: World) -> N
     assert "the result of the child execution answers it" in words(
         client.get(to("executions_interaction_change", interaction_of(parent)))
     )
-    release = words(client.get(to("releases_release_change", caller[1])))
+    release = words(client.get(f"{to('releases_release_change', caller[1])}?tab=contents"))
     assert "calls refunds 7.0" in release
     [shown] = api.get(f"executions/{parent.pk}")["children"]
     assert (shown["executionId"], shown["stepIndex"], shown["itemIndex"]) == (str(child.pk), 0, None)
@@ -188,7 +188,7 @@ def test_pages_show_what_is_declared_and_what_counts(log_in: LogIn, acme: World)
     release, client = declaring(acme, "2.0", DECLARED), log_in("tenant-admin")
     saved = change(client, release.pipeline, '{"Book": {"retries": 8}, "Gone": {"retries": 1}}')
     assert 'steps["Book"].retries = 8; steps["Gone"].retries = 1' in words(saved).replace("&quot;", '"')
-    page = client.get(to("releases_release_change", release))
+    page = client.get(f"{to('releases_release_change', release)}?tab=contents")
     inert(page)
     shown = words(page)
     assert "8 retries, timeout 30 s, retries only" in shown

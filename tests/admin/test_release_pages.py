@@ -12,6 +12,8 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client, override_settings
 
 from executions.models import Execution, SmokeTest, Worker
+from governance.pipeline_page import PIPELINE_TABS
+from governance.release_page import TABS
 from releases.models import ArtifactUpload, Blob, KeyRevocation, Pipeline, Release, Retirement, Revocation, TrustedKey
 from releases.registration import direct_uploads
 from releases.registration.api import ReleaseView
@@ -34,8 +36,8 @@ URI = "maven:com.acme:orders:zip:2.0"
 DATA = making.archive(CONTRACT, code="2.0")
 
 
-def page_of(release: Release) -> str:
-    return to("releases_release_change", release)
+def page_of(release: Release, tab: str = "") -> str:
+    return to("releases_release_change", release) + (f"?tab={tab}" if tab else "")
 
 
 def test_untrusted_text_is_never_markup(log_in: LogIn, acme: World) -> None:
@@ -49,9 +51,9 @@ def test_untrusted_text_is_never_markup(log_in: LogIn, acme: World) -> None:
     for address in (
         to("index"),
         *(to(f"{model}_changelist") for model in models),
-        page_of(release),
+        *(page_of(release, tab) for tab in TABS),
         to("releases_release_activate_form", release),
-        to("releases_pipeline_change", release.pipeline_id),
+        *(f"{to('releases_pipeline_change', release.pipeline_id)}?tab={tab}" for tab in PIPELINE_TABS),
         to("releases_pipeline_health", release.pipeline_id),
         to("releases_pipeline_compare", release.pipeline_id),
         to("executions_execution_change", execution),
@@ -79,7 +81,7 @@ def artifact_of(release: Release, of: Release | None = None) -> str:
 
 def test_the_page_of_a_release_links_its_stored_bytes(viewer: Client, acme: World) -> None:
     address = artifact_of(acme.release)
-    assert f'href="{address}"' in viewer.get(page_of(acme.release)).text
+    assert f'href="{address}"' in viewer.get(page_of(acme.release, "artifacts")).text
     response = viewer.get(address)
     data = making.stored_file(acme.release.artifacts.get().digest).read_bytes()
     assert (response.status_code, response.getvalue()) == (200, data)
@@ -90,7 +92,7 @@ def test_the_page_of_a_release_shows_the_environment_that_its_artifact_requires(
     data = making.archive(CONTRACT, **{LOCK_ENTRY: "pydantic==2.12.0\n"})
     release = making.upload(acme.tenant, making.descriptor(CONTRACT, data, "2.0"), data).release
     verify_release(release.pk)
-    text = viewer.get(page_of(release)).text
+    text = viewer.get(page_of(release, "artifacts")).text
     assert "data-required-environment" in text
     assert "<li>pydantic 2.12.0</li>" in text
 
@@ -98,11 +100,11 @@ def test_the_page_of_a_release_shows_the_environment_that_its_artifact_requires(
 def test_artifacts_that_cannot_be_downloaded(viewer: Client, acme: World, globex: World, newer: Release) -> None:
     wrong = making.archive(making.contract("org.example.wrong"))
     rejected = making.upload(acme.tenant, making.descriptor(CONTRACT, wrong, "3.0"), wrong).release
-    assert artifact_of(rejected) in viewer.get(page_of(rejected)).text
+    assert artifact_of(rejected) in viewer.get(page_of(rejected, "artifacts")).text
     verify_release(rejected.pk)
     image = making.upload(acme.tenant, making.descriptor(CONTRACT, b"", "4.0", "container-image")).release
     for release in (rejected, image):
-        assert artifact_of(release) not in viewer.get(page_of(release)).text
+        assert artifact_of(release) not in viewer.get(page_of(release, "artifacts")).text
         assert viewer.get(artifact_of(release)).status_code == 404
     for other in (newer, globex.release):
         assert viewer.get(artifact_of(acme.release, other)).status_code == 404
@@ -143,7 +145,7 @@ def test_the_form_starts_a_smoke_test_once_and_shows_its_verdict(log_in: LogIn, 
     assert Execution.objects.get(pk=test.execution_id).input == {"n": 1}
     [claim] = making.claimed(acme.tenant)
     assert making.record(making.outcome_of(claim)) == 1
-    assert " passed " in words(manager.get(page_of(acme.release)))
+    assert " passed " in words(manager.get(page_of(acme.release, "tests")))
     assert str(claim.execution_id) in log_in("viewer").get(to("executions_smoketest_changelist")).text
 
 
@@ -190,7 +192,7 @@ def carrying(world: World, version: str = "2.0", *files: bytes) -> Release:
 
 
 def origins(viewer: Client, release: Release) -> list[str]:
-    shown = viewer.get(page_of(release))
+    shown = viewer.get(page_of(release, "artifacts"))
     names = [artifact.origin.name for artifact in shown.context["artifacts"]]
     for name in names:
         assert f'data-origin="{name}"' in shown.text
@@ -246,7 +248,7 @@ def test_a_manager_attaches_and_a_viewer_downloads(log_in: LogIn, manager: Clien
     digest = acme.release.artifacts.get().digest
     sent = [signed(acme), json.dumps(signing.statement(digest)).encode(), json.dumps(signing.spdx()).encode()]
     assert attach(manager, acme, *sent).status_code == 302
-    assert "https://ci.example/builder" in manager.get(page_of(acme.release)).text
+    assert "https://ci.example/builder" in manager.get(page_of(acme.release, "trust")).text
     kept = list(acme.release.attachments.all())
     assert [each.attached_by for each in kept] == ["user:release-manager"] * 3
     copy = log_in("viewer").get(to("releases_release_attachment", acme.release, kept[1]))

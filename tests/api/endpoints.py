@@ -43,7 +43,7 @@ READS = dict.fromkeys(
     {PIPELINE}/releases {PIPELINE}/releases/{{release_version}} {PIPELINE}/releases/{{release_version}}/preflight
     {PIPELINE}/releases/{{release_version}}/recovery {PIPELINE}/releases/{{release_version}}/recovery/record
     {PIPELINE}/releases/{{release_version}}/smoke {PIPELINE}/releases/{{release_version}}/smoke/{{smoke_test_id}}
-    {PIPELINE}/retirements {PIPELINE}/revocations provenance-key notifications quotas
+    {PIPELINE}/retirements {PIPELINE}/revocations {PIPELINE}/rollback-targets provenance-key notifications quotas
     schedules schedules/{{schedule_id}} schedules/{{schedule_id}}/fires status stranded trusted-keys
     worker-plan workers workers/{{pipeline_id}}/{{worker_id}}/events
     """.split(),

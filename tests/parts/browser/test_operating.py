@@ -95,7 +95,7 @@ def test_a_breaking_upgrade_is_requested_and_approved(tenant: TenantInUse, log_i
 
     page, clicks = log_in(tenant, Role.RELEASE_MANAGER), Clicks()
     open_pipeline(page, clicks)
-    clicks.on(page.get_by_role("link", name="Activate", exact=True))
+    clicks.on(page.get_by_role("link", name="Activate 2.0", exact=True))
     expect(page.get_by_role("heading", name="Pre-flight")).to_be_visible()
     expect(page.get_by_text("1 other person must approve the activation").first).to_be_visible()
     expect(page.get_by_text("breaking-for-callers").first).to_be_visible()

@@ -58,6 +58,7 @@ def test_a_large_file_is_resumed(browser: Browser, running: RunningProduct, tmp_
         page.get_by_role("button", name="Upload").click()
         page.wait_for_url("**/change/", timeout=60_000)
         expect(page.locator("#release-live")).to_have_attribute("data-status", "REGISTERED", timeout=60_000)
+        page.get_by_role("link", name="Artifacts").click()
         expect(page.locator("[data-artifacts]")).to_contain_text("17.0")
         parts = [url.partition("partNumber=")[2].partition("&")[0] for url in sent]
         assert parts.count("1") == 1, "a stored part must not be sent again"
