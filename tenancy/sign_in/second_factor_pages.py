@@ -168,7 +168,7 @@ def _turn_on(request: HttpRequest, user: User) -> HttpResponseBase:
         else:
             form.add_error("code", "This is not the code that the app shows now.")
     link = second_factor.app_link(user, secret)
-    picture = SafeString(second_factor.picture(link))  # a drawing of squares, which contains no text
+    picture = SafeString(second_factor.picture(link))  # nosec B703 - squares without text
     return _shown(
         request, "tenancy/second_factor_on.html", form, title="Second factor", secret=secret, link=link, picture=picture
     )
