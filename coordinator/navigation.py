@@ -87,6 +87,10 @@ MENU: Final = (
         ),
     ),
 )
+_LISTS: Final = {each.model: each for _, entries in MENU for entry in entries for each in entry}
+_TABBED: Final = {each.model: entry for _, entries in MENU for entry in entries if len(entry) > 1 for each in entry}
+_NEEDS: Final = frozenset(each.needs for each in _LISTS.values())
+OVERVIEW: Final = "overview"
 
 
 class Link(NamedTuple):
@@ -108,19 +112,37 @@ class Group(NamedTuple):
 
 def navigation(request: HttpRequest) -> tuple[Group, ...]:
     """Return the groups of links that the user may see. The link of the current page is active."""
-    groups = [Group("", (_link(request, reverse("admin:index"), "Overview", "dashboard", exact=True),))]
-    for title, entries in MENU:
-        shown = [lists for entry in entries if (lists := _visible(request, entry))]
-        if shown:
-            groups.append(Group(title, tuple(_entry(request, lists) for lists in shown)))
-    return tuple(groups)
+    return _groups(get_script_prefix(), _current(request), _shown_needs(request), _questions(request))
 
 
-def _entry(request: HttpRequest, lists: Sequence[Listed]) -> Link:
-    """Return the link to the first of the lists. It is active on the pages of all of them."""
-    first, *others = (_model(request, each) for each in lists)
-    badge = _questions(request) if lists[0].model == "executions_interaction" else ""
-    return first._replace(active=first.active or any(each.active for each in others), badge=badge)
+def sidebar(request: HttpRequest) -> SafeString:
+    """Return the navigation as HTML, for the frame of each page."""
+    return _drawn(get_script_prefix(), _current(request), _shown_needs(request), _questions(request))
+
+
+def tabs(request: HttpRequest) -> tuple[Link, ...]:
+    """Return the lists that share the menu entry of the current list; none on other pages."""
+    current, prefix = _current(request), get_script_prefix()
+    if current not in _TABBED or request.path != _list_of(current, prefix):
+        return ()
+    return _tabs(prefix, current, _shown_needs(request))
+
+
+def _current(request: HttpRequest) -> str:
+    """Return the model of the list to which the current page belongs, such as `releases_release`; or OVERVIEW, or ""."""
+    overview = _overview(get_script_prefix())
+    if request.path == overview:
+        return OVERVIEW
+    app, _, rest = request.path.removeprefix(overview).partition("/")
+    model = f"{app}_{rest.partition('/')[0]}"
+    return model if model in _LISTS else ""
+
+
+def _shown_needs(request: HttpRequest) -> frozenset[Scope | None]:
+    """Return what lists may need, so that the user sees them. Superusers see those that need no scope to read."""
+    if request.user.is_superuser:
+        return _NEEDS if holds_anywhere(request, Scope.READ) else _NEEDS - {Scope.READ}
+    return frozenset(needs for needs in _NEEDS if needs is not None and holds_anywhere(request, needs))
 
 
 def _questions(request: HttpRequest) -> str:
@@ -129,36 +151,34 @@ def _questions(request: HttpRequest) -> str:
     return "" if not waiting else f"{waiting}" if waiting <= MAX_COUNTED else f"{MAX_COUNTED}+"
 
 
-def tabs(request: HttpRequest) -> list[Link]:
-    """Return the lists that share the menu entry of the current list; none on other pages."""
-    for _, entries in MENU:
-        for entry in entries:
-            links = [_model(request, each, exact=True) for each in entry]
-            if len(links) > 1 and any(each.active for each in links):
-                return [_model(request, each, exact=True) for each in _visible(request, entry)]
-    return []
+@lru_cache(maxsize=256)
+def _drawn(prefix: str, current: str, needs: frozenset[Scope | None], questions: str) -> SafeString:
+    """Draw the sidebar. Pages show few different ones."""
+    return render_to_string("parts/navigation.html", {"groups": _groups(prefix, current, needs, questions)})
 
 
-def _visible(request: HttpRequest, lists: Sequence[Listed]) -> list[Listed]:
-    return [each for each in lists if _may_see(request, each.needs)]
+def _groups(prefix: str, current: str, needs: frozenset[Scope | None], questions: str) -> tuple[Group, ...]:
+    overview = Link("Overview", "dashboard", _overview(prefix), active=current == OVERVIEW)
+    groups = [Group("", (overview,))]
+    for title, entries in MENU:
+        shown = [lists for entry in entries if (lists := [each for each in entry if each.needs in needs])]
+        if shown:
+            groups.append(Group(title, tuple(_entry(prefix, current, lists, questions) for lists in shown)))
+    return tuple(groups)
 
 
-def _may_see(request: HttpRequest, needs: Scope | None) -> bool:
-    """Superusers administer an installation also while it has no tenant."""
-    if needs is not Scope.READ and request.user.is_superuser:
-        return True
-    return needs is not None and holds_anywhere(request, needs)
-
-
-def sidebar(request: HttpRequest) -> SafeString:
-    """Return the navigation as HTML, for the frame of each page."""
-    return _drawn(navigation(request))
+def _entry(prefix: str, current: str, lists: Sequence[Listed], questions: str) -> Link:
+    """Return the link to the first of the lists. It is active on the pages of all of them."""
+    first = lists[0]
+    is_active = any(each.model == current for each in lists)
+    badge = questions if first.model == "executions_interaction" else ""
+    return Link(first.title, first.icon, _list_of(first.model, prefix), is_active, badge)
 
 
 @lru_cache(maxsize=256)
-def _drawn(groups: tuple[Group, ...]) -> SafeString:
-    """Draw the sidebar. Pages show few different ones."""
-    return render_to_string("parts/navigation.html", {"groups": groups})
+def _tabs(prefix: str, current: str, needs: frozenset[Scope | None]) -> tuple[Link, ...]:
+    lists = [each for each in _TABBED[current] if each.needs in needs]
+    return tuple(Link(each.title, each.icon, _list_of(each.model, prefix), each.model == current) for each in lists)
 
 
 def waiting_count(request: HttpRequest, scope: Scope) -> int:
@@ -175,20 +195,16 @@ def waiting_count(request: HttpRequest, scope: Scope) -> int:
     return known[tenants]
 
 
-def _model(request: HttpRequest, listed: Listed, *, exact: bool = False) -> Link:
-    address = _list_of(listed.model, get_script_prefix())
-    return _link(request, address, listed.title, listed.icon, exact=exact)
-
-
 @lru_cache(maxsize=256)
 def _list_of(model: str, prefix: str) -> str:
     """Return the address of a list. All addresses begin with `prefix`, which never changes in most installations."""
     return reverse(f"admin:{model}_changelist")
 
 
-def _link(request: HttpRequest, address: str, title: str, icon: str, *, exact: bool = False) -> Link:
-    active = request.path == address if exact else request.path.startswith(address)
-    return Link(title, icon, address, active)
+@lru_cache(maxsize=256)
+def _overview(prefix: str) -> str:
+    """Return the address of the overview, with which those of all lists begin."""
+    return reverse("admin:index")
 
 
 _SHOWN_OF_RELEASE: Final = (
@@ -327,8 +343,10 @@ def _pages(request: HttpRequest, words: list[str]) -> list[Found]:
 def _all_pages(request: HttpRequest) -> Iterator[Found]:
     """Yield the pages of the console, and the acts that concern no particular row."""
     yield Found("Overview", "Page", _page("index"), "dashboard")
-    for each in _visible(request, [each for _, entries in MENU for entry in entries for each in entry]):
-        yield Found(each.title, "Page", _model(request, each).address, each.icon)
+    needs = _shown_needs(request)
+    for each in _LISTS.values():
+        if each.needs in needs:
+            yield Found(each.title, "Page", _list_of(each.model, get_script_prefix()), each.icon)
     if holds_anywhere(request, Scope.REGISTER):
         yield Found("Upload a release", "Act", _page("releases_release_upload"), "upload")
     if holds_anywhere(request, Scope.OPERATE):
