@@ -129,7 +129,7 @@ def tabs(request: HttpRequest) -> tuple[Link, ...]:
 
 
 def _current(request: HttpRequest) -> str:
-    """Return the model of the list to which the current page belongs, such as `releases_release`; or OVERVIEW, or ""."""
+    """Return the model of the list that has the current page, such as `releases_release`; else OVERVIEW or ""."""
     overview = _overview(get_script_prefix())
     if request.path == overview:
         return OVERVIEW
