@@ -125,6 +125,7 @@ def test_a_breaking_upgrade_is_requested_and_approved(tenant: TenantInUse, log_i
 def revoke(page: Page, version: str, consequence: str) -> None:
     """Revoke a release by keyboard, after a wrong version."""
     page.get_by_role("link", name=version, exact=True).first.click()
+    page.get_by_role("link", name="Pause, revoke, retire").click()
     page.get_by_role("link", name="Revoke this release").focus()
     page.keyboard.press("Enter")
     expect(page.get_by_text(consequence)).to_be_visible()
