@@ -48,7 +48,11 @@ EXCEPTIONS: Final[Mapping[str, str]] = {
 """Why a statement may read more with more executions, by a pattern of `Growth.name`."""
 
 
-UNREAD: Final[Mapping[str, str]] = {"interaction_open": "the open questions of a small tenant"}
+UNREAD: Final[Mapping[str, str]] = {
+    "interaction_open": "the open questions of a small tenant",
+    "execution_place": "the executions with a concurrency key, if the release limits them",
+    "execution_child": "the children of executions that call pipelines",
+}
 """What reads an index of the loaded tables that this work, which is that of the largest tenant, does not use."""
 
 
