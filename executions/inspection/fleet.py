@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from executions.inspection.counts import PlannedRelease, worker_plan
 from executions.models import Worker, WorkerEligibility
-from executions.workers.eligibility import Stranded, explained, stranded
+from executions.workers.eligibility import Stranded, explained, start_command, stranded
 from tenancy.models import Tenant
 
 MOST_WORKERS: Final = 5_000
@@ -71,7 +71,7 @@ class FleetRelease:
         """The command that starts a worker of the release; "" if it has enough."""
         if self.condition in (Condition.SERVED, Condition.UNNEEDED):
             return ""
-        return f"pipelines worker {self.planned.pipeline_id}@{self.planned.release_version}"
+        return start_command(self.planned.pipeline_id, self.planned.release_version)
 
 
 def fleet(tenant: Tenant) -> list[FleetRelease]:

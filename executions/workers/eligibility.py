@@ -6,6 +6,7 @@ The view `WorkerEligibility` decides; this module explains.
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from shlex import quote
 
 from django.db import connection
 from django.db.models import Count, Q, QuerySet
@@ -41,6 +42,11 @@ IMPACTS = {
     ),
 }
 """What the page says about workers that are there and get no work."""
+
+
+def start_command(pipeline_id: str, release_version: str) -> str:
+    """Return the command that starts a worker of a release, quoted for a shell."""
+    return f"pipelines worker {quote(f'{pipeline_id}@{release_version}')}"
 
 
 def require_healthy(release: Release, called: str = "active release") -> None:

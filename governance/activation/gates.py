@@ -7,11 +7,10 @@ pipeline, where the verdict counts.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from shlex import quote
 from typing import Final
 
 from executions.errors import WorkerNotChecked, WorkerUnavailable
-from executions.workers.eligibility import require_healthy
+from executions.workers.eligibility import require_healthy, start_command
 from foundation.errors import CoordinatorError
 from governance.gradual import operations
 from governance.requests import states
@@ -71,11 +70,6 @@ class Gate:
     verdict: Verdict
     detail: str
     refusal: CoordinatorError | None = None
-
-
-def start_command(release: Release) -> str:
-    """Return the command that starts a worker of a release."""
-    return f"pipelines worker {quote(f'{release.pipeline.pipeline_id}@{release.release_version}')}"
 
 
 def met(name: str, detail: str) -> Gate:
@@ -148,7 +142,7 @@ def _worker(switch: Switch) -> Gate | None:
         require_healthy(switch.release, called="this release")
     except WorkerUnavailable as refusal:
         is_unchecked = isinstance(refusal, WorkerNotChecked)
-        command = start_command(switch.release)
+        command = start_command(switch.pipeline.pipeline_id, version)
         advice = "Try again in a few seconds." if is_unchecked else f"Start one, for example with `{command}`."
         detail = f"No worker may run release {version!r}: {refusal.detail.rstrip('.')}. {advice}"
         if policy == WorkerGate.WARN:

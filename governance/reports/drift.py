@@ -15,8 +15,7 @@ from django.db.models import Max, Q
 
 from executions.inspection.callers import DAYS, RECENT, SCANNED
 from executions.models import CodeOrigin, WorkerEligibility
-from executions.workers.eligibility import WITHOUT_WORK, explained, named
-from governance.activation.gates import start_command
+from executions.workers.eligibility import WITHOUT_WORK, explained, named, start_command
 from releases.models import Artifact, Blob, BlobEvent, Pipeline, Release
 from releases.states import Status
 from tenancy.models import Tenant
@@ -175,7 +174,7 @@ def _unhosted(needed: Sequence[_Needed], releases: dict[int, Release]) -> Iterat
             release.release_version,
             evidence,
             max(times, default=None),
-            f"Start a worker: `{start_command(release)}`.",
+            f"Start a worker: `{start_command(release.pipeline.pipeline_id, release.release_version)}`.",
         )
 
 
@@ -305,12 +304,13 @@ def _of_none(host: WorkerEligibility, known: _Known) -> Drift:
 
 def _of_host(host: WorkerEligibility, release: Release, known: _Known) -> Iterator[Drift]:
     worker = host.worker
+    command = start_command(release.pipeline.pipeline_id, release.release_version)
     if host.artifact_fits is False:
         yield _of_worker(
             Kind.ARTIFACT,
             host,
             max(known.since(host, *_HOSTED), release.created_at),
-            f"Start the worker with the release's artifact: `{start_command(release)}`.",
+            f"Start the worker with the release's artifact: `{command}`.",
             Fact("The worker's artifact", f"{worker.artifact_id} {worker.artifact_digest}".strip()),
             Fact("The release's artifacts", named(known.pinned.get(release.pk, []))),
         )

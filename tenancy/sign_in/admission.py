@@ -54,9 +54,11 @@ def read_identity(claims: Mapping[str, Any]) -> Identity:
         raise SignInRefused(
             f"The claim {settings.OIDC_GROUPS_CLAIM!r} must be a list of at most {MOST_CLAIMED_GROUPS} groups."
         )
+    # An address can be the recipient of questions (ADR 119), so nobody gets one that they merely claim.
+    is_verified = claims.get("email_verified") is True
     return Identity(
         username,
-        email=_text(claims, "email", 254),
+        email=_text(claims, "email", 254) if is_verified else "",
         first_name=_text(claims, "given_name", 150),
         last_name=_text(claims, "family_name", 150),
         groups=frozenset(group for group in groups if isinstance(group, str)),

@@ -108,6 +108,18 @@ def test_a_person_signs_in_by_keyboard_on_a_phone(
     assert roles("ada") == {("acme", "viewer"), ("globex", "viewer")}
 
 
+@pytest.mark.parametrize(("verified", "address"), [(None, ""), ("true", ""), (False, ""), (True, "boss@acme.example")])
+def test_only_a_verified_address_can_be_the_recipient_of_questions(
+    product: Product, provider: OpenIdProvider, verified: Any, address: str
+) -> None:
+    claims = {} if verified is None else {"email_verified": verified}
+    name = f"mallory-{verified}"
+    provider.person = {"sub": name, "preferred_username": name, "email": "boss@acme.example", "groups": ["staff"]}
+    provider.person |= claims
+    assert sign_in(product).ok
+    assert User.objects.get(username=name).email == address
+
+
 def test_groups_decide_the_roles_in_their_tenants_at_each_sign_in(product: Product, provider: OpenIdProvider) -> None:
     Membership.objects.create(invited="eva", tenant=Tenant.objects.get(slug="other"), role="viewer")
     for groups, in_acme in (
