@@ -15,6 +15,7 @@ from django.db import connection
 from django.test import override_settings
 from pytest_django import DjangoDbBlocker
 
+from coordinator.celery import app
 from embedded.product import Product
 from releases.artifacts.local_store import LocalArtifactStore
 from releases.registration.verification_pool import verify
@@ -63,6 +64,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def django_db_setup(django_test_environment: None, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
     """The test database, also for runs in which only processes of the product use it."""
+    # Celery loads the tasks and then configures the logs again. Inside a subtest, that would be on its captured stderr.
+    app.loader.import_default_modules()
     with django_db_blocker.unblock():
         template()
     with database(f"test_{NUMBER}") as name, connected_to(name):

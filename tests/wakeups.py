@@ -57,7 +57,6 @@ class Broker:
     def sent(self) -> list[TaskMessage]:
         """Consume and return all wake-ups, decoded as a control worker decodes them."""
         app: Any = current_app
-        app.loader.import_default_modules()
         reader = app.conf.broker_transport_options["messages"]
         found = []
         with Redis.from_url(self.url) as redis:

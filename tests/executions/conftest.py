@@ -63,7 +63,6 @@ def claim(owner: Tenant, execution: Execution) -> Claim:
 
 @pytest.fixture
 def app() -> Any:
-    current_app.loader.import_default_modules()
     return current_app
 
 

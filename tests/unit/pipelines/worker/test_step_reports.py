@@ -95,17 +95,15 @@ def logged() -> Iterator[list[str]]:
         def emit(self, record: logging.LogRecord) -> None:
             found.append(LineFormatter("json").format(record))
 
-    handlers, level = [Lines(), ReportedLines()], logging.root.level
+    before = logging.root.handlers, logging.root.level
+    logging.root.handlers = [Lines(), ReportedLines()]
     logging.root.setLevel(logging.INFO)
-    for handler in handlers:
-        logging.root.addHandler(handler)
     masks.hide(["token-4711"])
     try:
         with printed_lines(copies=False):
             yield found
     finally:
-        for handler in handlers:
-            logging.root.removeHandler(handler)
+        logging.root.handlers, level = before
         logging.root.setLevel(level)
 
 
@@ -218,11 +216,13 @@ def as_in_a_worker() -> Iterator[None]:
     before = logging.root.handlers, logging.root.level, logging.raiseExceptions
     logging.root.handlers = []
     configure_logs("json", "INFO")
-    with printed_lines(copies=False):
-        yield
-    logging.root.handlers, level, logging.raiseExceptions = before
-    logging.root.setLevel(level)
-    logging.captureWarnings(False)
+    try:
+        with printed_lines(copies=False):
+            yield
+    finally:
+        logging.root.handlers, level, logging.raiseExceptions = before
+        logging.root.setLevel(level)
+        logging.captureWarnings(False)
 
 
 @contextmanager
