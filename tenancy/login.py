@@ -11,7 +11,8 @@ import logging
 import math
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any, NamedTuple, TypeVar
 
 from django.conf import settings
 from django.contrib.auth import authenticate, logout
@@ -33,6 +34,7 @@ from tenancy.access import end_tokens, record_of_user
 from tenancy.audit.acts import Act
 from tenancy.origin import client_address
 
+T = TypeVar("T")
 logger = logging.getLogger(__name__)
 KNOWN_DAYS = 30
 WINDOW_SECONDS = 900.0
@@ -89,6 +91,7 @@ class Attempt:
     """One log-in of `account` from `address`. Without an account, which is not known yet, only the address counts."""
 
     def __init__(self, account: str | None, address: str) -> None:
+        self.address = address
         self._limits = {_key("address", address): settings.LOGIN_ATTEMPTS_PER_ADDRESS}
         self._pair = self._account = ""
         if account is not None:
@@ -140,20 +143,28 @@ class ThrottledBackend(ModelBackend):
         """Raises `LoginThrottled`. Without a request, as in a shell, there is no limit."""
         if request is None or username is None or password is None:
             return super().authenticate(request, username, password, **kwargs)
-        address = client_address(request.META)
-        attempt = Attempt(username, address)
-        try:
-            attempt.count()
-        except LoginThrottled:
-            _audit_attempt(username, audit.Outcome.DENIED, "Too many log-ins have failed.")
-            logger.warning("Rejected a log-in from %s after too many failures", address or "an unknown address")
-            raise
-        user = super().authenticate(request, username, password, **kwargs)
-        if user is not None:
-            attempt.uncount()
-        else:
-            _audit_attempt(username, audit.Outcome.FAILED, "The name or the password is wrong.")
-        return user
+        check = partial(super().authenticate, request, username, password, **kwargs)
+        attempt = Attempt(username, client_address(request.META))
+        return limited(attempt, username, check, wrong="The name or the password is wrong.")
+
+
+def limited(attempt: Attempt, username: str, check: Callable[[], T], *, wrong: str) -> T:
+    """Return what `check` returns. Each false result counts as a failed log-in and is recorded with the reason `wrong`.
+
+    Raises `LoginThrottled`, which is recorded too, and then does not call `check`.
+    """
+    try:
+        attempt.count()
+    except LoginThrottled:
+        _audit_attempt(username, audit.Outcome.DENIED, "Too many log-ins have failed.")
+        logger.warning("Rejected a log-in from %s after too many failures", attempt.address or "an unknown address")
+        raise
+    found = check()
+    if found:
+        attempt.uncount()
+    else:
+        _audit_attempt(username, audit.Outcome.FAILED, wrong)
+    return found
 
 
 def _audit_attempt(username: str, outcome: str, reason: str) -> None:

@@ -153,7 +153,9 @@ class OpenIdProvider(OAuthIssuer):
 
     def respond(self, request: Request) -> None:
         url = urlsplit(request.path)
-        if url.path == "/authorize":
+        if self.is_down or self.body is not None:
+            super().respond(request)
+        elif url.path == "/authorize":
             self.asked.append(dict(parse_qsl(url.query)))
             answer = {"error": self.error} if self.error else {"code": f"code-{len(self.asked)}"}
             back = urlencode({**answer, "state": self.asked[-1]["state"]})

@@ -6,7 +6,7 @@ from typing import Any, NoReturn
 import requests
 from allauth.core.exceptions import ImmediateHttpResponse
 from allauth.socialaccount.adapter import DefaultSocialAccountAdapter
-from allauth.socialaccount.models import SocialLogin
+from allauth.socialaccount.models import SocialAccount, SocialLogin
 from allauth.socialaccount.providers.base.constants import AuthError
 from django.conf import settings
 from django.contrib.auth.models import User
@@ -39,10 +39,10 @@ class ProviderAdapter(DefaultSocialAccountAdapter):
                 linked = found if isinstance(found, User) and sociallogin.is_existing else None
                 user = admit(identity, linked)
                 if linked is None:
-                    sociallogin.connect(request, user)
+                    _link(request, sociallogin, user)
             require_role(user)
         except SignInRefused as refusal:
-            record_refusal(str(claims.get(settings.OIDC_USERNAME_CLAIM, "")), str(refusal))
+            record_refusal(claims.get(settings.OIDC_USERNAME_CLAIM), str(refusal))
             raise ImmediateHttpResponse(failure_page(request, str(refusal), status=403)) from None
         except IntegrityError:
             raise ImmediateHttpResponse(failure_page(request, "Two sign-ins met. Sign in again.", 409)) from None
@@ -57,6 +57,16 @@ class ProviderAdapter(DefaultSocialAccountAdapter):
             log.warning("a sign-in with the identity provider failed: %s", type(exception).__name__)
         reason = "You cancelled it, or the identity provider did not allow it." if cancelled else FAILED
         raise ImmediateHttpResponse(failure_page(request, reason, status=403 if cancelled else 502))
+
+
+def _link(request: HttpRequest, sociallogin: SocialLogin, user: User) -> None:
+    """Link the person to the user. A user belongs to one person for good, even if the provider gives the name again."""
+    if SocialAccount._default_manager.filter(user=user).exists():
+        raise SignInRefused(
+            f"The user {user.username!r} of the coordinator belongs to another person of the identity provider. A"
+            " superuser of the coordinator can rename that user."
+        )
+    sociallogin.connect(request, user)
 
 
 FAILED = "The identity provider did not confirm who you are, or the sign-in took too long. Sign in again."

@@ -13,6 +13,7 @@ from django.contrib.auth.models import User
 from django.contrib.auth.validators import UnicodeUsernameValidator
 from django.core.exceptions import ValidationError
 
+from foundation.errors import CoordinatorError
 from tenancy import audit, members
 from tenancy.access import record_of_user
 from tenancy.audit.acts import Act
@@ -23,6 +24,9 @@ from wire.identity import is_identifier
 
 ACTOR = "identity-provider"
 MOST_CLAIMED_GROUPS = 1000
+EMAIL = "email"
+CLAIMS_ELSEWHERE = "_claim_names"
+"""The claims that a provider did not include (OpenID Connect Core, 5.6.2): Entra ID leaves long lists of groups out."""
 
 
 class SignInRefused(Exception):
@@ -48,29 +52,43 @@ def read_identity(claims: Mapping[str, Any]) -> Identity:
             f"The claim {settings.OIDC_USERNAME_CLAIM!r} is not a valid user name. The setting OIDC_USERNAME_CLAIM"
             " names the claim, and the administrators of the identity provider choose what it contains."
         )
-    groups = claims.get(settings.OIDC_GROUPS_CLAIM, [])
-    groups = [groups] if isinstance(groups, str) else groups
-    if not isinstance(groups, list) or len(groups) > MOST_CLAIMED_GROUPS:
-        raise SignInRefused(
-            f"The claim {settings.OIDC_GROUPS_CLAIM!r} must be a list of at most {MOST_CLAIMED_GROUPS} groups."
-        )
     # An address can be the recipient of questions (ADR 119), so nobody gets one that they merely claim.
     is_verified = claims.get("email_verified") is True
+    if settings.OIDC_USERNAME_CLAIM == EMAIL and not is_verified:
+        raise SignInRefused("The identity provider has not verified your e-mail address, which is your user name here.")
     return Identity(
         username,
-        email=_text(claims, "email", 254) if is_verified else "",
+        email=_text(claims, EMAIL, 254) if is_verified else "",
         first_name=_text(claims, "given_name", 150),
         last_name=_text(claims, "family_name", 150),
-        groups=frozenset(group for group in groups if isinstance(group, str)),
+        groups=_groups(claims),
     )
 
 
+def _groups(claims: Mapping[str, Any]) -> frozenset[str]:
+    """Return the claimed groups. Without the claim, the person has none."""
+    name = settings.OIDC_GROUPS_CLAIM
+    elsewhere = claims.get(CLAIMS_ELSEWHERE)
+    if isinstance(elsewhere, dict) and name in elsewhere:
+        raise SignInRefused(
+            f"You have so many groups that the identity provider left them out of the claim {name!r}. Its"
+            " administrators can limit the claim to the groups of this coordinator."
+        )
+    groups = claims.get(name, [])
+    groups = [groups] if isinstance(groups, str) else groups
+    if not isinstance(groups, list) or len(groups) > MOST_CLAIMED_GROUPS:
+        raise SignInRefused(f"The claim {name!r} must be a list of at most {MOST_CLAIMED_GROUPS} groups.")
+    return frozenset(group for group in groups if isinstance(group, str))
+
+
 def _is_username(name: str) -> bool:
+    """False also for a name that Django would store in another form, which may be that of another person."""
     try:
         UnicodeUsernameValidator()(name)
     except ValidationError:
         return False
-    return is_identifier(name) and len(name) <= members.LONGEST_USERNAME
+    is_stored_as_is = User.normalize_username(name) == name
+    return is_stored_as_is and is_identifier(name) and len(name) <= members.LONGEST_USERNAME
 
 
 def _text(claims: Mapping[str, Any], name: str, longest: int) -> str:
@@ -86,12 +104,24 @@ def admit(identity: Identity, user: User | None) -> User:
     with this name is linked if OIDC_LINK_USERS is true. Call this in the transaction that stores the link. Raises
     `SignInRefused`: the caller must then roll back.
     """
-    user = _known(user.pk) if user else _new(identity)
+    is_new = False
+    if user is None:
+        user, is_new = _new(identity)
+    else:
+        user = _known(user.pk)
     if not user.is_active:
         raise SignInRefused("Your user is deactivated. A superuser of the coordinator can activate it.")
+    # Before the first entry in an audit log: acts of others on these rows lock the row first, and then the log.
+    list(Membership.objects.select_for_update().filter(user=user).order_by("pk"))
     _update_person(user, identity)
-    _update_roles(user, identity)
-    _update_groups(user, identity)
+    try:
+        _update_roles(user, identity)
+        _update_groups(user, identity)
+    except CoordinatorError as error:
+        raise SignInRefused(f"Your roles and groups cannot be stored. {error.detail}") from None
+    if is_new:
+        # The log of the installation comes after those of tenants, in every transaction.
+        record_of_user(Act.USER_CREATE, user, issuer=settings.OIDC_ISSUER)
     return user
 
 
@@ -100,24 +130,24 @@ def _known(key: int) -> User:
     return User.objects.select_for_update().get(pk=key)
 
 
-def _new(identity: Identity) -> User:
-    found = User.objects.select_for_update().filter(username=identity.username).first()
-    if found is not None:
-        if not settings.OIDC_LINK_USERS or found.is_superuser:
+def _new(identity: Identity) -> tuple[User, bool]:
+    """Return the user for a person who signs in for the first time, and whether it is created now."""
+    namesakes = list(User.objects.select_for_update().filter(username__iexact=identity.username).order_by("pk"))
+    if namesakes:
+        found = next((user for user in namesakes if user.username == identity.username), None)
+        if found is None or not settings.OIDC_LINK_USERS or found.is_superuser:
             raise SignInRefused(
-                f"The coordinator already has a local user {identity.username!r}. Log in with its password, or ask a"
-                " superuser of the coordinator."
+                f"The coordinator already has a user {(found or namesakes[0]).username!r}. If it is yours, log in with"
+                " its password. Otherwise, ask a superuser of the coordinator."
             )
-        return found
+        return found, False
     waiting = Membership.objects.filter(user=None, invited=identity.username).exists()
     if not waiting and not any(granted_by(settings.OIDC_ROLES, identity.groups).values()):
         raise SignInRefused(
             f"No tenant has given {identity.username!r} a role, and none of your groups grants one. A tenant admin can"
             " add you as a member."
         )
-    user = User.objects.create_user(identity.username, is_staff=True)
-    record_of_user(Act.USER_CREATE, user, issuer=settings.OIDC_ISSUER)
-    return user
+    return User.objects.create_user(identity.username, is_staff=True), True
 
 
 def _update_person(user: User, identity: Identity) -> None:
@@ -154,9 +184,9 @@ def require_role(user: User) -> None:
         raise SignInRefused("You have no role in any tenant any more. A tenant admin can add you as a member.")
 
 
-def record_refusal(username: str, reason: str) -> None:
-    """Record a sign-in that was refused. `username` may be empty."""
-    known = bool(username) and User.objects.filter(username=username).exists()
+def record_refusal(username: object, reason: str) -> None:
+    """Record a sign-in that was refused. `username` is the claim, which may be anything."""
+    known = isinstance(username, str) and "\0" not in username and User.objects.filter(username=username).exists()
     audit.observe(
         Act.USER_LOG_IN,
         tenant=None,

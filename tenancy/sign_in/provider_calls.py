@@ -1,5 +1,6 @@
 """Sends allauth's calls of the identity provider through `foundation.exchange`, which vets addresses (ADR 41)."""
 
+import json
 from typing import Any
 
 import requests
@@ -17,7 +18,7 @@ HEADERS = ("Accept", "Authorization", "Content-Type")
 
 
 class VettedTransport(BaseAdapter):
-    """Follows no redirect, uses no proxy, and reads at most MAX_BYTES."""
+    """Follows no redirect, uses no proxy, reads at most MAX_BYTES, and accepts JSON objects only."""
 
     def send(self, request: requests.PreparedRequest, *_: Any, **__: Any) -> requests.Response:
         """Raises `requests.ConnectionError`, whose message names no secret."""
@@ -40,6 +41,8 @@ class VettedTransport(BaseAdapter):
             raise requests.ConnectionError(f"{type(error).__name__}: {error}") from None
         if not answer.complete:
             raise requests.ConnectionError(f"the response has more than {MAX_BYTES} bytes")
+        if not _is_object(answer.body):
+            raise requests.ConnectionError("the response is not a JSON object")
         response = requests.Response()
         response.status_code, response.url, response.request = answer.status, request.url or "", request
         response.headers = CaseInsensitiveDict(answer.headers)
@@ -48,6 +51,13 @@ class VettedTransport(BaseAdapter):
 
     def close(self) -> None:
         """Each exchange has closed its connection."""
+
+
+def _is_object(body: bytes) -> bool:
+    try:
+        return isinstance(json.loads(body), dict)
+    except (ValueError, RecursionError):
+        return False
 
 
 def vetted_session() -> requests.Session:

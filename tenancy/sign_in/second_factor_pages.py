@@ -20,9 +20,8 @@ from django.views.decorators.debug import sensitive_post_parameters
 from unfold.forms import AuthenticationForm
 from unfold.widgets import UnfoldAdminPasswordWidget, UnfoldAdminTextInputWidget
 
-from tenancy import audit
 from tenancy.audit.acts import Act, declares
-from tenancy.login import Attempt, confirmed, has_password
+from tenancy.login import Attempt, confirmed, has_password, limited
 from tenancy.origin import client_address
 from tenancy.sign_in import second_factor
 
@@ -31,6 +30,7 @@ PENDING: Final = "second_factor"
 NEW: Final = "new_second_factor"
 """The member of the session with the secret that the page shows until the second factor is on."""
 PENDING_SECONDS: Final = 300
+WRONG: Final = "The second factor is wrong."
 
 
 class SecondFactorRequired(Exception):
@@ -114,19 +114,7 @@ def _pending_user(pending: Any) -> User | None:
 def _passes(request: HttpRequest, user: User, code: str) -> bool:
     # Not the counter of passwords, which a right password resets.
     attempt = Attempt(f"second factor of {user.username}", client_address(request.META))
-    attempt.count()
-    if second_factor.accepts(user, code):
-        attempt.uncount()
-        return True
-    audit.observe(
-        Act.USER_LOG_IN,
-        tenant=None,
-        actor="anonymous",
-        object=user.username,
-        outcome=audit.Outcome.FAILED,
-        reason="The code of the second factor is wrong.",
-    )
-    return False
+    return limited(attempt, user.username, lambda: second_factor.accepts(user, code), wrong=WRONG)
 
 
 def _target(request: HttpRequest, target: str) -> str:

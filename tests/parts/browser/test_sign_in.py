@@ -67,6 +67,16 @@ def product(
             yield made
 
 
+@pytest.fixture(scope="module")
+def linking(product: Product, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
+    """A web process with the same database, which links people to local users by their e-mail addresses."""
+    chosen = {**product.settings, "OIDC_LINK_USERS": "true", "OIDC_USERNAME_CLAIM": "email"}
+    with another_product(tmp_path_factory.mktemp("linking"), product.servers, chosen) as made:
+        made.start_web()
+        made.wait_until_ready()
+        yield made
+
+
 @pytest.fixture(autouse=True)
 def people(product: Product, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
     with django_db_blocker.unblock(), connected_to(NAME):
@@ -113,7 +123,7 @@ def test_only_a_verified_address_can_be_the_recipient_of_questions(
     product: Product, provider: OpenIdProvider, verified: Any, address: str
 ) -> None:
     claims = {} if verified is None else {"email_verified": verified}
-    name = f"mallory-{verified}"
+    name = f"mallory-{type(verified).__name__}-{verified}"
     provider.person = {"sub": name, "preferred_username": name, "email": "boss@acme.example", "groups": ["staff"]}
     provider.person |= claims
     assert sign_in(product).ok
@@ -150,15 +160,19 @@ def test_who_is_not_admitted_changes_nothing(product: Product, provider: OpenIdP
     local = User.objects.create_user("local", is_staff=True)
     for person, reason in (
         ({"preferred_username": "stranger"}, "No tenant has given"),
-        ({"preferred_username": local.username, "groups": ["staff"]}, "already has a local user"),
+        ({"preferred_username": local.username, "groups": ["staff"]}, "already has a user"),
         ({"groups": ["staff"]}, "not a valid user name"),
         ({"preferred_username": "a\nb", "groups": ["staff"]}, "not a valid user name"),
+        ({"preferred_username": "local\0", "groups": ["staff"]}, "not a valid user name"),
+        ({"preferred_username": "LOCAL", "groups": ["staff"]}, "already has a user"),
+        ({"preferred_username": "\uff45ve", "groups": ["staff"]}, "not a valid user name"),  # Django stores it as eve
         ({"preferred_username": "x", "groups": {"staff": True}}, "must be a list"),
+        ({"preferred_username": "x", "_claim_names": {"groups": "src1"}}, "so many groups"),
     ):
         provider.person = {"sub": "9", **person}
         refused(product, reason)
     denied = AuditEntry.objects.filter(act="user.log_in", outcome="denied", object="local")
-    assert "already has a local user" in denied.get().reason
+    assert "already has a user" in denied.get().reason
     for claims in ({"iss": "https://evil.example"}, {"aud": "another-client"}, {"exp": 1}):
         provider.person = {**ADA, "sub": "9", **claims}
         refused(product, "did not confirm", 502)
@@ -166,8 +180,37 @@ def test_who_is_not_admitted_changes_nothing(product: Product, provider: OpenIdP
     refused(product, "You cancelled it")
     provider.error = ""
     provider.person = ADA
+    for provider.is_down, provider.body in ((True, None), (False, b"[]"), (False, b"<html>")):
+        refused(product, "did not confirm", 502)
+    provider.body = None
     stolen = requests.get(f"{product.url}/admin/sign-in/oidc/callback/", params={"code": "code-1", "state": "guess"})
     assert (stolen.status_code, "sessionid" in stolen.cookies) == (502, False)
+
+
+def test_a_local_user_is_linked_to_one_person_for_good(linking: Product, provider: OpenIdProvider) -> None:
+    for name in ("lin", "boss", "gone"):
+        flags: Any = {"is_superuser": name == "boss", "is_active": name != "gone"}
+        User.objects.create_user(f"{name}@acme.example", is_staff=True, **flags)
+
+    def person(subject: str, name: str, verified: bool = True) -> None:
+        address = f"{name}@acme.example"
+        provider.person = {"sub": subject, "email": address, "email_verified": verified, "groups": ["staff"]}
+
+    for name, verified, reason in (
+        ("lin", False, "has not verified"),
+        ("boss", True, "already has a user"),
+        ("gone", True, "deactivated"),
+    ):
+        person(f"of-{name}", name, verified)
+        refused(linking, reason)
+    person("of-lin", "lin")
+    assert sign_in(linking).url == f"{linking.url}/admin/"
+    assert roles("lin@acme.example") == {("acme", "viewer"), ("globex", "viewer")}
+    person("another", "lin")
+    refused(linking, "belongs to another person")
+    person("of-lin", "renamed")
+    assert sign_in(linking).url == f"{linking.url}/admin/"
+    assert not User.objects.filter(username__startswith="renamed").exists()
 
 
 def test_sign_ins_that_nobody_completes_are_throttled(product: Product, provider: OpenIdProvider) -> None:
