@@ -131,12 +131,12 @@ def measured(path: Path) -> File | None:
 
 _MAJOR = re.compile(r"\(PostgreSQL\) (\d+)")
 # People log in again after a restore. A session that had ended since the backup must not come back.
-_NOT_KEPT = "public.django_session"
+_NOT_KEPT = ("public.django_session", "public.tenancy_usersession")
 
 
 def write_dump(database: psycopg.Connection, snapshot: str, path: Path) -> File:
     """Write a dump of the exported snapshot to `path`, in the custom format of `pg_dump`. Raises `CommandError`."""
-    options = ("--format=custom", f"--snapshot={snapshot}", f"--exclude-table-data={_NOT_KEPT}")
+    options = ("--format=custom", f"--snapshot={snapshot}", *(f"--exclude-table-data={table}" for table in _NOT_KEPT))
     file = HashingFile(path)
     with _running("pg_dump", database, *options) as output:
         while chunk := output.read(CHUNK):

@@ -7,6 +7,7 @@ from typing import Any
 
 from django.conf import settings
 from django.contrib.auth import SESSION_KEY, logout
+from django.contrib.auth.models import User
 from django.contrib.auth.signals import user_logged_in
 from django.contrib.sessions.models import Session
 from django.db import transaction
@@ -17,18 +18,19 @@ from django.urls import reverse
 from django.utils import timezone
 
 from tenancy.preferences import zone_of
+from tenancy.sessions import ACTIVE, BEGAN, is_over, list_session
 
 Handler = Callable[[HttpRequest], HttpResponseBase]
-BEGAN, ACTIVE = "began_at", "active_at"
 PRECISION_SECONDS = 60.0
 PRUNE_LIMIT = 100
 SESSION_KEY_FORM = re.compile(r"[a-z0-9]{32}")
 
 
 @receiver(user_logged_in)
-def begin(request: HttpRequest, **_: Any) -> None:
+def begin(request: HttpRequest, user: User, **_: Any) -> None:
     """Begin the limits of the session, and remove some that are over: nothing else removes those that no one ends."""
     request.session[BEGAN] = request.session[ACTIVE] = time.time()
+    list_session(request, user)
     with transaction.atomic():
         over = Session.objects.select_for_update(skip_locked=True).filter(expire_date__lt=timezone.now())
         Session.objects.filter(pk__in=list(over.values_list("pk", flat=True)[:PRUNE_LIMIT])).delete()
@@ -71,10 +73,12 @@ def session_limits(get_response: Handler) -> Handler:
 
 def _end_or_extend(request: HttpRequest) -> None:
     now, session = time.time(), request.session
-    idle = now - session.get(ACTIVE, 0.0)
-    if idle > settings.SESSION_IDLE_SECONDS or now - session.get(BEGAN, 0.0) > settings.SESSION_MAX_SECONDS:
+    if is_over(session, now) or not isinstance(request.user, User):
         logout(request)
-    elif "HX-Request" not in request.headers and idle > min(PRECISION_SECONDS, settings.SESSION_IDLE_SECONDS / 10):
+        return
+    list_session(request, request.user)
+    precision = min(PRECISION_SECONDS, settings.SESSION_IDLE_SECONDS / 10)
+    if "HX-Request" not in request.headers and now - session[ACTIVE] > precision:
         session[ACTIVE] = now
 
 

@@ -7,7 +7,7 @@ from rest_framework import serializers, status
 from rest_framework.response import Response
 
 from foundation.api.fields import Identifier, StrictSerializer, Text
-from tenancy import members
+from tenancy import members, sessions
 from tenancy.api.operations import TenantView, either, listing, operation, refuses
 from tenancy.audit.acts import Act, declares
 from tenancy.models import MOST_GROUPS, Membership
@@ -30,6 +30,14 @@ class MemberView(serializers.Serializer[Membership]):
 class MemberRequest(StrictSerializer):
     username = Text(max_length=members.LONGEST_USERNAME)
     role = serializers.ChoiceField(choices=Role.choices())
+
+
+class MemberNameRequest(StrictSerializer):
+    username = Text(max_length=members.LONGEST_USERNAME)
+
+
+class MemberNameView(serializers.Serializer[dict[str, Any]]):
+    username = serializers.CharField()
 
 
 class MemberGroupsRequest(StrictSerializer):
@@ -78,8 +86,22 @@ def set_groups(view: TenantView, username: str, groups: list[str]) -> Any:
     return {"username": username, "groups": members.set_groups(view.tenant, username, groups, actor=view.actor)}
 
 
+@operation("members", "endMemberSessions", MemberNameView, body=MemberNameRequest)
+@declares(Act.USER_END_SESSIONS, Scope.ADMINISTER)
+@refuses(members.MemberUnknown)
+def end_sessions(view: TenantView, username: str) -> Any:
+    """End the sessions of a person in the console, who must log in again. API tokens remain.
+
+    It has no effect on people with roles in other tenants and on superusers. The answer is the same, and does not tell
+    whether there were sessions.
+    """
+    sessions.end_of_member(view.tenant, username, actor=view.actor)
+    return {"username": username}
+
+
 urlpatterns = [
     path("members", either(all_members, add_member), name="members"),
     path("members/remove", remove_member, name="remove-member"),
+    path("members/end-sessions", end_sessions, name="end-member-sessions"),
     path("members/groups", set_groups, name="member-groups"),
 ]

@@ -19,6 +19,7 @@ from tenancy.console.base import TenantScopedAdmin, declares_views
 from tenancy.console.lists import ConditionFilter, ExportedList, ScopedFilter, TenantFilter, text, time
 from tenancy.models import Membership
 from tenancy.roles import GRANTS, MEANING, PURPOSE, Role, Scope
+from tenancy.session_pages import end_of_member
 
 if TYPE_CHECKING:
     _MembershipForm = forms.ModelForm[Membership]
@@ -137,6 +138,8 @@ class MembershipAdmin(ExportedList, TenantScopedAdmin):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Membership]:
         return members.listed(super().get_queryset(request), sees_users=bool(request.user.is_superuser))
+
+    end_sessions = end_of_member
 
     person = text("User", "username", ordering="username")
     log_in = time("Last log-in", "last_log_in", ordering="last_log_in", empty="-")

@@ -36,6 +36,8 @@ from tenancy.login import confirmed, end_everywhere, has_password
 from tenancy.models import ApiToken, Membership
 from tenancy.preferences import choose_zone, zones
 from tenancy.roles import MEANING, Role, Scope, granted
+from tenancy.session_pages import OTHERS, end_of_user, end_own
+from tenancy.sessions import BEGAN, sessions_of
 
 if TYPE_CHECKING:
     _UserAdmin = PlainUserAdmin[User]
@@ -46,8 +48,6 @@ else:
         pass
 
 
-BEGAN = "began_at"
-"""The member of the session with the time of the log-in (`coordinator.session_middleware`)."""
 FLAGS = ("is_active", "is_staff", "is_superuser")
 SUPERUSER, ACTIVE, INACTIVE = "superuser", "active", "inactive"
 HELP = {
@@ -123,6 +123,7 @@ class UserAdmin(ExportedList, OneButtonForms, _UserAdmin):
     list_filter = (UserStateFilter,)
     list_filter_sheet = False
     add_label = "Add a user"
+    change_form_outer_after_template = "tenancy/user_sessions.html"
     search_help_text = "Search by user name, name or email"
     file_name = "users"
     exported: ClassVar = {
@@ -168,6 +169,11 @@ class UserAdmin(ExportedList, OneButtonForms, _UserAdmin):
     def roles(self, user: User) -> str | None:
         return ", ".join(roles_of(user)) or None
 
+    def render_change_form(self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+        user = context.get("original")
+        context["sessions"] = sessions_of(user, request.session.session_key) if user else []
+        return super().render_change_form(request, context, *args, **kwargs)
+
     def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:
         with transaction.atomic():
             super().save_model(request, obj, form, change)
@@ -189,6 +195,8 @@ class UserAdmin(ExportedList, OneButtonForms, _UserAdmin):
         return [
             path("log-out-everywhere/", everywhere, name="log_out_everywhere"),
             path("account/", own, name="account"),
+            path("account/end-session/", self.admin_site.admin_view(end_own), name="end_own_session"),
+            path("<int:user_id>/end-sessions/", self.admin_site.admin_view(end_of_user), name="end_user_sessions"),
             *super().get_urls(),
         ]
 
@@ -203,8 +211,7 @@ class UserAdmin(ExportedList, OneButtonForms, _UserAdmin):
             else:
                 messages.success(request, "Times on all pages are now in this zone.")
             return redirect("admin:account")
-        began = request.session.get(BEGAN)
-        since = datetime.fromtimestamp(began, UTC) if began else None
+        since = datetime.fromtimestamp(request.session[BEGAN], UTC)
         return self._own_page(
             request,
             "tenancy/account.html",
@@ -213,8 +220,9 @@ class UserAdmin(ExportedList, OneButtonForms, _UserAdmin):
             second_factor=_second_factor(request),
             zone_options=_zone_options(str(timezone.get_current_timezone())),
             now=moment(timezone.now()),
-            session_since=since,
-            session_until=since + timedelta(seconds=settings.SESSION_MAX_SECONDS) if since else None,
+            sessions=sessions_of(request.user, request.session.session_key),  # type: ignore[arg-type]  # they are logged in
+            others=OTHERS,
+            session_until=since + timedelta(seconds=settings.SESSION_MAX_SECONDS),
             idle_minutes=settings.SESSION_IDLE_SECONDS // 60,
             token_count=ApiToken.objects.filter(user=request.user.pk, expiry__gt=timezone.now()).count(),
         )

@@ -66,6 +66,15 @@ members.acting(
 )
 
 
+members.acting(
+    "end-sessions",
+    "POST members/end-sessions",
+    "End the sessions of a person in the console. It has no effect on people with roles in other tenants.",
+    "End the sessions of {user}?",
+    arguments=["username"],
+)
+
+
 @members.changing("groups")
 def set_groups(
     session: Session,

@@ -80,7 +80,7 @@ READABLE = {
     """,
     ADMINS: """
         tenancy_tenant: changelist, export csv, change tenant, worker_key tenant start
-        tenancy_membership: add, delete member
+        tenancy_membership: add, delete member, end_sessions member
         tenancy_apitoken: add, delete token
         releases_trustedkey: new
     """,
@@ -215,6 +215,8 @@ CHANGES: dict[str, Change] = {
     "tenancy_membership_add": Change(ADMINS, {"tenant": "{tenant}", "username": "nobody", "role": "viewer"}),
     "tenancy_membership_change member": Change(ADMINS, {"role": "operator"}),
     "tenancy_membership_delete member": Change(ADMINS, {"post": "yes"}),
+    "tenancy_membership_end_sessions member": Change(ADMINS),
+    "end_user_sessions user": Change(SUPERUSERS),
     "auth_user_add": Change(SUPERUSERS, {"username": "mia", **PASSWORD}),
     "auth_user_change user": Change(SUPERUSERS, {"username": "renamed", "is_active": "on"}),
     "auth_user_password_change user": Change(SUPERUSERS, PASSWORD),
@@ -222,7 +224,8 @@ CHANGES: dict[str, Change] = {
 ELSEWHERE = set(
     words(
         """
-        login logout password_change password_change_done log_out_everywhere autocomplete jsi18n app_list view_on_site
+        login logout password_change password_change_done log_out_everywhere end_own_session autocomplete
+        jsi18n app_list view_on_site
         releases_release_attach releases_release_direct releases_release_direct_one executions_interaction_release
         """
     )

@@ -12,10 +12,11 @@ from django.test import Client
 from django.utils import timezone
 from knox.crypto import hash_token
 
+from tenancy import members
 from tenancy.access import issue_token
 from tenancy.console import lists
-from tenancy.models import ApiToken, AuditEntry, Membership
-from tenancy.roles import Scope
+from tenancy.models import ApiToken, AuditEntry, Membership, UserSession
+from tenancy.roles import Role, Scope
 from tests.admin.browsing import exported, to
 from tests.admin.conftest import LogIn, World
 from tests.cases import cases
@@ -24,6 +25,7 @@ PASSWORD = "correct-horse-battery-staple"
 NEW = "another-horse-battery-staple"
 CHANGE = "/admin/password_change/"
 EVERYWHERE = "/admin/auth/user/log-out-everywhere/"
+ACCOUNT, END = "/admin/auth/user/account/", "/admin/auth/user/account/end-session/"
 HTMX = {"HX-Request": "true"}
 
 
@@ -81,8 +83,14 @@ def ada(acme: World, fast_hashing: None) -> User:
     return user
 
 
-def logged_in(user: User) -> Client:
-    client = Client()
+def rows(answer: Any) -> list[str]:
+    """Return the texts of the rows of the table of sessions."""
+    [body] = re.findall(r"<table[^>]*data-sessions>.*?<tbody>(.*?)</tbody>", answer.text, re.DOTALL)
+    return [" ".join(re.sub("<[^>]*>", " ", row).split()) for row in body.split("</tr>")[:-1]]
+
+
+def logged_in(user: User, **headers: Any) -> Client:
+    client = Client(**headers)
     form = {"username": user.username, "password": PASSWORD}
     assert client.post(to("login"), form).status_code == 302
     return client
@@ -117,14 +125,74 @@ def test_guesses_of_the_own_password_are_limited_and_recorded(ada: User, page: s
     }
 
 
-def test_a_changed_password_ends_the_other_sessions(ada: User) -> None:
-    here, there = logged_in(ada), logged_in(ada)
-    assert here.get(CHANGE).status_code == 200
-    form = {"old_password": PASSWORD, "new_password1": NEW, "new_password2": NEW}
-    assert here.post(CHANGE, form).status_code == 302
-    entry = AuditEntry.objects.latest("id")
-    assert (entry.act, entry.actor, entry.object) == ("user.password", f"user:{ada.username}", ada.username)
-    assert [is_logged_in(each) for each in (here, there)] == [True, False]
+def test_a_person_sees_the_own_sessions_and_ends_them(ada: User, viewer: Client) -> None:
+    agents = (
+        "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Firefox/140.0",
+        "curl/8",
+        "Mozilla/5.0 (iPhone) Version/18 Safari/604",
+    )
+    here, there, phone = (logged_in(ada, HTTP_USER_AGENT=agent, REMOTE_ADDR="192.0.2.7") for agent in agents)
+    cards = rows(here.get(ACCOUNT))
+    assert [re.split(" this one| 20", each)[0] for each in cards] == ["Firefox on Linux", "Safari on iPhone", "curl"]
+    assert ["this one" in each for each in cards] == [True, False, False]
+    assert all("192.0.2.7" in each for each in cards)
+    text, [theirs] = here.get(ACCOUNT).text, UserSession.objects.exclude(user=ada)
+    assert not any(session.session_key in text for session in Session.objects.all())
+    [first] = UserSession.objects.filter(user_agent="curl/8")
+    for wrong in (theirs.pk, "x", "9" * 40, ""):
+        here.post(END, {"session": wrong})
+    assert [is_logged_in(each) for each in (here, there, phone, viewer)] == [True] * 4
+    here.post(END, {"session": first.pk})
+    assert [is_logged_in(each) for each in (here, there, phone, viewer)] == [True, False, True, True]
+    here.post(END, {"session": "others"})
+    assert [is_logged_in(each) for each in (here, phone, viewer)] == [True, False, True]
+    entries = AuditEntry.objects.filter(act="user.end_sessions").values_list("actor", "object")
+    assert list(entries) == [(f"user:{ada.username}", ada.username)] * 2
+
+
+@cases(
+    ("ending", "kept"),
+    [
+        ("own password", [True, False]),
+        ("password", [False, False]),
+        ("deactivation", [False, False]),
+        ("last role", [False, False]),
+        ("a role of two", [True, True]),
+        ("superuser", [False, False]),
+        ("tenant admin", [False, False]),
+        ("tenant admin, with a role elsewhere", [True, True]),
+    ],
+)
+def test_what_ends_the_sessions_of_a_person(
+    ada: User, acme: World, globex: World, superuser: Client, log_in: LogIn, ending: str, kept: list[bool]
+) -> None:
+    here, there, admin = logged_in(ada), logged_in(ada), log_in("superuser")
+    membership = Membership.objects.get(user=ada)
+    if "elsewhere" in ending or "two" in ending:
+        members.add(globex.tenant, ada.username, Role.VIEWER, actor="user:test")
+    if ending == "own password":
+        assert (
+            here.post(CHANGE, {"old_password": PASSWORD, "new_password1": NEW, "new_password2": NEW}).status_code == 302
+        )
+        entry = AuditEntry.objects.latest("id")
+        assert (entry.act, entry.actor, entry.object) == ("user.password", f"user:{ada.username}", ada.username)
+    elif ending == "password":
+        admin.post(
+            to("auth_user_password_change", ada), {"password1": NEW, "password2": NEW, "usable_password": "true"}
+        )
+    elif ending == "deactivation":
+        User.objects.filter(pk=ada.pk).update(is_active=False)
+    elif "role" in ending and "admin" not in ending:
+        members.remove(acme.tenant, ada.username, Role.TENANT_ADMIN, actor="user:test")
+    elif ending == "superuser":
+        assert rows(admin.get(to("auth_user_change", ada)))
+        admin.post(to("end_user_sessions", ada))
+    else:
+        page = to("tenancy_membership_end_sessions", membership)
+        assert "unless they have roles elsewhere" in superuser.post(page, follow=True).text
+    assert [is_logged_in(each) for each in (here, there)] == kept
+    assert Session.objects.filter(usersession__user=ada).count() == sum(kept)
+    assert len(rows(admin.get(ACCOUNT))) == 2, "the session of who ended them is listed, also under its new key"
 
 
 ISSUE, ADD = "tenancy_apitoken_add", "tenancy_membership_add"

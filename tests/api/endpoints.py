@@ -168,6 +168,7 @@ CHANGES: dict[Endpoint, Change] = {
     ("POST", "members/remove"): Change(
         ADMINISTER, "membership.remove", 200, {"username": "{username}", "role": "operator"}
     ),
+    ("POST", "members/end-sessions"): Change(ADMINISTER, "user.end_sessions", 200, {"username": "{username}"}),
     ("POST", "members/groups"): Change(
         ADMINISTER, "membership.change", 200, {"username": "{username}", "groups": ["finance"]}
     ),

@@ -2,6 +2,7 @@ import base64
 from datetime import timedelta
 
 from django.contrib.auth.models import User
+from django.test import Client
 from django.utils import timezone
 
 from executions.awaits import awaits
@@ -52,6 +53,7 @@ def populate(ours: TenantApi) -> dict[str, list[str]]:
     alert = alerting.of_failures(rule)
     member = User.objects.create_user(f"member-{owner.slug}")
     Membership.objects.create(user=member, tenant=owner, role=Role.OPERATOR)
+    Client().force_login(member)
     group = FailureGroup.objects.get(tenant=owner)
     found = {
         **dict.fromkeys(("pipeline_id", "pipelineId"), making.PIPELINE),

@@ -57,6 +57,7 @@ MATRIX = {
         always="last_used_at expiry", unguarded="user_id digest token_key created name scopes tenant_id", deletable=True
     ),
     "tenancy_logincounter": Table(always="attempts ends_at known_until", unguarded="key", deletable=True),
+    "tenancy_usersession": Table(unguarded="id session_id user_id address user_agent", deletable=True),
     "tenancy_savedview": Table(unguarded="id owner_id tenant_id name query created_at", deletable=True),
     "tenancy_preferences": Table(always="time_zone", unguarded="user_id"),
     "tenancy_auditentry": Table(append_only="audit_append_only"),

@@ -5,6 +5,7 @@ from typing import Any
 
 from django.contrib.auth.models import User
 from django.db import connection, transaction
+from django.test import Client
 from django.utils import timezone
 
 from alerts import channels, rules
@@ -76,6 +77,7 @@ def make() -> None:
     User.objects.create_user("mia")
     choose_zone(user, "Europe/Berlin")
     access.issue_token(owner, user, "token", [Scope.READ], lifetime=None)
+    Client().force_login(user)
     Attempt("eva", "192.0.2.1").count()
     preferences.save_view(user, SavedView.Page.EXECUTIONS, "own", "status=live", tenant=None)
     preferences.save_view(user, SavedView.Page.EXECUTIONS, "shared", "status=live", tenant=owner)

@@ -73,6 +73,7 @@ RIGHTS: Mapping[str, Rights] = MappingProxyType(
         "tenancy_membership": Rights(insert_but="id", update="role groups", delete=True),
         "tenancy_apitoken": Rights(insert_but="", update="last_used_at expiry", delete=True),
         "tenancy_logincounter": Rights(insert_but="known_until", update="attempts ends_at known_until", delete=True),
+        "tenancy_usersession": Rights(insert_but="id", delete=True),
         "tenancy_savedview": Rights(insert_but="id", delete=True),
         "tenancy_preferences": Rights(insert_but="", update="time_zone"),
         "tenancy_auditentry": Rights(insert_but="id sequence at previous_hash hash"),
