@@ -9,7 +9,8 @@ from datetime import datetime
 from shlex import quote
 
 from django.db import connection
-from django.db.models import Count, Q, QuerySet
+from django.db.models import BooleanField, Count, ExpressionWrapper, Q, QuerySet, Window
+from django.db.models.functions import RowNumber
 
 from executions.errors import WorkerNotChecked, WorkerUnavailable
 from executions.models import DUE_VALUES, CodeOrigin, Execution, Worker, WorkerEligibility
@@ -58,44 +59,66 @@ def require_healthy(release: Release, called: str = "active release") -> None:
     """
     if _RUNNABLE.rows(release=release.pk):
         return
-    rows = WorkerEligibility.objects.filter(release=release).select_related("worker").defer("worker__environment")
-    admitting = list(rows.filter(WorkerEligibility.ADMITTING).order_by("worker__worker_id"))
-    if not admitting:
-        raise WorkerUnavailable(_why_none(_named(rows), called))
-    if all(host.worker.protocol == REST for host in admitting):
-        _require_verdict(admitting)
+    refusal = _refusals([release.pk], called)[release.pk]
+    if refusal is not None:
+        raise refusal
 
 
-# One healthy worker is enough, unless it is a REST worker that may host another release.
-_RUNNABLE = Compiled(
-    lambda release: WorkerEligibility.objects.filter(
-        WorkerEligibility.ADMITTING, ~Q(worker__protocol=REST) | Q(verdict=True), release=release
-    )[:1],
-    release=-1,
+def why_unhealthy(releases: Collection[int], called: str) -> dict[int, WorkerUnavailable | None]:
+    """Return what `require_healthy` would raise for each release, by its key; None if it would not raise.
+
+    Makes one query, and another one unless healthy workers host all of the releases.
+    """
+    healthy = WorkerEligibility.objects.filter(_RUNS, release__in=releases).order_by()
+    found: dict[int, WorkerUnavailable | None] = dict.fromkeys(healthy.values_list("release_id", flat=True).distinct())
+    others = [release for release in releases if release not in found]
+    return found | (_refusals(others, called) if others else {})
+
+
+def _refusals(releases: Collection[int], called: str) -> dict[int, WorkerUnavailable | None]:
+    rows = WorkerEligibility.objects.filter(release__in=releases).exclude(reason=Reason.PROTOCOL_NOT_SUPPORTED)
+    listed = rows.alias(place=_PLACE).filter(WorkerEligibility.ADMITTING | Q(place__lte=MOST_NAMED))
+    found: dict[int, list[WorkerEligibility]] = {release: [] for release in releases}
+    for host in listed.select_related("worker").defer("worker__environment").order_by("worker__worker_id"):
+        assert host.release_id is not None  # noqa: S101 - the filter says so
+        found[host.release_id].append(host)
+    return {release: _refusal(hosts, called) for release, hosts in found.items()}
+
+
+_PLACE = Window(
+    RowNumber(),
+    partition_by="release",
+    order_by=[ExpressionWrapper(Q(worker__stopped_at=None), BooleanField()).desc(), "-worker"],
 )
+"""The place of a worker among those that name its release: those that have not stopped, then the newest."""
 
 
-def _named(rows: QuerySet[WorkerEligibility]) -> list[WorkerEligibility]:
-    supported = rows.exclude(reason=Reason.PROTOCOL_NOT_SUPPORTED).order_by("-worker")
-    hosts = list(supported.filter(worker__stopped_at=None)[:MOST_NAMED])
-    hosts += supported.exclude(worker__stopped_at=None)[: MOST_NAMED - len(hosts)]
-    return sorted(hosts, key=lambda host: host.worker.worker_id)
+def _refusal(hosts: Sequence[WorkerEligibility], called: str) -> WorkerUnavailable | None:
+    admitting = [host for host in hosts if host.present and host.admits]
+    if not admitting:
+        return WorkerUnavailable(_why_none(hosts, called))
+    return _unconfirmed(admitting) if all(host.worker.protocol == REST for host in admitting) else None
 
 
-def _require_verdict(hosts: Sequence[WorkerEligibility]) -> None:
-    """Return if one of these REST workers has a positive verdict. Otherwise request a check of those without a verdict.
+_RUNS = WorkerEligibility.ADMITTING & (~Q(worker__protocol=REST) | Q(verdict=True))
+"""The condition for workers of which one is enough. A REST worker without a verdict may host another release."""
+_RUNNABLE = Compiled(lambda release: WorkerEligibility.objects.filter(_RUNS, release=release)[:1], release=-1)
 
-    Raises `WorkerUnavailable` with the error of the last worker that has a negative verdict, or `WorkerNotChecked` if
-    no worker has a valid verdict.
+
+def _unconfirmed(hosts: Sequence[WorkerEligibility]) -> WorkerUnavailable | None:
+    """Return None if one of these REST workers has a positive verdict. Otherwise request a check of those without one.
+
+    Returns the error of the last worker that has a negative verdict, or `WorkerNotChecked` if no worker has a valid
+    verdict.
     """
     if any(host.verdict for host in hosts):
-        return
+        return None
     if any(host.verdict is None for host in hosts):
         wakeup.send_once(CHECK_TASK)
     errors = [host.worker.capability_error for host in hosts if host.verdict is False]
     if errors:
-        raise WorkerUnavailable(errors[-1])
-    raise WorkerNotChecked(f"{CHECK_FAILED}: the worker has not been checked recently; a check has been requested")
+        return WorkerUnavailable(errors[-1])
+    return WorkerNotChecked(f"{CHECK_FAILED}: the worker has not been checked recently; a check has been requested")
 
 
 def _why_none(hosts: Sequence[WorkerEligibility], called: str) -> str:

@@ -15,6 +15,7 @@ from executions.workers import eligibility
 from governance.activation import gates
 from governance.activation.gates import Switch, Verdict
 from governance.gradual import changes
+from governance.gradual.evidence import missing_before_activation
 from governance.gradual.operations import key_reused
 from governance.requests import states
 from releases import pointer, queries
@@ -75,7 +76,8 @@ def activate(
     call fails unless that release is active, or none if it is "". Activating the active release again adds an
     activation. A rollback requires a reason, and so does an `override`, which does without approvals. `request` is the
     approved request that the call carries out; a repeated call for it returns its activation. A gradual activation that
-    is running ends: as PROMOTED if `release` is its candidate, and as REPLACED otherwise.
+    is running ends: as PROMOTED if `release` is its candidate, and as REPLACED otherwise. The candidate needs a reason
+    unless its evidence has all that the plan asks for.
 
     Raises `ReleaseNotRegistered`, `ReasonRequired`, `ArtifactMissing`, `ArtifactAltered`, `ArtifactStoreUnavailable`,
     `ActiveReleaseChanged`, `OperationKeyReused`, the refusal of a gate (see `gates`), and what `rule` raises.
@@ -104,20 +106,22 @@ def activate(
         if request is not None:
             states.require_approved(request)
         verdicts = gates.require_met(Switch(release, pipeline, kind, binding=True, request=request, override=override))
+        missing = missing_before_activation(pipeline, release)
+        noted = changes.reason_with_missing(reason, missing)
         ended = changes.replace(pipeline, actor=actor, by=release)
         activation = pointer.append(
             pipeline,
             release,
             kind,
             actor=actor,
-            reason=reason,
+            reason=noted,
             operation_key=operation_key,
             override=override,
             request=request,
         )
         if request is not None:
             states.move(request, RequestStatus.ACTIVATED)
-        details: dict[str, Any] = {}
+        details: dict[str, Any] = {"missingEvidence": missing} if missing else {}
         if ended:
             details[f"{ended.status.lower()}Candidate"] = ended.candidate.release_version
         release.record(

@@ -4,13 +4,13 @@ Pages and previews judge without locks. An activation judges twice: before its t
 pipeline, where the verdict counts.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final
 
 from executions.errors import WorkerNotChecked, WorkerUnavailable
-from executions.workers.eligibility import require_healthy, start_command
+from executions.workers.eligibility import start_command, why_unhealthy
 from foundation.errors import CoordinatorError
 from governance.gradual import operations
 from governance.requests import states
@@ -39,10 +39,12 @@ class Switch:
     """A planned activation of `release`, under the policy of `pipeline`.
 
     `binding` is true in the transaction of the activation, which has locked the pipeline. `request` is the request that
-    the activation carries out, and `override` says that a tenant admin does without approvals. `signers` are the
-    signatures over the descriptors of the release and of the active one, and `was_active` says that the release was
-    active in the days that the policy allows for rollbacks, if the caller has just read them. Both are None if
-    `binding` is true.
+    the activation carries out, and `override` says that a tenant admin does without approvals.
+
+    The other members are what the caller has just read, for several releases at once. They are None if it has not, and
+    if `binding` is true: then the gates read it. `signers` are the signatures over the descriptors of the release and
+    of the active one. `was_active` says that the release was active in the days that the policy allows for rollbacks.
+    `workers` are why no worker may run a release (`why_unhealthy`), and `passed` are smoke tests (`newest_passed`).
     """
 
     release: Release
@@ -53,6 +55,8 @@ class Switch:
     override: bool = False
     signers: Mapping[int, Sequence[trust.Signer]] | None = None
     was_active: bool | None = None
+    workers: Mapping[int, WorkerUnavailable | None] | None = None
+    passed: Mapping[int, Any] | None = None
 
     @property
     def returns_lately(self) -> bool:
@@ -138,17 +142,17 @@ def _worker(switch: Switch) -> Gate | None:
     policy, version = switch.pipeline.worker_gate, switch.release.release_version
     if policy == WorkerGate.OFF:
         return None
-    try:
-        require_healthy(switch.release, called="this release")
-    except WorkerUnavailable as refusal:
-        is_unchecked = isinstance(refusal, WorkerNotChecked)
-        command = start_command(switch.pipeline.pipeline_id, version)
-        advice = "Try again in a few seconds." if is_unchecked else f"Start one, for example with `{command}`."
-        detail = f"No worker may run release {version!r}: {refusal.detail.rstrip('.')}. {advice}"
-        if policy == WorkerGate.WARN:
-            return warning(WORKER, detail)
-        return unmet(WORKER, errors.WorkerRequired(detail, command=command))
-    return met(WORKER, f"A worker may run release {version!r}.")
+    workers = _workers([switch.release]) if switch.workers is None else switch.workers
+    refusal = workers[switch.release.pk]
+    if refusal is None:
+        return met(WORKER, f"A worker may run release {version!r}.")
+    command = start_command(switch.pipeline.pipeline_id, version)
+    is_unchecked = isinstance(refusal, WorkerNotChecked)
+    advice = "Try again in a few seconds." if is_unchecked else f"Start one, for example with `{command}`."
+    detail = f"No worker may run release {version!r}: {refusal.detail.rstrip('.')}. {advice}"
+    if policy == WorkerGate.WARN:
+        return warning(WORKER, detail)
+    return unmet(WORKER, errors.WorkerRequired(detail, command=command))
 
 
 def _smoke_test(switch: Switch) -> Gate | None:
@@ -158,12 +162,27 @@ def _smoke_test(switch: Switch) -> Gate | None:
     if switch.returns_lately:
         days = switch.pipeline.rollback_days
         return met(SMOKE_TEST, f"Release {version!r} was active in the last {days} days, so it needs no smoke test.")
-    newest = newest_passed(switch.release, hours=hours)
+    passed = newest_passed([switch.release], hours=hours) if switch.passed is None else switch.passed
+    newest = passed.get(switch.release.pk)
     if newest is None:
         detail = f"Release {version!r} has passed no smoke test in the last {hours} hours. Run one and wait for it."
         return unmet(SMOKE_TEST, errors.SmokeTestRequired(detail, smokeTestHours=hours))
     at = newest.execution.finished_at.isoformat(timespec="seconds")
     return met(SMOKE_TEST, f"Release {version!r} passed the smoke test {newest.execution_id} at {at}.")
+
+
+def _workers(releases: Iterable[Release]) -> dict[int, WorkerUnavailable | None]:
+    return why_unhealthy([release.pk for release in releases], called="this release")
+
+
+def with_reads(switches: Sequence[Switch]) -> list[Switch]:
+    """Return planned activations of one pipeline with `workers` and `passed`, so that no gate reads them by itself."""
+    if not switches:
+        return []
+    policy, releases = switches[0].pipeline, [each.release for each in switches]
+    workers = None if policy.worker_gate == WorkerGate.OFF else _workers(releases)
+    passed = None if policy.smoke_test_hours is None else newest_passed(releases, hours=policy.smoke_test_hours)
+    return [replace(each, workers=workers, passed=passed) for each in switches]
 
 
 GATES: Final[tuple[Callable[[Switch], Gate | None], ...]] = (_signatures, _approvals, _worker, _smoke_test)

@@ -5,6 +5,8 @@ candidate becomes active, or gets no further executions. Every change holds the 
 that the candidate got keep their pin.
 """
 
+from collections.abc import Sequence
+
 from django.db import transaction
 from django.db.models import F
 
@@ -210,7 +212,8 @@ def promote(
     pipeline = queries.pipeline(gradual.pipeline.tenant, gradual.pipeline.pipeline_id)
     require_reason(pipeline, reason, Kind.PROMOTION)
     gates.require_met(Switch(candidate, pipeline, Kind.PROMOTION))
-    missing = _require_evidence_or_reason(gradual, reason)
+    missing = evidence(gradual).missing
+    noted = reason_with_missing(reason, missing)
     require_verified(candidate)
     with transaction.atomic():
         pipeline = operations.lock(gradual)
@@ -223,19 +226,22 @@ def promote(
         require_registered(candidate)
         require_reason(pipeline, reason, Kind.PROMOTION)
         gates.require_met(Switch(candidate, pipeline, Kind.PROMOTION, binding=True))
-        noted = f"{reason.strip()} (promoted without full evidence: {' '.join(missing)})" if missing else reason
-        _end(pipeline, gradual, Status.PROMOTED, Cause.PERSON, actor, noted[:LONGEST_REASON], operation_key)
+        _end(pipeline, gradual, Status.PROMOTED, Cause.PERSON, actor, noted, operation_key)
         details = {"missingEvidence": missing} if missing else {}
         operations.record(Act.GRADUAL_ACTIVATION_PROMOTE, gradual, actor=actor, reason=reason, **details)
     return operations.one(pipeline, gradual.pk)
 
 
-def _require_evidence_or_reason(gradual: GradualActivation, reason: str) -> list[str]:
-    """Return what the evidence misses. Raises `ReasonRequired` if that is anything and the reason is blank."""
-    missing = list(evidence(gradual).missing)
-    if missing and not reason.strip():
+def reason_with_missing(reason: str, missing: Sequence[str]) -> str:
+    """Return the reason of a promotion with what the evidence misses, for the history.
+
+    Raises `ReasonRequired` if the evidence misses something and the reason is blank.
+    """
+    if not missing:
+        return reason
+    if not reason.strip():
         raise errors.ReasonRequired(f"A promotion without full evidence requires a reason. {' '.join(missing)}")
-    return missing
+    return f"{reason.strip()} (promoted without full evidence: {' '.join(missing)})"[:LONGEST_REASON]
 
 
 def withdraw(

@@ -16,7 +16,7 @@ from django.utils import timezone
 
 from governance.gradual.operations import plan_of
 from governance.gradual.plan import SAMPLES, Bounds, Plan
-from releases.models import GradualActivation
+from releases.models import GradualActivation, Pipeline, Release
 
 # --- statistics: both tests are one-sided, and assume no distribution of the values ---
 
@@ -131,8 +131,22 @@ def evidence(gradual: GradualActivation) -> Evidence:
     return replace(found, missing=tuple(_missing(gradual, plan, found)))
 
 
+def missing_before_activation(pipeline: Pipeline, release: Release) -> tuple[str, ...]:
+    """Return what the evidence misses if `release` is the candidate that gets a share now; otherwise nothing.
+
+    An activation of the candidate ends its gradual activation as a promotion does. `pipeline` has its newest activation.
+    """
+    newest = pipeline.activation
+    if newest is None or newest.gradual is None or newest.candidate_id != release.pk:
+        return ()
+    return evidence(newest.gradual).missing
+
+
 def _missing(gradual: GradualActivation, plan: Plan, found: Evidence) -> Iterator[str]:
-    """Yield what the plan asks for and does not have. The host's clock is good enough: nothing is decided by it."""
+    """Yield what the plan asks for and does not have.
+
+    The host's clock is good enough: it only decides whether a person must give a reason.
+    """
     step, left = plan.steps[gradual.step], len(plan.steps) - gradual.step - 1
     minutes = ((gradual.ended_at or timezone.now()) - gradual.step_started_at).total_seconds() / 60
     if found.candidate.ended < step.minimum_sample:

@@ -15,6 +15,7 @@ from executions.workers.eligibility import Hosts, hosts
 from foundation.errors import CoordinatorError
 from governance.activation import activation, gates
 from governance.activation.gates import Gate, Switch, Verdict
+from governance.gradual.evidence import missing_before_activation
 from governance.reports import comparison
 from governance.retirement.retirement import Blocker, Kind, blockers
 from releases.artifacts.soundness import require_sound
@@ -63,6 +64,7 @@ class Concern(StrEnum):
     SCHEDULES = "schedules"
     PAUSE = "pause"
     CHILDREN = "children"
+    EVIDENCE = "evidence"
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,11 +129,12 @@ def preflight_of(switch: Switch, judged: list[Gate]) -> Preflight:
     replaced = active if active is not None and active.pk != release.pk else None
     differences = comparison.differences(active, release, switch.signers) if active else ()
     found, load, inputs = hosts(release), _load(release), callers(release, active)
+    missing = missing_before_activation(pipeline, release)
     return Preflight(
         release=release,
         active=active,
         kind=switch.kind,
-        reason_required=pipeline.reason_required or switch.kind == ActivationKind.ROLLBACK,
+        reason_required=pipeline.reason_required or switch.kind == ActivationKind.ROLLBACK or bool(missing),
         refusals=[*_unfit(release), *(gate.refusal for gate in judged if gate.refusal is not None)],
         gates=judged,
         differences=differences,
@@ -148,6 +151,7 @@ def preflight_of(switch: Switch, judged: list[Gate]) -> Preflight:
             *_failing(inputs),
             *(_schedules(release, replaced) if load.schedules else ()),
             *_children(release),
+            *(Caution(Concern.EVIDENCE, text) for text in missing),
             *(
                 Caution(Concern.PAUSE, f"The {'release' if hold.release_id else 'pipeline'} is paused: {hold.reason}")
                 for hold in holds.holds_of_release(release)

@@ -169,22 +169,23 @@ def _targets(
     facts = comparison.facts_of(*compared, signers=signers)
     damaged = set(queries.with_unsound_artifacts(Release.objects.filter(pk__in=keys)).values_list("pk", flat=True))
     hosts, recent_since = hosts_by_release(keys), timezone.now() - timedelta(days=pipeline.rollback_days)
+    switches = [
+        Switch(each, pipeline, Kind.ROLLBACK, signers=signers, was_active=periods[each.pk].until >= recent_since)
+        for each in releases
+    ]
     found = []
-    for release, fact in zip(releases, facts, strict=False):
-        period = periods[release.pk]
-        is_recent = period.until >= recent_since
-        switch = Switch(release, pipeline, Kind.ROLLBACK, signers=signers, was_active=is_recent)
-        judged = gates.judge(switch)
+    for switch, fact in zip(gates.with_reads(switches), facts, strict=False):
+        release, judged = switch.release, gates.judge(switch)
         target = RollbackTarget(
             release=release,
-            period=period,
+            period=periods[release.pk],
             totals=totals[release.pk],
             hosts=hosts[release.pk],
             gates=judged,
             differences=compare(facts[-1], fact) if active else (),
             refusals=[
                 *_unfit(release),
-                *([activation.too_far(pipeline, release)] if recent_only and not is_recent else ()),
+                *([activation.too_far(pipeline, release)] if recent_only and not switch.was_active else ()),
                 *(gate.refusal for gate in judged if gate.refusal is not None),
             ],
             warnings=[],

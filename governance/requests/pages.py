@@ -111,6 +111,12 @@ def _state(request: ActivationRequest) -> str:
     return f"{request.status}-{request.round}-{len(request.votes.all())}"
 
 
+def _vote_of(request: HttpRequest, row: ActivationRequest) -> Vote | None:
+    """Return the vote of the user in the current round, or None."""
+    votes = (vote for vote in row.votes.all() if vote.round == row.round and vote.voter_id == request.user.pk)
+    return next(votes, None)
+
+
 class StatusFilter(ScopedFilter):
     title = parameter_name = "status"
     options = tuple((status.value, status.value) for status in RequestStatus)
@@ -193,6 +199,7 @@ class RequestAdmin(ReadOnlyAdmin):
             preview=preview(reviewed.preflight),
             is_open=row.status == RequestStatus.OPEN,
             is_own=row.requester_id == request.user.pk,
+            own_vote=_vote_of(request, row),
             may_vote=self.may(request, Scope.VOTE, row),
         )
 

@@ -176,7 +176,8 @@ def vote(
     that it needs approves it, and then it is carried out if its time has come. Approvals of people who have lost the
     right to vote do not count. A repeated vote changes nothing.
 
-    If something has moved since the round began, the request begins a new one, and the vote does not count. Raises
+    If something has moved since the round began, the request begins a new one, and the vote does not count, also if it
+    repeats one that counted. Raises
     `OwnRequest`, `RequestNotOpen`, `RequestRestarted` with what has moved, `AlreadyVoted`, and `ScopeMissing` or
     `NotFound` if the voter has lost the right.
     """
@@ -193,7 +194,7 @@ def vote(
             )
         # A refusal may follow a change that must be committed, so it is raised after the transaction.
         refusal = None
-        if earlier is None:
+        if earlier is None or _is_overtaken(pipeline, found, round_number):
             refusal = _refusal(pipeline, found, actor, round_number)
             if refusal is None:
                 _count_vote(found, Vote(voter=voter, actor=actor, decision=decision, comment=comment.strip()))
@@ -201,6 +202,12 @@ def vote(
         raise refusal
     found.refresh_from_db()
     return carry_out(found)
+
+
+def _is_overtaken(pipeline: Pipeline, found: ActivationRequest, round_number: int) -> bool:
+    """True if something has moved since this round, the current one, began. Its votes count no longer."""
+    is_current = found.status == RequestStatus.OPEN and found.round == round_number
+    return is_current and bool(states.moved(found, pipeline))
 
 
 def _refusal(pipeline: Pipeline, found: ActivationRequest, actor: str, round_number: int) -> CoordinatorError | None:

@@ -62,6 +62,8 @@ def review(request: ActivationRequest) -> Review:
     found = preflight_of(switch, judged)
     if request.plan is not None:
         found.refusals.extend(_not_startable(switch))
+    if (refusal := states.requester_refusal(request)) is not None:
+        found.refusals.append(refusal)
     moved = states.moved(request, switch.pipeline)
     return Review(request, found, moved, states.approvals(request))
 

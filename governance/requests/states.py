@@ -58,9 +58,17 @@ def require_approved(request: ActivationRequest) -> None:
     locked = ActivationRequest.objects.select_for_update().get(pk=request.pk)
     if locked.status != RequestStatus.APPROVED:
         raise not_open(locked)
-    if not access.may(locked.requester, locked.release.pipeline.tenant, Scope.ACTIVATE):
-        name = access.actor(locked.requester)
-        raise access.ScopeMissing(f"{name}, who made the request, no longer holds the scope {Scope.ACTIVATE.value!r}.")
+    refusal = requester_refusal(locked)
+    if refusal is not None:
+        raise refusal
+
+
+def requester_refusal(request: ActivationRequest) -> access.ScopeMissing | None:
+    """Return the refusal of a request whose requester may no longer activate releases, or None."""
+    if access.may(request.requester, request.release.pipeline.tenant, Scope.ACTIVATE):
+        return None
+    name = access.actor(request.requester)
+    return access.ScopeMissing(f"{name}, who made the request, no longer holds the scope {Scope.ACTIVATE.value!r}.")
 
 
 def record(act: Act, request: ActivationRequest, actor: str, reason: str = "", **details: Any) -> None:

@@ -14,7 +14,7 @@ from governance.reports.consequences import consequences
 from governance.reports.pages import lines_of
 from governance.retirement import retirement
 from governance.retirement.retirement import FAILURES, Order
-from releases.models import IDENTITY_LENGTH, Release
+from releases.models import IDENTITY_LENGTH, Pipeline, Release
 from releases.states import Status
 from tenancy.access import actor
 from tenancy.audit.acts import Act
@@ -43,7 +43,19 @@ class EndForm(forms.Form):
 
 
 class RevocationForm(EndForm):
+    """Also has the order about the open executions, and whether the page showed the release as active: `yes` or `no`.
+
+    Submissions fail after the revocation of an active release, so nobody revokes one without having read that.
+    """
+
+    shown_active = forms.ChoiceField(choices=[("yes", "yes"), ("no", "no")])
     open_executions = forms.ChoiceField(choices=Order.choices, initial=Order.LEAVE)
+
+    def clean_shown_active(self) -> str:
+        shown: str = self.cleaned_data["shown_active"]
+        if shown == "no" and Pipeline.objects.filter(activation__release=self.release).exists():
+            raise forms.ValidationError("The release has become active since you opened the page. Read it again.")
+        return shown
 
 
 class RetirementForm(EndForm):
@@ -59,7 +71,7 @@ def revoke(pages: ReadOnlyAdmin, request: HttpRequest, release: Release) -> Http
         retirement.revoke(release, actor=actor(request.user), reason=fields["reason"], open_executions=order)
         return f"Release {release} is revoked and can never be activated again."
 
-    return _page(pages, request, "releases/revoke.html", RevocationForm(release, request.POST or None), end)
+    return _page(pages, request, RevocationForm(release, request.POST or None), end)
 
 
 @serves("<int:object_id>/retire/", Act.RELEASE_RETIRE, Scope.ACTIVATE)
@@ -71,11 +83,11 @@ def retire(pages: ReadOnlyAdmin, request: HttpRequest, release: Release) -> Http
         retirement.retire(release, actor=actor(request.user), reason=fields["reason"], give_up_failures=give_up)
         return f"Release {release} is retired. Its workers may be stopped."
 
-    return _page(pages, request, "releases/retire.html", RetirementForm(release, request.POST or None), end)
+    return _page(pages, request, RetirementForm(release, request.POST or None), end)
 
 
 def _page(
-    pages: ReadOnlyAdmin, request: HttpRequest, template: str, form: EndForm, end: Callable[[dict[str, Any]], str]
+    pages: ReadOnlyAdmin, request: HttpRequest, form: EndForm, end: Callable[[dict[str, Any]], str]
 ) -> HttpResponse:
     """End the release if a valid form asks for it. Otherwise show what that hits, and why it was refused."""
     release, problem = form.release, None
@@ -89,18 +101,20 @@ def _page(
             except CoordinatorError as error:
                 release = pages.row_or_404(request, release.pk)
                 problem, status = problem_of(error), error.status
-    found = consequences(release)
+    found, is_revocation = consequences(release), isinstance(form, RevocationForm)
     return pages.page(
         request,
-        template,
+        "releases/end.html",
         status=status,
-        title=f"{'Revoke' if isinstance(form, RevocationForm) else 'Retire'} {release}",
+        title=f"{'Revoke' if is_revocation else 'Retire'} {release}",
         original=release,
         release=release,
         is_registered=release.status == Status.REGISTERED,
+        is_revocation=is_revocation,
+        ended="revoked" if is_revocation else "retired",
+        is_needed=not is_revocation and any(each.kind not in FAILURES for each in found.needs),
         found=found,
         lines=lines_of(release, found.needs),
-        only_failures=all(each.kind in FAILURES for each in found.needs),
         callers=found.callers[:LISTED],
         more_callers=len(found.callers[LISTED:]),
         schedules=found.schedules[:LISTED],

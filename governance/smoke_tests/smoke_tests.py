@@ -5,6 +5,7 @@ statistics. It passes if the execution succeeds and, if a result is expected, it
 """
 
 import uuid
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
@@ -157,8 +158,14 @@ def one(release: Release, execution_id: uuid.UUID) -> Any:
     return found
 
 
-def newest_passed(release: Release, *, hours: int) -> Any:
-    """Return the smoke test of a release that passed last, if its execution ended at most `hours` ago, or None."""
+def newest_passed(releases: Iterable[Release], *, hours: int) -> dict[int, Any]:
+    """Return the smoke test of each release that passed last, by the key of the release. Makes one query.
+
+    A release is missing if it has passed none whose execution ended at most `hours` ago.
+    """
     since = Now() - timedelta(hours=hours)
-    passed = of(release).filter(verdict=Verdict.PASSED, execution__finished_at__gte=since)
-    return passed.order_by("-execution__finished_at").first()
+    passed = with_verdicts(SmokeTest.objects.filter(release__in=releases, execution__finished_at__gte=since))
+    newest = (
+        passed.filter(verdict=Verdict.PASSED).order_by("release_id", "-execution__finished_at").distinct("release_id")
+    )
+    return {test.release_id: test for test in newest}

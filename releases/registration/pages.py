@@ -228,13 +228,18 @@ def _attach(request: HttpRequest, release: Release, received: ReleaseUpload) -> 
         messages.success(request, f"Attached: {', '.join(each.kind for each in new)}.")
     else:
         messages.info(request, "These files are already attached. Nothing changed.")
-    return redirect("admin:releases_release_change", release.pk)
+    return _signatures(release)
 
 
 def _rejected(request: HttpRequest, release: Release, error: CoordinatorError) -> HttpResponse:
     findings = "; ".join(f"{each['code']}: {each['message']}" for each in error.errors[:5])
     messages.error(request, f"{error.title}. {findings or error.detail}")
-    return redirect("admin:releases_release_change", release.pk)
+    return _signatures(release)
+
+
+def _signatures(release: Release) -> HttpResponse:
+    """Return to the tab with the attachments and the form that attaches files."""
+    return redirect(f"{reverse('admin:releases_release_change', args=[release.pk])}?tab=trust")
 
 
 @serves("<int:object_id>/attachments/<int:attachment_id>/")

@@ -137,7 +137,9 @@ CHANGES: dict[str, Change] = {
     "releases_pipeline_gradual_withdraw gradual_pipeline gradual": Change(ROLLERS, OPERATION),
     "releases_pipeline_policy pipeline": Change(ADMINS, {"reason_required": "on"}),
     "releases_pipeline_rollback pipeline": Change(ROLLERS, {**OPERATION, "release_version": "0.9"}),
-    "releases_release_revoke release": Change(RELEASERS, {**WHY, "typed_version": "1.0", "open_executions": "leave"}),
+    "releases_release_revoke release": Change(
+        RELEASERS, {**WHY, "typed_version": "1.0", "open_executions": "leave", "shown_active": "yes"}
+    ),
     "releases_release_retire unneeded": Change(RELEASERS, {**WHY, "typed_version": "never-active"}),
     "releases_release_activate release": Change(RELEASERS, {"operation_key": "k", "expected_release_version": "1.0"}),
     "releases_release_recovery_draft release": Change(OPERATORS, {"part": "failed", "kind": "redrive"}),

@@ -6,9 +6,11 @@ from django.test import Client
 from django.urls import reverse
 
 from governance.activation.activation import activate
+from governance.smoke_tests import smoke_tests
 from releases import policy
 from releases.models import Activation, ActivationRequest, GradualActivation, Pipeline, Release
 from releases.trust.attachments import attach
+from tenancy.models import Membership
 from tenancy.roles import Role
 from tests import gradual, making, signing
 from tests.admin.browsing import history, said, to, words
@@ -163,11 +165,23 @@ def test_a_voter_sees_what_the_vote_does(
     text = reviewed(log_in_as("second"))
     assert [f">{button}</button>" in text, note in text] == [True, True]
     page = to("releases_activationrequest_change", ActivationRequest.objects.get())
-    assert "after the request" in log_in_as("viewer").get(page).text
+    making.worker(gated, "new")
+    smoke_tests.start(gated, actor="user:ci", input={}, idempotency_key="k")
+    assert log_in_as("viewer").get(page).text.count("after the request") == 2
     assert ["data-vote>" in reviewed(each) for each in (manager, log_in_as("viewer"))] == [False, False]
     policy.change(gated.pipeline, {"reasonRequired": True}, actor="user:admin")
     text = reviewed(log_in_as("second"))
     assert ["reasonRequired: was False, is now True" in text, "round 2 begins" in text] == [True, True]
+    Membership.objects.filter(user__username="release-manager").delete()
+    assert "user:release-manager, who made the request, no longer holds the scope" in reviewed(log_in_as("second"))
+
+
+def test_who_has_voted_gets_no_second_form(manager: Client, gated: Release) -> None:
+    policy.change(gated.pipeline, {"approvals": 2}, actor="user:admin")
+    asking(manager, gated)
+    send("second", "vote", decision="approve", round="1")
+    text = reviewed(log_in_as("second"))
+    assert ["data-vote>" in text, "1 more approval is needed." in text] == [False, True]
 
 
 def table_of_activations(release: Release) -> str:

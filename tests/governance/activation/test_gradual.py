@@ -11,6 +11,7 @@ from governance.activation.activation import activate, roll_back, target
 from governance.activation.gates import Switch
 from governance.gradual import changes, operations
 from governance.gradual.changes import start
+from governance.reports.preflight import preflight
 from governance.retirement import retirement
 from governance.retirement.retirement import retire, revoke
 from releases import queries
@@ -85,19 +86,24 @@ def test_a_candidate_gets_greater_shares_until_it_is_promoted_and_can_be_rolled_
     assert {entry.object for entry in entries} == {f"{making.PIPELINE}/2.0"}
 
 
-def test_a_promotion_without_evidence_needs_a_reason_and_the_history_names_what_is_missing(owner: Tenant) -> None:
+@cases("way", ["promotion", "activation"])
+def test_a_promotion_without_evidence_needs_a_reason_and_the_history_names_what_is_missing(
+    owner: Tenant, way: str
+) -> None:
     new = gradual.candidate(owner)
     begun = start(new, gradual.plan(5, 50, minutes=10), **WHO)
     missing = (
         "Executions of the candidate that ended in this step: 0 of 20. Minutes since this step began: 0 of 10. "
         "Steps of the plan that have not begun: 1 of 2."
     )
-    error = refusal(changes.promote, begun)
+    call, row = (changes.promote, begun) if way == "promotion" else (activate, new)
+    assert preflight(new).reason_required
+    error = refusal(call, row)
     assert (error.code, error.detail.endswith(missing)) == ("REASON_REQUIRED", True)
     noted = f"because (promoted without full evidence: {missing})"
-    assert changes.promote(begun, **WHY).end_reason == newest(owner).reason == noted
-    entry = AuditEntry.objects.order_by("-pk")[0]
-    assert (entry.reason, "missingEvidence" in entry.details) == ("because", True)
+    call(row, **WHY)
+    assert (newest(owner).reason, gradual.again(begun).status) == (noted, "PROMOTED")
+    assert "missingEvidence" in AuditEntry.objects.order_by("-pk")[0].details
 
 
 def test_a_withdrawn_candidate_was_never_active(owner: Tenant, begun: GradualActivation) -> None:
@@ -114,7 +120,8 @@ def test_a_withdrawn_candidate_was_never_active(owner: Tenant, begun: GradualAct
 @cases(("version", "status", "cause"), [("2.0", "PROMOTED", "person"), ("3.0", "REPLACED", "activation")])
 def test_an_activation_ends_it(owner: Tenant, begun: GradualActivation, version: str, status: str, cause: str) -> None:
     making.registered(owner, "3.0")
-    activate(Release.objects.select_related("pipeline__tenant").get(release_version=version), actor="user:ben")
+    release = Release.objects.select_related("pipeline__tenant").get(release_version=version)
+    activate(release, actor="user:ben", reason="urgent")
     done = gradual.again(begun)
     assert (done.status, done.cause, done.ended_by) == (status, cause, "user:ben")
     assert done.end_reason == f"Release {version} was activated."

@@ -129,20 +129,21 @@ def change_active(release: Release) -> list[dict[str, Any]]:
     return [{"member": "activeRelease", "before": "1.0 (activation 1)", "after": "1.1 (activation 2)"}]
 
 
-@cases("change", [change_policy, change_active])
-def test_a_vote_that_finds_something_moved_restarts_the_request(change: Any) -> None:
+@cases(("change", "repeated"), [(change_policy, True), (change_policy, False), (change_active, False)])
+def test_a_vote_that_finds_something_moved_restarts_the_request(change: Any, repeated: bool) -> None:
     release = candidate(2)
     request, voter = open_request(release), person(release.pipeline.tenant)
     assert voted(request, voter).status == "OPEN"
     changes = change(release)
     with pytest.raises(CoordinatorError) as caught:
-        voted(request)
+        voted(request, repeated and voter)
     assert (caught.value.code, caught.value.status) == ("REQUEST_RESTARTED", 409)
     assert caught.value.data == {"round": 2, "moved": changes}
     assert acts()[-1] == "activation_request.restart"
     assert refusal(voted, request, person(release.pipeline.tenant), round_number=1).data["round"] == 2
     request.refresh_from_db()
     assert (request.round, request.moved, request.status) == (2, changes, "OPEN")
+    assert voted(request, voter, round_number=1).round == 2, "the repeated vote of an earlier round changes nothing"
     assert [voted(request).status, voted(request, voter).status] == ["OPEN", "ACTIVATED"]
     assert list(Vote.objects.filter(request=request).order_by("id").values_list("round", flat=True)) == [1, 2, 2]
 

@@ -2,7 +2,9 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db import connection
 from django.db.models import Sum
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from executions import statistics
@@ -64,6 +66,7 @@ def test_the_good_release_is_proposed_past_a_bad_one(owner: Tenant) -> None:
         ({"rollback_days": 2}, 3, "ROLLBACK_TOO_FAR"),
         ({"worker_gate": "require"}, 0, "WORKER_REQUIRED"),
         ({"signature_policy": "require"}, 0, "SIGNATURE_REQUIRED"),
+        ({"rollback_days": 1, "smoke_test_hours": 1}, 2, "SMOKE_TEST_REQUIRED"),
         ({}, 0, "RELEASE_NOT_REGISTERED"),
     ],
 )
@@ -73,8 +76,10 @@ def test_a_target_says_what_a_rollback_would_meet(owner: Tenant, changes: Any, d
     Pipeline.objects.update(**changes)
     if code == "RELEASE_NOT_REGISTERED":
         revoke(made["1.3"], **WHY)
-    target = targets(owner).targets[0]
+    with CaptureQueriesContext(connection) as all_read:
+        target = targets(owner, recent_only=code == "ROLLBACK_TOO_FAR").targets[0]
     assert (target.release, [each.code for each in target.refusals]) == (made["1.3"], [code])
+    assert len(all_read) <= 14
     if code == "ROLLBACK_TOO_FAR":
         assert targets(owner, recent_only=False).targets[0].is_allowed
 

@@ -63,10 +63,19 @@ def test_a_release_from_its_upload_to_its_end(
     assert tenant.get(f"pipelines/{P}")["activeReleaseVersion"] is None
     assert run.on_a_terminal("releases", "activate", P, "1.0", typed="y\n").status == 0
 
-    assert run.json("releases", "activate", P, "2.0", "--reason=next", "--yes")["previousReleaseVersion"] == "1.0"
+    begun = run.json("gradual", "start", P, "2.0", "--step=10:20:0", "--yes")["gradualActivationId"]
+    for way in (["gradual", "promote", P, begun], ["releases", "activate", P, "2.0"]):
+        refused = run(*way, "--yes")
+        assert (refused.status, "REASON_REQUIRED: A promotion without full evidence" in refused.err) == (3, True)
+    assert run.json("gradual", "promote", P, begun, "--reason=next", "--yes")["status"] == "PROMOTED"
     assert run("releases", "activate", P, "1.0", "--expected=1.0", "--yes", "--reason=x").status == 3
     assert run.json("releases", "rollback", P, "--reason=worse", "--yes")["releaseVersion"] == "1.0"
-    assert [each["kind"] for each in run.json("releases", "activations", P)] == ["rollback", "activation", "activation"]
+    assert [each["kind"] for each in run.json("releases", "activations", P)] == [
+        "rollback",
+        "promotion",
+        "gradual",
+        "activation",
+    ]
     assert run.json("releases", "diff", P, "1.0", "2.0") is not None
     needed = run("releases", "retire", P, "1.0", "--dry-run")
     assert (needed.status, "ACTIVE" in needed.out) == (1, True)
