@@ -18,8 +18,9 @@ from executions.errors import CancelRefused, ExecutionChanged, ExecutionUnknown,
 from executions.holds import holds
 from executions.lifecycle import interventions
 from executions.lifecycle.interventions import lock_statuses
-from executions.models import TERMINAL_VALUES, Campaign, CampaignItem, Execution
+from executions.models import TERMINAL_VALUES, Campaign, CampaignItem, Execution, Resubmission
 from executions.state_machine import moves
+from executions.submission.statements import LOCK
 from executions.workers import registry
 from foundation import wakeup
 from foundation.errors import CoordinatorError
@@ -180,18 +181,27 @@ def record_admitted(campaign: Campaign, count: int) -> None:
         _change(campaign, Status.COMPLETED, "COMPLETED", {}, statements.FINISH)
 
 
+ALREADY_RESUBMITTED = "ALREADY_RESUBMITTED"
+"""The code of an item whose failure was resubmitted before, by a person or another campaign."""
 ALREADY_PAUSED = "ALREADY_PAUSED"
 """The code of an item whose execution was paused before."""
 
 
 def redrive(campaign: Campaign, chosen: Sequence[CampaignItem]) -> int:
-    """Re-drive or skip each item, and record its result. Return how many were re-driven."""
+    """Re-drive or skip each item, and record its result. Return how many were re-driven.
+
+    A failure that was resubmitted is skipped, so that its work runs once, whoever was first.
+    """
     statuses = lock_statuses({item.execution.release_id for item in chosen if item.execution})
+    resubmitted = _lock_resubmitted([item.execution_id for item in chosen])
     requested: dict[int, Execution] = {}
     skipped: dict[str, list[int]] = defaultdict(list)
     for item in chosen:
         if item.execution is None:  # it was removed, because its retention period has ended
             skipped[ExecutionUnknown.code].append(item.pk)
+            continue
+        if (item.execution_id, item.expected_version) in resubmitted:
+            skipped[ALREADY_RESUBMITTED].append(item.pk)
             continue
         try:
             interventions.require_redrivable(item.execution, item.expected_version, campaign.allow_failed)
@@ -204,6 +214,14 @@ def redrive(campaign: Campaign, chosen: Sequence[CampaignItem]) -> int:
     if moved:
         wakeup.send_once(registry.DISPATCH_TASK)
     return _record(requested, skipped, moved, ItemResult.REDRIVEN)
+
+
+def _lock_resubmitted(ids: list[uuid.UUID | None]) -> set[tuple[uuid.UUID | None, int]]:
+    """Lock the executions, as a resubmission does. Return those that were resubmitted, with the version then."""
+    with connection.cursor() as cursor:
+        cursor.execute(LOCK, {"ids": ids})
+    links = Resubmission.objects.filter(execution__in=ids).order_by()
+    return set(links.values_list("execution_id", "execution_version"))
 
 
 def _require_runnable(campaign: Campaign, execution: Execution, statuses: Mapping[int, ReleaseStatus]) -> None:

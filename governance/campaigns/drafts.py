@@ -99,7 +99,8 @@ def freeze(
             raise CampaignEmpty(f"None of the selected executions {'has failed' if runs_again else 'is unfinished'}.")
         drafting.proceed(frozen)
         draft = frozen.campaign
-        record(Act.CAMPAIGN_DRAFT, tenant, draft.pk, actor, options.reason, items=frozen.count, kind=kind.value)
+        details = {"items": frozen.count, "kind": kind.value, "filters": filters or {}}
+        record(Act.CAMPAIGN_DRAFT, tenant, draft.pk, actor, options.reason, **details)
         return campaign(tenant, draft.pk)
 
 

@@ -26,8 +26,6 @@ GROUP = 100
 """The most items that one transaction admits. Their inputs are in memory at the same time."""
 PIPELINES_SHOWN = 20
 """The most pipelines of a campaign whose items wait that a page or a response lists."""
-ALREADY_RESUBMITTED = "ALREADY_RESUBMITTED"
-"""The code of an item whose failure was resubmitted before, by a person or another campaign."""
 
 _Verdict = tuple[CampaignItem, Plan | str]
 """An item with its plan, or with the code of the reason why it is skipped."""
@@ -171,4 +169,4 @@ def _admit(campaign: Campaign, checked: Sequence[_Verdict]) -> tuple[int, int]:
 
 def _why_not(plan: Plan) -> str:
     earlier = Resubmission.objects.filter(execution=plan.old, execution_version=plan.old.version)
-    return ALREADY_RESUBMITTED if earlier.exists() else ExecutionChanged.code
+    return admitting.ALREADY_RESUBMITTED if earlier.exists() else ExecutionChanged.code

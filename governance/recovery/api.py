@@ -4,30 +4,30 @@ import json
 from typing import Any
 
 from django.urls import path
-from drf_spectacular.utils import OpenApiParameter, extend_schema
+from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_field
 from rest_framework import serializers, status
 from rest_framework.response import Response
 
 from executions import errors
 from executions.models import Campaign
 from executions.models.states import State
-from foundation.api.fields import SegmentIdentifier, StrictSerializer
+from foundation.api.fields import Flag, SegmentIdentifier, StrictSerializer
 from foundation.api.pagination import require_known
 from foundation.errors import InvalidRequest
 from governance.campaigns import documents
 from governance.recovery import continuation, record, recovery
-from governance.recovery.continuation import Continuation, Group, Reason, Verdict
-from governance.recovery.record import Record
+from governance.recovery.continuation import Continuation, Group, Position, Reason, Verdict
+from governance.recovery.record import CampaignResult, Record
 from governance.recovery.recovery import Accepted, Part, Recovery
-from governance.reports.comparison import named_release
 from releases import queries
-from releases.errors import PipelineUnknown, ReleaseUnknown
+from releases.errors import PipelineUnknown, ReleaseNotOpen, ReleaseUnknown
 from releases.models import IDENTITY_LENGTH, Release
 from tenancy.api.operations import TenantView, operation, refuses
 from tenancy.audit.acts import Act, declares
 from tenancy.models import AuditEntry
 from tenancy.roles import Scope
 
+TARGET_REFUSALS = (errors.ReleaseNotAdmitted, ReleaseNotOpen, errors.CampaignTargetInvalid)
 PARTS = [part.value for part in Part]
 VERDICTS = [verdict.value for verdict in Verdict]
 
@@ -56,12 +56,19 @@ class RecoveryView(serializers.Serializer[Recovery]):
     targets = serializers.SerializerMethodField(
         help_text="The versions of the registered releases that were active: the active one first, then the newest."
     )
+    openCampaigns = serializers.SerializerMethodField(
+        help_text="The newest campaigns over executions of this release that are open, with drafts."
+    )
 
     def get_paused(self, found: Recovery) -> bool:
         return found.hold is not None
 
     def get_targets(self, found: Recovery) -> list[str]:
         return [each.release_version for each in found.targets]
+
+    @extend_schema_field(serializers.ListField(child=serializers.UUIDField()))
+    def get_openCampaigns(self, found: Recovery) -> list[str]:  # noqa: N802 - the name of its field
+        return [str(each.pk) for each in found.open_campaigns]
 
 
 class ReasonView(serializers.Serializer[Reason]):
@@ -84,10 +91,14 @@ class GroupView(serializers.Serializer[Group]):
 class ContinuationView(serializers.Serializer[Continuation]):
     targetReleaseVersion = serializers.CharField(source="target.release_version")
     checked = serializers.IntegerField(
-        help_text=f"How many failed executions were checked: those that failed first, at most "
+        help_text=f"How many failed executions were checked: those that failed first after `after`, at most "
         f"{continuation.MOST_CHECKED}. Those resubmitted since are left out."
     )
     complete = serializers.BooleanField(source="is_complete")
+    next = serializers.CharField(allow_null=True, help_text="The `after` of the next check. Null if there are no more.")
+    waits = serializers.CharField(
+        help_text="Why the target accepts no executions now, so that a campaign would wait. Empty if it accepts them."
+    )
     groups = GroupView(many=True)
 
 
@@ -104,6 +115,26 @@ class DraftRequest(StrictSerializer):
         default=Verdict.CHECKPOINT.value,
         help_text="Only for `resubmit`: the draft has the executions that can start there.",
     )
+    after = serializers.CharField(
+        required=False,
+        max_length=continuation.LONGEST_POSITION,
+        help_text="Only for `resubmit`: the `after` of the check whose executions the draft has.",
+    )
+    every = Flag(
+        required=False,
+        default=False,
+        help_text="Only for `resubmit`: the draft has all failed executions, also those that were not checked. The "
+        "campaign checks each one, and skips those that cannot start there.",
+    )
+
+    def validate_after(self, text: str) -> Position:
+        return _position(text)
+
+
+class CampaignResultView(serializers.Serializer[CampaignResult]):
+    status = serializers.ChoiceField(choices=Campaign.Status.choices)
+    progress = documents.ProgressView()
+    results = documents.ResultsView()
 
 
 class RecordEntryView(serializers.Serializer[AuditEntry]):
@@ -114,6 +145,15 @@ class RecordEntryView(serializers.Serializer[AuditEntry]):
     object = serializers.CharField()
     reason = serializers.CharField()
     details = serializers.SerializerMethodField()
+    result = serializers.SerializerMethodField(
+        help_text="What the campaign has done, and what became of it: at the last entry that drafted or started it. "
+        f"Null for other entries, and without the newest {record.RESULTS_READ} campaigns."
+    )
+
+    @extend_schema_field(CampaignResultView(allow_null=True))
+    def get_result(self, entry: AuditEntry) -> Any:
+        found = self.context["results"].get(entry.sequence)
+        return CampaignResultView(found).data if found else None
 
     def get_details(self, entry: AuditEntry) -> dict[str, Any]:
         found: dict[str, Any] = json.loads(entry.details)
@@ -124,6 +164,13 @@ class RecordView(serializers.Serializer[Record]):
     since = serializers.DateTimeField(help_text="When the release first got new executions.")
     complete = serializers.BooleanField(source="is_complete", help_text="If it is false, older entries are left out.")
     items = RecordEntryView(many=True, source="entries", help_text="Entries of the audit log, oldest first.")
+
+
+def _position(text: str) -> Position:
+    found = Position.parse(text)
+    if found is None:
+        raise InvalidRequest("after: must be the `next` of a check")
+    return found
 
 
 def _release(view: TenantView, pipeline_id: str, release_version: str) -> Release:
@@ -139,20 +186,28 @@ def one_recovery(view: TenantView, pipeline_id: str, release_version: str) -> An
 
 @operation("releases", "continuation", ContinuationView, method="GET")
 @extend_schema(
-    parameters=[OpenApiParameter("to", {"type": "string", "minLength": 1}, description="By default the first target.")]
+    parameters=[
+        OpenApiParameter("to", {"type": "string", "minLength": 1}, description="By default the first target."),
+        OpenApiParameter(
+            "after",
+            {"type": "string", "minLength": 1},
+            description="The `next` of the check before. By default, those that failed first are checked.",
+        ),
+    ]
 )
 @declares(None, Scope.OPERATE)
-@refuses(InvalidRequest, PipelineUnknown, ReleaseUnknown)
+@refuses(InvalidRequest, PipelineUnknown, ReleaseUnknown, *TARGET_REFUSALS)
 def release_continuation(view: TenantView, pipeline_id: str, release_version: str) -> Any:
     """Which failed executions of a release can continue on another one, and why the others cannot."""
-    require_known(view.request, ("to",))
-    release = _release(view, pipeline_id, release_version)
-    return continuation.continuation(release, _target(release, view.request.query_params.get("to")))
+    require_known(view.request, ("to", "after"))
+    release, sent = _release(view, pipeline_id, release_version), view.request.query_params
+    after = _position(sent["after"]) if "after" in sent else None
+    return continuation.continuation(release, _target(release, sent.get("to")), after)
 
 
 def _target(release: Release, version: str | None) -> Release:
     if version is not None:
-        return named_release(release.pipeline, version)
+        return recovery.target_of(release, version)
     found = recovery.targets(release)
     if not found:
         raise ReleaseUnknown(f"No other release of {release.pipeline.pipeline_id!r} was active.")
@@ -161,9 +216,17 @@ def _target(release: Release, version: str | None) -> Release:
 
 @operation("releases", "draftRecovery", {201: documents.CampaignView}, body=DraftRequest)
 @declares(Act.CAMPAIGN_DRAFT, Scope.OPERATE)
-@refuses(PipelineUnknown, ReleaseUnknown, errors.TenantNotAllowed, errors.CampaignTargetInvalid, errors.CampaignEmpty)
+@refuses(PipelineUnknown, ReleaseUnknown, errors.TenantNotAllowed, errors.CampaignEmpty, *TARGET_REFUSALS)
 def draft_recovery(
-    view: TenantView, pipeline_id: str, release_version: str, part: str, kind: str, target: str = "", verdict: str = ""
+    view: TenantView,
+    pipeline_id: str,
+    release_version: str,
+    part: str,
+    kind: str,
+    target: str = "",
+    verdict: str = "",
+    after: Position | None = None,
+    every: bool = False,
 ) -> Any:
     """Freeze the executions of a part as the draft of a campaign. Nothing is done until the draft is started."""
     if kind == Campaign.Kind.RESUBMIT:
@@ -174,16 +237,18 @@ def draft_recovery(
         Part(part),
         Campaign.Kind(kind),
         actor=view.actor,
-        target=named_release(release.pipeline, target) if target else None,
+        target=recovery.target_of(release, target) if target else None,
         verdict=Verdict(verdict),
+        after=after,
+        every=every,
     )
     return Response(documents.shown(made), status=status.HTTP_201_CREATED)
 
 
-@operation("releases", "recoveryRecord", RecordView, method="GET")
+@operation("releases", "recoveryRecord", RecordView, method="GET", context=lambda found: {"results": found.results})
 @refuses(PipelineUnknown, ReleaseUnknown)
 def recovery_record(view: TenantView, pipeline_id: str, release_version: str) -> Any:
-    """Who did what about a release since it first got new executions."""
+    """Who did what about a release since it first got new executions, and the result of each campaign."""
     return record.record(_release(view, pipeline_id, release_version))
 
 

@@ -1,27 +1,32 @@
 """Says which failed executions of a release can continue on another release, and why the others cannot.
 
-It asks the rule of a resubmission (ADR 55) about each execution. It does not ask whether the other release accepts
-executions now: that may change before a campaign starts.
+It asks the rule of a resubmission (ADR 55) about each execution. Whether the other release accepts executions now is a
+separate answer, which may change before a campaign starts.
 """
 
+import re
 import uuid
 from collections import defaultdict
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import Final
+from functools import cache
+from typing import Final, Self
 
-from django.db.models import Exists, OuterRef, QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from executions.errors import InputInvalid
 from executions.models import AwaitUnit, Execution, Resubmission
 from executions.models.states import State
 from executions.submission.admission import Admission
-from governance.resubmission.resubmission import chosen_shape
-from governance.resubmission.starts import Place, Start
+from foundation.errors import CoordinatorError
+from governance.reports.comparison import checkpoint_differences
+from governance.resubmission import resubmission
+from governance.resubmission.starts import Known, Place, Start
 from releases.models import Release
 
 MOST_CHECKED: Final = 500
-"""How many executions are checked: those that failed first."""
+"""How many executions one check reads: those that failed first after its position."""
 GROUP: Final = 50
 """How many inputs and checkpoints are in memory at the same time."""
 REASONS_SHOWN: Final = 20
@@ -58,70 +63,123 @@ class Group:
         return len(self.executions)
 
 
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND: Final = timedelta(microseconds=1)
+_POSITION: Final = re.compile(r"([0-9]{1,17})-([0-9a-f]{32})")
+LONGEST_POSITION: Final = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """The last failed execution that a check read, by the time when it failed. The next check continues after it.
+
+    It stays valid if the execution is run again or removed.
+    """
+
+    failed_at: datetime
+    execution: uuid.UUID
+
+    @classmethod
+    def parse(cls, text: str) -> Self | None:
+        """Return the position that `str` wrote; None if `text` is no position."""
+        found = _POSITION.fullmatch(text)
+        return cls(_EPOCH + int(found[1]) * _MICROSECOND, uuid.UUID(found[2])) if found else None
+
+    def __str__(self) -> str:
+        return f"{(self.failed_at - _EPOCH) // _MICROSECOND}-{self.execution.hex}"
+
+    @property
+    def later(self) -> Q:
+        return Q(finished_at__gt=self.failed_at) | Q(finished_at=self.failed_at, pk__gt=self.execution)
+
+
 @dataclass(frozen=True, slots=True)
 class Continuation:
-    """The verdicts on the failed executions of a release that were not resubmitted since they failed.
+    """The verdicts on failed executions of a release that were not resubmitted since they failed.
 
-    `checked` is how many were checked. If it is not complete, there are more.
+    `checked` is how many were checked. If there are more, `next` is where the next check continues. `waits` says why
+    the target accepts no executions now, so that a campaign would wait; "" if it accepts them.
     """
 
     target: Release
     checked: int
-    is_complete: bool
+    next: Position | None
+    waits: str
     groups: tuple[Group, ...]
+
+    @property
+    def is_complete(self) -> bool:
+        return self.next is None
 
     def of(self, verdict: Verdict) -> Group:
         return next(each for each in self.groups if each.verdict is verdict)
 
 
-def continuation(release: Release, target: Release) -> Continuation:
+def continuation(release: Release, target: Release, after: Position | None = None) -> Continuation:
     """Return which failed executions of `release` can continue on `target`. Checks at most MOST_CHECKED of them.
 
-    Makes a bounded number of queries, which read inputs and checkpoints.
+    Makes a bounded number of queries, which read inputs and checkpoints. The contracts are compared once for each step.
     """
-    keys = list(_unresolved(release).order_by("finished_at", "pk").values_list("pk", flat=True)[: MOST_CHECKED + 1])
-    checked = keys[:MOST_CHECKED]
+    left = unresolved(release, after).order_by("finished_at", "pk").values_list("finished_at", "pk")
+    failed = [Position(failed_at, key) for failed_at, key in left[: MOST_CHECKED + 1] if failed_at]
+    checked = [each.execution for each in failed[:MOST_CHECKED]]
     admitted = Admission(target, target.pipeline.activation_id, is_named=True)
+    compared = cache(checkpoint_differences)
     found: defaultdict[Verdict, list[uuid.UUID]] = defaultdict(list)
     reasons: dict[Verdict, dict[str, list[uuid.UUID]]] = {verdict: defaultdict(list) for verdict in Verdict}
     for start in range(0, len(checked), GROUP):
-        for key, verdict, reason in _judged(checked[start : start + GROUP], release, admitted):
+        keys = checked[start : start + GROUP]
+        units = AwaitUnit.objects.filter(execution__in=keys).values_list("execution_id", "step_index")
+        known = Known(set(units.distinct()), compared)
+        for key, verdict, reason in _judged(keys, release, admitted, known):
             found[verdict].append(key)
             if reason:
                 reasons[verdict][reason].append(key)
     groups = tuple(Group(verdict, tuple(found[verdict]), _most_frequent(reasons[verdict])) for verdict in Verdict)
-    return Continuation(target, len(checked), len(keys) == len(checked), groups)
+    following = failed[MOST_CHECKED - 1] if len(failed) > MOST_CHECKED else None
+    return Continuation(target, len(checked), following, _why_it_waits(target), groups)
 
 
-def _unresolved(release: Release) -> QuerySet[Execution]:
+def unresolved(release: Release, after: Position | None = None) -> QuerySet[Execution]:
+    """Return the failed executions of the release that were not resubmitted since they failed, without smoke tests."""
     resubmitted = Resubmission.objects.filter(execution=OuterRef("pk"), execution_version=OuterRef("version"))
     failed = Execution.objects.filter(~Exists(resubmitted), release=release, status__in=(State.FAILED, State.DLQ))
-    return failed.filter(tenant=release.pipeline.tenant, smoke=False)
+    return failed.filter(after.later if after else Q(), tenant=release.pipeline.tenant, smoke=False)
 
 
-def _judged(keys: list[uuid.UUID], release: Release, target: Admission) -> list[tuple[uuid.UUID, Verdict, str]]:
+def _why_it_waits(target: Release) -> str:
+    """Return why a resubmission to the release would be refused now; "" if it would not."""
+    pipeline = target.pipeline
+    try:
+        resubmission.target(pipeline.tenant, pipeline.pipeline_id, target.release_version).require_runnable()
+    except CoordinatorError as refusal:
+        return refusal.detail
+    return ""
+
+
+def _judged(
+    keys: list[uuid.UUID], release: Release, target: Admission, known: Known
+) -> list[tuple[uuid.UUID, Verdict, str]]:
     rows = Execution.objects.filter(pk__in=keys).select_related("wire_form").defer("result").in_bulk()
-    units = AwaitUnit.objects.filter(execution__in=keys).values_list("execution_id", "step_index")
-    awaited = set(units.distinct())
     judged = []
     for key in keys:
         old = rows.get(key)
         if old is not None:
             old.release = release  # with its contract
-            judged.append((key, *_judge(old, target, awaited)))
+            judged.append((key, *_judge(old, target, known)))
     return judged
 
 
-def _judge(old: Execution, target: Admission, awaited: set[tuple[uuid.UUID, int]]) -> tuple[Verdict, str]:
+def _judge(old: Execution, target: Admission, known: Known) -> tuple[Verdict, str]:
     why_not = NO_CHECKPOINT
     place = Place.of(old, Start.CHECKPOINT) if old.progress_shape is not None else None
     if place is not None:
-        refusals = place.refusals(old, target, awaited)
+        refusals = place.refusals(old, target, known)
         if not refusals:
             return Verdict.CHECKPOINT, ""
         why_not = f"{refusals[0]['field']}: {refusals[0]['message']}"
     try:
-        target.input_shape(old.input, chosen_shape(old))
+        target.input_shape(old.input, resubmission.chosen_shape(old))
     except InputInvalid as refusal:
         return Verdict.NEITHER, f"{refusal.errors[0]['field']}: {refusal.errors[0]['message']}"
     return Verdict.INPUT, why_not

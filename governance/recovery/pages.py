@@ -1,6 +1,7 @@
 """The page that guides through the recovery from a bad release, its slow parts, and the request for a draft."""
 
 import json
+from collections.abc import Collection
 from typing import Any
 from urllib.parse import urlencode
 
@@ -18,13 +19,14 @@ from foundation.admin.columns import on_one_line
 from foundation.errors import CoordinatorError
 from governance.campaigns.draft_pages import VERBS, require, scopes_of
 from governance.recovery import continuation, record, recovery
-from governance.recovery.continuation import Verdict
+from governance.recovery.continuation import Position, Verdict
 from governance.recovery.recovery import Accepted, Kind, Part
 from releases.models import IDENTITY_LENGTH, Release
 from tenancy.access import actor
 from tenancy.audit.acts import Act
 from tenancy.console.base import POST, READ, ReadOnlyAdmin, serves
 from tenancy.console.template_tags import denial_of
+from tenancy.models import AuditEntry
 from tenancy.roles import Scope
 
 TITLES = {
@@ -42,6 +44,8 @@ CONTINUING = {
 
 
 class DraftForm(forms.Form):
+    """What a button of the page sends."""
+
     part = forms.TypedChoiceField(choices=[(each.value, each.value) for each in Part], coerce=Part)
     kind = forms.TypedChoiceField(choices=Kind.choices, coerce=Kind)
     target = forms.CharField(required=False, strip=False, max_length=IDENTITY_LENGTH)
@@ -49,16 +53,29 @@ class DraftForm(forms.Form):
         choices=[(each.value, each.value) for each in Verdict],
         coerce=Verdict,
         required=False,
-        empty_value=Verdict.INPUT,
+        empty_value=Verdict.CHECKPOINT,
     )
+    after = forms.CharField(required=False, max_length=continuation.LONGEST_POSITION)
+    every = forms.BooleanField(required=False)
+
+    def clean_after(self) -> Position | None:
+        return _position(self.cleaned_data["after"])
+
+
+def _position(text: str) -> Position | None:
+    """Return the position of a check, None for "". Raises `ValidationError`."""
+    found = Position.parse(text)
+    if text and found is None:
+        raise forms.ValidationError("Unknown position.")
+    return found
 
 
 @serves("<int:object_id>/recovery/", methods=READ)
 def show(pages: ReadOnlyAdmin, request: HttpRequest, release: Release) -> HttpResponse:
     """Show what stands and what can be done, in the order in which a person does it."""
     found = recovery.recovery(release)
-    wanted = request.GET.get("target")
-    target = next((each for each in found.targets if each.release_version == wanted), found.target)
+    wanted = request.GET.get("target", "")
+    target = _target(release, wanted) if wanted else found.target
     return pages.page(
         request,
         "releases/recovery.html",
@@ -67,6 +84,8 @@ def show(pages: ReadOnlyAdmin, request: HttpRequest, release: Release) -> HttpRe
         release=release,
         recovery=found,
         target=target,
+        after=request.GET.get("after", ""),
+        verbs=[(each, VERBS[Kind(each.kind)].lower()) for each in found.open_campaigns],
         parts=[_part(pages, request, release, each) for each in found.accepted],
         most=MOST_READ,
         may_operate=pages.may(request, Scope.OPERATE, release),
@@ -109,8 +128,15 @@ def _why_not(pages: ReadOnlyAdmin, request: HttpRequest, release: Release, kind:
 @serves("<int:object_id>/recovery/proof/", None, Scope.OPERATE, methods=READ, polled=True)
 def proof(pages: ReadOnlyAdmin, request: HttpRequest, release: Release) -> HttpResponse:
     """Return the part that says which failed executions can continue on the release that the page shows."""
-    target = _target(release, request.GET.get("shown", ""))
-    found = continuation.continuation(release, target)
+    version, _, start = request.GET.get("shown", "").partition("/")
+    target = _target(release, version) if version else next(iter(recovery.targets(release)), None)
+    if target is None:
+        raise Http404
+    try:
+        after = _position(start)
+    except forms.ValidationError:
+        raise Http404 from None
+    found = continuation.continuation(release, target, after)
     return pages.part(
         request,
         "releases/recovery_proof.html",
@@ -119,18 +145,20 @@ def proof(pages: ReadOnlyAdmin, request: HttpRequest, release: Release) -> HttpR
         release=release,
         target=target,
         found=found,
+        after=after,
+        next_url=f"{reverse('admin:releases_release_recovery', args=[release.pk])}?"
+        + urlencode({"target": target.release_version, "after": found.next or ""}),
         rows=[(group, *CONTINUING[group.verdict]) for group in found.groups if group.count],
         why_not=_why_not(pages, request, release, Kind.RESUBMIT),
     )
 
 
 def _target(release: Release, version: str) -> Release:
-    """Return the release with this version if it may take over, or the first one that may for "". Raises `Http404`."""
-    targets = recovery.targets(release)
-    found = next((each for each in targets if version in ("", each.release_version)), None)
-    if found is None:
-        raise Http404
-    return found
+    """Return the release with this version if it may take over. Raises `Http404`."""
+    try:
+        return recovery.target_of(release, version)
+    except CoordinatorError:
+        raise Http404 from None
 
 
 @serves("<int:object_id>/recovery/record/", methods=READ, polled=True)
@@ -142,7 +170,7 @@ def what_was_done(pages: ReadOnlyAdmin, request: HttpRequest, release: Release) 
         if form not in exports.FORMATS:
             raise Http404
         name = f"recovery-{release.pipeline.pipeline_id}-{release.release_version}.{form}"
-        lines = b"".join(exports.lines(record.COLUMNS, found.rows(), form))
+        lines = b"".join(exports.lines([*record.COLUMNS, record.RESULT], found.rows(), form))
         headers = {"Content-Disposition": f'attachment; filename="{name}"'}
         return HttpResponse(lines, content_type=exports.FORMATS[form], headers=headers)
     return pages.part(
@@ -152,8 +180,25 @@ def what_was_done(pages: ReadOnlyAdmin, request: HttpRequest, release: Release) 
         original=release,
         release=release,
         record=found,
-        rows=[(each, on_one_line(json.loads(each.details))) for each in found.entries],
+        rows=[
+            (
+                each,
+                _page_of(each, found.campaigns),
+                on_one_line(json.loads(each.details)),
+                found.results.get(each.sequence),
+            )
+            for each in found.entries
+        ],
     )
+
+
+def _page_of(entry: AuditEntry, campaigns: Collection[str]) -> str:
+    """Return the page of the execution or the campaign that the entry is about; "" for others, and removed drafts."""
+    if entry.object in campaigns:
+        return reverse("admin:executions_campaign_change", args=[entry.object])
+    if entry.act in record.OF_EXECUTIONS:
+        return reverse("admin:executions_execution_change", args=[entry.object])
+    return ""
 
 
 @serves("<int:object_id>/recovery/draft/", Act.CAMPAIGN_DRAFT, Scope.OPERATE, methods=POST)
@@ -171,8 +216,10 @@ def draft(pages: ReadOnlyAdmin, request: HttpRequest, release: Release) -> HttpR
             sent["part"],
             sent["kind"],
             actor=actor(request.user),
-            target=_target(release, sent["target"]) if sent["target"] else None,
+            target=recovery.target_of(release, sent["target"]) if sent["target"] else None,
             verdict=sent["verdict"],
+            after=sent["after"],
+            every=sent["every"],
         )
     except CoordinatorError as error:
         messages.error(request, f"{error.detail} Nothing changed.")

@@ -1,6 +1,9 @@
-"""Who did what about a bad release, and when: the entries of the audit log since it first got new executions."""
+"""Who did what about a bad release, when, and with which result: the entries of the audit log since it first got new
+executions."""
 
-from collections.abc import Collection
+import json
+import uuid
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -8,7 +11,9 @@ from typing import Any, Final
 from django.db import connection
 from django.db.models import Q
 
-from executions.models import Execution, FailureGroup
+from executions.models import Campaign, Execution, FailureGroup
+from governance.campaigns.admitting import Results, results
+from governance.campaigns.campaigns import Progress, progress
 from releases.models import Activation, Release
 from tenancy.audit import chain
 from tenancy.audit.acts import Act
@@ -17,7 +22,10 @@ from tenancy.models import AuditEntry
 MOST_READ: Final = 1000
 """How many entries of each kind are read: the newest ones."""
 ITEMS_READ: Final = 100
-"""A campaign belongs to the record if an execution of the release is among this many of its items."""
+"""A campaign belongs to the record if its draft selected by the release, or an execution of the release is among this
+many of its items."""
+RESULTS_READ: Final = 20
+"""How many campaigns have a result in the record: the newest ones. The pages of the others have theirs."""
 OF_EXECUTIONS: Final = (
     Act.EXECUTION_CANCEL,
     Act.EXECUTION_PAUSE,
@@ -27,6 +35,7 @@ OF_EXECUTIONS: Final = (
 )
 OF_CAMPAIGNS: Final = (
     Act.CAMPAIGN_CANCEL,
+    Act.CAMPAIGN_DISCARD,
     Act.CAMPAIGN_DRAFT,
     Act.CAMPAIGN_PAUSE,
     Act.CAMPAIGN_RESUME,
@@ -44,6 +53,7 @@ OF_PIPELINES: Final = (
     Act.RELEASE_REVOKE,
 )
 COLUMNS: Final = ("sequence", "at", "actor", "act", "object", "reason", "details")
+RESULT: Final = "result"
 
 # Returns those of the campaigns that have an execution of the release among their first items.
 _CAMPAIGNS = """
@@ -56,16 +66,57 @@ SELECT c.id::text FROM executions_campaign c WHERE c.id = ANY(%(ids)s::uuid[]) A
 
 
 @dataclass(frozen=True, slots=True)
+class CampaignResult:
+    """What a campaign has done to its executions, and what became of those that it ran again."""
+
+    status: Campaign.Status
+    progress: Progress
+    results: Results
+
+    @property
+    def counts(self) -> list[tuple[str, int]]:
+        """The counts that are not 0, by what they count."""
+        named = [
+            ("pending", self.progress.pending),
+            ("re-driven", self.progress.redriven),
+            ("resubmitted", self.progress.resubmitted),
+            ("cancelled", self.progress.cancelled),
+            ("paused", self.progress.paused),
+            ("skipped", self.progress.skipped),
+            ("run again and running", self.results.running),
+            ("run again and waiting", self.results.waiting),
+            ("run again and succeeded", self.results.succeeded),
+            ("run again and failed", self.results.failed_again),
+            ("run again and cancelled", self.results.cancelled),
+            ("run again and removed", self.results.removed),
+        ]
+        return [(name, count) for name, count in named if count]
+
+    def __str__(self) -> str:
+        return ", ".join([self.status, *(f"{count} {name}" for name, count in self.counts)])
+
+
+@dataclass(frozen=True, slots=True)
 class Record:
-    """The entries, oldest first, from `since` on. If it is not complete, older ones were left out."""
+    """The entries, oldest first, from `since` on. If it is not complete, older ones were left out.
+
+    `campaigns` are the ids of those that were not removed. `results` has those of the newest campaigns, by the number
+    of the last entry that drafted or started the campaign.
+    """
 
     since: datetime
     entries: list[AuditEntry]
+    campaigns: frozenset[str]
+    results: dict[int, CampaignResult]
     is_complete: bool
 
     def rows(self) -> list[dict[str, Any]]:
         """Return the entries as an export has them."""
-        return [{**{name: getattr(each, name) for name in COLUMNS}, "at": each.at.isoformat()} for each in self.entries]
+        return [
+            {name: getattr(each, name) for name in COLUMNS}
+            | {"at": each.at.isoformat(), RESULT: str(self.results.get(each.sequence, ""))}
+            for each in self.entries
+        ]
 
 
 def record(release: Release) -> Record:
@@ -82,14 +133,22 @@ def record(release: Release) -> Record:
     of_executions = _newest(entries.filter(act__in=OF_EXECUTIONS))
     of_campaigns = _newest(entries.filter(act__in=OF_CAMPAIGNS))
     of_groups = _newest(entries.filter(act=Act.FAILURE_GROUP_CHANGE))
+    campaigns = _about(of_campaigns, _campaigns(release, of_campaigns))
     found = [
         *of_pipeline,
         *_about(of_executions, _of_release(Execution, release, of_executions)),
-        *_about(of_campaigns, _campaigns(release, of_campaigns)),
+        *campaigns,
         *_about(of_groups, _of_release(FailureGroup, release, of_groups)),
     ]
     is_complete = all(len(each) < MOST_READ for each in (of_pipeline, of_executions, of_campaigns, of_groups))
-    return Record(since, sorted(found, key=lambda each: each.sequence), is_complete)
+    kept = dict(Campaign.objects.filter(pk__in={each.object for each in campaigns}).values_list("pk", "status"))
+    return Record(
+        since,
+        sorted(found, key=lambda each: each.sequence),
+        frozenset(map(str, kept)),
+        _results(campaigns, kept),
+        is_complete,
+    )
 
 
 def _since(release: Release) -> datetime:
@@ -112,7 +171,30 @@ def _of_release(model: Any, release: Release, entries: list[AuditEntry]) -> set[
     return {str(key) for key in found} if keys else set()
 
 
+def _results(entries: list[AuditEntry], statuses: Mapping[uuid.UUID, str]) -> dict[int, CampaignResult]:
+    """Return the results of the newest of the campaigns with these statuses. The entries are the newest first."""
+    last: dict[uuid.UUID, int] = {}
+    for each in entries:
+        if each.act in (Act.CAMPAIGN_DRAFT, Act.CAMPAIGN_START) and uuid.UUID(each.object) in statuses:
+            last.setdefault(uuid.UUID(each.object), each.sequence)
+    newest = list(last)[:RESULTS_READ]
+    done, became = progress(newest), results(newest)
+    return {last[key]: CampaignResult(Campaign.Status(statuses[key]), done[key], became[key]) for key in newest}
+
+
 def _campaigns(release: Release, entries: list[AuditEntry]) -> set[str]:
+    """Return the keys of the campaigns of the release, also of drafts that were removed."""
+    return _by_filters(release, entries) | _by_items(release, entries)
+
+
+def _by_filters(release: Release, entries: list[AuditEntry]) -> set[str]:
+    pin = (release.pipeline.pipeline_id, release.release_version)
+    drafted = [each for each in entries if each.act == Act.CAMPAIGN_DRAFT]
+    filters = {each.object: json.loads(each.details).get("filters") or {} for each in drafted}
+    return {key for key, each in filters.items() if (each.get("pipelineId"), each.get("releaseVersion")) == pin}
+
+
+def _by_items(release: Release, entries: list[AuditEntry]) -> set[str]:
     parameters: dict[str, Any] = {
         "ids": sorted({each.object for each in entries}),
         "most": ITEMS_READ,

@@ -8,15 +8,18 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from executions.errors import CampaignEmpty, CampaignTargetInvalid
+from django.db.models import QuerySet
+
+from executions.errors import CampaignEmpty, CampaignTargetInvalid, ReleaseNotAdmitted
 from executions.inspection.counts import Count, counts_of
-from executions.models import Campaign, Hold, StartFrom
+from executions.models import Campaign, Execution, Hold, StartFrom
 from executions.models.states import State
 from governance.campaigns import drafts
 from governance.campaigns.campaigns import Options
 from governance.campaigns.selection import Filters, chosen, selected
-from governance.recovery.continuation import Verdict, continuation
-from releases import queries
+from governance.recovery.continuation import Position, Verdict, continuation, unresolved
+from governance.reports.comparison import named_release
+from releases import pointer, queries
 from releases.models import Activation, Release
 from releases.models.activation import SWITCHES
 from releases.states import Status
@@ -26,6 +29,8 @@ CANARY: Final = 5
 """How many executions of a draft that runs them again go first, unless the person who starts it decides otherwise."""
 STOP_AFTER: Final = 10
 TARGETS_SHOWN: Final = 20
+CAMPAIGNS_SHOWN: Final = 20
+OPEN: Final = (Campaign.Status.DRAFTING, Campaign.Status.DRAFT, Campaign.Status.RUNNING, Campaign.Status.PAUSED)
 
 
 class Part(StrEnum):
@@ -57,10 +62,14 @@ KINDS: Final[Mapping[Part, tuple[Campaign.Kind, ...]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """How many executions of the release are in a part, by state. If it is not complete, there may be more."""
+    """How many executions of the release are in a part, by state. If it is not complete, there may be more.
+
+    `kinds` are those of the campaigns that can act on them.
+    """
 
     part: Part
     counts: tuple[Count, ...]
+    kinds: tuple[Campaign.Kind, ...]
 
     @property
     def count(self) -> int:
@@ -70,10 +79,6 @@ class Accepted:
     def is_complete(self) -> bool:
         return all(each.is_complete for each in self.counts)
 
-    @property
-    def kinds(self) -> tuple[Campaign.Kind, ...]:
-        return KINDS[self.part] if self.count else ()
-
 
 @dataclass(frozen=True, slots=True)
 class Recovery:
@@ -81,7 +86,8 @@ class Recovery:
 
     `active` is the active release of the pipeline, if there is one. `hold` is the open pause of the release or of its
     pipeline. `targets` are the releases that may take over, the proposed one first: the active release, and then those
-    that were active before, newest first.
+    that were active before, newest first. `open_campaigns` are the newest ones over executions of the release, with
+    drafts: other people may be at work.
     """
 
     release: Release
@@ -89,6 +95,7 @@ class Recovery:
     hold: Hold | None
     accepted: list[Accepted]
     targets: list[Release]
+    open_campaigns: list[Campaign]
 
     @property
     def is_active(self) -> bool:
@@ -104,12 +111,30 @@ def recovery(release: Release) -> Recovery:
     pipeline = queries.pipeline(release.pipeline.tenant, release.pipeline.pipeline_id)
     holds = Hold.objects.filter(ended_at=None)
     hold = holds.filter(release=release).first() or holds.filter(pipeline=pipeline).first()
-    return Recovery(release, pipeline.active_release, hold, _accepted(release), targets(release))
+    campaigns = Campaign.objects.filter(
+        tenant=pipeline.tenant, status__in=OPEN, filters__contains=_filters(release).to_json()
+    )
+    newest = list(campaigns.order_by("-created_at", "-pk")[:CAMPAIGNS_SHOWN])
+    return Recovery(release, pipeline.active_release, hold, _accepted(release), targets(release), newest)
+
+
+def _filters(release: Release) -> Filters:
+    return Filters(pipeline_id=release.pipeline.pipeline_id, release_version=release.release_version)
 
 
 def _accepted(release: Release) -> list[Accepted]:
     counts = counts_of(release).counts
-    return [Accepted(part, tuple(each for each in counts if each.status in states)) for part, states in STATES.items()]
+    found = []
+    for part, states in STATES.items():
+        own = tuple(each for each in counts if each.status in states)
+        found.append(Accepted(part, own, kinds_of(release, part) if own else ()))
+    return found
+
+
+def kinds_of(release: Release, part: Part) -> tuple[Campaign.Kind, ...]:
+    """Return what a campaign can do with the executions of a part. Nothing runs again on a retired release."""
+    is_retired = release.status == Status.RETIRED
+    return tuple(kind for kind in KINDS[part] if not (is_retired and kind == Kind.REDRIVE))
 
 
 def targets(release: Release) -> list[Release]:
@@ -125,6 +150,21 @@ def targets(release: Release) -> list[Release]:
     return [rows[key] for key in keys]
 
 
+def target_of(release: Release, version: str) -> Release:
+    """Return the release with this version, which takes over executions of `release`.
+
+    Raises `ReleaseUnknown`, `ReleaseNotAdmitted` if it is not registered, `ReleaseNotOpen` if it was never active, and
+    `CampaignTargetInvalid` if it is `release` itself.
+    """
+    found = named_release(release.pipeline, version)
+    if found.pk == release.pk:
+        raise CampaignTargetInvalid("The failed executions are on this release already. Re-drive them.")
+    if found.status != Status.REGISTERED:
+        raise ReleaseNotAdmitted(f"Release {version!r} is {found.status}.", releaseStatus=found.status)
+    pointer.require_open(found, or_replaced=True)
+    return found
+
+
 def draft(
     release: Release,
     part: Part,
@@ -133,32 +173,45 @@ def draft(
     actor: str,
     target: Release | None = None,
     verdict: Verdict = Verdict.CHECKPOINT,
+    after: Position | None = None,
+    every: bool = False,
 ) -> Campaign:
     """Freeze the executions of a part of the release as the draft of a campaign, and return it. Nothing is done yet.
 
-    To resubmit, `target` is the release of the new executions. The draft has the executions with this `verdict`, and
-    the new ones start as it says.
+    To resubmit, `target` is the release of the new executions: see `target_of`. The draft has the executions to which
+    the check `after` this position gives this `verdict`, and the new ones start as it says. With `every`, it has all
+    failed ones after the position; the campaign then checks each one, and skips those that cannot start so.
+
+    A re-drive leaves out what was resubmitted, so that nothing runs twice.
 
     Raises `TenantNotAllowed`, `CampaignTargetInvalid`, and `CampaignEmpty` if there is no such execution.
     """
-    if kind not in KINDS[part]:
-        raise CampaignTargetInvalid(f"A campaign cannot {kind} executions that are {part}.")
+    if kind not in kinds_of(release, part):
+        why = "The release is retired. " if kind in KINDS[part] else ""
+        raise CampaignTargetInvalid(f"{why}A campaign cannot {kind} executions that are {part}.")
     if (kind == Kind.RESUBMIT) is (target is None):
         raise CampaignTargetInvalid("To resubmit, name a target release. Other campaigns have none.")
+    if target is None and (after or every):
+        raise CampaignTargetInvalid("Only a draft that resubmits follows a check. Leave out `after` and `every`.")
     if verdict is Verdict.NEITHER:
         raise CampaignTargetInvalid("These executions cannot start on the target release.")
-    tenant = release.pipeline.tenant
-    filters = Filters(pipeline_id=release.pipeline.pipeline_id, release_version=release.release_version)
-    if target is None:
-        rows = selected(tenant, kind, filters, allow_failed=True).filter(status__in=STATES[part])
-        options = _options(kind)
-    else:
-        keys = continuation(release, target).of(verdict).executions
-        if not keys:
-            raise CampaignEmpty("No failed execution has this verdict.")
-        rows = chosen(tenant, keys)
+    tenant, filters = release.pipeline.tenant, _filters(release)
+    options = _options(kind)
+    if target is not None:
+        rows = unresolved(release, after) if every else _judged(release, target, verdict, after)
         options = _options(kind, target, StartFrom(verdict))
+    elif kind == Kind.REDRIVE:
+        rows = unresolved(release)
+    else:
+        rows = selected(tenant, kind, filters, allow_failed=True).filter(status__in=STATES[part])
     return drafts.freeze(tenant, kind, rows, actor=actor, filters=filters.to_json(), allow_failed=True, options=options)
+
+
+def _judged(release: Release, target: Release, verdict: Verdict, after: Position | None) -> QuerySet[Execution]:
+    keys = continuation(release, target, after).of(verdict).executions
+    if not keys:
+        raise CampaignEmpty("No failed execution has this verdict.")
+    return chosen(release.pipeline.tenant, keys)
 
 
 def _options(kind: Campaign.Kind, target: Release | None = None, start: StartFrom = StartFrom.INPUT) -> Options:

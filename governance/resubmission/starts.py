@@ -6,7 +6,7 @@ themselves.
 """
 
 import uuid
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -17,7 +17,9 @@ from executions.models import AwaitUnit, Execution
 from executions.step_reports import failed_items
 from executions.submission.admission import Admission
 from governance.reports.comparison import checkpoint_differences
+from releases.models import Release
 from wire.comparison.comparison import taken_type
+from wire.comparison.differences import Difference
 from wire.documents.canonical_types import mismatches
 
 MOST_ERRORS = 100
@@ -29,6 +31,14 @@ class Start(models.TextChoices):
     INPUT = "input"
     CHECKPOINT = "checkpoint"
     ITEMS = "items"
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What a check of many executions reads once: the steps at which they asked something, and the comparison."""
+
+    awaited: Set[tuple[uuid.UUID, int]]
+    differences: Callable[[Release, Release, int], tuple[Difference, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,32 +94,26 @@ class Place:
                 checkpointStep=self.step,
             )
 
-    def refusals(
-        self, old: Execution, target: Admission, awaited: Set[tuple[uuid.UUID, int]] | None = None
-    ) -> list[dict[str, str]]:
-        """Return why it is not proven that `target` may take the value. Empty: it is proven.
-
-        `awaited` has the steps at which executions asked something, if the caller has read them for many executions.
-        """
+    def refusals(self, old: Execution, target: Admission, known: Known | None = None) -> list[dict[str, str]]:
+        """Return why it is not proven that `target` may take the value. Empty: it is proven."""
         if target.release.pk == old.release_id:
             return []
-        differences = checkpoint_differences(old.release, target.release, self.step)
+        compare = known.differences if known else checkpoint_differences
+        differences = compare(old.release, target.release, self.step)
         wrong = [_error(each.path, "NOT_PROVEN", each.reason) for each in differences]
-        return wrong or [*self._awaits(old, target, awaited), *self._mismatches(target)]
+        return wrong or [*self._awaits(old, target, known), *self._mismatches(target)]
 
-    def _awaits(
-        self, old: Execution, target: Admission, awaited: Set[tuple[uuid.UUID, int]] | None
-    ) -> Iterator[dict[str, str]]:
+    def _awaits(self, old: Execution, target: Admission, known: Known | None) -> Iterator[dict[str, str]]:
         """Yield an error if the value is the requests or the answers of an await, and the contract differs.
 
         The requests are stored at the step of the await, and the answers at the next one.
         """
         if old.release.contract_id == target.release.contract_id:
             return
-        if awaited is None:
+        if known is None:
             asked = AwaitUnit.objects.filter(execution=old, step_index__in=(self.step - 1, self.step)).exists()
         else:
-            asked = not awaited.isdisjoint(((old.pk, self.step - 1), (old.pk, self.step)))
+            asked = not known.awaited.isdisjoint(((old.pk, self.step - 1), (old.pk, self.step)))
         if asked:
             message = "The requests or the answers of an await continue on releases of the same contract only."
             yield _error("checkpoint", "NOT_PROVEN", message)

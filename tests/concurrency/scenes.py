@@ -274,10 +274,10 @@ def campaign_start() -> Scene:
 
 
 def campaign_advance() -> Scene:
-    owner, _ = dead()
+    owner, failed = dead()
     made = start_campaign(owner)
     Campaign.objects.update(rate_since=F("rate_since") - timedelta(seconds=60))
-    return campaigns.advance, [made]
+    return campaigns.advance, [made, *failed]
 
 
 def resubmission() -> Scene:

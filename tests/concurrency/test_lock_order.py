@@ -182,7 +182,7 @@ def test_submissions_write_their_keys_in_order() -> None:
 
 
 def end_of_a_campaign() -> scenes.Scene:
-    _, [campaign] = scenes.campaign_advance()
+    _, [campaign, *_] = scenes.campaign_advance()
     call = partial(campaigns.cancel, campaign.tenant, campaign.pk, actor="user:x")  # type: ignore[attr-defined]
     return call, [campaign, *CampaignItem.objects.all()]
 

@@ -99,7 +99,7 @@ ROW_LOCKS = {
     "a missing blob is locked": Lock(scenes.missing_bytes, BlobEvent),
     "an outcome locks its executions": Lock(scenes.recording, ExecutionEvent),
     "a checkpoint locks its executions": Lock(scenes.recording_checkpoints, ExecutionEvent),
-    "a campaign is locked while it re-drives": Lock(scenes.campaign_advance, Execution),
+    "a campaign that re-drives is locked with the executions": Lock(scenes.campaign_advance, Execution),
     "a campaign is locked while it is drafted": Lock(scenes.campaign_drafting, CampaignItem),
     "a resubmission locks pipeline and execution": Lock(scenes.resubmission, Resubmission),
     "a campaign that cancels locks the executions": Lock(scenes.campaign_of_cancellations, CampaignItem),

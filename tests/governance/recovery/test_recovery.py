@@ -6,9 +6,11 @@ from typing import Any
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 
 from executions.errors import CampaignEmpty, CampaignTargetInvalid
 from executions.holds import holds
+from executions.lifecycle.interventions import redrive
 from executions.models import Campaign, Execution, Resubmission, StartFrom
 from governance.activation.activation import activate
 from governance.campaigns import drafts
@@ -17,6 +19,7 @@ from governance.recovery import continuation, record, recovery
 from governance.recovery.continuation import NO_CHECKPOINT, Verdict
 from governance.recovery.recovery import KINDS, Part
 from governance.resubmission.resubmission import resubmit
+from releases.errors import ReleaseNotOpen, ReleaseUnknown
 from releases.models import Release
 from tenancy.models import Tenant
 from tests import making
@@ -75,14 +78,35 @@ def test_each_failed_execution_has_a_verdict_and_those_that_cannot_continue_a_re
     [target] = recovery.targets(release)
     with CaptureQueriesContext(connection) as queries:
         found = continuation.continuation(release, target)
-    assert len(queries) <= 5
+    assert len(queries) <= 10
     names = dict(Execution.objects.filter(tenant=owner).values_list("pk", "execution_key"))
     verdicts = {each.verdict.value: {names[key] for key in each.executions} for each in found.groups}
     assert verdicts == {"checkpoint": {"fits"}, "input": {"wrong", "none"}, "neither": {"input"}}
     reasons = [each.text for group in found.groups for each in group.reasons]
     assert reasons == [NO_CHECKPOINT, "checkpoint.n: must be an integer", "input.m: is not a member of the type"]
+    assert found.waits == ""
     resubmit(owner, found.of(Verdict.CHECKPOINT).executions[0], actor=ANN, reason="", release_version="1.0")
-    assert not continuation.continuation(release, target).of(Verdict.CHECKPOINT).count
+    owner.workers.update(stopped_at=timezone.now())
+    after = continuation.continuation(release, target)
+    assert ("No healthy" in after.waits, after.of(Verdict.CHECKPOINT).count) == (True, 0)
+    again = recovery.draft(release, Part.FAILED, Kind.REDRIVE, actor=ANN)
+    elsewhere = recovery.draft(release, Part.FAILED, Kind.RESUBMIT, actor=ANN, target=target, every=True)
+    for draft in (again, elsewhere):
+        assert {*draft.items.values_list("execution__execution_key", flat=True)} == {"wrong", "none", "input"}
+    assert {each.kind for each in recovery.recovery(release).open_campaigns} == {"resubmit", "redrive"}
+
+
+def test_a_check_continues_after_the_one_before_also_if_its_last_execution_ran_again(
+    owner: Tenant, release: Release, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [target] = recovery.targets(release)
+    every = list(continuation.unresolved(release).order_by("finished_at", "pk"))
+    monkeypatch.setattr(continuation, "MOST_CHECKED", 3)
+    first = continuation.continuation(release, target)
+    assert (first.checked, first.next) == (3, continuation.Position.parse(str(first.next)))
+    redrive(owner, every[2].pk, actor=ANN, reason="", allow_failed=True)
+    second = continuation.continuation(release, target, first.next)
+    assert ([key for each in second.groups for key in each.executions], second.next) == ([every[3].pk], None)
 
 
 def test_a_draft_has_the_executions_of_its_part_and_does_what_the_proof_says(owner: Tenant, release: Release) -> None:
@@ -99,8 +123,16 @@ def test_a_draft_has_the_executions_of_its_part_and_does_what_the_proof_says(own
     assert (link.execution.execution_key, link.checkpoint_step) == ("fits", 1)
     paused = recovery.draft(release, Part.RUNNING, Kind.PAUSE, actor=ANN)
     assert list(paused.items.values_list("execution__execution_key", flat=True)) == ["due"]
-    acts = [each.act for each in record.record(release).entries if each.actor == ANN]
-    assert acts == ["release.activate", "campaign.draft", "campaign.start", "campaign.draft"]
+    drafts.discard(owner, paused.pk, actor=ANN)
+    found = record.record(release)
+    acts = {each.sequence: each.act for each in found.entries if each.actor == ANN}
+    drafted = ["campaign.draft", "campaign.start", "campaign.draft", "campaign.discard"]
+    assert [*acts.values()] == ["release.activate", *drafted]
+    [(number, result)] = found.results.items()
+    assert (acts[number], str(result)) == (
+        "campaign.start",
+        "COMPLETED, 1 resubmitted, 1 run again and running",
+    )
 
 
 def test_a_draft_that_makes_no_sense_is_refused_and_nothing_changes(release: Release) -> None:
@@ -110,9 +142,14 @@ def test_a_draft_that_makes_no_sense_is_refused_and_nothing_changes(release: Rel
         (Part.FAILED, Kind.RESUBMIT, {}),
         (Part.FAILED, Kind.REDRIVE, {"target": target}),
         (Part.FAILED, Kind.RESUBMIT, {"target": target, "verdict": Verdict.NEITHER}),
+        (Part.FAILED, Kind.REDRIVE, {"every": True}),
     ]
     for part, kind, more in refused:
         with unchanged():
             raised(CampaignTargetInvalid, recovery.draft, release, part, kind, actor=ANN, **more)
     with unchanged():
         raised(CampaignEmpty, recovery.draft, release, Part.WAITING, Kind.PAUSE, actor=ANN)
+    making.registered(release.pipeline.tenant, "0.1")
+    wrong = {"1.1": CampaignTargetInvalid, "0.1": ReleaseNotOpen, "9": ReleaseUnknown}
+    for version, refusal in wrong.items():
+        raised(refusal, recovery.target_of, release, version)
