@@ -51,7 +51,7 @@ def well_formed_keys(get_response: Handler) -> Handler:
 def session_limits(get_response: Handler) -> Handler:
     """End a session after SESSION_IDLE_SECONDS without activity, and after SESSION_MAX_SECONDS in any case.
 
-    Requests of htmx are not activity, because a page sends them without its user to refresh itself. Only the admin
+    A GET of htmx is not activity, because a page sends it without its user to refresh itself. Only the admin
     uses sessions, so other addresses do not load them.
     """
     from coordinator.request_slots import remember_session  # only web processes have slots
@@ -71,10 +71,11 @@ def session_limits(get_response: Handler) -> Handler:
 
 def _end_or_extend(request: HttpRequest) -> None:
     now, session = time.time(), request.session
+    is_act = request.method == "POST" or "HX-Request" not in request.headers
     idle = now - session.get(ACTIVE, 0.0)
     if idle > settings.SESSION_IDLE_SECONDS or now - session.get(BEGAN, 0.0) > settings.SESSION_MAX_SECONDS:
         logout(request)
-    elif "HX-Request" not in request.headers and idle > min(PRECISION_SECONDS, settings.SESSION_IDLE_SECONDS / 10):
+    elif is_act and idle > min(PRECISION_SECONDS, settings.SESSION_IDLE_SECONDS / 10):
         session[ACTIVE] = now
 
 
