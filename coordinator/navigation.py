@@ -61,7 +61,7 @@ MENU: Final = (
                 Listed("executions_campaign", "Campaigns", "campaign"),
                 Listed("executions_schedule", "Schedules", "event_repeat"),
             ),
-            (Listed("executions_interaction", "Waiting for answers", "rate_review"),),
+            (Listed("executions_interaction", "Questions", "rate_review"),),
             (Listed("executions_failuregroup", "Failures", "report"),),
             (Listed("executions_worker", "Workers", "memory"),),
             (

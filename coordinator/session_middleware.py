@@ -53,7 +53,7 @@ def well_formed_keys(get_response: Handler) -> Handler:
 def session_limits(get_response: Handler) -> Handler:
     """End a session after SESSION_IDLE_SECONDS without activity, and after SESSION_MAX_SECONDS in any case.
 
-    Requests of htmx are not activity, because a page sends them without its user to refresh itself. Only the admin
+    A GET of htmx is not activity, because a page sends it without its user to refresh itself. Only the admin
     uses sessions, so other addresses do not load them.
     """
     from coordinator.request_slots import remember_session  # only web processes have slots
@@ -77,8 +77,9 @@ def _end_or_extend(request: HttpRequest) -> None:
         logout(request)
         return
     list_session(request, request.user)
+    is_act = request.method == "POST" or "HX-Request" not in request.headers
     precision = min(PRECISION_SECONDS, settings.SESSION_IDLE_SECONDS / 10)
-    if "HX-Request" not in request.headers and now - session[ACTIVE] > precision:
+    if is_act and now - session[ACTIVE] > precision:
         session[ACTIVE] = now
 
 

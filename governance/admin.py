@@ -67,7 +67,7 @@ class ExecutionAdmin(ExecutionColumns, ExecutionPages):
             "fields": list(fields(requested)),
             "columns": columns_of(requested),
             "acts": acts(request),
-            "tabs": list(tabs(requested)),
+            "tabs": tabs(requested),
             "most_exported": columns.MOST,
         }
         response = super().changelist_view(request, {**more, **(extra_context or {})})

@@ -4,13 +4,15 @@ import uuid
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 from django.contrib import admin, messages
+from django.contrib.auth.models import User
 from django.db.models import Case, JSONField, Q, QuerySet, When
 from django.db.models.expressions import RawSQL
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
+from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
@@ -31,7 +33,7 @@ from executions.console.question_filters import (
 )
 from executions.models import Interaction
 from executions.questions.readable import Readable, person, readable, telling_fields
-from foundation.admin.columns import badge, column, cut, moment, timed
+from foundation.admin.columns import badge, column, cut, timed
 from foundation.errors import CoordinatorError
 from releases.registration.pages import PipelineFilter
 from tenancy.access import actor, tenants_of
@@ -47,6 +49,8 @@ MOST_NEXT = 200
 """How many of the questions with the nearest deadlines are candidates for the next one."""
 MOST_MEMBERS = 200
 LONGEST_NAME = 150
+SIGNED_OUT = "executions/interaction_signed_out.html"
+"""Takes the place of the live part after a log-out. The form stays with what was entered."""
 # The short scalars of a request. Requests may be large, so the database picks them.
 SHORT_MEMBERS = """
 CASE jsonb_typeof(executions_interaction.request) WHEN 'object' THEN (
@@ -143,34 +147,27 @@ class InteractionAdmin(LongList):
             claims.renew(row, actor=actor(request.user), person=request.user)
         return self._shown(request, row)
 
-    @serves("<uuid:object_id>/live/", polled=True, signed_out="executions/interaction_signed_out.html")
+    @serves("<uuid:object_id>/live/", polled=True, signed_out=SIGNED_OUT)
     def live(self, request: HttpRequest, row: Interaction) -> HttpResponse:
         """Return what has changed since the page was shown; 204 if nothing has."""
         present = self._present(request, interactions.interaction(row.tenant, row.pk))
         if (request.GET.get("shown"), request.GET.get("left")) == (present.mark, present.countdown):
             return HttpResponse(status=204)
-        return self._live(request, present)
+        return self._live(request, present, **self._decision(request, present.question))
 
     def _present(self, request: HttpRequest, found: Interaction, buttons: str = "") -> Present:
         return Present.of(
             found,
-            me=actor(request.user),
+            cast("User", request.user),
             has_role=self.may(request, Scope.ANSWER, found),
             may_answer=self._may_answer(request, found),
             buttons=buttons or request.GET.get("buttons", ""),
         )
 
-    def _live(self, request: HttpRequest, present: Present, error: CoordinatorError | None = None) -> HttpResponse:
-        decision = self._decision(request, present.question)
-        changed = request.GET.get("shown") != present.mark
-        context = {
-            **present.context(),
-            **decision,
-            "original": present.question,
-            "changed": changed,
-            "problem": problem_of(error),
-        }
-        return self.part(request, "executions/interaction_live_parts.html", **context)
+    def _live(self, request: HttpRequest, present: Present, **context: Any) -> HttpResponse:
+        """Return the live part, and what it changes elsewhere on the page."""
+        shown = {**present.context(), "changed": request.GET.get("shown") != present.mark, **context}
+        return self.part(request, "executions/interaction_live_parts.html", original=present.question, **shown)
 
     def _decision(self, request: HttpRequest, found: Interaction) -> dict[str, Any]:
         """Return what people see of the answer. Others than readers of payloads see that there is one."""
@@ -224,26 +221,29 @@ class InteractionAdmin(LongList):
 
         htmx gets the live part alone, so that a form on the page keeps what was entered.
         """
-        stays, refused = bool(request.headers.get("HX-Request")), None
+        refused = None
         if request.method == "POST":
             try:
                 act(row.tenant, row.pk, actor=actor(request.user))
             except CoordinatorError as error:
-                if not stays:
-                    return self._shown(request, self.row_or_404(request, row.pk), error=error)
                 refused = error
-            if stays:
-                return self._live(
-                    request, self._present(request, interactions.interaction(row.tenant, row.pk)), refused
-                )
+            if _stays(request):
+                present = self._present(request, interactions.interaction(row.tenant, row.pk))
+                decision = self._decision(request, present.question)
+                return self._live(request, present, problem=problem_of(refused), **decision)
+            if refused:
+                return self._shown(request, self.row_or_404(request, row.pk), error=refused)
             messages.success(request, done)
         return redirect("admin:executions_interaction_change", row.pk)
 
     # --- answers --------------------------------------------------------------------------------------
 
-    @serves("<uuid:object_id>/answer/", Act.INTERACTION_ANSWER, Scope.ANSWER)
+    @serves("<uuid:object_id>/answer/", Act.INTERACTION_ANSWER, Scope.ANSWER, signed_out=SIGNED_OUT)
     def answer(self, request: HttpRequest, row: Interaction) -> HttpResponse:
-        """Submit the answer of the form, or the JSON. A rejected answer stays in the form."""
+        """Submit the answer of the form, or the JSON. A rejected answer stays in the form.
+
+        The page submits with htmx, and so stays if the answer does not arrive, or if its person is logged out.
+        """
         if request.method != "POST":
             return redirect("admin:executions_interaction_change", row.pk)
         found = interactions.interaction(row.tenant, row.pk)
@@ -266,25 +266,18 @@ class InteractionAdmin(LongList):
         except CoordinatorError as error:
             rest = form.place(error)
             return self._shown(request, self.row_or_404(request, row.pk), form=form, error=error, problems=rest)
-        self._tell(request, completion)
         if completion.duplicate:
             return self._shown(request, row, form=form)
+        messages.success(
+            request, "Your answer was accepted. The execution continues when all its questions are answered."
+        )
         following = self._next(request, row) if form.then_next else row
         if following is None:
             messages.info(request, "No other open question is waiting for you.")
-            return redirect("admin:executions_interaction_changelist")
-        return redirect("admin:executions_interaction_change", following.pk)
-
-    def _tell(self, request: HttpRequest, completion: interactions.Completion) -> None:
-        if completion.duplicate:
-            first = completion.interaction
-            messages.warning(
-                request, f"{first.actor} answered first, at {moment(first.completed_at)}. That answer counts."
-            )
+            address = reverse("admin:executions_interaction_changelist")
         else:
-            messages.success(
-                request, "Your answer was accepted. The execution continues when all its questions are answered."
-            )
+            address = reverse("admin:executions_interaction_change", args=[following.pk])
+        return HttpResponse(headers={"HX-Redirect": address}) if _stays(request) else redirect(address)
 
     def _next(self, request: HttpRequest, row: Interaction) -> Interaction | None:
         """Return the open question that the person may answer and no other has claimed, same pipeline first."""
@@ -313,7 +306,8 @@ class InteractionAdmin(LongList):
     ) -> HttpResponse:
         found = interactions.interaction(row.tenant, row.pk)
         present = self._present(request, found)
-        if present.answerable and present.may_answer:
+        has_form = present.answerable and present.may_answer
+        if has_form:
             form = form or AnswerForm.fresh(found)
             buttons = form.buttons if summary is NOTHING else f"{'json' if form.is_json else 'fields'}-summary"
             present = replace(present, buttons=buttons)
@@ -321,6 +315,16 @@ class InteractionAdmin(LongList):
         problem = problem_of(error)
         if problem and problems is not None:
             problem["errors"] = problems
+        answering = {
+            **decision,
+            "form": form,
+            "has_form": has_form,
+            "summary": _as_answer(found, summary) if summary is not NOTHING else None,
+            "longest_note": claims.LONGEST_NOTE,
+            "problem": problem,
+        }
+        if _stays(request):
+            return self._live(request, present, **answering)
         return self.page(
             request,
             "executions/interaction.html",
@@ -328,12 +332,9 @@ class InteractionAdmin(LongList):
             title=f"{found} of {found.execution.pipeline_id}",
             original=found,
             **present.context(),
-            **decision,
+            **answering,
             may_reassign=present.answerable and self.may(request, Scope.ADMINISTER, found),
-            form=form,
-            of_form=form is not None and bool(present.buttons),
             draft=form.draft if form else "",
-            summary=_as_answer(found, summary) if summary is not NOTHING else None,
             entered=request.POST,
             items=found.unit.expected_items,
             request_fields=readable(found.request, described_types_of(found), request_type(found))
@@ -342,9 +343,12 @@ class InteractionAdmin(LongList):
             question=bounded_json(found.request) if decision["may_read"] else None,
             members=recipients.candidates(found)[:MOST_MEMBERS] if present.buttons else (),
             events=found.events.order_by("-sequence")[:20],
-            longest_note=claims.LONGEST_NOTE,
-            problem=problem,
         )
+
+
+def _stays(request: HttpRequest) -> bool:
+    """True if the page that sent the request stays and takes parts of the response."""
+    return bool(request.headers.get("HX-Request"))
 
 
 def _as_answer(question: Interaction, value: Any) -> Readable:

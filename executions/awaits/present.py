@@ -1,15 +1,18 @@
 """What a question's page loads again while the question is open: its status, the time left, its claim, its buttons."""
 
+import hashlib
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final
 
+from django.contrib.auth.models import User
 from django.utils import timezone
 
 from executions.awaits import interactions, recipients
 from executions.models import Interaction
 from executions.questions.readable import person
 from foundation.moments import lasting
+from tenancy.access import actor
 from wire.documents.contract import AUTOMATIC
 
 Status = Interaction.Status
@@ -40,21 +43,23 @@ class Present:
     """An open or closed question, as the person `me` sees it now.
 
     `buttons` is one of BUTTONS for a page with a form. `mark` is a string that changes with every change of what is
-    shown, apart from the `countdown`.
+    shown, apart from the `countdown`, and with every log-in, because that changes the token of the form.
     """
 
     question: Interaction
     me: str
+    signed_in_at: datetime | None
     has_role: bool
     may_answer: bool
     buttons: str
     left: timedelta
 
     @classmethod
-    def of(cls, question: Interaction, *, me: str, has_role: bool, may_answer: bool, buttons: str) -> "Present":
+    def of(cls, question: Interaction, me: User, *, has_role: bool, may_answer: bool, buttons: str) -> "Present":
         asks = question.status in Interaction.OPEN and question.transport not in AUTOMATIC
         left = interactions.time_left(question) if asks else timedelta()
-        return cls(question, me, has_role, may_answer, buttons if buttons in BUTTONS else "", left)
+        buttons = buttons if buttons in BUTTONS else ""
+        return cls(question, actor(me), me.last_login, has_role, may_answer, buttons, left)
 
     @property
     def act(self) -> str:
@@ -93,9 +98,9 @@ class Present:
     @property
     def mark(self) -> str:
         of = self.question
-        claim = (of.claimed_by, of.delegate) if is_claimed(of) else (of.delegate,)
-        shown = (of.status, self.late, self.may_answer, of.assignee, of.group, *claim)
-        return "-".join(str(each or "") for each in shown)
+        claim = (of.claimed_by, of.claimed_until, of.delegate) if is_claimed(of) else (of.delegate,)
+        shown = (self.me, self.signed_in_at, of.status, self.late, self.may_answer, of.assignee, of.group, *claim)
+        return hashlib.sha256(repr(shown).encode()).hexdigest()[:16]
 
     def context(self) -> dict[str, Any]:
         """Return what the templates of the part show."""

@@ -1,7 +1,7 @@
 """The search of the list of executions: what its address asks for, the rows that match, and saved views."""
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
 from typing import Any, Self
@@ -211,26 +211,32 @@ class Tab:
 
     name: str
     query: str
-    current: bool
+    current: bool = False
     shared_with: str = ""
     view_id: int | None = None
 
 
-def tabs(requested: SearchRequest) -> Iterator[Tab]:
-    """Yield the built-in views, and then those of the user and of the user's tenants."""
-    conditions = {name: text for name, text in requested.query.items() if name != COLUMNS}
-    for name, query in BUILT_IN.items():
-        yield Tab(name, query, QueryDict(query).dict() == conditions)
+def tabs(requested: SearchRequest) -> list[Tab]:
+    """Return the built-in views, and then those of the user and of the user's tenants. At most one is current.
+
+    The current view has the query of the list. A built-in view is also current if only the columns differ.
+    """
     operated = {tenant.pk for tenant in requested.operated}
-    for view in preferences.views(requested.person, PAGE):
-        removable = view.tenant_id is None or view.tenant_id in operated
-        yield Tab(
+    built_in = [Tab(name, query) for name, query in BUILT_IN.items()]
+    saved = [
+        Tab(
             view.name,
             view.query,
-            QueryDict(view.query).dict() == requested.query,
             shared_with=view.tenant.slug if view.tenant else "",
-            view_id=view.pk if removable else None,
+            view_id=view.pk if view.tenant_id is None or view.tenant_id in operated else None,
         )
+        for view in preferences.views(requested.person, PAGE)
+    ]
+    conditions = {name: text for name, text in requested.query.items() if name != COLUMNS}
+    same = [tab for tab in (*built_in, *saved) if QueryDict(tab.query).dict() == requested.query]
+    alike = [tab for tab in built_in if QueryDict(tab.query).dict() == conditions]
+    current = next(iter((*same, *alike)), None)
+    return [replace(tab, current=tab is current) for tab in (*built_in, *saved)]
 
 
 @serves("views/", Act.SAVED_VIEW_SAVE, methods=POST)

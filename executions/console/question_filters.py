@@ -27,7 +27,7 @@ class StatusFilter(ScopedFilter):
 
     def choices(self, changelist: Any) -> Iterator[Any]:
         first, *others = super().choices(changelist)
-        yield from ({**first, "display": "Waiting for answers"}, *others)
+        yield from ({**first, "display": "Open"}, *others)
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Interaction]) -> QuerySet[Interaction]:
         if self.value() == "all" or (request.GET.get(SEARCH_VAR) and not self.value()):

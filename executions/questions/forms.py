@@ -18,9 +18,14 @@ ROOT_PATH: Final = "response"
 """The path of the whole answer in problems, as the use case names it."""
 DEEPEST: Final = 8
 MOST_ITEMS: Final = 50
-MOST_PARTS: Final = 400
+MOST_PARTS: Final = 300
+MOST_OPTIONS: Final = 100_000
 LONGEST_NUMBER: Final = 1000
-"""Types that nest deeper, longer lists, larger forms, and numbers of more digits are edited as JSON."""
+"""Types that nest deeper, longer lists, larger forms, and numbers of more digits are edited as JSON.
+
+A part sends at most three fields, and Django accepts 1,000. The options of all choices together have at most
+MOST_OPTIONS characters, each option with 20 for its markup.
+"""
 
 Data = Mapping[str, str]
 """A submitted form. A part with the name N has the field N, and markers:
@@ -162,21 +167,22 @@ def form_of(types: Types, expression: Any, data: Data, *, many: bool = False) ->
 
     Maps, unions, types that the contract does not define, and everything beyond the limits of `parts` are JSON.
     """
-    root, count = _built(types, expression, data, many=many)
-    if count <= MOST_PARTS:
+    root, fitting = _built(types, expression, data, many=many)
+    if fitting:
         return root
     return Part(Kind.JSON, ROOT, ROOT_PATH, root.label, required=True, text=data.get(ROOT, ""), help=JSON)
 
 
 def fits(types: Types, expression: Any, data: Data, *, many: bool = False) -> bool:
-    """Return True if the form with this data has at most MOST_PARTS parts."""
-    return _built(types, expression, data, many=many)[1] <= MOST_PARTS
+    """Return True if the form with this data is within MOST_PARTS and MOST_OPTIONS."""
+    return _built(types, expression, data, many=many)[1]
 
 
-def _built(types: Types, expression: Any, data: Data, *, many: bool) -> tuple[Part, int]:
+def _built(types: Types, expression: Any, data: Data, *, many: bool) -> tuple[Part, bool]:
+    """Return the form, and whether it is complete: beyond the limits the builder stops."""
     builder = _Builder(types, data)
     root = Part(Kind.JSON, ROOT, ROOT_PATH, "Answers" if many else "Answer", required=True)
-    return (builder.repeated if many else builder.part)(root, expression, 0), builder.count
+    return (builder.repeated if many else builder.part)(root, expression, 0), not builder.is_full
 
 
 def with_problems(part: Part, problems: list[Problem]) -> tuple[Part, list[Problem]]:
@@ -193,25 +199,32 @@ class _Builder:
     def __init__(self, types: Types, data: Data) -> None:
         self._types = types
         self._data = data
-        self.count = 0
+        self._parts = 0
+        self._options = 0
+
+    @property
+    def is_full(self) -> bool:
+        return self._parts > MOST_PARTS or self._options > MOST_OPTIONS
 
     def part(self, plain: Part, expression: Any, depth: int) -> Part:
         """Return the part for one value. `plain` has its name, path, label, and whether it is required."""
-        self.count += 1
+        self._parts += 1
         part = self._entered(plain)
         shape = self._types.shape(expression)
-        if depth > DEEPEST or self.count > MOST_PARTS or self._has(plain.name, "json"):
+        if depth > DEEPEST or self.is_full or self._has(plain.name, "json"):
             return replace(part, help=_joined(part.help, JSON))
         if shape.form is Form.RECORD:
             return self._group(part, shape, depth)
         if shape.form is Form.SCALAR and shape.scalar in _KINDS:
-            return _scalar(part, shape)
+            scalar = _scalar(part, shape)
+            self._options += sum(len(choice) + 20 for choice in scalar.choices)
+            return scalar
         return replace(part, help=_joined(part.help, JSON))
 
     def repeated(self, plain: Part, expression: Any, depth: int) -> Part:
-        self.count += 1
+        self._parts += 1
         part = self._entered(plain)
-        if depth > DEEPEST or self.count > MOST_PARTS or self._has(plain.name, "json"):
+        if depth > DEEPEST or self.is_full or self._has(plain.name, "json"):
             return replace(part, help=_joined(part.help, JSON))
         items = [
             self.part(
@@ -234,7 +247,8 @@ class _Builder:
     def _group(self, part: Part, shape: Shape, depth: int) -> Part:
         if not part.required and not part.present:
             return replace(part, kind=Kind.GROUP)
-        members = [self._member(part, name, field, depth + 1) for name, field in shape.parts.items()]
+        fields = shape.parts.items()
+        members = [self._member(part, name, field, depth + 1) for name, field in fields if not self.is_full]
         return replace(part, kind=Kind.GROUP, present=True, parts=members)
 
     def _member(self, group: Part, name: str, field: Mapping[str, Any], depth: int) -> Part:
@@ -244,7 +258,7 @@ class _Builder:
             f"{group.path}.{shown(name)}",
             labelled(name, field),
             required=not may_be_left_out(field),
-            null=field.get("optional") is not True,
+            null=may_be_left_out(field) and field.get("optional") is not True,
             member=name,
             help=described(field),
         )

@@ -268,3 +268,17 @@ def test_a_backfill_is_counted_first_and_its_executions_lead_to_the_schedule(ope
     assert f"{execution.pk}" in operator.get(to("executions_schedule_change", schedule)).text
     page = operator.get(to("executions_execution_change", execution)).text
     assert to("executions_schedule_change", schedule) in page
+
+
+def test_at_most_one_view_of_the_list_is_current(log_in: LogIn, acme: World) -> None:
+    client, address = log_in("viewer"), to("executions_execution_changelist")
+    for name, query in (("empty", ""), ("narrow", "columns=status"), ("searched", "status=live&q=x")):
+        client.post(to("executions_execution_save_view"), {"name": name, "query": query})
+    for query, current in (
+        ("", ["All"]),
+        ("columns=status", ["narrow"]),
+        ("columns=pipeline", ["All"]),
+        ("q=x&status=live", ["searched"]),
+        ("q=x", []),
+    ):
+        assert [tab.name for tab in client.get(f"{address}?{query}").context["tabs"] if tab.current] == current

@@ -94,7 +94,7 @@ def test_the_first_answer_resumes_the_execution_and_is_stored(log_in: LogIn, ope
     assert [f'id="{form}-form"' in viewed for form in ("answer", "claim")] == [False, False]
     assert 'id="answer-form"' not in by_json(log_in("tenant-admin"), one, '{"n": 2}').text
     again = by_json(operator, one, '{"n": 3}').text
-    assert "user:tenant-admin-of-acme answered first" in again
+    assert "It was given by <strong>tenant-admin-of-acme" in again
     assert ["&quot;n&quot;: 2" in again, "&quot;n&quot;: 3" in again.partition("data-draft")[2]] == [True, True]
     one.refresh_from_db()
     assert (one.status, one.response, one.actor) == ("COMPLETED", {"n": 2}, "user:tenant-admin-of-acme")

@@ -76,8 +76,15 @@ function tellLater(event) {
   else if (!failed && part.hasAttribute("data-focused")) part.focus();
 }
 
+// An element that htmx sends or loads stays as it is if the request fails. Its child `data-failed` says so.
+function tellFailed(event) {
+  const notice = event.detail.elt.querySelector(":scope > [data-failed]");
+  if (notice) notice.hidden = event.detail.successful;
+}
+
 document.addEventListener("htmx:beforeRequest", tellLater);
 document.addEventListener("htmx:afterRequest", tellLater);
+document.addEventListener("htmx:afterRequest", tellFailed);
 document.addEventListener("DOMContentLoaded", () => prepare(document));
 document.addEventListener("htmx:afterSettle", () => prepare(document));
 window.addEventListener("resize", () => prepare(document));

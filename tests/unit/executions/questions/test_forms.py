@@ -6,6 +6,7 @@ from zoneinfo import ZoneInfo
 from hypothesis import given
 from hypothesis import strategies as st
 
+from executions.questions.described import DescribedTypes
 from executions.questions.filling import shared_data, value_of
 from executions.questions.forms import Part, Problem, edited, form_of, with_problems
 from tests.cases import cases
@@ -29,6 +30,7 @@ SCALARS: dict[str, st.SearchStrategy[Any]] = {
         max_leaves=5,
     ),
 }
+LITERALS = "|".join(f"choice {number}" for number in range(3_000))
 BERLIN = ZoneInfo("Europe/Berlin")
 ZONES = [UTC, BERLIN, ZoneInfo("Pacific/Apia"), ZoneInfo("America/New_York")]
 
@@ -202,3 +204,23 @@ def test_items_and_optional_groups_are_added_and_removed_and_other_entries_stay(
     assert [part.number for part in form_of(known, "T", data).parts[0].parts] == ["0", "2", "3"]
     assert "extra" not in read(form_of(known, "T", edited(known, "T", data, "omit:answer.extra")))
     assert edited(known, "T", data, "explode:answer.lines") == data
+
+
+@cases(
+    ("fields", "definitions"),
+    [
+        ([field(f"f{number}") for number in range(10_000)], {}),
+        ([field(f"f{number}", named("T")) for number in range(1_000)], {}),
+        ([field(name, named("Enum")) for name in "abc"], {"Enum": wrapper(pattern=f"^(?:{LITERALS})$")}),
+    ],
+)
+def test_a_form_that_is_too_large_is_json(fields: list[Any], definitions: dict[str, Any]) -> None:
+    form = form_of(types(T=record(*fields), **definitions), "T", {})
+    assert (form.kind, form.parts) == ("json", ())
+
+
+def test_texts_about_fields_come_from_declarations_alone() -> None:
+    hostile = {"title": 5, "description": {}, "unit": ["x"], "examples": 7}
+    known = catalogue(T=record(*({**field(name), **hostile} for name in ("a", "b"))))
+    form = form_of(DescribedTypes(known, {"T": {"order": ["b", "z"], "fields": {"b": {"title": "Bee"}}}}), "T", {})
+    assert [(part.label, part.help) for part in form.parts] == [("Bee", ""), ("A", "")]
