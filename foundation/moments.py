@@ -44,7 +44,7 @@ def read_past(text: str) -> datetime:
 
     Raises ValueError, and OverflowError for a time that is in no year of UTC.
     """
-    at = past_times.read_past(text, timezone.localtime().replace(tzinfo=None))
+    at = past_times.read_past(text, timezone.localtime())
     return (timezone.make_aware(at) if timezone.is_naive(at) else at).astimezone(UTC)
 
 

@@ -7,13 +7,14 @@ from typing import Any, Final
 
 from django.db.models import OuterRef, QuerySet, Subquery
 
-from releases import pointer, queries
+from releases import evidence, pointer, queries
 from releases.errors import NoneActiveThen, TimeInFuture
 from releases.models import SWITCHES, Activation, Pipeline, Release, Revocation
 from releases.trust import trust
 from tenancy.models import Tenant
 from wire.documents import active_statement as statements
 from wire.documents.execution_runs import instant
+from wire.documents.execution_statement import Activation as Evidence
 
 MOST_PIPELINES: Final = 1_000
 """How many pipelines an answer lists, by their ids."""
@@ -31,12 +32,13 @@ class ActiveThen:
 
     `replaced_at` is the time of the next one that decided this, or None. `revocation` is set if the release was revoked
     by then, so that the pipeline accepted no submissions. `routing` is the newest activation then: it may give a
-    candidate a share of the submissions.
+    candidate a share of the submissions. `evidence` names the people who stand behind the activation.
     """
 
     at: datetime
     pipeline: Pipeline
     activation: Activation
+    evidence: Evidence
     replaced_at: datetime | None
     revocation: Revocation | None
     routing: Activation
@@ -54,6 +56,10 @@ class AllActiveThen:
     pipelines: Sequence[ActiveThen]
     omitted: int
 
+    @property
+    def count(self) -> int:
+        return len(self.pipelines) + self.omitted
+
 
 def active_at(pipeline: Pipeline, at: datetime | None = None) -> ActiveThen:
     """Return what was active at a time, by default now: the newest activation that is not later.
@@ -61,7 +67,7 @@ def active_at(pipeline: Pipeline, at: datetime | None = None) -> ActiveThen:
     The times of activations never decrease, so of several at one time, the one with the greatest sequence counts.
     Raises `TimeInFuture`, and `NoneActiveThen` before the first activation.
     """
-    found = _active(Pipeline.objects.filter(pk=pipeline.pk), _not_in_future(at))
+    found = _active(pipeline.tenant, Pipeline.objects.filter(pk=pipeline.pk), _not_in_future(at))
     if not found:
         raise NoneActiveThen(f"No release of pipeline {pipeline.pipeline_id!r} was active then.")
     return found[0]
@@ -75,7 +81,7 @@ def all_active_at(tenant: Tenant, at: datetime | None = None) -> AllActiveThen:
     moment = _not_in_future(at)
     began = Activation.objects.filter(pipeline=OuterRef("pk"), sequence=1, activated_at__lte=moment)
     rows = Pipeline.objects.filter(tenant=tenant).annotate(began=Subquery(began.values("pk"))).exclude(began=None)
-    return AllActiveThen(moment, _active(rows, moment), max(rows.count() - MOST_PIPELINES, 0))
+    return AllActiveThen(moment, _active(tenant, rows, moment), max(rows.count() - MOST_PIPELINES, 0))
 
 
 def _not_in_future(at: datetime | None) -> datetime:
@@ -85,8 +91,8 @@ def _not_in_future(at: datetime | None) -> datetime:
     return now if at is None else at
 
 
-def _active(pipelines: QuerySet[Pipeline], at: datetime) -> list[ActiveThen]:
-    """Return what was active, by the ids of the pipelines, in a bounded number of statements."""
+def _active(tenant: Tenant, pipelines: QuerySet[Pipeline], at: datetime) -> list[ActiveThen]:
+    """Return what was active in pipelines of the tenant, by their ids, in a bounded number of statements."""
     until_then = Activation.objects.filter(pipeline=OuterRef("pk"), activated_at__lte=at).order_by("-sequence")
     later = Activation.objects.filter(pipeline=OuterRef("pk"), activated_at__gt=at, kind__in=SWITCHES)
     rows = pipelines.annotate(
@@ -102,13 +108,16 @@ def _active(pipelines: QuerySet[Pipeline], at: datetime) -> list[ActiveThen]:
     keys = {key for _, *both, _ in found for key in both}
     activations = queries.with_requests(Activation.objects.filter(pk__in=keys)).defer(*_DOCUMENTS).in_bulk()
     owners = Pipeline.objects.select_related("tenant").in_bulk([pk for pk, *_ in found])
-    released = [activations[decided].release_id for _, decided, _, _ in found]
+    deciding = [activations[decided] for _, decided, _, _ in found]
+    described = evidence.described(deciding, tenant)
+    released = [each.release_id for each in deciding]
     revocations = Revocation.objects.filter(release__in=released, revoked_at__lte=at).in_bulk(field_name="release_id")
     return [
         ActiveThen(
             at,
             owners[pk],
             activations[decided],
+            described[decided],
             replaced_at=replaced_at,
             revocation=revocations.get(activations[decided].release_id),
             routing=activations[routed],
@@ -131,7 +140,7 @@ def statement(tenant: Tenant, at: datetime | None = None) -> dict[str, Any]:
         statements.Pipeline(
             pipeline_id=each.pipeline.pipeline_id,
             release=pointer.described(releases[each.activation.release_id], each.revocation),
-            activation=pointer.activated(each.activation),
+            activation=each.evidence,
             candidate=pointer.candidate_of(each.routing),
         )
         for each in found.pipelines

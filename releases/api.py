@@ -224,7 +224,7 @@ class PastMoment(Moment):
 
     def to_internal_value(self, value: Any) -> datetime:
         try:
-            found = past_times.read_past(value, datetime.now(UTC).replace(tzinfo=None))
+            found = past_times.read_past(value, datetime.now(UTC))
             return (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC)
         except (ValueError, OverflowError):
             self.fail("not_moment")
@@ -240,9 +240,27 @@ def _at(view: TenantView) -> datetime | None:
     return found
 
 
+class ActorView(serializers.Serializer[Any]):
+    actor = serializers.CharField()
+    person = serializers.CharField(
+        allow_null=True,
+        help_text="The user who stands behind the actor, such as the owner of a token. Null if unknown.",
+    )
+
+
+class PeopleView(serializers.Serializer[Any]):
+    activatedBy = ActorView(source="*")
+    requestedBy = ActorView(source="request", allow_null=True)
+    approvedBy = ActorView(source="approvals", many=True)
+
+
 class ActiveThenView(serializers.Serializer[active_then.ActiveThen]):
     at = serializers.DateTimeField()
     activation = ActivationView()
+    people = PeopleView(
+        source="evidence",
+        help_text="Who made the release active. A promotion names the request of its gradual activation.",
+    )
     candidateReleaseVersion = serializers.CharField(
         source="routing.candidate.release_version",
         default=None,

@@ -1,13 +1,15 @@
-"""Tells which activation made a release available to an execution, and who requested and approved it."""
+"""Tells who activated a release, requested and approved it, and which activation an execution was accepted under."""
 
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
+from typing import Any
 
-from django.db.models import Q, QuerySet
+from django.db.models import Q, QuerySet, prefetch_related_objects
 
 from foundation.database.compiled import Compiled
 from releases.models import Activation, ActivationRequest, Release, Vote
 from releases.models.activation import SWITCHES
-from tenancy.audit.people import person_behind
+from tenancy.audit.people import Acted, people_behind
 from tenancy.models import Tenant
 from wire.documents import execution_statement as statements
 from wire.documents.execution_runs import instant
@@ -24,7 +26,7 @@ def activation_for(
     found = _NEWEST.first(pipeline=release.pipeline_id, release=release.pk, at=accepted_at)
     if found is None and not smoke:
         found = _of_release(release.pipeline_id, release.pk).order_by("sequence").first()
-    return None if found is None else _described(found, tenant)
+    return None if found is None else described([found], tenant)[found.pk]
 
 
 def _of_release(pipeline: int, release: int) -> QuerySet[Activation]:
@@ -39,35 +41,61 @@ def _newest(pipeline: int, release: int, at: datetime) -> QuerySet[Activation]:
 _NEWEST = Compiled(_newest, pipeline=-1, release=-2, at=datetime(1970, 1, 1, tzinfo=UTC))
 
 
-def _described(activation: Activation, tenant: Tenant) -> statements.Activation:
-    request = activation.request
-    if request is None and activation.gradual_id is not None:
-        # The approved start stands for the steps and the promotion.
-        request = ActivationRequest.objects.filter(activation__gradual=activation.gradual_id).first()
+def described(activations: Collection[Activation], tenant: Tenant) -> dict[int, statements.Activation]:
+    """Return what statements say about activations of the tenant, by their keys, in a bounded number of statements.
+
+    The activations have their requests. Steps and promotions of a gradual activation name the request of its start.
+    """
+    requests = _requests(activations)
+    prefetch_related_objects(list({each.pk: each for each in requests.values()}.values()), "votes")
+    acted = [(each.actor, each.activated_at) for each in activations]
+    for request in requests.values():
+        acted += [(request.actor, request.created_at), *((each.actor, each.voted_at) for each in request.counted_votes)]
+    people = people_behind(tenant, acted)
+    return {each.pk: _described(each, requests.get(each.pk), people) for each in activations}
+
+
+def _requests(activations: Collection[Activation]) -> dict[int, ActivationRequest]:
+    """Return the requests that the activations carried out, by the keys of the activations."""
+    gradual = [each for each in activations if each.request is None and each.gradual_id is not None]
+    started: dict[Any, ActivationRequest] = {}
+    if gradual:
+        rows = Activation.objects.filter(
+            pipeline__in={each.pipeline_id for each in gradual}, gradual__in={each.gradual_id for each in gradual}
+        )
+        starts = rows.filter(request__isnull=False).select_related("request").order_by("pk")
+        started = {each.gradual_id: each.request for each in starts if each.request is not None}
+    found = {each.pk: each.request or started.get(each.gradual_id) for each in activations}
+    return {key: request for key, request in found.items() if request is not None}
+
+
+def _described(
+    activation: Activation, request: ActivationRequest | None, people: Mapping[Acted, str | None]
+) -> statements.Activation:
     return statements.Activation(
         sequence=activation.sequence,
         kind=activation.kind,
         actor=activation.actor,
-        person=person_behind(tenant, activation.actor, activation.activated_at),
+        person=people[activation.actor, activation.activated_at],
         reason=activation.reason,
         activated_at=instant(activation.activated_at),
         override=activation.override,
-        request=None if request is None else _requested(request, tenant),
+        request=None if request is None else _requested(request, people),
     )
 
 
-def _requested(request: ActivationRequest, tenant: Tenant) -> statements.Request:
+def _requested(request: ActivationRequest, people: Mapping[Acted, str | None]) -> statements.Request:
     approvals = (each for each in request.counted_votes if each.decision == Vote.Decision.APPROVE)
     return statements.Request(
         request_id=str(request.pk),
         actor=request.actor,
-        person=person_behind(tenant, request.actor, request.created_at),
+        person=people[request.actor, request.created_at],
         reason=request.reason,
         requested_at=instant(request.created_at),
         approvals=tuple(
             statements.Approval(
                 actor=each.actor,
-                person=person_behind(tenant, each.actor, each.voted_at),
+                person=people[each.actor, each.voted_at],
                 comment=each.comment,
                 approved_at=instant(each.voted_at),
             )

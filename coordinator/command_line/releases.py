@@ -324,15 +324,18 @@ def active(
     from foundation import past_times
 
     try:
-        moment = past_times.read_past(at, datetime.now()).astimezone(UTC)  # noqa: DTZ005 - local time
+        moment = past_times.read_past(at, datetime.now().astimezone()).astimezone(UTC)
     except (ValueError, OverflowError):
         raise CommandError(f"{at!r}: it {past_times.RULE}") from None
     query = {"at": moment.isoformat().replace("+00:00", "Z")}
     found = session.client.get("active", **query)
     columns = "PIPELINE pipelineId, RELEASE activation.releaseVersion, SINCE activation.activatedAt, "
-    columns += "BY activation.actor, UNTIL replacedAt, REVOKED revokedAt, REASON activation.reason"
+    columns += "BY activation.actor, PERSON people.activatedBy.person, UNTIL replacedAt, REVOKED revokedAt, "
+    columns += "REASON activation.reason"
     session.output.items(columns, found.get("pipelines") or [])
     session.output.note(f"at {moment.astimezone():%A %d %B %Y %H:%M:%S %Z}")
+    if found.get("omitted"):
+        session.output.note(f"not listed: {found['omitted']}")
     if signed is not None:
         signed.write_text(json.dumps(session.client.get("active/export", **query)))
 

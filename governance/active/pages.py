@@ -20,8 +20,9 @@ MOST_TENANTS = 200
 
 @serves("active/", methods=READ, name="active")
 def show(pages: ReadOnlyAdmin, request: HttpRequest) -> HttpResponse:
-    tenants = list(tenants_of(request.user).order_by("slug")[:MOST_TENANTS])
-    tenant = _tenant(request, tenants)
+    tenant = _tenant(request)
+    listed = tenants_of(request.user).order_by("slug")[:MOST_TENANTS]
+    tenants = sorted({tenant, *listed}, key=lambda each: each.slug)
     return pages.page(
         request,
         "releases/active.html",
@@ -36,17 +37,17 @@ def show(pages: ReadOnlyAdmin, request: HttpRequest) -> HttpResponse:
 @serves("active.dsse.json", methods=READ, name="active_export")
 def export(pages: ReadOnlyAdmin, request: HttpRequest) -> HttpResponse:
     """Download the signed document. Without a key, or an active release, it does not exist."""
-    tenant = _tenant(request, list(tenants_of(request.user).order_by("slug")[:MOST_TENANTS]))
+    tenant = _tenant(request)
     try:
         return active_file(tenant, _read(request.GET.get("at", "").strip()))
     except (ValueError, OverflowError, NoneActiveThen, ProvenanceKeyMissing, TimeInFuture):
         raise Http404 from None
 
 
-def _tenant(request: HttpRequest, tenants: list[Tenant]) -> Tenant:
+def _tenant(request: HttpRequest) -> Tenant:
     """Return the tenant that the query names, by default the first one. Raises `Http404` for one that is not seen."""
-    named = request.GET.get("tenant")
-    found = next((each for each in tenants if named in (None, each.slug)), None)
+    tenants, named = tenants_of(request.user).order_by("slug"), request.GET.get("tenant")
+    found = None if "\0" in (named or "") else (tenants.filter(slug=named) if named else tenants).first()
     if found is None:
         raise Http404
     return found

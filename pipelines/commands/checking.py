@@ -104,24 +104,34 @@ def _verify_provenance(arguments: argparse.Namespace) -> int:
         for activation in facts.get("activations", []):
             print(f"activation {activation['sequence']:<5} {_activation(activation)}")
         for each in facts.get("pipelines", []):
-            print(f"{each['pipelineId']:<16} {_activation(each['activation'])}")
+            print(f"{each['pipelineId']:<16} {_active(each)}")
         for problem in verified.problems:
             print(f"error: {problem}", file=sys.stderr)
     return 1 if verified.problems else 0
 
 
-def _activation(activation: dict[str, object]) -> str:
+def _activation(activation: dict[str, Any]) -> str:
     reason = f": {activation['reason']}" if activation["reason"] else ""
-    candidate = activation.get("candidate")
-    share = f" with {candidate['share']:g} % for {candidate['releaseVersion']}" if isinstance(candidate, dict) else ""
     return (
-        f"{activation['activatedAt']} {activation['kind']} of {activation['releaseVersion']}{share} by "
-        f"{activation['actor']}{reason}"
+        f"{activation['activatedAt']} {activation['kind']} of {activation['releaseVersion']}"
+        f"{_share(activation.get('candidate'))} by {activation['actor']}{reason}"
     )
 
 
+def _share(candidate: Any) -> str:
+    return f" with {candidate['share']:g} % for {candidate['releaseVersion']}" if candidate else ""
+
+
+def _active(pipeline: dict[str, Any]) -> str:
+    """Return which release of a pipeline was active at a time, and who activated it."""
+    release, activation = pipeline["release"], pipeline["activation"]
+    revoked = f", revoked {release['revocation']['revokedAt']}" if release["revocation"] else ""
+    reason = f": {activation['reason']}" if activation["reason"] else ""
+    return f"{release['releaseVersion']}{_share(pipeline['candidate'])}{revoked}, {_evidence(activation)}{reason}"
+
+
 def _evidence(activation: dict[str, Any]) -> str:
-    """Return what the provenance of an execution says about the activation of its release."""
+    """Return what a document says about the activation of a release, and about the people behind it."""
     from wire.documents.execution_statement import named
 
     request = activation["request"]

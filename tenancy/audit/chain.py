@@ -122,9 +122,10 @@ def about(entries: QuerySet[AuditEntry], name: str) -> QuerySet[AuditEntry]:
     return found.filter(Q(object=name) | Q(object__startswith=part))
 
 
-def exactly(entries: QuerySet[AuditEntry], name: str) -> QuerySet[AuditEntry]:
-    """Return the entries about an object alone. The index of `about` finds them."""
-    return entries.alias(start=Left("object", INDEXED_OBJECT)).filter(start=name[:INDEXED_OBJECT], object=name)
+def exactly(entries: QuerySet[AuditEntry], *names: str) -> QuerySet[AuditEntry]:
+    """Return the entries about these objects alone. The index of `about` finds them."""
+    starts = {name[:INDEXED_OBJECT] for name in names}
+    return entries.alias(start=Left("object", INDEXED_OBJECT)).filter(start__in=starts, object__in=names)
 
 
 def lines(entries: QuerySet[AuditEntry], form: str) -> Iterator[bytes]:

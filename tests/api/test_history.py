@@ -1,6 +1,7 @@
 import base64
 import json
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,11 +10,12 @@ from django.contrib.auth.models import User
 from executions.lifecycle.queries import provenance_statement
 from governance.activation.activation import activate, roll_back
 from governance.retirement.retirement import revoke
+from pipelines.cli import main
 from releases import pointer, policy
 from releases.models import Activation, Pipeline, Release, Vote
 from releases.queries import pipeline
 from tenancy.access import issue_token
-from tenancy.models import AuditEntry
+from tenancy.models import ApiToken, AuditEntry, Membership
 from tenancy.roles import GRANTS, Role, Scope
 from tests import making, signing
 from tests.api.tenant_api import TenantApi, fields, file, refused, unchanged, upload
@@ -159,7 +161,9 @@ def token_of(ours: TenantApi, user: User | None = None, name: str = "") -> str:
     return plain
 
 
-def test_a_quorum_of_other_people_activates_the_release(ours: TenantApi, newer: Release) -> None:
+def test_a_quorum_of_other_people_activates_the_release_and_is_named_for_good(
+    ours: TenantApi, newer: Release, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     refused(ours.post(ACTIVATIONS, {"releaseVersion": "2.0"}), 409, "APPROVAL_REQUIRED")
     made = ours.post(PATH, BODY).json()
     assert (made["status"], made["round"], made["approvalsNeeded"], made["gradual"]) == ("OPEN", 1, 2, None)
@@ -189,6 +193,21 @@ def test_a_quorum_of_other_people_activates_the_release(ours: TenantApi, newer: 
     approvals = [(each["actor"], each["person"]) for each in evidence["request"]["approvals"]]
     assert approvals[0] == ("token:first", voter.username)
     assert len({person for _, person in approvals}) == 2
+    Membership.objects.filter(user=voter).delete()
+    ApiToken.objects.filter(user=voter).delete()
+    [shown] = ours.get("active").json()["pipelines"]
+    people = shown["people"]
+    assert people["activatedBy"] == people["requestedBy"] == {"actor": "token:client-0", "person": ours.admin.username}
+    assert [(each["actor"], each["person"]) for each in people["approvedBy"]] == approvals
+    key, document = tmp_path / "key.pem", tmp_path / "active.json"
+    key.write_text(signing.public_pem("coordinator"))
+    signed = ours.get("active/export").content
+    payload = base64.b64decode(json.loads(signed)["payload"])
+    altered = base64.b64encode(payload.replace(b"2.0", b"2.1")).decode()
+    for content, status in ((signed, 0), (json.dumps({**json.loads(signed), "payload": altered}).encode(), 1)):
+        document.write_bytes(content)
+        assert main(["verify-provenance", str(document), "--key", str(key)]) == status
+        assert (f"approved by {approvals[0][0]} ({approvals[0][1]})" in capsys.readouterr().out) is not bool(status)
 
 
 @cases(

@@ -10,8 +10,8 @@ from typing import Annotated, Any, Final
 
 from pydantic import Field
 
-from wire.documents.activation_statement import MAX_BYTES, MOST_VALUES, Activation, Candidate, Release, Subject, Time
-from wire.documents.execution_statement import STATEMENT_TYPE, Part, one_of
+from wire.documents.activation_statement import MAX_BYTES, MOST_VALUES, Candidate, Release, Subject, Time
+from wire.documents.execution_statement import STATEMENT_TYPE, Activation, Part, one_of
 from wire.documents.json_reader import Dialect, read_object
 from wire.documents.shape import ArrayOrNull, RequiredText, shaped
 
@@ -26,7 +26,7 @@ _DIALECT = Dialect(
 
 
 class Pipeline(Part):
-    """A pipeline, the release that was active, and the activation that decided this.
+    """A pipeline, the release that was active, and the activation that decided this, with the people behind it.
 
     `candidate` got a share of the new executions. A release that was revoked by then accepted none.
     """
@@ -69,8 +69,6 @@ def _wrong_pipelines(predicate: Predicate) -> Iterator[str]:
     for each in predicate.pipelines:
         if each.activation.activated_at > predicate.at:
             yield f"the release of {each.pipeline_id} was activated later"
-        if each.activation.release_version != each.release.release_version:
-            yield f"the activation of {each.pipeline_id} names another release"
         if each.release.revocation is not None and each.release.revocation.revoked_at > predicate.at:
             yield f"the release of {each.pipeline_id} was revoked later"
 

@@ -204,6 +204,10 @@ class Activation(Acted):
     override: Flag
     request: Request | None
 
+    @property
+    def approvals(self) -> tuple[Approval, ...]:
+        return self.request.approvals if self.request else ()
+
 
 class Predicate(Part):
     """`activation` is absent if the release was never activated. Earlier verifiers reject documents that have it."""

@@ -1,11 +1,13 @@
 from datetime import datetime
+from zoneinfo import ZoneInfo
 
 import pytest
 
 from foundation.past_times import read_past
 from tests.cases import cases
 
-TUESDAY = datetime.fromisoformat("2026-12-01T10:30")
+BERLIN = ZoneInfo("Europe/Berlin")
+TUESDAY = datetime(2026, 12, 1, 10, 30, tzinfo=BERLIN)
 MEANT = {
     "last Tuesday 14:00": "2026-11-24T14:00",
     "Tuesday 9": "2026-12-01T09:00",
@@ -21,13 +23,21 @@ MEANT = {
     "Nov 26, 2pm": "2026-11-26T14:00",
     "26th of November 2025 at 9.30": "2025-11-26T09:30",
     "3 December": "2025-12-03T00:00",
-    "2 hours ago": "2026-12-01T08:30",
+    "14:00 on Friday": "2026-11-27T14:00",
+    "3 days ago at 9": "2026-11-28T09:00",
+    "29 February": "2024-02-29T00:00",
+    "Thu 26 Nov 2026, 14:00:05": "2026-11-26T14:00:05",
+    "2026-11-26 14:00:00 UTC": "2026-11-26T14:00+00:00",
+    "2026-11-26 14:00:00 CET": "2026-11-26T14:00+01:00",
+    "2026-10-25 02:30:00 CEST": "2026-10-25T02:30+02:00",
+    "2026-10-25 02:30:00 CET": "2026-10-25T02:30+01:00",
+    "2 hours ago": "2026-12-01T08:30+01:00",
     "a week ago": "2026-11-24T10:30",
     "7d": "2026-11-24T10:30",
     "2026-11-26 2pm": "2026-11-26T14:00",
     "2026-11-26": "2026-11-26T00:00",
     "2026-11-26T12:00:00z": "2026-11-26T12:00+00:00",
-    "now": "2026-12-01T10:30",
+    "now": "2026-12-01T10:30+01:00",
 }
 
 
@@ -36,7 +46,30 @@ def test_a_time_is_read_as_people_write_it(text: str, meant: str) -> None:
     assert read_past(text, TUESDAY) == datetime.fromisoformat(meant)
 
 
-@cases("text", ["", "foo", "last week", "31 February", "yesterday 25", "13pm", "may", "1.12.2026", "٣ hours ago"])
+@cases(("now", "text", "meant"), [("03:30", "2 hours ago", "00:30+01:00"), ("10:00", "a day ago", "10:00")])
+def test_hours_are_counted_as_they_pass_and_days_by_the_calendar(now: str, text: str, meant: str) -> None:
+    after_the_switch = datetime.fromisoformat(f"2026-03-29T{now}").replace(tzinfo=BERLIN)
+    day = "2026-03-29" if "hours" in text else "2026-03-28"
+    assert read_past(text, after_the_switch) == datetime.fromisoformat(f"{day}T{meant}")
+
+
+@cases(
+    "text",
+    [
+        "",
+        "foo",
+        "last week",
+        "31 February",
+        "yesterday 25",
+        "13pm",
+        "may",
+        "1.12.2026",
+        "٣ hours ago",
+        "Mon 26 Nov 2026",
+        "9:00 EST",
+        "2 hours ago 9",
+    ],
+)
 def test_other_texts_are_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r".*"):
         read_past(text, TUESDAY)
