@@ -166,9 +166,12 @@ def _constant_headers(security: SecurityMiddleware, secure: bool) -> ResponseHea
 
 
 UPLOAD_PAGE = "admin:releases_release_upload"
-PERMISSIONS = (
+PASSKEY_PAGES = frozenset({"second_factor", "add_passkey"})
+PERMISSIONS, PERMISSIONS_OF_PASSKEYS = (
     "accelerometer=(), camera=(), display-capture=(), geolocation=(), gyroscope=(), microphone=(), midi=(), payment=(),"
-    " publickey-credentials-get=(), screen-wake-lock=(), serial=(), usb=(), xr-spatial-tracking=()"
+    f" publickey-credentials-create={passkeys}, publickey-credentials-get={passkeys}, screen-wake-lock=(), serial=(),"
+    " usb=(), xr-spatial-tracking=()"
+    for passkeys in ("()", "(self)")
 )
 
 
@@ -177,12 +180,12 @@ def security_headers(get_response: Handler) -> Handler:
 
     def respond(request: HttpRequest) -> HttpResponseBase:
         response = get_response(request)
-        policy = strict
+        policy, page = strict, ""
         if request.path.startswith(admin):
-            match = request.resolver_match
-            policy = _admin_policy(_store_origins() if match and match.view_name == UPLOAD_PAGE else ())
+            page = request.resolver_match.view_name if request.resolver_match else ""
+            policy = _admin_policy(_store_origins() if page == UPLOAD_PAGE else ())
         response.headers["Content-Security-Policy"] = policy
-        response.headers["Permissions-Policy"] = PERMISSIONS
+        response.headers["Permissions-Policy"] = PERMISSIONS_OF_PASSKEYS if page in PASSKEY_PAGES else PERMISSIONS
         response.headers["Cross-Origin-Resource-Policy"] = "same-origin"
         return response
 

@@ -69,7 +69,7 @@ def _of_allauth(found: Mapping[str, Any]) -> dict[str, Any]:
         "ACCOUNT_ADAPTER": "tenancy.sign_in.account_adapter.AccountAdapter",
         "ACCOUNT_EMAIL_VERIFICATION": "none",
         "MFA_ADAPTER": "tenancy.sign_in.second_factor.Adapter",
-        "MFA_SUPPORTED_TYPES": ["totp", "recovery_codes"],
+        "MFA_SUPPORTED_TYPES": ["totp", "recovery_codes", "webauthn"],
         "MFA_TOTP_ISSUER": "Durable coordinator",
         "MFA_TOTP_TOLERANCE": 1,
     }

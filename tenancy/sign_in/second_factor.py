@@ -1,11 +1,15 @@
-"""Codes of an authenticator app (TOTP, RFC 6238) and recovery codes, as second factors of people with passwords.
+"""The second factors of people with passwords: authenticator app (TOTP, RFC 6238), passkeys, and recovery codes.
 
+A user has at most one app, several passkeys (`tenancy.sign_in.passkeys`), and recovery codes while one of these exists.
 django-allauth computes the codes. This module checks them under a lock on their rows, so that no two requests use the
 same code. The secrets in the rows are encrypted with a key that is derived from SECRET_KEY. Only processes with
 SECOND_FACTOR=true import this module.
 """
 
 from base64 import urlsafe_b64encode
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from io import BytesIO
 from typing import Any, Final
 
@@ -29,11 +33,13 @@ from django.utils.crypto import constant_time_compare, salted_hmac
 from qrcode.image.svg import SvgPathImage
 
 from tenancy import audit
-from tenancy.access import actor, record_of_user
+from tenancy.access import record_of_user
 from tenancy.audit.acts import Act
 
 NAME: Final = "Durable coordinator"
-APP, RECOVERY = Authenticator.Type.TOTP, Authenticator.Type.RECOVERY_CODES
+APP, PASSKEY, RECOVERY = Authenticator.Type.TOTP, Authenticator.Type.WEBAUTHN, Authenticator.Type.RECOVERY_CODES
+METHODS: Final = (APP, PASSKEY)
+APP_NAME: Final = "authenticator app"
 new_secret = generate_totp_secret
 
 
@@ -49,6 +55,9 @@ class Adapter(DefaultMFAAdapter):
         except InvalidToken:
             return ""
 
+    def get_public_key_credential_rp_entity(self) -> dict[str, str]:
+        return {**super().get_public_key_credential_rp_entity(), "name": NAME}
+
 
 def _cipher() -> MultiFernet:
     keys = (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS)
@@ -57,7 +66,46 @@ def _cipher() -> MultiFernet:
 
 
 def is_on(user: User | AnonymousUser) -> bool:
-    return bool(Authenticator.objects.filter(user=user.pk, type=APP).exists())
+    return bool(methods(user).exists())
+
+
+def methods(user: User | AnonymousUser) -> Any:
+    """Return the rows of the user's app and passkeys, oldest first."""
+    return Authenticator.objects.filter(user=user.pk, type__in=METHODS).order_by("created_at", "pk")
+
+
+def has_app(user: User) -> bool:
+    return bool(methods(user).filter(type=APP).exists())
+
+
+def name_of(method: Any) -> str:
+    return APP_NAME if method.type == APP else f"passkey {method.data['name']}"
+
+
+@dataclass
+class Change:
+    codes: list[str] = field(default_factory=list)
+    """The new recovery codes, which are not shown again. Empty if the user has earlier ones."""
+
+
+@contextmanager
+def changing(user: User, **details: str) -> Iterator[Change]:
+    """Lock the user's second factors for a transaction. With `details`, it adds, removes or renews what they say.
+
+    At its end, there are recovery codes exactly if there is a method, and the change is recorded.
+    """
+    change = Change()
+    with transaction.atomic():
+        User.objects.select_for_update(no_key=True).get(pk=user.pk)
+        yield change
+        if not details:
+            return
+        recovery = Authenticator.objects.filter(user=user, type=RECOVERY)
+        if not (on := is_on(user)):
+            recovery.delete()
+        elif not recovery.exists():
+            change.codes = RecoveryCodes.activate(user).generate_codes()
+        record_of_user(Act.USER_SECOND_FACTOR, user, on=on, **details)
 
 
 def app_link(user: User, secret: str) -> str:
@@ -72,35 +120,49 @@ def picture(link: str) -> str:
     return written.getvalue().decode()
 
 
-def turn_on(user: User, secret: str, code: str) -> list[str] | None:
-    """Store the secret of the user's app, and return new recovery codes, which are not shown again.
+def add_app(user: User, secret: str, code: str) -> list[str] | None:
+    """Store the secret of the user's app. Return new recovery codes, or nothing if the user has some.
 
-    Return None, and store nothing, if `code` is not the app's present one, or if the second factor is on already.
+    Return None, and store nothing, if `code` is not the app's present one, or if the user has an app already.
     """
     counter = _counter(secret, code, after=0)
     if counter is None:
         return None
     try:
-        with transaction.atomic():
+        with changing(user, added=APP_NAME) as change:
             app = TOTP.activate(user, secret).instance
             Authenticator.objects.filter(pk=app.pk).update(data={**app.data, "counter": counter})
-            codes: list[str] = RecoveryCodes.activate(user).generate_codes()
-            record_of_user(Act.USER_SECOND_FACTOR, user, on=True)
     except IntegrityError:
         return None
-    return codes
+    return change.codes
 
 
-def turn_off(user: User, *, by: str = "") -> bool:
-    """Remove the second factor and its recovery codes. Return False if there was none.
+def remove(user: User, method: Any) -> None:
+    """Remove one method. With the last one, the recovery codes go, and the password alone is enough to log in."""
+    with changing(user, removed=name_of(method)):
+        method.delete()
 
-    `by` is the actor in the audit log, if it is not the user.
-    """
+
+def renew_codes(user: User) -> list[str]:
+    """Replace the recovery codes, used ones too. Return the new ones, or nothing if the second factor is off."""
+    with changing(user, renewed="recovery codes") as change:
+        Authenticator.objects.filter(user=user, type=RECOVERY).delete()
+    return change.codes
+
+
+def codes_left(user: User) -> int:
+    """Return the number of unused recovery codes."""
+    row = Authenticator.objects.filter(user=user, type=RECOVERY).first()
+    return len(RecoveryCodes(row).get_unused_codes()) if row and Adapter().decrypt(row.data["seed"]) else 0
+
+
+def turn_off(user: User, *, by: str) -> bool:
+    """Remove all methods and the recovery codes. Return False if there was none. `by` is the actor in the audit log."""
     with transaction.atomic():
         removed, _ = Authenticator.objects.filter(user=user).delete()
         if removed:
             name = user.get_username()
-            audit.record(Act.USER_SECOND_FACTOR, tenant=None, actor=by or actor(user), object=name, on=False)
+            audit.record(Act.USER_SECOND_FACTOR, tenant=None, actor=by, object=name, on=False)
     return bool(removed)
 
 
@@ -108,7 +170,7 @@ def accepts(user: User, code: str) -> bool:
     """Return True if `code` is one of the app or an unused recovery code. It is then used, and not accepted again."""
     code = "".join(code.split())
     with transaction.atomic():
-        rows = Authenticator.objects.select_for_update().filter(user=user).order_by("pk")
+        rows = Authenticator.objects.select_for_update().filter(user=user, type__in=(APP, RECOVERY)).order_by("pk")
         return any(_uses(row, code) for row in rows)
 
 

@@ -1,4 +1,4 @@
-"""The page that asks for the second factor after the password, and the one on which people turn it on and off."""
+"""The page that asks for the second factor after the password."""
 
 import time
 from typing import Any, Final
@@ -14,23 +14,18 @@ from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.urls import path, reverse
 from django.utils.http import url_has_allowed_host_and_scheme
-from django.utils.safestring import SafeString
 from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
 from unfold.forms import AuthenticationForm
-from unfold.widgets import UnfoldAdminPasswordWidget, UnfoldAdminTextInputWidget
+from unfold.widgets import UnfoldAdminTextInputWidget
 
-from tenancy.audit.acts import Act, declares
-from tenancy.login import Attempt, confirmed, has_password, limited
+from tenancy.login import Attempt, limited
 from tenancy.origin import client_address
-from tenancy.sign_in import second_factor
+from tenancy.sign_in import own_second_factor, passkeys, second_factor
 
 PENDING: Final = "second_factor"
 """The member of the session between the password and the second factor: who, when, and where they go."""
-NEW: Final = "new_second_factor"
-"""The member of the session with the secret that the page shows until the second factor is on."""
 PENDING_SECONDS: Final = 300
-WRONG: Final = "The second factor is wrong."
 
 
 class SecondFactorRequired(Exception):
@@ -49,27 +44,22 @@ class PasswordForm(AuthenticationForm):
 
 
 class CodeForm(forms.Form):
-    code = forms.CharField(
-        max_length=20,
-        widget=UnfoldAdminTextInputWidget(
-            attrs={"autocomplete": "one-time-code", "inputmode": "numeric", "autofocus": True}
-        ),
-        help_text="The six digits that your authenticator app shows, or one of your recovery codes.",
-    )
-
-
-class OwnForm(forms.Form):
-    password = forms.CharField(
-        max_length=4096, widget=UnfoldAdminPasswordWidget(attrs={"autocomplete": "current-password"})
-    )
-
-
-class TurnOnForm(OwnForm):
+    wrong: Final = "This code is wrong, or it was used before."
     code = forms.CharField(
         max_length=20,
         widget=UnfoldAdminTextInputWidget(attrs={"autocomplete": "one-time-code", "inputmode": "numeric"}),
-        help_text="The six digits that the app shows now.",
     )
+
+    def proves(self, user: User) -> bool:
+        return second_factor.accepts(user, self.cleaned_data["code"])
+
+
+class PasskeyForm(forms.Form):
+    wrong: Final = "The passkey was not accepted. Try again, or use a code."
+    credential = forms.CharField(max_length=passkeys.LONGEST_RESPONSE)
+
+    def proves(self, user: User) -> bool:
+        return passkeys.accepts(user, self.cleaned_data["credential"])
 
 
 def begin(request: HttpRequest, user: User) -> HttpResponse:
@@ -88,20 +78,22 @@ def begin(request: HttpRequest, user: User) -> HttpResponse:
 @never_cache
 @sensitive_post_parameters()
 def challenge(request: HttpRequest) -> HttpResponseBase:
-    """Log the user in if the code is right. Wrong codes are limited and recorded as wrong passwords are."""
+    """Log the user in if the code or passkey is right. Wrong ones are limited and recorded as wrong passwords are."""
     pending = request.session.get(PENDING)
     user = _pending_user(pending)
     if user is None or pending is None:
         request.session.pop(PENDING, None)
         return redirect("admin:login")
-    form = CodeForm(request.POST or None)
+    form = PasskeyForm(request.POST) if "credential" in request.POST else CodeForm(request.POST or None)
     if form.is_valid():
-        if _passes(request, user, form.cleaned_data["code"]):
+        # Not the counter of passwords, which a right password resets.
+        attempt = Attempt(f"second factor of {user.username}", client_address(request.META))
+        if limited(attempt, user.username, lambda: form.proves(user), wrong="The second factor is wrong."):
             request.session.pop(PENDING)
             login(request, user, backend=settings.AUTHENTICATION_BACKENDS[0])
             return redirect(_target(request, pending["next"]))
-        form.add_error("code", "This code is wrong, or it was used before.")
-    return _shown(request, "tenancy/second_factor_challenge.html", form, title="Second factor")
+        form.add_error(None if isinstance(form, PasskeyForm) else "code", form.wrong)
+    return _asked(request, user, form)
 
 
 def _pending_user(pending: Any) -> User | None:
@@ -111,64 +103,23 @@ def _pending_user(pending: Any) -> User | None:
     return user if user is not None and user.get_session_auth_hash() == pending["hash"] else None
 
 
-def _passes(request: HttpRequest, user: User, code: str) -> bool:
-    # Not the counter of passwords, which a right password resets.
-    attempt = Attempt(f"second factor of {user.username}", client_address(request.META))
-    return limited(attempt, user.username, lambda: second_factor.accepts(user, code), wrong=WRONG)
-
-
 def _target(request: HttpRequest, target: str) -> str:
     safe = url_has_allowed_host_and_scheme(target, {request.get_host()}, require_https=request.is_secure())
     return target if safe else reverse("admin:index")
 
 
-@declares(Act.USER_SECOND_FACTOR)
-@sensitive_post_parameters()
-def own(request: HttpRequest) -> HttpResponseBase:
-    """Turn the own second factor on or off. Needs the password, and no permission."""
-    user = request.user
-    if not isinstance(user, User) or not has_password(request):
-        return redirect("admin:account")
-    if second_factor.is_on(user):
-        return _turn_off(request, user)
-    return _turn_on(request, user)
-
-
-def _turn_off(request: HttpRequest, user: User) -> HttpResponseBase:
-    form = OwnForm(request.POST or None)
-    if form.is_valid():
-        if confirmed(request, form.cleaned_data["password"]):
-            second_factor.turn_off(user)
-            return redirect("admin:account")
-        form.add_error("password", "This is not your password.")
-    return _shown(request, "tenancy/second_factor_off.html", form, title="Turn the second factor off")
-
-
-def _turn_on(request: HttpRequest, user: User) -> HttpResponseBase:
-    secret = request.session.setdefault(NEW, second_factor.new_secret())
-    form = TurnOnForm(request.POST or None)
-    if form.is_valid():
-        if not confirmed(request, form.cleaned_data["password"]):
-            form.add_error("password", "This is not your password.")
-        elif codes := second_factor.turn_on(user, secret, form.cleaned_data["code"]):
-            request.session.pop(NEW)
-            return _shown(request, "tenancy/second_factor_codes.html", None, title="Recovery codes", codes=codes)
-        else:
-            form.add_error("code", "This is not the code that the app shows now.")
-    link = second_factor.app_link(user, secret)
-    picture = SafeString(second_factor.picture(link))  # nosec B703 - squares without text
-    return _shown(
-        request, "tenancy/second_factor_on.html", form, title="Second factor", secret=secret, link=link, picture=picture
-    )
-
-
-def _shown(request: HttpRequest, template: str, form: forms.Form | None, **context: Any) -> HttpResponse:
+def _asked(request: HttpRequest, user: User, form: CodeForm | PasskeyForm) -> HttpResponse:
     request.current_app = admin.site.name
-    context = {**admin.site.each_context(request), "form": form, **context}
-    return TemplateResponse(request, template, context, status=400 if form and form.errors else 200)
+    context = {
+        **admin.site.each_context(request),
+        "title": "Second factor",
+        "form": form if isinstance(form, CodeForm) else CodeForm(),
+        "has_app": second_factor.has_app(user),
+        "options": passkeys.request_options(user),
+        "refusal": form.wrong if isinstance(form, PasskeyForm) and form.errors else "",
+    }
+    status = 400 if form.errors else 200
+    return TemplateResponse(request, "tenancy/second_factor_challenge.html", context, status=status)
 
 
-urlpatterns = [
-    path("admin/second-factor/", challenge, name="second_factor"),
-    path("admin/second-factor/own/", admin.site.admin_view(own), name="own_second_factor"),
-]
+urlpatterns = [path("admin/second-factor/", challenge, name="second_factor"), *own_second_factor.urlpatterns]

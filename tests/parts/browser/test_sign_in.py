@@ -14,7 +14,7 @@ import requests
 from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import connection
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, Page, expect
 from pytest_django import DjangoDbBlocker
 
 from embedded.product import Product
@@ -229,54 +229,144 @@ def app_code(secret: str, steps: int = 0) -> str:
     return f"{(int.from_bytes(digest[place : place + 4], 'big') & 0x7FFFFFFF) % 10**6:06}"
 
 
-def test_a_second_factor_is_turned_on_asked_for_and_turned_off(browser: Browser, product: Product) -> None:
+@pytest.fixture
+def page(browser: Browser, product: Product) -> Iterator[Page]:
+    """A phone whose user is not logged in. Passkeys need a host name, and http only works with this one."""
     User.objects.create_superuser("root", password=PASSWORD)
-    context = browser.new_context(base_url=product.url, viewport={"width": 360, "height": 740})
-    page = context.new_page()
+    address = product.url.replace("127.0.0.1", "localhost")
+    context = browser.new_context(base_url=address, viewport={"width": 360, "height": 740})
+    yield context.new_page()
+    context.close()
+    LoginCounter.objects.all().delete()
+    with connection.cursor() as cursor:
+        cursor.execute("DELETE FROM mfa_authenticator")
+    User.objects.filter(username="root").delete()
 
-    def begin() -> None:
-        context.clear_cookies()
-        enter(page, PASSWORD)
 
-    def answer(code: str) -> None:
-        page.fill("#id_code", code)
+def begin(page: Page) -> None:
+    """Log in with the password."""
+    page.context.clear_cookies()
+    enter(page, PASSWORD)
+
+
+def answer(page: Page, code: str, passes: bool = True) -> None:
+    page.fill("#id_code", code)
+    with page.expect_navigation():
         page.keyboard.press("Enter")
+    if passes:
+        page.wait_for_url("**/admin/")
+    else:
+        expect(page.get_by_text("This code is wrong, or it was used before.")).to_be_visible()
 
-    begin()
-    page.wait_for_url(f"{product.url}/admin/")
+
+def to_add(page: Page, method: str) -> None:
+    begin(page)
+    page.wait_for_url("**/admin/")
     page.goto("/admin/auth/user/account/")
     page.click("[data-second-factor]")
-    secret = page.locator("[data-secret] .dc-mono").inner_text()
+    page.get_by_role("link", name=f"Add {method}").click()
     page.fill("#id_password", PASSWORD)
-    answer(app_code(secret))
+
+
+def acts() -> list[tuple[str, str]]:
+    entries = AuditEntry.objects.filter(act="user.second_factor", object="root").order_by("id")
+    return list(entries.values_list("actor", "details"))
+
+
+def test_codes_of_an_app_are_asked_for_after_the_password(page: Page, product: Product) -> None:
+    to_add(page, "an authenticator app")
+    secret = page.locator("[data-secret] .dc-mono").inner_text()
+    used = app_code(secret)
+    page.fill("#id_code", used)
+    page.keyboard.press("Enter")
     expect(page.locator("[data-recovery-codes] li")).to_have_count(10)
     codes = page.locator("[data-recovery-codes] li").all_inner_texts()
-    begin()
+    begin(page)
     page.goto("/admin/releases/pipeline/")
     expect(page.locator("#id_password")).to_be_visible()  # the password alone logs nobody in
-    begin()
+    begin(page)
     page.evaluate(AXE)
     assert list(findings(page)) == []
-    answer(app_code(secret))
-    expect(page.get_by_text("This code is wrong, or it was used before.")).to_be_visible()
-    answer(app_code(secret, 1))
-    page.wait_for_url(f"{product.url}/admin/")
+    answer(page, used, passes=False)
+    answer(page, app_code(secret, 1))
     for code, passes in ((codes[3], True), (codes[3], False), (codes[4], True)):
-        begin()
-        answer(code)
-        if passes:
-            page.wait_for_url(f"{product.url}/admin/")
-        else:
-            expect(page.get_by_text("This code is wrong")).to_be_visible()
+        begin(page)
+        answer(page, code, passes)
     stored = str(AuditEntry.objects.latest("id").details) + secrets_of("root")
     assert [each in stored for each in (secret, codes[5])] == [False, False]
+    begin(page)
+    for _ in range(settings.LOGIN_ATTEMPTS):
+        answer(page, "000000", passes=False)
+    page.fill("#id_code", codes[6])
+    page.keyboard.press("Enter")
+    expect(page.get_by_text("Too many failed log-ins")).to_be_visible()
+    tried = AuditEntry.objects.filter(act="user.log_in", object="root")
+    assert {each.outcome for each in tried} == {"granted", "denied", "failed"}
     product.manage("remove_second_factor", "root")
-    begin()
-    page.wait_for_url(f"{product.url}/admin/")
-    acts = AuditEntry.objects.filter(act="user.second_factor", object="root").order_by("id")
-    recorded = [("user:root", '{"on":true}'), ("coordinator remove_second_factor", '{"on":false}')]
-    assert [(each.actor, each.details) for each in acts] == recorded
-    context.close()
+    begin(page)
+    page.wait_for_url("**/admin/")
+    added = '{"added":"authenticator app","on":true}'
+    assert acts()[-2:] == [("user:root", added), ("coordinator remove_second_factor", '{"on":false}')]
+
+
+SIGN = """async () => { const { publicKey } = JSON.parse(document.querySelector("[data-options]").dataset.options);
+return JSON.stringify(await navigator.credentials.get(
+    {publicKey: PublicKeyCredential.parseRequestOptionsFromJSON(publicKey)})) }"""
+SEND = """value => { const form = document.querySelector("[data-passkey]");
+form.elements.credential.value = value; form.submit() }"""
+DEVICE = {
+    "protocol": "ctap2",
+    "transport": "internal",
+    "hasUserVerification": True,
+    "isUserVerified": True,
+    "automaticPresenceSimulation": True,
+}
+
+
+def test_a_passkey_is_added_asked_for_and_removed(page: Page) -> None:
+    devices = page.context.new_cdp_session(page)
+    devices.send("WebAuthn.enable")
+    device = devices.send("WebAuthn.addVirtualAuthenticator", {"options": DEVICE})
+    to_add(page, "a passkey")
+    page.fill("#id_name", "Laptop")
+    page.keyboard.press("Enter")
+    expect(page.locator("[data-recovery-codes] li")).to_have_count(10)
+    codes = page.locator("[data-recovery-codes] li").all_inner_texts()
+    [credential] = devices.send("WebAuthn.getCredentials", device)["credentials"]
+    begin(page)
+    page.evaluate(AXE)
+    assert list(findings(page)) == []
+    page.focus("body")
+    page.get_by_role("button", name="Use a passkey").press("Enter")
+    page.wait_for_url("**/admin/")
+    begin(page)
+    signed = page.evaluate(SIGN)
+    page.reload()  # a new challenge
+    for response in (signed, "", "[]", '{"rawId": "AA"}', "[" * 9000):
+        with page.expect_navigation():
+            page.evaluate(SEND, response)
+        expect(page.get_by_text("The passkey was not accepted.")).to_be_visible()
+    LoginCounter.objects.all().delete()
+    devices.send("WebAuthn.removeVirtualAuthenticator", device)
+    copy = devices.send("WebAuthn.addVirtualAuthenticator", {"options": DEVICE})
+    devices.send("WebAuthn.addCredential", {**copy, "credential": credential})  # it counts from the beginning
+    page.get_by_role("button", name="Use a passkey").click()
+    expect(page.get_by_text("The passkey was not accepted.")).to_be_visible()
+    answer(page, codes[0])
+    page.goto("/admin/second-factor/own/")
+    expect(page.get_by_text("9 recovery codes left.")).to_be_visible()
+    page.get_by_role("link", name="Remove the passkey Laptop").click()
+    expect(page.get_by_text("This turns the second factor off")).to_be_visible()
+    for password, remain in (("wrong", 2), (PASSWORD, 0)):
+        page.fill("#id_password", password)
+        with page.expect_navigation():
+            page.keyboard.press("Enter")
+        assert secrets_of("root").count("{") >= remain, "nothing changes without the password"
+    assert secrets_of("root") == "[]"
+    begin(page)
+    page.wait_for_url("**/admin/")
+    added, removed = '{"added":"passkey Laptop","on":true}', '{"on":false,"removed":"passkey Laptop"}'
+    assert acts()[-2:] == [("user:root", added), ("user:root", removed)]
 
 
 def secrets_of(username: str) -> str:
