@@ -230,7 +230,7 @@ def _warnings(target: RollbackTarget, *, is_damaged: bool) -> Iterable[str]:
     if rolled_back := target.period.rolled_back:
         yield f"It was rolled back by {rolled_back.actor}: “{rolled_back.reason}”"
     if is_damaged:
-        yield "An artifact of it is damaged or missing in the artifact store. The rollback is refused unless it is sound."
+        yield "An artifact of it was damaged or missing when it was last checked. The rollback checks it again."
     if target.is_breaking:
         yield "It is breaking for callers: clients that work today will fail."
     judged = {gate.name for gate in target.gates if gate.verdict is not Verdict.MET}

@@ -60,16 +60,6 @@ def test_the_last_approval_activates_what_was_approved() -> None:
     assert refusal(withdraw, request, **WHY).code == "REQUEST_NOT_OPEN"
 
 
-def test_nobody_approves_their_own_request() -> None:
-    release = candidate()
-    requester = person(release.pipeline.tenant)
-    request = open_request(release, requester)
-    error = refusal(voted, request, requester)
-    assert (error.code, error.status) == ("OWN_REQUEST", 403)
-    denied = AuditEntry.objects.filter(act="activation_request.vote")
-    assert [entry.outcome for entry in denied] == ["denied"]
-
-
 def test_one_refusal_refuses_the_request() -> None:
     release = candidate(2)
     request = open_request(release)

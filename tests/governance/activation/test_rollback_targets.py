@@ -87,18 +87,13 @@ def test_a_target_says_what_a_rollback_would_meet(owner: Tenant, changes: Any, d
 
 def test_a_release_that_is_not_listed_can_be_named(owner: Tenant, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rollback_targets, "MOST_SWITCHES", 2)
+    making.registered(owner, "0.9")
+    assert targets(owner, named="0.9").targets == []
     releases(owner)
     assert [each.release.release_version for each in targets(owner).targets] == ["1.3"]
     *_, named = targets(owner, named="1.1").targets
     assert (named.release.release_version, named.period.lasted[:3], named.refusals) == ("1.1", "9 d", [])
     assert [len(targets(owner, named=each).targets) for each in ("1.5", "1.7", "9", "\0")] == [1, 1, 1, 1]
-
-
-def test_no_target_is_the_candidate_or_a_release_that_was_never_active(owner: Tenant) -> None:
-    making.registered(owner, "0.9")
-    assert targets(owner).targets == []
-    activate(making.registered(owner, "1.0"), actor="user:ann")
-    assert (targets(owner).targets, targets(owner, named="0.9").targets) == ([], [])
 
 
 def test_old_counts_of_minutes_become_counts_of_hours(owner: Tenant) -> None:
