@@ -214,6 +214,7 @@ class PipelineAdmin(ListWithUpload):
             may_activate=self.may(request, Scope.ACTIVATE, pipeline),
             holds=open_holds(pipeline),
             policy=policy_page.policy_of(pipeline),
+            changed_policy=policy_page.changed_of(pipeline),
             may_administer=self.may(request, Scope.ADMINISTER, pipeline),
         )
 

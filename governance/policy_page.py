@@ -83,6 +83,23 @@ def policy_of(pipeline: Pipeline) -> list[dict[str, Any]]:
     return rows
 
 
+def changed_of(pipeline: Pipeline) -> list[tuple[str, str, str]]:
+    """Return the title, the value and the default of each member that differs from the policy of a new pipeline."""
+    values = ((member, getattr(pipeline, member.column), getattr(_NEW, member.column)) for member in MEMBERS)
+    return [
+        (member.title, _short(member, value), _short(member, default))
+        for member, value, default in values
+        if value != default
+    ]
+
+
+def _short(member: Member, value: Any) -> str:
+    return str(value) if member.choices is not None else _text(member, value)
+
+
+_NEW: Final = Pipeline()
+
+
 def _attributes(member: Member) -> str:
     """Return the attributes of the input of a number, without its value."""
     least, most = (f"{limit:.2f}".rstrip("0").rstrip(".") for limit in member.limits or ())

@@ -204,12 +204,20 @@ ORDER BY lease_expires_at LIMIT %(limit)s
 # Counts what needs a release: its executions by status, and the unfinished campaigns that have yet to re-drive one of
 # them. A failed smoke test does not. One statement reads everything from one snapshot. A kind without rows is missing.
 COUNT_BLOCKERS = """
-SELECT e.status, count(*) FROM executions_execution e
-WHERE e.release_id = %(release)s AND e.status IN ('QUEUED', 'RUNNING', 'WAIT_RETRY', 'WAITING_EXTERNAL') GROUP BY 1
+SELECT s.status, n.count
+FROM unnest(ARRAY['QUEUED', 'RUNNING', 'WAIT_RETRY', 'WAITING_EXTERNAL']) AS s (status) CROSS JOIN LATERAL (
+    SELECT count(*) FROM (
+        SELECT FROM executions_execution e WHERE e.release_id = %(release)s AND e.status = s.status
+            AND e.status NOT IN ('SUCCEEDED', 'FAILED', 'DLQ', 'CANCELLED') LIMIT %(most)s
+    ) AS open
+) AS n WHERE n.count > 0
 UNION ALL
-SELECT e.status, count(*) FROM executions_execution e
-WHERE e.tenant_id = %(tenant)s AND e.release_id = %(release)s AND e.status IN ('FAILED', 'DLQ') AND NOT e.smoke
-GROUP BY 1
+SELECT s.status, n.count FROM unnest(ARRAY['FAILED', 'DLQ']) AS s (status) CROSS JOIN LATERAL (
+    SELECT count(*) FROM (
+        SELECT FROM executions_execution e WHERE e.tenant_id = %(tenant)s AND e.release_id = %(release)s
+            AND e.status = s.status AND e.status IN ('FAILED', 'DLQ') AND NOT e.smoke LIMIT %(most)s
+    ) AS failed
+) AS n WHERE n.count > 0
 UNION ALL
 SELECT 'CAMPAIGN', count(DISTINCT i.campaign_id) FROM executions_campaignitem i
 JOIN executions_campaign c ON c.id = i.campaign_id AND c.tenant_id = %(tenant)s

@@ -9,6 +9,7 @@ from django.contrib import messages
 from django.core.exceptions import ValidationError
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
+from django.urls import reverse
 
 from foundation.errors import InvalidRequest
 from governance.activation.pages import REASON_LENGTH, TYPED, OperationForm, not_typed
@@ -125,7 +126,7 @@ def begin(pages: ReadOnlyAdmin, request: HttpRequest, pipeline: Pipeline) -> Htt
         changes.start(candidate, form.plan, **form.operation(request))
         return f"Release {candidate.release_version} gets its share of new executions of {pipeline}."
 
-    return _operate(request, pipeline, StartForm(request.POST), act)
+    return _operate(request, pipeline, StartForm(request.POST), act, tab="releases")
 
 
 @serves(f"{ONE}/step/", Act.GRADUAL_ACTIVATION_STEP, Scope.ACTIVATE, methods=POST)
@@ -164,11 +165,14 @@ def _one(pipeline: Pipeline, gradual_id: uuid.UUID) -> GradualActivation:
         raise Http404 from None
 
 
-def _operate(request: HttpRequest, pipeline: Pipeline, form: Any, act: Callable[[Any], str]) -> HttpResponse:
-    """Do what a valid form asks for, and return to the page of the pipeline with a message."""
+def _operate(
+    request: HttpRequest, pipeline: Pipeline, form: Any, act: Callable[[Any], str], tab: str = "overview"
+) -> HttpResponse:
+    """Do what a valid form asks for, and return to the page of the pipeline with a message: to `tab` if it fails."""
     if form.is_valid():
-        attempt(request, lambda: act(form), "{error.code}: {error.detail} Nothing changed.")
+        if attempt(request, lambda: act(form), "{error.code}: {error.detail} Nothing changed."):
+            tab = "overview"
     else:
         wrong = "; ".join(f"{form[name].label}: {' '.join(errors)}" for name, errors in form.errors.items())
         messages.error(request, f"{wrong} Nothing changed.")
-    return redirect("admin:releases_pipeline_change", pipeline.pk)
+    return redirect(f"{reverse('admin:releases_pipeline_change', args=[pipeline.pk])}?tab={tab}")

@@ -28,7 +28,7 @@ class Consequences:
 
     @property
     def open(self) -> int:
-        """How many executions of the release are open."""
+        """How many executions of the release are open, each kind counted as `blockers` counts it."""
         return sum(each.count for each in self.needs if each.kind in OPEN)
 
     @property

@@ -11,7 +11,7 @@ from executions.search import searched
 from governance.activation.gates import Verdict
 from governance.reports import comparison
 from governance.reports.preflight import Preflight
-from governance.retirement.retirement import FAILURES, REQUESTS, STATUSES, Blocker, Kind
+from governance.retirement.retirement import FAILURES, REQUESTS, STATUSES, Blocker, Kind, shown_count
 from releases import queries
 from releases.errors import ReleaseUnknown
 from releases.models import Pipeline, Release
@@ -138,8 +138,7 @@ def lines_of(release: Release, found: Iterable[Blocker]) -> list[dict[str, Any]]
     return [
         {
             "label": LABELS[each.kind],
-            "count": each.count,
-            "text": "yes" if each.kind in SINGLE else f"{each.count:,}",
+            "text": "yes" if each.kind in SINGLE else shown_count(each.count),
             "href": _link(release, each),
         }
         for each in found
@@ -172,11 +171,12 @@ ENDED = {*FAILURES, Kind.CAMPAIGN}
 
 def preview(found: Preflight) -> dict[str, Any]:
     """Return the context of `executions/preflight.html`."""
-    active = found.active
+    active, staying = found.active, sum(each.count for each in found.remaining if each.kind not in ENDED)
     return {
         "preflight": found,
         "gates": [(gate, GATE_VARIANTS[gate.verdict]) for gate in found.gates],
-        "staying": sum(each.count for each in found.remaining if each.kind not in ENDED),
+        "staying": shown_count(staying) if staying else "",
+        "questions": shown_count(found.questions),
         "remaining": lines_of(active, found.remaining) if active else [],
         **context_of(found.differences),
     }

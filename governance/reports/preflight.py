@@ -17,7 +17,7 @@ from governance.activation import activation, gates
 from governance.activation.gates import Gate, Switch, Verdict
 from governance.gradual.evidence import missing_before_activation
 from governance.reports import comparison
-from governance.retirement.retirement import Blocker, Kind, blockers
+from governance.retirement.retirement import MOST_COUNTED, Blocker, Kind, blockers
 from releases.artifacts.soundness import require_sound
 from releases.models import Kind as ActivationKind
 from releases.models import Release
@@ -42,14 +42,19 @@ SELECT (SELECT count(*) FROM executions_execution e JOIN releases_release r ON r
     (SELECT count(*) FROM executions_schedule s WHERE s.pipeline_id = %(pipeline)s AND s.removed_at IS NULL)
 """
 
-# Counts the open questions of the executions of a release, which an index on the live ones finds. Timers are no
-# questions. OFFSET keeps the planner from reading all open questions.
+# Counts the open questions of the executions of a release, at most %(most)s. An index finds those that wait for an
+# answer; the others have no open questions. Timers are no questions. OFFSET keeps the planner from reading all open
+# questions.
 _QUESTIONS = """
-SELECT count(*) FROM executions_execution e CROSS JOIN LATERAL (
-    SELECT FROM executions_interaction i WHERE i.execution_id = e.id
-        AND i.status IN ('WAITING', 'DISPATCHING', 'DISPATCHED') AND i.transport NOT IN ('timer', 'pipeline') OFFSET 0
-) i
-WHERE e.release_id = %(release)s AND e.status NOT IN ('SUCCEEDED', 'FAILED', 'DLQ', 'CANCELLED')
+SELECT count(*) FROM (
+    SELECT FROM executions_execution e CROSS JOIN LATERAL (
+        SELECT FROM executions_interaction i WHERE i.execution_id = e.id
+            AND i.status IN ('WAITING', 'DISPATCHING', 'DISPATCHED') AND i.transport NOT IN ('timer', 'pipeline')
+        OFFSET 0
+    ) i
+    WHERE e.release_id = %(release)s AND e.status = 'WAITING_EXTERNAL'
+        AND e.status NOT IN ('SUCCEEDED', 'FAILED', 'DLQ', 'CANCELLED') LIMIT %(most)s
+) AS open
 """
 
 
@@ -177,9 +182,9 @@ def _load(release: Release) -> Load:
 
 
 def open_questions(release: Release) -> int:
-    """Return how many questions of the executions of a release are open."""
+    """Return how many questions of the executions of a release are open, at most MOST_COUNTED + 1."""
     with connection.cursor() as cursor:
-        cursor.execute(_QUESTIONS, {"release": release.pk})
+        cursor.execute(_QUESTIONS, {"release": release.pk, "most": MOST_COUNTED + 1})
         [(count,)] = cursor.fetchall()
     return int(count)
 

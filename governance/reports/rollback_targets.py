@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from itertools import zip_longest
 from typing import Final
 
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from executions import statistics
@@ -17,6 +18,7 @@ from governance.activation import activation, gates
 from governance.activation.gates import Gate, Switch, Verdict
 from governance.reports import comparison
 from releases import queries
+from releases.errors import ReleaseUnknown
 from releases.models import SWITCHES, Activation, Kind, Pipeline, Release
 from releases.pointer import require_registered
 from releases.trust import trust
@@ -109,15 +111,14 @@ def rollback(pipeline: Pipeline, *, recent_only: bool, named: str | None = None)
     `pipeline` is as `queries.pipeline` returns it. With `recent_only`, a release that was not active within the
     pipeline's `rollback_days` has a refusal. Makes a fixed number of queries, and some for each gate of the policy.
     """
-    periods = _periods(pipeline, timezone.now())
+    periods = _periods(list(_switches(pipeline).order_by("-sequence")[:MOST_SWITCHES])[::-1])
     active = pipeline.active_release
     former = sorted((key for key in periods if active is None or key != active.pk), key=lambda key: periods[key].until)
     former.reverse()
     shown = former[:MOST_TARGETS]
     releases = _releases(pipeline, shown)
-    if named is not None and named not in {each.release_version for each in releases}:
-        older = {each.release_version: each for each in _releases(pipeline, former[MOST_TARGETS:])}
-        releases += [older[named]] if named in older else []
+    if named is not None and named not in {each.release_version for each in (active, *releases) if each}:
+        releases += _older(pipeline, named, periods)
     totals = statistics.finished([each.pk for each in (active, *releases) if each is not None])
     return Rollback(
         active=active,
@@ -128,11 +129,15 @@ def rollback(pipeline: Pipeline, *, recent_only: bool, named: str | None = None)
     )
 
 
-def _periods(pipeline: Pipeline, now: datetime) -> dict[int, Period]:
-    """Return when each release was active, by its key, as the newest MOST_SWITCHES changes say."""
-    rows = Activation.objects.filter(pipeline=pipeline, kind__in=SWITCHES).order_by("-sequence")
-    switches = list(rows.only("release_id", "kind", "actor", "reason", "activated_at")[:MOST_SWITCHES])[::-1]
-    found: dict[int, Period] = {}
+def _switches(pipeline: Pipeline) -> QuerySet[Activation]:
+    """Return the changes of the active release."""
+    rows = Activation.objects.filter(pipeline=pipeline, kind__in=SWITCHES)
+    return rows.only("release_id", "kind", "actor", "reason", "activated_at")
+
+
+def _periods(switches: Sequence[Activation]) -> dict[int, Period]:
+    """Return when each release was active, by its key, as these changes say, of which the oldest comes first."""
+    now, found = timezone.now(), dict[int, Period]()
     for switch, following in zip_longest(switches, switches[1:]):
         until = following.activated_at if following else now
         known = found.get(switch.release_id)
@@ -145,6 +150,22 @@ def _periods(pipeline: Pipeline, now: datetime) -> dict[int, Period]:
             replaced_by=following,
         )
     return found
+
+
+def _older(pipeline: Pipeline, version: str, periods: dict[int, Period]) -> list[Release]:
+    """Return the release with this version if it was active before, and add its newest period to `periods`."""
+    try:
+        release = comparison.named_release(pipeline, version)
+    except ReleaseUnknown:
+        return []
+    if release.pk not in periods:
+        last = _switches(pipeline).filter(release=release).order_by("-sequence").only("sequence").first()
+        if last is None:
+            return []
+        both = _switches(pipeline).filter(sequence__gte=last.sequence).order_by("sequence")[:2]
+        periods[release.pk] = _periods(list(both))[release.pk]
+    release.pipeline = pipeline
+    return [release]
 
 
 def _releases(pipeline: Pipeline, keys: Sequence[int]) -> list[Release]:
@@ -205,11 +226,11 @@ def _unfit(release: Release) -> list[CoordinatorError]:
 def _warnings(target: RollbackTarget, *, is_damaged: bool) -> Iterable[str]:
     totals, rate = target.totals, target.totals.failure_rate
     if rate is not None and rate >= WARNING_PERCENT:
-        yield f"It failed, too: {totals.failed:,} of {totals.ended:,} executions ({rate:.0f} %)."
+        yield f"It failed often: {totals.failed:,} of {totals.ended:,} executions ({rate:.0f} %)."
     if rolled_back := target.period.rolled_back:
         yield f"It was rolled back by {rolled_back.actor}: “{rolled_back.reason}”"
     if is_damaged:
-        yield "An artifact of it is damaged or missing in the artifact store."
+        yield "An artifact of it was damaged or missing when it was last checked. The rollback checks it again."
     if target.is_breaking:
         yield "It is breaking for callers: clients that work today will fail."
     judged = {gate.name for gate in target.gates if gate.verdict is not Verdict.MET}

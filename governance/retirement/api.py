@@ -12,7 +12,17 @@ from foundation.api.fields import Flag, SegmentIdentifier, StrictSerializer, Tex
 from foundation.errors import InvalidRequest
 from governance.reports.consequences import consequences
 from governance.retirement import retirement
-from governance.retirement.retirement import FAILURES, REQUESTS, STATUSES, Blocker, Kind, Order, blockers, retire
+from governance.retirement.retirement import (
+    FAILURES,
+    MOST_COUNTED,
+    REQUESTS,
+    STATUSES,
+    Blocker,
+    Kind,
+    Order,
+    blockers,
+    retire,
+)
 from releases import queries
 from releases.errors import PipelineUnknown, ReasonRequired, ReleaseNotRegistered, ReleaseUnknown, RetirementBlocked
 from releases.models import IDENTITY_LENGTH, Release
@@ -22,6 +32,7 @@ from tenancy.api.operations import TenantView, either, operation, refuses
 from tenancy.audit.acts import Act, declares
 from tenancy.roles import Scope
 
+COUNT_HELP: Final = f"Up to {MOST_COUNTED:,} are counted. {MOST_COUNTED + 1:,} means that there are more."
 OF_RELEASE: Final = OpenApiParameter("releaseVersion", {"type": "string", "minLength": 1}, required=True)
 
 
@@ -54,7 +65,7 @@ class BlockersRequest(StrictSerializer):
 
 class BlockerView(serializers.Serializer[Any]):
     kind = serializers.ChoiceField(choices=[kind.value for kind in Kind])
-    count = serializers.IntegerField()
+    count = serializers.IntegerField(help_text=COUNT_HELP)
     ignorable = serializers.BooleanField(help_text="Whether `ignoreFailures` gives these rows up.")
     href = serializers.CharField(help_text="The list of exactly these rows.")
 
@@ -70,8 +81,8 @@ class ConsequencesView(serializers.Serializer[Any]):
     status = serializers.ChoiceField(choices=[status.value for status in Status])
     active = serializers.BooleanField(help_text="Whether submissions fail until another release is activated.")
     dependents = BlockerView(many=True, help_text="Executions, failures, requests and campaigns that depend on it.")
-    openExecutions = serializers.IntegerField()
-    openQuestions = serializers.IntegerField(help_text="The open interactions of its executions.")
+    openExecutions = serializers.IntegerField(help_text="The sum of the open executions among them.")
+    openQuestions = serializers.IntegerField(help_text=f"The open interactions of its executions. {COUNT_HELP}")
     callers = DependentCallerView(
         many=True, help_text=f"Who submitted the executions of the last {DAYS} days that are pinned to it."
     )

@@ -13,7 +13,7 @@ from governance.activation.pages import REASON_LENGTH
 from governance.reports.consequences import consequences
 from governance.reports.pages import lines_of
 from governance.retirement import retirement
-from governance.retirement.retirement import FAILURES, Order
+from governance.retirement.retirement import FAILURES, Order, shown_count
 from releases.models import IDENTITY_LENGTH, Pipeline, Release
 from releases.states import Status
 from tenancy.access import actor
@@ -115,6 +115,8 @@ def _page(
         is_needed=not is_revocation and any(each.kind not in FAILURES for each in found.needs),
         found=found,
         lines=lines_of(release, found.needs),
+        open=shown_count(found.open),
+        questions=shown_count(found.questions),
         callers=found.callers[:LISTED],
         more_callers=len(found.callers[LISTED:]),
         schedules=found.schedules[:LISTED],

@@ -12,7 +12,7 @@ import logging
 import uuid
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 from django.conf import settings
 from django.db import DatabaseError, connection, transaction
@@ -72,6 +72,10 @@ FAILURES = frozenset({Kind.FAILED, Kind.DEAD_LETTERED})
 """The kinds that a retirement may give up."""
 
 
+MOST_COUNTED: Final = 10_000
+"""How many executions of a kind pages count. They only see that there are more."""
+
+
 @dataclass(frozen=True, slots=True)
 class Blocker:
     """A kind of rows that need the release, and their number, which is at least 1."""
@@ -80,8 +84,16 @@ class Blocker:
     count: int
 
 
-def blockers(release: Release) -> list[Blocker]:
-    """Return everything that needs the release now."""
+def shown_count(count: int) -> str:
+    """Return a count, or a sum of counts, as pages show it."""
+    return f"more than {MOST_COUNTED:,}" if count > MOST_COUNTED else f"{count:,}"
+
+
+def blockers(release: Release, *, exact: bool = False) -> list[Blocker]:
+    """Return everything that needs the release now.
+
+    Unless `exact`, the executions of a kind are counted up to MOST_COUNTED + 1.
+    """
     running = GradualActivation.objects.filter(pipeline=OuterRef("pk"), status=GradualActivation.Status.RUNNING)
     takes_part = Exists(running.filter(Q(baseline=release) | Q(candidate=release)))
     pipelines = Pipeline.objects.annotate(is_active=Q(activation__release=release), is_gradual=takes_part)
@@ -91,7 +103,8 @@ def blockers(release: Release) -> list[Blocker]:
         own.append(Blocker(Kind.GRADUAL, 1))
     if pointer.opening(release).is_in_grace:
         own.append(Blocker(Kind.SKEW_GRACE, 1))
-    return [*own, *_requests(release), *_executions(release)]
+    most = None if exact else MOST_COUNTED + 1
+    return [*own, *_requests(release), *_executions(release, most)]
 
 
 REQUESTS = {Kind.APPROVAL: RequestStatus.OPEN, Kind.SCHEDULE: RequestStatus.APPROVED}
@@ -114,13 +127,15 @@ def _requests(release: Release) -> list[Blocker]:
     return [Blocker(kind, counts[status]) for kind, status in REQUESTS.items() if status in counts]
 
 
-def _executions(release: Release) -> list[Blocker]:
+def _executions(release: Release, most: int | None) -> list[Blocker]:
     """Return the open executions, the failures and the unfinished campaigns of a release, all from one snapshot.
+
+    At most `most` executions of each kind are counted.
 
     A failure counts until retention removes it, because it can be re-driven until then. A failed smoke test does not
     count. A campaign counts while it has an execution of the release that it has yet to re-drive.
     """
-    parameters = {"release": release.pk, "tenant": release.pipeline.tenant_id}
+    parameters = {"release": release.pk, "tenant": release.pipeline.tenant_id, "most": most}
     with connection.cursor() as cursor:
         cursor.execute(statements.COUNT_BLOCKERS, parameters)
         counts = dict(cursor.fetchall())
@@ -152,7 +167,7 @@ def retire(release: Release, *, actor: str, reason: str, give_up_failures: bool 
 
 def _retire(locked: Release, actor: str, reason: str, give_up_failures: bool) -> Retirement:
     require_registered(locked)
-    found = blockers(locked)
+    found = blockers(locked, exact=True)
     ignored = [each for each in found if give_up_failures and each.kind in FAILURES]
     if left := [each for each in found if each not in ignored]:
         named = ", ".join(f"{each.kind} {each.count}" for each in left)

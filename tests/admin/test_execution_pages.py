@@ -187,7 +187,9 @@ def change(client: Client, pipeline: Pipeline, text: str) -> Any:
 def test_pages_show_what_is_declared_and_what_counts(log_in: LogIn, acme: World) -> None:
     release, client = declaring(acme, "2.0", DECLARED), log_in("tenant-admin")
     saved = change(client, release.pipeline, '{"Book": {"retries": 8}, "Gone": {"retries": 1}}')
-    assert 'steps["Book"].retries = 8; steps["Gone"].retries = 1' in words(saved).replace("&quot;", '"')
+    changed = 'Policies of steps steps["Book"].retries = 8; steps["Gone"].retries = 1 (default: as declared)'
+    assert changed in words(saved).replace("&quot;", '"')
+    assert "differ from the defaults" in words(client.get(to("releases_pipeline_change", release.pipeline)))
     page = client.get(f"{to('releases_release_change', release)}?tab=contents")
     inert(page)
     shown = words(page)

@@ -19,7 +19,6 @@ from tenancy.models import ApiToken, AuditEntry, Membership
 from tenancy.roles import GRANTS, Role, Scope
 from tests import making, signing
 from tests.api.tenant_api import TenantApi, fields, file, refused, unchanged, upload
-from tests.cases import cases
 from tests.raw_sql import run, unguarded
 from tests.requesting import person
 from wire.documents import activation_statement, active_statement
@@ -170,6 +169,7 @@ def test_a_quorum_of_other_people_activates_the_release_and_is_named_for_good(
     assert (made["activeReleaseVersion"], made["actor"], made["policy"]["approvals"]) == ("1.0", "token:client-0", 2)
     votes = f"{PATH}/{made['requestId']}/votes"
     refused(ours.post(votes, YES), 403, "OWN_REQUEST")
+    assert AuditEntry.objects.filter(act="activation_request.vote", outcome="denied").count() == 1
     refused(ours.post(votes, YES, token=ours.token(Scope.ACTIVATE, Scope.READ)), 403, "OWN_REQUEST")
     voter = person(ours.tenant)
     for name in ("first", "second"):  # two tokens of one person are one voter
@@ -210,30 +210,20 @@ def test_a_quorum_of_other_people_activates_the_release_and_is_named_for_good(
         assert (f"approved by {approvals[0][0]} ({approvals[0][1]})" in capsys.readouterr().out) is not bool(status)
 
 
-@cases(
-    ("changes", "status", "code", "field"),
-    ({"activateAt": "tomorrow"}, 400, "INVALID_REQUEST", "activateAt"),
-    ({"activateAt": "2001-01-01T00:00:00Z"}, 422, "ACTIVATION_TIME_INVALID", "activateAt"),
-    ({"gradual": {"steps": [*PLAN["steps"], *PLAN["steps"]]}}, 422, "GRADUAL_ACTIVATION_INVALID", "gradual.steps"),
-    ({"expectedReleaseVersion": "2.0"}, 409, "ACTIVE_RELEASE_CHANGED", None),
-)
-def test_a_rejected_request_changes_nothing(
-    ours: TenantApi, newer: Release, changes: dict[str, Any], status: int, code: str, field: str | None
-) -> None:
+def test_a_wrong_plan_changes_nothing(ours: TenantApi, newer: Release) -> None:
+    twice = {**BODY, "gradual": {"steps": [*PLAN["steps"], *PLAN["steps"]]}}
     with unchanged():
-        found = refused(ours.post(PATH, {**BODY, **changes}), status, code)
-    assert field is None or set(fields(found)) == {field}
+        found = refused(ours.post(PATH, twice), 422, "GRADUAL_ACTIVATION_INVALID")
+    assert set(fields(found)) == {"gradual.steps"}
 
 
 def test_an_override_is_an_administrators_if_the_policy_allows_it(ours: TenantApi, newer: Release) -> None:
     emergency = {"releaseVersion": "2.0", "reason": "outage", "override": True}
     manager = token_of(ours)
-    refused(ours.post(ACTIVATIONS, emergency), 409, "OVERRIDE_NOT_ALLOWED")
     policy.change(newer.pipeline, {"emergencyOverride": True}, actor="user:eva")
     refused(ours.post(ACTIVATIONS, emergency, token=manager), 403, "SCOPE_MISSING")
     entry = AuditEntry.objects.latest("id")
     assert (entry.act, entry.outcome, entry.tenant) == ("release.activate", "denied", ours.tenant)
-    refused(ours.post(ACTIVATIONS, {**emergency, "reason": ""}), 422, "REASON_REQUIRED")
     assert Activation.objects.count() == 1
     made = ours.post(ACTIVATIONS, emergency).json()
     assert (made["override"], made["request"], made["reason"]) == (True, None, "outage")

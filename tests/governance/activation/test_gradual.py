@@ -1,6 +1,7 @@
 """Gradual activations: each operation is one activation, and a refused one changes nothing."""
 
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 import pytest
@@ -96,12 +97,12 @@ def test_a_promotion_without_evidence_needs_a_reason_and_the_history_names_what_
         "Executions of the candidate that ended in this step: 0 of 20. Minutes since this step began: 0 of 10. "
         "Steps of the plan that have not begun: 1 of 2."
     )
-    call, row = (changes.promote, begun) if way == "promotion" else (activate, new)
+    call = partial(changes.promote, begun) if way == "promotion" else partial(activate, new)
     assert preflight(new).reason_required
-    error = refusal(call, row)
+    error = refusal(call)
     assert (error.code, error.detail.endswith(missing)) == ("REASON_REQUIRED", True)
     noted = f"because (promoted without full evidence: {missing})"
-    call(row, **WHY)
+    call(**WHY)
     assert (newest(owner).reason, gradual.again(begun).status) == (noted, "PROMOTED")
     assert "missingEvidence" in AuditEntry.objects.order_by("-pk")[0].details
 

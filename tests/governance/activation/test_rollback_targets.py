@@ -10,6 +10,7 @@ from django.utils import timezone
 from executions import statistics
 from executions.models import FinishedCount
 from governance.activation.activation import activate, roll_back
+from governance.reports import rollback_targets
 from governance.reports.rollback_targets import Rollback, rollback
 from governance.retirement.retirement import revoke
 from releases.models import Pipeline, Release
@@ -52,7 +53,7 @@ def test_the_good_release_is_proposed_past_a_bad_one(owner: Tenant) -> None:
     assert (good.release, good.warnings, good.refusals, good.hosts.count) == (made["1.1"], [], [], 1)
     assert (good.totals.failed, good.period.lasted[:3], bad.period.lasted[:2]) == (8, "9 d", "1 ")
     assert found.proposed == good
-    assert [each.split(":")[0] for each in bad.warnings] == ["It failed, too", "No healthy worker hosts it"]
+    assert [each.split(":")[0] for each in bad.warnings] == ["It failed often", "No healthy worker hosts it"]
     assert (bad.is_allowed, bad.is_breaking, bad.totals.ended) == (True, False, 100)
     roll_back(requesting.read(owner), release=made["1.1"], recent_only=True, **WHY)
     newest, other = targets(owner).targets
@@ -84,11 +85,15 @@ def test_a_target_says_what_a_rollback_would_meet(owner: Tenant, changes: Any, d
         assert targets(owner, recent_only=False).targets[0].is_allowed
 
 
-def test_no_target_is_the_candidate_or_a_release_that_was_never_active(owner: Tenant) -> None:
+def test_a_release_that_is_not_listed_can_be_named(owner: Tenant, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rollback_targets, "MOST_SWITCHES", 2)
     making.registered(owner, "0.9")
-    assert targets(owner).targets == []
-    activate(making.registered(owner, "1.0"), actor="user:ann")
-    assert (targets(owner).targets, targets(owner, named="0.9").targets) == ([], [])
+    assert targets(owner, named="0.9").targets == []
+    releases(owner)
+    assert [each.release.release_version for each in targets(owner).targets] == ["1.3"]
+    *_, named = targets(owner, named="1.1").targets
+    assert (named.release.release_version, named.period.lasted[:3], named.refusals) == ("1.1", "9 d", [])
+    assert [len(targets(owner, named=each).targets) for each in ("1.5", "1.7", "9", "\0")] == [1, 1, 1, 1]
 
 
 def test_old_counts_of_minutes_become_counts_of_hours(owner: Tenant) -> None:

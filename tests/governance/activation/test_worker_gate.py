@@ -6,11 +6,10 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from executions.models import Worker
 from executions.workers.eligibility import CHECK_TASK
 from foundation.errors import CoordinatorError
 from governance.activation import activation, gates
-from governance.activation.activation import activate, roll_back
+from governance.activation.activation import activate
 from releases import policy
 from releases.models import Activation, Pipeline, Release
 from tenancy.models import AuditEntry, Tenant
@@ -82,21 +81,3 @@ def test_a_policy_requires_a_worker(release: Release, value: str, members: dict[
 def test_a_refused_activation_requests_a_check_of_a_worker_without_a_verdict(required: Release, broker: Broker) -> None:
     making.worker(required, protocol="rest", capability_checked_at=None)
     assert CHECK_TASK in names(broker.after(lambda: refusal(required)))
-
-
-def test_a_rollback_needs_a_worker_too(required: Release) -> None:
-    for each in (required, making.registered(required.pipeline.tenant, "2.0")):
-        making.worker(each, f"worker-{each.release_version}")
-        activate(each, actor="user:test")
-    former = Worker.objects.filter(worker_id="worker-1.0")
-    former.update(stopped_at=timezone.now())
-
-    def back() -> Activation:
-        pipeline = Pipeline.objects.select_related("tenant", "activation__release").get(pk=required.pipeline_id)
-        return roll_back(pipeline, actor="user:test", reason="it fails", recent_only=False)
-
-    with unchanged(Activation), pytest.raises(CoordinatorError, match=r"No worker may run release '1\.0'") as caught:
-        back()
-    assert caught.value.code == "WORKER_REQUIRED"
-    former.update(stopped_at=None)
-    assert back().release == required

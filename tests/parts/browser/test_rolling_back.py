@@ -35,7 +35,7 @@ def test_the_good_release_is_three_steps_away(page: Page, releases: dict[str, Re
     page.goto(pipeline)
     page.get_by_role("link", name="Roll back").click()
     expect(page.get_by_label("1.1")).to_be_checked()
-    expect(page.locator("[data-target='1.3']")).to_contain_text("It failed, too: 40 of 100 executions (40 %).")
+    expect(page.locator("[data-target='1.3']")).to_contain_text("It failed often: 40 of 100 executions (40 %).")
     page.get_by_label("Reason").fill("The shops cannot pay")
     page.get_by_role("button", name="Roll back").click()
     expect(page.locator("[data-head]")).to_contain_text("1.1")
