@@ -6,14 +6,18 @@ import sys
 from collections.abc import MutableMapping, Sequence
 from typing import Final
 
+from coordinator_client.standard_output import until_its_reader_ends
+
 NOUNS: Final = (
-    "releases requests gradual executions failures campaigns schedules questions workers pipelines keys members alerts"
+    "releases recoveries requests gradual executions failures campaigns schedules questions workers pipelines keys "
+    "members alerts"
 )
-VERBS: Final = "status stranded drift holds quotas apply login"
+VERBS: Final = "status fleet stranded drift holds quotas apply login"
 WORDS: Final = frozenset(f"{NOUNS} audit profiles {VERBS} --help --install-completion --show-completion".split())
 """The first words of the commands in `coordinator.command_line`, which is not imported for any other command."""
 
 
+@until_its_reader_ends()
 def main() -> None:
     """Run a command. Those of `coordinator.command_line` load neither Django nor the coordinator's settings."""
     if (sys.argv[1:2] and sys.argv[1] in WORDS) or "_COORDINATOR_COMPLETE" in os.environ:
@@ -39,7 +43,7 @@ def main() -> None:
 CONNECTION: Final = "DATABASE_URL"
 DATABASE_COMMANDS: Final = frozenset({"setup_database", "migrate", "broker_acl"})
 """The commands that use the database, but neither sign nor encrypt nor connect to the broker."""
-UNCONNECTED_COMMANDS: Final = frozenset({"help", "collectstatic", "makemigrations", "list_metrics"})
+UNCONNECTED_COMMANDS: Final = frozenset({"help", "collectstatic", "makemigrations", "list_metrics", "list_settings"})
 """The commands that need no server and no secret."""
 HELP: Final = frozenset({"-h", "--help"})
 

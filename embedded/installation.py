@@ -7,9 +7,10 @@ import secrets
 import shlex
 import socket
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Final, Self
 
@@ -92,7 +93,8 @@ class Installation:
     ) -> None:
         """Create the folder.
 
-        Raises `InstallationError`, also if another process uses the folder, or if it decides one of the `settings`.
+        Raises `InstallationError`, also if another process uses the folder, if it decides one of the `settings`, or if
+        there is no such setting.
         """
         self.folder = folder = folder.absolute()
         self._running = ExitStack()
@@ -115,6 +117,16 @@ class Installation:
             raise InstallationError(f"the folder decides {', '.join(decided)}, so it cannot be set")
         members = {"WEBHOOK_ALLOWED_NETWORKS": THIS_MACHINE, **more, **own}
         self.product = Product(folder, servers, members, web_processes=1, port=kept.port)
+        if more:
+            self._require_known(more)
+
+    def _require_known(self, names: Collection[str]) -> None:
+        """Raise `InstallationError` with the nearest name for what is no setting. Each may name a file by `_FILE`."""
+        known = self.product.manage("list_settings", **dict.fromkeys(names, "")).split()
+        for name in names:
+            if name.removesuffix("_FILE") not in known:
+                near = get_close_matches(name, known, n=1)
+                raise InstallationError(f"there is no setting {name}{f'; did you mean {near[0]}?' if near else ''}")
 
     @contextmanager
     def starting(

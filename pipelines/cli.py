@@ -9,6 +9,7 @@ from pkgutil import resolve_name
 from typing import Final
 
 from coordinator_client.errors import ClientError
+from coordinator_client.standard_output import until_its_reader_ends
 from pipelines.errors import DefinitionError
 
 _COMMANDS: Final = {
@@ -32,6 +33,7 @@ _COMMANDS: Final = {
 """The function in `pipelines.commands` that adds the arguments of each command, and what the command does."""
 
 
+@until_its_reader_ends()
 def main(argv: Sequence[str] | None = None, program: str = "pipelines") -> int:
     """Run one command and return its exit status.
 

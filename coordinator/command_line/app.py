@@ -8,7 +8,7 @@ from typing import Annotated, Final
 
 import typer
 
-from coordinator.command_line import apply, campaigns, executions, releases, schedules, tenant
+from coordinator.command_line import apply, campaigns, executions, recoveries, releases, schedules, tenant
 from coordinator.command_line.commands import Noun, root
 from coordinator.command_line.session import CommandError, Session
 from coordinator_client import profiles
@@ -93,6 +93,7 @@ def _token(from_stdin: bool) -> str:
 root.changing("apply")(apply.apply)
 NOUNS = (
     releases.releases,
+    recoveries.recoveries,
     releases.requests,
     releases.gradual,
     executions.executions,

@@ -21,6 +21,7 @@ import typer
 from coordinator.command_line.session import CommandError, Exit, Form, Session, exit_of
 from coordinator_client.api import SECONDS, Member, Request, operation, operation_key, path
 from coordinator_client.errors import ClientError, Refused
+from coordinator_client.standard_output import READER_ENDED
 
 Pipeline = Annotated[str, typer.Argument(help="The pipeline's id.", show_default=False)]
 Release = Annotated[str, typer.Argument(help="The release's version.", show_default=False)]
@@ -215,7 +216,8 @@ def _keyword(member: Member) -> str:
 
 def _argument(member: Member) -> Any:
     name = _name(member)
-    help_text = HELP.get(name) or member.help or f"The {name}'s id."
+    choices = f"One of {', '.join(member.choices)}." if member.choices else ""
+    help_text = HELP.get(name) or member.help or choices or f"The {name}'s id."
     return typer.Argument(metavar=name.upper(), help=help_text, show_default=False)
 
 
@@ -372,6 +374,8 @@ def _run(session: Session, command: Command) -> int:
         return exit_of(error)
     except KeyboardInterrupt:
         return Exit.INTERRUPTED
+    except BrokenPipeError:  # typer would take it for a negative answer
+        return READER_ENDED
 
 
 def _once_of_many(session: Session, command: Command) -> None:

@@ -187,6 +187,22 @@ def _processes(session: Session) -> Any:
         return None
 
 
+@root.reading("fleet")
+def fleet(session: Session) -> int:
+    """List the releases that need workers or have some, and how to start one. The status is 1 if a release is stalled.
+
+    `stalledByVersion`: work waits for a worker of its release, while workers of other versions run.
+    """
+    found = items_of(session.client.get("fleet"))
+    session.output.items(
+        "PIPELINE pin.pipelineId, RELEASE pin.releaseVersion, CONDITION condition, STRANDED strandedExecutions, "
+        "WORKERS eligibleWorkers, RUNNING running, CAPACITY capacity, HOSTS workersByHost, OTHERS hostedVersions, "
+        "WHY NOT ineligibleReasons, COMMAND command",
+        found,
+    )
+    return Exit.NEGATIVE if any(str(each.get("condition")).startswith("stalled") for each in found) else Exit.OK
+
+
 @root.reading("stranded")
 def stranded(session: Session) -> int:
     """List the work that no worker may run, by release. The status is 1 if there is any."""

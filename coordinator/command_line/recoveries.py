@@ -1,0 +1,79 @@
+"""`coordinator recoveries`: from a bad release to executions that continue on a good one, and the record of it."""
+
+from typing import Annotated, Any, Final
+
+import typer
+
+from coordinator.command_line.commands import Call, Noun
+from coordinator.command_line.session import Exit, Form, Session
+from coordinator_client.api import items_of
+
+RECOVERY: Final = "pipelines/{pipeline_id}/releases/{release_version}/recovery"
+
+recoveries = Noun(
+    "recoveries", "Recover from a bad release: what it accepted, what can continue elsewhere, the record."
+)
+recoveries.showing(
+    "show", f"GET {RECOVERY}", "Show what a release accepted, by the state of its executions, and what may take over."
+)
+
+
+@recoveries.reading("check", f"GET {RECOVERY}/continuation")
+def check(
+    session: Session,
+    call: Call,
+    every: Annotated[bool, typer.Option("--every", help="Check all failed executions, in several requests.")] = False,
+) -> int:
+    """Say which failed executions can start on another release, where, and why not. The status is 1 if some cannot."""
+    found = [session.client.call(call.request)]
+    while every and found[-1].get("next"):
+        following = {"after": found[-1]["next"], "to": found[-1].get("targetReleaseVersion")}
+        found.append(session.client.get(call.request.path, **following))
+    groups = [group for page in found for group in page.get("groups") or []]
+    if session.output.form is Form.JSON:
+        session.output.value(found if every else found[0])
+    else:
+        starts = dict.fromkeys(each.get("start") for each in groups)
+        rows = [row for start in starts for row in _rows(start, groups)]
+        session.output.items("START start, EXECUTIONS count, REASON text, EXAMPLE exampleExecutionId", rows)
+    last = found[-1]
+    target = last.get("targetReleaseVersion")
+    if last.get("waits"):
+        session.output.note(f"Release {target} accepts no executions now: {last['waits']}")
+    if last.get("next"):
+        session.output.note(
+            f"There are more. Check them with --to {target} --after {last['next']}, or all with --every."
+        )
+    return Exit.NEGATIVE if any(each.get("start") == "neither" and each.get("count") for each in groups) else Exit.OK
+
+
+def _rows(start: Any, groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return how many executions can start there, and below how many of them have each reason."""
+    same = [each for each in groups if each.get("start") == start]
+    rows: dict[str, dict[str, Any]] = {}
+    for reason in (reason for each in same for reason in each.get("reasons") or []):
+        row = rows.setdefault(reason.get("text"), {"start": start, **reason, "count": 0})
+        row["count"] += reason.get("count", 0)
+    return [{"start": start, "count": sum(each.get("count", 0) for each in same)}, *rows.values()]
+
+
+recoveries.acting(
+    "draft",
+    f"POST {RECOVERY}/drafts",
+    "Draft a campaign over a part of what the release accepted. `coordinator campaigns start` starts it.",
+    arguments=["part", "kind"],
+)
+
+
+@recoveries.reading("record", f"GET {RECOVERY}/record")
+def record(session: Session, call: Call) -> None:
+    """Say who did what about a release since it first got new executions, and what came of each campaign."""
+    found = session.client.call(call.request)
+    session.output.items(
+        "# sequence, AT at, BY actor, ACT act, OBJECT object, REASON reason, RESULT result.status, "
+        "PENDING result.progress.pending, SKIPPED result.progress.skipped, SUCCEEDED result.results.succeeded, "
+        "FAILED AGAIN result.results.failedAgain",
+        items_of(found),
+    )
+    if found.get("complete") is False:
+        session.output.note("Older entries are left out.")
