@@ -7,12 +7,13 @@ from functools import partial
 from typing import Any, cast
 
 from django.contrib import admin, messages
+from django.contrib.admin.options import IncorrectLookupParameters
 from django.contrib.auth.models import User
 from django.db.models import Case, JSONField, Q, QuerySet, When
 from django.db.models.expressions import RawSQL
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
-from django.urls import reverse
+from django.urls import resolve, reverse
 from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
@@ -21,6 +22,7 @@ from executions.awaits import claims, interactions, reassignment, recipients
 from executions.awaits.answer_form import AnswerForm, require_text
 from executions.awaits.answer_types import described_types_of, request_type
 from executions.awaits.present import STATUSES, Present, is_claimed
+from executions.awaits.question_list import QuestionList, QuestionMarks
 from executions.console.payloads import bounded_json, tenants_shown
 from executions.console.question_filters import (
     AssigneeFilter,
@@ -78,6 +80,7 @@ class InteractionAdmin(LongList):
     search_fields = ("execution__id",)
     search_help_text = "The id of the question or of its execution, or the correlation id, in full"
     ordering = ("deadline", "created_at", "id")
+    change_list_template = "executions/question_list.html"
     empty = (
         "A pipeline asks a question with an await. Questions appear here when an execution reaches one, the nearest "
         "deadline first. If you filter the list, clear the filters to see the others."
@@ -89,6 +92,24 @@ class InteractionAdmin(LongList):
         short = RawSQL(SHORT_MEMBERS, (), output_field=JSONField())  # noqa: S611  # nosec B611 - a constant
         members = When(tenant__in=tenants_shown(request, Scope.ANSWER), then=short)
         return rows.defer("request", "response").annotate(members=Case(members, output_field=JSONField()))
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[QuestionList]:
+        return QuestionList
+
+    @serves("news/", polled=True)
+    def news(self, request: HttpRequest) -> HttpResponse:
+        """Return the rows of the list again; 204 if they are as `shown`, or cannot be read in time."""
+        query = request.GET.copy()
+        [*_, shown] = query.pop("shown", [""])
+        request.GET = query  # type: ignore[assignment]  # the query of the list
+        request.resolver_match = resolve(reverse("admin:executions_interaction_changelist"))  # whose links are shown
+        try:
+            marks = QuestionMarks(request, self)
+        except IncorrectLookupParameters:
+            raise Http404 from None
+        if marks.problem or marks.mark == shown:
+            return HttpResponse(status=204)
+        return self.part(request, "executions/question_rows.html", cl=self.get_changelist_instance(request))
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Interaction], search_term: str
@@ -105,8 +126,10 @@ class InteractionAdmin(LongList):
         return queryset.filter(named), False
 
     @column("Question")
-    def question(self, interaction: Interaction) -> str:
-        return str(interaction)
+    def question(self, interaction: Interaction) -> SafeString:
+        return format_html(
+            '<span id="question-{}">{}</span>', interaction.pk, interaction
+        )  # keeps the focus on its row
 
     @column("Request", empty="-")
     def request_fields(self, interaction: Any) -> SafeString | None:
