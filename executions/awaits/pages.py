@@ -9,8 +9,7 @@ from typing import Any, cast
 from django.contrib import admin, messages
 from django.contrib.admin.options import IncorrectLookupParameters
 from django.contrib.auth.models import User
-from django.db.models import Case, JSONField, Q, QuerySet, When
-from django.db.models.expressions import RawSQL
+from django.db.models import Q, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import resolve, reverse
@@ -23,7 +22,7 @@ from executions.awaits.answer_form import AnswerForm, require_text
 from executions.awaits.answer_types import described_types_of, request_type
 from executions.awaits.present import STATUSES, Present, is_claimed
 from executions.awaits.question_list import QuestionList, QuestionMarks
-from executions.console.payloads import bounded_json, tenants_shown
+from executions.console.payloads import bounded_json
 from executions.console.question_filters import (
     AssigneeFilter,
     ClaimFilter,
@@ -33,7 +32,7 @@ from executions.console.question_filters import (
     StepFilter,
     TransportFilter,
 )
-from executions.models import Interaction
+from executions.models import PAYLOADS_OF_EXECUTION, Interaction
 from executions.questions.readable import Readable, person, readable, telling_fields
 from foundation.admin.columns import badge, column, cut, timed
 from foundation.errors import CoordinatorError
@@ -53,14 +52,6 @@ MOST_MEMBERS = 200
 LONGEST_NAME = 150
 SIGNED_OUT = "executions/interaction_signed_out.html"
 """Takes the place of the live part after a log-out. The form stays with what was entered."""
-# The short scalars of a request. Requests may be large, so the database picks them.
-SHORT_MEMBERS = """
-CASE jsonb_typeof(executions_interaction.request) WHEN 'object' THEN (
-    SELECT jsonb_object_agg(key, value) FROM (
-        SELECT key, value FROM jsonb_each(executions_interaction.request)
-        WHERE jsonb_typeof(value) IN ('string', 'number', 'boolean') AND length(value::text) <= 200 LIMIT 50) m)
-END
-"""
 
 
 @admin.register(Interaction)
@@ -87,11 +78,9 @@ class InteractionAdmin(LongList):
     )
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Interaction]:
-        found: Any = super().get_queryset(request)
-        rows: QuerySet[Interaction] = found.with_executions()
-        short = RawSQL(SHORT_MEMBERS, (), output_field=JSONField())  # noqa: S611  # nosec B611 - a constant
-        members = When(tenant__in=tenants_shown(request, Scope.ANSWER), then=short)
-        return rows.defer("request", "response").annotate(members=Case(members, output_field=JSONField()))
+        """Return the questions without payloads, each with its execution. `QuestionList` adds what a list shows."""
+        rows = super().get_queryset(request).select_related("tenant", "execution")
+        return rows.defer("request", "response", *PAYLOADS_OF_EXECUTION)
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[QuestionList]:
         return QuestionList
@@ -173,7 +162,7 @@ class InteractionAdmin(LongList):
     @serves("<uuid:object_id>/live/", polled=True, signed_out=SIGNED_OUT)
     def live(self, request: HttpRequest, row: Interaction) -> HttpResponse:
         """Return what has changed since the page was shown; 204 if nothing has."""
-        present = self._present(request, interactions.interaction(row.tenant, row.pk))
+        present = self._present(request, row)
         if (request.GET.get("shown"), request.GET.get("left")) == (present.mark, present.countdown):
             return HttpResponse(status=204)
         return self._live(request, present, **self._decision(request, present.question))
