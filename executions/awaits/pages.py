@@ -85,7 +85,7 @@ class InteractionAdmin(LongList):
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[QuestionList]:
         return QuestionList
 
-    @serves("news/", polled=True)
+    @serves("news/", None, Scope.READ, polled=True)
     def news(self, request: HttpRequest) -> HttpResponse:
         """Return the rows of the list again; 204 if they are as `shown`, or cannot be read in time."""
         query = request.GET.copy()
