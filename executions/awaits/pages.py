@@ -7,12 +7,12 @@ from functools import partial
 from typing import Any, cast
 
 from django.contrib import admin, messages
+from django.contrib.admin.options import IncorrectLookupParameters
 from django.contrib.auth.models import User
-from django.db.models import Case, JSONField, Q, QuerySet, When
-from django.db.models.expressions import RawSQL
-from django.http import HttpRequest, HttpResponse
+from django.db.models import Q, QuerySet
+from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
-from django.urls import reverse
+from django.urls import resolve, reverse
 from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
@@ -21,7 +21,8 @@ from executions.awaits import claims, interactions, reassignment, recipients
 from executions.awaits.answer_form import AnswerForm, require_text
 from executions.awaits.answer_types import described_types_of, request_type
 from executions.awaits.present import STATUSES, Present, is_claimed
-from executions.console.payloads import bounded_json, tenants_shown
+from executions.awaits.question_list import QuestionList, QuestionMarks
+from executions.console.payloads import bounded_json
 from executions.console.question_filters import (
     AssigneeFilter,
     ClaimFilter,
@@ -31,7 +32,7 @@ from executions.console.question_filters import (
     StepFilter,
     TransportFilter,
 )
-from executions.models import Interaction
+from executions.models import PAYLOADS_OF_EXECUTION, Interaction
 from executions.questions.readable import Readable, person, readable, telling_fields
 from foundation.admin.columns import badge, column, cut, timed
 from foundation.errors import CoordinatorError
@@ -51,14 +52,6 @@ MOST_MEMBERS = 200
 LONGEST_NAME = 150
 SIGNED_OUT = "executions/interaction_signed_out.html"
 """Takes the place of the live part after a log-out. The form stays with what was entered."""
-# The short scalars of a request. Requests may be large, so the database picks them.
-SHORT_MEMBERS = """
-CASE jsonb_typeof(executions_interaction.request) WHEN 'object' THEN (
-    SELECT jsonb_object_agg(key, value) FROM (
-        SELECT key, value FROM jsonb_each(executions_interaction.request)
-        WHERE jsonb_typeof(value) IN ('string', 'number', 'boolean') AND length(value::text) <= 200 LIMIT 50) m)
-END
-"""
 
 
 @admin.register(Interaction)
@@ -78,17 +71,34 @@ class InteractionAdmin(LongList):
     search_fields = ("execution__id",)
     search_help_text = "The id of the question or of its execution, or the correlation id, in full"
     ordering = ("deadline", "created_at", "id")
+    change_list_template = "executions/question_list.html"
     empty = (
         "A pipeline asks a question with an await. Questions appear here when an execution reaches one, the nearest "
         "deadline first. If you filter the list, clear the filters to see the others."
     )
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Interaction]:
-        found: Any = super().get_queryset(request)
-        rows: QuerySet[Interaction] = found.with_executions()
-        short = RawSQL(SHORT_MEMBERS, (), output_field=JSONField())  # noqa: S611  # nosec B611 - a constant
-        members = When(tenant__in=tenants_shown(request, Scope.ANSWER), then=short)
-        return rows.defer("request", "response").annotate(members=Case(members, output_field=JSONField()))
+        """Return the questions without payloads, each with its execution. `QuestionList` adds what a list shows."""
+        rows = super().get_queryset(request).select_related("tenant", "execution")
+        return rows.defer("request", "response", *PAYLOADS_OF_EXECUTION)
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[QuestionList]:
+        return QuestionList
+
+    @serves("news/", None, Scope.READ, polled=True)
+    def news(self, request: HttpRequest) -> HttpResponse:
+        """Return the rows of the list again; 204 if they are as `shown`, or cannot be read in time."""
+        query = request.GET.copy()
+        [*_, shown] = query.pop("shown", [""])
+        request.GET = query  # type: ignore[assignment]  # the query of the list
+        request.resolver_match = resolve(reverse("admin:executions_interaction_changelist"))  # whose links are shown
+        try:
+            marks = QuestionMarks(request, self)
+        except IncorrectLookupParameters:
+            raise Http404 from None
+        if marks.problem or marks.mark == shown:
+            return HttpResponse(status=204)
+        return self.part(request, "executions/question_rows.html", cl=self.get_changelist_instance(request))
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Interaction], search_term: str
@@ -105,8 +115,10 @@ class InteractionAdmin(LongList):
         return queryset.filter(named), False
 
     @column("Question")
-    def question(self, interaction: Interaction) -> str:
-        return str(interaction)
+    def question(self, interaction: Interaction) -> SafeString:
+        return format_html(
+            '<span id="question-{}">{}</span>', interaction.pk, interaction
+        )  # keeps the focus on its row
 
     @column("Request", empty="-")
     def request_fields(self, interaction: Any) -> SafeString | None:
@@ -150,7 +162,7 @@ class InteractionAdmin(LongList):
     @serves("<uuid:object_id>/live/", polled=True, signed_out=SIGNED_OUT)
     def live(self, request: HttpRequest, row: Interaction) -> HttpResponse:
         """Return what has changed since the page was shown; 204 if nothing has."""
-        present = self._present(request, interactions.interaction(row.tenant, row.pk))
+        present = self._present(request, row)
         if (request.GET.get("shown"), request.GET.get("left")) == (present.mark, present.countdown):
             return HttpResponse(status=204)
         return self._live(request, present, **self._decision(request, present.question))

@@ -43,7 +43,7 @@ READABLE = {
         executions_execution: changelist, export csv, change execution, change dead, change done, live execution
         executions_execution: compare execution, provenance execution, provenance_document execution
         executions_worker: changelist, fleet, change worker
-        executions_interaction: changelist, change question, live question
+        executions_interaction: changelist, news, change question, live question
         executions_deadletter: changelist, change letter
         executions_failuregroup: changelist, change group
         executions_hold: changelist, change hold

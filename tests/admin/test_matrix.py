@@ -34,6 +34,7 @@ from tests.words import words
 pytestmark = [pytest.mark.django_db, pytest.mark.timeout(600)]
 LATER = {"releases_pipeline_health pipeline", "releases_release_activate_form release"}
 LIVE = {"releases_release_status release", "executions_execution_live execution", "executions_campaign_live campaign"}
+LIVE_LISTS = {"executions_interaction_news"}
 STAYS = "executions_interaction_live question"
 """The part of a page that stays after a log-out, because it has a form."""
 LEADING = words(
@@ -201,7 +202,7 @@ def test_a_page_opens_only_for_users_whose_role_permits_it(site: Admin, page: st
         assert "default-src 'none'" in response["Content-Security-Policy"]
         if who == "anonymous":
             assert response["Location"].startswith(reverse("admin:login"))
-            if page in {*LIVE, *LATER, STAYS}:
+            if page in {*LIVE, *LIVE_LISTS, *LATER, STAYS}:
                 refused = site.client(who).get(site.url(page), headers={"HX-Request": "true"})
                 expected = (200, None) if page == STAYS else (403, "true")
                 assert (refused.status_code, refused.get("HX-Refresh")) == expected

@@ -2,7 +2,9 @@ import json
 from typing import Any
 
 import pytest
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 
 from executions.models import Execution, Interaction, InteractionEvent
 from releases.models import Pipeline, Recipients, Release
@@ -255,3 +257,26 @@ def test_only_members_answer_for_their_group(log_in: LogIn, operator: Client, ad
     assert "on holiday" in shown
     assert answer(log_in("on-call"), other).status_code == 403
     assert answer(operator, other).status_code == 200
+
+
+def test_an_open_list_is_told_what_changed_for_one_small_statement(
+    log_in: LogIn, operator: Client, world: World
+) -> None:
+    def news(shown: str, query: str = "") -> Any:
+        address = f"{to('executions_interaction_news')}?shown={shown}&{query}"
+        return operator.get(address, headers={"HX-Request": "true"})
+
+    one = ask(world)
+    mark = news("").context["cl"].mark
+    with CaptureQueriesContext(connection) as queries:
+        assert news(mark).status_code == 204
+    *frame, read = [query["sql"] for query in queries if " FROM " in query["sql"]]
+    assert len(frame) == 4  # the session, the person, the time zone and the roles
+    assert "executions_interaction" in read
+    assert [text in read for text in ('."request"', "executions_execution")] == [False, False]
+    post(log_in("on-call"), one, "claim")
+    assert "on-call" in news(mark).text
+    ask(world, "new")
+    shown = news(mark, "claim=none")
+    assert shown.text.count('id="question-') == 1
+    assert "change/?_changelist_filters=claim%3Dnone" in shown.text

@@ -16,8 +16,13 @@ LIST = "/admin/executions/interaction/"
 
 
 @pytest.fixture
-def question(acme: tuple[World, str]) -> Interaction:
-    return ask(with_claims(acme[0]), timeout_seconds=3600.0)
+def world(acme: tuple[World, str]) -> World:
+    return with_claims(acme[0])
+
+
+@pytest.fixture
+def question(world: World) -> Interaction:
+    return ask(world, timeout_seconds=3600.0)
 
 
 def tab_to(page: Page, to: Locator) -> None:
@@ -36,9 +41,17 @@ def press(page: Page, name: str, key: str = "Enter") -> None:
 EXPECTED = {"approved": True, "amount": "12.50", "reason": "late", "tags": ["vip", "new"]}
 
 
-def test_a_question_is_claimed_and_answered_with_the_keyboard_alone(page: Page, question: Interaction) -> None:
+def test_a_question_is_claimed_and_answered_with_the_keyboard_alone(
+    page: Page, world: World, question: Interaction
+) -> None:
     page.goto(LIST)
-    tab_to(page, page.get_by_role("link", name="Approve claim", exact=True))
+    link = page.get_by_role("link", name="Approve claim", exact=True)
+    tab_to(page, link)
+    urgent = ask(world, "urgent", timeout_seconds=1800.0)
+    claims.claim(urgent.tenant, urgent.pk, actor="user:eve")
+    expect(page.locator("#result_list tbody").first).to_contain_text("eve")
+    expect(link.last).to_be_focused()  # the new question stands before it
+    expect(page.locator(":focus")).to_have_attribute("href", re.compile(str(question.pk)))
     page.keyboard.press("Enter")
     press(page, "Claim")
     expect(page.locator("[data-claim=mine]")).to_contain_text("You are working on it")
