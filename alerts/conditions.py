@@ -15,6 +15,7 @@ from alerts.models import AlertRule, page_of
 from executions.models import FailureGroup, Interaction, Schedule, Worker, WorkerEligibility, is_new
 from executions.workers import eligibility as strandings
 from executions.workers import message_path
+from foundation.plurals import counted
 from releases.models import ActivationRequest, GradualActivation, Pipeline, Release
 from releases.states import RequestStatus
 from releases.step_names import step_at
@@ -218,7 +219,7 @@ def near_deadlines(look: Look) -> list[Finding]:
     return [
         Finding(
             f"step:{pk}:{step_id}",
-            f"{count} open question{'' if count == 1 else 's'} of {step_at(*place).title} in {name} near the deadline",
+            f"{counted(count, 'open question')} of {step_at(*place).title} in {name} near the deadline",
             page_of(Interaction, pipeline=name),
             f"The first deadline is {_utc(deadline)}.",
         )

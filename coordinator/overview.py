@@ -16,6 +16,7 @@ from executions.models import Worker, WorkerEligibility
 from executions.models.states import State
 from executions.statistics import Series, Totals, live
 from executions.workers.eligibility import differing, stranded
+from foundation.plurals import counted
 from releases.models import SWITCHES, Activation, Pipeline, Release
 from releases.queries import with_versions
 from tenancy.access import tenants_of
@@ -284,7 +285,7 @@ def _panel(
         layers = [Layer(names[pk], series.values(pk, member)) for pk in ordered[:RELEASES_SHOWN]]
         others = [series.values(pk, member) for pk in ordered[RELEASES_SHOWN:]]
         if others:
-            name = f"{len(others)} other release{'' if len(others) == 1 else 's'}"
+            name = counted(len(others), "other release")
             layers.append(Layer(name, [sum(values) for values in zip(*others, strict=True)]))
         return stacked(layers, marks)
 

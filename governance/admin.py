@@ -55,7 +55,8 @@ class ExecutionAdmin(ExecutionColumns, ExecutionPages):
         return ExecutionList
 
     def get_list_display(self, request: HttpRequest) -> tuple[Any, ...]:
-        return shown(SearchRequest.of(request).columns)
+        names = shown(SearchRequest.of(request).columns)
+        return names if may_act(request) else tuple(each for each in names if each != "select")
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         tidy = tidy_query(request.GET)
@@ -67,6 +68,7 @@ class ExecutionAdmin(ExecutionColumns, ExecutionPages):
             "fields": list(fields(requested)),
             "columns": columns_of(requested),
             "acts": acts(request),
+            "may_act": may_act(request),
             "tabs": tabs(requested),
             "most_exported": columns.MOST,
         }
@@ -74,6 +76,11 @@ class ExecutionAdmin(ExecutionColumns, ExecutionPages):
         if requested.problem:
             response.status_code = requested.problem.status
         return response
+
+
+def may_act(request: HttpRequest) -> bool:
+    """True if the user may do one of the acts on many executions."""
+    return any(all(holds_anywhere(request, scope) for scope in scopes_of(kind)) for kind in ICONS)
 
 
 def acts(request: HttpRequest) -> list[dict[str, Any]]:

@@ -335,7 +335,8 @@ def workers(release: Release) -> dict[str, Any]:
     hosts = list(rows.select_related("worker").order_by("-worker__last_heartbeat_at", "pk")[: WORKERS_SHOWN + 1])
     images = worker_pages.images_of(release)
     lines = [_line(host, images) for host in hosts[:WORKERS_SHOWN]]
-    return {"lines": lines, "more": len(hosts) > WORKERS_SHOWN, "images": images}
+    healthy = sum(host.state == WorkerEligibility.State.HEALTHY for host in hosts[:WORKERS_SHOWN])
+    return {"lines": lines, "more": len(hosts) > WORKERS_SHOWN, "images": images, "healthy": healthy}
 
 
 def _line(host: WorkerEligibility, images: list[tuple[str, str]]) -> dict[str, object]:

@@ -18,6 +18,7 @@ from django.db import connection, transaction
 from django.db.models import DateTimeField, Func, Q, QuerySet
 from django.db.models.functions import Now
 
+from foundation.plurals import counted
 from releases import metrics, queries
 from releases.errors import (
     ActiveReleaseChanged,
@@ -123,7 +124,7 @@ def require_expected(newest: Activation | None, expected: str | None) -> None:
 
 def approval_required(pipeline: Pipeline, release: Release) -> ApprovalRequired:
     """Return the refusal of an activation of `release` that lacks the approvals of the policy."""
-    people = f"{pipeline.approvals} other {'person' if pipeline.approvals == 1 else 'people'}"
+    people = counted(pipeline.approvals, "other person", "other people")
     command = f"coordinator requests make {quote(pipeline.pipeline_id)} {quote(release.release_version)}"
     return ApprovalRequired(
         f"{people} must approve the activation of release {release.release_version!r}. Request it on its page, or with"

@@ -11,6 +11,7 @@ from django.db.models.functions import Coalesce, Now
 from django.http import HttpRequest
 
 from foundation.admin.columns import column
+from foundation.plurals import counted
 from tenancy import audit
 from tenancy.access import actor
 from tenancy.audit.acts import Act
@@ -129,6 +130,4 @@ class TenantAdmin(ExportedList, TenantScopedAdmin):
 
 
 def _days(days: int | None) -> str:
-    if days is None:
-        return "permanently"
-    return "1 day" if days == 1 else f"{days:,} days"
+    return "permanently" if days is None else counted(days, "day")

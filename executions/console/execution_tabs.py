@@ -21,6 +21,7 @@ from executions.models import DeadLetter, Execution, FailedItems, Notification
 from executions.step_reports import failed_items, step_reports
 from foundation.admin.columns import on_one_line, precise
 from foundation.moments import lasting
+from foundation.plurals import counted
 from tenancy.console.lists import MESSAGE_VARIANTS
 
 EVENTS_SHOWN = 100
@@ -72,7 +73,7 @@ def _failing(execution: Execution, row: FailedItems) -> dict[str, Any]:
     shown = row.items[:ITEMS_SHOWN]
     return {
         "title": execution.step_at(row.step_index).title,
-        "summary": f"{row.failed:,} {'item' if row.failed == 1 else 'items'} failed, and the execution continued.",
+        "summary": f"{counted(row.failed, 'item')} failed, and the execution continued.",
         "is_complete": row.is_complete,
         "more": row.failed - len(shown),
         "items": [{**each, "shown": _rendered(each)} for each in shown],

@@ -26,6 +26,7 @@ from executions.schedules.schedules import PREFIX, calendar_of
 from executions.submission.submission import ExecutionRequest, Submission, Verdict, submit_many
 from foundation.database.postgresql.outage import is_outage
 from foundation.errors import CoordinatorError, QuotaExceeded
+from foundation.plurals import counted
 
 log = logging.getLogger(__name__)
 SCHEDULES_AT_ONCE: Final = 100
@@ -108,8 +109,8 @@ def _take(schedule: Schedule, now: datetime) -> None:
     rows: list[tuple[datetime, str, str, str]] = []
     following: datetime | None = first
     if first < earliest:
-        before = text_of(earliest.replace(microsecond=0))
-        detail = f"Each time before {before} was more than {schedule.catch_up_minutes} minutes late."
+        before, late = text_of(earliest.replace(microsecond=0)), counted(schedule.catch_up_minutes, "minute")
+        detail = f"Each time before {before} was more than {late} late."
         rows.append((first, State.MISSED, "TOO_LATE", detail))
         following = calendar.next(earliest - timedelta(microseconds=1))
     missed = len(rows)

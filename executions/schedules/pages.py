@@ -20,6 +20,7 @@ from executions.schedules import backfills, schedules
 from executions.schedules.calendar import Calendar
 from foundation.admin.columns import MomentField, badge, column, moment
 from foundation.errors import CoordinatorError
+from foundation.plurals import counted
 from releases.models import IDENTITY_LENGTH
 from tenancy.access import actor
 from tenancy.audit.acts import Act
@@ -261,7 +262,7 @@ class ScheduleAdmin(ConfigurationAdmin):
                 error = rejected
             else:
                 if not members["preview"]:
-                    messages.success(request, f"{made.added} times are submitted, the oldest first.")
+                    messages.success(request, f"The oldest first, this submits {counted(made.added, 'time')}.")
                     return self.to_page(schedule)
                 preview = made
         return self.page(

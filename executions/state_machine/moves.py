@@ -25,6 +25,7 @@ from executions.models.states import MOVES, TERMINAL, State
 from executions.state_machine import endings, statements
 from foundation import wakeup
 from foundation.database import prepared
+from foundation.plurals import counted
 from wire.documents.contract import ResultShape
 from wire.messages.celery_messages import Shape
 
@@ -280,14 +281,14 @@ def expire_leases(*, actor: str, limit: int, most_takeovers: int, lease_seconds:
     instead, because its transition may be what kills the workers. So does an execution that lost as many in a row
     while nothing else was heard of it. A lease lasts `lease_seconds`. Returns the executions by their ids.
     """
-    losses = most_takeovers + 1
+    losses = counted(most_takeovers + 1, "time")
     parameters: dict[str, Any] = {
         "actor": actor,
         "limit": limit,
         "most": most_takeovers,
         "lease": lease_seconds,
-        "message": f"The lease was lost {losses} times in a row; the transition may be killing its workers",
-        "unheard": f"The lease was lost {losses} times in a row, and no outcome arrived although workers lived",
+        "message": f"The lease was lost {losses} in a row; the transition may be killing its workers",
+        "unheard": f"The lease was lost {losses} in a row, and no outcome arrived although workers lived",
     }
     with connection.cursor() as cursor:
         cursor.execute(statements.EXPIRE, parameters)

@@ -14,6 +14,7 @@ from executions.lifecycle import retention
 from executions.models import WorkerKeyChange
 from executions.workers.tenant_keys import active_keys, replace_key, revoke_old_key, start_key
 from foundation.admin.columns import column, moment
+from foundation.plurals import counted
 from tenancy import quotas
 from tenancy.audit.acts import Act
 from tenancy.console.base import TenantScopedAdmin, serves
@@ -58,7 +59,7 @@ def _counts(tenant: Tenant, kind: retention.Kind) -> str:
     # After a rejected form, `tenant` contains the rejected input.
     own: int | None = Tenant.objects.values_list(kind.term, flat=True).get(pk=tenant.pk)
     terms = sorted({*TERMS, *([own] if own else [])})
-    return ", ".join(f"{_count(tenant, kind, days)} after {days} {'day' if days == 1 else 'days'}" for days in terms)
+    return ", ".join(f"{_count(tenant, kind, days)} after {counted(days, 'day')}" for days in terms)
 
 
 def _count(tenant: Tenant, kind: retention.Kind, days: int) -> str:

@@ -14,6 +14,7 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from foundation.moments import UNITS
+from foundation.plurals import counted
 
 F = TypeVar("F", bound=Callable[..., Any])
 LINE_SHOWN = 500
@@ -196,8 +197,8 @@ class _Drawing:
             self.cut = True
             return format_html('<div class="dc-j-leaf">{}{}…{}</div>', label, *brackets)
         inside = format_html_join("", "{}", ((each,) for each in self._children(items, brackets, name, depth)))
-        parts = (label, brackets[0], count, "member" if brackets == "{}" else "item", "" if count == 1 else "s")
-        summary = format_html('{}{} <span class="dc-quiet">{} {}{}</span>', *parts)
+        size = counted(count, "member" if brackets == "{}" else "item")
+        summary = format_html('{}{} <span class="dc-quiet">{}</span>', label, brackets[0], size)
         return format_html(
             '<details class="dc-j" id="{}"{}><summary>{}</summary>'
             '<div class="dc-j-inside">{}</div><div>{}</div></details>',

@@ -12,6 +12,7 @@ from typing import Any
 from django.db import transaction
 
 from executions.workers import eligibility
+from foundation.plurals import counted
 from governance.activation import gates
 from governance.activation.gates import Switch, Verdict
 from governance.gradual import changes
@@ -223,7 +224,7 @@ def roll_back(
 def too_far(pipeline: Pipeline, release: Release) -> RollbackTooFar:
     """Return the refusal of a rollback by a caller that may only roll back, to a release that was replaced long ago."""
     return RollbackTooFar(
-        f"Release {release.release_version!r} was not active in the last {pipeline.rollback_days} days.",
+        f"Release {release.release_version!r} was not active in the last {counted(pipeline.rollback_days, 'day')}.",
         rollBackDays=pipeline.rollback_days,
     )
 

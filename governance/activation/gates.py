@@ -12,6 +12,7 @@ from typing import Any, Final
 from executions.errors import WorkerNotChecked, WorkerUnavailable
 from executions.workers.eligibility import start_command, why_unhealthy
 from foundation.errors import CoordinatorError
+from foundation.plurals import counted
 from governance.gradual import operations
 from governance.requests import states
 from governance.smoke_tests.smoke_tests import newest_passed
@@ -114,8 +115,8 @@ def _approvals(switch: Switch) -> Gate | None:
     if switch.override:
         return warning(APPROVAL, "An emergency override does without the approvals that the policy requires.")
     if switch.returns_lately:
-        days = policy.rollback_days
-        return met(APPROVAL, f"A rollback to a release that was active in the last {days} days needs no approval.")
+        days = counted(policy.rollback_days, "day")
+        return met(APPROVAL, f"A rollback to a release that was active in the last {days} needs no approval.")
     if switch.kind == Kind.PROMOTION and operations.approved_with_start(policy, switch.release):
         return met(APPROVAL, "Approved with the start.")
     return unmet(APPROVAL, approval_required(policy, switch.release))
@@ -129,7 +130,7 @@ def _of_request(switch: Switch, request: ActivationRequest) -> Gate:
     names = [vote.actor for vote in states.approvals(request)]
     needed = request.policy["approvals"]
     if len(names) < needed:
-        detail = f"{needed} people must have approved it, and {len(names)} of those who did may still vote."
+        detail = f"Approvals needed: {needed}. Of those who approved it, {len(names)} may still vote."
         return unmet(APPROVAL, errors.ApprovalRequired(detail, approvals=needed))
     return met(APPROVAL, f"Approved by {', '.join(names)}." if names else "The policy requires no approvals.")
 
@@ -160,12 +161,13 @@ def _smoke_test(switch: Switch) -> Gate | None:
     if hours is None:
         return None
     if switch.returns_lately:
-        days = switch.pipeline.rollback_days
-        return met(SMOKE_TEST, f"Release {version!r} was active in the last {days} days, so it needs no smoke test.")
+        days = counted(switch.pipeline.rollback_days, "day")
+        return met(SMOKE_TEST, f"Release {version!r} was active in the last {days}, so it needs no smoke test.")
     passed = newest_passed([switch.release], hours=hours) if switch.passed is None else switch.passed
     newest = passed.get(switch.release.pk)
     if newest is None:
-        detail = f"Release {version!r} has passed no smoke test in the last {hours} hours. Run one and wait for it."
+        span = counted(hours, "hour")
+        detail = f"Release {version!r} has passed no smoke test in the last {span}. Run one and wait for it."
         return unmet(SMOKE_TEST, errors.SmokeTestRequired(detail, smokeTestHours=hours))
     at = newest.execution.finished_at.isoformat(timespec="seconds")
     return met(SMOKE_TEST, f"Release {version!r} passed the smoke test {newest.execution_id} at {at}.")

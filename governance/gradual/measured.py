@@ -13,6 +13,7 @@ from django.db.models.functions import Now
 
 from foundation.database.postgresql.outage import is_outage
 from foundation.errors import CoordinatorError
+from foundation.plurals import counted
 from governance.gradual import changes, operations
 from governance.gradual.evidence import Evidence, evidence
 from releases.errors import GradualActivationEnded, StepChanged
@@ -62,7 +63,7 @@ def watch_one(gradual: GradualActivation) -> bool:
             return True
         if not _is_over(gradual, found):
             return False
-        reason = f"{found.candidate.ended} executions of the candidate ended within the bounds."
+        reason = f"{counted(found.candidate.ended, 'execution')} of the candidate ended within the bounds."
         changes.move_on(gradual, actor=ACTOR, reason=reason, expected_step=gradual.step)
     except (GradualActivationEnded, StepChanged):
         return False  # a person or another process was first

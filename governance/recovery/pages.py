@@ -33,8 +33,8 @@ TITLES = {
     Part.RUNNING: ("Running", "Due, running, or waiting for a retry."),
     Part.WAITING: ("Waiting for answers", "They continue on this release once they are answered."),
     Part.FAILED: ("Failed", "A resubmission runs on another release, a re-drive on this one."),
-    Part.SUCCEEDED: ("Succeeded", "Check their results. You can resubmit each one on its page."),
-    Part.CANCELLED: ("Cancelled", "You can resubmit each one on its page."),
+    Part.SUCCEEDED: ("Succeeded", "Check their results. Each one can be resubmitted on its page."),
+    Part.CANCELLED: ("Cancelled", "Each one can be resubmitted on its page."),
 }
 CONTINUING = {
     Verdict.CHECKPOINT: ("can continue from the checkpoint", "success", "Resubmit from the checkpoint"),

@@ -13,6 +13,7 @@ from executions.holds import holds
 from executions.inspection.callers import Callers, callers
 from executions.workers.eligibility import Hosts, hosts
 from foundation.errors import CoordinatorError
+from foundation.plurals import counted
 from governance.activation import activation, gates
 from governance.activation.gates import Gate, Switch, Verdict
 from governance.gradual.evidence import missing_before_activation
@@ -192,7 +193,8 @@ def open_questions(release: Release) -> int:
 def _capacity(found: Hosts, load: Load) -> list[Caution]:
     if not found.eligible or found.capacity >= load.running:
         return []
-    detail = f"The workers run {found.capacity:,} executions at a time, and {load.running:,} of the pipeline run now."
+    at_once = counted(found.capacity, "execution")
+    detail = f"The workers run {at_once} at a time, and {load.running:,} of the pipeline run now."
     return [Caution(Concern.CAPACITY, detail)]
 
 

@@ -14,6 +14,7 @@ from executions.statistics import Totals
 from executions.workers.eligibility import Hosts, hosts_by_release
 from foundation import moments
 from foundation.errors import CoordinatorError
+from foundation.plurals import counted
 from governance.activation import activation, gates
 from governance.activation.gates import Gate, Switch, Verdict
 from governance.reports import comparison
@@ -226,7 +227,7 @@ def _unfit(release: Release) -> list[CoordinatorError]:
 def _warnings(target: RollbackTarget, *, is_damaged: bool) -> Iterable[str]:
     totals, rate = target.totals, target.totals.failure_rate
     if rate is not None and rate >= WARNING_PERCENT:
-        yield f"It failed often: {totals.failed:,} of {totals.ended:,} executions ({rate:.0f} %)."
+        yield f"It failed often: {totals.failed:,} of {counted(totals.ended, 'execution')} ({rate:.0f} %)."
     if rolled_back := target.period.rolled_back:
         yield f"It was rolled back by {rolled_back.actor}: “{rolled_back.reason}”"
     if is_damaged:

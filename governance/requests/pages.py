@@ -106,6 +106,10 @@ def outcome(made: ActivationRequest) -> str:
     return f"The request is {status}. {made.detail}".strip()
 
 
+def _is_own(request: HttpRequest, row: ActivationRequest) -> bool:
+    return row.requester_id == request.user.pk
+
+
 def _state(request: ActivationRequest) -> str:
     """Return a text that changes with the status, the round and the votes of the request."""
     return f"{request.status}-{request.round}-{len(request.votes.all())}"
@@ -161,6 +165,8 @@ class RequestAdmin(ReadOnlyAdmin):
         pipeline = queries.pipeline(row.pipeline.tenant, row.pipeline.pipeline_id)
         release = row.release
         attached = trust.attached(release)
+        is_asked = row.status == RequestStatus.OPEN and not _is_own(request, row) and _vote_of(request, row) is None
+        votes = is_asked and self.may(request, Scope.VOTE, row)
         return self.page(
             request,
             "releases/activation_request.html",
@@ -172,6 +178,8 @@ class RequestAdmin(ReadOnlyAdmin):
             may_activate=self.may(request, Scope.ACTIVATE, row),
             is_undecided=row.status in UNDECIDED,
             state=_state(row),
+            may_vote_now=votes,
+            part_name="Pre-flight and vote" if votes else "Pre-flight",
             is_breaking=row.status in UNDECIDED and needs_typing(pipeline, release),
             release=release,
             artifacts=artifacts_of(release),
@@ -198,7 +206,7 @@ class RequestAdmin(ReadOnlyAdmin):
             review=reviewed,
             preview=preview(reviewed.preflight),
             is_open=row.status == RequestStatus.OPEN,
-            is_own=row.requester_id == request.user.pk,
+            is_own=_is_own(request, row),
             own_vote=_vote_of(request, row),
             may_vote=self.may(request, Scope.VOTE, row),
         )

@@ -16,6 +16,7 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from foundation.database import writes
+from foundation.plurals import counted
 from releases import metrics
 from releases.artifacts import blobs
 from releases.artifacts.store import artifact_store
@@ -79,8 +80,8 @@ def _verify_and_record(release: Release) -> str | None:
         if not _has_waited(release):
             progress.unanswered(error.position, error.finding)
             return _postponed(release, str(error))
-        hours = release.pipeline.verification_hours
-        reason = f"{error}. The policy lets a release wait for {hours} hours after its upload (verificationHours)."
+        hours = counted(release.pipeline.verification_hours, "hour")
+        reason = f"{error}. The policy lets a release wait for {hours} after its upload (verificationHours)."
         verdict = Verdict((replace(error.finding, message=reason),), None, "")
     findings = [*(Finding.from_json(finding) for finding in release.findings), *verdict.findings]
     with transaction.atomic():

@@ -19,6 +19,7 @@ from tenancy.roles import Scope, roles_granting
 register = template.Library()
 register.simple_tag(columns.label)
 register.filter(columns.cut)
+register.filter(columns.moment)
 
 NEVER: Final = SafeString('<span class="dc-quiet">never</span>')
 BUTTON_COLOURS: Final = {
@@ -129,6 +130,8 @@ def payload_readers() -> str:
     return f"{', '.join(names[:-1])} and {names[-1]}"
 
 
-def denial_of(scope: str) -> str:
+@register.simple_tag
+def denial_of(scope: str, what: str = "do this") -> str:
+    """Say that the user's role may not do `what`, which needs `scope`, and which roles may."""
     roles = [role.label.lower() for role in roles_granting(Scope(scope))]
-    return f"Your role may not do this. These roles may: {', '.join(roles)}."
+    return f"Your role may not {what}. These roles may: {', '.join(roles)}."

@@ -279,6 +279,32 @@ def test_a_list_its_filters_and_its_search_show_only_rows_of_the_users_tenant(si
         assert site.get(stranger, page, lookup).status_code == 400
 
 
+DENIED = "Your role may not do this. These roles may: "
+REQUEST, EXECUTIONS = "releases_activationrequest_change request", "executions_execution_changelist"
+TRUE_FOR = [
+    ("viewer", EXECUTIONS, f"{DENIED}operator, on-call, tenant admin.", 'class="dc-select"'),
+    ("viewer", "executions_campaign_change draft", f"{DENIED}operator, on-call, tenant admin.", 'id="id_why"'),
+    (
+        "auditor",
+        "executions_interaction_change question",
+        "may not answer. These roles may: approver, operator, on-call, tenant admin",
+        "Claim<",
+    ),
+    ("viewer", REQUEST, "See the pre-flight</a>", "and vote"),
+    ("approver", REQUEST, "See the pre-flight and vote</a>", "See the pre-flight</a>"),
+]
+ONE_WITH_A_PLURAL = re.compile(r"(?<![\d.,])1 (?:(?:more|other|open|earlier) )?(?!has\b|is\b|was\b)[a-z]{2,}s\b")
+
+
+def test_pages_say_what_is_true_for_the_role_of_the_reader_and_count_in_english(site: Admin) -> None:
+    for who, page, said, unsaid in TRUE_FOR:
+        text = site.get(site.client(who), page).text
+        assert (text.count(said), unsaid in text) == (1, False), (who, page)
+    for page in READS:
+        text = re.sub(r"<[^>]*>", " ", site.shown(page).text) if not site.shown(page).streaming else ""
+        assert not ONE_WITH_A_PLURAL.search(text), page
+
+
 def test_a_role_counts_only_in_its_tenant(site: Admin) -> None:
     """A release manager of one tenant who is a viewer of another may not activate there. A former member sees none."""
     client, page = site.client("viewer"), "releases_release_activate release"

@@ -86,7 +86,7 @@ def test_only_voters_who_hold_the_right_count(lose: Callable[[User], object]) ->
     assert [voted(request, second).status, voted(request, third).status] == ["OPEN", "APPROVED"], "when it is decided"
     lose(second)
     assert failed_when_due(request) == "APPROVAL_REQUIRED", "and carried out"
-    assert request.detail == "2 people must have approved it, and 1 of those who did may still vote."
+    assert request.detail == "Approvals needed: 2. Of those who approved it, 1 may still vote."
 
 
 def test_what_cannot_be_requested_leaves_no_request() -> None:
