@@ -184,7 +184,10 @@ class MembershipAdmin(ExportedList, TenantScopedAdmin):
     def formfield_for_foreignkey(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
         if db_field.name == "tenant":
             kwargs["queryset"] = tenants_of(request.user, Scope.ADMINISTER)
-        return super().formfield_for_foreignkey(db_field, request, **kwargs)
+        field = super().formfield_for_foreignkey(db_field, request, **kwargs)
+        if db_field.name == "tenant" and isinstance(field, forms.ModelChoiceField):
+            field.empty_label = None
+        return field
 
     def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
         """Leave out Django's links to the pages that add, change, delete and view the related row."""
