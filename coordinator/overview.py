@@ -24,7 +24,7 @@ from tenancy.roles import Scope
 
 ACTIVATIONS_SHOWN: Final = 8
 ACTIVATIONS_READ: Final = 50
-PIPELINES_SHOWN: Final = 100
+PIPELINES_SHOWN: Final = 50
 STRANDED_SHOWN: Final = 20
 UNHEALTHY_PERCENT: Final = 5.0
 """From this failure rate on, a release is marked."""
