@@ -133,7 +133,7 @@ def evidence(gradual: GradualActivation) -> Evidence:
 def missing_before_activation(pipeline: Pipeline, release: Release) -> tuple[str, ...]:
     """Return what the evidence misses if `release` is the candidate that gets a share now; otherwise nothing.
 
-    An activation of the candidate ends its gradual activation as a promotion does. `pipeline` has its newest activation.
+    Its activation ends the gradual activation as a promotion does. `pipeline` has its newest activation.
     """
     newest = pipeline.activation
     if newest is None or newest.gradual is None or newest.candidate_id != release.pk:
