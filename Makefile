@@ -47,10 +47,10 @@ costs: ## Count what each kind of work costs, and compare with benchmarks/costs.
 	@./bootstrap test
 	@$(BIN)/python -m benchmarks.costs $(ARGS)
 
-screenshots: ## Take pictures of every page of the admin, into screenshots/
+screenshots: ## Take pictures of every page of the admin, wide and narrow, light and dark, into screenshots/
 	@./bootstrap test browser
 	@.ci/install-chromium
-	@$(BIN)/python -m pytest -q tests/parts/browser/screenshots.py
+	@TEST_THOROUGH=1 $(BIN)/python -m pytest -q tests/parts/browser/test_screenshots.py
 
 check: ## Format, lint, types, layers, migrations, settings, lock file, dependencies, security
 	@./bootstrap check

@@ -41,6 +41,8 @@ FILTERS: Final = {
 PAGES: Final = {
     "overview": "",
     "palette": "search/?q=order-20&part=1",
+    "palette, a value": "search/?q=c-471&part=1",
+    "palette, a number": "search/?q=471&part=1",
     "palette, nothing": "search/?q=no-such-key&part=1",
     "search page": "search/?q=order-20",
     "active then": "releases/pipeline/active/?at=2026-01-01+14%3A00",

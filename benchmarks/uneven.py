@@ -1,16 +1,16 @@
 """Inserts a month of executions of fifty uneven tenants, with all that they leave behind.
 
 The first tenant has 86 % of the rows, and the others the rest in equal parts. Of a hundred executions five have failed,
-one waits for an answer, one is due on a release without workers, and one was cancelled. Everything is in proportion to
-the number of executions, so a statement whose buffers do not depend on it reads as much with few as with many.
+one waits for an answer, one is due on a release without workers, and one was cancelled. Those of one pipeline can be
+found by two values. Everything is in proportion to the number of executions, so a statement whose buffers do not depend
+on it reads as much with few as with many.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 import psycopg
 
-from benchmarks.past import columns_of
 from executions import statistics
 from executions.statistics import COUNTED_HOURS, OVERLAP_MINUTES
 
@@ -149,6 +149,12 @@ INSERT INTO executions_interaction (id, step_id, step_index, correlation_id, tra
     FROM executions_awaitunit u JOIN loaded e ON e.id = u.execution_id,
         LATERAL (SELECT e.status = 'WAITING_EXTERNAL' AS open, split_part(execution_key, '-', 2)::int - 100 AS n) a
     ORDER BY e.created_at;
+INSERT INTO executions_searchvalue (execution_id, pipeline_id, name, text, number)
+    SELECT l.id, r.pipeline_id, f.name, CASE f.name WHEN 'customer' THEN 'c-' || n % 5000 END,
+        CASE f.name WHEN 'total' THEN n % 1000 END
+    FROM loaded l JOIN releases_release r ON r.id = l.release_id
+        JOIN releases_pipeline p ON p.id = r.pipeline_id AND p.pipeline_id = 'benchmarks.three-steps',
+        LATERAL (SELECT split_part(l.execution_key, '-', 2)::int AS n) k, (VALUES ('customer'), ('total')) f (name);
 INSERT INTO tenancy_auditentry (sequence, at, actor, act, object_type, object, outcome, reason, request_id, address,
         details, previous_hash, hash, tenant_id)
     SELECT 1000 + row_number() OVER (PARTITION BY tenant_id ORDER BY n DESC), at, 'token:shop-' || n % 5,
@@ -208,7 +214,17 @@ def _copy(
     leave_out: tuple[str, ...] = ("id",),
 ) -> bytes:
     """Return the statement that inserts copies of rows `t` of the table, with some columns changed."""
-    columns = columns_of(connection, table, leave_out=leave_out)
+    columns = _columns_of(connection, table, leave_out)
     copied = ", ".join(changed.get(name, f"t.{name}") for name in columns)
     statement = f"INSERT INTO {table} ({', '.join(columns)}) SELECT {copied} FROM {source}"  # noqa: S608 - constants
     return statement.format(**values).encode()
+
+
+def _columns_of(connection: psycopg.Connection, table: str, leave_out: Collection[str]) -> list[str]:
+    """Return the columns of a table that an INSERT may name, in their order."""
+    found = connection.execute(
+        "SELECT column_name FROM information_schema.columns WHERE table_name = %s AND is_generated = 'NEVER'"
+        " ORDER BY ordinal_position",
+        [table],
+    )
+    return [name for (name,) in found if name not in leave_out]

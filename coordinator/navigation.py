@@ -1,26 +1,15 @@
-"""The sidebar and the command palette of the admin. Both contain only what the user may see."""
+"""The sidebar of the admin. It contains only what the user may see."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from functools import lru_cache, reduce
-from operator import and_, or_
+from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
-from django.contrib import admin
-from django.db.models import Q
-from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
+from django.http import HttpRequest
 from django.template.loader import render_to_string
-from django.template.response import TemplateResponse
 from django.urls import get_script_prefix, reverse
 from django.utils.safestring import SafeString
 
-from executions.models import IS_QUESTION, Execution, Interaction, read_business_keys
-from executions.search import Search, matching
-from foundation.database.bounded import time_limit
-from foundation.errors import QueryTooSlow
-from releases.models import Pipeline, Release
-from releases.states import Status
-from tenancy.access import tenants_of
+from executions.models import IS_QUESTION, Interaction
 from tenancy.console.base import held_in, holds_anywhere
 from tenancy.models import Tenant
 from tenancy.roles import Scope
@@ -128,6 +117,12 @@ def tabs(request: HttpRequest) -> tuple[Link, ...]:
     return _tabs(prefix, current, _shown_needs(request))
 
 
+def visible_lists(request: HttpRequest) -> list[tuple[Listed, str]]:
+    """Return the lists that the user may see, with their addresses."""
+    needs, prefix = _shown_needs(request), get_script_prefix()
+    return [(each, _list_of(each.model, prefix)) for each in _LISTS.values() if each.needs in needs]
+
+
 def _current(request: HttpRequest) -> str:
     """Return the model of the list that has the current page, such as `releases_release`; else OVERVIEW or ""."""
     overview = _overview(get_script_prefix())
@@ -205,159 +200,3 @@ def _list_of(model: str, prefix: str) -> str:
 def _overview(prefix: str) -> str:
     """Return the address of the overview, with which those of all lists begin."""
     return reverse("admin:index")
-
-
-_SHOWN_OF_RELEASE: Final = (
-    "release_version",
-    "status",
-    "pipeline__pipeline_id",
-    "pipeline__tenant__slug",
-    "pipeline__activation__release_id",
-)
-EACH: Final = 6
-"""How many results of a kind are returned."""
-LONGEST_TERM: Final = 300
-SHORTEST_KEY: Final = 2
-SECONDS: Final = 1
-"""The time limit of the search for executions."""
-VERBS: Final = frozenset({"activate", "pause", "compare", "roll", "back", "to", "of", "release", "pipeline"})
-"""Words of acts. They do not restrict the search, so that "activate 2.0 of orders" finds the act."""
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """A result: a title, what it is, and its page."""
-
-    title: str
-    kind: str
-    address: str
-    icon: str
-
-
-def search(request: HttpRequest) -> HttpResponse:
-    """Show what `q` finds: as a page, or with `part` only the list of results for the dialog."""
-    if request.method not in ("GET", "HEAD"):
-        return HttpResponseNotAllowed(["GET", "HEAD"])
-    term = request.GET.get("q", "").strip()[:LONGEST_TERM]
-    context = {"term": term, **_find(request, term)}
-    if request.GET.get("part"):
-        return TemplateResponse(request, "palette/results.html", context)
-    request.current_app = admin.site.name
-    frame = {**admin.site.each_context(request), "title": "Search"}
-    return TemplateResponse(request, "palette/search.html", {**frame, **context})
-
-
-def _find(request: HttpRequest, term: str) -> dict[str, object]:
-    """Return as `found` what the user may see: executions first, because their keys are typed to find them.
-
-    `too_slow` is True if the search for executions reached its time limit, so that there may be some.
-    """
-    executions: list[Found] = []
-    too_slow = False
-    try:
-        executions = _executions(request, term)
-    except QueryTooSlow:
-        too_slow = True
-    words = term.casefold().split()
-    return {
-        "found": [*executions, *_pipelines_and_releases(request, words), *_pages(request, words)],
-        "too_slow": too_slow,
-    }
-
-
-def _executions(request: HttpRequest, term: str) -> list[Found]:
-    """Return at most EACH executions of the user's tenants: those whose key is the term, and then the newest.
-
-    The term is the beginning of their business key, idempotency key or id, as in the list of executions. Raises
-    `QueryTooSlow` if the search takes longer than SECONDS.
-    """
-    if len(term) < SHORTEST_KEY or "\0" in term:
-        return []
-    with time_limit(SECONDS):
-        matches = matching(list(tenants_of(request.user)), Search(text=term))
-        found = [*matches.all().filter(execution_key=term)[:EACH], *matches.newest(EACH)]
-    shown = list(dict.fromkeys(found))[:EACH]
-    read_business_keys(shown)
-    return [_execution(each) for each in shown]
-
-
-def _execution(execution: Execution) -> Found:
-    title = f"Execution {execution.business_key}"
-    is_original = execution.business_key == execution.execution_key
-    kind = f"{execution.shown_status}, {execution.pipeline_id} {execution.release_version}, {execution.tenant.slug}"
-    kind = kind if is_original else f"resubmission, {kind}"
-    return Found(title, kind, _page("executions_execution_change", execution.pk), "play_circle")
-
-
-def _pipelines_and_releases(request: HttpRequest, words: list[str]) -> list[Found]:
-    """Return pipelines and releases with the acts on them that the user may do.
-
-    Each word, without VERBS, is in the pipeline's id or in the version.
-    """
-    words = [word for word in words if word not in VERBS]
-    if not words:
-        return []
-    tenants = list(tenants_of(request.user).values_list("pk", flat=True))
-    activating = set(tenants_of(request.user, Scope.ACTIVATE).values_list("pk", flat=True))
-    pipelines = Pipeline.objects.filter(_all(words, "pipeline_id"), tenant__in=tenants).order_by("pipeline_id", "pk")
-    pipelines = pipelines.select_related("tenant").only("pipeline_id", "tenant__slug")
-    releases = Release.objects.filter(
-        _all(words, "pipeline__pipeline_id", "release_version"), pipeline__tenant__in=tenants
-    )
-    releases = releases.exclude(status=Status.REJECTED).select_related("pipeline__tenant", "pipeline__activation")
-    newest = releases.only(*_SHOWN_OF_RELEASE).order_by("-pk")
-    return [
-        *(found for each in pipelines[:EACH] for found in _pipeline(each, activating)),
-        *(found for each in newest[:EACH] for found in _release(each, activating)),
-    ]
-
-
-def _all(words: list[str], *fields: str) -> Q:
-    """Return the condition that each word is in one of the fields."""
-    return reduce(and_, (reduce(or_, (Q(**{f"{field}__icontains": word}) for field in fields)) for word in words))
-
-
-def _pipeline(pipeline: Pipeline, activating: set[int]) -> Iterator[Found]:
-    name, tenant = pipeline.pipeline_id, pipeline.tenant.slug
-    yield Found(name, f"Pipeline of {tenant}", _page("releases_pipeline_change", pipeline.pk), "account_tree")
-    if pipeline.tenant_id in activating:
-        address = _page("executions_hold_pipeline_pause", pipeline.pk)
-        yield Found(f"Pause {name}", f"Act in {tenant}", address, "pause_circle")
-
-
-def _release(release: Release, activating: set[int]) -> Iterator[Found]:
-    pipeline = release.pipeline
-    name, tenant = f"{release.release_version} of {pipeline.pipeline_id}", pipeline.tenant.slug
-    address = _page("releases_release_change", release.pk)
-    yield Found(f"Release {name}", f"{release.status} in {tenant}", address, "inventory_2")
-    if release.status == Status.REGISTERED and not release.is_active and pipeline.tenant_id in activating:
-        address = _page("releases_release_activate", release.pk)
-        yield Found(f"Activate {name}", f"Act in {tenant}", address, "rocket_launch")
-
-
-def _pages(request: HttpRequest, words: list[str]) -> list[Found]:
-    """Return the pages and acts that the user may open whose titles contain each of the words, in any case."""
-    return [page for page in _all_pages(request) if all(word in page.title.casefold() for word in words)]
-
-
-def _all_pages(request: HttpRequest) -> Iterator[Found]:
-    """Yield the pages of the console, and the acts that concern no particular row."""
-    yield Found("Overview", "Page", _page("index"), "dashboard")
-    needs = _shown_needs(request)
-    for each in _LISTS.values():
-        if each.needs in needs:
-            yield Found(each.title, "Page", _list_of(each.model, get_script_prefix()), each.icon)
-    if holds_anywhere(request, Scope.REGISTER):
-        yield Found("Upload a release", "Act", _page("releases_release_upload"), "upload")
-    if holds_anywhere(request, Scope.OPERATE):
-        yield Found("Start a campaign", "Act", _page("executions_campaign_start"), "campaign")
-    if holds_anywhere(request, Scope.ADMINISTER):
-        yield Found("Issue an API token", "Act", _page("tenancy_apitoken_add"), "key")
-        yield Found("Add a member", "Act", _page("tenancy_membership_add"), "person_add")
-    yield Found("My account", "Page", _page("account"), "account_circle")
-    yield Found("Change your password", "Act", _page("password_change"), "password")
-    yield Found("Log out everywhere", "Act", _page("log_out_everywhere"), "logout")
-
-
-def _page(view: str, *arguments: object) -> str:
-    return reverse(f"admin:{view}", args=arguments)

@@ -25,7 +25,8 @@ from tenancy.roles import Scope
 
 ACTIVATIONS_SHOWN: Final = 8
 ACTIVATIONS_READ: Final = 50
-PIPELINES_SHOWN: Final = 100
+PIPELINES_SHOWN: Final = 50
+STRANDED_SHOWN: Final = 20
 UNHEALTHY_PERCENT: Final = 5.0
 """From this failure rate on, a release is marked."""
 
@@ -62,13 +63,14 @@ def overview(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
         return context
     hour, day, alive = statistics.last_hour(tenant_ids), statistics.last_day(tenant_ids), live(tenant_ids)
     failed = statistics.recent(tenant_ids)
-    releases = _releases({*day.releases, *hour.releases, *failed, *alive})
+    releases = _releases({*day.releases, *hour.releases, *failed})
+    pipelines = dict(Release.objects.filter(pk__in=alive).order_by().values_list("pk", "pipeline_id"))
     workers = _admitting_workers(tenant_ids)
     drifting = differing(Worker.objects.filter(tenant__in=tenant_ids)).values_list("tenant_id", "pipeline_id")
     differences = Counter(drifting)
     lines = _lines(tenant_ids, hour, workers, differences)
     for release_id, found in alive.items():
-        if line := lines.get(releases[release_id].pipeline_id):
+        if line := lines.get(pipelines[release_id]):
             line.live += found.statuses
             line.more_live = line.more_live or found.more
     for release_id, totals in day.releases.items():
@@ -81,7 +83,8 @@ def overview(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
         "attention": attention.items(tenant_ids, waiting, differing=differences.total()),
         "failing": failing[: attention.FAILING_SHOWN],
         "more_failing": len(failing) - attention.FAILING_SHOWN,
-        "stranded": waiting,
+        "stranded": waiting[:STRANDED_SHOWN],
+        "more_stranded": len(waiting) - STRANDED_SHOWN,
         "stranded_count": sum(each.count for each in waiting),
         "lines": list(lines.values()),
         "may_upload": holds_anywhere(request, Scope.REGISTER),
@@ -107,8 +110,9 @@ def _activations(tenant_ids: Sequence[int]) -> list[Activation]:
 
 
 def _releases(ids: set[int]) -> dict[int, Release]:
-    rows = Release.objects.select_related("pipeline__tenant", "pipeline__activation").defer(
-        "descriptor", "descriptor_document"
+    rows = Release.objects.select_related("pipeline__tenant", "pipeline__activation").only(
+        *("release_version", "status", "pipeline__pipeline_id", "pipeline__tenant__slug"),
+        "pipeline__activation__release_id",
     )
     return rows.in_bulk(ids)
 
@@ -128,7 +132,8 @@ def _lines(
     """
     switches = Activation.objects.filter(pipeline=OuterRef("pk"), kind__in=SWITCHES).order_by("-sequence")
     rows = Pipeline.objects.filter(tenant__in=tenant_ids).select_related("tenant", "activation__release")
-    rows = rows.defer("activation__release__descriptor", "activation__release__descriptor_document")
+    shown = ("pipeline_id", "tenant__slug", "activation__release__release_version", "activation__release__status")
+    rows = rows.only(*shown)
     pipelines: Any = rows.annotate(active_since=Subquery(switches.values("activated_at")[:1]))
     lines = {}
     for pipeline in pipelines.order_by("tenant__slug", "pipeline_id")[:PIPELINES_SHOWN]:

@@ -8,7 +8,7 @@ from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularAPIView
 
 from alerts import api as alerts_api
-from coordinator import health, navigation
+from coordinator import health, palette
 from coordinator.monitoring import status as monitoring
 from executions import urls as executions_urls
 from executions.awaits.api import Resume
@@ -49,7 +49,7 @@ urlpatterns = [
     path("api/v1/tenants/<str:tenant>/", include((tenant_api, "api"))),
     path("", RedirectView.as_view(pattern_name="admin:index"), name="home"),
     # Before unfold's page of the same address, which keeps results for minutes and finds only complete keys.
-    path("admin/search/", admin.site.admin_view(navigation.search)),
+    path("admin/search/", admin.site.admin_view(palette.search)),
     # Before Django's page, which neither limits nor records wrong guesses of the old password.
     path("admin/password_change/", admin.site.admin_view(OwnPasswordView.as_view())),
     *sign_in,

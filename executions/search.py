@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from django.contrib.auth.models import User
 from django.core.exceptions import EmptyResultSet
-from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet, Subquery
 from django.db.models.expressions import RawSQL
 from django.db.models.functions import Now
 
@@ -22,11 +22,13 @@ from executions import search_values
 from executions.models import (
     CLAIMED,
     DUE_VALUES,
+    IS_QUESTION,
     LIVE_VALUES,
     PAYLOADS,
     PERSON,
     DeadLetter,
     Execution,
+    Interaction,
     SmokeTest,
 )
 from executions.models.states import State
@@ -243,6 +245,34 @@ def matching(tenants: Sequence[Tenant], search: Search, *, person: User | None =
 def narrowed(rows: QuerySet[Execution], tenant_ids: Sequence[int], search: Search) -> QuerySet[Execution]:
     """Return those of `rows`, which belong to the tenants, that match."""
     return rows.filter(*_conditions(tenant_ids, search, None))
+
+
+def named(tenants: Sequence[Tenant], text: str, most: int) -> list[Any]:
+    """Return at most `most` executions that a person may mean with `text`: those that it names, and then the newest.
+
+    It names the executions with this key, with such a value of their input, or with the question of this id. It begins
+    the business key, the key or the id of the others. Sets `found_by` of each, the field and its value or "", and
+    `question`, the id of its open question with the nearest deadline or None.
+    """
+    matches = matching(tenants, Search(text=text))
+    by_value = search_values.with_value(matches.tenant_ids, text, most)
+    exact = Q(*matches.conditions, execution_key=text) | Q(pk__in=list(by_value))
+    if (asked := _as_id(text)) is not None:
+        exact |= Q(pk__in=Interaction.objects.filter(pk=asked).values("execution"))
+    open_questions = Interaction.objects.filter(IS_QUESTION, execution=OuterRef("pk")).order_by("deadline", "id")
+    question = Subquery(open_questions.values("pk")[:1])
+    first = _shown(Execution.objects.filter(exact, tenant__in=matches.tenant_ids)).annotate(question=question)[:most]
+    found: list[Any] = list(dict.fromkeys([*first, *matches.newest(most).annotate(question=question)]))[:most]
+    for each in found:
+        each.found_by = f"{by_value[each.pk]} {text}" if each.pk in by_value else ""
+    return found
+
+
+def _as_id(text: str) -> uuid.UUID | None:
+    try:
+        return uuid.UUID(text)
+    except ValueError:
+        return None
 
 
 def _conditions(tenant_ids: Sequence[int], search: Search, person: User | None) -> Iterator[Q]:

@@ -4,10 +4,12 @@ A condition names a field: `search.customer=c-17`, or the ends of a range: `sear
 """
 
 import re
+import uuid
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from django.db import connection
 from django.db.models import Exists, OuterRef, Q
 
 from executions.models import Execution, SearchValue
@@ -113,6 +115,38 @@ def matching(tenant_ids: Sequence[int], pipeline_id: str | None, condition: Valu
     if not found:
         _require_declared(pipelines, condition.name)
     return Q(pk__in=found)
+
+
+# Returns the newest executions with a value, and the names of its field: of each pipeline of the tenants and each field
+# of it, which the index by pipeline and name has one after the other. `kind` is the column that is compared.
+_WITH_VALUE: Final = """
+WITH RECURSIVE field (pipeline_id, name) AS (
+    SELECT p.id, (SELECT min(v.name) FROM executions_searchvalue v
+        WHERE v.pipeline_id = p.id AND v.{kind} IS NOT NULL)
+    FROM releases_pipeline p WHERE p.tenant_id = ANY(%(tenants)s)
+    UNION ALL
+    SELECT f.pipeline_id, (SELECT min(v.name) FROM executions_searchvalue v
+        WHERE v.pipeline_id = f.pipeline_id AND v.name > f.name AND v.{kind} IS NOT NULL)
+    FROM field f WHERE f.name IS NOT NULL
+)
+SELECT v.execution_id, f.name FROM field f CROSS JOIN LATERAL (
+    SELECT execution_id FROM executions_searchvalue v
+    WHERE v.pipeline_id = f.pipeline_id AND v.name = f.name AND v.{kind} = %({kind})s
+    ORDER BY execution_id DESC LIMIT %(most)s
+) v
+"""
+
+
+def with_value(tenant_ids: Sequence[int], text: str, most: int) -> dict[uuid.UUID, str]:
+    """Return the newest executions of the tenants with a value that `text` names, and the name of its field.
+
+    The value equals `text` as a text, number or time. Makes one query. Returns at most `most` executions.
+    """
+    values = {kind.value: value for kind in Kind if (value := read(kind, text))}
+    query = " UNION ALL ".join(f"({_WITH_VALUE.format(kind=kind)})" for kind in values)
+    with connection.cursor() as cursor:
+        cursor.execute(f"{query} ORDER BY 1 DESC LIMIT %(most)s", {**values, "tenants": list(tenant_ids), "most": most})
+        return dict(cursor.fetchall())
 
 
 def _compared(condition: ValueCondition) -> Q:

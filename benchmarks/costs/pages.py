@@ -92,7 +92,7 @@ def _make_activations(world: World) -> None:
 
 
 def _make_campaigns(tenant: Tenant, failed: QuerySet[Execution]) -> None:
-    options = {"reason": "because", "rate_per_minute": 60}
+    options: dict[str, Any] = {"reason": "because", "rate_per_minute": 60}
     campaigns.start(tenant, Filters(), chosen=failed, allow_failed=True, actor=ACTOR, **options)
     drafts.freeze(tenant, Campaign.Kind.REDRIVE, failed, actor=ACTOR)
 

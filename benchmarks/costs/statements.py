@@ -1,9 +1,9 @@
-"""Counts the buffers of each statement of the product with many rows of uneven tenants.
+"""Counts the buffers of each statement of the product with many rows of uneven tenants, and measures the CPU time.
 
 `python -m benchmarks.costs.statements FOLDER ROWS [PART…]` does the kinds of work of the ledger, opens the pages of the
-admin, reads the lists of the API and of the admin, and removes executions. Prints the buffers of each statement by kind
-of work, and the indexes of the loaded tables that no statement used. A separate process, because the product reads its
-settings once.
+admin, reads the lists of the API and of the admin, and removes executions. Prints the buffers of each statement and the
+costs by kind of work, and the indexes of the loaded tables that no statement used. A separate process, because the
+product reads its settings once.
 """
 
 import json
@@ -35,11 +35,14 @@ from executions.lifecycle import retention
 from tenancy.access import issue_token
 from tenancy.roles import Scope
 
-TIMES: Final = 2
+TIMES: Final = 3
+Cost = tuple[float, int, float, str]
+"""Milliseconds of CPU time of this process, statements, milliseconds of the slowest statement, and its id."""
 _RESET: Final = "SELECT pg_stat_statements_reset()"
 _READ: Final = """
 SELECT queryid::text, min(query),
-    sum(shared_blks_hit + shared_blks_read + temp_blks_read + temp_blks_written)::bigint
+    sum(shared_blks_hit + shared_blks_read + temp_blks_read + temp_blks_written)::bigint, sum(calls)::int,
+    max(max_exec_time)
 FROM pg_stat_statements WHERE userid <> (SELECT oid FROM pg_roles WHERE rolname = current_user) GROUP BY queryid
 """
 _UNREAD: Final = """
@@ -70,6 +73,7 @@ def main(folder: Path, rows: int, parts: list[str]) -> None:
     uneven.load(connection, rows)
     print(f"{rows:,} executions loaded in {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
     figures: dict[str, dict[str, int]] = {}
+    costs: dict[str, Cost] = {}
     texts: dict[str, str] = {}
     works = (
         kinds.all_kinds(world),
@@ -79,9 +83,9 @@ def main(folder: Path, rows: int, parts: list[str]) -> None:
     )
     for work in chain.from_iterable(works):
         if not parts or any(part in work.name for part in parts):
-            figures[work.name] = _buffers(world, connection, work, texts)
+            figures[work.name], costs[work.name] = _measured(world, connection, work, texts)
     unread = [name for (name,) in connection.execute(_UNREAD, [list(uneven.TABLES)])]
-    json.dump({"buffers": figures, "texts": texts, "unread": unread}, sys.stdout)
+    json.dump({"buffers": figures, "costs": costs, "texts": texts, "unread": unread}, sys.stdout)
     sys.stdout.flush()
 
 
@@ -120,22 +124,31 @@ def _request(name: str, method: str, address: str, headers: dict[str, str], body
     return Work(name, lambda _: request(method, address, body, headers), warm_up=1)
 
 
-def _buffers(world: World, connection: psycopg.Connection, work: Work, texts: dict[str, str]) -> dict[str, int]:
-    """Return the buffers of each statement, the fewest of `TIMES` runs, including those of temporary files.
+def _measured(
+    world: World, connection: psycopg.Connection, work: Work, texts: dict[str, str]
+) -> tuple[dict[str, int], Cost]:
+    """Return the buffers of each statement with those of temporary files, and the cost: the least of `TIMES` runs.
 
     The keys are the ids that PostgreSQL gives statements of the same form. Their texts are added to `texts`.
     """
     found: dict[str, int] = {}
+    costs: list[Cost] = []
     for number in range(work.warm_up + TIMES):
         prepared = work.prepare()
         world.refresh()
         connection.execute(_RESET)
+        began = time.process_time()
         work.run(prepared)
+        cpu = (time.process_time() - began) * 1e3
         if number >= work.warm_up:
             rows = connection.execute(_READ).fetchall()
-            texts |= {identity: " ".join(text.split()) for identity, text, _ in rows}
-            found = {identity: min(count, found.get(identity, count)) for identity, _, count in rows}
-    return found
+            texts |= {identity: " ".join(text.split()) for identity, text, *_ in rows}
+            found = {identity: min(count, found.get(identity, count)) for identity, _, count, *_ in rows}
+            slowest, longest = max(((ms, identity) for identity, *_, ms in rows), default=(0.0, ""))
+            costs.append((cpu, sum(calls for *_, calls, _ in rows), slowest, longest))
+    cpus, calls, *_ = zip(*costs, strict=True)
+    *_, slowest, longest = min(costs, key=lambda each: each[2])
+    return found, (min(cpus), min(calls), slowest, longest)
 
 
 if __name__ == "__main__":

@@ -201,8 +201,9 @@ WHERE status = 'RUNNING' AND lease_expires_at <= now() AND lease_protocol = 'res
 ORDER BY lease_expires_at LIMIT %(limit)s
 """
 
-# Counts what needs a release: its executions by status, and the unfinished campaigns that have yet to re-drive one of
-# them. A failed smoke test does not. One statement reads everything from one snapshot. A kind without rows is missing.
+# Counts what needs a release: its executions and its undecided requests by status, and the unfinished campaigns that
+# have yet to re-drive one of its executions. A failed smoke test does not. One statement reads everything from one
+# snapshot. A kind without rows is missing.
 COUNT_BLOCKERS = """
 SELECT s.status, n.count
 FROM unnest(ARRAY['QUEUED', 'RUNNING', 'WAIT_RETRY', 'WAITING_EXTERNAL']) AS s (status) CROSS JOIN LATERAL (
@@ -224,4 +225,7 @@ JOIN executions_campaign c ON c.id = i.campaign_id AND c.tenant_id = %(tenant)s
     AND c.status NOT IN ('DRAFTING', 'DRAFT')
 JOIN executions_execution e ON e.id = i.execution_id AND e.release_id = %(release)s
 WHERE i.outcome = 'PENDING' HAVING count(*) > 0
+UNION ALL
+SELECT a.status, count(*) FROM releases_activationrequest a
+WHERE a.release_id = %(release)s AND a.status IN ('OPEN', 'APPROVED') GROUP BY 1
 """

@@ -127,11 +127,10 @@ def continuation(release: Release, target: Release, after: Position | None = Non
     compared = cache(checkpoint_differences)
     found: defaultdict[Verdict, list[uuid.UUID]] = defaultdict(list)
     reasons: dict[Verdict, dict[str, list[uuid.UUID]]] = {verdict: defaultdict(list) for verdict in Verdict}
+    units = AwaitUnit.objects.filter(execution__in=checked).values_list("execution_id", "step_index")
+    known = Known(set(units.distinct()), compared)
     for start in range(0, len(checked), GROUP):
-        keys = checked[start : start + GROUP]
-        units = AwaitUnit.objects.filter(execution__in=keys).values_list("execution_id", "step_index")
-        known = Known(set(units.distinct()), compared)
-        for key, verdict, reason in _judged(keys, release, admitted, known):
+        for key, verdict, reason in _judged(checked[start : start + GROUP], release, admitted, known):
             found[verdict].append(key)
             if reason:
                 reasons[verdict][reason].append(key)

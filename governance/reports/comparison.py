@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
-from django.db.models import Sum
+from django.db.models import BinaryField, Case, Sum, When
 from django.db.models.functions import Length
 
 from releases import queries
@@ -69,7 +69,7 @@ def newest_release(of: Pipeline) -> Release:
 def facts_of(*releases: Release, signers: Signers | None = None) -> list[ReleaseFacts]:
     """Return what is known about each release. A release that is not verified has no contract and no environments."""
     signers = trust.signers_by_release(releases) if signers is None else signers
-    provenance, packages = _provenance(releases), _packages(releases)
+    provenance, packages = _attached(releases)
     descriptors = [descriptor_from_json(release.descriptor) for release in releases]
     return [
         ReleaseFacts(
@@ -101,25 +101,27 @@ def _signer(signer: trust.Signer) -> str:
     return f"{signer.key_id or 'a key without an id'} ({signer.verdict})"
 
 
-def _provenance(releases: Iterable[Release]) -> dict[int, list[Provenance]]:
-    found: dict[int, list[Provenance]] = {release.pk: [] for release in releases}
-    rows = Attachment.objects.filter(release__in=found, kind=AttachmentKind.PROVENANCE)
-    for release, summary in rows.values_list("release", "summary"):
-        digest = next((each["digest"] for each in summary["materials"]), "")
-        found[release].append(Provenance(summary["builder"], summary["source"], digest))
-    return found
+def _attached(releases: Iterable[Release]) -> tuple[dict[int, list[Provenance]], dict[int, list[Package] | None]]:
+    """Return the provenance of each release, and the packages in its SBOMs. Makes one query.
 
-
-def _packages(releases: Iterable[Release]) -> dict[int, list[Package] | None]:
-    """Return the packages in the SBOMs of each release. None if it has no SBOM, or SBOMs that are not read."""
-    rows = Attachment.objects.filter(release__in=releases, kind=AttachmentKind.SBOM)
-    sizes = rows.order_by().values("release").annotate(size=Sum(Length("content")))
-    readable = sizes.filter(size__lte=MAX_SBOM_BYTES).values("release")
-    found: dict[int, list[Package] | None] = {release.pk: None for release in releases}
-    contents = defaultdict(list)
-    for release, content in rows.filter(release__in=readable).values_list("release", "content"):
-        contents[release].append(bytes(content))
-    for release, documents in contents.items():
+    The packages are None if the release has no SBOM, or SBOMs that are not read.
+    """
+    provenance: dict[int, list[Provenance]] = {release.pk: [] for release in releases}
+    packages: dict[int, list[Package] | None] = dict.fromkeys(provenance)
+    documents = defaultdict(list)
+    rows = Attachment.objects.filter(release__in=provenance)
+    bills = rows.filter(kind=AttachmentKind.SBOM)
+    sizes = bills.order_by().values("release").annotate(size=Sum(Length("content")))
+    readable = bills.filter(release__in=sizes.filter(size__lte=MAX_SBOM_BYTES).values("release"))
+    read = rows.filter(kind=AttachmentKind.PROVENANCE) | readable
+    content = Case(When(kind=AttachmentKind.SBOM, then="content"), output_field=BinaryField())
+    for release, kind, summary, document in read.values_list("release", "kind", "summary", content):
+        if kind == AttachmentKind.SBOM:
+            documents[release].append(bytes(document))
+        else:
+            digest = next((each["digest"] for each in summary["materials"]), "")
+            provenance[release].append(Provenance(summary["builder"], summary["source"], digest))
+    for release, contents in documents.items():
         with suppress(DocumentError):
-            found[release] = [package for document in documents for package in attachments.packages_of(document)]
-    return found
+            packages[release] = [package for each in contents for package in attachments.packages_of(each)]
+    return provenance, packages

@@ -29,20 +29,6 @@ from wire.comparison.differences import Difference, Impact
 SCHEDULES_NAMED: Final = 5
 """How many schedules the cautions of one kind name."""
 
-# Counts the running and the due executions of a pipeline, on all its releases, and the open ones of one release, by
-# indexes that have only those; and the schedules of the pipeline.
-_LOAD = """
-SELECT (SELECT count(*) FROM executions_execution e JOIN releases_release r ON r.id = e.release_id
-        WHERE r.pipeline_id = %(pipeline)s AND e.status = 'RUNNING'),
-    (SELECT count(*) FROM executions_execution e JOIN releases_release r ON r.id = e.release_id
-        WHERE r.pipeline_id = %(pipeline)s AND e.status IN ('QUEUED', 'WAIT_RETRY') AND NOT e.held
-            AND e.next_due_at <= now()),
-    (SELECT count(*) FROM executions_execution e
-        WHERE e.release_id = %(release)s AND e.status NOT IN ('SUCCEEDED', 'FAILED', 'DLQ', 'CANCELLED')
-            AND NOT e.smoke),
-    (SELECT count(*) FROM executions_schedule s WHERE s.pipeline_id = %(pipeline)s AND s.removed_at IS NULL)
-"""
-
 # Counts the open questions of the executions of a release, at most %(most)s. An index finds those that wait for an
 # answer; the others have no open questions. Timers are no questions. OFFSET keeps the planner from reading all open
 # questions.
@@ -53,10 +39,25 @@ SELECT count(*) FROM (
             AND i.status IN ('WAITING', 'DISPATCHING', 'DISPATCHED') AND i.transport NOT IN ('timer', 'pipeline')
         OFFSET 0
     ) i
-    WHERE e.release_id = %(release)s AND e.status = 'WAITING_EXTERNAL'
+    WHERE e.release_id = %(replaced)s AND e.status = 'WAITING_EXTERNAL'
         AND e.status NOT IN ('SUCCEEDED', 'FAILED', 'DLQ', 'CANCELLED') LIMIT %(most)s
 ) AS open
 """
+
+# Counts the running and the due executions of a pipeline, on all its releases, and the open ones of one release, by
+# indexes that have only those; the schedules of the pipeline; and the open questions of the release that is replaced.
+_LOAD = f"""
+SELECT (SELECT count(*) FROM executions_execution e JOIN releases_release r ON r.id = e.release_id
+        WHERE r.pipeline_id = %(pipeline)s AND e.status = 'RUNNING'),
+    (SELECT count(*) FROM executions_execution e JOIN releases_release r ON r.id = e.release_id
+        WHERE r.pipeline_id = %(pipeline)s AND e.status IN ('QUEUED', 'WAIT_RETRY') AND NOT e.held
+            AND e.next_due_at <= now()),
+    (SELECT count(*) FROM executions_execution e
+        WHERE e.release_id = %(release)s AND e.status NOT IN ('SUCCEEDED', 'FAILED', 'DLQ', 'CANCELLED')
+            AND NOT e.smoke),
+    (SELECT count(*) FROM executions_schedule s WHERE s.pipeline_id = %(pipeline)s AND s.removed_at IS NULL),
+    ({_QUESTIONS})
+"""  # noqa: S608  # nosec B608
 
 
 class Concern(StrEnum):
@@ -86,13 +87,14 @@ class Load:
     """The executions of a pipeline, on all its releases, that run now, and those that are due and wait for a worker.
 
     `pinned` are the open executions of the release that would become active. `schedules` of the pipeline were not
-    removed.
+    removed. `questions` are the open ones of the release that would be replaced.
     """
 
     running: int
     due: int
     pinned: int
     schedules: int
+    questions: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +136,7 @@ def preflight_of(switch: Switch, judged: list[Gate]) -> Preflight:
     active = pipeline.active_release
     replaced = active if active is not None and active.pk != release.pk else None
     differences = comparison.differences(active, release, switch.signers) if active else ()
-    found, load, inputs = hosts(release), _load(release), callers(release, active)
+    found, load, inputs = hosts(release), _load(release, replaced), callers(release, active)
     missing = missing_before_activation(pipeline, release)
     return Preflight(
         release=release,
@@ -147,7 +149,7 @@ def preflight_of(switch: Switch, judged: list[Gate]) -> Preflight:
         hosts=found,
         load=load,
         remaining=[each for each in blockers(replaced) if each.kind is not Kind.ACTIVE] if replaced else [],
-        questions=open_questions(replaced) if replaced else 0,
+        questions=load.questions,
         callers=inputs,
         warnings=[
             *(Caution(Concern.GATE, gate.detail) for gate in judged if gate.verdict is Verdict.WARNING),
@@ -175,9 +177,15 @@ def _unfit(release: Release) -> list[CoordinatorError]:
     return []
 
 
-def _load(release: Release) -> Load:
+def _load(release: Release, replaced: Release | None) -> Load:
+    parameters = {
+        "pipeline": release.pipeline_id,
+        "release": release.pk,
+        "replaced": replaced.pk if replaced else None,
+        "most": MOST_COUNTED + 1,
+    }
     with connection.cursor() as cursor:
-        cursor.execute(_LOAD, {"pipeline": release.pipeline_id, "release": release.pk})
+        cursor.execute(_LOAD, parameters)
         [counts] = cursor.fetchall()
     return Load(*counts)
 
@@ -185,7 +193,7 @@ def _load(release: Release) -> Load:
 def open_questions(release: Release) -> int:
     """Return how many questions of the executions of a release are open, at most MOST_COUNTED + 1."""
     with connection.cursor() as cursor:
-        cursor.execute(_QUESTIONS, {"release": release.pk, "most": MOST_COUNTED + 1})
+        cursor.execute(_QUESTIONS, {"replaced": release.pk, "most": MOST_COUNTED + 1})
         [(count,)] = cursor.fetchall()
     return int(count)
 

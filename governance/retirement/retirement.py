@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from django.conf import settings
 from django.db import DatabaseError, connection, transaction
-from django.db.models import Count, Exists, OuterRef, Q
+from django.db.models import Exists, OuterRef, Q
 from django.utils import timezone
 
 from executions.awaits import awaits
@@ -35,9 +35,9 @@ from governance.gradual import changes
 from governance.requests import states
 from releases import pointer
 from releases.errors import ReasonRequired, ReleaseNotRegistered, RetirementBlocked
-from releases.models import ActivationRequest, GradualActivation, Pipeline, Release, Retirement, Revocation
+from releases.models import GradualActivation, Pipeline, Release, Retirement, Revocation
 from releases.pointer import require_registered
-from releases.states import MOVES, UNDECIDED, RequestStatus, Status
+from releases.states import MOVES, RequestStatus, Status
 from tenancy.audit.acts import Act
 
 log = logging.getLogger(__name__)
@@ -103,8 +103,7 @@ def blockers(release: Release, *, exact: bool = False) -> list[Blocker]:
         own.append(Blocker(Kind.GRADUAL, 1))
     if pointer.opening(release).is_in_grace:
         own.append(Blocker(Kind.SKEW_GRACE, 1))
-    most = None if exact else MOST_COUNTED + 1
-    return [*own, *_requests(release), *_executions(release, most)]
+    return [*own, *_counted(release, None if exact else MOST_COUNTED + 1)]
 
 
 REQUESTS = {Kind.APPROVAL: RequestStatus.OPEN, Kind.SCHEDULE: RequestStatus.APPROVED}
@@ -120,27 +119,19 @@ STATUSES = {
 """The status of the executions that each kind counts."""
 
 
-def _requests(release: Release) -> list[Blocker]:
-    """Return the undecided requests for a release: those that collect votes, and those that wait for their time."""
-    rows = ActivationRequest.objects.filter(release=release, status__in=UNDECIDED).order_by()
-    counts = dict(rows.values_list("status").annotate(count=Count("pk")))
-    return [Blocker(kind, counts[status]) for kind, status in REQUESTS.items() if status in counts]
+def _counted(release: Release, most: int | None) -> list[Blocker]:
+    """Return the undecided requests, the open executions, the failures and the unfinished campaigns of a release.
 
-
-def _executions(release: Release, most: int | None) -> list[Blocker]:
-    """Return the open executions, the failures and the unfinished campaigns of a release, all from one snapshot.
-
-    At most `most` executions of each kind are counted.
-
-    A failure counts until retention removes it, because it can be re-driven until then. A failed smoke test does not
-    count. A campaign counts while it has an execution of the release that it has yet to re-drive.
+    All are from one snapshot. At most `most` executions of each kind are counted. A request collects votes or waits for its time. A failure counts until retention removes
+    it, because it can be re-driven until then. A failed smoke test does not count. A campaign counts while it has an
+    execution of the release that it has yet to re-drive.
     """
     parameters = {"release": release.pk, "tenant": release.pipeline.tenant_id, "most": most}
     with connection.cursor() as cursor:
         cursor.execute(statements.COUNT_BLOCKERS, parameters)
         counts = dict(cursor.fetchall())
-    names = {**STATUSES, Kind.CAMPAIGN: "CAMPAIGN"}
-    return [Blocker(kind, counts[name]) for kind, name in names.items() if counts.get(name)]
+    names = {**REQUESTS, **STATUSES, Kind.CAMPAIGN: "CAMPAIGN"}
+    return [Blocker(kind, counts[name]) for kind, name in names.items() if name in counts]
 
 
 def retire(release: Release, *, actor: str, reason: str, give_up_failures: bool = False) -> Retirement:

@@ -16,8 +16,10 @@ from django.contrib import admin
 from django.contrib.auth.models import User
 from django.db import connection
 from django.test import Client, override_settings
+from django.test.utils import CaptureQueriesContext
 from django.urls import resolve, reverse
 
+from benchmarks.costs.ledger import PAGE_STATEMENTS
 from coordinator import urls
 from tenancy.audit.acts import Act, Declaration, declared
 from tenancy.models import AuditEntry, Membership, Tenant
@@ -64,6 +66,8 @@ class Admin:
     names: dict[str, object]
     theirs: dict[str, object]
     sessions: dict[str, str]
+    statements: dict[str, int] = field(default_factory=dict)
+    """How many statements each page sent for `shown`."""
     _shown: dict[str, Any] = field(default_factory=dict)
 
     def client(self, who: str, **options: Any) -> Client:
@@ -82,8 +86,10 @@ class Admin:
     def shown(self, page: str) -> Any:
         """Return the page as superusers see it."""
         if page not in self._shown:
-            self._shown[page] = self.get(self.client("superuser"), page)
-            content(self._shown[page])  # a download is read to its end, which closes its file
+            with CaptureQueriesContext(connection) as sent:
+                self._shown[page] = self.get(self.client("superuser"), page)
+                content(self._shown[page])  # a download is read to its end, which closes its file
+            self.statements[page] = len(sent)
         return self._shown[page]
 
     def post(self, client: Client, page: str) -> Any:
@@ -190,10 +196,11 @@ def test_each_page_that_changes_something_declares_its_act() -> None:
 
 @cases("page", READS)
 def test_a_page_opens_only_for_users_whose_role_permits_it(site: Admin, page: str) -> None:
-    """It changes nothing, hides payloads from viewers, and shows nothing of another tenant."""
+    """It changes nothing, sends few statements, hides payloads from viewers, and shows nothing of another tenant."""
     before, allowed = written(), READS[page]
     foreign = [str(site.names[name]) for name in ("slug", "execution", "question")]
     assert opened(site.shown(page))
+    assert site.statements[page] <= PAGE_STATEMENTS
     for who in (*deciding(allowed, site.of_tenant(page)), "anonymous"):
         response = site.get(site.client(who), page)
         opens = who in allowed or (who == "stranger" and "tenant-admin" in allowed and not site.of_tenant(page))

@@ -14,11 +14,11 @@ from django.db.models.functions import Now
 from django.test import Client
 from django.urls import reverse
 
-from coordinator import navigation, urls
+from coordinator import navigation, palette, urls
 from coordinator.models import Process
 from coordinator.monitoring import gauges
 from coordinator.monitoring.status import status
-from executions.models import DeadLetter, Execution, OutcomePath
+from executions.models import DeadLetter, Execution, OutcomePath, SearchValue
 from tenancy import audit
 from tenancy.audit.acts import Act
 from tenancy.console import lists
@@ -29,7 +29,7 @@ from tests.admin.browsing import exported, to
 from tests.admin.conftest import LogIn, World
 from tests.artifact_stores import use_store
 from tests.cases import cases
-from tests.raw_sql import run, slow
+from tests.raw_sql import run, slow, unguarded
 from tests.s3 import S3Place
 from tests.words import words
 
@@ -140,10 +140,24 @@ def test_it_finds_nothing_of_another_tenant(log_in: LogIn, acme: World) -> None:
     assert found(log_in("nobody"), "acme") == {}
 
 
+def test_it_finds_an_execution_and_its_question_by_values_keys_and_ids(log_in: LogIn, acme: World) -> None:
+    question = operator_rows.question(acme, "order-4711")
+    asks = question.execution
+    with unguarded(SearchValue):
+        for value in ({"name": "customer", "text": "c-17"}, {"name": "total", "number": "12.5"}):
+            SearchValue.objects.create(execution=asks, pipeline=asks.release.pipeline, **value)
+    viewer, stranger = log_in("viewer"), log_in("stranger")
+    pages = {to("executions_execution_change", asks), to("executions_interaction_change", question)}
+    for term in ("c-17", "12.50", "order-4711", "order-47", str(asks.pk), str(asks.pk)[:30], str(question.pk)):
+        assert set(found(viewer, term).values()) == pages, term
+        assert found(stranger, term) == {}, term
+    assert "customer c-17, WAITING_EXTERNAL" in viewer.get(to("search"), {"q": "c-17"}).text
+
+
 def test_a_search_that_took_too_long_says_so(log_in: LogIn, acme: World, monkeypatch: pytest.MonkeyPatch) -> None:
     making.copies(acme.execution, 20_000)
     run("SET LOCAL enable_indexscan = off; SET LOCAL enable_bitmapscan = off")
-    monkeypatch.setattr(navigation, "SECONDS", 0.001)
+    monkeypatch.setattr(palette, "SECONDS", 0.001)
     viewer = log_in("viewer")
     for query in ({"q": "orders", "part": "1"}, {"q": "orders"}, {"q": "nothing"}):
         answer = viewer.get(to("search"), query)

@@ -1,0 +1,36 @@
+"""Takes a picture of every page of the admin, into `screenshots/`. `make screenshots` takes each in all four ways."""
+
+from pathlib import Path
+
+import pytest
+from django.urls import resolve
+from playwright.sync_api import Page
+
+from tests.admin.conftest import World
+from tests.admin.pages import CHANGES, ELSEWHERE, FRAGMENTS
+from tests.admin.test_matrix import ALL, UNUSED
+from tests.parts.browser.test_pages import addresses, shown_in_each_way
+from tests.repetition import THOROUGH
+
+FOLDER = Path("screenshots")
+WAYS = ("wide light", "narrow dark")
+NO_PICTURE = {page.split()[0] for page in (*FRAGMENTS, *CHANGES)} | ELSEWHERE
+"""Parts of pages, downloads, forms whose page has another address, and what the product does not offer."""
+
+
+@pytest.mark.timeout(1800)
+def test_every_page_has_a_picture(page: Page, acme: tuple[World, str]) -> None:
+    pictured = set()
+    for name, address in addresses(acme[0]).items():
+        if name in FRAGMENTS:
+            continue
+        response = page.goto(address)
+        assert response is not None
+        assert response.status == (404 if name == "nothing" else 200), name
+        page.wait_for_load_state("networkidle")
+        for way in shown_in_each_way(page):
+            if THOROUGH or way in WAYS:
+                file = FOLDER / way.replace(" ", "-") / f"{name.replace(' ', '-')}.png"
+                page.screenshot(path=file, full_page=True)
+        pictured |= {resolve(address).url_name} if name != "nothing" else set()
+    assert {name for name in ALL - pictured - NO_PICTURE if not name.endswith(UNUSED)} == set()
