@@ -122,9 +122,9 @@ STATUSES = {
 def _counted(release: Release, most: int | None) -> list[Blocker]:
     """Return the undecided requests, the open executions, the failures and the unfinished campaigns of a release.
 
-    All are from one snapshot. At most `most` executions of each kind are counted. A request collects votes or waits for its time. A failure counts until retention removes
-    it, because it can be re-driven until then. A failed smoke test does not count. A campaign counts while it has an
-    execution of the release that it has yet to re-drive.
+    All are from one snapshot. At most `most` executions of each kind are counted. A request collects votes or waits for
+    its time. A failure counts until retention removes it, because it can be re-driven until then. A failed smoke test
+    does not count. A campaign counts while it has an execution of the release that it has yet to re-drive.
     """
     parameters = {"release": release.pk, "tenant": release.pipeline.tenant_id, "most": most}
     with connection.cursor() as cursor:
