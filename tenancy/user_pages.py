@@ -313,6 +313,7 @@ class OwnPasswordForm(AdminOwnPasswordChangeForm):
 
 
 class OwnPasswordView(PasswordChangeView):
+    title = "Change your password"
     form_class = OwnPasswordForm
     success_url = reverse_lazy("admin:password_change_done")
 

@@ -126,8 +126,8 @@ def add_passkey(request: HttpRequest, user: User) -> HttpResponseBase:
             form.add_error(None, str(refusal))
         else:
             return _changed(request, codes)
-    options = passkeys.creation_options(user)
-    return _shown(request, "tenancy/second_factor_passkey.html", form, title="Add a passkey", options=options)
+    shown = {"title": "Add a passkey", "options": passkeys.creation_options(user), "host": passkeys.host()}
+    return _shown(request, "tenancy/second_factor_passkey.html", form, **shown)
 
 
 def remove(request: HttpRequest, user: User, key: int) -> HttpResponseBase:

@@ -39,6 +39,11 @@ class PasskeyRefused(Exception):
     """The passkey was not added. The message says why."""
 
 
+def host() -> str:
+    """Return the host name for which a passkey would be created now."""
+    return str(auth.get_server().rp.id)
+
+
 def creation_options(user: User) -> str:
     """Return what the browser needs to create a passkey, as JSON, and remember its challenge in the session."""
     return json.dumps(auth.begin_registration(user, passwordless=False))

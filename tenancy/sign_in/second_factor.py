@@ -105,7 +105,7 @@ def changing(user: User, **details: str) -> Iterator[Change]:
             recovery.delete()
         elif not recovery.exists():
             change.codes = RecoveryCodes.activate(user).generate_codes()
-        record_of_user(Act.USER_SECOND_FACTOR, user, on=on, **details)
+        record_of_user(Act.USER_SECOND_FACTOR, user, by=user, on=on, **details)
 
 
 def app_link(user: User, secret: str) -> str:

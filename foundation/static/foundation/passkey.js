@@ -18,6 +18,7 @@
   function reason(error) {
     if (error.name === "InvalidStateError") return "You have added this passkey already.";
     if (error.name === "NotAllowedError") return "You cancelled it, it took too long, or there is no passkey. Try again.";
+    if (error.name === "SecurityError") return "Passkeys need an address with a host name and HTTPS.";
     return error.message;
   }
 
