@@ -22,6 +22,7 @@ from unfold.widgets import UnfoldAdminPasswordWidget, UnfoldAdminTextInputWidget
 
 from tenancy.audit.acts import Act, declares
 from tenancy.login import confirmed, has_password
+from tenancy.sessions import end_others
 from tenancy.sign_in import passkeys, second_factor
 
 NEW: Final = "new_second_factor"
@@ -108,7 +109,7 @@ def add_app(request: HttpRequest, user: User) -> HttpResponseBase:
         codes = second_factor.add_app(user, secret, form.cleaned_data["code"])
         if codes is not None:
             request.session.pop(NEW)
-            return _changed(request, codes)
+            return _added(request, user, codes)
         form.add_error("code", "This is not the code that the app shows now.")
     link = second_factor.app_link(user, secret)
     picture = SafeString(second_factor.picture(link))  # nosec B703 - squares without text
@@ -125,7 +126,7 @@ def add_passkey(request: HttpRequest, user: User) -> HttpResponseBase:
         except passkeys.PasskeyRefused as refusal:
             form.add_error(None, str(refusal))
         else:
-            return _changed(request, codes)
+            return _added(request, user, codes)
     shown = {"title": "Add a passkey", "options": passkeys.creation_options(user), "host": passkeys.host()}
     return _shown(request, "tenancy/second_factor_passkey.html", form, **shown)
 
@@ -147,12 +148,21 @@ def renew_codes(request: HttpRequest, user: User) -> HttpResponseBase:
         return redirect("own_second_factor")
     form = OwnForm(request)
     if form.is_valid():
-        return _changed(request, second_factor.renew_codes(user))
+        return _codes(request, second_factor.renew_codes(user))
     return _shown(request, "tenancy/second_factor_new_codes.html", form, title="Make new recovery codes")
 
 
-def _changed(request: HttpRequest, codes: list[str]) -> HttpResponseBase:
-    """Show new recovery codes, if there are some."""
+def _added(request: HttpRequest, user: User, codes: list[str]) -> HttpResponseBase:
+    """End the other sessions if this was the first method, which has new recovery codes.
+
+    Someone who knew the password alone may have begun them.
+    """
+    if codes:
+        end_others(user, request.session.session_key or "")
+    return _codes(request, codes)
+
+
+def _codes(request: HttpRequest, codes: list[str]) -> HttpResponseBase:
     if not codes:
         return redirect("own_second_factor")
     return _shown(request, "tenancy/second_factor_codes.html", title="Recovery codes", codes=codes)

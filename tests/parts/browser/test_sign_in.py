@@ -23,7 +23,6 @@ from tests import making
 from tests.browsing import AXE, findings
 from tests.database_template import connected_to, database
 from tests.oauth_issuer import OpenIdProvider
-from tests.parts.browser.conftest import enter
 from tests.running import PASSWORD, another_product
 from tests.servers import NUMBER, ordinary_url
 
@@ -243,10 +242,14 @@ def page(browser: Browser, product: Product) -> Iterator[Page]:
     User.objects.filter(username="root").delete()
 
 
-def begin(page: Page) -> None:
+def begin(page: Page, following: str = "") -> None:
     """Log in with the password."""
     page.context.clear_cookies()
-    enter(page, PASSWORD)
+    page.goto(f"/admin/login/?next={following}")
+    page.fill("#id_username", "root")
+    page.fill("#id_password", PASSWORD)
+    with page.expect_navigation():
+        page.keyboard.press("Enter")
 
 
 def answer(page: Page, code: str, passes: bool = True) -> None:
@@ -323,17 +326,23 @@ DEVICE = {
 }
 
 
-def test_a_passkey_is_added_asked_for_and_removed(page: Page) -> None:
+def test_a_passkey_is_added_asked_for_and_removed(page: Page, browser: Browser) -> None:
     devices = page.context.new_cdp_session(page)
     devices.send("WebAuthn.enable")
     device = devices.send("WebAuthn.addVirtualAuthenticator", {"options": DEVICE})
     to_add(page, "a passkey")
     page.fill("#id_name", "Laptop")
+    elsewhere = browser.new_context(base_url=page.url).new_page()
+    begin(elsewhere)
+    elsewhere.wait_for_url("**/admin/")
     page.keyboard.press("Enter")
     expect(page.locator("[data-recovery-codes] li")).to_have_count(10)
     codes = page.locator("[data-recovery-codes] li").all_inner_texts()
     [credential] = devices.send("WebAuthn.getCredentials", device)["credentials"]
-    begin(page)
+    elsewhere.reload()
+    expect(elsewhere.locator("#id_username")).to_be_visible()
+    elsewhere.context.close()
+    begin(page, "https://evil.example/")
     page.evaluate(AXE)
     assert list(findings(page)) == []
     page.focus("body")
