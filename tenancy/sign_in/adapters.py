@@ -60,7 +60,7 @@ class ProviderAdapter(DefaultSocialAccountAdapter):
 
 
 def _link(request: HttpRequest, sociallogin: SocialLogin, user: User) -> None:
-    """Link the person to the user. A user belongs to one person for good, even if the provider gives the name again."""
+    """Link the person to the user. A user belongs to one person, even if the provider gives the name to another."""
     if SocialAccount._default_manager.filter(user=user).exists():
         raise SignInRefused(
             f"The user {user.username!r} of the coordinator belongs to another person of the identity provider. A"

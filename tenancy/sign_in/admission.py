@@ -52,7 +52,7 @@ def read_identity(claims: Mapping[str, Any]) -> Identity:
             f"The claim {settings.OIDC_USERNAME_CLAIM!r} is not a valid user name. The setting OIDC_USERNAME_CLAIM"
             " names the claim, and the administrators of the identity provider choose what it contains."
         )
-    # An address can be the recipient of questions (ADR 119), so nobody gets one that they merely claim.
+    # An address can be the recipient of questions (ADR 119), so a claim alone is not enough.
     is_verified = claims.get("email_verified") is True
     if settings.OIDC_USERNAME_CLAIM == EMAIL and not is_verified:
         raise SignInRefused("The identity provider has not verified your e-mail address, which is your user name here.")
@@ -71,7 +71,7 @@ def _groups(claims: Mapping[str, Any]) -> frozenset[str]:
     elsewhere = claims.get(CLAIMS_ELSEWHERE)
     if isinstance(elsewhere, dict) and name in elsewhere:
         raise SignInRefused(
-            f"You have so many groups that the identity provider left them out of the claim {name!r}. Its"
+            f"The identity provider left your groups out of the claim {name!r}, because there are too many. Its"
             " administrators can limit the claim to the groups of this coordinator."
         )
     groups = claims.get(name, [])
@@ -111,6 +111,8 @@ def admit(identity: Identity, user: User | None) -> User:
         user = _known(user.pk)
     if not user.is_active:
         raise SignInRefused("Your user is deactivated. A superuser of the coordinator can activate it.")
+    if not user.is_staff:
+        raise SignInRefused("Your user may not open this console. A superuser of the coordinator can allow it.")
     # Before the first entry in an audit log: acts of others on these rows lock the row first, and then the log.
     list(Membership.objects.select_for_update().filter(user=user).order_by("pk"))
     _update_person(user, identity)

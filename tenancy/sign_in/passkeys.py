@@ -50,7 +50,7 @@ def creation_options(user: User) -> str:
 
 
 def request_options(user: User) -> str:
-    """Return what the browser needs to use a passkey of the user, as JSON; "" if there is none.
+    """Return what the browser needs to use a passkey of the user, as JSON; "" without a passkey.
 
     The challenge is remembered in the session.
     """

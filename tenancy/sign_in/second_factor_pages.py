@@ -93,7 +93,7 @@ def challenge(request: HttpRequest) -> HttpResponseBase:
             login(request, user, backend=settings.AUTHENTICATION_BACKENDS[0])
             return redirect(_target(request, pending["next"]))
         form.add_error(None if isinstance(form, PasskeyForm) else "code", form.wrong)
-    return _asked(request, user, form)
+    return _challenge_page(request, user, form)
 
 
 def _pending_user(pending: Any) -> User | None:
@@ -108,7 +108,7 @@ def _target(request: HttpRequest, target: str) -> str:
     return target if safe else reverse("admin:index")
 
 
-def _asked(request: HttpRequest, user: User, form: CodeForm | PasskeyForm) -> HttpResponse:
+def _challenge_page(request: HttpRequest, user: User, form: CodeForm | PasskeyForm) -> HttpResponse:
     request.current_app = admin.site.name
     context = {
         **admin.site.each_context(request),

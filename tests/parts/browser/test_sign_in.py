@@ -1,9 +1,7 @@
 """Sign-in with an identity provider: a web process and an OpenID provider, over HTTP."""
 
 import base64
-import hmac
 import os
-import struct
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -11,6 +9,8 @@ from urllib.parse import urlsplit
 
 import pytest
 import requests
+from cryptography.hazmat.primitives.hashes import SHA1
+from cryptography.hazmat.primitives.twofactor.totp import TOTP
 from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import connection
@@ -117,16 +117,13 @@ def test_a_person_signs_in_by_keyboard_on_a_phone(
     assert roles("ada") == {("acme", "viewer"), ("globex", "viewer")}
 
 
-@pytest.mark.parametrize(("verified", "address"), [(None, ""), ("true", ""), (False, ""), (True, "boss@acme.example")])
-def test_only_a_verified_address_can_be_the_recipient_of_questions(
-    product: Product, provider: OpenIdProvider, verified: Any, address: str
-) -> None:
-    claims = {} if verified is None else {"email_verified": verified}
-    name = f"mallory-{type(verified).__name__}-{verified}"
-    provider.person = {"sub": name, "preferred_username": name, "email": "boss@acme.example", "groups": ["staff"]}
-    provider.person |= claims
-    assert sign_in(product).ok
-    assert User.objects.get(username=name).email == address
+def test_only_a_verified_address_can_be_the_recipient_of_questions(product: Product, provider: OpenIdProvider) -> None:
+    address = "boss@acme.example"
+    for name, verified in (("m1", {}), ("m2", "true"), ("m3", False), ("m4", True)):
+        provider.person = {"sub": name, "preferred_username": name, "email": address, "groups": ["staff"]}
+        provider.person |= {"email_verified": verified} if verified != {} else {}
+        assert sign_in(product).ok
+        assert User.objects.get(username=name).email == (address if verified is True else "")
 
 
 def test_groups_decide_the_roles_in_their_tenants_at_each_sign_in(product: Product, provider: OpenIdProvider) -> None:
@@ -166,7 +163,7 @@ def test_who_is_not_admitted_changes_nothing(product: Product, provider: OpenIdP
         ({"preferred_username": "LOCAL", "groups": ["staff"]}, "already has a user"),
         ({"preferred_username": "\uff45ve", "groups": ["staff"]}, "not a valid user name"),  # Django stores it as eve
         ({"preferred_username": "x", "groups": {"staff": True}}, "must be a list"),
-        ({"preferred_username": "x", "_claim_names": {"groups": "src1"}}, "so many groups"),
+        ({"preferred_username": "x", "_claim_names": {"groups": "src1"}}, "there are too many"),
     ):
         provider.person = {"sub": "9", **person}
         refused(product, reason)
@@ -182,50 +179,44 @@ def test_who_is_not_admitted_changes_nothing(product: Product, provider: OpenIdP
     for provider.is_down, provider.body in ((True, None), (False, b"[]"), (False, b"<html>")):
         refused(product, "did not confirm", 502)
     provider.body = None
-    stolen = requests.get(f"{product.url}/admin/sign-in/oidc/callback/", params={"code": "code-1", "state": "guess"})
+    stolen = requests.get(f"{product.url}/admin/sign-in/oidc/callback/?code=code-1&state=guess")
     assert (stolen.status_code, "sessionid" in stolen.cookies) == (502, False)
 
 
 def test_a_local_user_is_linked_to_one_person_for_good(linking: Product, provider: OpenIdProvider) -> None:
-    for name in ("lin", "boss", "gone"):
-        flags: Any = {"is_superuser": name == "boss", "is_active": name != "gone"}
-        User.objects.create_user(f"{name}@acme.example", is_staff=True, **flags)
-
-    def person(subject: str, name: str, verified: bool = True) -> None:
-        address = f"{name}@acme.example"
-        provider.person = {"sub": subject, "email": address, "email_verified": verified, "groups": ["staff"]}
-
-    for name, verified, reason in (
-        ("lin", False, "has not verified"),
-        ("boss", True, "already has a user"),
-        ("gone", True, "deactivated"),
+    for name in ("lin", "boss", "gone", "out"):
+        flags = {"is_superuser": name == "boss", "is_active": name != "gone", "is_staff": name != "out"}
+        User.objects.create(username=name, **flags)
+    for subject, name, verified, reason in (
+        ("1-lin", "lin", False, "has not verified"),
+        ("1-boss", "boss", True, "already has a user"),
+        ("1-gone", "gone", True, "deactivated"),
+        ("1-out", "out", True, "may not open this console"),
+        ("1-lin", "lin", True, ""),
+        ("2-lin", "lin", True, "belongs to another person"),
+        ("1-lin", "renamed", True, ""),
     ):
-        person(f"of-{name}", name, verified)
-        refused(linking, reason)
-    person("of-lin", "lin")
-    assert sign_in(linking).url == f"{linking.url}/admin/"
-    assert roles("lin@acme.example") == {("acme", "viewer"), ("globex", "viewer")}
-    person("another", "lin")
-    refused(linking, "belongs to another person")
-    person("of-lin", "renamed")
-    assert sign_in(linking).url == f"{linking.url}/admin/"
-    assert not User.objects.filter(username__startswith="renamed").exists()
+        provider.person = {"sub": subject, "email": name, "email_verified": verified, "groups": ["staff"]}
+        if reason:
+            refused(linking, reason)
+        else:
+            assert sign_in(linking).url == f"{linking.url}/admin/"
+            assert roles("lin") == {("acme", "viewer"), ("globex", "viewer")}
+    assert not User.objects.filter(username="renamed").exists()
 
 
 def test_sign_ins_that_nobody_completes_are_throttled(product: Product, provider: OpenIdProvider) -> None:
     begin = f"{product.url}/admin/sign-in/oidc/login/"
     answers = [requests.get(begin, allow_redirects=False).status_code for _ in range(60)]
-    assert (answers[0], answers[-1]) == (302, 429)
+    assert answers[::59] == [302, 429]
     assert provider.asked[-1].keys() >= {"code_challenge", "state"}
     LoginCounter.objects.all().delete()
 
 
 def app_code(secret: str, steps: int = 0) -> str:
-    """Return the code of an authenticator app (RFC 6238), of this time step or of a later one."""
-    counter = struct.pack(">Q", int(time.time()) // 30 + steps)
-    digest = hmac.digest(base64.b32decode(secret), counter, "sha1")
-    place = digest[-1] & 0x0F
-    return f"{(int.from_bytes(digest[place : place + 4], 'big') & 0x7FFFFFFF) % 10**6:06}"
+    """Return the code of an authenticator app, of this time step or of a later one."""
+    app = TOTP(base64.b32decode(secret), 6, SHA1(), 30)
+    return app.generate(int(time.time()) + 30 * steps).decode()
 
 
 @pytest.fixture
@@ -271,6 +262,12 @@ def to_add(page: Page, method: str) -> None:
     page.fill("#id_password", PASSWORD)
 
 
+def stored() -> str:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT data::text FROM mfa_authenticator")
+        return str(cursor.fetchall())
+
+
 def acts() -> list[tuple[str, str]]:
     entries = AuditEntry.objects.filter(act="user.second_factor", object="root").order_by("id")
     return list(entries.values_list("actor", "details"))
@@ -295,8 +292,7 @@ def test_codes_of_an_app_are_asked_for_after_the_password(page: Page, product: P
     for code, passes in ((codes[3], True), (codes[3], False), (codes[4], True)):
         begin(page)
         answer(page, code, passes)
-    stored = str(AuditEntry.objects.latest("id").details) + secrets_of("root")
-    assert [each in stored for each in (secret, codes[5])] == [False, False]
+    assert [each in str(acts()) + stored() for each in (secret, codes[5])] == [False, False]
     begin(page)
     for _ in range(settings.LOGIN_ATTEMPTS):
         answer(page, "000000", passes=False)
@@ -366,22 +362,13 @@ def test_a_passkey_is_added_asked_for_and_removed(page: Page, browser: Browser) 
     expect(page.get_by_text("9 recovery codes left.")).to_be_visible()
     page.get_by_role("link", name="Remove the passkey Laptop").click()
     expect(page.get_by_text("This turns the second factor off")).to_be_visible()
-    for password, remain in (("wrong", 2), (PASSWORD, 0)):
+    before = stored()
+    for password, left in (("wrong", before), (PASSWORD, "[]")):
         page.fill("#id_password", password)
         with page.expect_navigation():
             page.keyboard.press("Enter")
-        assert secrets_of("root").count("{") >= remain, "nothing changes without the password"
-    assert secrets_of("root") == "[]"
+        assert stored() == left
     begin(page)
     page.wait_for_url("**/admin/")
     added, removed = '{"added":"passkey Laptop","on":true}', '{"on":false,"removed":"passkey Laptop"}'
     assert acts()[-2:] == [("user:root", added), ("user:root", removed)]
-
-
-def secrets_of(username: str) -> str:
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT data::text FROM mfa_authenticator m JOIN auth_user u ON u.id = user_id WHERE username = %s",
-            [username],
-        )
-        return str(cursor.fetchall())
