@@ -377,6 +377,9 @@ def pipeline(acme: World) -> Pipeline:
         ({"signature_policy": "require", "retry_limit": "1.5"}, None),
         ({"signature_policy": "require", "reason_required": "perhaps"}, None),
         ({"signature_policy": "require", "worker_gate": "perhaps"}, None),
+        ({"step_policies": "{"}, None),
+        ({"step_policies": '{"Book": {"retries": 1}, "Book": {"retries": 2}}'}, None),
+        ({"step_policies": '{"Book": {"retries": 1001}}'}, None),
     ],
 )
 def test_only_the_members_that_the_form_sends_change_and_none_if_one_is_wrong(
@@ -384,5 +387,6 @@ def test_only_the_members_that_the_form_sends_change_and_none_if_one_is_wrong(
 ) -> None:
     """A check box that is not checked sends only `off`. An empty number unsets what can be unset."""
     before = Pipeline.objects.values().get(pk=pipeline.pk)
-    log_in("tenant-admin").post(to("releases_pipeline_policy", pipeline), sent)
+    [outcome] = said(log_in("tenant-admin").post(to("releases_pipeline_policy", pipeline), sent, follow=True))
+    assert outcome.endswith("Nothing changed.") == (saved is None)
     assert Pipeline.objects.values().get(pk=pipeline.pk) == {**before, **({} if saved is None else saved or sent)}
