@@ -151,10 +151,6 @@ class Opening:
     is_open: bool
     grace_ends: datetime | None
 
-    @property
-    def is_in_grace(self) -> bool:
-        return self.is_open and self.grace_ends is not None
-
 
 def opening(release: Release) -> Opening:
     """Return whether callers that name a release get it now, by the time and the tables of the database."""

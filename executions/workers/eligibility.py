@@ -59,7 +59,7 @@ def require_healthy(release: Release, called: str = "active release") -> None:
     """
     if _RUNNABLE.rows(release=release.pk):
         return
-    refusal = _refusals([release.pk], called)[release.pk]
+    refusal = why_unhealthy([release.pk], called)[release.pk]
     if refusal is not None:
         raise refusal
 
@@ -67,15 +67,8 @@ def require_healthy(release: Release, called: str = "active release") -> None:
 def why_unhealthy(releases: Collection[int], called: str) -> dict[int, WorkerUnavailable | None]:
     """Return what `require_healthy` would raise for each release, by its key; None if it would not raise.
 
-    Makes one query, and another one unless healthy workers host all of the releases.
+    Makes one query. Requests a check of the REST workers without a verdict on which the answer depends.
     """
-    healthy = WorkerEligibility.objects.filter(_RUNS, release__in=releases).order_by()
-    found: dict[int, WorkerUnavailable | None] = dict.fromkeys(healthy.values_list("release_id", flat=True).distinct())
-    others = [release for release in releases if release not in found]
-    return found | (_refusals(others, called) if others else {})
-
-
-def _refusals(releases: Collection[int], called: str) -> dict[int, WorkerUnavailable | None]:
     rows = WorkerEligibility.objects.filter(release__in=releases).exclude(reason=Reason.PROTOCOL_NOT_SUPPORTED)
     listed = rows.alias(place=_PLACE).filter(WorkerEligibility.ADMITTING | Q(place__lte=MOST_NAMED))
     found: dict[int, list[WorkerEligibility]] = {release: [] for release in releases}

@@ -138,6 +138,7 @@ def missing_before_activation(pipeline: Pipeline, release: Release) -> tuple[str
     newest = pipeline.activation
     if newest is None or newest.gradual is None or newest.candidate_id != release.pk:
         return ()
+    newest.gradual.pipeline = pipeline  # the same row, which is not read again
     return evidence(newest.gradual).missing
 
 

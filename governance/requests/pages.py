@@ -23,7 +23,7 @@ from releases.states import UNDECIDED, RequestStatus
 from releases.trust import trust
 from tenancy.access import actor
 from tenancy.audit.acts import Act
-from tenancy.console.base import POST, READ, ReadOnlyAdmin, attempt, serves
+from tenancy.console.base import POST, READ, ReadOnlyAdmin, attempt, attempt_with_reason, serves
 from tenancy.console.lists import KeyFilter, ScopedFilter, TenantFilter, text, time
 from tenancy.roles import Scope
 
@@ -235,9 +235,9 @@ class RequestAdmin(ReadOnlyAdmin):
 
     @serves("<uuid:object_id>/withdraw/", Act.ACTIVATION_REQUEST_WITHDRAW, Scope.ACTIVATE, methods=POST)
     def withdraw(self, request: HttpRequest, row: ActivationRequest) -> HttpResponse:
-        def end() -> str:
-            requests.withdraw(row, actor=actor(request.user), reason=request.POST.get("reason", "")[:1000])
+        def end(reason: str) -> str:
+            requests.withdraw(row, actor=actor(request.user), reason=reason)
             return "The request is withdrawn."
 
-        attempt(request, end, "{error.code}: {error.detail} Nothing changed.")
+        attempt_with_reason(request, end, "{error.code}: {error.detail} Nothing changed.")
         return redirect(PAGE, row.pk)

@@ -16,7 +16,6 @@ from typing import Any, Final
 
 from django.conf import settings
 from django.db import DatabaseError, connection, transaction
-from django.db.models import Exists, OuterRef, Q
 from django.utils import timezone
 
 from executions.awaits import awaits
@@ -35,7 +34,7 @@ from governance.gradual import changes
 from governance.requests import states
 from releases import pointer
 from releases.errors import ReasonRequired, ReleaseNotRegistered, RetirementBlocked
-from releases.models import GradualActivation, Pipeline, Release, Retirement, Revocation
+from releases.models import Pipeline, Release, Retirement, Revocation
 from releases.pointer import require_registered
 from releases.states import MOVES, RequestStatus, Status
 from tenancy.audit.acts import Act
@@ -90,22 +89,34 @@ def shown_count(count: int) -> str:
 
 
 def blockers(release: Release, *, exact: bool = False) -> list[Blocker]:
-    """Return everything that needs the release now.
+    """Return everything that needs the release now. Makes two queries.
 
-    Unless `exact`, the executions of a kind are counted up to MOST_COUNTED + 1.
+    A failure counts until retention removes it, because it can be re-driven until then. A failed smoke test does not
+    count. A campaign counts while it has an execution of the release that it has yet to re-drive. Unless `exact`, the
+    executions of a kind are counted up to MOST_COUNTED + 1.
     """
-    running = GradualActivation.objects.filter(pipeline=OuterRef("pk"), status=GradualActivation.Status.RUNNING)
-    takes_part = Exists(running.filter(Q(baseline=release) | Q(candidate=release)))
-    pipelines = Pipeline.objects.annotate(is_active=Q(activation__release=release), is_gradual=takes_part)
-    is_active, is_gradual = pipelines.values_list("is_active", "is_gradual").get(pk=release.pipeline_id)
-    own = [Blocker(Kind.ACTIVE, 1)] if is_active else []
-    if is_gradual:
-        own.append(Blocker(Kind.GRADUAL, 1))
-    if pointer.opening(release).is_in_grace:
-        own.append(Blocker(Kind.SKEW_GRACE, 1))
-    return [*own, *_counted(release, None if exact else MOST_COUNTED + 1)]
+    parameters = {"release": release.pk, "pipeline": release.pipeline_id, "tenant": release.pipeline.tenant_id}
+    most = None if exact else MOST_COUNTED + 1
+    with connection.cursor() as cursor:
+        cursor.execute(_OF_RELEASE, parameters)
+        [own] = cursor.fetchall()
+        cursor.execute(statements.COUNT_BLOCKERS, {**parameters, "most": most})
+        counts = dict(cursor.fetchall())
+    found = dict(zip(_OWN, own, strict=True)) | {kind: counts.get(name) for kind, name in _COUNTED.items()}
+    return [Blocker(kind, int(count)) for kind, count in found.items() if count]
 
 
+# Returns what `_OWN` names of a release, all from one snapshot.
+_OF_RELEASE = f"""
+SELECT a.release_id = %(release)s,
+    EXISTS (SELECT FROM releases_gradualactivation g WHERE g.pipeline_id = p.id AND g.status = 'RUNNING'
+        AND %(release)s IN (g.baseline_id, g.candidate_id)),
+    o.is_open AND o.grace_ends IS NOT NULL
+FROM releases_pipeline p LEFT JOIN releases_activation a ON a.id = p.activation_id
+CROSS JOIN ({pointer.OPENING}) AS o (is_open, grace_ends)
+WHERE p.id = %(pipeline)s
+"""  # noqa: S608  # nosec B608
+_OWN = (Kind.ACTIVE, Kind.GRADUAL, Kind.SKEW_GRACE)
 REQUESTS = {Kind.APPROVAL: RequestStatus.OPEN, Kind.SCHEDULE: RequestStatus.APPROVED}
 """The status of the requests that each kind counts."""
 STATUSES = {
@@ -117,21 +128,7 @@ STATUSES = {
     Kind.DEAD_LETTERED: "DLQ",
 }
 """The status of the executions that each kind counts."""
-
-
-def _counted(release: Release, most: int | None) -> list[Blocker]:
-    """Return the undecided requests, the open executions, the failures and the unfinished campaigns of a release.
-
-    All are from one snapshot. At most `most` executions of each kind are counted. A request collects votes or waits for
-    its time. A failure counts until retention removes it, because it can be re-driven until then. A failed smoke test
-    does not count. A campaign counts while it has an execution of the release that it has yet to re-drive.
-    """
-    parameters = {"release": release.pk, "tenant": release.pipeline.tenant_id, "most": most}
-    with connection.cursor() as cursor:
-        cursor.execute(statements.COUNT_BLOCKERS, parameters)
-        counts = dict(cursor.fetchall())
-    names = {**REQUESTS, **STATUSES, Kind.CAMPAIGN: "CAMPAIGN"}
-    return [Blocker(kind, counts[name]) for kind, name in names.items() if name in counts]
+_COUNTED = {**REQUESTS, **STATUSES, Kind.CAMPAIGN: "CAMPAIGN"}
 
 
 def retire(release: Release, *, actor: str, reason: str, give_up_failures: bool = False) -> Retirement:

@@ -16,7 +16,7 @@ from releases.trust import trust
 from releases.trust.trust import is_revoked
 from tenancy.access import actor, tenants_of
 from tenancy.audit.acts import Act
-from tenancy.console.base import POST, ReadOnlyAdmin, attempt, problem_of, serves
+from tenancy.console.base import POST, ReadOnlyAdmin, attempt_with_reason, problem_of, serves
 from tenancy.console.lists import ExportedList, ScopedFilter, TenantFilter, time
 from tenancy.models import Tenant
 from tenancy.roles import Scope
@@ -136,9 +136,9 @@ class TrustedKeyAdmin(ExportedList, ReadOnlyAdmin):
     def revoke(self, request: HttpRequest, key: TrustedKey) -> HttpResponse:
         """Revoke the key permanently."""
 
-        def end() -> str:
-            trust.revoke_key(key, actor=actor(request.user), reason=request.POST.get("reason", "")[:1000])
+        def end(reason: str) -> str:
+            trust.revoke_key(key, actor=actor(request.user), reason=reason)
             return f"{key.name} is revoked. Its signatures are no longer trusted."
 
-        attempt(request, end, "{error.title}: {error.detail}")
+        attempt_with_reason(request, end, "{error.title}: {error.detail}")
         return redirect("admin:releases_trustedkey_change", key.pk)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import update_wrapper, wraps
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
 
+from django import forms
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.db.models import Model, QuerySet
@@ -350,6 +351,19 @@ def problem_of(error: CoordinatorError | None) -> dict[str, Any] | None:
     if error is None:
         return None
     return {"code": error.code, "title": error.title, "detail": error.detail, "errors": error.errors}
+
+
+class ReasonForm(forms.Form):
+    reason = forms.CharField(max_length=1000)
+
+
+def attempt_with_reason(request: HttpRequest, act: Callable[[str], str], refused: str) -> bool:
+    """Do `act` with the reason that was sent, as `attempt` does. Without a valid reason, say that nothing changed."""
+    form = ReasonForm(request.POST)
+    if not form.is_valid():
+        messages.error(request, "Give a reason of at most 1,000 characters. Nothing changed.")
+        return False
+    return attempt(request, lambda: act(form.cleaned_data["reason"]), refused)
 
 
 def attempt(request: HttpRequest, act: Callable[[], str], refused: str) -> bool:

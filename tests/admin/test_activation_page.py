@@ -226,7 +226,10 @@ def test_a_time_makes_a_schedule_which_can_be_withdrawn(log_in: LogIn, manager: 
     assert said(answer)[0].startswith("The request is approved. Release 2.0 will be activated at 2")
     shown = log_in("viewer").get(to("releases_activationrequest_change", ActivationRequest.objects.get())).text
     assert "<form" not in shown.partition("data-votes")[2].partition("</main>")[0]
-    assert said(send(manager, "withdraw", reason=" "))[0].startswith("REASON_REQUIRED")
+    for wrong in (" ", "a\0b", "x" * 1001):
+        assert said(send(manager, "withdraw", reason=wrong)) == [
+            "Give a reason of at most 1,000 characters. Nothing changed."
+        ]
     assert said(send(manager, "withdraw", reason="wrong")) == ["The request is withdrawn."]
     assert ActivationRequest.objects.get().ended_by == "user:release-manager"
 
@@ -374,6 +377,9 @@ def pipeline(acme: World) -> Pipeline:
         ({"signature_policy": "require", "retry_limit": "1.5"}, None),
         ({"signature_policy": "require", "reason_required": "perhaps"}, None),
         ({"signature_policy": "require", "worker_gate": "perhaps"}, None),
+        ({"step_policies": "{"}, None),
+        ({"step_policies": '{"Book": {"retries": 1}, "Book": {"retries": 2}}'}, None),
+        ({"step_policies": '{"Book": {"retries": 1001}}'}, None),
     ],
 )
 def test_only_the_members_that_the_form_sends_change_and_none_if_one_is_wrong(
@@ -381,5 +387,6 @@ def test_only_the_members_that_the_form_sends_change_and_none_if_one_is_wrong(
 ) -> None:
     """A check box that is not checked sends only `off`. An empty number unsets what can be unset."""
     before = Pipeline.objects.values().get(pk=pipeline.pk)
-    log_in("tenant-admin").post(to("releases_pipeline_policy", pipeline), sent)
+    [outcome] = said(log_in("tenant-admin").post(to("releases_pipeline_policy", pipeline), sent, follow=True))
+    assert outcome.endswith("Nothing changed.") == (saved is None)
     assert Pipeline.objects.values().get(pk=pipeline.pk) == {**before, **({} if saved is None else saved or sent)}

@@ -19,7 +19,6 @@ from tests import making
 from tests.admin.browsing import MARKUP, inert, listed, to, words
 from tests.admin.conftest import LogIn, World
 from tests.api.caller import Caller
-from tests.cases import cases
 from tests.executions.awaits.parking import interaction_of
 from tests.making import LONG_AGO, outcome_of, record
 from tests.raw_sql import unchanged
@@ -211,19 +210,6 @@ def test_the_page_of_an_execution_shows_the_policy_of_its_step(log_in: LogIn, ac
     change(log_in("tenant-admin"), acme.release.pipeline, json.dumps({making.STEP["authoredName"]: {"retries": 1}}))
     page = log_in("viewer").get(to("executions_execution_change", acme.execution))
     assert "Policy of the step 1 retry (declared: nothing)" in words(page)
-
-
-@cases(
-    ("text", "problem"),
-    [
-        ("{", "The form has values that a policy cannot have: Policies of steps"),
-        ('{"Book": {"retries": 1}, "Book": {"retries": 2}}', "cannot have: Policies of steps"),
-        ('{"Book": {"retries": 1001}}', "POLICY_INVALID"),
-    ],
-)
-def test_a_wrong_policy_changes_nothing(log_in: LogIn, acme: World, text: str, problem: str) -> None:
-    assert problem in words(change(log_in("tenant-admin"), acme.release.pipeline, text))
-    assert Pipeline.objects.get(pk=acme.release.pipeline_id).step_policies == {}
 
 
 def test_a_comparison_has_a_difference_for_each_declared_value(log_in: LogIn, acme: World) -> None:

@@ -159,13 +159,6 @@ def test_a_schedule_waits_for_its_time() -> None:
     assert Activation.objects.filter(release=release).count() == 1
 
 
-def test_every_gate_is_judged_again_at_the_time() -> None:
-    release = candidate(0)
-    policy.change(release.pipeline, {"workerGate": "require"}, actor="user:admin")
-    request = open_request(release, activate_at=soon())
-    assert failed_when_due(request) == "WORKER_REQUIRED"
-
-
 def test_an_artifact_store_that_does_not_respond_delays_the_activation(settings: Any) -> None:
     request = open_request(candidate(0), activate_at=soon())
     let_pass(request, 2)
