@@ -61,6 +61,7 @@ def test_a_webhook_has_the_alert_its_links_and_a_signature(owner: Tenant, receiv
     assert body["links"] == {
         "alert": f"https://coordinator.example/admin/alerts/alert/{alert.pk}/change/",
         "about": f"https://coordinator.example{alert.path}",
+        "recovery": f"https://coordinator.example/admin/releases/release/{making.release_of(owner, '1.0').pk}/recovery/",
         "runbook": "https://docs.example/main/runbooks/alerts/tenant-new-failure-group.md",
     }
 
