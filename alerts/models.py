@@ -114,7 +114,7 @@ class RuleChannel(models.Model):
 
 
 def page_of(model: type[models.Model], key: object = None, *, page: str = "change", **query: str) -> str:
-    """Return the path of a page of the admin about the row with this key, or of the list of the rows that match `query`.
+    """Return the path of the admin's page of the row with this key, or of the list of the rows that match `query`.
 
     It is written here and not resolved, because a control worker does not load the pages.
     """

@@ -49,7 +49,8 @@ class Environment:
 class FleetRelease:
     """A release that needs workers or has some. `stranded` is its due work if no worker may run it, else None.
 
-    `states` counts the workers that have not stopped by state, and `hosts` by host. `others` are the versions of the
+    `states` counts the workers that have not stopped by state. `hosts` and `environments` are those of the workers that
+    are present, or of the silent ones if there are no others. `others` are the versions of the
     pipeline that have eligible workers. `reasons` are why its own workers get no work, each once.
     """
 
@@ -112,13 +113,14 @@ def _release(
     others: list[str],
     due: Stranded | None = None,
 ) -> FleetRelease:
+    seen = [host.worker for host in hosts if host.present] or [host.worker for host in hosts]
     return FleetRelease(
         planned,
         condition,
         due,
         dict(Counter(host.state for host in hosts)),
-        dict(sorted(Counter(host_of(host.worker) for host in hosts).items())),
-        _environments(host.worker for host in hosts),
+        dict(sorted(Counter(map(host_of, seen)).items())),
+        _environments(seen),
         others,
         sorted({host.reason for host in hosts if host.reason}),
     )
