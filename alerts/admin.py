@@ -14,6 +14,7 @@ from alerts.deliveries import runbook_of
 from alerts.forms import HOURS, ChannelForm, RuleForm, SilenceForm
 from alerts.kinds import Kind
 from alerts.models import Alert, AlertChannel, AlertRule
+from alerts.recoveries import recovery_path
 from foundation.admin.columns import badge, column
 from tenancy.access import actor
 from tenancy.audit.acts import Act
@@ -194,6 +195,7 @@ class AlertAdmin(LongList):
             variant=VARIANTS[state],
             purpose=kind.purpose,
             runbook=runbook_of(kind),
+            recovery=recovery_path(row),
             events=list(row.events.all()),
             deliveries=shown(deliveries.newest(row)),
             may_silence=self.may(request, Scope.OPERATE, row),

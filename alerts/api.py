@@ -21,6 +21,7 @@ from alerts.deliveries import AlertChannelDisabled
 from alerts.evaluation import AlertIsResolved, AlertUnknown
 from alerts.kinds import NAMES, Kind
 from alerts.models import LONGEST_ADDRESS, LONGEST_NAME, Alert, AlertChannel, AlertDelivery, AlertEvent, AlertRule
+from alerts.recoveries import recovery_path
 from alerts.rules import AlertRuleInvalid, AlertRuleUnknown
 from executions.models import Notification
 from executions.models.states import TERMINAL
@@ -82,8 +83,15 @@ class AlertView(serializers.Serializer[Alert]):
 
 
 class OneAlertView(AlertView):
+    recovery = serializers.SerializerMethodField(
+        help_text="The path of the admin's page that guides through the recovery from the release that fails. Empty if "
+        "there is none."
+    )
     events = AlertEventView(many=True)
     deliveries = serializers.SerializerMethodField(help_text="The newest messages, at most 20.")
+
+    def get_recovery(self, alert: Alert) -> str:
+        return recovery_path(alert)
 
     @extend_schema_field(AlertDeliveryView(many=True))
     def get_deliveries(self, alert: Alert) -> Any:

@@ -18,6 +18,7 @@ from django.utils import timezone
 from alerts import channels, texts
 from alerts.kinds import Kind
 from alerts.models import Alert, AlertChannel, AlertDelivery, page_of
+from alerts.recoveries import recovery_path
 from executions.models import Execution, Notification
 from executions.state_machine.moves import NOTIFY_TASK
 from foundation import wakeup
@@ -153,14 +154,18 @@ def _detail(delivery: AlertDelivery) -> str:
 
 
 def _links(alert: Alert | None) -> list[tuple[str, str]]:
-    """Return the pages of the alert and of what it is about, "" without PUBLIC_URL, and the runbook."""
+    """Return the pages of the alert, of what it is about, and of the recovery from it, and the runbook.
+
+    The address is "" if there is no such page, and that of a page without PUBLIC_URL.
+    """
     if alert is None:
-        return [("Alert", ""), ("About", ""), ("Runbook", "")]
-    paths = (page_of(Alert, alert.pk), alert.path)
-    page, about = (f"{settings.PUBLIC_URL}{path}" if settings.PUBLIC_URL else "" for path in paths)
+        return [("Alert", ""), ("About", ""), ("Recovery", ""), ("Runbook", "")]
+    paths = (page_of(Alert, alert.pk), alert.path, recovery_path(alert))
+    page, about, recovery = (f"{settings.PUBLIC_URL}{path}" if settings.PUBLIC_URL and path else "" for path in paths)
     return [
         ("Alert", page),
         ("About", about),
+        ("Recovery", recovery),
         ("Runbook", runbook_of(Kind(alert.rule.kind))),
     ]
 

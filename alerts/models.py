@@ -113,13 +113,13 @@ class RuleChannel(models.Model):
         return f"{self.rule_id} to {self.channel_id}"
 
 
-def page_of(model: type[models.Model], key: object = None, **query: str) -> str:
+def page_of(model: type[models.Model], key: object = None, *, page: str = "change", **query: str) -> str:
     """Return the path of the admin's page of the row with this key, or of the list of the rows that match `query`.
 
     It is written here and not resolved, because a control worker does not load the pages.
     """
     rows = f"/admin/{model._meta.app_label}/{model._meta.model_name}/"
-    return f"{rows}?{urlencode(query)}" if key is None else f"{rows}{key}/change/"
+    return f"{rows}?{urlencode(query)}" if key is None else f"{rows}{key}/{page}/"
 
 
 class Alert(models.Model):

@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Final
 from urllib.parse import urlsplit
 
-from executions.inspection.counts import PlannedRelease, worker_plan
+from executions.inspection.counts import Load, PlannedRelease, worker_plan
 from executions.models import Worker, WorkerEligibility
 from executions.workers.eligibility import Stranded, explained, start_command, stranded
 from tenancy.models import Tenant
@@ -23,12 +23,13 @@ class Condition(StrEnum):
     """Whether a release has the workers that it needs.
 
     STALLED_BY_VERSION: work is due and no worker may run it, but workers of other releases of the pipeline run.
-    STALLED: the same without such workers. UNHOSTED: no work waits, and no worker may run it. UNNEEDED: its workers
-    may be stopped.
+    STALLED: the same without such workers. UNKNOWN: workers host it, but it is not registered, so they get no work.
+    UNHOSTED: no work waits, and no worker may run it. UNNEEDED: its workers may be stopped.
     """
 
     STALLED_BY_VERSION = "stalledByVersion"
     STALLED = "stalled"
+    UNKNOWN = "unknown"
     UNHOSTED = "unhosted"
     SERVED = "served"
     UNNEEDED = "unneeded"
@@ -48,7 +49,8 @@ class Environment:
 class FleetRelease:
     """A release that needs workers or has some. `stranded` is its due work if no worker may run it, else None.
 
-    `states` counts the workers that have not stopped by state, and `hosts` by host. `others` are the versions of the
+    `states` counts the workers that have not stopped by state. `hosts` and `environments` are those of the workers that
+    are present, or of the silent ones if there are no others. `others` are the versions of the
     pipeline that have eligible workers. `reasons` are why its own workers get no work, each once.
     """
 
@@ -68,8 +70,8 @@ class FleetRelease:
 
     @property
     def command(self) -> str:
-        """The command that starts a worker of the release; "" if it has enough."""
-        if self.condition in (Condition.SERVED, Condition.UNNEEDED):
+        """The command that starts a worker of the release; "" if it needs none."""
+        if self.condition in (Condition.SERVED, Condition.UNNEEDED, Condition.UNKNOWN):
             return ""
         return start_command(self.planned.pipeline_id, self.planned.release_version)
 
@@ -82,29 +84,43 @@ def fleet(tenant: Tenant) -> list[FleetRelease]:
     by_pin: defaultdict[Pin, list[WorkerEligibility]] = defaultdict(list)
     for host in rows.order_by("-worker__last_heartbeat_at", "pk")[:MOST_WORKERS]:
         by_pin[host.worker.pipeline_id, host.worker.release_version].append(host)
-    live = defaultdict[str, list[str]](list)
+    live: defaultdict[str, list[str]] = defaultdict(list)
     for each in planned:
         if each.load.live:
             live[each.pipeline_id].append(each.release_version)
     found = []
     for each in planned:
         pin = each.pipeline_id, each.release_version
-        found.append(_release(each, waiting.get(pin), by_pin[pin], live[each.pipeline_id]))
+        due, others = waiting.get(pin), [version for version in live[pin[0]] if version != pin[1]]
+        found.append(_release(each, _condition(each, due, others), by_pin.pop(pin, []), others, due))
+    for hosts in by_pin.values():
+        if hosts[0].present and hosts[0].release_id is None:
+            found.append(_release(_unknown(hosts[0].worker), Condition.UNKNOWN, hosts, []))
     order = list(Condition)
     return sorted(found, key=lambda each: order.index(each.condition))
 
 
+def _unknown(worker: Worker) -> PlannedRelease:
+    """Return the release that a worker names and that is not registered: it needs no worker."""
+    pin = worker.pipeline_id, worker.contract_version, worker.release_version
+    return PlannedRelease(*pin, worker.artifact_digest, "", (), Load(0, 0, 0, 0, 0))
+
+
 def _release(
-    planned: PlannedRelease, due: Stranded | None, hosts: Sequence[WorkerEligibility], live: list[str]
+    planned: PlannedRelease,
+    condition: Condition,
+    hosts: Sequence[WorkerEligibility],
+    others: list[str],
+    due: Stranded | None = None,
 ) -> FleetRelease:
-    others = [version for version in live if version != planned.release_version]
+    seen = [host.worker for host in hosts if host.present] or [host.worker for host in hosts]
     return FleetRelease(
         planned,
-        _condition(planned, due, others),
+        condition,
         due,
         dict(Counter(host.state for host in hosts)),
-        dict(sorted(Counter(host_of(host.worker) for host in hosts).items())),
-        _environments(host.worker for host in hosts),
+        dict(sorted(Counter(map(host_of, seen)).items())),
+        _environments(seen),
         others,
         sorted({host.reason for host in hosts if host.reason}),
     )

@@ -270,8 +270,8 @@ class FleetReleaseView(serializers.Serializer[FleetRelease]):
     condition = serializers.ChoiceField(
         choices=[condition.value for condition in Condition],
         help_text="`stalledByVersion`: work is due and no worker may run it, but workers of other releases of the "
-        "pipeline run. `stalled`: the same without such workers. `unhosted`: no worker may run it, and no work waits. "
-        "`unneeded`: its workers may be stopped.",
+        "pipeline run. `stalled`: the same without such workers. `unknown`: it is not registered, so its workers get "
+        "no work. `unhosted`: no worker may run it, and no work waits. `unneeded`: its workers may be stopped.",
     )
     strandedExecutions = serializers.IntegerField(source="stranded.count", default=0)
     strandedSince = serializers.DateTimeField(source="stranded.since", default=None, allow_null=True)

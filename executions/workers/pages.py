@@ -108,6 +108,7 @@ MOST_TENANTS, TENANTS_NAMED = 4, 200
 CONDITIONS = {
     Condition.STALLED_BY_VERSION: ("stalled by version", "danger"),
     Condition.STALLED: ("stalled", "danger"),
+    Condition.UNKNOWN: ("not registered", "warning"),
     Condition.UNHOSTED: ("no worker", "warning"),
     Condition.SERVED: ("served", "success"),
     Condition.UNNEEDED: ("not needed", "default"),

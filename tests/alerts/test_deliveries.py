@@ -29,6 +29,7 @@ from tests.alerts.alerting import ACTOR, channel, ended, fired, make_due, sent_a
 from tests.cases import cases
 from tests.executions.moments import now
 from tests.mail_server import mail_server
+from tests.making import release_of
 from tests.raw_sql import run, unguarded
 from tests.receiving import Receiver
 from tests.wakeups import announced
@@ -61,6 +62,7 @@ def test_a_webhook_has_the_alert_its_links_and_a_signature(owner: Tenant, receiv
     assert body["links"] == {
         "alert": f"https://coordinator.example/admin/alerts/alert/{alert.pk}/change/",
         "about": f"https://coordinator.example{alert.path}",
+        "recovery": f"https://coordinator.example/admin/releases/release/{release_of(owner, '1.0').pk}/recovery/",
         "runbook": "https://docs.example/main/runbooks/alerts/tenant-new-failure-group.md",
     }
 

@@ -10,6 +10,7 @@ from alerts.conditions import CONDITIONS, MOST_FOUND, Look
 from alerts.evaluation import AlertIsResolved
 from alerts.kinds import Kind
 from alerts.models import Alert, AlertEvent, AlertRule
+from alerts.recoveries import recovery_path
 from executions.holds import holds
 from executions.models import FailureGroup, FinishedCount, Interaction, Schedule, Worker
 from executions.schedules import backfills, firing, schedules
@@ -169,6 +170,7 @@ def test_a_failure_rate_fires_at_its_threshold_and_ends_at_four_fifths(ready: Re
     finished(release, 60, 40)
     judged(made)
     assert made.alerts.get().clear_since is None
+    assert recovery_path(made.alerts.get()) == f"/admin/releases/release/{release.pk}/recovery/"
     finished(release, 61, 39)
     judged(made)
     let_clear(made.alerts.get())

@@ -149,7 +149,10 @@ def test_the_fleet_says_which_release_waits_for_a_worker_of_its_version(owner: T
     Worker.objects.filter(worker_id="next").update(stopped_at=AGO)
     assert [each.condition for each in fleet(owner)] == [Condition.STALLED, Condition.UNHOSTED]
     holds.pause(release, actor="user:test", reason="because")
-    assert {each.condition for each in fleet(owner)} == {Condition.UNHOSTED}
+    Worker.objects.filter(worker_id="next").update(stopped_at=None, release_version="3.0")
+    [unknown, *others] = fleet(owner)
+    assert (unknown.condition, unknown.planned.release_version, unknown.command) == (Condition.UNKNOWN, "3.0", "")
+    assert {each.condition for each in others} == {Condition.UNHOSTED}
 
 
 # --- former workers and stranded work ---
