@@ -40,7 +40,6 @@ HEAD = 23
 class ExecutionColumns:
     """One method for each column: `columns.COLUMNS[name]` is shown by the method `<name>_column`."""
 
-    pipeline_column = text("Pipeline", "pipeline_id")
     release_column = text("Release", "release_version")
     by_column = text("Submitted by", "submitted_by")
     submitted_column = time("Submitted", "created_at")
@@ -68,6 +67,10 @@ class ExecutionColumns:
             key[HEAD:],
         )
         return copyable(link, f"Copy the id {key}")
+
+    @column("Pipeline")
+    def pipeline_column(self, execution: Execution) -> SafeString:
+        return cut(execution.pipeline_id)
 
     @column("Key")
     def key_column(self, execution: Execution) -> SafeString:

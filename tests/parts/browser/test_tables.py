@@ -3,8 +3,9 @@
 import pytest
 from playwright.sync_api import Page
 
+from tests import making
 from tests.admin import operator_rows
-from tests.admin.conftest import World
+from tests.admin.conftest import World, furnished
 from tests.admin.named import named
 from tests.admin.pages import READS, url
 from tests.parts.browser.test_pages import NARROW
@@ -23,8 +24,9 @@ HIDDEN = f"""() => ({TABLES})().flatMap(table => [...table.querySelectorAll("tbo
 
 @pytest.mark.timeout(600)
 def test_tables_and_the_menu_fit_the_screen(page: Page, acme: tuple[World, str]) -> None:
-    world, _ = acme
+    world = furnished("northern-europe-logistics", "com.northern-europe.warehouse-replenishment")
     names, problems = named(world), []
+    making.registered(world.tenant, "2026.11.30-rc.12+build.88421", pipeline_id=operator_rows.pipeline_of(world))
     operator_rows.dead(world, KEY, code="WarehouseRejectedReservation", message="Only 3 of 12 pallets are left. " * 9)
     operator_rows.question(world, f"{KEY}-2", assignee="anna.lindqvist@example.com")
     for name in READS:
