@@ -18,6 +18,7 @@ from executions.models import IS_QUESTION, Execution, Interaction, read_business
 from executions.search import Search, matching
 from foundation.database.bounded import time_limit
 from foundation.errors import QueryTooSlow
+from releases import pointer
 from releases.models import Pipeline, Release
 from releases.states import Status
 from tenancy.access import tenants_of
@@ -146,7 +147,7 @@ def _shown_needs(request: HttpRequest) -> frozenset[Scope | None]:
 
 
 def _questions(request: HttpRequest) -> str:
-    """Return the number of open questions that the user may answer; "" if there are none."""
+    """Return how many questions are open in the tenants in which the user answers questions; "" if there are none."""
     waiting = waiting_count(request, Scope.ANSWER) if holds_anywhere(request, Scope.ANSWER) else 0
     return "" if not waiting else f"{waiting}" if waiting <= MAX_COUNTED else f"{MAX_COUNTED}+"
 
@@ -207,6 +208,7 @@ def _overview(prefix: str) -> str:
     return reverse("admin:index")
 
 
+_SHOWN_OF_PIPELINE: Final = ("pipeline_id", "tenant__slug", "activation__previous")
 _SHOWN_OF_RELEASE: Final = (
     "release_version",
     "status",
@@ -297,18 +299,18 @@ def _pipelines_and_releases(request: HttpRequest, words: list[str]) -> list[Foun
     words = [word for word in words if word not in VERBS]
     if not words:
         return []
-    tenants = list(tenants_of(request.user).values_list("pk", flat=True))
-    activating = set(tenants_of(request.user, Scope.ACTIVATE).values_list("pk", flat=True))
-    pipelines = Pipeline.objects.filter(_all(words, "pipeline_id"), tenant__in=tenants).order_by("pipeline_id", "pk")
-    pipelines = pipelines.select_related("tenant").only("pipeline_id", "tenant__slug")
+    ids = held_in(request, Scope.READ)
+    pipelines = Pipeline.objects.filter(_all(words, "pipeline_id"), Q() if ids is None else Q(tenant__in=ids))
+    pipelines = pipelines.select_related("tenant", "activation").only(*_SHOWN_OF_PIPELINE)
     releases = Release.objects.filter(
-        _all(words, "pipeline__pipeline_id", "release_version"), pipeline__tenant__in=tenants
+        _all(words, "pipeline__pipeline_id", "release_version"),
+        Q() if ids is None else Q(pipeline__tenant__in=ids),
     )
     releases = releases.exclude(status=Status.REJECTED).select_related("pipeline__tenant", "pipeline__activation")
     newest = releases.only(*_SHOWN_OF_RELEASE).order_by("-pk")
     return [
-        *(found for each in pipelines[:EACH] for found in _pipeline(each, activating)),
-        *(found for each in newest[:EACH] for found in _release(each, activating)),
+        *(found for each in pipelines.order_by("pipeline_id", "pk")[:EACH] for found in _pipeline(request, each)),
+        *(found for each in newest[:EACH] for found in _release(request, each)),
     ]
 
 
@@ -317,20 +319,28 @@ def _all(words: list[str], *fields: str) -> Q:
     return reduce(and_, (reduce(or_, (Q(**{f"{field}__icontains": word}) for field in fields)) for word in words))
 
 
-def _pipeline(pipeline: Pipeline, activating: set[int]) -> Iterator[Found]:
+def _holds(request: HttpRequest, scope: Scope, tenant_id: int) -> bool:
+    ids = held_in(request, scope)
+    return ids is None or tenant_id in ids
+
+
+def _pipeline(request: HttpRequest, pipeline: Pipeline) -> Iterator[Found]:
     name, tenant = pipeline.pipeline_id, pipeline.tenant.slug
     yield Found(name, f"Pipeline of {tenant}", _page("releases_pipeline_change", pipeline.pk), "account_tree")
-    if pipeline.tenant_id in activating:
+    if pointer.has_earlier(pipeline) and _holds(request, Scope.ROLL_BACK, pipeline.tenant_id):
+        yield Found(f"Roll back {name}", f"Act in {tenant}", _page("releases_pipeline_rollback", pipeline.pk), "undo")
+    if _holds(request, Scope.ACTIVATE, pipeline.tenant_id):
         address = _page("executions_hold_pipeline_pause", pipeline.pk)
         yield Found(f"Pause {name}", f"Act in {tenant}", address, "pause_circle")
 
 
-def _release(release: Release, activating: set[int]) -> Iterator[Found]:
+def _release(request: HttpRequest, release: Release) -> Iterator[Found]:
     pipeline = release.pipeline
     name, tenant = f"{release.release_version} of {pipeline.pipeline_id}", pipeline.tenant.slug
     address = _page("releases_release_change", release.pk)
     yield Found(f"Release {name}", f"{release.status} in {tenant}", address, "inventory_2")
-    if release.status == Status.REGISTERED and not release.is_active and pipeline.tenant_id in activating:
+    may_activate = _holds(request, Scope.ACTIVATE, pipeline.tenant_id)
+    if may_activate and release.status == Status.REGISTERED and not release.is_active:
         address = _page("releases_release_activate", release.pk)
         yield Found(f"Activate {name}", f"Act in {tenant}", address, "rocket_launch")
 
@@ -347,6 +357,9 @@ def _all_pages(request: HttpRequest) -> Iterator[Found]:
     for each in _LISTS.values():
         if each.needs in needs:
             yield Found(each.title, "Page", _list_of(each.model, get_script_prefix()), each.icon)
+    if Scope.READ in needs:
+        yield Found("What was active?", "Page", _page("releases_pipeline_active"), "history")
+        yield Found("Fleet", "Page", _page("executions_worker_fleet"), "dns")
     if holds_anywhere(request, Scope.REGISTER):
         yield Found("Upload a release", "Act", _page("releases_release_upload"), "upload")
     if holds_anywhere(request, Scope.OPERATE):
