@@ -4093,6 +4093,11 @@ DROP INDEX IF EXISTS execution_family_due;
 CREATE INDEX "execution_child" ON "executions_execution" ("parent_id", "id") WHERE "parent_id" IS NOT NULL;
 CREATE INDEX "execution_family_due" ON "executions_execution" ("family_due_at") WHERE "family_due_at" IS NOT NULL;
 
+-- executions.0038_failed_of_release
+DROP INDEX IF EXISTS execution_failed_of_release;
+CREATE INDEX "execution_failed_of_release" ON "executions_execution" ("release_id", "finished_at", "id") INCLUDE ("status", "tenant_id", "smoke", "error_code") WHERE "status" IN ('DLQ', 'FAILED');
+DROP INDEX IF EXISTS "execution_dead_of_release";
+
 -- releases.0011_keep_logs
 ALTER TABLE "releases_pipeline" ADD COLUMN "keep_logs" boolean DEFAULT true NOT NULL;
 

@@ -243,10 +243,10 @@ class Execution(models.Model):
             ),
             # For the counts of failures by release, and the previews of campaigns, which read nothing else.
             models.Index(
-                fields=("release", "status"),
-                include=("tenant", "smoke", "error_code"),
+                fields=("release", "finished_at", "id"),
+                include=("status", "tenant", "smoke", "error_code"),
                 condition=Q(status__in=["DLQ", "FAILED"]),
-                name="execution_dead_of_release",
+                name="execution_failed_of_release",
             ),
             # For searches. A submission with a token writes to none of them, except for tags.
             models.Index(

@@ -29,7 +29,9 @@ TERMS = (1, 7, 30, 90, 365)
 
 @column("What each retention period would remove now")
 def removable_executions(tenant: Tenant) -> SafeString:
-    lines = ((f"{kind.name.capitalize()}: {_counts(tenant, kind)}",) for kind in retention.KINDS)
+    # After a rejected form, `tenant` contains the rejected input.
+    own = Tenant.objects.values(*(kind.term for kind in retention.KINDS)).get(pk=tenant.pk)
+    lines = ((f"{kind.name.capitalize()}: {_counts(tenant, kind, own[kind.term])}",) for kind in retention.KINDS)
     return format_html_join("", "<div>{}</div>", lines)
 
 
@@ -54,16 +56,14 @@ def _of(used: int | None, limit: int | None) -> SafeString | str:
     return format_html("{} of {} ({} %)" + bar, f"{used:,}", f"{limit:,}", share, colour, share)
 
 
-def _counts(tenant: Tenant, kind: retention.Kind) -> str:
+def _counts(tenant: Tenant, kind: retention.Kind, own: int | None) -> str:
     """Return the number of executions for each term of TERMS and for the tenant's own."""
-    # After a rejected form, `tenant` contains the rejected input.
-    own: int | None = Tenant.objects.values_list(kind.term, flat=True).get(pk=tenant.pk)
     terms = sorted({*TERMS, *([own] if own else [])})
-    return ", ".join(f"{_count(tenant, kind, days)} after {counted(days, 'day')}" for days in terms)
+    counts = zip(retention.over_for(tenant, kind, terms), terms, strict=True)
+    return ", ".join(f"{_shown(count)} after {counted(days, 'day')}" for count, days in counts)
 
 
-def _count(tenant: Tenant, kind: retention.Kind, days: int) -> str:
-    count = retention.over_for(tenant, kind, days)
+def _shown(count: int) -> str:
     return f"{count:,}" if count <= retention.MOST_COUNTED else f"more than {retention.MOST_COUNTED:,}"
 
 

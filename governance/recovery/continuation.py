@@ -25,7 +25,7 @@ from governance.resubmission import resubmission
 from governance.resubmission.starts import Known, Place, Start
 from releases.models import Release
 
-MOST_CHECKED: Final = 500
+MOST_CHECKED: Final = 300
 """How many executions one check reads: those that failed first after its position."""
 GROUP: Final = 50
 """How many inputs and checkpoints are in memory at the same time."""

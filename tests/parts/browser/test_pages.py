@@ -11,7 +11,7 @@ from tests.admin.named import named
 from tests.admin.pages import FRAGMENTS, READS, url
 from tests.browsing import AXE, blocked, findings
 
-WIDE: ViewportSize = {"width": 1440, "height": 1000}
+WIDE: ViewportSize = {"width": 1280, "height": 900}
 NARROW: ViewportSize = {"width": 360, "height": 740}
 
 
