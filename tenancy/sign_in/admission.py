@@ -13,7 +13,7 @@ from django.contrib.auth.models import User
 from django.contrib.auth.validators import UnicodeUsernameValidator
 from django.core.exceptions import ValidationError
 
-from tenancy import audit, members
+from tenancy import audit, invitations, members
 from tenancy.access import record_of_user
 from tenancy.audit.acts import Act
 from tenancy.models import Membership, Tenant
@@ -92,6 +92,7 @@ def admit(identity: Identity, user: User | None) -> User:
     _update_person(user, identity)
     _update_roles(user, identity)
     _update_groups(user, identity)
+    invitations.accept_by_address(user, identity.email)
     return user
 
 
@@ -110,6 +111,7 @@ def _new(identity: Identity) -> User:
             )
         return found
     waiting = Membership.objects.filter(user=None, invited=identity.username).exists()
+    waiting = waiting or invitations.is_open_for(identity.email)
     if not waiting and not any(granted_by(settings.OIDC_ROLES, identity.groups).values()):
         raise SignInRefused(
             f"No tenant has given {identity.username!r} a role, and none of your groups grants one. A tenant admin can"
