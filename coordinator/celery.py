@@ -110,7 +110,7 @@ QUEUES: Mapping[str, Sequence[str]] = {
     # The second task shows that heartbeats arrive.
     HEARTBEAT_QUEUE: (HEARTBEAT_TASK, "executions.confirm_messages"),
     # Receivers of webhooks and REST workers may be slow. An installation can serve these queues with separate workers.
-    "webhooks": ("executions.send_webhooks", "alerts.deliver", "alerts.notify"),
+    "webhooks": ("executions.send_webhooks", "alerts.deliver", "alerts.notify", "outbox.invitations"),
     "rest": ("executions.call_rest_worker",),
     # Reading entire artifacts, requests to image registries, and the removal of old rows may take long.
     "artifacts": (
@@ -172,4 +172,4 @@ app.conf.update(
         **transport_options(settings.REDIS_URL, settings.BROKER_TLS, **settings.BROKER_TIMEOUTS),
     },
 )
-app.autodiscover_tasks(["releases", "executions", "governance", "alerts"])
+app.autodiscover_tasks(["outbox", "releases", "executions", "governance", "alerts"])

@@ -69,6 +69,7 @@ MENU: Final = (
             ),
             (
                 Listed("tenancy_membership", "Members", "group", Scope.AUDIT),
+                Listed("tenancy_invitation", "Invitations", "forward_to_inbox", Scope.AUDIT),
                 Listed("tenancy_apitoken", "API tokens", "key", Scope.AUDIT),
                 Listed("auth_user", "Users", "person", None),
             ),

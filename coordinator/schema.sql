@@ -4155,3 +4155,65 @@ CREATE TRIGGER membership_sessions_end AFTER DELETE ON tenancy_membership
 ALTER TABLE "tenancy_usersession" ADD CONSTRAINT "tenancy_usersession_user_id_67b08021_fk_auth_user_id" FOREIGN KEY ("user_id") REFERENCES "auth_user" ("id") DEFERRABLE INITIALLY DEFERRED;
 CREATE INDEX "tenancy_usersession_session_id_061a76d7_like" ON "tenancy_usersession" ("session_id" varchar_pattern_ops);
 CREATE INDEX "tenancy_usersession_user_id_67b08021" ON "tenancy_usersession" ("user_id");
+
+-- tenancy.0008_invitations
+CREATE TABLE "tenancy_invitation" ("id" uuid NOT NULL PRIMARY KEY, "email" varchar(150) NOT NULL, "roles" varchar(20)[] NOT NULL, "groups" varchar(100)[] DEFAULT '{}'::varchar(100)[] NOT NULL, "invited_by" varchar(200) NOT NULL, "created_at" timestamp with time zone DEFAULT (CURRENT_TIMESTAMP) NOT NULL, "expires_at" timestamp with time zone NOT NULL, "state" varchar(10) DEFAULT 'OPEN' NOT NULL, "ended_at" timestamp with time zone NULL, "token_hash" varchar(64) DEFAULT '' NOT NULL, "mail" varchar(10) DEFAULT 'PENDING' NOT NULL, "attempts" integer DEFAULT 0 NOT NULL, "next_at" timestamp with time zone DEFAULT (CURRENT_TIMESTAMP) NOT NULL, "error" varchar(300) DEFAULT '' NOT NULL, "requested_at" timestamp with time zone DEFAULT (CURRENT_TIMESTAMP) NOT NULL, "inviter_id" integer NOT NULL, "tenant_id" bigint NOT NULL, "user_id" integer NULL);
+CREATE TRIGGER invitation_starts AFTER INSERT ON tenancy_invitation
+    FOR EACH ROW WHEN ((NEW.state = 'OPEN' AND NEW.token_hash = '' AND NEW.mail = 'PENDING' AND NEW.attempts = 0
+        AND NEW.error = '' AND NEW.created_at = now() AND NEW.next_at = now() AND NEW.requested_at = now()
+        AND NEW.expires_at > now() AND NEW.expires_at <= now() + interval '30 days') IS NOT TRUE)
+    EXECUTE FUNCTION refuse_insert();
+
+-- An invitation that is over never changes, and one that has expired is not accepted. Its grant never changes.
+CREATE FUNCTION guard_invitation() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, public, pg_temp AS $$
+BEGIN
+    IF OLD.state <> 'OPEN' THEN
+        RAISE EXCEPTION 'invitation %: it is over, so it never changes', OLD.id
+            USING ERRCODE = 'restrict_violation', CONSTRAINT = 'invitation_over_is_over';
+    END IF;
+    IF (NEW.id, NEW.tenant_id, NEW.email, NEW.roles, NEW.groups, NEW.inviter_id, NEW.invited_by, NEW.created_at)
+        IS DISTINCT FROM
+        (OLD.id, OLD.tenant_id, OLD.email, OLD.roles, OLD.groups, OLD.inviter_id, OLD.invited_by, OLD.created_at)
+    THEN
+        RAISE EXCEPTION 'invitation %: what it grants to whom never changes', OLD.id
+            USING ERRCODE = 'restrict_violation', CONSTRAINT = 'invitation_grant_kept';
+    END IF;
+    IF NEW.state = 'ACCEPTED' AND OLD.expires_at <= now() THEN
+        RAISE EXCEPTION 'invitation %: it has expired', OLD.id
+            USING ERRCODE = 'restrict_violation', CONSTRAINT = 'invitation_expired';
+    END IF;
+    IF NEW.expires_at > now() + interval '30 days' THEN
+        RAISE EXCEPTION 'invitation %: it lasts at most 30 days', OLD.id
+            USING ERRCODE = 'restrict_violation', CONSTRAINT = 'invitation_lasts';
+    END IF;
+    IF NEW.state <> 'OPEN' THEN
+        NEW.ended_at := now();
+        NEW.token_hash := '';
+    END IF;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER invitation_guard BEFORE UPDATE ON tenancy_invitation
+    FOR EACH ROW EXECUTE FUNCTION guard_invitation();
+
+CREATE FUNCTION refuse_removal_of_invitation() RETURNS trigger LANGUAGE plpgsql
+SET search_path = pg_catalog, public, pg_temp AS $$
+BEGIN
+    RAISE EXCEPTION 'invitations are never removed'
+        USING ERRCODE = 'restrict_violation', CONSTRAINT = TG_NAME;
+END $$;
+CREATE TRIGGER invitation_not_deleted BEFORE DELETE ON tenancy_invitation
+    FOR EACH ROW EXECUTE FUNCTION refuse_removal_of_invitation();
+CREATE TRIGGER invitation_not_truncated BEFORE TRUNCATE ON tenancy_invitation
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_removal_of_invitation();
+ALTER TABLE "tenancy_invitation" ADD CONSTRAINT "tenancy_invitation_inviter_id_e3db234d_fk_auth_user_id" FOREIGN KEY ("inviter_id") REFERENCES "auth_user" ("id") DEFERRABLE INITIALLY DEFERRED;
+ALTER TABLE "tenancy_invitation" ADD CONSTRAINT "tenancy_invitation_tenant_id_4777a57c_fk_tenancy_tenant_id" FOREIGN KEY ("tenant_id") REFERENCES "tenancy_tenant" ("id") DEFERRABLE INITIALLY DEFERRED;
+ALTER TABLE "tenancy_invitation" ADD CONSTRAINT "tenancy_invitation_user_id_8637e8e7_fk_auth_user_id" FOREIGN KEY ("user_id") REFERENCES "auth_user" ("id") DEFERRABLE INITIALLY DEFERRED;
+CREATE UNIQUE INDEX "invitation_open_once" ON "tenancy_invitation" ("tenant_id", "email") WHERE "state" = 'OPEN';
+ALTER TABLE "tenancy_invitation" ADD CONSTRAINT "invitation_state" CHECK ((("ended_at" IS NULL AND "state" = 'OPEN' AND "user_id" IS NULL) OR ("ended_at" IS NOT NULL AND "state" = 'ACCEPTED' AND "token_hash" = '' AND "user_id" IS NOT NULL) OR ("ended_at" IS NOT NULL AND "state" = 'WITHDRAWN' AND "token_hash" = '' AND "user_id" IS NULL)));
+ALTER TABLE "tenancy_invitation" ADD CONSTRAINT "invitation_roles_known" CHECK (("roles" <@ (ARRAY['viewer', 'auditor', 'approver', 'operator', 'on-call', 'release-manager', 'tenant-admin'])::varchar(20)[] AND CASE WHEN "roles" IS NULL THEN NULL ELSE coalesce(array_length("roles", 1), 0) END >= 1));
+ALTER TABLE "tenancy_invitation" ADD CONSTRAINT "invitation_email_form" CHECK ("email"::text ~ '^[a-z0-9._+-]+@[a-z0-9.-]+$');
+ALTER TABLE "tenancy_invitation" ADD CONSTRAINT "invitation_token_form" CHECK ("token_hash"::text ~ '^([0-9a-f]{64})?$');
+ALTER TABLE "tenancy_invitation" ADD CONSTRAINT "invitation_mail_known" CHECK ("mail" IN ('PENDING', 'SENT', 'FAILED'));
+CREATE INDEX "invitation_token" ON "tenancy_invitation" ("token_hash") WHERE NOT ("token_hash" = '');
+CREATE INDEX "invitation_due" ON "tenancy_invitation" ("next_at", "id") WHERE ("mail" = 'PENDING' AND "state" = 'OPEN');
+CREATE INDEX "invitation_newest" ON "tenancy_invitation" ("tenant_id", "created_at" DESC, "id" DESC);

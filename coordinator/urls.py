@@ -15,7 +15,7 @@ from executions.awaits.api import Resume
 from governance import urls as governance_urls
 from interop import urls as interop_urls
 from releases import urls as releases_urls
-from tenancy import member_api
+from tenancy import invitation_api, invitation_pages, member_api
 from tenancy.audit import api as audit_api
 from tenancy.user_pages import OwnPasswordView
 
@@ -26,6 +26,7 @@ tenant_api = [
     *governance_urls.urlpatterns,
     *releases_urls.urlpatterns,
     *member_api.urlpatterns,
+    *invitation_api.urlpatterns,
     *audit_api.urlpatterns,
     *alerts_api.urlpatterns,
     *monitoring.urlpatterns,
@@ -53,6 +54,7 @@ urlpatterns = [
     # Before Django's page, which neither limits nor records wrong guesses of the old password.
     path("admin/password_change/", admin.site.admin_view(OwnPasswordView.as_view())),
     *sign_in,
+    *invitation_pages.urlpatterns,
     path("admin/", admin.site.urls),
     path("api/schema/", SpectacularAPIView.as_view(), name="schema"),
     path("api/v1/resume", Resume.as_view(), name="resume"),

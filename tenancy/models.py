@@ -15,7 +15,7 @@ from django.db.models.functions import Left
 from django.utils.functional import cached_property
 from knox.models import AbstractAuthToken
 
-from tenancy.person_models import LoginCounter, Preferences, SavedView, UserSession
+from tenancy.person_models import Invitation, LoginCounter, Preferences, SavedView, UserSession
 from tenancy.quota_table import MOST_OF_A_QUOTA, QUOTAS
 from tenancy.roles import ALL_SCOPES, Role, Scope, granted, with_implied
 from wire.identity import LONGEST_GROUP, RULE, is_identifier
@@ -26,6 +26,7 @@ __all__ = [
     "AuditEntry",
     "AuditHead",
     "Grant",
+    "Invitation",
     "LoginCounter",
     "Membership",
     "Preferences",

@@ -118,7 +118,7 @@ def end_all(user: User, *, by: User) -> int:
 def end_of_member(tenant: Tenant, username: str, *, actor: str) -> None:
     """End all sessions of a member who has no role in another tenant and is no superuser.
 
-    Nothing tells whether there were any: a tenant must not learn who is a user, or of which other tenants. Raises
+    Nothing tells whether there were any: a tenant must not learn who is a user or who has roles elsewhere. Raises
     `MemberUnknown` if the name has no role in the tenant.
     """
     with transaction.atomic():

@@ -10,6 +10,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any, TypeVar
 
+from django.contrib.auth.models import User
 from django.db import connection
 from django.db.models import Model
 from django.utils import timezone
@@ -26,7 +27,7 @@ from releases.artifacts.store import artifact_store
 from releases.models import Deployment, Pipeline, Release, WorkerGate
 from releases.registration.registrar import Registration, UploadedArtifact, register
 from releases.registration.verification import verify_release
-from tenancy.models import Tenant
+from tenancy.models import Invitation, Tenant
 from tests.raw_sql import as_owner, unguarded
 from wire.documents.contract import CONTRACT_ENTRY, DECLARATIONS_ENTRY, publish
 from wire.documents.descriptor import CHECKPOINTS
@@ -63,6 +64,15 @@ def steps(*names: str) -> list[dict[str, Any]]:
 def tenant(slug: str | None = None) -> Tenant:
     slug = slug or f"t-{secrets.token_hex(5)}"
     return Tenant.objects.create(slug=slug, name=slug)
+
+
+def invitation(owner: Tenant, inviter: User, email: str = "invited@example.com", **members: Any) -> Invitation:
+    """Return an open invitation whose e-mail was requested an hour ago."""
+    given = {"roles": ["viewer"], "invited_by": f"user:{inviter.username}", **members}
+    expires_at = timezone.now() + timedelta(days=7)
+    made = Invitation.objects.create(tenant=owner, email=email, inviter=inviter, expires_at=expires_at, **given)
+    Invitation.objects.filter(pk=made.pk).update(requested_at=timezone.now() - timedelta(hours=1))
+    return made
 
 
 def contract(pipeline_id: str = PIPELINE, steps: Sequence[dict[str, Any]] = (STEP,), **more: Any) -> dict[str, Any]:

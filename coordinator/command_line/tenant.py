@@ -87,6 +87,41 @@ def set_groups(
     session.act(Request("POST", "members/groups", body=body), f"Set the groups of {user} to: {shown}?")
 
 
+invitations = Noun("invitations", "Invite people by e-mail, and list, send again and withdraw invitations.")
+invitations.listing(
+    "list",
+    "GET invitations",
+    "INVITATION invitationId, EMAIL email, STATUS status, MAIL mail, ROLES roles, BY invitedBy, EXPIRES expiresAt",
+    "List the invitations of the tenant, newest first.",
+    limit=100,
+)
+
+
+@invitations.changing("add")
+def invite(
+    session: Session,
+    email: Annotated[str, typer.Argument(help="The address of the person.", show_default=False)],
+    roles: Annotated[list[str], typer.Argument(help="The roles that the person gets.", show_default=False)],
+    group: Annotated[list[str] | None, typer.Option(help="A group that the person gets; repeat it.")] = None,
+) -> None:
+    """Invite a person by e-mail. The token must allow everything that the roles allow."""
+    body = {"email": email, "roles": roles, "groups": group or []}
+    session.act(Request("POST", "invitations", body=body), f"Invite {email} as {', '.join(roles)}?")
+
+
+invitations.acting(
+    "send",
+    "POST invitations/{invitation_id}/send",
+    "Send a new link, which replaces the former one.",
+    "Send a new link for the invitation {invitation}?",
+)
+invitations.acting(
+    "withdraw",
+    "POST invitations/{invitation_id}/withdraw",
+    "End an open invitation. Its link stops working.",
+    "Withdraw the invitation {invitation}?",
+)
+
 alerts = Noun(
     "alerts", "List and silence alerts, and send test messages. `coordinator apply` changes rules and channels."
 )

@@ -14,7 +14,7 @@ from django.contrib.auth.validators import UnicodeUsernameValidator
 from django.core.exceptions import ValidationError
 
 from foundation.errors import CoordinatorError
-from tenancy import audit, members
+from tenancy import audit, invitations, members
 from tenancy.access import record_of_user
 from tenancy.audit.acts import Act
 from tenancy.models import Membership, Tenant
@@ -119,6 +119,7 @@ def admit(identity: Identity, user: User | None) -> User:
     try:
         _update_roles(user, identity)
         _update_groups(user, identity)
+        invitations.accept_by_address(user, identity.email)
     except CoordinatorError as error:
         raise SignInRefused(f"Your roles and groups cannot be stored. {error.detail}") from None
     if is_new:
@@ -144,6 +145,7 @@ def _new(identity: Identity) -> tuple[User, bool]:
             )
         return found, False
     waiting = Membership.objects.filter(user=None, invited=identity.username).exists()
+    waiting = waiting or invitations.is_open_for(identity.email)
     if not waiting and not any(granted_by(settings.OIDC_ROLES, identity.groups).values()):
         raise SignInRefused(
             f"No tenant has given {identity.username!r} a role, and none of your groups grants one. A tenant admin can"

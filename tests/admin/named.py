@@ -39,6 +39,7 @@ def named(world: World) -> dict[str, object]:
         **_releases(world),
         **_executions(world),
         **_paused(world),
+        "invitation": making.invitation(tenant, owner),
         "member": Membership.objects.filter(tenant=tenant).order_by("-role")[0],
         "key": signing.trusted(tenant),
         "attachment": attachments.attach(release, [signing.envelope(release.descriptor)], actor="user:test")[0],

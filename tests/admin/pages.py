@@ -75,12 +75,14 @@ READABLE = {
     """,
     AUDITORS: """
         tenancy_membership: changelist, export csv, change member
+        tenancy_invitation: changelist, export csv, change invitation
         tenancy_apitoken: changelist, export csv, change token
         tenancy_auditentry: changelist, export csv, change entry
     """,
     ADMINS: """
         tenancy_tenant: changelist, export csv, change tenant, worker_key tenant start
         tenancy_membership: add, delete member, end_sessions member
+        tenancy_invitation: new
         tenancy_apitoken: add, delete token
         releases_trustedkey: new
     """,
@@ -217,6 +219,11 @@ CHANGES: dict[str, Change] = {
     "tenancy_membership_add": Change(ADMINS, {"tenant": "{tenant}", "username": "nobody", "role": "viewer"}),
     "tenancy_membership_change member": Change(ADMINS, {"role": "operator"}),
     "tenancy_membership_delete member": Change(ADMINS, {"post": "yes"}),
+    "tenancy_invitation_new": Change(
+        ADMINS, {"tenant": "{tenant}", "email": "new@example.com", "roles": ["viewer"], "groups": "finance"}
+    ),
+    "tenancy_invitation_withdraw invitation": Change(ADMINS),
+    "tenancy_invitation_send invitation": Change(ADMINS),
     "tenancy_membership_end_sessions member": Change(ADMINS),
     "end_user_sessions user": Change(SUPERUSERS),
     "auth_user_add": Change(SUPERUSERS, {"username": "mia", **PASSWORD}),

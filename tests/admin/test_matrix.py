@@ -103,7 +103,8 @@ class Admin:
 @pytest.fixture(scope="module")
 def site(shared_acme: World) -> Iterator[Admin]:
     hashers = ["django.contrib.auth.hashers.MD5PasswordHasher"]
-    with override_settings(PROVENANCE_KEY=signing.private_pem("coordinator"), PASSWORD_HASHERS=hashers):
+    mail = {"EMAIL_HOST": "mail.example", "PUBLIC_URL": "https://coordinator.example"}
+    with override_settings(PROVENANCE_KEY=signing.private_pem("coordinator"), PASSWORD_HASHERS=hashers, **mail):
         globex = furnished("globex", "globex.secrets")
         names, theirs = named(shared_acme), named(globex)
         sessions = {who: log_in_as(who).cookies[settings.SESSION_COOKIE_NAME].value for who in EVERYONE}

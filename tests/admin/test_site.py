@@ -173,11 +173,11 @@ def test_a_search_that_took_too_long_says_so(log_in: LogIn, acme: World, monkeyp
 def test_the_menu_has_what_the_role_may_see_and_the_other_lists_are_tabs(log_in: LogIn, acme: World) -> None:
     everyone = ["Pipelines", "Releases", "Activation requests", "Executions", "Questions"]
     everyone += ["Failures", "Workers", "Alerts"]
-    admins, tabs = [*everyone, "Tenants", "Members", "Audit log"], ["Members", "API tokens", "Users"]
+    admins, tabs = [*everyone, "Tenants", "Members", "Audit log"], ["Members", "Invitations", "API tokens", "Users"]
     for who, titles, people in (
         ("nobody", [], []),
         ("viewer", everyone, []),
-        ("tenant-admin", admins, tabs[:2]),
+        ("tenant-admin", admins, tabs[:3]),
         ("superuser", admins, tabs),
     ):
         client = log_in(who)

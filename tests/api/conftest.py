@@ -23,7 +23,10 @@ def installation() -> Iterator[None]:
     """An installation with a key for provenance, a REST worker, and a folder of static files."""
     settings.STATIC_ROOT.mkdir(exist_ok=True)
     with override_settings(
-        PROVENANCE_KEY=signing.private_pem("coordinator"), REST_WORKER_ORIGINS=["http://worker.example"]
+        PROVENANCE_KEY=signing.private_pem("coordinator"),
+        REST_WORKER_ORIGINS=["http://worker.example"],
+        EMAIL_HOST="mail.example",
+        PUBLIC_URL="https://coordinator.example",
     ):
         yield
 

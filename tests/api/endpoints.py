@@ -58,6 +58,7 @@ READS = dict.fromkeys(
     "executions/{execution_id}/log": Scope.PAYLOADS,
     "executions/{execution_id}/result": Scope.PAYLOADS,
     "members": Scope.AUDIT,
+    "invitations": Scope.AUDIT,
 }
 """The endpoints that only read."""
 QUERIES = {
@@ -168,6 +169,15 @@ CHANGES: dict[Endpoint, Change] = {
     ("POST", "members/remove"): Change(
         ADMINISTER, "membership.remove", 200, {"username": "{username}", "role": "operator"}
     ),
+    ("POST", "invitations"): Change(
+        ADMINISTER,
+        "invitation.create",
+        201,
+        {"email": "new@example.com", "roles": ["viewer"], "groups": ["finance"]},
+        also=(Scope.READ, Scope.ARTIFACTS),
+    ),
+    ("POST", "invitations/{invitation_id}/withdraw"): Change(ADMINISTER, "invitation.withdraw", 200),
+    ("POST", "invitations/{invitation_id}/send"): Change(ADMINISTER, "invitation.send", 200),
     ("POST", "members/end-sessions"): Change(ADMINISTER, "user.end_sessions", 200, {"username": "{username}"}),
     ("POST", "members/groups"): Change(
         ADMINISTER, "membership.change", 200, {"username": "{username}", "groups": ["finance"]}
@@ -266,6 +276,7 @@ UNKNOWN = {
     "alert_id": "ALERT_UNKNOWN",
     "channel_id": "ALERT_CHANNEL_UNKNOWN",
     "rule_id": "ALERT_RULE_UNKNOWN",
+    "invitation_id": "INVITATION_UNKNOWN",
 }
 """The code of the error if the object that a parameter of the path names does not exist."""
 

@@ -66,7 +66,7 @@ def populate(ours: TenantApi) -> dict[str, list[str]]:
         **{"correlationId": interaction.correlation_id, "resumeToken": token, "worker_id": "worker-1"},
         **{"key_id": key.key_id, "digest": attachment.digest, "artifact_digest": release.artifacts.get().digest},
         **{"descriptor_digest": release.descriptor_digest, "schedule_id": _fired(owner).pk},
-        **{"alert_id": alert.pk, "channel_id": receiver.pk},
+        **{"invitation_id": making.invitation(owner, ours.admin).pk, "alert_id": alert.pk, "channel_id": receiver.pk},
         "cursor": base64.b64encode(b"o=0").decode(),  # the first page of any list
     }
     several = {"execution_id": [str(each.pk) for each in (ours.execution, live, *dead)]}

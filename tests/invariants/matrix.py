@@ -58,6 +58,12 @@ MATRIX = {
     ),
     "tenancy_logincounter": Table(always="attempts ends_at known_until", unguarded="key", deletable=True),
     "tenancy_usersession": Table(unguarded="id session_id user_id address user_agent", deletable=True),
+    "tenancy_invitation": Table(
+        state="state",
+        in_state={"OPEN": "expires_at state mail attempts next_at error requested_at"},
+        together="token_hash user_id",
+        kept_by="invitation_not_deleted",
+    ),
     "tenancy_savedview": Table(unguarded="id owner_id tenant_id name query created_at", deletable=True),
     "tenancy_preferences": Table(always="time_zone", unguarded="user_id"),
     "tenancy_auditentry": Table(append_only="audit_append_only"),

@@ -23,6 +23,17 @@ TENANCY = [
         f"saved_view_starts: created_at = {OTHER_TIMES}",
     ),
     NewRow(
+        "tenancy_invitation",
+        f"""email = 'new@example.com' & roles = ARRAY['viewer'] & inviter_id = {EVA} & invited_by = 'user:eva'
+            & expires_at = now() + interval '7 days' & state = 'OPEN' & mail = 'PENDING'""",
+        f"""
+            invitation_starts: created_at = {OTHER_TIMES}
+            expires_at = now() | now() + interval '31 days'
+            invitation_roles_known: roles = ARRAY['king'] | ARRAY[]::varchar[]
+            invitation_email_form: email = 'Upper@example.com' | 'x'
+        """,
+    ),
+    NewRow(
         "tenancy_auditentry",
         f"tenant_id = {tenant('owner')} & act = 'thing.change' & outcome = 'granted' & details = '{{}}'",
     ),

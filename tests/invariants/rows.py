@@ -55,7 +55,7 @@ from releases.models import (
 from releases.trust import attachments, trust
 from tenancy import access, preferences, quotas
 from tenancy.login import Attempt
-from tenancy.models import Allowance, Grant, Membership, SavedView, Tenant
+from tenancy.models import Allowance, Grant, Invitation, Membership, SavedView, Tenant
 from tenancy.preferences import choose_zone
 from tenancy.roles import Role, Scope
 from tests import gradual, making, signing
@@ -78,6 +78,10 @@ def make() -> None:
     choose_zone(user, "Europe/Berlin")
     access.issue_token(owner, user, "token", [Scope.READ], lifetime=None)
     Client().force_login(user)
+    for state in Invitation.State:
+        invited = making.invitation(owner, user, f"{state.lower()}@example.com")
+        accepted = user if state == Invitation.State.ACCEPTED else None
+        Invitation.objects.filter(pk=invited.pk).update(state=state, user=accepted)
     Attempt("eva", "192.0.2.1").count()
     preferences.save_view(user, SavedView.Page.EXECUTIONS, "own", "status=live", tenant=None)
     preferences.save_view(user, SavedView.Page.EXECUTIONS, "shared", "status=live", tenant=owner)

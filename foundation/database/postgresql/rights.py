@@ -74,6 +74,10 @@ RIGHTS: Mapping[str, Rights] = MappingProxyType(
         "tenancy_apitoken": Rights(insert_but="", update="last_used_at expiry", delete=True),
         "tenancy_logincounter": Rights(insert_but="known_until", update="attempts ends_at known_until", delete=True),
         "tenancy_usersession": Rights(insert_but="id", delete=True),
+        "tenancy_invitation": Rights(
+            insert_but="",
+            update="expires_at state user_id token_hash mail attempts next_at error requested_at",
+        ),
         "tenancy_savedview": Rights(insert_but="id", delete=True),
         "tenancy_preferences": Rights(insert_but="", update="time_zone"),
         "tenancy_auditentry": Rights(insert_but="id sequence at previous_hash hash"),

@@ -1,0 +1,285 @@
+"""Invitations: a tenant gives roles to the person who reads the mail of an address, whoever that is.
+
+Only the e-mail has the link. The coordinator shows it to nobody else, so that an inviter can neither take the name of
+another person nor learn who is a user. The name of a new user is the address: nobody chooses a name for which another
+tenant keeps roles. `outbox.invitation_mail` sends the e-mails.
+"""
+
+import hashlib
+from collections.abc import Collection
+from datetime import timedelta
+from typing import Any, Final
+
+from django.conf import settings
+from django.contrib.auth.models import User
+from django.contrib.auth.validators import UnicodeUsernameValidator
+from django.contrib.postgres.functions import TransactionNow
+from django.core.exceptions import ValidationError
+from django.core.validators import validate_email
+from django.db import connection, transaction
+from django.db.models import Q, QuerySet
+from django.db.models.functions import Now
+
+from foundation import wakeup
+from foundation.database.postgresql.outage import refused_by
+from foundation.errors import Conflict, CoordinatorError, NotFound, Unprocessable
+from tenancy import audit, members
+from tenancy.access import actor_named, record_of_user, require
+from tenancy.audit.acts import Act
+from tenancy.models import Invitation, Tenant
+from tenancy.roles import Role, Scope, granted
+
+SEND_TASK: Final = "outbox.invitations"
+LIFETIME: Final = timedelta(days=7)
+PAUSE: Final = timedelta(minutes=5)
+"""The least time between two e-mails of an invitation."""
+MOST_PER_HOUR: Final = 50
+MOST_OPEN: Final = 200
+LONGEST_ADDRESS: Final = 150
+State, Mail = Invitation.State, Invitation.Mail
+# Locks of this class make the invitations of a tenant one after the other, so that its limits hold.
+_LOCK: Final = "SELECT pg_advisory_xact_lock(7310, %s)"
+
+
+class InvitationsUnavailable(Conflict, title="This installation cannot send invitations"): ...
+
+
+class InvitationInvalid(Unprocessable, title="The invitation is not valid"): ...
+
+
+class InvitationOpen(Conflict, title="The address has an open invitation"): ...
+
+
+class InvitationOver(Conflict, title="The invitation is over"): ...
+
+
+class InvitationUnknown(NotFound, title="The tenant has no such invitation"): ...
+
+
+class TooManyInvitations(CoordinatorError, status=429, title="There are too many invitations"): ...
+
+
+class UserExists(Conflict, title="There is already a user with this name"): ...
+
+
+def unavailable() -> str:
+    """Return why no invitation can be sent; "" if they can."""
+    missing = [name for name in ("EMAIL_HOST", "PUBLIC_URL") if not getattr(settings, name)]
+    return f"Invitations are sent by e-mail. Set {' and '.join(missing)} for all processes." if missing else ""
+
+
+def invite(
+    tenant: Tenant, email: str, roles: Collection[Role], groups: Collection[str], *, inviter: User, actor: str
+) -> Invitation:
+    """Create an invitation, and send it after the commit.
+
+    `inviter` must hold every scope that the roles grant, now and when the invitation is accepted. Raises
+    `InvitationsUnavailable`, `InvitationInvalid`, `GroupsInvalid`, `InvitationOpen`, `TooManyInvitations`, and as
+    `access.require` does.
+    """
+    if reason := unavailable():
+        raise InvitationsUnavailable(reason)
+    address, names = _address(email), [role for role in Role if role in set(roles)]
+    if not names:
+        raise _invalid("roles", "must have at least one role")
+    wanted = members.valid_groups(groups)
+    for scope in sorted({Scope.ADMINISTER, *granted(names)}):
+        require(inviter, tenant, scope)
+    taken = InvitationOpen(f"{address} has an open invitation. Send it again, or withdraw it first.")
+    with refused_by({"invitation_open_once"}, lambda: taken), transaction.atomic():
+        _require_room(tenant)
+        made = Invitation.objects.create(
+            tenant=tenant,
+            email=address,
+            roles=[role.value for role in names],
+            groups=wanted,
+            inviter=inviter,
+            invited_by=actor,
+            expires_at=Now() + LIFETIME,
+        )
+        wakeup.send(SEND_TASK)
+        audit.record(Act.INVITATION_CREATE, tenant=tenant, actor=actor, object=address, roles=made.roles, groups=wanted)
+    return Invitation.objects.select_related("tenant").get(pk=made.pk)
+
+
+def _address(email: str) -> str:
+    """Return the address in lower case. It must also be a valid user name."""
+    address = email.strip().lower()
+    try:
+        validate_email(address)
+        UnicodeUsernameValidator()(address)
+    except ValidationError:
+        raise _invalid("email", "must be an e-mail address of letters, digits and @ . + - _") from None
+    if not address.isascii() or len(address) > LONGEST_ADDRESS:
+        raise _invalid("email", f"must be an e-mail address of at most {LONGEST_ADDRESS} ASCII characters")
+    return address
+
+
+def _invalid(field: str, rule: str) -> InvitationInvalid:
+    return InvitationInvalid(f"{field} {rule}", errors=[{"field": field, "code": "INVALID", "message": rule}])
+
+
+def _require_room(tenant: Tenant) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(_LOCK, [tenant.pk])
+    own = Invitation.objects.filter(tenant=tenant)
+    if own.filter(created_at__gt=Now() - timedelta(hours=1)).count() >= MOST_PER_HOUR:
+        raise TooManyInvitations(f"A tenant makes at most {MOST_PER_HOUR} invitations an hour.")
+    if own.filter(state=State.OPEN).count() >= MOST_OPEN:
+        raise TooManyInvitations(f"A tenant has at most {MOST_OPEN} open invitations. Withdraw some first.")
+
+
+def withdraw(tenant: Tenant, invitation_id: Any, *, actor: str) -> Invitation:
+    """End an open invitation: its link stops working. Raises `InvitationUnknown` and `InvitationOver`."""
+    return _change(tenant, invitation_id, Act.INVITATION_WITHDRAW, Q(), actor, state=State.WITHDRAWN)
+
+
+def send_again(tenant: Tenant, invitation_id: Any, *, actor: str) -> Invitation:
+    """Send a new link, which replaces the former one and works for the full time.
+
+    Raises `InvitationsUnavailable`, `InvitationUnknown`, `InvitationOver`, and `TooManyInvitations` within PAUSE after
+    the last request.
+    """
+    if reason := unavailable():
+        raise InvitationsUnavailable(reason)
+    return _change(
+        tenant,
+        invitation_id,
+        Act.INVITATION_SEND,
+        Q(requested_at__lt=Now() - PAUSE),
+        actor,
+        expires_at=Now() + LIFETIME,
+        requested_at=TransactionNow(),
+        mail=Mail.PENDING,
+        attempts=0,
+        next_at=TransactionNow(),
+        error="",
+    )
+
+
+def _change(tenant: Tenant, invitation_id: Any, act: Act, condition: Q, actor: str, **changes: Any) -> Invitation:
+    """Change an open invitation that fulfils the condition. No row: it is over, or was sent too recently."""
+    rows = Invitation.objects.filter(tenant=tenant, pk=invitation_id)
+    with transaction.atomic():
+        if not rows.filter(condition, state=State.OPEN).update(**changes):
+            _refuse(rows.first())
+        found = rows.select_related("tenant").get()
+        if act == Act.INVITATION_SEND:
+            wakeup.send(SEND_TASK)
+        audit.record(act, tenant=tenant, actor=actor, object=found.email)
+    return found
+
+
+def _refuse(found: Invitation | None) -> None:
+    if found is None:
+        raise InvitationUnknown("The tenant has no such invitation.")
+    if found.state != State.OPEN:
+        raise InvitationOver(f"The invitation of {found.email} is {found.get_state_display().lower()} already.")
+    raise TooManyInvitations(f"The invitation was sent less than {PAUSE.seconds // 60} minutes ago.")
+
+
+def of_tenant(tenant: Tenant) -> QuerySet[Invitation]:
+    return Invitation.objects.filter(tenant=tenant).select_related("tenant")
+
+
+# --- accepting ---
+
+
+def hash_of(token: str) -> str:
+    return hashlib.sha256(token.encode(errors="replace")).hexdigest()
+
+
+def _acceptable() -> QuerySet[Invitation]:
+    return Invitation.objects.filter(state=State.OPEN, expires_at__gt=Now()).select_related("tenant", "inviter")
+
+
+def find(token: str) -> Invitation | None:
+    """Return the invitation with this token; None if it is over, expired, or its inviter may not grant it any more."""
+    found = _acceptable().filter(token_hash=hash_of(token)).first()
+    return found if found is not None and _has_standing(found) else None
+
+
+def _has_standing(invitation: Invitation) -> bool:
+    inviter = invitation.inviter
+    scopes = {Scope.ADMINISTER, *granted(invitation.roles)}
+    held = members.scopes_of(invitation.tenant, inviter.username)
+    return inviter.is_active and (inviter.is_superuser or scopes <= held)
+
+
+def user_of(invitation: Invitation) -> User | None:
+    """Return the user whose name is the address, also a deactivated one."""
+    return User.objects.filter(username=invitation.email).first()
+
+
+def accept(token: str, user: User) -> Invitation:
+    """Give the roles to a user who has followed the link and is logged in. Raises `InvitationOver`."""
+    with transaction.atomic():
+        invitation = _locked(token_hash=hash_of(token))
+        _give(invitation, user.get_username())
+        _end(invitation, user)
+    return invitation
+
+
+def accept_as_new(token: str, password: str, *, first_name: str, last_name: str) -> User:
+    """Create the user whose name and verified e-mail is the address, and give the roles.
+
+    The caller has validated the password. Raises `InvitationOver` and `UserExists`.
+    """
+    exists = UserExists("There is already a user with this name. Log in to accept the invitation.")
+    with refused_by({"auth_user_username_key"}, lambda: exists), transaction.atomic():
+        invitation = _locked(token_hash=hash_of(token))
+        if user_of(invitation) is not None:
+            raise exists
+        # The roles wait for the name until the next statement, so that entries of the tenant's chain come first.
+        _give(invitation, invitation.email)
+        user = User.objects.create_user(
+            invitation.email,
+            invitation.email,
+            password,
+            is_staff=True,
+            first_name=first_name,
+            last_name=last_name,
+        )
+        _end(invitation, user)
+        record_of_user(Act.USER_CREATE, user, invitation=str(invitation.pk))
+    return user
+
+
+def accept_by_address(user: User, email: str) -> None:
+    """Accept the open invitations of an address that an identity provider has verified to be the user's.
+
+    Call this in a transaction. Those whose inviters may not grant them any more are left alone.
+    """
+    for found in _acceptable().filter(email=email.lower()).order_by("tenant", "pk").select_for_update(of=("self",)):
+        if _has_standing(found):
+            _give(found, user.get_username())
+            _end(found, user)
+
+
+def is_open_for(email: str) -> bool:
+    """True if an invitation of the address can be accepted."""
+    return bool(email) and any(map(_has_standing, _acceptable().filter(email=email.lower())))
+
+
+def _locked(**which: str) -> Invitation:
+    found = _acceptable().filter(**which).select_for_update(of=("self",)).first()
+    if found is None or not _has_standing(found):
+        raise InvitationOver("The invitation is over. Ask a tenant admin for a new one.")
+    return found
+
+
+def _give(invitation: Invitation, username: str) -> None:
+    """Give the roles and groups, which add to those that the name has. The person is the actor in the audit log."""
+    tenant, by = invitation.tenant, actor_named(username)
+    for role in invitation.roles:
+        members.add(tenant, username, Role(role), actor=by)
+    if invitation.groups:
+        held = members.groups_of(tenant, username)
+        members.set_groups(tenant, username, {*held, *invitation.groups}, actor=by)
+    audit.record(
+        Act.INVITATION_ACCEPT, tenant=tenant, actor=by, object=invitation.email, invitedBy=invitation.invited_by
+    )
+
+
+def _end(invitation: Invitation, user: User) -> None:
+    Invitation.objects.filter(pk=invitation.pk, state=State.OPEN).update(state=State.ACCEPTED, user=user)

@@ -1,0 +1,196 @@
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.db import transaction
+from django.test import Client
+
+from outbox.invitation_mail import OUTBOX
+from tenancy import invitations, members
+from tenancy.access import ScopeMissing
+from tenancy.invitations import InvitationInvalid, InvitationOpen, InvitationsUnavailable, TooManyInvitations
+from tenancy.models import AuditEntry, Invitation, Membership, Tenant
+from tenancy.roles import Role
+from tests import making
+from tests.cases import cases
+from tests.mail_server import MailServer, mail_server
+from tests.raw_sql import run
+from tests.wakeups import announced
+
+pytestmark = pytest.mark.django_db
+ADDRESS, PASSWORD = "eva@example.com", "correct-horse-battery-staple"
+FORM = {"first_name": "Eva", "last_name": "", "password": PASSWORD, "repeated": PASSWORD}
+
+
+@pytest.fixture
+def owner(fast_hashing: None) -> Tenant:
+    return making.tenant("owner")
+
+
+@pytest.fixture
+def admin(owner: Tenant) -> User:
+    user = User.objects.create_user("admin", is_staff=True)
+    Membership.objects.create(user=user, tenant=owner, role=Role.TENANT_ADMIN)
+    return user
+
+
+@pytest.fixture
+def server(settings: Any) -> Iterator[MailServer]:
+    with mail_server() as running:
+        settings.EMAIL_HOST, settings.EMAIL_PORT, settings.DEFAULT_FROM_EMAIL = (
+            "127.0.0.1",
+            running.port,
+            "c@example.com",
+        )
+        settings.EMAIL_USE_TLS, settings.PUBLIC_URL = False, "https://coordinator.example"
+        yield running
+
+
+def invited(owner: Tenant, admin: User, email: str = ADDRESS, *roles: Role, groups: tuple[str, ...] = ()) -> Invitation:
+    return invitations.invite(owner, email, roles or (Role.VIEWER,), groups, inviter=admin, actor="user:admin")
+
+
+def link(server: MailServer) -> str:
+    """Send the e-mails that are due, and return the path of the newest link."""
+    while OUTBOX.send():
+        pass
+    [found] = re.findall(
+        r"https://coordinator\.example(/admin/invitation/\S+)", str(server.mails[-1].message.get_payload())
+    )
+    return str(found)
+
+
+def roles(username: str) -> list[tuple[str, str, list[str]]]:
+    rows = Membership.objects.filter(user__username=username).order_by("tenant__slug", "role")
+    return list(rows.values_list("tenant__slug", "role", "groups"))
+
+
+def test_a_new_person_joins_with_the_link_of_the_e_mail_once(owner: Tenant, admin: User, server: MailServer) -> None:
+    with announced() as tasks, transaction.atomic():
+        made = invited(owner, admin, " Eva@Example.com", Role.OPERATOR, Role.VIEWER, groups=("finance",))
+    assert [task for task, _, _ in tasks] == [invitations.SEND_TASK]
+    path, browser = link(server), Client()
+    [mail] = server.mails
+    assert (mail.recipients, mail.message["Subject"]) == ([ADDRESS], f"Invitation to {owner.name}")
+    made.refresh_from_db()
+    assert (made.mail, path.split("/")[-2] in made.token_hash) == ("SENT", False)
+    assert ADDRESS in browser.get(path).text
+    for wrong in ({"password": "short", "repeated": "short"}, {"repeated": "other"}, {"password": ADDRESS + "1"}):
+        assert browser.post(path, FORM | wrong).status_code == 400
+    assert not User.objects.filter(username=ADDRESS).exists()
+    assert browser.post(path, FORM).status_code == 302
+    assert browser.get("/admin/").status_code == 200
+    user = User.objects.get(username=ADDRESS)
+    assert (user.email, user.first_name, user.is_staff, user.is_superuser) == (ADDRESS, "Eva", True, False)
+    assert roles(ADDRESS) == [("owner", "operator", ["finance"]), ("owner", "viewer", ["finance"])]
+    entry = AuditEntry.objects.get(act="invitation.accept")
+    assert (entry.tenant, entry.actor, entry.object) == (owner, f"user:{ADDRESS}", ADDRESS)
+    again = Client().post(path, FORM)
+    assert (again.status_code, User.objects.filter(email=ADDRESS).count()) == (404, 1)
+    made.refresh_from_db()
+    assert (made.state, made.user, made.token_hash) == ("ACCEPTED", user, "")
+
+
+@cases("ending", ["withdrawn", "expired", "sent again", "inviter left", "inviter deactivated", "inviter demoted"])
+def test_a_link_that_is_over_changes_nothing(owner: Tenant, admin: User, server: MailServer, ending: str) -> None:
+    made = invited(owner, admin)
+    path = link(server)
+    if ending == "withdrawn":
+        invitations.withdraw(owner, made.pk, actor="user:admin")
+    elif ending == "expired":
+        run("UPDATE tenancy_invitation SET expires_at = now()")
+    elif ending == "sent again":
+        with pytest.raises(TooManyInvitations):
+            invitations.send_again(owner, made.pk, actor="user:admin")
+        run("UPDATE tenancy_invitation SET requested_at = now() - interval '6 minutes'")
+        invitations.send_again(owner, made.pk, actor="user:admin")
+        assert link(server) != path
+    elif ending == "inviter deactivated":
+        User.objects.filter(pk=admin.pk).update(is_active=False)
+    else:
+        members.remove(owner, "admin", Role.TENANT_ADMIN, actor="user:test")
+        if ending == "inviter demoted":
+            members.add(owner, "admin", Role.OPERATOR, actor="user:test")
+    before = (User.objects.count(), Membership.objects.count())
+    assert [Client().get(path).status_code, Client().post(path, FORM).status_code] == [404, 404]
+    assert (User.objects.count(), Membership.objects.count()) == before
+
+
+def test_wrong_tokens_are_limited(owner: Tenant, settings: Any) -> None:
+    settings.LOGIN_ATTEMPTS_PER_ADDRESS = 2
+    assert [Client().get("/admin/invitation/x/").status_code for _ in range(3)] == [404, 404, 429]
+
+
+@cases(("name", "is_active"), [("bob", True), (ADDRESS, True), (ADDRESS, False)])
+def test_who_has_a_user_logs_in_and_joins(
+    owner: Tenant, admin: User, server: MailServer, name: str, is_active: bool
+) -> None:
+    user = User.objects.create_user(name, is_staff=True, is_active=is_active)
+    invited(owner, admin, ADDRESS, Role.OPERATOR)
+    path, browser = link(server), Client()
+    if name == ADDRESS:
+        assert browser.post(path, FORM).status_code == 200
+        user.refresh_from_db()
+        assert (user.has_usable_password() and user.check_password(PASSWORD), roles(name)) == (False, [])
+    if is_active:
+        browser.force_login(user)
+        assert f"Join as {name}" in browser.get(path).text
+        assert roles(name) == []
+        assert browser.post(path).status_code == 302
+        assert roles(name) == [("owner", "operator", [])]
+
+
+def test_a_new_user_gets_the_roles_that_wait_for_the_address_and_no_other(
+    owner: Tenant, admin: User, server: MailServer
+) -> None:
+    other = making.tenant("other")
+    for waiting in (ADDRESS, "Eva", "eva"):
+        members.add(other, waiting, Role.VIEWER, actor="user:test")
+    invited(owner, admin)
+    Client().post(link(server), FORM | {"first_name": "eva", "username": "eva"})
+    assert roles(ADDRESS) == [("other", "viewer", []), ("owner", "viewer", [])]
+    assert set(Membership.objects.filter(user=None).values_list("invited", flat=True)) == {"Eva", "eva"}
+
+
+@cases(
+    "email", ["", "eva", "eva@", "éva@example.com", "o'b@example.com", "a\nb@example.com", "x" * 150 + "@example.com"]
+)
+def test_an_address_that_cannot_be_a_name_is_refused(
+    owner: Tenant, admin: User, server: MailServer, email: str
+) -> None:
+    with pytest.raises(InvitationInvalid):
+        invited(owner, admin, email)
+
+
+def test_who_invites_whom_how_often(owner: Tenant, admin: User, server: MailServer, settings: Any) -> None:
+    for inviter, role in ((User.objects.create_user("none"), Role.VIEWER), (admin, Role.OPERATOR)):
+        Membership.objects.filter(user=admin).update(role=Role.TENANT_ADMIN if inviter == admin else Role.VIEWER)
+        if inviter != admin:
+            members.add(owner, "none", Role.RELEASE_MANAGER, actor="user:test")
+            with pytest.raises(ScopeMissing):
+                invited(owner, inviter, ADDRESS, role)
+        else:
+            invited(owner, inviter, ADDRESS, role)
+    with pytest.raises(InvitationOpen):
+        invited(owner, admin)
+    for number in range(invitations.MOST_PER_HOUR - 1):
+        making.invitation(owner, admin, f"{number}@example.com")
+    with pytest.raises(TooManyInvitations):
+        invited(owner, admin, "more@example.com")
+    settings.EMAIL_HOST = ""
+    with pytest.raises(InvitationsUnavailable, match="EMAIL_HOST"):
+        invited(owner, admin, "more@example.com")
+
+
+def test_a_verified_address_of_the_identity_provider_accepts(owner: Tenant, admin: User, server: MailServer) -> None:
+    invited(owner, admin)
+    user = User.objects.create_user("eva", is_staff=True)
+    assert [invitations.is_open_for(each) for each in ("EVA@example.com", "", "x@example.com")] == [True, False, False]
+    with transaction.atomic():
+        invitations.accept_by_address(user, "x@example.com")
+        assert roles("eva") == []
+        invitations.accept_by_address(user, "Eva@example.com")
+    assert roles("eva") == [("owner", "viewer", [])]
+    assert not invitations.is_open_for(ADDRESS)
