@@ -21,7 +21,7 @@ from executions.awaits import claims, interactions, reassignment, recipients
 from executions.awaits.answer_form import AnswerForm, require_text
 from executions.awaits.answer_types import described_types_of, request_type
 from executions.awaits.present import STATUSES, Present, is_claimed
-from executions.awaits.question_list import QuestionList, QuestionMarks
+from executions.console.question_list import QuestionList, QuestionMarks
 from executions.console.payloads import bounded_json
 from executions.console.question_filters import (
     AssigneeFilter,

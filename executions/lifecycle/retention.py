@@ -94,7 +94,7 @@ def over_for(tenant: Tenant, kind: Kind, terms: Iterable[int]) -> list[int]:
 
 def removed_next() -> list[tuple[Tenant, Kind, int]]:
     """Return what `remove` would remove: each tenant and kind with a term, and the number of executions."""
-    return [(tenant, kind, *over_for(tenant, kind, [getattr(tenant, kind.term)])) for tenant, kind in _terms()]
+    return [(tenant, kind, over_for(tenant, kind, [getattr(tenant, kind.term)])[0]) for tenant, kind in _terms()]
 
 
 def _terms() -> Iterator[tuple[Tenant, Kind]]:
