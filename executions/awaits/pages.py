@@ -21,7 +21,6 @@ from executions.awaits import claims, interactions, reassignment, recipients
 from executions.awaits.answer_form import AnswerForm, require_text
 from executions.awaits.answer_types import described_types_of, request_type
 from executions.awaits.present import STATUSES, Present, is_claimed
-from executions.console.question_list import QuestionList, QuestionMarks
 from executions.console.payloads import bounded_json
 from executions.console.question_filters import (
     AssigneeFilter,
@@ -32,6 +31,7 @@ from executions.console.question_filters import (
     StepFilter,
     TransportFilter,
 )
+from executions.console.question_list import QuestionList, QuestionMarks
 from executions.models import PAYLOADS_OF_EXECUTION, Interaction
 from executions.questions.readable import Readable, person, readable, telling_fields
 from foundation.admin.columns import badge, column, cut, timed
