@@ -313,13 +313,8 @@ return JSON.stringify(await navigator.credentials.get(
     {publicKey: PublicKeyCredential.parseRequestOptionsFromJSON(publicKey)})) }"""
 SEND = """value => { const form = document.querySelector("[data-passkey]");
 form.elements.credential.value = value; form.submit() }"""
-DEVICE = {
-    "protocol": "ctap2",
-    "transport": "internal",
-    "hasUserVerification": True,
-    "isUserVerified": True,
-    "automaticPresenceSimulation": True,
-}
+YES = ("hasUserVerification", "isUserVerified", "automaticPresenceSimulation")
+DEVICE = {"protocol": "ctap2", "transport": "internal", **dict.fromkeys(YES, True)}
 
 
 def test_a_passkey_is_added_asked_for_and_removed(page: Page, browser: Browser) -> None:
