@@ -94,7 +94,7 @@ def _refusal(hosts: Sequence[WorkerEligibility], called: str) -> WorkerUnavailab
 
 
 _RUNS = WorkerEligibility.ADMITTING & (~Q(worker__protocol=REST) | Q(verdict=True))
-"""The condition for workers of which one is enough. A REST worker without a verdict may host another release."""
+"""The condition for workers that certainly host their release. A REST worker without a verdict may host another."""
 _RUNNABLE = Compiled(lambda release: WorkerEligibility.objects.filter(_RUNS, release=release)[:1], release=-1)
 
 

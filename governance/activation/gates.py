@@ -178,7 +178,7 @@ def _workers(releases: Iterable[Release]) -> dict[int, WorkerUnavailable | None]
 
 
 def with_reads(switches: Sequence[Switch]) -> list[Switch]:
-    """Return planned activations of one pipeline with `workers` and `passed`, so that no gate reads them by itself."""
+    """Return planned activations of one pipeline with `workers` and `passed`, read for all of them at once."""
     if not switches:
         return []
     policy, releases = switches[0].pipeline, [each.release for each in switches]

@@ -137,7 +137,7 @@ def _switches(pipeline: Pipeline) -> QuerySet[Activation]:
 
 
 def _periods(switches: Sequence[Activation]) -> dict[int, Period]:
-    """Return when each release was active, by its key, as these changes say, of which the oldest comes first."""
+    """Return when each release was active, by its key, as these changes say. The oldest comes first."""
     now, found = timezone.now(), dict[int, Period]()
     for switch, following in zip_longest(switches, switches[1:]):
         until = following.activated_at if following else now

@@ -65,7 +65,8 @@ def require_approved(request: ActivationRequest) -> None:
 
 def requester_refusal(request: ActivationRequest) -> access.ScopeMissing | None:
     """Return the refusal of a request whose requester may no longer activate releases, or None."""
-    if access.may(request.requester, request.release.pipeline.tenant, Scope.ACTIVATE):
+    entitled = access.entitled(request.release.pipeline.tenant, Scope.ACTIVATE)
+    if entitled.filter(pk=request.requester_id).exists():
         return None
     name = access.actor(request.requester)
     return access.ScopeMissing(f"{name}, who made the request, no longer holds the scope {Scope.ACTIVATE.value!r}.")

@@ -45,7 +45,7 @@ class EndForm(forms.Form):
 class RevocationForm(EndForm):
     """Also has the order about the open executions, and whether the page showed the release as active: `yes` or `no`.
 
-    Submissions fail after the revocation of an active release, so nobody revokes one without having read that.
+    Submissions fail after the revocation of an active release, so the person must have read that it is active.
     """
 
     shown_active = forms.ChoiceField(choices=[("yes", "yes"), ("no", "no")])

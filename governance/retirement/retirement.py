@@ -89,34 +89,33 @@ def shown_count(count: int) -> str:
 
 
 def blockers(release: Release, *, exact: bool = False) -> list[Blocker]:
-    """Return everything that needs the release now. Makes two queries.
+    """Return everything that needs the release now, from one snapshot. Makes one query.
 
     A failure counts until retention removes it, because it can be re-driven until then. A failed smoke test does not
     count. A campaign counts while it has an execution of the release that it has yet to re-drive. Unless `exact`, the
     executions of a kind are counted up to MOST_COUNTED + 1.
     """
     parameters = {"release": release.pk, "pipeline": release.pipeline_id, "tenant": release.pipeline.tenant_id}
-    most = None if exact else MOST_COUNTED + 1
     with connection.cursor() as cursor:
-        cursor.execute(_OF_RELEASE, parameters)
-        [own] = cursor.fetchall()
-        cursor.execute(statements.COUNT_BLOCKERS, {**parameters, "most": most})
+        cursor.execute(_BLOCKERS, {**parameters, "most": None if exact else MOST_COUNTED + 1})
         counts = dict(cursor.fetchall())
-    found = dict(zip(_OWN, own, strict=True)) | {kind: counts.get(name) for kind, name in _COUNTED.items()}
-    return [Blocker(kind, int(count)) for kind, count in found.items() if count]
+    return [Blocker(kind, counts[name]) for kind, name in _NAMES.items() if name in counts]
 
 
-# Returns what `_OWN` names of a release, all from one snapshot.
-_OF_RELEASE = f"""
-SELECT a.release_id = %(release)s,
-    EXISTS (SELECT FROM releases_gradualactivation g WHERE g.pipeline_id = p.id AND g.status = 'RUNNING'
-        AND %(release)s IN (g.baseline_id, g.candidate_id)),
-    o.is_open AND o.grace_ends IS NOT NULL
-FROM releases_pipeline p LEFT JOIN releases_activation a ON a.id = p.activation_id
-CROSS JOIN ({pointer.OPENING}) AS o (is_open, grace_ends)
-WHERE p.id = %(pipeline)s
+# Also returns a row if the release is active, if it takes part in a running gradual activation, and if it is in its
+# grace.
+_BLOCKERS = f"""
+{statements.COUNT_BLOCKERS}
+UNION ALL
+SELECT 'ACTIVE', 1 FROM releases_pipeline p JOIN releases_activation a ON a.id = p.activation_id
+WHERE p.id = %(pipeline)s AND a.release_id = %(release)s
+UNION ALL
+SELECT 'GRADUAL', 1 FROM releases_gradualactivation g
+WHERE g.pipeline_id = %(pipeline)s AND g.status = 'RUNNING' AND %(release)s IN (g.baseline_id, g.candidate_id)
+UNION ALL
+SELECT 'SKEW_GRACE', 1 FROM ({pointer.OPENING}) AS o (is_open, grace_ends)
+WHERE o.is_open AND o.grace_ends IS NOT NULL
 """  # noqa: S608  # nosec B608
-_OWN = (Kind.ACTIVE, Kind.GRADUAL, Kind.SKEW_GRACE)
 REQUESTS = {Kind.APPROVAL: RequestStatus.OPEN, Kind.SCHEDULE: RequestStatus.APPROVED}
 """The status of the requests that each kind counts."""
 STATUSES = {
@@ -128,7 +127,13 @@ STATUSES = {
     Kind.DEAD_LETTERED: "DLQ",
 }
 """The status of the executions that each kind counts."""
-_COUNTED = {**REQUESTS, **STATUSES, Kind.CAMPAIGN: "CAMPAIGN"}
+_NAMES = {
+    **{kind: kind.value for kind in (Kind.ACTIVE, Kind.GRADUAL, Kind.SKEW_GRACE)},
+    **REQUESTS,
+    **STATUSES,
+    Kind.CAMPAIGN: "CAMPAIGN",
+}
+"""What the query calls each kind."""
 
 
 def retire(release: Release, *, actor: str, reason: str, give_up_failures: bool = False) -> Retirement:
