@@ -9,9 +9,10 @@ from rest_framework import serializers, status
 from rest_framework.response import Response
 
 from executions import errors
+from executions.inspection.counts import MOST_READ
 from executions.models import Campaign
 from executions.models.states import State
-from foundation.api.fields import Flag, SegmentIdentifier, StrictSerializer
+from foundation.api.fields import Flag, SegmentIdentifier, StrictSerializer, Text
 from foundation.api.pagination import require_known
 from foundation.errors import InvalidRequest
 from governance.campaigns import documents
@@ -20,14 +21,15 @@ from governance.recovery.continuation import Continuation, Group, Position, Reas
 from governance.recovery.record import CampaignResult, Record
 from governance.recovery.recovery import Accepted, Part, Recovery
 from releases import queries
-from releases.errors import PipelineUnknown, ReleaseNotOpen, ReleaseUnknown
+from releases.errors import PipelineUnknown, ReleaseUnknown
 from releases.models import IDENTITY_LENGTH, Release
 from tenancy.api.operations import TenantView, operation, refuses
 from tenancy.audit.acts import Act, declares
 from tenancy.models import AuditEntry
 from tenancy.roles import Scope
 
-TARGET_REFUSALS = (errors.ReleaseNotAdmitted, ReleaseNotOpen, errors.CampaignTargetInvalid)
+TARGET_REFUSALS = (errors.ReleaseNotAdmitted, errors.CampaignTargetInvalid)
+NO_POSITION = "must be the `next` of a check"
 PARTS = [part.value for part in Part]
 VERDICTS = [verdict.value for verdict in Verdict]
 
@@ -53,6 +55,10 @@ class RecoveryView(serializers.Serializer[Recovery]):
     isActive = serializers.BooleanField(source="is_active", help_text="Whether new executions still get it.")
     paused = serializers.SerializerMethodField(help_text="Whether the release or its pipeline is paused.")
     accepted = AcceptedPartView(many=True)
+    unresolvedFailures = serializers.IntegerField(
+        source="unresolved",
+        help_text=f"The failed executions that were not resubmitted. At most {MOST_READ:,} are counted.",
+    )
     targets = serializers.SerializerMethodField(
         help_text="The versions of the registered releases that were active: the active one first, then the newest."
     )
@@ -115,7 +121,7 @@ class DraftRequest(StrictSerializer):
         default=Verdict.CHECKPOINT.value,
         help_text="Only for `resubmit`: the draft has the executions that can start there.",
     )
-    after = serializers.CharField(
+    after = Text(
         required=False,
         max_length=continuation.LONGEST_POSITION,
         help_text="Only for `resubmit`: the `after` of the check whose executions the draft has.",
@@ -128,7 +134,10 @@ class DraftRequest(StrictSerializer):
     )
 
     def validate_after(self, text: str) -> Position:
-        return _position(text)
+        found = Position.parse(text)
+        if found is None:
+            raise serializers.ValidationError(NO_POSITION, code="position")
+        return found
 
 
 class CampaignResultView(serializers.Serializer[CampaignResult]):
@@ -166,13 +175,6 @@ class RecordView(serializers.Serializer[Record]):
     items = RecordEntryView(many=True, source="entries", help_text="Entries of the audit log, oldest first.")
 
 
-def _position(text: str) -> Position:
-    found = Position.parse(text)
-    if found is None:
-        raise InvalidRequest("after: must be the `next` of a check")
-    return found
-
-
 def _release(view: TenantView, pipeline_id: str, release_version: str) -> Release:
     return queries.release(queries.pipeline(view.tenant, pipeline_id), release_version)
 
@@ -201,7 +203,9 @@ def release_continuation(view: TenantView, pipeline_id: str, release_version: st
     """Which failed executions of a release can continue on another one, and why the others cannot."""
     require_known(view.request, ("to", "after"))
     release, sent = _release(view, pipeline_id, release_version), view.request.query_params
-    after = _position(sent["after"]) if "after" in sent else None
+    after = Position.parse(sent["after"]) if "after" in sent else None
+    if after is None and "after" in sent:
+        raise InvalidRequest(f"after: {NO_POSITION}")
     return continuation.continuation(release, _target(release, sent.get("to")), after)
 
 

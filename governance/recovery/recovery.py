@@ -11,7 +11,7 @@ from typing import Final
 from django.db.models import QuerySet
 
 from executions.errors import CampaignEmpty, CampaignTargetInvalid, ReleaseNotAdmitted
-from executions.inspection.counts import Count, counts_of
+from executions.inspection.counts import MOST_READ, Count, counts_of
 from executions.models import Campaign, Execution, Hold, StartFrom
 from executions.models.states import State
 from governance.campaigns import drafts
@@ -19,7 +19,7 @@ from governance.campaigns.campaigns import Options
 from governance.campaigns.selection import Filters, chosen, selected
 from governance.recovery.continuation import Position, Verdict, continuation, unresolved
 from governance.reports.comparison import named_release
-from releases import pointer, queries
+from releases import queries
 from releases.models import Activation, Release
 from releases.models.activation import SWITCHES
 from releases.states import Status
@@ -87,7 +87,8 @@ class Recovery:
     `active` is the active release of the pipeline, if there is one. `hold` is the open pause of the release or of its
     pipeline. `targets` are the releases that may take over, the proposed one first: the active release, and then those
     that were active before, newest first. `open_campaigns` are the newest ones over executions of the release, with
-    drafts: other people may be at work.
+    drafts: other people may be at work. `unresolved` counts the failed executions that were not resubmitted, at most
+    MOST_READ of them.
     """
 
     release: Release
@@ -96,6 +97,7 @@ class Recovery:
     accepted: list[Accepted]
     targets: list[Release]
     open_campaigns: list[Campaign]
+    unresolved: int
 
     @property
     def is_active(self) -> bool:
@@ -115,7 +117,8 @@ def recovery(release: Release) -> Recovery:
         tenant=pipeline.tenant, status__in=OPEN, filters__contains=_filters(release).to_json()
     )
     newest = list(campaigns.order_by("-created_at", "-pk")[:CAMPAIGNS_SHOWN])
-    return Recovery(release, pipeline.active_release, hold, _accepted(release), targets(release), newest)
+    left = unresolved(release)[:MOST_READ].count()
+    return Recovery(release, pipeline.active_release, hold, _accepted(release), targets(release), newest, left)
 
 
 def _filters(release: Release) -> Filters:
@@ -153,15 +156,14 @@ def targets(release: Release) -> list[Release]:
 def target_of(release: Release, version: str) -> Release:
     """Return the release with this version, which takes over executions of `release`.
 
-    Raises `ReleaseUnknown`, `ReleaseNotAdmitted` if it is not registered, `ReleaseNotOpen` if it was never active, and
-    `CampaignTargetInvalid` if it is `release` itself.
+    It may be one that was never active, such as a repaired one: a campaign waits until it is. Raises `ReleaseUnknown`,
+    `ReleaseNotAdmitted` if it is not registered, and `CampaignTargetInvalid` if it is `release` itself.
     """
     found = named_release(release.pipeline, version)
     if found.pk == release.pk:
         raise CampaignTargetInvalid("The failed executions are on this release already. Re-drive them.")
     if found.status != Status.REGISTERED:
         raise ReleaseNotAdmitted(f"Release {version!r} is {found.status}.", releaseStatus=found.status)
-    pointer.require_open(found, or_replaced=True)
     return found
 
 

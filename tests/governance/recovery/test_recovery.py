@@ -19,7 +19,7 @@ from governance.recovery import continuation, record, recovery
 from governance.recovery.continuation import NO_CHECKPOINT, Verdict
 from governance.recovery.recovery import KINDS, Part
 from governance.resubmission.resubmission import resubmit
-from releases.errors import ReleaseNotOpen, ReleaseUnknown
+from releases.errors import ReleaseUnknown
 from releases.models import Release
 from tenancy.models import Tenant
 from tests import making
@@ -93,7 +93,8 @@ def test_each_failed_execution_has_a_verdict_and_those_that_cannot_continue_a_re
     elsewhere = recovery.draft(release, Part.FAILED, Kind.RESUBMIT, actor=ANN, target=target, every=True)
     for draft in (again, elsewhere):
         assert {*draft.items.values_list("execution__execution_key", flat=True)} == {"wrong", "none", "input"}
-    assert {each.kind for each in recovery.recovery(release).open_campaigns} == {"resubmit", "redrive"}
+    stands = recovery.recovery(release)
+    assert ({each.kind for each in stands.open_campaigns}, stands.unresolved) == ({"resubmit", "redrive"}, 3)
 
 
 def test_a_check_continues_after_the_one_before_also_if_its_last_execution_ran_again(
@@ -150,6 +151,7 @@ def test_a_draft_that_makes_no_sense_is_refused_and_nothing_changes(release: Rel
     with unchanged():
         raised(CampaignEmpty, recovery.draft, release, Part.WAITING, Kind.PAUSE, actor=ANN)
     making.registered(release.pipeline.tenant, "0.1")
-    wrong = {"1.1": CampaignTargetInvalid, "0.1": ReleaseNotOpen, "9": ReleaseUnknown}
+    assert "was never active" in continuation.continuation(release, recovery.target_of(release, "0.1")).waits
+    wrong = {"1.1": CampaignTargetInvalid, "9": ReleaseUnknown}
     for version, refusal in wrong.items():
         raised(refusal, recovery.target_of, release, version)
