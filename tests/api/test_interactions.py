@@ -57,16 +57,6 @@ def test_an_interaction_is_completed_by_each_identifier(one: Interaction, eva: C
     assert (again["duplicate"], again["response"]) == (True, RESPONSE)
 
 
-def test_a_claim_of_another_person_is_only_taken_over(one: Interaction, owner: Tenant, eva: Caller) -> None:
-    bob = Caller(owner, Scope.READ, Scope.ANSWER)
-    path = f"interactions/{one.pk}/claim"
-    shown = eva.post(path)
-    assert (shown["claimedBy"], shown["status"]) == (f"token:{eva.token}", "DISPATCHED")
-    refused = bob.post(path, {"takeOver": False}, 409)
-    assert (refused["code"], refused["claimedBy"]) == ("INTERACTION_CLAIMED", f"token:{eva.token}")
-    assert bob.post(path, {"takeOver": True})["claimedBy"] == f"token:{bob.token}"
-
-
 def resume(body: Any, status: int = 200) -> Any:
     response = APIClient().post("/api/v1/resume", body, format="json")
     assert response.status_code == status, response.content
