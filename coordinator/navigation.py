@@ -141,7 +141,7 @@ def _shown_needs(request: HttpRequest) -> frozenset[Scope | None]:
 
 
 def _questions(request: HttpRequest) -> str:
-    """Return the number of open questions that the user may answer; "" if there are none."""
+    """Return how many questions are open in the tenants in which the user answers questions; "" if there are none."""
     waiting = waiting_count(request, Scope.ANSWER) if holds_anywhere(request, Scope.ANSWER) else 0
     return "" if not waiting else f"{waiting}" if waiting <= MAX_COUNTED else f"{MAX_COUNTED}+"
 

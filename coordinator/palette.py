@@ -20,6 +20,7 @@ from executions.models import read_business_keys
 from executions.search import named
 from foundation.database.bounded import time_limit
 from foundation.errors import QueryTooSlow
+from releases import pointer
 from releases.models import Pipeline, Release
 from releases.states import Status
 from tenancy.access import tenants_of
@@ -27,6 +28,7 @@ from tenancy.console.base import held_in, holds_anywhere
 from tenancy.models import Tenant
 from tenancy.roles import Scope
 
+_SHOWN_OF_PIPELINE: Final = ("pipeline_id", "tenant__slug", "activation__previous")
 _SHOWN_OF_RELEASE: Final = (
     "release_version",
     "status",
@@ -121,16 +123,14 @@ def _pipelines_and_releases(request: HttpRequest, tenants: Sequence[Tenant], wor
     if not words:
         return []
     ids = [each.pk for each in tenants]
-    held = held_in(request, Scope.ACTIVATE)
-    activating = set(ids if held is None else held)
     pipelines = Pipeline.objects.filter(_all(words, "pipeline_id"), tenant__in=ids).order_by("pipeline_id", "pk")
-    pipelines = pipelines.select_related("tenant").only("pipeline_id", "tenant__slug")
+    pipelines = pipelines.select_related("tenant", "activation").only(*_SHOWN_OF_PIPELINE)
     releases = Release.objects.filter(_all(words, "pipeline__pipeline_id", "release_version"), pipeline__tenant__in=ids)
     releases = releases.exclude(status=Status.REJECTED).select_related("pipeline__tenant", "pipeline__activation")
     newest = releases.only(*_SHOWN_OF_RELEASE).order_by("-pk")
     return [
-        *(found for each in pipelines[:EACH] for found in _pipeline(each, activating)),
-        *(found for each in newest[:EACH] for found in _release(each, activating)),
+        *(found for each in pipelines[:EACH] for found in _pipeline(request, each)),
+        *(found for each in newest[:EACH] for found in _release(request, each)),
     ]
 
 
@@ -139,20 +139,28 @@ def _all(words: list[str], *fields: str) -> Q:
     return reduce(and_, (reduce(or_, (Q(**{f"{field}__icontains": word}) for field in fields)) for word in words))
 
 
-def _pipeline(pipeline: Pipeline, activating: set[int]) -> Iterator[Found]:
+def _holds(request: HttpRequest, scope: Scope, tenant_id: int) -> bool:
+    ids = held_in(request, scope)
+    return ids is None or tenant_id in ids
+
+
+def _pipeline(request: HttpRequest, pipeline: Pipeline) -> Iterator[Found]:
     name, tenant = pipeline.pipeline_id, pipeline.tenant.slug
     yield Found(name, f"Pipeline of {tenant}", _page("releases_pipeline_change", pipeline.pk), "account_tree")
-    if pipeline.tenant_id in activating:
+    if pointer.has_earlier(pipeline) and _holds(request, Scope.ROLL_BACK, pipeline.tenant_id):
+        yield Found(f"Roll back {name}", f"Act in {tenant}", _page("releases_pipeline_rollback", pipeline.pk), "undo")
+    if _holds(request, Scope.ACTIVATE, pipeline.tenant_id):
         address = _page("executions_hold_pipeline_pause", pipeline.pk)
         yield Found(f"Pause {name}", f"Act in {tenant}", address, "pause_circle")
 
 
-def _release(release: Release, activating: set[int]) -> Iterator[Found]:
+def _release(request: HttpRequest, release: Release) -> Iterator[Found]:
     pipeline = release.pipeline
     name, tenant = f"{release.release_version} of {pipeline.pipeline_id}", pipeline.tenant.slug
     address = _page("releases_release_change", release.pk)
     yield Found(f"Release {name}", f"{release.status} in {tenant}", address, "inventory_2")
-    if release.status == Status.REGISTERED and not release.is_active and pipeline.tenant_id in activating:
+    may_activate = _holds(request, Scope.ACTIVATE, pipeline.tenant_id)
+    if may_activate and release.status == Status.REGISTERED and not release.is_active:
         address = _page("releases_release_activate", release.pk)
         yield Found(f"Activate {name}", f"Act in {tenant}", address, "rocket_launch")
 
@@ -167,6 +175,9 @@ def _all_pages(request: HttpRequest) -> Iterator[Found]:
     yield Found("Overview", "Page", _page("index"), "dashboard")
     for each, address in visible_lists(request):
         yield Found(each.title, "Page", address, each.icon)
+    if holds_anywhere(request, Scope.READ):
+        yield Found("What was active?", "Page", _page("releases_pipeline_active"), "history")
+        yield Found("Fleet", "Page", _page("executions_worker_fleet"), "dns")
     if holds_anywhere(request, Scope.REGISTER):
         yield Found("Upload a release", "Act", _page("releases_release_upload"), "upload")
     if holds_anywhere(request, Scope.OPERATE):

@@ -131,13 +131,17 @@ def found(client: Client, term: str) -> dict[str, str]:
     return {each.title: each.address for each in answer.context["found"]}
 
 
-def test_it_finds_nothing_of_another_tenant(log_in: LogIn, acme: World) -> None:
+def test_it_finds_acts_that_the_role_may_do_and_nothing_of_another_tenant(log_in: LogIn, acme: World) -> None:
     operator_rows.dead(acme, "secret-1")
+    making.active(acme.tenant, "2.0", pipeline_id="acme.orders")
     stranger = log_in("stranger")
     for term in ("key-of-acme", "secret", str(acme.execution.pk), "1.0", "orders", "activate acme.orders"):
         answer = stranger.get(to("search"), {"q": term, "part": "1"})
         assert not [each for each in answer.context["found"] if "acme" in f"{each.title}{each.kind}"], term
     assert found(log_in("nobody"), "acme") == {}
+    for who, may in {"viewer": False, "on-call": True, "superuser": True}.items():
+        assert ("Roll back acme.orders" in found(log_in(who), "roll back acme.orders")) is may
+        assert {"What was active?", "Fleet"} <= {*found(log_in(who), "active"), *found(log_in(who), "fleet")}
 
 
 def test_it_finds_an_execution_and_its_question_by_values_keys_and_ids(log_in: LogIn, acme: World) -> None:

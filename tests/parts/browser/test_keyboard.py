@@ -79,7 +79,7 @@ def test_an_auditor_finds_what_was_active_by_keyboard_on_a_narrow_screen(
     page.get_by_label("Time").focus()
     page.keyboard.type("yesterday 9")
     page.keyboard.press("Enter")
-    expect(page.locator("[data-at]")).to_contain_text("09:00:00 (UTC): 0 pipelines of acme")
+    expect(page.locator("[data-at]")).to_contain_text("09:00:00 (UTC): No pipeline of acme")
     page.get_by_label("Time").fill("soonish")
     page.keyboard.press("Enter")
     expect(page.get_by_role("alert")).to_contain_text("It must be a time such as")
