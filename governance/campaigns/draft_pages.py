@@ -133,6 +133,7 @@ def show(
         original=draft,
         campaign=draft,
         verb=VERBS[Kind(draft.kind)],
+        card_title=f"{VERBS[Kind(draft.kind)]} {'it' if found.count == 1 else 'them'}",
         found=found,
         most=MOST_ITEMS,
         **_counts(draft, found),
