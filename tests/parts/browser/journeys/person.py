@@ -1,5 +1,6 @@
 """A person who uses the console in Chromium, by mouse or by keyboard alone."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -78,10 +79,11 @@ class Person:
         return self._press(self.page.locator("#main summary").filter(has_text=title).first)
 
     def goes_to(self, entry: str) -> Self:
-        """Choose an entry of the menu, which a narrow screen hides behind a button."""
+        """Choose an entry of the menu, which may have a number. A narrow screen hides the menu behind a button."""
         if self.way.is_narrow:
             self.presses("Menu", "header")
-        return self.opens(entry, "#nav-sidebar")
+        links = self.page.locator("#nav-sidebar").get_by_role("link", name=re.compile(rf"^{entry}( \d+\+?)?$"))
+        return self._press(self._wait(links.first, f"entry {entry} of the menu"))
 
     def fills(self, label: str, text: str) -> Self:
         field = self._labelled(label)
