@@ -129,7 +129,7 @@ def _active(tenant: Tenant, pipelines: QuerySet[Pipeline], at: datetime) -> list
 def statement(tenant: Tenant, at: datetime | None = None) -> dict[str, Any]:
     """Return the unsigned statement about the pipelines of a tenant. The same time gives the same statement.
 
-    An activation has the time at which its transaction began. Until that ends, the statement about a later time lacks it.
+    An activation has the time at which its transaction began. Until that ends, a statement about a later time lacks it.
 
     Raises `TimeInFuture`, and `NoneActiveThen` if no release was active.
     """
