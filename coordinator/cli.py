@@ -10,7 +10,7 @@ from coordinator_client.standard_output import until_its_reader_ends
 
 NOUNS: Final = (
     "releases recoveries requests gradual executions failures campaigns schedules questions workers pipelines keys "
-    "members alerts"
+    "members invitations alerts"
 )
 VERBS: Final = "status fleet stranded drift holds quotas apply login"
 WORDS: Final = frozenset(f"{NOUNS} audit profiles {VERBS} --help --install-completion --show-completion".split())

@@ -121,7 +121,7 @@ class InvitationAdmin(ExportedList, ReadOnlyAdmin):
     def state_shown(self, invitation: Invitation) -> str:
         return state_of(invitation)
 
-    @badge("E-mail", MAILS)
+    @badge("Delivery", MAILS)
     def mail_shown(self, invitation: Invitation) -> str:
         return invitation.get_mail_display().lower()
 

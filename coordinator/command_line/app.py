@@ -105,6 +105,7 @@ NOUNS = (
     releases.pipelines,
     tenant.keys,
     tenant.members,
+    tenant.invitations,
     tenant.alerts,
     tenant.audit,
     stored,

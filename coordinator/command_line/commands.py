@@ -87,6 +87,7 @@ SHORT: Final = {
     "alertId": "alert",
     "channelId": "channel",
     "keyId": "key",
+    "invitationId": "invitation",
     "requestId": "request",
     "gradualId": "gradual",
     "failureGroupId": "group",
