@@ -27,6 +27,7 @@ from foundation.exchange import Resolve
 from outbox.outbox import Failure, Message, Outbox, Receipt, mail, post, signed, webhook_keys
 from tenancy import audit
 from tenancy.audit.acts import Act
+from tenancy.invitations import SEND_TASK
 from tenancy.models import Tenant
 
 DELIVER_TASK: Final = "alerts.deliver"
@@ -75,10 +76,11 @@ UPDATE executions_notification SET state = %(state)s, error = %(error)s,
 WHERE id = %(id)s AND state = 'PENDING' AND attempts = %(attempt)s
 """
 
-# Returns whether a message of an alert is due, and whether one about an execution is.
+# Returns whether a message of an alert is due, whether one about an execution is, and whether an invitation is.
 DUE = """
 SELECT EXISTS (SELECT FROM alerts_alertdelivery WHERE state = 'PENDING' AND next_at <= now()),
-    EXISTS (SELECT FROM executions_notification WHERE state = 'PENDING' AND next_at <= now())
+    EXISTS (SELECT FROM executions_notification WHERE state = 'PENDING' AND next_at <= now()),
+    EXISTS (SELECT FROM tenancy_invitation WHERE state = 'OPEN' AND mail = 'PENDING' AND next_at <= now())
 """
 
 # Writes a test message to a channel that is enabled. No row: the channel is disabled or removed.
@@ -211,16 +213,16 @@ def _write_test(channel: AlertChannel) -> uuid.UUID | None:
     return uuid.UUID(str(row[0]))
 
 
-def _due() -> tuple[bool, bool]:
+def _due() -> tuple[bool, bool, bool]:
     with connection.cursor() as cursor:
         cursor.execute(DUE)
-        found: tuple[bool, bool] = cursor.fetchone()
+        found: tuple[bool, bool, bool] = cursor.fetchone()
     return found
 
 
 def announce() -> None:
     """Send wake-ups if messages are due that no wake-up may have announced."""
-    for task, is_due in zip((DELIVER_TASK, NOTIFY_TASK), _due(), strict=True):
+    for task, is_due in zip((DELIVER_TASK, NOTIFY_TASK, SEND_TASK), _due(), strict=True):
         if is_due:
             wakeup.send(task)
 

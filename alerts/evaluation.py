@@ -24,7 +24,6 @@ from alerts.models import LONGEST, Alert, AlertEvent, AlertRule
 from foundation.database.bounded import time_limit
 from foundation.database.postgresql.outage import is_outage
 from foundation.errors import Conflict, NotFound, QueryTooSlow
-from outbox import invitation_mail
 from outbox.outbox import sending_seconds
 from releases.models import Pipeline
 from tenancy import audit
@@ -187,7 +186,6 @@ def evaluate() -> int:
                 raise
             log.exception("Alert rule %s could not be judged", rule.pk)
     announce()
-    invitation_mail.OUTBOX.announce()
     return changed
 
 

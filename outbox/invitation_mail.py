@@ -10,6 +10,7 @@ from datetime import timedelta
 from typing import Any, Final
 
 from django.conf import settings
+from django.contrib.postgres.functions import TransactionNow
 from django.db import connection
 from django.urls import reverse
 
@@ -36,14 +37,9 @@ UPDATE tenancy_invitation SET mail = %(mail)s, error = %(error)s, next_at = now(
 WHERE id = %(id)s AND state = 'OPEN' AND mail = 'PENDING' AND attempts = %(attempt)s
 """
 
-DUE = "SELECT EXISTS (SELECT FROM tenancy_invitation WHERE state = 'OPEN' AND mail = 'PENDING' AND next_at <= now())"
-
 
 def _is_due() -> bool:
-    with connection.cursor() as cursor:
-        cursor.execute(DUE)
-        row: tuple[bool] = cursor.fetchone()
-    return row[0]
+    return Invitation.objects.filter(state="OPEN", mail="PENDING", next_at__lte=TransactionNow()).exists()
 
 
 def _load(claimed: uuid.UUID) -> Message:

@@ -7,6 +7,7 @@ from django.contrib.auth.models import User
 from django.db import transaction
 from django.test import Client
 
+from alerts import deliveries
 from outbox.invitation_mail import OUTBOX
 from tenancy import invitations, members
 from tenancy.access import ScopeMissing
@@ -71,6 +72,9 @@ def test_a_new_person_joins_with_the_link_of_the_e_mail_once(owner: Tenant, admi
     with announced() as tasks, transaction.atomic():
         made = invited(owner, admin, " Eva@Example.com", Role.OPERATOR, Role.VIEWER, groups=("finance",))
     assert [task for task, _, _ in tasks] == [invitations.SEND_TASK]
+    with announced() as tasks:
+        deliveries.announce()
+    assert (invitations.SEND_TASK,) in [task[:1] for task in tasks], "a lost wake-up delays the e-mail only"
     path, browser = link(server), Client()
     [mail] = server.mails
     assert (mail.recipients, mail.message["Subject"]) == ([ADDRESS], f"Invitation to {owner.name}")
