@@ -270,7 +270,7 @@ def test_a_reader_that_ends_first_is_no_error(run: CommandLine, program: str) ->
     with serving({"items": [], "next": None}) as server, os.fdopen(output) as stdout:
         name, *words = program.split()
         environment = {**os.environ, **NOWHERE, "COORDINATOR_URL": server.origin, "PYTHONPATH": str(PROJECT)}
-        command = [BIN / name, *words]
+        command = [str(BIN / name), *words]
         done = subprocess.run(command, env=environment, cwd=run.home, stdout=stdout, stderr=subprocess.PIPE)
     assert (done.returncode, done.stderr) == (141, b"")
 
