@@ -14,7 +14,7 @@ AFTER_START: Final = timedelta(hours=1)
 
 
 def recovery_path(alert: Alert) -> str:
-    """Return the path of the page that guides through the recovery from the release that fails; "" if there is none.
+    """Return the path of the page that guides through the recovery from the release that fails; "" for other alerts.
 
     Of a pipeline, it is the release with the most failures from the time that the rule looks at until an hour after the
     start of the alert. Makes at most one query.

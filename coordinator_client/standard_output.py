@@ -1,4 +1,4 @@
-"""What both command lines do if nobody reads their output any more, as with `| head -1`."""
+"""What both command lines do if the reader of their output ends, as with `| head -1`."""
 
 import os
 import sys

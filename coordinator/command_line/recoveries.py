@@ -67,7 +67,7 @@ recoveries.acting(
 
 @recoveries.reading("record", f"GET {RECOVERY}/record")
 def record(session: Session, call: Call) -> None:
-    """Say who did what about a release since it first got new executions, and what came of each campaign."""
+    """Say who did what about a release since it first got new executions, and the outcome of each campaign."""
     found = session.client.call(call.request)
     session.output.items(
         "# sequence, AT at, BY actor, ACT act, OBJECT object, REASON reason, RESULT result.status, "

@@ -155,7 +155,7 @@ class RecordEntryView(serializers.Serializer[AuditEntry]):
     reason = serializers.CharField()
     details = serializers.SerializerMethodField()
     result = serializers.SerializerMethodField(
-        help_text="What the campaign has done, and what became of it: at the last entry that drafted or started it. "
+        help_text="What the campaign has done, and the outcome: at the last entry that drafted or started it. "
         f"Null for other entries, and without the newest {record.RESULTS_READ} campaigns."
     )
 

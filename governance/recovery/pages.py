@@ -10,6 +10,7 @@ from django.contrib import messages
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import reverse
+from django.utils.http import content_disposition_header
 
 from executions.console.filters import STATE_VARIANTS
 from executions.inspection.counts import MOST_READ
@@ -171,7 +172,7 @@ def what_was_done(pages: ReadOnlyAdmin, request: HttpRequest, release: Release) 
             raise Http404
         name = f"recovery-{release.pipeline.pipeline_id}-{release.release_version}.{form}"
         lines = b"".join(exports.lines([*record.COLUMNS, record.RESULT], found.rows(), form))
-        headers = {"Content-Disposition": f'attachment; filename="{name}"'}
+        headers = {"Content-Disposition": content_disposition_header(True, name) or ""}
         return HttpResponse(lines, content_type=exports.FORMATS[form], headers=headers)
     return pages.part(
         request,

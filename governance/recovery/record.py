@@ -67,7 +67,7 @@ SELECT c.id::text FROM executions_campaign c WHERE c.id = ANY(%(ids)s::uuid[]) A
 
 @dataclass(frozen=True, slots=True)
 class CampaignResult:
-    """What a campaign has done to its executions, and what became of those that it ran again."""
+    """What a campaign has done to its executions, and the outcome of those that it ran again."""
 
     status: Campaign.Status
     progress: Progress

@@ -267,34 +267,28 @@ def test_a_rule_uses_no_channel_that_the_file_removes(run: CommandLine) -> None:
 def test_a_reader_that_ends_first_is_no_error(run: CommandLine, program: str) -> None:
     reader, output = os.pipe()
     os.close(reader)
-    with serving({"items": [], "next": None}) as server:
+    with serving({"items": [], "next": None}) as server, os.fdopen(output) as stdout:
         name, *words = program.split()
         environment = {**os.environ, **NOWHERE, "COORDINATOR_URL": server.origin, "PYTHONPATH": str(PROJECT)}
-        errors = run.home / "errors"
-        with errors.open("w") as file:
-            done = subprocess.run([BIN / name, *words], env=environment, cwd=run.home, stdout=output, stderr=file)
-    os.close(output)
-    assert (done.returncode, errors.read_text()) == (141, "")
+        command = [str(BIN / name), *words]
+        done = subprocess.run(command, env=environment, cwd=run.home, stdout=stdout, stderr=subprocess.PIPE)
+    assert (done.returncode, done.stderr) == (141, b"")
 
 
 def test_a_misspelt_setting_is_refused_with_the_nearest_one(run: CommandLine) -> None:
     done = run("dev", "--set", "MAX_REQEST_BYTES=1")
-    assert (done.status, done.err) == (
-        1,
-        "error: there is no setting MAX_REQEST_BYTES; did you mean MAX_REQUEST_BYTES?\n",
-    )
+    assert (done.status, done.err.endswith("MAX_REQEST_BYTES; did you mean MAX_REQUEST_BYTES?\n")) == (1, True)
 
 
 def test_a_check_of_all_failures_follows_the_pages_and_adds_them_up(run: CommandLine) -> None:
     def page(count: int, following: str | None) -> dict[str, Any]:
         reason = {"text": "input.n: is missing", "count": count, "exampleExecutionId": "e"}
-        groups = [{"start": "checkpoint", "count": 1, "reasons": []}, {"start": "neither", "count": count}]
-        groups[1]["reasons"] = [reason]
+        groups = [{"start": "checkpoint", "count": 1}, {"start": "neither", "count": count, "reasons": [reason]}]
         return {"targetReleaseVersion": "1.0", "next": following, "waits": "No worker", "groups": groups}
 
     with serving(page(2, "9-a"), page(3, None)) as server:
         done = run("recoveries", "check", "p", "1.1", "--every", f"--url={server.origin}")
-    rows = [line.split() for line in done.out.splitlines()[1:]]
-    assert (done.status, [row[:2] for row in rows]) == (1, [["checkpoint", "2"], ["neither", "5"], ["neither", "5"]])
+    rows = [line.split()[:2] for line in done.out.splitlines()[1:]]
+    assert (done.status, rows) == (1, [["checkpoint", "2"], ["neither", "5"], ["neither", "5"]])
     assert "accepts no executions now: No worker" in done.err
-    assert [each.path.partition("?")[2] for each in server.requests] == ["", "after=9-a&to=1.0"]
+    assert server.requests[1].path.endswith("?after=9-a&to=1.0")
