@@ -122,6 +122,7 @@ def test_a_page_sees_others_and_a_log_out_and_keeps_what_was_typed(page: Page, q
     check.click()
     expect(page.locator("#answer-summary")).to_be_focused()
     page.get_by_role("button", name="Change it").click()
+    expect(typed).to_be_visible()
 
     interactions.complete(question.tenant, interaction_id=question.pk, response=EXPECTED, actor="user:eve")
     expect(page.locator("[data-ended]")).to_contain_text("by eve. That answer counts.")

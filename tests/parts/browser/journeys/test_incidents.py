@@ -66,9 +66,7 @@ def test_answer_wrongly_together_and_late(journey: Journey, desk: TenantInUse, n
 
     def begun(story: str, amount: str) -> Interaction:
         question = asked(desk, f"{story} {name}", tmp_path)
-        operator.goes_to("Waiting for answers").opens_row(f"{story} {name}").fills("Note", story).fills(
-            "Amount", amount
-        )
+        operator.goes_to("Questions").opens_row(f"{story} {name}").fills("Note", story).fills("Amount", amount)
         return question
 
     right = begun("wrongly", "many")
@@ -79,7 +77,7 @@ def test_answer_wrongly_together_and_late(journey: Journey, desk: TenantInUse, n
     together = begun("together", "1")
     first = {"note": "first", "amount": "2.00"}
     desk.post("interactions/complete", interactionId=str(together.pk), response=first)
-    operator.sees("answered just now")
+    operator.sees("That answer counts.")
     late = begun("late", "3")
     with unguarded(Interaction):
         Interaction.objects.filter(pk=late.pk).update(deadline=timezone.now())
