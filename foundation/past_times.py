@@ -160,7 +160,7 @@ def _in_year(words: str, now: datetime, clock: time) -> datetime:
 
 
 def _place(word: str, names: tuple[str, ...]) -> int | None:
-    """Return the place of the name that `word` begins with three letters or more; None if there is none."""
+    """Return the place of the name that `word` begins with three letters or more; None if none does."""
     if len(word) < 3:
         return None
     return next((place for place, name in enumerate(names) if name.startswith(word)), None)

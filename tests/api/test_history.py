@@ -195,6 +195,7 @@ def test_a_quorum_of_other_people_activates_the_release_and_is_named_for_good(
     assert len({person for _, person in approvals}) == 2
     Membership.objects.filter(user=voter).delete()
     ApiToken.objects.filter(user=voter).delete()
+    token_of(ours, name="first")  # another person has a token of this name now
     [shown] = ours.get("active").json()["pipelines"]
     people = shown["people"]
     assert people["activatedBy"] == people["requestedBy"] == {"actor": "token:client-0", "person": ours.admin.username}

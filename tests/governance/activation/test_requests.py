@@ -14,7 +14,7 @@ from governance.gradual.changes import start
 from governance.gradual.plan import Bounds
 from governance.requests.requests import Decision, carry_out, carry_out_due, expire, withdraw
 from governance.retirement.retirement import blockers, retire, revoke
-from releases import pointer, policy, queries
+from releases import active_then, pointer, policy, queries
 from releases.artifacts import blob_lock
 from releases.models import Activation, ActivationRequest, GradualActivation, Kind, Release, Vote
 from tenancy.models import AuditEntry, Membership
@@ -300,12 +300,14 @@ def test_a_start_that_cannot_happen_is_not_requested() -> None:
     assert refusal(open_request, third, requester, plan=PLAN).code == "GRADUAL_ACTIVATION_RUNNING"
 
 
-def test_steps_and_the_promotion_need_no_second_approval() -> None:
+def test_steps_and_the_promotion_need_no_second_approval_and_name_the_first_one() -> None:
     made = begun(2)
     policy.change(made.pipeline, {"approvals": 1}, actor="user:admin")
     assert changes.move_on(made, **WHO).step == 1
     assert changes.promote(made, **WHO, reason="urgent").status == "PROMOTED"
     assert active(made.candidate) == "2.0"
+    found = active_then.active_at(read(made.pipeline.tenant)).evidence
+    assert (found.kind, len(found.approvals)) == ("promotion", 2)
 
 
 def test_steps_and_a_promotion_under_a_stricter_policy_need_approval() -> None:
