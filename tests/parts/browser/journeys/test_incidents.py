@@ -39,6 +39,7 @@ def test_incident_to_resubmitted_failures(journey: Journey, tenant: TenantInUse,
     on_call.goes_to("Overview").opens("Recover").sees("New executions get release 1.0.")
     on_call.presses("Resubmit from the checkpoint…").sees("This is a preview.").fills("Reason", "1.0 settles them")
     on_call.presses("Start: resubmit 3").sees("All 3 succeeded.")
+    on_call.goes_to("Overview").opens("Recover").sees("campaign.draft")
     resubmitted = tenant.get("executions?releaseVersion=1.0")["items"]
     assert len(resubmitted) == 3
     for each in resubmitted:
@@ -66,9 +67,7 @@ def test_answer_wrongly_together_and_late(journey: Journey, desk: TenantInUse, n
 
     def begun(story: str, amount: str) -> Interaction:
         question = asked(desk, f"{story} {name}", tmp_path)
-        operator.goes_to("Waiting for answers").opens_row(f"{story} {name}").fills("Note", story).fills(
-            "Amount", amount
-        )
+        operator.goes_to("Questions").opens_row(f"{story} {name}").fills("Note", story).fills("Amount", amount)
         return question
 
     right = begun("wrongly", "many")
