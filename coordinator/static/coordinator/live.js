@@ -2,7 +2,7 @@
 // Times say how long ago they are, also while the page stays open. Tables become cards on narrow screens, and scrollable parts can be reached by keyboard.
 "use strict";
 
-const KEPT = new Set(["tabindex", "role", "aria-label", "data-label", "data-empty"]);
+const KEPT = new Set(["tabindex", "role", "aria-hidden", "aria-label", "data-label", "data-empty"]);
 
 // What a person opened stays open, what Alpine.js shows or hides stays so, and what `prepare` set stays set.
 Idiomorph.defaults.callbacks.beforeAttributeUpdated = (name, node, type) =>
@@ -41,6 +41,8 @@ function prepare(root) {
   root.querySelectorAll("#result_list [data-label]").forEach(capitalizeLabel);
   root.querySelectorAll(".dc-table td, #result_list td").forEach(markEmpty);
   root.querySelectorAll(".dc-scroll, .dc-json").forEach(nameScrollable);
+  // Unfold's icons are words, which screen readers would read.
+  root.querySelectorAll(".material-symbols-outlined").forEach((icon) => icon.setAttribute("aria-hidden", "true"));
 }
 
 // The same rule as `relative` in foundation/admin/columns.py.

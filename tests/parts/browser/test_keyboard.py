@@ -1,12 +1,8 @@
 import re
 
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, expect
 
-from tenancy.roles import Role
-from tests.admin.conftest import World, person
-from tests.parts.browser.conftest import enter
 from tests.parts.browser.test_pages import NARROW
-from tests.running import PASSWORD
 
 
 def tab_to(page: Page, name: str, *, most: int = 60) -> None:
@@ -60,30 +56,3 @@ def test_the_menu_of_a_narrow_screen_opens_and_closes_by_keyboard(page: Page) ->
     page.get_by_role("button", name="Close the menu").focus()
     page.keyboard.press("Enter")
     expect(page.locator("#menu-button")).to_be_focused()
-
-
-def test_an_auditor_finds_what_was_active_by_keyboard_on_a_narrow_screen(
-    browser: Browser, acme: tuple[World, str]
-) -> None:
-    auditor = person("auditor", acme[0].tenant, Role.AUDITOR)
-    auditor.set_password(PASSWORD)
-    auditor.save()
-    context = browser.new_context(base_url=acme[1], viewport=NARROW)
-    page = context.new_page()
-    enter(page, PASSWORD, "auditor")
-    page.wait_for_url("**/admin/")
-    page.goto("/admin/releases/pipeline/")
-    tab_to(page, "^What was active")
-    page.keyboard.press("Enter")
-    page.wait_for_url("**/active/")
-    page.get_by_label("Time").focus()
-    page.keyboard.type("yesterday 9")
-    page.keyboard.press("Enter")
-    expect(page.locator("[data-at]")).to_contain_text("09:00:00 (UTC): No pipeline of acme")
-    page.get_by_label("Time").fill("soonish")
-    page.keyboard.press("Enter")
-    expect(page.get_by_role("alert")).to_contain_text("It must be a time such as")
-    page.get_by_label("Time").fill("now")
-    page.keyboard.press("Enter")
-    expect(page.locator("[data-pipelines]")).to_contain_text("acme.orders")
-    context.close()

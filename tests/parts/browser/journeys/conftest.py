@@ -18,25 +18,28 @@ WAYS = (Way("mouse", "light", 1280), Way("mouse", "dark", 360), Way("keyboard", 
 
 @dataclass
 class Journey:
-    """What people do in one story. They are signed in, each in a browser of their own."""
+    """What people do in one story, each in a browser of their own."""
 
     way: Way
     browser: Browser
-    running: RunningProduct
     people: list[Person] = field(default_factory=list)
 
     def person(self, tenant: TenantInUse, role: Role) -> Person:
+        """Return a person who has signed in with this role."""
         found = User.objects.filter(memberships__tenant=tenant.tenant, memberships__role=role).first()
-        member = found or self.running.member(tenant.tenant, role)
-        self.people.append(Person(self.browser, self.running.url, member.username, self.way))
+        member = found or RunningProduct(tenant.product).member(tenant.tenant, role)
+        return self.visitor(tenant.product.url).signs_in(member.username)
+
+    def visitor(self, url: str) -> Person:
+        self.people.append(Person(self.browser, url, self.way))
         return self.people[-1]
 
 
 @pytest.fixture(params=WAYS, ids=str)
-def journey(request: pytest.FixtureRequest, browser: Browser, running: RunningProduct) -> Iterator[Journey]:
+def journey(request: pytest.FixtureRequest, browser: Browser) -> Iterator[Journey]:
     """A story of people. It ends on pages without findings, and costs as many clicks or keys as the table says."""
     way: Way = request.param
-    journey, failed = Journey(way, browser, running), request.session.testsfailed
+    journey, failed = Journey(way, browser), request.session.testsfailed
     yield journey
     if request.session.testsfailed > failed:
         return

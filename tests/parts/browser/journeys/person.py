@@ -24,8 +24,14 @@ PLACE = """target => {
     return focus.compareDocumentPosition(target) & Node.DOCUMENT_POSITION_PRECEDING ? 'before' : 'after'
 }"""
 
+MAIN = "#main, body:not(:has(#main))"
+"""What is not the menu. The pages of the sign-in have no menu."""
+
 # Parts that come after their page have come.
 LOADED = "!document.querySelector('[aria-busy=true], .htmx-request, .htmx-swapping, .htmx-settling')"
+
+ICONS_READ = """Array.from(document.querySelectorAll('.material-symbols-outlined:not([aria-hidden], [aria-hidden] *)'),
+    icon => icon.textContent)"""
 
 
 class Way(NamedTuple):
@@ -49,7 +55,7 @@ class Person:
     `count` is the number of clicks, or of pressed keys: Tab, Enter, Space and arrows. Typed text does not count.
     """
 
-    def __init__(self, browser: Browser, url: str, username: str, way: Way) -> None:
+    def __init__(self, browser: Browser, url: str, way: Way) -> None:
         self.way = way
         self.count = 0
         self.problems: list[str] = []
@@ -58,32 +64,42 @@ class Person:
         self.page = self._context.new_page()
         self.page.on("pageerror", lambda error: self.problems.append(f"{self.page.url}: {error}"))
         self.page.on("console", self._heard)
+
+    def signs_in(self, username: str) -> Self:
         enter(self.page, PASSWORD, username)
         self.page.wait_for_url("**/admin/")
+        return self
 
-    def opens(self, name: str, within: str = "#main") -> Self:
+    def visits(self, address: str) -> Self:
+        """Open an address that did not come from a page."""
+        self.page.goto(address)
+        return self
+
+    def opens(self, name: str, within: str = MAIN) -> Self:
         """Follow the first link with this name."""
         return self._press(self._named("link", name, within))
 
     def opens_row(self, text: str) -> Self:
         """Follow the link of the row of a list that shows this text."""
-        row = self._wait(self.page.locator("#main tr").filter(has_text=text).first, f"row {text}")
+        row = self._wait(self._main.locator("tr").filter(has_text=text).first, f"row {text}")
         return self._press(row.get_by_role("link").first)
 
-    def presses(self, name: str, within: str = "#main") -> Self:
+    def presses(self, name: str, within: str = MAIN) -> Self:
         """Press the first button with this name."""
         return self._press(self._named("button", name, within))
 
     def unfolds(self, title: str) -> Self:
         """Open or close the part of the page with this title."""
-        return self._press(self.page.locator("#main summary").filter(has_text=title).first)
+        return self._press(self._main.locator("summary").filter(has_text=title).first)
 
     def goes_to(self, entry: str) -> Self:
-        """Choose an entry of the menu, which may have a number. A narrow screen hides the menu behind a button."""
-        if self.way.is_narrow:
-            self.presses("Menu", "header")
-        links = self.page.locator("#nav-sidebar").get_by_role("link", name=re.compile(rf"^{entry}( \d+\+?)?$"))
-        return self._press(self._wait(links.first, f"entry {entry} of the menu"))
+        """Choose an entry of the menu, which may have a number."""
+        return self._chooses("link", rf"^{entry}( \d+\+?)?$", opens_menu=self.way.is_narrow)
+
+    def goes_to_account(self, entry: str) -> Self:
+        """Choose an entry of the menu of the person's own account."""
+        self._chooses("button", "^Account of ", opens_menu=self.way.is_narrow)
+        return self._chooses("link", f"^{entry}$")
 
     def fills(self, label: str, text: str) -> Self:
         field = self._labelled(label)
@@ -133,7 +149,7 @@ class Person:
 
     def sees(self, *texts: str) -> Self:
         for text in texts:
-            self._wait(self.page.locator("#main").get_by_text(text).filter(visible=True).first, text)
+            self._wait(self._main.get_by_text(text).filter(visible=True).first, text)
         return self
 
     def sees_not(self, text: str) -> Self:
@@ -141,7 +157,7 @@ class Person:
         return self
 
     def sees_disabled(self, button: str) -> Self:
-        expect(self._named("button", button, "#main")).to_be_disabled()
+        expect(self._named("button", button, MAIN)).to_be_disabled()
         return self
 
     def downloads(self, name: str) -> bytes:
@@ -155,26 +171,38 @@ class Person:
         if self.page.evaluate("document.documentElement.scrollWidth > innerWidth"):
             yield f"{self.page.url} is wider than the screen"
         self.page.wait_for_function(LOADED)
+        yield from (f"{self.page.url} reads the icon {name}" for name in self.page.evaluate(ICONS_READ))
         self.page.evaluate(AXE)
         yield from findings(self.page)
         self._context.close()
+
+    @property
+    def _main(self) -> Locator:
+        return self.page.locator(MAIN)
 
     def _heard(self, message: ConsoleMessage) -> None:
         is_refusal = any(f"status of {status}" in message.text for status in REFUSED)
         if (message.type == "error" and not is_refusal) or "Policy" in message.text:
             self.problems.append(f"{self.page.url}: {message.text}")
 
+    def _chooses(self, role: Any, pattern: str, *, opens_menu: bool = False) -> Self:
+        """Press a part of the menu, which a narrow screen hides behind a button."""
+        if opens_menu:
+            self.presses("Menu")
+        parts = self.page.locator("#nav-sidebar").get_by_role(role, name=re.compile(pattern))
+        return self._press(self._wait(parts.first, f"{pattern} in the menu"))
+
     def _named(self, role: Any, name: str, within: str) -> Locator:
         return self._wait(self.page.locator(within).get_by_role(role, name=name, exact=True).first, f"{role} {name}")
 
     def _labelled(self, label: str) -> Locator:
-        return self._wait(self.page.locator("#main").get_by_label(label).filter(visible=True).first, f"field {label}")
+        return self._wait(self._main.get_by_label(label).filter(visible=True).first, f"field {label}")
 
     def _wait(self, target: Locator, what: str) -> Locator:
         try:
             target.wait_for()
         except Error:
-            seen = self.page.locator("#main").aria_snapshot()
+            seen = self._main.aria_snapshot()
             raise AssertionError(f"{self.page.url} shows no {what}:\n{seen}") from None
         return target
 
@@ -217,5 +245,5 @@ class Person:
 def _context(browser: Browser, url: str, way: Way) -> BrowserContext:
     size: Any = {"width": way.width, "height": 740 if way.is_narrow else 900}
     context = browser.new_context(base_url=url, viewport=size, color_scheme=way.theme)
-    context.set_default_timeout(7_000)
+    context.set_default_timeout(20_000)
     return context

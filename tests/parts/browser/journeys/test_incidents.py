@@ -39,6 +39,7 @@ def test_incident_to_resubmitted_failures(journey: Journey, tenant: TenantInUse,
     on_call.goes_to("Overview").opens("Recover").sees("New executions get release 1.0.")
     on_call.presses("Resubmit from the checkpoint…").sees("This is a preview.").fills("Reason", "1.0 settles them")
     on_call.presses("Start: resubmit 3").sees("All 3 succeeded.")
+    on_call.goes_to("Overview").opens("Recover").sees("campaign.draft")
     resubmitted = tenant.get("executions?releaseVersion=1.0")["items"]
     assert len(resubmitted) == 3
     for each in resubmitted:

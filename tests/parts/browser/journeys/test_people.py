@@ -4,7 +4,7 @@ import requests
 
 from tenancy.roles import Role
 from tests.parts.browser.journeys.conftest import Journey
-from tests.running import RunningProduct, TenantInUse
+from tests.running import TenantInUse
 
 
 def test_token_and_key_made(journey: Journey, tenant: TenantInUse) -> None:
@@ -18,14 +18,3 @@ def test_token_and_key_made(journey: Journey, tenant: TenantInUse) -> None:
     admin.fills("Reason", "The host is new").presses("Start a new worker key").sees("Copy the worker key now")
     key = admin.page.locator("[data-worker-key]").inner_text().split()[0]
     admin.opens("I have copied it").sees(key.split(".")[0])
-
-
-def test_member_added(journey: Journey, tenant: TenantInUse, running: RunningProduct, name: str) -> None:
-    running.user(f"eve-{name}")
-    admin = journey.person(tenant, Role.TENANT_ADMIN)
-    admin.goes_to("Members").opens("Add a member").fills("Username", f"eve-{name}").selects("Role", "Approver").presses(
-        "Save"
-    )
-    admin.sees(f"eve-{name}")
-    added = [each["role"] for each in tenant.get("members")["items"] if each["username"] == f"eve-{name}"]
-    assert added == ["approver"]
