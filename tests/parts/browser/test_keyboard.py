@@ -3,6 +3,7 @@ import re
 from playwright.sync_api import Browser, Page, expect
 
 from tenancy.roles import Role
+from tests.admin import operator_rows
 from tests.admin.conftest import World, person
 from tests.parts.browser.conftest import enter
 from tests.parts.browser.test_pages import NARROW
@@ -87,3 +88,15 @@ def test_an_auditor_finds_what_was_active_by_keyboard_on_a_narrow_screen(
     page.keyboard.press("Enter")
     expect(page.locator("[data-pipelines]")).to_contain_text("acme.orders")
     context.close()
+
+
+def test_the_palette_leads_to_the_question_of_an_execution(page: Page, acme: tuple[World, str]) -> None:
+    question = operator_rows.question(acme[0], "order-4711")
+    page.set_viewport_size(NARROW)
+    page.goto("/admin/")
+    page.keyboard.press("Control+k")
+    page.keyboard.type("order-47")
+    expect(page.get_by_role("option", name="Question of order-4711")).to_be_visible()
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    page.wait_for_url(f"**/executions/interaction/{question.pk}/**")
