@@ -31,6 +31,7 @@ EXCEPTIONS: Final[Mapping[str, str]] = {
     r"FETCH FORWARD": "an export reads what it contains",
     r"WITH span AS": "reads the counts of each release and minute",
     r'FROM "releases_release" .* "releases_release"\."id" IN': "reads the releases that it shows",
+    r"page, recovery proof: ": "checks at most 300 failures of the release",
     r"WITH RECURSIVE found": "reads one entry of each release that has due executions",
     # live work and former workers: the sweep and the retention of workers end what would grow without limit
     r"status=(WAITING_EXTERNAL|QUEUED)|admin, executions, (waiting|live|stranded)": "sorts the live executions",
@@ -42,7 +43,7 @@ EXCEPTIONS: Final[Mapping[str, str]] = {
     # no index: each submission or failure would write to it. The list has a time limit.
     r"submittedBy=token|admin, executions, by: ": "no index has what a token submitted",
     r"releaseVersion=2|preview of a campaign by release": "no index orders the executions of a release by their time",
-    r"executions, (key|prefix=|nothing)|palette: ": "sorts all executions whose key begins so, of each pipeline",
+    r"executions, (key|prefix=|nothing)|(palette|search page): ": "sorts all executions whose key begins so",
     r"dead-?letters?/?\?(error|release)": "no index has the failures of smoke tests, or of an error",
 }
 """Why a statement may read more with more executions, by a pattern of `Growth.name`."""

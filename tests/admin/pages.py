@@ -96,22 +96,8 @@ READABLE = {
 READS = dict.fromkeys(("index", "search", "account"), EVERYONE) | {
     page: who for who, table in READABLE.items() for page in pages(table)
 }
-FRAGMENTS = {
-    page
-    for page in READS
-    for name in (
-        "_status",
-        "_live",
-        "_active_export",
-        "_attachment",
-        "_artifact",
-        "_descriptor",
-        "_payload",
-        "_export",
-        "_document",
-    )
-    if page.split()[0].endswith(name)
-}
+_PARTS = tuple(words("_status _live _active_export _attachment _artifact _descriptor _payload _export _document"))
+FRAGMENTS = {page for page in READS if page.split()[0].endswith(_PARTS)}
 """Responses that are fragments or downloads, not whole pages."""
 
 

@@ -66,8 +66,6 @@ class Admin:
     names: dict[str, object]
     theirs: dict[str, object]
     sessions: dict[str, str]
-    statements: dict[str, int] = field(default_factory=dict)
-    """How many statements each page sent for `shown`."""
     _shown: dict[str, Any] = field(default_factory=dict)
 
     def client(self, who: str, **options: Any) -> Client:
@@ -89,7 +87,7 @@ class Admin:
             with CaptureQueriesContext(connection) as sent:
                 self._shown[page] = self.get(self.client("superuser"), page)
                 content(self._shown[page])  # a download is read to its end, which closes its file
-            self.statements[page] = len(sent)
+            assert len(sent) <= PAGE_STATEMENTS, page
         return self._shown[page]
 
     def post(self, client: Client, page: str) -> Any:
@@ -201,7 +199,6 @@ def test_a_page_opens_only_for_users_whose_role_permits_it(site: Admin, page: st
     before, allowed = written(), READS[page]
     foreign = [str(site.names[name]) for name in ("slug", "execution", "question")]
     assert opened(site.shown(page))
-    assert site.statements[page] <= PAGE_STATEMENTS
     for who in (*deciding(allowed, site.of_tenant(page)), "anonymous"):
         response = site.get(site.client(who), page)
         opens = who in allowed or (who == "stranger" and "tenant-admin" in allowed and not site.of_tenant(page))

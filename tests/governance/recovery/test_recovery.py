@@ -4,8 +4,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from django.db import connection
-from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from executions.errors import CampaignEmpty, CampaignTargetInvalid
@@ -76,9 +74,7 @@ def test_each_failed_execution_has_a_verdict_and_those_that_cannot_continue_a_re
     owner: Tenant, release: Release
 ) -> None:
     [target] = recovery.targets(release)
-    with CaptureQueriesContext(connection) as queries:
-        found = continuation.continuation(release, target)
-    assert len(queries) <= 10
+    found = continuation.continuation(release, target)
     names = dict(Execution.objects.filter(tenant=owner).values_list("pk", "execution_key"))
     verdicts = {each.verdict.value: {names[key] for key in each.executions} for each in found.groups}
     assert verdicts == {"checkpoint": {"fits"}, "input": {"wrong", "none"}, "neither": {"input"}}

@@ -2,6 +2,8 @@ import re
 
 from playwright.sync_api import Page, expect
 
+from tests.admin import operator_rows
+from tests.admin.conftest import World
 from tests.parts.browser.test_pages import NARROW
 
 
@@ -56,3 +58,15 @@ def test_the_menu_of_a_narrow_screen_opens_and_closes_by_keyboard(page: Page) ->
     page.get_by_role("button", name="Close the menu").focus()
     page.keyboard.press("Enter")
     expect(page.locator("#menu-button")).to_be_focused()
+
+
+def test_the_palette_leads_to_the_question_of_an_execution(page: Page, acme: tuple[World, str]) -> None:
+    question = operator_rows.question(acme[0], "order-4711")
+    page.set_viewport_size(NARROW)
+    page.goto("/admin/")
+    page.keyboard.press("Control+k")
+    page.keyboard.type("order-47")
+    expect(page.get_by_role("option", name="Question of order-4711")).to_be_visible()
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    page.wait_for_url(f"**/executions/interaction/{question.pk}/**")

@@ -49,22 +49,6 @@ def addresses(world: World) -> dict[str, str]:
     return found | {name: reverse(name) for name in OTHER_PAGES} | {"nothing": "/admin/nothing/"}
 
 
-@pytest.mark.timeout(300)
-def test_the_policy_blocks_nothing_on_any_page(page: Page, acme: tuple[World, str]) -> None:
-    problems: list[str] = []
-    page.on("pageerror", lambda error: problems.append(f"{page.url}: {error}"))
-    page.on("console", lambda message: problems.extend(f"{page.url}: {text}" for text in blocked(message)))
-    for name, address in addresses(acme[0]).items():
-        if name in FRAGMENTS:
-            continue
-        page.goto(address)
-        # Alpine removes this attribute once it has run.
-        expect(page.locator("html")).not_to_have_attribute("x-cloak", "")
-    page.goto("/nothing")
-    assert page.evaluate("getComputedStyle(document.querySelector('main')).maxWidth") == "544px"
-    assert problems == []
-
-
 def test_a_slow_part_comes_later_and_can_be_tried_again(browser: Browser, page: Page, acme: tuple[World, str]) -> None:
     world, url_of_web = acme
     names, failing = named(world), [True]

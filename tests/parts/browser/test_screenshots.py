@@ -3,11 +3,12 @@
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page
+from playwright.sync_api import Page, expect
 
 from tests.admin.conftest import World
 from tests.admin.pages import CHANGES, ELSEWHERE, FRAGMENTS
 from tests.admin.test_matrix import ALL, UNUSED
+from tests.browsing import blocked
 from tests.parts.browser.test_pages import addresses, shown_in_each_way
 from tests.repetition import THOROUGH
 
@@ -18,18 +19,24 @@ NO_PICTURE = {page.split()[0] for page in (*FRAGMENTS, *CHANGES)} | ELSEWHERE
 
 
 @pytest.mark.timeout(1800)
-def test_every_page_has_a_picture(page: Page, acme: tuple[World, str]) -> None:
-    pictured = set[str]()
+def test_every_page_has_a_picture_and_the_policy_blocks_nothing(page: Page, acme: tuple[World, str]) -> None:
+    pictured, problems = set[str](), list[str]()
+    page.on("pageerror", lambda error: problems.append(f"{page.url}: {error}"))
+    page.on("console", lambda message: problems.extend(f"{page.url}: {text}" for text in blocked(message)))
     for name, address in addresses(acme[0]).items():
         if name in FRAGMENTS:
             continue
         response = page.goto(address)
-        assert response is not None
-        assert response.status == (404 if name == "nothing" else 200), name
+        assert (response and response.status) == (404 if name == "nothing" else 200), name
         page.wait_for_load_state("networkidle")
+        # Alpine removes this attribute once it has run.
+        expect(page.locator("html")).not_to_have_attribute("x-cloak", "")
         for way in shown_in_each_way(page):
             if THOROUGH or way in WAYS:
                 file = FOLDER / way.replace(" ", "-") / f"{name.replace(' ', '-')}.png"
                 page.screenshot(path=file, full_page=True)
         pictured.add(name.split()[0].removeprefix("admin:"))
+    page.goto("/nothing")
+    assert page.evaluate("getComputedStyle(document.querySelector('main')).maxWidth") == "544px"
+    assert problems == []
     assert {name for name in ALL - pictured - NO_PICTURE if not name.endswith(UNUSED)} == set()
