@@ -6,6 +6,7 @@ costs by kind of work, and the indexes of the loaded tables that no statement us
 product reads its settings once.
 """
 
+import gc
 import json
 import os
 import sys
@@ -72,6 +73,7 @@ def main(folder: Path, rows: int, parts: list[str]) -> None:
     began = time.monotonic()
     uneven.load(connection, rows)
     print(f"{rows:,} executions loaded in {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
+    gc.freeze()
     figures: dict[str, dict[str, int]] = {}
     costs: dict[str, Cost] = {}
     texts: dict[str, str] = {}
