@@ -157,7 +157,8 @@ def test_the_queue_of_each_task_and_when_it_is_acknowledged(app: Any) -> None:
         "executions.count_finished": "control",
         "executions.record": "outcomes",
         **dict.fromkeys(["executions.heartbeat", "executions.confirm_messages"], "heartbeats"),
-        **dict.fromkeys(["executions.send_webhooks", "alerts.deliver", "alerts.notify"], "webhooks"),
+        **dict.fromkeys(["executions.send_webhooks", "outbox.invitations"], "webhooks"),
+        **dict.fromkeys(["alerts.deliver", "alerts.notify"], "webhooks"),
         **dict.fromkeys(["executions.remove_old", "alerts.remove_old"], "artifacts"),
     }
     assert early == {
