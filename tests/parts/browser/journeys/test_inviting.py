@@ -76,13 +76,8 @@ def test_member_invited(journey: Journey, acme: Product, mails: MailServer, name
     admin.fills("E-mail address", address.upper()).ticks("Operator").presses("Send the invitation").sees(address)
     [path] = eventually(lambda: links_to(address, mails), what="the e-mail")
     eva = journey.visitor(acme.url).visits(path).sees("with the role Operator")
-    for label, text in (
-        ("First name", "Eva"),
-        ("Last name", "Maier"),
-        ("Password", PASSWORD),
-        ("Password again", PASSWORD),
-    ):
-        eva.fills(label, text)
+    eva.fills("First name", "Eva").fills("Last name", "Maier")
+    eva.fills("Password", PASSWORD).fills("Password again", PASSWORD)
     eva.presses("Accept and log in").sees("Overview")
     joined = Membership.objects.filter(user__username=address, user__last_name="Maier")
     assert [(each.tenant.slug, each.role) for each in joined] == [("acme", Role.OPERATOR)]

@@ -91,7 +91,7 @@ def test_prove_which_code_ran(journey: Journey, shop: TenantInUse, name: str) ->
 def test_what_was_active_then(journey: Journey, shop: TenantInUse) -> None:
     auditor = journey.person(shop, Role.AUDITOR)
     auditor.goes_to("Pipelines").opens("What was active?").enters("Time", "yesterday 9")
-    auditor.sees("0 pipelines of shop had an active release.").enters("Time", "soonish").sees(
+    auditor.sees("No pipeline of shop had an active release.").enters("Time", "soonish").sees(
         "It must be a time such as"
     )
     auditor.enters("Time", "now").sees("1 pipeline of shop")
