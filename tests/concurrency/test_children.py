@@ -1,8 +1,10 @@
 """Executions that call other pipelines: whatever runs at the same time or dies, each place has one child (ADR 129)."""
 
 from functools import partial
+from typing import Any
 
 import pytest
+from django.db import connection
 
 from executions.awaits import awaits, interactions
 from executions.children import asking, ends
@@ -193,3 +195,49 @@ def test_a_process_that_dies_at_any_write_leaves_one_child_and_one_resume(owner:
     assert (state(parent)[0], making.kinds(parent).count("AWAIT_COMPLETED")) == ("QUEUED", 1)
     assert (len(children(parent)), parent.progress) == (2, [{"n": 1}] * 2)
     assert not Execution.objects.filter(family_due_at__isnull=False)
+
+
+def asked_again(owner: Tenant, *, handed_over: bool = True) -> Execution:
+    """Return a re-driven parent that has just asked again. Of its three children, only the last one succeeded."""
+    making.ready(owner, version="7.0", pipeline_id=REFUNDS)
+    parent = calling(owner, items=3)
+    settle()
+    first, second, last = making.claimed(owner)
+    making.record(making.failure(first, "Broke", retryable=False))
+    settle()
+    making.record(making.failure(second, "Broke", retryable=False), making.outcome_of(last))
+    settle() if handed_over else None
+    redrive(owner, parent.pk, actor="user:eva", reason="again", allow_failed=True)
+    many = {"requests": ['{"n": 1}'] * 3, "itemized": True, "gives_many": True}
+    making.record(*(making.suspension(each, transport="pipeline", **many) for each in making.claimed(owner)))
+    return parent
+
+
+def test_a_parent_that_asks_again_gets_an_answer_from_each_child_whatever_dies(owner: Tenant) -> None:
+    parent = asked_again(owner)
+    for _ in each_death(lambda: settle(due=True)):
+        pass
+    assert making.record(*map(making.outcome_of, making.claimed(owner))) == 2
+    settle()
+    assert (state(parent), len(children(parent))) == (("QUEUED", None), 3)
+
+
+def test_an_end_from_before_the_question_does_not_fail_it(owner: Tenant) -> None:
+    parent = asked_again(owner, handed_over=False)
+    assert ends.hand_over() == 2
+    settle()
+    assert state(parent)[0] == "WAITING_EXTERNAL"
+    assert [state(each)[0] for each in children(parent)] == ["SUCCEEDED", "QUEUED", "QUEUED"]
+
+
+def test_no_child_is_redriven_for_a_parent_that_was_cancelled_meanwhile(owner: Tenant) -> None:
+    parent, cancelled = asked_again(owner), []
+
+    def stop(execute: Any, sql: Any, *rest: Any) -> Any:
+        if "ancestors(" in sql and not cancelled:
+            cancelled.append(cancel(owner, parent.pk, actor="user:eva", reason="stop"))
+        return execute(sql, *rest)
+
+    with connection.execute_wrapper(stop):
+        settle()
+    assert [state(each)[0] for each in (parent, *children(parent))] == ["CANCELLED", "SUCCEEDED", "FAILED", "FAILED"]
