@@ -13,6 +13,7 @@ from typing import Any, Final
 from django.conf import settings
 from django.db import connection
 
+from executions import spans
 from executions.awaits import statements as await_statements
 from executions.awaits.awaits import CALL_TASK
 from executions.children import ends, statements
@@ -85,7 +86,8 @@ def _call(interaction: Interaction) -> None:
         text = f"The child {call} would have more than {DEEPEST} executions above it"
         ends.fail(interaction, CHILD_TOO_DEEP, text, actor=CHILD)
         return
-    child = submit(interaction.tenant, _request(interaction, call), actor=parent.submitted_by).execution
+    with spans.calling(interaction.unit.traceparent, interaction.unit_id):
+        child = submit(interaction.tenant, _request(interaction, call), actor=parent.submitted_by).execution
     if child.parent_id != parent.pk:
         text = f"The key {child.execution_key!r} belongs to execution {child.pk}, which is no child"
         ends.fail(interaction, ends.CHILD_REFUSED, text, actor=CHILD)

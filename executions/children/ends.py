@@ -108,7 +108,8 @@ def deliver(found: Interaction, child: Execution) -> None:
     A child that failed before the question was asked failed for an earlier one, after which the parent was re-driven:
     it is re-driven. Changes nothing if the interaction is closed. After its deadline, it is timed out.
     """
-    if child.status in (State.FAILED, State.DLQ) and child.finished_at < found.created_at:
+    is_earlier = child.finished_at is not None and child.finished_at < found.created_at
+    if is_earlier and child.status in (State.FAILED, State.DLQ):
         _redrive(found, child)
         return
     response, problem = None, _problem(child)
