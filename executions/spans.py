@@ -147,6 +147,14 @@ def suspended(run: str, unit_id: uuid.UUID) -> None:
     transaction.on_commit(make)
 
 
+def calling(run: str | None, unit_id: uuid.UUID) -> AbstractContextManager[None]:
+    """Make the span of an attempt to submit a child, which continues the trace of the run that called it."""
+    if not run:
+        return nullcontext()
+    _, attributes = _of_await(unit_id)
+    return traces.within(traces.begin("call pipeline", Kind.PRODUCER, run, attributes))
+
+
 def over(run: str, unit_id: uuid.UUID, *, since: datetime, error_class: str = "") -> None:
     """Make the span of a wait that ends now, once the transaction commits. It links to the suspended run.
 

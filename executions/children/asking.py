@@ -13,6 +13,7 @@ from typing import Any, Final
 from django.conf import settings
 from django.db import connection
 
+from executions import spans
 from executions.awaits import statements as await_statements
 from executions.awaits.awaits import CALL_TASK
 from executions.children import ends, statements
@@ -21,18 +22,15 @@ from executions.errors import (
     IdempotencyKeyReused,
     InputInvalid,
     ReleaseNotAdmitted,
-    ReleaseRevokedConfirmation,
     TenantNotAllowed,
 )
-from executions.lifecycle import interventions
 from executions.models import Interaction
-from executions.models.states import State
 from executions.submission.requests import Start
 from executions.submission.submission import ExecutionRequest, submit
 from foundation import wakeup
 from foundation.database.postgresql.outage import is_outage
 from foundation.errors import CoordinatorError, InvalidRequest, PayloadTooLarge
-from releases.errors import PipelineUnknown, ReleaseNotOpen, ReleaseRetired, ReleaseUnknown
+from releases.errors import PipelineUnknown, ReleaseNotOpen, ReleaseUnknown
 from releases.states import PENDING
 from wire.documents.contract import CHILD
 from wire.retry import RetryPolicy
@@ -41,7 +39,6 @@ log = logging.getLogger(__name__)
 LEASE_SECONDS: Final = 60
 DEEPEST: Final = 16
 """How many executions may be above a child. The database refuses deeper ones, too."""
-CHILD_REFUSED: Final = ends.failed("CHILD_REFUSED")
 CHILD_TOO_DEEP: Final = ends.failed("CHILD_TOO_DEEP")
 _PERMANENT: Final = (
     IdempotencyKeyReused,
@@ -49,8 +46,6 @@ _PERMANENT: Final = (
     InvalidRequest,
     PayloadTooLarge,
     PipelineUnknown,
-    ReleaseRetired,
-    ReleaseRevokedConfirmation,
     ReleaseUnknown,
     TenantNotAllowed,
 )
@@ -82,31 +77,24 @@ def call_next() -> bool:
 
 
 def _call(interaction: Interaction) -> None:
-    """Submit the child, or find the one of an earlier attempt. Raises what `submit` and `redrive` raise."""
+    """Submit the child, or find the one of an earlier attempt. Raises what `submit` raises."""
     parent, call = interaction.execution, call_of(interaction.execution, interaction.step_index)
     if call is None:
-        ends.fail(interaction, CHILD_REFUSED, "The contract names no pipeline for this step", actor=CHILD)
+        ends.fail(interaction, ends.CHILD_REFUSED, "The contract names no pipeline for this step", actor=CHILD)
         return
     if _ancestors(parent.pk) >= DEEPEST:
         text = f"The child {call} would have more than {DEEPEST} executions above it"
         ends.fail(interaction, CHILD_TOO_DEEP, text, actor=CHILD)
         return
-    child = submit(interaction.tenant, _request(interaction, call), actor=parent.submitted_by).execution
+    with spans.calling(interaction.unit.traceparent, interaction.unit_id):
+        child = submit(interaction.tenant, _request(interaction, call), actor=parent.submitted_by).execution
     if child.parent_id != parent.pk:
         text = f"The key {child.execution_key!r} belongs to execution {child.pk}, which is no child"
-        ends.fail(interaction, CHILD_REFUSED, text, actor=CHILD)
+        ends.fail(interaction, ends.CHILD_REFUSED, text, actor=CHILD)
         return
-    # An end from before this question belongs to an earlier one, after which the parent was re-driven.
-    is_earlier = child.finished_at is not None and child.finished_at < interaction.created_at
-    if is_earlier and child.status in (State.FAILED, State.DLQ):
-        reason = f"Execution {parent.pk}, which called it, was re-driven."
-        actor = ends.actor_of(parent)
-        child = interventions.redrive(
-            interaction.tenant, child.pk, actor=actor, reason=reason, allow_failed=True
-        ).execution
-    _end_attempt(interaction, Interaction.Status.DISPATCHED)
     if child.finished_at is not None:
         ends.deliver(interaction, child)
+    _end_attempt(interaction, Interaction.Status.DISPATCHED)
 
 
 def _request(interaction: Interaction, call: Call) -> ExecutionRequest:
@@ -131,7 +119,7 @@ def _refused(interaction: Interaction, refusal: CoordinatorError) -> None:
     """Fail the execution if no later attempt can succeed. Otherwise note why it waits, and try again later."""
     text = f"{refusal.code}: {refusal.detail}"
     if _is_permanent(refusal):
-        ends.fail(interaction, CHILD_REFUSED, text, actor=CHILD)
+        ends.fail(interaction, ends.CHILD_REFUSED, text, actor=CHILD)
         return
     policy = RetryPolicy(10**6, timedelta(seconds=2), 2.0, timedelta(minutes=5), settings.RETRY_JITTER)
     wait = policy.wait(interaction.dispatch_attempts, random.random)

@@ -15,13 +15,14 @@ from executions.awaits import answer_types, awaits, interactions
 from executions.awaits.awaits import Lost
 from executions.children import statements
 from executions.children.calls import Place
-from executions.errors import CancelRefused, ExecutionUnknown
+from executions.errors import CancelRefused, ExecutionChanged, ExecutionUnknown, RedriveRefused, VersionMismatch
 from executions.lifecycle import interventions, queries
 from executions.models import AwaitUnit, DeadLetter, Execution, Interaction
 from executions.models.states import State
 from executions.state_machine.moves import FAMILY_TASK
 from foundation import wakeup
 from foundation.database.postgresql.outage import is_outage
+from foundation.errors import CoordinatorError
 from wire.documents.contract import CHILD
 
 log = logging.getLogger(__name__)
@@ -36,6 +37,7 @@ def failed(code: str) -> Lost:
 
 
 CHILD_FAILED: Final = failed("CHILD_FAILED")
+CHILD_REFUSED: Final = failed("CHILD_REFUSED")
 
 
 def hand_over() -> int:
@@ -94,7 +96,7 @@ def _asking(child: Execution) -> Interaction | None:
         item_index=place.item_index,
     )
     related = ("unit", "execution__release__pipeline", "execution__release__contract")
-    found = rows.select_related(*related).only(*interactions.ANSWERED).first()
+    found = rows.select_related(*related).only(*interactions.ANSWERED, "created_at").first()
     if found is not None:
         found.tenant = child.tenant
     return found
@@ -103,8 +105,13 @@ def _asking(child: Execution) -> Interaction | None:
 def deliver(found: Interaction, child: Execution) -> None:
     """Answer an interaction with the result of its child, which has ended, or fail its execution.
 
-    Changes nothing if the interaction is closed. After its deadline, it is timed out.
+    A child that failed before the question was asked failed for an earlier one, after which the parent was re-driven:
+    it is re-driven. Changes nothing if the interaction is closed. After its deadline, it is timed out.
     """
+    is_earlier = child.finished_at is not None and child.finished_at < found.created_at
+    if is_earlier and child.status in (State.FAILED, State.DLQ):
+        _redrive(found, child)
+        return
     response, problem = None, _problem(child)
     if not problem:
         response = queries.result(child)
@@ -119,6 +126,23 @@ def deliver(found: Interaction, child: Execution) -> None:
             interactions.record_answer(found, response, actor_of(child), None, None)
             with_requests = interactions.with_request(found)
             awaits.resume({found.unit_id: 1}, actor=actor_of(child), with_requests=with_requests)
+
+
+def _redrive(found: Interaction, child: Execution) -> None:
+    """Re-drive a child, unless the interaction is closed or the child has changed since it was read."""
+    reason = f"Execution {found.execution_id}, which called it, was re-driven."
+    actor = actor_of(found.execution)
+    try:
+        with transaction.atomic():  # a parent that is cancelled meanwhile waits, and then cancels the child
+            if _is_open(found):
+                version, tenant = child.version, found.tenant
+                interventions.redrive(
+                    tenant, child.pk, actor=actor, reason=reason, expected_version=version, allow_failed=True
+                )
+    except (ExecutionChanged, RedriveRefused, VersionMismatch):
+        log.info("Child %s was re-driven by another process", child.pk)
+    except CoordinatorError as refusal:
+        fail(found, CHILD_REFUSED, f"{refusal.code}: {refusal.detail}", actor=CHILD)
 
 
 def fail(found: Interaction, lost: Lost, problem: str, *, actor: str) -> None:

@@ -51,6 +51,31 @@ CREATE TRIGGER execution_family BEFORE UPDATE OF status ON executions_execution
     FOR EACH ROW WHEN (NEW.status <> OLD.status AND (NEW.parent_id IS NOT NULL OR NEW.status = 'CANCELLED'))
     EXECUTE FUNCTION note_family();
 """
+QUIET_TIMES = """
+-- A child waits for no quiet time: a newer submission would replace it, and so fail its parent. The trigger fires after
+-- `execution_start`.
+CREATE FUNCTION start_child() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, public, pg_temp AS $$
+BEGIN
+    NEW.next_due_at := least(NEW.next_due_at, wait_time(now(), NEW.priority));
+    RETURN NEW;
+END $$;
+CREATE TRIGGER execution_start_of_child BEFORE INSERT ON executions_execution
+    FOR EACH ROW WHEN (NEW.parent_id IS NOT NULL AND NEW.concurrency_key IS NOT NULL) EXECUTE FUNCTION start_child();
+
+-- As in migration 0033, but for children, which replace nothing and are not replaced.
+CREATE OR REPLACE FUNCTION is_replaced(of_execution uuid) RETURNS boolean LANGUAGE sql
+SET search_path = pg_catalog, public, pg_temp SET enable_seqscan = off AS $$
+    SELECT EXISTS (
+        SELECT FROM executions_execution e
+        JOIN releases_release r ON r.id = e.release_id AND r.declarations -> 'concurrency' ? 'debounceSeconds'
+        JOIN executions_execution n ON n.tenant_id = e.tenant_id AND n.pipeline_id = e.pipeline_id
+            AND n.concurrency_key = e.concurrency_key AND n.finished_at IS NULL AND n.next_due_at >= '9000-01-01'
+        WHERE e.id = of_execution AND e.version = 0 AND NOT starts_with(e.execution_key, 'resubmit:')
+            AND n.version = 0 AND NOT starts_with(n.execution_key, 'resubmit:')
+            AND e.parent_id IS NULL AND n.parent_id IS NULL
+            AND (n.created_at, n.id) > (e.created_at, e.id))
+$$;
+"""
 # As in migration 0021, but for `family_due_at`.
 MOVES = """
 CREATE OR REPLACE FUNCTION guard_execution() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, public, pg_temp AS $$
@@ -109,5 +134,6 @@ class Migration(migrations.Migration):
         migrations.AddField("execution", "parent_id", models.UUIDField(null=True)),
         migrations.AddField("execution", "family_due_at", models.DateTimeField(null=True)),
         migrations.RunSQL(CHILDREN),
+        migrations.RunSQL(QUIET_TIMES),
         migrations.RunSQL(MOVES),
     )

@@ -32,7 +32,7 @@ WITH newest AS MATERIALIZED (
     SELECT n.id FROM executions_execution n
     WHERE n.tenant_id = %(tenant)s AND n.pipeline_id = %(pipeline)s AND n.concurrency_key = %(key)s
         AND n.finished_at IS NULL AND n.next_due_at >= '9000-01-01' AND n.version = 0
-        AND NOT starts_with(n.execution_key, 'resubmit:')
+        AND NOT starts_with(n.execution_key, 'resubmit:') AND n.parent_id IS NULL
     ORDER BY n.created_at DESC, n.id DESC LIMIT 1
 )
 SELECT e.id, (SELECT id FROM newest), t.slug, e.pipeline_id, e.release_version

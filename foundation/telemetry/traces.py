@@ -92,10 +92,17 @@ def traced(name: str, header: str | None, attributes: Attributes) -> Iterator[Sp
         begun: Span = _spans.begin(name, Kind.SERVER, NONE, attributes)
     else:
         begun = begin(name, Kind.SERVER, parent, attributes)
-    token = _current.set(begun.traceparent)
+    with within(begun):
+        yield begun
+
+
+@contextmanager
+def within(span: Span) -> Iterator[None]:
+    """End `span` with the block. Its context is `current` inside."""
+    token = _current.set(span.traceparent)
     try:
-        with ended(begun):
-            yield begun
+        with ended(span):
+            yield
     finally:
         _current.reset(token)
 

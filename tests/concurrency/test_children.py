@@ -1,8 +1,10 @@
 """Executions that call other pipelines: whatever runs at the same time or dies, each place has one child (ADR 129)."""
 
 from functools import partial
+from typing import Any
 
 import pytest
+from django.db import connection
 
 from executions.awaits import awaits, interactions
 from executions.children import asking, ends
@@ -12,6 +14,7 @@ from executions.explanation.explanation import explain
 from executions.lifecycle import retention
 from executions.lifecycle.interventions import cancel, redrive
 from executions.models import Execution, Interaction
+from executions.submission import places
 from governance.activation.activation import activate
 from governance.reports.preflight import preflight
 from tenancy.models import Tenant
@@ -23,6 +26,7 @@ from tests.executions.submission.continuing import order
 from tests.raw_sql import run
 
 REFUNDS = "org.example.refunds"
+TRACE = f"00-{1:032x}-{2:016x}-01"
 CALL = {**making.STEP, "kind": "await", "awaitTransport": "pipeline", "callsPipeline": REFUNDS}
 
 
@@ -155,7 +159,9 @@ def test_recursion_ends_at_depth_16_and_a_cancellation_reaches_all(owner: Tenant
     for _ in range(17):
         settle()
         if claims := making.claimed(owner):
-            making.record(making.suspension(claims[0], transport="pipeline"))
+            suspension = making.suspension(claims[0], transport="pipeline")
+            making.record(suspension.model_copy(update={"traceparent": TRACE}))
+    assert Execution.objects.filter(traceparent=TRACE, parent_id__isnull=False).count() == 15
     [deepest] = Execution.objects.filter(error_code="CHILD_TOO_DEEP")
     above = Execution.objects.filter(error_code="CHILD_FAILED")
     assert (deepest.status, above.values_list("error_message").distinct().count(), above.count()) == ("FAILED", 1, 16)
@@ -193,3 +199,64 @@ def test_a_process_that_dies_at_any_write_leaves_one_child_and_one_resume(owner:
     assert (state(parent)[0], making.kinds(parent).count("AWAIT_COMPLETED")) == ("QUEUED", 1)
     assert (len(children(parent)), parent.progress) == (2, [{"n": 1}] * 2)
     assert not Execution.objects.filter(family_due_at__isnull=False)
+
+
+def asked_again(owner: Tenant, *, handed_over: bool = True) -> Execution:
+    """Return a re-driven parent that has just asked again. Of its three children, only the last one succeeded."""
+    making.ready(owner, version="7.0", pipeline_id=REFUNDS)
+    parent = calling(owner, items=3)
+    settle()
+    first, second, last = making.claimed(owner)
+    making.record(making.failure(first, "Broke", retryable=False))
+    settle()
+    making.record(making.failure(second, "Broke", retryable=False), making.outcome_of(last))
+    settle() if handed_over else None
+    redrive(owner, parent.pk, actor="user:eva", reason="again", allow_failed=True)
+    many: dict[str, Any] = {"requests": ['{"n": 1}'] * 3, "itemized": True, "gives_many": True}
+    making.record(*(making.suspension(each, transport="pipeline", **many) for each in making.claimed(owner)))
+    return parent
+
+
+def test_a_parent_that_asks_again_gets_an_answer_from_each_child_whatever_dies(owner: Tenant) -> None:
+    parent = asked_again(owner)
+    for _ in each_death(lambda: settle(due=True)):
+        pass
+    assert making.record(*map(making.outcome_of, making.claimed(owner))) == 2
+    settle()
+    assert (state(parent), len(children(parent))) == (("QUEUED", None), 3)
+
+
+def test_an_end_from_before_the_question_does_not_fail_it(owner: Tenant) -> None:
+    parent = asked_again(owner, handed_over=False)
+    assert ends.hand_over() == 2
+    settle()
+    assert state(parent)[0] == "WAITING_EXTERNAL"
+    assert [state(each)[0] for each in children(parent)] == ["SUCCEEDED", "QUEUED", "QUEUED"]
+
+
+def test_no_child_is_redriven_for_a_parent_that_was_cancelled_meanwhile(owner: Tenant) -> None:
+    parent, cancelled = asked_again(owner), list[Execution]()
+
+    def stop(execute: Any, sql: Any, *rest: Any) -> Any:
+        if "ancestors(" in sql and not cancelled:
+            cancelled.append(cancel(owner, parent.pk, actor="user:eva", reason="stop"))
+        return execute(sql, *rest)
+
+    with connection.execute_wrapper(stop):
+        settle()
+    assert [state(each)[0] for each in (parent, *children(parent))] == ["CANCELLED", "SUCCEEDED", "FAILED", "FAILED"]
+
+
+def test_a_child_waits_for_no_quiet_time_and_is_part_of_no_burst(owner: Tenant) -> None:
+    rules = {"limit": 1, "debounceSeconds": 60}
+    release = making.declaring(owner, "7.0", document=making.contract(REFUNDS), concurrency=rules)
+    activate(release, actor="user:test")
+    burst = [making.submitted(owner, "first", pipeline_id=REFUNDS).execution]
+    parent = calling(owner, items=2)
+    settle()
+    places.sweep()
+    burst.append(making.submitted(owner, "second", pipeline_id=REFUNDS).execution)
+    for _ in range(2):
+        places.sweep()
+        end(owner)
+    assert (state(parent)[0], [state(each)[1] for each in burst]) == ("QUEUED", ["REPLACED", None])
