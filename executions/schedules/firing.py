@@ -39,7 +39,7 @@ BACKFILLS_AT_ONCE: Final = 20
 LEASE_SECONDS: Final = 30
 LONGEST_RUN_SECONDS: Final = 10.0
 """The time after which `fire` leaves the rest to the next sweep."""
-_START: Final = (datetime.min.replace(tzinfo=UTC), uuid.UUID(int=0))
+_START: Final = (datetime.max.replace(tzinfo=UTC), uuid.UUID(int=0))
 Place = tuple[datetime, uuid.UUID]
 """A place in the order of due schedules: the next time and the key of one."""
 State = ScheduleFire.State
@@ -73,7 +73,7 @@ def fire(at_once: int = AT_ONCE) -> int:
 def advance(after: Place = _START, at_once: int = AT_ONCE) -> Place | None:
     """Move due schedules to their following times, and add fires for the times before. They are those behind `after`.
 
-    Returns the place of the last one; None if no others are due.
+    The ones that are least late come first. Returns the place of the last one; None if no others are due.
     """
     with connection.cursor() as cursor:
         cursor.execute(statements.DUE_SCHEDULES, {"next_at": after[0], "id": after[1], "limit": at_once})

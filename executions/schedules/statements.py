@@ -11,11 +11,12 @@ SELECT EXISTS (SELECT FROM executions_schedule WHERE next_at <= now())
     OR EXISTS (SELECT FROM executions_schedulefire WHERE state = 'DUE' AND next_attempt_at <= now())
 """
 
-# The schedules after a place in the order whose next time has come, with the present time. The order does not change
-# while a schedule cannot fire, so a caller that continues behind it reaches all others.
+# The schedules before a place in the order whose next time has come, with the present time. Those that are far behind
+# come last, so that they delay no others. A schedule that was moved, or cannot fire, is not behind its place, so a caller
+# that continues there reaches each schedule once.
 DUE_SCHEDULES: Final = """
 SELECT id, next_at, now() FROM executions_schedule
-WHERE next_at <= now() AND (next_at, id) > (%(next_at)s, %(id)s) ORDER BY next_at, id LIMIT %(limit)s
+WHERE next_at <= now() AND (next_at, id) < (%(next_at)s, %(id)s) ORDER BY next_at DESC, id DESC LIMIT %(limit)s
 """
 
 _UNFINISHED: Final = """
