@@ -32,6 +32,7 @@ EXCEPTIONS: Final[Mapping[str, str]] = {
     r"WITH span AS": "reads the counts of each release and minute",
     r'FROM "releases_release" .* "releases_release"\."id" IN': "reads the releases that it shows",
     r"page, recovery proof: ": "checks at most 300 failures of the release",
+    r"WITH RECURSIVE next AS \( \(SELECT e\.tenant_id": "looks at the next 500 concurrency keys",
     r"WITH RECURSIVE found": "reads one entry of each release that has due executions",
     # live work and former workers: the sweep and the retention of workers end what would grow without limit
     r"status=(WAITING_EXTERNAL|QUEUED)|admin, executions, (waiting|live|stranded)": "sorts the live executions",
@@ -51,8 +52,6 @@ EXCEPTIONS: Final[Mapping[str, str]] = {
 
 UNREAD: Final[Mapping[str, str]] = {
     "interaction_open": "the open questions of a small tenant",
-    "execution_place": "the executions with a concurrency key, if the release limits them",
-    "execution_child": "the children of executions that call pipelines",
 }
 """What reads an index of the loaded tables that this work, which is that of the largest tenant, does not use."""
 

@@ -2,7 +2,8 @@
 
 The first tenant has 86 % of the rows, and the others the rest in equal parts. Of a hundred executions five have failed,
 one waits for an answer, one is due on a release without workers, and one was cancelled. Those of one pipeline can be
-found by two values. Everything is in proportion to the number of executions, so a statement whose buffers do not depend
+found by two values. Some of them have concurrency keys, of which a hundred wait for a place, and some have a parent.
+Everything else is in proportion to the number of executions, so a statement whose buffers do not depend
 on it reads as much with few as with many.
 """
 
@@ -69,6 +70,10 @@ _COPIES: Final[tuple[tuple[str, Mapping[str, str], str], ...]] = (
 _PLAN: Final = """
 UPDATE releases_pipeline p SET activation_id = a.id FROM releases_activation a WHERE a.pipeline_id = p.id;
 UPDATE releases_release SET created_at = now() - interval '31 days' + (release_version::int - 1) * interval '6 days';
+UPDATE releases_release r SET declarations = declarations
+    || '{{"concurrency": {{"key": "customer", "limit": 9, "rate": {{"limit": 9, "seconds": 60}}}}}}'
+    FROM releases_pipeline p WHERE p.id = r.pipeline_id AND p.pipeline_id = 'benchmarks.three-steps'
+    AND r.release_version <> '1';
 INSERT INTO tenancy_membership (role, tenant_id, user_id)
     SELECT 'tenant-admin', t.id, u.id FROM tenancy_tenant t, auth_user u WHERE u.username = '{person}';
 CREATE TEMP TABLE planned AS SELECT n, now() - interval '10 minutes' - n * interval '30 days' / {rows} AS at,
@@ -105,7 +110,9 @@ _EXECUTION: Final = {
     "smoke": "n % ({rows} / 50) = 9",
     "created_at": "at",
     "updated_at": "at + interval '1 s'",
-    "next_due_at": "at",
+    "next_due_at": "CASE WHEN n % ({rows} / 100) = 3 THEN at + interval '7000 years' ELSE at END",
+    "concurrency_key": "CASE WHEN n % 200 IN (5, 8) OR n % ({rows} / 100) = 3 THEN 'customer=' || n / 1000 END",
+    "started_at": "CASE WHEN n % 200 IN (5, 8) THEN at END",
     "finished_at": "CASE WHEN x.status IN ('SUCCEEDED', 'DLQ', 'FAILED', 'CANCELLED') THEN at + interval '1 s' END",
 }
 _EXECUTIONS: Final = """executions_execution t,
@@ -115,6 +122,9 @@ _EXECUTIONS: Final = """executions_execution t,
 _REST: Final = """
 CREATE TEMP TABLE loaded AS SELECT id, tenant_id, release_id, version, status, execution_key, error_code, error_message,
     submitted_by, smoke, await_unit_id, created_at, finished_at FROM executions_execution WHERE id <> '{template}';
+UPDATE executions_execution e SET parent_id = p.id
+    FROM loaded c, loaded p, LATERAL (SELECT split_part(c.execution_key, '-', 2)::int AS n) k
+    WHERE e.id = c.id AND p.tenant_id = c.tenant_id AND n % 100 = 8 AND p.execution_key = 'order-' || n - 1;
 INSERT INTO executions_executionevent (execution_id, sequence, kind, status, actor, data, at)
     SELECT l.id, t.sequence, t.kind, t.status, t.actor, t.data, l.created_at
     FROM loaded l, executions_executionevent t WHERE t.execution_id = '{template}' ORDER BY l.created_at;

@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import Final
 
@@ -33,6 +33,9 @@ from benchmarks.costs.measuring import Work
 from benchmarks.costs.world import World, WorldError, claim_due, request
 from coordinator.celery import app
 from executions.lifecycle import retention
+from executions.models import Execution
+from executions.models.execution import WAITS_FOR_PLACE
+from executions.submission import places
 from tenancy.access import issue_token
 from tenancy.roles import Scope
 
@@ -78,6 +81,7 @@ def main(folder: Path, rows: int, parts: list[str]) -> None:
     costs: dict[str, Cost] = {}
     texts: dict[str, str] = {}
     works = (
+        _starts_and_ends(world),  # before the sweep gives the places
         kinds.all_kinds(world),
         pages.all_pages(world, connection),
         _lists(world, connection),
@@ -89,6 +93,21 @@ def main(folder: Path, rows: int, parts: list[str]) -> None:
     unread = [name for (name,) in connection.execute(_UNREAD, [list(uneven.TABLES)])]
     json.dump({"buffers": figures, "costs": costs, "texts": texts, "unread": unread}, sys.stdout)
     sys.stdout.flush()
+
+
+def _starts_and_ends(world: World) -> Iterator[Work]:
+    """Yield the decisions about places of concurrency keys, and a cancellation, which looks for children."""
+    waiting = Execution.objects.filter(
+        concurrency_key__isnull=False, finished_at=None, next_due_at__gte=WAITS_FOR_PLACE
+    )
+    keys = iter(waiting.filter(tenant=world.tenant).values_list("pk", flat=True))
+    yield Work("places of ten keys", places.grant, lambda: list(islice(keys, 10)), warm_up=1)
+    yield Work(
+        "cancellation",
+        lambda execution: world.call("POST", f"executions/{execution}/cancel", {"reason": "x"}),
+        lambda: world.submit()[0],
+        warm_up=1,
+    )
 
 
 def _lists(world: World, connection: psycopg.Connection) -> Iterator[Work]:

@@ -92,12 +92,17 @@ SELECT v.release_id, v.reason FROM releases_revocation v
 WHERE v.id = %(id)s AND v.open_executions = 'fail' AND v.completed_at IS NULL FOR UPDATE SKIP LOCKED
 """
 
-# Waits for the transactions that are submitting or re-driving an execution of a revoked release. Later submissions find
-# it revoked. This is a separate transaction: an outcome with a new failure group locks the release after its
-# execution, so the order must not hold the release while it waits for executions. No row is impossible.
+# Waits for the transactions that are submitting or re-driving an execution of a revoked release. Later ones find it
+# revoked, even if they read it before: FOR KEY SHARE locks a row as it was read, unless its key was updated since. An
+# update under the lock FOR UPDATE counts as one of the key. This is a separate transaction: an outcome with a new
+# failure group locks the release after its execution, so the order must not hold the release while it waits for
+# executions. No row is impossible.
 WAIT_FOR_SUBMISSIONS = """
-SELECT FROM releases_release r WHERE r.id = (SELECT v.release_id FROM releases_revocation v WHERE v.id = %(id)s)
-FOR UPDATE
+WITH locked AS MATERIALIZED (
+    SELECT r.id FROM releases_release r
+    WHERE r.id = (SELECT v.release_id FROM releases_revocation v WHERE v.id = %(id)s) FOR UPDATE
+)
+UPDATE releases_release r SET status_changed_at = r.status_changed_at FROM locked WHERE r.id = locked.id
 """
 
 # Locks a batch of open executions of a release in the order of their ids. No row: none is open.

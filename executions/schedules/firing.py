@@ -29,17 +29,17 @@ from foundation.errors import CoordinatorError, QuotaExceeded
 from foundation.plurals import counted
 
 log = logging.getLogger(__name__)
-SCHEDULES_AT_ONCE: Final = 100
-FIRES_AT_ONCE: Final = 100
-"""How many times of one schedule are added at once. The next sweep continues."""
-SUBMITTED_AT_ONCE: Final = 100
-"""How many fires are leased at once: few enough to be submitted long before the lease expires."""
+AT_ONCE: Final = 100
+"""How many schedules are moved at once, how many times of one are added, and how many fires are leased.
+
+The leased ones are few enough to be submitted long before their lease expires.
+"""
 BACKFILLS_AT_ONCE: Final = 20
 """How many fires of a backfill are submitted at each sweep."""
 LEASE_SECONDS: Final = 30
 LONGEST_RUN_SECONDS: Final = 10.0
 """The time after which `fire` leaves the rest to the next sweep."""
-_START: Final = (datetime.min.replace(tzinfo=UTC), uuid.UUID(int=0))
+_START: Final = (datetime.max.replace(tzinfo=UTC), uuid.UUID(int=0))
 Place = tuple[datetime, uuid.UUID]
 """A place in the order of due schedules: the next time and the key of one."""
 State = ScheduleFire.State
@@ -55,7 +55,7 @@ class Due:
     is_backfill: bool
 
 
-def fire() -> int:
+def fire(at_once: int = AT_ONCE) -> int:
     """Fire the due schedules, and submit DUE fires, for at most LONGEST_RUN_SECONDS. Return how many were decided.
 
     Any number of processes may call this at once. If a schedule fails, the error is logged, and the others still fire.
@@ -64,19 +64,19 @@ def fire() -> int:
     place: Place | None = _START
     decided, more = 0, 1
     while (place is not None or more) and time.monotonic() < ends_at:
-        place = advance(place) if place is not None else None
-        more = _submit(_claimed(statements.CLAIM, SUBMITTED_AT_ONCE))
+        place = advance(place, at_once) if place is not None else None
+        more = _submit(_claimed(statements.CLAIM, at_once))
         decided += more
     return decided + submit_backfills()
 
 
-def advance(after: Place = _START) -> Place | None:
+def advance(after: Place = _START, at_once: int = AT_ONCE) -> Place | None:
     """Move due schedules to their following times, and add fires for the times before. They are those behind `after`.
 
-    Returns the place of the last one; None if no others are due.
+    The ones that are least late come first. Returns the place of the last one; None if no others are due.
     """
     with connection.cursor() as cursor:
-        cursor.execute(statements.DUE_SCHEDULES, {"next_at": after[0], "id": after[1], "limit": SCHEDULES_AT_ONCE})
+        cursor.execute(statements.DUE_SCHEDULES, {"next_at": after[0], "id": after[1], "limit": at_once})
         due = cursor.fetchall()
     schedules = Schedule.objects.in_bulk([schedule_id for schedule_id, _, _ in due])
     for schedule_id, _, now in due:
@@ -86,7 +86,7 @@ def advance(after: Place = _START) -> Place | None:
             if isinstance(error, Error) and is_outage(error):
                 raise
             log.exception("Schedule %s could not fire", schedule_id)
-    return (due[-1][1], due[-1][0]) if len(due) == SCHEDULES_AT_ONCE else None
+    return (due[-1][1], due[-1][0]) if len(due) == at_once else None
 
 
 def submit_backfills() -> int:
@@ -115,8 +115,8 @@ def _take(schedule: Schedule, now: datetime) -> None:
         following = calendar.next(earliest - timedelta(microseconds=1))
     missed = len(rows)
     if following is not None and following <= now:
-        times = [following, *islice(calendar.times(following), FIRES_AT_ONCE)]
-        due = [at for at in times[:FIRES_AT_ONCE] if at <= now]
+        times = [following, *islice(calendar.times(following), AT_ONCE)]
+        due = [at for at in times[:AT_ONCE] if at <= now]
         rows += [(at, State.DUE, "", "") for at in due]
         following = times[len(due)] if len(times) > len(due) else None
     times_, states, codes, details = zip(*rows, strict=True) if rows else ((), (), (), ())
@@ -130,7 +130,7 @@ def _take(schedule: Schedule, now: datetime) -> None:
         "codes": list(codes),
         "details": list(details),
         "first": missed + 1,
-        "last": len(rows),
+        "last": len(rows) + (following is not None and following <= now),  # a later one is added next
     }
     with connection.cursor() as cursor:
         cursor.execute(statements.TAKE, parameters)
@@ -138,7 +138,7 @@ def _take(schedule: Schedule, now: datetime) -> None:
 
 def _claimed(statement: str, limit: int) -> list[Due]:
     with connection.cursor() as cursor:
-        cursor.execute(statement, {"lease": LEASE_SECONDS, "limit": limit, "most": SUBMITTED_AT_ONCE})
+        cursor.execute(statement, {"lease": LEASE_SECONDS, "limit": limit, "most": AT_ONCE})
         return sorted((Due(*row) for row in cursor.fetchall()), key=lambda due: due.scheduled_at)
 
 

@@ -11,11 +11,12 @@ SELECT EXISTS (SELECT FROM executions_schedule WHERE next_at <= now())
     OR EXISTS (SELECT FROM executions_schedulefire WHERE state = 'DUE' AND next_attempt_at <= now())
 """
 
-# The schedules after a place in the order whose next time has come, with the present time. The order does not change
-# while a schedule cannot fire, so a caller that continues behind it reaches all others.
+# The schedules before a place in the order whose next time has come, with the present time. Those that are far behind
+# come last, so that they delay no others. A schedule that was moved, or cannot fire, is not behind its place, so a caller
+# that continues there reaches each schedule once.
 DUE_SCHEDULES: Final = """
 SELECT id, next_at, now() FROM executions_schedule
-WHERE next_at <= now() AND (next_at, id) > (%(next_at)s, %(id)s) ORDER BY next_at, id LIMIT %(limit)s
+WHERE next_at <= now() AND (next_at, id) < (%(next_at)s, %(id)s) ORDER BY next_at DESC, id DESC LIMIT %(limit)s
 """
 
 _UNFINISHED: Final = """
@@ -30,7 +31,8 @@ EARLIER: Final = _UNFINISHED.format(schedule="%(schedule)s") + " WHERE newest.sc
 
 # Moves a schedule to its following time, and adds fires for the times before it. No row moves if another process moved
 # it first, or if a person changed it. With `skip`, only the first DUE time is submitted, and none while an execution
-# has not ended or is yet to be submitted. With `cancel`, only the last one is, because it would cancel the others.
+# has not ended or is yet to be submitted, or a fire of a backfill is leased. With `cancel`, only the last one is, because
+# it would cancel the others.
 _TAKE: Final = """
 WITH taken AS (
     UPDATE executions_schedule SET next_at = %(following)s
@@ -40,7 +42,8 @@ WITH taken AS (
         CASE WHEN f.state <> 'DUE' THEN f.state
             WHEN t.overlap = 'skip' AND (f.position > %(first)s OR EXISTS ({unfinished})
                 OR EXISTS (SELECT FROM executions_schedulefire o
-                    WHERE o.schedule_id = t.id AND o.state = 'DUE' AND NOT o.is_backfill))
+                    WHERE o.schedule_id = t.id AND o.state = 'DUE'
+                        AND (NOT o.is_backfill OR o.next_attempt_at > now())))
             THEN 'SKIPPED'
             WHEN t.overlap = 'cancel' AND f.position < %(last)s THEN 'SKIPPED'
             ELSE 'DUE' END AS state
@@ -78,12 +81,13 @@ _BACKFILLS: Final = """
     WHERE s.paused_at IS NULL AND due.next_attempt_at <= now()
         AND s.id IN (SELECT schedule_id FROM executions_schedulefire
             WHERE state = 'DUE' AND is_backfill AND next_attempt_at <= now())
-        AND (s.overlap = 'queue' OR NOT EXISTS ({unfinished}))
+        AND (s.overlap = 'queue' OR NOT EXISTS ({unfinished}) AND NOT EXISTS (SELECT FROM executions_schedulefire o
+            WHERE o.schedule_id = s.id AND o.state = 'DUE' AND NOT o.is_backfill))
     ORDER BY due.next_attempt_at LIMIT %(most)s
 """
 
-# Leases the oldest fires of backfills: some of each schedule with `queue`. Of others one, when no execution is open. At
-# most %(most)s in all.
+# Leases the oldest fires of backfills: some of each schedule with `queue`. Of others one, when no execution is open or
+# about to be submitted. At most %(most)s in all.
 CLAIM_BACKFILLS: Final = _CLAIM.format(chosen=_BACKFILLS.format(unfinished=_UNFINISHED.format(schedule="s.id")))
 
 # Records results. A fire that was decided meanwhile stays as it is, unless this result is an execution.

@@ -25,8 +25,12 @@ from foundation.errors import CoordinatorError
 REPLACED: Final = "REPLACED"
 MOST_AT_ONCE: Final = 500
 
-# Locks the executions of a key that newer ones replace, and returns them with their releases and the newest. The caller
-# holds the lock of the key. No row: no execution of the key is replaced.
+# Makes the other decisions about a key wait until the transaction ends.
+LOCK_KEY = "SELECT lock_key(%s, %s, %s)"
+
+# Locks the executions of a key that newer ones replace, and returns them with their releases and the newest. As
+# `is_replaced` says, but it compares none with each other. The caller holds the lock of the key. No row: no execution
+# of the key is replaced.
 LOCK_REPLACED = """
 WITH newest AS MATERIALIZED (
     SELECT n.id FROM executions_execution n
@@ -35,11 +39,12 @@ WITH newest AS MATERIALIZED (
         AND NOT starts_with(n.execution_key, 'resubmit:') AND n.parent_id IS NULL
     ORDER BY n.created_at DESC, n.id DESC LIMIT 1
 )
-SELECT e.id, (SELECT id FROM newest), t.slug, e.pipeline_id, e.release_version
-FROM executions_execution e JOIN tenancy_tenant t ON t.id = e.tenant_id
+SELECT e.id, n.id, t.slug, e.pipeline_id, e.release_version
+FROM newest n CROSS JOIN executions_execution e JOIN tenancy_tenant t ON t.id = e.tenant_id
+JOIN releases_release r ON r.id = e.release_id AND r.declarations -> 'concurrency' ? 'debounceSeconds'
 WHERE e.tenant_id = %(tenant)s AND e.pipeline_id = %(pipeline)s AND e.concurrency_key = %(key)s
     AND e.finished_at IS NULL AND e.next_due_at >= '9000-01-01' AND e.status = 'QUEUED' AND e.version = 0 AND NOT e.held
-    AND e.id IS DISTINCT FROM (SELECT id FROM newest) AND is_replaced(e.id)
+    AND NOT starts_with(e.execution_key, 'resubmit:') AND e.id <> n.id
 ORDER BY e.id LIMIT %(limit)s FOR UPDATE OF e
 """
 
@@ -47,14 +52,16 @@ MOST_KEYS: Final = 500
 """How many keys of open executions one sweep looks at."""
 GRANT_DUE_TASK: Final = "executions.grant_due_places"
 
-# Returns the concurrency keys of executions. No row: they have none, or were removed.
+# Returns the concurrency keys of executions, and whether a release of them debounces. No row: they have none, or were
+# removed.
 KEYS = """
-SELECT DISTINCT e.tenant_id, e.pipeline_id, e.concurrency_key FROM executions_execution e
-WHERE e.id = ANY(%(ids)s) AND e.concurrency_key IS NOT NULL
+SELECT e.tenant_id, e.pipeline_id, e.concurrency_key, bool_or(r.declarations -> 'concurrency' ? 'debounceSeconds')
+FROM executions_execution e JOIN releases_release r ON r.id = e.release_id
+WHERE e.id = ANY(%(ids)s) AND e.concurrency_key IS NOT NULL GROUP BY 1, 2, 3
 """
 
-# Returns the keys of open executions that follow a key, and whether an execution waits for a place of each. They are
-# found one after the other in the index. No row: no more follow.
+# Returns the keys of open executions that follow a key, and whether the release debounces of the execution that waits
+# for a place of it; NULL if none does. They are found one after the other in the index. No row: no more follow.
 WAITING_KEYS = """
 WITH RECURSIVE next AS (
     (SELECT e.tenant_id, e.pipeline_id, e.concurrency_key FROM executions_execution e
@@ -69,9 +76,10 @@ WITH RECURSIVE next AS (
                 > (next.tenant_id, next.pipeline_id, next.concurrency_key)
         ORDER BY e.tenant_id, e.pipeline_id, e.concurrency_key LIMIT 1) later
 ), looked_at AS (SELECT * FROM next LIMIT %(limit)s)
-SELECT l.tenant_id, l.pipeline_id, l.concurrency_key, EXISTS (SELECT FROM executions_execution e
+SELECT l.tenant_id, l.pipeline_id, l.concurrency_key, (SELECT r.declarations -> 'concurrency' ? 'debounceSeconds'
+    FROM executions_execution e JOIN releases_release r ON r.id = e.release_id
     WHERE e.tenant_id = l.tenant_id AND e.pipeline_id = l.pipeline_id AND e.concurrency_key = l.concurrency_key
-        AND e.finished_at IS NULL AND e.next_due_at >= '9000-01-01')
+        AND e.finished_at IS NULL AND e.next_due_at >= '9000-01-01' ORDER BY e.next_due_at, e.id LIMIT 1)
 FROM looked_at l
 """
 GRANT = "SELECT granted, wait_seconds, replaced FROM grant_starts(%s, %s, %s)"
@@ -129,15 +137,15 @@ def sweep() -> int:
         cursor.execute(WAITING_KEYS, {**parameters, "limit": MOST_KEYS})
         found = cursor.fetchall()
     _swept_to = found[-1][:3] if len(found) == MOST_KEYS else (0, "", "")
-    return _grant([(tenant, pipeline, key) for tenant, pipeline, key, waits in found if waits])
+    return _grant([each for each in found if each[3] is not None])
 
 
-def _grant(keys: Collection[Key]) -> int:
+def _grant(keys: Collection[tuple[int, str, str, bool]]) -> int:
     """Each key has its own transaction, so that no two of them wait for each other."""
     granted, waits = 0, []
-    for key in keys:
+    for tenant, pipeline, key, debounces in keys:
         with transaction.atomic():
-            count, wait_seconds = _grant_key(key)
+            count, wait_seconds = _grant_key((tenant, pipeline, key), debounces=debounces)
         granted += count
         if wait_seconds is not None:
             waits.append(wait_seconds)
@@ -148,14 +156,18 @@ def _grant(keys: Collection[Key]) -> int:
     return granted
 
 
-def _grant_key(key: Key) -> tuple[int, float | None]:
+def _grant_key(key: Key, *, debounces: bool) -> tuple[int, float | None]:
     """Return how many executions of a key got a place, and in how many seconds another may get one.
 
     The seconds are None if others wait for the end of an execution, or none waits. What newer submissions replace is
-    cancelled first.
+    cancelled first: with `debounces`, also what waits behind the newest one because of its priority.
     """
     granted = 0
     with connection.cursor() as cursor:
+        if debounces:
+            cursor.execute(LOCK_KEY, key)
+            while cancel_replaced(key):
+                pass
         while True:
             cursor.execute(GRANT, key)
             count, wait_seconds, replaced = cursor.fetchone()
@@ -164,7 +176,7 @@ def _grant_key(key: Key) -> tuple[int, float | None]:
                 return granted, wait_seconds
 
 
-def cancel_replaced(key: tuple[int, str, str]) -> int:
+def cancel_replaced(key: Key) -> int:
     """Cancel at most MOST_AT_ONCE executions of a key that newer ones replace. Return how many were cancelled."""
     parameters: dict[str, Any] = dict(zip(("tenant", "pipeline", "key"), key, strict=True))
     with connection.cursor() as cursor:

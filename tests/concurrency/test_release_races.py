@@ -3,7 +3,7 @@ import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from django.db import OperationalError, connection
@@ -12,12 +12,12 @@ from psycopg import sql
 
 from executions.models import Execution
 from executions.models.states import TERMINAL
-from executions.submission.submission import ExecutionRequest, submit_many
+from executions.submission.submission import ExecutionRequest, Submission, submit_many
 from foundation.places import Places
 from governance.activation.activation import activate
 from governance.retirement.retirement import Order, fail_open, retire, revoke
 from releases.artifacts.store import artifact_store
-from releases.errors import DeploymentPending, RetirementBlocked
+from releases.errors import DeploymentPending, NoActiveRelease, RetirementBlocked
 from releases.models import (
     Activation,
     ArtifactUpload,
@@ -36,7 +36,7 @@ from releases.registration.verification import verify_release
 from tenancy.models import Tenant
 from tests import gradual, making, signing
 from tests.concurrency.racing import race, results_of
-from tests.concurrency.sessions import another_session, ended_after
+from tests.concurrency.sessions import another_session, ended_after, stopped_at_row
 from tests.releases.registration import located
 from tests.releases.registration.sending import opened
 from tests.repetition import rounds
@@ -194,3 +194,16 @@ def test_an_order_to_fail_misses_no_submission(_: int) -> None:
     event = Revocation.objects.get()
     assert event.completed_at is not None
     assert event.failed_executions == made.count()
+
+
+def test_an_order_to_fail_is_complete_only_if_a_submission_that_read_the_release_before_finds_it_revoked() -> None:
+    owner, first = making.ready()
+    _, release = making.ready(owner, pipeline_id="other")
+    requests = [ExecutionRequest(each, {"n": 1}, "key") for each in (making.PIPELINE, "other")]
+    with stopped_at_row(first, partial(submit_many, owner, requests, actor="token:test")) as stopped:
+        revoke(release, **WHY, open_executions=Order.FAIL)
+        fail_open()
+        submitted, refused = cast("list[object]", stopped.finish())
+    assert isinstance(submitted, Submission)
+    assert isinstance(refused, NoActiveRelease), refused
+    assert not Execution.objects.filter(release=release).exists()

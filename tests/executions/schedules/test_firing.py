@@ -1,4 +1,7 @@
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -132,21 +135,70 @@ def test_a_fire_that_was_submitted_by_a_dead_process_is_found_again(owner: Tenan
     assert len(made(owner)) == 1
 
 
-def test_a_late_process_cancels_no_execution_of_its_own_time(owner: Tenant, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(firing, "LEASE_SECONDS", 0)
-    others = [firing.fire]
+@contextmanager
+def overtaken(statement: str, *others: Callable[[], object]) -> Iterator[None]:
+    """Call `others`, which is what other processes do meanwhile, before the block executes `statement`."""
+    left = [others]
 
-    def overtaken(execute: Any, sql: str, *arguments: Any) -> Any:
-        if sql == statements.EARLIER and others:
-            others.pop()()
+    def execute(execute: Any, sql: str, *arguments: Any) -> Any:
+        for other in left.pop() if sql == statement and left else ():
+            other()
         return execute(sql, *arguments)
 
+    with connection.execute_wrapper(execute):
+        yield
+    assert not left
+
+
+def test_a_late_process_cancels_no_execution_of_its_own_time(owner: Tenant) -> None:
     schedule = making.scheduled(owner, cron="* * * * *", overlap="cancel")
     late(schedule, 1)
-    with connection.execute_wrapper(overtaken):
+    with overtaken(statements.EARLIER, submit_again):
         firing.fire()
-    assert (others, states(schedule)) == ([], ["SUBMITTED"])
+    assert states(schedule) == ["SUBMITTED"]
     assert [each.status for each in made(owner)] == ["QUEUED"]
+
+
+def test_a_process_moves_no_schedule_that_moved_or_was_changed_since_it_read_it(owner: Tenant) -> None:
+    schedule = making.scheduled(owner, cron="0 0 1 1 *", catch_up_minutes=3)
+    late(schedule, 2)
+    with overtaken(statements.TAKE, firing.advance, lambda: late(schedule, 1)):
+        firing.advance()
+    assert making.reread(schedule).next_at == late(schedule, 1)
+    at = late(schedule, 20)
+    with overtaken(statements.TAKE, lambda: schedules.change(schedule, actor=ACTOR, catch_up_minutes=60)):
+        firing.advance()
+    assert (states(schedule), making.reread(schedule).next_at) == (["DUE"], at)
+
+
+@cases(
+    ("refused", "expected"),
+    (True, ("SKIPPED", "SCHEDULE_REMOVED")),
+    (False, ("SUBMITTED", "")),
+)
+def test_a_fire_that_is_decided_meanwhile_changes_only_if_it_was_submitted(
+    owner: Tenant, refused: bool, expected: tuple[str, str]
+) -> None:
+    schedule = making.scheduled(owner, cron="* * * * *")
+    if refused:
+        holds.pause(Pipeline.objects.get(tenant=owner), actor=ACTOR, reason="broken", refuses_submissions=True)
+    late(schedule, 1)
+    with overtaken(statements.DECIDE, lambda: schedules.remove(schedule, actor=ACTOR)):
+        firing.fire()
+    assert [(fire.state, fire.code) for fire in schedule.fires.all()] == [expected]
+    assert [fire.execution_id for fire in schedule.fires.all() if fire.execution_id] == [
+        each.pk for each in made(owner)
+    ]
+
+
+def test_results_of_a_batch_are_recorded_although_another_process_recorded_one(owner: Tenant) -> None:
+    schedule = making.scheduled(owner, cron="* * * * *", overlap="queue")
+    late(schedule, 2)
+    first = "(SELECT min(id) FROM executions_schedulefire)"
+    expire = partial(run, f"UPDATE executions_schedulefire SET next_attempt_at = now() WHERE id = {first}")
+    with overtaken(statements.DECIDE, expire, firing.fire):
+        firing.fire()
+    assert states(schedule) == ["SUBMITTED"] * 2
 
 
 @cases("value", [1, 2])
@@ -158,13 +210,11 @@ def test_a_clients_execution_with_the_key_of_a_time_is_not_taken_for_the_schedul
     assert (fire.state, fire.code, fire.execution_id) == ("REFUSED", "IDEMPOTENCY_KEY_REUSED", None)
 
 
-def test_schedules_that_cannot_fire_stop_no_others(owner: Tenant, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(firing, "SCHEDULES_AT_ONCE", 2)
-    monkeypatch.setattr(firing, "SUBMITTED_AT_ONCE", 1)
+def test_schedules_that_cannot_fire_stop_no_others(owner: Tenant) -> None:
     for number in range(6):
-        late(making.scheduled(owner, f"{number}", "* * * * *"), 6 - number)
+        late(making.scheduled(owner, f"{number}", "* * * * *"), 1 + number)
     Schedule.objects.filter(name__in="0123").update(time_zone="Gone/Zone")
-    firing.fire()
+    firing.fire(at_once=1)
     assert len(made(owner)) == 2
     lost = Schedule.objects.get(name="0")
     assert (states(lost), schedules.calendar_of(lost).upcoming(moments.now())) == ([], [])
@@ -191,6 +241,29 @@ def test_a_backfill_submits_each_time_of_a_range_once_and_one_after_the_other(ow
         (first, first - MINUTE),
     ):
         raised(BackfillInvalid, backfills.backfill, schedule, start, stop, actor=ACTOR)
+
+
+def test_a_backfill_and_a_time_do_not_overlap(owner: Tenant) -> None:
+    schedule = making.scheduled(owner, cron="* * * * *")
+    first = moments.now() - timedelta(days=1)
+    backfills.backfill(schedule, first, first + 3 * MINUTE, actor=ACTOR)
+    with overtaken(statements.DECIDE, lambda: late(schedule, 1), firing.advance):
+        firing.submit_backfills()
+    assert states(schedule) == ["SUBMITTED", "DUE", "DUE", "SKIPPED"]
+    interventions.cancel(owner, made(owner)[0].pk, actor=ACTOR, reason="")
+    late(schedule, 2)
+    with overtaken(statements.DECIDE, firing.submit_backfills):
+        firing.fire()
+    assert states(schedule) == ["SUBMITTED", "DUE", "DUE", "SUBMITTED", "SKIPPED"]
+
+
+def test_only_the_last_of_many_times_is_submitted_if_it_would_cancel_the_others(owner: Tenant) -> None:
+    schedule = making.scheduled(owner, cron="* * * * *", overlap="cancel", catch_up_minutes=200)
+    late(schedule, 150)
+    firing.fire()
+    firing.fire()
+    assert states(schedule) == ["SKIPPED"] * 149 + ["SUBMITTED"]
+    assert len(made(owner)) == 1
 
 
 def test_a_backfill_repeats_what_was_missed_and_waits_while_the_schedule_is_paused(owner: Tenant) -> None:

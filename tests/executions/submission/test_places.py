@@ -248,9 +248,10 @@ def test_the_database_gives_no_start_too_many(owner: Tenant, rules: dict[str, An
         run("UPDATE executions_execution SET next_due_at = now() WHERE execution_key = 'b'")
 
 
-def test_only_the_newest_of_a_burst_starts_after_a_quiet_time(owner: Tenant) -> None:
+@cases("priority", [1, -1])
+def test_only_the_newest_of_a_burst_starts_after_a_quiet_time(owner: Tenant, priority: int) -> None:
     limited(owner, debounceSeconds=60, key="customer")
-    first, _ = submitted(owner, "a", "b", start=Start(priority=1))
+    first, _ = submitted(owner, "a", "b", start=Start(priority=priority))
     assert first.due_at is not None
     submitted(owner, "other", customer="c-2")
     [newest] = submitted(owner, "c")
