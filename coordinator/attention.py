@@ -16,6 +16,7 @@ from executions.statistics import MOST_READ, Failures, Series, Totals
 from executions.workers import message_path
 from executions.workers.eligibility import Stranded
 from foundation.database.bounded import counts_up_to
+from foundation.plurals import up_to
 from releases import queries
 from releases.models import ActivationRequest, Release
 from releases.states import RequestStatus
@@ -80,7 +81,7 @@ class Item:
 
     @property
     def number(self) -> str:
-        return f"more than {MOST_COUNTED:,}" if self.count > MOST_COUNTED else f"{self.count:,}"
+        return up_to(self.count, MOST_COUNTED)
 
 
 @dataclass(frozen=True, slots=True)

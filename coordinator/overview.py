@@ -94,7 +94,7 @@ def overview(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
         "more_live": any(each.more for each in alive.values()),
         "retry_count": sum(each.statuses[State.WAIT_RETRY.value] for each in alive.values()),
         "failed_count": sum(each.last_day for each in failed.values()),
-        "most_failed": statistics.MOST_READ,
+        "most_failed": statistics.MOST_READ - 1,
         "worker_count": workers.total(),
         "waiting_count": waiting_count(request, Scope.READ),
         "max_counted": MAX_COUNTED,

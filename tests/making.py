@@ -24,7 +24,7 @@ from executions.submission.submission import ExecutionRequest, Submission, submi
 from governance.activation.activation import activate
 from releases.artifacts.local_store import LocalArtifactStore
 from releases.artifacts.store import artifact_store
-from releases.models import Deployment, Pipeline, Release, WorkerGate
+from releases.models import Pipeline, Release, WorkerGate
 from releases.registration.registrar import Registration, UploadedArtifact, register
 from releases.registration.verification import verify_release
 from tenancy.models import Invitation, Tenant
@@ -157,22 +157,6 @@ def scheduled(owner: Tenant, name: str = "nightly", cron: str = "0 2 * * *", **m
     pipeline_id, paused = members.pop("pipeline_id", PIPELINE), members.pop("paused", False)
     settings = schedules.Settings(name=name, cron=cron, **{"input": {"n": 1}, **members})
     return schedules.add(owner, pipeline_id, settings, actor="user:test", paused=paused)
-
-
-def deployed(release: Release, environment: str = "production", key: str = "", **changes: Any) -> Deployment:
-    """Write the receipt of a deployment of the release, which must be verified."""
-    Pipeline.objects.filter(pk=release.pipeline_id, application="").update(application="shop")
-    pipeline = Pipeline.objects.get(pk=release.pipeline_id)
-    members: dict[str, Any] = {
-        "tenant": pipeline.tenant,
-        "idempotency_key": key or f"{release.descriptor_digest}:{environment}",
-        "release": release,
-        "descriptor_digest": release.descriptor_digest,
-        "application": pipeline.application,
-        "environment": environment,
-        "actor": "token:test",
-    }
-    return Deployment.objects.create(**members | changes)
 
 
 def active(owner: Tenant, version: str = "1.0", **members: Any) -> Release:

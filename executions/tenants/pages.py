@@ -14,7 +14,7 @@ from executions.lifecycle import retention
 from executions.models import WorkerKeyChange
 from executions.workers.tenant_keys import active_keys, replace_key, revoke_old_key, start_key
 from foundation.admin.columns import column, moment
-from foundation.plurals import counted
+from foundation.plurals import counted, up_to
 from tenancy import quotas
 from tenancy.audit.acts import Act
 from tenancy.console.base import TenantScopedAdmin, serves
@@ -60,11 +60,7 @@ def _counts(tenant: Tenant, kind: retention.Kind, own: int | None) -> str:
     """Return the number of executions for each term of TERMS and for the tenant's own."""
     terms = sorted({*TERMS, *([own] if own else [])})
     counts = zip(retention.over_for(tenant, kind, terms), terms, strict=True)
-    return ", ".join(f"{_shown(count)} after {counted(days, 'day')}" for count, days in counts)
-
-
-def _shown(count: int) -> str:
-    return f"{count:,}" if count <= retention.MOST_COUNTED else f"more than {retention.MOST_COUNTED:,}"
+    return ", ".join(f"{up_to(count, retention.MOST_COUNTED)} after {counted(days, 'day')}" for count, days in counts)
 
 
 CHANGES_SHOWN = 20

@@ -30,6 +30,7 @@ from executions.workers import registry
 from foundation import wakeup
 from foundation.database import writes
 from foundation.database.postgresql.outage import is_outage
+from foundation.plurals import up_to
 from governance.gradual import changes
 from governance.requests import states
 from releases import pointer
@@ -85,7 +86,7 @@ class Blocker:
 
 def shown_count(count: int) -> str:
     """Return a count, or a sum of counts, as pages show it."""
-    return f"more than {MOST_COUNTED:,}" if count > MOST_COUNTED else f"{count:,}"
+    return up_to(count, MOST_COUNTED)
 
 
 def blockers(release: Release, *, exact: bool = False) -> list[Blocker]:

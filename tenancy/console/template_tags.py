@@ -13,6 +13,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from foundation.admin import columns
+from foundation.plurals import up_to
 from tenancy.console import list_rows
 from tenancy.roles import Scope, roles_granting
 
@@ -20,6 +21,7 @@ register = template.Library()
 register.simple_tag(columns.label)
 register.filter(columns.cut)
 register.filter(columns.moment)
+register.filter(up_to)
 
 NEVER: Final = SafeString('<span class="dc-quiet">never</span>')
 BUTTON_COLOURS: Final = {

@@ -23,6 +23,7 @@ from tests import making, signing
 from tests.admin.browsing import MARKUP, inert, to, words
 from tests.admin.conftest import LogIn, World
 from tests.cases import cases
+from tests.interop.deploying import deployed
 from tests.maven_repository import maven_repository
 from tests.raw_sql import rows
 from tests.releases.registration import located
@@ -45,7 +46,7 @@ def test_untrusted_text_is_never_markup(log_in: LogIn, acme: World) -> None:
     worker = making.worker(release, MARKUP)
     execution = making.execution(acme.tenant, MARKUP, {"n": MARKUP}, pipeline_id=MARKUP)
     Pipeline.objects.filter(pk=release.pipeline_id).update(application=MARKUP)
-    making.deployed(release, MARKUP, f"key {MARKUP}", actor=MARKUP)
+    deployed(release, MARKUP, f"key {MARKUP}", actor=MARKUP)
     client = log_in("superuser")
     models = ("releases_release", "releases_pipeline", "executions_execution", "executions_worker")
     for address in (

@@ -19,6 +19,7 @@ from tenancy.roles import Role
 from tests import gradual, making, signing
 from tests.alerts import alerting
 from tests.api.tenant_api import TenantApi
+from tests.interop.deploying import deployed
 from tests.making import LONG_AGO
 from tests.releases.registration.sending import opened
 from tests.requesting import open_request, soon
@@ -45,7 +46,7 @@ def populate(ours: TenantApi) -> dict[str, list[str]]:
     token = awaits.resume_token_of(interaction, issued_at=timezone.now()).sign(awaits.resume_secrets()[0])
     key = signing.trusted(owner)
     [attachment] = attachments.attach(release, [signing.envelope(release.descriptor)], actor="user:eva")
-    making.deployed(release)
+    deployed(release)
     request = open_request(making.registered(owner, "asked"), actor="user:eva", activate_at=soon())
     candidate = making.registered(owner, "0.8", body="candidate")
     running = start(candidate, gradual.plan(5, 50, tags=("beta",)), actor="user:eva", reason="faster")

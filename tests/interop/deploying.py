@@ -85,6 +85,22 @@ class Deployer:
         return self.deploy(document, key, **changes)
 
 
+def deployed(release: Release, environment: str = "production", key: str = "", **changes: Any) -> Deployment:
+    """Write the receipt of a deployment of the release, which must be verified."""
+    Pipeline.objects.filter(pk=release.pipeline_id, application="").update(application="shop")
+    pipeline = Pipeline.objects.get(pk=release.pipeline_id)
+    members: dict[str, Any] = {
+        "tenant": pipeline.tenant,
+        "idempotency_key": key or f"{release.descriptor_digest}:{environment}",
+        "release": release,
+        "descriptor_digest": release.descriptor_digest,
+        "application": pipeline.application,
+        "environment": environment,
+        "actor": "token:test",
+    }
+    return Deployment.objects.create(**members | changes)
+
+
 def verify_all() -> None:
     for release in Release.objects.filter(status__in=("UPLOADED", "VERIFYING")):
         verify_release(release.pk)

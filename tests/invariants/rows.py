@@ -59,6 +59,7 @@ from tenancy.models import Allowance, Grant, Invitation, Membership, SavedView, 
 from tenancy.preferences import choose_zone
 from tenancy.roles import Role, Scope
 from tests import gradual, making, signing
+from tests.interop.deploying import deployed
 from tests.requesting import let_pass
 from wire.messages.celery_messages import Outcome, OutcomeGroup, StepReport
 from wire.messages.payload_envelopes import admission_key
@@ -160,7 +161,7 @@ def _releases(owner: Tenant) -> None:
     signing.trusted(owner, "new")
     trust.revoke_key(signing.trusted(owner, "old"), actor=ACTOR, reason="left")
     Pipeline.objects.filter(pk=release.pipeline_id).update(application="orders")
-    making.deployed(release, key="deployed", actor=ACTOR)
+    deployed(release, key="deployed", actor=ACTOR)
     for state in (Blob.State.DAMAGED, Blob.State.MISSING):
         digest = making.digest_of(state.encode())
         blobs.record_sound(digest, size=1, fingerprint="f")

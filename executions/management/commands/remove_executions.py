@@ -5,6 +5,7 @@ from typing import Any
 from django.core.management.base import CommandParser
 
 from executions.lifecycle import retention
+from foundation.plurals import up_to
 from tenancy.audit.acts import Act
 from tenancy.management import base
 
@@ -24,7 +25,6 @@ class Command(base.Command):
             self.stdout.write(f"{count:,} executions were removed")
             return
         for tenant, kind, count in retention.removed_next():
-            more = "more than " if count > retention.MOST_COUNTED else ""
-            number = f"{more}{min(count, retention.MOST_COUNTED):,}"
+            number = up_to(count, retention.MOST_COUNTED)
             self.stdout.write(f"{tenant}: {number} that {kind.name} over {getattr(tenant, kind.term)} days ago")
         self.stdout.write("Nothing was removed; --remove does it")
