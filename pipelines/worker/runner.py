@@ -153,9 +153,8 @@ class _Transition:
                         return self.failure
                     if suspended is not None:
                         return suspended
-                    current = _Many(iter(()))
-                    continue
-                if step.waits is None:
+                    current = _Many(iter(()), 0)
+                elif step.waits is None:
                     current = self._apply(step, current)
                 else:
                     current = self._without_answer(step, steps[step.index + 1], current)

@@ -138,6 +138,7 @@ def test_an_await_suspends_with_its_requests(author: Author, context: StepContex
         assert isinstance(suspended, Suspended)
         assert (suspended.step_index, suspended.requests, suspended.itemized) == (index, requests, itemized)
         assert suspended.step.cardinality == cardinality
+    assert kept_by(author.pipeline(rows[0][0]), 0, context) == [(2, [], True)], "no question, but a checkpoint"
 
 
 CANCELLED_ON_THE_WAY = """
