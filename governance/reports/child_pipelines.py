@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
-from releases import queries
-from releases.errors import NoActiveRelease, PipelineUnknown, ReleaseUnknown
+from releases import pointer, queries
+from releases.errors import NoActiveRelease, PipelineUnknown, ReleaseNotOpen, ReleaseUnknown
 from releases.models import Release
 from releases.states import Status
 from wire.comparison.differences import Impact
@@ -28,12 +28,13 @@ def _problems(release: Release, contract: Contract, step: Step) -> Iterator[str]
         pipeline = queries.pipeline(release.pipeline.tenant, step.calls_pipeline or "")
         if step.calls_release is not None:
             called = queries.release(pipeline, step.calls_release)
+            pointer.require_open(called)
         else:
             called = queries.active_release(pipeline)
     except PipelineUnknown:
         yield f"{place}, which does not exist."
         return
-    except (NoActiveRelease, ReleaseUnknown) as refusal:
+    except (NoActiveRelease, ReleaseNotOpen, ReleaseUnknown) as refusal:
         yield f"{place}: {refusal.detail}"
         return
     if called.status != Status.REGISTERED:

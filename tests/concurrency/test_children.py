@@ -100,6 +100,18 @@ def test_what_can_never_succeed_fails_the_parent(owner: Tenant, why: str) -> Non
     assert (state(parent), why in str(parent.error_message)) == (("FAILED", "CHILD_REFUSED"), True)
 
 
+def test_the_preflight_warns_of_a_named_release_that_is_no_longer_open(owner: Tenant) -> None:
+    for version in ("7.0", "8.0"):
+        making.active(owner, version=version, pipeline_id=REFUNDS)
+    steps = [{**CALL, "callsRelease": "7.0"}]
+    release = making.active(owner, version="2.0", steps=steps, schemaVersion=2, canonicalTypes=order("n"))
+    making.worker(release, "worker-2")
+    parent = suspended((owner, release), transport="pipeline")
+    settle()
+    assert state(parent) == ("FAILED", "CHILD_REFUSED")
+    assert "Release '7.0' was replaced" in str(preflight(release).warnings)
+
+
 def test_a_child_without_a_result_fails_the_parent_and_counts_again_after_a_redrive(owner: Tenant) -> None:
     making.ready(owner, version="7.0", pipeline_id=REFUNDS)
     parent, late, wrong = (calling(owner, key) for key in ("failed", "late", "wrong"))
