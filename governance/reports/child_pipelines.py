@@ -1,6 +1,7 @@
 """Whether the pipelines that a release calls could run its children now (ADR 129). Changes nothing."""
 
 from collections.abc import Iterator
+from typing import Final
 
 from releases import pointer, queries
 from releases.errors import NoActiveRelease, PipelineUnknown, ReleaseNotOpen, ReleaseUnknown
@@ -8,13 +9,16 @@ from releases.models import Release
 from releases.states import Status
 from wire.comparison.differences import Impact
 from wire.comparison.steps import stored_differences
-from wire.documents.contract import Contract, Step, contract_from_json
+from wire.documents.contract import Contract, Step, contract_from_json, gives_many, takes_many
+
+_NUMBERS: Final = {False: "one value", True: "a list"}
 
 
 def problems(release: Release) -> Iterator[str]:
     """Yield what keeps a step of the release, which calls pipelines, from running its child.
 
-    The types are compared as those of parked work: whether each request is an input, and each result an answer.
+    The types are compared as those of parked work: whether each request is an input, and each result an answer. So are
+    their numbers: one value, or a list.
     """
     contract = _contract(release)
     for step in contract.steps if contract is not None else ():
@@ -41,8 +45,23 @@ def _problems(release: Release, contract: Contract, step: Step) -> Iterator[str]
         yield f"{place}, whose release {called.release_version} is {called.status}."
         return
     child = _contract(called)
-    if child is None or not child.steps:
-        return
+    if child is not None and child.steps:
+        release = f"{place}, whose release {called.release_version}"
+        yield from (f"{release} {text}." for text in [*_numbers(step, child), *_types(contract, step, child)])
+
+
+def _numbers(step: Step, child: Contract) -> Iterator[str]:
+    """Yield where one side has one value and the other one a list."""
+    for needed, found, text in (
+        (takes_many(step.cardinality), takes_many(child.steps[0].cardinality), "takes {found}, but gets {needed}"),
+        (gives_many(step.cardinality), child.result_shape != "SINGLE", "gives {found}, but must give {needed}"),
+    ):
+        if needed is not found:
+            yield text.format(found=_NUMBERS[found], needed=_NUMBERS[needed])
+
+
+def _types(contract: Contract, step: Step, child: Contract) -> Iterator[str]:
+    """Yield the first difference between what one side gives and what the other one takes."""
     path = f"steps[{step.index}]"
     request, result = (contract, step.input_type_id), (child, child.steps[-1].output_type_id)
     for stored, taken, text in (
@@ -52,8 +71,7 @@ def _problems(release: Release, contract: Contract, step: Step) -> Iterator[str]
         differences = [each for each in stored_differences(path, stored, taken) if each.impact != Impact.COMPATIBLE]
         if differences:
             first = differences[0]
-            values = f"{first.before or 'none'} → {first.after or 'none'}"
-            yield f"{place}, whose release {called.release_version} {text}: {first.path}, {values}."
+            yield f"{text}: {first.path}, {first.before or 'none'} → {first.after or 'none'}"
 
 
 def _contract(release: Release) -> Contract | None:

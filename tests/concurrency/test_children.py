@@ -87,12 +87,17 @@ def test_only_the_result_of_the_child_answers_and_what_may_pass_is_tried_again(o
     assert (parent.progress, parent.current_step_index) == ({"n": 7}, 1)
 
 
-@pytest.mark.parametrize("why", ["PIPELINE_UNKNOWN", "INPUT_INVALID", "which is no child"])
+@pytest.mark.parametrize("why", ["PIPELINE_UNKNOWN", "INPUT_INVALID", "must be an array", "which is no child"])
 def test_what_can_never_succeed_fails_the_parent(owner: Tenant, why: str) -> None:
     if why != "PIPELINE_UNKNOWN":
         field = "other" if why == "INPUT_INVALID" else "n"
-        making.ready(owner, version="7.0", pipeline_id=REFUNDS, schemaVersion=2, canonicalTypes=order(field))
-        assert ("accepts not" in str(preflight(making.release_of(owner, "1.0")).warnings)) is (field == "other")
+        steps = [{**making.STEP, "cardinality": "MANY_TO_MANY"}] if why == "must be an array" else [making.STEP]
+        members = {"steps": steps, "schemaVersion": 2, "canonicalTypes": order(field)}
+        making.ready(owner, version="7.0", pipeline_id=REFUNDS, **members)
+        warnings = str(preflight(making.release_of(owner, "1.0")).warnings)
+        assert ("accepts not" in warnings) is (field == "other")
+        numbers = ("takes a list, but gets one value" in warnings, "gives a list, but must give one" in warnings)
+        assert numbers == (why == "must be an array",) * 2
     parent = calling(owner)
     if why == "which is no child":
         making.execution(owner, f"child:{parent.pk}:0", pipeline_id=REFUNDS)
