@@ -9,7 +9,7 @@ import uuid
 from datetime import datetime
 from typing import Any, Final
 
-from django.db import connection, transaction
+from django.db import Error, connection, transaction
 
 from executions.awaits import answer_types, awaits, interactions
 from executions.awaits.awaits import Lost
@@ -21,7 +21,7 @@ from executions.models import AwaitUnit, DeadLetter, Execution, Interaction
 from executions.models.states import State
 from executions.state_machine.moves import FAMILY_TASK
 from foundation import wakeup
-from foundation.database.postgresql.outage import is_outage
+from foundation.database.postgresql.outage import is_outage, rejects_values
 from foundation.errors import CoordinatorError
 from wire.documents.contract import CHILD
 
@@ -121,11 +121,21 @@ def deliver(found: Interaction, child: Execution) -> None:
     if problem:
         fail(found, CHILD_FAILED, problem, actor=actor_of(child))
         return
+    try:
+        _answer(found, response, actor_of(child))
+    except Error as error:
+        if not rejects_values(error):
+            raise
+        log.exception("The result of execution %s answers no call", child.pk)
+        problem = f"The database rejects the result of {_named(child)}, or all results of the step together"
+        fail(found, CHILD_FAILED, problem, actor=actor_of(child))
+
+
+def _answer(found: Interaction, response: Any, actor: str) -> None:
     with transaction.atomic():
         if _is_open(found):
-            interactions.record_answer(found, response, actor_of(child), None, None)
-            with_requests = interactions.with_request(found)
-            awaits.resume({found.unit_id: 1}, actor=actor_of(child), with_requests=with_requests)
+            interactions.record_answer(found, response, actor, None, None)
+            awaits.resume({found.unit_id: 1}, actor=actor, with_requests=interactions.with_request(found))
 
 
 def _redrive(found: Interaction, child: Execution) -> None:

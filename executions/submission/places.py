@@ -44,7 +44,7 @@ FROM newest n CROSS JOIN executions_execution e JOIN tenancy_tenant t ON t.id = 
 JOIN releases_release r ON r.id = e.release_id AND r.declarations -> 'concurrency' ? 'debounceSeconds'
 WHERE e.tenant_id = %(tenant)s AND e.pipeline_id = %(pipeline)s AND e.concurrency_key = %(key)s
     AND e.finished_at IS NULL AND e.next_due_at >= '9000-01-01' AND e.status = 'QUEUED' AND e.version = 0 AND NOT e.held
-    AND NOT starts_with(e.execution_key, 'resubmit:') AND e.id <> n.id
+    AND NOT starts_with(e.execution_key, 'resubmit:') AND e.parent_id IS NULL AND e.id <> n.id
 ORDER BY e.id LIMIT %(limit)s FOR UPDATE OF e
 """
 

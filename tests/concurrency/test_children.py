@@ -7,6 +7,7 @@ import pytest
 from django.db import connection
 
 from executions.awaits import awaits, interactions
+from executions.awaits.statements import RESPONSES
 from executions.children import asking, ends
 from executions.children.calls import children
 from executions.errors import InteractionClosed
@@ -262,6 +263,23 @@ def test_no_child_is_redriven_for_a_parent_that_was_cancelled_meanwhile(owner: T
     with connection.execute_wrapper(stop):
         settle()
     assert [state(each)[0] for each in (parent, *children(parent))] == ["CANCELLED", "SUCCEEDED", "FAILED", "FAILED"]
+
+
+def test_results_that_are_too_large_together_fail_the_parent(owner: Tenant) -> None:
+    making.ready(owner, version="7.0", pipeline_id=REFUNDS)
+    parent = calling(owner, items=2)
+    settle()
+
+    def limited(execute: Any, sql: Any, *rest: Any) -> Any:
+        """Raise the error of a value of more than 256 MB."""
+        return execute("DO $$ BEGIN RAISE program_limit_exceeded; END $$" if sql == RESPONSES else sql, *rest)
+
+    with connection.execute_wrapper(limited):
+        end(owner)
+    assert (state(parent), "all results of the step together" in str(parent.error_message)) == (
+        ("FAILED", "CHILD_FAILED"),
+        True,
+    )
 
 
 def test_a_child_waits_for_no_quiet_time_and_is_part_of_no_burst(owner: Tenant) -> None:
