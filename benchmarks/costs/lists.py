@@ -38,6 +38,7 @@ API: Final = {
             "status=QUEUED",
             "status=DLQ",
             "resubmittedFrom={some}",
+            "parentExecutionId={parent}",
         )
     },
     **{

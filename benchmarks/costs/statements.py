@@ -54,7 +54,8 @@ SELECT s.indexrelname FROM pg_stat_user_indexes s JOIN pg_index i USING (indexre
 WHERE s.idx_scan = 0 AND NOT i.indisunique AND s.relname = ANY (%s) ORDER BY s.indexrelname
 """
 _SOME: Final = """
-SELECT e.id, f.id FROM executions_execution e, executions_failuregroup f
+SELECT e.id, f.id, (SELECT c.parent_id FROM executions_execution c WHERE c.parent_id IS NOT NULL LIMIT 1)
+FROM executions_execution e, executions_failuregroup f
 WHERE e.tenant_id = %(tenant)s AND f.tenant_id = %(tenant)s ORDER BY e.created_at DESC, f.last_seen_at DESC
 OFFSET 0 LIMIT 1
 """
@@ -81,7 +82,7 @@ def main(folder: Path, rows: int, parts: list[str]) -> None:
     costs: dict[str, Cost] = {}
     texts: dict[str, str] = {}
     works = (
-        _starts_and_ends(world),  # before the sweep gives the places
+        _places(world),  # before the sweep gives the places
         kinds.all_kinds(world),
         pages.all_pages(world, connection),
         _lists(world, connection),
@@ -95,19 +96,11 @@ def main(folder: Path, rows: int, parts: list[str]) -> None:
     sys.stdout.flush()
 
 
-def _starts_and_ends(world: World) -> Iterator[Work]:
-    """Yield the decisions about places of concurrency keys, and a cancellation, which looks for children."""
-    waiting = Execution.objects.filter(
-        concurrency_key__isnull=False, finished_at=None, next_due_at__gte=WAITS_FOR_PLACE
-    )
-    keys = iter(waiting.filter(tenant=world.tenant).values_list("pk", flat=True))
-    yield Work("places of ten keys", places.grant, lambda: list(islice(keys, 10)), warm_up=1)
-    yield Work(
-        "cancellation",
-        lambda execution: world.call("POST", f"executions/{execution}/cancel", {"reason": "x"}),
-        lambda: world.submit()[0],
-        warm_up=1,
-    )
+def _places(world: World) -> Iterator[Work]:
+    """Yield the decisions about places of concurrency keys."""
+    waiting = Execution.objects.filter(tenant=world.tenant, finished_at=None, next_due_at__gte=WAITS_FOR_PLACE)
+    ids = iter(waiting.values_list("pk", flat=True))
+    yield Work("places of ten keys", places.grant, lambda: list(islice(ids, 10)), warm_up=1)
 
 
 def _lists(world: World, connection: psycopg.Connection) -> Iterator[Work]:
@@ -118,7 +111,7 @@ def _lists(world: World, connection: psycopg.Connection) -> Iterator[Work]:
     moments = {"soon": timedelta(minutes=5), "early": timedelta(days=29)}
     now = datetime.now(UTC)
     some = {name: f"{now - age:%Y-%m-%dT%H:%M:%SZ}" for name, age in moments.items()}
-    some |= {"some": str(row[0]), "group": str(row[1])}
+    some |= {"some": str(row[0]), "group": str(row[1]), "parent": str(row[2])}
     _, token = issue_token(world.tenant, User.objects.get(username=TENANT), "growth", list(Scope), lifetime=None)
     bearer = {"HTTP_AUTHORIZATION": f"Bearer {token}", "CONTENT_TYPE": "application/json"}
     for name, path in lists.API.items():

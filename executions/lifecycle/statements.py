@@ -153,8 +153,9 @@ LOCK_REMOVALS = "SELECT pg_try_advisory_xact_lock_shared(7310, hashint8(%(tenant
 # No row: nothing is left to remove, other processes remove it, or a campaign of the tenant is DRAFTING.
 #
 # Executions that a campaign has yet to re-drive are kept at any age. So are children whose parent may ask for them
-# again: without them, a re-drive of the parent would run them a second time. The batch ends with the execution that
-# brings its interactions to `most`, so that a batch with many large awaits takes no longer than another.
+# again: without them, a re-drive of the parent would run them a second time. Parents are looked up one by one, because
+# PostgreSQL may read all open executions for a NOT EXISTS. The batch ends with the execution that brings its interactions
+# to `most`, so that a batch with many large awaits takes no longer than another.
 CHOOSE_OLD = """
 WITH old AS (
     SELECT e.id, e.finished_at FROM executions_execution e
@@ -163,8 +164,8 @@ WITH old AS (
         AND NOT EXISTS (SELECT FROM executions_campaignitem i WHERE i.execution_id = e.id AND i.outcome = 'PENDING')
         AND NOT EXISTS (SELECT FROM executions_campaignbatch b JOIN executions_campaign c ON c.id = b.campaign_id
             WHERE c.tenant_id = %(tenant)s AND c.status = 'DRAFTING')
-        AND (e.parent_id IS NULL OR NOT EXISTS (SELECT FROM executions_execution p
-            WHERE p.id = e.parent_id AND p.status NOT IN ('SUCCEEDED', 'CANCELLED')))
+        AND (e.parent_id IS NULL OR (SELECT p.status NOT IN ('SUCCEEDED', 'CANCELLED') FROM executions_execution p
+            WHERE p.id = e.parent_id) IS NOT TRUE)
     ORDER BY e.finished_at LIMIT %(limit)s FOR UPDATE OF e SKIP LOCKED
 ), sized AS (
     SELECT id, finished_at, coalesce((

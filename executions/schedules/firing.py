@@ -42,6 +42,7 @@ LONGEST_RUN_SECONDS: Final = 10.0
 _START: Final = (datetime.max.replace(tzinfo=UTC), uuid.UUID(int=0))
 Place = tuple[datetime, uuid.UUID]
 """A place in the order of due schedules: the next time and the key of one."""
+_place: Place = _START
 State = ScheduleFire.State
 
 
@@ -58,15 +59,18 @@ class Due:
 def fire(at_once: int = AT_ONCE) -> int:
     """Fire the due schedules, and submit DUE fires, for at most LONGEST_RUN_SECONDS. Return how many were decided.
 
-    Any number of processes may call this at once. If a schedule fails, the error is logged, and the others still fire.
+    If the time is too short for all schedules, the next call in this process continues with the others. Any number of
+    processes may call this at once. If a schedule fails, the error is logged, and the others still fire.
     """
+    global _place
     ends_at = time.monotonic() + LONGEST_RUN_SECONDS
-    place: Place | None = _START
+    place: Place | None = _place
     decided, more = 0, 1
     while (place is not None or more) and time.monotonic() < ends_at:
         place = advance(place, at_once) if place is not None else None
         more = _submit(_claimed(statements.CLAIM, at_once))
         decided += more
+    _place = place or _START
     return decided + submit_backfills()
 
 

@@ -11,9 +11,9 @@ SELECT EXISTS (SELECT FROM executions_schedule WHERE next_at <= now())
     OR EXISTS (SELECT FROM executions_schedulefire WHERE state = 'DUE' AND next_attempt_at <= now())
 """
 
-# The schedules before a place in the order whose next time has come, with the present time. Those that are far behind
-# come last, so that they delay no others. A schedule that was moved, or cannot fire, is not behind its place, so a caller
-# that continues there reaches each schedule once.
+# The due schedules that follow a place in the order, with the present time. Those that are far behind come last, so that
+# they delay no others. A schedule that was moved or cannot fire does not follow its place, so a caller that continues
+# there reaches each schedule once.
 DUE_SCHEDULES: Final = """
 SELECT id, next_at, now() FROM executions_schedule
 WHERE next_at <= now() AND (next_at, id) < (%(next_at)s, %(id)s) ORDER BY next_at DESC, id DESC LIMIT %(limit)s
@@ -31,8 +31,8 @@ EARLIER: Final = _UNFINISHED.format(schedule="%(schedule)s") + " WHERE newest.sc
 
 # Moves a schedule to its following time, and adds fires for the times before it. No row moves if another process moved
 # it first, or if a person changed it. With `skip`, only the first DUE time is submitted, and none while an execution
-# has not ended or is yet to be submitted, or a fire of a backfill is leased. With `cancel`, only the last one is, because
-# it would cancel the others.
+# has not ended or is yet to be submitted, or a fire of a backfill is leased. With `cancel`, only the last one is,
+# because it would cancel the others.
 _TAKE: Final = """
 WITH taken AS (
     UPDATE executions_schedule SET next_at = %(following)s

@@ -11,7 +11,7 @@ from django.utils import timezone
 from executions.errors import ConcurrencyLimitReached
 from executions.models import Execution, Schedule
 from executions.models.execution import WAITS_FOR_PLACE
-from executions.schedules import firing, schedules
+from executions.schedules import firing
 from executions.submission import places
 from executions.submission.submission import ExecutionRequest, Submission, submit_many
 from releases.models import Pipeline, Release
@@ -133,18 +133,3 @@ def test_two_clocks_fire_each_time_once(ready: tuple[Tenant, Release]) -> None:
             assert made.fires.count() == COUNT
             assert Execution.objects.filter(submitted_by=made.actor).count() == executions
         assert made.fires.filter(state="SUBMITTED").count() == executions
-
-
-def test_a_removal_races_with_a_time(ready: tuple[Tenant, Release]) -> None:
-    for number in range(4):
-        made = making.scheduled(ready[0], f"{number}", "* * * * *")
-        Schedule.objects.filter(pk=made.pk).update(next_at=timezone.now())
-
-        def remove(schedule: Schedule = made) -> int:
-            schedules.remove(schedule, actor="user:eva")
-            return 0
-
-        results_of(race(remove, firing.fire))
-        assert not made.fires.filter(state="DUE").exists()
-        submitted = made.fires.exclude(execution=None).values_list("execution_id", flat=True)
-        assert set(submitted) == set(Execution.objects.filter(submitted_by=made.actor).values_list("pk", flat=True))

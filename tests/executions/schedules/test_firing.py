@@ -1,7 +1,6 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from typing import Any
 
 import pytest
@@ -150,7 +149,7 @@ def overtaken(statement: str, *others: Callable[[], object]) -> Iterator[None]:
     assert not left
 
 
-def test_a_late_process_cancels_no_execution_of_its_own_time(owner: Tenant) -> None:
+def test_a_late_process_cancels_no_execution_of_its_own_time_and_changes_no_result(owner: Tenant) -> None:
     schedule = making.scheduled(owner, cron="* * * * *", overlap="cancel")
     late(schedule, 1)
     with overtaken(statements.EARLIER, submit_again):
@@ -171,11 +170,7 @@ def test_a_process_moves_no_schedule_that_moved_or_was_changed_since_it_read_it(
     assert (states(schedule), making.reread(schedule).next_at) == (["DUE"], at)
 
 
-@cases(
-    ("refused", "expected"),
-    (True, ("SKIPPED", "SCHEDULE_REMOVED")),
-    (False, ("SUBMITTED", "")),
-)
+@cases(("refused", "expected"), (True, ("SKIPPED", "SCHEDULE_REMOVED")), (False, ("SUBMITTED", "")))
 def test_a_fire_that_is_decided_meanwhile_changes_only_if_it_was_submitted(
     owner: Tenant, refused: bool, expected: tuple[str, str]
 ) -> None:
@@ -189,16 +184,6 @@ def test_a_fire_that_is_decided_meanwhile_changes_only_if_it_was_submitted(
     assert [fire.execution_id for fire in schedule.fires.all() if fire.execution_id] == [
         each.pk for each in made(owner)
     ]
-
-
-def test_results_of_a_batch_are_recorded_although_another_process_recorded_one(owner: Tenant) -> None:
-    schedule = making.scheduled(owner, cron="* * * * *", overlap="queue")
-    late(schedule, 2)
-    first = "(SELECT min(id) FROM executions_schedulefire)"
-    expire = partial(run, f"UPDATE executions_schedulefire SET next_attempt_at = now() WHERE id = {first}")
-    with overtaken(statements.DECIDE, expire, firing.fire):
-        firing.fire()
-    assert states(schedule) == ["SUBMITTED"] * 2
 
 
 @cases("value", [1, 2])
