@@ -274,7 +274,7 @@ def accept(request: HttpRequest) -> HttpResponseBase:
     shown = f"{invitation.pk} {user.pk if user else ''}"
     is_stale = request.method == "POST" and request.POST.get("shown") != shown
     data = request.POST if request.method == "POST" and not is_stale else None
-    page = {"shown": shown, "problem": STALE if is_stale else "", "status": 409 if is_stale else 200}
+    page: dict[str, Any] = {"shown": shown, "problem": STALE if is_stale else "", "status": 409 if is_stale else 200}
     if user is not None:
         return _join(request, invitation, user, data, page)
     if invitations.has_user(invitation):

@@ -12,19 +12,12 @@ from alerts import deliveries
 from outbox.invitation_mail import OUTBOX
 from tenancy import invitations, members
 from tenancy.access import ScopeMissing
-from tenancy.invitations import (
-    InvitationInvalid,
-    InvitationOpen,
-    InvitationOver,
-    InvitationsUnavailable,
-    TooManyInvitations,
-)
 from tenancy.models import AuditEntry, Invitation, Membership, Tenant
 from tenancy.roles import Role
 from tests import making
 from tests.cases import cases
 from tests.mail_server import MailServer, mail_server
-from tests.raw_sql import run
+from tests.raw_sql import run, unguarded
 from tests.wakeups import announced
 
 pytestmark = pytest.mark.django_db
@@ -48,12 +41,8 @@ def admin(owner: Tenant) -> User:
 @pytest.fixture
 def server(settings: Any) -> Iterator[MailServer]:
     with mail_server() as running:
-        settings.EMAIL_HOST, settings.EMAIL_PORT, settings.DEFAULT_FROM_EMAIL = (
-            "127.0.0.1",
-            running.port,
-            "c@example.com",
-        )
-        settings.EMAIL_USE_TLS, settings.PUBLIC_URL = False, "https://coordinator.example"
+        settings.EMAIL_HOST, settings.EMAIL_PORT, settings.EMAIL_USE_TLS = "127.0.0.1", running.port, False
+        settings.DEFAULT_FROM_EMAIL, settings.PUBLIC_URL = "c@example.com", "https://coordinator.example"
         yield running
 
 
@@ -104,15 +93,9 @@ def test_a_new_person_joins_with_the_link_of_the_e_mail_once(
     assert (made.mail, path.split("/")[-2] in made.token_hash) == ("SENT", False)
     assert ADDRESS in opened(browser, path).text
     with caplog.at_level(logging.INFO):
-        for wrong in (
-            {"password": "short", "repeated": "short"},
-            {"repeated": "other"},
-            {"password": ADDRESS + "1"},
-            {"first_name": "Your user\nis locked"},
-        ):
-            assert accepted(browser, path, FORM | wrong).status_code == 400
-    assert PAGE in caplog.text
-    assert path not in caplog.text
+        for names, wrong in (("password repeated", "short"), ("repeated", "other"), ("first_name", "Eva\nis locked")):
+            assert accepted(browser, path, FORM | dict.fromkeys(names.split(), wrong)).status_code == 400
+    assert (PAGE in caplog.text, path in caplog.text) == (True, False)
     assert not User.objects.filter(username=ADDRESS).exists()
     assert accepted(browser, path).status_code == 302
     assert [browser.get(each).status_code for each in ("/admin/", PAGE)] == [200, 404]
@@ -138,7 +121,7 @@ def test_a_link_that_is_over_changes_nothing(owner: Tenant, admin: User, server:
     elif ending == "expired":
         run("UPDATE tenancy_invitation SET expires_at = now()")
     elif ending == "sent again":
-        with pytest.raises(TooManyInvitations):
+        with pytest.raises(invitations.TooManyInvitations):
             invitations.send_again(owner, made.pk, actor="user:admin")
         run("UPDATE tenancy_invitation SET requested_at = now() - interval '6 minutes'")
         invitations.send_again(owner, made.pk, actor="user:admin")
@@ -151,7 +134,7 @@ def test_a_link_that_is_over_changes_nothing(owner: Tenant, admin: User, server:
         if ending == "inviter demoted":
             members.add(owner, "admin", Role.OPERATOR, actor="user:test")
     if ending.startswith("inviter"):
-        with pytest.raises(InvitationOver, match="inviter"):
+        with pytest.raises(invitations.InvitationOver, match="inviter"):
             invitations.send_again(owner, made.pk, actor="user:other")
         run("UPDATE tenancy_invitation SET mail = 'PENDING', next_at = now()")
         assert OUTBOX.send()
@@ -208,33 +191,26 @@ def test_a_new_user_gets_the_roles_that_wait_for_the_address_and_no_other(
 def test_an_address_that_cannot_be_a_name_is_refused(
     owner: Tenant, admin: User, server: MailServer, email: str
 ) -> None:
-    with pytest.raises(InvitationInvalid):
+    with pytest.raises(invitations.InvitationInvalid):
         invited(owner, admin, email)
 
 
 def test_who_invites_whom_how_often(owner: Tenant, admin: User, server: MailServer, settings: Any) -> None:
-    for inviter, role in ((User.objects.create_user("none"), Role.VIEWER), (admin, Role.OPERATOR)):
-        Membership.objects.filter(user=admin).update(role=Role.TENANT_ADMIN if inviter == admin else Role.VIEWER)
-        if inviter != admin:
-            members.add(owner, "none", Role.RELEASE_MANAGER, actor="user:test")
-            with pytest.raises(ScopeMissing):
-                invited(owner, inviter, ADDRESS, role)
-        else:
-            invited(owner, inviter, ADDRESS, role)
-    with pytest.raises(InvitationOpen):
+    manager = User.objects.create_user("manager")
+    members.add(owner, "manager", Role.RELEASE_MANAGER, actor="user:test")
+    with pytest.raises(ScopeMissing):
+        invited(owner, manager)
+    invited(owner, admin, ADDRESS, Role.OPERATOR)
+    with pytest.raises(invitations.InvitationOpen):
         invited(owner, admin)
     for number in range(invitations.MOST_PER_HOUR - 1):
         making.invitation(owner, admin, f"{number}@example.com")
-    run("SET CONSTRAINTS ALL IMMEDIATE")
-    run("ALTER TABLE tenancy_invitation DISABLE TRIGGER invitation_guard")
-    for change in ("requested_at = now()", "created_at = now() - interval '2 hours'"):
-        run(f"UPDATE tenancy_invitation SET {change}")
-        with pytest.raises(TooManyInvitations):
-            invited(owner, admin, "more@example.com")
-    run("UPDATE tenancy_invitation SET requested_at = created_at")
-    invited(owner, admin, "more@example.com")
+    with unguarded(Invitation):
+        run("UPDATE tenancy_invitation SET requested_at = now(), created_at = now() - interval '2 hours'")
+    with pytest.raises(invitations.TooManyInvitations, match="50 invitations an hour"):
+        invited(owner, admin, "more@example.com")
     settings.EMAIL_HOST = ""
-    with pytest.raises(InvitationsUnavailable, match="EMAIL_HOST"):
+    with pytest.raises(invitations.InvitationsUnavailable, match="EMAIL_HOST"):
         invited(owner, admin, "more@example.com")
 
 
@@ -248,7 +224,7 @@ def test_a_verified_address_of_the_identity_provider_accepts(owner: Tenant, admi
         members.set_groups(owner, "kim", [str(number) for number in range(held)], actor="user:test")
         with transaction.atomic():
             # The last one has a Kelvin sign, whose lower case is a k.
-            assert not any(map(invitations.locked_of, ("", "x@example.com", "Kim@example.com")))
+            assert not any(map(invitations.locked_of, ("", "x@example.com", "\N{KELVIN SIGN}im@example.com")))
             invitations.accept_each(invitations.locked_of("Kim@example.com"), user)
         assert " ".join(role for _, role, _ in roles("kim")) == found
         page = accepted(browser, link(server))
