@@ -10,12 +10,13 @@ from datetime import timedelta
 from typing import Any, Final
 
 from django.conf import settings
+from django.contrib.auth.models import User
 from django.contrib.postgres.functions import TransactionNow
 from django.db import connection
 from django.urls import reverse
 
 from outbox.outbox import Failure, Message, Outbox, Receipt, mail
-from tenancy.invitations import SEND_TASK, hash_of
+from tenancy.invitations import NO_STANDING, SEND_TASK, has_standing, hash_of
 from tenancy.models import Invitation
 from tenancy.roles import PURPOSE, Role
 
@@ -31,10 +32,10 @@ WHERE i.id = (
 RETURNING i.id, i.tenant_id
 """
 
-# Records the result of an attempt. No row: the invitation is over, or a newer attempt has started.
+# Records the result of an attempt. No row: the invitation is over, or a newer attempt or request has started.
 RECORD = """
 UPDATE tenancy_invitation SET mail = %(mail)s, error = %(error)s, next_at = now() + coalesce(%(wait)s::interval, '0')
-WHERE id = %(id)s AND state = 'OPEN' AND mail = 'PENDING' AND attempts = %(attempt)s
+WHERE id = %(id)s AND state = 'OPEN' AND mail = 'PENDING' AND attempts = %(attempt)s AND requested_at = %(requested)s
 """
 
 
@@ -58,21 +59,24 @@ OUTBOX: Final = Outbox(task=SEND_TASK, claim=CLAIM, is_due=_is_due, load=_load, 
 
 
 def _send(invitation: Invitation) -> Failure | None:
+    if not has_standing(invitation):
+        return Failure(NO_STANDING, final=True)
     token = secrets.token_urlsafe(32)
-    mine = Invitation.objects.filter(pk=invitation.pk, state="OPEN", attempts=invitation.attempts)
-    if not mine.update(token_hash=hash_of(token)):
+    this = {"attempts": invitation.attempts, "requested_at": invitation.requested_at}
+    if not Invitation.objects.filter(pk=invitation.pk, state="OPEN", **this).update(token_hash=hash_of(token)):
         return Failure("the invitation is over, or a newer attempt has started", final=True)
     subject = f"Invitation to {invitation.tenant.name}"
-    text = text_of(invitation, f"{settings.PUBLIC_URL}{reverse('invitation', args=[token])}")
-    return mail([invitation.email], subject, text, message_id=f"{invitation.pk}.{invitation.attempts}")
+    text = text_of(invitation, f"{settings.PUBLIC_URL}{reverse('follow_invitation', args=[token])}")
+    # Each e-mail has another link, so a mail reader must show all of them.
+    return mail([invitation.email], subject, text, message_id=str(uuid.uuid4()))
 
 
 def text_of(invitation: Invitation, link: str) -> str:
     """Return the body of the e-mail."""
     roles = [Role(role) for role in invitation.roles]
     lines = [
-        f"{invitation.inviter.get_full_name() or invitation.inviter.get_username()} invites you to"
-        f" {invitation.tenant.name} on {settings.PUBLIC_URL} with these roles:",
+        f"{_named(invitation.inviter)} invites you to {invitation.tenant.name} on {settings.PUBLIC_URL}"
+        " with these roles:",
         "",
         *(f"- {role.label}: {PURPOSE[role]}" for role in roles),
         "",
@@ -85,11 +89,18 @@ def text_of(invitation: Invitation, link: str) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _named(inviter: User) -> str:
+    """Return the user name, which the person did not choose, after the full name, which they may have chosen."""
+    name = inviter.get_full_name()
+    return f"{name} ({inviter.get_username()})" if name else inviter.get_username()
+
+
 def _record(invitation: Invitation, receipt: Receipt) -> None:
     result = "PENDING" if receipt.wait is not None else "FAILED" if receipt.error else "SENT"
     row: dict[str, Any] = {
         "id": invitation.pk,
         "attempt": invitation.attempts,
+        "requested": invitation.requested_at,
         "mail": result,
         "error": receipt.error,
         "wait": receipt.wait,

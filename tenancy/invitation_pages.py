@@ -1,6 +1,6 @@
 """The pages of invitations, for tenant admins, and the page to which the link of an e-mail leads."""
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 from django import forms
 from django.conf import settings
@@ -11,7 +11,7 @@ from django.contrib.auth.password_validation import password_validators_help_tex
 from django.core.exceptions import ValidationError
 from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, QueryDict
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
@@ -36,7 +36,7 @@ from tenancy.console.base import POST, ReadOnlyAdmin, attempt, problem_of, serve
 from tenancy.console.lists import ConditionFilter, ExportedList, TenantFilter, text, time
 from tenancy.login import Attempt, TokensEndWithPassword
 from tenancy.member_pages import GroupsField
-from tenancy.models import Invitation, Tenant
+from tenancy.models import Invitation, Tenant, validate_identifier
 from tenancy.origin import client_address
 from tenancy.roles import PURPOSE, Role, Scope
 
@@ -189,15 +189,27 @@ class InvitationAdmin(ExportedList, ReadOnlyAdmin):
 
 # --- the page of the link ---
 
+FOLLOWED: Final = "invitation"
+"""The member of the session with the id of the invitation whose link was followed, and the hash of its token."""
+STALE: Final = (
+    "Nothing has changed: in the meantime, you have logged in, logged out or opened another invitation in this browser."
+)
+
 
 class NewUserForm(forms.Form):
     """The name and the password of a new user, whose user name is the address of the invitation."""
 
     first_name = forms.CharField(
-        max_length=150, required=False, widget=UnfoldAdminTextInputWidget(attrs={"autocomplete": "given-name"})
+        max_length=150,
+        required=False,
+        validators=[validate_identifier],
+        widget=UnfoldAdminTextInputWidget(attrs={"autocomplete": "given-name"}),
     )
     last_name = forms.CharField(
-        max_length=150, required=False, widget=UnfoldAdminTextInputWidget(attrs={"autocomplete": "family-name"})
+        max_length=150,
+        required=False,
+        validators=[validate_identifier],
+        widget=UnfoldAdminTextInputWidget(attrs={"autocomplete": "family-name"}),
     )
     password = forms.CharField(
         max_length=4096, strip=False, widget=UnfoldAdminPasswordWidget(attrs={"autocomplete": "new-password"})
@@ -209,8 +221,8 @@ class NewUserForm(forms.Form):
         widget=UnfoldAdminPasswordWidget(attrs={"autocomplete": "new-password"}),
     )
 
-    def __init__(self, request: HttpRequest, email: str) -> None:
-        super().__init__(request.POST if request.method == "POST" else None)
+    def __init__(self, data: QueryDict | None, email: str) -> None:
+        super().__init__(data)
         self._email = email
 
     def clean(self) -> dict[str, Any]:
@@ -229,51 +241,87 @@ class NewUserForm(forms.Form):
 
 @never_cache
 @sensitive_variables()
-@sensitive_post_parameters()
-def accept(request: HttpRequest, token: str) -> HttpResponseBase:
-    """Accept an invitation: join as the user who is logged in, or create one.
+def follow(request: HttpRequest, token: str) -> HttpResponseBase:
+    """Remember the invitation of a link in the session, and redirect to its page.
 
-    A GET changes nothing, because mail servers follow links. Wrong tokens count as failed log-ins of the address.
+    So no page that can fail has the token in its address, which the log would have, and no log-in has it in `next`.
+    This accepts nothing, because mail servers follow links. Wrong tokens count as failed log-ins of the address.
     """
-    invitation = invitations.find(token)
+    token_hash = invitations.hash_of(token)
+    invitation = invitations.find(token_hash)
     if invitation is None:
         Attempt(None, client_address(request.META)).count()
         return _page(request, None, status=404)
-    user = request.user
-    if isinstance(user, User) and admin.site.has_permission(request):
-        return _join(request, invitation, token, user)
-    if invitations.user_of(invitation) is not None:
-        return _page(request, invitation, status=200)
-    return _create(request, invitation, token)
+    request.session[FOLLOWED] = {"id": str(invitation.pk), "hash": token_hash}
+    return redirect("invitation")
 
 
-def _join(request: HttpRequest, invitation: Invitation, token: str, user: User) -> HttpResponseBase:
-    if request.method != "POST":
-        return _page(request, invitation, joins=user)
-    try:
-        invitations.accept(token, user)
-    except CoordinatorError as error:
-        return _page(request, None, status=error.status)
-    return redirect("admin:index")
+@never_cache
+@sensitive_post_parameters()
+def accept(request: HttpRequest) -> HttpResponseBase:
+    """Accept the invitation whose link was followed: join as the user who is logged in, or create one.
+
+    A form says whom and which invitation its page showed: another tab may have changed both since.
+    """
+    user = request.user if isinstance(request.user, User) and admin.site.has_permission(request) else None
+    followed = request.session.get(FOLLOWED)
+    invitation = invitations.find(followed["hash"]) if followed else None
+    if invitation is None:
+        # A sign-in with the identity provider accepts the invitation on the way to this page.
+        if followed and user and invitations.is_accepted_by(user, followed["id"]):
+            return _joined(request)
+        return _page(request, None, status=404)
+    shown = f"{invitation.pk} {user.pk if user else ''}"
+    is_stale = request.method == "POST" and request.POST.get("shown") != shown
+    data = request.POST if request.method == "POST" and not is_stale else None
+    page: dict[str, Any] = {"shown": shown, "problem": STALE if is_stale else "", "status": 409 if is_stale else 200}
+    if user is not None:
+        return _join(request, invitation, user, data, page)
+    if invitations.has_user(invitation):
+        return _page(request, invitation, **page)
+    return _create(request, invitation, data, page)
 
 
-def _create(request: HttpRequest, invitation: Invitation, token: str) -> HttpResponseBase:
-    form = NewUserForm(request, invitation.email)
-    if not form.is_valid():
-        return _page(request, invitation, form=form, status=400 if form.is_bound else 200)
-    given = form.cleaned_data
-    names = {name: given[name] for name in ("first_name", "last_name")}
-    try:
-        user = invitations.accept_as_new(token, given["password"], **names)
-    except CoordinatorError as error:
-        return _page(request, None, status=error.status)
-    login(request, user, backend=settings.AUTHENTICATION_BACKENDS[0])
+def _join(
+    request: HttpRequest, invitation: Invitation, user: User, data: QueryDict | None, page: dict[str, Any]
+) -> HttpResponseBase:
+    if data is not None:
+        try:
+            invitations.accept(invitation.token_hash, user)
+        except CoordinatorError as error:
+            page |= {"problem": error.detail, "status": error.status}
+        else:
+            return _joined(request)
+    return _page(request, invitation, joins=user, **page)
+
+
+def _create(
+    request: HttpRequest, invitation: Invitation, data: QueryDict | None, page: dict[str, Any]
+) -> HttpResponseBase:
+    form = NewUserForm(data, invitation.email)
+    if form.is_valid():
+        given = form.cleaned_data
+        names = {name: given[name] for name in ("first_name", "last_name")}
+        try:
+            user = invitations.accept_as_new(invitation.token_hash, given["password"], **names)
+        except CoordinatorError as error:
+            page |= {"problem": error.detail, "status": error.status}
+        else:
+            login(request, user, backend=settings.AUTHENTICATION_BACKENDS[0])
+            return _joined(request)
+    elif form.is_bound:
+        page["status"] = 400
+    return _page(request, invitation, form=form, **page)
+
+
+def _joined(request: HttpRequest) -> HttpResponseBase:
+    request.session.pop(FOLLOWED)
     return redirect("admin:index")
 
 
 def _page(request: HttpRequest, invitation: Invitation | None, *, status: int = 200, **context: Any) -> HttpResponse:
     request.current_app = admin.site.name
-    following = urlencode({"next": request.path})
+    following = urlencode({"next": reverse("invitation")})
     context |= {
         "invitation": invitation,
         "roles": [Role(role).label for role in invitation.roles] if invitation else [],
@@ -287,4 +335,7 @@ def _page(request: HttpRequest, invitation: Invitation | None, *, status: int = 
     return TemplateResponse(request, "tenancy/accept_invitation.html", {**frame, **context}, status=status)
 
 
-urlpatterns = [path("admin/invitation/<str:token>/", accept, name="invitation")]
+urlpatterns = [
+    path("admin/invitation/", accept, name="invitation"),
+    path("admin/invitation/<str:token>/", follow, name="follow_invitation"),
+]

@@ -7,6 +7,7 @@ tenant keeps roles. `outbox.invitation_mail` sends the e-mails.
 
 import hashlib
 from collections.abc import Collection
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any, Final
 
@@ -32,10 +33,11 @@ from tenancy.roles import Role, Scope, granted
 SEND_TASK: Final = "outbox.invitations"
 LIFETIME: Final = timedelta(days=7)
 PAUSE: Final = timedelta(minutes=5)
-"""The least time between two e-mails of an invitation."""
+"""The least time between two requests to send an invitation."""
 MOST_PER_HOUR: Final = 50
 MOST_OPEN: Final = 200
 LONGEST_ADDRESS: Final = 150
+NO_STANDING: Final = "the inviter may not give these roles any more"
 State, Mail = Invitation.State, Invitation.Mail
 # Locks of this class make the invitations of a tenant one after the other, so that its limits hold.
 _LOCK: Final = "SELECT pg_advisory_xact_lock(7310, %s)"
@@ -88,6 +90,8 @@ def invite(
     taken = InvitationOpen(f"{address} has an open invitation. Send it again, or withdraw it first.")
     with refused_by({"invitation_open_once"}, lambda: taken), transaction.atomic():
         _require_room(tenant)
+        if Invitation.objects.filter(tenant=tenant, state=State.OPEN, expires_at__gt=Now()).count() >= MOST_OPEN:
+            raise TooManyInvitations(f"A tenant has at most {MOST_OPEN} open invitations. Withdraw some first.")
         made = Invitation.objects.create(
             tenant=tenant,
             email=address,
@@ -122,11 +126,10 @@ def _invalid(field: str, rule: str) -> InvitationInvalid:
 def _require_room(tenant: Tenant) -> None:
     with connection.cursor() as cursor:
         cursor.execute(_LOCK, [tenant.pk])
-    own = Invitation.objects.filter(tenant=tenant)
-    if own.filter(created_at__gt=Now() - timedelta(hours=1)).count() >= MOST_PER_HOUR:
-        raise TooManyInvitations(f"A tenant makes at most {MOST_PER_HOUR} invitations an hour.")
-    if own.filter(state=State.OPEN).count() >= MOST_OPEN:
-        raise TooManyInvitations(f"A tenant has at most {MOST_OPEN} open invitations. Withdraw some first.")
+    own, since = Invitation.objects.filter(tenant=tenant), Now() - timedelta(hours=1)
+    sent_again = own.filter(state=State.OPEN, created_at__lte=since, requested_at__gt=since)
+    if own.filter(created_at__gt=since).count() + sent_again.count() >= MOST_PER_HOUR:
+        raise TooManyInvitations(f"A tenant sends at most {MOST_PER_HOUR} invitations an hour.")
 
 
 def withdraw(tenant: Tenant, invitation_id: Any, *, actor: str) -> Invitation:
@@ -137,11 +140,14 @@ def withdraw(tenant: Tenant, invitation_id: Any, *, actor: str) -> Invitation:
 def send_again(tenant: Tenant, invitation_id: Any, *, actor: str) -> Invitation:
     """Send a new link, which replaces the former one and works for the full time.
 
-    Raises `InvitationsUnavailable`, `InvitationUnknown`, `InvitationOver`, and `TooManyInvitations` within PAUSE after
-    the last request.
+    Raises `InvitationsUnavailable`, `InvitationUnknown`, `InvitationOver`, also if the inviter may not grant its roles
+    any more, and `TooManyInvitations`, also within PAUSE after the last request.
     """
     if reason := unavailable():
         raise InvitationsUnavailable(reason)
+    found = Invitation.objects.select_related("tenant", "inviter").filter(tenant=tenant, pk=invitation_id).first()
+    if found is not None and not has_standing(found):
+        raise InvitationOver(f"{NO_STANDING.capitalize()}. Withdraw the invitation, and make a new one.")
     return _change(
         tenant,
         invitation_id,
@@ -161,6 +167,8 @@ def _change(tenant: Tenant, invitation_id: Any, act: Act, condition: Q, actor: s
     """Change an open invitation that fulfils the condition. No row: it is over, or was sent too recently."""
     rows = Invitation.objects.filter(tenant=tenant, pk=invitation_id)
     with transaction.atomic():
+        if act == Act.INVITATION_SEND:
+            _require_room(tenant)
         if not rows.filter(condition, state=State.OPEN).update(**changes):
             _refuse(rows.first())
         found = rows.select_related("tenant").get()
@@ -193,42 +201,48 @@ def _acceptable() -> QuerySet[Invitation]:
     return Invitation.objects.filter(state=State.OPEN, expires_at__gt=Now()).select_related("tenant", "inviter")
 
 
-def find(token: str) -> Invitation | None:
-    """Return the invitation with this token; None if it is over, expired, or its inviter may not grant it any more."""
-    found = _acceptable().filter(token_hash=hash_of(token)).first()
-    return found if found is not None and _has_standing(found) else None
+def find(token_hash: str) -> Invitation | None:
+    """Return the invitation whose token has this hash.
+
+    Return None if it is over, expired, or its inviter may not grant it any more.
+    """
+    found = _acceptable().filter(token_hash=token_hash).first()
+    return found if found is not None and has_standing(found) else None
 
 
-def _has_standing(invitation: Invitation) -> bool:
+def has_standing(invitation: Invitation) -> bool:
+    """True if the inviter may still give the roles."""
     inviter = invitation.inviter
     scopes = {Scope.ADMINISTER, *granted(invitation.roles)}
     held = members.scopes_of(invitation.tenant, inviter.username)
     return inviter.is_active and (inviter.is_superuser or scopes <= held)
 
 
-def user_of(invitation: Invitation) -> User | None:
-    """Return the user whose name is the address, also a deactivated one."""
-    return User.objects.filter(username=invitation.email).first()
+def has_user(invitation: Invitation) -> bool:
+    """True if a user has the address as name, in any case. The user may be deactivated."""
+    return User.objects.filter(username__iexact=invitation.email).exists()
 
 
-def accept(token: str, user: User) -> Invitation:
-    """Give the roles to a user who has followed the link and is logged in. Raises `InvitationOver`."""
+def accept(token_hash: str, user: User) -> Invitation:
+    """Give the roles to a user who has followed the link and is logged in. Raises `InvitationOver`, `GroupsInvalid`."""
     with transaction.atomic():
-        invitation = _locked(token_hash=hash_of(token))
+        # The sign-in with the identity provider locks in this order, too.
+        User.objects.select_for_update().get(pk=user.pk)
+        invitation = _locked(token_hash)
         _give(invitation, user.get_username())
         _end(invitation, user)
     return invitation
 
 
-def accept_as_new(token: str, password: str, *, first_name: str, last_name: str) -> User:
+def accept_as_new(token_hash: str, password: str, *, first_name: str, last_name: str) -> User:
     """Create the user whose name and verified e-mail is the address, and give the roles.
 
-    The caller has validated the password. Raises `InvitationOver` and `UserExists`.
+    The caller has validated the password. Raises `InvitationOver`, `GroupsInvalid` and `UserExists`.
     """
     exists = UserExists("There is already a user with this name. Log in to accept the invitation.")
     with refused_by({"auth_user_username_key"}, lambda: exists), transaction.atomic():
-        invitation = _locked(token_hash=hash_of(token))
-        if user_of(invitation) is not None:
+        invitation = _locked(token_hash)
+        if has_user(invitation):
             raise exists
         # The roles wait for the name until the next statement, so that entries of the tenant's chain come first.
         _give(invitation, invitation.email)
@@ -245,37 +259,49 @@ def accept_as_new(token: str, password: str, *, first_name: str, last_name: str)
     return user
 
 
-def accept_by_address(user: User, email: str) -> None:
-    """Accept the open invitations of an address that an identity provider has verified to be the user's.
+def is_accepted_by(user: User, invitation_id: str) -> bool:
+    return Invitation.objects.filter(pk=invitation_id, user=user).exists()
 
-    Call this in a transaction. Those whose inviters may not grant them any more are left alone.
+
+def locked_of(email: str) -> list[Invitation]:
+    """Return the invitations of an address that can be accepted, locked until the end of the transaction.
+
+    The address must be verified. One with other letters than ASCII has none: in lower case, it may be another address.
     """
-    for found in _acceptable().filter(email=email.lower()).order_by("tenant", "pk").select_for_update(of=("self",)):
-        if _has_standing(found):
-            _give(found, user.get_username())
-            _end(found, user)
+    rows = _acceptable().filter(email=email.lower() if email.isascii() else "")
+    return [found for found in rows.order_by("tenant", "pk").select_for_update(of=("self",)) if has_standing(found)]
 
 
-def is_open_for(email: str) -> bool:
-    """True if an invitation of the address can be accepted."""
-    return bool(email) and any(map(_has_standing, _acceptable().filter(email=email.lower())))
+def accept_each(found: Collection[Invitation], user: User) -> None:
+    """Accept locked invitations of an address that an identity provider has verified to be the user's.
+
+    One whose groups are too many for the user stays open: no tenant may keep people from signing in.
+    """
+    for invitation in found:
+        with suppress(members.GroupsInvalid):
+            _give(invitation, user.get_username())
+            _end(invitation, user)
 
 
-def _locked(**which: str) -> Invitation:
-    found = _acceptable().filter(**which).select_for_update(of=("self",)).first()
-    if found is None or not _has_standing(found):
+def _locked(token_hash: str) -> Invitation:
+    found = _acceptable().filter(token_hash=token_hash).select_for_update(of=("self",)).first()
+    if found is None or not has_standing(found):
         raise InvitationOver("The invitation is over. Ask a tenant admin for a new one.")
     return found
 
 
 def _give(invitation: Invitation, username: str) -> None:
-    """Give the roles and groups, which add to those that the name has. The person is the actor in the audit log."""
+    """Give the roles and groups, which add to those that the name has. The person is the actor in the audit log.
+
+    Raises `GroupsInvalid`, and then has changed nothing.
+    """
     tenant, by = invitation.tenant, actor_named(username)
+    # Before the first entry in the audit log: acts of others on these rows lock the row first, and then the log.
+    held = members.named(tenant, username).select_for_update(of=("self",)).order_by("pk")
+    groups = members.valid_groups(set(invitation.groups).union(*(row.groups for row in held)))
     for role in invitation.roles:
         members.add(tenant, username, Role(role), actor=by)
-    if invitation.groups:
-        held = members.groups_of(tenant, username)
-        members.set_groups(tenant, username, {*held, *invitation.groups}, actor=by)
+    members.set_groups(tenant, username, groups, actor=by)
     audit.record(
         Act.INVITATION_ACCEPT, tenant=tenant, actor=by, object=invitation.email, invitedBy=invitation.invited_by
     )

@@ -114,12 +114,13 @@ def admit(identity: Identity, user: User | None) -> User:
     if not user.is_staff:
         raise SignInRefused("Your user may not open this console. A superuser of the coordinator can allow it.")
     # Before the first entry in an audit log: acts of others on these rows lock the row first, and then the log.
+    invited = invitations.locked_of(identity.email)
     list(Membership.objects.select_for_update().filter(user=user).order_by("pk"))
     _update_person(user, identity)
     try:
         _update_roles(user, identity)
         _update_groups(user, identity)
-        invitations.accept_by_address(user, identity.email)
+        invitations.accept_each(invited, user)
     except CoordinatorError as error:
         raise SignInRefused(f"Your roles and groups cannot be stored. {error.detail}") from None
     if is_new:
@@ -144,8 +145,9 @@ def _new(identity: Identity) -> tuple[User, bool]:
                 " its password. Otherwise, ask a superuser of the coordinator."
             )
         return found, False
-    waiting = Membership.objects.filter(user=None, invited=identity.username).exists()
-    waiting = waiting or invitations.is_open_for(identity.email)
+    # Before the user is created, as an invitation that creates one.
+    waiting = bool(invitations.locked_of(identity.email))
+    waiting = waiting or Membership.objects.filter(user=None, invited=identity.username).exists()
     if not waiting and not any(granted_by(settings.OIDC_ROLES, identity.groups).values()):
         raise SignInRefused(
             f"No tenant has given {identity.username!r} a role, and none of your groups grants one. A tenant admin can"

@@ -6,7 +6,9 @@ host name under which it was added.
 
 import json
 import struct
+from base64 import urlsafe_b64encode
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from allauth.mfa.models import Authenticator
 from allauth.mfa.webauthn.internal import auth
@@ -64,14 +66,15 @@ def add(user: User, name: str, response: str) -> list[str]:
     """
     try:
         credential = json.loads(response)
-        auth.parse_registration_response(credential)
+        parsed = auth.parse_registration_response(credential)
         created = auth.complete_registration(credential)
+        _require_own_host(parsed)
     except INVALID:
         raise PasskeyRefused("The browser did not create a passkey for this page. Try again.") from None
     with changing(user, added=f"passkey {name}") as change:
         if _of(user).count() >= MOST:
             raise PasskeyRefused(f"You have {MOST} passkeys, which is the limit. Remove one first.")
-        data = {"name": name, "credential": _stored(credential), "counter": created.counter}
+        data = {"name": name, "credential": _stored(parsed), "counter": created.counter}
         Authenticator.objects.create(user=user, type=PASSKEY, data=data)
     return change.codes
 
@@ -85,7 +88,9 @@ def accepts(user: User, response: str) -> bool:
         try:
             credential = json.loads(response)
             row = auth.complete_authentication(user, credential)
-            counter = auth.parse_authentication_response(credential).response.authenticator_data.counter
+            parsed = auth.parse_authentication_response(credential)
+            _require_own_host(parsed)
+            counter = parsed.response.authenticator_data.counter
         except INVALID:
             return False
         before = row.data.get("counter", 0)
@@ -99,7 +104,21 @@ def _of(user: User) -> Any:
     return Authenticator.objects.filter(user=user, type=PASSKEY)
 
 
-def _stored(credential: dict[str, Any]) -> dict[str, Any]:
-    """Return the verified members of the browser's response. allauth reads the public key from them."""
-    response = {name: credential["response"][name] for name in ("clientDataJSON", "attestationObject")}
-    return {"rawId": credential["rawId"], "type": "public-key", "response": response}
+def _require_own_host(parsed: Any) -> None:
+    """Raise `ValueError` if a page of another host asked the browser: fido2 accepts pages of subdomains, too."""
+    if urlsplit(parsed.response.client_data.origin).hostname != host():
+        raise ValueError("another host")
+
+
+def _stored(parsed: Any) -> dict[str, Any]:
+    """Return the verified members of the browser's response. allauth reads the public key from them.
+
+    They are encoded again: what the browser sent may have characters that no row can store.
+    """
+    client_data, attested = parsed.response.client_data, parsed.response.attestation_object
+    response = {"clientDataJSON": _encoded(client_data), "attestationObject": _encoded(attested)}
+    return {"rawId": _encoded(parsed.raw_id), "type": "public-key", "response": response}
+
+
+def _encoded(value: bytes) -> str:
+    return urlsafe_b64encode(value).rstrip(b"=").decode()

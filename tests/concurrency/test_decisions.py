@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import User
 from django.utils import timezone
 
 from executions.awaits import awaits, claims, interactions, reassignment
@@ -19,7 +20,9 @@ from executions.workers import registry, tenant_keys
 from governance.campaigns import campaigns, drafts
 from governance.campaigns.campaigns import Options
 from releases.models import Release
-from tenancy import members
+from tenancy import invitations, members
+from tenancy.models import Invitation
+from tenancy.roles import Role
 from tests import making
 from tests.cases import returning
 from tests.concurrency import scenes
@@ -239,6 +242,30 @@ def an_answer_after_the_deadline() -> Decision:
         run("UPDATE executions_interaction SET deadline = now() WHERE id = %s", one.pk)
 
     return pass_deadline, partial(answer, one), "AwaitTimedOut"
+
+
+# --- invitations ---
+
+
+def invitation_calls() -> tuple[Call, Call, Call]:
+    """Return two acceptances by different people, and the withdrawal."""
+    owner, token_hash = making.tenant(), invitations.hash_of("token")
+    people = [User.objects.get_or_create(username=name)[0] for name in ("root", "ana", "bob")]
+    members.add(owner, "root", Role.TENANT_ADMIN, actor="user:x")
+    made = making.invitation(owner, people[0])
+    Invitation.objects.update(token_hash=token_hash)
+    ana, bob = (partial(invitations.accept, token_hash, user) for user in people[1:])
+    return ana, bob, partial(invitations.withdraw, owner, made.pk, actor="user:x")
+
+
+def an_invitation_that_two_accept() -> Decision:
+    ana, bob, _ = invitation_calls()
+    return ana, bob, "InvitationOver"
+
+
+def an_invitation_that_was_withdrawn() -> Decision:
+    ana, _, withdraw = invitation_calls()
+    return withdraw, ana, "InvitationOver"
 
 
 # --- workers ---

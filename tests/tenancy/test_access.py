@@ -187,31 +187,20 @@ def names(person: User) -> list[str]:
     return [view.name for view in preferences.views(person, PAGE)]
 
 
-def test_an_own_view_is_only_seen_by_its_owner(tenant: Tenant) -> None:
-    eva, ann = member(tenant, Role.VIEWER), member(tenant, Role.TENANT_ADMIN)
-    preferences.save_view(eva, PAGE, "mine", "status=live", tenant=None)
-    assert (names(eva), names(ann)) == (["mine"], [])
-    with pytest.raises(NotFound):
-        preferences.remove_view(ann, SavedView.objects.get().pk)
-    preferences.remove_view(eva, SavedView.objects.get().pk)
-    assert not SavedView.objects.exists()
-
-
-def test_a_shared_view_is_seen_by_the_members_of_the_tenant(tenant: Tenant) -> None:
-    eva, ann = member(tenant, Role.OPERATOR), member(tenant, Role.VIEWER)
+def test_an_own_view_is_only_seen_by_its_owner_and_a_shared_one_by_the_members(tenant: Tenant) -> None:
+    eva, ann, other = (member(tenant, role) for role in (Role.OPERATOR, Role.VIEWER, Role.ON_CALL))
     stranger = member(making.tenant(), Role.TENANT_ADMIN)
-    with pytest.raises(access.ScopeMissing):
-        preferences.save_view(ann, PAGE, "theirs", "", tenant=tenant)
-    with pytest.raises(NotFound):
-        preferences.save_view(stranger, PAGE, "theirs", "", tenant=tenant)
-    view = preferences.save_view(eva, PAGE, "ours", "", tenant=tenant)
-    assert (names(eva), names(ann), names(stranger)) == (["ours"], ["ours"], [])
     for person, error in ((ann, access.ScopeMissing), (stranger, NotFound)):
         with pytest.raises(error):
-            preferences.remove_view(person, view.pk)
-    other = member(tenant, Role.ON_CALL)
-    preferences.remove_view(other, view.pk)
-    assert not SavedView.objects.exists()
+            preferences.save_view(person, PAGE, "theirs", "", tenant=tenant)
+    for shared, seen, remover in ((None, [], eva), (tenant, ["ours"], other)):
+        preferences.save_view(eva, PAGE, "ours", "status=live", tenant=shared)
+        assert (names(eva), names(ann), names(stranger)) == (["ours"], seen, [])
+        for person, error in ((ann, access.ScopeMissing if shared else NotFound), (stranger, NotFound)):
+            with pytest.raises(error):
+                preferences.remove_view(person, SavedView.objects.get().pk)
+        preferences.remove_view(remover, SavedView.objects.get().pk)
+        assert not SavedView.objects.exists()
 
 
 GOOD = "correct-horse-battery-staple"

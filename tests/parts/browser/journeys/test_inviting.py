@@ -31,10 +31,7 @@ def mails() -> Iterator[MailServer]:
 
 @pytest.fixture(scope="module")
 def product(
-    mails: MailServer,
-    django_db_setup: None,
-    tmp_path_factory: pytest.TempPathFactory,
-    gathered_static_files: str,
+    mails: MailServer, django_db_setup: None, tmp_path_factory: pytest.TempPathFactory, gathered_static_files: str
 ) -> Iterator[Product]:
     chosen = {
         "EMAIL_HOST": "127.0.0.1",
