@@ -46,7 +46,7 @@ class ResubmitForm(forms.Form):
         label="Start",
         required=False,
         choices=STARTS,
-        help_text="Other than with the input: only if it is proven that the release can continue from there.",
+        help_text="A start at a later point is possible only if it is proven that the release can continue from there.",
         widget=UnfoldAdminSelectWidget,
     )
     reason = forms.CharField(
