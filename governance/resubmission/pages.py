@@ -40,7 +40,7 @@ class ResubmitForm(forms.Form):
         required=False,
         strip=False,
         help_text="JSON. If it is empty or unchanged, the input of the old execution is used.",
-        widget=UnfoldAdminTextareaWidget(attrs={"rows": 12, "spellcheck": "false", "class": "font-mono"}),
+        widget=UnfoldAdminTextareaWidget(attrs={"rows": 12, "spellcheck": "false", "class": "dc-draft"}),
     )
     start_from = forms.ChoiceField(
         label="Start",
