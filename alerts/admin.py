@@ -93,7 +93,7 @@ class AlertRuleAdmin(ConfigurationAdmin):
     form_type = RuleForm
     discard = staticmethod(rules.remove)
     noun = "rule"
-    lead = "The rule looks for one kind of problem every 30 seconds. Thresholds that its kind does not have stay empty."
+    lead = "The rule looks for one kind of problem every 30 seconds. Leave the thresholds of other kinds empty."
     added = "{name} is added. It is judged every 30 seconds."
     removed = "{name} is removed. Its alerts are resolved."
 

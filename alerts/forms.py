@@ -8,6 +8,7 @@ from django.db.models import QuerySet
 from django.forms import model_to_dict
 from django.http import HttpRequest
 from django.utils import timezone
+from django.utils.html import format_html, format_html_join
 from unfold.widgets import (
     UnfoldAdminSelectWidget,
     UnfoldAdminTextInputWidget,
@@ -68,7 +69,7 @@ class ChannelForm(ConfiguredForm):
         max_length=LONGEST_ADDRESS,
         required=False,
         widget=UnfoldAdminTextInputWidget,
-        help_text="The URL of a webhook, or e-mail addresses, separated by commas. Empty for Slack.",
+        help_text="The URL of a webhook, or e-mail addresses, separated by commas. Leave it empty for Slack.",
     )
     secret = forms.CharField(
         max_length=100,
@@ -85,7 +86,7 @@ class ChannelForm(ConfiguredForm):
         super().__init__(request, tenants, channel, values)
         if channel is not None and channel.kind == AlertChannel.Kind.WEBHOOK:
             self.initial["address"] = ""
-            self.fields["address"].help_text = f"Empty to keep the one at {channel.shown_address}"
+            self.fields["address"].help_text = f"Leave it empty to keep {channel.shown_address}"
 
     def save(self, by: str) -> AlertChannel:
         fields = dict(self.cleaned_data)
@@ -115,7 +116,7 @@ class RuleForm(ConfiguredForm):
         max_length=IDENTITY_LENGTH,
         required=False,
         widget=UnfoldAdminTextInputWidget,
-        help_text="The id of a pipeline. Empty for all pipelines of the tenant.",
+        help_text="The id of a pipeline. Leave it empty for all pipelines of the tenant.",
     )
     channels = ChannelsField(AlertChannel.objects.none(), required=False, widget=forms.CheckboxSelectMultiple)
 
@@ -156,7 +157,9 @@ def _threshold(name: str, rule: AlertRule | None) -> forms.IntegerField:
     """Return the field of one threshold. Its rule is checked by the use case."""
     kinds = [Kind(rule.kind)] if rule is not None else list(Kind)
     known = {kind: each for kind in kinds for each in kind.thresholds if each.name == name}
-    text = "; ".join(f"{kind.label}: {each.meaning}, {each.default} if empty" for kind, each in known.items())
-    if rule is not None:
-        text = "; ".join(f"{each.meaning[0].upper()}{each.meaning[1:]}" for each in known.values())
-    return forms.IntegerField(required=False, widget=UnfoldAdminTextInputWidget, help_text=f"{text}.")
+    if rule is None:
+        lines = ((kind.label, each.meaning, each.default) for kind, each in known.items())
+        text = format_html("<ul>{}</ul>", format_html_join("", "<li>{}: {} ({} if empty)</li>", lines))
+    else:
+        text = format_html_join("; ", "{}{}.", ((each.meaning[0].upper(), each.meaning[1:]) for each in known.values()))
+    return forms.IntegerField(required=False, widget=UnfoldAdminTextInputWidget, help_text=text)

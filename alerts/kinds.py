@@ -64,17 +64,17 @@ _PURPOSES: Final[Mapping[Kind, str]] = {
 }
 _THRESHOLDS: Final[Mapping[Kind, tuple[Threshold, ...]]] = {
     Kind.FAILURE_RATE: (
-        Threshold("percent", 20, 1, 100, "the share of executions that fail, in percent"),
-        Threshold("minutes", 15, 2, _DAY, "the time that is looked at, in minutes"),
+        Threshold("percent", 20, 1, 100, "the share of executions that fail"),
+        Threshold("minutes", 15, 2, _DAY, "the time that is looked at"),
         Threshold("minimum", 20, 1, 1_000_000, "how many executions must have ended in that time"),
     ),
-    Kind.STRANDED: (Threshold("minutes", 5, 0, _DAY, "for how long work must be stranded, in minutes"),),
-    Kind.AWAIT_DEADLINE: (Threshold("minutes", 60, 1, 30 * _DAY, "how long before the deadline, in minutes"),),
-    Kind.WORKER_LOST: (Threshold("minutes", 2, 0, _DAY, "for how long a worker must be silent, in minutes"),),
-    Kind.APPROVAL_WANTED: (Threshold("minutes", 0, 0, 30 * _DAY, "for how long a request must be open, in minutes"),),
-    Kind.SCHEDULE_MISSED: (Threshold("minutes", 10, 1, _DAY, "how late work must be, in minutes"),),
+    Kind.STRANDED: (Threshold("minutes", 5, 0, _DAY, "for how long work must be stranded"),),
+    Kind.AWAIT_DEADLINE: (Threshold("minutes", 60, 1, 30 * _DAY, "how long before the deadline"),),
+    Kind.WORKER_LOST: (Threshold("minutes", 2, 0, _DAY, "for how long a worker must be silent"),),
+    Kind.APPROVAL_WANTED: (Threshold("minutes", 0, 0, 30 * _DAY, "for how long a request must be open"),),
+    Kind.SCHEDULE_MISSED: (Threshold("minutes", 10, 1, _DAY, "how late work must be"),),
     Kind.SCHEDULE_FAILED: (
-        Threshold("minutes", _DAY, 1, 30 * _DAY, "the time that is looked at, in minutes"),
+        Threshold("minutes", _DAY, 1, 30 * _DAY, "the time that is looked at"),
         Threshold("minimum", 1, 1, 1000, "how many times must have been refused or missed in that time"),
     ),
 }

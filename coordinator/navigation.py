@@ -125,13 +125,17 @@ def visible_lists(request: HttpRequest) -> list[tuple[Listed, str]]:
 
 
 def _current(request: HttpRequest) -> str:
-    """Return the model of the list that has the current page, such as `releases_release`; else OVERVIEW or ""."""
+    """Return the model of the list that has the current page, such as `releases_release`; else OVERVIEW or "".
+
+    The pages of a person's own account are below the users, but belong to no list.
+    """
     overview = _overview(get_script_prefix())
     if request.path == overview:
         return OVERVIEW
     app, _, rest = request.path.removeprefix(overview).partition("/")
     model = f"{app}_{rest.partition('/')[0]}"
-    return model if model in _LISTS else ""
+    page = request.resolver_match.url_name if request.resolver_match else None
+    return model if model in _LISTS and (page is None or page.startswith(model)) else ""
 
 
 def _shown_needs(request: HttpRequest) -> frozenset[Scope | None]:

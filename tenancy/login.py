@@ -270,4 +270,4 @@ class TokensEndWithPassword:
             end_tokens(user)
 
     def get_help_text(self) -> str:
-        return "A new password immediately ends the person's other sessions and all API tokens that they have issued."
+        return "Your new password immediately ends your other sessions and all API tokens that you have issued."

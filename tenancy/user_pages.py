@@ -53,6 +53,7 @@ SUPERUSER, ACTIVE, INACTIVE = "superuser", "active", "inactive"
 HELP = {
     "username": "Letters, digits and @ . + - _, at most 150 characters.",
     "password": SafeString('Only a hash of it is stored. <a href="../password/">Set a new password</a>.'),
+    "usable_password": "If disabled, the user can log in only with single sign-on.",
     "is_active": "Without it, the person cannot log in, and their API tokens grant nothing.",
     "is_staff": "The person may open this console. Roles in tenants grant what they may do there.",
     "is_superuser": "The person may do everything in every tenant.",
@@ -79,7 +80,16 @@ class UserStateFilter(ConditionFilter):
     }
 
 
-class NewUserForm(UserCreationForm):
+class _Explained(forms.BaseForm):
+    """Says what each field means in this console."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for name in self.fields.keys() & HELP.keys():
+            self.fields[name].help_text = HELP[name]
+
+
+class NewUserForm(_Explained, UserCreationForm):
     """Makes each new user a member of the staff, who can log in to the admin."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -87,13 +97,8 @@ class NewUserForm(UserCreationForm):
         self.instance.is_staff = True
 
 
-class UserForm(UserChangeForm):
-    """Says what each field means in this console."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        for name in self.fields.keys() & HELP.keys():
-            self.fields[name].help_text = HELP[name]
+class UserForm(_Explained, UserChangeForm):
+    pass
 
 
 class NewPasswordForm(AdminPasswordChangeForm):

@@ -95,7 +95,7 @@ class DeadLetter(models.Model):
         )
 
     def __str__(self) -> str:
-        return f"{self.execution_id}: {self.error_code}"
+        return f"{self.error_code} of {self.execution_id}"
 
     @property
     def step(self) -> Step:

@@ -40,7 +40,7 @@ VARIANTS: Final = {
     "REFUSED": "danger",
 }
 STATES: Final = {"active": "success", "paused": "warning", "ended": "default"}
-MONO: Final = {"rows": 5, "spellcheck": "false", "class": "font-mono"}
+MONO: Final = {"rows": 5, "spellcheck": "false", "class": "dc-draft"}
 
 
 def state_of(schedule: Schedule) -> str:
@@ -65,7 +65,7 @@ class ScheduleForm(forms.Form):
     cron = forms.CharField(
         max_length=LONGEST_CRON,
         label="Cron expression",
-        widget=UnfoldAdminTextInputWidget(attrs={"spellcheck": "false", "class": "font-mono"}),
+        widget=UnfoldAdminTextInputWidget(attrs={"spellcheck": "false", "class": "dc-draft"}),
         help_text="Minute, hour, day of the month, month, day of the week. For example 30 2 * * MON-FRI.",
     )
     time_zone = forms.ChoiceField(initial="UTC", widget=UnfoldAdminSelectWidget)

@@ -83,7 +83,7 @@ def _confirmation(campaign: Campaign, sources: tuple[Status, ...], **members: An
             ("Tenant", campaign.tenant.slug),
             ("Status", campaign.status),
             ("Pending", f"{progress.pending:,} of {progress.total:,}"),
-            ("Reason", campaign.reason),
+            ("Reason of its start", campaign.reason),
         ],
         refusal="" if campaign.status in sources else f"It is {campaign.status}.",
         **members,

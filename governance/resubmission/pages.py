@@ -40,13 +40,13 @@ class ResubmitForm(forms.Form):
         required=False,
         strip=False,
         help_text="JSON. If it is empty or unchanged, the input of the old execution is used.",
-        widget=UnfoldAdminTextareaWidget(attrs={"rows": 12, "spellcheck": "false", "class": "font-mono"}),
+        widget=UnfoldAdminTextareaWidget(attrs={"rows": 12, "spellcheck": "false", "class": "dc-draft"}),
     )
     start_from = forms.ChoiceField(
         label="Start",
         required=False,
         choices=STARTS,
-        help_text="Other than with the input: only if it is proven that the release can continue from there.",
+        help_text="A start at a later point is possible only if it is proven that the release can continue from there.",
         widget=UnfoldAdminSelectWidget,
     )
     reason = forms.CharField(

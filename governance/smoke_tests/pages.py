@@ -42,14 +42,14 @@ class SmokeTestForm(forms.Form):
         strip=False,
         label="Input",
         help_text="JSON. If the first step takes many items, this is an array of them.",
-        widget=UnfoldAdminTextareaWidget(attrs={"rows": 10, "spellcheck": "false", "class": "font-mono"}),
+        widget=UnfoldAdminTextareaWidget(attrs={"rows": 10, "spellcheck": "false", "class": "dc-draft"}),
     )
     expected_result = forms.CharField(
         strip=False,
         required=False,
         label="Expected result",
         help_text="JSON. If it is empty, any result passes.",
-        widget=UnfoldAdminTextareaWidget(attrs={"rows": 6, "spellcheck": "false", "class": "font-mono"}),
+        widget=UnfoldAdminTextareaWidget(attrs={"rows": 6, "spellcheck": "false", "class": "dc-draft"}),
     )
     idempotency_key = forms.CharField(max_length=200, validators=[validate_identifier], widget=forms.HiddenInput)
 

@@ -3,7 +3,7 @@
 Cards and buttons look like unfold's components. Those copy the whole context of the page for each card.
 """
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 from urllib.parse import urlencode
 
@@ -12,6 +12,7 @@ from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from foundation import moments
 from foundation.admin import columns
 from foundation.plurals import up_to
 from tenancy.console import list_rows
@@ -23,6 +24,7 @@ register.filter(columns.cut)
 register.filter(columns.moment)
 register.filter(up_to)
 
+MINUTE: Final = 60
 NEVER: Final = SafeString('<span class="dc-quiet">never</span>')
 BUTTON_COLOURS: Final = {
     "default": "border-base-200 bg-white shadow-xs text-important hover:bg-base-100/80 dark:border-base-700 "
@@ -72,9 +74,15 @@ def rows(context: Any, changelist: Any) -> dict[str, Any]:
 
 
 @register.simple_tag
-def when(at: datetime | None) -> SafeString:
-    """Show a time; "never" for None."""
-    return columns.timed(at) or NEVER
+def when(at: datetime | str | None) -> SafeString:
+    """Show a time, also one that a document has as a text; "never" for None."""
+    return columns.timed(datetime.fromisoformat(at) if isinstance(at, str) else at) or NEVER
+
+
+@register.filter
+def lasting(seconds: float) -> str:
+    """Show how long a time is, such as "5 s" and "1 h"."""
+    return f"{seconds:g} s" if seconds < MINUTE else moments.lasting(timedelta(seconds=seconds))
 
 
 @register.filter
