@@ -46,8 +46,8 @@ def _problems(release: Release, contract: Contract, step: Step) -> Iterator[str]
         return
     child = _contract(called)
     if child is not None and child.steps:
-        release = f"{place}, whose release {called.release_version}"
-        yield from (f"{release} {text}." for text in [*_numbers(step, child), *_types(contract, step, child)])
+        texts = [*_numbers(step, child), *_types(contract, step, child)]
+        yield from (f"{place}, whose release {called.release_version} {text}." for text in texts)
 
 
 def _numbers(step: Step, child: Contract) -> Iterator[str]:

@@ -71,6 +71,8 @@ OTHER = str(uuid.UUID(int=1))
     {"tenant_id": "another"},
     {"interaction_id": "other"},
     {"execution_id": OTHER},
+    {"correlation_id": "other"},
+    {"step_id": "other"},
     {"deadline_epoch_ms": 4_000_000_000_000},
     {"secret": "unknown here, long enough"},
 )

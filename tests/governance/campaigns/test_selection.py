@@ -2,15 +2,13 @@ from datetime import UTC, datetime
 
 import pytest
 
-from executions.errors import CampaignEmpty, CampaignTargetInvalid, FilterRequired, ReleaseRevokedConfirmation
+from executions.errors import CampaignEmpty, CampaignTargetInvalid, FilterRequired
 from executions.holds import holds
 from executions.lifecycle.interventions import cancel, redrive
 from executions.models import Campaign, CampaignItem, DeadLetter, Execution, Hold, Interaction
-from governance.activation.activation import activate
 from governance.campaigns import campaigns, drafts
 from governance.campaigns.campaigns import Options
 from governance.campaigns.selection import Filters, preview
-from governance.retirement.retirement import revoke
 from releases.models import Release
 from tenancy.models import AuditEntry, Tenant
 from tests import making
@@ -139,21 +137,6 @@ def test_a_draft_contains_only_what_its_kind_fits_and_is_discarded(owner: Tenant
     assert acts()[-1] == ("campaign.discard", ANN)
     assert not Campaign.objects.exists()
     assert not CampaignItem.objects.exists()
-
-
-def test_a_draft_names_revoked_releases_and_runs_them_only_if_confirmed(owner: Tenant, dead: list[Execution]) -> None:
-    activate(making.registered(owner, "1.1"), actor=ANN)
-    revoke(dead[0].release, actor=ANN, reason="wrong sums")
-    draft = freeze(owner)
-    found = drafts.contents(draft)
-    assert [(each.release_version, each.count, each.reason) for each in found.revoked] == [("1.0", 10, "wrong sums")]
-    assert found.active == {making.PIPELINE: "1.1"}
-    with pytest.raises(ReleaseRevokedConfirmation):
-        drafts.start(owner, draft.pk, OPTIONS, actor=ANN)
-    draft.refresh_from_db()
-    assert (draft.status, events(draft)) == ("DRAFT", [])
-    confirmed = Options(reason="on purpose", rate_per_minute=600, allow_revoked=True)
-    assert progress(run(draft, confirmed)) == (0, 10, 0)
 
 
 CANCEL, PAUSE = Campaign.Kind.CANCEL, Campaign.Kind.PAUSE
