@@ -56,20 +56,22 @@ class Due:
     is_backfill: bool
 
 
-def fire(at_once: int = AT_ONCE) -> int:
-    """Fire the due schedules, and submit DUE fires, for at most LONGEST_RUN_SECONDS. Return how many were decided.
+def fire(at_once: int = AT_ONCE, seconds: float = LONGEST_RUN_SECONDS) -> int:
+    """Fire the due schedules, and submit DUE fires, for about `seconds` at most. Return how many were decided.
 
     If the time is too short for all schedules, the next call in this process continues with the others. Any number of
     processes may call this at once. If a schedule fails, the error is logged, and the others still fire.
     """
     global _place
-    ends_at = time.monotonic() + LONGEST_RUN_SECONDS
+    ends_at = time.monotonic() + seconds
     place: Place | None = _place
     decided, more = 0, 1
-    while (place is not None or more) and time.monotonic() < ends_at:
+    while place is not None or more:
         place = advance(place, at_once) if place is not None else None
         more = _submit(_claimed(statements.CLAIM, at_once))
         decided += more
+        if time.monotonic() >= ends_at:
+            break
     _place = place or _START
     return decided + submit_backfills()
 

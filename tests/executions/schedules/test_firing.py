@@ -205,6 +205,16 @@ def test_schedules_that_cannot_fire_stop_no_others(owner: Tenant) -> None:
     assert (states(lost), schedules.calendar_of(lost).upcoming(moments.now())) == ([], [])
 
 
+def test_a_run_continues_with_the_schedules_that_the_time_of_the_last_one_was_too_short_for(owner: Tenant) -> None:
+    first, second = (making.scheduled(owner, name, "* * * * *") for name in ("first", "second"))
+    late(second, 2)
+    for _ in range(2):
+        late(first, 1)
+        firing.fire(at_once=1, seconds=0)
+    assert [states(first)[0], states(second)[0]] == ["SUBMITTED", "SUBMITTED"]
+    firing.fire()
+
+
 def test_a_backfill_submits_each_time_of_a_range_once_and_one_after_the_other(owner: Tenant) -> None:
     schedule = making.scheduled(owner, cron="0 2 * * *", exceptions=["2026-01-02"])
     first, end = datetime(2026, 1, 1, 2, tzinfo=UTC), datetime(2026, 1, 5, 2, tzinfo=UTC)
