@@ -49,7 +49,8 @@ def test_each_role_grants_its_scopes_only_in_its_own_tenant(tenant: Tenant, role
 
 def test_who_holds_nothing_and_who_everything(tenant: Tenant) -> None:
     former = member(tenant, Role.TENANT_ADMIN, is_active=False, is_superuser=True)
-    for user, scope in product((former, User.objects.create_user("outsider"), AnonymousUser()), Scope):
+    users: tuple[User | AnonymousUser, ...] = (former, User.objects.create_user("outsider"), AnonymousUser())
+    for user, scope in product(users, Scope):
         with pytest.raises(NotFound):
             access.require(user, tenant, scope)
     with pytest.raises(access.ScopeMissing, match="releases:activate"):
