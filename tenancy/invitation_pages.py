@@ -300,10 +300,10 @@ def _create(
 ) -> HttpResponseBase:
     form = NewUserForm(data, invitation.email)
     if form.is_valid():
-        given = form.cleaned_data
-        names = {name: given[name] for name in ("first_name", "last_name")}
+        values = form.cleaned_data
+        names = {name: values[name] for name in ("first_name", "last_name")}
         try:
-            user = invitations.accept_as_new(invitation.token_hash, given["password"], **names)
+            user = invitations.accept_as_new(invitation.token_hash, values["password"], **names)
         except CoordinatorError as error:
             page |= {"problem": error.detail, "status": error.status}
         else:

@@ -258,11 +258,7 @@ def test_a_changed_user_leaves_an_entry_without_the_password(log_in: LogIn, acme
     assert (changed.act, renewed[0].act) == ("user.change", "user.password")
     for text in ('"is_active":false', '"is_superuser":true'):
         assert text in changed.details
-    fields = {"tenant": acme.tenant.pk, "name": "ci", "scopes": ["read"], "lifetime": "30"}
-    plain = log_in("tenant-admin").post(to("tenancy_apitoken_add"), fields).context["plain"]
-    assert entries()[-1].object == "ci"
-    written = "".join(f"{entry.__dict__}" for entry in entries())
-    assert [text in written for text in (PASSWORD, plain)] == [False, False]
+    assert PASSWORD not in str(AuditEntry.objects.values())
 
 
 def test_log_ins_and_log_outs_leave_entries(acme: World, settings: Any, fast_hashing: None) -> None:

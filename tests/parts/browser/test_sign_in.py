@@ -48,13 +48,8 @@ def product(
     gathered_static_files: str,
 ) -> Iterator[Product]:
     """A web process with the provider. The database has the tables of the sign-in, which `migrate` adds."""
-    chosen = provider.settings(
-        SECOND_FACTOR="true",
-        OIDC_NAME="Acme",
-        OIDC_ROLES=ROLES,
-        OIDC_GROUPS="staff=acme/finance",
-        STATIC_ROOT=gathered_static_files,
-    )
+    more = {"SECOND_FACTOR": "true", "OIDC_NAME": "Acme", "STATIC_ROOT": gathered_static_files}
+    chosen = provider.settings(OIDC_ROLES=ROLES, OIDC_GROUPS="staff=acme/finance", **more)
     with django_db_blocker.unblock(), database(NAME) as name:
         servers = {"DATABASE_URL": ordinary_url(name), "REDIS_URL": settings.CELERY_BROKER_URL}
         with another_product(tmp_path_factory.mktemp("sign-in"), servers, chosen) as made:
