@@ -11,9 +11,9 @@ SELECT EXISTS (SELECT FROM executions_schedule WHERE next_at <= now())
     OR EXISTS (SELECT FROM executions_schedulefire WHERE state = 'DUE' AND next_attempt_at <= now())
 """
 
-# The due schedules that follow a place in the order, with the present time. Those that are far behind come last, so that
-# they delay no others. A schedule that was moved or cannot fire does not follow its place, so a caller that continues
-# there reaches each schedule once.
+# The due schedules that follow a place in the order, with the present time. Those that are far behind come last, so
+# that they delay no others. A schedule that was moved or cannot fire does not follow its place, so a caller that
+# continues there reaches each schedule once.
 DUE_SCHEDULES: Final = """
 SELECT id, next_at, now() FROM executions_schedule
 WHERE next_at <= now() AND (next_at, id) < (%(next_at)s, %(id)s) ORDER BY next_at DESC, id DESC LIMIT %(limit)s
