@@ -115,15 +115,6 @@ def test_a_token_always_expires_within_the_longest_lifetime(tenant: Tenant, sett
         ApiToken.objects.filter(pk=token.pk).update(expiry=None)
 
 
-def test_token_names_are_unique_in_a_tenant_and_are_the_actor(tenant: Tenant) -> None:
-    issuer = member(tenant, Role.TENANT_ADMIN)
-    token, _ = access.issue_token(tenant, issuer, "t", [READ], lifetime=None)
-    with pytest.raises(access.TokenNameTaken):
-        access.issue_token(tenant, issuer, "t", [READ], lifetime=None)
-    assert tenant.tokens.count() == 1
-    assert (access.actor(issuer, token), access.actor(issuer)) == ("token:t", f"user:{issuer.username}")
-
-
 def give(tenant: Tenant, name: str = "eva", role: Role = Role.VIEWER) -> Membership:
     return members.add(tenant, name, role, actor="user:ann")[0]
 
