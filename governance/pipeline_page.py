@@ -224,7 +224,7 @@ class PipelineAdmin(ListWithUpload):
         return self.part(
             request,
             "executions/pipeline_health.html",
-            title=f"Health of {pipeline}",
+            title="Health of its releases",
             original=pipeline,
             section=health(pipeline),
             drift=drift_of(pipeline),

@@ -91,7 +91,7 @@ def state_of(invitation: Invitation) -> str:
 class InvitationAdmin(ExportedList, ReadOnlyAdmin):
     needs = Scope.AUDIT
     empty = "An invitation gives roles to a person by e-mail, also to a person who has no user yet."
-    list_display = ("email", "tenant", "state_shown", "role_list", "mail_shown", "by", "expires")
+    list_display = ("address", "tenant", "state_shown", "role_list", "mail_shown", "by", "expires")
     list_filter = (InvitationStateFilter, TenantFilter)
     search_fields = ("email",)
     search_help_text = "Search by e-mail address"
@@ -110,6 +110,7 @@ class InvitationAdmin(ExportedList, ReadOnlyAdmin):
         "expires": lambda row: row.expires_at,
         "ended": lambda row: row.ended_at,
     }
+    address = text("E-mail address", "email", ordering="email")
     expires = time("Expires", "expires_at", ordering="expires_at")
     by = text("Invited by", "invited_by")
 

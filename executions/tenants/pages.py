@@ -137,10 +137,15 @@ def change_key(pages: TenantScopedAdmin, request: HttpRequest, tenant: Tenant, c
 
 @column("Worker keys")
 def active_worker_keys(tenant: Tenant) -> SafeString:
-    """Return the ids of the active keys, newest first, with links to the pages that change them."""
+    """Return the ids of the active keys, newest first, with links to the pages that change them.
+
+    The old key has a link to revoke it only while two keys are active.
+    """
+    has_old = len(active_keys(tenant.slug)) > 1
     links = (
         (reverse("admin:tenancy_tenant_worker_key", args=[tenant.pk, name]), change.title)
         for name, change in CHANGES.items()
+        if has_old or name != "revoke-old"
     )
     return format_html("{}<br>{}", _ids(tenant), format_html_join(" · ", '<a class="dc-link" href="{}">{}</a>', links))
 

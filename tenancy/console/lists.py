@@ -14,7 +14,6 @@ from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
-from django.utils.safestring import SafeString
 from unfold.views import ChangeList
 
 from foundation import exports, moments
@@ -56,13 +55,13 @@ def text(description: str, path: str, *, ordering: str | None = None, empty: str
 
 
 def time(description: str, path: str, *, ordering: str | None = None, empty: str | None = None) -> Callable[..., Any]:
-    """Return a column that shows the time at `path`; `empty` for None."""
+    """Return a column or a read-only field that shows the time at `path`; `empty` for None."""
     read = attrgetter(path)
 
-    def shown(pages: Any, row: Any) -> SafeString | None:
-        return timed(read(row))
+    def shown(pages: Any, row: Any) -> str | None:
+        return timed(read(row)) or empty
 
-    return column(description, ordering=ordering, empty=empty)(shown)
+    return column(description, ordering=ordering)(shown)
 
 
 # --- filters ---

@@ -95,7 +95,7 @@ def _yes(flag: bool) -> str:
     return "yes" if flag else "no"
 
 
-_CODE: Final = "The code differs. What clients and parked work see of it is in the contract."
+_CODE: Final = "The code differs. The contract says what clients and parked work see of it."
 _PLACE: Final = "It says where the same bytes are or run, which clients and parked work do not see."
 _WORKERS: Final = "Workers of the newer release need it. Clients and parked work do not depend on it."
 _REQUESTED: Final = "It applies to executions of the newer release only."
@@ -188,7 +188,7 @@ def _distributions(rows: Sequence[Mapping[str, str]]) -> dict[str, str]:
 
 
 _SIGNATURE: Final = "A signature says who vouches for a release, and changes nothing that it does."
-_UNSIGNED: Final = "No key vouches for the newer release."
+_UNSIGNED: Final = "The newer release is unsigned."
 _CLAIM: Final = "It says where the code comes from. What clients and parked work see is in the contract."
 _NO_PROVENANCE: Final = "One of the releases does not say where its code comes from."
 _NO_SBOM: Final = "The packages of one of the releases are not known."
