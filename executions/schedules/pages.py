@@ -173,7 +173,9 @@ def _pause(schedule: Schedule, requested: OperatorRequest) -> str:
 
 
 def _resume_confirmation(schedule: Schedule) -> Confirmation:
-    lead = "It fires again from its next time on. Times during the pause are not made up, but a backfill can submit them."
+    lead = (
+        "It fires again from its next time on. Times during the pause are not made up, but a backfill can submit them."
+    )
     return _confirmation(schedule, "Resume", "play_circle", lead, "" if schedule.paused_at else "It is not paused.")
 
 
