@@ -220,7 +220,7 @@ def explained(reasons: Collection[str]) -> str:
     labels = [WorkerEligibility.Reason(each).label for each in reasons]
     if len(labels) > 1:
         labels = [label.replace("the worker", "a worker") for label in labels]
-    return "; ".join(labels) or "no worker of the release is registered"
+    return "; ".join(labels) or "no worker is registered"
 
 
 def why_stranded(release_id: int) -> str | None:
