@@ -69,7 +69,7 @@ class InteractionAdmin(LongList):
         TenantFilter,
     )
     search_fields = ("execution__id",)
-    search_help_text = "The id of the question or of its execution, or the correlation id, in full"
+    search_help_text = "Question, execution or correlation id"
     ordering = ("deadline", "created_at", "id")
     change_list_template = "executions/question_list.html"
     empty = (

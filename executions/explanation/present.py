@@ -51,13 +51,15 @@ def said(at: datetime) -> str:
 HOLDERS_NAMED: Final = 3
 
 
-def why_queued(execution: Execution, place: str, now: datetime) -> Sentence:
+def why_queued(execution: Execution, place: str, now: datetime, *, is_paused: bool) -> Sentence:
     """Say what a queued execution waits for. `place` is the step at which it starts."""
     due = execution.due_at
     if due is None:
         return Sentence(f"{place} waits for a place: {_limits_in_words(execution)}.")
     if due > now:
         return Sentence(f"{place} {_until_due(execution)}", due)
+    if is_paused:
+        return Sentence(f"{place} is due. It starts when nothing pauses it.")
     return Sentence(f"{place} is due and waits for a free worker of release {execution.release_version}.")
 
 
@@ -169,7 +171,7 @@ class Present:
         release, worker = execution.release_version, execution.lease_worker
         match State(execution.status):
             case State.QUEUED:
-                return [why_queued(execution, self._place, self.at)]
+                return [why_queued(execution, self._place, self.at, is_paused=bool(self.holds))]
             case State.RUNNING if execution.running_since and execution.lease_expires_at:
                 return [
                     Sentence(f"Runs on worker {worker} since", execution.running_since, f", from {self._place} on."),

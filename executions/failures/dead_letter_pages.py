@@ -116,7 +116,7 @@ class DeadLetterAdmin(LongList):
         ExecutionsSmokeFilter,
     )
     search_fields = ("execution__id",)
-    search_help_text = "The id of the execution, in full"
+    search_help_text = "Full id of the execution"
 
     def get_ordering(self, request: HttpRequest) -> tuple[str, ...]:
         return newest_first(request)

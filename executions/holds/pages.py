@@ -15,7 +15,7 @@ from executions.console.confirmation import Confirmation, OperatorRequest, confi
 from executions.console.execution_search import RowsOfExecutions
 from executions.holds import holds
 from executions.models import TERMINAL_VALUES, Execution, Hold
-from foundation.admin.columns import column, cut, moment
+from foundation.admin.columns import column, cut, timed
 from releases.models import Pipeline, Release
 from tenancy.audit.acts import Act
 from tenancy.console.base import LongList, ReadOnlyAdmin, View, serves
@@ -112,7 +112,7 @@ def _facts(target: holds.Target) -> list[tuple[str, Any]]:
     hold = holds.open_hold(target)
     if hold is None:
         return []
-    return [("Paused since", moment(hold.started_at)), ("By", hold.started_by), ("Reason", hold.reason)]
+    return [("Paused since", timed(hold.started_at)), ("By", hold.started_by), ("Reason", hold.reason)]
 
 
 def _pause_confirmation(refuses: bool, target: holds.Target) -> Confirmation:

@@ -18,7 +18,7 @@ from executions.models import Schedule, ScheduleFire
 from executions.models.schedule import LONGEST_CRON, LONGEST_SCHEDULE, MOST_MINUTES
 from executions.schedules import backfills, schedules
 from executions.schedules.calendar import Calendar
-from foundation.admin.columns import MomentField, badge, column, moment
+from foundation.admin.columns import MomentField, badge, column, timed
 from foundation.errors import CoordinatorError
 from foundation.plurals import counted
 from releases.models import IDENTITY_LENGTH
@@ -147,7 +147,7 @@ class BackfillForm(forms.Form):
     first = MomentField(
         label="From", widget=UnfoldAdminTextInputWidget, help_text="Included, such as 2026-12-01 00:00."
     )
-    end = MomentField(label="To", widget=UnfoldAdminTextInputWidget, help_text="Not included. It is in the past.")
+    end = MomentField(label="To", widget=UnfoldAdminTextInputWidget, help_text="Not included. It must be in the past.")
     reason = forms.CharField(
         required=False, max_length=LONGEST_REASON, widget=UnfoldAdminTextInputWidget, help_text="Optional."
     )
@@ -158,7 +158,7 @@ def _page_of(schedule: Schedule) -> str:
 
 
 def _facts(schedule: Schedule) -> list[tuple[str, Any]]:
-    following = moment(schedule.next_at) if schedule.next_at else "none"
+    following = timed(schedule.next_at) or ("none while it is paused" if schedule.paused_at else "none")
     return [("Pipeline", schedule.pipeline.pipeline_id), ("Cron expression", schedule.cron), ("Next time", following)]
 
 
@@ -173,7 +173,9 @@ def _pause(schedule: Schedule, requested: OperatorRequest) -> str:
 
 
 def _resume_confirmation(schedule: Schedule) -> Confirmation:
-    lead = "It fires from its next time on. Times during the pause are not made up. A backfill can do that."
+    lead = (
+        "It fires again from its next time on. Times during the pause are not made up, but a backfill can submit them."
+    )
     return _confirmation(schedule, "Resume", "play_circle", lead, "" if schedule.paused_at else "It is not paused.")
 
 
@@ -184,7 +186,7 @@ def _resume(schedule: Schedule, requested: OperatorRequest) -> str:
 
 def _confirmation(schedule: Schedule, button: str, icon: str, lead: str, refusal: str) -> Confirmation:
     facts, back = _facts(schedule), _page_of(schedule)
-    title = f"{button} {schedule}"
+    title = f"{button} schedule {schedule}"
     return Confirmation(title=title, lead=lead, button=button, icon=icon, back=back, facts=facts, refusal=refusal)
 
 

@@ -198,7 +198,7 @@ def named(names: list[str]) -> str:
 class Stranded:
     """The due executions of one release. `since` is when its last worker took work, or when the oldest became due.
 
-    `reasons` are why the release's workers get no work, each once; empty if no worker names the release.
+    `reasons` are why the release's workers get no work, each once; empty if no worker of it is registered.
     """
 
     release_id: int
@@ -216,7 +216,11 @@ class Stranded:
 
 
 def explained(reasons: Collection[str]) -> str:
-    return "; ".join(WorkerEligibility.Reason(each).label for each in reasons) or "no worker names the release"
+    """Say why the workers of a release get no work. Several reasons are those of different workers."""
+    labels = [WorkerEligibility.Reason(each).label for each in reasons]
+    if len(labels) > 1:
+        labels = [label.replace("the worker", "a worker") for label in labels]
+    return "; ".join(labels) or "no worker is registered"
 
 
 def why_stranded(release_id: int) -> str | None:

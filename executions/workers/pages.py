@@ -19,7 +19,7 @@ from executions.transports.rest import base_of
 from executions.workers import eligibility, registry
 from executions.workers.eligibility import differing
 from executions.workers.registry import REST
-from foundation.admin.columns import badge, column, moment, on_one_line, relative
+from foundation.admin.columns import badge, column, on_one_line, relative, timed
 from releases.models import Release
 from releases.registration.pages import PipelineFilter
 from tenancy.access import tenants_of
@@ -143,7 +143,7 @@ def _confirmation(worker: Worker, **members: Any) -> Confirmation:
             ("Tenant", worker.tenant.slug),
             ("Pipeline", worker.pipeline_id),
             ("Release", worker.release_version),
-            ("Last heartbeat", moment(worker.last_heartbeat_at)),
+            ("Last heartbeat", timed(worker.last_heartbeat_at)),
         ],
         **members,
     )

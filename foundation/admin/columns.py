@@ -129,14 +129,13 @@ def timed(at: datetime | None) -> SafeString | None:
 def relative(at: datetime, now: datetime) -> str:
     """Say how long `at` is before or after `now`: "3 min ago", "in 2 h".
 
-    The number is rounded to the nearest. The unit is the longest one that gives at least two, so 119 minutes are not
-    "1 h". `relative` in live.js has the same rule.
+    Past times are rounded to the nearest, and future ones down, because a deadline is never later than shown. The unit
+    is the longest one that gives at least two, so 119 minutes are not "1 h". `relative` in live.js has the same rule.
     """
     distance = abs(now - at)
     seconds = timedelta(seconds=1)
     name, unit = next(((name, unit) for name, unit in UNITS if distance >= 2 * unit), ("s", seconds))
-    text = f"{(distance + unit / 2) // unit} {name}"
-    return f"{text} ago" if at <= now else f"in {text}"
+    return f"{(distance + unit / 2) // unit} {name} ago" if at <= now else f"in {distance // unit} {name}"
 
 
 class MomentField(forms.DateTimeField):

@@ -86,6 +86,14 @@ def lasting(seconds: float) -> str:
 
 
 @register.filter
+def with_code(text: str) -> SafeString:
+    """Return the text as HTML. What is between two backticks is code."""
+    pieces = enumerate(text.split("`"))
+    shown = (format_html('<code class="dc-mono">{}</code>' if place % 2 else "{}", piece) for place, piece in pieces)
+    return SafeString("".join(shown))  # nosec B703 - each piece is escaped
+
+
+@register.filter
 def words(name: str) -> str:
     """Show a name such as ONE_TO_MANY in words."""
     return name.replace("_", " ").lower()

@@ -51,8 +51,7 @@ const UNITS = [["d", 86400], ["h", 3600], ["min", 60], ["s", 1]];
 function relative(at, now) {
   const distance = Math.floor(Math.abs(now - at) / 1000);
   const [name, unit] = UNITS.find(([, seconds]) => distance >= 2 * seconds) ?? UNITS.at(-1);
-  const text = `${Math.floor((distance + unit / 2) / unit)} ${name}`;
-  return at <= now ? `${text} ago` : `in ${text}`;
+  return at <= now ? `${Math.floor((distance + unit / 2) / unit)} ${name} ago` : `in ${Math.floor(distance / unit)} ${name}`;
 }
 
 function moveTimes() {

@@ -138,7 +138,7 @@ def strand(owner: Tenant, _: Execution) -> None:
     ("change", "now", "following"),
     (
         lambda owner, execution: pause(execution, actor="user:eva", reason="stocktaking"),
-        DUE,
+        "Read lines (step 1) is due. It starts when nothing pauses it.",
         "The execution is paused by user:eva since TIME: stocktaking",
     ),
     (

@@ -142,7 +142,7 @@ def test_an_active_release_without_workers_is_found_since_its_activation(owner: 
     newer = making.active(owner, "2.0")
     [found] = drift(owner)
     assert (found.kind, found.subject, found.name) == (Kind.DEPLOYMENT, Subject.RELEASE, "2.0")
-    assert facts(found) == {"Active": "yes", "Open executions": "0", "Workers": "no worker names the release"}
+    assert facts(found) == {"Active": "yes", "Open executions": "0", "Workers": "no worker is registered"}
     assert found.since == Activation.objects.get(release=newer).activated_at
     assert "pipelines worker" in found.remedy
 
