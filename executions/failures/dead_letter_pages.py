@@ -25,6 +25,7 @@ from executions.lifecycle.queries import traceback_of
 from executions.models import PAYLOADS_OF_EXECUTION, DeadLetter, FailureGroup
 from executions.models.states import State
 from foundation.admin.columns import badge, column, cut
+from releases.models import Release
 from releases.registration import pages as registration
 from releases.step_names import Step
 from tenancy.access import tenants_of
@@ -164,6 +165,7 @@ class DeadLetterAdmin(LongList):
 
     def show(self, request: HttpRequest, row: DeadLetter) -> HttpResponse:
         execution, may_read = row.execution, self.may(request, Scope.PAYLOADS, row)
+        execution.release = Release.objects.only("pipeline").get(pk=execution.release_id)  # its documents may be large
         others = DeadLetter.objects.filter(execution=execution).exclude(pk=row.pk)
         more: dict[str, Any] = {
             "title": f"{row.error_code} in {execution.pipeline_id}",
@@ -177,7 +179,7 @@ class DeadLetterAdmin(LongList):
             "reason": self.why(row),
             "failed_attempts": queries.failed_attempts_until(row),
             "others": [
-                (other, REASONS[other.reason], queries.step_of(execution.release, other.failed_step_index))
+                (other, REASONS[other.reason], execution.step_at(other.failed_step_index))
                 for other in others.order_by("-created_at", "-id")[:OTHERS_SHOWN]
             ],
             "may_operate": self.may(request, Scope.OPERATE, row),

@@ -37,7 +37,7 @@ def test_a_release_is_uploaded_activated_and_executed(tenant: TenantInUse, log_i
     check(page)
 
     execution_id = tenant.eventually_accepted("tests.pinned", {"number": 7}, "order 7")["executionId"]
-    page.get_by_role("link", name="All its executions").click()
+    page.get_by_role("link", name="All executions of the pipeline").click()
     check(page)
     page.get_by_role("link", name=execution_id[:13]).click()
     expect(page.locator("#execution-live")).to_have_attribute("data-status", "SUCCEEDED")

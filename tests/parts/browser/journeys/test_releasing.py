@@ -16,7 +16,7 @@ def test_first_release(journey: Journey, tenant: TenantInUse, v1: BuiltRelease) 
     manager.sees("The first release")
     made = tenant.eventually_accepted("tests.pinned", {"number": 7}, "order 7")
     assert tenant.wait_for(made["executionId"], "SUCCEEDED")["pin"]["releaseVersion"] == "1.0"
-    manager.opens("All its executions").opens_row("order 7").sees("SUCCEEDED").opens("Input and result")
+    manager.opens("All executions of the pipeline").opens_row("order 7").sees("SUCCEEDED").opens("Input and result")
     manager.sees("code v1, attempt 0")
 
 
