@@ -46,13 +46,13 @@ def described(activations: Collection[Activation], tenant: Tenant) -> dict[int, 
 
     The activations have their requests. Steps and promotions of a gradual activation name the request of its start.
     """
-    requests = _requests(activations)
-    prefetch_related_objects(list({each.pk: each for each in requests.values()}.values()), "votes")
+    carried_out = _requests(activations)
+    prefetch_related_objects(list({each.pk: each for each in carried_out.values()}.values()), "votes")
     acted = [(each.actor, each.activated_at) for each in activations]
-    for request in requests.values():
+    for request in carried_out.values():
         acted += [(request.actor, request.created_at), *((each.actor, each.voted_at) for each in request.counted_votes)]
     people = people_behind(tenant, acted)
-    return {each.pk: _described(each, requests.get(each.pk), people) for each in activations}
+    return {each.pk: _described(each, carried_out.get(each.pk), people) for each in activations}
 
 
 def _requests(activations: Collection[Activation]) -> dict[int, ActivationRequest]:
