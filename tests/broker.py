@@ -3,6 +3,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
 
 from celery import current_app
 from django.conf import settings
@@ -19,6 +20,15 @@ def broker_urls() -> dict[str, str]:
 
 def owner_url() -> str:
     return os.environ.get("REDIS_OWNER_URL") or os.environ["REDIS_URL"]
+
+
+def spare_urls() -> tuple[str, str]:
+    """Return the URLs of a broker database that the running product does not read, and the owner's URL of it."""
+    number = (int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) + 8) % 15
+    url, owner = (
+        urlunsplit(urlsplit(each)._replace(path=f"/{number}")) for each in (os.environ["REDIS_URL"], owner_url())
+    )
+    return url, owner
 
 
 def taken(queue: str, url: str | None = None) -> list[tuple[str, list[Any]]]:

@@ -1,13 +1,11 @@
 """Reads, delivers or drops the wake-ups on a broker, without workers and a clock."""
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 
 import pytest
 from celery import current_app
@@ -15,7 +13,7 @@ from django.test import TestCase
 from django.utils import timezone
 from redis import Redis
 
-from tests.broker import owner_url, using_broker
+from tests.broker import spare_urls, using_broker
 from wire.messages.task_messages import TaskMessage
 
 QUEUES = ("control", "webhooks", "rest", "artifacts")
@@ -102,10 +100,7 @@ def announced() -> Iterator[list[tuple[Any, ...]]]:
 @pytest.fixture
 def broker(settings: Any, django_capture_on_commit_callbacks: Commits) -> Iterator[Broker]:
     """A broker without a sweep and without workers."""
-    number = (int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) + 8) % 15
-    url, owner = (
-        urlunsplit(urlsplit(each)._replace(path=f"/{number}")) for each in (settings.CELERY_BROKER_URL, owner_url())
-    )
+    url, owner = spare_urls()
     with using_broker(url):
         settings.CELERY_BROKER_URL = url  # after `using_broker` has read it
         made = Broker(url, owner, django_capture_on_commit_callbacks)

@@ -4,7 +4,6 @@ import re
 from collections.abc import Iterator
 
 import pytest
-from django.conf import settings
 from django.contrib.auth.models import User
 from pytest_django import DjangoDbBlocker
 
@@ -12,6 +11,7 @@ from embedded.product import Product
 from tenancy.models import Membership
 from tenancy.roles import Role
 from tests import making
+from tests.broker import spare_urls
 from tests.building import eventually
 from tests.database_template import connected_to, database
 from tests.mail_server import MailServer, mail_server
@@ -42,7 +42,7 @@ def product(
         "STATIC_ROOT": gathered_static_files,
     }
     with database(NAME) as name:
-        servers = {"DATABASE_URL": ordinary_url(name), "REDIS_URL": settings.CELERY_BROKER_URL}
+        servers = {"DATABASE_URL": ordinary_url(name), "REDIS_URL": spare_urls()[0]}
         with another_product(tmp_path_factory.mktemp("invitations"), servers, chosen) as made:
             made.start_web()
             made.start_control_worker(queues=["webhooks"])
