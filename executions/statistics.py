@@ -252,7 +252,7 @@ def _series(tenants: Collection[int], pipeline: int | None, window: Window) -> S
 def finished(releases: Collection[int]) -> dict[int, Totals]:
     """Return what finished of each release in the last KEPT_DAYS, up to the newest count of the clock.
 
-    Reads counts alone, however many executions there are.
+    Reads counts alone, with any number of executions.
     """
     found = {release: Totals() for release in releases}
     with connection.cursor() as cursor:

@@ -1,4 +1,4 @@
-"""Invitations: a tenant gives roles to the person who reads the mail of an address, whoever that is.
+"""Invitations: a tenant gives roles to the person who reads the mail of an address.
 
 Only the e-mail has the link. The coordinator shows it to nobody else, so that an inviter can neither take the name of
 another person nor learn who is a user. The name of a new user is the address: nobody chooses a name for which another

@@ -1,4 +1,4 @@
-"""The first failures of a release are read in their order, however many failures its tenant has.
+"""The first failures of a release are read in their order, with any number of failures of its tenant.
 
 | new index | what reads it | the old one |
 |---|---|---|
