@@ -14,17 +14,23 @@ DOCUMENT = PROJECT / "docs" / "journeys.md"
 RENEW = "RENEW_JOURNEYS"
 ROW = re.compile(r"^\| (?P<name>[A-Z][^|]*) \| (?P<figures>[\d| -]+) \|$", re.MULTILINE)
 RULER = "| --- | ---: | ---: | ---: |\n"
+KEYS_VARY = 3
 COLUMNS = ("mouse, 1280 px", "mouse, 360 px", "keyboard, 1280 px")
 
 
 def recorded(function: str, way: Way, count: int) -> None:
-    """Compare the count of a journey with the table, or write it there if RENEW_JOURNEYS is set."""
+    """Compare the count of a journey with the table, or write it there if RENEW_JOURNEYS is set.
+
+    Clicks are equal. Keys may differ by KEYS_VARY: live parts of a page add links while a person tabs through it.
+    """
     name = title(function)
     if RENEW in os.environ:
         with _written() as rows:
             rows.setdefault(name, ["-"] * len(COLUMNS))[COLUMNS.index(str(way))] = str(count)
     expected = rows_of(DOCUMENT).get(name, ["-"] * len(COLUMNS))[COLUMNS.index(str(way))]
-    assert str(count) == expected, f"{name}, {way}: {count}, docs/journeys.md has {expected}. {RENEW}=1 renews it"
+    varies = KEYS_VARY if str(way) == COLUMNS[-1] else 0
+    is_close = expected.isdigit() and abs(count - int(expected)) <= varies
+    assert is_close, f"{name}, {way}: {count}, docs/journeys.md has {expected}. {RENEW}=1 renews it"
 
 
 def title(function: str) -> str:
