@@ -306,8 +306,16 @@ def described(release: Release, revocation: Revocation | None) -> statements.Rel
 
 
 def has_earlier(pipeline: Pipeline) -> bool:
-    """True if a release was active before the newest activation. It may be the one that is active now."""
-    return pipeline.activation is not None and pipeline.activation.previous_id is not None
+    """True if another release was active before the one that is active now.
+
+    Makes a query only if the newest activation kept the active release, as that of a gradual activation does.
+    """
+    newest = pipeline.activation
+    if newest is None or newest.previous_id is None:
+        return False
+    if newest.previous_id != newest.release_id:
+        return True
+    return pipeline.activations.exclude(release=newest.release_id).exists()
 
 
 def was_active_lately(pipeline: Pipeline, release: Release) -> bool:

@@ -193,7 +193,7 @@ class RollbackTargetView(serializers.Serializer[RollbackTarget]):
     contractVersion = serializers.CharField(source="release.contract_version")
     activeSince = serializers.DateTimeField(source="period.since", help_text="When it became active most recently.")
     activeUntil = serializers.DateTimeField(source="period.until")
-    activeSeconds = serializers.FloatField(source="period.total.total_seconds", help_text="All together.")
+    activeSeconds = serializers.FloatField(source="period.total_seconds", help_text="All together.")
     finished = TotalsView(source="totals", help_text=f"Its executions that finished in the last {KEPT_DAYS} days.")
     workers = HostsView(source="hosts")
     allowed = serializers.BooleanField(source="is_allowed")

@@ -46,6 +46,10 @@ class Period:
     replaced_by: Activation | None
 
     @property
+    def total_seconds(self) -> float:
+        return self.total.total_seconds()
+
+    @property
     def lasted(self) -> str:
         return moments.lasting(self.total)
 

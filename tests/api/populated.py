@@ -48,7 +48,7 @@ def populate(ours: TenantApi) -> dict[str, list[str]]:
     [attachment] = attachments.attach(release, [signing.envelope(release.descriptor)], actor="user:eva")
     deployed(release)
     request = open_request(making.registered(owner, "asked"), actor="user:eva", activate_at=soon())
-    candidate = making.registered(owner, "0.8", body="candidate")
+    candidate = making.replaced(making.registered(owner, "0.8", body="candidate"))
     running = start(candidate, gradual.plan(5, 50, tags=("beta",)), actor="user:eva", reason="faster")
     upload = opened(owner, making.digest_of(b"x"))
     alert = alerting.of_failures(rule)
