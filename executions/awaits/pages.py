@@ -327,6 +327,8 @@ class InteractionAdmin(LongList):
         problem = problem_of(error)
         if problem and problems is not None:
             problem["errors"] = problems
+            if error and error.errors and not problems:  # each is shown at its field
+                problem["detail"] = "Some fields have a problem."
         answering = {
             **decision,
             "form": form,

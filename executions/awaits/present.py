@@ -26,6 +26,8 @@ STATUSES: Final = {
     Status.CANCELLED.value: ("withdrawn", "default"),
 }
 """Each status in words, with its colour."""
+OVERDUE: Final = ("overdue", "danger")
+"""The same for an open question whose deadline has passed."""
 BUTTONS: Final = {
     "fields": ("review", ""),
     "json": ("review-json", ""),
@@ -105,7 +107,7 @@ class Present:
     def context(self) -> dict[str, Any]:
         """Return what the templates of the part show."""
         of, claimed = self.question, is_claimed(self.question)
-        state, variant = STATUSES[of.status]
+        state, variant = OVERDUE if self.late else STATUSES[of.status]
         return {
             "present": self,
             "interaction": of,

@@ -11,7 +11,6 @@ from django.shortcuts import redirect
 from django.template.loader import render_to_string
 from django.template.response import TemplateResponse
 from django.urls import reverse
-from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
@@ -23,7 +22,7 @@ from executions.failures.queries import Figures
 from executions.lifecycle.queries import traceback_of
 from executions.models import FailureGroup, is_new, read_business_keys
 from executions.models.records import LONGEST_ASSIGNEE, LONGEST_NOTE
-from foundation.admin.columns import badge, column, moment, relative, timed
+from foundation.admin.columns import badge, column, timed
 from foundation.errors import CoordinatorError
 from releases.registration.pages import PipelineFilter
 from releases.states import Status
@@ -152,9 +151,8 @@ class FailureGroupAdmin(LongList):
     @column("Newest failure")
     def newest(self, group: Any) -> SafeString:
         newest_at = group.figures.newest_at or group.last_seen_at
-        first = relative(group.first_seen_at, timezone.now())
-        since = format_html('<span title="{}">first {}</span>', moment(group.first_seen_at), first)
-        return format_html('<span class="dc-cell">{}{}</span>', timed(newest_at), since)
+        first = timed(group.first_seen_at)
+        return format_html('<span class="dc-cell">{}<span>first {}</span></span>', timed(newest_at), first)
 
     @column("Assignee", empty="-")
     def owner(self, group: FailureGroup) -> str | None:

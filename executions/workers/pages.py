@@ -6,7 +6,6 @@ from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
-from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
@@ -19,7 +18,7 @@ from executions.transports.rest import base_of
 from executions.workers import eligibility, registry
 from executions.workers.eligibility import differing
 from executions.workers.registry import REST
-from foundation.admin.columns import badge, column, on_one_line, relative, timed
+from foundation.admin.columns import badge, column, on_one_line, timed
 from releases.models import Release
 from releases.registration.pages import PipelineFilter
 from tenancy.access import tenants_of
@@ -250,10 +249,10 @@ class WorkerAdmin(ReadOnlyAdmin):
         return _reported(environment_of(worker))
 
     @column("Drain", empty="-")
-    def drains(self, worker: Worker) -> str | None:
+    def drains(self, worker: Worker) -> SafeString | None:
         if worker.drained_by_operator_at:
-            return f"by an operator, {relative(worker.drained_by_operator_at, timezone.now())}"
-        return f"automatic, {relative(worker.draining_since, timezone.now())}" if worker.draining_since else None
+            return format_html("by an operator, {}", timed(worker.drained_by_operator_at))
+        return format_html("automatic, {}", timed(worker.draining_since)) if worker.draining_since else None
 
     @serves("fleet/", None, Scope.READ, methods=READ)
     def fleet(self, request: HttpRequest) -> HttpResponse:

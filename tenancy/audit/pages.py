@@ -152,11 +152,7 @@ class AuditEntryAdmin(ExportedList, LongList):
 
     @column("Object")
     def on(self, entry: AuditEntry) -> SafeString:
-        return format_html(
-            '<span class="dc-clamp"><span class="dc-quiet">{}</span> {}</span>',
-            _words(entry.object_type),
-            entry.object,
-        )
+        return format_html('<span class="dc-quiet">{}</span> {}', _words(entry.object_type), columns.cut(entry.object))
 
     @badge("Outcome", OUTCOMES)
     def result(self, entry: AuditEntry) -> str:

@@ -51,7 +51,7 @@ class Site(UnfoldAdminSite):
 
         self.login_form = second.PasswordForm
         try:
-            response = super().login(request, shown)
+            response = super().login(request, {**shown, "has_second_factor": True})
         except second.SecondFactorRequired as needed:
             response = second.begin(request, needed.user)
         return response

@@ -26,11 +26,12 @@ TYPES = catalogue(
     ),
     Line=record(field("sku"), field("price", "decimal")),
     Reason=wrapper(pattern="^(?:fraud|late|other)$"),
+    Tag=wrapper(maxLength=40),
     Decision=record(
         field("approved", "boolean"),
         field("amount", "decimal"),
         field("reason", named("Reason"), optional=True),
-        field("tags", "string", repeated=True),
+        field("tags", named("Tag"), repeated=True),
     ),
 )
 STEPS = [
@@ -194,7 +195,9 @@ def test_a_form_has_the_order_and_the_texts_of_its_author_and_a_summary(operator
     summary = answer(operator, one, do="review", note="She called.").text
     assert "10.50 EUR" in summary.partition("data-summary")[2]
     assert 'name="note" value="She called."' in summary
-    assert "data-summary" not in answer(operator, one, do="review", **{"answer.amount": "ten"}).text
+    refused = answer(operator, one, do="review", **{"answer.tags:items": "0", "answer.tags.0": "x" * 41}).text
+    shown = [text in refused for text in ("data-summary", "response.tags", "at most 40 characters.</")]
+    assert shown == [False, False, True]
     open_and_unanswered(one)
 
 
@@ -213,7 +216,7 @@ def test_a_page_is_told_what_changed_and_closes_at_the_deadline(log_in: LogIn, o
         run("UPDATE executions_interaction SET deadline = now() WHERE id = %s", one.pk)
     assert "The deadline has passed." in live(operator, one, mark).text
     late = page(operator, one).text
-    assert ['id="answer-form"' in late, "Its deadline has passed." in late] == [False, True]
+    assert ['id="answer-form"' in late, ">overdue<" in late, "Its deadline has passed." in late] == [False, True, True]
     assert "10.50" in answer(operator, one).text.partition("data-draft")[2]
 
 

@@ -56,7 +56,9 @@ function relative(at, now) {
 
 function moveTimes() {
   for (const time of document.querySelectorAll("time:has(> .dc-ago)")) {
-    time.querySelector(".dc-ago").textContent = relative(Date.parse(time.dateTime), Date.now());
+    const shown = time.querySelector(".dc-ago");
+    const text = relative(Date.parse(time.dateTime), Date.now());
+    if (shown.textContent !== text) shown.textContent = text;
   }
 }
 
@@ -89,4 +91,4 @@ document.addEventListener("htmx:afterRequest", tellFailed);
 document.addEventListener("DOMContentLoaded", () => prepare(document));
 document.addEventListener("htmx:afterSettle", () => prepare(document));
 window.addEventListener("resize", () => prepare(document));
-setInterval(moveTimes, 10000);
+setInterval(moveTimes, 1000);
