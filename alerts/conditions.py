@@ -204,9 +204,10 @@ def stranded(look: Look) -> list[Finding]:
     return [
         Finding(
             f"release:{each.release_id}",
-            f"{each.count} executions of {each.pipeline_id} {each.release_version} are stranded",
+            f"No worker may run {counted(each.count, 'execution')} of {each.pipeline_id} {each.release_version}",
             page_of(Release, each.release_id),
-            f"Since {_utc(each.since)}: {each.explanation}.",
+            f"Since {_utc(each.since)}: {each.explanation}. Start one: "
+            f"{strandings.start_command(each.pipeline_id, each.release_version)}",
         )
         for each in found[:MOST_FOUND]
     ]

@@ -216,6 +216,7 @@ class PipelineAdmin(ListWithUpload):
             policy=policy_page.policy_of(pipeline),
             changed_policy=policy_page.changed_of(pipeline),
             may_administer=self.may(request, Scope.ADMINISTER, pipeline),
+            may_audit=self.may(request, Scope.AUDIT, pipeline),
         )
 
     @serves("<int:object_id>/health/", methods=READ, polled=True, name="health")

@@ -220,7 +220,7 @@ class ReleaseAdmin(ListWithUpload):
             and self.may(request, Scope.REGISTER, release),
             "may_activate": self.may(request, Scope.ACTIVATE, release),
             "may_roll_back": self.may(request, Scope.ROLL_BACK, release),
-            "may_administer": self.may(request, Scope.ADMINISTER, release),
+            "may_audit": self.may(request, Scope.AUDIT, release),
             "holds": holds,
             "paused": any(hold.release_id == release.pk for hold in holds),
         }

@@ -270,4 +270,6 @@ class TokensEndWithPassword:
             end_tokens(user)
 
     def get_help_text(self) -> str:
-        return "Your new password immediately ends your other sessions and all API tokens that you have issued."
+        return (
+            "A new password immediately ends the other sessions of the user, and all API tokens that they have issued."
+        )

@@ -17,7 +17,7 @@ from executions.models import DUE_VALUES, DeadLetter, Execution, Hold, Interacti
 from executions.models.execution import WAITS_FOR_PLACE
 from executions.models.states import EXPIRED, PRIORITIES, State
 from executions.submission.places import REPLACED, newer_of
-from executions.workers.eligibility import why_stranded
+from executions.workers.eligibility import start_command, why_stranded
 from foundation.moments import lasting
 from releases.models import Revocation
 from releases.states import Status
@@ -217,7 +217,8 @@ class Present:
         is_full = self.stranded == WorkerEligibility.Reason.NO_FREE_THREAD.label
         act = "Restart the worker, or start another one" if is_full else "Start a worker"
         stays = "The execution never moves to another release."
-        return f"No worker may run release {release}: {self.stranded}. {stays} {act} for {release}."
+        command = start_command(self.execution.pipeline_id, release)
+        return f"No worker may run release {release}: {self.stranded}. {stays} {act} for {release}: {command}"
 
     @cached_property
     def failure(self) -> DeadLetter | None:

@@ -156,9 +156,6 @@ class DeadLetterAdmin(LongList):
     def step(self, letter: DeadLetter) -> Step:
         return letter.step
 
-    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
-        return super().changelist_view(request, {"title": "All failures", **(extra_context or {})})
-
     @badge("Now", STATE_VARIANTS)
     def current_status(self, letter: DeadLetter) -> str:
         return letter.execution.shown_status

@@ -105,8 +105,7 @@ class FailureGroupAdmin(LongList):
         return changelist
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
-        more = {"title": "Failures", "most_groups": MOST_GROUPS}
-        answer = super().changelist_view(request, {**more, **(extra_context or {})})
+        answer = super().changelist_view(request, {"most_groups": MOST_GROUPS, **(extra_context or {})})
         if isinstance(answer, TemplateResponse) and answer.context_data and "cl" in answer.context_data:
             counted = answer.context_data["cl"].queryset.order_by()[: MOST_GROUPS + 1].count()
             answer.context_data["counted"] = counted

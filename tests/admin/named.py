@@ -71,6 +71,7 @@ def _releases(world: World) -> dict[str, object]:
         "gradual": running,
         "gradual_pipeline": candidate.pipeline,
         "request": requesting.open_request(requested),
+        "asked_pipeline": requested.pipeline,
     }
 
 

@@ -30,8 +30,8 @@ from wire.messages.celery_messages import Failure
 
 STEPS = ("Read lines", "Approve", "Bill")
 DUE = "Read lines (step 1) is due and waits for a free worker of release 1.0."
-STAYS = "The execution never moves to another release. Start a worker for 1.0."
-RESTART = "The execution never moves to another release. Restart the worker, or start another one for 1.0."
+STAYS = f"The execution never moves to another release. Start a worker for 1.0: pipelines worker {making.PIPELINE}@1.0"
+RESTART = STAYS.replace("Start a worker", "Restart the worker, or start another one")
 TRACEBACK = 'Traceback (most recent call last):\n  File "shop/orders.py", line 9, in bill\nValueError: no amount'
 
 
