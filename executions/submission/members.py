@@ -6,7 +6,7 @@ from rest_framework import serializers
 from rest_framework.exceptions import ValidationError
 
 from executions.models import LONGEST_TAG, MOST_TAGS
-from executions.models.states import NORMAL, PRIORITIES
+from executions.models.states import PRIORITIES
 from executions.submission.requests import MOST_DAYS
 from executions.submission.submission import LONGEST_WAIT_SECONDS
 from foundation.api.fields import (
@@ -85,8 +85,9 @@ class SubmissionRequest(_UsualRequest):
     )
     priority = serializers.ChoiceField(
         choices=[*PRIORITIES],
-        default=NORMAL,
-        help_text="Whether it starts before or after other due executions of its release. No priority waits forever.",
+        required=False,
+        help_text="Whether it starts before or after other due executions of its release. By default `normal`. No "
+        "priority waits forever.",
     )
     waitSeconds = WholeNumber(
         min_value=0,

@@ -1,6 +1,5 @@
 import json
 import os
-import time
 from uuid import UUID
 
 from generated_client import (
@@ -19,9 +18,7 @@ inputs = json.loads(os.environ["INPUTS"])
 
 
 def result(execution_id: UUID) -> object:
-    while (found := api.execution_result(execution_id, tenant)).status != "SUCCEEDED":
-        time.sleep(0.05)
-    return found.result
+    return api.execution_result(execution_id, tenant, wait=30).result
 
 
 submissions = [

@@ -61,7 +61,7 @@ CREATE TRIGGER invitation_not_truncated BEFORE TRUNCATE ON tenancy_invitation
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("tenancy", "0007_user_sessions"),
+        ("tenancy", "0009_sessions_without_role"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
@@ -137,6 +137,7 @@ class Migration(migrations.Migration):
                 (
                     "tenant",
                     models.ForeignKey(
+                        db_constraint=False,
                         db_index=False,
                         on_delete=django.db.models.deletion.PROTECT,
                         related_name="+",
