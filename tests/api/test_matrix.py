@@ -111,7 +111,7 @@ def anonymized(ours: Furnished, path: str) -> str:
     body = response.json()
     text = base64.b64decode(body["payload"]).decode() if "payloadType" in body else response.content.decode()
     text = re.sub(r"person-[0-9a-f]{10}", "PERSON", text.replace(ours.api.tenant.slug, "TENANT"))
-    text = re.sub(r"\d{4}-\d\d-\d\dT[\d:.]+(?:Z|\+00:00)", "TIME", text)
+    text = re.sub(r"\d{4}-\d\d-\d\dT[\d:.]+(?:Z|\+00:00)|(?<=activeSeconds.:)[\d.e-]+", "TIME", text)
     text = re.sub(r"/releases/release/\d+/", "/releases/release/NUMBER/", text)
     known: dict[str, str] = {}
     return UUID.sub(lambda found: known.setdefault(found[0], f"#{len(known)}"), text)
