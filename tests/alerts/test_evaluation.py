@@ -190,10 +190,8 @@ def test_stranded_work(owner: Tenant) -> None:
     run("UPDATE executions_execution SET next_due_at = now() - interval '6 minutes' WHERE tenant_id = %s", owner.pk)
     making.silence(*Worker.objects.filter(tenant=owner), since=timezone.now() - timedelta(minutes=6))
     [found] = CONDITIONS[Kind.STRANDED](Look(made))
-    assert (found.title, found.detail[-10:]) == (
-        f"No worker may run 1 execution of {making.PIPELINE} 1.0",
-        "orders@1.0",
-    )
+    assert found.title == f"No worker may run 1 execution of {making.PIPELINE} 1.0"
+    assert found.detail.endswith("orders@1.0")
     other = making.active(owner, pipeline_id="org.example.other").pipeline
     assert subjects(rule(owner, "stranded", name="other", pipeline=other)) == []
 
