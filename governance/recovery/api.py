@@ -197,7 +197,7 @@ def one_recovery(view: TenantView, pipeline_id: str, release_version: str) -> An
         ),
     ]
 )
-@declares(None, Scope.OPERATE)
+@declares(None, Scope.PAYLOADS)
 @refuses(InvalidRequest, PipelineUnknown, ReleaseUnknown, *TARGET_REFUSALS)
 def release_continuation(view: TenantView, pipeline_id: str, release_version: str) -> Any:
     """Which failed executions of a release can continue on another one, and why the others cannot."""

@@ -89,7 +89,7 @@ def show(pages: ReadOnlyAdmin, request: HttpRequest, release: Release) -> HttpRe
         verbs=[(each, VERBS[Kind(each.kind)].lower()) for each in found.open_campaigns],
         parts=[_part(pages, request, release, each) for each in found.accepted],
         most=MOST_READ,
-        may_operate=pages.may(request, Scope.OPERATE, release),
+        may_read=pages.may(request, Scope.PAYLOADS, release),
         may_roll_back=pages.may(request, Scope.ROLL_BACK, release),
         may_activate=pages.may(request, Scope.ACTIVATE, release),
         rollback_url=reverse("admin:releases_pipeline_rollback", args=[release.pipeline_id]),
@@ -126,7 +126,7 @@ def _why_not(pages: ReadOnlyAdmin, request: HttpRequest, release: Release, kind:
     return denial_of(lacking[0]) if lacking else ""
 
 
-@serves("<int:object_id>/recovery/proof/", None, Scope.OPERATE, methods=READ, polled=True)
+@serves("<int:object_id>/recovery/proof/", None, Scope.PAYLOADS, methods=READ, polled=True)
 def proof(pages: ReadOnlyAdmin, request: HttpRequest, release: Release) -> HttpResponse:
     """Return the part that says which failed executions can continue on the release that the page shows."""
     version, _, start = request.GET.get("shown", "").partition("/")

@@ -54,9 +54,11 @@ READABLE = {
         alerts_alertrule: changelist, change rule
         alerts_alertchannel: changelist, change channel
     """,
-    READERS: "executions_execution: payload execution input",
-    OPERATORS: """
+    READERS: """
         releases_release: recovery_proof release
+        executions_execution: payload execution input
+    """,
+    OPERATORS: """
         executions_execution: redrive dead, resubmit dead, cancel execution
         executions_hold: execution_pause execution, execution_resume paused_execution
         executions_worker: drain worker, undrain drained

@@ -54,7 +54,7 @@ READS = dict.fromkeys(
     "audit": Scope.AUDIT,
     "audit/export": Scope.AUDIT,
     "executions/{execution_id}/failed-items": Scope.PAYLOADS,
-    CONTINUATION: Scope.OPERATE,
+    CONTINUATION: Scope.PAYLOADS,
     "executions/{execution_id}/log": Scope.PAYLOADS,
     "executions/{execution_id}/result": Scope.PAYLOADS,
     "members": Scope.AUDIT,
