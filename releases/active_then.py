@@ -138,10 +138,11 @@ def statement(tenant: Tenant, at: datetime | None = None) -> dict[str, Any]:
         raise NoneActiveThen(f"No release of tenant {tenant.slug!r} was active then.")
     ids = [each.activation.release_id for each in found.pipelines]
     releases = Release.objects.prefetch_related("artifacts").in_bulk(ids)
+    owners = pointer.owners_of_tokens(tenant, (), (each.revocation for each in found.pipelines if each.revocation))
     pipelines = [
         statements.Pipeline(
             pipeline_id=each.pipeline.pipeline_id,
-            release=pointer.described(releases[each.activation.release_id], each.revocation),
+            release=pointer.described(releases[each.activation.release_id], each.revocation, owners),
             activation=each.evidence,
             candidate=pointer.candidate_of(each.routing),
         )

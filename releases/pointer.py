@@ -6,7 +6,7 @@ pipeline.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -39,6 +39,8 @@ from releases.models import (
 )
 from releases.states import Status
 from releases.trust import trust
+from tenancy.audit.people import Acted, people_behind
+from tenancy.models import Tenant
 from wire.documents import activation_statement as statements
 from wire.documents.execution_runs import instant
 from wire.documents.execution_statement import Digest, PinnedArtifact
@@ -226,7 +228,6 @@ def history_statement(pipeline: Pipeline) -> dict[str, Any]:
     Raises `NoneActiveThen` if no release was ever activated or revoked.
     """
     newest = list(queries.history(pipeline)[:MOST_ACTIVATIONS])
-    activations = [activated(each) for each in reversed(newest)]
     ids = ((each.release_id, each.previous_id, each.candidate_id) for each in newest)
     named = {release for row in ids for release in row if release is not None}
     releases = (
@@ -235,9 +236,12 @@ def history_statement(pipeline: Pipeline) -> dict[str, Any]:
         .prefetch_related("artifacts")
         .order_by("pk")
     )
-    known = [described(each, getattr(each, "revocation", None)) for each in releases]
-    if not known:
+    if not releases:
         raise NoneActiveThen(f"No release of pipeline {pipeline.pipeline_id!r} was ever active.")
+    revocations = {each.pk: getattr(each, "revocation", None) for each in releases}
+    owners = owners_of_tokens(pipeline.tenant, newest, filter(None, revocations.values()))
+    known = [described(each, revocations[each.pk], owners) for each in releases]
+    activations = [activated(each, owners) for each in reversed(newest)]
     omitted = newest[-1].sequence - 1 if newest else 0
     return statements.build(pipeline.tenant.slug, pipeline.pipeline_id, known, activations, omitted)
 
@@ -255,7 +259,23 @@ def history_file_name(pipeline: Pipeline) -> str:
     return f"activations-{pipeline.pk}.dsse.json"
 
 
-def activated(activation: Activation) -> statements.Activation:
+Owners = Mapping[Acted, str | None]
+"""The users behind tokens that acted."""
+
+
+def owners_of_tokens(tenant: Tenant, activations: Iterable[Activation], revocations: Iterable[Revocation]) -> Owners:
+    """Return the users behind the tokens that activated, voted and revoked, in at most one statement.
+
+    The activations have their requests and the votes on these.
+    """
+    acted = [(each.actor, each.revoked_at) for each in revocations]
+    for each in activations:
+        votes = each.request.counted_votes if each.request else ()
+        acted += [(each.actor, each.activated_at), *((vote.actor, vote.voted_at) for vote in votes)]
+    return people_behind(tenant, (each for each in acted if each[0].startswith("token:")))
+
+
+def activated(activation: Activation, owners: Owners) -> statements.Activation:
     """Return what a statement says about an activation."""
     request = activation.request
     return statements.Activation(
@@ -264,10 +284,11 @@ def activated(activation: Activation) -> statements.Activation:
         release_version=activation.release.release_version,
         previous_release_version=activation.previous.release_version if activation.previous else None,
         actor=activation.actor,
+        person=owners.get((activation.actor, activation.activated_at)),
         reason=activation.reason,
         activated_at=instant(activation.activated_at),
         override=activation.override,
-        request=_requested(request) if request else None,
+        request=_requested(request, owners) if request else None,
         candidate=candidate_of(activation),
     )
 
@@ -281,15 +302,21 @@ def candidate_of(activation: Activation) -> statements.Candidate | None:
     )
 
 
-def _requested(request: ActivationRequest) -> statements.Request:
+def _requested(request: ActivationRequest, owners: Owners) -> statements.Request:
     votes = tuple(
-        statements.Vote(actor=each.actor, decision=each.decision, comment=each.comment, voted_at=instant(each.voted_at))
+        statements.Vote(
+            actor=each.actor,
+            person=owners.get((each.actor, each.voted_at)),
+            decision=each.decision,
+            comment=each.comment,
+            voted_at=instant(each.voted_at),
+        )
         for each in request.counted_votes
     )
     return statements.Request(request_id=str(request.pk), requested_at=instant(request.created_at), votes=votes)
 
 
-def described(release: Release, revocation: Revocation | None) -> statements.Release:
+def described(release: Release, revocation: Revocation | None, owners: Owners) -> statements.Release:
     """Return what a statement says about a release."""
     artifacts = sorted(release.artifacts.all(), key=lambda each: each.position)
     return statements.Release(
@@ -300,7 +327,10 @@ def described(release: Release, revocation: Revocation | None) -> statements.Rel
         revocation=None
         if revocation is None
         else statements.Revocation(
-            actor=revocation.actor, reason=revocation.reason, revoked_at=instant(revocation.revoked_at)
+            actor=revocation.actor,
+            person=owners.get((revocation.actor, revocation.revoked_at)),
+            reason=revocation.reason,
+            revoked_at=instant(revocation.revoked_at),
         ),
     )
 

@@ -293,7 +293,7 @@ class ExecutionPages(LongList):
             runs=[{**run, "sentence": sentence_of(run)} for run in runs],
             more_runs=len(found.entries) - len(runs) + found.omitted,
             activation=queries.activation_for(execution),
-            submitter=queries.submitter_of(execution),
+            submitter=queries.submitter_of(execution).who,
             artifacts=list(execution.release.artifacts.order_by("position")),
             key_id=key_id(trust.statement_public_key()) if trust.has_statement_key() else "",
         )
@@ -323,6 +323,7 @@ class ExecutionPages(LongList):
         return {
             **header(execution, now),
             "activation": queries.activation_for(execution),
+            "submitter": queries.submitter_of(execution).who,
             "may_operate": self.may(request, Scope.OPERATE, execution),
             "may_submit": self.may(request, Scope.SUBMIT, execution),
             "may_activate": self.may(request, Scope.ACTIVATE, execution),

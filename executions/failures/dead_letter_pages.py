@@ -21,7 +21,7 @@ from executions.console.filters import (
 from executions.failures import queries
 from executions.failures.queries import REASONS, letters_on
 from executions.lifecycle.interventions import redrivable
-from executions.lifecycle.queries import traceback_of
+from executions.lifecycle.queries import submitter_of, traceback_of
 from executions.models import PAYLOADS_OF_EXECUTION, DeadLetter, FailureGroup
 from executions.models.states import State
 from foundation.admin.columns import badge, column, cut
@@ -173,6 +173,7 @@ class DeadLetterAdmin(LongList):
             "may_read": may_read,
             "traceback": traceback_of(row) if may_read else "",
             "step": row.step,
+            "submitter": submitter_of(execution).who,
             "reason": self.why(row),
             "failed_attempts": queries.failed_attempts_until(row),
             "others": [

@@ -219,7 +219,8 @@ def provenance_statement(execution: Execution) -> dict[str, Any]:
         release_digest=_digest(json_writer.digest(release.descriptor)),
         artifacts=tuple(statements.PinnedArtifact(artifact_id=name, digest=digest) for name, digest in artifacts),
     )
-    return statements.build(facts, pin, runs_of_execution(execution), _awaits(execution), activation_for(execution))
+    runs, awaits, submitter = runs_of_execution(execution), _awaits(execution), submitter_of(execution)
+    return statements.build(facts, pin, runs, awaits, submitter, activation_for(execution))
 
 
 def activation_for(execution: Execution) -> statements.Activation | None:
@@ -227,10 +228,10 @@ def activation_for(execution: Execution) -> statements.Activation | None:
     return evidence.activation_for(execution.release, execution.tenant, execution.created_at, smoke=execution.smoke)
 
 
-def submitter_of(execution: Execution) -> str:
-    """Return who submitted an execution: the actor, followed by the person if the actor is a token."""
+def submitter_of(execution: Execution) -> statements.Acted:
+    """Return who submitted an execution, in at most one statement."""
     person = person_behind(execution.tenant, execution.submitted_by, execution.created_at)
-    return statements.named(execution.submitted_by, person)
+    return statements.Acted(actor=execution.submitted_by, person=person)
 
 
 def signed_provenance(execution: Execution) -> bytes:

@@ -71,7 +71,7 @@ def _artifact(artifact: CheckedArtifact) -> str:
     return f"{pinned.artifact_id} ({pinned.kind}): {what}"
 
 
-_LISTS = frozenset({"runs", "awaits", "activation", "activations", "releases", "pipelines"})
+_LISTS = frozenset({"runs", "awaits", "submittedBy", "activation", "activations", "releases", "pipelines"})
 
 
 def add_verify_provenance(parser: argparse.ArgumentParser) -> None:
@@ -97,6 +97,8 @@ def _verify_provenance(arguments: argparse.Namespace) -> int:
     else:
         facts = verified.facts
         show({name: value for name, value in facts.items() if name not in _LISTS}, arguments)
+        if (submitter := facts.get("submittedBy")) is not None:
+            print(f"{'submitted by':<16} {_who(submitter)}")
         if (activated := facts.get("activation")) is not None:
             print(f"{'activation':<16} {_evidence(activated)}")
         for run in facts.get("runs", []):
@@ -114,8 +116,15 @@ def _activation(activation: dict[str, Any]) -> str:
     reason = f": {activation['reason']}" if activation["reason"] else ""
     return (
         f"{activation['activatedAt']} {activation['kind']} of {activation['releaseVersion']}"
-        f"{_share(activation.get('candidate'))} by {activation['actor']}{reason}"
+        f"{_share(activation.get('candidate'))} by {_who(activation)}{reason}"
     )
+
+
+def _who(act: dict[str, Any]) -> str:
+    """Return the actor, followed by the person if the actor is a token."""
+    from wire.documents.execution_statement import named
+
+    return named(act["actor"], act.get("person"))
 
 
 def _share(candidate: Any) -> str:
@@ -132,13 +141,11 @@ def _active(pipeline: dict[str, Any]) -> str:
 
 def _evidence(activation: dict[str, Any]) -> str:
     """Return what a document says about the activation of a release, and about the people behind it."""
-    from wire.documents.execution_statement import named
-
     request = activation["request"]
     acts = [("by", activation)]
     acts += [("requested by", request)] if request else []
     acts += [("approved by", each) for each in request["approvals"]] if request else []
-    people = ", ".join(f"{verb} {named(each['actor'], each['person'])}" for verb, each in acts)
+    people = ", ".join(f"{verb} {_who(each)}" for verb, each in acts)
     override = ", without the required approvals" if activation["override"] else ""
     return f"{activation['activatedAt']} {activation['kind']} {activation['sequence']} {people}{override}"
 

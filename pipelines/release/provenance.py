@@ -121,6 +121,7 @@ def _facts(statement: execution_statement.Statement, signers: list[str]) -> dict
         "releaseVersion": pin["releaseVersion"],
         "artifacts": [f"sha256:{each.digest.sha256}" for each in statement.subject if each.annotations is not None],
         "pinnedThroughout": predicate["pinnedThroughout"],
+        "submittedBy": predicate.get("submittedBy"),
         "activation": predicate.get("activation"),
         "keyId": signers,
         "runs": predicate["runs"],

@@ -187,7 +187,10 @@ def test_a_quorum_of_other_people_activates_the_release_and_is_named_for_good(
     assert (newest["releaseVersion"], newest["actor"], newest["override"]) == ("2.0", "token:client-0", False)
     assert ours.get(f"{PIPELINE}/active").json()["activation"] == newest
     making.worker(newer, "new")
-    evidence = provenance_statement(making.execution(ours.tenant))["predicate"]["activation"]
+    accepted = making.submitted(ours.tenant, "key", actor="token:client-0").execution
+    predicate = provenance_statement(accepted)["predicate"]
+    evidence, submitter = predicate["activation"], predicate["submittedBy"]
+    assert submitter == {"actor": "token:client-0", "person": ours.admin.username}
     assert (evidence["sequence"], evidence["actor"], evidence["person"]) == (2, "token:client-0", ours.admin.username)
     assert (evidence["request"]["requestId"], evidence["request"]["person"]) == (made["requestId"], evidence["person"])
     approvals = [(each["actor"], each["person"]) for each in evidence["request"]["approvals"]]
@@ -197,6 +200,12 @@ def test_a_quorum_of_other_people_activates_the_release_and_is_named_for_good(
     ApiToken.objects.filter(user=voter).delete()
     token_of(ours, name="first")  # another person has a token of this name now
     [shown] = ours.get("active").json()["pipelines"]
+    revoke(newer, actor="token:client-0", reason="leaks")
+    history = pointer.history_statement(read(ours))["predicate"]
+    first, second = history["activations"]
+    assert ("person" in first, second["person"]) == (False, ours.admin.username)
+    assert [(each["actor"], each["person"]) for each in second["request"]["votes"]] == approvals
+    assert history["releases"][-1]["revocation"]["person"] == ours.admin.username
     people = shown["people"]
     assert people["activatedBy"] == people["requestedBy"] == {"actor": "token:client-0", "person": ours.admin.username}
     assert [(each["actor"], each["person"]) for each in people["approvedBy"]] == approvals

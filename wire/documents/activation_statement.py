@@ -53,8 +53,22 @@ class Subject(Part):
     digest: Digest
 
 
-class Revocation(Part):
+_OMITTED: Final = frozenset({"person", "override", "request", "candidate"})
+"""Members that are absent if they say nothing. Earlier verifiers reject members that they do not know."""
+
+
+class Act(Part):
+    """What `actor` did. `person` is the user who stands behind a token, if that is known."""
+
+    @model_serializer(mode="wrap")
+    def _without_omitted(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        document: dict[str, Any] = serialize(self)
+        return {name: value for name, value in document.items() if value or name not in _OMITTED}
+
+
+class Revocation(Act):
     actor: str
+    person: str | None = None
     reason: str
     revoked_at: Time
 
@@ -69,8 +83,9 @@ class Release(Part):
     revocation: Revocation | None
 
 
-class Vote(Part):
+class Vote(Act):
     actor: str
+    person: str | None = None
     decision: Annotated[RequiredText, one_of(APPROVE, REFUSE)]
     comment: str
     voted_at: Time
@@ -84,16 +99,12 @@ class Request(Part):
     votes: Annotated[tuple[Vote, ...], ArrayOrNull]
 
 
-_OMITTED: Final = frozenset({"override", "request", "candidate"})
-"""Members that are absent if they say nothing. Earlier verifiers reject members that they do not know."""
-
-
 class Candidate(Part):
     release_version: RequiredText
     share: float
 
 
-class Activation(Part):
+class Activation(Act):
     """One activation. `previous_release_version` is null for the first one of a pipeline.
 
     `override` says that it did without the approvals that the policy required. Only a gradual activation has a
@@ -105,16 +116,12 @@ class Activation(Part):
     release_version: RequiredText
     previous_release_version: str | None
     actor: str
+    person: str | None = None
     reason: str
     activated_at: Time
     override: Flag = False
     request: Request | None = None
     candidate: Candidate | None = None
-
-    @model_serializer(mode="wrap")
-    def _without_omitted(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        document: dict[str, Any] = serialize(self)
-        return {name: value for name, value in document.items() if value or name not in _OMITTED}
 
 
 class Predicate(Part):

@@ -210,7 +210,10 @@ class Activation(Acted):
 
 
 class Predicate(Part):
-    """`activation` is absent if the release was never activated. Earlier verifiers reject documents that have it."""
+    """`activation` is absent if the release was never activated, `submitted_by` from earlier documents.
+
+    Earlier verifiers reject documents that have them.
+    """
 
     execution: AboutExecution
     pin: AboutPin
@@ -219,12 +222,13 @@ class Predicate(Part):
     runs: Annotated[tuple[Run, ...], ArrayOrNull]
     omitted_runs: int
     awaits: Annotated[tuple[Await, ...], ArrayOrNull]
+    submitted_by: Acted | None = None
     activation: Activation | None = None
 
     @model_serializer(mode="wrap")
     def _without_omitted(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
         document: dict[str, Any] = serialize(self)
-        return {name: value for name, value in document.items() if name != "activation" or value is not None}
+        return {name: value for name, value in document.items() if value is not None}
 
 
 class Statement(Part):
@@ -271,6 +275,7 @@ def build(
     pin: AboutPin,
     runs: Runs,
     awaits: Sequence[Mapping[str, Any]],
+    submitter: Acted,
     activation: Activation | None = None,
 ) -> dict[str, Any]:
     """Return the statement. Equal arguments give equal statements."""
@@ -286,6 +291,7 @@ def build(
             "runs": runs.entries,
             "omittedRuns": runs.omitted,
             "awaits": list(awaits),
+            "submittedBy": submitter.normalised(),
             **({} if activation is None else {"activation": activation.normalised()}),
         },
     }

@@ -66,7 +66,8 @@ def built(*events: Event) -> dict[str, Any]:
         **acted, sequence=7, kind="activation", activated_at=instant(NOW), override=False, request=request
     )
     runs = runs_of(events, pin.digests, ["Validate", "Approve"])
-    return execution_statement.build(execution, pin, runs, [], activation)
+    submitter = execution_statement.Acted(actor="token:shop", person="zoe")
+    return execution_statement.build(execution, pin, runs, [], submitter, activation)
 
 
 CLAIMED = event(2, "CLAIMED", "RUNNING", attempt=0, stepIndex=0)
@@ -176,6 +177,7 @@ def test_the_command_prints_facts_and_its_status_is_the_verdict(desk: Desk, caps
     assert main([*command, "--artifact", str(desk.artifact)]) == 0
     lines = capsys.readouterr().out
     assert f"SUCCEEDED by worker-1, {making.digest_of(ARTIFACT)}, pinned" in lines
+    assert "submitted by     token:shop (zoe)\n" in lines
     assert "activation 7 by token:ci (eva), requested by token:ci (eva), approved by user:ann\n" in lines
     assert main([*command, "--artifact", str(desk.artifact), "--json"]) == 0
     printed = json.loads(capsys.readouterr().out)
