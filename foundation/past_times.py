@@ -1,6 +1,7 @@
 """Reads past times as people write them: "last Tuesday 14:00", "yesterday 9", "26 November, 2pm", ISO 8601. Pure."""
 
 import re
+from calendar import monthrange
 from collections.abc import Callable
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Final
@@ -10,8 +11,14 @@ _DAYS: Final = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturda
 _MONTHS: Final = ("january", "february", "march", "april", "may", "june", "july", "august", "september", "october",
                   "november", "december")  # fmt: skip
 _UNITS: Final = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+_MONTHS_IN: Final = {"month": 1, "year": 12}
 _AGO: Final = re.compile(
-    r"(?P<count>\d{1,4}|an?) ?(?P<unit>m|h|d|w|min|minutes?|hours?|days?|weeks?)(?P<ago> ago)?", re.ASCII
+    r"(?P<count>\d{1,4}|an?) ?(?P<unit>m|h|d|w|min|minutes?|hours?|days?|weeks?|months?|years?)(?P<ago> ago)?", re.ASCII
+)
+_LAST: Final = re.compile(r"\blast (week|month|year)\b")
+_YEAR_FIRST: Final = re.compile(r"(?P<year>\d{4})(?P<mark>[-./])(?P<month>\d{1,2})(?P=mark)(?P<day>\d{1,2})", re.ASCII)
+_NUMBERS: Final = re.compile(
+    r"(?P<first>\d{1,2})(?P<mark>[-./])(?P<second>\d{1,2})(?P=mark)(?P<year>\d{0,4})", re.ASCII
 )
 _CLOCK: Final = re.compile(
     r"(?P<hour>\d{1,2})(?:[:.h](?P<minute>\d\d))?(?::(?P<second>\d\d))? ?(?P<half>am|pm)?h?", re.ASCII
@@ -26,17 +33,27 @@ _LEAP_CYCLE: Final = 8
 """The most years from a 29 February to the next one."""
 
 
+class AmbiguousTime(ValueError):
+    """A text that may mean several days. The message says how to write one of them."""
+
+
+def rule_of(error: Exception) -> str:
+    """Return what a text must be for which `read_past` raised `error`."""
+    return str(error) if isinstance(error, AmbiguousTime) else RULE
+
+
 def read_past(text: str, now: datetime) -> datetime:
     """Return the time that `text` means. `now` is the present time in the reader's zone.
 
     A result without a zone is a time of the reader's zone. A day without a time means its beginning. A weekday, a time
     and a day without a year mean the newest one that is not later than `now`; `last` excludes today. Minutes and hours
-    are counted as they pass, days and weeks by the calendar. A time may have its weekday and the name of its zone, as
-    pages show it, if the zone is UTC or the reader's.
+    are counted as they pass, longer units by the calendar, and `last week` is a week ago. A day in numbers has its day
+    first if it has dots, or its year first. A time may have its weekday and the name of its zone, as pages show it, if
+    the zone is UTC or the reader's.
 
-    Raises ValueError and OverflowError.
+    Raises ValueError, which is `AmbiguousTime` for days such as 1/12/2026, and OverflowError.
     """
-    words = " ".join(text.casefold().replace(",", " ").split())
+    words = _LAST.sub(r"1 \1 ago", " ".join(text.casefold().replace(",", " ").split()))
     if words == "now":
         return now
     if not words:
@@ -51,11 +68,24 @@ def read_past(text: str, now: datetime) -> datetime:
 
 
 def _before(now: datetime, span: re.Match[str]) -> datetime:
+    count = 1 if span["count"] in {"a", "an"} else int(span["count"])
+    if months := _MONTHS_IN.get(span["unit"].removesuffix("s")):
+        return _months_before(now.replace(tzinfo=None), count * months)
     unit = _UNITS[span["unit"][0]]
-    passed = timedelta(**{unit: 1 if span["count"] in {"a", "an"} else int(span["count"])})
+    passed = timedelta(**{unit: count})
     if unit in {"minutes", "hours"}:
         return now.astimezone(UTC) - passed
     return now.replace(tzinfo=None) - passed
+
+
+def _is_by_calendar(unit: str) -> bool:
+    return unit[0] in "dw" or unit.removesuffix("s") in _MONTHS_IN
+
+
+def _months_before(now: datetime, months: int) -> datetime:
+    """Return the same day of an earlier month, or its last day if it is shorter."""
+    year, month = divmod(now.year * 12 + now.month - 1 - months, 12)
+    return now.replace(year=year, month=month + 1, day=min(now.day, monthrange(year, month + 1)[1]))
 
 
 def _in_zone(zoned: re.Match[str], now: datetime) -> datetime:
@@ -106,6 +136,8 @@ def _clock(words: str) -> time:
 def _is_day(words: str) -> bool:
     try:
         _on_day(words, "", _LEAP_DAY)
+    except AmbiguousTime:
+        return True
     except ValueError:
         return False
     return bool(words)
@@ -123,7 +155,7 @@ def _on_day(words: str, at: str, now: datetime) -> datetime:
     }
     if words in named:
         return named[words]()
-    if (span := _AGO.fullmatch(words)) and span["ago"] and span["unit"][0] in "dw":
+    if (span := _AGO.fullmatch(words)) and span["ago"] and _is_by_calendar(span["unit"]):
         return datetime.combine(_before(now, span).date(), clock)
     is_last, name = words.startswith("last "), words.removeprefix("last ").removeprefix("on ")
     if (weekday := _place(name, _DAYS)) is not None:
@@ -141,7 +173,7 @@ def _in_year(words: str, now: datetime, clock: time) -> datetime:
     """Return the time of a day such as "26 November 2025", "Nov 26" or "Thu 26 Nov", whose weekday must be right."""
     first, _, rest = words.partition(" ")
     weekday = _place(first, _DAYS)
-    words = words if weekday is None else rest
+    words = _in_words(words if weekday is None else rest)
     year = _YEAR.search(words)
     name = words if year is None else words.replace(year[0], "", 1)
     found = _DAY_MONTH.fullmatch(name) or _MONTH_DAY.fullmatch(name)
@@ -157,6 +189,30 @@ def _in_year(words: str, now: datetime, clock: time) -> datetime:
         if (year or at <= now) and weekday in {None, at.weekday()}:
             return at
     raise ValueError(words)
+
+
+def _in_words(words: str) -> str:
+    """Return a day in numbers as "1 december 2026", and other words as they are. Raises `AmbiguousTime`."""
+    if found := _YEAR_FIRST.fullmatch(words):
+        return _day_in_words(int(found["day"]), int(found["month"]), found["year"])
+    found = _NUMBERS.fullmatch(words)
+    if found is None:
+        return words
+    first, second, year = int(found["first"]), int(found["second"]), found["year"]
+    if year and len(year) != 4:
+        raise AmbiguousTime("must have a year of four digits, such as 2026-01-31")
+    readings = [(first, second)] if found["mark"] == "." or first == second else [(first, second), (second, first)]
+    days = [_day_in_words(*each, year) for each in readings if each[1] <= len(_MONTHS)]
+    if len(days) > 1:
+        raise AmbiguousTime(f"must have one meaning: write {' or '.join(each.title() for each in days)}")
+    return "".join(days)
+
+
+def _day_in_words(day: int, month: int, year: str) -> str:
+    """Return a day as the patterns of days read it. Raises ValueError if there is no such month."""
+    if not 1 <= month <= len(_MONTHS):
+        raise ValueError(month)
+    return f"{day} {_MONTHS[month - 1]} {year}".strip()
 
 
 def _place(word: str, names: tuple[str, ...]) -> int | None:

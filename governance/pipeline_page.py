@@ -246,8 +246,8 @@ def _active_then(pipeline: Pipeline, at: str) -> dict[str, Any]:
         return {"asked_at": ""}
     try:
         return {"asked_at": at, "active_then": active_then.active_at(pipeline, moments.read_past(at))}
-    except (ValueError, OverflowError):
-        return {"asked_at": at, "none_then": f"It {past_times.RULE}."}
+    except (ValueError, OverflowError) as error:
+        return {"asked_at": at, "none_then": f"It {past_times.rule_of(error)}."}
     except CoordinatorError as error:
         return {"asked_at": at, "none_then": error.detail}
 

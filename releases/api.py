@@ -220,14 +220,14 @@ AT = OpenApiParameter(
 class PastMoment(Moment):
     """A time that is not in the future, also as people write it, in UTC."""
 
-    default_error_messages = {"not_moment": past_times.RULE}
+    default_error_messages = {"not_moment": "{rule}"}
 
     def to_internal_value(self, value: Any) -> datetime:
         try:
             found = past_times.read_past(value, datetime.now(UTC))
             return (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC)
-        except (ValueError, OverflowError):
-            self.fail("not_moment")
+        except (ValueError, OverflowError) as error:
+            self.fail("not_moment", rule=past_times.rule_of(error))
 
 
 class AtRequest(StrictSerializer):

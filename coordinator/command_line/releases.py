@@ -325,10 +325,12 @@ def active(
 
     try:
         moment = past_times.read_past(at, datetime.now().astimezone()).astimezone(UTC)
-    except (ValueError, OverflowError):
-        raise CommandError(f"{at!r}: it {past_times.RULE}") from None
+    except (ValueError, OverflowError) as error:
+        raise CommandError(f"{at!r}: it {past_times.rule_of(error)}") from None
     query = {"at": moment.isoformat().replace("+00:00", "Z")}
     found = session.client.get("active", **query)
+    if signed is not None:
+        signed.write_text(json.dumps(session.client.get("active/export", **query)))
     columns = "PIPELINE pipelineId, RELEASE activation.releaseVersion, SINCE activation.activatedAt, "
     columns += "BY activation.actor, PERSON people.activatedBy.person, UNTIL replacedAt, REVOKED revokedAt, "
     columns += "REASON activation.reason"
@@ -336,8 +338,6 @@ def active(
     session.output.note(f"at {moment.astimezone():%A %d %B %Y %H:%M:%S %Z}")
     if found.get("omitted"):
         session.output.note(f"not listed: {found['omitted']}")
-    if signed is not None:
-        signed.write_text(json.dumps(session.client.get("active/export", **query)))
 
 
 @pipelines.changing("policy")

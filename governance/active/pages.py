@@ -61,7 +61,7 @@ def _found(tenant: Tenant, text: str) -> dict[str, Any]:
     """Return what was active at the time that the user asks for, by default now, or why there is no answer."""
     try:
         return {"asked_at": text, "found": active_then.all_active_at(tenant, _read(text))}
-    except (ValueError, OverflowError):
-        return {"asked_at": text, "refusal": f"It {past_times.RULE}."}
+    except (ValueError, OverflowError) as error:
+        return {"asked_at": text, "refusal": f"It {past_times.rule_of(error)}."}
     except CoordinatorError as error:
         return {"asked_at": text, "refusal": error.detail}

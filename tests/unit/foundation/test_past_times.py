@@ -3,7 +3,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from foundation.past_times import read_past
+from foundation.past_times import RULE, read_past, rule_of
 from tests.cases import cases
 
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -38,6 +38,20 @@ MEANT = {
     "2026-11-26": "2026-11-26T00:00",
     "2026-11-26T12:00:00z": "2026-11-26T12:00+00:00",
     "now": "2026-12-01T10:30+01:00",
+    "yesterday": "2026-11-30T00:00",
+    "2 days ago": "2026-11-29T10:30",
+    "last week": "2026-11-24T10:30",
+    "last month at 9": "2026-11-01T09:00",
+    "Last year, 9:30": "2025-12-01T09:30",
+    "13 months ago": "2025-11-01T10:30",
+    "1 Dec 2026 9:30": "2026-12-01T09:30",
+    "1.12.2026 09:30": "2026-12-01T09:30",
+    "09.30 01.12.2026": "2026-12-01T09:30",
+    "Mon 30.11. noon": "2026-11-30T12:00",
+    "31/12/2025, 9am": "2025-12-31T09:00",
+    "12-31-2025": "2025-12-31T00:00",
+    "5/5/2026": "2026-05-05T00:00",
+    "2026/1/31 14:00 UTC": "2026-01-31T14:00+00:00",
 }
 
 
@@ -46,30 +60,30 @@ def test_a_time_is_read_as_people_write_it(text: str, meant: str) -> None:
     assert read_past(text, TUESDAY) == datetime.fromisoformat(meant)
 
 
-@cases(("now", "text", "meant"), [("03:30", "2 hours ago", "00:30+01:00"), ("10:00", "a day ago", "10:00")])
-def test_hours_are_counted_as_they_pass_and_days_by_the_calendar(now: str, text: str, meant: str) -> None:
+SINCE = [
+    ("03:30", "2 hours ago", "2026-03-29T00:30+01:00"),
+    ("10:00", "a day ago", "2026-03-28T10:00"),
+    ("10:00", "last month", "2026-02-28T10:00"),
+]
+
+
+@cases(("now", "text", "meant"), SINCE)
+def test_hours_are_counted_as_they_pass_and_longer_units_by_the_calendar(now: str, text: str, meant: str) -> None:
     after_the_switch = datetime.fromisoformat(f"2026-03-29T{now}").replace(tzinfo=BERLIN)
-    day = "2026-03-29" if "hours" in text else "2026-03-28"
-    assert read_past(text, after_the_switch) == datetime.fromisoformat(f"{day}T{meant}")
+    assert read_past(text, after_the_switch) == datetime.fromisoformat(meant)
 
 
-@cases(
-    "text",
-    [
-        "",
-        "foo",
-        "last week",
-        "31 February",
-        "yesterday 25",
-        "13pm",
-        "may",
-        "1.12.2026",
-        "٣ hours ago",
-        "Mon 26 Nov 2026",
-        "9:00 EST",
-        "2 hours ago 9",
-    ],
-)
-def test_other_texts_are_refused(text: str) -> None:
-    with pytest.raises(ValueError, match=r".*"):
+MEANINGLESS = ["", "foo", "last weekend", "31 February", "yesterday 25", "13pm", "may", "٣ hours ago",
+               "Mon 26 Nov 2026", "9:00 EST", "2 hours ago 9", "31.13.2026", "1/0/2026", "3000 years ago"]  # fmt: skip
+REFUSED = dict.fromkeys(MEANINGLESS, RULE) | {
+    "1/12/2026 09:30": "must have one meaning: write 1 December 2026 or 12 January 2026",
+    "noon 3-4-": "must have one meaning: write 3 April or 4 March",
+    "01.12.26": "must have a year of four digits, such as 2026-01-31",
+}
+
+
+@cases(("text", "rule"), REFUSED.items())
+def test_other_texts_are_refused(text: str, rule: str) -> None:
+    with pytest.raises(ValueError, match=r".*") as refused:
         read_past(text, TUESDAY)
+    assert rule_of(refused.value) == rule
