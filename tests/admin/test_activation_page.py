@@ -212,12 +212,12 @@ def test_a_request_is_approved_by_another_person(manager: Client, acme: World, g
     assert "approved by user:second: “looks &lt;good&gt;”" in table_of_activations(gated)
     assert Activation.objects.latest("id").release == gated
     making.worker(gated, "new")
-    accepted = making.submitted(acme.tenant, "after", pipeline_id="acme.orders", actor="token:token-of-acme")
-    execution = accepted.execution
+    by = "token:token-of-acme"
+    execution = making.submitted(acme.tenant, "after", pipeline_id="acme.orders", actor=by).execution
     for page in ("executions_execution_change", "executions_execution_provenance"):
         text = words(log_in_as("viewer").get(to(page, execution)))
         assert "Activation 2 by user:release-manager Requested by user:release-manager Approved by user:second" in text
-        assert "Submitted by token:token-of-acme (tenant-admin-of-acme)" in text
+        assert f"Submitted by {by} (tenant-admin-of-acme)" in text
 
 
 def test_a_time_makes_a_schedule_which_can_be_withdrawn(log_in: LogIn, manager: Client, gated: Release) -> None:

@@ -294,12 +294,7 @@ TRUE_FOR = [
     ("approver", REQUEST, "See the pre-flight and vote</a>", "See the pre-flight</a>"),
     ("viewer", "releases_release_recovery release", "Check what can continue", 'name="target"'),
     ("auditor", "releases_release_recovery release", 'name="target"', "Check what can continue"),
-    (
-        "auditor",
-        "releases_release_recovery_proof release",
-        f"{DENIED}operator, on-call, tenant admin.",
-        'name="verdict"',
-    ),
+    ("auditor", "releases_release_recovery_proof release", DENIED, 'name="verdict"'),
     ("auditor", "releases_pipeline_change pipeline", "Acts on the pipeline and its releases", "Change the policy</a>"),
     ("viewer", "releases_pipeline_change asked_pipeline", "cannot be submitted.</p>", "The release stays active"),
 ]

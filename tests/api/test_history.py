@@ -187,10 +187,10 @@ def test_a_quorum_of_other_people_activates_the_release_and_is_named_for_good(
     assert (newest["releaseVersion"], newest["actor"], newest["override"]) == ("2.0", "token:client-0", False)
     assert ours.get(f"{PIPELINE}/active").json()["activation"] == newest
     making.worker(newer, "new")
-    accepted = making.submitted(ours.tenant, "key", actor="token:client-0").execution
-    predicate = provenance_statement(accepted)["predicate"]
-    evidence, submitter = predicate["activation"], predicate["submittedBy"]
-    assert submitter == {"actor": "token:client-0", "person": ours.admin.username}
+    caller = {"actor": "token:client-0", "person": ours.admin.username}
+    predicate = provenance_statement(making.submitted(ours.tenant, "key", actor=caller["actor"]).execution)["predicate"]
+    evidence = predicate["activation"]
+    assert predicate["submittedBy"] == caller
     assert (evidence["sequence"], evidence["actor"], evidence["person"]) == (2, "token:client-0", ours.admin.username)
     assert (evidence["request"]["requestId"], evidence["request"]["person"]) == (made["requestId"], evidence["person"])
     approvals = [(each["actor"], each["person"]) for each in evidence["request"]["approvals"]]
@@ -203,11 +203,11 @@ def test_a_quorum_of_other_people_activates_the_release_and_is_named_for_good(
     revoke(newer, actor="token:client-0", reason="leaks")
     history = pointer.history_statement(read(ours))["predicate"]
     first, second = history["activations"]
-    assert ("person" in first, second["person"]) == (False, ours.admin.username)
+    assert ("person" in first, second["person"]) == (False, caller["person"])
     assert [(each["actor"], each["person"]) for each in second["request"]["votes"]] == approvals
-    assert history["releases"][-1]["revocation"]["person"] == ours.admin.username
+    assert history["releases"][-1]["revocation"]["person"] == caller["person"]
     people = shown["people"]
-    assert people["activatedBy"] == people["requestedBy"] == {"actor": "token:client-0", "person": ours.admin.username}
+    assert people["activatedBy"] == people["requestedBy"] == caller
     assert [(each["actor"], each["person"]) for each in people["approvedBy"]] == approvals
     key, document = tmp_path / "key.pem", tmp_path / "active.json"
     key.write_text(signing.public_pem("coordinator"))
