@@ -8,14 +8,17 @@ from typing import Any, Final
 
 from django.db.models import OuterRef, Subquery
 from django.http import HttpRequest
+from django.utils.html import format_html_join
+from django.utils.safestring import SafeString
 
 from coordinator import attention
 from coordinator.navigation import MAX_COUNTED, waiting_count
 from executions import statistics
 from executions.models import Worker, WorkerEligibility
 from executions.models.states import State
-from executions.statistics import Series, Totals, live
+from executions.statistics import Series, Totals, Window, live
 from executions.workers.eligibility import differing, stranded
+from foundation.admin.columns import rectangle, timed
 from foundation.plurals import counted
 from releases.models import SWITCHES, Activation, Pipeline, Release
 from releases.queries import with_versions
@@ -27,6 +30,7 @@ ACTIVATIONS_SHOWN: Final = 8
 ACTIVATIONS_READ: Final = 50
 PIPELINES_SHOWN: Final = 50
 STRANDED_SHOWN: Final = 20
+LIVE_SHOWN: Final = (State.QUEUED.value, State.RUNNING.value, State.WAIT_RETRY.value, State.WAITING_EXTERNAL.value)
 UNHEALTHY_PERCENT: Final = 5.0
 """From this failure rate on, a release is marked."""
 
@@ -47,6 +51,12 @@ class Line:
     live: Counter[str] = field(default_factory=Counter)
     more_live: bool = False
     failed: int = 0
+
+    @property
+    def live_counts(self) -> list[str]:
+        """The numbers of live executions in the states LIVE_SHOWN."""
+        more = "+" if self.more_live else ""
+        return [f"{self.live[state]:,}{more}" for state in LIVE_SHOWN]
 
     @property
     def is_failing(self) -> bool:
@@ -166,37 +176,11 @@ class Layer:
 
 
 @dataclass(frozen=True, slots=True)
-class Mark:
-    """A vertical line with a text. `place` is its time in intervals from the start of the picture."""
-
-    place: float
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Bar:
-    """A rectangle of the picture. `layer` is the number of the layer, from 0."""
-
-    x: float
-    y: float
-    width: float
-    height: float
-    layer: int
-
-
-@dataclass(frozen=True, slots=True)
-class MarkedLine:
-    x: float
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
 class Chart:
-    """A picture of layers of bars. `top` is the value at its upper edge."""
+    """A picture of layers of bars. `bars` has a path for each layer. `top` is the value at its upper edge."""
 
     layers: Sequence[Layer]
-    bars: Sequence[Bar]
-    lines: Sequence[MarkedLine]
+    bars: Sequence[str]
     top: int
     width: int = WIDTH
     height: int = HEIGHT
@@ -211,23 +195,23 @@ class Chart:
         return max(map(sum, zip(*(layer.values for layer in self.layers), strict=True)), default=0)
 
 
-def stacked(layers: Sequence[Layer], marks: Sequence[Mark] = ()) -> Chart:
+def stacked(layers: Sequence[Layer]) -> Chart:
     """Return the chart of layers with equally many values, the first layer at the bottom."""
     count = max((len(layer.values) for layer in layers), default=0)
     heights = [sum(layer.values[place] for layer in layers) for place in range(count)]
     top = _round_up(max(heights, default=0))
     slot = WIDTH / count if count else WIDTH
+    bases = [float(HEIGHT)] * count
     bars = []
-    for place in range(count):
-        base = float(HEIGHT)
-        for number, layer in enumerate(layers):
-            if value := layer.values[place]:
+    for layer in layers:
+        path = ""
+        for place, value in enumerate(layer.values):
+            if value:
                 height = HEIGHT * value / top
-                base -= height
-                x = slot * (place + GAP / 2)
-                bars.append(Bar(round(x, 2), round(base, 2), round(slot * (1 - GAP), 2), round(height, 2), number))
-    lines = [MarkedLine(round(slot * mark.place, 2), mark.text) for mark in marks if 0 <= mark.place <= count]
-    return Chart(layers, bars, lines, top)
+                bases[place] -= height
+                path += rectangle(slot * (place + GAP / 2), bases[place], slot * (1 - GAP), height)
+        bars.append(path)
+    return Chart(layers, bars, top)
 
 
 def _round_up(value: int) -> int:
@@ -245,15 +229,28 @@ RELEASES_SHOWN: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
+class Switch:
+    """An activation that the charts mark. `time` is the element that shows when it was."""
+
+    at: datetime
+    text: str
+    time: SafeString | None
+
+
+@dataclass(frozen=True, slots=True)
 class Panel:
-    """The two charts of a period. `interval` names the length of a bar. `times` are its start, middle and end."""
+    """The two charts of a period. `interval` names the length of a bar. `times` are its start, middle and end.
+
+    `lines` are the vertical lines that mark the `switches` in both charts.
+    """
 
     title: str
     interval: str
     times: Sequence[datetime]
     finished: Chart
     failed: Chart
-    activations: Sequence[Activation]
+    switches: Sequence[Switch]
+    lines: SafeString
 
     @property
     def rows(self) -> list[tuple[str, int, int]]:
@@ -271,38 +268,47 @@ def panels(
     """
     shown = {pk: releases[pk] for pk in (*hour.releases, *day.releases)}
     ordered = sorted(shown, key=lambda pk: (not shown[pk].is_active, -day.total(pk).finished, pk))
-    names = {pk: name_of(shown[pk], shown) + (" (active)" if shown[pk].is_active else "") for pk in ordered}
+    several = len({release.pipeline_id for release in shown.values()}) > 1
+    names = {pk: _name(shown[pk], several) for pk in ordered}
+    switches = [
+        Switch(each.activated_at, _switch(each), timed(each.activated_at))
+        for each in activations
+        if each.kind in SWITCHES
+    ]
     return [
-        _panel("Last hour", "minute", hour, names, activations),
-        _panel("Last 24 hours", "hour", day, names, activations),
+        _panel("Last hour", "minute", hour, names, switches),
+        _panel("Last 24 hours", "hour", day, names, switches),
     ]
 
 
-def _panel(
-    title: str, interval: str, series: Series, names: Mapping[int, str], activations: Sequence[Activation]
-) -> Panel:
+def _panel(title: str, interval: str, series: Series, names: Mapping[int, str], switches: Sequence[Switch]) -> Panel:
     """Return the charts of a window. `names` has the releases in the order of their layers."""
-    switches = [each for each in activations if each.kind in SWITCHES and each.activated_at >= series.window.since]
-    marks = [Mark(series.window.position(each.activated_at), _switch(each)) for each in switches]
-    ordered = list(names)
+    window, ordered = series.window, list(names)
+    others = ordered[RELEASES_SHOWN:]
 
     def chart(member: str) -> Chart:
-        layers = [Layer(names[pk], series.values(pk, member)) for pk in ordered[:RELEASES_SHOWN]]
-        others = [series.values(pk, member) for pk in ordered[RELEASES_SHOWN:]]
+        layers = [Layer(names[pk], series.values(member, pk)) for pk in ordered[:RELEASES_SHOWN]]
         if others:
-            name = counted(len(others), "other release")
-            layers.append(Layer(name, [sum(values) for values in zip(*others, strict=True)]))
-        return stacked(layers, marks)
+            layers.append(Layer(counted(len(others), "other release"), series.values(member, *others)))
+        return stacked(layers)
 
-    first, last = series.window.since, series.window.end
-    times = (first, first + (last - first) / 2, last)
-    return Panel(title, interval, times, chart("finished"), chart("failed"), switches)
+    times = (window.since, window.since + (window.end - window.since) / 2, window.end)
+    marked = [switch for switch in switches if window.since <= switch.at <= window.end]
+    return Panel(title, interval, times, chart("finished"), chart("failed"), marked, _lines_of(marked, window))
 
 
-def name_of(release: Release, among: Mapping[int, Release]) -> str:
-    """Return the version of a release, after its pipeline if `among` has releases of several pipelines."""
-    several = len({each.pipeline_id for each in among.values()}) > 1
-    return f"{release.pipeline.pipeline_id} {release.release_version}" if several else release.release_version
+def _lines_of(switches: Sequence[Switch], window: Window) -> SafeString:
+    line = '<line x1="{0}" x2="{0}" y1="0" y2="{1}"><title>{2}</title></line>'
+    slot = WIDTH / window.count
+    return format_html_join(
+        "", line, ((round(slot * window.position(each.at), 2), HEIGHT, each.text) for each in switches)
+    )
+
+
+def _name(release: Release, several: bool) -> str:
+    """Return the version of a release and whether it is active, after its pipeline if there are `several`."""
+    version = f"{release.release_version} (active)" if release.is_active else release.release_version
+    return f"{release.pipeline.pipeline_id} {version}" if several else version
 
 
 def _switch(activation: Activation) -> str:

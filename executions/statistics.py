@@ -202,14 +202,20 @@ class Series:
 
     window: Window
     releases: dict[int, Totals] = field(default_factory=dict)
-    intervals: dict[tuple[int, int], Totals] = field(default_factory=dict)
+    intervals: dict[int, dict[int, Totals]] = field(default_factory=dict)
+    """By release and place in the window."""
 
     def total(self, release_id: int) -> Totals:
         return self.releases.get(release_id, Totals())
 
-    def values(self, release_id: int, member: str) -> list[int]:
-        found = (self.intervals.get((release_id, place)) for place in range(self.window.count))
-        return [getattr(totals, member) if totals else 0 for totals in found]
+    def values(self, member: str, *release_ids: int) -> list[int]:
+        """Return what these releases have together in each interval of the window."""
+        values = [0] * self.window.count
+        for release_id in release_ids:
+            for place, totals in self.intervals.get(release_id, {}).items():
+                if 0 <= place < len(values):
+                    values[place] += getattr(totals, member)
+        return values
 
 
 def count() -> None:
@@ -245,7 +251,7 @@ def _series(tenants: Collection[int], pipeline: int | None, window: Window) -> S
         )
         for release_id, at, *counts in cursor.fetchall():
             series.releases.setdefault(release_id, Totals()).add(*counts)
-            series.intervals.setdefault((release_id, window.place(at)), Totals()).add(*counts)
+            series.intervals.setdefault(release_id, {}).setdefault(window.place(at), Totals()).add(*counts)
     return series
 
 

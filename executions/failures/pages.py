@@ -22,7 +22,7 @@ from executions.failures.queries import Figures
 from executions.lifecycle.queries import traceback_of
 from executions.models import FailureGroup, is_new, read_business_keys
 from executions.models.records import LONGEST_ASSIGNEE, LONGEST_NOTE
-from foundation.admin.columns import badge, column, timed
+from foundation.admin.columns import badge, column, rectangle, timed
 from foundation.errors import CoordinatorError
 from releases.registration.pages import PipelineFilter
 from releases.states import Status
@@ -265,26 +265,22 @@ BAR, GAP, HEIGHT = 4, 1, 24
 
 
 def _trend(figures: Figures) -> dict[str, Any]:
-    """Return the picture of the last 24 hours and its text. An hour with `most_in_hour` may have had more."""
+    """Return the picture of the last 24 hours, its text, and the numbers as texts, the last hour first.
+
+    An hour with `most_in_hour` may have had more.
+    """
 
     def number(count: int) -> str:
         return f"{count:,} or more" if count >= figures.most_in_hour else f"{count:,}"
 
     counts = figures.trend
     highest = max(1, *counts)
-    bars = []
+    bars = ""
     for place, count in enumerate(counts):
         height = -(-count * HEIGHT // highest)
-        bars.append(
-            {
-                "x": place * (BAR + GAP),
-                "y": HEIGHT - height,
-                "height": height,
-                "count": number(count),
-                "hours_ago": len(counts) - 1 - place,
-            }
-        )
+        bars += rectangle(place * (BAR + GAP), HEIGHT - height, BAR, height) if height else ""
     text = f"{number(figures.last_hour)} in the last hour, at most {number(highest)} in an hour"
     if not any(counts):
         text = f"none in the last {len(counts)} hours"
-    return {"bars": bars, "width": len(counts) * (BAR + GAP) - GAP, "height": HEIGHT, "text": text}
+    width = len(counts) * (BAR + GAP) - GAP
+    return {"bars": bars, "counts": [*map(number, reversed(counts))], "width": width, "height": HEIGHT, "text": text}

@@ -81,6 +81,12 @@ def on_one_line(data: Any) -> str:
     return text if len(text) <= LINE_SHOWN else text[:LINE_SHOWN] + "…"
 
 
+def rectangle(x: float, y: float, width: float, height: float) -> str:
+    """Return a part of an SVG path, rounded to hundredths. A path draws many bars faster than an element for each."""
+    x, y, width, height = round(x, 2), round(y, 2), round(width, 2), round(height, 2)
+    return f"M{x} {y}h{width}v{height}h-{width}z"
+
+
 def copyable(value: SafeString, label: str) -> SafeString:
     """Return an element and a button that copies its text. `label` names the button."""
     return format_html(

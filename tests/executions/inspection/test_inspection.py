@@ -235,8 +235,8 @@ def test_a_series_has_only_its_tenants_pipeline_and_period(owner: Tenant, monkey
     for _ in range(2):  # before and after the clock has counted
         hour, day = statistics.last_hour([owner.pk]), statistics.last_day([owner.pk])
         [release] = hour.releases
-        assert hour.total(release).failed == sum(hour.values(release, "failed")) == 1
-        assert sum(day.values(release, "finished")) == day.total(release).finished
+        assert hour.total(release).failed == sum(hour.values("failed", release)) == 1
+        assert sum(day.values("finished", release)) == day.total(release).finished
         pipeline = Release.objects.get(pk=release).pipeline_id
         assert statistics.last_hour([owner.pk], pipeline).total(release).failed == 1
         assert statistics.last_hour([owner.pk], pipeline + 1000).releases == {}
