@@ -41,7 +41,6 @@ EACH: Final = 6
 LONGEST_TERM: Final = 300
 SHORTEST_KEY: Final = 2
 SECONDS: Final = 1
-"""The time limit of the search for executions."""
 VERBS: Final = frozenset({"activate", "pause", "compare", "roll", "back", "to", "of", "release", "pipeline"})
 """Words of acts. They do not restrict the search, so that "activate 2.0 of orders" finds the act."""
 
@@ -56,12 +55,15 @@ class Found:
     icon: str
 
 
-def search(request: HttpRequest) -> HttpResponse:
-    """Show what `q` finds: as a page, or with `part` only the list of results for the dialog."""
+def search(request: HttpRequest, *, seconds: float = SECONDS) -> HttpResponse:
+    """Show what `q` finds: as a page, or with `part` only the list of results for the dialog.
+
+    The search for executions has a time limit of `seconds`.
+    """
     if request.method not in ("GET", "HEAD"):
         return HttpResponseNotAllowed(["GET", "HEAD"])
     term = request.GET.get("q", "").strip()[:LONGEST_TERM]
-    context = {"term": term, **_find(request, term)}
+    context = {"term": term, **_find(request, term, seconds)}
     if request.GET.get("part"):
         return TemplateResponse(request, "palette/results.html", context)
     request.current_app = admin.site.name
@@ -69,7 +71,7 @@ def search(request: HttpRequest) -> HttpResponse:
     return TemplateResponse(request, "palette/search.html", {**frame, **context})
 
 
-def _find(request: HttpRequest, term: str) -> dict[str, object]:
+def _find(request: HttpRequest, term: str, seconds: float) -> dict[str, object]:
     """Return as `found` what the user may see: executions first, because their keys are typed to find them.
 
     `too_slow` is True if the search for executions reached its time limit, so that there may be some.
@@ -78,7 +80,7 @@ def _find(request: HttpRequest, term: str) -> dict[str, object]:
     too_slow = False
     tenants = list(tenants_of(request.user))
     try:
-        executions = _executions(tenants, term)
+        executions = _executions(tenants, term, seconds)
     except QueryTooSlow:
         too_slow = True
     words = term.casefold().split()
@@ -88,15 +90,15 @@ def _find(request: HttpRequest, term: str) -> dict[str, object]:
     }
 
 
-def _executions(tenants: Sequence[Tenant], term: str) -> list[Found]:
+def _executions(tenants: Sequence[Tenant], term: str, seconds: float) -> list[Found]:
     """Return at most EACH executions of the tenants, each with its open question.
 
     The term is their key or a value of their input, or it begins their business key, key or id. Raises `QueryTooSlow`
-    if the search takes longer than SECONDS.
+    if the search takes longer than `seconds`.
     """
     if len(term) < SHORTEST_KEY or "\0" in term:
         return []
-    with time_limit(SECONDS):
+    with time_limit(seconds):
         shown = named(tenants, term, EACH)
     read_business_keys(shown)
     return [found for each in shown for found in _execution(each)]

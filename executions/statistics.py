@@ -225,17 +225,20 @@ def count() -> None:
         cursor.execute(SHORTEN, {"hours": MINUTES_KEPT_HOURS, "window": COUNTED_HOURS, "days": KEPT_DAYS})
 
 
-def last_hour(tenants: Collection[int], pipeline: int | None = None) -> Series:
-    """Return what finished in the last hour in these tenants, by minute, or only that of one pipeline."""
-    return _series(tenants, pipeline, Window.until(timezone.now(), timedelta(minutes=1), 60))
+def last_hour(tenants: Collection[int], pipeline: int | None = None, *, most: int = MOST_RECENT) -> Series:
+    """Return what finished in the last hour in these tenants, by minute, or only that of one pipeline.
+
+    Reads at most `most` executions of each tenant that are not counted yet.
+    """
+    return _series(tenants, pipeline, Window.until(timezone.now(), timedelta(minutes=1), 60), most)
 
 
 def last_day(tenants: Collection[int], pipeline: int | None = None) -> Series:
     """Return what finished in the last day, by hour."""
-    return _series(tenants, pipeline, Window.until(timezone.now(), timedelta(hours=1), 24))
+    return _series(tenants, pipeline, Window.until(timezone.now(), timedelta(hours=1), 24), MOST_RECENT)
 
 
-def _series(tenants: Collection[int], pipeline: int | None, window: Window) -> Series:
+def _series(tenants: Collection[int], pipeline: int | None, window: Window, most: int) -> Series:
     series = Series(window)
     with connection.cursor() as cursor:
         cursor.execute(
@@ -246,7 +249,7 @@ def _series(tenants: Collection[int], pipeline: int | None, window: Window) -> S
                 "since": window.since,
                 "seconds": window.interval.total_seconds(),
                 "recent": RECENT_MINUTES,
-                "most": MOST_RECENT,
+                "most": most,
             },
         )
         for release_id, at, *counts in cursor.fetchall():

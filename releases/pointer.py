@@ -219,15 +219,14 @@ class Routing:
 # --- the history: who activated what, and why ---
 
 MOST_ACTIVATIONS = 5_000
-"""How many activations a statement lists: the newest ones."""
 
 
-def history_statement(pipeline: Pipeline) -> dict[str, Any]:
+def history_statement(pipeline: Pipeline, *, most: int = MOST_ACTIVATIONS) -> dict[str, Any]:
     """Return the unsigned history. It changes only when the pipeline gets another activation or revocation.
 
-    Raises `NoneActiveThen` if no release was ever activated or revoked.
+    It lists the newest `most` activations. Raises `NoneActiveThen` if no release was ever activated or revoked.
     """
-    newest = list(queries.history(pipeline)[:MOST_ACTIVATIONS])
+    newest = list(queries.history(pipeline)[:most])
     ids = ((each.release_id, each.previous_id, each.candidate_id) for each in newest)
     named = {release for row in ids for release in row if release is not None}
     releases = (

@@ -26,7 +26,6 @@ from governance.resubmission.starts import Known, Place, Start
 from releases.models import Release
 
 MOST_CHECKED: Final = 300
-"""How many executions one check reads: those that failed first after its position."""
 GROUP: Final = 50
 """How many inputs and checkpoints are in memory at the same time."""
 REASONS_SHOWN: Final = 20
@@ -115,14 +114,17 @@ class Continuation:
         return next(each for each in self.groups if each.verdict is verdict)
 
 
-def continuation(release: Release, target: Release, after: Position | None = None) -> Continuation:
-    """Return which failed executions of `release` can continue on `target`. Checks at most MOST_CHECKED of them.
+def continuation(
+    release: Release, target: Release, after: Position | None = None, *, most: int = MOST_CHECKED
+) -> Continuation:
+    """Return which failed executions of `release` can continue on `target`.
 
-    Makes a bounded number of queries, which read inputs and checkpoints. The contracts are compared once for each step.
+    Checks at most `most` executions: those that failed first after the position. Makes a bounded number of queries,
+    which read inputs and checkpoints. The contracts are compared once for each step.
     """
     left = unresolved(release, after).order_by("finished_at", "pk").values_list("finished_at", "pk")
-    failed = [Position(failed_at, key) for failed_at, key in left[: MOST_CHECKED + 1] if failed_at]
-    checked = [each.execution for each in failed[:MOST_CHECKED]]
+    failed = [Position(failed_at, key) for failed_at, key in left[: most + 1] if failed_at]
+    checked = [each.execution for each in failed[:most]]
     admitted = Admission(target, target.pipeline.activation_id, is_named=True)
     compared = cache(checkpoint_differences)
     found: defaultdict[Verdict, list[uuid.UUID]] = defaultdict(list)
@@ -135,7 +137,7 @@ def continuation(release: Release, target: Release, after: Position | None = Non
             if reason:
                 reasons[verdict][reason].append(key)
     groups = tuple(Group(verdict, tuple(found[verdict]), _most_frequent(reasons[verdict])) for verdict in Verdict)
-    following = failed[MOST_CHECKED - 1] if len(failed) > MOST_CHECKED else None
+    following = failed[most - 1] if len(failed) > most else None
     return Continuation(target, len(checked), following, _why_it_waits(target), groups)
 
 

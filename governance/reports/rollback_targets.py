@@ -28,7 +28,6 @@ from wire.comparison.differences import Difference, Impact
 
 MOST_TARGETS: Final = 8
 MOST_SWITCHES: Final = 100
-"""How many changes of the active release are read: the newest ones."""
 WARNING_PERCENT: Final = 5.0
 """A release with this failure rate, or a greater one, has a warning."""
 
@@ -110,13 +109,16 @@ class Rollback:
         return next((each for each in self.targets if each.is_good), None)
 
 
-def rollback(pipeline: Pipeline, *, recent_only: bool, named: str | None = None) -> Rollback:
+def rollback(
+    pipeline: Pipeline, *, recent_only: bool, named: str | None = None, most_switches: int = MOST_SWITCHES
+) -> Rollback:
     """Return the releases that were active before, at most MOST_TARGETS, and the one that is `named` in addition.
 
     `pipeline` is as `queries.pipeline` returns it. With `recent_only`, a release that was not active within the
-    pipeline's `rollback_days` has a refusal. Makes a fixed number of queries, and some for each gate of the policy.
+    pipeline's `rollback_days` has a refusal. Reads the newest `most_switches` changes of the active release.
+    Makes a fixed number of queries, and some for each gate of the policy.
     """
-    periods = _periods(list(_switches(pipeline).order_by("-sequence")[:MOST_SWITCHES])[::-1])
+    periods = _periods(list(_switches(pipeline).order_by("-sequence")[:most_switches])[::-1])
     active = pipeline.active_release
     former = sorted((key for key in periods if active is None or key != active.pk), key=lambda key: periods[key].until)
     former.reverse()

@@ -51,7 +51,7 @@ class Orphan:
     path: Path | None = None
 
 
-def orphans(age: timedelta) -> Iterator[Orphan]:
+def orphans(age: timedelta, *, batch: int = BATCH) -> Iterator[Orphan]:
     """Yield the bytes that have not been needed for `age`, which `remove` would remove.
 
     Includes the staging folder of this machine, not those of others. Raises `ArtifactStoreUnavailable`.
@@ -61,7 +61,7 @@ def orphans(age: timedelta) -> Iterator[Orphan]:
     for stored in store.list():
         if stored.modified_at < before:
             listed.append(stored)
-        if len(listed) == BATCH:
+        if len(listed) == batch:
             yield from _unneeded(listed, before)
             listed = []
     yield from _unneeded(listed, before)

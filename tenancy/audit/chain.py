@@ -128,13 +128,13 @@ def exactly(entries: QuerySet[AuditEntry], *names: str) -> QuerySet[AuditEntry]:
     return entries.alias(start=Left("object", INDEXED_OBJECT)).filter(start__in=starts, object__in=names)
 
 
-def lines(entries: QuerySet[AuditEntry], form: str) -> Iterator[bytes]:
+def lines(entries: QuerySet[AuditEntry], form: str, *, chunk: int = CHUNK) -> Iterator[bytes]:
     """Yield the entries by chain and sequence, one line each (`foundation.exports`). Raises `ExportTooLarge`.
 
     The chain of the oldest tenant comes first, and that of the installation last. `tenant` is the slug, "" for the
     chain of the installation. In CSV, the details are the text that the hash covers.
     """
-    ordered = in_chunks(entries.select_related("tenant").order_by("tenant_id", "sequence"), CHUNK)
+    ordered = in_chunks(entries.select_related("tenant").order_by("tenant_id", "sequence"), chunk)
     rows = (_row(entry, form) for entry in exports.at_most(MOST_EXPORTED, ordered))
     return exports.lines(("tenant", *COVERED, "hash"), rows, form)
 

@@ -154,10 +154,11 @@ def test_the_log_is_newest_first_and_has_only_entries_of_the_tenant(admin: Calle
         assert [entry["sequence"] for entry in first["items"] + rest["items"]] == [5, 4, 3, 2]
 
 
-def test_an_export_has_what_the_hashes_cover_and_no_formula(admin: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(chain, "CHUNK", 2)
-    lines = [json.loads(line) for line in export(admin, "format=ndjson").splitlines()]
+def test_an_export_has_what_the_hashes_cover_and_no_formula(admin: Caller) -> None:
+    exported = export(admin, "format=ndjson")
+    lines = [json.loads(line) for line in exported.splitlines()]
     assert [line["sequence"] for line in lines] == [1, 2, 3, 4, 5]
+    assert b"".join(chain.lines(chain.entries(admin.tenant), "ndjson", chunk=2)) == exported
     entries = chain.entries(admin.tenant).order_by("sequence")
     assert [line["hash"] for line in lines] == [chain.entry_hash(entry, admin.tenant.slug) for entry in entries]
     assert [line["at"] for line in lines] == [chain.moment(entry.at) for entry in entries]

@@ -74,7 +74,7 @@ def test_at_each_time_the_newest_activation_that_is_not_later_counts(ours: Tenan
     assert ours.get(at(times[0])).json()["activation"]["sequence"] == 2, "the last one of those at one time"
 
 
-def test_the_signed_export_is_whole(ours: TenantApi, times: list[datetime], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_signed_export_is_whole(ours: TenantApi, times: list[datetime]) -> None:
     response = ours.get(EXPORT)
     assert response.headers["Content-Type"] == ENVELOPE_MEDIA_TYPE
     assert response.content == ours.get(EXPORT).content
@@ -93,8 +93,7 @@ def test_the_signed_export_is_whole(ours: TenantApi, times: list[datetime], monk
     [revoked, _] = activation_statement.read(base64.b64decode(ours.get(EXPORT).json()["payload"])).predicate.releases
     assert revoked.revocation is not None
     assert (revoked.revocation.actor, revoked.revocation.reason) == ("user:eva", "leaks")
-    monkeypatch.setattr(pointer, "MOST_ACTIVATIONS", 2)
-    shortened = activation_statement.read(json.dumps(pointer.history_statement(read(ours))).encode())
+    shortened = activation_statement.read(json.dumps(pointer.history_statement(read(ours), most=2)).encode())
     assert shortened.contradictions() == []
     assert [each.sequence for each in shortened.predicate.activations] == [2, 3]
     assert shortened.predicate.omitted_activations == 1

@@ -227,7 +227,7 @@ def test_a_late_commit_is_counted_by_the_next_run_and_a_redriven_failure_stays_c
         assert sum(failed for _, failed, _ in counts()) == 2
 
 
-def test_a_series_has_only_its_tenants_pipeline_and_period(owner: Tenant, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_series_has_only_its_tenants_pipeline_and_period(owner: Tenant) -> None:
     other = making.ready()[0]
     failed_at(other, 5, "theirs")
     failed_at(owner, 5, "recent")
@@ -243,14 +243,13 @@ def test_a_series_has_only_its_tenants_pipeline_and_period(owner: Tenant, monkey
         statistics.count()
     assert statistics.last_day([owner.pk]).total(release).failed == 2
     assert set(statistics.last_day([owner.pk, other.pk]).releases) > {release}
-    monkeypatch.setattr(statistics, "MOST_RECENT", 1)
     failed_at(owner, 1, "mine")
     [mine] = Release.objects.filter(pk=release)
     making.execution(
         owner, "newer", pipeline_id=making.ready(owner, pipeline_id="org.example.b")[1].pipeline.pipeline_id
     )
     making.record(*(making.failure(claim, retryable=False) for claim in making.claimed(owner)))
-    assert statistics.last_hour([owner.pk], mine.pipeline_id).total(release).failed == 2
+    assert statistics.last_hour([owner.pk], mine.pipeline_id, most=1).total(release).failed == 2
 
 
 # --- callers ---

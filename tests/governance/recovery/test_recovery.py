@@ -94,12 +94,11 @@ def test_each_failed_execution_has_a_verdict_and_those_that_cannot_continue_a_re
 
 
 def test_a_check_continues_after_the_one_before_also_if_its_last_execution_ran_again(
-    owner: Tenant, release: Release, monkeypatch: pytest.MonkeyPatch
+    owner: Tenant, release: Release
 ) -> None:
     [target] = recovery.targets(release)
     every = list(continuation.unresolved(release).order_by("finished_at", "pk"))
-    monkeypatch.setattr(continuation, "MOST_CHECKED", 3)
-    first = continuation.continuation(release, target)
+    first = continuation.continuation(release, target, most=3)
     assert (first.checked, first.next) == (3, continuation.Position.parse(str(first.next)))
     redrive(owner, every[2].pk, actor=ANN, reason="", allow_failed=True)
     second = continuation.continuation(release, target, first.next)
