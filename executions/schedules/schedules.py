@@ -100,21 +100,30 @@ def fire_of(execution: Execution) -> ScheduleFire | None:
     return ScheduleFire.objects.filter(execution=execution.pk).select_related("schedule").first()
 
 
-def add(tenant: Tenant, pipeline_id: str, settings: Settings, *, actor: str, paused: bool = False) -> Schedule:
-    """Add a schedule. Its first time is the next one from now on.
+def add(
+    tenant: Tenant,
+    pipeline_id: str,
+    settings: Settings,
+    *,
+    actor: str,
+    paused: bool = False,
+    most: int = MOST_SCHEDULES,
+) -> Schedule:
+    """Add a schedule. Its first time is the next one from now on. A tenant has at most `most` schedules.
 
     Raises `PipelineUnknown`, `ReleaseUnknown`, `ScheduleInvalid`, `InputInvalid`, `ScheduleNameTaken` and
     `TooManySchedules`.
     """
     pipeline = queries.pipeline(tenant, pipeline_id)
     _require_valid(settings, pipeline)
-    if kept(tenant).count() >= MOST_SCHEDULES:
-        raise TooManySchedules(f"A tenant has at most {MOST_SCHEDULES} schedules.")
     now = timezone.now()
     schedule = Schedule(tenant=tenant, pipeline=pipeline, created_by=actor, **_columns(settings))
     schedule.paused_at = now if paused else None
     schedule.next_at = None if paused else settings.calendar.next(now)
     with _named_once(settings.name), transaction.atomic():
+        Tenant.objects.select_for_update(no_key=True).get(pk=tenant.pk)  # the next call counts this schedule
+        if kept(tenant).count() >= most:
+            raise TooManySchedules(f"A tenant has at most {most} schedules.")
         schedule.save(force_insert=True)
         _record(Act.SCHEDULE_ADD, schedule, actor, pipelineId=pipeline.pipeline_id, cron=schedule.cron)
     return one(tenant, schedule.pk)
