@@ -81,6 +81,6 @@ def watch_gradual() -> None:
 
 @shared_task(name="releases.carry_out_requests")
 def carry_out_requests() -> None:
-    """Expire activation requests that got too few votes, and carry out those that are approved and due."""
-    requests.expire()
+    """Decide activation requests whose time or voters decide them, and carry out those that are approved and due."""
+    requests.decide()
     requests.carry_out_due()

@@ -116,21 +116,48 @@ def withdraw(request: ActivationRequest, *, actor: str, reason: str) -> Activati
     return found
 
 
-def expire(limit: int = 100) -> int:
-    """Expire at most `limit` requests whose votes came too late. Return their number."""
-    rows = ActivationRequest.objects.filter(status=RequestStatus.OPEN, expires_at__lte=Now()).order_by("expires_at")
-    with transaction.atomic():
-        due = list(rows.select_for_update(skip_locked=True)[:limit])
-    return sum(_expire(request) for request in due)
+# Selects open requests that expired, or have enough approvals, perhaps of people who may not vote now. Those that
+# another process has locked are left out. No row: every open request waits for votes.
+UNDECIDED_ROWS = """
+SELECT q.* FROM releases_activationrequest q WHERE q.status = 'OPEN' AND (q.expires_at <= now()
+    OR (q.policy ->> 'approvals')::int <= (SELECT count(*) FROM releases_vote v
+        WHERE v.request_id = q.id AND v.round = q.round AND v.decision = 'approve'))
+ORDER BY q.expires_at LIMIT %s FOR UPDATE SKIP LOCKED
+"""
 
 
-def _expire(request: ActivationRequest) -> bool:
+def decide(limit: int = 100) -> int:
+    """Decide at most `limit` open requests without a vote. Return how many are decided then.
+
+    Expires those whose votes came too late. Approves those that have enough approvals because voters may vote again,
+    unless something has moved since the round began.
+    """
     with transaction.atomic():
-        _, found = states.lock(request)
+        found = list(ActivationRequest.objects.raw(UNDECIDED_ROWS, [limit]))
+    return sum(_decide(request) for request in found)
+
+
+def _decide(request: ActivationRequest) -> bool:
+    with transaction.atomic():
+        pipeline, found = states.lock(request)
         if found.status != RequestStatus.OPEN:
             return False
-        states.move(found, RequestStatus.EXPIRED)
-        states.record(Act.ACTIVATION_REQUEST_EXPIRE, found, states.COORDINATOR)
+        if _expire(found):
+            return True
+        approvals = len(states.approvals(found))
+        if approvals < found.approvals_needed or states.moved(found, pipeline):
+            return False
+        states.move(found, RequestStatus.APPROVED)
+        states.record(Act.ACTIVATION_REQUEST_APPROVE, found, states.COORDINATOR, round=found.round, approvals=approvals)
+    return True
+
+
+def _expire(found: ActivationRequest) -> bool:
+    """Expire a locked open request if its time has passed. Return True if it has."""
+    if not ActivationRequest.objects.filter(pk=found.pk, expires_at__lte=Now()).exists():
+        return False
+    states.move(found, RequestStatus.EXPIRED)
+    states.record(Act.ACTIVATION_REQUEST_EXPIRE, found, states.COORDINATOR)
     return True
 
 
@@ -214,9 +241,7 @@ def _refusal(pipeline: Pipeline, found: ActivationRequest, actor: str, round_num
     """Return why a vote does not count, or None. Expires or restarts the request if its time or its base has gone."""
     if found.status != RequestStatus.OPEN:
         return states.not_open(found)
-    if ActivationRequest.objects.filter(pk=found.pk, expires_at__lte=Now()).exists():
-        states.move(found, RequestStatus.EXPIRED)
-        states.record(Act.ACTIVATION_REQUEST_EXPIRE, found, states.COORDINATOR)
+    if _expire(found):
         return states.not_open(found, RequestStatus.EXPIRED)
     changes = states.moved(found, pipeline)
     if changes:

@@ -19,6 +19,7 @@ class Act(StrEnum):
     A value begins with the type of the object of most acts that have it.
     """
 
+    ACTIVATION_REQUEST_APPROVE = "activation_request.approve"
     ACTIVATION_REQUEST_CREATE = "activation_request.create"
     ACTIVATION_REQUEST_EXPIRE = "activation_request.expire"
     ACTIVATION_REQUEST_FAIL = "activation_request.fail"

@@ -24,7 +24,7 @@ from executions.state_machine.moves import Claim, Move, Note
 from executions.submission.submission import ExecutionRequest, submit_many
 from executions.workers import registry
 from governance.campaigns import campaigns, drafting, drafts
-from governance.requests.requests import carry_out_due, expire
+from governance.requests.requests import carry_out_due, decide
 from releases.artifacts import blobs
 from releases.models import Blob, Pipeline, TrustedKey
 from tenancy.login import Attempt
@@ -310,7 +310,7 @@ def late_requests() -> Sweep:
     rows = [requesting.open_request(requesting.candidate()) for _ in range(2)]
     for row in rows:
         requesting.let_pass(row, 73)
-    return expire, rows
+    return decide, rows
 
 
 def old_login_counters() -> Sweep:

@@ -188,7 +188,7 @@ def _requests(owner: Tenant) -> None:
     ask(second, Decision.REFUSE)
     requests.withdraw(ask(second), actor=ACTOR, reason="x")
     let_pass(ask(second), 73)
-    assert requests.expire() == 1
+    assert requests.decide() == 1
     third = making.registered(owner, "3.0", **members)
     ask(third)
     revoke(third, actor=ACTOR, reason="leaked")

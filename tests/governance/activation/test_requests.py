@@ -12,8 +12,9 @@ from governance.activation.activation import activate
 from governance.gradual import changes, operations
 from governance.gradual.changes import start
 from governance.gradual.plan import Bounds
-from governance.requests.requests import Decision, carry_out, carry_out_due, expire, withdraw
+from governance.requests.requests import Decision, carry_out, carry_out_due, decide, withdraw
 from governance.retirement.retirement import blockers, retire, revoke
+from governance.tasks import carry_out_requests
 from releases import active_then, pointer, policy, queries
 from releases.artifacts import blob_lock
 from releases.models import Activation, ActivationRequest, GradualActivation, Kind, Release, Vote
@@ -87,6 +88,24 @@ def test_only_voters_who_hold_the_right_count(lose: Callable[[User], object]) ->
     lose(second)
     assert failed_when_due(request) == "APPROVAL_REQUIRED", "and carried out"
     assert request.detail == "Approvals needed: 2. Of those who approved it, 1 may still vote."
+
+
+@cases("moves", [False, True])
+def test_the_clock_approves_what_has_enough_approvals_since_a_voter_regained_the_right(moves: bool) -> None:
+    release = candidate(2)
+    request, voter = open_request(release), person(release.pipeline.tenant)
+    voted(request, voter)
+    for has_right in (False, True):
+        User.objects.filter(pk=voter.pk).update(is_active=has_right)
+        if not has_right:
+            assert voted(request).status == "OPEN"
+        elif moves:
+            change_policy(release)
+        carry_out_requests()
+        request.refresh_from_db()
+        approves = has_right and not moves
+        assert (request.status, active(release)) == (("ACTIVATED", "2.0") if approves else ("OPEN", "1.0"))
+        assert acts().count("activation_request.approve") == approves
 
 
 def test_what_cannot_be_requested_leaves_no_request() -> None:
@@ -184,9 +203,9 @@ def test_a_request_without_enough_votes_expires() -> None:
     policy.change(release.pipeline, {"approvalHours": 2}, actor="user:admin")
     request = open_request(release)
     let_pass(request, 1.5)
-    assert expire() == 0
+    assert decide() == 0
     let_pass(request, 1.5)
-    assert [expire(), expire()] == [1, 0]
+    assert [decide(), decide()] == [1, 0]
     request.refresh_from_db()
     assert request.status == "EXPIRED"
     assert refusal(voted, request).data == {"requestStatus": "EXPIRED"}
