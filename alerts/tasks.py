@@ -6,6 +6,7 @@ from alerts import evaluation
 from alerts.deliveries import DELIVER_TASK, NOTIFICATIONS, OUTBOX
 from executions.state_machine.moves import NOTIFY_TASK
 from foundation import places
+from tenancy import invitations
 
 REMOVAL_SECONDS = 10
 
@@ -30,7 +31,11 @@ def notify() -> None:
 
 @shared_task(name=evaluation.REMOVE_TASK)
 def remove_old() -> None:
-    """Remove old alerts and messages for at most REMOVAL_SECONDS; the next run continues."""
+    """Remove old alerts and messages for at most REMOVAL_SECONDS, and a batch of old invitations.
+
+    The next run continues.
+    """
     with places.ARTIFACTS.hold() as free:
         if free:
             evaluation.remove_old(seconds=REMOVAL_SECONDS)
+            invitations.remove_old()

@@ -4244,3 +4244,16 @@ CREATE INDEX "invitation_newest" ON "tenancy_invitation" ("tenant_id", "created_
 
 -- tenancy.0011_invitations_of_tenants
 ALTER TABLE "tenancy_invitation" ADD CONSTRAINT "tenancy_invitation_tenant_id_4777a57c_fk_tenancy_tenant_id" FOREIGN KEY ("tenant_id") REFERENCES "tenancy_tenant" ("id") DEFERRABLE INITIALLY DEFERRED;
+
+-- tenancy.0012_removal_of_invitations
+CREATE OR REPLACE FUNCTION refuse_removal_of_invitation() RETURNS trigger LANGUAGE plpgsql
+SET search_path = pg_catalog, public, pg_temp AS $$
+BEGIN
+    IF TG_OP = 'DELETE' THEN
+        IF coalesce(OLD.ended_at, OLD.expires_at) < now() - interval '90 days' THEN
+            RETURN OLD;
+        END IF;
+    END IF;
+    RAISE EXCEPTION 'invitations are removed 90 days after their end'
+        USING ERRCODE = 'restrict_violation', CONSTRAINT = TG_NAME;
+END $$;

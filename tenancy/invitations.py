@@ -34,6 +34,9 @@ SEND_TASK: Final = "outbox.invitations"
 LIFETIME: Final = timedelta(days=7)
 PAUSE: Final = timedelta(minutes=5)
 """The least time between two requests to send an invitation."""
+KEPT_DAYS: Final = 90
+"""How long an invitation is kept after it was accepted, was withdrawn or expired. The database removes none earlier."""
+REMOVED_AT_ONCE: Final = 1000
 MOST_PER_HOUR: Final = 50
 MOST_OPEN: Final = 200
 LONGEST_ADDRESS: Final = 150
@@ -41,6 +44,12 @@ NO_STANDING: Final = "the inviter may not give these roles any more"
 State, Mail = Invitation.State, Invitation.Mail
 # Locks of this class make the invitations of a tenant one after the other, so that its limits hold.
 _LOCK: Final = "SELECT pg_advisory_xact_lock(7310, %s)"
+# Removes a batch of old invitations. Those that another process removes are left out.
+_REMOVE_OLD: Final = """
+DELETE FROM tenancy_invitation WHERE id IN (
+    SELECT id FROM tenancy_invitation WHERE coalesce(ended_at, expires_at) < now() - make_interval(days => %s)
+    LIMIT %s FOR UPDATE SKIP LOCKED)
+"""
 
 
 class InvitationsUnavailable(Conflict, title="This installation cannot send invitations"): ...
@@ -188,6 +197,13 @@ def _refuse(found: Invitation | None) -> None:
 
 def of_tenant(tenant: Tenant) -> QuerySet[Invitation]:
     return Invitation.objects.filter(tenant=tenant).select_related("tenant")
+
+
+def remove_old(limit: int = REMOVED_AT_ONCE) -> int:
+    """Remove at most `limit` invitations that ended more than KEPT_DAYS ago. Return their number."""
+    with connection.cursor() as cursor:
+        cursor.execute(_REMOVE_OLD, [KEPT_DAYS, limit])
+        return int(cursor.rowcount)
 
 
 # --- accepting ---

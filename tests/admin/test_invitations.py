@@ -1,6 +1,7 @@
 import logging
 import re
 from collections.abc import Iterator
+from itertools import product
 from typing import Any
 
 import pytest
@@ -8,7 +9,7 @@ from django.contrib.auth.models import User
 from django.db import transaction
 from django.test import Client
 
-from alerts import deliveries
+from alerts import deliveries, tasks
 from outbox.invitation_mail import OUTBOX
 from tenancy import invitations, members
 from tenancy.access import ScopeMissing
@@ -212,6 +213,21 @@ def test_who_invites_whom_how_often(owner: Tenant, admin: User, server: MailServ
     settings.EMAIL_HOST = ""
     with pytest.raises(invitations.InvitationsUnavailable, match="EMAIL_HOST"):
         invited(owner, admin, "more@example.com")
+
+
+def test_the_clock_removes_invitations_ninety_days_after_their_end(owner: Tenant, admin: User) -> None:
+    for days, state in product((89, 91), Invitation.State):
+        made = making.invitation(owner, admin, f"{state.lower()}.{days}@example.com")
+        user = admin if state == Invitation.State.ACCEPTED else None
+        Invitation.objects.filter(pk=made.pk).update(state=state, user=user)
+    with unguarded(Invitation):
+        end = "now() - make_interval(days => split_part(split_part(email, '@', 1), '.', 2)::int)"
+        run(f"UPDATE tenancy_invitation SET ended_at = {end} WHERE state <> 'OPEN'")
+        run(f"UPDATE tenancy_invitation SET expires_at = {end} WHERE state = 'OPEN'")
+    assert invitations.remove_old(limit=1) == 1
+    tasks.remove_old()
+    left = Invitation.objects.order_by("email").values_list("email", flat=True)
+    assert list(left) == [f"{state}.89@example.com" for state in ("accepted", "open", "withdrawn")]
 
 
 def test_a_verified_address_of_the_identity_provider_accepts(owner: Tenant, admin: User, server: MailServer) -> None:

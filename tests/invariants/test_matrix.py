@@ -24,6 +24,7 @@ REMOVED_LATER = {
     "executions_campaign",
     "executions_campaignitem",
     "executions_schedulefire",
+    "tenancy_invitation",
     *MESSAGES,
     *WORKERS,
 }

@@ -77,6 +77,7 @@ RIGHTS: Mapping[str, Rights] = MappingProxyType(
         "tenancy_invitation": Rights(
             insert_but="",
             update="expires_at state user_id token_hash mail attempts next_at error requested_at",
+            delete=True,
         ),
         "tenancy_savedview": Rights(insert_but="id", delete=True),
         "tenancy_preferences": Rights(insert_but="", update="time_zone"),
