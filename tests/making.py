@@ -154,9 +154,10 @@ def verified(release: Release) -> Release:
 
 def scheduled(owner: Tenant, name: str = "nightly", cron: str = "0 2 * * *", **members: Any) -> Schedule:
     """Add a schedule of the pipeline."""
-    pipeline_id, paused = members.pop("pipeline_id", PIPELINE), members.pop("paused", False)
+    pipeline_id, given = members.pop("pipeline_id", PIPELINE), members.keys() & {"paused", "most"}
+    more = {name: members.pop(name) for name in given}
     settings = schedules.Settings(name=name, cron=cron, **{"input": {"n": 1}, **members})
-    return schedules.add(owner, pipeline_id, settings, actor="user:test", paused=paused)
+    return schedules.add(owner, pipeline_id, settings, actor="user:test", **more)
 
 
 def active(owner: Tenant, version: str = "1.0", **members: Any) -> Release:

@@ -1,20 +1,25 @@
 """The kinds of work of web processes, control workers and transition workers."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
 from django.conf import settings
 from django.db import transaction
+from django.utils import timezone
 
 from benchmarks.costs.measuring import Work
 from benchmarks.costs.world import World, claim_due, failed_outcome, run_task
-from executions.models import Campaign, Execution
+from executions.models import Campaign, Execution, FinishedCount
 from executions.submission import admission
+from executions.tasks import count_finished
 from executions.transports import celery
 from executions.transports.celery import identity_of
 from governance.campaigns import drafting, drafts
 from pipelines.worker.outcomes import Report
+from releases.models import Release
 from wire.broker.sending import send
 from wire.messages.queues import HEARTBEAT_QUEUE, HEARTBEAT_TASK, RECORD_TASK
 
@@ -138,4 +143,15 @@ def _run_periodic(task: str, _: Any) -> None:
 def _periodic(world: World) -> Iterator[Work]:
     for entry in settings.CELERY_BEAT_SCHEDULE.values():
         task = str(entry["task"])
-        yield Work(f"at rest, {task}", partial(_run_periodic, task), world.drain)
+        with _all_counted() if task == count_finished.name else nullcontext():
+            yield Work(f"at rest, {task}", partial(_run_periodic, task), world.drain)
+
+
+@contextmanager
+def _all_counted() -> Iterator[None]:
+    """Let all that has finished be counted. Otherwise, the time of the run decides how much is counted again."""
+    minute = timezone.now().replace(second=0, microsecond=0) + timedelta(days=1)
+    newest = FinishedCount(release=Release.objects.earliest("pk"), minute=minute, succeeded=0, failed=0, cancelled=0)
+    newest.save()
+    yield
+    newest.delete()

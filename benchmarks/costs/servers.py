@@ -33,7 +33,7 @@ FROM (
 """
 _VACUUM: Final = """
 VACUUM (ANALYZE, INDEX_CLEANUP ON) executions_execution, executions_executionevent, executions_worker,
-    executions_workerevent
+    executions_workerevent, executions_deadletter, executions_finishedcount
 """
 _COLUMNS: Final = ("statements", "buffers", "wal_bytes", "transactions", "triggers")
 

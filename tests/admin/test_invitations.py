@@ -186,21 +186,15 @@ def test_a_new_user_gets_the_roles_that_wait_for_the_address_and_no_other(
     assert set(Membership.objects.filter(user=None).values_list("invited", flat=True)) == {"Eva", "eva"}
 
 
-@cases(
-    "email", ["", "eva", "eva@", "éva@example.com", "o'b@example.com", "a\nb@example.com", "x" * 150 + "@example.com"]
-)
-def test_an_address_that_cannot_be_a_name_is_refused(
-    owner: Tenant, admin: User, server: MailServer, email: str
-) -> None:
-    with pytest.raises(invitations.InvitationInvalid):
-        invited(owner, admin, email)
-
-
 def test_who_invites_whom_how_often(owner: Tenant, admin: User, server: MailServer, settings: Any) -> None:
     manager = User.objects.create_user("manager")
     members.add(owner, "manager", Role.RELEASE_MANAGER, actor="user:test")
     with pytest.raises(ScopeMissing):
         invited(owner, manager)
+    no_names = ("", "eva", "eva@", "éva@example.com", "o'b@example.com", "a\nb@example.com", "x" * 150 + "@example.com")
+    for email in no_names:
+        with pytest.raises(invitations.InvitationInvalid):
+            invited(owner, admin, email)
     invited(owner, admin, ADDRESS, Role.OPERATOR)
     with pytest.raises(invitations.InvitationOpen):
         invited(owner, admin)
@@ -217,17 +211,16 @@ def test_who_invites_whom_how_often(owner: Tenant, admin: User, server: MailServ
 
 def test_the_clock_removes_invitations_ninety_days_after_their_end(owner: Tenant, admin: User) -> None:
     for days, state in product((89, 91), Invitation.State):
-        made = making.invitation(owner, admin, f"{state.lower()}.{days}@example.com")
-        user = admin if state == Invitation.State.ACCEPTED else None
-        Invitation.objects.filter(pk=made.pk).update(state=state, user=user)
-    with unguarded(Invitation):
-        end = "now() - make_interval(days => split_part(split_part(email, '@', 1), '.', 2)::int)"
-        run(f"UPDATE tenancy_invitation SET ended_at = {end} WHERE state <> 'OPEN'")
-        run(f"UPDATE tenancy_invitation SET expires_at = {end} WHERE state = 'OPEN'")
+        made = making.invitation(owner, admin, f"{state}.{days}@example.com".lower())
+        Invitation.objects.filter(pk=made.pk).update(state=state, user=admin if state == "ACCEPTED" else None)
+        column = "expires_at" if state == "OPEN" else "ended_at"
+        with unguarded(Invitation):
+            run(f"UPDATE tenancy_invitation SET {column} = now() - interval '{days} days' WHERE id = %s", made.pk)
     assert invitations.remove_old(limit=1) == 1
     tasks.remove_old()
-    left = Invitation.objects.order_by("email").values_list("email", flat=True)
-    assert list(left) == [f"{state}.89@example.com" for state in ("accepted", "open", "withdrawn")]
+    assert {each.email for each in Invitation.objects.all()} == {
+        f"{state}.89@example.com" for state in ("accepted", "open", "withdrawn")
+    }
 
 
 def test_a_verified_address_of_the_identity_provider_accepts(owner: Tenant, admin: User, server: MailServer) -> None:

@@ -14,7 +14,6 @@ from executions.failures import queries
 from executions.lifecycle import reports
 from executions.lifecycle.interventions import cancel, redrive
 from executions.models import Campaign, Execution, FailureGroup, MessagePath, Worker
-from executions.schedules import schedules
 from executions.state_machine import moves
 from executions.transports import rest_workers
 from executions.workers import registry, tenant_keys
@@ -182,6 +181,12 @@ def an_acknowledgement_of_a_group_with_another_failure() -> Decision:
     return partial(making.dead, owner, "second"), lambda: acknowledge().is_new, False
 
 
+def a_schedule_too_many() -> Decision:
+    owner, _ = making.ready()
+    first, second = (partial(making.scheduled, owner, name, most=1) for name in ("nightly", "daily"))
+    return first, second, "TooManySchedules"
+
+
 # --- awaits ---
 
 
@@ -243,25 +248,6 @@ def an_answer_after_the_deadline() -> Decision:
         run("UPDATE executions_interaction SET deadline = now() WHERE id = %s", one.pk)
 
     return pass_deadline, partial(answer, one), "AwaitTimedOut"
-
-
-# --- schedules ---
-
-
-def a_schedule_too_many() -> Decision:
-    owner, _ = making.ready()
-    first, second = (
-        partial(
-            schedules.add,
-            owner,
-            making.PIPELINE,
-            schedules.Settings(name=name, cron="0 2 * * *", input={"n": 1}),
-            actor="user:x",
-            most=1,
-        )
-        for name in ("nightly", "daily")
-    )
-    return first, second, "TooManySchedules"
 
 
 # --- invitations ---

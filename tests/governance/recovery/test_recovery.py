@@ -93,7 +93,7 @@ def test_each_failed_execution_has_a_verdict_and_those_that_cannot_continue_a_re
     assert ({each.kind for each in stands.open_campaigns}, stands.unresolved) == ({"resubmit", "redrive"}, 3)
 
 
-def test_a_check_continues_after_the_one_before_also_if_its_last_execution_ran_again(
+def test_a_check_continues_after_the_one_before_if_its_last_execution_ran_again(
     owner: Tenant, release: Release
 ) -> None:
     [target] = recovery.targets(release)
