@@ -46,7 +46,7 @@ MENU: Final = (
         (
             (
                 Listed("executions_execution", "Executions", "play_circle"),
-                Listed("executions_hold", "Paused", "pause_circle"),
+                Listed("executions_hold", "Pauses", "pause_circle"),
                 Listed("executions_campaign", "Campaigns", "campaign"),
                 Listed("executions_schedule", "Schedules", "event_repeat"),
             ),
