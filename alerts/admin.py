@@ -37,6 +37,7 @@ class AlertChannelAdmin(ConfigurationAdmin):
     form_type = ChannelForm
     discard = staticmethod(channels.remove)
     noun = "channel"
+    consequence = "Its rules stop using it. Messages that are not sent yet fail. It cannot be restored."
     lead = "A channel tells people about alerts. Rules name the channels that they use."
     added = "{name} is added. A test message is on its way, and this page shows its result."
 
@@ -54,9 +55,7 @@ class AlertChannelAdmin(ConfigurationAdmin):
 
     new = serves("new/", Act.ALERT_CHANNEL_ADD, Scope.ACTIVATE)(ConfigurationAdmin.new)
     edit = serves("<uuid:object_id>/edit/", Act.ALERT_CHANNEL_CHANGE, Scope.ACTIVATE)(ConfigurationAdmin.edit)
-    remove = serves("<uuid:object_id>/remove/", Act.ALERT_CHANNEL_REMOVE, Scope.ACTIVATE, methods=POST)(
-        ConfigurationAdmin.remove
-    )
+    remove = serves("<uuid:object_id>/remove/", Act.ALERT_CHANNEL_REMOVE, Scope.ACTIVATE)(ConfigurationAdmin.remove)
 
     def show(self, request: HttpRequest, row: AlertChannel) -> HttpResponse:
         return self.page(
@@ -93,6 +92,7 @@ class AlertRuleAdmin(ConfigurationAdmin):
     form_type = RuleForm
     discard = staticmethod(rules.remove)
     noun = "rule"
+    consequence = "Its firing alerts are resolved. They stay in the list. The rule cannot be restored."
     lead = "The rule looks for one kind of problem every 30 seconds. Leave the thresholds of other kinds empty."
     added = "{name} is added. It is judged every 30 seconds."
     removed = "{name} is removed. Its alerts are resolved."
@@ -111,9 +111,7 @@ class AlertRuleAdmin(ConfigurationAdmin):
 
     new = serves("new/", Act.ALERT_RULE_ADD, Scope.ACTIVATE)(ConfigurationAdmin.new)
     edit = serves("<uuid:object_id>/edit/", Act.ALERT_RULE_CHANGE, Scope.ACTIVATE)(ConfigurationAdmin.edit)
-    remove = serves("<uuid:object_id>/remove/", Act.ALERT_RULE_REMOVE, Scope.ACTIVATE, methods=POST)(
-        ConfigurationAdmin.remove
-    )
+    remove = serves("<uuid:object_id>/remove/", Act.ALERT_RULE_REMOVE, Scope.ACTIVATE)(ConfigurationAdmin.remove)
 
     def show(self, request: HttpRequest, row: AlertRule) -> HttpResponse:
         kind = Kind(row.kind)

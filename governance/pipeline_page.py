@@ -191,6 +191,8 @@ class PipelineAdmin(ListWithUpload):
         rows = pipeline.releases.only("pipeline", "release_version", "status", "uploaded_by", "created_at")
         releases = list(rows.order_by("-id")[: NEWEST_RELEASES + 1])
         formerly_active = _formerly_active(pipeline, shown, releases)
+        may_activate = self.may(request, Scope.ACTIVATE, pipeline)
+        gradual = gradual_activations.shown(self, request, pipeline)
         return self.page(
             request,
             "releases/pipeline.html",
@@ -202,16 +204,16 @@ class PipelineAdmin(ListWithUpload):
             trust=_trust(pipeline),
             history=shown,
             formerly_active=formerly_active,
-            next_release=_next(pipeline, releases, formerly_active),
+            next_release=None if gradual["gradual"] or not may_activate else _next(pipeline, releases, formerly_active),
             is_signed=trust.has_statement_key(),
             **_active_then(pipeline, request.GET.get("at", "").strip()),
             has_earlier=pointer.has_earlier(pipeline),
             **tab_of(request, PIPELINE_TABS, "history" if {"at", "page"} & request.GET.keys() else "overview"),
             may_roll_back=self.may(request, Scope.ROLL_BACK, pipeline),
-            **gradual_activations.shown(self, request, pipeline),
+            **gradual,
             releases=releases[:NEWEST_RELEASES],
             more_releases=len(releases) > NEWEST_RELEASES,
-            may_activate=self.may(request, Scope.ACTIVATE, pipeline),
+            may_activate=may_activate,
             holds=open_holds(pipeline),
             policy=policy_page.policy_of(pipeline),
             changed_policy=policy_page.changed_of(pipeline),

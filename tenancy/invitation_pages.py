@@ -90,6 +90,7 @@ def state_of(invitation: Invitation) -> str:
 @admin.register(Invitation)
 class InvitationAdmin(ExportedList, ReadOnlyAdmin):
     needs = Scope.AUDIT
+    consequence = "Its link stops working. To invite the person again, send another invitation."
     empty = "An invitation gives roles to a person by e-mail, also to a person who has no user yet."
     list_display = ("address", "tenant", "state_shown", "role_list", "mail_shown", "by", "expires")
     list_filter = (InvitationStateFilter, TenantFilter)
@@ -169,8 +170,11 @@ class InvitationAdmin(ExportedList, ReadOnlyAdmin):
         shown = {"form": form, "problem": problem_of(error), "unavailable": invitations.unavailable()}
         return self.page(request, "tenancy/invite.html", status=status, title="Invite a person", **shown)
 
-    @serves("<path:object_id>/withdraw/", Act.INVITATION_WITHDRAW, Scope.ADMINISTER, methods=POST)
+    @serves("<path:object_id>/withdraw/", Act.INVITATION_WITHDRAW, Scope.ADMINISTER)
     def withdraw(self, request: HttpRequest, row: Invitation) -> HttpResponse:
+        if request.method != "POST":
+            return self.ask(request, row, "Withdraw the invitation")
+
         def act() -> str:
             invitations.withdraw(row.tenant, row.pk, actor=actor(request.user))
             return f"The invitation of {row.email} is withdrawn."

@@ -20,7 +20,7 @@ from django.utils.safestring import SafeString
 from executions.awaits import claims, interactions, reassignment, recipients
 from executions.awaits.answer_form import AnswerForm, require_text
 from executions.awaits.answer_types import described_types_of, request_type
-from executions.awaits.present import STATUSES, Present, is_claimed
+from executions.awaits.present import OVERDUE, STATUSES, Present, is_claimed
 from executions.console.payloads import bounded_json
 from executions.console.question_filters import (
     AssigneeFilter,
@@ -34,13 +34,13 @@ from executions.console.question_filters import (
 from executions.console.question_list import QuestionList, QuestionMarks
 from executions.models import PAYLOADS_OF_EXECUTION, Interaction
 from executions.questions.readable import Readable, person, readable, telling_fields
-from foundation.admin.columns import badge, column, cut, timed
+from foundation.admin.columns import badge, column, cut
 from foundation.errors import CoordinatorError
 from releases.registration.pages import PipelineFilter
 from tenancy.access import actor, tenants_of
 from tenancy.audit.acts import Act
 from tenancy.console.base import LongList, problem_of, serves
-from tenancy.console.lists import TenantFilter
+from tenancy.console.lists import TenantFilter, time
 from tenancy.roles import Scope
 from wire.documents.contract import AUTOMATIC
 
@@ -134,15 +134,12 @@ class InteractionAdmin(LongList):
             '<div class="dc-lines">{}<div class="dc-quiet">{}</div></div>', execution.pipeline_id, cut(name)
         )
 
-    @badge("Status", dict(STATUSES.values()))
+    @badge("Status", dict((*STATUSES.values(), OVERDUE)))
     def state(self, interaction: Interaction) -> str:
-        return STATUSES[interaction.status][0]
+        late = interaction.status in Interaction.OPEN and interaction.deadline <= timezone.now()
+        return (OVERDUE if late else STATUSES[interaction.status])[0]
 
-    @column("Deadline")
-    def due(self, interaction: Interaction) -> SafeString | None:
-        due = timed(interaction.deadline)
-        overdue = interaction.status in Interaction.OPEN and interaction.deadline <= timezone.now()
-        return format_html('<strong class="dc-alarm">Overdue</strong> {}', due) if overdue else due
+    due = time("Deadline", "deadline")
 
     @column("Claimed by", empty="-")
     def claim(self, interaction: Interaction) -> str | None:

@@ -11,7 +11,7 @@ import logging
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from django.db import connection, transaction
 from django.db.models import Exists, OuterRef, Q, QuerySet
@@ -21,6 +21,7 @@ from executions.models import PAYLOADS_OF_EXECUTION, TERMINAL_VALUES, Execution,
 from executions.models.states import State
 from executions.workers.registry import DISPATCH_TASK
 from foundation import wakeup
+from foundation.database.bounded import counts_up_to
 from foundation.database.compiled import Compiled
 from releases.errors import ReasonRequired
 from releases.models import Pipeline, Release
@@ -33,6 +34,10 @@ _OVER = (State.SUCCEEDED.value, State.CANCELLED.value)
 """Nothing of such an execution is left to do, so its hold has no effect. It is removed with the execution."""
 MOVED_AT_ONCE = 1000
 """How many executions one statement moves."""
+MOST_COUNTED: Final = 10_000
+"""How many executions of a status `covered` counts. Readers only see that there are more."""
+COVERED: Final = (State.QUEUED, State.RUNNING, State.WAIT_RETRY, State.WAITING_EXTERNAL)
+"""The statuses of the executions that a pause covers."""
 
 Target = Execution | Release | Pipeline
 
@@ -219,6 +224,17 @@ def holds_of(execution: Execution) -> list[Hold]:
 def holds_of_release(release: Release) -> list[Hold]:
     """Return the open holds of a release and of its pipeline, the oldest first."""
     return list(_open(_of(release)))
+
+
+def covered(target: Release | Pipeline) -> dict[State, int]:
+    """Return how many executions of each status in COVERED a pause of `target` covers, at most MOST_COUNTED + 1 each.
+
+    Makes one query, on the index of live executions.
+    """
+    of = {"release": target} if isinstance(target, Release) else {"release__in": target.releases.values("pk")}
+    rows = Execution.objects.filter(**of).exclude(status__in=TERMINAL_VALUES)
+    counts = counts_up_to(MOST_COUNTED, (rows.filter(status=status) for status in COVERED))
+    return dict(zip(COVERED, counts, strict=True))
 
 
 def refusing(release: Release) -> Hold | None:

@@ -15,7 +15,9 @@ from executions.console.confirmation import Confirmation, OperatorRequest, confi
 from executions.console.execution_search import RowsOfExecutions
 from executions.holds import holds
 from executions.models import TERMINAL_VALUES, Execution, Hold
+from executions.models.states import State
 from foundation.admin.columns import column, cut, timed
+from foundation.plurals import up_to
 from releases.models import Pipeline, Release
 from tenancy.audit.acts import Act
 from tenancy.console.base import LongList, ReadOnlyAdmin, View, serves
@@ -36,6 +38,13 @@ _SHOWN = (
     "refuses_submissions",
     "ended_at",
 )
+COVERED = {
+    State.QUEUED: "Queued executions",
+    State.RUNNING: "Running executions",
+    State.WAIT_RETRY: "Executions that wait for a retry",
+    State.WAITING_EXTERNAL: "Executions that wait for an answer",
+}
+"""How the page names what a pause covers."""
 REFUSE = {"submissions": "refuse"}
 """The query of the page that pauses and refuses submissions."""
 
@@ -115,6 +124,13 @@ def _facts(target: holds.Target) -> list[tuple[str, Any]]:
     return [("Paused since", timed(hold.started_at)), ("By", hold.started_by), ("Reason", hold.reason)]
 
 
+def _covered(target: holds.Target) -> list[tuple[str, Any]]:
+    """Return what a pause covers now. The page of an execution is about that execution alone."""
+    if isinstance(target, Execution):
+        return []
+    return [(COVERED[status], up_to(count, holds.MOST_COUNTED)) for status, count in holds.covered(target).items()]
+
+
 def _pause_confirmation(refuses: bool, target: holds.Target) -> Confirmation:
     over = isinstance(target, Execution) and target.status in TERMINAL_VALUES
     submissions = "New executions are refused until then." if refuses else "New executions are accepted and wait."
@@ -127,7 +143,7 @@ def _pause_confirmation(refuses: bool, target: holds.Target) -> Confirmation:
         button="Pause and refuse submissions" if refuses else "Pause",
         icon="pause_circle",
         back=_page_of(target),
-        facts=_facts(target),
+        facts=_facts(target) or _covered(target),
         refusal="It has ended, so it cannot be paused." if over else "",
         reason_required=True,
     )

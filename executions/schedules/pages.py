@@ -24,7 +24,7 @@ from foundation.plurals import counted
 from releases.models import IDENTITY_LENGTH
 from tenancy.access import actor
 from tenancy.audit.acts import Act
-from tenancy.console.base import POST, problem_of, serves
+from tenancy.console.base import problem_of, serves
 from tenancy.console.configuration import ConfigurationAdmin
 from tenancy.console.lists import text, time
 from tenancy.models import Tenant
@@ -203,6 +203,7 @@ class ScheduleAdmin(ConfigurationAdmin):
     noun = "schedule"
     lead = "It submits an execution at each of its times, as a client does. The release that is active then gets it."
     removed = "{name} is removed. Its executions stay."
+    consequence = "It submits no more executions, and cannot be restored. Its executions stay."
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Schedule]:
         newest = ScheduleFire.objects.filter(schedule=OuterRef("pk")).order_by("-scheduled_at")
@@ -223,9 +224,7 @@ class ScheduleAdmin(ConfigurationAdmin):
 
     new = serves("new/", Act.SCHEDULE_ADD, Scope.OPERATE, Scope.SUBMIT)(ConfigurationAdmin.new)
     edit = serves("<uuid:object_id>/edit/", Act.SCHEDULE_CHANGE, Scope.OPERATE, Scope.SUBMIT)(ConfigurationAdmin.edit)
-    remove = serves("<uuid:object_id>/remove/", Act.SCHEDULE_REMOVE, Scope.OPERATE, methods=POST)(
-        ConfigurationAdmin.remove
-    )
+    remove = serves("<uuid:object_id>/remove/", Act.SCHEDULE_REMOVE, Scope.OPERATE)(ConfigurationAdmin.remove)
     pause = confirmed("<uuid:object_id>/pause/", Act.SCHEDULE_PAUSE, Scope.OPERATE, _pause_confirmation, _pause)
     resume = confirmed("<uuid:object_id>/resume/", Act.SCHEDULE_RESUME, Scope.OPERATE, _resume_confirmation, _resume)
 

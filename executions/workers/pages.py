@@ -134,7 +134,7 @@ class DriftFilter(ScopedFilter):
         return differing(queryset) if self.value() == "yes" else queryset
 
 
-def _confirmation(worker: Worker, **members: Any) -> Confirmation:
+def _confirmation(worker: Worker, *more: tuple[str, Any], **members: Any) -> Confirmation:
     return Confirmation(
         back=reverse("admin:executions_worker_change", args=[worker.pk]),
         facts=[
@@ -143,14 +143,17 @@ def _confirmation(worker: Worker, **members: Any) -> Confirmation:
             ("Pipeline", worker.pipeline_id),
             ("Release", worker.release_version),
             ("Last heartbeat", timed(worker.last_heartbeat_at)),
+            *more,
         ],
         **members,
     )
 
 
 def _drain_confirmation(worker: Worker) -> Confirmation:
+    in_hand = eligibility.in_hand([worker.eligibility]).get(worker.pk, 0)
     return _confirmation(
         worker,
+        ("Transitions that it finishes", f"{remaining(worker, in_hand):,}"),
         title=f"Drain {worker.worker_id}",
         lead=(
             "It finishes the transitions in progress and gets no more until it is undrained, even after a restart. If "

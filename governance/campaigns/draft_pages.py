@@ -207,7 +207,7 @@ def begin(pages: ReadOnlyAdmin, request: HttpRequest, draft: Campaign) -> HttpRe
 def discard(pages: ReadOnlyAdmin, request: HttpRequest, draft: Campaign) -> HttpResponse:
     require(request, draft.tenant, draft.kind, Act.CAMPAIGN_DISCARD)
     if request.method != "POST":
-        return redirect("admin:executions_campaign_change", draft.pk)
+        return pages.ask(request, draft, "Discard the draft")
     try:
         drafts.discard(draft.tenant, draft.pk, actor=actor(request.user))
     except CoordinatorError as error:

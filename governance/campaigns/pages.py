@@ -196,6 +196,7 @@ class CampaignAdmin(ReadOnlyAdmin):
         more = {"may_start": tenants_of(request.user, Scope.OPERATE).exists()}
         return super().changelist_view(request, {**more, **(extra_context or {})})
 
+    consequence = "The selection is removed and cannot be restored. The selected executions stay as they are."
     start = selection_pages.start
     begin = draft_pages.begin
     discard = draft_pages.discard

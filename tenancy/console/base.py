@@ -301,6 +301,11 @@ class TenantScopedAdmin(OneButtonForms):
             return TemplateResponse(request, template, context)
         return self.page(request, page, part=template, **context)
 
+    def ask(self, request: HttpRequest, row: Any, heading: str) -> HttpResponse:
+        """Render the page that asks before `row` is removed. Its form is sent to the same address."""
+        shown = {"title": heading, "heading": heading, "original": row, "object": row, "consequence": self.consequence}
+        return self.page(request, self.delete_confirmation_template, **shown)
+
 
 class ReadOnlyAdmin(TenantScopedAdmin):
     """Read-only pages: only use cases change these rows. Subclasses render the page of one row in `show`."""

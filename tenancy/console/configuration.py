@@ -62,6 +62,9 @@ class ConfigurationAdmin(ReadOnlyAdmin):
         return self._form(request, form, "Saved.", title=f"Change {row.name}", original=row)
 
     def remove(self, request: HttpRequest, row: Any) -> HttpResponse:
+        """Ask for confirmation on GET, and remove the row on POST."""
+        if request.method != "POST":
+            return self.ask(request, row, f"Remove the {self.noun}")
         row = self.to_change(row)
 
         def end() -> str:

@@ -63,6 +63,8 @@ READABLE = {
         executions_hold: execution_pause execution, execution_resume paused_execution
         executions_worker: drain worker, undrain drained
         executions_schedule: new, edit schedule, pause schedule, resume paused_schedule, backfill schedule
+        executions_schedule: remove schedule
+        executions_campaign: discard draft
         executions_campaign: start, pause campaign, resume paused_campaign, cancel campaign
     """,
     ROLLERS: "releases_pipeline: rollback pipeline",
@@ -72,8 +74,8 @@ READABLE = {
         executions_smoketest: new release
         executions_hold: release_pause release, release_resume paused_release, pipeline_pause pipeline
         executions_hold: pipeline_resume paused_pipeline
-        alerts_alertrule: new, edit rule
-        alerts_alertchannel: new, edit channel
+        alerts_alertrule: new, edit rule, remove rule
+        alerts_alertchannel: new, edit channel, remove channel
     """,
     AUDITORS: """
         tenancy_membership: changelist, export csv, change member
@@ -84,7 +86,7 @@ READABLE = {
     ADMINS: """
         tenancy_tenant: changelist, export csv, change tenant, worker_key tenant start
         tenancy_membership: add, delete member, end_sessions member
-        tenancy_invitation: new
+        tenancy_invitation: new, withdraw invitation
         tenancy_apitoken: add, delete token
         releases_trustedkey: new
     """,

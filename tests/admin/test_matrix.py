@@ -42,7 +42,7 @@ STAYS = "executions_interaction_live question"
 LEADING = words(
     """
     executions_interaction_ executions_failuregroup_ tenancy_tenant_worker_key executions_campaign_begin
-    executions_campaign_discard executions_campaign_instead
+    executions_campaign_instead
     """
 )
 """Forms whose address leads to the page of the form."""
