@@ -49,6 +49,9 @@ def test_an_activation_is_shown_before_and_in_the_history_and_repeated_once(mana
     assert (made.release, made.reason, made.actor) == (newer, "It is time.", "user:release-manager")
     assert len(history(newer)) == 2
     assert "It is time." in manager.get(first["Location"]).text
+    making.registered(made.pipeline.tenant, "3.0", pipeline_id="acme.orders")
+    acts, _, menu = manager.get(page_of(newer)).text.partition("dc-head-acts")[2].partition("<summary")
+    assert ["Activate 3.0" in acts, "/rollback/" in acts, "/rollback/" in menu] == [True, False, True]
 
 
 def test_an_activation_is_rejected_if_another_release_is_active(manager: Client, acme: World, newer: Release) -> None:

@@ -53,6 +53,7 @@ def test_a_drain_is_shown_with_actor_and_reason_until_it_ends(viewer: Client, op
     drain, undrain = (to(f"executions_worker_{act}", worker) for act in ("drain", "undrain"))
     page = to("executions_worker_change", worker)
     assert [drain in client.get(page).text for client in (viewer, operator)] == [False, True]
+    assert "<dt>Transitions that it finishes</dt><dd>1</dd>" in operator.get(drain).text
     shown = operator.post(drain, {"reason": MARKUP}, follow=True)
     for text in ("DRAINING", "<strong>user:operator</strong> requested a drain", undrain):
         assert text in shown.text
@@ -258,6 +259,7 @@ def test_a_backfill_is_counted_first_and_its_executions_lead_to_the_schedule(ope
 
 def test_at_most_one_view_of_the_list_is_current(log_in: LogIn, acme: World) -> None:
     client, address = log_in("viewer"), to("executions_execution_changelist")
+    assert client.get(address, {"status": "nonsense"}).text.count("ust be one of live") == 1
     for name, query in (("empty", ""), ("narrow", "columns=status"), ("searched", "status=live&q=x")):
         client.post(to("executions_execution_save_view"), {"name": name, "query": query})
     for query, current in (

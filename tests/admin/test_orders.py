@@ -67,6 +67,7 @@ def test_a_pause_is_made_shown_and_ended_on_the_pages(kind: str, log_in: LogIn, 
     page = to(f"{'executions' if kind == 'execution' else 'releases'}_{kind}_change", of)
     acts = f"{page}?tab=end" if kind == "release" else page
     assert pause in client.get(acts).text
+    assert ("<dt>Queued executions</dt><dd>1</dd>" in client.get(pause).text) == (kind != "execution")
     assert client.post(pause, {"reason": " "}).status_code == 400
     assert client.post(resume, {"reason": ""}).status_code == 409
     assert not Hold.objects.exists()

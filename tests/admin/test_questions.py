@@ -213,6 +213,7 @@ def test_a_page_is_told_what_changed_and_closes_at_the_deadline(log_in: LogIn, o
     with unguarded(Interaction):
         run("UPDATE executions_interaction SET deadline = now() WHERE id = %s", one.pk)
     assert "The deadline has passed." in live(operator, one, mark).text
+    assert ">overdue<" in operator.get(to("executions_interaction_changelist")).text.replace("\n", "").replace(" ", "")
     late = page(operator, one).text
     assert ['id="answer-form"' in late, ">overdue<" in late, "Its deadline has passed." in late] == [False, True, True]
     assert "10.50" in answer(operator, one).text.partition("data-draft")[2]
