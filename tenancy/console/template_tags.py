@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 
 from django import template
 from django.urls import reverse
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from foundation import moments
@@ -25,6 +25,8 @@ register.filter(columns.moment)
 register.filter(up_to)
 
 MINUTE: Final = 60
+WHOLE_WORD: Final = 40
+"""How many characters a word of a title may have. Ids of executions and most names of pipelines are shorter."""
 NEVER: Final = SafeString('<span class="dc-quiet">never</span>')
 BUTTON_COLOURS: Final = {
     "default": "border-base-200 bg-white shadow-xs text-important hover:bg-base-100/80 dark:border-base-700 "
@@ -91,6 +93,12 @@ def with_code(text: str) -> SafeString:
     pieces = enumerate(text.split("`"))
     shown = (format_html('<code class="dc-mono">{}</code>' if place % 2 else "{}", piece) for place, piece in pieces)
     return SafeString("".join(shown))  # nosec B703 - each piece is escaped
+
+
+@register.filter
+def cut_words(text: Any) -> SafeString:
+    """Return the text, with the middle of words such as digests hidden."""
+    return format_html_join(" ", "{}", ((columns.cut(word, WHOLE_WORD),) for word in str(text).split(" ")))
 
 
 @register.filter

@@ -64,8 +64,7 @@ READABLE = {
         executions_worker: drain worker, undrain drained
         executions_schedule: new, edit schedule, pause schedule, resume paused_schedule, backfill schedule
         executions_schedule: remove schedule
-        executions_campaign: discard draft
-        executions_campaign: start, pause campaign, resume paused_campaign, cancel campaign
+        executions_campaign: start, pause campaign, resume paused_campaign, cancel campaign, discard draft
     """,
     ROLLERS: "releases_pipeline: rollback pipeline",
     RELEASERS: """

@@ -39,12 +39,7 @@ LIVE = {"releases_release_status release", "executions_execution_live execution"
 LIVE_LISTS = {"executions_interaction_news"}
 STAYS = "executions_interaction_live question"
 """The part of a page that stays after a log-out, because it has a form."""
-LEADING = words(
-    """
-    executions_interaction_ executions_failuregroup_ tenancy_tenant_worker_key executions_campaign_begin
-    executions_campaign_instead
-    """
-)
+LEADING = words("executions_interaction_ executions_failuregroup_ executions_campaign_ tenancy_tenant_worker_key")
 """Forms whose address leads to the page of the form."""
 LISTS = [page for page in READS if page.endswith("_changelist") and "tenant-admin" in READS[page]]
 OUTSIDERS = ("stranger", "nobody")

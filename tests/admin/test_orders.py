@@ -68,14 +68,12 @@ def test_a_pause_is_made_shown_and_ended_on_the_pages(kind: str, log_in: LogIn, 
     acts = f"{page}?tab=end" if kind == "release" else page
     assert pause in client.get(acts).text
     assert ("<dt>Queued executions</dt><dd>1</dd>" in client.get(pause).text) == (kind != "execution")
-    assert client.post(pause, {"reason": " "}).status_code == 400
-    assert client.post(resume, {"reason": ""}).status_code == 409
+    assert [client.post(pause, {"reason": " "}).status_code, client.post(resume).status_code] == [400, 409]
     assert not Hold.objects.exists()
     made = client.post(pause, {"reason": MARKUP}, follow=True)
     assert made.redirect_chain == [(page, 302)]
     shown = client.get(acts).text
-    for text, is_shown in ((f'data-paused="{kind}"', True), (resume, True), (pause, False), (MARKUP, False)):
-        assert (text in shown) == is_shown
+    assert [text in shown for text in (f'data-paused="{kind}"', resume, pause, MARKUP)] == [True, True, False, False]
     found = Hold.objects.get()
     assert (found.started_by, found.reason) == ("user:tenant-admin-of-acme", MARKUP)
     assert not found.refuses_submissions
@@ -100,8 +98,7 @@ def test_an_execution_is_resubmitted_once_and_both_pages_link_each_other(operato
     release(acme, "1.2")  # was never active
     address, page = to("executions_execution_resubmit", dead), to("executions_execution_change", dead)
     form = operator.get(address).text
-    assert ['<option value="1.1">1.1</option>' in form, "&quot;n&quot;: 1" in form] == [True, True]
-    assert '"1.2"' not in form
+    assert [text in form for text in ('"1.1">1.1</option>', "&quot;n&quot;: 1", '"1.2"')] == [True, True, False]
     fields = {"release": "1.1", "input": '{"n": 2}', "reason": "fixed", "operation_key": "k"}
     fields["expected_version"] = str(dead.version)
     answer = operator.post(address, fields, follow=True)
