@@ -16,6 +16,7 @@ from coordinator.cli import fill_in
 
 FOLDER: Final = Path(__file__).parent
 PAGES: Final[Mapping[str, str]] = {
+    "reference/settings.md": "docs.generators.settings:page",
     "reference/metrics.md": "docs.generators.metrics:page",
 }
 """The function that returns the text of each page, by its name. They are imported when Django is set up."""
