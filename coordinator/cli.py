@@ -43,7 +43,7 @@ def main() -> None:
 CONNECTION: Final = "DATABASE_URL"
 DATABASE_COMMANDS: Final = frozenset({"setup_database", "migrate", "broker_acl"})
 """The commands that use the database, but neither sign nor encrypt nor connect to the broker."""
-UNCONNECTED_COMMANDS: Final = frozenset({"help", "collectstatic", "makemigrations", "list_metrics", "list_settings"})
+UNCONNECTED_COMMANDS: Final = frozenset({"help", "collectstatic", "makemigrations", "list_settings"})
 """The commands that need no server and no secret."""
 HELP: Final = frozenset({"-h", "--help"})
 

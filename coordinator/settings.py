@@ -1,4 +1,4 @@
-"""Django's settings. Only this module reads environment variables. `docs/settings.md` describes them."""
+"""Django's settings. Only this module reads environment variables. `coordinator.setting_meanings` describes them."""
 
 import importlib.util
 import os
@@ -393,7 +393,7 @@ LOG_EXECUTIONS = env.flag("LOG_EXECUTIONS", True)
 LOGGING = library_settings.logging(LOG_FORMAT, LOG_LEVEL)
 
 try:
-    env.raise_problems()
+    env.raise_problems(lambda: importlib.import_module("coordinator.setting_meanings").MEANINGS)
 except ImproperlyConfigured as error:
     # A traceback would hide the problems. Every process reads its settings first, and ends here.
     sys.exit(str(error))

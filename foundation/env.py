@@ -36,7 +36,7 @@ _DATABASE_NUMBER = re.compile(r"(/[0-9]{0,4})?")
 
 @dataclass(frozen=True)
 class Variable:
-    """A declared variable. `docs/settings.md` lists all of them. The kind of a number ends with its bounds."""
+    """A declared variable. `coordinator.setting_meanings` says what it means. A kind ends with the accepted values."""
 
     name: str
     kind: str
@@ -62,8 +62,8 @@ class Environment:
 
     def secret(self, name: str, *, shortest: int = 1, required: bool = True) -> str:
         """A value of at least `shortest` characters that no page, log or error may contain; empty if not required."""
-        default = None if required else ""
-        return self._read(name, "secret", lambda value: value and _secret(value, shortest), default, secret=True)
+        kind, default = f"secret{_length(shortest)}", None if required else ""
+        return self._read(name, kind, lambda value: value and _secret(value, shortest), default, secret=True)
 
     def secrets(self, name: str, *, shortest: int = 1, most: int = 10) -> list[str]:
         """Up to `most` secrets of at least `shortest` characters each, separated by commas or white space."""
@@ -71,12 +71,11 @@ class Environment:
         def parse(value: str) -> list[str]:
             found = _entries(value)
             if len(found) > most or any(len(secret) < shortest for secret in found):
-                raise ValueError(
-                    f"must be at most {most} secrets of at least {shortest} characters, separated by commas"
-                )
+                raise ValueError(f"must be secrets, {limits}, separated by commas")
             return [_secret(secret, shortest) for secret in found]
 
-        return self._read(name, "secret", parse, secret=True)
+        limits = f"up to {most}{_length(shortest)} each"
+        return self._read(name, f"secret, {limits}", parse, secret=True)
 
     def tenant_secrets(self, name: str, *, shortest: int = 1) -> dict[str, list[str]]:
         """Lists of secrets as in `secrets` by tenant: `tenant=secret`, separated by commas or white space."""
@@ -87,7 +86,7 @@ class Environment:
                 raise ValueError("must be of the form tenant=token, separated by commas")
             return tenant, _secret(secret, shortest)
 
-        return self._read(name, "secret", _grouped(parse), secret=True)
+        return self._read(name, f"secret{_length(shortest)} each", _grouped(parse), secret=True)
 
     def integer(self, name: str, default: int, *, least: int = 1, most: int = 2**63 - 1) -> int:
         """A whole number from `least` to `most`."""
@@ -119,7 +118,7 @@ class Environment:
     def choice(self, name: str, choices: Collection[str], default: str) -> str:
         """One of `choices`."""
         parse = _accepted(choices.__contains__, f"must be one of {', '.join(choices)}")
-        return self._read(name, "choice", parse, default)
+        return self._read(name, f"choice, {' or '.join(choices)}", parse, default)
 
     def words(self, name: str, default: str = "") -> list[str]:
         """A comma-separated list of texts."""
@@ -180,9 +179,7 @@ class Environment:
 
         def parse(value: str) -> str:
             if value and (not is_web_address(value) or "?" in value):
-                raise ValueError(
-                    "must be a URL such as https://coordinator.example, without user info, query or fragment"
-                )
+                raise ValueError("must be a URL such as https://host.example, without user info, query or fragment")
             if value and secure and not _is_secure(urlsplit(value)):
                 raise ValueError("must begin with https://, unless its host is a loopback address such as 127.0.0.1")
             return value.rstrip("/")
@@ -281,11 +278,14 @@ class Environment:
     def require(self, condition: bool, problem: str) -> None:
         """Report `problem` unless `condition` is true. For rules about several variables."""
         if not condition:
-            self._problems.append(f"  {problem}")
+            self._problems.append(problem)
 
-    def raise_problems(self) -> None:
+    def raise_problems(self, meanings: Callable[[], Mapping[str, str]] = dict) -> None:
+        """Raise `ImproperlyConfigured` if there are any. `meanings` returns what variables mean, by their names."""
         if self._problems:
-            raise ImproperlyConfigured("Invalid configuration:\n" + "\n".join(self._problems))
+            known = meanings()
+            lines = [f"  {text}. {known.get(text.split()[0], '')}".rstrip() for text in self._problems]
+            raise ImproperlyConfigured("\n".join(["Invalid configuration:", *lines]))
 
     def _list(self, name: str, parse_word: Callable[[str], T], rule: str, default: str = "") -> list[T]:
         """Read a comma-separated list. `rule` is the problem if `parse_word` raises ValueError for a word."""
@@ -309,7 +309,7 @@ class Environment:
                 raise ValueError("is required")
             return parse(value or default or "")
         except ValueError as error:
-            self._problems.append(f"  {name} {error}")
+            self._problems.append(f"{name} {error}")
             return parse(default or "")
 
     def _value(self, name: str) -> str | None:
@@ -326,6 +326,10 @@ class Environment:
 
 def _bounds(least: float, most: float) -> str:
     return f"{least} to {most}" if most < MOST else f"at least {least}"
+
+
+def _length(shortest: int) -> str:
+    return f", at least {shortest} characters" if shortest > 1 else ""
 
 
 def _entries(value: str) -> list[str]:

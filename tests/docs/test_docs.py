@@ -50,16 +50,6 @@ def table_rows(page: str) -> list[list[str]]:
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("| `")]
 
 
-def test_every_setting_is_documented_as_it_is_declared() -> None:
-    rows = table_rows("settings.md")
-    documented = {row[0].strip("`"): row[1:3] for row in rows}
-    declared = {}
-    for variable in env.declared.values():
-        default = {None: "required", "": "empty"}.get(variable.default, f"`{variable.default}`")
-        declared[variable.name] = [variable.kind, default]
-    assert (documented, len(rows)) == (declared, len(declared))
-
-
 def test_every_table_is_documented_with_its_retention_or_the_reason_why_it_may_grow() -> None:
     page = (
         text_of("docs/runbooks/operations.md").partition("## What grows, and what removes it")[2].partition("\n## ")[0]

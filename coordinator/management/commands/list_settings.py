@@ -1,4 +1,4 @@
-"""`coordinator list_settings`: prints the names of all settings, which `docs/settings.md` describes."""
+"""`coordinator list_settings`: prints the names of all settings."""
 
 from typing import Any
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from coordinator.management.commands import list_metrics
+from docs.generators import metrics
 from embedded.product import PROJECT
 
 PROMTOOL = shutil.which("promtool", path=f"{os.environ['PATH']}:{PROJECT}/.local/promtool/usr/bin")
@@ -36,7 +36,7 @@ def alerts() -> list[dict[str, Any]]:
 def names() -> set[str]:
     """Return the names of all series that the product has."""
     found = set()
-    for each in [*list_metrics.coordinator_metrics(), *list_metrics.worker_metrics()]:
+    for each in [*metrics.coordinator_metrics(), *metrics.worker_metrics()]:
         suffixes = PARTS_OF_HISTOGRAMS if each.kind == "histogram" else ("",)
         found |= {each.name + suffix for suffix in suffixes}
     return found
@@ -84,8 +84,3 @@ def test_prometheus_parses_each_query_of_the_dashboards(tmp_path: Path) -> None:
     file = tmp_path / "queries.json"  # JSON is YAML
     file.write_text(json.dumps({"groups": [{"name": "queries", "rules": rules}]}))
     assert f"{len(rules)} rules found" in promtool("check", "rules", file)
-
-
-def test_the_page_of_metrics_is_up_to_date() -> None:
-    page = (PROJECT / "docs" / "metrics.md").read_text()
-    assert page == list_metrics.page() + "\n", "coordinator list_metrics > docs/metrics.md"

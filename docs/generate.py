@@ -1,0 +1,44 @@
+"""Writes the pages that are generated from the code: `python -m docs.generate`. It needs no server.
+
+`tests/docs/test_generated.py` compares each page with the code.
+"""
+
+import os
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from pkgutil import resolve_name
+from typing import Final, cast
+
+import django
+
+from coordinator.cli import fill_in
+
+FOLDER: Final = Path(__file__).parent
+PAGES: Final[Mapping[str, str]] = {
+    "reference/settings.md": "docs.generators.settings:page",
+    "reference/metrics.md": "docs.generators.metrics:page",
+}
+"""The function that returns the text of each page, by its name. They are imported when Django is set up."""
+NOTE: Final = "<!-- `python -m docs.generate` writes this page. Change the code that it describes. -->\n\n"
+
+
+def text_of(page: str) -> str:
+    """Return the text of a page as the code describes itself now. Django must be set up."""
+    write = cast("Callable[[], str]", resolve_name(PAGES[page]))
+    return (NOTE if page.endswith(".md") else "") + write()
+
+
+def main() -> None:
+    fill_in(["help"])
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "coordinator.settings")
+    django.setup()
+    for page in PAGES:
+        text, file = text_of(page), FOLDER / page
+        if not file.exists() or file.read_text(encoding="utf-8") != text:
+            file.write_text(text, encoding="utf-8")
+            sys.stdout.write(f"docs/{page}\n")
+
+
+if __name__ == "__main__":
+    main()
