@@ -66,7 +66,7 @@ class AlertChannelAdmin(ConfigurationAdmin):
             channel=row,
             rules=list(row.rules.filter(removed_at=None).order_by("name", "pk")),
             deliveries=shown(sent := deliveries.newest(row)),
-            waits=any(each.state == each.State.PENDING for each in sent),
+            waits=any(delivery.state == delivery.State.PENDING for delivery in sent),
             notifications=shown(deliveries.newest_notifications(row)),
             may_change=self.may(request, Scope.ACTIVATE, row),
         )
@@ -123,7 +123,7 @@ class AlertRuleAdmin(ConfigurationAdmin):
             rule=row,
             purpose=kind.purpose,
             runbook=runbook_of(kind),
-            thresholds=[(each, row.thresholds[each.name]) for each in kind.thresholds],
+            thresholds=[(threshold, row.thresholds[threshold.name]) for threshold in kind.thresholds],
             state=_state(row),
             channels=list(row.channels.filter(removed_at=None)),
             alerts=list(Alert.objects.filter(rule=row).order_by("-started_at", "-pk")[:ALERTS_SHOWN]),

@@ -263,7 +263,7 @@ class ThresholdsRequest(StrictSerializer):
 
 
 def _kinds_with(name: str) -> str:
-    return ", ".join(kind.value for kind in Kind if any(each.name == name for each in kind.thresholds))
+    return ", ".join(kind.value for kind in Kind if any(threshold.name == name for threshold in kind.thresholds))
 
 
 def _channel_ids(**options: Any) -> serializers.ListField:
@@ -324,8 +324,8 @@ def alert_rules(view: TenantView) -> Any:
 @refuses(AlertRuleInvalid, AlertChannelUnknown, PipelineUnknown, AlertNameTaken, TooManyAlertRules)
 def add_alert_rule(view: TenantView, pipeline_id: str | None, **body: Any) -> Any:
     """Add a rule. It is judged every 30 seconds."""
-    of = pipeline(view.tenant, pipeline_id) if pipeline_id is not None else None
-    return rules.add(view.tenant, pipeline=of, actor=view.actor, **body)
+    owner = pipeline(view.tenant, pipeline_id) if pipeline_id is not None else None
+    return rules.add(view.tenant, pipeline=owner, actor=view.actor, **body)
 
 
 @operation("alerts", "alertRule", AlertRuleView, method="GET")

@@ -53,10 +53,10 @@ def kept(tenant: Tenant) -> QuerySet[AlertChannel]:
 
 def one(tenant: Tenant, channel_id: uuid.UUID) -> AlertChannel:
     """Return a channel that was not removed. Raises `AlertChannelUnknown`."""
-    found = kept(tenant).filter(pk=channel_id).first()
-    if found is None:
+    channel = kept(tenant).filter(pk=channel_id).first()
+    if channel is None:
         raise _unknown(channel_id)
-    return found
+    return channel
 
 
 def add(

@@ -142,8 +142,8 @@ class Look:
         shared = {"tenant": self.rule.tenant_id, "pipeline": self.rule.pipeline_id, "most": MOST_FOUND}
         with connection.cursor() as cursor:
             cursor.execute(statement, {**shared, **more})
-            found: list[tuple[Any, ...]] = cursor.fetchall()
-        return found
+            rows: list[tuple[Any, ...]] = cursor.fetchall()
+        return rows
 
     @property
     def minutes(self) -> timedelta:
@@ -158,7 +158,7 @@ def new_groups(look: Look) -> list[Finding]:
         tenant=look.rule.tenant_id,
         last_seen_at__gte=Now() - RECENT,
     ).filter(last_seen_at__gte=look.rule.created_at)
-    found = groups.select_related("release__pipeline").order_by("-last_seen_at", "-id")[:MOST_FOUND]
+    newest = groups.select_related("release__pipeline").order_by("-last_seen_at", "-id")[:MOST_FOUND]
     return [
         Finding(
             f"group:{group.pk}",
@@ -166,7 +166,7 @@ def new_groups(look: Look) -> list[Finding]:
             page_of(FailureGroup, group.pk),
             f"Release {group.release.release_version}, {group.step}. It is not acknowledged.",
         )
-        for group in found
+        for group in newest
     ]
 
 
@@ -196,20 +196,21 @@ def rates(look: Look) -> list[Finding]:
 def stranded(look: Look) -> list[Finding]:
     """Find the releases whose due work has been stranded for the rule's minutes, those with most work first."""
     before = timezone.now() - look.minutes
-    found = [
-        each
-        for each in strandings.stranded([look.rule.tenant_id])
-        if each.since <= before and look.names(each.pipeline_id)
+    stranded = [
+        release
+        for release in strandings.stranded([look.rule.tenant_id])
+        if release.since <= before and look.names(release.pipeline_id)
     ]
     return [
         Finding(
-            f"release:{each.release_id}",
-            f"No worker may run {counted(each.count, 'execution')} of {each.pipeline_id} {each.release_version}",
-            page_of(Release, each.release_id),
-            f"Since {_utc(each.since)}: {each.explanation}. Start one: "
-            f"{strandings.start_command(each.pipeline_id, each.release_version)}",
+            f"release:{release.release_id}",
+            f"No worker may run {counted(release.count, 'execution')} "
+            f"of {release.pipeline_id} {release.release_version}",
+            page_of(Release, release.release_id),
+            f"Since {_utc(release.since)}: {release.explanation}. Start one: "
+            f"{strandings.start_command(release.pipeline_id, release.release_version)}",
         )
-        for each in found[:MOST_FOUND]
+        for release in stranded[:MOST_FOUND]
     ]
 
 
@@ -254,15 +255,15 @@ def lost_workers(look: Look) -> list[Finding]:
     )
     if look.rule.pipeline is not None:
         rows = rows.filter(worker__pipeline_id=look.rule.pipeline.pipeline_id)
-    found = rows.select_related("worker").order_by("-worker__alive_until", "worker")[:MOST_FOUND]
+    refused = rows.select_related("worker").order_by("-worker__alive_until", "worker")[:MOST_FOUND]
     return [
         Finding(
-            f"worker:{each.worker.pk}",
-            f"Worker {each.worker.worker_id} of {each.worker.pipeline_id} is silent",
-            page_of(Worker, each.worker.pk),
-            f"Its last heartbeat was at {_utc(each.worker.last_heartbeat_at)}.",
+            f"worker:{refusal.worker.pk}",
+            f"Worker {refusal.worker.worker_id} of {refusal.worker.pipeline_id} is silent",
+            page_of(Worker, refusal.worker.pk),
+            f"Its last heartbeat was at {_utc(refusal.worker.last_heartbeat_at)}.",
         )
-        for each in found
+        for refusal in refused
     ]
 
 
@@ -275,7 +276,7 @@ def wanted(look: Look) -> list[Finding]:
         created_at__lte=Now() - look.minutes,
         expires_at__gt=Now(),
     )
-    found = rows.select_related("release__pipeline").order_by("expires_at", "pk")[:MOST_FOUND]
+    expiring = rows.select_related("release__pipeline").order_by("expires_at", "pk")[:MOST_FOUND]
     return [
         Finding(
             f"request:{request.pk}",
@@ -283,7 +284,7 @@ def wanted(look: Look) -> list[Finding]:
             page_of(ActivationRequest, request.pk),
             f"{request.actor} asked for it. Votes are accepted until {_utc(request.expires_at)}.",
         )
-        for request in found
+        for request in expiring
     ]
 
 
@@ -298,7 +299,7 @@ def withdrawn(look: Look) -> list[Finding]:
         cause__in=_BY_COORDINATOR,
         ended_at__gte=Now() - RECENT,
     )
-    found = rows.select_related("candidate", "pipeline").order_by("-ended_at", "pk")[:MOST_FOUND]
+    withdrawn = rows.select_related("candidate", "pipeline").order_by("-ended_at", "pk")[:MOST_FOUND]
     return [
         Finding(
             f"gradual:{gradual.pk}",
@@ -306,7 +307,7 @@ def withdrawn(look: Look) -> list[Finding]:
             page_of(Pipeline, gradual.pipeline_id),
             gradual.end_reason or "",
         )
-        for gradual in found
+        for gradual in withdrawn
     ]
 
 
@@ -324,7 +325,7 @@ def _late_activations(look: Look) -> list[Finding]:
         look.of_pipeline("pipeline"),
         pipeline__tenant=look.rule.tenant_id,
     )
-    found = rows.select_related("release__pipeline").order_by("activate_at", "pk")[:MOST_FOUND]
+    failing = rows.select_related("release__pipeline").order_by("activate_at", "pk")[:MOST_FOUND]
     return [
         Finding(
             f"request:{request.pk}",
@@ -333,7 +334,7 @@ def _late_activations(look: Look) -> list[Finding]:
             page_of(ActivationRequest, request.pk),
             f"It was planned for {request.activate_at:%Y-%m-%d %H:%M:%S} UTC. {request.detail}".strip(),
         )
-        for request in found
+        for request in failing
     ]
 
 

@@ -94,9 +94,9 @@ WHERE c.id = %(channel)s AND c.enabled AND c.removed_at IS NULL RETURNING id
 class AlertChannelDisabled(Conflict, title="The alert channel is disabled"): ...
 
 
-def newest(of: Alert | AlertChannel) -> list[AlertDelivery]:
+def newest(source: Alert | AlertChannel) -> list[AlertDelivery]:
     """Return the newest deliveries of an alert or to a channel, the newest first."""
-    rows = of.deliveries.select_related("channel", "alert").order_by("-created_at", "-id")
+    rows = source.deliveries.select_related("channel", "alert").order_by("-created_at", "-id")
     return list(rows[:DELIVERIES_SHOWN])
 
 
@@ -216,8 +216,8 @@ def _write_test(channel: AlertChannel) -> uuid.UUID | None:
 def _due() -> tuple[bool, bool, bool]:
     with connection.cursor() as cursor:
         cursor.execute(DUE)
-        found: tuple[bool, bool, bool] = cursor.fetchone()
-    return found
+        due: tuple[bool, bool, bool] = cursor.fetchone()
+    return due
 
 
 def announce() -> None:
@@ -342,7 +342,7 @@ def _said(message: Notification) -> Said:
     path = page_of(Execution, message.execution_id)
     page = f"{settings.PUBLIC_URL}{path}" if settings.PUBLIC_URL else ""
     title = f"Execution {message.execution_id} of {pin['pipelineId']} {pin['releaseVersion']}"
-    facts = [title, f"Finished: {datetime.fromisoformat(message.document['finishedAt']):%Y-%m-%d %H:%M:%S} UTC", page]
+    lines = [title, f"Finished: {datetime.fromisoformat(message.document['finishedAt']):%Y-%m-%d %H:%M:%S} UTC", page]
     document: dict[str, Any] = {
         "type": "execution",
         "notificationId": str(message.pk),
@@ -352,7 +352,7 @@ def _said(message: Notification) -> Said:
     }
     links = [("Execution", page)]
     return Said(
-        f"[{message.document['status']}] {tenant}: {title}", "", links, "\n".join(filter(None, facts)), document
+        f"[{message.document['status']}] {tenant}: {title}", "", links, "\n".join(filter(None, lines)), document
     )
 
 

@@ -161,10 +161,10 @@ def alerts(tenant: Tenant) -> QuerySet[Alert]:
 
 def alert(tenant: Tenant, alert_id: uuid.UUID) -> Alert:
     """Return one alert. Raises `AlertUnknown`."""
-    found = alerts(tenant).filter(pk=alert_id).first()
-    if found is None:
+    row = alerts(tenant).filter(pk=alert_id).first()
+    if row is None:
         raise AlertUnknown(f"There is no alert {alert_id}.")
-    return found
+    return row
 
 
 def evaluate() -> int:
@@ -192,20 +192,20 @@ def evaluate() -> int:
 def evaluate_rule(rule: AlertRule) -> int:
     """Judge one rule. Return how many of its alerts fired or were resolved."""
     firing = frozenset(rule.alerts.filter(state=Alert.State.FIRING).values_list("subject", flat=True))
-    found: list[Finding] = []
+    findings: list[Finding] = []
     if rule.enabled and rule.removed_at is None:
         with time_limit(CONDITION_SECONDS):
-            found = CONDITIONS[Kind(rule.kind)](Look(rule, firing))
-    if not found and not firing:
+            findings = CONDITIONS[Kind(rule.kind)](Look(rule, firing))
+    if not findings and not firing:
         return 0
     # The texts of findings are cut, so that they fit their columns.
-    stored = [{name: text[: LONGEST[name]] for name, text in asdict(finding).items()} for finding in found]
+    stored = [{name: text[: LONGEST[name]] for name, text in asdict(finding).items()} for finding in findings]
     parameters: dict[str, Any] = {
         "rule": rule.pk,
         "actor": ACTOR,
         "found": json.dumps(stored),
-        "subjects": [finding.subject for finding in found],
-        "cut": len(found) >= MOST_FOUND,
+        "subjects": [finding.subject for finding in findings],
+        "cut": len(findings) >= MOST_FOUND,
         "seconds": CLEAR_SECONDS,
         "lease": sending_seconds(),
     }

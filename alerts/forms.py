@@ -127,15 +127,15 @@ class RuleForm(ConfiguredForm):
             values = {"name": rule.name, "enabled": rule.enabled, "channels": chosen, **rule.thresholds}
         super().__init__(request, tenants, rule, values)
         for name in NAMES:
-            if rule is None or any(each.name == name for each in Kind(rule.kind).thresholds):
+            if rule is None or any(threshold.name == name for threshold in Kind(rule.kind).thresholds):
                 self.fields[name] = _threshold(name, rule)
         self.order_fields(["tenant", "kind", "name", *NAMES])
         if rule is not None:
             del self.fields["pipeline"]
         field = self.fields["channels"]
         assert isinstance(field, ChannelsField)  # noqa: S101 - declared above
-        of: Any = {"tenant": rule.tenant_id} if rule is not None else {"tenant__in": tenants}
-        field.queryset = AlertChannel.objects.filter(**of, removed_at=None).select_related("tenant")
+        scope: Any = {"tenant": rule.tenant_id} if rule is not None else {"tenant__in": tenants}
+        field.queryset = AlertChannel.objects.filter(**scope, removed_at=None).select_related("tenant")
         field.names_tenants = rule is None and tenants.count() > 1
 
     def save(self, by: str) -> AlertRule:
@@ -156,10 +156,12 @@ class RuleForm(ConfiguredForm):
 def _threshold(name: str, rule: AlertRule | None) -> forms.IntegerField:
     """Return the field of one threshold. Its rule is checked by the use case."""
     kinds = [Kind(rule.kind)] if rule is not None else list(Kind)
-    known = {kind: each for kind in kinds for each in kind.thresholds if each.name == name}
+    known = {kind: threshold for kind in kinds for threshold in kind.thresholds if threshold.name == name}
     if rule is None:
-        lines = ((kind.label, each.meaning, each.default) for kind, each in known.items())
+        lines = ((kind.label, threshold.meaning, threshold.default) for kind, threshold in known.items())
         text = format_html("<ul>{}</ul>", format_html_join("", "<li>{}: {} ({} if empty)</li>", lines))
     else:
-        text = format_html_join("; ", "{}{}.", ((each.meaning[0].upper(), each.meaning[1:]) for each in known.values()))
+        text = format_html_join(
+            "; ", "{}{}.", ((threshold.meaning[0].upper(), threshold.meaning[1:]) for threshold in known.values())
+        )
     return forms.IntegerField(required=False, widget=UnfoldAdminTextInputWidget, help_text=text)

@@ -84,15 +84,15 @@ NAMES: Final = tuple(dict.fromkeys(threshold.name for kind in Kind for threshold
 
 def wrong_thresholds(kind: Kind, given: Mapping[str, Any]) -> dict[str, str]:
     """Return what is wrong with `given`: a rule by the name of each wrong threshold. Empty if it is valid."""
-    known = {each.name: each for each in kind.thresholds}
+    known = {threshold.name: threshold for threshold in kind.thresholds}
     wrong = {name: f"is no threshold of {kind.value}" for name in given if name not in known}
-    for name, each in known.items():
-        value = given.get(name, each.default)
-        if not isinstance(value, int) or isinstance(value, bool) or not each.least <= value <= each.most:
-            wrong[name] = f"must be a whole number from {each.least} to {each.most}"
+    for name, threshold in known.items():
+        value = given.get(name, threshold.default)
+        if not isinstance(value, int) or isinstance(value, bool) or not threshold.least <= value <= threshold.most:
+            wrong[name] = f"must be a whole number from {threshold.least} to {threshold.most}"
     return wrong
 
 
 def complete(kind: Kind, given: Mapping[str, int]) -> dict[str, int]:
     """Return all thresholds of a rule, with the defaults of those that `given` does not name."""
-    return {each.name: given.get(each.name, each.default) for each in kind.thresholds}
+    return {threshold.name: given.get(threshold.name, threshold.default) for threshold in kind.thresholds}

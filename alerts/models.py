@@ -72,8 +72,8 @@ class AlertChannel(Configured):
         """The address without the parts of a URL that may be secret: its path and its query."""
         if self.kind != self.Kind.WEBHOOK:
             return self.address
-        parts = urlsplit(self.address)
-        return f"{parts.scheme}://{parts.netloc}/{'…' if parts.path.strip('/') or parts.query else ''}"
+        url = urlsplit(self.address)
+        return f"{url.scheme}://{url.netloc}/{'…' if url.path.strip('/') or url.query else ''}"
 
 
 class AlertRule(Configured):

@@ -38,10 +38,10 @@ def kept(tenant: Tenant) -> QuerySet[AlertRule]:
 
 def one(tenant: Tenant, rule_id: uuid.UUID) -> AlertRule:
     """Return a rule that was not removed, with its channels. Raises `AlertRuleUnknown`."""
-    found = kept(tenant).filter(pk=rule_id).first()
-    if found is None:
+    rule = kept(tenant).filter(pk=rule_id).first()
+    if rule is None:
         raise AlertRuleUnknown(f"There is no alert rule {rule_id}.")
-    return found
+    return rule
 
 
 def add(
@@ -128,11 +128,11 @@ def _assign(rule: AlertRule, changes: dict[str, Any]) -> None:
 
 
 def _channels(tenant: Tenant, channel_ids: Collection[uuid.UUID]) -> list[AlertChannel]:
-    found = list(channels.kept(tenant).filter(pk__in=channel_ids))
-    unknown = set(channel_ids) - {channel.pk for channel in found}
+    chosen = list(channels.kept(tenant).filter(pk__in=channel_ids))
+    unknown = set(channel_ids) - {channel.pk for channel in chosen}
     if unknown:
         raise AlertChannelUnknown(f"There is no alert channel {min(unknown)}.")
-    return found
+    return chosen
 
 
 def _link(rule: AlertRule, linked: Collection[AlertChannel]) -> None:

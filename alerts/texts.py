@@ -18,16 +18,16 @@ Secrets = dict[str, dict[str, str]]
 
 def read_alert_secrets(text: str) -> Secrets:
     """Return the references by tenant and name. Raises `ValueError`, whose message contains no part of the text."""
-    found: Secrets = {}
+    secrets: Secrets = {}
     for entry in filter(None, map(str.strip, text.split(","))):
         place, _, reference = entry.partition("=")
         tenant, _, name = place.partition("/")
-        known = found.setdefault(tenant, {})
+        known = secrets.setdefault(tenant, {})
         valid = is_identifier(tenant) and _TENANT.fullmatch(tenant) and _NAME.fullmatch(name) and name not in known
         if not valid or not secret_reference.is_reference(reference):
             raise ValueError(RULE)
         known[name] = reference
-    return found
+    return secrets
 
 
 def secret(secrets: Secrets, tenant: str, name: str) -> str | None:

@@ -87,12 +87,12 @@ class Request:
         return self.body if isinstance(self.body, bytes) else json.dumps(self.body).encode()
 
 
-def path(*parts: str) -> str:
+def path(*segments: str) -> str:
     """Return a path of these segments, quoted. Raises `ClientError` for a segment that a server would resolve."""
-    for part in parts:
+    for part in segments:
         if part in {"", ".", ".."}:
             raise ClientError("a name or id may not be empty, '.' or '..'")
-    return "/".join(quote(part, safe=":") for part in parts)
+    return "/".join(quote(part, safe=":") for part in segments)
 
 
 def operation_key() -> str:
@@ -207,10 +207,10 @@ def items_of(page: Mapping[str, Any]) -> list[dict[str, Any]]:
 def cursor_of(page: Mapping[str, Any]) -> str | None:
     following = page.get("next")
     try:
-        found = parse_qs(urlsplit(following).query).get("cursor") if isinstance(following, str) else None
+        cursors = parse_qs(urlsplit(following).query).get("cursor") if isinstance(following, str) else None
     except ValueError:
         return None
-    return found[0] if found else None
+    return cursors[0] if cursors else None
 
 
 def refused(response: Response) -> Refused:
@@ -267,10 +267,10 @@ def operation(name: str) -> Operation:
     """Return the operation with a method and a path such as `GET campaigns/{campaign_id}`. Raises `KeyError`."""
     method, _, path = name.partition(" ")
     members: dict[str, Any] = _operations()[name]
-    return Operation(method, path, {each: Member(each, **facts) for each, facts in members.items()})
+    return Operation(method, path, {member: Member(member, **described) for member, described in members.items()})
 
 
 @cache
 def _operations() -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(_FILE.read_bytes())
-    return found
+    operations: dict[str, Any] = json.loads(_FILE.read_bytes())
+    return operations

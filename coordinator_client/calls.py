@@ -88,7 +88,7 @@ class ExecutionFailed(ClientError):
         self.detail = str(error.get("message") or "")
         self.traceback = str(error.get("traceback") or "")
         text = f"execution {self.execution_id} is {self.status}: {self.code}"
-        super().__init__("\n".join(each for each in (f"{text}: {self.detail}", self.traceback) if each))
+        super().__init__("\n".join(part for part in (f"{text}: {self.detail}", self.traceback) if part))
 
 
 class ExecutionCancelled(ClientError):
@@ -115,14 +115,14 @@ def repeated(request: Request, seconds: float) -> Flow[dict[str, Any]]:
     deadline, pause = time.monotonic() + seconds, FIRST_PAUSE
     while True:
         try:
-            found: dict[str, Any] = yield request
+            page: dict[str, Any] = yield request
         except ClientError as error:
             wait, left = _pause_after(error, pause), deadline - time.monotonic()
             if not error.retryable or left <= 0 or (_asked(error) or 0) > left:
                 raise
             wait = min(wait, left)
         else:
-            return found
+            return page
         yield Pause(wait)
         pause = min(2 * pause, LONGEST_PAUSE)
 
@@ -183,34 +183,34 @@ def submissions(items: Iterable[Mapping[str, Any]], retry_seconds: float) -> Flo
 
     An item that is refused for the moment is sent again for `retry_seconds`.
     """
-    found: list[dict[str, Any] | Refused] = []
+    answers: list[dict[str, Any] | Refused] = []
     for batch in _batches(items):
         verdicts: list[dict[str, Any] | Refused | None] = [None] * len(batch)
         deadline, pause = time.monotonic() + retry_seconds, FIRST_PAUSE
-        while open_items := [index for index, each in enumerate(verdicts) if each is None or _may_pass(each)]:
+        while open_items := [index for index, verdict in enumerate(verdicts) if verdict is None or _may_pass(verdict)]:
             body = b'{"items":[' + b",".join(batch[index] for index in open_items) + b"]}"
             answer = yield from repeated(Request("POST", "executions:batch", body=body), retry_seconds)
             for index, item in zip(open_items, items_of(answer), strict=True):
                 problem = item.get("problem")
                 verdicts[index] = item["execution"] if problem is None else Refused(item["status"], {}, problem)
-            if not any(_may_pass(each) for each in verdicts) or time.monotonic() + pause > deadline:
+            if not any(_may_pass(verdict) for verdict in verdicts) or time.monotonic() + pause > deadline:
                 break
             yield Pause(random.uniform(pause / 2, pause))  # noqa: S311 - no secret
             pause = min(2 * pause, LONGEST_PAUSE)
-        found += [each for each in verdicts if each is not None]
-    return found
+        answers += [verdict for verdict in verdicts if verdict is not None]
+    return answers
 
 
 def pages(target: str, query: Mapping[str, Any], retry_seconds: float) -> Flow[list[dict[str, Any]]]:
     """Return all items of a list."""
-    found: list[dict[str, Any]] = []
+    items: list[dict[str, Any]] = []
     cursor: str | None = None
     while True:
         page = yield from repeated(Request("GET", target, {**query, "pageSize": 500, "cursor": cursor}), retry_seconds)
-        found += items_of(page)
+        items += items_of(page)
         following = cursor_of(page)
         if following is None or following == cursor:
-            return found
+            return items
         cursor = following
 
 
@@ -280,19 +280,19 @@ class Caller:
                 value: _T = stop.value
                 return value
             try:
-                found = self._done(wanted)
+                response = self._done(wanted)
             except ClientError as error:
                 self._reachability.note(error)
                 step = _thrown(flow, error)
             else:
-                step = _sent(flow, found)
+                step = _sent(flow, response)
 
     def _done(self, wanted: Request | Pause) -> Any:
         if isinstance(wanted, Pause):
             return time.sleep(wanted.seconds)
-        found = self._client.call(wanted)
+        response = self._client.call(wanted)
         self._reachability.note(None)
-        return found
+        return response
 
     def close(self) -> None:
         self._idle.close()
@@ -320,12 +320,12 @@ class AsyncCaller:
                 value: _T = stop.value
                 return value
             try:
-                found = await self._done(wanted)
+                response = await self._done(wanted)
             except ClientError as error:
                 self._reachability.note(error)
                 step = _thrown(flow, error)
             else:
-                step = _sent(flow, found)
+                step = _sent(flow, response)
 
     async def _done(self, wanted: Request | Pause) -> Any:
         if isinstance(wanted, Pause):
@@ -356,8 +356,8 @@ def _longest_wait(connection: Connection) -> int:
     return max(int(min(WAIT_SECONDS, connection.seconds / 2)), 1)
 
 
-def _sent(flow: Flow[_T], found: Any) -> Callable[[], Request | Pause]:
-    return lambda: flow.send(found)
+def _sent(flow: Flow[_T], response: Any) -> Callable[[], Request | Pause]:
+    return lambda: flow.send(response)
 
 
 def _thrown(flow: Flow[_T], error: ClientError) -> Callable[[], Request | Pause]:

@@ -60,14 +60,14 @@ class Refused(ClientError):
         self.detail = str(problem.get("detail") or problem.get("title") or "no detail")[:_LONGEST]
         self.retry_after = _seconds(headers.get("retry-after") or "")
         errors = problem.get("errors")
-        found = [each for each in errors[:50] if isinstance(each, dict)] if isinstance(errors, list) else []
-        self.field = str(found[0].get("field", ""))[:_LONGEST] if found else ""
-        self.fields = [f"  {each.get('field', '')}: {each.get('message', '')}"[:_LONGEST] for each in found]
+        members = [error for error in errors[:50] if isinstance(error, dict)] if isinstance(errors, list) else []
+        self.field = str(members[0].get("field", ""))[:_LONGEST] if members else ""
+        self.fields = [f"  {member.get('field', '')}: {member.get('message', '')}"[:_LONGEST] for member in members]
         if 300 <= status < 400:
             where = (headers.get("location") or "another address")[:200]
             super().__init__(f"the server redirects to {where} with status {status}; give its final address as the URL")
         else:
-            lines = [each for each in self.fields if each.strip() not in self.detail]
+            lines = [field for field in self.fields if field.strip() not in self.detail]
             super().__init__("\n".join([f"{status} {self.code}".rstrip() + f": {self.detail}", *lines]))
 
 

@@ -56,8 +56,8 @@ class Target:
 
     @property
     def path(self) -> str:
-        parts = urlsplit(self.url)
-        return (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        address = urlsplit(self.url)
+        return (address.path or "/") + (f"?{address.query}" if address.query else "")
 
 
 class Idle:
@@ -225,7 +225,7 @@ def exchanged(
     The limits are those of `opened`. Raises `TimedOut`, `Broken`, and `NotSent` if the connection ends while the
     request is sent. With `may_respond_early`, the response is read nevertheless.
     """
-    limits = [each for each in (seconds, silent_seconds) if each is not None]
+    limits = [limit for limit in (seconds, silent_seconds) if limit is not None]
     is_kept = False
     try:
         with _cut_off(connection, seconds) as deadline:
@@ -301,11 +301,11 @@ def shut_down(connection: socket.socket) -> None:
 
 def target_of(url: str) -> Target:
     """Return the target without its addresses. Raises `NotConnected`, and `ValueError` for an invalid port."""
-    parts = urlsplit(url)
-    if parts.scheme not in DEFAULT_PORTS:
+    address = urlsplit(url)
+    if address.scheme not in DEFAULT_PORTS:
         raise NotConnected("the address is not one of http or https")
-    host, port = parts.hostname or "", parts.port or DEFAULT_PORTS[parts.scheme]
-    return Target(url, parts.scheme, host, port, ())
+    host, port = address.hostname or "", address.port or DEFAULT_PORTS[address.scheme]
+    return Target(url, address.scheme, host, port, ())
 
 
 class CompleteResponse(http.client.HTTPResponse):

@@ -137,16 +137,16 @@ def read(file: Path) -> Profiles:
 def variables_in(file: Path) -> dict[str, str]:
     """Return the variables of a file such as LOCAL. Raises `ClientError`, also if others may read or change it."""
     try:
-        words = shlex.split(_private_text(file), comments=True)
+        tokens = shlex.split(_private_text(file), comments=True)
     except (FileNotFoundError, ValueError) as error:
         raise ClientError(f"{file} cannot be read: {error}") from None
-    pairs = (word.partition("=") for word in words)
+    pairs = (word.partition("=") for word in tokens)
     return {name: value for name, equals, value in pairs if equals}
 
 
 def _local_profile() -> Profile:
-    found = variables_in(LOCAL)
-    return Profile(**{name: found.get(f"COORDINATOR_{name.upper()}", "") for name in ("url", "tenant", "token")})
+    variables = variables_in(LOCAL)
+    return Profile(**{name: variables.get(f"COORDINATOR_{name.upper()}", "") for name in ("url", "tenant", "token")})
 
 
 def write(file: Path, profiles: Profiles) -> None:
@@ -184,13 +184,13 @@ def _private_text(file: Path) -> str:
     """Return the text of a file. Raises `ClientError` if others may read or write it, and `FileNotFoundError`."""
     try:
         with file.open("rb") as opened:
-            facts = os.fstat(opened.fileno())
+            status = os.fstat(opened.fileno())
             content = opened.read(LARGEST_FILE)
     except FileNotFoundError:
         raise
     except OSError as error:
         raise ClientError(f"{file} cannot be read: {error.strerror}") from None
-    if stat.S_ISREG(facts.st_mode) and (facts.st_mode & 0o077 or facts.st_uid not in {os.geteuid(), 0}):
+    if stat.S_ISREG(status.st_mode) and (status.st_mode & 0o077 or status.st_uid not in {os.geteuid(), 0}):
         raise ClientError(f"{file} contains a token, and others may read or change it; run: chmod 600 {file}")
     try:
         return content.decode()

@@ -65,8 +65,8 @@ class Client:
     def _until(self, path: str, states: set[str], seconds: float = TIMEOUT_SECONDS) -> dict[str, Any]:
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
-            found = self._api.get(path)
-            if found["status"] in states:
-                return found
+            answer = self._api.get(path)
+            if answer["status"] in states:
+                return answer
             time.sleep(0.05)
         raise DemoError(f"{path} did not reach {' or '.join(sorted(states))}.")

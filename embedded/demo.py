@@ -207,12 +207,12 @@ class Demo:
         for column in ("execution", "submitted as", "pinned to", "run by", "rejected rows"):
             table.add_column(column)
         for execution in executions:
-            found = self.client.finished(execution["executionId"])
-            pinned, ran = found["pin"]["releaseVersion"], self.client.worker_of(found["executionId"])
+            finished = self.client.finished(execution["executionId"])
+            pinned, ran = finished["pin"]["releaseVersion"], self.client.worker_of(finished["executionId"])
             if ran != f"worker-{pinned}" or pinned != execution["pin"]["releaseVersion"]:
-                raise DemoError(f"Execution {found['executionId']} is pinned to {pinned} but was run by {ran}.")
-            rejected = str(len(self.client.result(found["executionId"])["rejected"]))
-            table.add_row(found["executionId"], found["idempotencyKey"], pinned, ran, rejected)
+                raise DemoError(f"Execution {finished['executionId']} is pinned to {pinned} but was run by {ran}.")
+            rejected = str(len(self.client.result(finished["executionId"])["rejected"]))
+            table.add_row(finished["executionId"], finished["idempotencyKey"], pinned, ran, rejected)
         self.console.print(table)
 
     def stay(self) -> None:

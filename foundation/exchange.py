@@ -98,11 +98,11 @@ def vet(url: str, *, allowed: Iterable[Network] = (), resolve: Resolve = resolve
 
 def _parts(url: str, longest: int) -> tuple[str, str, int]:
     try:
-        parts = split_url(url, longest)
+        address = split_url(url, longest)
     except ValueError as error:
         raise TargetRefused(str(error)) from None
-    host = (parts.hostname or "").rstrip(".")
-    return parts.scheme, host, parts.port or DEFAULT_PORTS[parts.scheme]
+    host = (address.hostname or "").rstrip(".")
+    return address.scheme, host, address.port or DEFAULT_PORTS[address.scheme]
 
 
 def _literal(host: str) -> Address | None:
@@ -119,12 +119,12 @@ def _literal(host: str) -> Address | None:
 
 def _resolved(host: str, port: int, resolve: Resolve) -> list[Address]:
     try:
-        found = [ipaddress.ip_address(text) for text in resolve(host, port)]
+        addresses = [ipaddress.ip_address(text) for text in resolve(host, port)]
     except (OSError, UnicodeError):
-        found = []
-    if not found:
+        addresses = []
+    if not addresses:
         raise Unreachable(f"the name {host} does not resolve")
-    return found
+    return addresses
 
 
 def _may_reach(address: Address, allowed: Sequence[Network]) -> bool:

@@ -23,7 +23,7 @@ def lines(columns: Sequence[str], rows: Iterable[Mapping[str, Any]], form: str) 
     if form == "csv":
         yield csv_line(columns)
         for row in rows:
-            yield csv_line(" ".join(each) if isinstance(each, list) else each for each in row.values())
+            yield csv_line(" ".join(value) if isinstance(value, list) else value for value in row.values())
     else:
         for row in rows:
             yield f"{json_writer.text(row)}\n".encode()
@@ -51,7 +51,7 @@ def csv_line(cells: Iterable[object]) -> bytes:
     separator that precedes a formula. Negative numbers are numbers, so they get none. None is an empty cell.
     """
     text = StringIO()
-    csv.writer(text, quoting=csv.QUOTE_ALL).writerow([_cell(each) for each in cells])
+    csv.writer(text, quoting=csv.QUOTE_ALL).writerow([_cell(cell) for cell in cells])
     return text.getvalue().encode()
 
 

@@ -151,8 +151,8 @@ class FairSlots:
         self._open -= not group.reserved
 
     def _may_hold(self, group: Group, line: _Line) -> bool:
-        own, free = (self._reserve, self._free) if group.reserved else (0, min(self._open, self._free))
-        return free > 0 and line.held < self._share_of(group) + own
+        reserved, free = (self._reserve, self._free) if group.reserved else (0, min(self._open, self._free))
+        return free > 0 and line.held < self._share_of(group) + reserved
 
     def _note(self, group: Group) -> None:
         if self._newest[0] != group:

@@ -92,11 +92,11 @@ def _in_zone(zoned: re.Match[str], now: datetime) -> datetime:
     """Return the time of a text that ends with the name of a zone. Raises ValueError for an unknown one."""
     is_utc = zoned["zone"] in {"utc", "gmt"}
     local = now.astimezone(UTC) if is_utc else now
-    found = _on_day(*_split(zoned["time"]), local.replace(tzinfo=None)).replace(tzinfo=local.tzinfo)
-    names = {(found.replace(fold=fold).tzname() or "").casefold(): fold for fold in (1, 0)}
+    moment = _on_day(*_split(zoned["time"]), local.replace(tzinfo=None)).replace(tzinfo=local.tzinfo)
+    names = {(moment.replace(fold=fold).tzname() or "").casefold(): fold for fold in (1, 0)}
     if not is_utc and zoned["zone"] not in names:
         raise ValueError(zoned["zone"])
-    return found.replace(fold=names.get(zoned["zone"], 0)).astimezone(UTC)
+    return moment.replace(fold=names.get(zoned["zone"], 0)).astimezone(UTC)
 
 
 def _split(words: str) -> tuple[str, str]:
@@ -122,15 +122,15 @@ def _is_clock(words: str) -> bool:
 def _clock(words: str) -> time:
     if words in _NAMED_CLOCKS:
         return _NAMED_CLOCKS[words]
-    found = _CLOCK.fullmatch(words)
-    if found is None:
+    match = _CLOCK.fullmatch(words)
+    if match is None:
         raise ValueError(words)
-    hour = int(found["hour"])
-    if found["half"]:
+    hour = int(match["hour"])
+    if match["half"]:
         if not 1 <= hour <= 12:
             raise ValueError(words)
-        hour = hour % 12 + (12 if found["half"] == "pm" else 0)
-    return time(hour, int(found["minute"] or 0), int(found["second"] or 0))
+        hour = hour % 12 + (12 if match["half"] == "pm" else 0)
+    return time(hour, int(match["minute"] or 0), int(match["second"] or 0))
 
 
 def _is_day(words: str) -> bool:
@@ -176,14 +176,14 @@ def _in_year(words: str, now: datetime, clock: time) -> datetime:
     words = _in_words(words if weekday is None else rest)
     year = _YEAR.search(words)
     name = words if year is None else words.replace(year[0], "", 1)
-    found = _DAY_MONTH.fullmatch(name) or _MONTH_DAY.fullmatch(name)
-    month = found and _place(found["month"], _MONTHS)
-    if found is None or month is None:
+    match = _DAY_MONTH.fullmatch(name) or _MONTH_DAY.fullmatch(name)
+    month = match and _place(match["month"], _MONTHS)
+    if match is None or month is None:
         raise ValueError(words)
     years = [int(year["year"])] if year else range(now.year, now.year - _LEAP_CYCLE - 1, -1)
-    for each in years:
+    for candidate in years:
         try:
-            at = datetime.combine(date(each, month + 1, int(found["day"])), clock)
+            at = datetime.combine(date(candidate, month + 1, int(match["day"])), clock)
         except ValueError:
             continue  # 29 February
         if (year or at <= now) and weekday in {None, at.weekday()}:
@@ -193,18 +193,18 @@ def _in_year(words: str, now: datetime, clock: time) -> datetime:
 
 def _in_words(words: str) -> str:
     """Return a day in numbers as "1 december 2026", and other words as they are. Raises `AmbiguousTime`."""
-    if found := _YEAR_FIRST.fullmatch(words):
-        return _day_in_words(int(found["day"]), int(found["month"]), found["year"])
-    found = _NUMBERS.fullmatch(words)
-    if found is None:
+    if match := _YEAR_FIRST.fullmatch(words):
+        return _day_in_words(int(match["day"]), int(match["month"]), match["year"])
+    match = _NUMBERS.fullmatch(words)
+    if match is None:
         return words
-    first, second, year = int(found["first"]), int(found["second"]), found["year"]
+    first, second, year = int(match["first"]), int(match["second"]), match["year"]
     if year and len(year) != 4:
         raise AmbiguousTime("must have a year of four digits, such as 2026-01-31")
-    readings = [(first, second)] if found["mark"] == "." or first == second else [(first, second), (second, first)]
-    days = [_day_in_words(*each, year) for each in readings if each[1] <= len(_MONTHS)]
+    readings = [(first, second)] if match["mark"] == "." or first == second else [(first, second), (second, first)]
+    days = [_day_in_words(*reading, year) for reading in readings if reading[1] <= len(_MONTHS)]
     if len(days) > 1:
-        raise AmbiguousTime(f"must have one meaning: write {' or '.join(each.title() for each in days)}")
+        raise AmbiguousTime(f"must have one meaning: write {' or '.join(day.title() for day in days)}")
     return "".join(days)
 
 

@@ -1,9 +1,9 @@
 """Counts in words. Templates use Django's `pluralize` for nouns. Pure."""
 
 
-def counted(count: int, one: str, several: str = "") -> str:
-    """Return the count with its noun: "1 execution", "1,200 executions". `several` is the noun's irregular plural."""
-    return f"{count:,} {one if count == 1 else several or f'{one}s'}"
+def counted(count: int, singular: str, plural: str = "") -> str:
+    """Return the count with its noun: "1 execution", "1,200 executions". `plural` is an irregular plural."""
+    return f"{count:,} {singular if count == 1 else plural or f'{singular}s'}"
 
 
 def up_to(count: int, most: int) -> str:

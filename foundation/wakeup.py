@@ -230,10 +230,10 @@ def _client(url: str) -> Redis:
     named = settings.REDIS_URL if url == kombu_url(settings.REDIS_URL) else url
     if not is_sentinel(named):
         return Redis.from_url(named, **settings.BROKER_TIMEOUTS, **settings.BROKER_TLS)
-    found, options = parse_sentinel(named), sentinel_options(settings.BROKER_TLS, settings.BROKER_TIMEOUTS)
+    sentinels, options = parse_sentinel(named), sentinel_options(settings.BROKER_TLS, settings.BROKER_TIMEOUTS)
     untyped: Any = Sentinel
     # A client that looks the primary up again for each new connection.
-    primary: Redis = untyped(found.hosts, sentinel_kwargs=options).master_for(
-        found.name, db=found.database, username=found.user, password=found.password, **options
+    primary: Redis = untyped(sentinels.hosts, sentinel_kwargs=options).master_for(
+        sentinels.name, db=sentinels.database, username=sentinels.user, password=sentinels.password, **options
     )
     return primary

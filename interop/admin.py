@@ -117,14 +117,14 @@ class ActiveRelease(ReleaseView):
 
 class OneRelease(ReleaseView):
     def get(self, request: HttpRequest, tenant_id: str, pipeline_id: str, release_version: str) -> dict[str, Any]:
-        found = self.registered(tenant_id, pipeline_id, release_version)
-        return records.release(found, found.pipeline.activation)
+        release = self.registered(tenant_id, pipeline_id, release_version)
+        return records.release(release, release.pipeline.activation)
 
 
 class Activate(ReleaseView):
     def post(self, request: HttpRequest, tenant_id: str, pipeline_id: str, release_version: str) -> dict[str, Any]:
-        found = self.registered(tenant_id, pipeline_id, release_version)
-        return records.release(found, _activated(found), activated=True)
+        release = self.registered(tenant_id, pipeline_id, release_version)
+        return records.release(release, _activated(release), activated=True)
 
 
 class ActivationOperations(ReleaseView):

@@ -49,24 +49,24 @@ class OneExecution(ControlPlaneView):
 
 class Result(ControlPlaneView):
     def get(self, request: HttpRequest, tenant_id: str, execution_id: str) -> dict[str, Any]:
-        found = self.execution(tenant_id, execution_id)
-        payload = _result(found)
-        return {"status": records.status(found), "resultPayload": payload.document() if payload else None}
+        execution = self.execution(tenant_id, execution_id)
+        payload = _result(execution)
+        return {"status": records.status(execution), "resultPayload": payload.document() if payload else None}
 
 
-def _result(of: Execution) -> TypedPayload | None:
+def _result(execution: Execution) -> TypedPayload | None:
     """Return the outputs as their worker sent them, or with the types of the contract if the worker sent none."""
-    if of.status != State.SUCCEEDED:
+    if execution.status != State.SUCCEEDED:
         return None
-    outputs = rest_messages.outputs(of.pk)
+    outputs = rest_messages.outputs(execution.pk)
     if outputs is None:
-        contract = of.release.contract
+        contract = execution.release.contract
         steps = (contract.document.get("steps") or []) if contract else []
         type_id = steps[-1].get("outputTypeId") if steps else None
         if type_id and contract:
             type_id = travelling_type(type_id, contract.document.get("transport"))
-        outputs = [typed(output, type_id) for output in of.result or []]
-    if of.result_shape == "MATERIALIZED_MULTI":
+        outputs = [typed(output, type_id) for output in execution.result or []]
+    if execution.result_shape == "MATERIALIZED_MULTI":
         return listed(outputs)
     return outputs[0] if outputs else None
 

@@ -137,10 +137,10 @@ def _slug(organization: str, environment: str) -> str:
 
 
 def _tenant(slug: str) -> Tenant:
-    found = Tenant.objects.filter(slug=slug).first() if is_segment(slug) else None
-    if found is None:
+    tenant = Tenant.objects.filter(slug=slug).first() if is_segment(slug) else None
+    if tenant is None:
         raise NotFound(f"There is no tenant {slug!r}.")
-    return found
+    return tenant
 
 
 def _segment(name: str, value: str) -> str:

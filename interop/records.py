@@ -58,12 +58,12 @@ def _contract(row: Release) -> dict[str, Any] | None:
 def _primary(row: Release) -> dict[str, Any]:
     """Return the members of the primary artifact. One that is stored elsewhere has no URI, size or checksum."""
     artifacts = row.artifacts.select_related("blob").filter(artifact_id=row.primary_artifact_id)
-    found: Artifact | None = artifacts.order_by("-position").first()
-    blob = found.blob if found else None
+    artifact: Artifact | None = artifacts.order_by("-position").first()
+    blob = artifact.blob if artifact else None
     return {
-        "primaryArtifactId": found.artifact_id if found else "",
-        "primaryArtifactDigest": found.digest if found else "",
-        "primaryArtifactUri": found.uri if found and blob else "",
+        "primaryArtifactId": artifact.artifact_id if artifact else "",
+        "primaryArtifactDigest": artifact.digest if artifact else "",
+        "primaryArtifactUri": artifact.uri if artifact and blob else "",
         "primaryArtifactSizeBytes": blob.size if blob else 0,
         "primaryArtifactChecksum": blob.digest if blob else "",
     }

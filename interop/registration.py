@@ -84,7 +84,7 @@ def register_from(tenant: Tenant, pipeline_id: str, descriptor_path: str, *, act
     release.refresh_from_db()
     if release.status == Status.REJECTED:
         wrong = Severity.ERROR.value
-        _refuse_first(each["message"] for each in release.findings if each.get("severity", wrong) == wrong)
+        _refuse_first(finding["message"] for finding in release.findings if finding.get("severity", wrong) == wrong)
     wakeup.send_once(CHECK_TASK)  # a REST worker may already be registered for the release
     if release.status != Status.REGISTERED:
         raise Refusal(409, f"Release {release.release_version} is {release.status}")
@@ -95,7 +95,7 @@ def _message(finding: Finding, descriptor: Descriptor) -> str:
     """Return the message of a finding. A missing file has the protocol's text, also in the newer profile."""
     if finding.code != FILE_MISSING:
         return finding.message
-    kinds = {artifact_field(position): each.kind for position, each in enumerate(descriptor.artifacts)}
+    kinds = {artifact_field(position): artifact.kind for position, artifact in enumerate(descriptor.artifacts)}
     return unreadable(kinds[finding.field])
 
 
@@ -134,8 +134,8 @@ def local_path(uri: str) -> Path | None:
     """Return the path that a `file:` URI or a plain path names; None for a URI of another host."""
     if not uri.startswith("file:"):
         return Path(uri)
-    parts = urlsplit(uri)
-    return Path(unquote(parts.path)) if parts.netloc in {"", "localhost"} and parts.path.startswith("/") else None
+    url = urlsplit(uri)
+    return Path(unquote(url.path)) if url.netloc in {"", "localhost"} and url.path.startswith("/") else None
 
 
 def _opened(path: Path) -> BinaryIO | None:
@@ -160,11 +160,11 @@ def _staged(descriptor: Descriptor, open_artifact: OpenArtifact) -> list[Uploade
     files: list[UploadedArtifact] = []
     try:
         for artifact in descriptor.artifacts:
-            if artifact.kind.is_stored and artifact.digest not in {each.staged.digest for each in files}:
+            if artifact.kind.is_stored and artifact.digest not in {file.staged.digest for file in files}:
                 files.append(_stage(artifact, open_artifact))
     except (OSError, PayloadTooLarge) as error:
-        for each in files:
-            each.staged.discard()
+        for file in files:
+            file.staged.discard()
         reason = error.detail if isinstance(error, PayloadTooLarge) else type(error).__name__
         raise Refusal(400, f"Failed to inspect release artifact: {reason}") from None
     return files

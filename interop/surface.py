@@ -132,9 +132,9 @@ class TpfView(View):
 
     def tenant(self, tenant_id: str) -> Tenant | None:
         """Return the tenant, or None if it is unknown. Create it if the view and TPF_CREATE_TENANTS allow that."""
-        found = Tenant.objects.filter(slug=tenant_id).first() if is_identifier(tenant_id) else None
-        if found is not None or not (self.creates_tenant and settings.TPF_CREATE_TENANTS):
-            return found
+        tenant = Tenant.objects.filter(slug=tenant_id).first() if is_identifier(tenant_id) else None
+        if tenant is not None or not (self.creates_tenant and settings.TPF_CREATE_TENANTS):
+            return tenant
         try:
             SLUG(tenant_id)
         except ValidationError:
@@ -148,10 +148,10 @@ class TpfView(View):
 
     def known_tenant(self, tenant_id: str) -> Tenant:
         """Like `tenant`, but raises `Refusal` 404 instead of returning None."""
-        found = self.tenant(tenant_id)
-        if found is None:
+        tenant = self.tenant(tenant_id)
+        if tenant is None:
             raise Refusal(404, NOT_FOUND)
-        return found
+        return tenant
 
 
 @contextmanager
@@ -163,10 +163,10 @@ def payload_sent() -> Iterator[None]:
         raise Refusal(400, INVALID_PAYLOAD) from None
 
 
-def or_404(found: Found | None) -> Found:
-    if found is None:
+def or_404(row: Found | None) -> Found:
+    if row is None:
         raise Refusal(404)
-    return found
+    return row
 
 
 def text_of_error(error: CoordinatorError) -> str:

@@ -72,7 +72,7 @@ def signed(body: bytes, keys: Iterable[str]) -> dict[str, str]:
     moment = int(timezone.now().timestamp())
     text = f"{moment}.".encode() + body
     signatures = (hmac.new(key.encode(), text, hashlib.sha256).hexdigest() for key in keys)
-    return {SIGNATURE_HEADER: ",".join([f"t={moment}", *(f"v1={each}" for each in signatures)])}
+    return {SIGNATURE_HEADER: ",".join([f"t={moment}", *(f"v1={signature}" for signature in signatures)])}
 
 
 def post(

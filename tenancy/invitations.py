@@ -135,9 +135,9 @@ def _invalid(field: str, rule: str) -> InvitationInvalid:
 def _require_room(tenant: Tenant) -> None:
     with connection.cursor() as cursor:
         cursor.execute(_LOCK, [tenant.pk])
-    own, since = Invitation.objects.filter(tenant=tenant), Now() - timedelta(hours=1)
-    sent_again = own.filter(state=State.OPEN, created_at__lte=since, requested_at__gt=since)
-    if own.filter(created_at__gt=since).count() + sent_again.count() >= MOST_PER_HOUR:
+    sent, since = Invitation.objects.filter(tenant=tenant), Now() - timedelta(hours=1)
+    sent_again = sent.filter(state=State.OPEN, created_at__lte=since, requested_at__gt=since)
+    if sent.filter(created_at__gt=since).count() + sent_again.count() >= MOST_PER_HOUR:
         raise TooManyInvitations(f"A tenant sends at most {MOST_PER_HOUR} invitations an hour.")
 
 
@@ -154,8 +154,8 @@ def send_again(tenant: Tenant, invitation_id: Any, *, actor: str) -> Invitation:
     """
     if reason := unavailable():
         raise InvitationsUnavailable(reason)
-    found = Invitation.objects.select_related("tenant", "inviter").filter(tenant=tenant, pk=invitation_id).first()
-    if found is not None and not has_standing(found):
+    invitation = Invitation.objects.select_related("tenant", "inviter").filter(tenant=tenant, pk=invitation_id).first()
+    if invitation is not None and not has_standing(invitation):
         raise InvitationOver(f"{NO_STANDING.capitalize()}. Withdraw the invitation, and make a new one.")
     return _change(
         tenant,
@@ -180,18 +180,20 @@ def _change(tenant: Tenant, invitation_id: Any, act: Act, condition: Q, actor: s
             _require_room(tenant)
         if not rows.filter(condition, state=State.OPEN).update(**changes):
             _refuse(rows.first())
-        found = rows.select_related("tenant").get()
+        invitation = rows.select_related("tenant").get()
         if act == Act.INVITATION_SEND:
             wakeup.send(SEND_TASK)
-        audit.record(act, tenant=tenant, actor=actor, object=found.email)
-    return found
+        audit.record(act, tenant=tenant, actor=actor, object=invitation.email)
+    return invitation
 
 
-def _refuse(found: Invitation | None) -> None:
-    if found is None:
+def _refuse(invitation: Invitation | None) -> None:
+    if invitation is None:
         raise InvitationUnknown("The tenant has no such invitation.")
-    if found.state != State.OPEN:
-        raise InvitationOver(f"The invitation of {found.email} is {found.get_state_display().lower()} already.")
+    if invitation.state != State.OPEN:
+        raise InvitationOver(
+            f"The invitation of {invitation.email} is {invitation.get_state_display().lower()} already."
+        )
     raise TooManyInvitations(f"The invitation was sent less than {PAUSE.seconds // 60} minutes ago.")
 
 
@@ -222,8 +224,8 @@ def find(token_hash: str) -> Invitation | None:
 
     Return None if it is over, expired, or its inviter may not grant it any more.
     """
-    found = _acceptable().filter(token_hash=token_hash).first()
-    return found if found is not None and has_standing(found) else None
+    invitation = _acceptable().filter(token_hash=token_hash).first()
+    return invitation if invitation is not None and has_standing(invitation) else None
 
 
 def has_standing(invitation: Invitation) -> bool:
@@ -285,25 +287,29 @@ def locked_of(email: str) -> list[Invitation]:
     The address must be verified. One with other letters than ASCII has none: in lower case, it may be another address.
     """
     rows = _acceptable().filter(email=email.lower() if email.isascii() else "")
-    return [found for found in rows.order_by("tenant", "pk").select_for_update(of=("self",)) if has_standing(found)]
+    return [
+        invitation
+        for invitation in rows.order_by("tenant", "pk").select_for_update(of=("self",))
+        if has_standing(invitation)
+    ]
 
 
-def accept_each(found: Collection[Invitation], user: User) -> None:
+def accept_each(invitations: Collection[Invitation], user: User) -> None:
     """Accept locked invitations of an address that an identity provider has verified to be the user's.
 
     One whose groups are too many for the user stays open: no tenant may keep people from signing in.
     """
-    for invitation in found:
+    for invitation in invitations:
         with suppress(members.GroupsInvalid):
             _give(invitation, user.get_username())
             _end(invitation, user)
 
 
 def _locked(token_hash: str) -> Invitation:
-    found = _acceptable().filter(token_hash=token_hash).select_for_update(of=("self",)).first()
-    if found is None or not has_standing(found):
+    invitation = _acceptable().filter(token_hash=token_hash).select_for_update(of=("self",)).first()
+    if invitation is None or not has_standing(invitation):
         raise InvitationOver("The invitation is over. Ask a tenant admin for a new one.")
-    return found
+    return invitation
 
 
 def _give(invitation: Invitation, username: str) -> None:

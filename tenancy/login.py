@@ -159,12 +159,12 @@ def limited(attempt: Attempt, username: str, check: Callable[[], T], *, wrong: s
         _audit_attempt(username, audit.Outcome.DENIED, "Too many log-ins have failed.")
         logger.warning("Rejected a log-in from %s after too many failures", attempt.address or "an unknown address")
         raise
-    found = check()
-    if found:
+    user = check()
+    if user:
         attempt.uncount()
     else:
         _audit_attempt(username, audit.Outcome.FAILED, wrong)
-    return found
+    return user
 
 
 def _audit_attempt(username: str, outcome: str, reason: str) -> None:

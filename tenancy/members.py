@@ -90,8 +90,8 @@ def add(tenant: Tenant, username: str, role: Role, *, actor: str) -> tuple[Membe
     The result does not tell whether an active user has the name.
     """
     rows = listed(named(tenant, username).filter(role=role)).order_by("pk")
-    if found := rows.first():
-        return found, False
+    if membership := rows.first():
+        return membership, False
     try:
         with transaction.atomic():
             groups = groups_of(tenant, username)
@@ -136,7 +136,7 @@ def set_groups(tenant: Tenant, username: str, groups: Collection[str], *, actor:
         before = [row.groups for row in rows]
         if not before:
             raise MemberUnknown(f"{username!r} has no role in the tenant.")
-        if any(each != wanted for each in before):
+        if any(role != wanted for role in before):
             Membership.objects.filter(pk__in=[row.pk for row in rows]).update(groups=wanted)
             former = sorted(set[str]().union(*before))
             audit.record(

@@ -61,7 +61,7 @@ def _failed_retention_days() -> int | None:
 
 
 def _quota(column: str) -> Any:
-    [quota] = [each for each in QUOTAS if each.column == column]
+    [quota] = [candidate for candidate in QUOTAS if candidate.column == column]
     return models.BigIntegerField(
         f"most {quota.label}",
         null=True,

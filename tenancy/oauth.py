@@ -96,10 +96,10 @@ def read_key_set(document: bytes) -> dict[str, VerificationKey]:
     and RSA keys of less than LEAST_RSA_BITS. If two usable keys have one id, the first is used.
     """
     try:
-        found = json.loads(document)
+        claims = json.loads(document)
     except (ValueError, RecursionError):
         raise KeySetMalformed("the key set is not JSON") from None
-    entries = found.get("keys") if isinstance(found, dict) else None
+    entries = claims.get("keys") if isinstance(claims, dict) else None
     if not isinstance(entries, list):
         raise KeySetMalformed("the key set has no array of keys")
     keys: dict[str, VerificationKey] = {}
@@ -332,9 +332,9 @@ def _scopes(claims: Mapping[str, Any]) -> frozenset[Scope]:
     """Return the scopes that the claim `scope` grants, or else `scp`. Unknown scopes grant nothing."""
     texts = _texts(claims, "scope" if "scope" in claims else "scp")
     granted = {name for text in texts for name in text.split()}
-    own = {scope for scope in Scope if scope.value in granted}
+    scopes = {scope for scope in Scope if scope.value in granted}
     mapped = {Scope(scope) for name in granted for scope in settings.OAUTH_SCOPES.get(name, ())}
-    return frozenset(own | mapped)
+    return frozenset(scopes | mapped)
 
 
 def _texts(claims: Mapping[str, Any], name: str) -> list[str]:

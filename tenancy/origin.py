@@ -37,14 +37,14 @@ def client_address(environ: Mapping[str, Any]) -> str:
     With BEHIND_PROXY it is the last entry of X-Forwarded-For that is not in TRUSTED_PROXIES. Each proxy appends the
     address of its peer, so a client can forge only earlier entries.
     """
-    found = environ.get("REMOTE_ADDR", "")
+    peer = environ.get("REMOTE_ADDR", "")
     if settings.BEHIND_PROXY:
         for entry in reversed(environ.get("HTTP_X_FORWARDED_FOR", "").split(",")):
-            found = entry.strip()
-            address = _parsed(found)
+            peer = entry.strip()
+            address = _parsed(peer)
             if address is None or not any(address in network for network in settings.TRUSTED_PROXIES):
                 break
-    return _client(found)
+    return _client(peer)
 
 
 @lru_cache(maxsize=1024)

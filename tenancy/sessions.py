@@ -80,14 +80,14 @@ def sessions_of(user: User, current: str | None = None) -> list[Shown]:
     `current` is the key of the session that asks. `active_at` is up to a minute older than the last activity.
     """
     rows = UserSession.objects.filter(user=user, session__expire_date__gt=timezone.now()).select_related("session")
-    found = []
+    sessions = []
     for row in rows.order_by("-id")[:MOST_SHOWN]:
         values = row.session.get_decoded()
         if values.get(SESSION_KEY) == str(user.pk) and not is_over(values, time.time()):
             began, active = (datetime.fromtimestamp(values[name], UTC) for name in (BEGAN, ACTIVE))
             is_current = row.session_id == current
-            found.append(Shown(row.pk, device(row.user_agent), row.address, began, active, is_current))
-    return sorted(found, key=lambda each: (each.is_current, each.active_at), reverse=True)
+            sessions.append(Shown(row.pk, device(row.user_agent), row.address, began, active, is_current))
+    return sorted(sessions, key=lambda session: (session.is_current, session.active_at), reverse=True)
 
 
 def end_session(user: User, session_id: int) -> None:

@@ -33,8 +33,8 @@ def _read_once(row: Row) -> Row:
         name = f"_shown_{row.__name__}"
         if name not in tenant.__dict__:
             tenant.__dict__[name] = row(tenant)
-        found: str = tenant.__dict__[name]
-        return found
+        cell: str = tenant.__dict__[name]
+        return cell
 
     return shown
 

@@ -39,8 +39,8 @@ USUAL = {Scope.READ.value, Scope.PAYLOADS.value}
 def lifetimes() -> list[tuple[str, str]]:
     """Return the choices for a token's lifetime. The longest that the installation allows is always included."""
     longest = settings.TOKEN_MAX_DAYS
-    days = sorted({*(each for each in LIFETIMES if each <= longest), longest})
-    return [(str(each), f"{each} days") for each in days]
+    days = sorted({*(lifetime for lifetime in LIFETIMES if lifetime <= longest), longest})
+    return [(str(lifetime), f"{lifetime} days") for lifetime in days]
 
 
 class UnusedFilter(ConditionFilter):

@@ -196,10 +196,10 @@ class UserAdmin(ExportedList, OneButtonForms, _UserAdmin):
 
     def get_urls(self) -> list[URLPattern]:
         everywhere = self.admin_site.admin_view(self.log_out_everywhere)
-        own = self.admin_site.admin_view(self.account)
+        account = self.admin_site.admin_view(self.account)
         return [
             path("log-out-everywhere/", everywhere, name="log_out_everywhere"),
-            path("account/", own, name="account"),
+            path("account/", account, name="account"),
             path("account/end-session/", self.admin_site.admin_view(end_own), name="end_own_session"),
             path("<int:user_id>/end-sessions/", self.admin_site.admin_view(end_of_user), name="end_user_sessions"),
             *super().get_urls(),

@@ -201,7 +201,7 @@ class _Drawing:
         if depth >= DEEPEST:
             self.cut = True
             return format_html('<div class="dc-j-leaf">{}{}…{}</div>', label, *brackets)
-        inside = format_html_join("", "{}", ((each,) for each in self._children(items, brackets, name, depth)))
+        inside = format_html_join("", "{}", ((child,) for child in self._children(items, brackets, name, depth)))
         size = counted(count, "member" if brackets == "{}" else "item")
         summary = format_html('{}{} <span class="dc-quiet">{}</span>', label, brackets[0], size)
         return format_html(

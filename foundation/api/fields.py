@@ -79,8 +79,8 @@ class Moment(serializers.DateTimeField):
 
     def to_internal_value(self, value: Any) -> datetime:
         try:
-            found = datetime.fromisoformat(value) if isinstance(value, str) and _MOMENT.fullmatch(value) else None
-            moment = found and found.astimezone(UTC)
+            parsed = datetime.fromisoformat(value) if isinstance(value, str) and _MOMENT.fullmatch(value) else None
+            moment = parsed and parsed.astimezone(UTC)
         except (ValueError, OverflowError):  # there is no such day, or it is in no year of UTC
             moment = None
         if moment is None:

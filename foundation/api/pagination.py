@@ -78,16 +78,16 @@ class NewestFirst(CursorPagination):
         descending = names[0].startswith("-") is not backwards
         rows = queryset.order_by(*(f"-{name}" if descending else name for name in self._fields))
         if self.cursor is None or not self.cursor.position:
-            found = list(rows[: size + 1])
+            page = list(rows[: size + 1])
         else:
             try:
                 values = self._values(queryset.model, self.cursor.position)
-                found = list(rows.filter(self._beyond(values, descending))[: size + 1])
+                page = list(rows.filter(self._beyond(values, descending))[: size + 1])
             except (TypeError, ValueError, OverflowError, RecursionError, InvalidValue):
                 # The values in the cursor do not have the types of the columns: the cursor is forged.
                 raise _unknown_cursor() from None
-        self.page = found[:size]
-        more = len(found) > size
+        self.page = page[:size]
+        more = len(page) > size
         if backwards:
             self.page.reverse()
         self.has_next, self.has_previous = (True, more) if backwards else (more, self.cursor is not None)

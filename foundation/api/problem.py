@@ -124,8 +124,8 @@ def refusal(error: CoordinatorError) -> HttpResponse:
 def invalid(exc: ValidationError) -> InvalidRequest:
     """Return one error for all errors of a serializer. It names each field and the rule that the field breaks."""
     errors = [
-        {"field": _place(found.attr or ""), "code": found.code.upper(), "message": str(found.detail)}
-        for found in flatten_errors(exc.detail)
+        {"field": _place(error.attr or ""), "code": error.code.upper(), "message": str(error.detail)}
+        for error in flatten_errors(exc.detail)
     ]
     named = "; ".join(f"{error['field'] or 'body'}: {error['message']}" for error in errors[:3])
     return InvalidRequest(named, errors=errors)

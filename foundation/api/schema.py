@@ -60,46 +60,46 @@ class ProblemSchema(AutoSchema):
         return bodies | _problems(self._refusals())
 
     def _refusals(self) -> set[Refusal]:
-        found = set(ANY_REQUEST)
+        classes = set(ANY_REQUEST)
         if self.view.authentication_classes:
-            found |= self.authenticated
+            classes |= self.authenticated
         if self.method in {"POST", "PUT", "PATCH"}:
-            found |= BODY_REQUEST
+            classes |= BODY_REQUEST
         elif self._is_list_view():
-            found |= LIST_REQUEST
-        own = getattr(self.view, "refusals", {}).get(self.method, ())
-        return found | {(error.status, error.code) for error in own}
+            classes |= LIST_REQUEST
+        declared = getattr(self.view, "refusals", {}).get(self.method, ())
+        return classes | {(error.status, error.code) for error in declared}
 
     def _get_filter_parameters(self) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = super()._get_filter_parameters()  # type: ignore[no-untyped-call]
-        for schema in (parameter["schema"] for parameter in found):
+        parameters: list[dict[str, Any]] = super()._get_filter_parameters()  # type: ignore[no-untyped-call]
+        for schema in (parameter["schema"] for parameter in parameters):
             if schema["type"] == "string" and "enum" not in schema and "format" not in schema:
                 schema |= {"minLength": 1, "pattern": NO_NUL}
-        return found
+        return parameters
 
     def _map_basic_serializer(self, serializer: Any, direction: Literal["request", "response"]) -> dict[str, Any]:
-        found: dict[str, Any] = super()._map_basic_serializer(serializer, direction)  # type: ignore[no-untyped-call]
+        schema: dict[str, Any] = super()._map_basic_serializer(serializer, direction)  # type: ignore[no-untyped-call]
         if isinstance(serializer, StrictSerializer):
-            return {**found, **serializer.schema_rules, "additionalProperties": False}
+            return {**schema, **serializer.schema_rules, "additionalProperties": False}
         if direction == "response":
             # A response always has all of its members. A member without a value is null.
-            return {**found, "required": sorted(found["properties"])}
-        return found
+            return {**schema, "required": sorted(schema["properties"])}
+        return schema
 
     def _map_serializer_field(
         self, field: Any, direction: Literal["request", "response"], bypass_extensions: bool = False
     ) -> Any:
-        found = super()._map_serializer_field(field, direction, bypass_extensions)  # type: ignore[no-untyped-call]
+        schema = super()._map_serializer_field(field, direction, bypass_extensions)  # type: ignore[no-untyped-call]
         if isinstance(field, serializers.JSONField):
             described = {"description": str(field.help_text)} if field.help_text else {}
             refuses_null = direction == "request" and not field.allow_null
             return {**(ANYTHING_BUT_NULL if refuses_null else {}), **described}
         if isinstance(field, serializers.FileField) and direction == "request":
-            return {**found, "format": "binary"}
+            return {**schema, "format": "binary"}
         if isinstance(field, Number | WholeNumber) and field.limits:
             least, most = field.limits
-            return {**found, "minimum": least, "maximum": most}
-        return found
+            return {**schema, "minimum": least, "maximum": most}
+        return schema
 
     def _insert_field_validators(self, field: Any, schema: dict[str, Any]) -> None:
         super()._insert_field_validators(field, schema)  # type: ignore[no-untyped-call]
@@ -114,11 +114,11 @@ def _problems(refusals: Iterable[Refusal]) -> dict[str, Any]:
         codes[status].append(code)
     return {
         str(status): {
-            "description": " or ".join(f"`{code}`" for code in found),
+            "description": " or ".join(f"`{code}`" for code in classes),
             "content": {ProblemRenderer.media_type: {"schema": PROBLEM_REFERENCE}},
             # Not part of the schema, so that a generated client has one class for all problems.
-            "x-codes": found,
+            "x-codes": classes,
             **({"headers": RETRY_AFTER} if status == 503 else {}),
         }
-        for status, found in codes.items()
+        for status, classes in codes.items()
     }

@@ -56,8 +56,8 @@ class Compiled(Generic[Row]):
 def _reader(compiler: Any) -> Callable[[Iterable[Any]], Any]:
     """Return what makes a row of the model, as Django's `ModelIterable` does for each query."""
     select, described, annotations = compiler.select, compiler.klass_info, compiler.annotation_col_map or {}
-    own = slice(described["select_fields"][0], described["select_fields"][-1] + 1)
-    names = [column.target.attname for column, *_ in select[own]]
+    columns = slice(described["select_fields"][0], described["select_fields"][-1] + 1)
+    names = [column.target.attname for column, *_ in select[columns]]
     related = get_related_populators(described, select, DEFAULT_DB_ALIAS)  # type: ignore[call-arg]  # of Django 6.1
     converters = compiler.get_converters([column for column, *_ in select])
 
@@ -66,9 +66,9 @@ def _reader(compiler: Any) -> Callable[[Iterable[Any]], Any]:
         for place, (converts, expression) in converters.items():
             for convert in converts:
                 values[place] = convert(values[place], expression, connection)
-        made = described["model"].from_db(DEFAULT_DB_ALIAS, names, values[own])
-        for each in related:
-            each.populate(values, made)
+        made = described["model"].from_db(DEFAULT_DB_ALIAS, names, values[columns])
+        for description in related:
+            description.populate(values, made)
         for name, place in annotations.items():
             setattr(made, name, values[place])
         return made

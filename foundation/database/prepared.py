@@ -43,8 +43,8 @@ def _numbered(query: str) -> tuple[str, tuple[str, ...]]:
     """
     numbers: dict[str, int] = {}
 
-    def replaced(found: re.Match[str]) -> str:
-        return f"${numbers.setdefault(found[1], len(numbers) + 1)}" if found[1] else "%"
+    def replaced(match: re.Match[str]) -> str:
+        return f"${numbers.setdefault(match[1], len(numbers) + 1)}" if match[1] else "%"
 
     return _PARAMETER.sub(replaced, query), tuple(numbers)
 
@@ -118,6 +118,6 @@ def execute_together(*statements: tuple[str, Mapping[str, Any]]) -> list[list[tu
     used: Any = connections[DEFAULT_DB_ALIAS]
     # Until its end, which sends all at once, a pipeline of an autocommitting connection is one transaction.
     with used.wrap_database_errors, used.connection.pipeline():
-        for each, (query, params) in zip(cursors, statements, strict=True):
-            each.execute(query, params)
-    return [each.fetchall() for each in cursors]
+        for sent, (query, params) in zip(cursors, statements, strict=True):
+            sent.execute(query, params)
+    return [sent.fetchall() for sent in cursors]

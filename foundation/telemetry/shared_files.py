@@ -40,13 +40,13 @@ def share(place: Path, parent: int) -> None:
     place.mkdir(mode=0o700, parents=True, exist_ok=True)
     if place.is_symlink() or place.stat().st_uid != os.getuid():
         raise PermissionError(f"Another user owns {place}")
-    own = place / f"{FOLDER_PREFIX}{_name(parent)}"
-    own.mkdir(mode=0o700, exist_ok=True)
+    current = place / f"{FOLDER_PREFIX}{_name(parent)}"
+    current.mkdir(mode=0o700, exist_ok=True)
     for folder in place.glob(f"{FOLDER_PREFIX}*"):
         number = folder.name.removeprefix(FOLDER_PREFIX).partition("-")[0]
-        if folder != own and number.isdecimal() and folder.name != f"{FOLDER_PREFIX}{_name(int(number))}":
+        if folder != current and number.isdecimal() and folder.name != f"{FOLDER_PREFIX}{_name(int(number))}":
             shutil.rmtree(folder, ignore_errors=True)
-    os.environ[VARIABLE] = str(own)
+    os.environ[VARIABLE] = str(current)
 
 
 def _name(process: int) -> str:

@@ -109,9 +109,9 @@ class TokenAuthentication(KnoxAuthentication):
         if (cached := cache.get_or_renew(key)) is not None:
             return cached.user, cached
         looked_up_at = time.monotonic()
-        user, found = self._looked_up(token)
-        cache.set(key, found, since=looked_up_at)
-        return user, found
+        user, known = self._looked_up(token)
+        cache.set(key, known, since=looked_up_at)
+        return user, known
 
     def _looked_up(self, token: bytes) -> tuple[User, ApiToken]:
         now = timezone.now()
@@ -121,13 +121,13 @@ class TokenAuthentication(KnoxAuthentication):
             raise AuthenticationFailed("The token is not valid.") from None
         try:
             # A caller cannot choose the digest of a token, so the duration of the lookup discloses nothing.
-            found = valid_token(digest)
+            row = valid_token(digest)
         except TokenInvalid as refusal:
             raise AuthenticationFailed(refusal.detail) from None
-        _tenants.set(_key_of(token), found.tenant.slug)
-        if found.last_used_at is None or found.last_used_at < now - LAST_USE_PRECISION:
-            ApiToken.objects.filter(pk=found.pk).update(last_used_at=now)
-        return found.user, found
+        _tenants.set(_key_of(token), row.tenant.slug)
+        if row.last_used_at is None or row.last_used_at < now - LAST_USE_PRECISION:
+            ApiToken.objects.filter(pk=row.pk).update(last_used_at=now)
+        return row.user, row
 
 
 def remembered(authorization: str) -> ApiToken | None:

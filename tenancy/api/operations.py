@@ -137,12 +137,12 @@ def operation(
         def handle(view: TenantView, request: Request, *, tenant: str, **names: Any) -> HttpResponseBase:
             if body is not None:
                 names |= body.validated(request.data)
-            found = function(view, **names)
-            if isinstance(found, HttpResponseBase):
-                return found
+            answer = function(view, **names)
+            if isinstance(answer, HttpResponseBase):
+                return answer
             ((status, representation),) = statuses.items()
-            more = context(found) if context is not None else {}
-            return Response(representation(found, context={"request": request, **more}).data, status=status)
+            more = context(answer) if context is not None else {}
+            return Response(representation(answer, context={"request": request, **more}).data, status=status)
 
         request = body if form is None else {"multipart/form-data": form}
         described = extend_schema(operation_id=operation_id, request=request, responses=shown, filters=False)(handle)
@@ -214,7 +214,7 @@ def listing(
 def either(*views: View) -> View:
     """Return the view of a URL that has several methods. `views` are those of one each; the first one names it."""
     classes: list[Any] = [getattr(view, "cls") for view in views]  # noqa: B009 - functions have no such attribute
-    refusals = {method: errors for each in classes for method, errors in each.refusals.items()}
+    refusals = {method: errors for view in classes for method, errors in view.refusals.items()}
     made: Any = type(classes[0].__name__, tuple(classes), {"refusals": refusals, "__doc__": classes[0].__doc__})
     view: View = made.as_view()
     return view

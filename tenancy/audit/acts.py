@@ -146,8 +146,8 @@ def declares(act: Act | None, *scopes: Scope, reads: bool = False) -> Callable[[
 
 def declared(view: Any) -> Declaration | None:
     """Return the declaration of a view, also through the decorators that wrap it; None if it has none."""
-    found: Declaration | None = getattr(view, "declaration", None)
-    return found
+    declaration: Declaration | None = getattr(view, "declaration", None)
+    return declaration
 
 
 class Denied(PermissionDenied):

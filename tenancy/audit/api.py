@@ -48,8 +48,8 @@ class AuditEntryView(serializers.Serializer[AuditEntry]):
     hash = serializers.CharField()
 
     def get_details(self, entry: AuditEntry) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads(entry.details)
-        return found
+        details: dict[str, Any] = json.loads(entry.details)
+        return details
 
 
 class AuditFilter(filters.FilterSet):

@@ -118,8 +118,8 @@ def about(entries: QuerySet[AuditEntry], name: str) -> QuerySet[AuditEntry]:
     """
     part = f"{name}/"
     start = Q(start=name[:INDEXED_OBJECT]) | Q(start__startswith=part[:INDEXED_OBJECT])
-    found = entries.alias(start=Left("object", INDEXED_OBJECT)).filter(start)
-    return found.filter(Q(object=name) | Q(object__startswith=part))
+    matching = entries.alias(start=Left("object", INDEXED_OBJECT)).filter(start)
+    return matching.filter(Q(object=name) | Q(object__startswith=part))
 
 
 def exactly(entries: QuerySet[AuditEntry], *names: str) -> QuerySet[AuditEntry]:

@@ -27,7 +27,7 @@ def people_behind(tenant: Tenant, acted: Iterable[Acted]) -> Mapping[Acted, str 
     issued = _issued(
         tenant, {name for actor, _ in wanted for kind, _, name in [actor.partition(":")] if kind == "token"}
     )
-    return {each: _person(*each, issued) for each in wanted}
+    return {actor: _person(*actor, issued) for actor in wanted}
 
 
 def _issued(tenant: Tenant, names: set[str]) -> Mapping[str, list[tuple[datetime, str]]]:

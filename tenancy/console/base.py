@@ -130,10 +130,10 @@ def serves(
 
 def pages_of(admin_class: type) -> dict[str, Served]:
     """Return the pages of a class and of those that it extends, by the names of the attributes, in their order."""
-    found: dict[str, Served] = {}
-    for each in reversed(admin_class.__mro__):
-        found |= {name: made.served for name, made in vars(each).items() if hasattr(made, "served")}
-    return found
+    pages: dict[str, Served] = {}
+    for ancestor in reversed(admin_class.__mro__):
+        pages |= {name: made.served for name, made in vars(ancestor).items() if hasattr(made, "served")}
+    return pages
 
 
 def declares_views(*scopes: Scope, **acts: Act) -> Callable[[type[C]], type[C]]:
@@ -258,7 +258,7 @@ class TenantScopedAdmin(OneButtonForms):
         return self.has_module_permission(request) if obj is None else self.may(request, self.needs, obj)
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest | None = None) -> bool:
-        return lookup in {getattr(each, "parameter_name", None) for each in self.list_filter or ()}
+        return lookup in {getattr(entry, "parameter_name", None) for entry in self.list_filter or ()}
 
     def _get_obj_does_not_exist_redirect(self, request: HttpRequest, *_: Any) -> HttpResponse:
         raise Http404

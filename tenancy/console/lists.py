@@ -267,8 +267,8 @@ class ExportedList(_ModelAdmin):
 
     def export_lines(self, rows: QuerySet[Any], form: str) -> Iterator[bytes]:
         """Yield the lines of the file. Raises `ExportTooLarge`."""
-        found = exports.at_most(MOST_EXPORTED, in_chunks(rows, CHUNK))
-        values = ({name: _plain(cell(row)) for name, cell in self.exported.items()} for row in found)
+        chosen = exports.at_most(MOST_EXPORTED, in_chunks(rows, CHUNK))
+        values = ({name: _plain(cell(row)) for name, cell in self.exported.items()} for row in chosen)
         return exports.lines(tuple(self.exported), values, form)
 
 

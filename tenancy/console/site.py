@@ -64,13 +64,13 @@ class Site(UnfoldAdminSite):
 
         The palette is in admin.css and not in each page.
         """
-        own = AdminSite.each_context(self, request)
+        context = AdminSite.each_context(self, request)
         if not self._settings:
             shown = {**super().each_context(request), "colors": None}
-            of_request = own.keys() - SETTINGS
+            of_request = context.keys() - SETTINGS
             self._settings = {name: value for name, value in shown.items() if name not in of_request}
-        menu = self._menu if own["has_permission"] else {}
-        return {**own, **self._settings, **{name: show(request) for name, show in menu.items()}}
+        menu = self._menu if context["has_permission"] else {}
+        return {**context, **self._settings, **{name: show(request) for name, show in menu.items()}}
 
     def get_sidebar_list(self, request: HttpRequest) -> Any:
         """Return nothing: each page gets its sidebar as HTML."""

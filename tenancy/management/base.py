@@ -36,7 +36,7 @@ class Command(BaseCommand):
 
     def tenant(self, slug: str) -> Tenant:
         """Return the tenant. Raises `CommandError` if it does not exist."""
-        found = Tenant.objects.filter(slug=slug).first()
-        if found is None:
+        tenant = Tenant.objects.filter(slug=slug).first()
+        if tenant is None:
             raise CommandError(f"There is no tenant {slug!r}.")
-        return found
+        return tenant

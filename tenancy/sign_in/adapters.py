@@ -35,8 +35,8 @@ class ProviderAdapter(DefaultSocialAccountAdapter):
                 raise SignInRefused("The ID token is from another issuer than OIDC_ISSUER.")
             identity = read_identity(claims)
             with transaction.atomic():
-                found = sociallogin.user
-                linked = found if isinstance(found, User) and sociallogin.is_existing else None
+                account = sociallogin.user
+                linked = account if isinstance(account, User) and sociallogin.is_existing else None
                 user = admit(identity, linked)
                 if linked is None:
                     _link(request, sociallogin, user)

@@ -138,13 +138,13 @@ def _new(identity: Identity) -> tuple[User, bool]:
     """Return the user for a person who signs in for the first time, and whether it is created now."""
     namesakes = list(User.objects.select_for_update().filter(username__iexact=identity.username).order_by("pk"))
     if namesakes:
-        found = next((user for user in namesakes if user.username == identity.username), None)
-        if found is None or not settings.OIDC_LINK_USERS or found.is_superuser:
+        namesake = next((user for user in namesakes if user.username == identity.username), None)
+        if namesake is None or not settings.OIDC_LINK_USERS or namesake.is_superuser:
             raise SignInRefused(
-                f"The coordinator already has a user {(found or namesakes[0]).username!r}. If it is yours, log in with"
-                " its password. Otherwise, ask a superuser of the coordinator."
+                f"The coordinator already has a user {(namesake or namesakes[0]).username!r}. If it is yours, log in"
+                " with its password. Otherwise, ask a superuser of the coordinator."
             )
-        return found, False
+        return namesake, False
     # Before the user is created, as an invitation that creates one.
     waiting = bool(invitations.locked_of(identity.email))
     waiting = waiting or Membership.objects.filter(user=None, invited=identity.username).exists()

@@ -22,21 +22,21 @@ def read_groups(text: str) -> Mapped:
 
 
 def _read(text: str, accepts: Callable[[str], bool], form: str) -> Mapped:
-    found: Mapped = {}
+    mapped: Mapped = {}
     for entry in filter(None, map(str.strip, text.split(","))):
         # The provider's groups may contain `=` and `/`, as in `/staff/admins`.
         group, _, place = entry.rpartition("=")
         tenant, _, name = place.partition("/")
         if not group or not _TENANT.fullmatch(tenant) or not accepts(name):
             raise ValueError(f"must be a list of {form}, separated by commas")
-        found.setdefault(group, []).append((tenant, name))
-    return found
+        mapped.setdefault(group, []).append((tenant, name))
+    return mapped
 
 
 def granted_by(mapped: Mapped, groups: Collection[str]) -> Mapping[str, set[str]]:
     """Return what `groups` grant in each tenant that the mapping names. It may be nothing."""
-    found: dict[str, set[str]] = {tenant: set() for places in mapped.values() for tenant, _ in places}
+    granted: dict[str, set[str]] = {tenant: set() for places in mapped.values() for tenant, _ in places}
     for group in groups:
         for tenant, name in mapped.get(group, ()):
-            found[tenant].add(name)
-    return found
+            granted[tenant].add(name)
+    return granted

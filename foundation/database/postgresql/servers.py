@@ -105,15 +105,15 @@ class Chooser:
     def _admitted(self, created: Any) -> Server | None:
         """Return the server of a new connection. Close the connection and raise `OperationalError` if it is refused."""
         try:
-            found = _server_of(created)
-            server = found and self.timelines.admit(found)
+            connected = _server_of(created)
+            server = connected and self.timelines.admit(connected)
         except BaseException:
             created.close()
             raise
-        self.is_refusing = found is not None and server is None
-        if found is None or server is not None:
+        self.is_refusing = connected is not None and server is None
+        if connected is None or server is not None:
             return server
-        message = _refusal(created, found, self.timelines.newest)
+        message = _refusal(created, connected, self.timelines.newest)
         created.close()
         refused.add()
         log.error("%s", message)
@@ -130,9 +130,9 @@ def each_host(parameters: Mapping[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def _refusal(created: Any, found: Server, newest: Server | None) -> str:
+def _refusal(created: Any, server: Server, newest: Server | None) -> str:
     return (
-        f"Refused the database server {created.info.host}:{created.info.port} on {found}: this process knows {newest}."
+        f"Refused the database server {created.info.host}:{created.info.port} on {server}: this process knows {newest}."
         " Stop the server. If the database was moved, restart this process."
     )
 
@@ -150,14 +150,14 @@ chooser: Chooser | None = None
 """Chooses the servers of the connections of this process, if something guards it."""
 
 
-def guard(found: Chooser | None) -> None:
+def guard(choose: Chooser | None) -> None:
     """Let a chooser choose the servers of the connections that this process will open, and limit their waits.
 
     When a wait is over, the statement fails with `OperationalError` and the connection is lost. The server may still
     carry out the statement: a commit that waits for a silent standby has taken place.
     """
     global chooser
-    chooser = found
+    chooser = choose
 
 
 def connect(parameters: Mapping[str, Any], connect: Connect) -> tuple[Any, Server | None]:
@@ -172,6 +172,6 @@ def short_connection(database: Mapping[str, Any]) -> Any:
     """
     members = {name: database[name.upper()] for name in ("user", "password", "host", "port") if database[name.upper()]}
     parameters = {"dbname": database["NAME"], "client_encoding": "UTF8", **members, **database["OPTIONS"]}
-    created, _ = connect(parameters, lambda each: psycopg.connect(**each, cursor_factory=psycopg.ClientCursor))
+    created, _ = connect(parameters, lambda options: psycopg.connect(**options, cursor_factory=psycopg.ClientCursor))
     created.autocommit = True
     return created

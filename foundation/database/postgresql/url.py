@@ -37,23 +37,23 @@ def connection_settings(url: str) -> dict[str, Any]:
     """
     query = _query(url)
     try:
-        found = conninfo_to_dict(url)
+        parameters = conninfo_to_dict(url)
     except psycopg.Error:  # its text may contain a part of the URL
         raise ValueError(FORM) from None
-    if not found.get("dbname") or not all(_is_port(port) for port in str(found.get("port", "")).split(",")):
+    if not parameters.get("dbname") or not all(_is_port(port) for port in str(parameters.get("port", "")).split(",")):
         raise ValueError(FORM)
-    options = {name: found[name] for name in query if name not in {"host", "port"}}
+    options = {name: parameters[name] for name in query if name not in {"host", "port"}}
     _check(options)
-    host = str(found.get("host", ""))
-    if not all(_is_local(each) for each in host.split(",")):
+    host = str(parameters.get("host", ""))
+    if not all(_is_local(name) for name in host.split(",")):
         options.setdefault("sslmode", "verify-full")
     return {
         "ENGINE": "foundation.database.postgresql",
-        "NAME": found["dbname"],
-        "USER": found.get("user", ""),
-        "PASSWORD": found.get("password", ""),
+        "NAME": parameters["dbname"],
+        "USER": parameters.get("user", ""),
+        "PASSWORD": parameters.get("password", ""),
         "HOST": host,
-        "PORT": str(found.get("port", "")),
+        "PORT": str(parameters.get("port", "")),
         "OPTIONS": options,
     }
 

@@ -28,8 +28,8 @@ class Command(base.Command):
         slug, expected = options["tenant"], options["expect"]
         if expected and not slug:
             raise CommandError("--expect needs a tenant.")
-        found = [self.tenant(slug)] if slug else chain.chains()
-        sound = [self._verify(tenant) for tenant in found]
+        tenants = [self.tenant(slug)] if slug else chain.chains()
+        sound = [self._verify(tenant) for tenant in tenants]
         if expected and sound == [True]:
             sound.append(self._holds(self.tenant(slug), expected))
         if not all(sound):
