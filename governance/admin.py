@@ -56,7 +56,7 @@ class ExecutionAdmin(ExecutionColumns, ExecutionPages):
 
     def get_list_display(self, request: HttpRequest) -> tuple[Any, ...]:
         names = shown(SearchRequest.of(request).columns)
-        return names if may_act(request) else tuple(each for each in names if each != "select")
+        return names if may_act(request) else tuple(name for name in names if name != "select")
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         tidy = tidy_query(request.GET)
@@ -85,8 +85,10 @@ def may_act(request: HttpRequest) -> bool:
 
 def acts(request: HttpRequest) -> list[dict[str, Any]]:
     """Return the acts on many executions, each with the reason why the user may not do it, or ""."""
-    found = []
+    filters = []
     for kind, icon in ICONS.items():
         denials = [denial_of(scope) for scope in scopes_of(kind) if not holds_anywhere(request, scope)]
-        found.append({"name": kind.value, "label": VERBS[kind], "icon": icon, "why_not": denials[0] if denials else ""})
-    return found
+        filters.append(
+            {"name": kind.value, "label": VERBS[kind], "icon": icon, "why_not": denials[0] if denials else ""}
+        )
+    return filters

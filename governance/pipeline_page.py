@@ -96,7 +96,7 @@ def spans(switches: Sequence[Activation], now: datetime) -> list[dict[str, Any]]
     first = min(switches[0].activated_at, now - SHORTEST)
     total = (now - first).total_seconds()
     starts = [switch.activated_at for switch in switches]
-    layers = {version: number for number, version in enumerate(dict.fromkeys(_version(each) for each in switches))}
+    layers = {version: number for number, version in enumerate(dict.fromkeys(_version(switch) for switch in switches))}
     return [
         {
             "version": _version(switch),
@@ -132,9 +132,9 @@ DRIFT_VARIANTS = {
 
 
 def drift_of(pipeline: Pipeline) -> dict[str, Any]:
-    found = drift(pipeline.tenant, pipeline)
-    lines = [(each, DRIFT_VARIANTS[each.kind]) for each in found[:DRIFTS_SHOWN]]
-    return {"lines": lines, "more": max(len(found) - DRIFTS_SHOWN, 0)}
+    drifts = drift(pipeline.tenant, pipeline)
+    lines = [(line, DRIFT_VARIANTS[line.kind]) for line in drifts[:DRIFTS_SHOWN]]
+    return {"lines": lines, "more": max(len(drifts) - DRIFTS_SHOWN, 0)}
 
 
 PIPELINE_TABS: Final = {"overview": "Overview", "releases": "Releases", "history": "History", "policy": "Policy"}
@@ -264,21 +264,23 @@ def _history(pipeline: Pipeline) -> "Paginator[Activation]":
 def _formerly_active(pipeline: Pipeline, shown: "Page[Activation]", releases: Sequence[Release]) -> set[int]:
     """Return which of `releases` were activated. A history of one page is enough to tell."""
     if shown.paginator.num_pages == 1:
-        return {each.release_id for each in shown}
+        return {activation.release_id for activation in shown}
     return set(pipeline.activations.filter(release__in=releases).values_list("release", flat=True))
 
 
 def _next(pipeline: Pipeline, releases: Sequence[Release], formerly_active: set[int]) -> Release | None:
     """Return the newest registered release, if it is newer than the active one and was never active."""
-    newest = next((each for each in releases if each.status == Status.REGISTERED), None)
+    newest = next((release for release in releases if release.status == Status.REGISTERED), None)
     active = pipeline.activation.release_id if pipeline.activation else 0
     return newest if newest and newest.pk > active and newest.pk not in formerly_active else None
 
 
 def _newest_switch(pipeline: Pipeline, shown: "Page[Activation]") -> Activation | None:
     """Return the newest activation that changed the active release. It usually is on the first page of the history."""
-    found = next((each for each in shown if each.kind in SWITCHES), None) if shown.number == 1 else None
-    return found or queries.history(pipeline).filter(kind__in=SWITCHES).first()
+    newest = (
+        next((activation for activation in shown if activation.kind in SWITCHES), None) if shown.number == 1 else None
+    )
+    return newest or queries.history(pipeline).filter(kind__in=SWITCHES).first()
 
 
 def _trust(pipeline: Pipeline) -> trust.Trust | None:

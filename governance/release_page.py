@@ -194,7 +194,9 @@ class ReleaseAdmin(ListWithUpload):
             "more_deployments": len(deployments) > DEPLOYMENTS_SHOWN,
             "may_download": release.status != Status.REJECTED and self.may(request, Scope.ARTIFACTS, release),
             "contract": contract,
-            "diagram": diagram(contract, {each.step: each.short for each in policies.values()}) if contract else None,
+            "diagram": diagram(contract, {policy.step: policy.short for policy in policies.values()})
+            if contract
+            else None,
             "policies": policies,
             "unknown_policies": sorted(policies.keys() - {step.authored_name for step in steps}),
             "steps": [
@@ -286,14 +288,14 @@ def stages(release: Release) -> list[dict[str, str]]:
 
 def needed(release: Release) -> dict[str, Any]:
     """Return what still needs the release, if it is registered."""
-    found = blockers(release) if release.status == "REGISTERED" else []
-    only_failures = bool(found) and all(each.kind in FAILURES for each in found)
-    return {"lines": lines_of(release, found), "only_failures": only_failures}
+    needs = blockers(release) if release.status == "REGISTERED" else []
+    only_failures = bool(needs) and all(need.kind in FAILURES for need in needs)
+    return {"lines": lines_of(release, needs), "only_failures": only_failures}
 
 
 def executions(release: Release) -> dict[str, Any]:
     """Return how many executions of the release are in which state."""
-    found = counts_of(release)
+    counted = counts_of(release)
     shared = {
         "pipeline": release.pipeline.pipeline_id,
         "release": release.release_version,
@@ -305,12 +307,12 @@ def executions(release: Release) -> dict[str, Any]:
 
     return {
         "counts": [
-            (each, STATE_VARIANTS[each.status], link("execution", status=searched(each.status)))
-            for each in found.counts
+            (count, STATE_VARIANTS[count.status], link("execution", status=searched(count.status)))
+            for count in counted.counts
         ],
-        "errors": [(code, count, link("deadletter", error=code)) for code, count in found.errors],
-        "errors_complete": found.errors_complete,
-        "is_complete": all(each.is_complete for each in found.counts),
+        "errors": [(code, count, link("deadletter", error=code)) for code, count in counted.errors],
+        "errors_complete": counted.errors_complete,
+        "is_complete": all(count.is_complete for count in counted.counts),
         "most": MOST_READ,
     }
 

@@ -31,7 +31,7 @@ def sweep() -> None:
     expires. If a part fails, the error is logged and the other parts still run. A database outage stops the sweep.
     """
     message_path.send_probes()
-    parts: tuple[Callable[[], object], ...] = (
+    jobs: tuple[Callable[[], object], ...] = (
         _expire_leases,
         sweeper.awaits_due,
         sweeper.silent_workers,
@@ -45,7 +45,7 @@ def sweep() -> None:
         upkeep.announce,
         retirement.fail_open,
     )
-    for part in parts:
+    for part in jobs:
         try:
             part()
         except Exception as error:

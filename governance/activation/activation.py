@@ -151,10 +151,10 @@ def _earlier(release: Release, operation_key: str | None, request: ActivationReq
         return queries.history(release.pipeline).filter(request=request).first()
     if operation_key is None:
         return None
-    found = queries.history(release.pipeline).filter(operation_key=operation_key).first()
-    if found is not None and (found.release_id != release.pk or found.gradual_id is not None):
-        raise key_reused(found)
-    return found
+    earlier = queries.history(release.pipeline).filter(operation_key=operation_key).first()
+    if earlier is not None and (earlier.release_id != release.pk or earlier.gradual_id is not None):
+        raise key_reused(earlier)
+    return earlier
 
 
 def target(pipeline: Pipeline) -> Release | None:
@@ -239,14 +239,14 @@ def warnings(release: Release) -> list[str]:
 def _earlier_rollback(pipeline: Pipeline, operation_key: str | None) -> Activation | None:
     if operation_key is None:
         return None
-    found = queries.history(pipeline).filter(operation_key=operation_key).first()
-    return None if found is None else _rollback(found)
+    earlier = queries.history(pipeline).filter(operation_key=operation_key).first()
+    return None if earlier is None else _rollback(earlier)
 
 
-def _rollback(found: Activation) -> Activation:
-    if found.kind != Kind.ROLLBACK:
+def _rollback(earlier: Activation) -> Activation:
+    if earlier.kind != Kind.ROLLBACK:
         raise OperationKeyReused(
-            f"The operation key belongs to the activation of release {found.release.release_version!r}.",
-            activeReleaseVersion=found.release.release_version,
+            f"The operation key belongs to the activation of release {earlier.release.release_version!r}.",
+            activeReleaseVersion=earlier.release.release_version,
         )
-    return found
+    return earlier

@@ -93,13 +93,13 @@ def _signatures(switch: Switch) -> Gate | None:
     if switch.binding:
         trust.lock_keys(switch.pipeline)
     signers = None if switch.signers is None else switch.signers[switch.release.pk]
-    found = trust.of(switch.release, switch.pipeline, signers=signers)
-    if not found.is_met:
-        detail = f"Release {switch.release.release_version!r} cannot be activated. {found.description}"
-        return unmet(SIGNATURES, errors.SignatureRequired(detail, standing=found.standing))
-    if found.warns:
-        return warning(SIGNATURES, found.description)
-    names = [signer.key.name for signer in found.signers if signer.verdict is trust.Verdict.VALID and signer.key]
+    trusted = trust.of(switch.release, switch.pipeline, signers=signers)
+    if not trusted.is_met:
+        detail = f"Release {switch.release.release_version!r} cannot be activated. {trusted.description}"
+        return unmet(SIGNATURES, errors.SignatureRequired(detail, standing=trusted.standing))
+    if trusted.warns:
+        return warning(SIGNATURES, trusted.description)
+    names = [signer.key.name for signer in trusted.signers if signer.verdict is trust.Verdict.VALID and signer.key]
     return met(SIGNATURES, f"Signed by {', '.join(dict.fromkeys(names))}.") if names else None
 
 
@@ -181,10 +181,10 @@ def with_reads(switches: Sequence[Switch]) -> list[Switch]:
     """Return planned activations of one pipeline with `workers` and `passed`, read for all of them at once."""
     if not switches:
         return []
-    policy, releases = switches[0].pipeline, [each.release for each in switches]
+    policy, releases = switches[0].pipeline, [switch.release for switch in switches]
     workers = None if policy.worker_gate == WorkerGate.OFF else _workers(releases)
     passed = None if policy.smoke_test_hours is None else newest_passed(releases, hours=policy.smoke_test_hours)
-    return [replace(each, workers=workers, passed=passed) for each in switches]
+    return [replace(switch, workers=workers, passed=passed) for switch in switches]
 
 
 GATES: Final[tuple[Callable[[Switch], Gate | None], ...]] = (_signatures, _approvals, _worker, _smoke_test)
@@ -202,7 +202,7 @@ REFUSALS: Final = (
 
 def judge(switch: Switch) -> list[Gate]:
     """Return the verdict on each gate that the policy asks for."""
-    return [gate for each in GATES if (gate := each(switch)) is not None]
+    return [gate for judge in GATES if (gate := judge(switch)) is not None]
 
 
 def require_met(switch: Switch) -> list[Gate]:

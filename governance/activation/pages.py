@@ -238,8 +238,8 @@ def _targets(
 ) -> HttpResponse:
     """Return the page with the releases to choose from, and with the form if it was refused."""
     named = form.data.get("release_version") if form else request.GET.get("to")
-    found = rollback(pipeline, recent_only=_recent_only(pages, request, pipeline), named=named)
-    proposed = found.proposed.release.release_version if found.proposed else ""
+    offer = rollback(pipeline, recent_only=_recent_only(pages, request, pipeline), named=named)
+    proposed = offer.proposed.release.release_version if offer.proposed else ""
     return pages.page(
         request,
         "releases/roll_back.html",
@@ -248,9 +248,9 @@ def _targets(
         status=status,
         problem=problem,
         pipeline=pipeline,
-        found=found,
+        found=offer,
         chosen=named or proposed,
-        is_breaking=any(each.is_breaking for each in found.targets),
+        is_breaking=any(target.is_breaking for target in offer.targets),
         kept_days=KEPT_DAYS,
         operation_key=str(uuid.uuid4()),
         form=form,

@@ -22,7 +22,7 @@ MOST_TENANTS = 200
 def show(pages: ReadOnlyAdmin, request: HttpRequest) -> HttpResponse:
     tenant = _tenant(request)
     listed = tenants_of(request.user).order_by("slug")[:MOST_TENANTS]
-    tenants = sorted({tenant, *listed}, key=lambda each: each.slug)
+    tenants = sorted({tenant, *listed}, key=lambda listed_tenant: listed_tenant.slug)
     return pages.page(
         request,
         "releases/active.html",
@@ -47,10 +47,10 @@ def export(pages: ReadOnlyAdmin, request: HttpRequest) -> HttpResponse:
 def _tenant(request: HttpRequest) -> Tenant:
     """Return the tenant that the query names, by default the first one. Raises `Http404` for one that is not seen."""
     tenants, named = tenants_of(request.user).order_by("slug"), request.GET.get("tenant")
-    found = None if "\0" in (named or "") else (tenants.filter(slug=named) if named else tenants).first()
-    if found is None:
+    tenant = None if "\0" in (named or "") else (tenants.filter(slug=named) if named else tenants).first()
+    if tenant is None:
         raise Http404
-    return found
+    return tenant
 
 
 def _read(text: str) -> datetime | None:

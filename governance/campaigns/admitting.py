@@ -117,25 +117,25 @@ def _admissible(campaign: Campaign, credit: int) -> int | None:
     waits = campaign.canary is not None and not campaign.canary_over
     if not waits and campaign.stop_after_failures is None:
         return credit
-    found = results_of(campaign.pk)
-    if waits and found.unaccepted:
-        _pause(campaign, Cause.CANARY, found)
+    results = results_of(campaign.pk)
+    if waits and results.unaccepted:
+        _pause(campaign, Cause.CANARY, results)
         return None
-    if campaign.stop_after_failures is not None and found.unaccepted >= campaign.stop_after_failures:
-        _pause(campaign, Cause.FAILURES, found)
+    if campaign.stop_after_failures is not None and results.unaccepted >= campaign.stop_after_failures:
+        _pause(campaign, Cause.FAILURES, results)
         return None
     if not waits:
         return credit
-    left = (campaign.canary or 0) - found.total
+    left = (campaign.canary or 0) - results.total
     if left > 0:
         return min(credit, left)
-    if not found.running:
-        _change(campaign, Status.RUNNING, "CANARY_PASSED", {"executions": found.total}, statements.END_CANARY)
+    if not results.running:
+        _change(campaign, Status.RUNNING, "CANARY_PASSED", {"executions": results.total}, statements.END_CANARY)
     return 0
 
 
-def _pause(campaign: Campaign, cause: Cause, found: Results) -> None:
-    details = {"cause": cause.value, "failedAgain": found.failed_again}
+def _pause(campaign: Campaign, cause: Cause, results: Results) -> None:
+    details = {"cause": cause.value, "failedAgain": results.failed_again}
     if _change(campaign, Status.PAUSED, "PAUSED", details, statements.PAUSE, cause=cause.value):
         record(Act.CAMPAIGN_PAUSE, campaign.tenant, campaign.pk, COORDINATOR, "", **details)
 
@@ -258,7 +258,7 @@ def pause(campaign: Campaign, chosen: Sequence[CampaignItem]) -> int:
 def _moved(campaign: Campaign, executions: Collection[Execution], move_of: Callable[..., moves.Move]) -> set[uuid.UUID]:
     """Move the executions. Return the ids of those that were moved: no other process changed them first."""
     details = {"actor": campaign.created_by, "reason": campaign.reason, "campaignId": str(campaign.pk)}
-    return {move.execution_id for move in moves.apply([move_of(each, **details) for each in executions])}
+    return {move.execution_id for move in moves.apply([move_of(execution, **details) for execution in executions])}
 
 
 def _judged(chosen: Sequence[CampaignItem], refused: str) -> tuple[dict[int, Execution], dict[str, list[int]]]:

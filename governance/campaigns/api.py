@@ -33,9 +33,9 @@ class CampaignFilter(filters.FilterSet):
         return queryset
 
     def filter_queryset(self, queryset: Any) -> Any:
-        found = super().filter_queryset(queryset)
+        matching = super().filter_queryset(queryset)
         pipeline_id, version = (self.form.cleaned_data[name] for name in ("pipelineId", "releaseVersion"))
-        return campaigns.waiting_for(found, pipeline_id, version) if pipeline_id and version else found
+        return campaigns.waiting_for(matching, pipeline_id, version) if pipeline_id and version else matching
 
 
 class CampaignItemFilter(filters.FilterSet):

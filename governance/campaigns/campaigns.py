@@ -73,10 +73,10 @@ def campaigns(tenant: Tenant) -> QuerySet[Campaign]:
 
 def campaign(tenant: Tenant, campaign_id: uuid.UUID) -> Campaign:
     """Return one campaign of the tenant. Raises `CampaignUnknown`."""
-    found = campaigns(tenant).filter(pk=campaign_id).first()
-    if found is None:
+    campaign = campaigns(tenant).filter(pk=campaign_id).first()
+    if campaign is None:
         raise CampaignUnknown(f"There is no campaign {campaign_id}.")
-    return found
+    return campaign
 
 
 def waiting_for(rows: QuerySet[Campaign], pipeline_id: str, release_version: str) -> QuerySet[Campaign]:
@@ -117,11 +117,11 @@ def progress(campaign_ids: Collection[uuid.UUID]) -> dict[uuid.UUID, Progress]:
     """Return the progress of each campaign."""
     counts = {result.lower(): Count("items", filter=Q(items__outcome=result)) for result in ItemResult.values}
     rows = Campaign.objects.filter(pk__in=campaign_ids).order_by().values_list("pk", "selected")
-    found = {
+    matching = {
         campaign_id: _progress(selected, dict(zip(counts, counted, strict=True)))
         for campaign_id, selected, *counted in rows.annotate(**counts)
     }
-    return {campaign_id: found.get(campaign_id, Progress()) for campaign_id in campaign_ids}
+    return {campaign_id: matching.get(campaign_id, Progress()) for campaign_id in campaign_ids}
 
 
 def _progress(selected: int, counted: dict[str, int]) -> Progress:
@@ -201,10 +201,10 @@ def _confirmed(options: Options, revoked: Sequence[RevokedRelease]) -> list[int]
     if not options.reason.strip():
         raise ReasonRequired("A campaign requires a reason.")
     if revoked and not options.allow_revoked:
-        named = ", ".join(f"{each.pipeline_id} {each.release_version} ({each.count})" for each in revoked)
+        named = ", ".join(f"{release.pipeline_id} {release.release_version} ({release.count})" for release in revoked)
         detail = f"The campaign would run revoked releases: {named}."
-        raise ReleaseRevokedConfirmation(detail, revokedReleases=[each.to_json() for each in revoked])
-    return [each.release_id for each in revoked]
+        raise ReleaseRevokedConfirmation(detail, revokedReleases=[release.to_json() for release in revoked])
+    return [release.release_id for release in revoked]
 
 
 def executions_of(campaign: Campaign) -> QuerySet[Execution]:

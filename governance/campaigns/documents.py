@@ -267,8 +267,8 @@ class CampaignSummary(KeywordMembers[Campaign]):
 
     @extend_schema_field(ResultsView)
     def get_results(self, campaign: Campaign) -> dict[str, Any]:
-        found: dict[uuid.UUID, Results] = self.context["results"]
-        return dict(ResultsView(found[campaign.pk]).data)
+        results: dict[uuid.UUID, Results] = self.context["results"]
+        return dict(ResultsView(results[campaign.pk]).data)
 
 
 class BlockedPipelineView(serializers.Serializer[Any]):

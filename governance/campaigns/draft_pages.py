@@ -122,9 +122,9 @@ def show(
     status: int = 200,
 ) -> HttpResponse:
     """Show the page of a draft, with the options as sent if they were rejected."""
-    found = drafts.contents(draft)
-    read_business_keys(found.executions)
-    form = OptionsForm(draft, data, revoked=bool(found.revoked))
+    contents = drafts.contents(draft)
+    read_business_keys(contents.executions)
+    form = OptionsForm(draft, data, revoked=bool(contents.revoked))
     return pages.page(
         request,
         "executions/campaign_draft.html",
@@ -133,11 +133,11 @@ def show(
         original=draft,
         campaign=draft,
         verb=VERBS[Kind(draft.kind)],
-        card_title=f"{VERBS[Kind(draft.kind)]} {'it' if found.count == 1 else 'them'}",
-        found=found,
+        card_title=f"{VERBS[Kind(draft.kind)]} {'it' if contents.count == 1 else 'them'}",
+        found=contents,
         most=MOST_ITEMS,
-        **_counts(draft, found),
-        sample=[(each, STATE_VARIANTS[each.status]) for each in found.executions],
+        **_counts(draft, contents),
+        sample=[(execution, STATE_VARIANTS[execution.status]) for execution in contents.executions],
         form=form,
         problem=problem_of(error),
         may_operate=all(pages.may(request, scope, draft) for scope in scopes_of(draft.kind)),
@@ -145,26 +145,26 @@ def show(
     )
 
 
-def _counts(draft: Campaign, found: Contents) -> dict[str, Any]:
+def _counts(draft: Campaign, contents: Contents) -> dict[str, Any]:
     """Return the executions by status, release and error, and how many would run on a release that is not active."""
     by_status, by_error = Counter[str](), Counter[str]()
     by_release = Counter[tuple[str, str]]()
     elsewhere = 0
-    revoked = {each.release_id for each in found.revoked}
-    revoked_names = {(each.pipeline_id, each.release_version) for each in found.revoked}
-    for group in found.groups:
+    revoked = {release.release_id for release in contents.revoked}
+    revoked_names = {(release.pipeline_id, release.release_version) for release in contents.revoked}
+    for group in contents.groups:
         pipeline_id, version, count = group["pipeline_id"] or "", group["release_version"] or "", group["count"]
         by_status[group["status"]] += count
         by_release[pipeline_id, version] += count
         if group["error_code"]:
             by_error[group["error_code"]] += count
-        if group["release_id"] not in (None, *revoked) and found.active.get(pipeline_id) != version:
+        if group["release_id"] not in (None, *revoked) and contents.active.get(pipeline_id) != version:
             elsewhere += count
 
     def state(pipeline_id: str, version: str) -> str:
         if (pipeline_id, version) in revoked_names:
             return "revoked"
-        return "active" if found.active.get(pipeline_id) == version else "not active"
+        return "active" if contents.active.get(pipeline_id) == version else "not active"
 
     return {
         "by_status": [(name, STATE_VARIANTS.get(name, "default"), count) for name, count in by_status.most_common()],

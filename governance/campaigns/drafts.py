@@ -149,8 +149,8 @@ def contents(draft: Campaign) -> Contents:
         cursor.execute(statements.CONTENTS, [draft.pk])
         names = ("status", "release_id", "pipeline_id", "release_version", "error_code", "count", "changed")
         groups = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
-    found = executions_of(draft)
-    sample = found.select_related("tenant").defer(*PAYLOADS).order_by("campaign_items__id")
+    executions = executions_of(draft)
+    sample = executions.select_related("tenant").defer(*PAYLOADS).order_by("campaign_items__id")
     pipelines, releases = {group["pipeline_id"] for group in groups}, Counter[int]()
     for group in groups:
         if group["release_id"] is not None:  # that of removed executions is unknown

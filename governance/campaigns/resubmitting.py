@@ -66,8 +66,8 @@ def waiting(campaign: Campaign) -> dict[str, CoordinatorError]:
         rows = rows.order_by("id")[:1]
     else:
         rows = rows.order_by("execution__pipeline_id").distinct()[:PIPELINES_SHOWN]
-    found = {pipeline_id: _target(campaign, pipeline_id) for pipeline_id in rows}
-    return {pipeline_id: each for pipeline_id, each in found.items() if _may_pass(each)}
+    targets = {pipeline_id: _target(campaign, pipeline_id) for pipeline_id in rows}
+    return {pipeline_id: target for pipeline_id, target in targets.items() if _may_pass(target)}
 
 
 def _check(campaign: Campaign, most: int) -> list[_Verdict]:
@@ -80,12 +80,12 @@ def _check(campaign: Campaign, most: int) -> list[_Verdict]:
     last, left = 0, most
     while left:
         waits = [pipeline_id for pipeline_id, target in targets.items() if _may_pass(target)]
-        found = list(rows.filter(pk__gt=last).exclude(execution__pipeline_id__in=waits)[:left])
-        judged = [(item, _judge(campaign, item, targets)) for item in found]
+        due = list(rows.filter(pk__gt=last).exclude(execution__pipeline_id__in=waits)[:left])
+        judged = [(item, _judge(campaign, item, targets)) for item in due]
         checked += [(item, verdict) for item, verdict in judged if verdict is not None]
-        last = found[-1].pk if found else last
+        last = due[-1].pk if due else last
         # Others take the places of the items that must wait, unless these were the last ones.
-        left = 0 if len(found) < left or _has_one_pipeline(campaign) else most - len(checked)
+        left = 0 if len(due) < left or _has_one_pipeline(campaign) else most - len(checked)
     return checked
 
 

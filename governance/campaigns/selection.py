@@ -116,11 +116,13 @@ def matching(tenant: Tenant, filters: Filters, *, allow_failed: bool) -> QuerySe
         raise FilterRequired("A campaign without a filter would contain every execution that ever failed.")
     releases = _releases(tenant, filters).exclude(status=Status.RETIRED).values_list("pk", flat=True)
     # With the ids, PostgreSQL estimates how many executions match. Without any, 0 matches none.
-    found = Execution.objects.filter(release__in=list(releases) or [0])
-    found = fitting(tenant, Kind.REDRIVE, found, allow_failed=allow_failed).filter(**_conditions(filters, _LOOKUPS))
+    executions = Execution.objects.filter(release__in=list(releases) or [0])
+    executions = fitting(tenant, Kind.REDRIVE, executions, allow_failed=allow_failed).filter(
+        **_conditions(filters, _LOOKUPS)
+    )
     if of_letter := _conditions(filters, _LETTER_LOOKUPS):
-        found = found.filter(**of_letter, dead_letters__execution_version=F("version"))
-    return found
+        executions = executions.filter(**of_letter, dead_letters__execution_version=F("version"))
+    return executions
 
 
 def _releases(tenant: Tenant, filters: Filters) -> QuerySet[Release]:
@@ -133,9 +135,9 @@ def _conditions(filters: Filters, lookups: Mapping[str, str]) -> dict[str, Any]:
 
 def preview(tenant: Tenant, filters: Filters, *, allow_failed: bool = False) -> Preview:
     """Return what a campaign would contain. Executions that failed first come first."""
-    found = matching(tenant, filters, allow_failed=allow_failed)
-    first = found.select_related("tenant").defer(*PAYLOADS).order_by("finished_at", "id")
-    counts = found.order_by().values_list("release_id", "error_code").annotate(count=Count("*"))
+    executions = matching(tenant, filters, allow_failed=allow_failed)
+    first = executions.select_related("tenant").defer(*PAYLOADS).order_by("finished_at", "id")
+    counts = executions.order_by().values_list("release_id", "error_code").annotate(count=Count("*"))
     pins = _pins({release for release, _, _ in counts})
     groups = [
         {"release_id": release, "error_code": error, "count": count, **pins[release]}
@@ -157,9 +159,9 @@ def _pins(releases: Collection[int]) -> dict[int, dict[str, Any]]:
     return {pk: dict(zip(_PIN, pin, strict=True)) for pk, *pin in rows}
 
 
-def revoked(found: QuerySet[Execution]) -> list[RevokedRelease]:
+def revoked(executions: QuerySet[Execution]) -> list[RevokedRelease]:
     """Return the revoked releases to which executions in `found` are pinned, those with the most executions first."""
-    of_revoked = found.filter(release__status=Status.REVOKED).order_by()
+    of_revoked = executions.filter(release__status=Status.REVOKED).order_by()
     return revoked_among(dict(of_revoked.values_list("release_id").annotate(count=Count("id"))))
 
 
@@ -179,7 +181,7 @@ def revoked_among(counts: Mapping[int, int]) -> list[RevokedRelease]:
         )
         for event in events
     ]
-    return sorted(releases, key=lambda each: (-each.count, each.release_id))
+    return sorted(releases, key=lambda release: (-release.count, release.release_id))
 
 
 def _largest(groups: list[dict[str, Any]], *names: str, most: int | None = GROUPS_SHOWN) -> list[dict[str, Any]]:
@@ -187,7 +189,7 @@ def _largest(groups: list[dict[str, Any]], *names: str, most: int | None = GROUP
     counts = Counter[tuple[Any, ...]]()
     for group in groups:
         counts[tuple(group[name] for name in names)] += group["count"]
-    ordered = sorted(counts.items(), key=lambda each: (-each[1], each[0]))
+    ordered = sorted(counts.items(), key=lambda count: (-count[1], count[0]))
     return [{**dict(zip(names, values, strict=True)), "count": count} for values, count in ordered[:most]]
 
 
@@ -229,5 +231,5 @@ def _unfinished(tenant: Tenant, filters: Filters) -> QuerySet[Execution]:
     if foreign:
         raise CampaignTargetInvalid(f"Only failed executions have {', '.join(foreign)}.")
     releases = _releases(tenant, filters)
-    found = Execution.objects.filter(~Q(status__in=TERMINAL_VALUES), release__in=releases.values("pk"))
-    return found if filters.error_code is None else found.filter(error_code=filters.error_code)
+    executions = Execution.objects.filter(~Q(status__in=TERMINAL_VALUES), release__in=releases.values("pk"))
+    return executions if filters.error_code is None else executions.filter(error_code=filters.error_code)

@@ -162,13 +162,13 @@ def _selected(request: HttpRequest, requested: SearchRequest) -> QuerySet[Execut
 
 def _tenant(request: HttpRequest, requested: SearchRequest, rows: QuerySet[Execution]) -> Tenant:
     """Return the tenant of the rows. Raises `Http404` without rows, and `InvalidRequest` if they have several."""
-    tenants: list[Any] = [each for each in requested.tenants if requested.search.tenant in (None, each.slug)]
+    tenants: list[Any] = [tenant for tenant in requested.tenants if requested.search.tenant in (None, tenant.slug)]
     if request.POST.get("rows") != ALL:
         ids = set(rows.order_by().values_list("tenant", flat=True))
-        tenants = [each for each in tenants if each.pk in ids]
+        tenants = [tenant for tenant in tenants if tenant.pk in ids]
     if not tenants:
         raise Http404
     if len(tenants) > 1:
         raise InvalidRequest("A campaign covers one tenant. Filter by tenant first.")
-    found: Tenant = tenants[0]
-    return found
+    tenant: Tenant = tenants[0]
+    return tenant

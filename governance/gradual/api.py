@@ -175,8 +175,8 @@ class OneGradualActivationView(GradualActivationView):
 
     @extend_schema_field(EvidenceView(allow_null=True))
     def get_evidence(self, gradual: GradualActivation) -> dict[str, Any] | None:
-        found = evidence.evidence(gradual)
-        return None if found is None else dict(EvidenceView(found).data)
+        measured = evidence.evidence(gradual)
+        return None if measured is None else dict(EvidenceView(measured).data)
 
 
 @listing("activations", GradualActivation, GradualActivationView, ordering=("-started_at", "-id"))

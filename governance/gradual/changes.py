@@ -156,14 +156,17 @@ def _started(
     """
     if request is not None:
         return operations.all_of(candidate.pipeline).filter(activations__request=request).first()
-    found = operations.repeated(candidate.pipeline, operation_key, Kind.GRADUAL)
-    if found is not None and (found.candidate_id, operations.plan_of(found).columns) != (candidate.pk, plan.columns):
+    earlier = operations.repeated(candidate.pipeline, operation_key, Kind.GRADUAL)
+    if earlier is not None and (earlier.candidate_id, operations.plan_of(earlier).columns) != (
+        candidate.pk,
+        plan.columns,
+    ):
         raise errors.OperationKeyReused(
-            f"The operation key started the gradual activation of release {found.candidate.release_version!r}. Its "
+            f"The operation key started the gradual activation of release {earlier.candidate.release_version!r}. Its "
             "release and its plan must be the same.",
-            activeReleaseVersion=found.baseline.release_version,
+            activeReleaseVersion=earlier.baseline.release_version,
         )
-    return found
+    return earlier
 
 
 def require_startable(pipeline: Pipeline, candidate: Release, expected: str | None) -> Release:
@@ -172,12 +175,12 @@ def require_startable(pipeline: Pipeline, candidate: Release, expected: str | No
     active = queries.active_release(pipeline)
     if active.pk == candidate.pk:
         raise errors.CandidateActive(f"Release {candidate.release_version!r} is active already.")
-    found = operations.running(pipeline)
-    if found is not None:
+    gradual = operations.running(pipeline)
+    if gradual is not None:
         raise errors.GradualActivationRunning(
-            f"The gradual activation of release {found.candidate.release_version!r} is running. Promote or withdraw it "
-            "first.",
-            gradualActivationId=str(found.pk),
+            f"The gradual activation of release {gradual.candidate.release_version!r} is running. "
+            "Promote or withdraw it first.",
+            gradualActivationId=str(gradual.pk),
         )
     return active
 

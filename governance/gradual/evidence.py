@@ -28,7 +28,7 @@ def fisher_exact(failed: int, ended: int, baseline_failed: int, baseline_ended: 
     """
     failures, total = failed + baseline_failed, ended + baseline_ended
     worse = range(failed, min(failures, ended) + 1)
-    ways = sum(math.comb(failures, each) * math.comb(total - failures, ended - each) for each in worse)
+    ways = sum(math.comb(failures, share) * math.comb(total - failures, ended - share) for share in worse)
     return ways / math.comb(total, ended)
 
 
@@ -126,8 +126,8 @@ def evidence(gradual: GradualActivation) -> Evidence:
     plan = plan_of(gradual)
     ended = _ended(gradual)
     candidate, baseline = ended[gradual.candidate_id], ended[gradual.baseline_id]
-    found = compare(candidate, baseline, minimum=plan.steps[gradual.step].minimum_sample, bounds=plan.bounds)
-    return replace(found, missing=tuple(_missing(gradual, plan, found)))
+    comparison = compare(candidate, baseline, minimum=plan.steps[gradual.step].minimum_sample, bounds=plan.bounds)
+    return replace(comparison, missing=tuple(_missing(gradual, plan, comparison)))
 
 
 def missing_before_activation(pipeline: Pipeline, release: Release) -> tuple[str, ...]:
@@ -142,21 +142,22 @@ def missing_before_activation(pipeline: Pipeline, release: Release) -> tuple[str
     return evidence(newest.gradual).missing
 
 
-def _missing(gradual: GradualActivation, plan: Plan, found: Evidence) -> Iterator[str]:
+def _missing(gradual: GradualActivation, plan: Plan, evidence: Evidence) -> Iterator[str]:
     """Yield what the plan asks for and does not have.
 
     The host's clock is good enough: it only decides whether a person must give a reason.
     """
     step, left = plan.steps[gradual.step], len(plan.steps) - gradual.step - 1
     minutes = ((gradual.ended_at or timezone.now()) - gradual.step_started_at).total_seconds() / 60
-    if found.candidate.ended < step.minimum_sample:
-        yield f"Executions of the candidate that ended in this step: {found.candidate.ended} of {step.minimum_sample}."
+    if evidence.candidate.ended < step.minimum_sample:
+        ended = evidence.candidate.ended
+        yield f"Executions of the candidate that ended in this step: {ended} of {step.minimum_sample}."
     if minutes < step.minimum_minutes:
         yield f"Minutes since this step began: {max(int(minutes), 0)} of {step.minimum_minutes}."
     if left:
         yield f"Steps of the plan that have not begun: {left} of {len(plan.steps)}."
-    if found.crossed is not None:
-        yield f"The candidate exceeds the bound for {found.crossed}."
+    if evidence.crossed is not None:
+        yield f"The candidate exceeds the bound for {evidence.crossed}."
 
 
 def compare(candidate: Sequence[Ended], baseline: Sequence[Ended], *, minimum: int, bounds: Bounds) -> Evidence:
@@ -201,9 +202,9 @@ def _ended(gradual: GradualActivation) -> dict[int, list[Ended]]:
         "until": gradual.ended_at,
         "limit": SAMPLES[1],
     }
-    found: dict[int, list[Ended]] = {gradual.candidate_id: [], gradual.baseline_id: []}
+    ended: dict[int, list[Ended]] = {gradual.candidate_id: [], gradual.baseline_id: []}
     with connection.cursor() as cursor:
         cursor.execute(_BOTH, parameters)
         for release, failed, seconds in cursor.fetchall():
-            found[release].append((failed, seconds))
-    return found
+            ended[release].append((failed, seconds))
+    return ended

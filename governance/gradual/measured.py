@@ -54,38 +54,38 @@ def watch() -> int:
 
 def watch_one(gradual: GradualActivation) -> bool:
     """Withdraw the candidate if it crosses a bound, or move on if the step is over. Return True if it changed."""
-    found = evidence(gradual)
+    measured = evidence(gradual)
     try:
-        if found.crossed is not None:
-            reason = describe(found)
-            changes.withdraw(gradual, actor=ACTOR, reason=reason, cause=found.crossed, expected_step=gradual.step)
+        if measured.crossed is not None:
+            reason = describe(measured)
+            changes.withdraw(gradual, actor=ACTOR, reason=reason, cause=measured.crossed, expected_step=gradual.step)
             log.warning("The candidate %s was withdrawn: %s", gradual.candidate, reason)
             return True
-        if not _is_over(gradual, found):
+        if not _is_over(gradual, measured):
             return False
-        reason = f"{counted(found.candidate.ended, 'execution')} of the candidate ended within the bounds."
+        reason = f"{counted(measured.candidate.ended, 'execution')} of the candidate ended within the bounds."
         changes.move_on(gradual, actor=ACTOR, reason=reason, expected_step=gradual.step)
     except (GradualActivationEnded, StepChanged):
         return False  # a person or another process was first
     return True
 
 
-def describe(found: Evidence) -> str:
+def describe(measured: Evidence) -> str:
     """Return what crosses the bound, for the history."""
-    assert found.crossed is not None  # noqa: S101 - the caller has checked it
-    return _DESCRIPTIONS[found.crossed].format(
-        candidate=found.candidate,
-        baseline=found.baseline,
-        failure_probability=found.failure_probability,
-        duration_probability=found.duration_probability,
+    assert measured.crossed is not None  # noqa: S101 - the caller has checked it
+    return _DESCRIPTIONS[measured.crossed].format(
+        candidate=measured.candidate,
+        baseline=measured.baseline,
+        failure_probability=measured.failure_probability,
+        duration_probability=measured.duration_probability,
     )
 
 
-def _is_over(gradual: GradualActivation, found: Evidence) -> bool:
+def _is_over(gradual: GradualActivation, measured: Evidence) -> bool:
     """True if the step has its minimum sample and time, is not the last one, and the next one needs no approvals."""
     plan = operations.plan_of(gradual).steps
     step = plan[gradual.step]
-    if gradual.step + 1 == len(plan) or found.candidate.ended < step.minimum_sample:
+    if gradual.step + 1 == len(plan) or measured.candidate.ended < step.minimum_sample:
         return False
     if not operations.approved_with_start(gradual.pipeline, gradual.candidate):
         log.info("The candidate %s stays at its step: the policy requires approvals.", gradual.candidate)

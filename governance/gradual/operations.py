@@ -25,10 +25,10 @@ def all_of(pipeline: Pipeline) -> QuerySet[GradualActivation]:
 
 def one(pipeline: Pipeline, gradual_id: Any) -> GradualActivation:
     """Return a gradual activation of a pipeline. Raises `GradualActivationUnknown`."""
-    found = all_of(pipeline).filter(pk=gradual_id).first()
-    if found is None:
+    gradual = all_of(pipeline).filter(pk=gradual_id).first()
+    if gradual is None:
         raise GradualActivationUnknown(f"Pipeline {pipeline.pipeline_id!r} has no gradual activation {gradual_id}.")
-    return found
+    return gradual
 
 
 def running(pipeline: Pipeline) -> GradualActivation | None:
@@ -78,19 +78,19 @@ def repeated(
     """
     if operation_key is None:
         return None
-    found = pipeline.activations.filter(operation_key=operation_key).select_related("release").first()
-    if found is None:
+    activation = pipeline.activations.filter(operation_key=operation_key).select_related("release").first()
+    if activation is None:
         return None
-    gradual = found.gradual
-    starts = gradual is not None and not gradual.activations.filter(sequence__lt=found.sequence).exists()
-    if gradual is None or found.kind != kind or starts != (of is None) or (of is not None and gradual.pk != of.pk):
-        raise key_reused(found)
+    gradual = activation.gradual
+    starts = gradual is not None and not gradual.activations.filter(sequence__lt=activation.sequence).exists()
+    if gradual is None or activation.kind != kind or starts != (of is None) or (of is not None and gradual.pk != of.pk):
+        raise key_reused(activation)
     return one(pipeline, gradual.pk)
 
 
-def key_reused(found: Activation) -> OperationKeyReused:
-    version = found.release.release_version
-    detail = f"The operation key belongs to the {found.kind} of release {version!r}."
+def key_reused(activation: Activation) -> OperationKeyReused:
+    version = activation.release.release_version
+    detail = f"The operation key belongs to the {activation.kind} of release {version!r}."
     return OperationKeyReused(detail, activeReleaseVersion=version)
 
 

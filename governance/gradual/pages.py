@@ -116,9 +116,9 @@ def begin(pages: ReadOnlyAdmin, request: HttpRequest, pipeline: Pipeline) -> Htt
 
     def act(form: StartForm) -> str:
         fields = form.cleaned_data
-        found = queries.pipeline(pipeline.tenant, pipeline.pipeline_id)
-        candidate = queries.release(found, fields["release_version"])
-        if wrong := not_typed(found, candidate, fields[TYPED]):
+        current = queries.pipeline(pipeline.tenant, pipeline.pipeline_id)
+        candidate = queries.release(current, fields["release_version"])
+        if wrong := not_typed(current, candidate, fields[TYPED]):
             raise InvalidRequest(wrong)
         if fields["request"]:
             how = {**form.operation(request), "requester": request.user}

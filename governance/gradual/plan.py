@@ -77,7 +77,7 @@ class Plan:
         """Read what `columns` returns, or a request with the same members."""
         default = Bounds()
         return cls(
-            tuple(Step(each["share"], each["minimumSample"], each["minimumMinutes"]) for each in steps),
+            tuple(Step(step["share"], step["minimumSample"], step["minimumMinutes"]) for step in steps),
             tuple(groups.get("tags", ())),
             tuple(groups.get("tokens", ())),
             Bounds(
@@ -93,11 +93,11 @@ class Plan:
         return {
             "steps": [
                 {
-                    "share": float(each.decimal),
-                    "minimumSample": each.minimum_sample,
-                    "minimumMinutes": each.minimum_minutes,
+                    "share": float(step.decimal),
+                    "minimumSample": step.minimum_sample,
+                    "minimumMinutes": step.minimum_minutes,
                 }
-                for each in self.steps
+                for step in self.steps
             ],
             "groups": {"tags": list(self.tags), "tokens": list(self.tokens)},
             "bounds": {
@@ -120,7 +120,7 @@ def _wrong(plan: Plan) -> Iterator[tuple[str, str]]:
     if shares[-1:] == [0] and not plan.tags and not plan.tokens:
         yield "steps", "must have a share above 0, or groups"
     for name, names in (("tags", plan.tags), ("tokens", plan.tokens)):
-        if len(names) > MOST_NAMES or any(not 0 < len(each) <= LONGEST_NAME for each in names):
+        if len(names) > MOST_NAMES or any(not 0 < len(name) <= LONGEST_NAME for name in names):
             yield f"groups.{name}", f"must be at most {MOST_NAMES} names of 1 to {LONGEST_NAME} characters"
     bounds = plan.bounds
     yield from _outside("bounds.failurePercentagePoints", bounds.failure_percentage_points, POINTS)

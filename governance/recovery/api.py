@@ -66,15 +66,15 @@ class RecoveryView(serializers.Serializer[Recovery]):
         help_text="The newest campaigns over executions of this release that are open, with drafts."
     )
 
-    def get_paused(self, found: Recovery) -> bool:
-        return found.hold is not None
+    def get_paused(self, recovered: Recovery) -> bool:
+        return recovered.hold is not None
 
-    def get_targets(self, found: Recovery) -> list[str]:
-        return [each.release_version for each in found.targets]
+    def get_targets(self, recovered: Recovery) -> list[str]:
+        return [target.release_version for target in recovered.targets]
 
     @extend_schema_field(serializers.ListField(child=serializers.UUIDField()))
-    def get_openCampaigns(self, found: Recovery) -> list[str]:  # noqa: N802 - the name of its field
-        return [str(each.pk) for each in found.open_campaigns]
+    def get_openCampaigns(self, recovered: Recovery) -> list[str]:  # noqa: N802 - the name of its field
+        return [str(campaign.pk) for campaign in recovered.open_campaigns]
 
 
 class ReasonView(serializers.Serializer[Reason]):
@@ -134,10 +134,10 @@ class DraftRequest(StrictSerializer):
     )
 
     def validate_after(self, text: str) -> Position:
-        found = Position.parse(text)
-        if found is None:
+        position = Position.parse(text)
+        if position is None:
             raise serializers.ValidationError(NO_POSITION, code="position")
-        return found
+        return position
 
 
 class CampaignResultView(serializers.Serializer[CampaignResult]):
@@ -161,12 +161,12 @@ class RecordEntryView(serializers.Serializer[AuditEntry]):
 
     @extend_schema_field(CampaignResultView(allow_null=True))
     def get_result(self, entry: AuditEntry) -> Any:
-        found = self.context["results"].get(entry.sequence)
-        return CampaignResultView(found).data if found else None
+        result = self.context["results"].get(entry.sequence)
+        return CampaignResultView(result).data if result else None
 
     def get_details(self, entry: AuditEntry) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads(entry.details)
-        return found
+        details: dict[str, Any] = json.loads(entry.details)
+        return details
 
 
 class RecordView(serializers.Serializer[Record]):
@@ -212,10 +212,10 @@ def release_continuation(view: TenantView, pipeline_id: str, release_version: st
 def _target(release: Release, version: str | None) -> Release:
     if version is not None:
         return recovery.target_of(release, version)
-    found = recovery.targets(release)
-    if not found:
+    targets = recovery.targets(release)
+    if not targets:
         raise ReleaseUnknown(f"No other release of {release.pipeline.pipeline_id!r} was active.")
-    return found[0]
+    return targets[0]
 
 
 @operation("releases", "draftRecovery", {201: documents.CampaignView}, body=DraftRequest)
@@ -249,7 +249,7 @@ def draft_recovery(
     return Response(documents.shown(made), status=status.HTTP_201_CREATED)
 
 
-@operation("releases", "recoveryRecord", RecordView, method="GET", context=lambda found: {"results": found.results})
+@operation("releases", "recoveryRecord", RecordView, method="GET", context=lambda shown: {"results": shown.results})
 @refuses(PipelineUnknown, ReleaseUnknown)
 def recovery_record(view: TenantView, pipeline_id: str, release_version: str) -> Any:
     """Who did what about a release since it first got new executions, and the result of each campaign."""

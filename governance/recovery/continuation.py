@@ -81,8 +81,8 @@ class Position:
     @classmethod
     def parse(cls, text: str) -> Self | None:
         """Return the position that `str` wrote; None if `text` is no position."""
-        found = _POSITION.fullmatch(text)
-        return cls(_EPOCH + int(found[1]) * _MICROSECOND, uuid.UUID(found[2])) if found else None
+        match = _POSITION.fullmatch(text)
+        return cls(_EPOCH + int(match[1]) * _MICROSECOND, uuid.UUID(match[2])) if match else None
 
     def __str__(self) -> str:
         return f"{(self.failed_at - _EPOCH) // _MICROSECOND}-{self.execution.hex}"
@@ -111,7 +111,7 @@ class Continuation:
         return self.next is None
 
     def of(self, verdict: Verdict) -> Group:
-        return next(each for each in self.groups if each.verdict is verdict)
+        return next(group for group in self.groups if group.verdict is verdict)
 
 
 def continuation(
@@ -124,19 +124,19 @@ def continuation(
     """
     left = unresolved(release, after).order_by("finished_at", "pk").values_list("finished_at", "pk")
     failed = [Position(failed_at, key) for failed_at, key in left[: most + 1] if failed_at]
-    checked = [each.execution for each in failed[:most]]
+    checked = [failure.execution for failure in failed[:most]]
     admitted = Admission(target, target.pipeline.activation_id, is_named=True)
     compared = cache(checkpoint_differences)
-    found: defaultdict[Verdict, list[uuid.UUID]] = defaultdict(list)
+    by_verdict: defaultdict[Verdict, list[uuid.UUID]] = defaultdict(list)
     reasons: dict[Verdict, dict[str, list[uuid.UUID]]] = {verdict: defaultdict(list) for verdict in Verdict}
     units = AwaitUnit.objects.filter(execution__in=checked).values_list("execution_id", "step_index")
     known = Known(set(units.distinct()), compared)
     for start in range(0, len(checked), GROUP):
         for key, verdict, reason in _judged(checked[start : start + GROUP], release, admitted, known):
-            found[verdict].append(key)
+            by_verdict[verdict].append(key)
             if reason:
                 reasons[verdict][reason].append(key)
-    groups = tuple(Group(verdict, tuple(found[verdict]), _most_frequent(reasons[verdict])) for verdict in Verdict)
+    groups = tuple(Group(verdict, tuple(by_verdict[verdict]), _most_frequent(reasons[verdict])) for verdict in Verdict)
     following = failed[most - 1] if len(failed) > most else None
     return Continuation(target, len(checked), following, _why_it_waits(target), groups)
 
@@ -187,5 +187,5 @@ def _judge(old: Execution, target: Admission, known: Known) -> tuple[Verdict, st
 
 
 def _most_frequent(reasons: dict[str, list[uuid.UUID]]) -> tuple[Reason, ...]:
-    found = [Reason(text, len(keys), keys[0]) for text, keys in reasons.items()]
-    return tuple(sorted(found, key=lambda each: (-each.count, each.text))[:REASONS_SHOWN])
+    counted = [Reason(text, len(keys), keys[0]) for text, keys in reasons.items()]
+    return tuple(sorted(counted, key=lambda reason: (-reason.count, reason.text))[:REASONS_SHOWN])

@@ -47,11 +47,11 @@ CONTINUING = {
 class DraftForm(forms.Form):
     """What a button of the page sends."""
 
-    part = forms.TypedChoiceField(choices=[(each.value, each.value) for each in Part], coerce=Part)
+    part = forms.TypedChoiceField(choices=[(choice.value, choice.value) for choice in Part], coerce=Part)
     kind = forms.TypedChoiceField(choices=Kind.choices, coerce=Kind)
     target = forms.CharField(required=False, strip=False, max_length=IDENTITY_LENGTH)
     verdict = forms.TypedChoiceField(
-        choices=[(each.value, each.value) for each in Verdict],
+        choices=[(verdict.value, verdict.value) for verdict in Verdict],
         coerce=Verdict,
         required=False,
         empty_value=Verdict.CHECKPOINT,
@@ -65,29 +65,29 @@ class DraftForm(forms.Form):
 
 def _position(text: str) -> Position | None:
     """Return the position of a check, None for "". Raises `ValidationError`."""
-    found = Position.parse(text)
-    if text and found is None:
+    position = Position.parse(text)
+    if text and position is None:
         raise forms.ValidationError("Unknown position.")
-    return found
+    return position
 
 
 @serves("<int:object_id>/recovery/", methods=READ)
 def show(pages: ReadOnlyAdmin, request: HttpRequest, release: Release) -> HttpResponse:
     """Show what stands and what can be done, in the order in which a person does it."""
-    found = recovery.recovery(release)
+    shown = recovery.recovery(release)
     wanted = request.GET.get("target", "")
-    target = _target(release, wanted) if wanted else found.target
+    target = _target(release, wanted) if wanted else shown.target
     return pages.page(
         request,
         "releases/recovery.html",
         title=f"Guided recovery {release}",
         original=release,
         release=release,
-        recovery=found,
+        recovery=shown,
         target=target,
         after=request.GET.get("after", ""),
-        verbs=[(each, VERBS[Kind(each.kind)].lower()) for each in found.open_campaigns],
-        parts=[_part(pages, request, release, each) for each in found.accepted],
+        verbs=[(campaign, VERBS[Kind(campaign.kind)].lower()) for campaign in shown.open_campaigns],
+        parts=[_part(pages, request, release, accepted) for accepted in shown.accepted],
         most=MOST_READ,
         may_read=pages.may(request, Scope.PAYLOADS, release),
         may_roll_back=pages.may(request, Scope.ROLL_BACK, release),
@@ -105,7 +105,8 @@ def _part(pages: ReadOnlyAdmin, request: HttpRequest, release: Release, accepted
         "title": title,
         "text": text,
         "states": [
-            (each, STATE_VARIANTS[each.status], _executions(release, searched(each.status))) for each in accepted.counts
+            (count, STATE_VARIANTS[count.status], _executions(release, searched(count.status)))
+            for count in accepted.counts
         ],
         "acts": [(kind, f"{VERBS[kind]} all", _why_not(pages, request, release, kind)) for kind in kinds],
     }
@@ -137,7 +138,7 @@ def proof(pages: ReadOnlyAdmin, request: HttpRequest, release: Release) -> HttpR
         after = _position(start)
     except forms.ValidationError:
         raise Http404 from None
-    found = continuation.continuation(release, target, after)
+    checked = continuation.continuation(release, target, after)
     return pages.part(
         request,
         "releases/recovery_proof.html",
@@ -145,11 +146,11 @@ def proof(pages: ReadOnlyAdmin, request: HttpRequest, release: Release) -> HttpR
         original=release,
         release=release,
         target=target,
-        found=found,
+        found=checked,
         after=after,
         next_url=f"{reverse('admin:releases_release_recovery', args=[release.pk])}?"
-        + urlencode({"target": target.release_version, "after": found.next or ""}),
-        rows=[(group, *CONTINUING[group.verdict]) for group in found.groups if group.count],
+        + urlencode({"target": target.release_version, "after": checked.next or ""}),
+        rows=[(group, *CONTINUING[group.verdict]) for group in checked.groups if group.count],
         why_not=_why_not(pages, request, release, Kind.RESUBMIT),
     )
 
@@ -165,13 +166,13 @@ def _target(release: Release, version: str) -> Release:
 @serves("<int:object_id>/recovery/record/", methods=READ, polled=True)
 def what_was_done(pages: ReadOnlyAdmin, request: HttpRequest, release: Release) -> HttpResponse:
     """Return the part that says who did what and when, or the same as a file if the query has a `format`."""
-    found = record.record(release)
+    shown = record.record(release)
     form = request.GET.get("format", "")
     if form:
         if form not in exports.FORMATS:
             raise Http404
         name = f"recovery-{release.pipeline.pipeline_id}-{release.release_version}.{form}"
-        lines = b"".join(exports.lines([*record.COLUMNS, record.RESULT], found.rows(), form))
+        lines = b"".join(exports.lines([*record.COLUMNS, record.RESULT], shown.rows(), form))
         headers = {"Content-Disposition": content_disposition_header(True, name) or ""}
         return HttpResponse(lines, content_type=exports.FORMATS[form], headers=headers)
     return pages.part(
@@ -180,15 +181,15 @@ def what_was_done(pages: ReadOnlyAdmin, request: HttpRequest, release: Release) 
         title="Record",
         original=release,
         release=release,
-        record=found,
+        record=shown,
         rows=[
             (
-                each,
-                _page_of(each, found.campaigns),
-                on_one_line(json.loads(each.details)),
-                found.results.get(each.sequence),
+                entry,
+                _page_of(entry, shown.campaigns),
+                on_one_line(json.loads(entry.details)),
+                shown.results.get(entry.sequence),
             )
-            for each in found.entries
+            for entry in shown.entries
         ],
     )
 

@@ -113,9 +113,9 @@ class Record:
     def rows(self) -> list[dict[str, Any]]:
         """Return the entries as an export has them."""
         return [
-            {name: getattr(each, name) for name in COLUMNS}
-            | {"at": each.at.isoformat(), RESULT: str(self.results.get(each.sequence, ""))}
-            for each in self.entries
+            {name: getattr(entry, name) for name in COLUMNS}
+            | {"at": entry.at.isoformat(), RESULT: str(self.results.get(entry.sequence, ""))}
+            for entry in self.entries
         ]
 
 
@@ -134,17 +134,17 @@ def record(release: Release) -> Record:
     of_campaigns = _newest(entries.filter(act__in=OF_CAMPAIGNS))
     of_groups = _newest(entries.filter(act=Act.FAILURE_GROUP_CHANGE))
     campaigns = _about(of_campaigns, _campaigns(release, of_campaigns))
-    found = [
+    involved = [
         *of_pipeline,
         *_about(of_executions, _of_release(Execution, release, of_executions)),
         *campaigns,
         *_about(of_groups, _of_release(FailureGroup, release, of_groups)),
     ]
-    is_complete = all(len(each) < MOST_READ for each in (of_pipeline, of_executions, of_campaigns, of_groups))
-    kept = dict(Campaign.objects.filter(pk__in={each.object for each in campaigns}).values_list("pk", "status"))
+    is_complete = all(len(rows) < MOST_READ for rows in (of_pipeline, of_executions, of_campaigns, of_groups))
+    kept = dict(Campaign.objects.filter(pk__in={entry.object for entry in campaigns}).values_list("pk", "status"))
     return Record(
         since,
-        sorted(found, key=lambda each: each.sequence),
+        sorted(involved, key=lambda entry: entry.sequence),
         frozenset(map(str, kept)),
         _results(campaigns, kept),
         is_complete,
@@ -162,21 +162,21 @@ def _newest(rows: Any) -> list[AuditEntry]:
 
 
 def _about(entries: list[AuditEntry], objects: Collection[str]) -> list[AuditEntry]:
-    return [each for each in entries if each.object in objects]
+    return [entry for entry in entries if entry.object in objects]
 
 
 def _of_release(model: Any, release: Release, entries: list[AuditEntry]) -> set[str]:
-    keys = {each.object for each in entries}
-    found = model.objects.filter(release=release, pk__in=keys).order_by().values_list("pk", flat=True)
-    return {str(key) for key in found} if keys else set()
+    keys = {entry.object for entry in entries}
+    kept = model.objects.filter(release=release, pk__in=keys).order_by().values_list("pk", flat=True)
+    return {str(key) for key in kept} if keys else set()
 
 
 def _results(entries: list[AuditEntry], statuses: Mapping[uuid.UUID, str]) -> dict[int, CampaignResult]:
     """Return the results of the newest of the campaigns with these statuses. The entries are the newest first."""
     last: dict[uuid.UUID, int] = {}
-    for each in entries:
-        if each.act in (Act.CAMPAIGN_DRAFT, Act.CAMPAIGN_START) and uuid.UUID(each.object) in statuses:
-            last.setdefault(uuid.UUID(each.object), each.sequence)
+    for entry in entries:
+        if entry.act in (Act.CAMPAIGN_DRAFT, Act.CAMPAIGN_START) and uuid.UUID(entry.object) in statuses:
+            last.setdefault(uuid.UUID(entry.object), entry.sequence)
     newest = list(last)[:RESULTS_READ]
     done, became = progress(newest), results(newest)
     return {last[key]: CampaignResult(Campaign.Status(statuses[key]), done[key], became[key]) for key in newest}
@@ -189,14 +189,14 @@ def _campaigns(release: Release, entries: list[AuditEntry]) -> set[str]:
 
 def _by_filters(release: Release, entries: list[AuditEntry]) -> set[str]:
     pin = (release.pipeline.pipeline_id, release.release_version)
-    drafted = [each for each in entries if each.act == Act.CAMPAIGN_DRAFT]
-    filters = {each.object: json.loads(each.details).get("filters") or {} for each in drafted}
-    return {key for key, each in filters.items() if (each.get("pipelineId"), each.get("releaseVersion")) == pin}
+    drafted = [entry for entry in entries if entry.act == Act.CAMPAIGN_DRAFT]
+    filters = {entry.object: json.loads(entry.details).get("filters") or {} for entry in drafted}
+    return {key for key, chosen in filters.items() if (chosen.get("pipelineId"), chosen.get("releaseVersion")) == pin}
 
 
 def _by_items(release: Release, entries: list[AuditEntry]) -> set[str]:
     parameters: dict[str, Any] = {
-        "ids": sorted({each.object for each in entries}),
+        "ids": sorted({entry.object for entry in entries}),
         "most": ITEMS_READ,
         "release": release.pk,
     }

@@ -73,11 +73,11 @@ class Accepted:
 
     @property
     def count(self) -> int:
-        return sum(each.count for each in self.counts)
+        return sum(count.count for count in self.counts)
 
     @property
     def is_complete(self) -> bool:
-        return all(each.is_complete for each in self.counts)
+        return all(count.is_complete for count in self.counts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,11 +127,11 @@ def _filters(release: Release) -> Filters:
 
 def _accepted(release: Release) -> list[Accepted]:
     counts = counts_of(release).counts
-    found = []
+    parts = []
     for part, states in STATES.items():
-        own = tuple(each for each in counts if each.status in states)
-        found.append(Accepted(part, own, kinds_of(release, part) if own else ()))
-    return found
+        counted = tuple(count for count in counts if count.status in states)
+        parts.append(Accepted(part, counted, kinds_of(release, part) if counted else ()))
+    return parts
 
 
 def kinds_of(release: Release, part: Part) -> tuple[Campaign.Kind, ...]:
@@ -159,12 +159,12 @@ def target_of(release: Release, version: str) -> Release:
     It may be one that was never active, such as a repaired one: a campaign waits until it is. Raises `ReleaseUnknown`,
     `ReleaseNotAdmitted` if it is not registered, and `CampaignTargetInvalid` if it is `release` itself.
     """
-    found = named_release(release.pipeline, version)
-    if found.pk == release.pk:
+    target = named_release(release.pipeline, version)
+    if target.pk == release.pk:
         raise CampaignTargetInvalid("The failed executions are on this release already. Re-drive them.")
-    if found.status != Status.REGISTERED:
-        raise ReleaseNotAdmitted(f"Release {version!r} is {found.status}.", releaseStatus=found.status)
-    return found
+    if target.status != Status.REGISTERED:
+        raise ReleaseNotAdmitted(f"Release {version!r} is {target.status}.", releaseStatus=target.status)
+    return target
 
 
 def draft(

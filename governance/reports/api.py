@@ -68,9 +68,9 @@ def compare(view: TenantView, pipeline_id: str) -> Any:
     after, before = (versions.get(name) for name in ("to", "from"))
     newer = comparison.newest_release(pipeline) if after is None else comparison.named_release(pipeline, after)
     older = queries.active_release(pipeline) if before is None else comparison.named_release(pipeline, before)
-    found = comparison.differences(older, newer)
-    breaking = any(each.is_breaking for each in found)
-    return {"before": older, "after": newer, "breaking": breaking, "differences": found}
+    differences = comparison.differences(older, newer)
+    breaking = any(difference.is_breaking for difference in differences)
+    return {"before": older, "after": newer, "breaking": breaking, "differences": differences}
 
 
 class GateView(serializers.Serializer[Gate]):
@@ -175,8 +175,8 @@ class PreflightView(serializers.Serializer[Preflight]):
 @refuses(PipelineUnknown, ReleaseUnknown)
 def release_preflight(view: TenantView, pipeline_id: str, release_version: str) -> Any:
     """What would happen if the release became active now. Changes nothing."""
-    found = preflight(queries.release(queries.pipeline(view.tenant, pipeline_id), release_version))
-    return Response(PreflightView(found, context={"tenant": view.tenant.slug}).data)
+    report = preflight(queries.release(queries.pipeline(view.tenant, pipeline_id), release_version))
+    return Response(PreflightView(report, context={"tenant": view.tenant.slug}).data)
 
 
 class TotalsView(serializers.Serializer[Totals]):

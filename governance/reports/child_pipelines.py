@@ -52,12 +52,12 @@ def _problems(release: Release, contract: Contract, step: Step) -> Iterator[str]
 
 def _numbers(step: Step, child: Contract) -> Iterator[str]:
     """Yield where one side has one value and the other one a list."""
-    for needed, found, text in (
+    for needed, taken, text in (
         (takes_many(step.cardinality), takes_many(child.steps[0].cardinality), "takes {found}, but gets {needed}"),
         (gives_many(step.cardinality), child.result_shape != "SINGLE", "gives {found}, but must give {needed}"),
     ):
-        if needed is not found:
-            yield text.format(found=_NUMBERS[found], needed=_NUMBERS[needed])
+        if needed is not taken:
+            yield text.format(found=_NUMBERS[taken], needed=_NUMBERS[needed])
 
 
 def _types(contract: Contract, step: Step, child: Contract) -> Iterator[str]:
@@ -68,7 +68,11 @@ def _types(contract: Contract, step: Step, child: Contract) -> Iterator[str]:
         (request, (child, child.steps[0].input_type_id), "accepts not all requests of the step"),
         (result, (contract, step.output_type_id), "has results that are no answers of the step"),
     ):
-        differences = [each for each in stored_differences(path, stored, taken) if each.impact != Impact.COMPATIBLE]
+        differences = [
+            difference
+            for difference in stored_differences(path, stored, taken)
+            if difference.impact != Impact.COMPATIBLE
+        ]
         if differences:
             first = differences[0]
             yield f"{text}: {first.path}, {first.before or 'none'} → {first.after or 'none'}"

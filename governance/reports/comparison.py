@@ -37,8 +37,11 @@ def differences(before: Release, after: Release, signers: Signers | None = None)
 
 def breaks_callers(before: Release, after: Release) -> bool:
     """True if clients that work today would fail. Compares the contracts: nothing else is breaking for callers."""
-    facts = [ReleaseFacts(descriptor_from_json(each.descriptor), queries.contract_of(each)) for each in (before, after)]
-    return any(each.impact is Impact.BREAKING_FOR_CALLERS for each in compare(*facts))
+    described = [
+        ReleaseFacts(descriptor_from_json(release.descriptor), queries.contract_of(release))
+        for release in (before, after)
+    ]
+    return any(difference.impact is Impact.BREAKING_FOR_CALLERS for difference in compare(*described))
 
 
 def checkpoint_differences(before: Release, after: Release, step_index: int) -> tuple[Difference, ...]:
@@ -51,19 +54,19 @@ def checkpoint_differences(before: Release, after: Release, step_index: int) -> 
     return contract_differences(old, new, step_index)
 
 
-def named_release(of: Pipeline, version: str) -> Release:
+def named_release(pipeline: Pipeline, version: str) -> Release:
     """Return the release with this version. Raises `ReleaseUnknown`, also for texts that PostgreSQL refuses."""
     if not is_segment(version):
         raise ReleaseUnknown(f"There is no release {version!r}.")
-    return queries.release(of, version)
+    return queries.release(pipeline, version)
 
 
-def newest_release(of: Pipeline) -> Release:
+def newest_release(pipeline: Pipeline) -> Release:
     """Return the registered release that was uploaded last. Raises `ReleaseUnknown` if no release is."""
-    found = of.releases.select_related("contract").filter(status=Status.REGISTERED).order_by("-id").first()
-    if found is None:
-        raise ReleaseUnknown(f"Pipeline {of.pipeline_id!r} has no registered release.")
-    return found
+    newest = pipeline.releases.select_related("contract").filter(status=Status.REGISTERED).order_by("-id").first()
+    if newest is None:
+        raise ReleaseUnknown(f"Pipeline {pipeline.pipeline_id!r} has no registered release.")
+    return newest
 
 
 def facts_of(*releases: Release, signers: Signers | None = None) -> list[ReleaseFacts]:
@@ -119,9 +122,9 @@ def _attached(releases: Iterable[Release]) -> tuple[dict[int, list[Provenance]],
         if kind == AttachmentKind.SBOM:
             documents[release].append(bytes(document))
         else:
-            digest = next((each["digest"] for each in summary["materials"]), "")
+            digest = next((material["digest"] for material in summary["materials"]), "")
             provenance[release].append(Provenance(summary["builder"], summary["source"], digest))
     for release, contents in documents.items():
         with suppress(DocumentError):
-            packages[release] = [package for each in contents for package in attachments.packages_of(each)]
+            packages[release] = [package for content in contents for package in attachments.packages_of(content)]
     return provenance, packages

@@ -29,16 +29,16 @@ class Consequences:
     @property
     def open(self) -> int:
         """How many executions of the release are open, each kind counted as `blockers` counts it."""
-        return sum(each.count for each in self.needs if each.kind in OPEN)
+        return sum(need.count for need in self.needs if need.kind in OPEN)
 
     @property
     def is_active(self) -> bool:
-        return any(each.kind is Kind.ACTIVE for each in self.needs)
+        return any(need.kind is Kind.ACTIVE for need in self.needs)
 
 
 def consequences(release: Release) -> Consequences:
     """Return what the end of `release` would hit now."""
     needs = blockers(release)
-    is_active = any(each.kind is Kind.ACTIVE for each in needs)
+    is_active = any(need.kind is Kind.ACTIVE for need in needs)
     scheduled = schedules.submitting_to(release, is_active=is_active)
     return Consequences(release, needs, open_questions(release), callers_of(release), scheduled)

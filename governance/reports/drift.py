@@ -144,28 +144,30 @@ def drift(tenant: Tenant, pipeline: Pipeline | None = None) -> list[Drift]:
     """Return the drift of one pipeline, or of all pipelines of the tenant, ordered by pipeline and kind."""
     chosen = {"tenant": tenant.pk, "pipeline": pipeline.pk if pipeline else None}
     needed = [_Needed(*row) for row in _rows(_NEEDED, chosen)]
-    releases = Release.objects.select_related("pipeline").in_bulk([each.release for each in needed])
-    found = [
+    releases = Release.objects.select_related("pipeline").in_bulk([need.release for need in needed])
+    drifts = [
         *worker_drift(tenant, pipeline, list(releases)),
         *_unhosted(needed, releases),
         *_unsound(releases),
         *_skewed(chosen),
     ]
     order = list(Kind)
-    return sorted(found, key=lambda each: (each.pipeline_id, order.index(each.kind), each.release_version, each.name))
+    return sorted(
+        drifts, key=lambda drift: (drift.pipeline_id, order.index(drift.kind), drift.release_version, drift.name)
+    )
 
 
 def _unhosted(needed: Sequence[_Needed], releases: dict[int, Release]) -> Iterator[Drift]:
-    for each in needed:
-        if not each.is_unhosted:
+    for need in needed:
+        if not need.is_unhosted:
             continue
-        release = releases[each.release]
+        release = releases[need.release]
         evidence = (
-            Fact("Active", "yes" if each.activated_at else "no"),
-            Fact("Open executions", str(each.executions)),
-            Fact("Workers", explained(each.reasons)),
+            Fact("Active", "yes" if need.activated_at else "no"),
+            Fact("Open executions", str(need.executions)),
+            Fact("Workers", explained(need.reasons)),
         )
-        times = [at for at in (each.activated_at or each.oldest, each.until) if at is not None]
+        times = [at for at in (need.activated_at or need.oldest, need.until) if at is not None]
         yield Drift(
             Kind.DEPLOYMENT,
             release.pipeline.pipeline_id,
@@ -182,20 +184,20 @@ def _unsound(releases: dict[int, Release]) -> Iterator[Drift]:
     """Yield the artifacts whose stored bytes are damaged or missing."""
     rows = Artifact.objects.filter(release__in=releases, blob__isnull=False).exclude(blob__state=Blob.State.SOUND)
     artifacts = list(rows.select_related("blob").order_by("release", "position"))
-    events = BlobEvent.objects.filter(digest__in={each.digest for each in artifacts})
+    events = BlobEvent.objects.filter(digest__in={artifact.digest for artifact in artifacts})
     since = {(digest, kind): at for digest, kind, at in events.values_list("digest", "kind").annotate(Max("at"))}
-    for each in artifacts:
-        assert each.blob is not None  # noqa: S101 - the query requires one
-        state = each.blob.state
-        release = releases[each.release_id]
+    for artifact in artifacts:
+        assert artifact.blob is not None  # noqa: S101 - the query requires one
+        state = artifact.blob.state
+        release = releases[artifact.release_id]
         yield Drift(
             Kind.ARTIFACT,
             release.pipeline.pipeline_id,
             release.release_version,
             Subject.ARTIFACT,
-            each.artifact_id,
-            (Fact("The stored bytes", state), Fact("Digest", each.digest)),
-            since.get((each.digest, state)),
+            artifact.artifact_id,
+            (Fact("The stored bytes", state), Fact("Digest", artifact.digest)),
+            since.get((artifact.digest, state)),
             "Upload the release again with its files.",
         )
 
@@ -276,13 +278,15 @@ def _known(tenant: Tenant, hosts: list[WorkerEligibility]) -> _Known:
     for release, digest in Artifact.objects.filter(release__in=others).values_list("release_id", "digest"):
         pinned.setdefault(release, []).append(digest)
     unknown = [host.worker for host in hosts if host.release_id is None]
-    found = Release.objects.filter(
+    releases = Release.objects.filter(
         pipeline__tenant=tenant,
         pipeline__pipeline_id__in={worker.pipeline_id for worker in unknown},
         release_version__in={worker.release_version for worker in unknown},
     )
-    registered = found.exclude(status=Status.REJECTED).select_related("pipeline")
-    return _Known(reported, pinned, {(each.pipeline.pipeline_id, each.release_version): each for each in registered})
+    registered = releases.exclude(status=Status.REJECTED).select_related("pipeline")
+    return _Known(
+        reported, pinned, {(release.pipeline.pipeline_id, release.release_version): release for release in registered}
+    )
 
 
 def _of_none(host: WorkerEligibility, known: _Known) -> Drift:

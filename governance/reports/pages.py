@@ -50,7 +50,7 @@ def page(pages: ReadOnlyAdmin, request: HttpRequest, pipeline: Pipeline) -> Http
     active = pipeline.active_release
     after = _named(pipeline, request.GET.get("to")) or _newest(pipeline)
     before = _named(pipeline, request.GET.get("from")) or _other(pipeline, after) or active
-    found = comparison.differences(before, after) if before and after else ()
+    differences = comparison.differences(before, after) if before and after else ()
     return pages.page(
         request,
         "releases/comparison.html",
@@ -61,19 +61,21 @@ def page(pages: ReadOnlyAdmin, request: HttpRequest, pipeline: Pipeline) -> Http
         before=before,
         after=after,
         versions=_versions(pipeline, before, after),
-        **context_of(found),
+        **context_of(differences),
     )
 
 
 def context_of(differences: Iterable[Difference]) -> dict[str, Any]:
     """Return the context of `releases/differences.html`: the areas with their rows, and a count for each impact."""
-    found = list(differences)
+    listed = list(differences)
     by_area: dict[str, list[dict[str, Any]]] = {title: [] for title in TITLES.values()}
-    for each in found:
-        by_area[TITLES[each.area]].append({"difference": each, "variant": VARIANTS[each.impact]})
-    counts = [(impact, VARIANTS[impact], sum(each.impact is impact for each in found)) for impact in Impact]
+    for difference in listed:
+        by_area[TITLES[difference.area]].append({"difference": difference, "variant": VARIANTS[difference.impact]})
+    counts = [
+        (impact, VARIANTS[impact], sum(difference.impact is impact for difference in listed)) for impact in Impact
+    ]
     return {
-        "differences": found,
+        "differences": listed,
         "difference_sections": [{"title": title, "rows": rows} for title, rows in by_area.items() if rows],
         "difference_counts": [count for count in counts if count[2]],
     }
@@ -133,15 +135,15 @@ SINGLE = {Kind.ACTIVE, Kind.GRADUAL, Kind.SKEW_GRACE}
 """The kinds that a release has or has not."""
 
 
-def lines_of(release: Release, found: Iterable[Blocker]) -> list[dict[str, Any]]:
+def lines_of(release: Release, blockers: Iterable[Blocker]) -> list[dict[str, Any]]:
     """Return a line for each blocker of a release, with a link to exactly its rows. Its `text` is a count or "yes"."""
     return [
         {
-            "label": LABELS[each.kind],
-            "text": "yes" if each.kind in SINGLE else shown_count(each.count),
-            "href": _link(release, each),
+            "label": LABELS[blocker.kind],
+            "text": "yes" if blocker.kind in SINGLE else shown_count(blocker.count),
+            "href": _link(release, blocker),
         }
-        for each in found
+        for blocker in blockers
     ]
 
 
@@ -169,14 +171,14 @@ GATE_VARIANTS = {Verdict.MET: "success", Verdict.WARNING: "warning", Verdict.UNM
 ENDED = {*FAILURES, Kind.CAMPAIGN}
 
 
-def preview(found: Preflight) -> dict[str, Any]:
+def preview(report: Preflight) -> dict[str, Any]:
     """Return the context of `executions/preflight.html`."""
-    active, staying = found.active, sum(each.count for each in found.remaining if each.kind not in ENDED)
+    active, staying = report.active, sum(need.count for need in report.remaining if need.kind not in ENDED)
     return {
-        "preflight": found,
-        "gates": [(gate, GATE_VARIANTS[gate.verdict]) for gate in found.gates],
+        "preflight": report,
+        "gates": [(gate, GATE_VARIANTS[gate.verdict]) for gate in report.gates],
         "staying": shown_count(staying) if staying else "",
-        "questions": shown_count(found.questions),
-        "remaining": lines_of(active, found.remaining) if active else [],
-        **context_of(found.differences),
+        "questions": shown_count(report.questions),
+        "remaining": lines_of(active, report.remaining) if active else [],
+        **context_of(report.differences),
     }

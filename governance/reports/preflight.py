@@ -136,7 +136,7 @@ def preflight_of(switch: Switch, judged: list[Gate]) -> Preflight:
     active = pipeline.active_release
     replaced = active if active is not None and active.pk != release.pk else None
     differences = comparison.differences(active, release, switch.signers) if active else ()
-    found, load, inputs = hosts(release), _load(release, replaced), callers(release, active)
+    hosting, load, inputs = hosts(release), _load(release, replaced), callers(release, active)
     missing = missing_before_activation(pipeline, release)
     return Preflight(
         release=release,
@@ -146,15 +146,15 @@ def preflight_of(switch: Switch, judged: list[Gate]) -> Preflight:
         refusals=[*_unfit(release), *(gate.refusal for gate in judged if gate.refusal is not None)],
         gates=judged,
         differences=differences,
-        hosts=found,
+        hosts=hosting,
         load=load,
-        remaining=[each for each in blockers(replaced) if each.kind is not Kind.ACTIVE] if replaced else [],
+        remaining=[blocker for blocker in blockers(replaced) if blocker.kind is not Kind.ACTIVE] if replaced else [],
         questions=load.questions,
         callers=inputs,
         warnings=[
             *(Caution(Concern.GATE, gate.detail) for gate in judged if gate.verdict is Verdict.WARNING),
-            *(Caution(Concern.WORKERS, text) for text in found.warnings),
-            *_capacity(found, load),
+            *(Caution(Concern.WORKERS, text) for text in hosting.warnings),
+            *_capacity(hosting, load),
             *_breaking(differences),
             *_failing(inputs),
             *(_schedules(release, replaced) if load.schedules else ()),
@@ -198,16 +198,16 @@ def open_questions(release: Release) -> int:
     return int(count)
 
 
-def _capacity(found: Hosts, load: Load) -> list[Caution]:
-    if not found.eligible or found.capacity >= load.running:
+def _capacity(hosts: Hosts, load: Load) -> list[Caution]:
+    if not hosts.eligible or hosts.capacity >= load.running:
         return []
-    at_once = counted(found.capacity, "execution")
+    at_once = counted(hosts.capacity, "execution")
     detail = f"The workers run {at_once} at a time, and {load.running:,} of the pipeline run now."
     return [Caution(Concern.CAPACITY, detail)]
 
 
 def _breaking(differences: tuple[Difference, ...]) -> list[Caution]:
-    count = sum(each.impact is Impact.BREAKING_FOR_CALLERS for each in differences)
+    count = sum(difference.impact is Impact.BREAKING_FOR_CALLERS for difference in differences)
     return [Caution(Concern.CALLERS, f"Differences that are breaking for callers: {count:,}.")] if count else []
 
 
@@ -236,6 +236,6 @@ def _schedules(release: Release, replaced: Release | None) -> Iterator[Caution]:
 def _failing(inputs: Callers) -> list[Caution]:
     if not inputs.failing:
         return []
-    names = sum(each.failing > 0 for each in inputs.callers)
+    names = sum(caller.failing > 0 for caller in inputs.callers)
     detail = f"{inputs.failing:,} of {inputs.checked:,} recent inputs would be refused. Callers concerned: {names:,}."
     return [Caution(Concern.INPUTS, detail)]

@@ -87,7 +87,7 @@ class RollbackTarget:
     @property
     def is_breaking(self) -> bool:
         """True if clients that work today would fail."""
-        return any(each.impact is Impact.BREAKING_FOR_CALLERS for each in self.differences)
+        return any(difference.impact is Impact.BREAKING_FOR_CALLERS for difference in self.differences)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +106,7 @@ class Rollback:
     @property
     def proposed(self) -> RollbackTarget | None:
         """The newest target that nothing refuses and nothing warns about."""
-        return next((each for each in self.targets if each.is_good), None)
+        return next((target for target in self.targets if target.is_good), None)
 
 
 def rollback(
@@ -124,9 +124,9 @@ def rollback(
     former.reverse()
     shown = former[:MOST_TARGETS]
     releases = _releases(pipeline, shown)
-    if named is not None and named not in {each.release_version for each in (active, *releases) if each}:
+    if named is not None and named not in {release.release_version for release in (active, *releases) if release}:
         releases += _older(pipeline, named, periods)
-    totals = statistics.finished([each.pk for each in (active, *releases) if each is not None])
+    totals = statistics.finished([release.pk for release in (active, *releases) if release is not None])
     return Rollback(
         active=active,
         period=periods.get(active.pk) if active else None,
@@ -144,19 +144,19 @@ def _switches(pipeline: Pipeline) -> QuerySet[Activation]:
 
 def _periods(switches: Sequence[Activation]) -> dict[int, Period]:
     """Return when each release was active, by its key, as these changes say. The oldest comes first."""
-    now, found = timezone.now(), dict[int, Period]()
+    now, periods = timezone.now(), dict[int, Period]()
     for switch, following in zip_longest(switches, switches[1:]):
         until = following.activated_at if following else now
-        known = found.get(switch.release_id)
+        known = periods.get(switch.release_id)
         # An activation of the active release continues its period.
         continues = known is not None and known.replaced_by is switch
-        found[switch.release_id] = Period(
+        periods[switch.release_id] = Period(
             since=known.since if known and continues else switch.activated_at,
             until=until,
             total=(known.total if known else timedelta()) + (until - switch.activated_at),
             replaced_by=following,
         )
-    return found
+    return periods
 
 
 def _older(pipeline: Pipeline, version: str, periods: dict[int, Period]) -> list[Release]:
@@ -191,18 +191,18 @@ def _targets(
     *,
     recent_only: bool,
 ) -> list[RollbackTarget]:
-    active, keys = pipeline.active_release, [each.pk for each in releases]
+    active, keys = pipeline.active_release, [release.pk for release in releases]
     compared = [*releases, active] if active else releases
     signers = trust.signers_by_release(compared)
-    facts = comparison.facts_of(*compared, signers=signers)
+    described = comparison.facts_of(*compared, signers=signers)
     damaged = set(queries.with_unsound_artifacts(Release.objects.filter(pk__in=keys)).values_list("pk", flat=True))
     hosts, recent_since = hosts_by_release(keys), timezone.now() - timedelta(days=pipeline.rollback_days)
     switches = [
-        Switch(each, pipeline, Kind.ROLLBACK, signers=signers, was_active=periods[each.pk].until >= recent_since)
-        for each in releases
+        Switch(release, pipeline, Kind.ROLLBACK, signers=signers, was_active=periods[release.pk].until >= recent_since)
+        for release in releases
     ]
-    found = []
-    for switch, fact in zip(gates.with_reads(switches), facts, strict=False):
+    targets = []
+    for switch, fact in zip(gates.with_reads(switches), described, strict=False):
         release, judged = switch.release, gates.judge(switch)
         target = RollbackTarget(
             release=release,
@@ -210,7 +210,7 @@ def _targets(
             totals=totals[release.pk],
             hosts=hosts[release.pk],
             gates=judged,
-            differences=compare(facts[-1], fact) if active else (),
+            differences=compare(described[-1], fact) if active else (),
             refusals=[
                 *_unfit(release),
                 *([activation.too_far(pipeline, release)] if recent_only and not switch.was_active else ()),
@@ -218,8 +218,8 @@ def _targets(
             ],
             warnings=[],
         )
-        found.append(replace(target, warnings=list(_warnings(target, is_damaged=release.pk in damaged))))
-    return found
+        targets.append(replace(target, warnings=list(_warnings(target, is_damaged=release.pk in damaged))))
+    return targets
 
 
 def _unfit(release: Release) -> list[CoordinatorError]:

@@ -33,7 +33,7 @@ class MovedView(serializers.Serializer[Any]):
 
 class ActivationRequestView(serializers.Serializer[ActivationRequest]):
     requestId = serializers.UUIDField(source="id")
-    status = serializers.ChoiceField(choices=[(each.value, each.value) for each in RequestStatus])
+    status = serializers.ChoiceField(choices=[(choice.value, choice.value) for choice in RequestStatus])
     releaseVersion = serializers.CharField(source="release.release_version")
     activeReleaseVersion = serializers.CharField(
         source="base.release.release_version",
@@ -99,7 +99,7 @@ class WithdrawalRequest(StrictSerializer):
 
 
 class RequestFilter(filters.FilterSet):
-    status = filters.ChoiceFilter(choices=[(each.value, each.value) for each in RequestStatus])
+    status = filters.ChoiceFilter(choices=[(choice.value, choice.value) for choice in RequestStatus])
     releaseVersion = filters.CharFilter(field_name="release__release_version")
 
 
@@ -160,8 +160,8 @@ class ReviewView(serializers.Serializer[review.Review]):
 @refuses(errors.PipelineUnknown, errors.RequestUnknown, errors.RequestNotOpen)
 def review_activation(view: TenantView, pipeline_id: str, request_id: uuid.UUID) -> Any:
     """What a voter decides on: the pre-flight of an undecided request, and what changed since it was made."""
-    found = review.review(queries.request(queries.pipeline(view.tenant, pipeline_id), request_id))
-    return Response(ReviewView(found, context={"tenant": view.tenant.slug}).data)
+    request = review.review(queries.request(queries.pipeline(view.tenant, pipeline_id), request_id))
+    return Response(ReviewView(request, context={"tenant": view.tenant.slug}).data)
 
 
 @operation("activations", "voteOnActivation", ActivationRequestView, body=VoteRequest)
@@ -179,9 +179,9 @@ def vote(view: TenantView, pipeline_id: str, request_id: uuid.UUID, decision: st
 
     The last approval that a request needs carries it out, unless it waits for its time.
     """
-    found = queries.request(queries.pipeline(view.tenant, pipeline_id), request_id)
+    request = queries.request(queries.pipeline(view.tenant, pipeline_id), request_id)
     decided = Vote.Decision(decision)
-    return _reread(requests.vote(found, voter=view.token.user, actor=view.actor, decision=decided, **body))
+    return _reread(requests.vote(request, voter=view.token.user, actor=view.actor, decision=decided, **body))
 
 
 @operation("activations", "withdrawActivation", ActivationRequestView, body=WithdrawalRequest)
@@ -189,15 +189,15 @@ def vote(view: TenantView, pipeline_id: str, request_id: uuid.UUID, decision: st
 @refuses(errors.PipelineUnknown, errors.RequestUnknown, errors.RequestNotOpen, errors.ReasonRequired)
 def withdraw(view: TenantView, pipeline_id: str, request_id: uuid.UUID, reason: str) -> Any:
     """Withdraw a request that is not decided, or not carried out yet."""
-    found = queries.request(queries.pipeline(view.tenant, pipeline_id), request_id)
-    return _reread(requests.withdraw(found, actor=view.actor, reason=reason))
+    request = queries.request(queries.pipeline(view.tenant, pipeline_id), request_id)
+    return _reread(requests.withdraw(request, actor=view.actor, reason=reason))
 
 
 def _plan(sent: dict[str, Any] | None) -> Plan | None:
     try:
         return None if sent is None else Plan.from_json(**sent)
     except errors.GradualActivationInvalid as refusal:
-        wrong = [{**each, "field": f"gradual.{each['field']}"} for each in refusal.errors]
+        wrong = [{**error, "field": f"gradual.{error['field']}"} for error in refusal.errors]
         raise errors.GradualActivationInvalid(refusal.detail, errors=wrong) from None
 
 

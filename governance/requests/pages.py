@@ -72,7 +72,9 @@ def ask(pages: ReadOnlyAdmin, request: HttpRequest, release: Release) -> HttpRes
     """Request the activation of the release. A repeated POST is the same request."""
     form = RequestForm(request.POST)
     if not form.is_valid():
-        errors = "; ".join(f"{form[name].label}: {error}" for name, found in form.errors.items() for error in found)
+        errors = "; ".join(
+            f"{form[name].label}: {error}" for name, messages in form.errors.items() for error in messages
+        )
         messages.error(request, f"{errors} Nothing changed.")
         return redirect("admin:releases_release_activate", release.pk)
     typed = form.cleaned_data

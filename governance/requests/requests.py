@@ -106,14 +106,14 @@ def withdraw(request: ActivationRequest, *, actor: str, reason: str) -> Activati
     if not reason.strip():
         raise errors.ReasonRequired("A withdrawal requires a reason.")
     with transaction.atomic():
-        _, found = states.lock(request)
-        if found.status != RequestStatus.WITHDRAWN:
-            if found.status not in UNDECIDED:
-                raise states.not_open(found)
-            states.move(found, RequestStatus.WITHDRAWN, detail=reason.strip(), ended_by=actor)
-            states.record(Act.ACTIVATION_REQUEST_WITHDRAW, found, actor, reason.strip())
-    found.refresh_from_db()
-    return found
+        _, locked = states.lock(request)
+        if locked.status != RequestStatus.WITHDRAWN:
+            if locked.status not in UNDECIDED:
+                raise states.not_open(locked)
+            states.move(locked, RequestStatus.WITHDRAWN, detail=reason.strip(), ended_by=actor)
+            states.record(Act.ACTIVATION_REQUEST_WITHDRAW, locked, actor, reason.strip())
+    locked.refresh_from_db()
+    return locked
 
 
 # Selects open requests that expired, or have enough approvals, perhaps of people who may not vote now. Those that
@@ -133,31 +133,33 @@ def decide(limit: int = 100) -> int:
     unless something has moved since the round began.
     """
     with transaction.atomic():
-        found = list(ActivationRequest.objects.raw(UNDECIDED_ROWS, [limit]))
-    return sum(_decide(request) for request in found)
+        undecided = list(ActivationRequest.objects.raw(UNDECIDED_ROWS, [limit]))
+    return sum(_decide(request) for request in undecided)
 
 
 def _decide(request: ActivationRequest) -> bool:
     with transaction.atomic():
-        pipeline, found = states.lock(request)
-        if found.status != RequestStatus.OPEN:
+        pipeline, locked = states.lock(request)
+        if locked.status != RequestStatus.OPEN:
             return False
-        if _expire(found):
+        if _expire(locked):
             return True
-        approvals = len(states.approvals(found))
-        if approvals < found.approvals_needed or states.moved(found, pipeline):
+        approvals = len(states.approvals(locked))
+        if approvals < locked.approvals_needed or states.moved(locked, pipeline):
             return False
-        states.move(found, RequestStatus.APPROVED)
-        states.record(Act.ACTIVATION_REQUEST_APPROVE, found, states.COORDINATOR, round=found.round, approvals=approvals)
+        states.move(locked, RequestStatus.APPROVED)
+        states.record(
+            Act.ACTIVATION_REQUEST_APPROVE, locked, states.COORDINATOR, round=locked.round, approvals=approvals
+        )
     return True
 
 
-def _expire(found: ActivationRequest) -> bool:
+def _expire(request: ActivationRequest) -> bool:
     """Expire a locked open request if its time has passed. Return True if it has."""
-    if not ActivationRequest.objects.filter(pk=found.pk, expires_at__lte=Now()).exists():
+    if not ActivationRequest.objects.filter(pk=request.pk, expires_at__lte=Now()).exists():
         return False
-    states.move(found, RequestStatus.EXPIRED)
-    states.record(Act.ACTIVATION_REQUEST_EXPIRE, found, states.COORDINATOR)
+    states.move(request, RequestStatus.EXPIRED)
+    states.record(Act.ACTIVATION_REQUEST_EXPIRE, request, states.COORDINATOR)
     return True
 
 
@@ -174,13 +176,17 @@ def _earlier(
     """
     if operation_key is None:
         return None
-    found = pipeline.activation_requests.select_related("release").filter(operation_key=operation_key).first()
-    if found is not None and (found.release_id, found.plan, found.activate_at) != (release.pk, plan, activate_at):
+    earlier = pipeline.activation_requests.select_related("release").filter(operation_key=operation_key).first()
+    if earlier is not None and (earlier.release_id, earlier.plan, earlier.activate_at) != (
+        release.pk,
+        plan,
+        activate_at,
+    ):
         raise errors.OperationKeyReused(
-            f"The operation key already requested the activation of release {found.release.release_version!r}. Its "
+            f"The operation key already requested the activation of release {earlier.release.release_version!r}. Its "
             "release, its time and its plan must be the same."
         )
-    return found
+    return earlier
 
 
 def _require_in_range(now: datetime, activate_at: datetime | None) -> None:
@@ -209,73 +215,73 @@ def vote(
     `NotFound` if the voter has lost the right.
     """
     with transaction.atomic():
-        pipeline, found = states.lock(request)
-        if found.requester_id == voter.pk:
+        pipeline, locked = states.lock(request)
+        if locked.requester_id == voter.pk:
             raise errors.OwnRequest("Another person must vote on this request.")
         # As they are now: the caller may have read them before they were deactivated.
-        access.require(User.objects.get(pk=voter.pk), found.release.pipeline.tenant, Scope.VOTE)
-        earlier = found.votes.filter(round=round_number, voter=voter).first()
+        access.require(User.objects.get(pk=voter.pk), locked.release.pipeline.tenant, Scope.VOTE)
+        earlier = locked.votes.filter(round=round_number, voter=voter).first()
         if earlier is not None and earlier.decision != decision:
             raise errors.AlreadyVoted(
                 f"The vote of round {round_number} is: {earlier.decision}.", decision=earlier.decision
             )
         # A refusal may follow a change that must be committed, so it is raised after the transaction.
         refusal = None
-        if earlier is None or _is_overtaken(pipeline, found, round_number):
-            refusal = _refusal(pipeline, found, actor, round_number)
+        if earlier is None or _is_overtaken(pipeline, locked, round_number):
+            refusal = _refusal(pipeline, locked, actor, round_number)
             if refusal is None:
-                _count_vote(found, Vote(voter=voter, actor=actor, decision=decision, comment=comment.strip()))
+                _count_vote(locked, Vote(voter=voter, actor=actor, decision=decision, comment=comment.strip()))
     if refusal is not None:
         raise refusal
-    found.refresh_from_db()
-    return carry_out(found)
+    locked.refresh_from_db()
+    return carry_out(locked)
 
 
-def _is_overtaken(pipeline: Pipeline, found: ActivationRequest, round_number: int) -> bool:
+def _is_overtaken(pipeline: Pipeline, request: ActivationRequest, round_number: int) -> bool:
     """True if something has moved since this round, the current one, began. Its votes count no longer."""
-    is_current = found.status == RequestStatus.OPEN and found.round == round_number
-    return is_current and bool(states.moved(found, pipeline))
+    is_current = request.status == RequestStatus.OPEN and request.round == round_number
+    return is_current and bool(states.moved(request, pipeline))
 
 
-def _refusal(pipeline: Pipeline, found: ActivationRequest, actor: str, round_number: int) -> CoordinatorError | None:
+def _refusal(pipeline: Pipeline, request: ActivationRequest, actor: str, round_number: int) -> CoordinatorError | None:
     """Return why a vote does not count, or None. Expires or restarts the request if its time or its base has gone."""
-    if found.status != RequestStatus.OPEN:
-        return states.not_open(found)
-    if _expire(found):
-        return states.not_open(found, RequestStatus.EXPIRED)
-    changes = states.moved(found, pipeline)
+    if request.status != RequestStatus.OPEN:
+        return states.not_open(request)
+    if _expire(request):
+        return states.not_open(request, RequestStatus.EXPIRED)
+    changes = states.moved(request, pipeline)
     if changes:
-        _restart(pipeline, found, actor, changes)
-    elif round_number == found.round:
+        _restart(pipeline, request, actor, changes)
+    elif round_number == request.round:
         return None
-    detail = f"The request is in round {found.round}. {states.described(found.moved)}"
-    return errors.RequestRestarted(detail, round=found.round, moved=found.moved)
+    detail = f"The request is in round {request.round}. {states.described(request.moved)}"
+    return errors.RequestRestarted(detail, round=request.round, moved=request.moved)
 
 
-def _restart(pipeline: Pipeline, found: ActivationRequest, actor: str, changes: list[dict[str, Any]]) -> None:
+def _restart(pipeline: Pipeline, request: ActivationRequest, actor: str, changes: list[dict[str, Any]]) -> None:
     """Begin a new round, made on what the pipeline is now. Votes of earlier rounds are kept and do not count."""
-    found.base, found.policy = pipeline.activation, states.policy_of(pipeline)
-    found.round, found.moved = found.round + 1, changes
-    found.save(update_fields=("base", "policy", "round", "moved"))
-    states.record(Act.ACTIVATION_REQUEST_RESTART, found, actor, round=found.round, moved=changes)
+    request.base, request.policy = pipeline.activation, states.policy_of(pipeline)
+    request.round, request.moved = request.round + 1, changes
+    request.save(update_fields=("base", "policy", "round", "moved"))
+    states.record(Act.ACTIVATION_REQUEST_RESTART, request, actor, round=request.round, moved=changes)
 
 
-def _count_vote(found: ActivationRequest, ballot: Vote) -> None:
+def _count_vote(request: ActivationRequest, ballot: Vote) -> None:
     """Write the vote, and decide the request if the vote decides it."""
-    ballot.request, ballot.round = found, found.round
+    ballot.request, ballot.round = request, request.round
     ballot.save(force_insert=True)
-    approvals = len(states.approvals(found))
+    approvals = len(states.approvals(request))
     if ballot.decision == Decision.REFUSE:
-        states.move(found, RequestStatus.REFUSED)
-    elif approvals >= found.approvals_needed:
-        states.move(found, RequestStatus.APPROVED)
+        states.move(request, RequestStatus.REFUSED)
+    elif approvals >= request.approvals_needed:
+        states.move(request, RequestStatus.APPROVED)
     states.record(
         Act.ACTIVATION_REQUEST_VOTE,
-        found,
+        request,
         ballot.actor,
         ballot.comment,
         decision=ballot.decision,
-        round=found.round,
+        round=request.round,
         approvals=approvals,
     )
 
@@ -291,12 +297,12 @@ def carry_out(request: ActivationRequest) -> ActivationRequest:
     Every gate is judged again. If one is unmet, or if what was approved has moved, the request is FAILED and says why.
     It stays APPROVED if the artifact store does not respond.
     """
-    found = _due().filter(pk=request.pk).select_related("release__pipeline__tenant", "requester", "base").first()
-    if found is not None:
+    due = _due().filter(pk=request.pk).select_related("release__pipeline__tenant", "requester", "base").first()
+    if due is not None:
         try:
-            _activate(found)
+            _activate(due)
         except CoordinatorError as refusal:
-            _refused(found, refusal)
+            _refused(due, refusal)
     request.refresh_from_db()
     return request
 

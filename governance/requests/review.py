@@ -59,13 +59,13 @@ def review(request: ActivationRequest) -> Review:
     if request.plan is not None:
         switch = replace(switch, kind=Kind.GRADUAL)
     judged = [gate for gate in gates.judge(switch) if gate.name != gates.APPROVAL]
-    found = preflight_of(switch, judged)
+    report = preflight_of(switch, judged)
     if request.plan is not None:
-        found.refusals.extend(_not_startable(switch))
+        report.refusals.extend(_not_startable(switch))
     if (refusal := states.requester_refusal(request)) is not None:
-        found.refusals.append(refusal)
+        report.refusals.append(refusal)
     moved = states.moved(request, switch.pipeline)
-    return Review(request, found, moved, states.approvals(request))
+    return Review(request, report, moved, states.approvals(request))
 
 
 def _not_startable(switch: gates.Switch) -> list[CoordinatorError]:

@@ -110,20 +110,22 @@ def moved(request: ActivationRequest, pipeline: Pipeline) -> list[dict[str, Any]
     coordinator are not compared.
     """
     policy = policy_of(pipeline)
-    found = [
+    changes = [
         {"member": name, "before": value, "after": policy[name]}
         for name, value in request.policy.items()
         if name in policy and policy[name] != value
     ]
     if request.base_id != pipeline.activation_id:
-        found.append({"member": ACTIVE, "before": _named(request.base), "after": _named(pipeline.activation)})
-    return found
+        changes.append({"member": ACTIVE, "before": _named(request.base), "after": _named(pipeline.activation)})
+    return changes
 
 
 def described(changes: Sequence[Mapping[str, Any]]) -> str:
     """Return what has moved in one sentence."""
-    found = [f"{each['member']} was {_text(each['before'])} and is now {_text(each['after'])}" for each in changes]
-    return f"{'; '.join(found) or 'Nothing has moved'}."
+    sentences = [
+        f"{change['member']} was {_text(change['before'])} and is now {_text(change['after'])}" for change in changes
+    ]
+    return f"{'; '.join(sentences) or 'Nothing has moved'}."
 
 
 def _named(activation: Activation | None) -> str | None:

@@ -240,10 +240,12 @@ def lock_if_current(admissions: Collection[Admission]) -> set[int]:
     They are registered, their pipelines had no activation since the admission, and no pause refuses submissions. The
     caller's transaction holds the locks, so that this stays true.
     """
-    wanted = {each.release.pipeline_id: each for each in admissions}
+    wanted = {admission.release.pipeline_id: admission for admission in admissions}
     rows = Pipeline.objects.filter(pk__in=wanted).order_by("pk").select_for_update(no_key=True)
     pointers = dict(rows.values_list("pk", "activation_id"))
-    current = [each.release.pk for pipeline, each in wanted.items() if each.activation == pointers[pipeline]]
+    current = [
+        admission.release.pk for pipeline, admission in wanted.items() if admission.activation == pointers[pipeline]
+    ]
     registered = Release.objects.filter(pk__in=current, status=Status.REGISTERED)
     return set(holds.accepting(registered).values_list("pk", flat=True))
 
@@ -258,20 +260,20 @@ def write(plans: Sequence[Plan]) -> set[uuid.UUID]:
     if not plans:
         return set()
     with connection.cursor() as cursor:
-        cursor.execute(statements.LOCK, {"ids": [each.old.pk for each in plans]})
-        cursor.execute(statements.LINK, {"rows": json_writer.text([_row(each) for each in plans])})
+        cursor.execute(statements.LOCK, {"ids": [plan.old.pk for plan in plans]})
+        cursor.execute(statements.LINK, {"rows": json_writer.text([_row(plan) for plan in plans])})
         linked = {new for (new,) in cursor.fetchall()}
-        written = [each for each in plans if each.id in linked]
-        searched = any(each.search for each in written)
+        written = [plan for plan in plans if plan.id in linked]
+        searched = any(plan.search for plan in written)
         insertion = statements.INSERT_LINKED_WITH_SEARCH if searched else statements.INSERT_LINKED
-        cursor.execute(insertion, {"rows": json_writer.text([_row(each) for each in written])})
+        cursor.execute(insertion, {"rows": json_writer.text([_row(plan) for plan in written])})
         if {new for (new,) in cursor.fetchall()} != linked:
             raise errors.ExecutionChanged("The key of a new execution was used at this moment.")
-    moves.note("RESUBMITTED", [_note(each) for each in written])
+    moves.note("RESUBMITTED", [_note(plan) for plan in written])
     if written:
         wakeup.send_once(DISPATCH_TASK)
-        places.announce([each.id for each in written if each.concurrency_key is not None])
-        transaction.on_commit(lambda: metrics.write_lines("Accepted", [(_pin(each), each.id) for each in written]))
+        places.announce([plan.id for plan in written if plan.concurrency_key is not None])
+        transaction.on_commit(lambda: metrics.write_lines("Accepted", [(_pin(plan), plan.id) for plan in written]))
     return linked
 
 
@@ -330,10 +332,10 @@ def _execution_key(old: Execution, operation_key: str) -> str:
 
 
 def _execution(tenant: Tenant, execution_id: uuid.UUID) -> Execution:
-    found = _found(tenant, execution_id)
-    if found is None:
+    execution = _found(tenant, execution_id)
+    if execution is None:
         raise errors.ExecutionUnknown(f"There is no execution {execution_id}.")
-    return found
+    return execution
 
 
 def _found(tenant: Tenant, execution_id: uuid.UUID) -> Execution | None:

@@ -76,7 +76,7 @@ class Place:
         if not rows[0].is_complete:
             message = f"{rows[0].failed:,} items of execution {old.pk} failed, and not all of them are stored."
             raise errors.FailedItemsMissing(f"{message} Submit them as a new execution.")
-        return cls(rows[0].step_index, [each["item"] for each in rows[0].items], True, rows[0].failed)
+        return cls(rows[0].step_index, [item["item"] for item in rows[0].items], True, rows[0].failed)
 
     def require_compatible(self, old: Execution, target: Admission, *, edited: bool) -> None:
         """Raise `CheckpointIncompatible` if `target` may not take the value. It follows from the old input, so that
@@ -100,7 +100,7 @@ class Place:
             return []
         compare = known.differences if known else checkpoint_differences
         differences = compare(old.release, target.release, self.step)
-        wrong = [_error(each.path, "NOT_PROVEN", each.reason) for each in differences]
+        wrong = [_error(difference.path, "NOT_PROVEN", difference.reason) for difference in differences]
         return wrong or [*self._awaits(old, target, known), *self._mismatches(target)]
 
     def _awaits(self, old: Execution, target: Admission, known: Known | None) -> Iterator[dict[str, str]]:

@@ -97,16 +97,16 @@ class ConsequencesView(serializers.Serializer[Any]):
 def revocation_consequences(view: TenantView, pipeline_id: str) -> Any:
     """What a revocation of a release would hit now. Changes nothing."""
     release = _named(view, pipeline_id)
-    found = consequences(release)
+    affected = consequences(release)
     return {
         "releaseVersion": release.release_version,
         "status": release.status,
-        "active": found.is_active,
-        "dependents": [_blocker(view.tenant.slug, release, each) for each in found.needs],
-        "openExecutions": found.open,
-        "openQuestions": found.questions,
-        "callers": found.callers,
-        "schedules": found.schedules,
+        "active": affected.is_active,
+        "dependents": [_blocker(view.tenant.slug, release, need) for need in affected.needs],
+        "openExecutions": affected.open,
+        "openQuestions": affected.questions,
+        "callers": affected.callers,
+        "schedules": affected.schedules,
     }
 
 
@@ -134,12 +134,12 @@ class RetirementAnswerView(serializers.Serializer[Any]):
 def retirement_blockers(view: TenantView, pipeline_id: str) -> Any:
     """Whether a release is safe to retire, and everything that still needs it."""
     release = _named(view, pipeline_id)
-    found = blockers(release)
+    needs = blockers(release)
     return {
         "releaseVersion": release.release_version,
         "status": release.status,
-        "safe": release.status == Status.REGISTERED and not found,
-        "blockers": [_blocker(view.tenant.slug, release, each) for each in found],
+        "safe": release.status == Status.REGISTERED and not needs,
+        "blockers": [_blocker(view.tenant.slug, release, need) for need in needs],
     }
 
 

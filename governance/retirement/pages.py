@@ -101,7 +101,7 @@ def _page(
             except CoordinatorError as error:
                 release = pages.row_or_404(request, release.pk)
                 problem, status = problem_of(error), error.status
-    found, is_revocation = consequences(release), isinstance(form, RevocationForm)
+    affected, is_revocation = consequences(release), isinstance(form, RevocationForm)
     return pages.page(
         request,
         "releases/end.html",
@@ -112,15 +112,15 @@ def _page(
         is_registered=release.status == Status.REGISTERED,
         is_revocation=is_revocation,
         ended="revoked" if is_revocation else "retired",
-        is_needed=not is_revocation and any(each.kind not in FAILURES for each in found.needs),
-        found=found,
-        lines=lines_of(release, found.needs),
-        open=shown_count(found.open),
-        questions=shown_count(found.questions),
-        callers=found.callers[:LISTED],
-        more_callers=len(found.callers[LISTED:]),
-        schedules=found.schedules[:LISTED],
-        more_schedules=len(found.schedules[LISTED:]),
+        is_needed=not is_revocation and any(need.kind not in FAILURES for need in affected.needs),
+        found=affected,
+        lines=lines_of(release, affected.needs),
+        open=shown_count(affected.open),
+        questions=shown_count(affected.questions),
+        callers=affected.callers[:LISTED],
+        more_callers=len(affected.callers[LISTED:]),
+        schedules=affected.schedules[:LISTED],
+        more_schedules=len(affected.schedules[LISTED:]),
         form=form,
         problem=problem,
     )

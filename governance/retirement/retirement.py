@@ -161,18 +161,18 @@ def retire(release: Release, *, actor: str, reason: str, give_up_failures: bool 
 
 def _retire(locked: Release, actor: str, reason: str, give_up_failures: bool) -> Retirement:
     require_registered(locked)
-    found = blockers(locked, exact=True)
-    ignored = [each for each in found if give_up_failures and each.kind in FAILURES]
-    if left := [each for each in found if each not in ignored]:
-        named = ", ".join(f"{each.kind} {each.count}" for each in left)
+    needs = blockers(locked, exact=True)
+    ignored = [need for need in needs if give_up_failures and need.kind in FAILURES]
+    if left := [need for need in needs if need not in ignored]:
+        named = ", ".join(f"{need.kind} {need.count}" for need in left)
         raise RetirementBlocked(
             f"Release {locked.release_version!r} is still needed: {named}.",
-            blockers=[{"kind": each.kind.value, "count": each.count} for each in left],
+            blockers=[{"kind": need.kind.value, "count": need.count} for need in left],
         )
     writes.move(
         Release.objects.filter(pk=locked.pk), MOVES, Status.REGISTERED, Status.RETIRED, status_changed_at=timezone.now()
     )
-    count = sum(each.count for each in ignored)
+    count = sum(need.count for need in ignored)
     log.info("%s retired %s and gave up %d failures", actor, locked, count)
     event = Retirement.objects.create(release=locked, actor=actor, reason=reason, given_up_failures=count)
     locked.record(Act.RELEASE_RETIRE, actor, reason=reason, givenUpFailures=count)
@@ -227,11 +227,11 @@ def revoke(release: Release, *, actor: str, reason: str, open_executions: Order 
 
 def _first(release: Release) -> Revocation:
     """Return the revocation of a release that is already revoked. Raises `ReleaseNotRegistered` if it has none."""
-    found = Revocation.objects.filter(release=release).first()
-    if found is None:
+    revocation = Revocation.objects.filter(release=release).first()
+    if revocation is None:
         release.refresh_from_db(fields=("status",))
         raise ReleaseNotRegistered(release.release_version, release.status)
-    return found
+    return revocation
 
 
 def follow(revocation: Revocation) -> None:

@@ -152,10 +152,10 @@ def of(release: Release) -> QuerySet[Any]:
 
 def one(release: Release, execution_id: uuid.UUID) -> Any:
     """Return one smoke test of a release. Raises `SmokeTestUnknown`."""
-    found = of(release).filter(execution=execution_id).first()
-    if found is None:
+    test = of(release).filter(execution=execution_id).first()
+    if test is None:
         raise SmokeTestUnknown(f"Release {release.release_version!r} has no smoke test {execution_id}.")
-    return found
+    return test
 
 
 def newest_passed(releases: Iterable[Release], *, hours: int) -> dict[int, Any]:
