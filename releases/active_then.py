@@ -67,10 +67,10 @@ def active_at(pipeline: Pipeline, at: datetime | None = None) -> ActiveThen:
     The times of activations never decrease, so of several at one time, the one with the greatest sequence counts.
     Raises `TimeInFuture`, and `NoneActiveThen` before the first activation.
     """
-    found = _active(pipeline.tenant, Pipeline.objects.filter(pk=pipeline.pk), _not_in_future(at))
-    if not found:
+    active = _active(pipeline.tenant, Pipeline.objects.filter(pk=pipeline.pk), _not_in_future(at))
+    if not active:
         raise NoneActiveThen(f"No release of pipeline {pipeline.pipeline_id!r} was active then.")
-    return found[0]
+    return active[0]
 
 
 def all_active_at(tenant: Tenant, at: datetime | None = None) -> AllActiveThen:
@@ -100,17 +100,17 @@ def _active(tenant: Tenant, pipelines: QuerySet[Pipeline], at: datetime) -> list
         routed_by=Subquery(until_then.values("pk")[:1]),
         replaced_at=Subquery(later.order_by("sequence").values("activated_at")[:1]),
     )
-    found = list(
+    ordered = list(
         rows.exclude(decided_by=None)
         .order_by("pipeline_id", "pk")
         .values_list("pk", "decided_by", "routed_by", "replaced_at")[:MOST_PIPELINES]
     )
-    keys = {key for _, *both, _ in found for key in both}
+    keys = {key for _, *both, _ in ordered for key in both}
     activations = queries.with_requests(Activation.objects.filter(pk__in=keys)).defer(*_DOCUMENTS).in_bulk()
-    owners = Pipeline.objects.select_related("tenant").in_bulk([pk for pk, *_ in found])
-    deciding = [activations[decided] for _, decided, _, _ in found]
+    owners = Pipeline.objects.select_related("tenant").in_bulk([pk for pk, *_ in ordered])
+    deciding = [activations[decided] for _, decided, _, _ in ordered]
     described = evidence.described(deciding, tenant)
-    released = [each.release_id for each in deciding]
+    released = [row.release_id for row in deciding]
     revocations = Revocation.objects.filter(release__in=released, revoked_at__lte=at).in_bulk(field_name="release_id")
     return [
         ActiveThen(
@@ -122,7 +122,7 @@ def _active(tenant: Tenant, pipelines: QuerySet[Pipeline], at: datetime) -> list
             revocation=revocations.get(activations[decided].release_id),
             routing=activations[routed],
         )
-        for pk, decided, routed, replaced_at in found
+        for pk, decided, routed, replaced_at in ordered
     ]
 
 
@@ -133,23 +133,23 @@ def statement(tenant: Tenant, at: datetime | None = None) -> dict[str, Any]:
 
     Raises `TimeInFuture`, and `NoneActiveThen` if no release was active.
     """
-    found = all_active_at(tenant, at)
-    if not found.pipelines:
+    then = all_active_at(tenant, at)
+    if not then.pipelines:
         raise NoneActiveThen(f"No release of tenant {tenant.slug!r} was active then.")
-    ids = [each.activation.release_id for each in found.pipelines]
+    ids = [active.activation.release_id for active in then.pipelines]
     releases = Release.objects.prefetch_related("artifacts").in_bulk(ids)
-    owners = pointer.owners_of_tokens(tenant, (), (each.revocation for each in found.pipelines if each.revocation))
+    owners = pointer.owners_of_tokens(tenant, (), (active.revocation for active in then.pipelines if active.revocation))
     pipelines = [
         statements.Pipeline(
-            pipeline_id=each.pipeline.pipeline_id,
-            release=pointer.described(releases[each.activation.release_id], each.revocation, owners),
-            activation=each.evidence,
-            candidate=pointer.candidate_of(each.routing),
+            pipeline_id=active.pipeline.pipeline_id,
+            release=pointer.described(releases[active.activation.release_id], active.revocation, owners),
+            activation=active.evidence,
+            candidate=pointer.candidate_of(active.routing),
         )
-        for each in found.pipelines
+        for active in then.pipelines
     ]
-    ordered = sorted(pipelines, key=lambda each: each.pipeline_id)
-    return statements.build(tenant.slug, instant(found.at), ordered, found.omitted)
+    ordered = sorted(pipelines, key=lambda pipeline: pipeline.pipeline_id)
+    return statements.build(tenant.slug, instant(then.at), ordered, then.omitted)
 
 
 def signed(tenant: Tenant, at: datetime | None = None) -> bytes:

@@ -36,12 +36,12 @@ class PausedView(serializers.Serializer[Any]):
 def with_pauses(rows: QuerySet[Row]) -> QuerySet[Row]:
     """Return the rows with their pauses, so that `paused` needs no query for each. A row has at most one open hold."""
     joined = rows.annotate(open_hold=FilteredRelation("holds", condition=Q(holds__ended_at=None)))
-    found: QuerySet[Row] = joined.annotate(
+    annotated: QuerySet[Row] = joined.annotate(
         paused_since=F("open_hold__started_at"),
         paused_by=F("open_hold__started_by"),
         paused_reason=F("open_hold__reason"),
     )
-    return found
+    return annotated
 
 
 def pause_of(row: Any) -> dict[str, Any] | None:
@@ -224,8 +224,8 @@ class PastMoment(Moment):
 
     def to_internal_value(self, value: Any) -> datetime:
         try:
-            found = past_times.read_past(value, datetime.now(UTC))
-            return (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC)
+            moment = past_times.read_past(value, datetime.now(UTC))
+            return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
         except (ValueError, OverflowError) as error:
             self.fail("not_moment", rule=past_times.rule_of(error))
 
@@ -236,8 +236,8 @@ class AtRequest(StrictSerializer):
 
 def _at(view: TenantView) -> datetime | None:
     """Return the time that the query names. Raises `InvalidRequest`."""
-    found: datetime | None = AtRequest.validated(view.request.query_params.dict())["at"]
-    return found
+    moment: datetime | None = AtRequest.validated(view.request.query_params.dict())["at"]
+    return moment
 
 
 class ActorView(serializers.Serializer[Any]):

@@ -10,18 +10,21 @@ from wire.findings import Finding
 class DescriptorInvalid(BadRequest, title="The release descriptor is not valid"):
     def __init__(self, findings: Iterable[Finding], profile: Profile | None) -> None:
         """`profile` is a member of the problem document. It is None if the document is no JSON object."""
-        found = tuple(findings)
+        collected = tuple(findings)
         data = {} if profile is None else {"profile": profile.value}
         super().__init__(
-            "; ".join(finding.message for finding in found), errors=[finding.to_json() for finding in found], **data
+            "; ".join(finding.message for finding in collected),
+            errors=[finding.to_json() for finding in collected],
+            **data,
         )
 
 
 class AttachmentInvalid(BadRequest, title="An attachment is invalid, or does not belong to this release"):
     def __init__(self, findings: Iterable[Finding]) -> None:
-        found = tuple(findings)
+        collected = tuple(findings)
         super().__init__(
-            "; ".join(finding.message for finding in found[:10]), errors=[finding.to_json() for finding in found]
+            "; ".join(finding.message for finding in collected[:10]),
+            errors=[finding.to_json() for finding in collected],
         )
 
 

@@ -23,10 +23,10 @@ def activation_for(
     A smoke test needs none, so there may be none. Another execution that was accepted in a transaction that had begun
     before the first activation has that one.
     """
-    found = _NEWEST.first(pipeline=release.pipeline_id, release=release.pk, at=accepted_at)
-    if found is None and not smoke:
-        found = _of_release(release.pipeline_id, release.pk).order_by("sequence").first()
-    return None if found is None else described([found], tenant)[found.pk]
+    newest = _NEWEST.first(pipeline=release.pipeline_id, release=release.pk, at=accepted_at)
+    if newest is None and not smoke:
+        newest = _of_release(release.pipeline_id, release.pk).order_by("sequence").first()
+    return None if newest is None else described([newest], tenant)[newest.pk]
 
 
 def _of_release(pipeline: int, release: int) -> QuerySet[Activation]:
@@ -47,26 +47,28 @@ def described(activations: Collection[Activation], tenant: Tenant) -> dict[int, 
     The activations have their requests. Steps and promotions of a gradual activation name the request of its start.
     """
     carried_out = _requests(activations)
-    prefetch_related_objects(list({each.pk: each for each in carried_out.values()}.values()), "votes")
-    acted = [(each.actor, each.activated_at) for each in activations]
+    prefetch_related_objects(list({request.pk: request for request in carried_out.values()}.values()), "votes")
+    acted = [(activation.actor, activation.activated_at) for activation in activations]
     for request in carried_out.values():
-        acted += [(request.actor, request.created_at), *((each.actor, each.voted_at) for each in request.counted_votes)]
+        acted += [(request.actor, request.created_at), *((vote.actor, vote.voted_at) for vote in request.counted_votes)]
     people = people_behind(tenant, acted)
-    return {each.pk: _described(each, carried_out.get(each.pk), people) for each in activations}
+    return {activation.pk: _described(activation, carried_out.get(activation.pk), people) for activation in activations}
 
 
 def _requests(activations: Collection[Activation]) -> dict[int, ActivationRequest]:
     """Return the requests that the activations carried out, by the keys of the activations."""
-    gradual = [each for each in activations if each.request is None and each.gradual_id is not None]
+    gradual = [
+        activation for activation in activations if activation.request is None and activation.gradual_id is not None
+    ]
     started: dict[Any, ActivationRequest] = {}
     if gradual:
         rows = Activation.objects.filter(
-            pipeline__in={each.pipeline_id for each in gradual}, gradual__in={each.gradual_id for each in gradual}
+            pipeline__in={start.pipeline_id for start in gradual}, gradual__in={start.gradual_id for start in gradual}
         )
         starts = rows.filter(request__isnull=False).select_related("request").order_by("pk")
-        started = {each.gradual_id: each.request for each in starts if each.request is not None}
-    found = {each.pk: each.request or started.get(each.gradual_id) for each in activations}
-    return {key: request for key, request in found.items() if request is not None}
+        started = {start.gradual_id: start.request for start in starts if start.request is not None}
+    requests = {activation.pk: activation.request or started.get(activation.gradual_id) for activation in activations}
+    return {key: request for key, request in requests.items() if request is not None}
 
 
 def _described(
@@ -85,7 +87,7 @@ def _described(
 
 
 def _requested(request: ActivationRequest, people: Mapping[Acted, str | None]) -> statements.Request:
-    approvals = (each for each in request.counted_votes if each.decision == Vote.Decision.APPROVE)
+    approvals = (vote for vote in request.counted_votes if vote.decision == Vote.Decision.APPROVE)
     return statements.Request(
         request_id=str(request.pk),
         actor=request.actor,
@@ -94,11 +96,11 @@ def _requested(request: ActivationRequest, people: Mapping[Acted, str | None]) -
         requested_at=instant(request.created_at),
         approvals=tuple(
             statements.Approval(
-                actor=each.actor,
-                person=people[each.actor, each.voted_at],
-                comment=each.comment,
-                approved_at=instant(each.voted_at),
+                actor=vote.actor,
+                person=people[vote.actor, vote.voted_at],
+                comment=vote.comment,
+                approved_at=instant(vote.voted_at),
             )
-            for each in approvals
+            for vote in approvals
         ),
     )

@@ -173,19 +173,19 @@ def require_open(release: Release, *, or_replaced: bool = False) -> None:
 
     With `or_replaced`, it may have been replaced at any time. One that was never active is refused all the same.
     """
-    found = opening(release)
-    if found.is_open or (or_replaced and found.grace_ends is not None):
+    earlier = opening(release)
+    if earlier.is_open or (or_replaced and earlier.grace_ends is not None):
         return
     active = release.pipeline.active_release
     version = active.release_version if active else None
-    if found.grace_ends is None:
+    if earlier.grace_ends is None:
         why = "was never active"
     else:
-        why = f"was replaced, and was open until {found.grace_ends.isoformat(timespec='seconds')}"
+        why = f"was replaced, and was open until {earlier.grace_ends.isoformat(timespec='seconds')}"
     raise ReleaseNotOpen(
         f"Release {release.release_version!r} {why}. The active release is {version or 'none'!r}.",
         active=version,
-        may_open=found.grace_ends is None,
+        may_open=earlier.grace_ends is None,
     )
 
 
@@ -227,7 +227,7 @@ def history_statement(pipeline: Pipeline, *, most: int = MOST_ACTIVATIONS) -> di
     It lists the newest `most` activations. Raises `NoneActiveThen` if no release was ever activated or revoked.
     """
     newest = list(queries.history(pipeline)[:most])
-    ids = ((each.release_id, each.previous_id, each.candidate_id) for each in newest)
+    ids = ((activation.release_id, activation.previous_id, activation.candidate_id) for activation in newest)
     named = {release for row in ids for release in row if release is not None}
     releases = (
         Release.objects.filter(Q(pk__in=named) | Q(pipeline=pipeline, revocation__isnull=False))
@@ -237,10 +237,10 @@ def history_statement(pipeline: Pipeline, *, most: int = MOST_ACTIVATIONS) -> di
     )
     if not releases:
         raise NoneActiveThen(f"No release of pipeline {pipeline.pipeline_id!r} was ever active.")
-    revocations = {each.pk: getattr(each, "revocation", None) for each in releases}
+    revocations = {release.pk: getattr(release, "revocation", None) for release in releases}
     owners = owners_of_tokens(pipeline.tenant, newest, filter(None, revocations.values()))
-    known = [described(each, revocations[each.pk], owners) for each in releases]
-    activations = [activated(each, owners) for each in reversed(newest)]
+    known = [described(release, revocations[release.pk], owners) for release in releases]
+    activations = [activated(activation, owners) for activation in reversed(newest)]
     omitted = newest[-1].sequence - 1 if newest else 0
     return statements.build(pipeline.tenant.slug, pipeline.pipeline_id, known, activations, omitted)
 
@@ -267,11 +267,11 @@ def owners_of_tokens(tenant: Tenant, activations: Iterable[Activation], revocati
 
     The activations have their requests and the votes on these.
     """
-    acted = [(each.actor, each.revoked_at) for each in revocations]
-    for each in activations:
-        votes = each.request.counted_votes if each.request else ()
-        acted += [(each.actor, each.activated_at), *((vote.actor, vote.voted_at) for vote in votes)]
-    return people_behind(tenant, (each for each in acted if each[0].startswith("token:")))
+    acted = [(activation.actor, activation.revoked_at) for activation in revocations]
+    for activation in activations:
+        votes = activation.request.counted_votes if activation.request else ()
+        acted += [(activation.actor, activation.activated_at), *((vote.actor, vote.voted_at) for vote in votes)]
+    return people_behind(tenant, (activation for activation in acted if activation[0].startswith("token:")))
 
 
 def activated(activation: Activation, owners: Owners) -> statements.Activation:
@@ -304,25 +304,27 @@ def candidate_of(activation: Activation) -> statements.Candidate | None:
 def _requested(request: ActivationRequest, owners: Owners) -> statements.Request:
     votes = tuple(
         statements.Vote(
-            actor=each.actor,
-            person=owners.get((each.actor, each.voted_at)),
-            decision=each.decision,
-            comment=each.comment,
-            voted_at=instant(each.voted_at),
+            actor=vote.actor,
+            person=owners.get((vote.actor, vote.voted_at)),
+            decision=vote.decision,
+            comment=vote.comment,
+            voted_at=instant(vote.voted_at),
         )
-        for each in request.counted_votes
+        for vote in request.counted_votes
     )
     return statements.Request(request_id=str(request.pk), requested_at=instant(request.created_at), votes=votes)
 
 
 def described(release: Release, revocation: Revocation | None, owners: Owners) -> statements.Release:
     """Return what a statement says about a release."""
-    artifacts = sorted(release.artifacts.all(), key=lambda each: each.position)
+    artifacts = sorted(release.artifacts.all(), key=lambda artifact: artifact.position)
     return statements.Release(
         release_version=release.release_version,
         contract_version=release.contract_version,
         descriptor_digest=Digest(sha256=release.descriptor_digest.removeprefix("sha256:")),
-        artifacts=tuple(PinnedArtifact(artifact_id=each.artifact_id, digest=each.digest) for each in artifacts),
+        artifacts=tuple(
+            PinnedArtifact(artifact_id=artifact.artifact_id, digest=artifact.digest) for artifact in artifacts
+        ),
         revocation=None
         if revocation is None
         else statements.Revocation(

@@ -32,14 +32,14 @@ CLOCK = "SELECT clock_timestamp()"
 
 def pipeline(tenant: Tenant, pipeline_id: str) -> Pipeline:
     """Return the pipeline with its active release and its candidate, which refer to it. Raises `PipelineUnknown`."""
-    found = _PIPELINE.first(tenant=tenant.pk, name=pipeline_id)
-    if found is None:
+    known = _PIPELINE.first(tenant=tenant.pk, name=pipeline_id)
+    if known is None:
         raise PipelineUnknown(f"There is no pipeline {pipeline_id!r}.")
-    if found.activation is not None:
-        for each in (found.activation.release, found.activation.candidate):
-            if each is not None:
-                each.pipeline = found
-    return found
+    if known.activation is not None:
+        for release in (known.activation.release, known.activation.candidate):
+            if release is not None:
+                release.pipeline = known
+    return known
 
 
 def with_activation(rows: QuerySet[Pipeline]) -> QuerySet[Pipeline]:
@@ -56,65 +56,65 @@ _PIPELINE = Compiled(
 )
 
 
-def release(of: Pipeline, release_version: str) -> Release:
+def release(pipeline: Pipeline, release_version: str) -> Release:
     """Return the release of that version, or the newest rejected one if all were rejected.
 
     Raises `ReleaseUnknown`.
     """
-    rows = of.releases.select_related("pipeline__tenant", "pipeline__activation", "contract").filter(
+    rows = pipeline.releases.select_related("pipeline__tenant", "pipeline__activation", "contract").filter(
         release_version=release_version
     )
     try:
         return rows.exclude(status=Status.REJECTED).get()
     except Release.DoesNotExist:
-        found = rows.order_by("-id").first()
-    if found is None:
-        raise ReleaseUnknown(f"Pipeline {of.pipeline_id!r} has no release {release_version!r}.")
-    return found
+        newest = rows.order_by("-id").first()
+    if newest is None:
+        raise ReleaseUnknown(f"Pipeline {pipeline.pipeline_id!r} has no release {release_version!r}.")
+    return newest
 
 
-def contract_of(of: Release) -> Contract | None:
+def contract_of(release: Release) -> Contract | None:
     """Return the contract of the release. None if its verification has found no contract yet."""
-    if of.contract is None:
+    if release.contract is None:
         return None
     try:
-        return contract_from_json(of.contract.document)
+        return contract_from_json(release.contract.document)
     except DocumentError:
         return None
 
 
-def described(of: Pipeline, descriptor_digest: str) -> Release:
+def described(pipeline: Pipeline, descriptor_digest: str) -> Release:
     """Return the newest release of the pipeline whose descriptor has this SHA-256. Raises `DescriptorUnknown`."""
-    found = of.releases.filter(descriptor_digest=descriptor_digest).order_by("-id").first()
-    if found is None:
-        raise DescriptorUnknown(f"Pipeline {of.pipeline_id!r} has no descriptor {descriptor_digest!r}.")
-    return found
+    release = pipeline.releases.filter(descriptor_digest=descriptor_digest).order_by("-id").first()
+    if release is None:
+        raise DescriptorUnknown(f"Pipeline {pipeline.pipeline_id!r} has no descriptor {descriptor_digest!r}.")
+    return release
 
 
-def active_release(of: Pipeline) -> Release:
+def active_release(pipeline: Pipeline) -> Release:
     """Return the release for new executions. Raises `NoActiveRelease`, and `ActiveReleaseRevoked` if it is revoked."""
-    if of.activation is None:
-        raise NoActiveRelease(f"No release of pipeline {of.pipeline_id!r} is active.")
-    active = of.activation.release
+    if pipeline.activation is None:
+        raise NoActiveRelease(f"No release of pipeline {pipeline.pipeline_id!r} is active.")
+    active = pipeline.activation.release
     if active.status != Status.REGISTERED:
-        raise _revoked(of, active)
+        raise _revoked(pipeline, active)
     return active
 
 
-def _revoked(of: Pipeline, active: Release) -> ActiveReleaseRevoked:
+def _revoked(pipeline: Pipeline, active: Release) -> ActiveReleaseRevoked:
     revocation = Revocation.objects.get(release=active)
     return ActiveReleaseRevoked(
-        f"The active release {active.release_version!r} of pipeline {of.pipeline_id!r} is REVOKED: {revocation.reason} "
-        "Activate another release.",
+        f"The active release {active.release_version!r} of pipeline {pipeline.pipeline_id!r} is REVOKED: "
+        f"{revocation.reason} Activate another release.",
         releaseVersion=active.release_version,
         revocationReason=revocation.reason,
         revokedAt=revocation.revoked_at.isoformat(),
     )
 
 
-def history(of: Pipeline) -> QuerySet[Activation]:
+def history(pipeline: Pipeline) -> QuerySet[Activation]:
     """Return the activations of a pipeline, newest first, each with its request and the votes on it."""
-    return with_requests(of.activations.order_by("-sequence"))
+    return with_requests(pipeline.activations.order_by("-sequence"))
 
 
 def with_requests(rows: QuerySet[Activation]) -> QuerySet[Activation]:
@@ -125,14 +125,14 @@ def with_requests(rows: QuerySet[Activation]) -> QuerySet[Activation]:
 
 def with_versions(rows: QuerySet[Activation]) -> QuerySet[Activation]:
     """Return the activations with the versions of their releases, and without these releases' documents."""
-    own = (field.name for field in Activation._meta.concrete_fields)
+    columns = (field.name for field in Activation._meta.concrete_fields)
     releases = ("release", "previous", "candidate")
-    return rows.select_related(*releases).only(*own, *(f"{each}__release_version" for each in releases))
+    return rows.select_related(*releases).only(*columns, *(f"{name}__release_version" for name in releases))
 
 
-def requests(of: Pipeline) -> QuerySet[ActivationRequest]:
+def requests(pipeline: Pipeline) -> QuerySet[ActivationRequest]:
     """Return the requests to activate releases of a pipeline, newest first."""
-    return whole_requests(of.activation_requests.all()).order_by("-created_at", "-id")
+    return whole_requests(pipeline.activation_requests.all()).order_by("-created_at", "-id")
 
 
 def whole_requests(rows: QuerySet[ActivationRequest]) -> QuerySet[ActivationRequest]:
@@ -140,12 +140,12 @@ def whole_requests(rows: QuerySet[ActivationRequest]) -> QuerySet[ActivationRequ
     return rows.select_related("release__pipeline__tenant", "base__release", "activation").prefetch_related("votes")
 
 
-def request(of: Pipeline, request_id: UUID) -> ActivationRequest:
+def request(pipeline: Pipeline, request_id: UUID) -> ActivationRequest:
     """Return one request to activate a release of the pipeline. Raises `RequestUnknown`."""
     try:
-        return requests(of).get(pk=request_id)
+        return requests(pipeline).get(pk=request_id)
     except ActivationRequest.DoesNotExist:
-        raise RequestUnknown(f"Pipeline {of.pipeline_id!r} has no activation request {request_id}.") from None
+        raise RequestUnknown(f"Pipeline {pipeline.pipeline_id!r} has no activation request {request_id}.") from None
 
 
 def with_unsound_artifacts(rows: QuerySet[Release]) -> QuerySet[Release]:

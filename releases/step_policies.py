@@ -37,7 +37,9 @@ def policies_of(release: Release) -> dict[str, StepPolicy]:
     """Return the policies of steps by their authored names. Steps that no one says anything about are left out."""
     declared = release.declarations.get("steps", {})
     effective = changed(declared, release.pipeline.step_policies)
-    return {name: StepPolicy(name, declared.get(name, {}), each) for name, each in sorted(effective.items()) if each}
+    return {
+        name: StepPolicy(name, declared.get(name, {}), policy) for name, policy in sorted(effective.items()) if policy
+    }
 
 
 def effective_limits(release: Release) -> dict[str, Any]:

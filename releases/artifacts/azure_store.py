@@ -90,8 +90,8 @@ class AzureArtifactStore(ObjectArtifactStore, AzureStorage):
 
     def _get_range(self, key: str, start: int, stop: int) -> bytes:
         with self.ignoring(_ABSENT, "InvalidRange"):
-            found: bytes = self.client.download_blob(key, offset=start, length=stop - start).readall()
-            return found
+            content: bytes = self.client.download_blob(key, offset=start, length=stop - start).readall()
+            return content
         return b""
 
     def _objects(self, prefix: str) -> Iterator[tuple[str, int, datetime]]:

@@ -276,5 +276,5 @@ def _due(scope: Scope) -> dict[str, datetime]:
 def _claim(due: dict[str, datetime], skip: list[str]) -> tuple[str, str] | None:
     with connection.cursor() as cursor:
         cursor.execute(CLAIM_BLOB, {"claim": CLAIM_SECONDS, "skip": skip, **due})
-        found: tuple[str, str] | None = cursor.fetchone()
-    return found
+        claimed: tuple[str, str] | None = cursor.fetchone()
+    return claimed

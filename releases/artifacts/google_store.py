@@ -93,10 +93,10 @@ class GoogleArtifactStore(ObjectArtifactStore, GoogleCloudStorage):
     def _get_range(self, key: str, start: int, stop: int) -> bytes:
         with self.ignoring("NotFound", "RequestRangeNotSatisfiable"):
             # A range has no checksum.
-            found: bytes = self.bucket.blob(key).download_as_bytes(
+            content: bytes = self.bucket.blob(key).download_as_bytes(
                 start=start, end=stop - 1, checksum=None, **self._limits
             )
-            return found
+            return content
         self._require_bucket()
         return b""
 

@@ -68,8 +68,8 @@ class LocalArtifactStore(ArtifactStore, FileSystemStorage):
     def address(self, digest: str) -> str:
         return self.file(digest).as_uri()
 
-    def name_of(self, *parts: str) -> str:
-        return "/".join(parts)
+    def name_of(self, *segments: str) -> str:
+        return "/".join(segments)
 
     def requests(self) -> AbstractContextManager[None]:
         return disk()
@@ -166,8 +166,8 @@ class LocalArtifactStore(ArtifactStore, FileSystemStorage):
 
     def _require_store(self) -> None:
         with disk():
-            found = (self.root / MARKER).is_file()
-        if found:
+            is_marked = (self.root / MARKER).is_file()
+        if is_marked:
             return
         if self._may_set_up is None or not import_string(self._may_set_up)():
             raise ArtifactStoreUnavailable(

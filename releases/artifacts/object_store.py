@@ -58,8 +58,8 @@ class ObjectArtifactStore(ArtifactStore):
     def key(self, digest: str) -> str:
         return self.name_of("sha256", hexadecimal(digest))
 
-    def name_of(self, *parts: str) -> str:
-        name: str = self._normalize_name("/".join(parts))  # type: ignore[attr-defined]
+    def name_of(self, *segments: str) -> str:
+        name: str = self._normalize_name("/".join(segments))  # type: ignore[attr-defined]
         return name
 
     def read(self, digest: str, while_reading: Callable[[], object] = lambda: None) -> BinaryIO | None:
@@ -107,8 +107,8 @@ class ObjectArtifactStore(ArtifactStore):
 
     def restore(self, digest: str) -> BlobStat | None:
         with self.requests():
-            found = [name for name, _, _ in self._objects(self.name_of("quarantine", hexadecimal(digest)))]
-        for name in found:
+            names = [name for name, _, _ in self._objects(self.name_of("quarantine", hexadecimal(digest)))]
+        for name in names:
             if self._compare(name, digest)[1]:
                 with self.requests():
                     self._copy(name, self.key(digest))

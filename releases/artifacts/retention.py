@@ -68,10 +68,10 @@ def orphans(age: timedelta, *, batch: int = BATCH) -> Iterator[Orphan]:
     yield from left_over(store.staging, before)
 
 
-def remove(found: Iterable[Orphan], age: timedelta) -> Iterator[Orphan]:
+def remove(orphans: Iterable[Orphan], age: timedelta) -> Iterator[Orphan]:
     """Remove the orphans `found` that are still not needed and not in use. Yield those that were removed."""
     store = artifact_store()
-    for orphan in found:
+    for orphan in orphans:
         if orphan.path is not None:
             orphan.path.unlink(missing_ok=True)
         elif not _remove(store, orphan, age):

@@ -151,17 +151,17 @@ def _look(store: ArtifactStore, digest: str) -> BlobStat | None:
     """
     if not store.is_remote:
         return store.stat(digest)
-    found: Future[BlobStat | None] = Future()
+    pending: Future[BlobStat | None] = Future()
 
     def look() -> None:
         try:
-            found.set_result(store.stat(digest))
+            pending.set_result(store.stat(digest))
         except Exception as error:
-            found.set_exception(error)
+            pending.set_exception(error)
 
     threading.Thread(name="artifact-stat", target=look, daemon=True).start()
     try:
-        return found.result(STAT_SECONDS)
+        return pending.result(STAT_SECONDS)
     except TimeoutError:
         raise ArtifactStoreUnavailable(f"The artifact store does not answer within {STAT_SECONDS} seconds.") from None
 
@@ -189,9 +189,9 @@ def find(tenant: Tenant, digest: str) -> Artifact:
     pinned = Artifact.objects.filter(release__pipeline__tenant=tenant).exclude(release__status=Status.REJECTED)
     newest = pinned.select_related("blob", "release__pipeline__tenant").order_by("-release", "position")
     removed = Q(release__status=Status.RETIRED, blob__state=Blob.State.REMOVED)
-    found = newest.filter(~removed, blob=digest).first()
-    if found is not None:
-        return found
+    artifact = newest.filter(~removed, blob=digest).first()
+    if artifact is not None:
+        return artifact
     stored = [kind.value for kind in ArtifactKind if kind.is_stored]
     elsewhere = ~Q(kind__in=stored) | Q(release__status__in=[Status.REGISTERED, Status.REVOKED, Status.RETIRED])
     if pinned.filter(elsewhere, digest=digest).exists():
@@ -238,8 +238,8 @@ def read(blob: Blob, wanted: range) -> Generator[bytes]:
     return _checked(chain([first], chunks), blob, len(wanted))
 
 
-def _small(parts: Iterator[bytes]) -> Iterator[bytes]:
-    for part in parts:
+def _small(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    for part in chunks:
         yield from (part[start : start + PART_CHUNK] for start in range(0, len(part), PART_CHUNK))
 
 

@@ -242,7 +242,7 @@ class ArtifactStore(Storage, ABC):
         False if only other metadata differ, or if one fingerprint is that of a store of another kind.
         """
         old, new = before.split(":"), now.split(":")
-        return len(old) == len(new) and any(old[each] != new[each] for each in self.write_marks)
+        return len(old) == len(new) and any(old[mark] != new[mark] for mark in self.write_marks)
 
     def verified(self, digest: str, while_reading: Callable[[], object] = lambda: None) -> BlobStat | None:
         """Read and hash all bytes. Return their metadata; None if the digest is another one or there are no bytes.
@@ -318,7 +318,7 @@ class ArtifactStore(Storage, ABC):
         raise NotImplementedError("An artifact store saves bytes under their digest: use stage().")
 
     @abstractmethod
-    def name_of(self, *parts: str) -> str:
+    def name_of(self, *segments: str) -> str:
         """Return the name of an object below the location."""
 
     @abstractmethod

@@ -131,7 +131,7 @@ class ActivationRequest(models.Model):
     activate_at = models.DateTimeField(null=True)
     created_at = models.DateTimeField(db_default=TransactionNow(), editable=False)
     expires_at = models.DateTimeField()
-    status = models.CharField(max_length=10, choices=[(each.value, each.value) for each in RequestStatus])
+    status = models.CharField(max_length=10, choices=[(choice.value, choice.value) for choice in RequestStatus])
     status_changed_at = models.DateTimeField(db_default=TransactionNow())
     code = models.CharField(max_length=60, default="", db_default="")
     detail = models.CharField(max_length=2000, default="", db_default="")
@@ -142,7 +142,8 @@ class ActivationRequest(models.Model):
         constraints = (
             models.UniqueConstraint(fields=("pipeline", "operation_key"), name="activation_request_operation_once"),
             models.CheckConstraint(
-                condition=Q(status__in=[each.value for each in RequestStatus]), name="activation_request_status_known"
+                condition=Q(status__in=[status.value for status in RequestStatus]),
+                name="activation_request_status_known",
             ),
             models.CheckConstraint(condition=~Q(reason__regex=r"^\s*$"), name="activation_request_says_why"),
             models.CheckConstraint(condition=Q(round__gte=1), name="activation_request_round_from_one"),

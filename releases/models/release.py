@@ -117,8 +117,8 @@ class Release(models.Model):
     @property
     def search(self) -> dict[str, str]:
         """The paths of the fields of the input that can be searched, by name."""
-        found: dict[str, str] = self.declarations.get("search", {})
-        return found
+        paths: dict[str, str] = self.declarations.get("search", {})
+        return paths
 
     @property
     def profile(self) -> Profile:
@@ -128,8 +128,8 @@ class Release(models.Model):
     @property
     def carrier_artifact_id(self) -> str | None:
         """The artifact that has the contract. None for the profile `tpf-2026-08`, which names none."""
-        found: str | None = self.descriptor.get("compiledTruthArtifactId")
-        return found
+        carrier: str | None = self.descriptor.get("compiledTruthArtifactId")
+        return carrier
 
     @property
     def is_active(self) -> bool:
@@ -176,8 +176,8 @@ class Artifact(models.Model):
     @property
     def environment(self) -> dict[str, Any] | None:
         """The Python environment that the artifact requires; None if it does not describe one."""
-        found: dict[str, Any] | None = self.release.environments.get(self.digest)
-        return found
+        described: dict[str, Any] | None = self.release.environments.get(self.digest)
+        return described
 
 
 class Revocation(models.Model):

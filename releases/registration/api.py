@@ -315,7 +315,7 @@ class ArtifactUploadView(serializers.Serializer[Any]):
     uploadId = serializers.UUIDField(source="upload.id")
     digest = serializers.CharField(source="upload.digest")
     size = serializers.IntegerField(source="upload.size")
-    status = serializers.ChoiceField(source="upload.status", choices=[each.value for each in UploadStatus])
+    status = serializers.ChoiceField(source="upload.status", choices=[choice.value for choice in UploadStatus])
     finding = FindingView(source="upload.finding", allow_null=True, help_text="Why the upload was rejected.")
     received = serializers.IntegerField(help_text="The number of bytes that have arrived.")
     missing = PartView(many=True, help_text="The first parts that are missing. If there are none, complete the upload.")

@@ -104,19 +104,19 @@ def _register(tenant: Tenant, request: DeploymentRequest, actor: str, deadline: 
 
 def _earlier(tenant: Tenant, request: DeploymentRequest) -> Deployment | None:
     """Return the receipt with the request's key, if there is one. Raises `DeploymentKeyReused`."""
-    found = Deployment.objects.filter(tenant=tenant, idempotency_key=request.idempotency_key).first()
-    if found is None:
+    earlier = Deployment.objects.filter(tenant=tenant, idempotency_key=request.idempotency_key).first()
+    if earlier is None:
         return None
-    if (found.descriptor_digest, found.application, found.environment) != (
+    if (earlier.descriptor_digest, earlier.application, earlier.environment) != (
         request.digest,
         request.application,
         request.environment,
     ):
         raise DeploymentKeyReused(
             "The idempotency key belongs to a deployment of another descriptor, application or environment.",
-            deploymentId=str(found.pk),
+            deploymentId=str(earlier.pk),
         )
-    return found
+    return earlier
 
 
 def _promotable(document: bytes) -> CarrierDescriptor:

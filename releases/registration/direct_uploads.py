@@ -79,12 +79,12 @@ def begin(tenant: Tenant, *, digest: str, size: int, actor: str) -> ArtifactUplo
 def find(tenant: Tenant, upload_id: str) -> ArtifactUpload:
     """Return the tenant's upload with this id. Raises `UploadUnknown`."""
     try:
-        found = ArtifactUpload.objects.filter(tenant=tenant, pk=UUID(upload_id)).first()
+        upload = ArtifactUpload.objects.filter(tenant=tenant, pk=UUID(upload_id)).first()
     except ValueError:
-        found = None
-    if found is None:
+        upload = None
+    if upload is None:
         raise UploadUnknown(f"There is no upload {upload_id!r}.")
-    return found
+    return upload
 
 
 def missing(upload: ArtifactUpload) -> tuple[int, list[Part]]:

@@ -169,7 +169,7 @@ def findings(descriptor: Descriptor) -> tuple[list[Finding], Unanswered | None]:
     verdict. References that do not pin the digest of their artifact are skipped, because they have findings already
     (`unusable`).
     """
-    found: list[Finding] = []
+    refused: list[Finding] = []
     unanswered: list[Unanswered] = []
     deadline = time.monotonic() + LIMIT_SECONDS
     for position, artifact in _images(descriptor):
@@ -179,11 +179,11 @@ def findings(descriptor: Descriptor) -> tuple[list[Finding], Unanswered | None]:
         try:
             _Check(reference, artifact, deadline).run()
         except ArtifactRefused as refusal:
-            found.append(Finding(refusal.code, artifact_field(position, "uri"), str(refusal)))
+            refused.append(Finding(refusal.code, artifact_field(position, "uri"), str(refusal)))
         except RepositoryUnavailable as error:
             message = f"image {shown(artifact.artifact_id)}: {reference.host} is unavailable: {error}"
             unanswered.append(Unanswered("IMAGE_REGISTRY_UNAVAILABLE", position, message))
-    return found, unanswered[0] if unanswered else None
+    return refused, unanswered[0] if unanswered else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,7 +85,7 @@ def fetch(uri: MavenUri, digest: str, tenant: str, *, renew: Callable[[], None])
     if not uri.is_promotable:
         raise ArtifactRefused("MAVEN_SNAPSHOT", f"{shown(str(uri))} is a snapshot, whose bytes can change")
     configured: tuple[Repository, ...] = settings.MAVEN_REPOSITORIES
-    repositories = [each for each in configured if each.serves(uri.group, tenant)]
+    repositories = [repository for repository in configured if repository.serves(uri.group, tenant)]
     if not repositories:
         message = f"no Maven repository is configured for the group {shown(uri.group)} and this tenant"
         raise ArtifactRefused("MAVEN_NOT_CONFIGURED", message)
@@ -258,5 +258,5 @@ class _Download:
 
 def _origin(url: str) -> tuple[str, str, int]:
     """Return scheme, host and port. Raises ValueError for anything that `vet` would refuse."""
-    parts = split_url(url, _LONGEST_URL)
-    return parts.scheme, (parts.hostname or "").rstrip("."), parts.port or DEFAULT_PORTS[parts.scheme]
+    address = split_url(url, _LONGEST_URL)
+    return address.scheme, (address.hostname or "").rstrip("."), address.port or DEFAULT_PORTS[address.scheme]

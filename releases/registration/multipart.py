@@ -95,7 +95,7 @@ class ReleaseUpload(FileUploadHandler):
     @property
     def attached(self) -> list[bytes]:
         """The bytes of each attachment."""
-        return [bytes(each) for each in self._kept.get(ATTACHMENT_FIELD, ())]
+        return [bytes(attachment) for attachment in self._kept.get(ATTACHMENT_FIELD, ())]
 
     def new_file(self, *args: Any, **kwargs: Any) -> None:
         super().new_file(*args, **kwargs)

@@ -133,8 +133,10 @@ def _register(request: HttpRequest, pages: ReadOnlyAdmin, received: ReleaseUploa
 def _again(pages: ReadOnlyAdmin, request: HttpRequest) -> Release | None:
     """Return the rejected release that is uploaded again, if the address names one that the user may see."""
     key = key_in(request.GET.get("again", ""))
-    found: Release | None = pages.get_queryset(request).filter(pk=key, status=Status.REJECTED).first() if key else None
-    return found
+    rejected: Release | None = (
+        pages.get_queryset(request).filter(pk=key, status=Status.REJECTED).first() if key else None
+    )
+    return rejected
 
 
 def _form(pages: ReadOnlyAdmin, request: HttpRequest, error: CoordinatorError | None = None) -> HttpResponse:
@@ -225,14 +227,14 @@ def _attach(request: HttpRequest, release: Release, received: ReleaseUpload) -> 
         raise InvalidRequest("Choose the files to attach.")
     new = attachments.attach(release, received.attached, actor=actor(request.user))
     if new:
-        messages.success(request, f"Attached: {', '.join(each.kind for each in new)}.")
+        messages.success(request, f"Attached: {', '.join(attached.kind for attached in new)}.")
     else:
         messages.info(request, "These files are already attached. Nothing changed.")
     return _signatures(release)
 
 
 def _rejected(request: HttpRequest, release: Release, error: CoordinatorError) -> HttpResponse:
-    findings = "; ".join(f"{each['code']}: {each['message']}" for each in error.errors[:5])
+    findings = "; ".join(f"{finding['code']}: {finding['message']}" for finding in error.errors[:5])
     messages.error(request, f"{error.title}. {findings or error.detail}")
     return _signatures(release)
 
@@ -245,10 +247,10 @@ def _signatures(release: Release) -> HttpResponse:
 @serves("<int:object_id>/attachments/<int:attachment_id>/")
 def attachment(pages: ReadOnlyAdmin, request: HttpRequest, release: Release, attachment_id: int) -> HttpResponse:
     """Download an attachment of `release`."""
-    found = release.attachments.filter(pk=attachment_id).first()
-    if found is None:
+    attached = release.attachments.filter(pk=attachment_id).first()
+    if attached is None:
         raise Http404
-    return download(found)
+    return download(attached)
 
 
 # --- the artifacts of a release ---
@@ -289,13 +291,13 @@ class ShownArtifact:
 
 def artifacts_of(release: Release) -> list[ShownArtifact]:
     """Return the artifacts of the release in order."""
-    found = list(release.artifacts.select_related("blob").order_by("position"))
+    artifacts = list(release.artifacts.select_related("blob").order_by("position"))
     earlier = Artifact.objects.filter(release__pipeline__tenant=release.pipeline.tenant_id, release__lte=release.pk)
-    digests = [artifact.digest for artifact in found]
+    digests = [artifact.digest for artifact in artifacts]
     resolved = set(earlier.filter(resolved=True, digest__in=digests).values_list("digest", flat=True))
     return [
         ShownArtifact(artifact, _origin(release, artifact, resolved), *_verification(release, artifact))
-        for artifact in found
+        for artifact in artifacts
     ]
 
 
@@ -319,8 +321,8 @@ def _verification(release: Release, artifact: Artifact) -> tuple[str, list[dict[
     findings = step.get("findings", [])
     if release.status not in PENDING:
         place = artifact_field(artifact.position)
-        findings = [each for each in release.findings if each["field"].startswith(place)]
-    if any(each["severity"] == Severity.ERROR for each in findings):
+        findings = [finding for finding in release.findings if finding["field"].startswith(place)]
+    if any(finding["severity"] == Severity.ERROR for finding in findings):
         return "rejected", findings
     if not ArtifactKind(artifact.kind).is_stored and step.get("step") != Step.UNANSWERED:
         return "", findings
@@ -343,11 +345,11 @@ def artifact(pages: ReadOnlyAdmin, request: HttpRequest, release: Release, artif
 
     Artifacts of rejected releases, and those without stored bytes, are not found.
     """
-    found = release.artifacts.select_related("blob").filter(pk=artifact_id).exclude(blob=None).first()
-    if found is None or release.status == Status.REJECTED:
+    stored = release.artifacts.select_related("blob").filter(pk=artifact_id).exclude(blob=None).first()
+    if stored is None or release.status == Status.REJECTED:
         raise Http404
     try:
-        return respond(request, found, actor=actor(request.user))
+        return respond(request, stored, actor=actor(request.user))
     except CoordinatorError as error:
         messages.error(request, f"{error.title}: {error.detail}")
         return redirect("admin:releases_release_change", release.pk)

@@ -31,10 +31,10 @@ class Step(StrEnum):
 
 def findings_so_far(release: Release) -> list[dict[str, str]]:
     """Return the findings of a release. Before its verdict, they include those of the verification so far."""
-    found: list[dict[str, str]] = release.findings
+    findings: list[dict[str, str]] = release.findings
     if release.status not in PENDING:
-        return found
-    return found + [each for step in release.progress.values() for each in step["findings"]]
+        return findings
+    return findings + [finding for step in release.progress.values() for finding in step["findings"]]
 
 
 def waits_until(release: Release) -> datetime | None:
@@ -66,7 +66,9 @@ class Progress:
 
     def checking(self, descriptor: Descriptor, artifact: ArtifactRef) -> None:
         """The bytes are stored, and they are read for all artifacts with their digest."""
-        positions = [place for place, each in enumerate(descriptor.artifacts) if each.digest == artifact.digest]
+        positions = [
+            place for place, candidate in enumerate(descriptor.artifacts) if candidate.digest == artifact.digest
+        ]
         self._take(positions, Step.CHECKING)
 
     def checked(self, position: int, findings: Sequence[Finding]) -> None:
@@ -78,8 +80,8 @@ class Progress:
     def _take(
         self, positions: Iterable[int], step: Step, findings: Sequence[Finding] = (), earlier: Sequence[Any] = ()
     ) -> None:
-        found = [*earlier, *(finding.to_json() for finding in findings)]
-        self._steps |= {str(position): {"step": step, "findings": found} for position in positions}
+        noted = [*earlier, *(finding.to_json() for finding in findings)]
+        self._steps |= {str(position): {"step": step, "findings": noted} for position in positions}
         # No row: another process has recorded the verdict.
         Release.objects.filter(pk=self.release_id, status=Status.VERIFYING).update(progress=self._steps)
 

@@ -106,7 +106,7 @@ def register(
             *image_registry.unusable(descriptor, _severity(descriptor, any_reference)),
             *unpromotable(descriptor, Severity.ERROR if promotable else Severity.WARNING),
             *(_matches_no_artifact(file) for file in files if file.staged.digest not in wanted),
-            *(Finding.from_json(finding) for each in documents for finding in each.findings),
+            *(Finding.from_json(finding) for document in documents for finding in document.findings),
         ]
         staged = {file.staged.digest: file.staged for file in files if file.staged.digest in wanted}
         policy = {"worker_gate": worker_gate, "recipients": recipients}
@@ -137,8 +137,8 @@ def read_descriptor(document: bytes, pipeline_id: str | None = None) -> Descript
 
 def _profile(document: bytes) -> Profile | None:
     """Return the profile of an invalid descriptor. None if it is no JSON object."""
-    found, _ = scan(document, name=DESCRIPTOR_NAME, limit=MAX_DESCRIPTOR_BYTES)
-    return None if found is None else profile_of(found)
+    members, _ = scan(document, name=DESCRIPTOR_NAME, limit=MAX_DESCRIPTOR_BYTES)
+    return None if members is None else profile_of(members)
 
 
 def _severity(descriptor: Descriptor, any_reference: bool) -> Severity:
@@ -151,7 +151,7 @@ def _severity(descriptor: Descriptor, any_reference: bool) -> Severity:
 
 
 def _existing(tenant: Tenant, descriptor: Descriptor, document: bytes, contract: bytes | None) -> Release | None:
-    found = (
+    earlier = (
         Release.objects.select_related("pipeline__tenant", "pipeline__activation")
         .exclude(status=Status.REJECTED)
         .filter(
@@ -161,19 +161,19 @@ def _existing(tenant: Tenant, descriptor: Descriptor, document: bytes, contract:
         )
         .first()
     )
-    if found is not None and not _is_equal(found, descriptor, document):
+    if earlier is not None and not _is_equal(earlier, descriptor, document):
         raise ReleaseConflict("Release version is already registered with different metadata")
-    if found is not None and contract is not None and contract != _bytes(found.contract_document):
+    if earlier is not None and contract is not None and contract != _bytes(earlier.contract_document):
         raise ReleaseConflict(
             "Release version is already registered with a different contract document, or without one"
         )
-    return found
+    return earlier
 
 
-def _is_equal(found: Release, descriptor: Descriptor, document: bytes) -> bool:
+def _is_equal(earlier: Release, descriptor: Descriptor, document: bytes) -> bool:
     if isinstance(descriptor, CarrierDescriptor):
-        return _bytes(found.descriptor_document) == document
-    return bool(found.descriptor == descriptor.normalised())
+        return _bytes(earlier.descriptor_document) == document
+    return bool(earlier.descriptor == descriptor.normalised())
 
 
 def _bytes(column: bytes | memoryview | None) -> bytes | None:

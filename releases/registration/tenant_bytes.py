@@ -146,5 +146,5 @@ def _sizes(tenant: Tenant) -> dict[str, int]:
     open_uploads = uploads.filter(status__in=(UploadStatus.OPEN, UploadStatus.VERIFYING), expires_at__gt=Now())
     removed = Blob.objects.filter(digest=OuterRef("digest"), state=Blob.State.REMOVED)
     stored = uploads.filter(~Exists(removed), status=UploadStatus.STORED)
-    uploaded = (each.order_by().values_list("digest", "size") for each in (open_uploads, stored))
+    uploaded = (rows.order_by().values_list("digest", "size") for rows in (open_uploads, stored))
     return dict(artifacts.order_by().values_list("blob", "blob__size").union(*uploaded))

@@ -177,7 +177,7 @@ class _Child:
                         file = open_artifact(descriptor.artifacts[position])
                     self._pass(file)
                 case {"checked": int(position), "findings": list(findings)}:
-                    checked(position, [Finding.from_json(each) for each in findings])
+                    checked(position, [Finding.from_json(finding) for finding in findings])
                 case {"verdict": dict(verdict)}:
                     return verdict
                 case {"exceeded": _}:

@@ -51,7 +51,7 @@ def job(
 
 def verdict_from(response: dict[str, Any]) -> Verdict:
     """Return the verdict that the process sent."""
-    findings = tuple(Finding.from_json(each) for each in response["findings"])
+    findings = tuple(Finding.from_json(finding) for finding in response["findings"])
     return Verdict(**{**response, "findings": findings})
 
 
@@ -99,7 +99,7 @@ def _respond(job: dict[str, Any], parent: Connection) -> dict[str, Any]:
         return {"exceeded": "memory"}
     except OSError as error:
         return {"unreadable": type(error).__name__}
-    members = {each.name: getattr(verdict, each.name) for each in fields(verdict)}
+    members = {field.name: getattr(verdict, field.name) for field in fields(verdict)}
     return {"verdict": {**members, "findings": [finding.to_json() for finding in verdict.findings]}}
 
 

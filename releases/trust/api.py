@@ -119,14 +119,14 @@ def attachment(view: TenantView, pipeline_id: str, digest: str) -> Any:
     return download(attachments.find(queries.pipeline(view.tenant, pipeline_id), digest))
 
 
-def download(found: Attachment) -> HttpResponse:
+def download(attachment: Attachment) -> HttpResponse:
     """Return a response with the bytes of an attachment, which browsers save and never display.
 
     The document comes from a client, so its content is not trusted.
     """
-    name = f"{found.kind}-{found.digest.removeprefix('sha256:')[:12]}.json"
+    name = f"{attachment.kind}-{attachment.digest.removeprefix('sha256:')[:12]}.json"
     headers = {"Content-Disposition": f'attachment; filename="{name}"', "X-Content-Type-Options": "nosniff"}
-    return HttpResponse(bytes(found.content), content_type="application/json", headers=headers)
+    return HttpResponse(bytes(attachment.content), content_type="application/json", headers=headers)
 
 
 urlpatterns = [

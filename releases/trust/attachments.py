@@ -98,7 +98,7 @@ def examined(contents: Sequence[bytes], descriptor: Descriptor) -> list[Attachme
 
     Raises `AttachmentInvalid` with all findings, and `AttachmentsFull`.
     """
-    found: dict[str, Attachment] = {}
+    examined_by_digest: dict[str, Attachment] = {}
     findings: list[Finding] = []
     for content in contents:
         try:
@@ -106,12 +106,12 @@ def examined(contents: Sequence[bytes], descriptor: Descriptor) -> list[Attachme
         except DocumentError as error:
             findings += error.findings
         else:
-            found.setdefault(attachment.digest, attachment)
+            examined_by_digest.setdefault(attachment.digest, attachment)
     if findings:
         raise AttachmentInvalid(findings)
-    if len(found) > Attachment.MAX_PER_RELEASE:
+    if len(examined_by_digest) > Attachment.MAX_PER_RELEASE:
         raise AttachmentsFull(f"A release can have at most {Attachment.MAX_PER_RELEASE} attachments.")
-    return list(found.values())
+    return list(examined_by_digest.values())
 
 
 def write(release: Release, new: Sequence[Attachment], *, actor: str, after: int = 0) -> list[Attachment]:
@@ -130,14 +130,14 @@ def attach(release: Release, contents: Sequence[bytes], *, actor: str) -> list[A
     Raises `AttachmentInvalid`, also for a document about something other than the release, `AttachmentsFull`, and
     `ReleaseNotRegistered` for a release that was rejected, revoked or retired.
     """
-    found = examined(contents, descriptor_from_json(release.descriptor))
-    wrong = [finding for each in found if each.contradicts for finding in each.findings]
+    attached = examined(contents, descriptor_from_json(release.descriptor))
+    wrong = [finding for document in attached if document.contradicts for finding in document.findings]
     if wrong:
         raise AttachmentInvalid([Finding.from_json(finding) for finding in wrong])
     with transaction.atomic():
         locked = Release.objects.select_for_update(no_key=True).get(pk=release.pk)
         held = set(locked.attachments.values_list("digest", flat=True))
-        new = [each for each in found if each.digest not in held]
+        new = [document for document in attached if document.digest not in held]
         if new and locked.status not in {*PENDING, Status.REGISTERED}:
             raise ReleaseNotRegistered(locked.release_version, locked.status)
         if len(held) + len(new) > Attachment.MAX_PER_RELEASE:
@@ -146,13 +146,13 @@ def attach(release: Release, contents: Sequence[bytes], *, actor: str) -> list[A
             )
         written = write(locked, new, actor=actor, after=len(held))
         if new:
-            release.record(Act.RELEASE_ATTACH, actor, digests=[each.digest for each in new])
+            release.record(Act.RELEASE_ATTACH, actor, digests=[document.digest for document in new])
         return written
 
 
-def find(of: Pipeline, digest: str) -> Attachment:
+def find(pipeline: Pipeline, digest: str) -> Attachment:
     """Return an attachment of the pipeline's releases with this digest. Raises `AttachmentUnknown`."""
-    found = Attachment.objects.filter(release__pipeline=of, digest=digest).order_by("pk").first()
-    if found is None:
-        raise AttachmentUnknown(f"No release of {of.pipeline_id!r} has an attachment with the digest {digest!r}.")
-    return found
+    attachment = Attachment.objects.filter(release__pipeline=pipeline, digest=digest).order_by("pk").first()
+    if attachment is None:
+        raise AttachmentUnknown(f"No release of {pipeline.pipeline_id!r} has an attachment with the digest {digest!r}.")
+    return attachment

@@ -145,8 +145,8 @@ class Statement(OpenDocument):
             "subjects": len(self.subject),
             "materialCount": len(materials),
             "materials": [
-                {"uri": shown(each.uri or each.name), "digest": shown(each.any_digest)}
-                for each in materials[:MATERIALS_SHOWN]
+                {"uri": shown(material.uri or material.name), "digest": shown(material.any_digest)}
+                for material in materials[:MATERIALS_SHOWN]
             ],
         }
 
@@ -224,11 +224,11 @@ class _Component(OpenDocument):
 
     @property
     def digest(self) -> str:
-        return next((each.content.lower() for each in self.hashes if each.alg.upper() == "SHA-256"), "")
+        return next((hashed.content.lower() for hashed in self.hashes if hashed.alg.upper() == "SHA-256"), "")
 
     @property
     def count(self) -> int:
-        return 1 + sum(each.count for each in self.components)
+        return 1 + sum(component.count for component in self.components)
 
 
 class _CycloneMetadata(OpenDocument):
@@ -248,7 +248,7 @@ class _CycloneDx(Bill):
 
     @property
     def count(self) -> int:
-        return sum(each.count for each in self.components)
+        return sum(component.count for component in self.components)
 
     def contained(self) -> Iterator[Package]:
         waiting = list(reversed(self.components))
@@ -282,11 +282,15 @@ class _Package(OpenDocument):
 
     @property
     def digest(self) -> str:
-        return next((each.checksum_value.lower() for each in self.checksums if each.algorithm == "SHA256"), "")
+        return next(
+            (checksum.checksum_value.lower() for checksum in self.checksums if checksum.algorithm == "SHA256"), ""
+        )
 
     @property
     def purl(self) -> str:
-        return next((each.reference_locator for each in self.external_refs if each.reference_type == "purl"), "")
+        return next(
+            (reference.reference_locator for reference in self.external_refs if reference.reference_type == "purl"), ""
+        )
 
 
 class _Relationship(OpenDocument):
@@ -326,9 +330,9 @@ class _Spdx(Bill):
     def _described(self) -> set[str]:
         """Return the ids of the packages that the document is about."""
         return set(self.document_describes) | {
-            each.related
-            for each in self.relationships
-            if each.element == _SPDX_DOCUMENT and each.relationship_type == "DESCRIBES"
+            relationship.related
+            for relationship in self.relationships
+            if relationship.element == _SPDX_DOCUMENT and relationship.relationship_type == "DESCRIBES"
         }
 
 

@@ -36,10 +36,10 @@ def keys_of(tenant: Tenant) -> QuerySet[TrustedKey]:
 
 def find_key(tenant: Tenant, key_id: str) -> TrustedKey:
     """Return the key of `tenant` with this id. Raises `KeyUnknown`."""
-    found = keys_of(tenant).filter(key_id=key_id).first()
-    if found is None:
+    key = keys_of(tenant).filter(key_id=key_id).first()
+    if key is None:
         raise KeyUnknown(f"There is no trusted key {key_id!r}.")
-    return found
+    return key
 
 
 def add_key(tenant: Tenant, *, name: str, public_key: str, actor: str) -> TrustedKey:
@@ -172,10 +172,10 @@ def attached(release: Release) -> list[Attached]:
     return [Attached(row, signers_of(contents.get(row.pk, row), keys)) for row in rows]
 
 
-def signers_in(found: Iterable[Attached]) -> list[Signer]:
+def signers_in(attachments: Iterable[Attached]) -> list[Signer]:
     """Return the signatures over the descriptor among the attachments of a release."""
-    envelopes = (each for each in found if _is_envelope(each.attachment))
-    return [signer for each in envelopes for signer in each.signers]
+    envelopes = (attached for attached in attachments if _is_envelope(attached.attachment))
+    return [signer for envelope in envelopes for signer in envelope.signers]
 
 
 def of(release: Release, pipeline: Pipeline | None = None, *, signers: Sequence[Signer] | None = None) -> Trust:
@@ -183,14 +183,16 @@ def of(release: Release, pipeline: Pipeline | None = None, *, signers: Sequence[
 
     `signers` are the signatures over the descriptor, if the caller has just read them.
     """
-    found = signers_by_release([release])[release.pk] if signers is None else signers
+    judged = signers_by_release([release])[release.pk] if signers is None else signers
     policy = (pipeline or release.pipeline).signature_policy
-    return Trust(policy, _standing(signer.verdict for signer in found), tuple(found))
+    return Trust(policy, _standing(signer.verdict for signer in judged), tuple(judged))
 
 
 def standings(releases: Iterable[Release]) -> dict[int, Standing]:
     """Return the standing of each release by its primary key. Makes two queries in total."""
-    return {key: _standing(signer.verdict for signer in found) for key, found in signers_by_release(releases).items()}
+    return {
+        key: _standing(signer.verdict for signer in signers) for key, signers in signers_by_release(releases).items()
+    }
 
 
 def signers_by_release(releases: Iterable[Release]) -> dict[int, list[Signer]]:
@@ -199,10 +201,10 @@ def signers_by_release(releases: Iterable[Release]) -> dict[int, list[Signer]]:
     keys = defaultdict(list)
     for key in TrustedKey.objects.filter(tenant__in=set(tenants.values())).select_related("revocation"):
         keys[key.tenant_id].append(key)
-    found: dict[int, list[Signer]] = {release: [] for release in tenants}
+    signers: dict[int, list[Signer]] = {release: [] for release in tenants}
     for envelope in Attachment.objects.filter(release__in=tenants, kind=AttachmentKind.SIGNATURE, findings=[]):
-        found[envelope.release_id] += signers_of(envelope, keys[tenants[envelope.release_id]])
-    return found
+        signers[envelope.release_id] += signers_of(envelope, keys[tenants[envelope.release_id]])
+    return signers
 
 
 def lock_keys(pipeline: Pipeline) -> None:
@@ -244,12 +246,12 @@ def is_revoked(key: TrustedKey) -> bool:
 
 
 def _standing(verdicts: Iterable[Verdict]) -> Standing:
-    found = set(verdicts)
-    if Verdict.VALID in found:
+    distinct = set(verdicts)
+    if Verdict.VALID in distinct:
         return Standing.SIGNED
-    if not found:
+    if not distinct:
         return Standing.UNSIGNED
-    return Standing.REVOKED_KEYS if found == {Verdict.KEY_REVOKED} else Standing.UNTRUSTED
+    return Standing.REVOKED_KEYS if distinct == {Verdict.KEY_REVOKED} else Standing.UNTRUSTED
 
 
 # --- the coordinator's key, which signs the provenance of executions, and histories ---

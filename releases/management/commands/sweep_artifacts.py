@@ -30,8 +30,8 @@ class Command(base.Command):
             raise CommandError("The age cannot be negative.")
         age = timedelta(hours=options["older_than_hours"])
         count = size = 0
-        found = retention.orphans(age)
-        for orphan in retention.remove(found, age) if options["remove"] else found:
+        orphans = retention.orphans(age)
+        for orphan in retention.remove(orphans, age) if options["remove"] else orphans:
             count, size = count + 1, size + orphan.size
             self.stdout.write(f"{orphan.name}  {orphan.size} bytes  since {orphan.since:%F %T}  {orphan.why.value}")
         if options["remove"]:
