@@ -1,7 +1,8 @@
 """Typed readers of environment variables. The settings module declares each variable with one of them.
 
 All invalid and missing variables are reported together when a process starts. No message contains a variable's value.
-ADR 42 says why this is no library.
+No library does all of this: environs stops at a file that it cannot read and takes an empty value for a value, and the
+messages of pydantic-settings contain values.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""The gauges: what is due, stranded, open, damaged or silent now. Each reading is bounded by the"""
+"""The gauges: what is due, stranded, open, damaged or silent now. Each reading is bounded in rows and time."""
 
 import time
 from collections import Counter, defaultdict

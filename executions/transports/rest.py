@@ -1,8 +1,8 @@
 """Calls to REST workers: signed, and only to the origins that the installation names (wire protocol D.1 to D.3).
 
-Control workers check whether REST workers host what their releases pin (wire protocol D.8, ADR 37): at regular
-intervals and after each registration. They store the newest verdict on the worker's row. Admission reads the view
-`WorkerEligibility`, and never calls a worker.
+Control workers check whether REST workers host what their releases pin (wire protocol D.8): at regular intervals
+and after each registration. They store the newest verdict on the worker's row. Admission reads the view
+`WorkerEligibility`, and never calls a worker. So a worker that does not answer holds no thread of a web process.
 """
 
 import logging

@@ -1,7 +1,7 @@
 """Says which failed executions of a release can continue on another release, and why the others cannot.
 
-It asks the rule of a resubmission (ADR 55) about each execution. Whether the other release accepts executions now is a
-separate answer, which may change before a campaign starts.
+It asks the rule of a resubmission (`governance.resubmission.starts`) about each execution. Whether the other release
+accepts executions now is a separate answer, which may change before a campaign starts.
 """
 
 import re

@@ -1,4 +1,7 @@
-"""Direct uploads: clients send large artifacts to the artifact store, and the coordinator verifies them (ADR 15).
+"""Direct uploads: clients send large artifacts to the artifact store, and the coordinator verifies them.
+
+The parts go to a staging key of the upload. The coordinator reads and hashes the object, and then the store copies it
+to the key of its digest. A client that could write to that key could store any bytes under any digest.
 
 An upload belongs to a tenant. Once it is STORED, the tenant's releases may name its digest without sending the bytes.
 The upload proves that the tenant has the bytes. Knowledge of the digest alone does not.

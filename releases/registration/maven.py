@@ -1,4 +1,6 @@
-"""Downloads artifacts from configured Maven repositories, and accepts them by their digest alone (ADR 47).
+"""Downloads artifacts from configured Maven repositories, and accepts them by their digest alone.
+
+So a repository can withhold bytes and cannot replace them. Versions that can change (`-SNAPSHOT`) are refused.
 
 Requests are sent only to public addresses and to the networks that the installation allows
 (`foundation.exchange`). Redirects are followed, because repositories keep their files in object stores. Each

@@ -1,4 +1,8 @@
-"""The Maven repositories that MAVEN_REPOSITORIES configures, in TOML. Pure."""
+"""The Maven repositories that MAVEN_REPOSITORIES configures, in TOML. Pure.
+
+Each repository lists the groups that it is asked for. So a public repository neither learns the names of private
+artifacts nor can offer artifacts under these names.
+"""
 
 import re
 import tomllib

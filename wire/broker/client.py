@@ -1,4 +1,4 @@
-"""The broker's client for control workers and transition workers: kombu's, with three changes (ADR 6).
+"""The broker's client for control workers and transition workers: kombu's, with three changes.
 
 Messages have a custom format (`task_messages`). A message that is not accepted is moved to the dead messages
 of its queue before Celery reads it, so no message can end a process.
@@ -7,6 +7,8 @@ If the connection is lost while a message is being processed, kombu's channel is
 putting it back then fails in a way that Celery does not expect, and the whole process ends. The same happens if the
 broker rejects a command, for example because its memory is full. Here both are a lost connection: Celery reconnects,
 and the message is delivered again after its visibility timeout.
+
+The classes override public names of kombu, Celery and redis-py only. A test fails for a private one.
 """
 
 import json

@@ -2,6 +2,7 @@
 
 The product stores plain JSON. Clients of the compatibility surface and REST workers use payloads that contain the name
 of their type, and the JSON as text. `plain` reads a payload; `natural` and `typed` write one.
+Original payloads are stored too (`WireForm`), because a conversion there and back would change what a client sent.
 """
 
 import hashlib
