@@ -43,17 +43,17 @@ def uses_tls(url: str) -> bool:
 
 def parse_sentinel(url: str) -> SentinelUrl:
     """Return the parts of the URL. Raises `ValueError`; its message contains no part of the URL."""
-    parts = _URL.fullmatch(url)
-    if parts is None:
+    match = _URL.fullmatch(url)
+    if match is None:
         raise ValueError(FORM)
-    credentials, addresses, name, database = parts.groups(default="")
+    credentials, addresses, name, database = match.groups(default="")
     user, _, password = credentials.partition(":")
     hosts = [_HOST.fullmatch(address) for address in addresses.split(",")]
-    found = [(host[1] or host[2], int(host[3] or _PORT)) for host in hosts if host]
-    if len(found) < len(hosts) or not all(0 < port < 65536 for _, port in found):
+    servers = [(host[1] or host[2], int(host[3] or _PORT)) for host in hosts if host]
+    if len(servers) < len(hosts) or not all(0 < port < 65536 for _, port in servers):
         raise ValueError(FORM)
     decoded = (unquote(user) or None, unquote(password) or None)
-    return SentinelUrl(tuple(found), name, int(database), *decoded)
+    return SentinelUrl(tuple(servers), name, int(database), *decoded)
 
 
 def with_credentials(url: str, credentials: str) -> str:
@@ -65,10 +65,10 @@ def kombu_url(url: str) -> str:
     """Return the broker's URL as kombu reads it. Other URLs are unchanged."""
     if not is_sentinel(url):
         return url
-    found = parse_sentinel(url)
+    parsed = parse_sentinel(url)
     credentials, at, _ = url.partition("://")[2].rpartition("@")
-    hosts = (f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in found.hosts)
-    return ";".join(f"sentinel://{credentials}{at}{host}/{found.database}" for host in hosts)
+    hosts = (f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in parsed.hosts)
+    return ";".join(f"sentinel://{credentials}{at}{host}/{parsed.database}" for host in hosts)
 
 
 def tls_options(url: str, ca_file: str = "") -> dict[str, Any]:
@@ -115,19 +115,19 @@ def split_url(url: str, longest: int = LONGEST_URL) -> SplitResult:
     ):
         raise ValueError("the URL is too long, or contains a character that is not allowed in a URL")
     try:
-        parts = urlsplit(url)
-        port = parts.port
+        address = urlsplit(url)
+        port = address.port
     except ValueError:
         raise ValueError("the URL is malformed") from None
-    if parts.scheme not in DEFAULT_PORTS:
+    if address.scheme not in DEFAULT_PORTS:
         raise ValueError("the URL is neither http nor https")
-    if "@" in parts.netloc:
+    if "@" in address.netloc:
         raise ValueError("the URL contains credentials")
     if "#" in url:
         raise ValueError("the URL has a fragment")
-    if not (parts.hostname or "").rstrip(".") or port == 0:
+    if not (address.hostname or "").rstrip(".") or port == 0:
         raise ValueError("the URL names no host")
-    return parts
+    return address
 
 
 def is_web_address(url: object) -> bool:

@@ -115,8 +115,8 @@ def _fields(record: logging.LogRecord) -> dict[str, Any]:
     of_request = getattr(getattr(record, "request", None), "log_fields", None)
     for source in fields.get() if of_request is None else (*fields.get(), of_request):
         known.update(source() if callable(source) else source)
-    found = {name: getattr(record, name, known.get(name)) for name in FIELDS}
-    filled = {name: value for name, value in found.items() if value is not None and value != ""}
+    named = {name: getattr(record, name, known.get(name)) for name in FIELDS}
+    filled = {name: value for name, value in named.items() if value is not None and value != ""}
     return {name: value if isinstance(value, int) else str(value) for name, value in filled.items()}
 
 
@@ -188,7 +188,7 @@ def _as_text(line: Mapping[str, Any]) -> str:
     rest = [
         f" {name}={value if isinstance(value, str | int) else json.dumps(value)}" for name, value in members.items()
     ]
-    plain = _CONTROL.sub(lambda found: repr(found[0])[1:-1], beginning + "".join(rest))
+    plain = _CONTROL.sub(lambda match: repr(match[0])[1:-1], beginning + "".join(rest))
     return plain.encode("ascii", "backslashreplace").decode()
 
 

@@ -60,10 +60,10 @@ def read(token: str, secrets: Sequence[str]) -> ResumeToken:
     For a token without a key id, all of them are tried: the protocol has no key ids, and workers sign tokens too.
     Raises `ResumeTokenError` MALFORMED or SIGNATURE.
     """
-    parts = token.split(".") if len(token) <= LONGEST else []
-    if len(parts) != 2 or not all(part.strip() for part in parts) or not token.isascii():
+    segments = token.split(".") if len(token) <= LONGEST else []
+    if len(segments) != 2 or not all(part.strip() for part in segments) or not token.isascii():
         raise ResumeTokenError("MALFORMED", "A resume token has two parts with a dot between them.")
-    payload, signature = parts
+    payload, signature = segments
     named = claimed(token, _KEY_ID)
     candidates = [secret for secret in secrets if named in ("", key_id(secret))]
     if not any(hmac.compare_digest(_signature(payload, secret), signature) for secret in candidates):

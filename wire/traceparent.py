@@ -19,10 +19,10 @@ def received(header: str) -> str:
 
     A malformed header is no error: the standard says to start over.
     """
-    found = _RECEIVED.fullmatch(header) if len(header) <= LONGEST_HEADER else None
-    if found is None or (header.startswith("00") and found[2]):
+    match = _RECEIVED.fullmatch(header) if len(header) <= LONGEST_HEADER else None
+    if match is None or (header.startswith("00") and match[2]):
         return NONE
-    return f"00-{found[1]}"
+    return f"00-{match[1]}"
 
 
 def is_sampled(traceparent: str) -> bool:

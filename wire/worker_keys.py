@@ -81,10 +81,10 @@ def worker_key(secret: str, tenant_id: str, generation: int = FIRST_GENERATION) 
 
 def parse_key(text: str) -> WorkerKey:
     """Return the key in the text that `coordinator worker_key` prints. Raises `MalformedKey`."""
-    found = _TEXT.fullmatch(text)
-    if found is None:
+    match = _TEXT.fullmatch(text)
+    if match is None:
         raise MalformedKey("it does not have the form of a worker key")
-    key = _key(int(found[1]), bytes.fromhex(found[3]))
+    key = _key(int(match[1]), bytes.fromhex(match[3]))
     if key.text != text:
         raise MalformedKey("its id does not match its secret, so a part of it is wrong or missing")
     return key

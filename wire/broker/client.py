@@ -78,10 +78,10 @@ class QoS(redis.QoS):
 
     def restore_by_tag(self, tag: Any, client: Any = None, leftmost: bool = False) -> None:
         def restore(pipe: Any) -> None:
-            queue, found, text = (pipe.hget(self.unacked_key, tag) or b"").partition(b"\n")
+            queue, separator, text = (pipe.hget(self.unacked_key, tag) or b"").partition(b"\n")
             pipe.multi()
             pipe.zrem(self.unacked_index_key, tag).hdel(self.unacked_key, tag)
-            if queue and found:
+            if queue and separator:
                 (pipe.lpush if leftmost else pipe.rpush)(queue, text)
 
         with self.channel.conn_or_acquire(client) as connection:
@@ -291,7 +291,7 @@ class Channel(redis.Channel):
         if not refused:
             return
         for code, count in Counter(code for code, _ in refused).items():
-            size = sum(len(text) for each, text in refused if each == code)
+            size = sum(len(text) for reason, text in refused if reason == code)
             if count == 1:
                 log.error("Dropped a message of %d bytes from queue %s: %s", size, queue, code)
             else:

@@ -64,11 +64,11 @@ def _contract_differences(before: ReleaseFacts, after: ReleaseFacts) -> Iterator
 
 def worker_differences(old: Contract, new: Contract) -> Iterator[Difference]:
     """Yield what workers of the newer release need, and in what form they get values."""
-    protocols = [set(each.capabilities.transition_worker_protocols) for each in (old, new)]
+    protocols = [set(facts.capabilities.transition_worker_protocols) for facts in (old, new)]
     for name in sorted(protocols[0] ^ protocols[1]):
-        texts = (name if name in each else "" for each in protocols)
+        texts = (name if name in side else "" for side in protocols)
         yield changed(Area.CAPABILITY, "capabilities.transitionWorkerProtocols", texts, _WORKERS, Impact.COMPATIBLE)
-    local = [_yes(each.capabilities.local_transition_execution) for each in (old, new)]
+    local = [_yes(facts.capabilities.local_transition_execution) for facts in (old, new)]
     if local[0] != local[1]:
         yield changed(Area.CAPABILITY, "capabilities.localTransitionExecution", local, _WORKERS, Impact.COMPATIBLE)
     reason = "It decides how the framework transports values, which the contract does not describe."
@@ -85,7 +85,7 @@ def worker_differences(old: Contract, new: Contract) -> Iterator[Difference]:
         ("importedDefinitions", old.imported_definitions, new.imported_definitions),
         ("capabilityImports", old.capability_imports, new.capability_imports),
     ):
-        written = [sorted_text(list(each)) if each else "" for each in (imports, others)]
+        written = [sorted_text(list(side)) if side else "" for side in (imports, others)]
         if written[0] != written[1]:
             reason = "The contract does not say what the framework does with it."
             yield changed(Area.CAPABILITY, path, written, reason, Impact.UNKNOWN)
@@ -117,7 +117,7 @@ def artifact_differences(before: ReleaseFacts, after: ReleaseFacts) -> Iterator[
         if name in olds and name in news:
             yield from _artifact(path, olds[name], news[name])
         else:
-            texts = (f"{each[name].kind} {each[name].digest}" if name in each else "" for each in (olds, news))
+            texts = (f"{side[name].kind} {side[name].digest}" if name in side else "" for side in (olds, news))
             yield changed(Area.ARTIFACT, path, texts, _CODE, Impact.COMPATIBLE)
     yield from _checkpoints(before, after)
 
@@ -140,7 +140,7 @@ def environment_differences(before: ReleaseFacts, after: ReleaseFacts) -> Iterat
         if old is not None and new is not None:
             yield from _environment(path, old, new)
         elif old is not new:
-            texts = ("described" if each is not None else "" for each in (old, new))
+            texts = ("described" if side is not None else "" for side in (old, new))
             yield changed(Area.ENVIRONMENT, path, texts, _NOT_DESCRIBED, Impact.UNKNOWN)
 
 
@@ -154,14 +154,14 @@ def _artifact(path: str, old: ArtifactRef, new: ArtifactRef) -> Iterator[Differe
         if was != now:
             yield changed(Area.ARTIFACT, f"{path}.{member}", (was, now), reason, Impact.COMPATIBLE)
     for name in sorted(set(old.capabilities) ^ set(new.capabilities)):
-        texts = (name if name in each.capabilities else "" for each in (old, new))
+        texts = (name if name in facts.capabilities else "" for facts in (old, new))
         area, reason = (Area.POLICY, _REQUESTED) if name == CHECKPOINTS else (Area.CAPABILITY, _WORKERS)
         yield changed(area, f"{path}.capabilities", texts, reason, Impact.COMPATIBLE)
 
 
 def _checkpoints(before: ReleaseFacts, after: ReleaseFacts) -> Iterator[Difference]:
     if None not in (before.checkpoints, after.checkpoints) and before.checkpoints is not after.checkpoints:
-        texts = ("after each step" if each.checkpoints else "" for each in (before, after))
+        texts = ("after each step" if contract.checkpoints else "" for contract in (before, after))
         yield changed(Area.POLICY, "checkpoints", texts, _REQUESTED, Impact.COMPATIBLE)
 
 
@@ -206,7 +206,7 @@ def _signatures(old: Sequence[str] | None, new: Sequence[str] | None) -> Iterato
     if old is None or new is None:
         return
     for name in sorted(set(old) ^ set(new)):
-        texts = (name if name in each else "" for each in (old, new))
+        texts = (name if name in side else "" for side in (old, new))
         if new:
             yield changed(Area.SIGNATURE, "signatures", texts, _SIGNATURE, Impact.COMPATIBLE)
         else:
@@ -218,31 +218,31 @@ def _provenance(old: Sequence[Provenance] | None, new: Sequence[Provenance] | No
         return
     impact, reason = (Impact.COMPATIBLE, _CLAIM) if old and new else (Impact.UNKNOWN, _NO_PROVENANCE)
     for member in ("builder", "source", "commit"):
-        texts = [", ".join(sorted({getattr(each, member) for each in every or ()} - {""})) for every in (old, new)]
+        texts = [", ".join(sorted({getattr(record, member) for record in every or ()} - {""})) for every in (old, new)]
         if texts[0] != texts[1]:
             yield changed(Area.PROVENANCE, f"provenance.{member}", texts, reason, impact)
 
 
 def _packages(old: Sequence[Package] | None, new: Sequence[Package] | None) -> Iterator[Difference]:
-    known = [None if each is None or len(each) > MAX_PACKAGES else each for each in (old, new)]
+    known = [None if packages is None or len(packages) > MAX_PACKAGES else packages for packages in (old, new)]
     if known[0] is None or known[1] is None:
         if old is not None or new is not None:
-            texts = ("known" if each is not None else "not known" for each in known)
+            texts = ("known" if side is not None else "not known" for side in known)
             yield changed(Area.SBOM, "packages", texts, _NO_SBOM, Impact.UNKNOWN)
         return
     olds, news = _versions(known[0]), _versions(known[1])
     for name in sorted(olds.keys() | news.keys()):
         if olds.get(name) != news.get(name):
-            texts = (", ".join(sorted(each[name])) if name in each else "" for each in (olds, news))
+            texts = (", ".join(sorted(side[name])) if name in side else "" for side in (olds, news))
             yield changed(Area.SBOM, f"packages[{quoted(name)}]", texts, _PACKAGE, Impact.COMPATIBLE)
 
 
 def _versions(packages: Sequence[Package]) -> dict[str, set[str]]:
     """Return the versions of each package. A package may be there in several versions."""
-    found: dict[str, set[str]] = {}
+    versions: dict[str, set[str]] = {}
     for package in packages:
-        found.setdefault(package.name, set()).add(package.version or "no version")
-    return found
+        versions.setdefault(package.name, set()).add(package.version or "no version")
+    return versions
 
 
 _UNNAMED: Final = "A step is identified by its name, and this one has none or shares it with another step."
@@ -259,20 +259,20 @@ def checkpoint_differences(before: Contract, after: Contract, step_index: int) -
         return ()
     if not before.steps or step_index > len(before.steps):
         return (_unknown("steps", _NO_STEP),)
-    old, new = (each.model_copy(update={"steps": each.steps[: step_index + 1]}) for each in (before, after))
-    found = ordered(
-        each
-        for each in chain(_unnamed(old.steps), step_differences(old, new), worker_differences(old, new))
-        if each.impact is not Impact.COMPATIBLE
+    old, new = (contract.model_copy(update={"steps": contract.steps[: step_index + 1]}) for contract in (before, after))
+    differences = ordered(
+        difference
+        for difference in chain(_unnamed(old.steps), step_differences(old, new), worker_differences(old, new))
+        if difference.impact is not Impact.COMPATIBLE
     )
-    return found or ordered(_of_values(before, after, step_index))
+    return differences or ordered(_of_values(before, after, step_index))
 
 
-def taken_type(of: Contract, step_index: int) -> str | None:
+def taken_type(contract: Contract, step_index: int) -> str | None:
     """Return the type of the value with which `of` continues at a step. If no step is left, that of its result."""
-    if step_index < len(of.steps):
-        return of.steps[step_index].input_type_id
-    return of.steps[-1].output_type_id if of.steps else None
+    if step_index < len(contract.steps):
+        return contract.steps[step_index].input_type_id
+    return contract.steps[-1].output_type_id if contract.steps else None
 
 
 def _of_values(before: Contract, after: Contract, step_index: int) -> Iterator[Difference]:

@@ -34,11 +34,11 @@ def declaration_differences(before: ReleaseFacts, after: ReleaseFacts) -> Iterat
         return
     if old is None or new is None:
         if old or new:
-            texts = ("not known" if each is None else "known" for each in (old, new))
+            texts = ("not known" if declared is None else "known" for declared in (old, new))
             yield changed(Area.POLICY, "declarations", texts, _NOT_KNOWN, Impact.UNKNOWN)
         return
     for member in sorted(old.keys() | new.keys()):
-        olds, news = (flat(_only(member, each)) for each in (old, new))
+        olds, news = (flat(_only(member, declared)) for declared in (old, new))
         for path in sorted(olds.keys() | news.keys()):
             values = olds.get(path, ""), news.get(path, "")
             if values[0] != values[1]:

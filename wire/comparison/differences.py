@@ -109,23 +109,30 @@ def changed(area: Area, path: str, values: Iterable[str], reason: str, impact: I
 
 def ordered(differences: Iterable[Difference]) -> tuple[Difference, ...]:
     """Return the differences, most harmful first, at most MAX_DIFFERENCES and one that says that there are more."""
-    found = sorted(
+    distinct = sorted(
         set(differences),
-        key=lambda each: (_SEVERITY[each.impact], _AREAS[each.area], each.path, each.kind, each.before, each.after),
+        key=lambda difference: (
+            _SEVERITY[difference.impact],
+            _AREAS[difference.area],
+            difference.path,
+            difference.kind,
+            difference.before,
+            difference.after,
+        ),
     )
-    if len(found) <= MAX_DIFFERENCES:
-        return tuple(found)
-    left = len(found) - MAX_DIFFERENCES
+    if len(distinct) <= MAX_DIFFERENCES:
+        return tuple(distinct)
+    left = len(distinct) - MAX_DIFFERENCES
     reason = f"{left} more differences are not listed, none of them more harmful than those above."
     # The most harmful one that is not listed decides the impact.
-    more = Difference(found[-left].area, Kind.CHANGED, found[-left].impact, "", "", "", reason)
-    return (*found[:MAX_DIFFERENCES], more)
+    more = Difference(distinct[-left].area, Kind.CHANGED, distinct[-left].impact, "", "", "", reason)
+    return (*distinct[:MAX_DIFFERENCES], more)
 
 
 def described(differences: Iterable[Difference]) -> str:
     """Return a line for each difference, and a line that counts them by impact."""
     lines = list(differences)
-    counts = Counter(each.impact.value for each in lines)
+    counts = Counter(line.impact.value for line in lines)
     return "\n".join(
         [*map(str, lines), ", ".join(f"{count} {impact}" for impact, count in counts.items()) or "no differences"]
     )

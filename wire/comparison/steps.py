@@ -92,12 +92,12 @@ def _longest_rise(numbers: Sequence[int]) -> set[int]:
         place = bisect_left(tails, number)
         links[number] = tails[place - 1] if place else None
         tails[place : place + 1] = [number]
-    found: set[int] = set()
+    moved: set[int] = set()
     current = tails[-1] if tails else None
     while current is not None:
-        found.add(current)
+        moved.add(current)
         current = links[current]
-    return found
+    return moved
 
 
 def _members(name: str, old: Step, new: Step) -> Iterator[Difference]:
@@ -111,11 +111,11 @@ def _members(name: str, old: Step, new: Step) -> Iterator[Difference]:
         if (was or "") != (now or ""):
             yield _broken(area, f"{path}.{member}", (was or "", now or ""), reason)
     if (old.takes_request or None) is not (new.takes_request or None):
-        taken = [_TAKEN[bool(each.takes_request)] for each in (old, new)]
+        taken = [_TAKEN[bool(step.takes_request)] for step in (old, new)]
         yield _broken(Area.STEP, f"{path}.input", taken, "with_request" if new.takes_request else "without_request")
     was_deferred, now_deferred = old.deferred_completion or {}, new.deferred_completion or {}
     for member in sorted(was_deferred.keys() | now_deferred.keys()):
-        texts = [text(each[member]) if member in each else "" for each in (was_deferred, now_deferred)]
+        texts = [text(deferred[member]) if member in deferred else "" for deferred in (was_deferred, now_deferred)]
         if texts[0] != texts[1]:
             yield _broken(Area.POLICY, f"{path}.deferredCompletion.{shown(member)}", texts, "deferred")
     yield from _call_differences(path, old, new)
@@ -142,7 +142,10 @@ def _functions(branching: Branching | None) -> str:
     if branching is None:
         return ""
     by = f" by {branching.route}" if branching.route else ""
-    names = (f"{each.name} ({each.runtime_class or '-'}, {each.output_type_id or '-'})" for each in branching.branches)
+    names = (
+        f"{branch.name} ({branch.runtime_class or '-'}, {branch.output_type_id or '-'})"
+        for branch in branching.branches
+    )
     return f"{branching.kind}{by}: {', '.join(names)}"
 
 
@@ -151,7 +154,9 @@ def _shapes(before: Contract, after: Contract) -> Iterator[Difference]:
     if not before.steps or not after.steps:
         return
     first = after.steps[0]
-    was, now = (("a list" if takes_many(each.steps[0].cardinality) else "one value") for each in (before, after))
+    was, now = (
+        ("a list" if takes_many(contract.steps[0].cardinality) else "one value") for contract in (before, after)
+    )
     if was != now:
         path = f"{step_path(first.authored_name or 'step 0')}.input"
         reason = "Clients send inputs in the older form, which the newer release refuses or reads in another way."
@@ -165,7 +170,7 @@ def _shapes(before: Contract, after: Contract) -> Iterator[Difference]:
 
 def _composition(before: Contract, after: Contract) -> Iterator[Difference]:
     old, new = (
-        {each.definition_id: each.normalised() for each in contract.composition.definitions}
+        {definition.definition_id: definition.normalised() for definition in contract.composition.definitions}
         for contract in (before, after)
     )
     roots = before.composition.root_definition_id, after.composition.root_definition_id
@@ -173,7 +178,9 @@ def _composition(before: Contract, after: Contract) -> Iterator[Difference]:
         yield _broken(Area.STEP, "composition.rootDefinitionId", roots, "composition")
     for name in sorted(old.keys() | new.keys()):
         if old.get(name) != new.get(name):
-            texts = (each[name]["definitionFingerprint"] if name in each else "" for each in (old, new))
+            texts = (
+                definitions[name]["definitionFingerprint"] if name in definitions else "" for definitions in (old, new)
+            )
             yield _broken(Area.STEP, f"composition.definitions[{quoted(name)}]", texts, "composition")
 
 

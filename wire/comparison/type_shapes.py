@@ -125,8 +125,8 @@ class Types(Checker):
             return NOTHING, 0
         shape = self.shape(expression)
         if shape.form is Form.SCALAR:
-            found = (value for value in candidates(shape) if self.accepts(expression, value))
-            return next(found, NOTHING), 1
+            accepted = (value for value in candidates(shape) if self.accepts(expression, value))
+            return next(accepted, NOTHING), 1
         if shape.form is Form.MAP:
             return {}, 1
         if shape.form is Form.OPAQUE:
@@ -190,9 +190,9 @@ def _defined(definition: Mapping[str, Any] | None, label: str, wrappers: tuple[M
     kind = definition.get("kind") if definition is not None else None
     if definition is not None and kind in (Form.RECORD, Form.UNION, Form.CHOICE):
         members, name = ("fields", "name") if kind == Form.RECORD else ("variants", "discriminator")
-        parts = named_objects(definition.get(members), name)
-        if parts is not None:
-            return Shape(Form(kind), label, definition, parts, wrappers)
+        objects = named_objects(definition.get(members), name)
+        if objects is not None:
+            return Shape(Form(kind), label, definition, objects, wrappers)
     return Shape(Form.OPAQUE, label, definition, wrappers=wrappers)
 
 

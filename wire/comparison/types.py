@@ -140,7 +140,9 @@ class _Walk:
     def _unchecked(self, pair: _Pair, old: Shape, new: Shape) -> Iterator[TypeChange]:
         """Yield the constraints that only the pipeline checks: those of wrappers, and the rules of a class."""
         for member in (*_UNCHECKED_OF_WRAPPERS, _CODE):
-            before, after = ([each[member] for each in shape.wrappers if member in each] for shape in (old, new))
+            before, after = (
+                [expression[member] for expression in shape.wrappers if member in expression] for shape in (old, new)
+            )
             yield from _unlike(pair.path, member, before or None, after or None)
 
     def _same_form(self, pair: _Pair, old: Shape, new: Shape) -> Iterator[TypeChange]:

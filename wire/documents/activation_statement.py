@@ -39,10 +39,10 @@ _DIALECT = Dialect(
 )
 
 
-def _instant(found: str) -> str:
-    if not _TIME.fullmatch(found):
+def _instant(text: str) -> str:
+    if not _TIME.fullmatch(text):
         raise PydanticCustomError("PROVENANCE_UNSUPPORTED", "This is not a time in UTC with microseconds")
-    return found
+    return text
 
 
 Time = Annotated[RequiredText, AfterValidator(_instant)]
@@ -143,72 +143,77 @@ class Statement(Part):
     def contradictions(self) -> list[str]:
         """Return how the statement contradicts itself. The coordinator writes none that does."""
         predicate = self.predicate
-        releases = {each.release_version: each for each in predicate.releases}
-        found = list(_gaps(predicate))
-        found += [
-            f"activation {each.sequence} names the release {each.release_version}, which is not listed"
-            for each in predicate.activations
-            if each.release_version not in releases
+        releases = {release.release_version: release for release in predicate.releases}
+        problems = list(_gaps(predicate))
+        problems += [
+            f"activation {activation.sequence} names the release {activation.release_version}, which is not listed"
+            for activation in predicate.activations
+            if activation.release_version not in releases
         ]
-        found += [
-            f"activation {each.sequence} names the release {each.candidate.release_version}, which is not listed"
-            for each in predicate.activations
-            if each.candidate is not None and each.candidate.release_version not in releases
+        problems += [
+            f"activation {activation.sequence} names the release {activation.candidate.release_version},"
+            " which is not listed"
+            for activation in predicate.activations
+            if activation.candidate is not None and activation.candidate.release_version not in releases
         ]
-        found += _wrong_kinds(predicate)
-        found += _wrong_approvals(predicate)
+        problems += _wrong_kinds(predicate)
+        problems += _wrong_approvals(predicate)
         if self.subject != _subjects(predicate.releases) or len(releases) != len(predicate.releases):
-            found.append("the subjects are not the releases of the history")
-        return found
+            problems.append("the subjects are not the releases of the history")
+        return problems
 
 
 def _gaps(predicate: Predicate) -> Iterator[str]:
     """Yield where an activation does not follow the one before it."""
     previous: Activation | None = None
-    for place, each in enumerate(predicate.activations, predicate.omitted_activations + 1):
-        if each.sequence != place:
-            yield f"activation {each.sequence} has the place {place}"
-        if previous is not None and each.previous_release_version != previous.release_version:
-            yield f"activation {each.sequence} does not replace the release of the activation before it"
-        if previous is not None and each.activated_at < previous.activated_at:
-            yield f"activation {each.sequence} is older than the activation before it"
-        if (each.previous_release_version is None) != (each.sequence == 1):
-            yield f"activation {each.sequence} must replace a release, unless it is the first one"
-        previous = each
+    for place, activation in enumerate(predicate.activations, predicate.omitted_activations + 1):
+        if activation.sequence != place:
+            yield f"activation {activation.sequence} has the place {place}"
+        if previous is not None and activation.previous_release_version != previous.release_version:
+            yield f"activation {activation.sequence} does not replace the release of the activation before it"
+        if previous is not None and activation.activated_at < previous.activated_at:
+            yield f"activation {activation.sequence} is older than the activation before it"
+        if (activation.previous_release_version is None) != (activation.sequence == 1):
+            yield f"activation {activation.sequence} must replace a release, unless it is the first one"
+        previous = activation
 
 
 def _wrong_kinds(predicate: Predicate) -> Iterator[str]:
     """Yield the activations that are not what they say. What omitted activations would show is not judged."""
     earlier: set[str] = set()
-    for each in predicate.activations:
-        returns = each.release_version in earlier and each.release_version != each.previous_release_version
-        is_rollback = each.kind == ROLLBACK
+    for activation in predicate.activations:
+        returns = (
+            activation.release_version in earlier and activation.release_version != activation.previous_release_version
+        )
+        is_rollback = activation.kind == ROLLBACK
         unseen = is_rollback and not returns and not predicate.omitted_activations
-        if (returns and each.kind == ACTIVATION) or unseen or _contradicts_itself(each):
-            yield f"activation {each.sequence} says that it is a {each.kind}, which the history contradicts"
-        if is_rollback and not each.reason.strip():
-            yield f"activation {each.sequence} is a rollback without a reason"
-        earlier.update(filter(None, (each.release_version, each.previous_release_version)))
+        if (returns and activation.kind == ACTIVATION) or unseen or _contradicts_itself(activation):
+            yield f"activation {activation.sequence} says that it is a {activation.kind}, which the history contradicts"
+        if is_rollback and not activation.reason.strip():
+            yield f"activation {activation.sequence} is a rollback without a reason"
+        earlier.update(filter(None, (activation.release_version, activation.previous_release_version)))
 
 
 def _wrong_approvals(predicate: Predicate) -> Iterator[str]:
     """Yield the activations whose request was refused, and the overrides without a reason."""
-    for each in predicate.activations:
-        votes = each.request.votes if each.request else ()
+    for activation in predicate.activations:
+        votes = activation.request.votes if activation.request else ()
         if any(vote.decision == REFUSE for vote in votes):
-            yield f"activation {each.sequence} carries out a request that was refused"
-        if any(vote.actor == each.actor for vote in votes):
-            yield f"activation {each.sequence} carries out a request that its requester voted on"
-        if each.override and (each.request or not each.reason.strip()):
-            yield f"activation {each.sequence} is an override with a request, or without a reason"
+            yield f"activation {activation.sequence} carries out a request that was refused"
+        if any(vote.actor == activation.actor for vote in votes):
+            yield f"activation {activation.sequence} carries out a request that its requester voted on"
+        if activation.override and (activation.request or not activation.reason.strip()):
+            yield f"activation {activation.sequence} is an override with a request, or without a reason"
 
 
-def _contradicts_itself(each: Activation) -> bool:
+def _contradicts_itself(activation: Activation) -> bool:
     """Return True if the kind does not fit the releases that the activation names."""
-    changes = each.release_version != each.previous_release_version
-    kept = each.kind in {GRADUAL, WITHDRAWAL}
+    changes = activation.release_version != activation.previous_release_version
+    kept = activation.kind in {GRADUAL, WITHDRAWAL}
     return (
-        (kept and changes) or (each.kind == PROMOTION and not changes) or (each.kind == GRADUAL) != bool(each.candidate)
+        (kept and changes)
+        or (activation.kind == PROMOTION and not changes)
+        or (activation.kind == GRADUAL) != bool(activation.candidate)
     )
 
 
@@ -234,7 +239,7 @@ def build(
 
 
 def _subjects(releases: Iterable[Release]) -> tuple[Subject, ...]:
-    return tuple(Subject(name=each.release_version, digest=each.descriptor_digest) for each in releases)
+    return tuple(Subject(name=release.release_version, digest=release.descriptor_digest) for release in releases)
 
 
 def read(payload: bytes) -> Statement:

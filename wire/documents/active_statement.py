@@ -56,21 +56,21 @@ class Statement(Part):
 
     def contradictions(self) -> list[str]:
         """Return how the statement contradicts itself. The coordinator writes none that does."""
-        found = list(_wrong_pipelines(self.predicate))
+        problems = list(_wrong_pipelines(self.predicate))
         if self.subject != _subjects(self.predicate.pipelines):
-            found.append("the subjects are not the active releases")
-        return found
+            problems.append("the subjects are not the active releases")
+        return problems
 
 
 def _wrong_pipelines(predicate: Predicate) -> Iterator[str]:
-    ids = [each.pipeline_id for each in predicate.pipelines]
+    ids = [pipeline.pipeline_id for pipeline in predicate.pipelines]
     if ids != sorted(set(ids)):
         yield "the pipelines are not in the order of their ids, or one is named twice"
-    for each in predicate.pipelines:
-        if each.activation.activated_at > predicate.at:
-            yield f"the release of {each.pipeline_id} was activated later"
-        if each.release.revocation is not None and each.release.revocation.revoked_at > predicate.at:
-            yield f"the release of {each.pipeline_id} was revoked later"
+    for pipeline in predicate.pipelines:
+        if pipeline.activation.activated_at > predicate.at:
+            yield f"the release of {pipeline.pipeline_id} was activated later"
+        if pipeline.release.revocation is not None and pipeline.release.revocation.revoked_at > predicate.at:
+            yield f"the release of {pipeline.pipeline_id} was revoked later"
 
 
 def build(tenant: str, at: str, pipelines: Sequence[Pipeline], omitted: int) -> dict[str, Any]:
@@ -83,8 +83,10 @@ def build(tenant: str, at: str, pipelines: Sequence[Pipeline], omitted: int) -> 
 
 def _subjects(pipelines: Iterable[Pipeline]) -> tuple[Subject, ...]:
     return tuple(
-        Subject(name=f"{each.pipeline_id} {each.release.release_version}", digest=each.release.descriptor_digest)
-        for each in pipelines
+        Subject(
+            name=f"{pipeline.pipeline_id} {pipeline.release.release_version}", digest=pipeline.release.descriptor_digest
+        )
+        for pipeline in pipelines
     )
 
 

@@ -110,13 +110,13 @@ def _file(text: str) -> FileUri:
         raise _malformed("a file: URI has no query and no fragment")
     try:
         text.encode()
-        parts = urlsplit(text)
+        address = urlsplit(text)
     except ValueError:
         raise _malformed("the file: URI is malformed") from None
-    if not parts.path.startswith("/") or parts.netloc:
+    if not address.path.startswith("/") or address.netloc:
         raise _malformed("a file: URI is absolute, and names no host")
     try:
-        path = unquote_to_bytes(parts.path).decode()
+        path = unquote_to_bytes(address.path).decode()
     except UnicodeDecodeError:
         raise _malformed("the path of a file: URI is not UTF-8") from None
     if "\0" in path:
@@ -130,17 +130,17 @@ def _maven(text: str) -> MavenUri:
     classifier: str | None = None
     match text.removeprefix(MAVEN).split(":"):
         case [group, artifact, version]:
-            found = MavenUri(group, artifact, version)
+            parsed = MavenUri(group, artifact, version)
         case [group, artifact, extension, version]:
-            found = MavenUri(group, artifact, version, extension)
+            parsed = MavenUri(group, artifact, version, extension)
         case [group, artifact, extension, classifier, version]:
-            found = MavenUri(group, artifact, version, extension, classifier)
+            parsed = MavenUri(group, artifact, version, extension, classifier)
         case _:
             raise _malformed(f"a maven: URI is {_PARTS}")
-    part = _malformed_part(found, classifier)
+    part = _malformed_part(parsed, classifier)
     if part is not None:
         raise _malformed(f"the {part} of the maven: URI is malformed")
-    return _canonical(text, found)
+    return _canonical(text, parsed)
 
 
 def _malformed_part(uri: MavenUri, classifier: str | None) -> str | None:
@@ -154,10 +154,10 @@ def _malformed_part(uri: MavenUri, classifier: str | None) -> str | None:
     return None if _VERSION.fullmatch(uri.version) else "version"
 
 
-def _canonical(text: str, found: UriT) -> UriT:
-    if str(found) != text:
-        raise ArtifactUriError("ARTIFACT_URI_NOT_CANONICAL", f"the canonical form of the uri is {shown(str(found))}")
-    return found
+def _canonical(text: str, parsed: UriT) -> UriT:
+    if str(parsed) != text:
+        raise ArtifactUriError("ARTIFACT_URI_NOT_CANONICAL", f"the canonical form of the uri is {shown(str(parsed))}")
+    return parsed
 
 
 def _malformed(message: str) -> ArtifactUriError:

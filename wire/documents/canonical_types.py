@@ -243,7 +243,7 @@ class Checker:
 def declared_names(canonical_types: Mapping[str, Any]) -> frozenset[str]:
     """Return the names of all members of records in these types."""
     entries = [entry.get("definition") for entry in canonical_types.values() if isinstance(entry, Mapping)]
-    records = [named_objects(each.get("fields"), "name") for each in entries if isinstance(each, Mapping)]
+    records = [named_objects(entry.get("fields"), "name") for entry in entries if isinstance(entry, Mapping)]
     return frozenset(name for fields in records for name in fields or ())
 
 

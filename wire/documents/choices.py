@@ -61,4 +61,4 @@ def tags_of(variants: Iterable[str]) -> list[str]:
 def forms_of(variants: Iterable[str]) -> list[str]:
     """Return the forms in JSON that a choice of these discriminators accepts, in words."""
     accepted = {name if name in _FORMS else OBJECT for name in variants}
-    return [words for form, words in _FORMS.items() if form in accepted]
+    return [phrase for form, phrase in _FORMS.items() if form in accepted]

@@ -83,11 +83,11 @@ def written(declarations: Declarations) -> str:
 
 def merged(of_artifacts: Iterable[Declarations]) -> dict[str, dict[str, Any]]:
     """Return the declarations of a release: those of all its artifacts. Of equal names, the last one counts."""
-    found: dict[str, dict[str, Any]] = {}
+    of_release: dict[str, dict[str, Any]] = {}
     for declarations in of_artifacts:
         for name, member in declarations.items():
-            found.setdefault(name, {}).update(member)
-    return found
+            of_release.setdefault(name, {}).update(member)
+    return of_release
 
 
 def flat(declarations: Declarations) -> dict[str, str]:

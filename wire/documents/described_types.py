@@ -50,4 +50,4 @@ def _is_description(texts: Any) -> bool:
 
 
 def _are_texts(value: Any, longest: int = 1000) -> bool:
-    return isinstance(value, list) and all(isinstance(each, str) and len(each) <= longest for each in value)
+    return isinstance(value, list) and all(isinstance(item, str) and len(item) <= longest for item in value)

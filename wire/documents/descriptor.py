@@ -270,7 +270,7 @@ class CarrierDescriptor(Descriptor):
     @property
     def carrier(self) -> LocatedArtifactRef:
         """The artifact that has the release's contract."""
-        return next(each for each in self.artifacts if each.artifact_id == self.compiled_truth_artifact_id)
+        return next(artifact for artifact in self.artifacts if artifact.artifact_id == self.compiled_truth_artifact_id)
 
 
 def unpromotable(descriptor: Descriptor, severity: Severity) -> list[Finding]:

@@ -47,19 +47,19 @@ _DIALECT = Dialect(
 def one_of(*known: str) -> AfterValidator:
     """Return the rule that a text is one of `known`."""
 
-    def check(found: str) -> str:
-        if found not in known:
+    def check(value: str) -> str:
+        if value not in known:
             verb = "is" if len(known) == 1 else "are"
             raise PydanticCustomError("PROVENANCE_UNSUPPORTED", f"Only {' and '.join(known)} {verb} supported")
-        return found
+        return value
 
     return AfterValidator(check)
 
 
-def _hexadecimal(found: str) -> str:
-    if not _HEX.fullmatch(found):
+def _hexadecimal(text: str) -> str:
+    if not _HEX.fullmatch(text):
         raise PydanticCustomError("PROVENANCE_DIGEST_MALFORMED", "This is not a SHA-256 in lower-case hex")
-    return found
+    return text
 
 
 class Part(Document):
@@ -111,7 +111,7 @@ class AboutPin(Part):
 
     @property
     def digests(self) -> frozenset[str]:
-        return frozenset(each.digest for each in self.artifacts)
+        return frozenset(artifact.digest for artifact in self.artifacts)
 
 
 class StepRun(Part):
@@ -242,18 +242,18 @@ class Statement(Part):
     def contradictions(self) -> list[str]:
         """Return how the statement contradicts itself. The coordinator writes none that does."""
         predicate = self.predicate
-        runs = Runs([each.normalised() for each in predicate.runs], predicate.omitted_runs)
-        found = [
-            f"run {each.sequence} says pinned={each.pinned}, which its artifact contradicts"
-            for each in predicate.runs
-            if each.pinned != (each.artifact_digest in predicate.pin.digests)
+        runs = Runs([run.normalised() for run in predicate.runs], predicate.omitted_runs)
+        problems = [
+            f"run {run.sequence} says pinned={run.pinned}, which its artifact contradicts"
+            for run in predicate.runs
+            if run.pinned != (run.artifact_digest in predicate.pin.digests)
         ]
         if predicate.pinned_throughout != is_pinned_throughout(runs):
-            found.append("pinnedThroughout contradicts the runs")
-        subjects = [each.model_dump(mode="json", by_alias=True, exclude_none=True) for each in self.subject]
+            problems.append("pinnedThroughout contradicts the runs")
+        subjects = [subject.model_dump(mode="json", by_alias=True, exclude_none=True) for subject in self.subject]
         if subjects != _subjects(predicate.pin, runs):
-            found.append("the subjects are not the artifacts that the runs name")
-        return found
+            problems.append("the subjects are not the artifacts that the runs name")
+        return problems
 
 
 def predicate_type(payload: bytes, limit: int) -> Any:
@@ -304,7 +304,7 @@ def named(actor: str, person: str | None) -> str:
 
 def is_pinned_throughout(runs: Runs) -> bool:
     """Return True if a worker reported each part with the artifact that it loaded, and the release pins them all."""
-    return not runs.omitted and all(each["pinned"] and proves_code(each) for each in runs.entries)
+    return not runs.omitted and all(run["pinned"] and proves_code(run) for run in runs.entries)
 
 
 def proves_code(run: Mapping[str, Any]) -> bool:
@@ -314,11 +314,11 @@ def proves_code(run: Mapping[str, Any]) -> bool:
 
 def _subjects(pin: AboutPin, runs: Runs) -> list[dict[str, Any]]:
     """Return the artifacts that ran, as reported. A statement needs a subject, so without any it is the release."""
-    names = {each.digest: each.artifact_id for each in reversed(pin.artifacts)}
+    names = {artifact.digest: artifact.artifact_id for artifact in reversed(pin.artifacts)}
     reported = {
-        each["artifactDigest"]
-        for each in runs.entries
-        if each["artifactDigest"] is not None and RunFinding.NOT_REPORTED not in each["findings"]
+        run["artifactDigest"]
+        for run in runs.entries
+        if run["artifactDigest"] is not None and RunFinding.NOT_REPORTED not in run["findings"]
     }
     subjects = [
         {

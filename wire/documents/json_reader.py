@@ -158,9 +158,9 @@ def _structure(data: bytes) -> Iterator[bytes]:
             piece = data[at : at + _COUNTED_AT_ONCE + 1]
         at += len(piece)
         bare = piece.replace(b"\\\\", b"").replace(b'\\"', b"").translate(_STRUCTURE, delete=b" \t\r\n")
-        parts = bare.split(b'"')
-        structure = opened + b"x" * in_string + b"x".join(parts[in_string::2])
-        in_string ^= (len(parts) - 1) & 1
+        pieces = bare.split(b'"')
+        structure = opened + b"x" * in_string + b"x".join(pieces[in_string::2])
+        in_string ^= (len(pieces) - 1) & 1
         opened = structure[-1:] if structure.endswith((b"[", b"{")) else b""
         yield structure.removesuffix(opened)
     yield opened
@@ -220,8 +220,8 @@ def scan(
         return None, (Finding("DOCUMENT_NOT_OBJECT", name, "the document is not a JSON object"),)
     if not parser.findings and not parser.repeated and b"\\u" not in data and _is_shallow(value):
         return value, ()  # only an escape could make a character that cannot be stored
-    usable, found = _inspect(value, name, parser.duplicates(), most_values)
-    findings = bounded([*parser.findings, *found], name)
+    usable, inspected = _inspect(value, name, parser.duplicates(), most_values)
+    findings = bounded([*parser.findings, *inspected], name)
     return (value if usable else None), findings
 
 
@@ -273,9 +273,9 @@ def _is_shallow(value: Any) -> bool:
     level = [value]
     for _ in range(MAX_DEPTH):
         inner: list[Any] = []
-        for each in level:
-            inner += each.values() if isinstance(each, dict) else each
-        level = [each for each in inner if isinstance(each, dict | list)]
+        for member in level:
+            inner += member.values() if isinstance(member, dict) else member
+        level = [member for member in inner if isinstance(member, dict | list)]
         if not level:
             return True
     return False

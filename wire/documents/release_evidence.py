@@ -61,7 +61,7 @@ def _record(members: Mapping[str, _Reader]) -> _Reader:
 
 def _records(members: Mapping[str, _Reader]) -> _Reader:
     read = _record(members)
-    return lambda value: [read(each) for each in value] if isinstance(value, list) else []
+    return lambda value: [read(item) for item in value] if isinstance(value, list) else []
 
 
 def _texts(*names: str) -> dict[str, _Reader]:
@@ -122,11 +122,11 @@ _IMPORTED: dict[str, _Reader] = {
 
 def _imported(value: Any) -> list[Any]:
     """Return the imported definitions. The fingerprint of a linked definition is by default that of the definition."""
-    found = _records(_IMPORTED)(value)
-    for each in found:
-        if not (each["linkedDefinitionFingerprint"] or "").strip():
-            each["linkedDefinitionFingerprint"] = each["definitionFingerprint"]
-    return list(found)
+    imported = _records(_IMPORTED)(value)
+    for record in imported:
+        if not (record["linkedDefinitionFingerprint"] or "").strip():
+            record["linkedDefinitionFingerprint"] = record["definitionFingerprint"]
+    return list(imported)
 
 
 _CONTRACT: dict[str, _Reader] = {
@@ -140,7 +140,7 @@ _CONTRACT: dict[str, _Reader] = {
     "canonicalCatalogFingerprint": _or(""),
     "composition": _record({"rootDefinitionId": _or(""), "definitions": _records(_DEFINITION)}),
     "importedDefinitions": _imported,
-    "capabilityImports": lambda value: [_map(each) for each in value or ()],
+    "capabilityImports": lambda value: [_map(entry) for entry in value or ()],
 }
 
 
@@ -160,8 +160,8 @@ def _written(value: Any) -> str:
     return _double(value) if isinstance(value, float) else json.dumps(value)
 
 
-def _escape(found: re.Match[str]) -> str:
-    escape = json.dumps(found[0])[1:-1]
+def _escape(match: re.Match[str]) -> str:
+    escape = json.dumps(match[0])[1:-1]
     return escape.upper().replace("\\U", "\\u") if "u" in escape else escape
 
 

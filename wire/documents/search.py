@@ -65,14 +65,14 @@ def values_of(fields: Iterable[SearchField], value: Any) -> list[dict[str, str]]
     A field without a value is left out, and so are an empty text and a number that needs more than `DIGITS`. A text is
     cut at `LONGEST_VALUE` characters. A date is midnight UTC, and a time without an offset is in UTC.
     """
-    found = []
+    values = []
     for field in fields:
         member = value
         for name in field.path:
             member = member.get(name) if isinstance(member, Mapping) else None
         if text := read(field.kind, member):
-            found.append({"name": field.name, field.kind.value: text})
-    return found
+            values.append({"name": field.name, field.kind.value: text})
+    return values
 
 
 def read(kind: Kind, value: Any) -> str | None:

@@ -57,10 +57,10 @@ def fields_of(
     paths: Mapping[str, str], canonical_types: Mapping[str, Any], type_id: str | None
 ) -> tuple[SearchField, ...]:
     """Return the fields that are declared by these paths into a type, without those that do not fit the type."""
-    found = []
+    problems = []
     for name, path in sorted(paths.items()):
         try:
-            found.append(SearchField(name, tuple(path.split(".")), kind_at(canonical_types, type_id, path)))
+            problems.append(SearchField(name, tuple(path.split(".")), kind_at(canonical_types, type_id, path)))
         except ValueError:
             continue
-    return tuple(found)
+    return tuple(problems)

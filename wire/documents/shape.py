@@ -121,10 +121,10 @@ def shape(model: type[ModelT], document: Mapping[str, Any], dialect: Dialect) ->
 
 def shaped(model: type[ModelT], document: Mapping[str, Any], dialect: Dialect) -> ModelT:
     """Return the model. Raises `DocumentError` with all findings."""
-    found, findings = shape(model, document, dialect)
-    if found is None:
+    instance, findings = shape(model, document, dialect)
+    if instance is None:
         raise DocumentError(findings)
-    return found
+    return instance
 
 
 RULES: dict[str, tuple[str, str]] = {

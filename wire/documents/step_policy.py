@@ -124,14 +124,14 @@ def retry_policy(policy: Mapping[str, Any], default: RetryPolicy) -> RetryPolicy
 
 def in_words(policy: Mapping[str, Any]) -> str:
     """Return a policy in words, such as `5 retries, delay 1 s, timeout 30 s`; an empty text if it has no members."""
-    found = [template.format(policy[name]) for name, template in _WORDS.items() if name in policy]
+    phrases = [template.format(policy[name]) for name, template in _WORDS.items() if name in policy]
     if "retries" in policy:
-        found.insert(0, _retries(policy["retries"]))
+        phrases.insert(0, _retries(policy["retries"]))
     if "jitter" in policy:
-        found.append("jitter" if policy["jitter"] else "no jitter")
-    found += [f"{words} {', '.join(policy[name])}" for name, words in _CLASSES.items() if name in policy]
-    found += [f"branch {name}: {in_words(each)}" for name, each in policy.get("branches", {}).items()]
-    return ", ".join(found)
+        phrases.append("jitter" if policy["jitter"] else "no jitter")
+    phrases += [f"{phrase} {', '.join(policy[name])}" for name, phrase in _CLASSES.items() if name in policy]
+    phrases += [f"branch {name}: {in_words(branch)}" for name, branch in policy.get("branches", {}).items()]
+    return ", ".join(phrases)
 
 
 _WORDS: Final = {
@@ -147,8 +147,8 @@ _CLASSES: Final = {"retryOn": "retries only", "giveUpOn": "gives up on"}
 
 def in_short(policy: Mapping[str, Any]) -> str:
     """Return the retries and the timeout of a policy in words, as far as it has them."""
-    found = [_retries(policy["retries"])] if "retries" in policy else []
-    return ", ".join([*found, *([f"{policy['timeoutSeconds']:g} s"] if "timeoutSeconds" in policy else [])])
+    phrases = [_retries(policy["retries"])] if "retries" in policy else []
+    return ", ".join([*phrases, *([f"{policy['timeoutSeconds']:g} s"] if "timeoutSeconds" in policy else [])])
 
 
 def _retries(number: int) -> str:

@@ -147,7 +147,7 @@ class Command(Wire):
     def results_of_items(self) -> dict[int, list[Any]]:
         """Return the results of the finished items by their indexes."""
         pairs = json.loads(self.finished_items) if self.finished_items else ()
-        return {index: found for indexes, outputs in pairs for index, found in zip(indexes, outputs, strict=True)}
+        return {index: output for indexes, outputs in pairs for index, output in zip(indexes, outputs, strict=True)}
 
 
 class CommandGroup(Wire):

@@ -154,21 +154,21 @@ def verify(message: Any, keys_of: Callable[[str], Iterable[WorkerKey]]) -> Verif
     try:
         envelope = Envelope.model_validate(message)
         keys = {key.key_id: key for key in keys_of(envelope.tenant_id)}
-        found = next((each for each in envelope.seals if each.key_id in keys), None)
-        if found is None:
-            ids = ", ".join(each.key_id for each in envelope.seals)
+        seal = next((candidate for candidate in envelope.seals if candidate.key_id in keys), None)
+        if seal is None:
+            ids = ", ".join(seal.key_id for seal in envelope.seals)
             text = f"An envelope for {envelope.identity} is sealed with {ids}, which is no active key of the tenant."
             raise ProtocolError("KEY_NOT_ACTIVE", text)
-        key = keys[found.key_id]
+        key = keys[seal.key_id]
         bound = sorted_text({name: value for name, value in message.items() if name != "seals"}).encode()
-        expected = key.signature(_signed(bound, found.key_id, found.encrypted, found.body))
-        if not hmac.compare_digest(expected.encode(), found.signature.encode()):
+        expected = key.signature(_signed(bound, seal.key_id, seal.encrypted, seal.body))
+        if not hmac.compare_digest(expected.encode(), seal.signature.encode()):
             raise ProtocolError("SIGNATURE_INVALID", f"The signature of an envelope for {envelope.identity} is wrong.")
     except ValidationError as error:
         raise ProtocolError("ENVELOPE_MALFORMED", _brief(error)) from None
     except UnicodeEncodeError:
         raise ProtocolError("ENVELOPE_MALFORMED", "The envelope contains a lone surrogate.") from None
-    return Verified(envelope, found, key, bound)
+    return Verified(envelope, seal, key, bound)
 
 
 def decode(verified: Verified, body: type[Body]) -> Body:

@@ -35,7 +35,7 @@ _UNSETTLED = ("WAITING", "DISPATCHING", "COMPLETION_OBSERVED")
 _DURABLE_ENCODING = "application/tpf-canonical+json"
 
 Status = Literal["WAITING", "DISPATCHING", "DISPATCHED", "COMPLETED"]
-_KEPT: dict[str, Status] = {each: each for each in get_args(Status)}
+_KEPT: dict[str, Status] = {status: status for status in get_args(Status)}
 
 
 class Unanswerable(Exception):
@@ -99,7 +99,7 @@ def imported(command: TransitionCommand, suspension: WireSuspension) -> Imported
         step_id=unit.step_id,
         itemized=itemized,
         gives_many=itemized or gives_many(unit.cardinality),
-        requests=[_json(_request(each.request_payload)) for each in interactions],
+        requests=[_json(_request(interaction.request_payload)) for interaction in interactions],
         request_shape="MULTI" if takes_many(unit.cardinality) else "UNI",
         output_type=first.output_type,
         transport=first.transport_type or "interaction-api",
@@ -107,7 +107,7 @@ def imported(command: TransitionCommand, suspension: WireSuspension) -> Imported
         timeout_seconds=max(waits, 1) / 1000,
         assignee=first.assignee,
         group=first.group,
-        interactions=[_interaction(command.tenant_id, each) for each in interactions],
+        interactions=[_interaction(command.tenant_id, interaction) for interaction in interactions],
     )
 
 
@@ -116,23 +116,23 @@ def _checked(command: TransitionCommand, suspension: WireSuspension) -> tuple[Wi
     if unit is None:
         raise Unanswerable("The suspension has no unit")
     named = (command.tenant_id, command.execution_id, suspension.unit_id, suspension.step_index)
-    found = {(suspension.tenant_id, suspension.execution_id, suspension.unit_id, suspension.step_index)}
-    found.add((unit.tenant_id, unit.execution_id, unit.unit_id, unit.step_index))
-    if found != {named}:
+    pins = {(suspension.tenant_id, suspension.execution_id, suspension.unit_id, suspension.step_index)}
+    pins.add((unit.tenant_id, unit.execution_id, unit.unit_id, unit.step_index))
+    if pins != {named}:
         raise Unanswerable("The suspension belongs to another execution, unit or step than the command")
     if suspension.step_index < command.current_step_index:
         raise Unanswerable("The suspension is at a step before that of the command")
     if unit.status not in ("WAITING_EXTERNAL", "COMPLETED"):
         raise Unanswerable(f"The suspended unit is {unit.status}")
     interactions = _required_interactions(
-        unit, [each for each in suspension.interactions if each.unit_id == unit.unit_id]
+        unit, [interaction for interaction in suspension.interactions if interaction.unit_id == unit.unit_id]
     )
-    for each in interactions:
-        if (each.tenant_id, each.execution_id, each.step_index) != (named[0], named[1], named[3]):
+    for interaction in interactions:
+        if (interaction.tenant_id, interaction.execution_id, interaction.step_index) != (named[0], named[1], named[3]):
             raise Unanswerable("An interaction of the suspension belongs to another execution or step")
-    settled = [_settled(each) for each in interactions]
-    for each in settled:
-        _require_plain_answer(each)
+    settled = [_settled(interaction) for interaction in interactions]
+    for interaction in settled:
+        _require_plain_answer(interaction)
     return unit, settled
 
 
@@ -165,14 +165,14 @@ def _require_plain_answer(interaction: WireInteraction) -> None:
 def _required_interactions(unit: WireUnit, known: Sequence[WireInteraction]) -> Sequence[WireInteraction]:
     """Return the one interaction of a scalar unit, or those of an itemized unit in the order of its items."""
     if unit.primary_interaction_id is not None:
-        primary = [each for each in known if each.interaction_id == unit.primary_interaction_id]
+        primary = [interaction for interaction in known if interaction.interaction_id == unit.primary_interaction_id]
         if len(primary) != 1:
             raise Unanswerable("The unit's primary interaction is not among those of the suspension")
         return primary
-    items = sorted(known, key=lambda each: -1 if each.item_index is None else each.item_index)
-    if not items or [each.item_index for each in items] != list(range(len(items))):
+    items = sorted(known, key=lambda interaction: -1 if interaction.item_index is None else interaction.item_index)
+    if not items or [item.item_index for item in items] != list(range(len(items))):
         raise Unanswerable("The interactions of the itemized unit are not one for each item")
-    if len({each.interaction_id for each in items}) < len(items):
+    if len({item.interaction_id for item in items}) < len(items):
         raise Unanswerable("Two interactions of the itemized unit have the same id")
     if not unit.dispatch_complete or unit.expected_item_count not in (None, len(items)):
         raise Unanswerable("The itemized unit has not sent all of its requests yet")
@@ -183,10 +183,10 @@ def _interaction(tenant_id: str, created: WireInteraction) -> ImportedInteractio
     if created.status not in _KEPT:
         raise Unanswerable(f"An interaction of the suspension is {created.status}")
     completed = created.status == "COMPLETED"
-    own = interaction_id(tenant_id, created.interaction_id)
+    expected = interaction_id(tenant_id, created.interaction_id)
     return ImportedInteraction(
-        id=own,
-        worker_name=None if created.interaction_id == str(own) else created.interaction_id,
+        id=expected,
+        worker_name=None if created.interaction_id == str(expected) else created.interaction_id,
         correlation_id=created.correlation_id,
         status=_KEPT[created.status],
         deadline=_moment(created.deadline_epoch_ms),

@@ -197,10 +197,10 @@ def commands_in_a_message(due: int, *, threads: int, seconds: float | None) -> i
     """
     if seconds is None:
         return 1
-    each = max(seconds, 1e-5)
+    per_command = max(seconds, 1e-5)
     share = math.ceil(due / max(threads, 1))
-    least = math.floor(WORTH_SECONDS / each)
-    most = math.floor(LONGEST_SECONDS / each)
+    least = math.floor(WORTH_SECONDS / per_command)
+    most = math.floor(LONGEST_SECONDS / per_command)
     return min(max(share, least, 1), max(most, 1), MOST_COMMANDS)
 
 

@@ -32,12 +32,12 @@ class NewNames:
 
     def among(self, names: Iterable[str]) -> list[str]:
         """Return the names that were not returned before, each once, shortened and escaped."""
-        found = []
+        members = []
         for name in names:
             if len(self._known) >= MOST_NAMES:
                 break
             escaped = ascii(name[:LONGEST_NAME])
             if escaped not in self._known:
                 self._known.add(escaped)
-                found.append(escaped)
-        return found
+                members.append(escaped)
+        return members

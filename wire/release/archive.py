@@ -142,7 +142,7 @@ def _size_findings(entry: Entry, limits: Limits) -> Iterator[Finding]:
 
 def _place(layout: Layout) -> Iterator[Finding]:
     """Locate each entry's data. Yields findings unless the entries fill the file up to the directory without gaps."""
-    in_order = sorted(layout.entries, key=lambda each: each.offset)
+    in_order = sorted(layout.entries, key=lambda entry: entry.offset)
     over = _overlapping(in_order)
     if over is not None:
         yield _overlap(over)
@@ -275,11 +275,11 @@ def _look_inside(inner: BinaryIO, entry: Entry, budget: Budget, depth: int) -> N
     try:
         inspect(inner, directory, budget, depth=depth + 1)
     except ArchiveError as error:
-        found = []
-        for each in error.findings:
-            name = f"{entry.name}!{each.field}" if each.field else entry.name
-            found.append(finding(each.code, name, each.message.partition(": ")[2]))
-        raise ArchiveError(found) from None
+        findings = []
+        for inside in error.findings:
+            name = f"{entry.name}!{inside.field}" if inside.field else entry.name
+            findings.append(finding(inside.code, name, inside.message.partition(": ")[2]))
+        raise ArchiveError(findings) from None
 
 
 class _Slice(io.RawIOBase):
@@ -305,8 +305,8 @@ class _Slice(io.RawIOBase):
 
 def read_entry(layout: Layout, name: str) -> bytes | None:
     """Return the bytes of an inspected entry; None if it is missing. The entry's `size` bounds them."""
-    found = next((entry for entry in layout.entries if entry.name == name), None)
-    return None if found is None else b"".join(unpacked(layout, found))
+    named = next((entry for entry in layout.entries if entry.name == name), None)
+    return None if named is None else b"".join(unpacked(layout, named))
 
 
 def read_layout(file: BinaryIO, limits: Limits = DEFAULT_LIMITS) -> Layout | None:

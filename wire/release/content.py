@@ -96,14 +96,14 @@ def _archived(digest: str, layout: Layout) -> Content:
 
 
 def _truth(layout: Layout) -> dict[str, str]:
-    found = {}
+    documents = {}
     for entry in layout.entries:
         if entry.name.startswith(COMPILED_TRUTH) and not entry.is_folder and entry.name not in _OF_ONE_ARTIFACT:
             digest = hashlib.sha256()
             for piece in unpacked(layout, entry):
                 digest.update(piece)
-            found[entry.name] = digest.hexdigest()
-    return found
+            documents[entry.name] = digest.hexdigest()
+    return documents
 
 
 def _capabilities(layout: Layout) -> frozenset[str]:
@@ -208,15 +208,15 @@ def _distributions(layout: Layout) -> list[tuple[str, str]] | None:
         text = data.decode()
     except UnicodeDecodeError:
         raise _Unreadable("it is not UTF-8") from None
-    found: list[tuple[str, str]] = []
+    problems: list[tuple[str, str]] = []
     for number, line in _lines(text):
         match = _LOCKED.fullmatch(line)
         if match is None:
             raise _Unreadable(f"line {number} does not lock one distribution")
-        if len(found) == MAX_DISTRIBUTIONS:
+        if len(problems) == MAX_DISTRIBUTIONS:
             raise _Unreadable(f"it locks more than {MAX_DISTRIBUTIONS} distributions")
-        found.append((match["name"], match["version"] or ""))
-    return found
+        problems.append((match["name"], match["version"] or ""))
+    return problems
 
 
 def _lines(text: str) -> Iterator[tuple[int, str]]:

@@ -119,19 +119,19 @@ def find_directory(file: BinaryIO) -> Directory | None:
     length = file.seek(0, io.SEEK_END)
     tail_start = max(0, length - _END.size - _LONGEST_COMMENT)
     tail = read_at(file, tail_start, length - tail_start)
-    found: Directory | None = None
+    directory: Directory | None = None
     at = len(tail)
     while (at := tail.rfind(_END_SIGNATURE, 0, at)) >= 0:
         record = tail[at : at + _END.size]
         if len(record) < _END.size:
             continue
         if at + _END.size + int(_END.unpack(record)[7]) == len(tail):
-            if found is not None or _END_SIGNATURE in tail[at + 1 :]:
+            if directory is not None or _END_SIGNATURE in tail[at + 1 :]:
                 raise malformed("the archive has two end records")
-            found = _directory_before(file, tail_start + at, record)
-        elif found is None and _is_plausible(record, tail_start + at):
+            directory = _directory_before(file, tail_start + at, record)
+        elif directory is None and _is_plausible(record, tail_start + at):
             raise malformed("bytes follow the archive's end record")
-    return found
+    return directory
 
 
 def _is_plausible(record: bytes, end: int) -> bool:
@@ -274,7 +274,7 @@ def wide_values(values: tuple[int, ...], extra: bytes) -> tuple[int, ...]:
         if kind == WIDE_FIELD:
             wide.append(extra[at - size : at])
     marked = values.count(WIDE)
-    if [len(each) for each in wide] != ([8 * marked] if marked else []):
+    if [len(value) for value in wide] != ([8 * marked] if marked else []):
         raise malformed("an entry's zip64 sizes are missing, or do not match those that its header marks")
     numbers = iter(struct.unpack(f"<{marked}Q", wide[0]) if marked else ())
     return tuple(next(numbers) if value == WIDE else value for value in values)

@@ -89,10 +89,10 @@ def verify(
     Raises what opening and reading raise. These errors are no findings, because a retry may succeed.
     """
     inspected = _inspected(descriptor, open_artifact, identity_only, checked)
-    findings = [*descriptor.warnings, *(finding for each in inspected for finding in each.findings)]
+    findings = [*descriptor.warnings, *(finding for artifact in inspected for finding in artifact.findings)]
     if isinstance(descriptor, CarrierDescriptor):
         primary = inspected[descriptor.artifacts.index(descriptor.carrier)]
-        findings += carrier_findings(descriptor, [each.content for each in inspected])
+        findings += carrier_findings(descriptor, [artifact.content for artifact in inspected])
     else:
         primary, differing = _last_with_contract(inspected)
         findings += differing
@@ -114,9 +114,9 @@ def verify(
         contract=contract.normalised() if contract else None,
         primary_artifact_id=primary.artifact.artifact_id,
         environments={
-            each.content.digest: each.content.environment.to_json()
-            for each in inspected
-            if each.content is not None and each.content.environment is not None
+            artifact.content.digest: artifact.content.environment.to_json()
+            for artifact in inspected
+            if artifact.content is not None and artifact.content.environment is not None
         },
         checkpoints=_checkpoints(descriptor, inspected),
         declarations=_declarations(inspected),
@@ -146,7 +146,9 @@ class _Inspected:
     def add_inside(self, findings: Iterable[Finding]) -> None:
         """Add findings about the content of the artifact, with the field of the artifact before their own."""
         outer = artifact_field(self.position)
-        self.findings += [replace(each, field=f"{outer}!{each.field}" if each.field else outer) for each in findings]
+        self.findings += [
+            replace(finding, field=f"{outer}!{finding.field}" if finding.field else outer) for finding in findings
+        ]
 
 
 def _inspected(
@@ -155,53 +157,53 @@ def _inspected(
     contents: dict[str, Content | None] = {}
     inspected = []
     for position, artifact in enumerate(descriptor.artifacts):
-        each = _Inspected(artifact, position)
-        inspected.append(each)
+        inspection = _Inspected(artifact, position)
+        inspected.append(inspection)
         if not artifact.kind.is_stored:
             continue
         if artifact.digest not in contents:
             file = open_artifact(artifact)
             contents[artifact.digest] = None if file is None else content_of(file)
-        each.content = contents[artifact.digest]
-        if each.content is None:
-            _report_missing_file(each, descriptor, identity_only)
+        inspection.content = contents[artifact.digest]
+        if inspection.content is None:
+            _report_missing_file(inspection, descriptor, identity_only)
         else:
-            if artifact.digest != each.content.digest:
-                each.reject("ARTIFACT_DIGEST_MISMATCH", OTHER_DIGEST, "digest")
-            _read_contract(each, each.content, descriptor)
-        checked(position, _naming_profile(descriptor, each.findings))
+            if artifact.digest != inspection.content.digest:
+                inspection.reject("ARTIFACT_DIGEST_MISMATCH", OTHER_DIGEST, "digest")
+            _read_contract(inspection, inspection.content, descriptor)
+        checked(position, _naming_profile(descriptor, inspection.findings))
     return inspected
 
 
-def _report_missing_file(each: _Inspected, descriptor: Descriptor, identity_only: bool) -> None:
+def _report_missing_file(inspected: _Inspected, descriptor: Descriptor, identity_only: bool) -> None:
     if identity_only:
         message = "The bytes of this artifact are not stored: the release only identifies them"
-        place = artifact_field(each.position)
-        each.findings.append(Finding("ARTIFACT_IDENTITY_ONLY", place, message, Severity.WARNING))
+        place = artifact_field(inspected.position)
+        inspected.findings.append(Finding("ARTIFACT_IDENTITY_ONLY", place, message, Severity.WARNING))
     elif isinstance(descriptor, CarrierDescriptor):
-        each.reject(FILE_MISSING, "the bytes of this artifact were not uploaded, and no repository has them")
+        inspected.reject(FILE_MISSING, "the bytes of this artifact were not uploaded, and no repository has them")
     else:
-        each.reject(FILE_MISSING, unreadable(each.artifact.kind))
+        inspected.reject(FILE_MISSING, unreadable(inspected.artifact.kind))
 
 
-def _read_contract(each: _Inspected, content: Content, descriptor: Descriptor) -> None:
-    each.add_inside((*content.findings, *content.warnings))
+def _read_contract(inspected: _Inspected, content: Content, descriptor: Descriptor) -> None:
+    inspected.add_inside((*content.findings, *content.warnings))
     if content.contract is None:
         # A release with a carrier needs only the contract of the carrier.
-        is_needed = each.artifact.kind is ArtifactKind.JAR and not isinstance(descriptor, CarrierDescriptor)
+        is_needed = inspected.artifact.kind is ArtifactKind.JAR and not isinstance(descriptor, CarrierDescriptor)
         if is_needed and not content.findings:
-            each.reject("ARTIFACT_CONTRACT_MISSING", f"Release JAR artifact is missing {CONTRACT_ENTRY}")
+            inspected.reject("ARTIFACT_CONTRACT_MISSING", f"Release JAR artifact is missing {CONTRACT_ENTRY}")
         return
-    each.contract, findings = _parsed(content.contract)
-    each.add_inside(findings)
-    if each.contract is None:
+    inspected.contract, findings = _parsed(content.contract)
+    inspected.add_inside(findings)
+    if inspected.contract is None:
         return
-    if each.contract.pipeline_id != descriptor.pipeline_id:
+    if inspected.contract.pipeline_id != descriptor.pipeline_id:
         message = "Release artifact contract pipelineId does not match release descriptor"
-        each.reject("ARTIFACT_PIPELINE_MISMATCH", message)
-    if each.contract.contract_version != descriptor.contract_version:
+        inspected.reject("ARTIFACT_PIPELINE_MISMATCH", message)
+    if inspected.contract.contract_version != descriptor.contract_version:
         message = "Release artifact contractVersion does not match release descriptor"
-        each.reject("ARTIFACT_CONTRACT_VERSION_MISMATCH", message)
+        inspected.reject("ARTIFACT_CONTRACT_VERSION_MISMATCH", message)
 
 
 def _parsed(data: bytes) -> tuple[Contract | None, list[Finding]]:
@@ -215,13 +217,13 @@ def _parsed(data: bytes) -> tuple[Contract | None, list[Finding]]:
 
 def _last_with_contract(inspected: Sequence[_Inspected]) -> tuple[_Inspected, list[Finding]]:
     """Return the primary artifact, and a warning for each contract that differs from an earlier one."""
-    with_contract = [each for each in inspected if each.contract is not None]
+    with_contract = [artifact for artifact in inspected if artifact.contract is not None]
     differing = []
-    for before, each in pairwise(with_contract):
-        if before.contract != each.contract:
+    for before, after in pairwise(with_contract):
+        if before.contract != after.contract:
             earlier = shown(before.artifact.artifact_id)
             message = f"the contract of this artifact differs from that of {earlier}. The last is used"
-            place = artifact_field(each.position)
+            place = artifact_field(after.position)
             differing.append(Finding("CONTRACT_DIFFERS_BETWEEN_ARTIFACTS", place, message, Severity.WARNING))
     return (with_contract or inspected[:1])[-1], differing
 
@@ -238,13 +240,15 @@ def _with_other_contract(
         if primary.contract is not None and primary.contract != uploaded:
             yield primary.artifact
         return
-    for each in [primary] if primary.contract is not None else inspected:
-        if each.content is not None and each.content.contract not in (None, document):
-            yield each.artifact
+    for artifact in [primary] if primary.contract is not None else inspected:
+        if artifact.content is not None and artifact.content.contract not in (None, document):
+            yield artifact.artifact
 
 
 def _declarations(inspected: Iterable[_Inspected]) -> dict[str, dict[str, Any]]:
-    declared = [each.content.declarations for each in inspected if each.content and each.content.declarations]
+    declared = [
+        artifact.content.declarations for artifact in inspected if artifact.content and artifact.content.declarations
+    ]
     if not declared:
         return {}
     from wire.documents.declarations import merged  # most releases declare nothing
@@ -258,7 +262,9 @@ def _checkpoints(descriptor: Descriptor, inspected: Iterable[_Inspected]) -> boo
     Descriptors of the profile `tpf-2026-10` have no capabilities other than those of their contract.
     """
     if isinstance(descriptor, CarrierDescriptor):
-        return any(CHECKPOINTS in each.content.capabilities for each in inspected if each.content is not None)
+        return any(
+            CHECKPOINTS in artifact.content.capabilities for artifact in inspected if artifact.content is not None
+        )
     return any(CHECKPOINTS in artifact.capabilities for artifact in descriptor.artifacts)
 
 
