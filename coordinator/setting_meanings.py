@@ -20,7 +20,7 @@ class Topic:
 _SURFACE: Final = {
     "ENABLED": "Serves {}, with at least one of the tokens below.",
     "TOKEN": "The bearer token of {} for all tenants.",
-    "TOKEN_REF": "Where that token is read at each call, in place of it: `env:NAME` or `file:/path`. Each line is a token.",
+    "TOKEN_REF": "Where it is read at each call instead: `env:NAME` or `file:/path`. Each line is a token.",
     "TENANT_TOKENS": "Bearer tokens of {} for one tenant each: `tenant=token`. A tenant may have several.",
 }
 

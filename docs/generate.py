@@ -16,8 +16,12 @@ from coordinator.cli import fill_in
 
 FOLDER: Final = Path(__file__).parent
 PAGES: Final[Mapping[str, str]] = {
-    "reference/settings.md": "docs.generators.settings:page",
+    "reference/alerts.md": "docs.generators.alerts:page",
     "reference/metrics.md": "docs.generators.metrics:page",
+    "reference/policies.md": "docs.generators.policies:page",
+    "reference/quotas.md": "docs.generators.quotas:page",
+    "reference/roles.md": "docs.generators.roles:page",
+    "reference/settings.md": "docs.generators.settings:page",
 }
 """The function that returns the text of each page, by its name. They are imported when Django is set up."""
 NOTE: Final = "<!-- `python -m docs.generate` writes this page. Change the code that it describes. -->\n\n"
