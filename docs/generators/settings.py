@@ -44,4 +44,5 @@ def _section(topic: Topic) -> str:
 
 def _declared(variable: Variable) -> tuple[str, str, str]:
     default = {None: "required", "": "empty"}.get(variable.default) or code(str(variable.default))
-    return code(variable.name), variable.kind, default
+    kind = f"{variable.kind}, secret" if variable.secret and not variable.kind.startswith("secret") else variable.kind
+    return code(variable.name), kind, default
