@@ -20,7 +20,7 @@ class Topic:
 _SURFACE: Final = {
     "ENABLED": "Serves {}, with at least one of the tokens below.",
     "TOKEN": "The bearer token of {} for all tenants.",
-    "TOKEN_REF": "Where that token is read at each call, in place of it: `env:NAME` or `file:/path`. Each line is a token.",
+    "TOKEN_REF": "Where it is read at each call instead: `env:NAME` or `file:/path`. Each line is a token.",
     "TENANT_TOKENS": "Bearer tokens of {} for one tenant each: `tenant=token`. A tenant may have several.",
 }
 
@@ -58,11 +58,11 @@ TOPICS: Final = (
             "DATABASE_URL": "The database: `postgresql://user:password@host:port/name`. Processes run as an ordinary "
             "role, and `coordinator migrate` as the owner of the tables.",
             "DATABASE_POOLER": "`transaction` if `DATABASE_URL` is the address of a PgBouncer that pools transactions.",
-            "DATABASE_REQUIRES_SYNCHRONOUS_STANDBY": "Processes do not start unless commits wait for a synchronous "
-            "standby.",
+            "DATABASE_REQUIRES_SYNCHRONOUS_STANDBY": "The web process and the control worker do not start unless "
+            "commits wait for a synchronous standby.",
             "DATABASE_APPLICATION_ROLE": "The role that the processes run as.",
-            "DATABASE_ROLE_CHECK": "Processes do not start as a role that owns tables, is a superuser, or may create "
-            "temporary tables. Disable it only for development.",
+            "DATABASE_ROLE_CHECK": "The web process and the control worker do not start as a role that owns tables, "
+            "is a superuser, or may create temporary tables. Disable it only for development.",
             "DATABASE_OWNER_PASSWORD": "The password of the owner role, for `coordinator setup_database` alone. Do "
             "not set it for other processes.",
             "DATABASE_APPLICATION_PASSWORD": "The password of the application role, for `coordinator setup_database` "
@@ -90,8 +90,8 @@ TOPICS: Final = (
             "WEB_PROCESSES": "The number of web processes that `coordinator run web` starts.",
             "WEB_SLOTS": "The number of requests that each web process handles at once. Each slot holds a connection "
             "to the database.",
-            "WEB_DISPATCHES": "Web processes send accepted executions to workers without a detour over a control "
-            "worker.",
+            "WEB_DISPATCHES": "Web processes send accepted executions to workers themselves, and not through a "
+            "control worker.",
             "MAX_REQUEST_BYTES": "The maximum size of a JSON body. A batch of submissions may have 8 times this "
             "size, and all large bodies that a web process handles at once 32 times.",
             "SUBMISSION_CACHE_SECONDS": "How long a web process caches the checks that admit submissions. "

@@ -1,6 +1,6 @@
-"""Writes the pages that are generated from the code: `python -m docs.generate`. It needs no server.
+"""Writes the pages that are generated from the code: `python -m docs.generate [FOLDER]`. It needs no server.
 
-`tests/docs/test_generated.py` compares each page with the code.
+The folder is `docs` by default. `tests/docs/test_generated.py` compares each page with the code.
 """
 
 import os
@@ -16,8 +16,12 @@ from coordinator.cli import fill_in
 
 FOLDER: Final = Path(__file__).parent
 PAGES: Final[Mapping[str, str]] = {
-    "reference/settings.md": "docs.generators.settings:page",
+    "reference/alerts.md": "docs.generators.alerts:page",
     "reference/metrics.md": "docs.generators.metrics:page",
+    "reference/policies.md": "docs.generators.policies:page",
+    "reference/quotas.md": "docs.generators.quotas:page",
+    "reference/roles.md": "docs.generators.roles:page",
+    "reference/settings.md": "docs.generators.settings:page",
 }
 """The function that returns the text of each page, by its name. They are imported when Django is set up."""
 NOTE: Final = "<!-- `python -m docs.generate` writes this page. Change the code that it describes. -->\n\n"
@@ -29,16 +33,17 @@ def text_of(page: str) -> str:
     return (NOTE if page.endswith(".md") else "") + write()
 
 
-def main() -> None:
+def main(folder: Path = FOLDER) -> None:
     fill_in(["help"])
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "coordinator.settings")
     django.setup()
     for page in PAGES:
-        text, file = text_of(page), FOLDER / page
+        text, file = text_of(page), folder / page
         if not file.exists() or file.read_text(encoding="utf-8") != text:
+            file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(text, encoding="utf-8")
-            sys.stdout.write(f"docs/{page}\n")
+            sys.stdout.write(f"{file}\n")
 
 
 if __name__ == "__main__":
-    main()
+    main(*map(Path, sys.argv[1:2]))

@@ -57,7 +57,7 @@ QUOTAS: Final = (
         "workers",
         "quota_workers",
         "live workers",
-        "Workers that are alive. MAX_TENANT_WORKERS applies too.",
+        "Workers that are alive.",
         "Further workers are not registered. MAX_TENANT_WORKERS applies too.",
     ),
 )

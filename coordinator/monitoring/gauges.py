@@ -27,13 +27,13 @@ MOST_ROWS: Final = 20_000
 depth = Gauge("coordinator_queue_depth", f"Due executions, at most {MOST_DUE:,} of each release.", RELEASE)
 oldest = Gauge("coordinator_queue_oldest_seconds", "How long the oldest due execution has been due.", RELEASE)
 stranded = Gauge("coordinator_stranded_executions", "Due executions whose release has no eligible worker.", RELEASE)
-awaits_open = Gauge("coordinator_awaits_open", "Interactions that wait for an answer.", ("tenant",))
+awaits_open = Gauge("coordinator_awaits_open", "Questions that wait for an answer.", ("tenant",))
 awaits_overdue = Gauge(
     "coordinator_awaits_overdue",
-    "Open interactions past their deadline, without those of paused executions. The sweep ends them.",
+    "Open questions past their deadline, without those of paused executions. The sweep ends them.",
     ("tenant",),
 )
-workers = Gauge("coordinator_workers", "Transition workers that have not stopped.", (*RELEASE, "state"))
+workers = Gauge("coordinator_workers", "Workers that have not stopped.", (*RELEASE, "state"))
 heartbeat_age = Gauge(
     "coordinator_worker_heartbeat_age_seconds", "The age of the oldest heartbeat of such workers.", (*RELEASE, "state")
 )

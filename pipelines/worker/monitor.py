@@ -27,14 +27,12 @@ class Described(NamedTuple):
 
 
 METRICS: Final = {
-    "pipelines_transitions_total": Described("counter", "Transitions that ended, by their outcome.", ("outcome",)),
-    "pipelines_transition_seconds": Described("histogram", "Run time of transitions."),
-    "pipelines_threads": Described("gauge", "Transitions that may run at a time."),
-    "pipelines_transitions_running": Described("gauge", "Transitions that run now."),
+    "pipelines_transitions_total": Described("counter", "Attempts that ended, by their outcome.", ("outcome",)),
+    "pipelines_transition_seconds": Described("histogram", "Run time of attempts."),
+    "pipelines_threads": Described("gauge", "Attempts that may run at a time."),
+    "pipelines_transitions_running": Described("gauge", "Attempts that run now."),
     "pipelines_transitions_waiting": Described("gauge", "Commands that wait for a thread."),
-    "pipelines_transitions_abandoned": Described(
-        "gauge", "Threads that run transitions whose outcomes no longer count."
-    ),
+    "pipelines_transitions_abandoned": Described("gauge", "Threads that run attempts whose outcomes no longer count."),
     "pipelines_accepting": Described("gauge", "1 if the worker accepts commands, else 0."),
     "pipelines_worker_info": Described(
         "gauge", "1, with the release that the worker hosts.", ("tenant", "pipeline", "release", "worker")

@@ -223,7 +223,7 @@ MEMBERS = (
         "validateAnswers",
         "validate_answers",
         "Answers must have the declared type",
-        "Whether an answer to an await must match the type that the contract names.",
+        "Whether an answer to a question must have the type that the contract names.",
     ),
     # Judged when an await is claimed or answered.
     Member(

@@ -21,6 +21,7 @@ from django.urls import resolve, reverse
 
 from benchmarks.costs.ledger import PAGE_STATEMENTS
 from coordinator import urls
+from docs.generators import roles
 from tenancy.audit.acts import Act, Declaration, declared
 from tenancy.models import AuditEntry, Membership, Tenant
 from tenancy.roles import GRANTS
@@ -28,7 +29,7 @@ from tests import signing
 from tests.admin import pages
 from tests.admin.conftest import USERS, World, furnished, log_in_as
 from tests.admin.named import named, secret
-from tests.admin.pages import CHANGES, ELSEWHERE, EVERYONE, READS
+from tests.admin.pages import CHANGES, ELSEWHERE, EVERYONE, READS, SUPERUSERS
 from tests.cases import cases, rolled_back
 from tests.hostile_values import TEXTS
 from tests.words import words
@@ -186,6 +187,14 @@ def test_each_page_that_changes_something_declares_its_act() -> None:
     assert [page for page in CHANGES if not (views[page.split()[0]] or declares_nothing).act] == []
     others = {name for name, declaration in views.items() if declaration is None}
     assert {name for name in others - DJANGOS if not name.endswith(("_changelist", *UNUSED))} == set()
+    # docs/reference/roles.md says which roles may do the acts of these pages.
+    may: dict[Act | None, set[str]] = {}
+    for page, change in CHANGES.items():
+        act = (views[page.split()[0]] or declares_nothing).act
+        may.setdefault(act, set()).update({*change.who} - {*SUPERUSERS})
+    for act, needed in roles.scopes_of_acts().items():
+        known = {str(role) for role, granted in GRANTS.items() for scopes in needed if scopes <= granted}
+        assert act not in may or may[act] == known, act
 
 
 @cases("page", READS)

@@ -14,6 +14,7 @@ from alerts import channels, deliveries, evaluation, rules
 from alerts.channels import AlertChannelInPolicy
 from alerts.deliveries import NOTIFICATIONS, AlertChannelDisabled
 from alerts.models import AlertChannel, AlertDelivery, AlertRule
+from docs.generators.alerts import MESSAGE
 from executions.errors import NotifyChannelUnknown
 from executions.lifecycle import interventions
 from executions.models import Execution, Notification
@@ -57,9 +58,10 @@ def test_a_webhook_has_the_alert_its_links_and_a_signature(owner: Tenant, receiv
     delivery = alert.deliveries.get()
     assert request.headers["Idempotency-Key"] == str(delivery.pk)
     body = request.json
+    assert (body.keys(), body["rule"].keys()) == (MESSAGE.keys(), MESSAGE["rule"].keys())
     assert (body["test"], body["state"], body["tenantId"]) == (False, "FIRING", owner.slug)
     assert (body["alertId"], body["rule"]["kind"]) == (str(alert.pk), "newFailureGroup")
-    assert body["links"] == {
+    assert body["links"] == dict.fromkeys(MESSAGE["links"]) | {
         "alert": f"https://coordinator.example/admin/alerts/alert/{alert.pk}/change/",
         "about": f"https://coordinator.example{alert.path}",
         "recovery": f"https://coordinator.example/admin/releases/release/{release_of(owner, '1.0').pk}/recovery/",

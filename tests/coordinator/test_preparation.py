@@ -9,6 +9,7 @@ import pytest
 from django.db import connection
 
 from coordinator.cli import fill_in
+from coordinator.setting_meanings import MEANINGS
 from embedded.children import ChildError
 from embedded.product import BIN, PROJECT, Product
 from tenancy.roles import Scope
@@ -55,7 +56,10 @@ def test_other_commands_need_all_settings() -> None:
     done = run(["check"])
     assert done.returncode == 1
     missing = ("SECRET_KEY", "WORKER_SECRET", "DATABASE_URL", "REDIS_URL")
-    assert done.stderr.splitlines() == ["Invalid configuration:", *(f"  {name} is required" for name in missing)]
+    assert done.stderr.splitlines() == [
+        "Invalid configuration:",
+        *(f"  {name} is required. {MEANINGS[name]}" for name in missing),
+    ]
 
 
 def test_values_that_are_set_are_kept_and_each_run_gets_other_secrets() -> None:

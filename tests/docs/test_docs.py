@@ -6,7 +6,6 @@ from pkgutil import resolve_name
 
 from django.apps import apps
 
-from alerts.kinds import Kind
 from coordinator.settings import env
 from coordinator_client.errors import Refused
 from executions import errors as executions_errors  # noqa: F401 - its errors are looked up below
@@ -17,9 +16,6 @@ from pipelines import Pipeline as Definition
 from pipelines import branch, client
 from pipelines.step_policy import StepOptions
 from releases import errors as releases_errors  # noqa: F401
-from releases.models import Pipeline
-from releases.models.pipeline import MEMBERS, Member
-from tenancy.quota_table import QUOTAS
 from tests.docs.commands import DOCUMENTS, ROOT, text_of
 from tests.mutants.mistakes import is_function
 from wire.documents import shape
@@ -148,44 +144,6 @@ def test_every_option_of_the_language_is_listed() -> None:
         options |= {*StepOptions.__annotations__} if "policy" in options else set()
         declared += [(call.__name__, option) for option in options - {"self", "function", "policy"}]
     assert sorted(listed) == sorted(declared)
-
-
-def values(member: Member) -> str:
-    if member.choices is not None:
-        return ", ".join(f"`{value}`" for value in member.choices.values)
-    if member.longest is not None:
-        return "a name, or null"
-    if member.of_steps:
-        return "an object"
-    if member.limits is None:
-        return "`true`, `false`"
-    return f"{member.limits[0]:g} to {member.limits[1]:g}{', or null' if member.unset else ''}"
-
-
-def default(member: Member) -> str:
-    found = getattr(Pipeline(), member.column)
-    if member.limits is not None or member.unset:
-        return "null" if found is None else f"{found:g}"
-    return f"`{str(found).lower()}`"
-
-
-def test_every_member_of_a_policy_is_documented() -> None:
-    documented = [row for row in table_rows("policies.md") if len(row) == 4]
-    assert documented == [[f"`{each.name}`", values(each), default(each), each.meaning] for each in MEMBERS]
-
-
-def test_every_kind_of_alert_rule_is_documented() -> None:
-    rows = ""
-    for kind in Kind:
-        thresholds = ", ".join(f"`{each.name}` ({each.default})" for each in kind.thresholds)
-        purpose = kind.purpose[0].lower() + kind.purpose[1:].removesuffix(".")
-        rows += f"| `{kind.value}` | {purpose} | {thresholds or 'none'} | [page]({kind.runbook}) |\n"
-    assert f"|---|---|---|---|\n{rows}\n" in text_of("docs/alerts.md"), f"the table of docs/alerts.md must be:\n{rows}"
-
-
-def test_every_quota_is_documented() -> None:
-    section = text_of("docs/quotas.md").partition("| quota | limits |")[2].partition("\n\n")[0]
-    assert re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE) == [quota.name for quota in QUOTAS]
 
 
 def test_the_tests_of_each_version_exist() -> None:

@@ -10,7 +10,6 @@ from django.core.checks import Tags, run_checks
 from django.test import override_settings
 
 from coordinator import settings
-from coordinator.setting_meanings import MEANINGS
 from coordinator.settings import env
 from embedded.product import BIN, PROJECT
 from tests.cases import cases
@@ -220,5 +219,4 @@ def test_a_process_ends_with_the_list() -> None:
     assert [text in done.stderr for text in ("Traceback", MARK)] == [False, False]
     lines = done.stderr.splitlines()
     at = lines.index("Invalid configuration:")
-    said = [(line.split()[0], line.partition(". ")[2]) for line in lines[at + 1 : at + 3]]
-    assert said == [(name, MEANINGS[name]) for name in ("SWEEP_SECONDS", "LOG_LEVEL")]
+    assert [line.split()[0] for line in lines[at + 1 : at + 3]] == ["SWEEP_SECONDS", "LOG_LEVEL"]
