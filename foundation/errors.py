@@ -3,7 +3,7 @@
 Each error has a stable `code`, the HTTP `status` of the response, and a `title` that is equal for all occurrences.
 The code is the name of the class in capitals, like QUOTA_EXCEEDED for `QuotaExceeded`, unless the class names another.
 A subclass without a title shares the code and the title of its base.
-The first paragraph of its docstring tells the caller what to do. `docs/reference/errors.md` is generated from the classes.
+The first paragraph of its docstring says what the caller does. `docs/reference/errors.md` is generated from it.
 """
 
 import re
