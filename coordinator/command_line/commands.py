@@ -112,6 +112,8 @@ HELP: Final = {
     "reason": "Why. It is recorded.",
     "name": "The name, which is unique in the tenant.",
     "user": "The name with which the person logs in.",
+    "gradual": "The id of the gradual activation.",
+    "request": "The id of the activation request.",
 }
 _KINDS: Final[dict[str, Any]] = {
     "integer": int,
