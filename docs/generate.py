@@ -16,6 +16,7 @@ from coordinator.cli import fill_in
 
 FOLDER: Final = Path(__file__).parent
 PAGES: Final[Mapping[str, str]] = {
+    "reference/command-line.md": "docs.generators.command_line:page",
     "reference/errors.md": "docs.generators.errors:page",
     "reference/settings.md": "docs.generators.settings:page",
     "reference/metrics.md": "docs.generators.metrics:page",

@@ -23,8 +23,8 @@ ADVICE: Final[Mapping[str, str]] = {
     "NO_TYPE_HINTS": "Annotate the input and the return value; if the pipeline begins with a timer, give it `of=`.",
     "UNRESOLVED_HINT": "Import the named type at the top of the module, outside of `TYPE_CHECKING`.",
     "UNSUPPORTED_TYPE": "Write what the message says, or a supported type, with a name of at most 500 characters.",
-    "INVALID_DEFAULT": "Write `X | None = None` for a field that may be missing, instead of a default that is no `X`, "
-    "or NaN.",
+    "INVALID_DEFAULT": "Give the field a default of its type, and not NaN. A field that may be missing has the type "
+    "`Optional[X]` and the default None.",
     "TYPE_NOT_IMPORTABLE": "Define the class at the top of a module.",
     "INVALID_SIGNATURE": "Declare one input and optionally `context: StepContext`, in a function instead of a method.",
     "INVALID_BRANCHES": "Give two or more functions with different names that take one value; a route returns a "
