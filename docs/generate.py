@@ -17,6 +17,10 @@ from coordinator.cli import fill_in
 FOLDER: Final = Path(__file__).parent
 PAGES: Final[Mapping[str, str]] = {
     "reference/command-line.md": "docs.generators.command_line:page",
+    "reference/contract.md": "docs.generators.documents:contract_page",
+    "reference/release.md": "docs.generators.documents:release_page",
+    "reference/schemas/pipeline-contract.schema.json": "docs.generators.documents:contract_schema",
+    "reference/schemas/pipeline-release.schema.json": "docs.generators.documents:release_schema",
     "reference/errors.md": "docs.generators.errors:page",
     "reference/settings.md": "docs.generators.settings:page",
     "reference/metrics.md": "docs.generators.metrics:page",
@@ -37,6 +41,7 @@ def main() -> None:
     django.setup()
     for page in PAGES:
         text, file = text_of(page), FOLDER / page
+        file.parent.mkdir(parents=True, exist_ok=True)
         if not file.exists() or file.read_text(encoding="utf-8") != text:
             file.write_text(text, encoding="utf-8")
             sys.stdout.write(f"docs/{page}\n")

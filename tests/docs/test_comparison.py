@@ -48,7 +48,10 @@ def commands_in(file: Path) -> list[list[str]]:
     ("folder", "programs", "columns"), [(DESK, ["desk.py", "test_desk.py"], 6), (NIGHTLY, ["nightly.py"], 5)]
 )
 def test_the_tables_count_the_programs_and_the_commands(folder: Path, programs: list[str], columns: int) -> None:
-    rows = [[cell.strip() for cell in row.strip("|").split("|")] for row in text_of("docs/concepts/when-to-use-it.md").splitlines()]
+    rows = [
+        [cell.strip() for cell in row.strip("|").split("|")]
+        for row in text_of("docs/concepts/when-to-use-it.md").splitlines()
+    ]
     documented = {
         row[0]: [int(count) for count in row[1 : len(programs) + 3]]
         for row in rows
