@@ -31,19 +31,24 @@ _ONCE: Final = {"alert_channel_name_once", "alert_rule_name_once"}
 _CHANGING = ("name", "address", "secret", "enabled")
 
 
-class AlertChannelUnknown(NotFound, title="The tenant has no such alert channel"): ...
+class AlertChannelUnknown(NotFound, title="The tenant has no such alert channel"):
+    """Check the id in the list of channels."""
 
 
-class AlertChannelInvalid(BadRequest, title="The alert channel is not valid"): ...
+class AlertChannelInvalid(BadRequest, title="The alert channel is not valid"):
+    """Correct the members that `errors` names."""
 
 
-class AlertNameTaken(Conflict, title="The tenant already has an alert rule or channel with this name"): ...
+class AlertNameTaken(Conflict, title="The tenant already has an alert rule or channel with this name"):
+    """Choose another name."""
 
 
-class AlertChannelInPolicy(Conflict, title="The policy of a pipeline names the alert channel"): ...
+class AlertChannelInPolicy(Conflict, title="The policy of a pipeline names the alert channel"):
+    """Remove the channel from the policy first."""
 
 
-class TooManyAlertRules(Conflict, title="The tenant has too many alert rules or channels"): ...
+class TooManyAlertRules(Conflict, title="The tenant has too many alert rules or channels"):
+    """Remove a rule or a channel."""
 
 
 def kept(tenant: Tenant) -> QuerySet[AlertChannel]:

@@ -91,7 +91,8 @@ WHERE c.id = %(channel)s AND c.enabled AND c.removed_at IS NULL RETURNING id
 """
 
 
-class AlertChannelDisabled(Conflict, title="The alert channel is disabled"): ...
+class AlertChannelDisabled(Conflict, title="The alert channel is disabled"):
+    """Enable the channel first."""
 
 
 def newest(source: Alert | AlertChannel) -> list[AlertDelivery]:

@@ -148,10 +148,12 @@ SELECT id FROM of_alerts UNION ALL SELECT id FROM of_executions
 """
 
 
-class AlertUnknown(NotFound, title="The tenant has no such alert"): ...
+class AlertUnknown(NotFound, title="The tenant has no such alert"):
+    """Check the id in the list of alerts."""
 
 
-class AlertIsResolved(Conflict, title="The alert is resolved", code="ALERT_RESOLVED"): ...
+class AlertIsResolved(Conflict, title="The alert is resolved", code="ALERT_RESOLVED"):
+    """Nothing is left to do."""
 
 
 def alerts(tenant: Tenant) -> QuerySet[Alert]:

@@ -24,10 +24,12 @@ _CHANGING = ("name", "thresholds", "enabled", "silenced_until")
 _CHANNELS = Prefetch("channels", AlertChannel.objects.filter(removed_at=None))
 
 
-class AlertRuleUnknown(NotFound, title="The tenant has no such alert rule"): ...
+class AlertRuleUnknown(NotFound, title="The tenant has no such alert rule"):
+    """Check the id in the list of rules."""
 
 
-class AlertRuleInvalid(BadRequest, title="The alert rule is not valid"): ...
+class AlertRuleInvalid(BadRequest, title="The alert rule is not valid"):
+    """Correct the members that `errors` names."""
 
 
 def kept(tenant: Tenant) -> QuerySet[AlertRule]:

@@ -47,7 +47,7 @@ UNFOLD = {
 
 PROBLEM = {
     "type": "object",
-    "description": "A problem document (RFC 9457). `code` is stable; docs/errors.md lists all codes.",
+    "description": "A problem document (RFC 9457). `code` is stable; docs/reference/errors.md lists all codes.",
     "required": ["type", "title", "status", "detail", "code"],
     "properties": {
         "type": {"type": "string", "format": "uri"},

@@ -53,7 +53,7 @@ PROCESSES = {
 
 def command_of(arguments: Sequence[str]) -> list[str]:
     """Return the command that `coordinator run` executes with these arguments. Exits with 2 if they are invalid."""
-    options, passed_on = _parser().parse_known_args(arguments)
+    options, passed_on = parser().parse_known_args(arguments)
     match options.process:
         case "web":
             command = _web(options)
@@ -124,7 +124,7 @@ def celery() -> None:
     command.main(args=options, prog_name=f"celery {name}", obj=context, auto_envvar_prefix=f"CELERY_{name.upper()}")
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="coordinator run", allow_abbrev=False, description=__doc__)
     choices = parser.add_subparsers(dest="process", required=True)
     web, control, clock, everything = (

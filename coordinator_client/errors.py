@@ -72,15 +72,24 @@ class Refused(ClientError):
 
 
 class InvalidRequest(Refused):
-    """400, 413, 422 or another 4xx: the request is not valid."""
+    """Correct the members that `errors` names.
+
+    400, 413, 422 or another 4xx: the request is not valid.
+    """
 
 
 class InputInvalid(InvalidRequest):
-    """INPUT_INVALID: the input does not have the type of the first step."""
+    """Correct the input as `errors` says.
+
+    INPUT_INVALID: the input does not have the type of the first step.
+    """
 
 
 class AnswerInvalid(InvalidRequest):
-    """ANSWER_INVALID: the answer does not have the type of the await's response."""
+    """Correct the answer as `errors` says.
+
+    ANSWER_INVALID: the answer does not have the type of the await's response.
+    """
 
 
 class NotAuthenticated(Refused):
@@ -92,19 +101,31 @@ class PermissionDenied(Refused):
 
 
 class NotFound(Refused):
-    """404 or 410: the tenant has no such object."""
+    """Check the path and the tenant.
+
+    404 or 410: the tenant has no such object.
+    """
 
 
 class PipelineUnknown(NotFound):
-    """PIPELINE_UNKNOWN."""
+    """Check the id. A pipeline exists once a release of it is uploaded.
+
+    PIPELINE_UNKNOWN.
+    """
 
 
 class ExecutionUnknown(NotFound):
-    """EXECUTION_UNKNOWN."""
+    """Check the id. Executions are removed after their retention period.
+
+    EXECUTION_UNKNOWN.
+    """
 
 
 class InteractionUnknown(NotFound):
-    """INTERACTION_UNKNOWN."""
+    """Check the id of the question.
+
+    INTERACTION_UNKNOWN.
+    """
 
 
 class Conflict(Refused):
@@ -112,27 +133,45 @@ class Conflict(Refused):
 
 
 class NoActiveRelease(Conflict):
-    """NO_ACTIVE_RELEASE: no release of the pipeline is active."""
+    """Activate a release of the pipeline.
+
+    NO_ACTIVE_RELEASE: no release of the pipeline is active.
+    """
 
 
 class ActiveReleaseChanged(Conflict):
-    """ACTIVE_RELEASE_CHANGED: another release is active than the one that the request expects."""
+    """Read the active release, and decide again.
+
+    ACTIVE_RELEASE_CHANGED: another release is active than the one that the request expects.
+    """
 
 
 class ReleaseNotOpen(Conflict):
-    """RELEASE_NOT_OPEN: the release that the request names is not open to submissions."""
+    """Omit the release version, or wait for the activation if `mayOpen` is true.
+
+    RELEASE_NOT_OPEN: the release that the request names is not open to submissions.
+    """
 
 
 class PipelinePaused(Conflict):
-    """PIPELINE_PAUSED: the pipeline accepts no submissions at the moment."""
+    """Submit again after the end of the pause.
+
+    PIPELINE_PAUSED: the pipeline accepts no submissions at the moment.
+    """
 
 
 class IdempotencyKeyReused(Conflict):
-    """IDEMPOTENCY_KEY_REUSED: an execution with this key has another input or release."""
+    """Use a new idempotency key for another input or release.
+
+    IDEMPOTENCY_KEY_REUSED: an execution with this key has another input or release.
+    """
 
 
 class ExecutionUnfinished(Conflict):
-    """EXECUTION_UNFINISHED: the execution has not ended. `execution_status` is its status."""
+    """Wait for `Retry-After`, or read the result with `wait`.
+
+    EXECUTION_UNFINISHED: the execution has not ended. `execution_status` is its status.
+    """
 
     def __init__(self, status: int, headers: Mapping[str, str], problem: Mapping[str, Any]) -> None:
         super().__init__(status, headers, problem)
@@ -140,21 +179,33 @@ class ExecutionUnfinished(Conflict):
 
 
 class CancelRefused(Conflict):
-    """CANCEL_REFUSED: the execution has ended."""
+    """Nothing is left to cancel.
+
+    CANCEL_REFUSED: the execution has ended.
+    """
 
 
 class InteractionClosed(Conflict):
-    """INTERACTION_CLOSED: the question cannot be answered any more."""
+    """Nothing is left to answer. Read the question to see why.
+
+    INTERACTION_CLOSED: the question cannot be answered any more.
+    """
 
 
 class TooManyRequests(Refused):
-    """429. `retry_after` says how many seconds to wait, if the server said so."""
+    """Repeat the request after `Retry-After`, and send fewer at a time.
+
+    429. `retry_after` says how many seconds to wait, if the server said so.
+    """
 
     retryable = True
 
 
 class QuotaExceeded(TooManyRequests):
-    """QUOTA_EXCEEDED: the tenant has used one of its quotas."""
+    """Wait for `Retry-After`, or ask an administrator to raise the quota that `quota` names.
+
+    QUOTA_EXCEEDED: the tenant has used one of its quotas.
+    """
 
 
 class Unavailable(Refused):

@@ -17,10 +17,16 @@ from coordinator.cli import fill_in
 FOLDER: Final = Path(__file__).parent
 PAGES: Final[Mapping[str, str]] = {
     "reference/alerts.md": "docs.generators.alerts:page",
+    "reference/command-line.md": "docs.generators.command_line:page",
+    "reference/contract.md": "docs.generators.documents:contract_page",
+    "reference/errors.md": "docs.generators.errors:page",
     "reference/metrics.md": "docs.generators.metrics:page",
     "reference/policies.md": "docs.generators.policies:page",
     "reference/quotas.md": "docs.generators.quotas:page",
+    "reference/release.md": "docs.generators.documents:release_page",
     "reference/roles.md": "docs.generators.roles:page",
+    "reference/schemas/pipeline-contract.schema.json": "docs.generators.documents:contract_schema",
+    "reference/schemas/pipeline-release.schema.json": "docs.generators.documents:release_schema",
     "reference/settings.md": "docs.generators.settings:page",
 }
 """The function that returns the text of each page, by its name. They are imported when Django is set up."""

@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 from django.core.validators import EMPTY_VALUES
 from django.db.models import QuerySet
 from django_filters import rest_framework as filters
-from drf_spectacular.utils import extend_schema, extend_schema_field
+from drf_spectacular.utils import extend_schema
 from rest_framework.generics import ListAPIView
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -16,7 +16,7 @@ from executions.lifecycle import queries
 from executions.models import Execution, read_business_keys
 from executions.models.states import State
 from executions.search import Search, narrowed, searched
-from foundation.api.pagination import FlagFilter, MomentFilter, NewestFirst
+from foundation.api.pagination import FlagFilter, MomentFilter, NewestFirst, describe
 from foundation.database.bounded import LIST_SECONDS, time_limit
 from foundation.errors import QueryTooSlow
 from releases.api import with_pauses
@@ -25,17 +25,20 @@ from tenancy.api.operations import TENANT, TenantView
 HIGHEST_STEP = 10_000
 
 
-@extend_schema_field({"type": "integer", "minimum": 0, "maximum": HIGHEST_STEP})
 class StepFilter(filters.NumberFilter):
     """A filter by the index of a step."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(min_value=0, max_value=HIGHEST_STEP, decimal_places=0, **options)
+        describe(self, type="integer", minimum=0, maximum=HIGHEST_STEP)
 
 
-@extend_schema_field({"type": "string"})
 class TagFilter(filters.CharFilter):
-    """A filter by one of the tags."""
+    """A filter by one of several texts."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        describe(self, type="string")
 
 
 CONDITIONS = {
@@ -69,17 +72,19 @@ class ExecutionFilter(filters.FilterSet):
     status = filters.ChoiceFilter(choices=[(state.value, state.value) for state in State])
     pipelineId = filters.CharFilter(field_name="pipeline_id")
     releaseVersion = filters.CharFilter(field_name="release_version")
-    idempotencyKey = filters.CharFilter(field_name="execution_key")
+    idempotencyKey = filters.CharFilter(field_name="execution_key", help_text="The idempotency key of the submission.")
     businessKey = filters.CharFilter(
         field_name="execution_key", help_text="Finds the execution with this key, and its resubmissions."
     )
-    errorCode = filters.CharFilter(field_name="error_code")
-    submittedBy = filters.CharFilter(field_name="submitted_by")
-    createdFrom = MomentFilter(field_name="created_at", lookup_expr="gte")
-    createdTo = MomentFilter(field_name="created_at", lookup_expr="lt", help_text="Exclusive.")
-    finishedFrom = MomentFilter(field_name="finished_at", lookup_expr="gte")
-    smoke = FlagFilter()
-    resubmittedFrom = filters.UUIDFilter(field_name="origin__execution_id")
+    errorCode = filters.CharFilter(field_name="error_code", help_text="The code of the failure.")
+    submittedBy = filters.CharFilter(field_name="submitted_by", help_text="Who submitted it, such as `token:shop`.")
+    createdFrom = MomentFilter(field_name="created_at", lookup_expr="gte", help_text="Submitted at this time or later.")
+    createdTo = MomentFilter(field_name="created_at", lookup_expr="lt", help_text="Submitted before this time.")
+    finishedFrom = MomentFilter(field_name="finished_at", lookup_expr="gte", help_text="Ended at this time or later.")
+    smoke = FlagFilter(help_text="Whether it is a smoke test.")
+    resubmittedFrom = filters.UUIDFilter(
+        field_name="origin__execution_id", help_text="The id of the execution whose resubmission it is."
+    )
     parentExecutionId = filters.UUIDFilter(field_name="parent_id", help_text="Finds the children of this execution.")
     stepIndex = StepFilter(
         field_name="current_step_index",

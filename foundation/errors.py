@@ -3,7 +3,7 @@
 Each error has a stable `code`, the HTTP `status` of the response, and a `title` that is equal for all occurrences.
 The code is the name of the class in capitals, like QUOTA_EXCEEDED for `QuotaExceeded`, unless the class names another.
 A subclass without a title shares the code and the title of its base.
-`docs/errors.md` lists all of them; a test compares the list with the classes.
+The first paragraph of its docstring says what the caller does. `docs/reference/errors.md` is generated from it.
 """
 
 import re
@@ -62,41 +62,55 @@ class Unprocessable(CoordinatorError, status=422): ...
 class Unavailable(CoordinatorError, status=503): ...
 
 
-class InvalidRequest(BadRequest, title="The request does not have the required form"): ...
+class InvalidRequest(BadRequest, title="The request does not have the required form"):
+    """Correct the members that `errors` names."""
 
 
-class NotFound(CoordinatorError, status=404, title="The resource does not exist, or it belongs to another tenant"): ...
+class NotFound(CoordinatorError, status=404, title="The resource does not exist, or it belongs to another tenant"):
+    """Check the path and the tenant."""
 
 
-class PayloadTooLarge(CoordinatorError, status=413, title="The request is larger than the coordinator accepts"): ...
+class PayloadTooLarge(CoordinatorError, status=413, title="The request is larger than the coordinator accepts"):
+    """Send less, or ask an administrator to raise the limit that `detail` names."""
 
 
-class PreconditionFailed(
-    CoordinatorError, status=412, title="The resource is not the one that the request expects"
-): ...
+class PreconditionFailed(CoordinatorError, status=412, title="The resource is not the one that the request expects"):
+    """Read the resource again, and repeat the request with its present `ETag`."""
 
 
-class RangeNotSatisfiable(CoordinatorError, status=416, title="The requested range is outside of the resource"): ...
+class RangeNotSatisfiable(CoordinatorError, status=416, title="The requested range is outside of the resource"):
+    """Ask for a range inside of the resource."""
 
 
-class QueryTooSlow(Unprocessable, title="The search takes too long"): ...
+class QueryTooSlow(Unprocessable, title="The search takes too long"):
+    """Add a filter, such as a time."""
 
 
-class ExportTooLarge(Unprocessable, title="Too many rows match"): ...
+class ExportTooLarge(Unprocessable, title="Too many rows match"):
+    """Add a filter, such as a time."""
 
 
-class DatabaseUnavailable(Unavailable, title="The database is unavailable"): ...
+class DatabaseUnavailable(Unavailable, title="The database is unavailable"):
+    """Repeat the request after `Retry-After`, with the same key. It may have been executed already."""
 
 
-class LargeRequestsBusy(Unavailable, title="Too many large requests are in progress"): ...
+class LargeRequestsBusy(Unavailable, title="Too many large requests are in progress"):
+    """Repeat the request after `Retry-After`."""
 
 
-class SlowRequestsBusy(Unavailable, title="Too many requests are waiting for slow clients"): ...
+class SlowRequestsBusy(Unavailable, title="Too many requests are waiting for slow clients"):
+    """Repeat the request after `Retry-After`."""
 
 
 class TooManyRequests(CoordinatorError, status=429, title="Too many requests of one tenant or client are waiting"):
-    """`data` has the member `retryAfter`: when to try again, in seconds."""
+    """Repeat the request after `Retry-After`, and send fewer at a time.
+
+    `data` has the member `retryAfter`: when to try again, in seconds.
+    """
 
 
 class QuotaExceeded(CoordinatorError, status=429, title="The tenant has used a quota"):
-    """`data` has the members `quota`, its name, and `retryAfter`: when to try again, in seconds."""
+    """Wait for `Retry-After`, or ask an administrator to raise the quota that `quota` names.
+
+    `data` has the members `quota`, its name, and `retryAfter`: when to try again, in seconds.
+    """

@@ -12,7 +12,7 @@ from coordinator_client.errors import ClientError
 from coordinator_client.standard_output import until_its_reader_ends
 from pipelines.errors import DefinitionError
 
-_COMMANDS: Final = {
+COMMANDS: Final = {
     "new": ("new:add", "write the project of a new pipeline"),
     "run": ("run:add", "run a pipeline here, without any server"),
     "dev": ("dev:add", "release a pipeline on each save, host it and follow its executions"),
@@ -24,7 +24,7 @@ _COMMANDS: Final = {
     "publish": ("releases:add_publish", "upload a release, wait for its verification, activate it"),
     "activate": ("releases:add_activate", "activate a registered release, or say what would happen"),
     "env": ("releases:add_env", "make the environment that a release requires"),
-    "worker": ("worker:add", "run a transition worker for one release, downloaded if it is not here"),
+    "worker": ("worker:add", "run a worker for one release, downloaded if it is not here"),
     "verify-provenance": (
         "checking:add_verify_provenance",
         "check offline which code ran an execution, or which releases were active",
@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None, program: str = "pipelines") -> int:
     ``program`` is the name that the usage line shows.
     """
     words = sys.argv[1:] if argv is None else argv
-    arguments = _parser(program, words[0] if words else "").parse_args(words)
+    arguments = parser_of(program, words[0] if words else "").parse_args(words)
     try:
         return int(arguments.run(arguments))
     except DefinitionError as error:
@@ -55,11 +55,11 @@ def main(argv: Sequence[str] | None = None, program: str = "pipelines") -> int:
         return 2
 
 
-def _parser(program: str, command: str) -> argparse.ArgumentParser:
+def parser_of(program: str, command: str) -> argparse.ArgumentParser:
     """Return the parser. Only the arguments of ``command`` are added, so that no other command is imported."""
     parser = argparse.ArgumentParser(prog=program, description="Write, run, build and release pipelines.")
-    commands = parser.add_subparsers(title="commands", required=True, metavar=" | ".join(_COMMANDS))
-    for name, (function, text) in _COMMANDS.items():
+    commands = parser.add_subparsers(title="commands", required=True, metavar=" | ".join(COMMANDS))
+    for name, (function, text) in COMMANDS.items():
         added = commands.add_parser(name, help=text)
         if name == command:
             resolve_name(f"pipelines.commands.{function}")(added)

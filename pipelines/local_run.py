@@ -71,7 +71,10 @@ class ChildFailed(Exception):
 
 
 class AwaitTimedOut(Exception):
-    """Raised by ``LocalRun.answers`` if no answer comes in time. The execution then fails with AWAIT_TIMEOUT."""
+    """Nothing is left to answer. The execution has continued or failed.
+
+    Raised by ``LocalRun.answers`` if no answer comes in time. The execution then fails with AWAIT_TIMEOUT.
+    """
 
 
 class LocalRun:

@@ -21,16 +21,20 @@ from tenancy.models import NAME_ONCE, ApiToken, Membership, Tenant
 from tenancy.roles import Scope, roles_granting
 
 
-class ScopeMissing(Forbidden, title="The token or role does not allow this"): ...
+class ScopeMissing(Forbidden, title="The token or role does not allow this"):
+    """Use a token or role with the scope that `detail` names."""
 
 
-class TokenLifetimeInvalid(Unprocessable, title="The token's lifetime is not allowed"): ...
+class TokenLifetimeInvalid(Unprocessable, title="The token's lifetime is not allowed"):
+    """Choose a lifetime within the limit that `detail` names."""
 
 
-class TokenNameTaken(Conflict, title="The tenant already has a token with this name"): ...
+class TokenNameTaken(Conflict, title="The tenant already has a token with this name"):
+    """Choose another name."""
 
 
-class TokenInvalid(CoordinatorError, status=401, title="A bearer token is required", code="NOT_AUTHENTICATED"): ...
+class TokenInvalid(CoordinatorError, status=401, title="A bearer token is required", code="NOT_AUTHENTICATED"):
+    """Send a valid token as `Authorization: Bearer …`."""
 
 
 def tenants_of(user: User | AnonymousUser, scope: Scope = Scope.READ) -> QuerySet[Tenant]:

@@ -52,25 +52,32 @@ DELETE FROM tenancy_invitation WHERE id IN (
 """
 
 
-class InvitationsUnavailable(Conflict, title="This installation cannot send invitations"): ...
+class InvitationsUnavailable(Conflict, title="This installation cannot send invitations"):
+    """Ask an administrator to set up e-mail, or add an existing user."""
 
 
-class InvitationInvalid(Unprocessable, title="The invitation is not valid"): ...
+class InvitationInvalid(Unprocessable, title="The invitation is not valid"):
+    """Correct the members that `errors` names."""
 
 
-class InvitationOpen(Conflict, title="The address has an open invitation"): ...
+class InvitationOpen(Conflict, title="The address has an open invitation"):
+    """Send the open invitation again, or withdraw it."""
 
 
-class InvitationOver(Conflict, title="The invitation is over"): ...
+class InvitationOver(Conflict, title="The invitation is over"):
+    """Make a new invitation."""
 
 
-class InvitationUnknown(NotFound, title="The tenant has no such invitation"): ...
+class InvitationUnknown(NotFound, title="The tenant has no such invitation"):
+    """Check the id in the list of invitations."""
 
 
-class TooManyInvitations(CoordinatorError, status=429, title="There are too many invitations"): ...
+class TooManyInvitations(CoordinatorError, status=429, title="There are too many invitations"):
+    """Withdraw open invitations, or try again later."""
 
 
-class UserExists(Conflict, title="There is already a user with this name"): ...
+class UserExists(Conflict, title="There is already a user with this name"):
+    """Log in with the existing user, or choose another name."""
 
 
 def unavailable() -> str:

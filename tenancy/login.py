@@ -68,7 +68,10 @@ DELETE FROM tenancy_logincounter WHERE key IN (
 
 
 class LoginThrottled(CoordinatorError, status=429, title="Too many failed log-ins"):
-    """Too many log-ins have failed. The next attempt is accepted after `until`."""
+    """Try again later.
+
+    Too many log-ins have failed. The next attempt is accepted after `until`.
+    """
 
     def __init__(self, until: datetime) -> None:
         super().__init__(f"Too many log-ins have failed. Try again after {timezone.localtime(until):%H:%M:%S %Z}.")

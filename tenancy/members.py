@@ -25,10 +25,12 @@ LONGEST_USERNAME = 150
 _ONCE = {"membership_once", "invitation_once"}
 
 
-class MemberUnknown(NotFound, title="The person does not have this role in the tenant"): ...
+class MemberUnknown(NotFound, title="The person does not have this role in the tenant"):
+    """Check the name and the role in the list of members."""
 
 
-class GroupsInvalid(Unprocessable, title="A member may have 50 groups with names of at most 100 characters"): ...
+class GroupsInvalid(Unprocessable, title="A member may have 50 groups with names of at most 100 characters"):
+    """Send fewer groups, or shorter names."""
 
 
 def listed(rows: QuerySet[Membership], *, sees_users: bool = False) -> QuerySet[Membership]:

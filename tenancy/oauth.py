@@ -141,7 +141,8 @@ def _verifies(entry: dict[str, Any]) -> bool:
     )
 
 
-class IssuerUnavailable(Unavailable, title="The keys of the OAuth issuer are unavailable"): ...
+class IssuerUnavailable(Unavailable, title="The keys of the OAuth issuer are unavailable"):
+    """Repeat the request after `Retry-After`. Check that the coordinator can reach the issuer."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,10 +28,12 @@ _ONCE = {"saved_view_own_once", "saved_view_shared_once"}
 # --- saved views ---
 
 
-class ViewNameTaken(Conflict, title="There is already a view with this name"): ...
+class ViewNameTaken(Conflict, title="There is already a view with this name"):
+    """Choose another name."""
 
 
-class TooManyViews(Conflict, title="There are too many saved views"): ...
+class TooManyViews(Conflict, title="There are too many saved views"):
+    """Remove a view."""
 
 
 def views(person: User, page: SavedView.Page) -> QuerySet[SavedView]:

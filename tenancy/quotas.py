@@ -14,7 +14,10 @@ from tenancy.quota_table import QUOTAS
 
 
 class StorageQuotaReached(Conflict, title="The tenant's artifacts would need more storage than its quota"):
-    """`data` has the members `quota` and `limit`."""
+    """Retire old releases, or ask an administrator to raise the quota.
+
+    `data` has the members `quota` and `limit`.
+    """
 
 
 def limits(tenant: Tenant) -> dict[str, int | None]:

@@ -39,7 +39,8 @@ ON CONFLICT (session_id) DO NOTHING
 """
 
 
-class SessionUnknown(NotFound, title="There is no such session"): ...
+class SessionUnknown(NotFound, title="There is no such session"):
+    """Nothing is left to end."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -148,7 +148,7 @@ workers.acting("undrain", f"POST {WORKER}/undrain", "Give a drained worker work 
 
 @workers.reading("plan")
 def plan(session: Session) -> int:
-    """Say which releases need workers, how many, and which workers may go.
+    """Say which releases need workers, how many, and which workers can stop.
 
     The status is 1 if a release has fewer workers than it needs.
     """
@@ -160,8 +160,8 @@ def plan(session: Session) -> int:
         raise CommandError("this coordinator does not plan workers; it is too old", Exit.NOT_FOUND) from None
     session.output.items(
         "PIPELINE pipelineId, RELEASE releaseVersion, CONTRACT contractVersion, WORKERS workers, LIVE liveWorkers, "
-        "MAY GO mayGo, REASONS reasons",
-        items,
+        "CAN STOP canStop, REASONS reasons",
+        [{"canStop": item.get("mayGo"), **item} for item in items],  # the former version has only `mayGo`
     )
     return Exit.NEGATIVE if any(_lacks_workers(item) for item in items) else Exit.OK
 

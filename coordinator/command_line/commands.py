@@ -112,6 +112,8 @@ HELP: Final = {
     "reason": "Why. It is recorded.",
     "name": "The name, which is unique in the tenant.",
     "user": "The name with which the person logs in.",
+    "gradual": "The id of the gradual activation.",
+    "request": "The id of the activation request.",
 }
 _KINDS: Final[dict[str, Any]] = {
     "integer": int,
@@ -320,7 +322,14 @@ class Noun:
             session.act(call.request, question.format_map(call.arguments))
 
     def _registering(
-        self, name: str, shared: list[inspect.Parameter], operation: str, help_text: str = "", **generation: Any
+        self,
+        name: str,
+        shared: list[inspect.Parameter],
+        operation: str,
+        help_text: str = "",
+        *,
+        hidden: bool = False,
+        **generation: Any,
     ) -> Callable[[Command], Command]:
         generated = Generated(operation, **generation) if operation else None
 
@@ -343,7 +352,7 @@ class Noun:
 
             run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # what typer reads
             run.__annotations__ = {each.name: each.annotation for each in parameters}
-            self.app.command(name, help=inspect.cleandoc(help_text or command.__doc__ or ""))(run)
+            self.app.command(name, help=inspect.cleandoc(help_text or command.__doc__ or ""), hidden=hidden)(run)
             return command
 
         return register

@@ -212,13 +212,15 @@ def update(session: Session, call: Call) -> None:
     session.act(call.request)
 
 
-failures.listing(
-    "letters",
-    "GET dead-letters",
-    "EXECUTION executionId, STATUS executionStatus, PIPELINE pin.pipelineId, RELEASE pin.releaseVersion, "
-    "REASON reason, STEP failedStepName, ERROR errorCode, MESSAGE errorMessage, CREATED createdAt",
-    "List the dead letters, the records of terminal failures, newest first.",
-)
+for name in ("dead-letters", "letters"):  # the second is the former name, which the next version removes
+    failures.listing(
+        name,
+        "GET dead-letters",
+        "EXECUTION executionId, STATUS executionStatus, PIPELINE pin.pipelineId, RELEASE pin.releaseVersion, "
+        "REASON reason, STEP failedStepName, ERROR errorCode, MESSAGE errorMessage, CREATED createdAt",
+        "List the dead letters, the records of terminal failures, newest first.",
+        hidden=name == "letters",
+    )
 
 questions = Noun("questions", "List, claim and answer the questions of executions that wait.")
 questions.listing(

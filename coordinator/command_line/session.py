@@ -16,6 +16,7 @@ from typing import Any, Final, TextIO
 from coordinator_client import profiles
 from coordinator_client.api import Client, Request
 from coordinator_client.errors import ClientError, Refused, Unreachable
+from coordinator_client.standard_output import READER_ENDED
 
 _MOMENT = re.compile(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d:\d\d)(?:\.\d+)?Z")
 
@@ -165,7 +166,7 @@ def spinner(text: str) -> Iterator[Callable[[str], None]]:
 
 
 class Exit(IntEnum):
-    """The exit statuses of all commands. Scripts may depend on them. `docs/command-line.md` describes them."""
+    """The exit statuses of all commands. Scripts may depend on them."""
 
     OK = 0
     NEGATIVE = 1
@@ -178,6 +179,21 @@ class Exit(IntEnum):
     OVERDUE = 8
     INTERRUPTED = 130
 
+
+MEANINGS: Final[Mapping[int, str]] = {
+    Exit.OK: "The command did what it says.",
+    Exit.NEGATIVE: "The answer is negative. An execution failed, a release was rejected, or a check found something.",
+    Exit.USAGE: "An argument, the configuration or a file is not valid, or a confirmation is missing. Nothing changed.",
+    Exit.REFUSED: "The coordinator refused the request because of the present state.",
+    Exit.DENIED: "The token is not valid, or does not allow the request.",
+    Exit.NOT_FOUND: "There is no such object in the tenant.",
+    Exit.UNREACHABLE: "The coordinator cannot be reached, failed, or sent no valid response.",
+    Exit.LIMITED: "There were too many requests. Try again later.",
+    Exit.OVERDUE: "The time of `--timeout` is over. What the command waits for continues.",
+    Exit.INTERRUPTED: "Ctrl-C ended the command.",
+    READER_ENDED: "The reader of the output ended, such as `head -1`.",
+}
+"""What each exit status means."""
 
 _BY_HTTP_STATUS = {
     400: Exit.USAGE,

@@ -83,7 +83,9 @@ class ClaimRequest(StrictSerializer):
 
 class DelegateRequest(ClaimRequest):
     to = Text(max_length=150, help_text="The user name of a member of the tenant whose role may respond.")
-    note = Text(max_length=claims.LONGEST_NOTE, required=False, allow_blank=True, default="")
+    note = Text(
+        max_length=claims.LONGEST_NOTE, required=False, allow_blank=True, default="", help_text="For this person."
+    )
 
 
 class ReassignRequest(StrictSerializer):
@@ -96,7 +98,13 @@ class ReassignRequest(StrictSerializer):
         default=None,
         help_text="A user name, or an e-mail address.",
     )
-    group = Identifier(max_length=recipients.LONGEST_RECIPIENT, required=False, allow_null=True, default=None)
+    group = Identifier(
+        max_length=recipients.LONGEST_RECIPIENT,
+        required=False,
+        allow_null=True,
+        default=None,
+        help_text="A group of members.",
+    )
     reason = Text(max_length=claims.LONGEST_NOTE)
 
 
@@ -201,8 +209,8 @@ class InteractionFilter(filters.FilterSet):
         method="by_status",
         help_text="`pending` selects all interactions that wait for a response.",
     )
-    assignee = filters.CharFilter()
-    group = filters.CharFilter()
+    assignee = filters.CharFilter(help_text="Who should respond.")
+    group = filters.CharFilter(help_text="The group that should respond.")
     stepId = filters.CharFilter(field_name="step_id")
     transport = filters.CharFilter()
     pipelineId = filters.CharFilter(field_name="execution__pipeline_id")

@@ -32,7 +32,7 @@ class FailureGroupRequest(StrictSerializer):
         allow_blank=True,
         help_text="The user name of a person who may operate in the tenant. Empty for no assignee.",
     )
-    note = Text(max_length=LONGEST_NOTE, required=False, allow_blank=True)
+    note = Text(max_length=LONGEST_NOTE, required=False, allow_blank=True, help_text="For people.")
 
 
 class FiguresView(serializers.Serializer[Figures]):
@@ -93,9 +93,11 @@ class FailureGroupView(serializers.Serializer[FailureGroup]):
 class FailureGroupFilter(filters.FilterSet):
     pipelineId = filters.CharFilter(field_name="release__pipeline__pipeline_id")
     releaseVersion = filters.CharFilter(field_name="release__release_version")
-    errorCode = filters.CharFilter(field_name="error_code")
+    errorCode = filters.CharFilter(field_name="error_code", help_text="The code of the failure.")
     assignee = filters.CharFilter(field_name="assignee")
-    new = FlagFilter(method="by_state")
+    new = FlagFilter(
+        method="by_state", help_text="Whether it has failed since it was acknowledged, or was never acknowledged."
+    )
     since = MomentFilter(field_name="last_seen_at", lookup_expr="gte", label="Groups that have failed since this time.")
 
     def by_state(self, queryset: Any, name: str, value: bool) -> Any:

@@ -199,7 +199,7 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class PlannedRelease:
-    """A release that needs workers or has some. `workers` is how many it should have: 0 exactly if it `may_go`."""
+    """A release that needs workers or has some. `workers` is how many it should have: 0 exactly if it `can_stop`."""
 
     pipeline_id: str
     contract_version: str
@@ -214,7 +214,7 @@ class PlannedRelease:
         return suggested(self.load) if self.reasons else 0
 
     @property
-    def may_go(self) -> bool:
+    def can_stop(self) -> bool:
         return not self.reasons
 
 

@@ -129,7 +129,7 @@ def _release(
 def _condition(planned: PlannedRelease, due: Stranded | None, others: list[str]) -> Condition:
     if due is not None:
         return Condition.STALLED_BY_VERSION if others else Condition.STALLED
-    if planned.may_go:
+    if planned.can_stop:
         return Condition.UNNEEDED
     return Condition.SERVED if planned.load.live else Condition.UNHOSTED
 

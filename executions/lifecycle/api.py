@@ -132,7 +132,7 @@ class DeadLetterView(serializers.Serializer[DeadLetter]):
 class DeadLetterFilter(filters.FilterSet):
     pipelineId = filters.CharFilter(field_name="pipeline__pipeline_id", method="on_releases")
     releaseVersion = filters.CharFilter(field_name="release_version", method="on_releases")
-    errorCode = filters.CharFilter(field_name="error_code")
+    errorCode = filters.CharFilter(field_name="error_code", help_text="The code of the failure.")
     reason = filters.ChoiceFilter(choices=DeadLetter.Reason.choices)
     executionId = filters.UUIDFilter(field_name="execution_id")
     failureGroupId = filters.UUIDFilter(field_name="group_id")

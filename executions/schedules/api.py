@@ -74,8 +74,10 @@ def _members(*, may_miss: bool) -> dict[str, Any]:
         "catchUpMinutes": WholeNumber(
             source="catch_up_minutes", min_value=1, max_value=MOST_MINUTES, help_text=_CATCH_UP, **optional(60)
         ),
-        "startsAt": Moment(source="starts_at", allow_null=True, **optional(None)),
-        "endsAt": Moment(source="ends_at", allow_null=True, help_text="Not included.", **optional(None)),
+        "startsAt": Moment(
+            source="starts_at", allow_null=True, help_text="It fires at this time or later.", **optional(None)
+        ),
+        "endsAt": Moment(source="ends_at", allow_null=True, help_text="It fires before this time.", **optional(None)),
     }
 
 

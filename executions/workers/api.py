@@ -245,7 +245,10 @@ class PlannedReleaseView(serializers.Serializer[PlannedRelease]):
     liveWorkers = serializers.IntegerField(source="load.live", help_text="How many workers may run it now.")
     dueExecutions = serializers.IntegerField(source="load.due", help_text="10,000 at most.")
     queueAgeSeconds = serializers.FloatField(source="load.age", help_text="The age of its oldest due execution.")
-    mayGo = serializers.BooleanField(source="may_go", help_text="Whether its workers may be stopped.")
+    canStop = serializers.BooleanField(source="can_stop", help_text="Whether its workers can be stopped.")
+    mayGo = serializers.BooleanField(
+        source="can_stop", help_text="Deprecated: the former name of `canStop`. The next version removes it."
+    )
 
 
 class WorkerPlan(serializers.Serializer[Any]):
@@ -254,7 +257,7 @@ class WorkerPlan(serializers.Serializer[Any]):
 
 @operation("workers", "workerPlan", WorkerPlan, method="GET")
 def tenant_worker_plan(view: TenantView) -> Any:
-    """The releases of the tenant that need transition workers or have some: why, how many, and which may go."""
+    """The releases of the tenant that need transition workers or have some: why, how many, and which can stop."""
     return {"items": worker_plan(view.tenant)}
 
 

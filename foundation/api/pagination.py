@@ -15,7 +15,7 @@ from django import forms
 from django.core.exceptions import ValidationError as InvalidValue
 from django.db.models import Model, Q
 from django_filters.rest_framework import DjangoFilterBackend, Filter, TypedChoiceFilter
-from drf_spectacular.utils import extend_schema_field
+from drf_spectacular.drainage import set_override
 from rest_framework.exceptions import ErrorDetail, NotFound, ValidationError
 from rest_framework.pagination import Cursor, CursorPagination
 from rest_framework.request import Request
@@ -197,8 +197,14 @@ class MomentFilter(Filter):
     field_class = _MomentField
 
 
-@extend_schema_field({"type": "boolean"})
 class FlagFilter(TypedChoiceFilter):
     def __init__(self, **options: Any) -> None:
         choices = [("true", "true"), ("false", "false")]
         super().__init__(choices=choices, coerce=lambda text: text == "true", empty_value=None, **options)
+        describe(self, type="boolean")
+
+
+def describe(each: Filter, **schema: Any) -> None:
+    """Set the schema of a filter in the OpenAPI document, with the help of the filter as its description."""
+    text = each.extra.get("help_text")
+    set_override(each, "field", {**schema, **({"description": text} if text else {})})

@@ -43,6 +43,15 @@ FRAMEWORK = {
     "throttled": ("THROTTLED", "Too many requests"),
     "error": ("INTERNAL_ERROR", "An internal error occurred; the log of the coordinator contains the details"),
 }
+ADVICE = {
+    "PERMISSION_DENIED": "Use a token or role that allows this.",
+    "METHOD_NOT_ALLOWED": "Use one of the methods that the header `Allow` names.",
+    "NOT_ACCEPTABLE": "Accept `application/json`.",
+    "UNSUPPORTED_MEDIA_TYPE": "Send `application/json`, or what the operation names.",
+    "THROTTLED": "Try again later.",
+    "INTERNAL_ERROR": "Report the error with the entry of the log.",
+}
+"""What the caller does about each of these codes that no class has."""
 
 
 class ProblemRenderer(JSONRenderer):

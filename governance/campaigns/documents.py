@@ -18,6 +18,8 @@ from governance.campaigns.campaigns import HIGHEST_RATE, Options
 from governance.campaigns.selection import MOST_CHOSEN, WIRE_NAMES, Filters, Preview, RevokedRelease
 from releases.models import IDENTITY_LENGTH
 
+RATE_HELP = "How many executions it acts on in a minute at most."
+
 
 class FiltersRequest(StrictSerializer):
     schema_rules: ClassVar = {"minProperties": 1}
@@ -25,9 +27,11 @@ class FiltersRequest(StrictSerializer):
     pipelineId = SegmentIdentifier(max_length=IDENTITY_LENGTH, required=False)
     contractVersion = SegmentIdentifier(max_length=IDENTITY_LENGTH, required=False)
     releaseVersion = SegmentIdentifier(max_length=IDENTITY_LENGTH, required=False)
-    errorCode = Text(max_length=100, required=False)
+    errorCode = Text(max_length=100, required=False, help_text="The code of the failure.")
     reason = serializers.ChoiceField(choices=DeadLetter.Reason.choices, required=False)
-    finishedFrom = serializers.DateTimeField(required=False)
+    finishedFrom = serializers.DateTimeField(
+        required=False, help_text="Executions match if they finished at this time or later."
+    )
     finishedTo = serializers.DateTimeField(
         required=False, help_text="Executions match if they finished before this time."
     )
@@ -96,7 +100,7 @@ class CampaignRequest(BoundsRequest):
         "It is DRAFTING at first if it is large, and is started afterwards.",
     )
     reason = Text(max_length=LONGEST_REASON)
-    ratePerMinute = WholeNumber(source="rate_per_minute", min_value=1, max_value=HIGHEST_RATE)
+    ratePerMinute = WholeNumber(source="rate_per_minute", min_value=1, max_value=HIGHEST_RATE, help_text=RATE_HELP)
     allowRevoked = Flag(
         source="allow_revoked",
         required=False,
@@ -140,7 +144,9 @@ class CampaignStartRequest(BoundsRequest):
     """Members that are missing keep the value of the draft."""
 
     reason = Text(max_length=LONGEST_REASON, required=False)
-    ratePerMinute = WholeNumber(source="rate_per_minute", min_value=1, max_value=HIGHEST_RATE, required=False)
+    ratePerMinute = WholeNumber(
+        source="rate_per_minute", min_value=1, max_value=HIGHEST_RATE, required=False, help_text=RATE_HELP
+    )
     allowRevoked = Flag(
         source="allow_revoked",
         required=False,
@@ -148,7 +154,11 @@ class CampaignStartRequest(BoundsRequest):
         help_text="Also re-drive executions of releases that are revoked now.",
     )
     targetReleaseVersion = SegmentIdentifier(
-        source="target_release_version", max_length=IDENTITY_LENGTH, required=False, allow_null=True
+        source="target_release_version",
+        max_length=IDENTITY_LENGTH,
+        required=False,
+        allow_null=True,
+        help_text="The release of the new executions.",
     )
     from_ = serializers.ChoiceField(
         source="start_from", choices=StartFrom.choices, required=False, help_text=START_HELP

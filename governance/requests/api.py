@@ -91,7 +91,7 @@ class VoteRequest(StrictSerializer):
     round = WholeNumber(
         source="round_number", min_value=1, max_value=LONGEST_ROUND, help_text="The round that the voter has seen."
     )
-    comment = Text(max_length=1000, required=False, allow_blank=True, default="")
+    comment = Text(max_length=1000, required=False, allow_blank=True, default="", help_text="For people.")
 
 
 class WithdrawalRequest(StrictSerializer):

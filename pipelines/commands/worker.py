@@ -65,7 +65,11 @@ def add(parser: argparse.ArgumentParser) -> None:
     add_secrets(parser)
     parser.add_argument("--worker-id", metavar="ID", help="default: made from host and process")
     parser.add_argument(
-        "--concurrency", type=_positive, default=1, metavar="N", help="transitions at a time; default: 1"
+        "--concurrency",
+        type=_positive,
+        default=1,
+        metavar="N",
+        help="how many executions it runs at a time; default: 1",
     )
     parser.add_argument(
         "--replace-threads",
@@ -107,7 +111,9 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--metrics-host", default="127.0.0.1", metavar="HOST", help="the address of --metrics-port; default: 127.0.0.1"
     )
-    parser.add_argument("--log-level", type=str.upper, choices=LOG_LEVELS, default="INFO", metavar="LEVEL")
+    parser.add_argument(
+        "--log-level", type=str.upper, choices=LOG_LEVELS, default="INFO", metavar="LEVEL", help="default: INFO"
+    )
     parser.add_argument(
         "--log-format",
         choices=(*FORMS, TERMINAL),

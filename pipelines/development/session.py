@@ -291,7 +291,7 @@ class Session:
             if now >= self._next_plan:
                 self._next_plan = now + PLAN_SECONDS
                 plan = self._plan()
-                self._end_older({each["releaseVersion"] for each in plan if not each["mayGo"]})
+                self._end_older({each["releaseVersion"] for each in plan if not each.get("canStop", each.get("mayGo"))})
                 self._resume(plan)
             self._problem = ""
         except (DefinitionError, ClientError) as error:

@@ -39,8 +39,6 @@ BASES = {
     "$DIGEST": f"sha256:{64 * '0'}",
 }
 IDENTIFIER = re.compile(r"\bID\b|\bREQUEST\b|\$EXECUTION_ID")
-PAGE = text_of("docs/command-line.md")
-ROW = re.compile(r"^\| `coordinator ([^`]+)` \| (.+) \|$", re.MULTILINE)
 
 
 def test_a_test_starts_every_command_of_the_product() -> None:
@@ -226,23 +224,6 @@ def test_a_program_starts_in_an_empty_environment(subtests: pytest.Subtests) -> 
     for program in programs:
         with subtests.test(program=" ".join(program)):
             assert started(program)
-
-
-def described_commands(command: Any, words: tuple[str, ...] = ()) -> Iterator[tuple[str, str]]:
-    if hasattr(command, "commands"):
-        for name, each in command.commands.items():
-            yield from described_commands(each, (*words, name))
-        return
-    arguments = [each for each in command.params if each.param_type_name == "argument"]
-    shown = [(each.metavar or each.name.upper(), each.required) for each in arguments]
-    yield (
-        " ".join([*words, *(name if required else f"[{name}]" for name, required in shown)]),
-        " ".join(command.help.split()),
-    )
-
-
-def test_every_command_is_described() -> None:
-    assert dict(ROW.findall(PAGE)) == dict(described_commands(typer.main.get_command(tree())))
 
 
 def test_the_words_are_those_of_the_tree_and_of_no_management_command() -> None:

@@ -1,4 +1,4 @@
-"""`docs/concepts/when-to-use-it.md` counts what the programs and commands of `benchmarks/peers` contain, and our programs run."""
+"""`docs/concepts/when-to-use-it.md` counts what `benchmarks/peers` contains, and our programs run."""
 
 import ast
 import importlib

@@ -8,25 +8,30 @@ from django.apps import apps
 
 from coordinator.settings import env
 from coordinator_client.errors import Refused
-from executions import errors as executions_errors  # noqa: F401 - its errors are looked up below
+from docs.generators.errors import api_errors, errors
 from foundation.api.problem import FRAMEWORK
 from foundation.database.postgresql.rights import RIGHTS
-from foundation.errors import CoordinatorError
 from pipelines import Pipeline as Definition
 from pipelines import branch, client
+from pipelines.error_codes import ADVICE
 from pipelines.step_policy import StepOptions
-from releases import errors as releases_errors  # noqa: F401
 from tests.docs.commands import DOCUMENTS, ROOT, text_of
 from tests.mutants.mistakes import is_function
 from wire.documents import shape
 from wire.documents.json_reader import LIMITS
+from wire.failure_codes import FAILURES
+from wire.finding_codes import FINDINGS
+from wire.messages.refusals import DROPPED, REFUSED
 
 LINK = re.compile(r"\]\(([^)#:\s]*)(?:#([^)]+))?\)")
 FINDING = re.compile(
     r'"((?:DOCUMENT|DESCRIPTOR|CONTRACT|COMPOSITION|IDENTITY|ARTIFACT|ARCHIVE|UPLOAD|IMAGE|MAVEN'
-    r'|ATTACHMENT|ENVELOPE|SIGNATURE|PROVENANCE|SBOM|COMPILED_TRUTH|IMPORTS|STEP|CAPABILITY)_[A-Z0-9_]+)"'
+    r'|ATTACHMENT|ENVELOPE|SIGNATURE|PROVENANCE|SBOM|COMPILED_TRUTH|IMPORTS|STEP|CAPABILITY|REPOSITORY|PROFILE)_[A-Z0-9_]+)"'
 )
-
+RAISED = re.compile(
+    r"(?:(?:DefinitionError|ProtocolError|MessageRefused|Failed|failed)\(\s*(?:\w+, )?|failure_class=)"
+    r'"([A-Z]+(?:_[A-Z]+)+)"'
+)
 NAME = re.compile(r"`(\w+)`")
 TEST = re.compile(r"`([\w/]+\.py)::(\w+)`")
 
@@ -57,41 +62,44 @@ def test_every_table_is_documented_with_its_retention_or_the_reason_why_it_may_g
     assert sorted(documented) == sorted((name, "yes" if RIGHTS[name].delete else "no") for name in managed)
 
 
-def errors(base: type[CoordinatorError]) -> set[type[CoordinatorError]]:
-    found = {base} if "code" in vars(base) else set()
-    return found.union(*(errors(child) for child in base.__subclasses__()))
-
-
-def test_every_error_is_documented_with_its_status_and_title() -> None:
-    documented = {row[0].strip("`"): (row[1], row[2]) for row in table_rows("errors.md") if row[1].isdigit()}
-    raised = {error.code: (str(error.status), error.title) for error in errors(CoordinatorError)}
-    assert {code: documented.get(code) for code in raised} == raised
-    assert {code for code, _ in FRAMEWORK.values()} <= documented.keys()
+def test_every_error_says_what_to_do() -> None:
+    documented = api_errors()
+    assert {code for code, (_, title, advice) in documented.items() if not (title and advice)} == set()
+    assert {code for code, _ in FRAMEWORK.values()} | {error.code for error in errors()} == documented.keys()
     # The client has a class for some codes, and one for each group of statuses.
     groups = Refused.__subclasses__()
     of_codes = {cls for group in groups for cls in group.__subclasses__()}
     assert {cls.__name__ for cls in (*of_codes, *groups)} <= {*client.__all__}
-    for code, (status, _) in documented.items():
-        cls = type(Refused(int(status), {}, {"code": code}))
+    for code, (status, _, _) in documented.items():
+        cls = type(Refused(status, {}, {"code": code}))
         assert cls in groups or cls.__name__ == code.title().replace("_", "")
         of_codes.discard(cls)
     assert of_codes == set()
 
 
-def test_every_finding_is_documented_and_every_documented_finding_exists() -> None:
+def test_every_finding_has_a_meaning_and_every_meaning_a_finding() -> None:
     """A finding is created with a literal code. `wire.documents.shape` creates codes for each kind of document."""
     sources = [
         file
-        for folder in ("releases", "wire/documents", "wire/release", "coordinator")
+        for folder in ("releases", "wire/documents", "wire/release", "coordinator", "pipelines/release")
         for file in (ROOT / folder).rglob("*.py")
         if file.parent.name != "models"
     ]
     named = {code for source in sources for code in FINDING.findall(source.read_text(encoding="utf-8"))}
     shaped = {code.format(document) for code, _ in shape.RULES.values() for document in SHAPED}
     shaped |= {"DESCRIPTOR_UNKNOWN_MEMBER", "CONTRACT_UNKNOWN_MEMBER"}
-    raised = {error.code for error in errors(CoordinatorError)}
-    documented = {row[0].strip("`") for row in table_rows("errors.md") if len(row) == 2}
-    assert documented == (named | shaped) - raised - env.declared.keys()
+    others = {error.code for error in errors()} | env.declared.keys() | ADVICE.keys()
+    assert {code for meanings in FINDINGS.values() for code in meanings} == (named | shaped) - others
+
+
+def test_every_code_has_a_meaning_and_every_meaning_a_code() -> None:
+    tables = {"error_codes.py", "failure_codes.py", "refusals.py"}
+    folders = ("executions", "governance", "pipelines", "wire")
+    sources = [file for folder in folders for file in (ROOT / folder).rglob("*.py") if file.name not in tables]
+    text = "\n".join(source.read_text(encoding="utf-8") for source in sources)
+    meanings = ADVICE.keys() | FAILURES.keys() | REFUSED.keys() | DROPPED.keys()
+    assert set(RAISED.findall(text)) - meanings == set()
+    assert {code for code in meanings if not re.search(rf"\b{code}\b", text)} == set()
 
 
 @cache

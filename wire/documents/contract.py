@@ -87,7 +87,7 @@ _DEFAULT_CAPABILITIES = {
 
 
 class Step(Document):
-    """One step of the pipeline. Every member may be missing (wire protocol A.1.2)."""
+    """One step of the pipeline. Every member may be missing (wire protocol A.1.2). `MEANINGS` explains them."""
 
     index: Int32 = 0
     authored_name: IdentifierOrNull = None
@@ -99,17 +99,11 @@ class Step(Document):
     client_class: IdentifierOrNull = None
     await_transport: IdentifierOrNull = None
     deferred_completion: dict[str, Any] | None = None
-    """How the step ends later, by an answer. Builds write it since October 2026, instead of `awaitTransport`."""
     takes_request: bool | None = None
-    """True if the step takes the request of the await before it with the answer (ADR 118)."""
     branching: Branching | None = None
-    """The functions of a step that has several (ADR 127)."""
     condition: IdentifierOrNull = None
-    """The function of an await that decides whether it asks (ADR 127)."""
     calls_pipeline: SegmentIdentity | None = None
-    """The pipeline that an await over the transport `pipeline` calls (ADR 129)."""
     calls_release: SegmentIdentity | None = None
-    """The release of it that runs. None for the release that is active at the time of the call."""
 
 
 class Capabilities(Document):

@@ -11,6 +11,8 @@ from tenancy.audit.acts import Act
 
 
 class Command(changepassword.Command):
+    help = "Change the password of a user."
+
     def handle(self, *args: Any, **options: Any) -> str | None:
         name, by = options["username"] or getuser(), "coordinator changepassword"
         with transaction.atomic():

@@ -15,6 +15,8 @@ from tenancy.audit.acts import Act
 
 
 class Command(createsuperuser.Command):
+    help = "Create a superuser. The password is $DJANGO_SUPERUSER_PASSWORD, or it is read from the terminal."
+
     def handle(self, *args: Any, **options: Any) -> None:
         password = os.environ.get("DJANGO_SUPERUSER_PASSWORD")
         if password is not None and not options["interactive"]:

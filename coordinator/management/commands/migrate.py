@@ -33,7 +33,7 @@ _LOCKED = ("55P03", "40P01")
 
 class Command(migrate.Command):
     help = (
-        f"{migrate.Command.help} Only one process migrates at a time. Statements give up after a few seconds of waiting"
+        "Migrate the database. Only one process migrates at a time. Statements give up after a few seconds of waiting"
         " for a lock and after a minute, and the migration is tried again for ten minutes."
     )
 

@@ -29,7 +29,7 @@ class Command(BaseCommand):
     requires_system_checks = ()
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("kind", choices=[kind.value for kind in Process.Kind])
+        parser.add_argument("kind", choices=[kind.value for kind in Process.Kind], help="the kind of the process")
         parser.add_argument("--url", help="ask there instead")
 
     def handle(self, *args: Any, kind: str, url: str | None, **options: Any) -> None:

@@ -24,7 +24,7 @@ class Command(base.Command):
     requires_system_checks = ()
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("folder", type=Path)
+        parser.add_argument("folder", type=Path, help="the folder of the backup")
         parser.add_argument(
             "--allow-missing-artifacts",
             action="store_true",

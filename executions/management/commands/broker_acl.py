@@ -21,7 +21,7 @@ class Command(base.Command):
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("tenant", nargs="*")
+        parser.add_argument("tenant", nargs="*", help="the slugs of the tenants; all tenants by default")
         parser.add_argument(
             "--passwords",
             required=True,

@@ -12,7 +12,7 @@ class Command(base.Command):
     help = "Print the webhook keys of a tenant, one for each active secret. A receiver needs one. Keep them secret."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("tenant")
+        parser.add_argument("tenant", help="the slug of the tenant")
 
     def handle(self, *args: Any, **options: Any) -> None:
         for key in webhook_keys(self.tenant(options["tenant"]).slug):

@@ -13,12 +13,12 @@ CHANGES = {"start": start_key, "revoke_old": revoke_old_key, "replace": replace_
 
 class Command(base.Command):
     help = (
-        "Print the newest worker key of a tenant, for its transition workers' PIPELINES_WORKER_KEY. Keep it secret. "
+        "Print the newest worker key of a tenant, for its workers' PIPELINES_WORKER_KEY. Keep it secret. "
         "To rotate the key: --start, give the printed key to all workers, --revoke-old."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("tenant")
+        parser.add_argument("tenant", help="the slug of the tenant")
         change = parser.add_mutually_exclusive_group()
         change.add_argument("--start", action="store_true", help="start a new key; the old one stays active")
         change.add_argument("--revoke-old", action="store_true", help="revoke the old key")

@@ -84,8 +84,8 @@ class Command(base.Command):
     help = "Copy all blobs from one artifact store to another. It may be interrupted and run again at any time."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        for end in ("source", "target"):
-            parser.add_argument(f"--{end}", choices=("local", "s3", "gcs", "azure"), required=True)
+        for end, text in (("source", "the store that has the blobs"), ("target", "the store that gets them")):
+            parser.add_argument(f"--{end}", choices=("local", "s3", "gcs", "azure"), required=True, help=text)
         parser.add_argument(
             "--remove",
             action="store_true",

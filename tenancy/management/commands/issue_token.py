@@ -17,7 +17,7 @@ class Command(base.Command):
     help = "Issue an API token of a tenant and print it. Only its digest is stored, so it cannot be printed again."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("tenant")
+        parser.add_argument("tenant", help="the slug of the tenant")
         parser.add_argument("name", help="unique in the tenant; histories show it")
         parser.add_argument("--user", required=True, help="the owner, who must hold the scopes")
         parser.add_argument("--scope", action="append", choices=[scope.value for scope in Scope], help="repeatable")

@@ -13,7 +13,7 @@ class Command(base.Command):
     help = "Remove a user's second factor and its recovery codes. The password alone is then enough to log in."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("username")
+        parser.add_argument("username", help="the name with which the person logs in")
 
     def handle(self, *args: Any, **options: Any) -> None:
         if not settings.SECOND_FACTOR:

@@ -174,11 +174,11 @@ def replaced(owner: Tenant) -> dict[str, PlannedRelease]:
     return planned(owner)
 
 
-def test_the_workers_of_a_replaced_release_may_go(owner: Tenant) -> None:
+def test_the_workers_of_a_replaced_release_can_stop(owner: Tenant) -> None:
     making.dead(owner, "finished")
     assert planned(owner)["1.0"].reasons == (Reason.ACTIVE,)
     found = replaced(owner)["1.0"]
-    assert (found.reasons, found.workers, found.may_go, found.load.live) == ((), 0, True, 1)
+    assert (found.reasons, found.workers, found.can_stop, found.load.live) == ((), 0, True, 1)
     owner.workers.update(stopped_at=timezone.now())
     [active] = worker_plan(owner)
     assert (active.release_version, active.workers, active.load.live) == ("1.1", 1, 0)
@@ -187,7 +187,7 @@ def test_the_workers_of_a_replaced_release_may_go(owner: Tenant) -> None:
 def test_a_replaced_release_that_is_still_used_needs_workers(owner: Tenant) -> None:
     making.execution(owner)
     found = replaced(owner)["1.0"]
-    assert (found.reasons, found.may_go, found.load.due) == ((Reason.OPEN,), False, 1)
+    assert (found.reasons, found.can_stop, found.load.due) == ((Reason.OPEN,), False, 1)
     [claim] = making.claimed(owner)
     making.record(making.suspension(claim))
     assert planned(owner)["1.0"].reasons == (Reason.AWAITING,)
