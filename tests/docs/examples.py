@@ -3,25 +3,9 @@
 import re
 from pathlib import Path
 
-from tests.docs.commands import FENCE, text_of
+from tests.docs.commands import DOCUMENTS, FENCE, text_of
 
-PAGES = (
-    "docs/reference/language.md",
-    "docs/how-to/write-a-pipeline.md",
-    "docs/how-to/test-a-pipeline.md",
-    "docs/how-to/log-and-report-progress.md",
-    "docs/how-to/use-config-and-secrets.md",
-    "docs/how-to/retry-steps.md",
-    "docs/how-to/limit-the-time-of-a-step.md",
-    "docs/how-to/process-many-items.md",
-    "docs/how-to/run-branches.md",
-    "docs/how-to/call-another-pipeline.md",
-    "docs/how-to/ask-a-person.md",
-    "docs/how-to/wait-for-a-system.md",
-    "docs/how-to/wait-for-a-time.md",
-    "docs/how-to/find-executions-by-value.md",
-    "docs/how-to/limit-concurrency.md",
-)
+PAGES = [page for page in DOCUMENTS if page.startswith(("docs/how-to/", "docs/reference/language"))]
 FILE = re.compile(r"# (\w+\.py)\n")
 
 
@@ -31,13 +15,12 @@ def of(page: str) -> list[str]:
 
 
 def write(folder: Path) -> set[str]:
-    """Write each block, which begins with the name of its file, and return the names."""
+    """Write each block that begins with the name of a file, and return the names."""
     names = set()
     for block in (block for page in PAGES for block in of(page)):
-        named = FILE.match(block)
-        assert named, f"a block without the name of its file: {block}"
-        with (folder / named[1]).open("x") as file:
-            file.write(block)
-        names.add(named[1])
+        if named := FILE.match(block):
+            with (folder / named[1]).open("x") as file:
+                file.write(block)
+            names.add(named[1])
     (folder / "pytest.ini").touch()
     return names
