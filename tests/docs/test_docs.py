@@ -127,13 +127,13 @@ def test_each_claim_of_the_founding_document_names_one_test_that_exists() -> Non
 
 
 def test_the_limits_of_values_are_listed() -> None:
-    section = text_of("docs/pipelines.md").partition("## Limits of values")[2].partition("\n## ")[0]
+    section = text_of("docs/reference/language.md").partition("## Limits of values")[2].partition("\n## ")[0]
     rows = re.findall(r"^\| ([\w ]+) \| ([\d,]+) \|$", section, re.MULTILINE)
     assert {name: int(most.replace(",", "")) for name, most in rows} == LIMITS
 
 
 def test_every_option_of_the_language_is_listed() -> None:
-    section = text_of("docs/pipelines.md").partition("## All options")[2].partition("\n## ")[0]
+    section = text_of("docs/reference/language.md").partition("## All options")[2].partition("\n## ")[0]
     rows = re.findall(r"^\| (`.+?) \| (.+?) \|", section, re.MULTILINE)
     listed = [
         (call, option) for calls, options in rows for call in NAME.findall(calls) for option in NAME.findall(options)

@@ -1,6 +1,6 @@
 from pipelines.authoring.compiler import compile_contract, contract_text, declarations, load
 from tests.cases import cases
-from tests.docs.commands import FENCE, text_of
+from tests.docs import examples
 from tests.unit.pipelines.conftest import Author
 from tests.unit.wire.comparison.releases import field, named, record, scalar, wrapper
 from wire.documents.contract import hash_findings, parse_contract
@@ -265,9 +265,7 @@ def test_what_a_validator_uses_changes_the_contract(author: Author) -> None:
 
 
 def test_the_example_of_a_limit_declares_it_and_is_no_part_of_the_contract(author: Author) -> None:
-    [example] = [
-        text for language, text in FENCE.findall(text_of("docs/start-and-concurrency.md")) if "# limited" in text
-    ]
+    [example] = examples.of("docs/how-to/limit-concurrency.md")
     pipeline = author.pipeline(example)
     assert declarations(pipeline) == {"concurrency": {"limit": 1, "key": "account"}}
     limited = compile_contract(pipeline)

@@ -16,7 +16,7 @@ from pipelines.worker.hosted_release import HostedRelease
 from pipelines.worker.printed import printed_lines
 from pipelines.worker.rest_host import Crowded, Nonces, RestHost
 from tests.cases import cases
-from tests.docs.commands import FENCE, text_of
+from tests.docs import examples
 from tests.interop.stored import VERSIONS, message, names, unread
 from tests.unit.pipelines.conftest import Author
 from tests.unit.pipelines.worker.conftest import released
@@ -173,8 +173,8 @@ def test_a_request_with_its_answer_is_one_value_and_a_list_of_them_is_a_stream(a
 
 
 def test_results_of_branches_are_one_value_and_a_condition_asks_or_not(author: Author) -> None:
-    host = hosted(author.pipeline(FENCE.findall(text_of("docs/branches.md"))[0][1]))
-    found = {"price": {"sku": "a", "total": "9.50"}, "delivery": 2}
+    host = hosted(author.pipeline(examples.of("docs/how-to/run-branches.md")[0]))
+    found = {"price": {"sku": "a", "total": "9.50", "days": 0}, "delivery": 2}
     pair = {"request": {"sku": "a", "total": "9.50", "days": 2}, "answer": None}
     sold = ["sold a for 9.50, delivered in 2 days"]
     for type_id, value, start, stop, expected in (
