@@ -252,7 +252,8 @@ def test_a_client_says_what_is_wrong_with_its_connection(monkeypatch: pytest.Mon
 
 
 def test_the_examples_of_the_page_run(tenant: TenantInUse, tmp_path: Path) -> None:
-    source, *examples = re.findall(r"```python\n(.*?)```", (PROJECT / "docs/client.md").read_text(), re.DOTALL)
+    page = (PROJECT / "docs/how-to/submit-from-python.md").read_text()
+    *examples, source = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     (tmp_path / "shop").mkdir()
     (tmp_path / "shop" / "orders.py").write_text(source)
     release = build("shop.orders:pipeline", tmp_path, tmp_path / "dist", "1.0")
