@@ -29,8 +29,8 @@ from tests.docs.commands import Command, text_of
 OPTION = re.compile(r"(?<![\w-])--?[a-zA-Z][\w-]*")
 GROUPS = {("coordinator", "run"), ("pipelines", "env")}
 SHOWN = commands.fenced()
-OTHER_VARIABLES = {"PIP_FIND_LINKS", "COMPOSE_FILE", "COORDINATOR_HOST"}
-"""Variables of pip, Docker Compose and `deploy/compose.yaml`."""
+OTHER_VARIABLES = {"PIP_FIND_LINKS", "COMPOSE_FILE", "COORDINATOR_HOST", "API", "AUTH"}
+"""Variables of pip, Docker Compose, `deploy/compose.yaml` and the examples of requests."""
 BASES = {
     "$API/": "/api/v1/tenants/acme/",
     "$COORDINATOR_URL/": "/",

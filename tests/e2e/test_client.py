@@ -252,7 +252,7 @@ def test_a_client_says_what_is_wrong_with_its_connection(monkeypatch: pytest.Mon
 
 
 def test_the_examples_of_the_page_run(tenant: TenantInUse, tmp_path: Path) -> None:
-    source, *examples = re.findall(r"```python\n(.*?)```", (PROJECT / "docs/client.md").read_text(), re.DOTALL)
+    *shown, source = re.findall(r"(?s)```python\n(.*?)```", (PROJECT / "docs/how-to/submit-from-python.md").read_text())
     (tmp_path / "shop").mkdir()
     (tmp_path / "shop" / "orders.py").write_text(source)
     release = build("shop.orders:pipeline", tmp_path, tmp_path / "dist", "1.0")
@@ -260,7 +260,7 @@ def test_the_examples_of_the_page_run(tenant: TenantInUse, tmp_path: Path) -> No
     tenant.start_worker(release, "shop")
     tenant.activate(release)
     members = {"url": tenant.product.url, "tenant": tenant.tenant.slug, "token": tenant.token(Scope)}
-    code = "\n".join([*examples, "client.close()"])
+    code = "\n".join([*shown, "client.close()"])
     environment = {f"COORDINATOR_{name.upper()}": value for name, value in members.items()}
     done = subprocess.run(
         [sys.executable, "-c", code],

@@ -206,7 +206,7 @@ def test_what_differs_is_changed(run: CommandLine) -> None:
 
 
 def test_the_example_of_results_tells_a_channel_of_failures(run: CommandLine) -> None:
-    [example] = [text for language, text in FENCE.findall(text_of("docs/results.md")) if language == "yaml"]
+    [example] = [text for name, text in FENCE.findall(text_of("docs/how-to/receive-results.md")) if name == "yaml"]
     present = {"notifyChannel": None, "notifyEnds": "all"}
     done, sent = apply(run, example, page(), present, CHANNEL, present)
     assert done.status == 0, done

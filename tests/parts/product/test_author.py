@@ -139,7 +139,7 @@ def test_an_older_release_is_hosted_from_its_artifact_without_any_source(tenant:
     assert tenant.events(on_first)[-1]["actor"] == "worker:older"
 
 
-GUIDE = (PROJECT / "docs" / "provenance.md").read_text(encoding="utf-8")
+GUIDE = (PROJECT / "docs/how-to/prove-which-code-ran.md").read_text(encoding="utf-8")
 PATH = f"{BIN}:{os.environ['PATH']}"
 
 
