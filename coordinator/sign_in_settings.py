@@ -1,4 +1,4 @@
-"""The settings of the ways to sign in, and of django-allauth, which they use. See docs/sign-in.md.
+"""The settings of the ways to sign in, and of django-allauth, which they use. See docs/how-to/set-up-sign-in.md.
 
 Without a provider and second factors, no process loads allauth, and the database has none of its tables.
 """

@@ -2,9 +2,11 @@
 
 import time
 from collections.abc import Callable
+from io import StringIO
 from typing import Any
 
 import pytest
+from django.core.management import call_command
 from django.db import connection
 from django.db.models import QuerySet
 
@@ -66,7 +68,8 @@ def test_all_rows_of_an_execution_are_removed_with_it_and_its_key_is_free(owner:
     making.aged(*making.dead(owner, "dead"), days=31)
     assert all(table.objects.exists() for table in HISTORY)
     assert making.execution(owner, "waiting").pk == first.pk
-    assert remove() == 2
+    call_command("remove_executions", "--remove", stdout=(said := StringIO()))
+    assert said.getvalue() == "2 executions were removed\n"
     check_foreign_keys_now()
     assert [table.objects.count() for table in HISTORY] == [0] * len(HISTORY)
     assert making.execution(owner, "waiting").pk != first.pk

@@ -291,7 +291,7 @@ def test_ports_of_other_programs_and_a_token_that_has_expired_are_replaced(pytho
 
 
 def test_the_wheels_are_built_and_installed_as_documented(tmp_path: Path) -> None:
-    page = (PROJECT / "docs" / "deployment.md").read_text(encoding="utf-8")
+    page = (PROJECT / "docs" / "how-to" / "deploy-on-a-host.md").read_text(encoding="utf-8")
     [build] = re.findall(r"^python3 -m pip wheel .*$", page, re.MULTILINE)
     [export] = re.findall(r"^export PIP_FIND_LINKS=.*$", page, re.MULTILINE)
     [install] = re.findall(r"&& /opt/coordinator/bin/(pip install \S+)$", page, re.MULTILINE)
