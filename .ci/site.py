@@ -1,13 +1,41 @@
-"""Tells MkDocs the version of the product."""
+"""Tells MkDocs the version of the product and the pages of each folder in the navigation."""
 
+import re
 import tomllib
 from pathlib import Path
+from typing import Any
 
 from mkdocs.config.defaults import MkDocsConfig
 
 ROOT = Path(__file__).parents[1]
+LISTED = re.compile(r"^## (?P<group>.+)$|^\* \[[^]]+\]\((?P<page>[\w-]+\.md)\)", re.MULTILINE)
 
 
 def on_config(config: MkDocsConfig) -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     config.site_name += f" {project['version']}"
+    config.nav = [_expanded(entry, Path(config.docs_dir)) for entry in config.nav or ()]
+
+
+def _expanded(entry: Any, docs: Path) -> Any:
+    """Replace a folder, such as `{"Reference": "reference/"}`, with its pages."""
+    match entry:
+        case dict() if (found := next(iter(entry.items())))[1] == f"{Path(str(found[1]))}/":
+            return {found[0]: pages(docs / found[1], found[1])}
+    return entry
+
+
+def pages(folder: Path, prefix: str) -> list[Any]:
+    """Return the index of a folder and the pages that it lists, under its headings. Without an index: each page."""
+    index = folder / "index.md"
+    if not index.exists():
+        return sorted(f"{prefix}{page.name}" for page in folder.glob("*.md"))
+    found: list[Any] = [f"{prefix}index.md"]
+    group = found
+    for line in LISTED.finditer(index.read_text(encoding="utf-8")):
+        if line["group"]:
+            group = []
+            found.append({line["group"]: group})
+        else:
+            group.append(f"{prefix}{line['page']}")
+    return [entry for entry in found if isinstance(entry, str) or any(entry.values())]

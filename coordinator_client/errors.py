@@ -42,10 +42,11 @@ class NotSent(Broken):
 
 
 class Refused(ClientError):
-    """The server responded with an unexpected status.
+    """The server responded with an unexpected status, the HTTP code `status`.
 
-    `code` is stable, `detail` is for people, `field` is the first member of the request that is not valid, and `fields`
-    has a line for each of them. A new object is of the class for its code, or else for its status.
+    `code` is stable and in UPPER_SNAKE_CASE, `detail` is for people, `field` is the first member of the request that is
+    not valid, and `fields` has a line for each of them. `retry_after` says how many seconds to wait before the next
+    try; None if the server did not say it. A new object is of the class for its code, or else for its status.
     """
 
     def __new__(cls, status: int, headers: Mapping[str, str], problem: Mapping[str, Any]) -> Self:
@@ -96,15 +97,15 @@ class NotFound(Refused):
 
 
 class PipelineUnknown(NotFound):
-    """PIPELINE_UNKNOWN."""
+    """PIPELINE_UNKNOWN: the tenant has no pipeline with this id."""
 
 
 class ExecutionUnknown(NotFound):
-    """EXECUTION_UNKNOWN."""
+    """EXECUTION_UNKNOWN: the tenant has no execution with this id."""
 
 
 class InteractionUnknown(NotFound):
-    """INTERACTION_UNKNOWN."""
+    """INTERACTION_UNKNOWN: the tenant has no question with this id."""
 
 
 class Conflict(Refused):
@@ -148,7 +149,7 @@ class InteractionClosed(Conflict):
 
 
 class TooManyRequests(Refused):
-    """429. `retry_after` says how many seconds to wait, if the server said so."""
+    """429: too many requests. `retry_after` says how many seconds to wait; None if the server did not say it."""
 
     retryable = True
 

@@ -9,7 +9,7 @@ from wire.documents.contract import gives_many, takes_many
 
 
 class Cardinality(StrEnum):
-    """How many values a step takes and how many it gives (wire protocol A.1.2)."""
+    """How many values a step takes and how many it gives."""
 
     ONE_TO_ONE = "ONE_TO_ONE"
     ONE_TO_MANY = "ONE_TO_MANY"

@@ -35,10 +35,12 @@ class _Execution:
 
 
 class Execution(_Execution):
-    """One execution. ``id`` finds it again.
+    """One execution, as ``Client.submit`` and ``Client.get`` return it. ``id`` (a UUID as text) finds it again.
 
-    ``key`` and ``release`` are None if it was not submitted here. ``duplicate`` is True if the key was used before:
-    this is the execution that was submitted then.
+    ``key`` is its idempotency key, and ``release`` the version of its release. Both are None if ``Client.get`` returned
+    it. ``duplicate`` is True if the key was used before: this is the execution that was submitted then.
+
+    Each method sends requests, and raises ``ClientError`` if one fails.
     """
 
     def __init__(self, caller: Caller, flows: Flows, document: Mapping[str, Any], pipeline: Target) -> None:
@@ -60,24 +62,29 @@ class Execution(_Execution):
         return self._run(self._flows.result(self.id, self.pipeline, hint, timeout))
 
     def wait(self, timeout: float | None = None) -> State:
-        """Wait for the end, successful or not. Raises ``NotFinished``."""
+        """Wait for the end, successful or not. Raises ``NotFinished`` after ``timeout`` seconds."""
         return self._run(self._flows.ended(self.id, timeout))
 
     def state(self) -> State:
+        """Return what the execution is doing now."""
         return self._run(self._flows.state(self.id))
 
     def cancel(self, reason: str = "") -> State:
-        """Cancel the execution. Cancelling it again changes nothing. Raises ``CancelRefused`` if it has ended."""
+        """Cancel the execution, and return its state. Cancelling it again changes nothing.
+
+        ``reason`` is stored with the cancellation. Raises ``CancelRefused`` if the execution has ended.
+        """
         return self._run(self._flows.cancel(self.id, reason))
 
     def questions(self) -> list[Question]:
-        """Return the questions that wait for an answer."""
+        """Return the questions of the execution that wait for an answer. Empty if there are none."""
         return self._run(self._flows.questions(self.id, self.pipeline))
 
     def answer(self, step: str, response: Any, *, note: str = "", timeout: float = QUESTION_SECONDS) -> bool:
         """Answer the question of an await, by its name. If it is not asked yet, wait for it for ``timeout`` seconds.
 
-        Return False if another answer came first, which counts. Raises ``AnswerInvalid``, ``InteractionClosed``, and
+        ``response`` is the answer, typed or JSON, and ``note`` a text for people. Return False if another answer came
+        first, which counts. Raises ``AnswerInvalid``, ``InteractionClosed``, and
         ``ClientError`` if the await asks nothing (also if it was answered before), or several questions: answer each of
         ``questions`` then.
         """
@@ -104,6 +111,7 @@ class AsyncExecution(_Execution):
         return await self._run(self._flows.ended(self.id, timeout))
 
     async def state(self) -> State:
+        """As ``Execution.state``."""
         return await self._run(self._flows.state(self.id))
 
     async def cancel(self, reason: str = "") -> State:
@@ -168,9 +176,10 @@ class Client:
         input, typed or JSON; a list if the first step takes many. Give a ``key`` that says what is to be done once:
         with the same key and input, the first execution is returned. Without a key, each call submits a new one.
         ``release`` names a release to run in place of the active one, and ``expected_release`` the one that must be
-        active. The channel ``notify`` of the tenant gets a message at the end. It starts at ``not_before`` or later. If
-        no worker got it by ``expires_at``, it is cancelled. Both need a time zone. ``priority`` says whether it starts
-        before or after others.
+        active. With gradual activation, equal values of ``routing_key`` get the same release. ``tags`` are texts by
+        which lists are filtered. The channel ``notify`` of the tenant gets a message at the end. The execution starts
+        at ``not_before`` or later. If no worker got it by ``expires_at``, it is cancelled. Both need a time zone.
+        ``priority`` says whether it starts before or after others.
 
         Raises ``InputInvalid``, ``PipelineUnknown``, ``NoActiveRelease``, ``IdempotencyKeyReused`` and others.
         """
@@ -213,11 +222,14 @@ class Client:
     def answer(self, question: Question | str, response: Any, *, note: str = "") -> bool:
         """Answer a question, or the one with this id. Return False if it had another answer before, which counts.
 
+        ``response`` is the answer, typed or JSON, and ``note`` a text for people.
+
         Raises ``AnswerInvalid``, ``InteractionUnknown`` and ``InteractionClosed``.
         """
         return self._caller.run(self._flows.answer(question, response, note))
 
     def close(self) -> None:
+        """Close the connections. The end of a ``with`` block does it too."""
         self._caller.close()
 
     def __enter__(self) -> Self:
@@ -304,6 +316,7 @@ class AsyncClient:
         return await self._caller.run(self._flows.answer(question, response, note))
 
     async def close(self) -> None:
+        """Close the connections. The end of an ``async with`` block does it too."""
         await self._caller.close()
 
     async def __aenter__(self) -> Self:
