@@ -1,4 +1,4 @@
-"""Tells MkDocs the version of the product and the pages of each folder in the navigation."""
+"""Tells MkDocs the version of the product, the pages of each folder, and which pages the search shows last."""
 
 import re
 import tomllib
@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).parents[1]
 LISTED = re.compile(r"^## (?P<group>.+)$|^\* \[[^]]+\]\((?P<page>[\w-]+\.md)\)", re.MULTILINE)
@@ -15,6 +16,13 @@ def on_config(config: MkDocsConfig) -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     config.site_name += f" {project['version']}"
     config.nav = [_expanded(entry, Path(config.docs_dir)) for entry in config.nav or ()]
+
+
+def on_page_markdown(markdown: str, *, page: Page, **_: Any) -> str:
+    """Let the search find other pages first: only contributors look for these."""
+    if page.file.src_uri.startswith(("adr/", "contributing/")):
+        page.meta.setdefault("search", {"boost": 0.2})
+    return markdown
 
 
 def _expanded(entry: Any, docs: Path) -> Any:
