@@ -13,7 +13,7 @@ UNCONNECTED := SECRET_KEY=only-for-checks-that-connect-to-nothing-and-sign-nothi
 .PHONY: help setup demo test test-all mutants recovery bench costs docs screenshots check format clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## Install the product and the servers of the demo into .venv (other targets add their tools)
 	@./bootstrap
@@ -50,9 +50,9 @@ costs: ## Count what each kind of work costs, and compare with benchmarks/costs.
 docs: ## Build the documents into site/, with search; open site/index.html
 	@./bootstrap docs
 	@# Material would print when its support ends.
-	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
 
-screenshots: ## Take pictures of every page of the admin, wide and narrow, light and dark, into screenshots/
+screenshots: ## Take pictures of every page of the admin, in four ways, into screenshots/, and renew the one of the README
 	@./bootstrap test browser
 	@.ci/install-chromium
 	@TEST_THOROUGH=1 $(BIN)/python -m pytest -q tests/parts/browser/test_screenshots.py

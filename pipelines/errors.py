@@ -85,7 +85,7 @@ class EventLoopBlocked(Exception):
 
 
 class Cancelled(Exception):
-    """Raised by ``StepContext.raise_if_cancelled`` once the outcome of the attempt no longer counts. Do not catch it."""
+    """Raised by ``StepContext.raise_if_cancelled`` once the outcome of the attempt does not count. Do not catch it."""
 
     def __init__(self, message: str = "The outcome of this attempt no longer counts.") -> None:
         super().__init__(message)

@@ -26,8 +26,8 @@ class State:
     """What an execution was doing when the API was asked. ``document`` is the whole response: an object of JSON.
 
     ``status`` is a word in capitals, such as SUCCEEDED. ``release`` is the version of its release. ``step_index`` and
-    ``attempt`` count from 0. ``error_code`` is None if there is no error. ``error_message`` is None too if the token may
-    not read payloads. Times are aware; ``finished_at`` is None before the end.
+    ``attempt`` count from 0. ``error_code`` is None if there is no error. ``error_message`` is None too if the token
+    may not read payloads. Times are aware; ``finished_at`` is None before the end.
     """
 
     status: str
