@@ -11,6 +11,9 @@ from mkdocs.structure.pages import Page
 ROOT = Path(__file__).parents[1]
 LISTED = re.compile(r"^## (?P<group>.+)$|^\* \[[^]]+\]\((?P<page>[\w-]+\.md)\)", re.MULTILINE)
 
+BOOSTS = {"adr/": 0.2, "contributing/": 0.2, "reference/settings.md": 4}
+"""Only contributors look for the first ones. Whoever types the name of a setting looks for what it means."""
+
 
 def on_config(config: MkDocsConfig) -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -19,9 +22,9 @@ def on_config(config: MkDocsConfig) -> None:
 
 
 def on_page_markdown(markdown: str, *, page: Page, **_: Any) -> str:
-    """Let the search find other pages first: only contributors look for these."""
-    if page.file.src_uri.startswith(("adr/", "contributing/")):
-        page.meta.setdefault("search", {"boost": 0.2})
+    for place, boost in BOOSTS.items():
+        if page.file.src_uri.startswith(place):
+            page.meta.setdefault("search", {"boost": boost})
     return markdown
 
 
