@@ -11,13 +11,14 @@ from mkdocs.structure.pages import Page
 ROOT = Path(__file__).parents[1]
 LISTED = re.compile(r"^## (?P<group>.+)$|^\* \[[^]]+\]\((?P<page>[\w-]+\.md)\)", re.MULTILINE)
 
-BOOSTS = {"adr/": 0.2, "contributing/": 0.2, "reference/settings.md": 4}
+BOOSTS = {"adr/": 0.2, "contributing/": 0.2, "reference/settings.md": 2}
 """Only contributors look for the first ones. Whoever types the name of a setting looks for what it means."""
 
 
 def on_config(config: MkDocsConfig) -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     config.site_name += f" {project['version']}"
+    config.copyright = f"{config.site_name}, {project['license']}"
     config.nav = [_expanded(entry, Path(config.docs_dir)) for entry in config.nav or ()]
 
 
