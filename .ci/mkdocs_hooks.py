@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1]
 LISTED = re.compile(r"^## (?P<group>.+)$|^\* \[[^]]+\]\((?P<page>[\w-]+\.md)\)", re.MULTILINE)
 
 BOOSTS = {"adr/": 0.2, "contributing/": 0.2, "reference/settings.md": 2}
-"""Only contributors look for the first ones. Whoever types the name of a setting looks for what it means."""
+"""Only contributors look for the first ones. A user who types the name of a setting asks what it means."""
 
 
 def on_config(config: MkDocsConfig) -> None:
