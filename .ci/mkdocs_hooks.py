@@ -9,7 +9,7 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).parents[1]
-LISTED = re.compile(r"^## (?P<group>.+)$|^\* \[[^]]+\]\((?P<page>[\w-]+\.md)\)", re.MULTILINE)
+LISTED = re.compile(r"^## (?P<heading>.+)$|^(?:\*|\d+\.) \[[^]]+\]\((?P<page>[\w-]+\.md)\)", re.MULTILINE)
 
 BOOSTS = {"adr/": 0.2, "contributing/": 0.2, "reference/settings.md": 2}
 """Only contributors look for the first ones. A user who types the name of a setting asks what it means."""
@@ -42,12 +42,12 @@ def pages(folder: Path, prefix: str) -> list[Any]:
     index = folder / "index.md"
     if not index.exists():
         return sorted(f"{prefix}{page.name}" for page in folder.glob("*.md"))
-    found: list[Any] = [f"{prefix}index.md"]
-    group = found
+    groups: dict[str, list[str]] = {}
+    heading = ""
     for line in LISTED.finditer(index.read_text(encoding="utf-8")):
-        if line["group"]:
-            group = []
-            found.append({line["group"]: group})
-        else:
-            group.append(f"{prefix}{line['page']}")
-    return [entry for entry in found if isinstance(entry, str) or any(entry.values())]
+        heading = line["heading"] or heading
+        if line["page"]:
+            groups.setdefault(heading, []).append(f"{prefix}{line['page']}")
+    if len(groups) == 1:
+        return [f"{prefix}index.md", *groups.popitem()[1]]
+    return [f"{prefix}index.md", *({heading: group} for heading, group in groups.items())]
