@@ -81,7 +81,7 @@ class Execution(_Execution):
         return self._run(self._flows.questions(self.id, self.pipeline))
 
     def answer(self, step: str, response: Any, *, note: str = "", timeout: float = QUESTION_SECONDS) -> bool:
-        """Answer the question of an await, by its name. If it is not asked yet, wait for it for ``timeout`` seconds.
+        """Answer the question of an await, by its name. If it is not asked yet, wait ``timeout`` seconds, by default 10.
 
         ``response`` is the answer, typed or JSON, and ``note`` a text for people. Return False if another answer came
         first, which counts. Raises ``AnswerInvalid``, ``InteractionClosed``, and
@@ -130,11 +130,11 @@ class AsyncExecution(_Execution):
 class Client:
     """Calls the coordinator, and blocks. Safe to use from many threads. Keeps its connections until ``close``.
 
-    An argument wins over the environment (COORDINATOR_URL, COORDINATOR_TENANT, COORDINATOR_TOKEN), and that over the
-    profile. ``ca_file`` has the certificates of the authorities to trust. A request may take ``request_seconds``. If
-    it fails and may succeed later (the connection is lost, 429, 5xx), it is repeated for ``retry_seconds``, and no
-    sooner than the coordinator asks. That is safe: a submission has its key, and the other requests change nothing
-    twice.
+    An argument wins over the environment (COORDINATOR_URL, COORDINATOR_TENANT, COORDINATOR_TOKEN), and that over
+    ``profile``, the name of a profile of ``coordinator login``. ``ca_file`` has the certificates of the authorities to
+    trust, in PEM form. A request may take ``request_seconds``, by default 60. If it fails and may succeed later (the
+    connection is lost, 429, 5xx), it is repeated for ``retry_seconds``, by default 30, and no sooner than the
+    coordinator asks. That is safe: a submission has its key, and the other requests change nothing twice.
 
     Raises ``ClientError`` if the coordinator, the tenant or the token is not named.
     """
@@ -179,7 +179,7 @@ class Client:
         active. With gradual activation, equal values of ``routing_key`` get the same release. ``tags`` are texts by
         which lists are filtered. The channel ``notify`` of the tenant gets a message at the end. The execution starts
         at ``not_before`` or later. If no worker got it by ``expires_at``, it is cancelled. Both need a time zone.
-        ``priority`` says whether it starts before or after others.
+        ``priority`` is "low", "normal" (the default) or "high".
 
         Raises ``InputInvalid``, ``PipelineUnknown``, ``NoActiveRelease``, ``IdempotencyKeyReused`` and others.
         """
@@ -242,7 +242,7 @@ class Client:
 class AsyncClient:
     """As ``Client``, for one event loop. A wait costs one connection and no thread.
 
-    At most ``connections`` are open. If there are more waits, they take turns.
+    At most ``connections`` are open, by default 500. If there are more waits, they take turns.
     """
 
     def __init__(
