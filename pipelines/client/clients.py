@@ -81,7 +81,7 @@ class Execution(_Execution):
         return self._run(self._flows.questions(self.id, self.pipeline))
 
     def answer(self, step: str, response: Any, *, note: str = "", timeout: float = QUESTION_SECONDS) -> bool:
-        """Answer the question of an await, by its name. If it is not asked yet, wait ``timeout`` seconds, by default 10.
+        """Answer the question of an await, by its name. If it is not asked yet, wait ``timeout`` seconds (default 10).
 
         ``response`` is the answer, typed or JSON, and ``note`` a text for people. Return False if another answer came
         first, which counts. Raises ``AnswerInvalid``, ``InteractionClosed``, and
