@@ -10,10 +10,10 @@ unexport PYTHONDONTWRITEBYTECODE
 UNCONNECTED := SECRET_KEY=only-for-checks-that-connect-to-nothing-and-sign-nothing WORKER_SECRET=only-for-checks-that-connect-to-nothing \
 	DATABASE_URL=postgresql://nobody@127.0.0.1:1/nothing REDIS_URL=redis://127.0.0.1:1/0
 
-.PHONY: help setup demo test test-all mutants recovery bench costs screenshots check format clean
+.PHONY: help setup demo test test-all mutants recovery bench costs docs screenshots check format clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## Install the product and the servers of the demo into .venv (other targets add their tools)
 	@./bootstrap
@@ -47,7 +47,12 @@ costs: ## Count what each kind of work costs, and compare with benchmarks/costs.
 	@./bootstrap test
 	@$(BIN)/python -m benchmarks.costs $(ARGS)
 
-screenshots: ## Take pictures of every page of the admin, wide and narrow, light and dark, into screenshots/
+docs: ## Build the documents into site/, with search; open site/index.html
+	@./bootstrap docs
+	@# Material would print when its support ends.
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
+
+screenshots: ## Take pictures of every page of the admin, in four ways, into screenshots/, and renew the one of the README
 	@./bootstrap test browser
 	@.ci/install-chromium
 	@TEST_THOROUGH=1 $(BIN)/python -m pytest -q tests/parts/browser/test_screenshots.py
@@ -74,5 +79,5 @@ format: ## Format the code and mend what ruff can mend
 	@$(BIN)/ruff check --fix .
 
 clean: ## Remove what the other targets made, .venv too
-	@rm -rf .venv .boot .local dist staticfiles .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@rm -rf .venv .boot .local dist site staticfiles .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

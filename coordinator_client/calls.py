@@ -64,7 +64,7 @@ Flow = Generator[Request | Pause, Any, _T]
 
 
 class NotFinished(ClientError, TimeoutError):
-    """The execution has not ended in time. It continues."""
+    """The execution has not ended in time. It continues. `status` is what it was then."""
 
     retryable = True
 
@@ -75,9 +75,10 @@ class NotFinished(ClientError, TimeoutError):
 
 
 class ExecutionFailed(ClientError):
-    """The execution has failed. `code` is the class of the step's exception, or a code of the coordinator.
+    """The execution has failed. `code` is the name of the class of the step's exception, or a code of the coordinator.
 
-    `detail` is the message and `traceback` that of the step, which is empty if the worker reported none.
+    `execution_id` is a UUID as text. `detail` is the message, and empty if the token may not read payloads. `traceback`
+    is that of the step, and empty if the worker reported none.
     """
 
     def __init__(self, document: Mapping[str, Any]) -> None:
@@ -92,7 +93,7 @@ class ExecutionFailed(ClientError):
 
 
 class ExecutionCancelled(ClientError):
-    """The execution was cancelled, so it has no result."""
+    """The execution was cancelled, so it has no result. `execution_id` is a UUID as text."""
 
     code = "CANCELLED"
 

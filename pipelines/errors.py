@@ -64,7 +64,7 @@ def raise_all(errors: Sequence[DefinitionError]) -> None:
 
 
 class NonRetryable(Exception):
-    """Raised by a step for a failure that no retry can fix. The execution then fails without further attempts."""
+    """Raise it in a step for a failure that no retry can fix. The execution then fails without further attempts."""
 
 
 class StepTimeout(TimeoutError):
@@ -85,10 +85,7 @@ class EventLoopBlocked(Exception):
 
 
 class Cancelled(Exception):
-    """Raised by ``StepContext.raise_if_cancelled`` when the outcome of the transition no longer counts.
+    """Raised by ``StepContext.raise_if_cancelled`` once the outcome of the attempt does not count. Do not catch it."""
 
-    Do not catch it.
-    """
-
-    def __init__(self, message: str = "The outcome of this transition no longer counts.") -> None:
+    def __init__(self, message: str = "The outcome of this attempt no longer counts.") -> None:
         super().__init__(message)

@@ -49,11 +49,12 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A request of an await.
+    """A question of an await, or a request to another pipeline.
 
-    ``request`` and ``answer`` are typed. ``request`` is a list if the await takes many, and ``answer`` is one if it
-    gives many. ``answer`` is None until it is answered. ``item_index`` counts the questions of a stream from 0; it
-    is None if there is one question.
+    ``step`` is the name of the await. ``request`` and ``answer`` are typed. ``request`` is a list if the await takes
+    many, and ``answer`` is one if it gives many. ``answer`` is None until it is answered. ``item_index`` counts the
+    questions of a stream from 0; it is None if there is one question. ``assignee`` and ``group`` say who may answer;
+    None for anyone. ``asked_at`` and ``deadline`` are times of the clock of the run.
     """
 
     step: str

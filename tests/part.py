@@ -41,6 +41,12 @@ PARTS: Mapping[str, Part] = {
         tools=["install-nginx", "install-promtool", "install-deploy-tools"],
         root="it builds images and runs them with a read-only root, and installs nginx",
     ),
+    "documents": Part(
+        "the site of the documents, and what its search finds",
+        _tests("parts/documents"),
+        groups=["docs", "browser"],
+        tools=["install-chromium"],
+    ),
     "product": Part(
         "the running product in each way in which it is used or disturbed",
         _tests("parts/product", "parts/web"),
@@ -68,5 +74,5 @@ PARTS: Mapping[str, Part] = {
 
 
 def part_of_the_day(day: datetime.date) -> str:
-    """Return the part whose turn it is. With a run each day, each part has its turn once a week."""
+    """Return the part whose turn it is. With a run each day, all have their turn in as many days as there are parts."""
     return list(PARTS)[day.toordinal() % len(PARTS)]

@@ -9,7 +9,10 @@ from wire.documents.contract import gives_many, takes_many
 
 
 class Cardinality(StrEnum):
-    """How many values a step takes and how many it gives (wire protocol A.1.2)."""
+    """How many values a step takes and how many it gives.
+
+    One of ONE_TO_ONE, ONE_TO_MANY, MANY_TO_ONE and MANY_TO_MANY. Many values are a stream.
+    """
 
     ONE_TO_ONE = "ONE_TO_ONE"
     ONE_TO_MANY = "ONE_TO_MANY"

@@ -44,14 +44,16 @@ def _never() -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepContext(StepTools):
-    """What a step can know about the transition that runs it.
+    """What a step can know about its execution. A parameter with this type as its hint receives it.
 
-    ``attempt`` counts the attempts of the transition from 0. ``transition_key`` is the same when another worker takes
-    over the lease, and differs after a retry. ``step_index`` counts the steps from 0. ``item_index`` counts the items
-    of a stream from 0; it is None if the step is called once. ``branch`` is the name of the branch that runs, if the
-    step has branches. The runner sets the step's members before it calls the step.
+    ``tenant_id``, ``execution_id`` and ``pipeline_id`` name the execution. ``contract_version`` (``sha256:`` and 64
+    digits) and ``release_version`` are its pin. ``step_name`` is the name of the step, and ``step_index`` counts the
+    steps from 0. ``item_index`` counts the items of a stream from 0; it is None if the step is called once. ``branch``
+    is the name of the branch that runs, and empty for a step without branches. ``attempt`` counts the attempts from 0.
+    ``transition_key`` identifies the attempt: it stays the same if another worker takes the attempt over.
 
     A long step should check ``cancelled``, or call ``raise_if_cancelled()``, between parts of its work.
+    ``pipelines.testing.context`` makes a context for tests.
     """
 
     tenant_id: str
@@ -66,7 +68,7 @@ class StepContext(StepTools):
 
     @property
     def cancelled(self) -> bool:
-        """True once the outcome of this transition no longer counts.
+        """True once the outcome of this attempt no longer counts.
 
         The execution was cancelled, or the worker lost its lease and another worker runs the execution. It never
         becomes False again. Reading it is cheap.
@@ -110,15 +112,15 @@ Part = Step | Await | Branching
 
 
 class Pipeline:
-    """A named, ordered list of steps and awaits.
+    """A named list of steps and awaits, which run in the order in which they are added.
 
     ``pipeline_id`` has at most 200 letters, digits, ``.``, ``_`` and ``-``. ``packages`` names importable packages or
     modules to pack into the artifact, in addition to the package that contains the pipeline. With ``checkpoint``, the
     output of each step is stored, and a retry resumes at the failed step. ``search`` names up to eight fields of the
-    input by which executions are found: a mapping of names to paths, such as ``customer.id``. With
-    ``concurrency`` limits how many executions start, and are in progress at once. ``config`` and ``secrets`` name what
-    steps need from the environment of their worker, ``config`` with types: str, int, float or bool. ``module`` is the
-    name of the module that defines the pipeline; set it only if a function of another module creates the pipeline.
+    input by which executions are found: a mapping of names to paths, such as ``customer.id``. ``concurrency`` limits
+    how many executions start, and are in progress at once. ``config`` and ``secrets`` name what steps need from the
+    environment of their worker. ``config`` maps names to types: str, int, float or bool. ``module`` is the name of the
+    module that defines the pipeline. Set it only if a function of another module creates the pipeline.
 
     Raises ``DefinitionError``: INVALID_PIPELINE_ID, INVALID_PACKAGES, INVALID_SEARCH, INVALID_CONCURRENCY,
     INVALID_CONFIG.
@@ -218,7 +220,7 @@ class Pipeline:
         The default name is made from the function's: ``parse_file`` becomes ``Parse file``. The type hints determine
         the cardinality; ``cardinality`` only checks it. ``parallel`` runs the step for that many items of a stream at a
         time, in threads. If an item fails and has no retries left, ``on_item_failure="fail"``, the default, fails the
-        transition. With ``"collect"``, an ``ItemFailure`` takes the place of its result. ``StepOptions`` has the other
+        attempt. With ``"collect"``, an ``ItemFailure`` takes the place of its result. ``StepOptions`` has the other
         options.
 
         Raises ``DefinitionError``: NOT_A_FUNCTION, INVALID_STEP_NAME, DUPLICATE_STEP_NAME, UNKNOWN_CARDINALITY,

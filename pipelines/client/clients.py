@@ -35,10 +35,12 @@ class _Execution:
 
 
 class Execution(_Execution):
-    """One execution. ``id`` finds it again.
+    """One execution, as ``Client.submit`` and ``Client.get`` return it. ``id`` (a UUID as text) finds it again.
 
-    ``key`` and ``release`` are None if it was not submitted here. ``duplicate`` is True if the key was used before:
-    this is the execution that was submitted then.
+    ``key`` is its idempotency key, and ``release`` the version of its release. Both are None if ``Client.get`` returned
+    it. ``duplicate`` is True if the key was used before: this is the execution that was submitted then.
+
+    Each method sends requests, and raises ``ClientError`` if one fails.
     """
 
     def __init__(self, caller: Caller, flows: Flows, document: Mapping[str, Any], pipeline: Target) -> None:
@@ -60,24 +62,29 @@ class Execution(_Execution):
         return self._run(self._flows.result(self.id, self.pipeline, hint, timeout))
 
     def wait(self, timeout: float | None = None) -> State:
-        """Wait for the end, successful or not. Raises ``NotFinished``."""
+        """Wait for the end, successful or not. Raises ``NotFinished`` after ``timeout`` seconds."""
         return self._run(self._flows.ended(self.id, timeout))
 
     def state(self) -> State:
+        """Return what the execution is doing now."""
         return self._run(self._flows.state(self.id))
 
     def cancel(self, reason: str = "") -> State:
-        """Cancel the execution. Cancelling it again changes nothing. Raises ``CancelRefused`` if it has ended."""
+        """Cancel the execution, and return its state. Cancelling it again changes nothing.
+
+        ``reason`` is stored with the cancellation. Raises ``CancelRefused`` if the execution has ended.
+        """
         return self._run(self._flows.cancel(self.id, reason))
 
     def questions(self) -> list[Question]:
-        """Return the questions that wait for an answer."""
+        """Return the questions of the execution that wait for an answer. Empty if there are none."""
         return self._run(self._flows.questions(self.id, self.pipeline))
 
     def answer(self, step: str, response: Any, *, note: str = "", timeout: float = QUESTION_SECONDS) -> bool:
-        """Answer the question of an await, by its name. If it is not asked yet, wait for it for ``timeout`` seconds.
+        """Answer the question of an await, by its name. If it is not asked yet, wait ``timeout`` seconds (default 10).
 
-        Return False if another answer came first, which counts. Raises ``AnswerInvalid``, ``InteractionClosed``, and
+        ``response`` is the answer, typed or JSON, and ``note`` a text for people. Return False if another answer came
+        first, which counts. Raises ``AnswerInvalid``, ``InteractionClosed``, and
         ``ClientError`` if the await asks nothing (also if it was answered before), or several questions: answer each of
         ``questions`` then.
         """
@@ -104,6 +111,7 @@ class AsyncExecution(_Execution):
         return await self._run(self._flows.ended(self.id, timeout))
 
     async def state(self) -> State:
+        """As ``Execution.state``."""
         return await self._run(self._flows.state(self.id))
 
     async def cancel(self, reason: str = "") -> State:
@@ -122,11 +130,11 @@ class AsyncExecution(_Execution):
 class Client:
     """Calls the coordinator, and blocks. Safe to use from many threads. Keeps its connections until ``close``.
 
-    An argument wins over the environment (COORDINATOR_URL, COORDINATOR_TENANT, COORDINATOR_TOKEN), and that over the
-    profile. ``ca_file`` has the certificates of the authorities to trust. A request may take ``request_seconds``. If
-    it fails and may succeed later (the connection is lost, 429, 5xx), it is repeated for ``retry_seconds``, and no
-    sooner than the coordinator asks. That is safe: a submission has its key, and the other requests change nothing
-    twice.
+    An argument wins over the environment (COORDINATOR_URL, COORDINATOR_TENANT, COORDINATOR_TOKEN), and that over
+    ``profile``, the name of a profile of ``coordinator login``. ``ca_file`` has the certificates of the authorities to
+    trust, in PEM form. A request may take ``request_seconds``, by default 60. If it fails and may succeed later (the
+    connection is lost, 429, 5xx), it is repeated for ``retry_seconds``, by default 30, and no sooner than the
+    coordinator asks. That is safe: a submission has its key, and the other requests change nothing twice.
 
     Raises ``ClientError`` if the coordinator, the tenant or the token is not named.
     """
@@ -168,9 +176,10 @@ class Client:
         input, typed or JSON; a list if the first step takes many. Give a ``key`` that says what is to be done once:
         with the same key and input, the first execution is returned. Without a key, each call submits a new one.
         ``release`` names a release to run in place of the active one, and ``expected_release`` the one that must be
-        active. The channel ``notify`` of the tenant gets a message at the end. It starts at ``not_before`` or later. If
-        no worker got it by ``expires_at``, it is cancelled. Both need a time zone. ``priority`` says whether it starts
-        before or after others.
+        active. With gradual activation, equal values of ``routing_key`` get the same release. ``tags`` are texts by
+        which lists are filtered. The channel ``notify`` of the tenant gets a message at the end. The execution starts
+        at ``not_before`` or later. If no worker got it by ``expires_at``, it is cancelled. Both need a time zone.
+        ``priority`` is "low", "normal" (the default) or "high".
 
         Raises ``InputInvalid``, ``PipelineUnknown``, ``NoActiveRelease``, ``IdempotencyKeyReused`` and others.
         """
@@ -213,11 +222,14 @@ class Client:
     def answer(self, question: Question | str, response: Any, *, note: str = "") -> bool:
         """Answer a question, or the one with this id. Return False if it had another answer before, which counts.
 
+        ``response`` is the answer, typed or JSON, and ``note`` a text for people.
+
         Raises ``AnswerInvalid``, ``InteractionUnknown`` and ``InteractionClosed``.
         """
         return self._caller.run(self._flows.answer(question, response, note))
 
     def close(self) -> None:
+        """Close the connections. The end of a ``with`` block does it too."""
         self._caller.close()
 
     def __enter__(self) -> Self:
@@ -230,7 +242,7 @@ class Client:
 class AsyncClient:
     """As ``Client``, for one event loop. A wait costs one connection and no thread.
 
-    At most ``connections`` are open. If there are more waits, they take turns.
+    At most ``connections`` are open, by default 500. If there are more waits, they take turns.
     """
 
     def __init__(
@@ -304,6 +316,7 @@ class AsyncClient:
         return await self._caller.run(self._flows.answer(question, response, note))
 
     async def close(self) -> None:
+        """Close the connections. The end of an ``async with`` block does it too."""
         await self._caller.close()
 
     async def __aenter__(self) -> Self:

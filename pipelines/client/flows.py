@@ -23,9 +23,11 @@ _PAUSE: Final = 0.5
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """What an execution is doing. ``document`` has everything that the API says of it.
+    """What an execution was doing when the API was asked. ``document`` is the whole response: an object of JSON.
 
-    ``error_message`` is None if there is no error, or if the token may not read payloads.
+    ``status`` is a word in capitals, such as SUCCEEDED. ``release`` is the version of its release. ``step_index`` and
+    ``attempt`` count from 0. ``error_code`` is None if there is no error. ``error_message`` is None too if the token
+    may not read payloads. Times are aware; ``finished_at`` is None before the end.
     """
 
     status: str
@@ -40,12 +42,18 @@ class State:
 
     @property
     def ended(self) -> bool:
+        """True if the execution has succeeded, failed or been cancelled."""
         return self.status in ENDED
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A question of an execution that waits for its answer. ``request`` is typed if the pipeline is known."""
+    """A question of an execution that waits for its answer.
+
+    ``step`` is the name of the await. ``item_index`` counts the questions of a stream from 0; it is None if there is
+    one. ``request`` is typed if the pipeline is known, and JSON otherwise. ``assignee`` and ``group`` say who may
+    answer; None for anyone. After ``deadline``, an aware time, the execution fails.
+    """
 
     id: str
     execution_id: str

@@ -39,7 +39,8 @@ def context(
 ) -> StepContext:
     """Return a context for a step that a test calls as a function. Each member has a default.
 
-    ``cancelled`` is its value, or a function that returns it.
+    ``cancelled`` is its value, or a function that returns it. ``last_heartbeat`` is what an earlier attempt left: a
+    JSON value.
     """
     left = json.dumps([step_index, item_index, last_heartbeat]) if last_heartbeat is not None else ""
     return StepContext(
@@ -80,10 +81,11 @@ class RunFailed(Exception):
 class Result:
     """How an execution ended.
 
-    ``values`` has the typed results, also if there is one. ``steps`` has the names of the steps that ran, in their
-    order; a step that ran in two attempts is named twice. ``attempts`` counts them from 1. ``error`` is
-    the exception with which the execution failed: the author's own, or ``RunFailed``. ``finished_at`` and
-    ``started_at`` are times of the clock that timers and awaits advance.
+    ``values`` has the typed results, also if there is one; it is empty if the execution failed. ``many`` is True if the
+    pipeline returns a stream. ``steps`` has the names of the steps that ran, in their order; a step that ran in two
+    attempts is named twice. ``questions`` has the requests of the awaits with their answers. ``attempts`` counts them
+    from 1. ``error`` is the exception with which the execution failed: the author's own, or ``RunFailed``; None if it
+    succeeded. ``started_at`` and ``finished_at`` are times of the clock that timers and awaits advance.
     """
 
     values: list[Any]

@@ -1,10 +1,18 @@
-"""Takes a picture of every page of the admin, into `screenshots/`. `make screenshots` takes each in all four ways."""
+"""Takes a picture of every page of the admin, into `screenshots/`.
 
+`make screenshots` takes each in all four ways, and renews the picture of the README.
+"""
+
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from django.urls import reverse
+from django.utils import timezone
 from playwright.sync_api import Page, expect
 
+from embedded.product import PROJECT
+from tests import making
 from tests.admin.conftest import World
 from tests.admin.pages import CHANGES, ELSEWHERE, FRAGMENTS
 from tests.admin.test_matrix import ALL, UNUSED
@@ -13,6 +21,7 @@ from tests.parts.browser.test_pages import addresses, shown_in_each_way
 from tests.repetition import THOROUGH
 
 FOLDER = Path("screenshots")
+OF_README = PROJECT / "docs/images" if THOROUGH else FOLDER
 WAYS = ("wide light", "narrow dark")
 NO_PICTURE = {page.split()[0] for page in (*FRAGMENTS, *CHANGES)} | ELSEWHERE
 """Parts of pages, downloads, forms whose page has another address, and what the product does not offer."""
@@ -40,3 +49,12 @@ def test_every_page_has_a_picture_and_the_policy_blocks_nothing(page: Page, acme
     assert page.evaluate("getComputedStyle(document.querySelector('main')).maxWidth") == "544px"
     assert problems == []
     assert {name for name in ALL - pictured - NO_PICTURE if not name.endswith(UNUSED)} == set()
+
+
+def test_the_picture_of_the_readme_shows_a_release_that_can_be_activated(page: Page, acme: tuple[World, str]) -> None:
+    release = making.registered(acme[0].tenant, "2.0", pipeline_id="acme.orders")
+    making.worker(release, "orders-2", alive_until=timezone.now() + timedelta(hours=1))
+    page.goto(reverse("admin:releases_release_change", args=[release.pk]))
+    expect(page.get_by_role("link", name="Activate", exact=True).first).to_be_visible()
+    page.wait_for_load_state("networkidle")
+    page.screenshot(path=OF_README / "release.png")
