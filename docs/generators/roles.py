@@ -64,11 +64,8 @@ def scopes_of_acts() -> Mapping[Act, list[frozenset[Scope]]]:
 
 
 def _scopes() -> str:
-    rows = [
-        (code(scope), MEANING[scope], *("✓" if scope in granted else "" for granted in GRANTS.values()))
-        for scope in Scope
-    ]
-    return table(("scope", "allows to", *(str(role.label) for role in GRANTS)), rows)
+    rows = [(code(scope), f"{MEANING[scope]}.", _roles([scope])) for scope in Scope]
+    return table(("scope", "what it allows", "roles"), rows)
 
 
 def _acts(acts: Mapping[Act, list[frozenset[Scope]]]) -> str:
@@ -86,7 +83,8 @@ def _rank(scopes: Iterable[Scope]) -> list[int]:
 
 def _roles(scopes: Iterable[Scope]) -> str:
     """Return the labels of the roles that grant all `scopes`."""
-    return ", ".join(str(role.label) for role, granted in GRANTS.items() if granted.issuperset(scopes))
+    found = [str(role.label) for role, granted in GRANTS.items() if granted.issuperset(scopes)]
+    return "all" if len(found) == len(GRANTS) else ", ".join(found)
 
 
 def _declarations() -> Iterator[Declaration]:
