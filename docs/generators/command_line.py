@@ -103,7 +103,7 @@ def _is_shared(parameter: Any) -> bool:
 
 
 def _shared_options() -> Iterator[tuple[str, str]]:
-    found = {}
+    found: dict[str, Any] = {}
     for _, command in _leaves(typer.main.get_command(tree()), ()):
         found |= {each.name: each for each in command.params if _is_shared(each)}
     yield from ((code(_option(each)), _meaning(each)) for each in found.values())
