@@ -1,5 +1,6 @@
 """Backups of an installation: one snapshot of the database, and the artifacts that its rows name.
 
+Blobs never change, so they are copied after the snapshot that names them, and removals wait meanwhile.
 A backup is a folder that is complete or absent. It contains no setting and no secret of the installation. Its manifest
 is written last. The dump is made and restored with PostgreSQL's own programs.
 """

@@ -1,6 +1,7 @@
 """The command palette of the admin: finds pages, acts, pipelines, releases, executions and their questions.
 
-It contains only what the user may see.
+It contains only what the user may see. It replaces unfold's palette, which keeps results for minutes, ignores the case
+of keys and versions, lists models first, and needs scripts.
 """
 
 from collections.abc import Iterator, Sequence

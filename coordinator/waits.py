@@ -1,4 +1,4 @@
-"""Holds requests for an execution until there is something to say, without a thread or a slot (ADR 93, ADR 109).
+"""Holds requests for an execution until there is something to say, without a thread or a slot (ADR 93).
 
 `GET …/executions/{id}?wait=SECONDS`, and the same of `/result`, is held until the execution has ended. A stream of
 `…/events` is held until there is an event that the client does not have.

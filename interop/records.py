@@ -152,7 +152,7 @@ def redriven(result: Redriven) -> dict[str, Any]:
 def status(row: Execution) -> dict[str, Any]:
     """Return a status record. The protocol has no state CANCELLED, so it is FAILED with the error code CANCELLED.
 
-    An unknown outcome is FAILED too, with the founding framework's error code (ADR 82).
+    An unknown outcome is FAILED too, with the founding framework's error code: earlier clients cannot read its status.
     """
     cancelled = row.status == State.CANCELLED
     return {

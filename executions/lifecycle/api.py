@@ -1,6 +1,6 @@
 """REST: re-drives and cancels executions, and shows their events and dead letters.
 
-A stream of events is a series of complete responses (ADR 109). Each has the events after `Last-Event-ID`. The client
+A stream of events is a series of complete responses (ADR 93). Each has the events after `Last-Event-ID`. The client
 connects again at once, as the standard says. `coordinator.waits` holds a request for which there is no event yet.
 """
 

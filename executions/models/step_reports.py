@@ -1,4 +1,4 @@
-"""What steps report while they run: progress, lines, finished items, and items that failed (ADR 128)."""
+"""What steps report while they run: progress, lines, finished items, and items that failed."""
 
 from django.contrib.postgres.fields import ArrayField
 from django.contrib.postgres.functions import TransactionNow

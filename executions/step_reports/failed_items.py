@@ -1,4 +1,4 @@
-"""Stores the items that failed and were collected, and returns them (ADR 128)."""
+"""Stores the items that failed and were collected, and returns them."""
 
 import logging
 from collections.abc import Sequence

@@ -1,7 +1,7 @@
 """Inserts executions and claims them in the same transaction, if the thread that dispatches has nothing to do.
 
 So an execution on an idle system needs one commit and one round trip to the database less until it is sent. Under load,
-one claim takes the executions of many commits instead, and is not delayed by an insertion. See ADR 101.
+one claim takes the executions of many commits instead, and is not delayed by an insertion.
 """
 
 import logging

@@ -1,8 +1,8 @@
 """Where the execution that resubmits another one starts: with its input, its checkpoint, or its failed items.
 
-A checkpoint and failed items are values in the middle of a pipeline. The release of the old execution may take them
-(ADR 128). For another release it must be proven: by the comparison of the contracts, and by the values themselves. What
-cannot be decided counts as not proven, because a wrong value would do wrong work without an error.
+A checkpoint and failed items are values in the middle of a pipeline. The release of the old execution may take them.
+For another release it must be proven: by the comparison of the contracts, and by the values themselves. What cannot be
+decided counts as not proven, because a wrong value would do wrong work without an error.
 """
 
 import uuid

@@ -1,4 +1,4 @@
-"""Reads types that choose: literals, enums and unions. What a contract cannot tell apart is refused (ADR 111)."""
+"""Reads types that choose: literals, enums and unions. What a contract cannot tell apart is refused."""
 
 from __future__ import annotations
 

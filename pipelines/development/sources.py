@@ -1,4 +1,7 @@
-"""Notices that the author has saved a file."""
+"""Notices that the author has saved a file.
+
+The times and sizes of files are polled. That needs no dependency, and works on network file systems and in containers.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The folder of each release: where ``release`` and a download write it, and which one a path names."""
+"""The folder of each release: where ``release`` and a download write it, and which one a path names.
+
+A release is immutable, so its folder is never replaced by another release of that version.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which values a type chooses from: the literals of a pattern, and the variants of a choice (ADR 111). Pure."""
+"""Which values a type chooses from: the literals of a pattern, and the variants of a choice. Pure."""
 
 from __future__ import annotations
 
