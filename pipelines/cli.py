@@ -40,13 +40,13 @@ def main(argv: Sequence[str] | None = None, program: str = "pipelines") -> int:
     A mistake of the author is printed to stderr as ``error: CODE: message``, one line each, and gives status 2.
     ``program`` is the name that the usage line shows.
     """
-    words = sys.argv[1:] if argv is None else argv
-    arguments = parser_of(program, words[0] if words else "").parse_args(words)
+    given = sys.argv[1:] if argv is None else argv
+    arguments = parser_of(program, given[0] if given else "").parse_args(given)
     try:
         return int(arguments.run(arguments))
     except DefinitionError as error:
-        for each in error.errors:
-            print(f"error: {each}", file=sys.stderr)
+        for problem in error.errors:
+            print(f"error: {problem}", file=sys.stderr)
         return 2
     except ClientError as error:
         from pipelines.release.publish import of_client

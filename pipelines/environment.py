@@ -88,13 +88,13 @@ class Distribution:
             name, _, size = line.rsplit(b",", 2)
             path = os.path.join(site, name.strip(b'"').replace(b'""', b'"'))  # noqa: PTH118 - of thousands of files
             try:
-                found = os.stat(path)  # noqa: PTH116
+                status = os.stat(path)  # noqa: PTH116
             except OSError:
                 yield line + b" missing"
                 continue
             if installed_at is None:
                 installed_at = (self.metadata / "RECORD").stat().st_mtime_ns
-            if found.st_mtime_ns > installed_at or (size and found.st_size != int(size)):
+            if status.st_mtime_ns > installed_at or (size and status.st_size != int(size)):
                 digest = hashlib.sha256(Path(os.fsdecode(path)).read_bytes()).digest()
                 present = base64.urlsafe_b64encode(digest).rstrip(b"=")
                 if present not in line:
@@ -122,13 +122,13 @@ def site_folders() -> list[str]:
 
 def installed_distributions() -> list[Distribution]:
     """Return the installed distributions in the order of their names. The first on the path counts, as in an import."""
-    found: dict[str, Distribution] = {}
+    distributions: dict[str, Distribution] = {}
     for folder in site_folders():
         for path in sorted(Path(folder).glob("*-info")):
             if (match := _METADATA.fullmatch(path.name)) is not None:
                 distribution = Distribution(normalised(match["name"]), match["version"], path)
-                found.setdefault(distribution.name, distribution)
-    return [found[name] for name in sorted(found)]
+                distributions.setdefault(distribution.name, distribution)
+    return [distributions[name] for name in sorted(distributions)]
 
 
 def normalised(name: str) -> str:
@@ -160,12 +160,12 @@ class InstalledCode:
     @cached_property
     def _recorded(self) -> dict[str, str]:
         """The SHA-256 digest of each file by its absolute path, in URL-safe base64 without padding, as in RECORD."""
-        found = {}
-        for each in installed_distributions():
-            folder = os.path.realpath(each.metadata.parent) + os.sep
-            for quoted, plain, digest in _RECORDED.findall(each.record.decode(errors="replace")):
-                found[folder + (plain or quoted.replace('""', '"'))] = digest
-        return found
+        provided = {}
+        for distribution in installed_distributions():
+            folder = os.path.realpath(distribution.metadata.parent) + os.sep
+            for quoted, plain, digest in _RECORDED.findall(distribution.record.decode(errors="replace")):
+                provided[folder + (plain or quoted.replace('""', '"'))] = digest
+        return provided
 
 
 def canonical(file: str) -> str:
@@ -189,13 +189,13 @@ def shadowed_modules(names: Iterable[str], imported: Mapping[str, Any] | None = 
     These are the modules that have the name of a module in the standard library, of a package of the worker, or of a
     module in ``imported``: what the process has already imported from elsewhere, such as ``sys.modules``.
     """
-    found = {name: _owner(name, imported or {}) for name in sorted(names)}
+    owners = {name: _owner(name, imported or {}) for name in sorted(names)}
     return [
         DefinitionError(
             "MODULE_SHADOWED",
             f"the artifact contains the module {name}, but in a worker this name means {owner}; rename the module",
         )
-        for name, owner in found.items()
+        for name, owner in owners.items()
         if owner
     ]
 
@@ -256,9 +256,9 @@ class Environment:
         Equal environments have the same fingerprint in every folder and with every installer.
         """
         hashed = hashlib.sha256("\n".join(self.interpreter.as_json().values()).encode())
-        for each in sorted(self.distributions, key=attrgetter("name")):
-            content = hashlib.sha256(each.content).hexdigest()
-            hashed.update(f"\n{each.name}=={each.version} {content}".encode())
+        for distribution in sorted(self.distributions, key=attrgetter("name")):
+            content = hashlib.sha256(distribution.content).hexdigest()
+            hashed.update(f"\n{distribution.name}=={distribution.version} {content}".encode())
         return f"sha256:{hashed.hexdigest()}"
 
     def differences(self, required: Required) -> list[str]:
@@ -277,7 +277,9 @@ class Environment:
             if members[name] != value
         ]
         versions = {name: version for name, version in locked(required.lock) if name not in UNLOCKED}
-        present = {each.name: each for each in self.distributions if each.name not in UNLOCKED}
+        present = {
+            distribution.name: distribution for distribution in self.distributions if distribution.name not in UNLOCKED
+        }
         for name in sorted(versions.keys() | present.keys()):
             version = versions.get(name)
             if name not in present:
@@ -305,7 +307,11 @@ def lock_of(installed: Iterable[Distribution]) -> str:
 
     Leaves out UNLOCKED, and the editable ones: their code is in a folder of this machine, so an artifact packs it.
     """
-    lines = [f"{each.name}=={each.version}" for each in installed if each.name not in UNLOCKED and not each.is_editable]
+    lines = [
+        f"{distribution.name}=={distribution.version}"
+        for distribution in installed
+        if distribution.name not in UNLOCKED and not distribution.is_editable
+    ]
     return "".join(f"{line}\n" for line in sorted(lines))
 
 
@@ -323,13 +329,13 @@ def locked(lock: str) -> Iterator[tuple[str, str]]:
             yield normalised(match["name"]), match["version"] or ""
 
 
-def _same_version(one: str, other: str) -> bool:
+def _same_version(version: str, other: str) -> bool:
     """Return True if two texts are the same version, such as 1.0 and 1.0.0 (PEP 440)."""
-    if one == other:
+    if version == other:
         return True
     from packaging.utils import canonicalize_version
 
-    return canonicalize_version(one) == canonicalize_version(other)
+    return canonicalize_version(version) == canonicalize_version(other)
 
 
 def invalid(source: object, line: int, reason: str) -> DefinitionError:

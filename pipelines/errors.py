@@ -23,13 +23,14 @@ class DefinitionError(Exception):
 
     def __str__(self) -> str:
         return "\n".join(
-            ": ".join(part for part in (each.code, each.place, each.message) if part) for each in self.errors
+            ": ".join(part for part in (problem.code, problem.place, problem.message) if part)
+            for problem in self.errors
         )
 
     @classmethod
     def of_all(cls, errors: Sequence[DefinitionError]) -> DefinitionError:
         """Return one error that represents all of ``errors``, which must not be empty."""
-        every = tuple(each for error in errors for each in error.errors)
+        every = tuple(problem for error in errors for problem in error.errors)
         if len(every) == 1:
             return every[0]
         first = cls(every[0].code, every[0].message, every[0].place)
@@ -52,8 +53,8 @@ def placed(place: Callable[[], str]) -> Iterator[None]:
     try:
         yield
     except DefinitionError as error:
-        for each in (error, *error.errors):
-            each.place = each.place or place()
+        for problem in (error, *error.errors):
+            problem.place = problem.place or place()
         raise
 
 

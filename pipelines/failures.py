@@ -142,9 +142,9 @@ def _class_name(error: BaseException) -> str:
 
 
 def _traceback(error: BaseException) -> str:
-    found = traceback.TracebackException(type(error), error, error.__traceback__, limit=-MOST_FRAMES, compact=True)
-    _name_files(found)
-    text = masked("".join(found.format()).rstrip())
+    shown = traceback.TracebackException(type(error), error, error.__traceback__, limit=-MOST_FRAMES, compact=True)
+    _name_files(shown)
+    text = masked("".join(shown.format()).rstrip())
     return cleaned(text if len(text) <= LONGEST_TRACEBACK else "…" + text[1 - LONGEST_TRACEBACK :], LONGEST_TRACEBACK)
 
 
@@ -154,7 +154,7 @@ def _frames(error: BaseException) -> tuple[str, ...]:
     )
     authored = [frame for frame in frames if not frame.filename.startswith(_OWN_FOLDER)]
     shown = (f"{relative(frame.filename)}:{frame.lineno} in {frame.name}" for frame in authored or frames)
-    return tuple(cleaned(each, LONGEST_MESSAGE) for each in shown)
+    return tuple(cleaned(text, LONGEST_MESSAGE) for text in shown)
 
 
 def show_authored_frames(error: BaseException) -> None:
@@ -162,21 +162,21 @@ def show_authored_frames(error: BaseException) -> None:
     rest: list[BaseException] = [error]
     visited: set[int] = set()
     while rest:
-        each = rest.pop()
-        if id(each) in visited:
+        seen = rest.pop()
+        if id(seen) in visited:
             continue
-        visited.add(id(each))
+        visited.add(id(seen))
         frames = []
-        found = each.__traceback__
-        while found is not None:
-            if not found.tb_frame.f_code.co_filename.startswith(_OWN_FOLDER):
-                frames.append(found)
-            found = found.tb_next
+        traceback_entry = seen.__traceback__
+        while traceback_entry is not None:
+            if not traceback_entry.tb_frame.f_code.co_filename.startswith(_OWN_FOLDER):
+                frames.append(traceback_entry)
+            traceback_entry = traceback_entry.tb_next
         shown: TracebackType | None = None
         for frame in reversed(frames):
             shown = TracebackType(shown, frame.tb_frame, frame.tb_lasti, frame.tb_lineno)
-        each.__traceback__ = shown
-        rest += [one for one in (each.__cause__, each.__context__) if one is not None]
+        seen.__traceback__ = shown
+        rest += [cause for cause in (seen.__cause__, seen.__context__) if cause is not None]
 
 
 def stack_of(thread: int, *begin: CodeType) -> TracebackType | None:
@@ -189,21 +189,21 @@ def stack_of(thread: int, *begin: CodeType) -> TracebackType | None:
     return stack
 
 
-def _name_files(found: traceback.TracebackException) -> None:
-    """Shorten the file names in `found`, in its causes and in the members of a group."""
-    rest, visited = [found], set()
+def _name_files(shown: traceback.TracebackException) -> None:
+    """Shorten the file names in `shown`, in its causes and in the members of a group."""
+    rest, visited = [shown], set()
     while rest:
-        each = rest.pop()
-        if id(each) in visited:
+        part = rest.pop()
+        if id(part) in visited:
             continue
-        visited.add(id(each))
-        authored = [frame for frame in each.stack if not frame.filename.startswith(_OWN_FOLDER)]
-        each.stack[:] = authored or each.stack
-        for frame in each.stack:
+        visited.add(id(part))
+        authored = [frame for frame in part.stack if not frame.filename.startswith(_OWN_FOLDER)]
+        part.stack[:] = authored or part.stack
+        for frame in part.stack:
             frame.filename = relative(frame.filename)
-        if getattr(each, "filename", None):  # the file of a SyntaxError
-            each.filename = relative(each.filename)
-        rest += [one for one in (each.__cause__, each.__context__, *(each.exceptions or ())) if one is not None]
+        if getattr(part, "filename", None):  # the file of a SyntaxError
+            part.filename = relative(part.filename)
+        rest += [cause for cause in (part.__cause__, part.__context__, *(part.exceptions or ())) if cause is not None]
 
 
 class Boundary:

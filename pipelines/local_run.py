@@ -212,10 +212,10 @@ class LocalRun:
         self._retried = 0
         self._move(Progress(payload, shape, next_index, self._progress.attempt))  # type: ignore[arg-type]
 
-    def _keep_items(self, found: FinishedItems) -> None:
-        if found.step_index == self._progress.step_index:
-            self.finished |= found.texts
-            self.items_finished(found.texts)
+    def _keep_items(self, finished: FinishedItems) -> None:
+        if finished.step_index == self._progress.step_index:
+            self.finished |= finished.texts
+            self.items_finished(finished.texts)
 
     def _move(self, progress: Progress) -> None:
         if progress.step_index != self._progress.step_index:
@@ -256,7 +256,7 @@ class LocalRun:
         questions = [
             Question(
                 step.name,
-                [step.input.decode(each) for each in request] if takes_many else step.input.decode(request),
+                [step.input.decode(item) for item in request] if takes_many else step.input.decode(request),
                 place if suspended.itemized else None,
                 asked_at,
                 asked_at + waits.timeout,
@@ -271,7 +271,9 @@ class LocalRun:
             return _encoded(step.output, answer, where, "INVALID_ANSWER", many=step.cardinality.gives_many)
 
         answers = self.answers(questions, check)
-        self.answered([replace(each, answer=answer.value) for each, answer in zip(questions, answers, strict=True)])
+        self.answered(
+            [replace(question, answer=answer.value) for question, answer in zip(questions, answers, strict=True)]
+        )
         return [answer.document for answer in answers]
 
 
@@ -300,4 +302,4 @@ def _encoded(value_type: ValueType, value: Any, where: str, code: str, *, many: 
     except ValueMismatch as mismatch:
         expected = f"a list of {value_type.type_id}" if many else f"of type {value_type.type_id}"
         raise DefinitionError(code, f"{where} is not {expected}: {mismatch}") from None
-    return Encoded([each.document for each in items], [each.value for each in items])
+    return Encoded([item.document for item in items], [item.value for item in items])

@@ -49,9 +49,9 @@ def sync(required: Required, target: Path) -> None:
     UV_NOT_FOUND, and ENVIRONMENT_NOT_MADE with the message of uv.
     """
     python = required.interpreter
-    found = sys.executable if python == Interpreter.current() else f"{python.implementation}@{python.version}"
+    interpreter = sys.executable if python == Interpreter.current() else f"{python.implementation}@{python.version}"
     try:
-        run_uv("venv", "--allow-existing", "--python", found, str(target))
+        run_uv("venv", "--allow-existing", "--python", interpreter, str(target))
         with tempfile.NamedTemporaryFile("w", suffix=".txt", encoding="utf-8") as lock:
             lock.write(required.lock)
             lock.flush()
@@ -86,7 +86,7 @@ def lock_line(requirement: Requirement, hashes: Iterable[str]) -> str:
     extras = f"[{','.join(sorted(requirement.extras))}]" if requirement.extras else ""
     version = f" @ {requirement.url}" if requirement.url else str(requirement.specifier)
     marker = f" ; {requirement.marker}" if requirement.marker else ""
-    options = "".join(f" --hash={each}" for each in sorted(set(hashes)))
+    options = "".join(f" --hash={digest}" for digest in sorted(set(hashes)))
     return f"{canonicalize_name(requirement.name)}{extras}{version}{marker}{options}"
 
 

@@ -91,10 +91,10 @@ class StepPolicy:
             return error, True
         chain = list(_chain(error))
         for classes in (self.give_up_on, (NonRetryable,)):
-            for each in chain:
-                if _is_one_of(each, classes):
-                    return each, False
-        return error, not self.retry_on or any(_is_one_of(each, self.retry_on) for each in chain)
+            for cause in chain:
+                if _is_one_of(cause, classes):
+                    return cause, False
+        return error, not self.retry_on or any(_is_one_of(cause, self.retry_on) for cause in chain)
 
 
 NO_POLICY: Final = StepPolicy()
@@ -159,7 +159,7 @@ def _number(name: str, value: Any, problems: list[str]) -> Any:
 
 def _exceptions(name: str, value: Any, problems: list[str]) -> tuple[type[BaseException], ...]:
     classes = value if isinstance(value, tuple) else (value,)
-    wrong = [each for each in classes if not isinstance(each, type) or not issubclass(each, BaseException)]
+    wrong = [cls for cls in classes if not isinstance(cls, type) or not issubclass(cls, BaseException)]
     if wrong or not 0 < len(classes) <= _MOST_CLASSES:
         problem = f"has {wrong[0]!r}, which is no exception class" if wrong else f"has {len(classes)} classes"
         problems.append(f"{name} {problem}; give 1 to {_MOST_CLASSES}, such as {name}=(ConnectionError, TimeoutError)")

@@ -144,8 +144,8 @@ class StepReports:
         """The newest progress, such as `3 of 10: loading`; empty without one."""
         if self._done is None:
             return ""
-        of = "" if self._total is None else f" of {self._total:,}"
-        return f"{self._done:,}{of}{self._message and ': '}{self._message}"
+        total = "" if self._total is None else f" of {self._total:,}"
+        return f"{self._done:,}{total}{self._message and ': '}{self._message}"
 
     @property
     def details(self) -> str:
@@ -175,12 +175,14 @@ class StepReports:
             return None if is_empty else self._report(indexes, MOST_LINES)
 
     def _report(self, indexes: Mapping[str, int], lines: int) -> StepReport:
-        found: list[StepLine] = [
+        newest: list[StepLine] = [
             (line.at, line.level, indexes[line.step], line.item, line.text)
             for line in list(self._lines)[-lines:]
             if line.step in indexes
         ]
-        return StepReport(done=self._done, total=self._total, message=self._message, details=self._details, lines=found)
+        return StepReport(
+            done=self._done, total=self._total, message=self._message, details=self._details, lines=newest
+        )
 
 
 def reports_of(reporting: Reporting) -> StepReports:

@@ -90,7 +90,7 @@ def _class_advice(cls: type) -> str:
 
 def _as_dataclass(cls: type) -> str:
     hints = inspect.get_annotations(cls)
-    fields = "; ".join(f"{name}: {each if isinstance(each, str) else shown(each)}" for name, each in hints.items())
+    fields = "; ".join(f"{name}: {hint if isinstance(hint, str) else shown(hint)}" for name, hint in hints.items())
     return f"@dataclass class {cls.__name__}: {fields or '...'}"
 
 

@@ -52,7 +52,7 @@ class Branching:
     def declared(self) -> dict[str, Any]:
         """Return the declaration, as `wire.documents.step_policy` describes it. It is empty without policies."""
         policies = {
-            name: each.policy.declared() for name, each in self.branches.items() if each.policy is not NO_POLICY
+            name: branch.policy.declared() for name, branch in self.branches.items() if branch.policy is not NO_POLICY
         }
         parallel = self.items.declared() if self.declares_parallel else {}
         return {**parallel, **({"branches": policies} if policies else {})}
@@ -64,13 +64,13 @@ def gathered(name: str | None, functions: tuple[Function | Branch, ...], paralle
     Raises ``DefinitionError``: INVALID_BRANCHES, NOT_A_FUNCTION, INVALID_STEP_POLICY, INVALID_PARALLEL.
     """
     named: dict[str, Function | Branch] = {}
-    for each in functions:
-        branch_name = _name(each)
+    for branch in functions:
+        branch_name = _name(branch)
         if branch_name in named:
             raise DefinitionError(
                 "INVALID_BRANCHES", f"gather has two branches with the name {branch_name!r}; rename one"
             )
-        named[branch_name] = each
+        named[branch_name] = branch
     authored = humanised(" and ".join(named)) if name is None else name
     items = rules(authored, parallel, None) or ItemRules(max(len(named), 1), collects=False)
     return Branching(authored, GATHER, _checked(authored, named), None, items, parallel is not None, place)
@@ -92,19 +92,19 @@ def _checked(step: str, functions: Mapping[str, Function | Branch]) -> dict[str,
         text = f'step "{step}" has {len(functions)} branches; give 2 to {MOST_BRANCHES} functions'
         raise DefinitionError("INVALID_BRANCHES", text)
     checked: dict[str, Branch] = {}
-    for name, each in functions.items():
-        _name(each)
+    for name, branch in functions.items():
+        _name(branch)
         if not 0 < len(name) <= LONGEST_BRANCH or not name.isprintable():
             text = f'step "{step}" has the branch {name!r}; use 1 to {LONGEST_BRANCH} printable characters'
             raise DefinitionError("INVALID_BRANCHES", text)
-        authored = each if isinstance(each, Branch) else Branch(each, {})
+        authored = branch if isinstance(branch, Branch) else Branch(branch, {})
         policy = step_policy.checked(f"{step}, branch {name}", authored.options)
         checked[name] = Branch(authored.function, authored.options, policy)
     return checked
 
 
-def _name(each: Function | Branch) -> str:
-    function = each.function if isinstance(each, Branch) else each
+def _name(branch: Function | Branch) -> str:
+    function = branch.function if isinstance(branch, Branch) else branch
     name: Final = getattr(function, "__name__", None)
     if not callable(function) or not isinstance(name, str) or isinstance(function, type):
         raise DefinitionError("NOT_A_FUNCTION", no_function(function))

@@ -79,13 +79,15 @@ class Catalogue:
         A constrained type is named after the type, with "#" and a digest of the constraints.
         """
         expression = self.expression(hint, where)
-        rules, bare = (Rules.of(each) if self._constraints else None for each in (hint, plain(hint)))
+        rules, bare = (Rules.of(form) if self._constraints else None for form in (hint, plain(hint)))
         if rules is None or bare is None or "id" not in expression:
             return expression
-        found = rules.constraints if expression["kind"] == "scalar" else {}
+        constraints = rules.constraints if expression["kind"] == "scalar" else {}
         if others := [rule for rule in rules.others if rule not in bare.others]:
-            found = {**found, "rules": others}
-        return self._constrained(f"{expression['id']}#{fingerprint(_sorted(found))[:12]}", expression, found)
+            constraints = {**constraints, "rules": others}
+        return self._constrained(
+            f"{expression['id']}#{fingerprint(_sorted(constraints))[:12]}", expression, constraints
+        )
 
     def value_or_none(self, hint: Any, where: str) -> TypeExpression:
         """Return the type expression for a value between steps that may be None. Raises as ``expression`` does."""
@@ -106,8 +108,8 @@ class Catalogue:
         if hint is dict:
             hint = dict[str, Any]
         if isinstance(hint, type) and hint in SCALARS:
-            found = rules.constraints if rules is not None else {}
-            return self._constrained(name, {"id": SCALARS[hint], "kind": "scalar"}, found)
+            constraints = rules.constraints if rules is not None else {}
+            return self._constrained(name, {"id": SCALARS[hint], "kind": "scalar"}, constraints)
         if hint is timedelta:
             return self._constrained(choices.DURATION, dict(_STRING), choices.DURATION_RULES)
         if typing.get_origin(hint) in _MAPS:
@@ -132,9 +134,9 @@ class Catalogue:
         Those in ``nullable`` may be null.
         """
         fields = [
-            {"name": name, "type": of, **({"repeated": True} if many else {})}
+            {"name": name, "type": expression, **({"repeated": True} if many else {})}
             | ({"nullable": True} if name in nullable else {})
-            for name, of, many in members
+            for name, expression, many in members
         ]
         fields.sort(key=lambda field: str(field["name"]))
         self._definitions[name] = _sorted({"fields": fields, "id": name, "kind": "record"})
@@ -174,17 +176,17 @@ class Catalogue:
                 visited.add(current["id"])
                 definition = self._definitions[current["id"]]
                 waiting += [field["type"] for field in definition.get("fields", ())]
-                waiting += [each["payload"] for each in definition.get("variants", ()) if "payload" in each]
+                waiting += [variant["payload"] for variant in definition.get("variants", ()) if "payload" in variant]
                 waiting += [definition["wraps"]] if "wraps" in definition else []
                 kind = definition.get("format", "literal" if "allowedValues" in definition else definition.get("kind"))
                 if kind in scalars:
                     return True
         return False
 
-    def _constrained(self, name: str, expression: TypeExpression, found: dict[str, Any]) -> TypeExpression:
-        if not found:
+    def _constrained(self, name: str, expression: TypeExpression, constraints: dict[str, Any]) -> TypeExpression:
+        if not constraints:
             return expression
-        self._definitions[name] = _sorted({"id": name, "kind": "wrapper", "wraps": expression, **found})
+        self._definitions[name] = _sorted({"id": name, "kind": "wrapper", "wraps": expression, **constraints})
         return {"id": name, "kind": "named"}
 
     def _map(self, hint: Any, where: str, name: str, rules: Rules | None) -> TypeExpression:
@@ -213,7 +215,9 @@ class Catalogue:
             if bare is type(None) or bare is list or typing.get_origin(bare) in _REPEATED:
                 raise DefinitionError("UNSUPPORTED_TYPE", f"{where} has the type {shown(hint)}; {advice(hint)}")
             expression = self.value(arm, where)
-            tags = choices.tags_of((each.name, plain(each.hint)) for each in _fields(bare, where)) if is_class else {}
+            tags = (
+                choices.tags_of((field.name, plain(field.hint)) for field in _fields(bare, where)) if is_class else {}
+            )
             form = OBJECT if is_class else choices.form_of(expression, self._definitions.__getitem__)
             if form is None:
                 raise DefinitionError("UNSUPPORTED_TYPE", f"{where} has the type {shown(hint)}; {advice(hint)}")
@@ -224,8 +228,8 @@ class Catalogue:
 
     def _named(self, cls: type, where: str, define: abc.Callable[[type, str], dict[str, Any]]) -> TypeExpression:
         type_id = f"{cls.__module__}.{cls.__qualname__}"
-        found = None if "[" in cls.__qualname__ else places.importable(cls.__module__, cls.__qualname__)
-        if cls.__module__ == "__main__" or found is not cls:
+        known = None if "[" in cls.__qualname__ else places.importable(cls.__module__, cls.__qualname__)
+        if cls.__module__ == "__main__" or known is not cls:
             remedy = "define the class at the top of a module"
             if "[" in cls.__name__:
                 base, _, argument = cls.__name__.removesuffix("]").partition("[")
@@ -286,12 +290,12 @@ class Catalogue:
         return _sorted(described)
 
     def _enum(self, cls: type, where: str) -> dict[str, Any]:
-        found = choices.literals(member.value for member in typing.cast("type[Enum]", cls))
-        if found is None:
+        literals = choices.literals(member.value for member in typing.cast("type[Enum]", cls))
+        if literals is None:
             raise DefinitionError("UNSUPPORTED_TYPE", f"{where} has the type {shown(cls)}; {advice(cls)}")
         rules = Rules.of(cls) if self._constraints else None
         others = {"rules": rules.others} if rules is not None and rules.others else {}
-        scalar, values = found
+        scalar, values = literals
         return {**others, "kind": "wrapper", "wraps": {"id": scalar, "kind": "scalar"}, **values}
 
 
@@ -312,7 +316,7 @@ def without_none(hint: Any) -> tuple[Any, bool]:
     """Return ``(X, True)`` for ``X | None`` and literals with None, and any other hint with False."""
     hint = plain(hint)
     if typing.get_origin(hint) is typing.Literal and None in typing.get_args(hint):
-        return typing.Literal[tuple(each for each in typing.get_args(hint) if each is not None)], True
+        return typing.Literal[tuple(value for value in typing.get_args(hint) if value is not None)], True
     if typing.get_origin(hint) not in _UNIONS:
         return hint, False
     others = [arm for arm in typing.get_args(hint) if arm is not type(None)]
@@ -370,7 +374,7 @@ def _fields(cls: type, where: str) -> list[_Field]:
 
 def _dataclass_fields(cls: type, where: str) -> list[_Field]:
     hints = typing.get_type_hints(cls, include_extras=True)
-    found = []
+    named = []
     for field in dataclasses.fields(cls):
         if not field.init:
             raise DefinitionError(
@@ -379,8 +383,8 @@ def _dataclass_fields(cls: type, where: str) -> list[_Field]:
                 "back; make it a property",
             )
         has_default = field.default is not dataclasses.MISSING or field.default_factory is not dataclasses.MISSING
-        found.append(_Field(field.name, field.name, hints[field.name], has_default, field.default))
-    return found
+        named.append(_Field(field.name, field.name, hints[field.name], has_default, field.default))
+    return named
 
 
 def _model_field(name: str, info: FieldInfo, where: str) -> _Field:

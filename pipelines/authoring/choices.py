@@ -32,12 +32,12 @@ Expression = dict[str, Any]
 
 def literals(values: Iterable[Any]) -> tuple[str, dict[str, Any]] | None:
     """Return the scalar of literals and what a wrapper says about them; None unless all are texts or whole numbers."""
-    found = list(dict.fromkeys(values))
-    if found and all(isinstance(each, str) and not isinstance(each, Enum) for each in found):
-        pattern = "|".join(re.escape(each) for each in sorted(found))
+    distinct = list(dict.fromkeys(values))
+    if distinct and all(isinstance(value, str) and not isinstance(value, Enum) for value in distinct):
+        pattern = "|".join(re.escape(value) for value in sorted(distinct))
         return "string", {"pattern": f"^(?:{pattern})$"}
-    if found and all(type(each) is int for each in found):
-        return "integer", {"allowedValues": sorted(found)}
+    if distinct and all(type(value) is int for value in distinct):
+        return "integer", {"allowedValues": sorted(distinct)}
     return None
 
 
@@ -62,19 +62,19 @@ def form_of(expression: Expression, definition: Callable[[str], dict[str, Any]])
     if kind == "map":
         return OBJECT
     if kind == "named":
-        found = definition(name)
-        return form_of(found["wraps"], definition) if found.get("kind") == "wrapper" else OBJECT
+        defined = definition(name)
+        return form_of(defined["wraps"], definition) if defined.get("kind") == "wrapper" else OBJECT
     return TEXT if name in _TEXTS else _FORMS.get(name)
 
 
 def tags_of(fields: Iterable[tuple[str, Any]]) -> dict[str, tuple[str, ...]]:
     """Return the literal texts of those fields of a class that are literals, by the name of the field in JSON."""
-    found = {}
+    tags = {}
     for name, hint in fields:
         values = typing.get_args(hint) if typing.get_origin(hint) is typing.Literal else ()
-        if values and all(type(each) is str for each in values):
-            found[name] = values
-    return found
+        if values and all(type(value) is str for value in values):
+            tags[name] = values
+    return tags
 
 
 def choice(hint: Any, arms: Sequence[Arm], where: str) -> dict[str, Any]:
@@ -89,7 +89,7 @@ def choice(hint: Any, arms: Sequence[Arm], where: str) -> dict[str, Any]:
         for arm in arms
         for name in (arm.tags[tag] if tag and arm.form == OBJECT else [arm.form])
     ]
-    variants.sort(key=lambda each: str(each["discriminator"]))
+    variants.sort(key=lambda variant: str(variant["discriminator"]))
     return {"kind": "choice", "variants": variants, **({"tag": tag} if tag else {})}
 
 
@@ -111,7 +111,8 @@ def name_of(arms: Sequence[Arm]) -> str:
 def is_within(given: Expression, taken: Expression, definitions: Mapping[str, Expression]) -> bool:
     """Return True if the types are the same, constraints apart, or ``taken`` is a choice with those of ``given``."""
     types, known = (
-        {_base(each.get("payload")) for each in _variants(expression, definitions)} for expression in (given, taken)
+        {_base(variant.get("payload")) for variant in _variants(expression, definitions)}
+        for expression in (given, taken)
     )
     return _base(given) == _base(taken) or types <= known
 

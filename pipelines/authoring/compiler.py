@@ -36,21 +36,21 @@ def load(reference: str) -> Pipeline:
     module = import_module(module_name)
     if not hasattr(module, name):
         raise DefinitionError("NAME_NOT_FOUND", f"module {module_name} has no {name!r}; {_pipelines_in(module)}")
-    found = getattr(module, name)
-    if not isinstance(found, Pipeline):
+    pipeline = getattr(module, name)
+    if not isinstance(pipeline, Pipeline):
         raise DefinitionError(
-            "NOT_A_PIPELINE", f"{reference} is a {type(found).__name__}, not a Pipeline; {_pipelines_in(module)}"
+            "NOT_A_PIPELINE", f"{reference} is a {type(pipeline).__name__}, not a Pipeline; {_pipelines_in(module)}"
         )
-    _check_unique(found)
-    if found.mistakes:
-        plan(found)
-    return found
+    _check_unique(pipeline)
+    if pipeline.mistakes:
+        plan(pipeline)
+    return pipeline
 
 
 def _check_unique(pipeline: Pipeline) -> None:
     """Raise ``DefinitionError`` DUPLICATE_PIPELINE_ID if another pipeline of its module has the same id."""
     values = list(vars(sys.modules[pipeline.module]).values()) if pipeline.module in sys.modules else []
-    others = [each for each in values if isinstance(each, Pipeline) and each is not pipeline]
+    others = [value for value in values if isinstance(value, Pipeline) and value is not pipeline]
     for other in others:
         if (other.module, other.pipeline_id) == (pipeline.module, pipeline.pipeline_id):
             raise DefinitionError(
@@ -173,8 +173,8 @@ def _step(step: PlannedStep) -> dict[str, Any]:
 
 def _branching(branching: PlannedBranching) -> dict[str, Any]:
     branches = [
-        {"name": name, "runtimeClass": _class_of(each), "outputTypeId": each.output.type_id}
-        for name, each in branching.branches.items()
+        {"name": name, "runtimeClass": _class_of(branch), "outputTypeId": branch.output.type_id}
+        for name, branch in branching.branches.items()
     ]
     route = {} if branching.route is None else {"route": _class_of(branching.route)}
     return {"kind": branching.kind, **route, "branches": branches}
@@ -192,7 +192,7 @@ def declarations(pipeline: Pipeline, *, described: bool = True) -> dict[str, dic
     """
     members: dict[str, dict[str, Any]] = {
         "search": pipeline.search,
-        "steps": {part.name: found for part in pipeline.parts if (found := _declared(part))},
+        "steps": {part.name: declared for part in pipeline.parts if (declared := _declared(part))},
         "concurrency": pipeline.concurrency.declaration if pipeline.concurrency is not None else {},
     }
     if pipeline.config or pipeline.secrets:

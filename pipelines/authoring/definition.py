@@ -234,8 +234,8 @@ class Pipeline:
                     raise DefinitionError("NOT_A_FUNCTION", no_function(decorated))
                 authored = places.humanised(function_name) if name is None else name
                 named = cardinalities.checked(authored, cardinality)
-                own, items = step_policy.checked(authored, policy), rules(authored, parallel, on_item_failure)
-                self._append(Step(authored, decorated, named, own, items))
+                policies, items = step_policy.checked(authored, policy), rules(authored, parallel, on_item_failure)
+                self._append(Step(authored, decorated, named, policies, items))
             return decorated
 
         return add if function is None else add(function)

@@ -33,13 +33,13 @@ def described_types(pipeline: Pipeline) -> dict[str, Any]:
 
 def _reached(catalogue: Catalogue, names: set[str]) -> list[str]:
     """Return the records that values of these types contain, sorted."""
-    types, found, waiting = catalogue.canonical_types(), set[str](), [*names]
+    types, reached, waiting = catalogue.canonical_types(), set[str](), [*names]
     while waiting:
         name = waiting.pop()
-        if name in types and name not in found:
-            found.add(name)
+        if name in types and name not in reached:
+            reached.add(name)
             waiting += _named(types[name]["definition"])
-    return sorted(found & catalogue.records.keys())
+    return sorted(reached & catalogue.records.keys())
 
 
 def _named(value: Any) -> Iterator[str]:
@@ -58,7 +58,9 @@ def _type(catalogue: Catalogue, type_id: str) -> dict[str, Any]:
     fields = catalogue.records[type_id]
     order = [field.name for field in fields]
     texts = {
-        field.name: found for field in fields if (found := _texts(field.info or FieldInfo.from_annotation(field.hint)))
+        field.name: texts_of_field
+        for field in fields
+        if (texts_of_field := _texts(field.info or FieldInfo.from_annotation(field.hint)))
     }
     return ({"order": order} if order != sorted(order) else {}) | ({"fields": texts} if texts else {})
 
@@ -70,7 +72,7 @@ def _texts(info: FieldInfo) -> dict[str, Any]:
     texts: dict[str, Any] = {
         name: " ".join(text.split())[: TEXTS[name]] for name, text in said.items() if isinstance(text, str) and text
     }
-    if examples := [_example(each) for each in (info.examples or ())[:MOST_EXAMPLES]]:
+    if examples := [_example(example) for example in (info.examples or ())[:MOST_EXAMPLES]]:
         texts[EXAMPLES] = examples
     return texts
 

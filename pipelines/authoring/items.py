@@ -81,8 +81,8 @@ def _may_give_failures(function: Any) -> bool:
     hint = plain(typing.get_type_hints(function, include_extras=True)["return"])
     rest = [hint]
     while rest:
-        each = plain(rest.pop())
-        if each is ItemFailure:
+        inner = plain(rest.pop())
+        if inner is ItemFailure:
             return True
-        rest += typing.get_args(each)
+        rest += typing.get_args(inner)
     return False

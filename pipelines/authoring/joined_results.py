@@ -33,14 +33,16 @@ class JoinedResults:
         catalogue: Catalogue,
     ) -> JoinedResults:
         """``results`` are those of the step ``gather``. Raises ``DefinitionError`` TYPES_DO_NOT_CHAIN."""
-        zipped = not any(each.many for each in results.values()) and all(each.many for each in parameters.values())
+        zipped = not any(member.many for member in results.values()) and all(
+            member.many for member in parameters.values()
+        )
         fits = parameters.keys() == results.keys() and all(
             (taken.many is results[name].many or zipped)
             and catalogue.is_within(results[name].item.expression, taken.item.expression)
             for name, taken in parameters.items()
         )
         if not fits:
-            written = ", ".join(f"{name}: {each.text}" for name, each in results.items())
+            written = ", ".join(f"{name}: {result.text}" for name, result in results.items())
             raise DefinitionError(
                 "TYPES_DO_NOT_CHAIN",
                 f'{where} follows "{gather}", so it takes one parameter for each branch; write ({written})',
@@ -50,7 +52,7 @@ class JoinedResults:
     def arguments(self, value: Any) -> tuple[Any, ...]:
         """Return the arguments of a call, for the value that the step takes: one record, or a list if ``zipped``."""
         if self.zipped:
-            results = {name: [getattr(each, name) for each in value] for name in self.parameters}
+            results = {name: [getattr(item, name) for item in value] for name in self.parameters}
         else:
             results = {name: getattr(value, name) for name in self.parameters}
-        return tuple(each.argument(results[name]) for name, each in self.parameters.items())
+        return tuple(parameter.argument(results[name]) for name, parameter in self.parameters.items())

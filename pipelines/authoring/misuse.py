@@ -76,7 +76,7 @@ def _checking(method: Callable[_Options, _Result], parameters: Sequence[str]) ->
 def _misuse(method: str, unknown: Sequence[str], unbound: str, parameters: Sequence[str]) -> str:
     """Return what is wrong with the options of a call, and which there are."""
     called = "Pipeline" if method == "__init__" else f"pipeline.{method}"
-    names = [each for each in parameters if each not in ("self", "function")]
+    names = [name for name in parameters if name not in ("self", "function")]
     options = f"its options are {', '.join(names)}"
     if not unknown:
         return f"{called} is {unbound}; {options}" if "missing" in unbound else f"{called}: {unbound}; {options}"

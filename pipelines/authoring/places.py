@@ -32,13 +32,20 @@ def of_function(function: Any) -> str:
     linecache.checkcache(code.co_filename)
     lines = range(first, first + _MOST_DECORATORS)
     is_named = code.co_name != "<lambda>"
-    line = next((each for each in lines if is_named and _DEF.match(linecache.getline(code.co_filename, each))), first)
+    line = next(
+        (
+            line_number
+            for line_number in lines
+            if is_named and _DEF.match(linecache.getline(code.co_filename, line_number))
+        ),
+        first,
+    )
     return _place(code.co_filename, line)
 
 
 def of_class(cls: type, member: str = "") -> str:
     """Return the place of a class, or of the annotation of one of its members. Empty if there is no source."""
-    owner = next((each for each in cls.__mro__ if member in inspect.get_annotations(each)), cls)
+    owner = next((ancestor for ancestor in cls.__mro__ if member in inspect.get_annotations(ancestor)), cls)
     file = getattr(sys.modules.get(owner.__module__), "__file__", None)
     if not file:
         return ""
@@ -55,16 +62,16 @@ def _members_of(source: str) -> dict[str, dict[str, int]]:
         rest = [("", node) for node in ast.parse(source).body]
     except (SyntaxError, ValueError):
         return {}
-    found: dict[str, dict[str, int]] = {}
+    lines: dict[str, dict[str, int]] = {}
     for prefix, node in rest:
         if isinstance(node, ast.ClassDef):
             name = f"{prefix}{node.name}"
-            found[name] = {"": node.lineno}
-            for each in node.body:
-                if isinstance(each, ast.AnnAssign) and isinstance(each.target, ast.Name):
-                    found[name][each.target.id] = each.lineno
-            rest += [(f"{name}.", each) for each in node.body]
-    return found
+            lines[name] = {"": node.lineno}
+            for statement in node.body:
+                if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):
+                    lines[name][statement.target.id] = statement.lineno
+            rest += [(f"{name}.", statement) for statement in node.body]
+    return lines
 
 
 def author_frame() -> FrameType:
@@ -90,8 +97,8 @@ def of_exception(error: BaseException) -> str:
     """Return where the author's code raised an error: not in this package, and not in an import or a library."""
     if isinstance(error, SyntaxError) and error.filename and error.lineno:
         return _place(error.filename, error.lineno)
-    found = [_place(file, line) for file, line in _raising(error.__traceback__) if _is_author(file)]
-    return found[-1] if found else ""
+    frames = [_place(file, line) for file, line in _raising(error.__traceback__) if _is_author(file)]
+    return frames[-1] if frames else ""
 
 
 def _raising(trace: TracebackType | None) -> list[tuple[str, int]]:
@@ -109,10 +116,10 @@ def _place(file: str, line: int) -> str:
 
 def importable(module: str, qualname: str) -> Any:
     """Return the object at ``module.qualname`` in the imported modules, or None."""
-    found: Any = sys.modules.get(module)
+    value: Any = sys.modules.get(module)
     for part in qualname.split("."):
-        found = getattr(found, part, None)
-    return found
+        value = getattr(value, part, None)
+    return value
 
 
 def humanised(function_name: str) -> str:

@@ -31,9 +31,9 @@ class Plan:
 
     def limits_with(self, changed: Mapping[int, float]) -> Mapping[LimitKey, float]:
         """Return the limits, with those of ``changed`` by the index of a step: for its function, or each branch."""
-        functions = ((each, seconds) for i, seconds in changed.items() for each in self.steps[i : i + 1])
-        found = {each.limit_key: seconds for step, seconds in functions for each in step.called}
-        return {**self.limits, **found}
+        functions = ((step, seconds) for i, seconds in changed.items() for step in self.steps[i : i + 1])
+        limits = {function.limit_key: seconds for step, seconds in functions for function in step.called}
+        return {**self.limits, **limits}
 
 
 def plan(pipeline: Pipeline, *, constraints: bool = True) -> Plan:
@@ -80,9 +80,9 @@ def _plan(pipeline: Pipeline, size: int, constraints: bool) -> Plan:
         types, many = catalogue.canonical_types(), steps[0].cardinality.takes_many
         errors += mistakes(pipeline.concurrency, pipeline.place, types, steps[0].input.type_id, takes_many=many)
     raise_all([*errors, *catalogue.doubts] if errors else ())
-    called = [each for step in steps for each in step.called]
-    limits = {each.limit_key: each.policy.timeout for each in called if each.policy.timeout is not None}
-    return Plan(tuple(steps), catalogue, limits, bool(limits) or any(each.is_async for each in called))
+    called = [function for step in steps for function in step.called]
+    limits = {function.limit_key: function.policy.timeout for function in called if function.policy.timeout is not None}
+    return Plan(tuple(steps), catalogue, limits, bool(limits) or any(function.is_async for function in called))
 
 
 def _planned(
@@ -132,12 +132,12 @@ def _planned_step(
     read = signature(where, step.function, catalogue, most_values=most)
     values, returned, taken = list(read.values.values()), read.returned, read.taken
     joined = None
-    found = next((each for each in planned if each.index == gather), None)
-    if found is not None and found.branching is not None:
+    gathering = next((step for step in planned if step.index == gather), None)
+    if gathering is not None and gathering.branching is not None:
         from pipelines.authoring.joined_results import JoinedResults  # most pipelines do not need it
 
-        joined = JoinedResults.of(where, read.values, found.name, found.branching.results, catalogue)
-        values, taken = [], Hinted(found.output, many=joined.zipped, collects=True)
+        joined = JoinedResults.of(where, read.values, gathering.name, gathering.branching.results, catalogue)
+        values, taken = [], Hinted(gathering.output, many=joined.zipped, collects=True)
     answered = None
     if len(values) == 2:
         from pipelines.authoring.request_and_answer import RequestAndAnswer  # most pipelines do not need it
@@ -240,7 +240,7 @@ def _check_chain(steps: list[PlannedStep], catalogue: Catalogue, errors: list[De
                 )
             )
         asks_for_many = step.waits is not None and step.cardinality is Cardinality.ONE_TO_MANY
-        if place == step.index and asks_for_many and ends_in_stream(each.cardinality for each in steps[:place]):
+        if place == step.index and asks_for_many and ends_in_stream(earlier.cardinality for earlier in steps[:place]):
             errors.append(
                 DefinitionError(
                     "AWAIT_CARDINALITY",
@@ -257,7 +257,7 @@ def _condition_mistakes(steps: list[PlannedStep]) -> Iterator[DefinitionError]:
         if step.condition is not None:
             from pipelines.authoring.conditions import mistakes  # most pipelines do not need it
 
-            follows = ends_in_stream(each.cardinality for each in steps[: step.index])
+            follows = ends_in_stream(earlier.cardinality for earlier in steps[: step.index])
             following = steps[step.index + 1] if step.index + 1 < len(steps) else None
             for text in mistakes(step, following, follows_stream=follows):
                 yield DefinitionError("INVALID_CONDITION", f'await "{step.name}" {text}', _place(step))
@@ -271,7 +271,7 @@ def _sides(step: PlannedStep) -> tuple[Hinted, Hinted]:
 def _item_mistakes(steps: list[PlannedStep]) -> Iterator[DefinitionError]:
     """Yield an INVALID_PARALLEL for each step with ``parallel`` that does not run for the items of a stream."""
     for step in steps:
-        follows = ends_in_stream(each.cardinality for each in steps[: step.index])
+        follows = ends_in_stream(earlier.cardinality for earlier in steps[: step.index])
         takes_many, type_id = step.cardinality.takes_many, step.input.type_id
         if (
             step.items is not None

@@ -27,9 +27,11 @@ def planned_branching(index: int, part: Branching, catalogue: Catalogue) -> Plan
     number = len(part.branches) if part.kind == GATHER else 1
     for place, (name, branch) in enumerate(part.branches.items()):
         with collected(errors):
-            each = BranchPlace(name, place if part.kind == GATHER else 0, number)
+            branch_place = BranchPlace(name, place if part.kind == GATHER else 0, number)
             steps[name] = dataclasses.replace(
-                _planned_function(index, part, branch.function, each, catalogue), policy=branch.policy, items=part.items
+                _planned_function(index, part, branch.function, branch_place, catalogue),
+                policy=branch.policy,
+                items=part.items,
             )
     route = None
     if part.route is not None:
@@ -46,7 +48,7 @@ def planned_branching(index: int, part: Branching, catalogue: Catalogue) -> Plan
         cardinality=Cardinality.ONE_TO_ONE,
         input=first.input,
         output=output,
-        wants_context=any(each.wants_context for each in [*steps.values(), first]),
+        wants_context=any(step.wants_context for step in [*steps.values(), first]),
         items=part.items,
         branching=PlannedBranching(steps, route, part.place),
     )
@@ -94,12 +96,12 @@ def _listed(names: set[Any]) -> str:
 
 
 def _check_inputs(part: Branching, first: PlannedStep, steps: list[PlannedStep], catalogue: Catalogue) -> None:
-    for each in steps:
-        if not catalogue.is_within(first.input.expression, each.input.expression):
-            name = each.branch.name if each.branch is not None else ""
+    for step in steps:
+        if not catalogue.is_within(first.input.expression, step.input.expression):
+            name = step.branch.name if step.branch is not None else ""
             raise DefinitionError(
                 "TYPES_DO_NOT_CHAIN",
-                f'step "{part.name}", branch {name} takes {each.input.type_id}, but '
+                f'step "{part.name}", branch {name} takes {step.input.type_id}, but '
                 f"{_function_name(first)} takes {first.input.type_id}; all functions take the same value",
                 part.place,
             )
@@ -125,16 +127,16 @@ def _joined_type(part: Branching, steps: Mapping[str, PlannedStep], catalogue: C
 def _chosen_type(part: Branching, steps: Mapping[str, PlannedStep], catalogue: Catalogue) -> ValueType:
     """Return the type of what the branches give, or the union of their types."""
     outputs = [step.output for step in steps.values()]
-    for each in outputs:
-        if all(catalogue.is_within(other.expression, each.expression) for other in outputs):
-            return each
-    hint: Any = typing.Union[tuple(each.hint for each in outputs)]  # noqa: UP007 - built
+    for output in outputs:
+        if all(catalogue.is_within(other.expression, output.expression) for other in outputs):
+            return output
+    hint: Any = typing.Union[tuple(output.hint for output in outputs)]  # noqa: UP007 - built
     return ValueType(hint, catalogue, f'step "{part.name}", what its branches give')
 
 
 def joined(step: PlannedStep, results: list[Encoded]) -> Encoded:
     """Return the record of the results of all branches of a step, which are in their order."""
     names = list(step.branching.branches) if step.branching is not None else []
-    values = dict(zip(names, (each.value for each in results), strict=True))
-    documents = dict(zip(names, (each.document for each in results), strict=True))
+    values = dict(zip(names, (result.value for result in results), strict=True))
+    documents = dict(zip(names, (result.document for result in results), strict=True))
     return Encoded(documents, step.output.hint(**values))

@@ -120,12 +120,12 @@ class PlannedBranching:
     def results(self) -> dict[str, Hinted]:
         """The type of what each branch gives."""
         return {
-            name: Hinted(each.output, each.cardinality.gives_many, collects=True)
-            for name, each in self.branches.items()
+            name: Hinted(branch.output, branch.cardinality.gives_many, collects=True)
+            for name, branch in self.branches.items()
         }
 
     def with_functions(self, changed: Callable[[PlannedStep], PlannedStep]) -> PlannedBranching:
-        branches = {name: changed(each) for name, each in self.branches.items()}
+        branches = {name: changed(branch) for name, branch in self.branches.items()}
         return PlannedBranching(branches, None if self.route is None else changed(self.route), self.place)
 
 
@@ -204,12 +204,12 @@ def typed(hint: Any, catalogue: Catalogue, where: str) -> Hinted:
 def typed_all(*reads: Callable[[], Hinted]) -> list[Hinted]:
     """Return the results of all, or raise the errors of all."""
     errors: list[DefinitionError] = []
-    found: list[Hinted] = []
+    values: list[Hinted] = []
     for read in reads:
         with collected(errors):
-            found.append(read())
+            values.append(read())
     raise_all(errors)
-    return found
+    return values
 
 
 def _check_importable(where: str, function: Callable[..., Any]) -> None:

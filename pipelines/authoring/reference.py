@@ -57,15 +57,15 @@ def _module_of(file: Path) -> str:
 
 def _only_pipeline(module: ModuleType, reference: str) -> str:
     """Return the name of the only pipeline of a module. One that it imports counts only if it defines none."""
-    named = {name: each for name, each in vars(module).items() if isinstance(each, Pipeline)}
-    own = {name: each for name, each in named.items() if each.module == module.__name__} or named
-    names = sorted({id(each): name for name, each in own.items()}.values())
+    named = {name: value for name, value in vars(module).items() if isinstance(value, Pipeline)}
+    own_pipelines = {name: pipeline for name, pipeline in named.items() if pipeline.module == module.__name__} or named
+    names = sorted({id(pipeline): name for name, pipeline in own_pipelines.items()}.values())
     if len(names) == 1:
         return names[0]
-    found = (
+    chosen = (
         f"defines the pipelines {', '.join(names)}; name one: {reference}:{names[0]}" if names else "has no pipeline"
     )
-    raise DefinitionError("NAME_NOT_FOUND", f"module {module.__name__} {found}")
+    raise DefinitionError("NAME_NOT_FOUND", f"module {module.__name__} {chosen}")
 
 
 def _require_file(module: ModuleType, file: Path) -> None:

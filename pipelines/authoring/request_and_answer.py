@@ -48,21 +48,21 @@ class RequestAndAnswer:
         ``conditional``: the await may not ask, and the answer is then null.
         """
         members = {REQUEST: self.request, ANSWER: self.answer}
-        repeated = {name: each.many and not self.zipped for name, each in members.items()}
-        types = [(name, each.item.expression, repeated[name]) for name, each in members.items()]
+        repeated = {name: member.many and not self.zipped for name, member in members.items()}
+        types = [(name, member.item.expression, repeated[name]) for name, member in members.items()]
         expression: TypeExpression = catalogue.record_of(
             request_and_answer_type(await_name), types, nullable=(ANSWER,) if conditional else ()
         )
         hints = [
-            (name, GenericAlias(list, (each.item.hint,)) if repeated[name] else each.item.hint)
-            for name, each in members.items()
+            (name, GenericAlias(list, (member.item.hint,)) if repeated[name] else member.item.hint)
+            for name, member in members.items()
         ]
         return ValueType(dataclasses.make_dataclass("RequestAndAnswer", hints), catalogue, where, expression)
 
     def arguments(self, value: Any) -> tuple[Any, Any]:
         """Return both arguments of a call, for the value that the step takes: one pair, or a list if it takes many."""
         if self.zipped:
-            requests, answers = [each.request for each in value], [each.answer for each in value]
+            requests, answers = [pair.request for pair in value], [pair.answer for pair in value]
         else:
             [pair] = value if self.takes_many else [value]
             requests, answers = pair.request, pair.answer

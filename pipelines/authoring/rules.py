@@ -52,7 +52,7 @@ class _Texts:
         elif isinstance(value, MethodType):
             yield from self.of([value.__func__, value.__self__], value.__self__)
         elif isinstance(value, set | frozenset):
-            yield from sorted("\0".join(_Texts(self._package, self._seen).of(each)) for each in value)
+            yield from sorted("\0".join(_Texts(self._package, self._seen).of(item)) for item in value)
         elif id(value) not in self._seen:
             self._seen[id(value)] = value  # so that no other object gets its id
             yield from self._new(value, owner)
@@ -106,7 +106,7 @@ class _Texts:
             used += self._members(space, names)
         if function.__defaults__ or function.__kwdefaults__:
             yield from self.of([function.__defaults__, function.__kwdefaults__])
-        for name, value in sorted(used, key=lambda each: each[0]):
+        for name, value in sorted(used, key=lambda pair: pair[0]):
             yield name
             yield from self.of(value, owner)
 
@@ -119,13 +119,13 @@ class _Texts:
     def _members(self, space: Any, names: set[str]) -> Iterator[tuple[str, Any]]:
         """Return what code with these names may use of a module, of a class, or of the class of an object."""
         if isinstance(space, ModuleType):
-            found = vars(space) if space.__name__.partition(".")[0] == self._package else {}
-            yield from ((name, found[name]) for name in names & found.keys())
+            names_here = vars(space) if space.__name__.partition(".")[0] == self._package else {}
+            yield from ((name, names_here[name]) for name in names & names_here.keys())
             return
         for cls in (space if isinstance(space, type) else type(space)).__mro__:
             if self._is_own(cls):
-                own = names & vars(cls).keys() - _defaults(cls)
-                yield from ((name, getattr(vars(cls)[name], "__func__", vars(cls)[name])) for name in own)
+                members = names & vars(cls).keys() - _defaults(cls)
+                yield from ((name, getattr(vars(cls)[name], "__func__", vars(cls)[name])) for name in members)
 
 
 def _defaults(cls: type) -> set[str]:
@@ -135,7 +135,7 @@ def _defaults(cls: type) -> set[str]:
 
 def _names(code: CodeType) -> set[str]:
     """Return the names of globals and members that the code and the functions inside of it use."""
-    inner = (each for each in code.co_consts if isinstance(each, CodeType))
+    inner = (constant for constant in code.co_consts if isinstance(constant, CodeType))
     return set(code.co_names).union(*map(_names, inner))
 
 
@@ -204,14 +204,14 @@ class Rules:
     @property
     def _code(self) -> list[str]:
         """The digests of the author's functions around the validator, with what they use of the class of the value."""
-        return [code_of(each, self._schema.get("cls")) for each in self._functions]
+        return [code_of(function, self._schema.get("cls")) for function in self._functions]
 
     def _bare(self, schema: Schema) -> Schema:
         """Return the validator behind references, defaults and the author's functions, which are noted."""
         while True:
             kind = schema["type"]
             if kind == "definitions":
-                self._definitions.update({each["ref"]: each for each in schema["definitions"]})
+                self._definitions.update({definition["ref"]: definition for definition in schema["definitions"]})
             elif kind.startswith("function-"):
                 self._functions.append(schema["function"]["function"])
                 if "schema" not in schema:
@@ -248,51 +248,53 @@ class Rules:
     def _expressed(self) -> dict[str, tuple[str, Any]]:
         """Return the members of the contract, each with that of pydantic and the value."""
         kind, schema = self._schema["type"], self._schema
-        found: dict[str, tuple[str, Any]] = {}
+        fields: dict[str, tuple[str, Any]] = {}
         if kind in _NUMBERS:
             for name, member in _BOUNDS.items():
                 if name in schema and (bound := _bound(kind, schema[name])) is not None:
-                    found[member] = (name, bound)
+                    fields[member] = (name, bound)
         lengths = _LENGTHS if kind == "str" else _ITEMS if kind in _LISTS else {}
         if not any(schema.get(name) for name in _TRANSFORMS):
-            found |= {member: (name, schema[name]) for name, member in lengths.items() if schema.get(name) is not None}
+            fields |= {member: (name, schema[name]) for name, member in lengths.items() if schema.get(name) is not None}
             if kind == "str" and isinstance(schema.get("pattern"), str):
-                found |= {"pattern": ("pattern", schema["pattern"]), "patternSyntax": ("pattern", RUST)}
-        return found
+                fields |= {"pattern": ("pattern", schema["pattern"]), "patternSyntax": ("pattern", RUST)}
+        return fields
 
     @property
     def others(self) -> list[str]:
         """What decides besides and the contract cannot express, down to the classes inside."""
         expressed = {name for name, _ in self._expressed().values()}
-        found = self._code
+        texts = self._code
         if self._schema["type"] in _CLASSES:
-            return found
+            return texts
         known = expressed | _IRRELEVANT | {*_INNER}
         rest = {name: value for name, value in self._schema.items() if name not in known}
-        found += [_text(name, value) for name, value in rest.items() if not _is_default(name, value)]
+        texts += [_text(name, value) for name, value in rest.items() if not _is_default(name, value)]
         keys = self._within("keys_schema")
         if keys is not None:
-            found += [f"key {rule}" for rule in keys.others + [_text(*each) for each in keys.constraints.items()]]
+            texts += [
+                f"key {rule}" for rule in keys.others + [_text(*constraint) for constraint in keys.constraints.items()]
+            ]
         if (item := self.item) is not None:
-            found += item.others
-        return sorted(set(found))
+            texts += item.others
+        return sorted(set(texts))
 
     @property
     def others_of_class(self) -> list[str]:
         """What the code and the configuration of a class decide about its values, besides those of its fields."""
         schema = self._schema
-        found = list[str]()
+        texts = list[str]()
         while schema["type"] in _CLASSES:
             cls, config = schema["cls"], schema.get("config") or {}
-            found += [_text(name, config[name]) for name in _CONFIG if config.get(name)]
+            texts += [_text(name, config[name]) for name in _CONFIG if config.get(name)]
             if schema.get("post_init"):
                 function = getattr(cls, "__post_init__" if schema["type"] == "dataclass" else "model_post_init")
                 if package_of(function) != PYDANTIC or function.__closure__:  # not for private attributes alone
-                    found.append(code_of(function, cls))
+                    texts.append(code_of(function, cls))
             if schema.get("custom_init"):
-                found.append(code_of(cls.__init__, cls))
+                texts.append(code_of(cls.__init__, cls))
             schema = self._bare(schema["schema"])
-        return sorted({*self._code, *found})
+        return sorted({*self._code, *texts})
 
     @property
     def fields(self) -> dict[str, Rules]:
@@ -301,7 +303,7 @@ class Rules:
         while schema["type"] in _CLASSES:
             schema = self._bare(schema["schema"])
         fields = schema.get("fields", {})
-        named = fields.items() if isinstance(fields, Mapping) else ((each["name"], each) for each in fields)
+        named = fields.items() if isinstance(fields, Mapping) else ((field["name"], field) for field in fields)
         return {name: Rules(field["schema"], self._definitions) for name, field in named}
 
 

@@ -42,8 +42,8 @@ class ValueMismatch(Exception):
     value is empty. ``more`` counts the findings that it omits.
     """
 
-    def __init__(self, *found: tuple[str, str] | str, more: int = 0) -> None:
-        self.findings = [("", each) if isinstance(each, str) else each for each in found]
+    def __init__(self, *findings: tuple[str, str] | str, more: int = 0) -> None:
+        self.findings = [("", finding) if isinstance(finding, str) else finding for finding in findings]
         self.more = more
         super().__init__(summary([(path.lstrip("."), rule) for path, rule in self.findings], more))
 
@@ -131,14 +131,14 @@ class ValueType:
         """Accept each of many values. Raises ``ValueMismatch``, which names the item."""
         if isinstance(values, str | bytes | Mapping) or not isinstance(values, Iterable):
             raise ValueMismatch(f"it is one {type(values).__name__}; give a list")
-        found = []
+        encoded = []
         for place, value in enumerate(values):
             try:
-                found.append(self.accept(value))
+                encoded.append(self.accept(value))
             except ValueMismatch as mismatch:
                 items = [(f"[{place}]{path}", rule) for path, rule in mismatch.findings]
                 raise ValueMismatch(*items, more=mismatch.more) from None
-        return found
+        return encoded
 
     def _dump(self, value: Any, *, mode: Literal["json", "python"]) -> Any:
         try:
@@ -163,12 +163,12 @@ class ValueType:
         except Exception as unwritable:
             foreign = next(_foreign(self._adapter.dump_python(value, by_alias=True, warnings="none")), None)
             return ValueMismatch(foreign or f"a {type(value).__qualname__} cannot be written: {first_line(unwritable)}")
-        found = _SERIALIZER.search(str(error))
-        if found is None:
+        match = _SERIALIZER.search(str(error))
+        if match is None:
             return ValueMismatch(first_line(error))
         received = _INPUT_TYPE.search(str(error))
         got = f", got {received['type']}" if received else ""
-        return ValueMismatch((f".{found['field']}" if found["field"] else "", f"expected {found['expected']}{got}"))
+        return ValueMismatch((f".{match['field']}" if match["field"] else "", f"expected {match['expected']}{got}"))
 
     def _read(self, data: bytes) -> Any:
         try:
@@ -176,9 +176,9 @@ class ValueType:
                 data, strict=True, extra="forbid", by_alias=True, by_name=False
             )
         except pydantic.ValidationError as error:
-            found = error.errors(include_url=False, include_context=False, include_input=False)
-            shown_errors = [(_path(each["loc"]), each["msg"]) for each in found[:_SHOWN_ERRORS]]
-            raise ValueMismatch(*shown_errors, more=max(len(found) - _SHOWN_ERRORS, 0)) from error
+            errors = error.errors(include_url=False, include_context=False, include_input=False)
+            shown_errors = [(_path(refused["loc"]), refused["msg"]) for refused in errors[:_SHOWN_ERRORS]]
+            raise ValueMismatch(*shown_errors, more=max(len(errors) - _SHOWN_ERRORS, 0)) from error
         except Exception as error:
             raise ValueMismatch(f"{type(error).__name__}: {first_line(error)}") from error
 
@@ -188,9 +188,9 @@ class ValueType:
 
     def _require(self, document: Any) -> None:
         """Raise ``ValueMismatch`` for what the coordinator refuses, with its wording."""
-        found = list(islice(self._checker.check(self.expression, document), _SHOWN_ERRORS))
-        if found:
-            raise ValueMismatch(*found)
+        refused = list(islice(self._checker.check(self.expression, document), _SHOWN_ERRORS))
+        if refused:
+            raise ValueMismatch(*refused)
 
 
 @dataclass(frozen=True, slots=True)

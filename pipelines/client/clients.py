@@ -209,7 +209,7 @@ class Client:
         start = Start(not_before, expires_at, priority)
         submission = Submission(pipeline, release, tags=tags, notify=notify, start=start)
         verdicts = self._caller.run(self._flows.submit_many(submission, inputs, key))
-        return _all(verdicts, lambda each: Execution(self._caller, self._flows, each, pipeline))
+        return _all(verdicts, lambda accepted: Execution(self._caller, self._flows, accepted, pipeline))
 
     def get(self, execution_id: str, pipeline: Target = "") -> Execution:
         """Return an execution that was submitted before. Sends no request."""
@@ -301,7 +301,7 @@ class AsyncClient:
         start = Start(not_before, expires_at, priority)
         submission = Submission(pipeline, release, tags=tags, notify=notify, start=start)
         verdicts = await self._caller.run(self._flows.submit_many(submission, inputs, key))
-        return _all(verdicts, lambda each: AsyncExecution(self._caller, self._flows, each, pipeline))
+        return _all(verdicts, lambda accepted: AsyncExecution(self._caller, self._flows, accepted, pipeline))
 
     def get(self, execution_id: str, pipeline: Target = "") -> AsyncExecution:
         """As ``Client.get``."""
@@ -336,7 +336,7 @@ def _connection(
 
 def _all(verdicts: Sequence[dict[str, Any] | Refused], make: Callable[[dict[str, Any]], _T]) -> list[_T]:
     """Return the executions. Raises ``SomeRefused``."""
-    refused = {index: each for index, each in enumerate(verdicts) if isinstance(each, Refused)}
+    refused = {index: verdict for index, verdict in enumerate(verdicts) if isinstance(verdict, Refused)}
     if refused:
-        raise SomeRefused([None if isinstance(each, Refused) else make(each) for each in verdicts], refused)
-    return [make(each) for each in verdicts if not isinstance(each, Refused)]
+        raise SomeRefused([None if isinstance(verdict, Refused) else make(verdict) for verdict in verdicts], refused)
+    return [make(verdict) for verdict in verdicts if not isinstance(verdict, Refused)]

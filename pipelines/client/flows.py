@@ -173,7 +173,7 @@ class Flows:
 
     def questions(self, execution_id: str, pipeline: Target) -> Flow[list[Question]]:
         query = {"executionId": execution_id, "status": "pending"}
-        return [_question(each, pipeline) for each in (yield from calls.pages("interactions", query, self._retry))]
+        return [_question(row, pipeline) for row in (yield from calls.pages("interactions", query, self._retry))]
 
     def answer(self, question: Question | str, response: Any, note: str) -> Flow[bool]:
         if isinstance(question, Question):
@@ -191,14 +191,14 @@ class Flows:
         deadline = time.monotonic() + timeout
         while True:
             open_now = yield from self.questions(execution_id, pipeline)
-            found = [each for each in open_now if values.step_id_of(each.step) == values.step_id_of(step)]
-            if len(found) > 1:
-                raise ClientError(f'"{step}" asks {len(found)} questions; answer each of execution.questions()')
-            if found:
-                return (yield from self.answer(found[0], response, note))
+            asked = [question for question in open_now if values.step_id_of(question.step) == values.step_id_of(step)]
+            if len(asked) > 1:
+                raise ClientError(f'"{step}" asks {len(asked)} questions; answer each of execution.questions()')
+            if asked:
+                return (yield from self.answer(asked[0], response, note))
             state = yield from self.state(execution_id)
             if state.ended or time.monotonic() + _PAUSE > deadline:
-                others = ", ".join(f'"{each.step}"' for each in open_now) or "nothing"
+                others = ", ".join(f'"{question.step}"' for question in open_now) or "nothing"
                 raise ClientError(f'execution {execution_id} is {state.status} and asks {others}, not "{step}"')
             yield Pause(_PAUSE)
 

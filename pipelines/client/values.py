@@ -29,7 +29,7 @@ def input_of(pipeline: Target, value: Any) -> Any:
         first = plan(pipeline).steps[0]
         if not first.cardinality.takes_many:
             return first.input.accept(value).document
-        return [each.document for each in first.input.accept_all(value)]
+        return [item.document for item in first.input.accept_all(value)]
     except ValueMismatch as mismatch:
         raise InputInvalid(422, {}, _problem("INPUT_INVALID", "input", mismatch)) from None
 
@@ -48,7 +48,9 @@ def answer_of(pipeline: Target, step: str, value: Any) -> Any:
         if isinstance(pipeline, str):
             return jsonable(value)
         steps = [
-            each for each in plan(pipeline).steps if each.waits is not None and step_id(each.name) == step_id_of(step)
+            planned
+            for planned in plan(pipeline).steps
+            if planned.waits is not None and step_id(planned.name) == step_id_of(step)
         ]
         if not steps or isinstance(value, list | tuple):
             return jsonable(value)
@@ -66,7 +68,7 @@ def request_of(pipeline: Target, step_index: int, document: Any) -> Any:
         return document
     request = plan(pipeline).steps[step_index].input
     try:
-        return [request.decode(each) for each in document] if isinstance(document, list) else request.decode(document)
+        return [request.decode(item) for item in document] if isinstance(document, list) else request.decode(document)
     except ValueMismatch:
         return document
 
@@ -90,7 +92,7 @@ def result_of(pipeline: Target, document: Any, hint: Any) -> Any:
             return document
         last = plan(pipeline).steps[-1]
         if isinstance(document, list):
-            return [last.output.decode(each) for each in document]
+            return [last.output.decode(item) for item in document]
         return last.output.decode(document)
     except (ValueMismatch, ValidationError) as mismatch:
         message = f"the result has another type; read it as JSON with result(object): {mismatch}"
@@ -106,6 +108,6 @@ def _problem(code: str, member: str, mismatch: ValueMismatch) -> dict[str, Any]:
     """Return the problem that the coordinator would return: fields are named from the member of the request."""
     from pipelines.authoring.values import summary
 
-    found = [(f"{member}{path}", rule) for path, rule in mismatch.findings]
-    errors = [{"field": field, "message": rule} for field, rule in found]
-    return {"code": code, "detail": summary(found, mismatch.more), "errors": errors}
+    findings = [(f"{member}{path}", rule) for path, rule in mismatch.findings]
+    errors = [{"field": field, "message": rule} for field, rule in findings]
+    return {"code": code, "detail": summary(findings, mismatch.more), "errors": errors}

@@ -24,18 +24,18 @@ class Asking:
     def __init__(self, plan: Plan) -> None:
         self._types = Types(plan.catalogue.canonical_types())
 
-    def example(self, of: ValueType, *, many: bool) -> str:
+    def example(self, value_type: ValueType, *, many: bool) -> str:
         """Return an example of a value as JSON; empty if none was found."""
-        found = self._types.sample(of.expression)
-        return "" if found is NOTHING else json.dumps([found] if many else found)
+        text = self._types.sample(value_type.expression)
+        return "" if text is NOTHING else json.dumps([text] if many else text)
 
-    def value(self, of: ValueType, check: Callable[[Any], _T], *, many: bool) -> _T:
+    def value(self, value_type: ValueType, check: Callable[[Any], _T], *, many: bool) -> _T:
         """Ask until ``check`` accepts the value, and return what it returns.
 
         ``check`` raises ``DefinitionError`` for a wrong value. Raises ``EOFError`` at the end of the input.
         """
-        fields = {} if many else self._fields(of)
-        shape = self._types.shape(of.expression)
+        fields = {} if many else self._fields(value_type)
+        shape = self._types.shape(value_type.expression)
         while True:
             try:
                 if fields:
@@ -45,13 +45,13 @@ class Asking:
             except DefinitionError as error:
                 _say(f"  {error.message}")
 
-    def _fields(self, of: ValueType) -> Mapping[str, Mapping[str, Any]]:
+    def _fields(self, value_type: ValueType) -> Mapping[str, Mapping[str, Any]]:
         """Return the fields of a record all of whose fields are scalars; nothing for another type."""
-        shape = self._types.shape(of.expression)
+        shape = self._types.shape(value_type.expression)
         if shape.form is not Form.RECORD or any(part.get("repeated") for part in shape.parts.values()):
             return {}
         shapes = [self._types.shape(part["type"]) for part in shape.parts.values()]
-        return shape.parts if all(each.form is Form.SCALAR for each in shapes) else {}
+        return shape.parts if all(field.form is Form.SCALAR for field in shapes) else {}
 
 
 def value_of(text: str) -> Any:
@@ -68,16 +68,16 @@ def _no_constant(name: str) -> Any:
 
 def _record(fields: Mapping[str, Mapping[str, Any]], types: Types) -> Any:
     """Ask for each field. A first line that begins with a brace is the whole record."""
-    found: dict[str, Any] = {}
+    members: dict[str, Any] = {}
     for name, part in fields.items():
         shape = types.shape(part["type"])
         optional = part.get("optional") is True
         line = _line(f"  {name} ({_described(shape)}{', or nothing' if optional else ''}): ")
-        if not found and line.startswith("{"):
+        if not members and line.startswith("{"):
             return value_of(line)
         if line or not optional:
-            found[name] = _read(line, shape)
-    return found
+            members[name] = _read(line, shape)
+    return members
 
 
 def _read(line: str, shape: Shape | None) -> Any:

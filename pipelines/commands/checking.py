@@ -105,8 +105,8 @@ def _verify_provenance(arguments: argparse.Namespace) -> int:
             print(f"run {run['sequence']:<12} {_run_line(run)}")
         for activation in facts.get("activations", []):
             print(f"activation {activation['sequence']:<5} {_activation(activation)}")
-        for each in facts.get("pipelines", []):
-            print(f"{each['pipelineId']:<16} {_active(each)}")
+        for pipeline in facts.get("pipelines", []):
+            print(f"{pipeline['pipelineId']:<16} {_active(pipeline)}")
         for problem in verified.problems:
             print(f"error: {problem}", file=sys.stderr)
     return 1 if verified.problems else 0
@@ -142,10 +142,10 @@ def _active(pipeline: dict[str, Any]) -> str:
 def _evidence(activation: dict[str, Any]) -> str:
     """Return what a document says about the activation of a release, and about the people behind it."""
     request = activation["request"]
-    acts = [("by", activation)]
-    acts += [("requested by", request)] if request else []
-    acts += [("approved by", each) for each in request["approvals"]] if request else []
-    people = ", ".join(f"{verb} {_who(each)}" for verb, each in acts)
+    deeds = [("by", activation)]
+    deeds += [("requested by", request)] if request else []
+    deeds += [("approved by", approval) for approval in request["approvals"]] if request else []
+    people = ", ".join(f"{verb} {_who(person)}" for verb, person in deeds)
     override = ", without the required approvals" if activation["override"] else ""
     return f"{activation['activatedAt']} {activation['kind']} {activation['sequence']} {people}{override}"
 
@@ -182,7 +182,7 @@ def _diff(arguments: argparse.Namespace) -> int:
             warn(f"{path}: {text}: {', '.join(missing)}")
     old, new = releases
     differences = compare(old, new)
-    breaking = any(each.is_breaking for each in differences)
+    breaking = any(difference.is_breaking for difference in differences)
     if arguments.json:
         document = {
             "fromReleaseVersion": old.descriptor.release_version,
@@ -190,7 +190,7 @@ def _diff(arguments: argparse.Namespace) -> int:
             "toReleaseVersion": new.descriptor.release_version,
             "toContractVersion": new.descriptor.contract_version,
             "breaking": breaking,
-            "differences": [each.to_json() for each in differences],
+            "differences": [difference.to_json() for difference in differences],
         }
         print(json.dumps(document))
     else:

@@ -33,7 +33,7 @@ class KeptRun:
     items: dict[int, str] = field(default_factory=dict)
 
     @classmethod
-    def found(cls, folder: Path | None, contract_version: str) -> Self:
+    def load(cls, folder: Path | None, contract_version: str) -> Self:
         """Return the run in a folder, or a new one. Raises ``DefinitionError`` INVALID_CHECKPOINT."""
         file = None if folder is None else folder / _FILE
         if file is None or not file.exists():
@@ -41,17 +41,17 @@ class KeptRun:
         try:
             document = json.loads(file.read_bytes())
             progress = Progress(**document.pop("progress"))
-            found = cls(**document, file=file, progress=progress)
+            kept = cls(**document, file=file, progress=progress)
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
             raise DefinitionError("INVALID_CHECKPOINT", f"{file} cannot be read; delete it to start again") from error
-        if found.contract_version != contract_version:
+        if kept.contract_version != contract_version:
             raise DefinitionError(
                 "INVALID_CHECKPOINT",
                 f"{file} is of a pipeline with other steps or types, so its execution cannot continue with this one; "
                 "delete it to start again",
             )
-        found.items = _items_in(file.with_name(_ITEMS), progress.step_index)
-        return found
+        kept.items = _items_in(file.with_name(_ITEMS), progress.step_index)
+        return kept
 
     def reached(self, progress: Progress) -> None:
         """Store from where the execution continues. Raises ``DefinitionError`` OUT_DIR_UNWRITABLE."""

@@ -133,11 +133,11 @@ class LocalExecution(LocalRun):
         step = self._steps[step_id(questions[0].step)]
         self._lines.done(step.index)
         self._keep_questions(step, questions)
-        return [self._answer(step, each, check) for each in questions]
+        return [self._answer(step, question, check) for question in questions]
 
     def _keep_questions(self, step: PlannedStep, questions: Sequence[Question]) -> None:
         """Store where the execution waits, as a coordinator does, so that the steps before the await run once."""
-        requests = [self._request(step, each) for each in questions]
+        requests = [self._request(step, question) for question in questions]
         itemized = questions[0].item_index is not None
         attempt = self._kept.progress.attempt if self._kept.progress is not None else 0
         shape: Shape = "MULTI" if itemized or step.cardinality.takes_many else "UNI"
@@ -150,15 +150,15 @@ class LocalExecution(LocalRun):
             return check(self._kept.answers[str(number)])
         given = self._given.get(step_id(step.name), [])
         if number < len(given):
-            found = check(given[number])
+            answer = check(given[number])
             self._used.add(step.name)
-            self._lines.line(step.name, f"answered by --answer: {_shortened(found.document)}")
+            self._lines.line(step.name, f"answered by --answer: {_shortened(answer.document)}")
         elif _is_terminal():
-            found = self._ask(step, question, check)
+            answer = self._ask(step, question, check)
         else:
             raise self._unanswered(step, question)
-        self._kept.answered(str(number), found.document)
-        return found
+        self._kept.answered(str(number), answer.document)
+        return answer
 
     def _ask(self, step: PlannedStep, question: Question, check: Callable[[Any], Encoded]) -> Encoded:
         who = question.assignee or question.group
@@ -178,7 +178,7 @@ class LocalExecution(LocalRun):
 
     def _request(self, step: PlannedStep, question: Question) -> Any:
         if step.cardinality.takes_many:
-            return [step.input.encode(each).document for each in question.request]
+            return [step.input.encode(item).document for item in question.request]
         return step.input.encode(question.request).document
 
     def warn_of_unused_answers(self) -> None:
@@ -203,7 +203,7 @@ def _is_terminal() -> bool:
 
 def _by_step(texts: Sequence[str], awaits: Sequence[str]) -> dict[str, list[Any]]:
     """Return the answers by the id of their step. Capitals of a step's name do not count."""
-    found: dict[str, list[Any]] = defaultdict(list)
+    answers: dict[str, list[Any]] = defaultdict(list)
     for text in texts:
         names = [name for name in awaits if text.lower().startswith(f"{name.lower()}=")]
         if not names:
@@ -212,8 +212,8 @@ def _by_step(texts: Sequence[str], awaits: Sequence[str]) -> dict[str, list[Any]
             )
             raise DefinitionError("UNKNOWN_AWAIT", f"--answer {text!r} names no await; {known}")
         name = max(names, key=len)
-        found[step_id(name)].append(value_of(text[len(name) + 1 :]))
-    return dict(found)
+        answers[step_id(name)].append(value_of(text[len(name) + 1 :]))
+    return dict(answers)
 
 
 def document_in(source: str) -> Any:

@@ -65,8 +65,8 @@ def _project_in(name: str) -> str:
 
 def _require_usable(name: str, module: str) -> None:
     """Raise MODULE_SHADOWED if the name of the module means something else: to Python, pytest or another package."""
-    found = None if keyword.iskeyword(module) else importlib.util.find_spec(module)
-    if keyword.iskeyword(module) or module.startswith("test_") or (found is not None and found.origin is not None):
+    taken = None if keyword.iskeyword(module) else importlib.util.find_spec(module)
+    if keyword.iskeyword(module) or module.startswith("test_") or (taken is not None and taken.origin is not None):
         raise DefinitionError(
             "MODULE_SHADOWED",
             f"{name!r} makes the module {module}, which means something else here; choose another name, such as "
@@ -75,4 +75,4 @@ def _require_usable(name: str, module: str) -> None:
 
 
 def _filled(text: str, values: dict[str, str]) -> str:
-    return re.sub("|".join(values), lambda found: values[found[0]], text)
+    return re.sub("|".join(values), lambda match: values[match[0]], text)

@@ -82,7 +82,7 @@ class Progress:
         self._shown = shown
         self._steps = tuple(steps)
         self._width = min(max(len(step.name) for step in self._steps), 40)
-        before = [[each.cardinality for each in self._steps[:place]] for place in range(len(self._steps))]
+        before = [[step.cardinality for step in self._steps[:place]] for place in range(len(self._steps))]
         self._once = {
             step.index
             for step, cardinalities in zip(self._steps, before, strict=True)
@@ -107,10 +107,10 @@ class Progress:
             result = function()
         finally:
             took = time.perf_counter() - begun
-            own = took - within.pop()
+            took_alone = took - within.pop()
             within[-1] += took
             with self._lock:
-                work.seconds = work.seconds + own if step.items is None else time.perf_counter() - work.begun
+                work.seconds = work.seconds + took_alone if step.items is None else time.perf_counter() - work.begun
         with self._lock:
             self._count(step, work, function, result)
         return result

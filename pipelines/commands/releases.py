@@ -53,7 +53,7 @@ def _build(arguments: argparse.Namespace) -> int:
         "size": built.size,
         "path": str(built.path),
     }
-    sources = {"sources": [str(each) for each in built.sources]} if arguments.json else {}
+    sources = {"sources": [str(source) for source in built.sources]} if arguments.json else {}
     show(facts | sources, arguments)
     return 0
 
@@ -143,11 +143,11 @@ def _release(arguments: argparse.Namespace) -> int:
 def _artifacts(arguments: argparse.Namespace) -> Iterator[list[Path]]:
     """Yield the artifacts to release. A pipeline is built into a folder that is removed at the end of the block."""
     sources: list[str] = arguments.sources
-    references = [each for each in sources if _is_reference(each)]
+    references = [source for source in sources if _is_reference(source)]
     if not references:
         if arguments.lock:
             raise DefinitionError("MISSING_OPTION", "--lock needs a pipeline to build, because an artifact has its own")
-        yield [Path(each) for each in sources]
+        yield [Path(source) for source in sources]
         return
     if len(sources) > 1:
         raise DefinitionError("MIXED_ARTIFACTS", f"a release has one pipeline; release {sources[0]} alone")
@@ -285,9 +285,9 @@ def _activate(arguments: argparse.Namespace) -> int:
     client = publish.client_of(arguments)
     pipeline, version = _identity(arguments)
     if arguments.dry_run:
-        found = client.get(path("pipelines", pipeline, "releases", version, "preflight"))
-        print(json.dumps(found) if arguments.json else "\n".join(_lines(found, markdown=arguments.markdown)))
-        return 0 if found["allowed"] else REFUSED
+        report = client.get(path("pipelines", pipeline, "releases", version, "preflight"))
+        print(json.dumps(report) if arguments.json else "\n".join(_lines(report, markdown=arguments.markdown)))
+        return 0 if report["allowed"] else REFUSED
     try:
         made = publish.activate(
             client, pipeline, version, arguments.reason, arguments.expected, wait_seconds=arguments.wait
@@ -320,32 +320,32 @@ def _identity(arguments: argparse.Namespace) -> tuple[str, str]:
     return descriptor.pipeline_id, descriptor.release_version
 
 
-def _lines(found: dict[str, Any], *, markdown: bool) -> list[str]:
+def _lines(report: dict[str, Any], *, markdown: bool) -> list[str]:
     """Return the lines of a pre-flight.
 
     As Markdown they are a code block under a heading, so that nothing in them is a link, a mention or HTML.
     """
-    table = _table(found)
+    table = _table(report)
     if not markdown:
         return table
     longest = max((len(run) for run in re.findall("`+", "\n".join(table))), default=0)
     fence = "`" * max(3, longest + 1)
-    heading = f"### Pre-flight: the activation {'is allowed' if found['allowed'] else 'would be refused'}"
+    heading = f"### Pre-flight: the activation {'is allowed' if report['allowed'] else 'would be refused'}"
     return [heading, "", f"{fence}text", *table, fence]
 
 
-def _table(found: dict[str, Any]) -> list[str]:
+def _table(report: dict[str, Any]) -> list[str]:
     """Return the lines of a pre-flight: facts, refusals and warnings, callers, and what breaks."""
-    load, workers, callers = found["load"], found["workers"], found["callers"]
-    remaining = [f"{each['kind']} {each['count']}" for each in found["remaining"]["blockers"]]
-    if found["remaining"]["openQuestions"]:
-        remaining.append(f"open questions {found['remaining']['openQuestions']}")
-    impacts = Counter(each["impact"] for each in found["differences"])
+    load, workers, callers = report["load"], report["workers"], report["callers"]
+    remaining = [f"{blocker['kind']} {blocker['count']}" for blocker in report["remaining"]["blockers"]]
+    if report["remaining"]["openQuestions"]:
+        remaining.append(f"open questions {report['remaining']['openQuestions']}")
+    impacts = Counter(difference["impact"] for difference in report["differences"])
     facts = {
-        "release": found["releaseVersion"],
-        "replaces": found["activeReleaseVersion"] or "none",
-        "kind": found["kind"],
-        "allowed": "yes" if found["allowed"] else "no",
+        "release": report["releaseVersion"],
+        "replaces": report["activeReleaseVersion"] or "none",
+        "kind": report["kind"],
+        "allowed": "yes" if report["allowed"] else "no",
         "workers": f"{workers['eligible']} with room for {workers['capacity']}",
         "load": f"{load['running']} running, {load['due']} due, {load['submissionsPerMinute']:g} a minute",
         "remaining": ", ".join(remaining) or "nothing",
@@ -355,9 +355,9 @@ def _table(found: dict[str, Any]) -> list[str]:
     }
     return [
         *(f"{name:<16} {value}" for name, value in facts.items()),
-        *(f"gate {gate['verdict']}: {gate['name']}: {gate['detail']}" for gate in found["gates"]),
-        *(f"refused: {each['code']}: {each['detail']}" for each in found["refusals"]),
-        *(f"warning: {each['concern']}: {each['detail']}" for each in found["warnings"]),
+        *(f"gate {gate['verdict']}: {gate['name']}: {gate['detail']}" for gate in report["gates"]),
+        *(f"refused: {refusal['code']}: {refusal['detail']}" for refusal in report["refusals"]),
+        *(f"warning: {warning['concern']}: {warning['detail']}" for warning in report["warnings"]),
         *(line for caller in callers["callers"] if caller["failing"] for line in _caller(caller)),
     ]
 
@@ -365,5 +365,5 @@ def _table(found: dict[str, Any]) -> list[str]:
 def _caller(caller: dict[str, Any]) -> list[str]:
     return [
         f"{caller['name']}: {caller['failing']} of {caller['checked']} inputs would be refused",
-        *(f"  {each['path']}: {each['rule']} ({each['executionId']})" for each in caller["examples"]),
+        *(f"  {example['path']}: {example['rule']} ({example['executionId']})" for example in caller["examples"]),
     ]

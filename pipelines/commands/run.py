@@ -58,7 +58,7 @@ def _run(arguments: argparse.Namespace) -> int:
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s", stream=shown)
     with redirect_stdout(shown):  # what steps print is not the result
         pipeline = find(arguments.pipeline)
-        kept = KeptRun.found(arguments.checkpoint_dir, compile_contract(pipeline)["contractVersion"])
+        kept = KeptRun.load(arguments.checkpoint_dir, compile_contract(pipeline)["contractVersion"])
         settings = settings_of(pipeline, folder=arguments.secrets)
         execution = LocalExecution(pipeline, kept, arguments.answer, shown, settings, retries=arguments.retries)
         try:

@@ -31,10 +31,10 @@ def running(temporary: Path, say: Callable[[str], None]) -> Iterator[Client]:
     """
     is_named = any(os.environ.get(f"{prefix}URL") for prefix in _READ)
     if is_named or _runs() or not local_coordinator.can_start():
-        found = client()
+        known = client()
         read = f", as {LOCAL} says" if not is_named else ""
-        say(f"coordinator {found.connection.url}, tenant {found.connection.tenant}{read}")
-        yield found
+        say(f"coordinator {known.connection.url}, tenant {known.connection.tenant}{read}")
+        yield known
         return
     say("starting a coordinator in this folder, as `coordinator dev` does")
     started = local_coordinator.start(LOCAL.parent, temporary)
@@ -65,17 +65,19 @@ def _read_file() -> None:
 
 def client() -> Client:
     """Return a client for the variables. Raises ``DefinitionError`` MISSING_OPTION, which names all missing ones."""
-    found = {name: variable(name) for name in ("URL", "TENANT", "TOKEN")}
-    missing = [f"COORDINATOR_{name}" for name, value in found.items() if not value]
+    variables = {name: variable(name) for name in ("URL", "TENANT", "TOKEN")}
+    missing = [f"COORDINATOR_{name}" for name, value in variables.items() if not value]
     missing += [name for name in _WORKER if not os.environ.get(name)]
-    if missing or not is_token(found["TOKEN"]):
+    if missing or not is_token(variables["TOKEN"]):
         names = ", ".join(missing) or "a valid COORDINATOR_TOKEN"
         raise DefinitionError(
             "MISSING_OPTION",
             f"there is no {names}; `source` the file with the variables of a coordinator, or install what starts one "
             'here: pip install "durable-coordinator[embedded]"',
         )
-    return Client(Connection(coordinator_url(found["URL"]), found["TENANT"], found["TOKEN"], seconds=_SECONDS))
+    return Client(
+        Connection(coordinator_url(variables["URL"]), variables["TENANT"], variables["TOKEN"], seconds=_SECONDS)
+    )
 
 
 def children_environment(tenant: str) -> dict[str, str]:

@@ -36,24 +36,24 @@ class Follower:
         """Take what has finished, and what is asked, as known."""
         self._pipeline_id = pipeline_id
         self._finished()
-        self._questions = {each["interactionId"] for each in self._open_questions()}
-        self._retries = {(each["executionId"], each["attempt"]) for each in self._retrying()}
+        self._questions = {question["interactionId"] for question in self._open_questions()}
+        self._retries = {(execution["executionId"], execution["attempt"]) for execution in self._retrying()}
 
     def look(self) -> None:
         """Print the executions that have failed or finished since, and the questions. Raises ``ClientError``."""
-        retrying = {(each["executionId"], each["attempt"]): each for each in self._retrying()}
-        for key in [each for each in retrying if each not in self._retries][-MOST_SHOWN:]:
+        retrying = {(execution["executionId"], execution["attempt"]): execution for execution in self._retrying()}
+        for key in [retry for retry in retrying if retry not in self._retries][-MOST_SHOWN:]:
             due = datetime.fromisoformat(retrying[key]["nextDueAt"]).astimezone()
             self._say("retrying", f"{self._failure(retrying[key])}\nattempt {key[1] + 1} begins at {due:%H:%M:%S}")
         self._retries = set(retrying)
         finished = self._finished()
         for execution in finished[-MOST_SHOWN:]:
             self._show(execution)
-        if more := Counter(each["status"] for each in finished[:-MOST_SHOWN]):
+        if more := Counter(execution["status"] for execution in finished[:-MOST_SHOWN]):
             counts = ", ".join(f"{count} {status.lower()}" for status, count in more.items())
             self._say("finished", f"{sum(more.values())} other executions: {counts}")
-        questions = {each["interactionId"]: each for each in self._open_questions()}
-        for question_id in [each for each in questions if each not in self._questions][-MOST_SHOWN:]:
+        questions = {question["interactionId"]: question for question in self._open_questions()}
+        for question_id in [key for key in questions if key not in self._questions][-MOST_SHOWN:]:
             asked = questions[question_id]
             step = self.names.get(asked["stepId"], asked["stepId"])
             page = f"{self._client.connection.url}/admin/executions/interaction/{question_id}/change/"
@@ -65,12 +65,14 @@ class Follower:
         """Return the executions that have finished since the last call, in the order of their submission."""
         since = (self._since - _OVERLAP).isoformat()
         query = {"pipelineId": self._pipeline_id, "finishedFrom": since, "pageSize": _PAGE}
-        found = {each["executionId"]: each for each in items_of(self._client.get("executions", **query))}
-        new = [found[each] for each in reversed(found) if each not in self._shown]
-        self._shown |= {each["executionId"]: datetime.fromisoformat(each["finishedAt"]) for each in new}
+        executions = {
+            execution["executionId"]: execution for execution in items_of(self._client.get("executions", **query))
+        }
+        new = [executions[key] for key in reversed(executions) if key not in self._shown]
+        self._shown |= {execution["executionId"]: datetime.fromisoformat(execution["finishedAt"]) for execution in new}
         self._since = max([self._since, *self._shown.values()])
         oldest = self._since - 2 * _OVERLAP
-        self._shown = {each: at for each, at in self._shown.items() if at > oldest}
+        self._shown = {key: at for key, at in self._shown.items() if at > oldest}
         return new
 
     def _show(self, execution: Mapping[str, Any]) -> None:
@@ -102,8 +104,8 @@ class Follower:
 
     def _open_questions(self) -> list[dict[str, Any]]:
         query = {"pipelineId": self._pipeline_id, "status": "pending", "pageSize": _PAGE}
-        found = items_of(self._client.get("interactions", **query))
-        return [each for each in found if each["transport"] not in ("timer", "pipeline")]
+        pending = items_of(self._client.get("interactions", **query))
+        return [question for question in pending if question["transport"] not in ("timer", "pipeline")]
 
 
 def _named(execution: Mapping[str, Any]) -> str:

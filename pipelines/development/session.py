@@ -162,9 +162,9 @@ class Session:
 
         An earlier session has published them, so the coordinator has their artifacts.
         """
-        for each in plan:
-            version, reasons = each["releaseVersion"], set(each["reasons"])
-            if version in self._hosted or not _VERSION.fullmatch(version) or each["liveWorkers"]:
+        for planned in plan:
+            version, reasons = planned["releaseVersion"], set(planned["reasons"])
+            if version in self._hosted or not _VERSION.fullmatch(version) or planned["liveWorkers"]:
                 continue
             if "active" in reasons or not _OPEN & reasons:
                 continue
@@ -174,8 +174,8 @@ class Session:
             self._terminal.say("resumed", f"{version}, which has unfinished executions")
 
     def _plan(self) -> list[dict[str, Any]]:
-        found = items_of(self._client.get("worker-plan"))
-        return [each for each in found if each["pipelineId"] == self._pipeline_id]
+        planned = items_of(self._client.get("worker-plan"))
+        return [release for release in planned if release["pipelineId"] == self._pipeline_id]
 
     def _replace(self, built: Built, saved_at: float) -> None:
         """Publish, host and activate what was built. If this fails, the worker of before stays."""
@@ -216,15 +216,15 @@ class Session:
                 raise
             releases = []
         numbered = {
-            int(found[1]): each
-            for each in releases
-            if (found := _VERSION.fullmatch(each["releaseVersion"])) is not None
+            int(match[1]): release
+            for release in releases
+            if (match := _VERSION.fullmatch(release["releaseVersion"])) is not None
         }
         newest = max(numbered, default=0)
         if newest and numbered[newest]["status"] == "REGISTERED":
             version = f"dev-{newest}"
             details = self._client.get(path("pipelines", self._pipeline_id, "releases", version))
-            if [each["digest"] for each in details["artifacts"]] == [digest]:
+            if [artifact["digest"] for artifact in details["artifacts"]] == [digest]:
                 return version, True
         return f"dev-{newest + 1}", False
 
@@ -243,7 +243,7 @@ class Session:
     def _publish(self, folder: Path) -> None:
         published = publish.publish(folder, self._client, progress=_ignored)
         if published["status"] != "REGISTERED":
-            findings = "".join(f"\n  {each['code']}: {each['message']}" for each in published["findings"])
+            findings = "".join(f"\n  {finding['code']}: {finding['message']}" for finding in published["findings"])
             raise DefinitionError("INVALID_RELEASE", f"the release is {published['status']}{findings}")
 
     def _await(self, worker: Worker) -> None:
@@ -258,11 +258,11 @@ class Session:
                     "WORKER_ENDED",
                     f"the worker of {worker.version} ended with status {worker.status}, as it says above",
                 )
-            for each in items_of(self._client.get("workers", **query)):
-                if each["workerId"] == worker.worker_id:
-                    if each["state"] == "HEALTHY" and each["ineligibleReason"] is None:
+            for listed in items_of(self._client.get("workers", **query)):
+                if listed["workerId"] == worker.worker_id:
+                    if listed["state"] == "HEALTHY" and listed["ineligibleReason"] is None:
                         return
-                    reason = each["ineligibleReason"] or f"it is {each['state']}"
+                    reason = listed["ineligibleReason"] or f"it is {listed['state']}"
             time.sleep(0.05)
         raise DefinitionError(
             "WORKER_ENDED", f"the worker of {worker.version} gets no work after {HOSTED_SECONDS:g} s: {reason}"
@@ -291,7 +291,9 @@ class Session:
             if now >= self._next_plan:
                 self._next_plan = now + PLAN_SECONDS
                 plan = self._plan()
-                self._end_older({each["releaseVersion"] for each in plan if not each.get("canStop", each.get("mayGo"))})
+                self._end_older(
+                    {release["releaseVersion"] for release in plan if not release.get("canStop", release.get("mayGo"))}
+                )
                 self._resume(plan)
             self._problem = ""
         except (DefinitionError, ClientError) as error:
@@ -304,7 +306,7 @@ class Session:
         for worker in self._older:
             if worker.version not in needed and worker.status is None:
                 worker.end()
-        for worker in [each for each in self._older if each.status is not None and each.version not in needed]:
+        for worker in [older for older in self._older if older.status is not None and older.version not in needed]:
             worker.kill()
             self._older.remove(worker)
             self._terminal.say("ended", f"{worker.version}: its executions have finished")
@@ -326,7 +328,9 @@ class Session:
         workers = [*self._older, *([self._active] if self._active else [])]
         running = [worker for worker in workers if worker.status is None]
         if running:
-            self._terminal.say("ending", f"{', '.join(each.version for each in running)}; Ctrl-C again ends at once")
+            self._terminal.say(
+                "ending", f"{', '.join(worker.version for worker in running)}; Ctrl-C again ends at once"
+            )
         with suppress(KeyboardInterrupt):
             end_all(running, END_SECONDS)
         with suppress(KeyboardInterrupt, ClientError):
@@ -335,10 +339,10 @@ class Session:
                 self._say_what_remains()
 
     def _say_what_remains(self) -> None:
-        for each in self._plan():
-            if _VERSION.fullmatch(each["releaseVersion"]) and _OPEN & set(each["reasons"]):
+        for planned in self._plan():
+            if _VERSION.fullmatch(planned["releaseVersion"]) and _OPEN & set(planned["reasons"]):
                 self._terminal.say(
-                    "unfinished", f"executions of {each['releaseVersion']} continue when `pipelines dev` runs again"
+                    "unfinished", f"executions of {planned['releaseVersion']} continue when `pipelines dev` runs again"
                 )
 
 

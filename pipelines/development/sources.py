@@ -61,15 +61,15 @@ class Sources:
 
 def _stamp(file: str) -> tuple[int, int]:
     try:
-        found = os.stat(file)  # noqa: PTH116 - of each file, several times a second
+        status = os.stat(file)  # noqa: PTH116 - of each file, several times a second
     except OSError:
         return 0, 0
-    return found.st_mtime_ns, found.st_size
+    return status.st_mtime_ns, status.st_size
 
 
 def _modules(folder: str) -> Iterator[str]:
     """Yield the files of modules, at most _MOST_FILES, without hidden folders and virtual environments."""
-    found, waiting = 0, [folder]
+    count, waiting = 0, [folder]
     while waiting:
         try:
             entries = list(os.scandir(waiting.pop()))
@@ -84,6 +84,6 @@ def _modules(folder: str) -> Iterator[str]:
                 waiting.append(entry.path)
             elif entry.name.endswith(".py"):
                 yield entry.path
-                found += 1
-                if found == _MOST_FILES:
+                count += 1
+                if count == _MOST_FILES:
                     return

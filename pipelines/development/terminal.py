@@ -30,8 +30,8 @@ class Terminal:
 
     def error(self, error: DefinitionError | ClientError) -> None:
         shown = error if isinstance(error, DefinitionError) else of_client(error)
-        for each in shown.errors:
-            self.line(f"error: {each}")
+        for problem in shown.errors:
+            self.line(f"error: {problem}")
 
     @contextmanager
     def timed(self, what: str) -> Iterator[Callable[[str], None]]:

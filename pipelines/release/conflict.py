@@ -89,14 +89,14 @@ def version_taken(
     ``address`` is that of the registered release, and ``artifacts`` are the local files by digest. The environment is
     known from the registered release, the files only if the token may download artifacts.
     """
-    found: list[str] = []
+    changes: list[str] = []
     for registered, new in _changed(_answer(client, address), artifacts):
         environment = registered.get("environment") or {}
         versions = {row["name"]: row["version"] for row in environment.get("distributions", ())}
         known = Contents(environment=_environment(environment, versions)) if environment else Contents()
-        found += differences(_downloaded(client, registered) or known, new)
-    more = f" and {len(found) - _SHOWN} more differences" if len(found) > _SHOWN else ""
-    named = f": {'; '.join(found[:_SHOWN])}{more}" if found else ""
+        changes += differences(_downloaded(client, registered) or known, new)
+    more = f" and {len(changes) - _SHOWN} more differences" if len(changes) > _SHOWN else ""
+    named = f": {'; '.join(changes[:_SHOWN])}{more}" if changes else ""
     version = descriptor.release_version
     return DefinitionError(
         "VERSION_TAKEN",
@@ -115,8 +115,8 @@ def _answer(client: Client, address: str) -> dict[str, Any]:
 def _changed(release: Mapping[str, Any], artifacts: Mapping[str, Path]) -> Iterator[tuple[dict[str, Any], Contents]]:
     """Yield each registered artifact that is not among the local ones, with the local one that replaces it."""
     registered = release.get("artifacts", ())
-    old = [each for each in registered if each["digest"] not in artifacts and each["size"] is not None]
-    new = [artifacts[digest] for digest in artifacts.keys() - {each["digest"] for each in registered}]
+    old = [artifact for artifact in registered if artifact["digest"] not in artifacts and artifact["size"] is not None]
+    new = [artifacts[digest] for digest in artifacts.keys() - {artifact["digest"] for artifact in registered}]
     if len(old) == len(new) == 1:
         yield old[0], contents(new[0])
 

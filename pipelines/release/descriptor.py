@@ -259,7 +259,7 @@ def _capabilities(path: Path) -> list[str]:
         required = json.loads(data) if len(data) <= MAX_CAPABILITIES_BYTES else None
     except (ValueError, RecursionError):
         required = None
-    if not isinstance(required, list) or not all(isinstance(each, str) for each in required):
+    if not isinstance(required, list) or not all(isinstance(item, str) for item in required):
         raise DefinitionError("NOT_AN_ARTIFACT", f"{path} has a {CAPABILITIES_ENTRY} that is not a list of names")
     return required
 

@@ -52,8 +52,8 @@ def download(client: Client, pipeline_id: str, release_version: str, out_dir: Pa
     """
     with writing(out_dir, release_version) as folder:
         release, descriptor = write_descriptor(client, pipeline_id, release_version, folder / DESCRIPTOR_NAME)
-        sizes = {each["digest"]: int(each["size"] or 0) for each in release["artifacts"]}
-        stored = {each.digest: each for each in descriptor.artifacts if each.kind.is_stored}
+        sizes = {artifact["digest"]: int(artifact["size"] or 0) for artifact in release["artifacts"]}
+        stored = {artifact.digest: artifact for artifact in descriptor.artifacts if artifact.kind.is_stored}
         total, done = sum(sizes.get(digest, 0) for digest in stored), 0
         for digest, artifact in stored.items():
             download_artifact(client, digest, folder / _file_name(artifact, folder))
@@ -130,8 +130,8 @@ def _write(client: Client, address: str, digest: str, target: Path, limit: int) 
             raise DefinitionError("INVALID_RELEASE", f"the coordinator sent more than {limit} bytes for {digest}")
 
     client.download(Request("GET", address), receive)
-    if (found := f"sha256:{hashlib.sha256(data).hexdigest()}") != digest:
-        raise DefinitionError("INVALID_RELEASE", f"the coordinator sent bytes with the digest {found}, not {digest}")
+    if (received := f"sha256:{hashlib.sha256(data).hexdigest()}") != digest:
+        raise DefinitionError("INVALID_RELEASE", f"the coordinator sent bytes with the digest {received}, not {digest}")
     target.write_bytes(data)
 
 
@@ -143,8 +143,8 @@ def download_artifact(client: Client, digest: str, target: Path, *, seconds: flo
     """
     with target.open("wb") as file:
         _download(client, digest, file, seconds)
-    if (found := digest_of(target)) != digest:
-        message = f"the coordinator sent bytes with the digest {found}, but the release pins {digest}"
+    if (received := digest_of(target)) != digest:
+        message = f"the coordinator sent bytes with the digest {received}, but the release pins {digest}"
         raise DefinitionError("ARTIFACT_MISMATCH", message)
 
 

@@ -50,12 +50,12 @@ def named_file(artifact: ArtifactRef, folder: Path) -> Path | None:
     Returns None if neither exists, and for a location that is not a file. The location of a descriptor of the profile
     ``tpf-2026-08`` counts as a file name.
     """
-    own = uri_file(artifact)
+    stated = uri_file(artifact)
     if not isinstance(artifact, LocatedArtifactRef):
         name = Path(artifact.uri).name
     else:
         name = Path(artifact.location.path).name if isinstance(artifact.location, FileUri) else ""
-    return own or (folder / name if name and is_file(folder / name) else None)
+    return stated or (folder / name if name and is_file(folder / name) else None)
 
 
 def read_descriptor(path: Path) -> Descriptor:
@@ -137,8 +137,8 @@ class LocalFiles:
         file with the right name is returned, so that the caller can report its digest. Files that cannot be read have
         no digest.
         """
-        own, named = uri_file(artifact), named_file(artifact, self.folder)
-        if named is not None and (own is not None or self.has(named, artifact)):
+        stated, named = uri_file(artifact), named_file(artifact, self.folder)
+        if named is not None and (stated is not None or self.has(named, artifact)):
             return named
         return next((path for path in self._files() if self.has(path, artifact)), named)
 
@@ -233,7 +233,7 @@ class Repositories:
             except RepositoryError as error:
                 errors.append(error)
         missing = RepositoryError("ARTIFACT_FILE_MISSING", "none of the repositories has this artifact")
-        raise next((each for each in errors if each.code == "REPOSITORY_DENIED"), (errors or [missing])[0])
+        raise next((error for error in errors if error.code == "REPOSITORY_DENIED"), (errors or [missing])[0])
 
     def _downloaded(self, url: str, target: Path) -> bool:
         """Write the body at ``url`` to ``target``. Return False if there is nothing at that address."""

@@ -51,20 +51,22 @@ def descriptor_in(path: Path) -> Path:
             else "name the folder of a release, or PIPELINE@VERSION"
         )
         raise DefinitionError("NO_RELEASE", f"there is no {shown(str(path))}; {hint}")
-    found = _descriptors(path)
-    if len(found) == 1:
-        return found[0]
-    if found:
-        raise DefinitionError("NO_RELEASE", f"{path} has {len(found)} releases; name one of {_listed(path, found)}")
+    descriptors = _descriptors(path)
+    if len(descriptors) == 1:
+        return descriptors[0]
+    if descriptors:
+        raise DefinitionError(
+            "NO_RELEASE", f"{path} has {len(descriptors)} releases; name one of {_listed(path, descriptors)}"
+        )
     command = f"pipelines release orders.py --release-version 1.0 --out {path}"
     raise DefinitionError("NO_RELEASE", f"there is no release in {path}; make one with {command}")
 
 
 def _descriptors(folder: Path) -> list[Path]:
     """Return the descriptors in a folder and in its folders, the oldest first."""
-    own = folder / DESCRIPTOR_NAME
+    direct = folder / DESCRIPTOR_NAME
     below = [path for path in folder.glob(f"*/{DESCRIPTOR_NAME}") if not path.parent.name.startswith(".")]
-    return [*([own] if own.is_file() else []), *sorted(below, key=lambda path: (path.stat().st_mtime, path))]
+    return [*([direct] if direct.is_file() else []), *sorted(below, key=lambda path: (path.stat().st_mtime, path))]
 
 
 def _listed(folder: Path, descriptors: list[Path]) -> str:
@@ -140,6 +142,6 @@ def _differences(old: Path, new: Path) -> str:
     from pipelines.release.conflict import contents, differences  # only errors need it
 
     names = sorted({path.name for folder in (old, new) for path in folder.glob("*.zip")})
-    found = [each for name in names for each in differences(contents(old / name), contents(new / name))]
-    more = f" and {len(found) - _SHOWN} more differences" if len(found) > _SHOWN else ""
-    return "; ".join(found[:_SHOWN]) + more
+    differing = [difference for name in names for difference in differences(contents(old / name), contents(new / name))]
+    more = f" and {len(differing) - _SHOWN} more differences" if len(differing) > _SHOWN else ""
+    return "; ".join(differing[:_SHOWN]) + more

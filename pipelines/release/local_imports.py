@@ -114,12 +114,12 @@ class _Search:
 
         Raises ``DefinitionError``: MODULE_FAILED for a local file that Python cannot parse, SOURCE_UNREADABLE.
         """
-        self._follow("the pipeline", [each for module in start for each in self._located(module)])
+        self._follow("the pipeline", [located for module in start for located in self._located(module)])
         self._follow("the pipeline", list(_loaded_files(loaded)))
         return [self._found[name] for name in sorted(self._found)]
 
     def _follow(self, importer: str, imported: list[tuple[str, str]]) -> None:
-        rest = [(importer, *each) for each in imported]
+        rest = [(importer, *module) for module in imported]
         while rest:
             importer, name, file = rest.pop()
             if name in self._visited:
@@ -131,7 +131,7 @@ class _Search:
                 self._found[name] = Unpacked(name, file, importer, is_installed=self._installed.contains(path))
             if file.endswith(".py") and (path in self._files or not is_available):
                 names = imported_names(name, Path(file))
-                rest += [(name, *each) for one in reversed(names) for each in self._located(one)]
+                rest += [(name, *located) for imported in reversed(names) for located in self._located(imported)]
 
     def _is_available(self, name: str, path: str) -> bool:
         """Return True if a worker finds the module. A package comes from the artifact or from elsewhere, never both."""
@@ -190,11 +190,14 @@ def require_complete(pipeline: Pipeline, sources: Mapping[str, Path], loaded: Co
     """
     packed = {module_of(entry) for entry in sources}
     modules = {
-        each.function.__module__: step.name for step in plan(pipeline).steps for each in step.called if each.function
+        called.function.__module__: step.name
+        for step in plan(pipeline).steps
+        for called in step.called
+        if called.function
     }
     steps = {module: name for module, name in modules.items() if module not in packed}
     unpacked = _Search(sources).unpacked([pipeline.module, *modules], loaded)
-    local = {each.name for each in unpacked}
+    local = {module.name for module in unpacked}
     # A step in an installed package is packed with the whole package, because a package is in one place only.
     missing = local | {module.partition(".")[0] for module in steps if module not in local}
     correction = f"set packages={_packages(pipeline.packages, missing)!r} of the Pipeline"
@@ -208,7 +211,7 @@ def require_complete(pipeline: Pipeline, sources: Mapping[str, Path], loaded: Co
                 )
                 for module, name in steps.items()
             ),
-            *(_not_packed(each, correction) for each in unpacked if each.name not in steps),
+            *(_not_packed(module, correction) for module in unpacked if module.name not in steps),
         ]
     )
 
@@ -219,7 +222,7 @@ def _packages(present: Iterable[str], missing: Collection[str]) -> tuple[str, ..
     return tuple(dict.fromkeys((*present, *top)))
 
 
-def _not_packed(each: Unpacked, correction: str) -> DefinitionError:
-    reason = "not packed, but a part of its package is" if each.is_installed else "neither packed nor installed"
-    text = f"{each.importer} imports {each.name} from {each.file}, which is {reason}; {correction}"
+def _not_packed(module: Unpacked, correction: str) -> DefinitionError:
+    reason = "not packed, but a part of its package is" if module.is_installed else "neither packed nor installed"
+    text = f"{module.importer} imports {module.name} from {module.file}, which is {reason}; {correction}"
     return DefinitionError("MODULE_NOT_PACKED", text)

@@ -125,12 +125,12 @@ def _documents(
 
 
 def _declarations(pipeline: Pipeline, described: bool) -> str:
-    found = declarations(pipeline, described=described)
-    if not found:
+    declared = declarations(pipeline, described=described)
+    if not declared:
         return ""
     from wire.documents.declarations import written  # most pipelines, and so most workers, declare nothing
 
-    return written(found)
+    return written(declared)
 
 
 def _archive(sources: dict[str, Path], documents: dict[str, str]) -> bytes:
@@ -158,22 +158,22 @@ def _digest(data: bytes) -> str:
 
 def _sources(pipeline: Pipeline) -> dict[str, Path]:
     """Return the files to pack, by entry name: of the pipeline's own package and the packages that it names."""
-    found: dict[str, Path] = {}
+    files: dict[str, Path] = {}
     for name, root in _roots(pipeline).items():
         if root.is_dir():
-            found.update({_entry(name.split("."), path.relative_to(root)): path for path in _files(root)})
+            files.update({_entry(name.split("."), path.relative_to(root)): path for path in _files(root)})
         else:
-            found[_entry(name.split(".")[:-1], Path(root.name))] = root
-        found.update(_parent_inits(name, root))
-    return found
+            files[_entry(name.split(".")[:-1], Path(root.name))] = root
+        files.update(_parent_inits(name, root))
+    return files
 
 
 def _roots(pipeline: Pipeline) -> dict[str, Path]:
     """Return the folder of each package, or the file of each module, by its import name."""
-    own = sys.modules[pipeline.module]
-    if own.__file__ is None:
+    module = sys.modules[pipeline.module]
+    if module.__file__ is None:
         raise DefinitionError("PACKAGE_NOT_FOUND", f"{pipeline.module} has no source file; it cannot be packed")
-    file = Path(own.__file__)
+    file = Path(module.__file__)
     if file.name == "__init__.py":
         roots = {pipeline.module: file.parent}
     elif "." in pipeline.module:
@@ -224,15 +224,15 @@ def _files(root: Path) -> Iterator[Path]:
 
 def _parent_inits(name: str, root: Path) -> dict[str, Path]:
     """Return the ``__init__.py`` of the parent packages, without which a package would import differently."""
-    found = {}
+    parents = {}
     parts = name.split(".")[:-1]
     folder = root.parent
     while parts:
         init = folder / "__init__.py"
         if init.is_file():
-            found[_entry(parts, Path(init.name))] = init
+            parents[_entry(parts, Path(init.name))] = init
         parts, folder = parts[:-1], folder.parent
-    return found
+    return parents
 
 
 def _entry(package: list[str], path: Path) -> str:

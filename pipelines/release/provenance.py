@@ -48,7 +48,9 @@ def verify(
     try:
         envelope = read_envelope(read_object(data, name=document.name, limit=MAX_BYTES))
         signers = [
-            key_id(key) for key in public if any(envelope.is_signed_by(key, each) for each in envelope.signatures)
+            key_id(key)
+            for key in public
+            if any(envelope.is_signed_by(key, signature) for signature in envelope.signatures)
         ]
         if not signers:
             return Verified({}, [f"PROVENANCE_NOT_SIGNED: none of the keys has signed {document}"])
@@ -62,7 +64,7 @@ def verify(
         statement = execution_statement.read(envelope.payload)
     except DocumentError as error:
         return Verified({}, [f"PROVENANCE_INVALID: {document}: {error.findings[0].message}"])
-    problems = [f"PROVENANCE_CONTRADICTORY: {each}" for each in statement.contradictions()]
+    problems = [f"PROVENANCE_CONTRADICTORY: {problem}" for problem in statement.contradictions()]
     problems += _artifact_problems(statement, artifacts)
     problems += _release_problems(statement, release) if release is not None else []
     return Verified(_facts(statement, signers), problems)
@@ -102,7 +104,7 @@ def _problems_of_activations(
     artifacts: Sequence[Path],
     release: Path | None,
 ) -> list[str]:
-    problems = [f"PROVENANCE_CONTRADICTORY: {each}" for each in statement.contradictions()]
+    problems = [f"PROVENANCE_CONTRADICTORY: {problem}" for problem in statement.contradictions()]
     if artifacts or release is not None:
         problems.append("PROVENANCE_OF_HISTORY: this is about activations, so it tells nothing about these files")
     return problems
@@ -119,7 +121,9 @@ def _facts(statement: execution_statement.Statement, signers: list[str]) -> dict
         "pipelineId": pin["pipelineId"],
         "contractVersion": pin["contractVersion"],
         "releaseVersion": pin["releaseVersion"],
-        "artifacts": [f"sha256:{each.digest.sha256}" for each in statement.subject if each.annotations is not None],
+        "artifacts": [
+            f"sha256:{subject.digest.sha256}" for subject in statement.subject if subject.annotations is not None
+        ],
         "pinnedThroughout": predicate["pinnedThroughout"],
         "submittedBy": predicate.get("submittedBy"),
         "activation": predicate.get("activation"),
@@ -132,7 +136,7 @@ def _facts(statement: execution_statement.Statement, signers: list[str]) -> dict
 def _artifact_problems(statement: execution_statement.Statement, artifacts: Sequence[Path]) -> list[str]:
     if not artifacts:
         return []
-    ran = {each.digest.sha256 for each in statement.subject if each.annotations is not None}
+    ran = {subject.digest.sha256 for subject in statement.subject if subject.annotations is not None}
     artifacts_by_digest = {named_digest(path).removeprefix("sha256:"): path for path in artifacts}
     problems = [
         f"ARTIFACT_DID_NOT_RUN: no part ran {path}, which has the digest sha256:{digest}"
@@ -143,9 +147,9 @@ def _artifact_problems(statement: execution_statement.Statement, artifacts: Sequ
         f"ARTIFACT_NOT_GIVEN: a part ran sha256:{digest}" for digest in sorted(ran - artifacts_by_digest.keys())
     ]
     problems += [
-        f"ARTIFACT_UNKNOWN: run {each.sequence} does not prove which code ran: {', '.join(each.findings)}"
-        for each in statement.predicate.runs
-        if not each.proves_code
+        f"ARTIFACT_UNKNOWN: run {run.sequence} does not prove which code ran: {', '.join(run.findings)}"
+        for run in statement.predicate.runs
+        if not run.proves_code
     ]
     if statement.predicate.omitted_runs:
         problems.append(f"ARTIFACT_UNKNOWN: the document omits {statement.predicate.omitted_runs} runs")

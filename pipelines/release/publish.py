@@ -69,8 +69,8 @@ def variable(name: str) -> str:
 
     If PIPELINES_URL is set, only the former, so that no token is sent to a coordinator for which it is not meant.
     """
-    found = os.environ.get(f"PIPELINES_{name}", "")
-    return found if found or os.environ.get("PIPELINES_URL") else os.environ.get(f"COORDINATOR_{name}", "")
+    value = os.environ.get(f"PIPELINES_{name}", "")
+    return value if value or os.environ.get("PIPELINES_URL") else os.environ.get(f"COORDINATOR_{name}", "")
 
 
 def _required(arguments: argparse.Namespace, name: str) -> str:
@@ -125,15 +125,15 @@ def publish(
     documents = [("descriptor", folder / DESCRIPTOR_NAME)]
     if (contract := folder / CONTRACT_NAME).is_file():
         documents.append(("contract", contract))
-    attachments = [("attachment", each) for each in _attached(folder, attach)]
+    attachments = [("attachment", file) for file in _attached(folder, attach)]
     releases = api.path("pipelines", descriptor.pipeline_id, "releases")
     sent = {
-        each
-        for each, digest in files.items()
-        if each.stat().st_size >= direct_bytes
-        and upload_directly(each, digest, client.call, progress, verdict_timeout=verdict_timeout)
+        file
+        for file, digest in files.items()
+        if file.stat().st_size >= direct_bytes
+        and upload_directly(file, digest, client.call, progress, verdict_timeout=verdict_timeout)
     }
-    artifacts = [("artifact", each) for each in files if each not in sent]
+    artifacts = [("artifact", file) for file in files if file not in sent]
     body, content_type = multipart([*documents, *artifacts, *attachments], progress)
     address = f"{releases}/{api.path(descriptor.release_version)}"
     try:
@@ -212,9 +212,9 @@ def _files(folder: Path, descriptor: Descriptor) -> dict[Path, str]:
     NO_ARTIFACT, INVALID_RELEASE if a file has another digest.
     """
     local = LocalFiles(folder)
-    found: dict[str, Path] = {}
+    files: dict[str, Path] = {}
     for artifact in descriptor.artifacts:
-        if not artifact.kind.is_stored or artifact.digest in found:
+        if not artifact.kind.is_stored or artifact.digest in files:
             continue
         path = local.find(artifact)
         if path is None and maven_location(artifact) is not None:
@@ -230,8 +230,8 @@ def _files(folder: Path, descriptor: Descriptor) -> dict[Path, str]:
             raise DefinitionError(
                 "INVALID_RELEASE", f"{path} does not have the digest in the descriptor; release it again"
             )
-        found[digest] = path
-    return {path: digest for digest, path in found.items()}
+        files[digest] = path
+    return {path: digest for digest, path in files.items()}
 
 
 def _attached(folder: Path, more: Sequence[Path]) -> list[Path]:
@@ -239,8 +239,8 @@ def _attached(folder: Path, more: Sequence[Path]) -> list[Path]:
     if missing:
         raise DefinitionError("NO_ATTACHMENT", f"there is no file {', '.join(missing)}")
     _check_envelope(folder)
-    found = [path for pattern in ATTACHED for path in sorted(folder.glob(pattern)) if path.is_file()]
-    return list({path.resolve(): path for path in [*found, *more]}.values())
+    attached = [path for pattern in ATTACHED for path in sorted(folder.glob(pattern)) if path.is_file()]
+    return list({path.resolve(): path for path in [*attached, *more]}.values())
 
 
 def _check_envelope(folder: Path) -> None:

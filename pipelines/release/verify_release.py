@@ -153,7 +153,7 @@ def verify(
         search = _Search(LocalFiles(path.parent), artifacts, repositories, Path(scratch))
         checked = [search.check(position, artifact) for position, artifact in enumerate(descriptor.artifacts)]
         search.reject_others(descriptor)
-        paths = {each.pinned.digest: each.path for each in checked if each.path is not None}
+        paths = {artifact.pinned.digest: artifact.path for artifact in checked if artifact.path is not None}
         verdict = _verdict(descriptor, paths, document)
     findings = [
         *search.findings,
@@ -276,20 +276,20 @@ def read_release(path: Path) -> tuple[ReleaseFacts, list[str]]:
     except DocumentError as error:
         raise _invalid(file, error.findings) from None
     local = LocalFiles(file.parent)
-    located = [(each, local.find(each)) for each in descriptor.artifacts if each.kind.is_stored]
-    files = {each.digest: path for each, path in located if path is not None and local.has(path, each)}
+    located = [(artifact, local.find(artifact)) for artifact in descriptor.artifacts if artifact.kind.is_stored]
+    files = {artifact.digest: path for artifact, path in located if path is not None and local.has(path, artifact)}
     verdict = _verdict(descriptor, files, _contract_document(file), identity_only=True)
     if not verdict.accepted:
         raise _invalid(file, verdict.findings)
     named = artifacts_by_id(descriptor)
-    missing = [name for name, each in named.items() if each.kind.is_stored and each.digest not in files]
+    missing = [name for name, artifact in named.items() if artifact.kind.is_stored and artifact.digest not in files]
     facts = ReleaseFacts(
         descriptor=descriptor,
         contract=contract_from_json(verdict.contract) if verdict.contract else None,
         environments={
-            name: verdict.environments[each.digest]
-            for name, each in named.items()
-            if each.digest in verdict.environments
+            name: verdict.environments[artifact.digest]
+            for name, artifact in named.items()
+            if artifact.digest in verdict.environments
         },
         checkpoints=verdict.checkpoints if files and not missing else None,
         declarations=verdict.declarations if files and not missing else None,
@@ -331,13 +331,13 @@ def _signers(descriptor: Path, data: bytes) -> list[str]:
         envelope = read_envelope(read_object(content, name=ENVELOPE_NAME, limit=MAX_ENVELOPE_BYTES))
     except DocumentError as error:
         raise _invalid(path, error.findings) from None
-    return sorted({f"key {each.key_id or 'without an id'}, not verified" for each in envelope.signatures})
+    return sorted({f"key {signature.key_id or 'without an id'}, not verified" for signature in envelope.signatures})
 
 
 def _invalid(path: Path, findings: tuple[Finding, ...]) -> DefinitionError:
     errors = [
-        DefinitionError("INVALID_RELEASE", f"{path}: {each.code}: {each.field}: {each.message}")
-        for each in findings
-        if each.severity is Severity.ERROR
+        DefinitionError("INVALID_RELEASE", f"{path}: {finding.code}: {finding.field}: {finding.message}")
+        for finding in findings
+        if finding.severity is Severity.ERROR
     ]
     return DefinitionError.of_all(errors)

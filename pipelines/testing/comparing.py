@@ -26,5 +26,5 @@ def assert_compatible(released: str | Path | Mapping[str, Any], pipeline: Pipeli
     __tracebackhide__ = True
     old = contract_from_json(released) if isinstance(released, Mapping) else released_contract(Path(released))
     differences = compare_contracts(old, contract_from_json(compile_contract(pipeline)))
-    if any(each.is_breaking for each in differences):
+    if any(difference.is_breaking for difference in differences):
         raise AssertionError(f"{pipeline.pipeline_id} is not compatible with the release:\n{described(differences)}")

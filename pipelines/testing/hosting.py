@@ -107,8 +107,8 @@ def _activate(descriptor: Path, release: dict[str, Any], worker: Child, client: 
     from pipelines.release.publish import WORKER_REQUIRED, activate_published
 
     if release["status"] != "REGISTERED":
-        found = "; ".join(f"{each['code']}: {each['message']}" for each in release["findings"])
-        raise DefinitionError("INVALID_RELEASE", f"the coordinator says {release['status']}: {found}")
+        findings = "; ".join(f"{finding['code']}: {finding['message']}" for finding in release["findings"])
+        raise DefinitionError("INVALID_RELEASE", f"the coordinator says {release['status']}: {findings}")
     deadline = time.monotonic() + _WORKER_SECONDS
     while True:
         try:

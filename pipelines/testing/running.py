@@ -219,7 +219,7 @@ class _Run(LocalRun):
         awaits = [part.name for part in pipeline.parts if isinstance(part, Await) and part.transport != TIMER]
         for name in answers:
             if name not in awaits:
-                known = ", ".join(f'"{each}"' for each in awaits) or "none"
+                known = ", ".join(f'"{name}"' for name in awaits) or "none"
                 raise DefinitionError(
                     "UNKNOWN_AWAIT",
                     f'answers has "{name}", but {pipeline.pipeline_id} has no await of that name; its awaits: {known}',
@@ -243,16 +243,16 @@ class _Run(LocalRun):
         self._pass(delay)
 
     def answers(self, questions: Sequence[Question], check: Callable[[Any], Encoded]) -> Sequence[Encoded]:
-        answers = [_late(each) for each in self._answers_to(questions)]
+        answers = [_late(answer) for answer in self._answers_to(questions)]
         timeout = questions[0].deadline - questions[0].asked_at
-        delay = max(each.delay for each in answers)
-        checked = [None if each.delay >= timeout else check(each.answer) for each in answers]
+        delay = max(answer.delay for answer in answers)
+        checked = [None if answer.delay >= timeout else check(answer.answer) for answer in answers]
         self.questions += [
             replace(question, answer=answer and answer.value)
             for question, answer in zip(questions, checked, strict=True)
         ]
         self._pass(min(delay, timeout))
-        encoded = [each for each in checked if each is not None]
+        encoded = [answer for answer in checked if answer is not None]
         if len(encoded) < len(checked):
             raise AwaitTimedOut
         return encoded
@@ -269,9 +269,9 @@ class _Run(LocalRun):
             )
         answer = self._answers_by_name[name]
         if isinstance(answer, Pipeline):
-            return [self._child_result(answer, each) for each in questions]
+            return [self._child_result(answer, question) for question in questions]
         if callable(answer):
-            return [answer(each.request) for each in questions]
+            return [answer(question.request) for question in questions]
         if questions[0].item_index is None or not isinstance(answer, list | tuple):
             return [answer for _ in questions]
         if len(answer) != len(questions):
@@ -283,13 +283,13 @@ class _Run(LocalRun):
     def _child_result(self, child: Pipeline, question: Question) -> _Late:
         """Run a child in this process, and return its result as JSON, after the time that it took."""
         [step] = [step for step in plan(self.pipeline).steps if step.name == question.step]
-        requests = [step.input.encode(each).document for each in _as_list(question.request, step)]
+        requests = [step.input.encode(item).document for item in _as_list(question.request, step)]
         value = requests if step.cardinality.takes_many else requests[0]
         result = run(child, value, raises=False, now=self._now, context=self._context)
         if result.error is not None:
             raise ChildFailed(f"{child.pipeline_id} failed: {result.error}")
         output = plan(child).steps[-1].output
-        documents = [output.encode(each).document for each in result.values]
+        documents = [output.encode(value).document for value in result.values]
         return _Late(result.elapsed, documents if result.many else documents[0])
 
     def _pass(self, time: timedelta) -> None:

@@ -59,7 +59,9 @@ class AllowedCode:
         """
         if not _restriction.acquire(blocking=False):
             raise DefinitionError("ARTIFACT_ALREADY_HOSTED", "this process hosts an artifact; start another process")
-        library = [each for each in sys.path if each and self._installed.is_trusted(os.path.realpath(each) + os.sep)]
+        library = [
+            folder for folder in sys.path if folder and self._installed.is_trusted(os.path.realpath(folder) + os.sep)
+        ]
         sys.path[:] = [str(self._folder), *library, *site_folders()]
         sys.dont_write_bytecode = True
         os.chdir(self._folder)
@@ -109,8 +111,8 @@ class AllowedCode:
         number = _transition.get()
         with self._lock:
             self.foreign = self.foreign or text
-            for each in list(self._blamed):
-                self._blamed[each] = self._blamed[each] or number in (0, each)
+            for listener in list(self._blamed):
+                self._blamed[listener] = self._blamed[listener] or number in (0, listener)
 
     def _audit(self, event: str, arguments: tuple[Any, ...]) -> None:
         executed = None

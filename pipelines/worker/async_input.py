@@ -68,26 +68,26 @@ class AsyncInput:
 
     def _produce(self) -> None:
         """Produce one item. Runs in the thread that waits for the step."""
-        found: _Found
+        item: _Found
         try:
-            found = next(self._items, _END), None
+            item = next(self._items, _END), None
         except KeyboardInterrupt:
             raise
         except BaseException as error:
-            found = None, error
-        self._loop.call_soon_threadsafe(self._arrived, found)
+            item = None, error
+        self._loop.call_soon_threadsafe(self._arrived, item)
 
-    def _arrived(self, found: _Found) -> None:
+    def _arrived(self, item: _Found) -> None:
         self._requested -= 1
-        if not self._passed_on(found):
-            self._unread.append(found)
+        if not self._passed_on(item):
+            self._unread.append(item)
 
-    def _passed_on(self, found: _Found) -> bool:
+    def _passed_on(self, item: _Found) -> bool:
         """Pass an item to the first reader that still waits. Return False if no reader waits."""
         while self._readers:
             reader = self._readers.popleft()
             if not reader.done():
-                reader.set_result(found)
+                reader.set_result(item)
                 return True
         return False
 

@@ -56,13 +56,13 @@ def note(step: PlannedStep, text: str) -> None:
         step_reports.reports_of(reporting).add_line("INFO", step.name, None, text)
 
 
-def results(step: PlannedStep, found: Iterator[Encoded]) -> Iterator[Encoded]:
+def results(step: PlannedStep, encoded: Iterator[Encoded]) -> Iterator[Encoded]:
     """Yield the results of the step, for those of its calls."""
     if of(step).route is not None:
-        yield from found
+        yield from encoded
         return
-    while one := list(islice(found, calls_of_one(step))):
-        yield joined(step, one)
+    while calls := list(islice(encoded, calls_of_one(step))):
+        yield joined(step, calls)
 
 
 def decoded(step: PlannedStep, call_index: int, document: Any) -> Encoded:
@@ -71,5 +71,5 @@ def decoded(step: PlannedStep, call_index: int, document: Any) -> Encoded:
         return Encoded(document, step.output.decode(document))
     branch = list(of(step).branches.values())[call_index % calls_of_one(step)]
     if branch.cardinality.gives_many:
-        return Encoded(document, [branch.output.decode(each) for each in document])
+        return Encoded(document, [branch.output.decode(item) for item in document])
     return Encoded(document, branch.output.decode(document))

@@ -184,8 +184,8 @@ def _stop(host: Host, status: int) -> None:
 
 def _accepts(host: Host) -> Callable[[str, str], bool]:
     identity = host.release.identity
-    own = {queue_of(identity): EXECUTE_TASK, instruction_queue_of(identity, host.worker_id): INSTRUCTION_TASK}
-    return lambda queue, task: own.get(queue) == task
+    accepted = {queue_of(identity): EXECUTE_TASK, instruction_queue_of(identity, host.worker_id): INSTRUCTION_TASK}
+    return lambda queue, task: accepted.get(queue) == task
 
 
 def _send(host: Host, reports: Sequence[Report]) -> None:

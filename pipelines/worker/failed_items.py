@@ -27,7 +27,7 @@ class Failing(NamedTuple):
 
 def failure_in(results: Results) -> ItemFailure | None:
     """Return the failure among the results of an item. The step's code may also return one itself."""
-    return next((each.value for each in results if isinstance(each.value, ItemFailure)), None)
+    return next((result.value for result in results if isinstance(result.value, ItemFailure)), None)
 
 
 def with_failed_items(report: _Report, noted: Sequence[Failing]) -> _Report:
@@ -43,19 +43,19 @@ def with_failed_items(report: _Report, noted: Sequence[Failing]) -> _Report:
 def _reported(noted: Sequence[Failing], longest: int) -> list[FailedItems]:
     """Return the report of failed items, with the JSON of as many as have `longest` characters together."""
     by_step: dict[int, list[Failing]] = {}
-    for each in noted:
-        by_step.setdefault(each.step_index, []).append(each)
-    found = []
+    for note in noted:
+        by_step.setdefault(note.step_index, []).append(note)
+    failures = []
     for step_index, failing in sorted(by_step.items()):
-        failing.sort(key=lambda each: each.item.index)
+        failing.sort(key=lambda note: note.item.index)
         items = []
-        for each in failing[:MOST_FAILED_ITEMS]:
-            text = _text(each.item.encoded.document)
+        for note in failing[:MOST_FAILED_ITEMS]:
+            text = _text(note.item.encoded.document)
             fits = len(text) <= longest
             longest -= len(text) if fits else 0
-            items.append(_item(each, text if fits else ""))
-        found.append(FailedItems(step_index=step_index, failed=len(failing), items=items))
-    return found
+            items.append(_item(note, text if fits else ""))
+        failures.append(FailedItems(step_index=step_index, failed=len(failing), items=items))
+    return failures
 
 
 def _item(failing: Failing, text: str) -> FailedItem:

@@ -251,10 +251,10 @@ class Host:
 
         If there are more than fit, those are left for the next heartbeat that were sent last.
         """
-        found = []
-        all_reports = [(each.reports, token, each) for token, each in reporting.items() if each.reports]
-        new = [each for each in all_reports if each[0].has_news]
-        for reports, token, lease in nsmallest(MOST_REPORTS, new, key=lambda each: each[0].sent_at):
+        reports_due = []
+        all_reports = [(lease.reports, token, lease) for token, lease in reporting.items() if lease.reports]
+        new = [report for report in all_reports if report[0].has_news]
+        for reports, token, lease in nsmallest(MOST_REPORTS, new, key=lambda report: report[0].sent_at):
             report = reports.take(self._indexes, lines=MOST_LIVE_LINES)
             if report:
                 named: dict[str, Any] = {
@@ -262,9 +262,11 @@ class Host:
                     "lease_token": token,
                     "transition_key": lease.transition_key,
                 }
-                found.append(LeaseReport(**named, **dict(report)))
-        self.has_progress = self.has_progress or any(report.done is not None or report.details for report in found)
-        return found
+                reports_due.append(LeaseReport(**named, **dict(report)))
+        self.has_progress = self.has_progress or any(
+            report.done is not None or report.details for report in reports_due
+        )
+        return reports_due
 
     def heartbeat(self, state: WorkerState) -> dict[str, Any]:
         """Return a signed heartbeat, which also renews the leases that this worker holds now."""

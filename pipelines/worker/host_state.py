@@ -234,7 +234,7 @@ class Pace:
             return False
         if self._last_reported is None:
             return True
-        last, average = (max(each, LEAST_NOTABLE_SECONDS) for each in (self._last_reported, self._average))
+        last, average = (max(seconds, LEAST_NOTABLE_SECONDS) for seconds in (self._last_reported, self._average))
         return not last / NOTABLE_FACTOR <= average <= last * NOTABLE_FACTOR
 
 

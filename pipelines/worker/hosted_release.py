@@ -241,7 +241,7 @@ def _environment(required: Required, *, allow_drift: bool) -> WorkerEnvironment:
         fingerprint=environment.fingerprint,
         python=f"{python.implementation} {python.version}"[:100],
         platform=python.platform[:100],
-        differences=[each[:300] for each in differences[:MOST_DIFFERENCES]],
+        differences=[difference[:300] for difference in differences[:MOST_DIFFERENCES]],
         difference_count=len(differences),
     )
 
@@ -254,7 +254,9 @@ def _required_contract(pipeline: Pipeline, reference: str, descriptor: Descripto
             f"{reference} is pipeline {pipeline.pipeline_id}, but the release is of {descriptor.pipeline_id}",
         )
     compiled = [compile_contract(pipeline, constraints=constraints) for constraints in (True, False)]
-    contract = next((each for each in compiled if each["contractVersion"] == descriptor.contract_version), None)
+    contract = next(
+        (candidate for candidate in compiled if candidate["contractVersion"] == descriptor.contract_version), None
+    )
     if contract is None:
         raise DefinitionError(
             "CONTRACT_MISMATCH",

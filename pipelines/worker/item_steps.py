@@ -157,7 +157,9 @@ def of_step(
         note(item, item_results)
         return item_results
 
-    limited = watch if watch is not None and any(each.limit_key in watch.limits for each in step.called) else None
+    limited = (
+        watch if watch is not None and any(function.limit_key in watch.limits for function in step.called) else None
+    )
     rules = Rules(step.items.parallel, call, partial(_wait, step, delay), give_up, finished, checked, ahead, limited)
     finished_before = {index: partial(decoded, documents) for index, documents in (known or {}).items()}
     is_over = False

@@ -185,12 +185,12 @@ class _Run:
         return True
 
     def _work(self) -> None:
-        watch, own = self._rules.watch, threading.get_ident()
+        watch, thread = self._rules.watch, threading.get_ident()
         if watch is not None:
-            watch.item_threads.add(own)
+            watch.item_threads.add(thread)
         try:
             while (call := self._begun.get()) is not None:
-                call.thread = own
+                call.thread = thread
                 ended = call.context.run(self._rules.call, call.item, call.is_over)
                 with self._lock:
                     call.has_ended = True
@@ -204,7 +204,7 @@ class _Run:
                 watch.supervisor.returned()
         finally:
             if watch is not None:
-                watch.item_threads.discard(own)
+                watch.item_threads.discard(thread)
             _places.give_back()
 
     def _take_next(self) -> None:

@@ -56,7 +56,7 @@ class Monitor:
         if outcome is None:
             return
         self._transitions.labels(outcome.outcome).inc()
-        spans = [outcome.span] if outcome.span else [each[1:] for each in outcome.steps]
+        spans = [outcome.span] if outcome.span else [step[1:] for step in outcome.steps]
         if spans:
             milliseconds = max(end for _, end in spans) - min(start for start, _ in spans)
             self._seconds.observe(max(milliseconds, 0) / 1000)

@@ -89,13 +89,13 @@ def too_large(
     result: Completed | Suspended | None, *, characters: int = 0, items: int = 0, values: int = 0
 ) -> Failed | None:
     """Return the failure of the step whose result is larger than a message may be; None if it is not."""
-    for count, most, of in (
+    for count, most, noun in (
         (items, MOST_PAYLOADS, "items"),
         (values, MOST_VALUES, "JSON values"),
         (characters, LONGEST_OUTCOME, "characters"),
     ):
         if count > most:
-            text = f"the outcome has {count:,} {of}; at most {most:,} can travel"
+            text = f"the outcome has {count:,} {noun}; at most {most:,} can travel"
             index, name = (result.step_index, result.step_name) if result is not None else (None, "")
             return Failed(OUTPUT_TOO_LARGE, message_of(name, text), False, index, name)
     return None

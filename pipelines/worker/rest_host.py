@@ -248,14 +248,18 @@ class RestHost:
         return encoded(command, outcome, self._steps)
 
     def _mismatch(self, command: TransitionCommand) -> str | None:
-        own = self.release.identity
+        hosted = self.release.identity
         contract, release = command.versions
-        if (command.pipeline_id, contract, release) == (own.pipeline_id, own.contract_version, own.release_version):
+        if (command.pipeline_id, contract, release) == (
+            hosted.pipeline_id,
+            hosted.contract_version,
+            hosted.release_version,
+        ):
             return None
         return (
             f"Transition command targets pipelineId={command.pipeline_id}, contractVersion={contract}, "
-            f"releaseVersion={release} but local worker is pipelineId={own.pipeline_id}, "
-            f"contractVersion={own.contract_version}, releaseVersion={own.release_version}"
+            f"releaseVersion={release} but local worker is pipelineId={hosted.pipeline_id}, "
+            f"contractVersion={hosted.contract_version}, releaseVersion={hosted.release_version}"
         )
 
     def _input(self, payload: TypedPayload) -> tuple[Any, Shape]:
@@ -272,7 +276,7 @@ class RestHost:
 
 
 def _header(headers: Mapping[str, str], name: str) -> str:
-    return next((value for each, value in headers.items() if each.lower() == name.lower()), "")
+    return next((value for header, value in headers.items() if header.lower() == name.lower()), "")
 
 
 def _unsupported(command: TransitionCommand) -> Failed | None:

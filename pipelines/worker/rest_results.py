@@ -41,7 +41,7 @@ def encoded(command: TransitionCommand, outcome: RunResult, steps: Sequence[Plan
     if not isinstance(outcome, Failed) and isinstance(result, TransitionResult):
         text = result.to_json()
         # A payload's text is JSON in JSON, so only the values in it are counted.
-        texts = [each.payload for each in result.output_payloads]
+        texts = [output.payload for output in result.output_payloads]
         values = values_in(texts or [text])
         too_much = too_large(outcome, items=len(texts), characters=len(text), values=values)
         if too_much is None:

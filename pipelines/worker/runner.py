@@ -82,7 +82,7 @@ def run(
     if not 0 <= start <= end <= len(steps):
         raise ValueError(f"steps {start} to {stop} of a pipeline of {len(steps)}")
     if item_policies:
-        steps = tuple(replace(each, policy=each.policy.changed(item_policies.get(each.index, {}))) for each in steps)
+        steps = tuple(replace(step, policy=step.policy.changed(item_policies.get(step.index, {}))) for step in steps)
     watch = None
     if planned.is_supervised or limits:
         watch = Watch(supervisor, planned.limits_with(limits or {}), is_cancelled, times.add if times else None)
@@ -210,7 +210,7 @@ class _Transition:
         if not isinstance(current, _Many):
             return current, self._result(condition, current.value, None).value
         reached = list(current.items)
-        values = [each.value for each in reached]
+        values = [item.value for item in reached]
         asks = self._result(condition, values if condition.collects else iter(values), None).value
         return _Many(iter(reached), len(reached)), asks
 
@@ -301,8 +301,8 @@ class _Transition:
         value = self._decoded(step, step.input, called.document, "").value
         if not step.cardinality.gives_many:
             return self._result(step, value, index)
-        found = list(self._produced(step, self._call(step, value, index), index))
-        return Encoded([each.document for each in found], [each.value for each in found])
+        produced = list(self._produced(step, self._call(step, value, index), index))
+        return Encoded([item.document for item in produced], [item.value for item in produced])
 
     def _give_up(self, failed: Failed) -> NoReturn:
         if self.failure is None:

@@ -277,7 +277,7 @@ class Watch:
                 for calls in self._calls.values()
                 for call in calls
             ]
-        return max(min([self._shortest, *(each for each in rests if each is not None)]), LEAST_WAIT)
+        return max(min([self._shortest, *(rest for rest in rests if rest is not None)]), LEAST_WAIT)
 
     def abandon_if_overdue(self) -> Failed | None:
         """Return the failure of a call that has exceeded its limit. The transition is then abandoned."""
@@ -303,8 +303,10 @@ class Watch:
         """Return after how many seconds a call in one of the threads, or one that begins until then, may be overdue."""
         now = time.monotonic()
         with self._lock:
-            found = [calls[-1].deadline for thread in threads if (calls := self._calls.get(thread))]
-        return max(min([self._shortest, *(each - now for each in found if each is not None)]), LEAST_WAIT)
+            deadlines = [calls[-1].deadline for thread in threads if (calls := self._calls.get(thread))]
+        return max(
+            min([self._shortest, *(deadline - now for deadline in deadlines if deadline is not None)]), LEAST_WAIT
+        )
 
     def _overrun(self, thread: int, call: _Call, now: float, begin: CodeType) -> Failed | None:
         if call.limit is None or call.deadline is None or call.deadline > now:
@@ -330,7 +332,7 @@ def supervised(
     context = copy_context()
     context.run(current.set, watch)
     callable_steps = tuple(map(_callable, steps))
-    if any(each.limit_key in watch.limits and not each.is_async for step in steps for each in step.called):
+    if any(function.limit_key in watch.limits and not function.is_async for step in steps for function in step.called):
         return watch.supervisor.run_in_thread(watch, context, lambda: run(callable_steps))
     return context.run(run, callable_steps)
 

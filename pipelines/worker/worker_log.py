@@ -39,8 +39,8 @@ def configure_logs(form: Form | Literal["terminal"], level: str) -> None:
         handler.setFormatter(LineFormatter(form))
     if not logging.root.handlers:
         kept = (ReportedLines(), handler)  # a line is reported before it is written, which may take long
-        for each in kept:
-            each.setLevel(level)
+        for line in kept:
+            line.setLevel(level)
         logging.root.handlers = _KeptHandlers(kept)
         logging.root.setLevel(level)
     logging.captureWarnings(True)
