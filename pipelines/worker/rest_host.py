@@ -248,18 +248,14 @@ class RestHost:
         return encoded(command, outcome, self._steps)
 
     def _mismatch(self, command: TransitionCommand) -> str | None:
-        hosted = self.release.identity
+        pin = self.release.identity
         contract, release = command.versions
-        if (command.pipeline_id, contract, release) == (
-            hosted.pipeline_id,
-            hosted.contract_version,
-            hosted.release_version,
-        ):
+        if (command.pipeline_id, contract, release) == (pin.pipeline_id, pin.contract_version, pin.release_version):
             return None
         return (
             f"Transition command targets pipelineId={command.pipeline_id}, contractVersion={contract}, "
-            f"releaseVersion={release} but local worker is pipelineId={hosted.pipeline_id}, "
-            f"contractVersion={hosted.contract_version}, releaseVersion={hosted.release_version}"
+            f"releaseVersion={release} but local worker is pipelineId={pin.pipeline_id}, "
+            f"contractVersion={pin.contract_version}, releaseVersion={pin.release_version}"
         )
 
     def _input(self, payload: TypedPayload) -> tuple[Any, Shape]:
