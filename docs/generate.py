@@ -24,6 +24,7 @@ PAGES: Final[Mapping[str, str]] = {
     "reference/policies.md": "docs.generators.policies:page",
     "reference/quotas.md": "docs.generators.quotas:page",
     "reference/release.md": "docs.generators.documents:release_page",
+    "reference/rest-api.md": "docs.generators.rest_api:page",
     "reference/roles.md": "docs.generators.roles:page",
     "reference/schemas/pipeline-contract.schema.json": "docs.generators.documents:contract_schema",
     "reference/schemas/pipeline-release.schema.json": "docs.generators.documents:release_schema",
