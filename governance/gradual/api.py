@@ -68,7 +68,7 @@ class PlanRequest(StrictSerializer):
     groups = GroupsRequest(
         required=False, default=dict, help_text="Executions that get the candidate besides the shares."
     )
-    bounds = BoundsRequest(required=False, default=dict, help_text="When the candidate is withdrawn by itself.")
+    bounds = BoundsRequest(required=False, default=dict, help_text="When the candidate is withdrawn automatically.")
 
 
 class GradualActivationRequest(PlanRequest, ExpectingRequest):
