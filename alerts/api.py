@@ -102,7 +102,7 @@ class OneAlertView(AlertView):
 class AlertFilter(filters.FilterSet):
     state = filters.ChoiceFilter(choices=Alert.State.choices)
     kind = filters.ChoiceFilter(choices=Kind.choices, field_name="rule__kind")
-    ruleId = filters.UUIDFilter(field_name="rule")
+    ruleId = filters.UUIDFilter(field_name="rule", help_text="Only of this rule.")
 
 
 @listing("alerts", Alert, AlertView, AlertFilter, ordering=("-started_at", "-id"))
@@ -141,7 +141,7 @@ class AlertChannelRequest(StrictSerializer):
     kind = serializers.ChoiceField(choices=AlertChannel.Kind.choices)
     address = Text(max_length=LONGEST_ADDRESS, required=False, allow_blank=True, default="", help_text=ADDRESS_HELP)
     secret = Text(max_length=100, required=False, allow_blank=True, default="", help_text=NAME_OF_KEY)
-    enabled = Flag(required=False, default=True)
+    enabled = Flag(required=False, default=True, help_text="False to send nothing.")
 
 
 class AlertChannelChange(StrictSerializer):
@@ -150,7 +150,7 @@ class AlertChannelChange(StrictSerializer):
     name = Identifier(max_length=LONGEST_NAME, required=False)
     address = Text(max_length=LONGEST_ADDRESS, required=False, allow_blank=True, help_text=ADDRESS_HELP)
     secret = Text(max_length=100, required=False, allow_blank=True, help_text=NAME_OF_KEY)
-    enabled = Flag(required=False)
+    enabled = Flag(required=False, help_text="False to send nothing.")
 
 
 class AlertChannelView(serializers.Serializer[AlertChannel]):
@@ -240,7 +240,7 @@ class NotificationView(serializers.Serializer[Notification]):
 
 class NotificationFilter(filters.FilterSet):
     executionId = filters.UUIDFilter(field_name="execution_id")
-    channelId = filters.UUIDFilter(field_name="channel_id")
+    channelId = filters.UUIDFilter(field_name="channel_id", help_text="Only to this channel.")
 
 
 @listing("alerts", Notification, NotificationView, NotificationFilter, ordering=("-created_at", "-id"))
@@ -252,6 +252,8 @@ def execution_notifications(view: TenantView) -> Any:
 # --- rules ---
 
 
+THRESHOLDS = "The thresholds of the kind, by name."
+CHANNELS = "The channels that get its messages."
 SILENCE = "No messages of the rule are sent until this time. Alerts that still fire then are sent."
 
 
@@ -267,13 +269,15 @@ def _kinds_with(name: str) -> str:
 
 
 def _channel_ids(**options: Any) -> serializers.ListField:
-    return serializers.ListField(child=Uuid(), max_length=channels.MOST_CHANNELS, required=False, **options)
+    return serializers.ListField(
+        child=Uuid(), max_length=channels.MOST_CHANNELS, required=False, help_text=CHANNELS, **options
+    )
 
 
 class AlertRuleRequest(StrictSerializer):
     name = Identifier(max_length=LONGEST_NAME)
     kind = serializers.ChoiceField(choices=Kind.choices)
-    thresholds = ThresholdsRequest(required=False, default=dict)
+    thresholds = ThresholdsRequest(required=False, default=dict, help_text=THRESHOLDS)
     pipelineId = SegmentIdentifier(
         source="pipeline_id",
         max_length=IDENTITY_LENGTH,
@@ -283,7 +287,7 @@ class AlertRuleRequest(StrictSerializer):
         help_text="The pipeline that is looked at. If omitted, all pipelines of the tenant are.",
     )
     channelIds = _channel_ids(source="channel_ids", default=list)
-    enabled = Flag(required=False, default=True)
+    enabled = Flag(required=False, default=True, help_text="False to evaluate it no more.")
     silencedUntil = Moment(source="silenced_until", required=False, allow_null=True, default=None, help_text=SILENCE)
 
 
@@ -291,9 +295,9 @@ class AlertRuleChange(StrictSerializer):
     """What is missing stays as it is."""
 
     name = Identifier(max_length=LONGEST_NAME, required=False)
-    thresholds = ThresholdsRequest(required=False)
+    thresholds = ThresholdsRequest(required=False, help_text=THRESHOLDS)
     channelIds = _channel_ids(source="channel_ids")
-    enabled = Flag(required=False)
+    enabled = Flag(required=False, help_text="False to evaluate it no more.")
     silencedUntil = Moment(source="silenced_until", required=False, allow_null=True, help_text=SILENCE)
 
 

@@ -24,19 +24,23 @@ PAGES: Final[Mapping[str, str]] = {
     "reference/policies.md": "docs.generators.policies:page",
     "reference/quotas.md": "docs.generators.quotas:page",
     "reference/release.md": "docs.generators.documents:release_page",
+    "reference/rest-api.md": "docs.generators.rest_api:page",
     "reference/roles.md": "docs.generators.roles:page",
     "reference/schemas/pipeline-contract.schema.json": "docs.generators.documents:contract_schema",
     "reference/schemas/pipeline-release.schema.json": "docs.generators.documents:release_schema",
     "reference/settings.md": "docs.generators.settings:page",
 }
 """The function that returns the text of each page, by its name. They are imported when Django is set up."""
-NOTE: Final = "<!-- `python -m docs.generate` writes this page. Change the code that it describes. -->\n\n"
+NOTE: Final = "<!-- `python -m docs.generate` writes this page. Change the code that it describes. -->\n"
 
 
 def text_of(page: str) -> str:
     """Return the text of a page as the code describes itself now. Django must be set up."""
     write = cast("Callable[[], str]", resolve_name(PAGES[page]))
-    return (NOTE if page.endswith(".md") else "") + write()
+    text = write()
+    heading, _, rest = text.partition("\n")
+    # MkDocs takes the title of a page from a heading in its first line.
+    return f"{heading}\n\n{NOTE}{rest}" if page.endswith(".md") else text
 
 
 def main(folder: Path = FOLDER) -> None:

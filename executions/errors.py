@@ -60,7 +60,7 @@ class ResubmissionRemoved(
     status=410,
     title="The operation key created an execution that was removed after its retention period",
 ):
-    """Use a new operation key to resubmit once more."""
+    """Use a new operation key to resubmit again."""
 
 
 class ReleaseNotAdmitted(Conflict, title="The release accepts no executions"):

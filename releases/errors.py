@@ -55,7 +55,7 @@ class NoRollback(Conflict, title="The release was not active before, or is activ
 class RollbackTooFar(
     Forbidden, title="The release was active too long ago for a rollback without the right to activate"
 ):
-    """Ask somebody who may activate releases."""
+    """Ask a person who may activate releases."""
 
 
 class NoneActiveThen(NotFound, title="No release of the pipeline was active at this time"):

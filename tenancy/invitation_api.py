@@ -34,12 +34,19 @@ class InvitationView(serializers.Serializer[Invitation]):
 
 
 class InvitationRequest(StrictSerializer):
-    email = Text(max_length=invitations.LONGEST_ADDRESS)
+    email = Text(max_length=invitations.LONGEST_ADDRESS, help_text="The address that gets the link.")
     roles = serializers.ListField(
-        child=serializers.ChoiceField(choices=Role.choices()), min_length=1, max_length=len(Role)
+        child=serializers.ChoiceField(choices=Role.choices()),
+        min_length=1,
+        max_length=len(Role),
+        help_text="The roles of the person.",
     )
     groups = serializers.ListField(
-        child=Identifier(max_length=LONGEST_GROUP), max_length=MOST_GROUPS, required=False, default=list
+        child=Identifier(max_length=LONGEST_GROUP),
+        max_length=MOST_GROUPS,
+        required=False,
+        default=list,
+        help_text="The groups of the person.",
     )
 
 

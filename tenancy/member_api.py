@@ -42,7 +42,9 @@ class MemberNameView(serializers.Serializer[dict[str, Any]]):
 
 class MemberGroupsRequest(StrictSerializer):
     username = Text(max_length=members.LONGEST_USERNAME)
-    groups = serializers.ListField(child=Identifier(max_length=LONGEST_GROUP), max_length=MOST_GROUPS)
+    groups = serializers.ListField(
+        child=Identifier(max_length=LONGEST_GROUP), max_length=MOST_GROUPS, help_text="All groups of the person."
+    )
 
 
 class MemberGroupsView(serializers.Serializer[dict[str, Any]]):

@@ -1,4 +1,4 @@
-"""REST: lists interactions, and completes them with responses."""
+"""REST: lists questions, and answers them."""
 
 import uuid
 from collections.abc import Sequence
@@ -38,12 +38,12 @@ REFUSALS = (
     errors.AnswerInvalid,
 )
 RESPONSE_HELP = (
-    "Any JSON of the contract's type. If the await takes many items in one interaction, this is an array of them."
+    "Any JSON of the contract's type. If the await takes many items in one question, this is an array of them."
 )
 
 
 class CompleteRequest(StrictSerializer):
-    """A response to an interaction, which is identified in one way, or in several that agree."""
+    """A response to a question, which is identified in one way, or in several that agree."""
 
     schema_rules: ClassVar = {
         "anyOf": [
@@ -52,9 +52,25 @@ class CompleteRequest(StrictSerializer):
         ]
     }
 
-    interactionId = Uuid(required=False, allow_null=True, default=None, source="interaction_id")
-    correlationId = Identifier(max_length=200, required=False, allow_null=True, default=None, source="correlation_id")
-    resumeToken = Text(max_length=LONGEST, required=False, allow_null=True, default=None, source="resume_token")
+    interactionId = Uuid(
+        required=False, allow_null=True, default=None, source="interaction_id", help_text="The id of the question."
+    )
+    correlationId = Identifier(
+        max_length=200,
+        required=False,
+        allow_null=True,
+        default=None,
+        source="correlation_id",
+        help_text="Names the question if no other one has it.",
+    )
+    resumeToken = Text(
+        max_length=LONGEST,
+        required=False,
+        allow_null=True,
+        default=None,
+        source="resume_token",
+        help_text="The token of the question, which names it too.",
+    )
     response = serializers.JSONField(allow_null=True, help_text=RESPONSE_HELP)
     note = Text(
         max_length=claims.LONGEST_NOTE,
@@ -190,7 +206,7 @@ class InteractionView(serializers.Serializer[Interaction]):
 
 
 class CompletionView(serializers.Serializer[Completion]):
-    """A completed interaction. For a `duplicate`, the response and the actor are the first ones."""
+    """An answered question. For a `duplicate`, the response and the actor are the first ones."""
 
     interactionId = serializers.UUIDField(source="interaction.id")
     executionId = serializers.UUIDField(source="interaction.execution_id")
@@ -207,16 +223,16 @@ class InteractionFilter(filters.FilterSet):
     status = filters.ChoiceFilter(
         choices=[(PENDING, "waits for a response"), *((value, value) for value in Interaction.Status.values)],
         method="by_status",
-        help_text="`pending` selects all interactions that wait for a response.",
+        help_text="`pending` selects all questions that wait for a response.",
     )
     assignee = filters.CharFilter(help_text="Who should respond.")
     group = filters.CharFilter(help_text="The group that should respond.")
-    stepId = filters.CharFilter(field_name="step_id")
-    transport = filters.CharFilter()
+    stepId = filters.CharFilter(field_name="step_id", help_text="The id of the step in messages to workers.")
+    transport = filters.CharFilter(help_text="The transport of the await, such as `interaction-api`.")
     pipelineId = filters.CharFilter(field_name="execution__pipeline_id")
     executionId = filters.UUIDFilter(field_name="execution_id")
     stepName = filters.CharFilter(method="by_step_name", help_text="The name of the step, or of its function.")
-    claimed = FlagFilter(method="by_claim", help_text="Whether a claim lasts now. Only open interactions are claimed.")
+    claimed = FlagFilter(method="by_claim", help_text="Whether a claim lasts now. Only open questions are claimed.")
     claimedBy = filters.CharFilter(
         method="by_claimant", help_text="Who has a claim that lasts now, such as `user:eva` or `token:bot`."
     )
@@ -256,14 +272,14 @@ def _restrictions(of: Interaction | Sequence[Interaction]) -> dict[str, Any]:
     context=_restrictions,
 )
 def interactions(view: TenantView) -> Any:
-    """The interactions of the tenant's executions, nearest deadline first."""
+    """The questions of the tenant's executions, nearest deadline first."""
     return answering.interactions(view.tenant)
 
 
 @operation("interactions", "interaction", InteractionView, method="GET", context=_restrictions)
 @refuses(errors.InteractionUnknown)
 def one_interaction(view: TenantView, interaction_id: uuid.UUID) -> Any:
-    """One interaction with its request, assignee, deadline, and response."""
+    """One question with its request, assignee, deadline, and response."""
     return answering.interaction(view.tenant, interaction_id)
 
 
@@ -271,7 +287,7 @@ def one_interaction(view: TenantView, interaction_id: uuid.UUID) -> Any:
 @declares(Act.INTERACTION_ANSWER, Scope.ANSWER)
 @refuses(*REFUSALS, errors.CorrelationAmbiguous, errors.RecipientRequired)
 def complete_interaction(view: TenantView, **body: Any) -> Any:
-    """Complete an interaction. The first response is recorded. A repeated request returns it as a duplicate."""
+    """Answer a question. The first response is recorded. A repeated request returns it as a duplicate."""
     return answering.complete(view.tenant, actor=view.actor, person=view.request.user, **body)
 
 
@@ -279,7 +295,7 @@ def complete_interaction(view: TenantView, **body: Any) -> Any:
 @declares(Act.INTERACTION_CLAIM, Scope.ANSWER)
 @refuses(errors.InteractionUnknown, errors.InteractionClosed, errors.RecipientRequired, errors.InteractionClaimed)
 def claim_interaction(view: TenantView, interaction_id: uuid.UUID, take_over: bool) -> Any:
-    """Say that the caller is working on an interaction, for 30 minutes. A repeated claim starts them again.
+    """Say that the caller is working on a question, for 30 minutes. A repeated claim starts them again.
 
     A claim is for people: it keeps no client from responding. The body is optional.
     """
@@ -305,7 +321,7 @@ def release_interaction(view: TenantView, interaction_id: uuid.UUID) -> Any:
     errors.InteractionClaimed,
 )
 def delegate_interaction(view: TenantView, interaction_id: uuid.UUID, **body: Any) -> Any:
-    """Pass an interaction on to a member of the tenant, and end its claim."""
+    """Pass a question on to a member of the tenant, and end its claim."""
     return claims.delegate(view.tenant, interaction_id, actor=view.actor, person=view.request.user, **body)
 
 
@@ -313,7 +329,7 @@ def delegate_interaction(view: TenantView, interaction_id: uuid.UUID, **body: An
 @declares(Act.INTERACTION_REASSIGN, Scope.ADMINISTER)
 @refuses(errors.InteractionUnknown, errors.RecipientUnknown, errors.InteractionClosed)
 def reassign_interaction(view: TenantView, interaction_id: uuid.UUID, **body: Any) -> Any:
-    """Replace the assignee and the group of an interaction, and end its claim and its delegation."""
+    """Replace the assignee and the group of a question, and end its claim and its delegation."""
     return reassignment.reassign(view.tenant, interaction_id, actor=view.actor, **body)
 
 
@@ -327,7 +343,7 @@ class Resume(APIView):
 
     @extend_schema(operation_id="resume", request=ResumeRequest, responses=CompletionView, auth=[])
     def post(self, request: Request) -> Response:
-        """Complete an interaction with a resume token, as the receiver of a webhook does."""
+        """Answer a question with a resume token, as the receiver of a webhook does."""
         body = ResumeRequest.validated(request.data)
         completion = answering.resume(
             body["resumeToken"],

@@ -94,7 +94,7 @@ class FailureGroupFilter(filters.FilterSet):
     pipelineId = filters.CharFilter(field_name="release__pipeline__pipeline_id")
     releaseVersion = filters.CharFilter(field_name="release__release_version")
     errorCode = filters.CharFilter(field_name="error_code", help_text="The code of the failure.")
-    assignee = filters.CharFilter(field_name="assignee")
+    assignee = filters.CharFilter(field_name="assignee", help_text="The user name of the assignee.")
     new = FlagFilter(
         method="by_state", help_text="Whether it has failed since it was acknowledged, or was never acknowledged."
     )

@@ -82,7 +82,7 @@ def holds(view: TenantView) -> Any:
 @declares(Act.EXECUTION_PAUSE, Scope.OPERATE)
 @refuses(ExecutionUnknown, ReasonRequired, PauseRefused)
 def pause_execution(view: TenantView, execution_id: uuid.UUID, reason: str) -> Any:
-    """Pause an execution that has not ended. A transition that runs finishes; no other starts until the resume.
+    """Pause an execution that has not ended. What runs finishes, and nothing else starts until the resume.
 
     200: it was paused before, and that pause stays as it is.
     """
@@ -104,7 +104,7 @@ def resume_execution(view: TenantView, execution_id: uuid.UUID, reason: str) -> 
 @declares(Act.PIPELINE_PAUSE, Scope.ACTIVATE)
 @refuses(PipelineUnknown, ReleaseUnknown, ReasonRequired)
 def pause_pipeline(view: TenantView, pipeline_id: str, release_version: str | None, **body: Any) -> Any:
-    """Pause a pipeline, or one release of it. Transitions that run finish; no other starts until the resume.
+    """Pause a pipeline, or one release of it. What runs finishes, and nothing else starts until the resume.
 
     200: it was paused before, and that pause stays as it is, with its own `refusesSubmissions`.
     """

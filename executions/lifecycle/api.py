@@ -135,7 +135,7 @@ class DeadLetterFilter(filters.FilterSet):
     errorCode = filters.CharFilter(field_name="error_code", help_text="The code of the failure.")
     reason = filters.ChoiceFilter(choices=DeadLetter.Reason.choices)
     executionId = filters.UUIDFilter(field_name="execution_id")
-    failureGroupId = filters.UUIDFilter(field_name="group_id")
+    failureGroupId = filters.UUIDFilter(field_name="group_id", help_text="Only of this failure group.")
 
     def on_releases(self, rows: QuerySet[DeadLetter], name: str, value: str) -> QuerySet[DeadLetter]:
         return letters_on(rows, **{name: value})

@@ -35,7 +35,7 @@ class LogView(serializers.Serializer[Any]):
 @declares(None, Scope.PAYLOADS)
 @refuses(ExecutionUnknown)
 def execution_log(view: TenantView, execution_id: uuid.UUID) -> Any:
-    """The lines that the steps logged and printed: the newest 200 of each of the newest 20 transitions, in order."""
+    """The lines that the steps logged and printed: the newest 200 of each of the newest 20 runs of steps, in order."""
     execution = queries.state(view.tenant, execution_id)
     return {"execution": execution, "lines": step_reports.lines_of(execution)}
 

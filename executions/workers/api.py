@@ -141,17 +141,31 @@ class DrainRequest(StrictSerializer):
 
 class RegisterRequest(StrictSerializer):
     pipelineId = SegmentIdentifier(max_length=IDENTITY_LENGTH, source="pipeline_id")
-    contractVersion = SegmentIdentifier(max_length=IDENTITY_LENGTH, source="contract_version")
+    contractVersion = SegmentIdentifier(
+        max_length=IDENTITY_LENGTH, source="contract_version", help_text="The contract of its release."
+    )
     releaseVersion = SegmentIdentifier(max_length=IDENTITY_LENGTH, source="release_version")
-    workerId = SegmentIdentifier(max_length=LONGEST_WORKER_ID, source="worker_id")
+    workerId = SegmentIdentifier(
+        max_length=LONGEST_WORKER_ID, source="worker_id", help_text="The id of the worker, unique in the pipeline."
+    )
     endpoint = Text(
         max_length=2000, help_text="The origin of the worker, without a path. REST_WORKER_ORIGINS must allow it."
     )
     artifactId = Identifier(
-        max_length=IDENTITY_LENGTH, required=False, default="", allow_blank=True, source="artifact_id"
+        max_length=IDENTITY_LENGTH,
+        required=False,
+        default="",
+        allow_blank=True,
+        source="artifact_id",
+        help_text="The artifact that it hosts.",
     )
     artifactDigest = Identifier(
-        max_length=IDENTITY_LENGTH, required=False, default="", allow_blank=True, source="artifact_digest"
+        max_length=IDENTITY_LENGTH,
+        required=False,
+        default="",
+        allow_blank=True,
+        source="artifact_digest",
+        help_text="The digest of this artifact.",
     )
 
 
@@ -206,7 +220,7 @@ def heartbeat(view: TenantView, pipeline_id: str, worker_id: str) -> Any:
 @declares(Act.WORKER_DRAIN, Scope.OPERATE)
 @refuses(errors.WorkerUnknown)
 def drain(view: TenantView, pipeline_id: str, worker_id: str, reason: str) -> Any:
-    """Let the worker finish its transitions and give it no new ones until it is undrained.
+    """Let the worker finish its work and give it no more until it is undrained.
 
     The drain is complete once `taking` is false and `holding` is 0. Repeating the request changes nothing.
     """
@@ -257,7 +271,7 @@ class WorkerPlan(serializers.Serializer[Any]):
 
 @operation("workers", "workerPlan", WorkerPlan, method="GET")
 def tenant_worker_plan(view: TenantView) -> Any:
-    """The releases of the tenant that need transition workers or have some: why, how many, and which can stop."""
+    """The releases of the tenant that need workers or have some: why, how many, and which can stop."""
     return {"items": worker_plan(view.tenant)}
 
 

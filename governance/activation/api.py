@@ -15,6 +15,8 @@ from tenancy.api.operations import TenantView, either, listing, operation, refus
 from tenancy.audit.acts import Act, declares
 from tenancy.roles import Scope
 
+OPERATION_KEY_HELP = "Requests with the same key are carried out once."
+
 
 class ExpectingRequest(StrictSerializer):
     """A request for an activation, which may say what it expects, and can be repeated."""
@@ -30,7 +32,14 @@ class ExpectingRequest(StrictSerializer):
         default=None,
         help_text='Reject the request unless this release is active, or none if "".',
     )
-    operationKey = Identifier(source="operation_key", max_length=200, required=False, allow_null=True, default=None)
+    operationKey = Identifier(
+        source="operation_key",
+        max_length=200,
+        required=False,
+        allow_null=True,
+        default=None,
+        help_text=OPERATION_KEY_HELP,
+    )
 
 
 class ActivationRequest(ExpectingRequest):

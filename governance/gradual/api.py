@@ -8,7 +8,7 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from foundation.api.fields import Identifier, Number, SegmentIdentifier, StrictSerializer, Text, WholeNumber
-from governance.activation.api import REFUSALS, ExpectingRequest
+from governance.activation.api import OPERATION_KEY_HELP, REFUSALS, ExpectingRequest
 from governance.gradual import changes, evidence, operations, plan
 from governance.gradual.plan import Bounds, Plan
 from releases import errors, queries
@@ -62,9 +62,13 @@ class BoundsRequest(StrictSerializer):
 
 
 class PlanRequest(StrictSerializer):
-    steps = serializers.ListField(child=StepRequest(), min_length=1, max_length=plan.MOST_STEPS)
-    groups = GroupsRequest(required=False, default=dict)
-    bounds = BoundsRequest(required=False, default=dict)
+    steps = serializers.ListField(
+        child=StepRequest(), min_length=1, max_length=plan.MOST_STEPS, help_text="The shares, in their order."
+    )
+    groups = GroupsRequest(
+        required=False, default=dict, help_text="Executions that get the candidate besides the shares."
+    )
+    bounds = BoundsRequest(required=False, default=dict, help_text="When the candidate is withdrawn automatically.")
 
 
 class GradualActivationRequest(PlanRequest, ExpectingRequest):
@@ -83,7 +87,14 @@ class OperationRequest(StrictSerializer):
         default=None,
         help_text="Reject the request unless this release is active.",
     )
-    operationKey = Identifier(source="operation_key", max_length=200, required=False, allow_null=True, default=None)
+    operationKey = Identifier(
+        source="operation_key",
+        max_length=200,
+        required=False,
+        allow_null=True,
+        default=None,
+        help_text=OPERATION_KEY_HELP,
+    )
 
 
 class StepOperationRequest(OperationRequest):

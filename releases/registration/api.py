@@ -262,7 +262,7 @@ class DeploymentView(serializers.Serializer[Deployment]):
 
 class DeploymentFilter(filters.FilterSet):
     pipelineId = filters.CharFilter(field_name="release__pipeline__pipeline_id")
-    environment = filters.CharFilter()
+    environment = filters.CharFilter(help_text="Only in this environment.")
 
 
 @listing("releases", Deployment, DeploymentView, DeploymentFilter, ordering=("-created_at", "-id"))
@@ -300,7 +300,12 @@ def attach(view: TenantView, pipeline_id: str) -> Any:
 
 
 class ArtifactUploadRequest(StrictSerializer):
-    digest = serializers.RegexField(r"\Asha256:[0-9a-f]{64}\Z", max_length=71, trim_whitespace=False)
+    digest = serializers.RegexField(
+        r"\Asha256:[0-9a-f]{64}\Z",
+        max_length=71,
+        trim_whitespace=False,
+        help_text="`sha256:` and the SHA-256 of the bytes in hex.",
+    )
     size = WholeNumber(min_value=1, max_value=MAX_SIZE, help_text="In bytes.")
 
 

@@ -53,9 +53,9 @@ class AuditEntryView(serializers.Serializer[AuditEntry]):
 
 
 class AuditFilter(filters.FilterSet):
-    act = filters.CharFilter()
-    actor = filters.CharFilter()
-    object = filters.CharFilter(method="by_object")
+    act = filters.CharFilter(help_text="The name of the act, such as `release.activate`.")
+    actor = filters.CharFilter(help_text="Who did it, such as `user:eva` or `token:bot`.")
+    object = filters.CharFilter(method="by_object", help_text="What it was done to.")
     outcome = filters.ChoiceFilter(choices=AuditEntry.Outcome.choices)
     to = MomentFilter(field_name="at", lookup_expr="lt", help_text="The first moment after.")
 
@@ -121,7 +121,10 @@ class AuditExport(TenantView):
         operation_id="exportAudit",
         parameters=[
             OpenApiParameter("format", str, enum=list(FORMATS), required=True),
-            *(OpenApiParameter(name, NAME) for name in ("act", "actor", "object")),
+            *(
+                OpenApiParameter(name, NAME, description=AuditFilter.base_filters[name].extra["help_text"])
+                for name in ("act", "actor", "object")
+            ),
             OpenApiParameter("outcome", str, enum=AuditEntry.Outcome.values),
             *TIMES,
         ],

@@ -21,7 +21,7 @@ MEANINGS: Final[Mapping[str, Mapping[str, str]]] = {
         "capabilities": "Who may run the steps.",
         "canonicalTypes": "The types of the pipeline by their names. No value inside may be null.",
         "canonicalCatalogFingerprint": "The SHA-256 of `canonicalTypes` with sorted keys, in hex.",
-        "composition": "The pipelines of which this one is composed.",
+        "composition": "The pipelines that this one is composed of.",
         "importedDefinitions": "Definitions of other applications. They are stored and not interpreted.",
         "capabilityImports": "Capabilities of other applications. They are stored and not interpreted.",
     },
