@@ -108,7 +108,7 @@ def _compare(report: Report, commit: str, rounds: int) -> int:
         return 1
     written = report.write(against=commit, comparisons=against.documents(comparisons))
     report.console.print(f"Written to {written}", highlight=False)
-    return 1 if any(each.verdict == "slower" for each in comparisons) else 0
+    return 1 if any(comparison.verdict == "slower" for comparison in comparisons) else 0
 
 
 if __name__ == "__main__":

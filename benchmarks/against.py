@@ -47,8 +47,8 @@ def batch(product: RunningProduct) -> Costs:
 
 
 def submission(product: RunningProduct) -> Costs:
-    found = product.round(THREE_STEPS, EXECUTIONS, SINGLE, paused=product.workers())
-    return _by_group(found.cpu, found.items)
+    round_measured = product.round(THREE_STEPS, EXECUTIONS, SINGLE, paused=product.workers())
+    return _by_group(round_measured.cpu, round_measured.items)
 
 
 def read(product: RunningProduct) -> Costs:
@@ -87,13 +87,13 @@ def against(report: Report, commit: str, rounds: int) -> list[Comparison]:
             report.say(f"Round {number + 1} of {rounds}: both versions are up")
             # The version that is first alternates, too.
             order = ABBA if number % 2 == 0 else BAAB
-            for name, found in pairs.items():
-                found.append(_pair(versions, order, PARTS[name].cost))
-                ours, theirs = (sum(costs.values()) for costs in found[-1])
+            for name, measured in pairs.items():
+                measured.append(_pair(versions, order, PARTS[name].cost))
+                ours, theirs = (sum(costs.values()) for costs in measured[-1])
                 report.say(f"{name}: {ours:.3f} : {theirs:.3f} {PARTS[name].unit}, ratio [b]{ours / theirs:.3f}[/]")
-    comparisons = [_comparison(name, found, len(pairs)) for name, found in pairs.items()]
-    for name, found in pairs.items():
-        report.console.print(_groups(name, found))
+    comparisons = [_comparison(name, measured, len(pairs)) for name, measured in pairs.items()]
+    for name, measured in pairs.items():
+        report.console.print(_groups(name, measured))
     report.console.print(_verdicts(comparisons))
     return comparisons
 
@@ -101,8 +101,13 @@ def against(report: Report, commit: str, rounds: int) -> list[Comparison]:
 def documents(comparisons: Sequence[Comparison]) -> list[dict[str, object]]:
     """Return the comparisons as JSON values."""
     return [
-        {**asdict(each), "ratio": each.ratio, "interval": each.interval, "verdict": each.verdict}
-        for each in comparisons
+        {
+            **asdict(comparison),
+            "ratio": comparison.ratio,
+            "interval": comparison.interval,
+            "verdict": comparison.verdict,
+        }
+        for comparison in comparisons
     ]
 
 
@@ -113,7 +118,7 @@ def _pair(versions: Sequence[RunningProduct], order: Sequence[int], cost: Callab
     measured: tuple[list[Costs], list[Costs]] = [], []
     for index in order:
         measured[index].append(cost(versions[index]))
-    ours, theirs = ({group: mean(each[group] for each in costs) for group in costs[0]} for costs in measured)
+    ours, theirs = ({group: mean(cost[group] for cost in costs) for group in costs[0]} for costs in measured)
     return ours, theirs
 
 
@@ -124,8 +129,8 @@ def _comparison(name: str, pairs: Sequence[Pair], tests: int) -> Comparison:
 
 
 def _executions(product: RunningProduct, count: int, mode: SubmissionMode) -> Costs:
-    found = product.round(THREE_STEPS, count, mode)
-    return _by_group(found.cpu, found.items)
+    round_measured = product.round(THREE_STEPS, count, mode)
+    return _by_group(round_measured.cpu, round_measured.items)
 
 
 def _by_group(cpu: Mapping[str, float], items: int) -> Costs:
@@ -153,14 +158,14 @@ def _verdicts(comparisons: Sequence[Comparison]) -> Table:
     table = Table(title=title, title_justify="left")
     for column in ("measure", "unit", "ours", "theirs", "ratio", "interval", "verdict"):
         table.add_column(column, justify="left" if column in {"measure", "unit", "verdict"} else "right")
-    for each in comparisons:
+    for comparison in comparisons:
         table.add_row(
-            each.name,
-            each.unit,
-            f"{median(each.ours):.3f}",
-            f"{median(each.theirs):.3f}",
-            f"{each.ratio:.3f}",
-            "{:.3f} to {:.3f}".format(*each.interval) if each.interval else "",
-            each.verdict,
+            comparison.name,
+            comparison.unit,
+            f"{median(comparison.ours):.3f}",
+            f"{median(comparison.theirs):.3f}",
+            f"{comparison.ratio:.3f}",
+            "{:.3f} to {:.3f}".format(*comparison.interval) if comparison.interval else "",
+            comparison.verdict,
         )
     return table

@@ -146,10 +146,10 @@ def memory(pid: int) -> int:
     """Return the resident memory of a process and its descendants in KiB."""
     total, pending = 0, [pid]
     while pending:
-        each = pending.pop()
+        release = pending.pop()
         try:
-            status = Path(f"/proc/{each}/status").read_text()
-            children = Path(f"/proc/{each}/task/{each}/children").read_text()
+            status = Path(f"/proc/{release}/status").read_text()
+            children = Path(f"/proc/{release}/task/{release}/children").read_text()
         except OSError:  # it has ended
             continue
         total += sum(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS"))

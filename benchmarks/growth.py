@@ -94,11 +94,11 @@ def growth(report: Report, plan: Plan) -> None:
     for work, statements in many.buffers.items():
         totals = [float(max(1, sum(side.values()))) for side in (statements, few.buffers[work])]
         report.add(Measure(work, [totals[0]], [totals[1]], "buffers", None))
-    for each in growths(few, many):
-        if each.is_too_large:
-            bar, name = (None, each.name[:100]) if each.reason else (MOST, each.name[:300])
-            ours, theirs = [float(each.many)], [float(max(1, each.few))]
-            report.add(Measure(name, ours, theirs, "buffers", bar, "at most", note=each.reason))
+    for kind in growths(few, many):
+        if kind.is_too_large:
+            bar, name = (None, kind.name[:100]) if kind.reason else (MOST, kind.name[:300])
+            ours, theirs = [float(kind.many)], [float(max(1, kind.few))]
+            report.add(Measure(name, ours, theirs, "buffers", bar, "at most", note=kind.reason))
     for name in set(many.unread) - UNREAD.keys():
         report.fail("growth", LedgerError(f"no statement used the index {name}"))
 

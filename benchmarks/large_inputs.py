@@ -94,7 +94,7 @@ def large_inputs(report: Report, plan: Plan) -> None:
                 for number in range(INPUTS):
                     pending.append(pool.submit(submitter.submit, f"large-{round_}-{number}", text))
                     time.sleep(1 / INPUTS_PER_SECOND)
-                seconds = sorted(each.result() for each in pending)
+                seconds = sorted(call.result() for call in pending)
             product.ledger.wait_until_idle(product.pipeline_id(LONG_TEXT))
             after.append(memory.now() / MB)
             report.say(

@@ -52,8 +52,8 @@ class Submitter:
             raise RuntimeError(
                 f"{method} {path} responded with {response.status}: {text[:500].decode(errors='replace')}"
             )
-        found: dict[str, object] = json.loads(text)
-        return found
+        answer: dict[str, object] = json.loads(text)
+        return answer
 
 
 class IdleLatency:
@@ -74,15 +74,15 @@ class IdleLatency:
         self._submitter.reconnect()
         detections = {"finish": self._finish, "session": self._session, "client": self._client, "wait": self._wait}
         wait_for_end = detections[detection]
-        found: list[float] = []
+        seconds: list[float] = []
         deadline = time.monotonic() + TIMEOUT_SECONDS
-        while len(found) < samples and time.monotonic() < deadline:
+        while len(seconds) < samples and time.monotonic() < deadline:
             time.sleep(self._pauses.uniform(0.005, 0.025))  # avoids synchronization with periodic work
             sent = time.time()
-            execution_id = self._submitter.submit(task.item, len(found))
-            found.append(wait_for_end(execution_id) - sent)
-        self._product.ledger.require_all_done(self._product.pipeline_id(THREE_STEPS), prefix, len(found), RESULT)
-        return found
+            execution_id = self._submitter.submit(task.item, len(seconds))
+            seconds.append(wait_for_end(execution_id) - sent)
+        self._product.ledger.require_all_done(self._product.pipeline_id(THREE_STEPS), prefix, len(seconds), RESULT)
+        return seconds
 
     def _finish(self, execution_id: str) -> float:
         """Return the finish time of the database. Poll rarely, so that polling does not disturb the system."""
@@ -129,13 +129,13 @@ def idle_latency(report: Report, plan: Plan) -> None:
         latency.latencies("finish")  # the first run only warms up
         celery = CeleryPeer(product) if plan.peers else None
         for _ in range(plan.rounds):
-            for detection, found in ours.items():
-                found.append(_p50(report, DETECTIONS[detection], latency.latencies(detection)))
+            for detection, seconds in ours.items():
+                seconds.append(_p50(report, DETECTIONS[detection], latency.latencies(detection)))
             if celery is not None:
                 theirs.append(_p50(report, "Celery round trip", celery.round_trips(SAMPLES)))
-    for detection, found in ours.items():
+    for detection, seconds in ours.items():
         name = f"idle, submit to {DETECTIONS[detection]}, p50 : Celery round trip"
-        report.add(Measure(name, found, theirs, "ms", 2.5 if detection == "finish" else None, "at most"))
+        report.add(Measure(name, seconds, theirs, "ms", 2.5 if detection == "finish" else None, "at most"))
 
 
 def _p50(report: Report, name: str, taken: list[float]) -> float:

@@ -71,11 +71,11 @@ class Ledger:
         one terminal event, and their number is `accepted`.
         """
         parameters = {"pipeline": pipeline_id, "prefix": prefix, "result": Jsonb([result])}
-        found, succeeded, ended_once, last, dropped, kept = self._one(_ROUND, parameters)
-        if not found == succeeded == ended_once == accepted:
+        executions, succeeded, ended_once, last, dropped, kept = self._one(_ROUND, parameters)
+        if not executions == succeeded == ended_once == accepted:
             raise LedgerError(
-                f"{pipeline_id} {prefix}: {accepted} accepted, {found} found, {succeeded} succeeded with the right "
-                f"result, {ended_once} with exactly one terminal event, {dropped} outcomes dropped"
+                f"{pipeline_id} {prefix}: {accepted} accepted, {executions} found, {succeeded} succeeded with the "
+                f"right result, {ended_once} with exactly one terminal event, {dropped} outcomes dropped"
             )
         return Ending(float(last), int(kept))
 

@@ -42,8 +42,8 @@ class Console:
         self._url = f"{product.product.url}/admin/"
         self._http = requests.Session()
         form = self._http.get(f"{self._url}login/", timeout=TIMEOUT_SECONDS)
-        found = re.search(r'name="csrfmiddlewaretoken" value="([^"]+)"', form.text)
-        fields = {"username": "reader", "password": PASSWORD, "csrfmiddlewaretoken": found[1] if found else ""}
+        match = re.search(r'name="csrfmiddlewaretoken" value="([^"]+)"', form.text)
+        fields = {"username": "reader", "password": PASSWORD, "csrfmiddlewaretoken": match[1] if match else ""}
         self._http.post(f"{self._url}login/", fields, headers={"Referer": self._url}, timeout=TIMEOUT_SECONDS)
 
     def seconds(self, address: str) -> float:
@@ -105,9 +105,9 @@ def _submitter(product: ProductUnderTest, token: str) -> Callable[[], float]:
 
 def _times(flood: threading.Thread, *measured: Callable[[], float]) -> list[list[float]]:
     """Call each function in turn until the flood ends, and return what each returned."""
-    found: list[list[float]] = [[] for _ in measured]
+    seconds: list[list[float]] = [[] for _ in measured]
     while flood.is_alive():
-        for times, call in zip(found, measured, strict=True):
+        for times, call in zip(seconds, measured, strict=True):
             times.append(call())
             time.sleep(PAUSE_SECONDS)
-    return found
+    return seconds

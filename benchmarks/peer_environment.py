@@ -82,10 +82,10 @@ def run_program(
         cpu = meter.read()
     if program.returncode != 0:
         raise PeerMissing(f"{Path(command[1]).name} failed:\n{log.read_text()[-2000:]}")
-    found: dict[str, Any] = json.loads(account)
-    cpu["program"] = float(found["cpu"])
+    account_known: dict[str, Any] = json.loads(account)
+    cpu["program"] = float(account_known["cpu"])
     cpu["rest"] -= cpu["program"]
-    return found, cpu
+    return account_known, cpu
 
 
 def _is_installed(file: Path) -> bool:

@@ -133,10 +133,10 @@ class ProductUnderTest(RunningProduct):
 
     def trees(self) -> dict[str, Child]:
         """Return the processes whose CPU time is reported separately."""
-        found: dict[str, Child] = {}
+        children: dict[str, Child] = {}
         for child in self.product.children.started:
-            found[f"{child.name}-2" if child.name in found else child.name] = child
+            children[f"{child.name}-2" if child.name in children else child.name] = child
         for server in (self.backing.postgres, self.backing.valkey):
             if server is not None and server.child is not None:
-                found[server.child.name] = server.child
-        return found
+                children[server.child.name] = server.child
+        return children

@@ -83,7 +83,9 @@ class Report:
     def checkpoints_stored(self, name: str) -> float:
         """Return the average number of stored checkpoints per execution."""
         rounds = self.profiles[name]
-        return float(sum(found["checkpoints"] for found in rounds) / sum(found["items"] for found in rounds))
+        return float(
+            sum(measured["checkpoints"] for measured in rounds) / sum(measured["items"] for measured in rounds)
+        )
 
     def compare_cpu(self, name: str, ours: str, theirs: str, bar: float | None = None) -> None:
         """Compare items per second of CPU time. This ratio depends less on other users of the machine."""
@@ -172,11 +174,11 @@ def _median(values: list[float]) -> str:
 
 def _profile(name: str, rounds: list[dict[str, Any]]) -> Table:
     """Return a table of CPU microseconds per item and the share of one core, by process."""
-    items = sum(found["items"] for found in rounds)
-    seconds = sum(found["seconds"] for found in rounds)
+    items = sum(measured["items"] for measured in rounds)
+    seconds = sum(measured["seconds"] for measured in rounds)
     cpu_seconds: dict[str, float] = {}
-    for found in rounds:
-        cpu: Mapping[str, float] = found["cpu"]
+    for measured in rounds:
+        cpu: Mapping[str, float] = measured["cpu"]
         for process, used in cpu.items():
             cpu_seconds[process] = cpu_seconds.get(process, 0.0) + used
     table = Table(title=f"{name}: {len(rounds)} rounds, {items:,} items", title_justify="left")
@@ -189,15 +191,16 @@ def _profile(name: str, rounds: list[dict[str, Any]]) -> Table:
     table.add_section()
     table.add_row("all but the rest", f"{ours / items * 1e6:,.0f}", f"{ours / seconds:.0%}")
     if "writes" in rounds[0]:
-        writes = sum(found["writes"] for found in rounds) / items
-        wal = sum(found["wal_bytes"] for found in rounds) / items
+        writes = sum(measured["writes"] for measured in rounds) / items
+        wal = sum(measured["wal_bytes"] for measured in rounds) / items
         table.add_row("writing transactions", f"{writes:.2f}")
         table.add_row("bytes of WAL", f"{wal:,.0f}")
-        table.add_row("checkpoints stored", f"{sum(found['checkpoints'] for found in rounds) / items:.2f}")
+        table.add_row("checkpoints stored", f"{sum(measured['checkpoints'] for measured in rounds) / items:.2f}")
     return table
 
 
 def _per_cpu_second(rounds: list[dict[str, Any]]) -> list[float]:
     return [
-        found["items"] / sum(used for process, used in found["cpu"].items() if process != "rest") for found in rounds
+        measured["items"] / sum(used for process, used in measured["cpu"].items() if process != "rest")
+        for measured in rounds
     ]

@@ -36,6 +36,6 @@ def scaling(report: Report, plan: Plan) -> None:
                 product.stop_process(child)
 
         larger = {"two transition workers": second_transition_worker, "two control workers": second_control_worker}
-        own, theirs = interleaved(plan, alone, larger)
+        ours, theirs = interleaved(plan, alone, larger)
         for name, rates in theirs.items():
-            report.add(Measure(f"{name} : one", rates, own, "executions/s", None))
+            report.add(Measure(f"{name} : one", rates, ours, "executions/s", None))

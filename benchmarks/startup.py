@@ -29,8 +29,8 @@ def startup(report: Report, plan: Plan) -> None:
         for _ in range(plan.rounds * PAIRS):
             ours.append(_seconds(release))
             theirs.append(_seconds(release, f"--from-source={REFERENCE}"))
-    report.say(f"startup: {', '.join(f'{each:.2f}' for each in ours)} s from the artifact")
-    report.say(f"startup: {', '.join(f'{each:.2f}' for each in theirs)} s from source")
+    report.say(f"startup: {', '.join(f'{seconds:.2f}' for seconds in ours)} s from the artifact")
+    report.say(f"startup: {', '.join(f'{seconds:.2f}' for seconds in theirs)} s from source")
     report.add(Measure("startup of a worker : from source", ours, theirs, "s", 1.5, "at most"))
 
 

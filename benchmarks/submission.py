@@ -19,9 +19,9 @@ def submission(report: Report, plan: Plan) -> None:
         product.host(THREE_STEPS)
 
         def ours(count: int) -> float:
-            found = product.round(THREE_STEPS, count, ONE_BY_ONE, paused=product.workers())
-            report.round(name, found, submission_only=True)
-            return found.submission_rate
+            measured = product.round(THREE_STEPS, count, ONE_BY_ONE, paused=product.workers())
+            report.round(name, measured, submission_only=True)
+            return measured.submission_rate
 
         ours(WARM_UP)
         count = max(WARM_UP, int(ours(WARM_UP) * plan.seconds))
@@ -32,6 +32,8 @@ def submission(report: Report, plan: Plan) -> None:
             view.round(WARM_UP, connections)
             rows = max(WARM_UP, int(view.round(WARM_UP, connections).rate * plan.seconds))
             peers["DRF view"] = peer_rate(report, "DRF view", lambda: view.round(rows, connections))
-        own, theirs = interleaved(plan, lambda: ours(count), peers)
-        report.add(Measure(f"{name} : DRF view that inserts a row", own, theirs.get("DRF view", []), "requests/s", 2.0))
+        our_rates, theirs = interleaved(plan, lambda: ours(count), peers)
+        report.add(
+            Measure(f"{name} : DRF view that inserts a row", our_rates, theirs.get("DRF view", []), "requests/s", 2.0)
+        )
         report.compare_cpu(name, name, "DRF view")

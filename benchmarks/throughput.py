@@ -50,31 +50,31 @@ def product_rate(
     number = count or calibrated(product, module, plan.seconds, mode, tenant)
 
     def measured() -> float:
-        found = product.round(module, number, mode, tenant=tenant)
-        report.round(name, found)
-        return found.rate
+        measured_round = product.round(module, number, mode, tenant=tenant)
+        report.round(name, measured_round)
+        return measured_round.rate
 
     return measured
 
 
 def interleaved(plan: Plan, ours: Rate, peers: dict[str, Rate]) -> tuple[list[float], dict[str, list[float]]]:
     """Measure in the order A, B, C, A, B, C…, so that other load on the machine affects all of them equally."""
-    own: list[float] = []
+    our_rates: list[float] = []
     theirs: dict[str, list[float]] = {name: [] for name in peers}
     for _ in range(plan.rounds):
-        own.append(ours())
+        our_rates.append(ours())
         for name, rate in peers.items():
             theirs[name].append(rate())
-    return own, theirs
+    return our_rates, theirs
 
 
 def peer_rate(report: Report, name: str, measured: Callable[[], PeerRound], factor: int = 1) -> Rate:
     """Return a function that runs a round of a peer and returns its rate multiplied by `factor`."""
 
     def rate() -> float:
-        found = measured()
-        report.peer_round(name, found)
-        return found.rate * factor
+        measured_round = measured()
+        report.peer_round(name, measured_round)
+        return measured_round.rate * factor
 
     return rate
 
@@ -101,8 +101,8 @@ def _against_celery(report: Report, plan: Plan, name: str, bar: float, mode: Sub
         if plan.peers:
             celery = CeleryPeer(product)
             peers[CELERY] = peer_rate(report, CELERY, lambda: celery.round(plan.seconds))
-        own, theirs = interleaved(plan, ours, peers)
-        report.add(Measure(f"{name} : {CELERY}", own, theirs.get(CELERY, []), "executions/s", bar))
+        our_rates, theirs = interleaved(plan, ours, peers)
+        report.add(Measure(f"{name} : {CELERY}", our_rates, theirs.get(CELERY, []), "executions/s", bar))
         report.compare_cpu(name, name, CELERY)
     return None
 
@@ -121,11 +121,11 @@ def checkpointed(report: Report, plan: Plan) -> None:
             name = "checkpointed steps, submitted one by one"
             executions = product_rate(report, name, product, THREE_CHECKPOINTED, plan, ONE_BY_ONE)
         peers = _durable_peers(report, plan, up, product) if plan.peers else {}
-        own, theirs = interleaved(plan, lambda: executions() * STEPS, peers)
+        our_rates, theirs = interleaved(plan, lambda: executions() * STEPS, peers)
         # The peers store each step before the next begins. The note shows how many checkpoints ours stored.
         note = f"ours stored {report.checkpoints_stored(name):.2f} checkpoints per execution, the peers {STEPS}"
         for peer, bar in {"DBOS": 10.0, "Restate": 1.5}.items():
-            report.add(Measure(f"{name} : {peer}", own, theirs.get(peer, []), "steps/s", bar, note=note))
+            report.add(Measure(f"{name} : {peer}", our_rates, theirs.get(peer, []), "steps/s", bar, note=note))
             report.compare_cpu(name, name, peer)
 
 

@@ -232,9 +232,9 @@ def _copy(
 
 def _columns_of(connection: psycopg.Connection, table: str, leave_out: Collection[str]) -> list[str]:
     """Return the columns of a table that an INSERT may name, in their order."""
-    found = connection.execute(
+    row = connection.execute(
         "SELECT column_name FROM information_schema.columns WHERE table_name = %s AND is_generated = 'NEVER'"
         " ORDER BY ordinal_position",
         [table],
     )
-    return [name for (name,) in found if name not in leave_out]
+    return [name for (name,) in row if name not in leave_out]

@@ -76,6 +76,6 @@ def verdicts(report: Report, plan: Plan) -> None:
             for kind, measured in kinds.items():
                 rates[kind].append(measured())
                 report.say(f"{kind}: [b]{rates[kind][-1]:,.0f}/s[/], {ITEMS / rates[kind][-1]:.2f} s per batch")
-    for kind, found in rates.items():
+    for kind, by_kind in rates.items():
         if kind != FAST:  # the first round only warms up
-            report.add(Measure(f"batch, {kind} : {FAST}", found[1:], rates[FAST][1:], "items/s", 1 / 3))
+            report.add(Measure(f"batch, {kind} : {FAST}", by_kind[1:], rates[FAST][1:], "items/s", 1 / 3))

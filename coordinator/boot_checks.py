@@ -92,12 +92,12 @@ def _roles(connected: BaseDatabaseWrapper) -> Iterator[checks.CheckMessage]:
 
 def system_check(*, databases: Sequence[str] | None, **_: Any) -> list[checks.CheckMessage]:
     """Return all problems of the databases, for Django's command `check`."""
-    found: list[checks.CheckMessage] = []
-    for each in (connections[alias] for alias in databases or ()):
-        found += problems(each)
-        if missing := pending(each):
-            found.append(checks.Error(described(missing), id="coordinator.E003"))
-    return found
+    messages: list[checks.CheckMessage] = []
+    for database in (connections[alias] for alias in databases or ()):
+        messages += problems(database)
+        if missing := pending(database):
+            messages.append(checks.Error(described(missing), id="coordinator.E003"))
+    return messages
 
 
 def require_ordinary_role() -> None:
@@ -227,7 +227,7 @@ def granian_workers(arguments: Sequence[str], environment: Mapping[str, str] = o
     def option(name: str) -> int | None:
         flag = f"--{name}"
         values = [value for first, value in itertools.pairwise(arguments) if first == flag]
-        values += [each.partition("=")[2] for each in arguments if each.startswith(f"{flag}=")]
+        values += [argument.partition("=")[2] for argument in arguments if argument.startswith(f"{flag}=")]
         values += [environment.get("GRANIAN_" + name.upper().replace("-", "_"), "")]
         return next((int(value) for value in values if value.isdecimal()), None)
 
@@ -269,10 +269,10 @@ def note_settings(process: str) -> None:
 def digests() -> dict[str, str]:
     """Return a digest of each setting that has the same text in each process."""
     texts = {name: repr(getattr(settings, name)) for name in dir(module) if name.isupper()}
-    found = {}
+    values = {}
     for name, text in texts.items():
         if " at 0x" not in text:
             # The salt is that of all entries in the log.
             digest = salted_hmac("coordinator.settings_record", f"{name}={text}", algorithm="sha256")
-            found[name] = digest.hexdigest()[:DIGEST_CHARACTERS]
-    return found
+            values[name] = digest.hexdigest()[:DIGEST_CHARACTERS]
+    return values

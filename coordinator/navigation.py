@@ -77,9 +77,9 @@ MENU: Final = (
         ),
     ),
 )
-_LISTS: Final = {each.model: each for _, entries in MENU for entry in entries for each in entry}
-_TABBED: Final = {each.model: entry for _, entries in MENU for entry in entries if len(entry) > 1 for each in entry}
-_NEEDS: Final = frozenset(each.needs for each in _LISTS.values())
+_LISTS: Final = {page.model: page for _, entries in MENU for entry in entries for page in entry}
+_TABBED: Final = {page.model: entry for _, entries in MENU for entry in entries if len(entry) > 1 for page in entry}
+_NEEDS: Final = frozenset(page.needs for page in _LISTS.values())
 OVERVIEW: Final = "overview"
 
 
@@ -121,7 +121,7 @@ def tabs(request: HttpRequest) -> tuple[Link, ...]:
 def visible_lists(request: HttpRequest) -> list[tuple[Listed, str]]:
     """Return the lists that the user may see, with their addresses."""
     needs, prefix = _shown_needs(request), get_script_prefix()
-    return [(each, _list_of(each.model, prefix)) for each in _LISTS.values() if each.needs in needs]
+    return [(page, _list_of(page.model, prefix)) for page in _LISTS.values() if page.needs in needs]
 
 
 def _current(request: HttpRequest) -> str:
@@ -161,7 +161,7 @@ def _groups(prefix: str, current: str, needs: frozenset[Scope | None], questions
     overview = Link("Overview", "dashboard", _overview(prefix), active=current == OVERVIEW)
     groups = [Group("", (overview,))]
     for title, entries in MENU:
-        shown = [lists for entry in entries if (lists := [each for each in entry if each.needs in needs])]
+        shown = [lists for entry in entries if (lists := [page for page in entry if page.needs in needs])]
         if shown:
             groups.append(Group(title, tuple(_entry(prefix, current, lists, questions) for lists in shown)))
     return tuple(groups)
@@ -170,15 +170,15 @@ def _groups(prefix: str, current: str, needs: frozenset[Scope | None], questions
 def _entry(prefix: str, current: str, lists: Sequence[Listed], questions: str) -> Link:
     """Return the link to the first of the lists. It is active on the pages of all of them."""
     first = lists[0]
-    is_active = any(each.model == current for each in lists)
+    is_active = any(page.model == current for page in lists)
     badge = questions if first.model == "executions_interaction" else ""
     return Link(first.title, first.icon, _list_of(first.model, prefix), is_active, badge)
 
 
 @lru_cache(maxsize=256)
 def _tabs(prefix: str, current: str, needs: frozenset[Scope | None]) -> tuple[Link, ...]:
-    lists = [each for each in _TABBED[current] if each.needs in needs]
-    return tuple(Link(each.title, each.icon, _list_of(each.model, prefix), each.model == current) for each in lists)
+    lists = [page for page in _TABBED[current] if page.needs in needs]
+    return tuple(Link(page.title, page.icon, _list_of(page.model, prefix), page.model == current) for page in lists)
 
 
 def waiting_count(request: HttpRequest, scope: Scope) -> int:

@@ -79,10 +79,10 @@ def overview(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     drifting = differing(Worker.objects.filter(tenant__in=tenant_ids)).values_list("tenant_id", "pipeline_id")
     differences = Counter(drifting)
     lines = _lines(tenant_ids, hour, workers, differences)
-    for release_id, found in alive.items():
+    for release_id, count in alive.items():
         if line := lines.get(pipelines[release_id]):
-            line.live += found.statuses
-            line.more_live = line.more_live or found.more
+            line.live += count.statuses
+            line.more_live = line.more_live or count.more
     for release_id, totals in day.releases.items():
         if line := lines.get(releases[release_id].pipeline_id):
             line.failed += totals.failed
@@ -95,15 +95,15 @@ def overview(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
         "more_failing": len(failing) - attention.FAILING_SHOWN,
         "stranded": waiting[:STRANDED_SHOWN],
         "more_stranded": len(waiting) - STRANDED_SHOWN,
-        "stranded_count": sum(each.count for each in waiting),
+        "stranded_count": sum(release.count for release in waiting),
         "lines": list(lines.values()),
         "may_upload": holds_anywhere(request, Scope.REGISTER),
         "more_pipelines": len(lines) == PIPELINES_SHOWN,
-        "live_count": sum(each.total for each in alive.values()),
+        "live_count": sum(count.total for count in alive.values()),
         "most_live": statistics.MOST_COUNTED,
-        "more_live": any(each.more for each in alive.values()),
-        "retry_count": sum(each.statuses[State.WAIT_RETRY.value] for each in alive.values()),
-        "failed_count": sum(each.last_day for each in failed.values()),
+        "more_live": any(count.more for count in alive.values()),
+        "retry_count": sum(count.statuses[State.WAIT_RETRY.value] for count in alive.values()),
+        "failed_count": sum(count.last_day for count in failed.values()),
         "most_failed": statistics.MOST_READ - 1,
         "worker_count": workers.total(),
         "waiting_count": waiting_count(request, Scope.READ),
@@ -271,9 +271,9 @@ def panels(
     several = len({release.pipeline_id for release in shown.values()}) > 1
     names = {pk: _name(shown[pk], several) for pk in ordered}
     switches = [
-        Switch(each.activated_at, _switch(each), timed(each.activated_at))
-        for each in activations
-        if each.kind in SWITCHES
+        Switch(activation.activated_at, _switch(activation), timed(activation.activated_at))
+        for activation in activations
+        if activation.kind in SWITCHES
     ]
     return [
         _panel("Last hour", "minute", hour, names, switches),
@@ -301,7 +301,7 @@ def _lines_of(switches: Sequence[Switch], window: Window) -> SafeString:
     line = '<line x1="{0}" x2="{0}" y1="0" y2="{1}"><title>{2}</title></line>'
     slot = WIDTH / window.count
     return format_html_join(
-        "", line, ((round(slot * window.position(each.at), 2), HEIGHT, each.text) for each in switches)
+        "", line, ((round(slot * window.position(switch.at), 2), HEIGHT, switch.text) for switch in switches)
     )
 
 

@@ -102,7 +102,7 @@ def _executions(tenants: Sequence[Tenant], term: str, seconds: float) -> list[Fo
     with time_limit(seconds):
         shown = named(tenants, term, EACH)
     read_business_keys(shown)
-    return [found for each in shown for found in _execution(each)]
+    return [entry for row in shown for entry in _execution(row)]
 
 
 def _execution(execution: Any) -> Iterator[Found]:
@@ -125,15 +125,15 @@ def _pipelines_and_releases(request: HttpRequest, tenants: Sequence[Tenant], wor
     words = [word for word in words if word not in VERBS]
     if not words:
         return []
-    ids = [each.pk for each in tenants]
+    ids = [tenant.pk for tenant in tenants]
     pipelines = Pipeline.objects.filter(_all(words, "pipeline_id"), tenant__in=ids).order_by("pipeline_id", "pk")
     pipelines = pipelines.select_related("tenant", "activation").only(*_SHOWN_OF_PIPELINE)
     releases = Release.objects.filter(_all(words, "pipeline__pipeline_id", "release_version"), pipeline__tenant__in=ids)
     releases = releases.exclude(status=Status.REJECTED).select_related("pipeline__tenant", "pipeline__activation")
     newest = releases.only(*_SHOWN_OF_RELEASE).order_by("-pk")
     return [
-        *(found for each in pipelines[:EACH] for found in _pipeline(request, each)),
-        *(found for each in newest[:EACH] for found in _release(request, each)),
+        *(entry for pipeline in pipelines[:EACH] for entry in _pipeline(request, pipeline)),
+        *(entry for release in newest[:EACH] for entry in _release(request, release)),
     ]
 
 
@@ -176,8 +176,8 @@ def _pages(request: HttpRequest, words: list[str]) -> list[Found]:
 def _all_pages(request: HttpRequest) -> Iterator[Found]:
     """Yield the pages of the console, and the acts that concern no particular row."""
     yield Found("Overview", "Page", _page("index"), "dashboard")
-    for each, address in visible_lists(request):
-        yield Found(each.title, "Page", address, each.icon)
+    for page, address in visible_lists(request):
+        yield Found(page.title, "Page", address, page.icon)
     if holds_anywhere(request, Scope.READ):
         yield Found("What was active?", "Page", _page("releases_pipeline_active"), "history")
         yield Found("Fleet", "Page", _page("executions_worker_fleet"), "dns")

@@ -127,9 +127,9 @@ def _api_stack() -> Handler:
         if known := origins.get(place):
             request._current_scheme_host = known  # type: ignore[attr-defined]
             return
-        found = request._current_scheme_host  # type: ignore[attr-defined]
+        address = request._current_scheme_host  # type: ignore[attr-defined]
         if place[0] and len(origins) < MOST_KNOWN:
-            origins[place] = found
+            origins[place] = address
 
     def answer(request: HttpRequest) -> HttpResponseBase:
         if security.redirect and (redirect := security.process_request(request)):
@@ -144,10 +144,10 @@ def _api_stack() -> Handler:
     def respond(request: HttpRequest) -> HttpResponseBase:
         response: HttpResponseBase = always_answer(request)
         # `setdefault` and the like would cost more calls than the rest of this function.
-        own = response.headers._store
-        if isinstance(response, HttpResponse) and "content-length" not in own:
-            own["content-length"] = "Content-Length", str(len(response.content))
-        response.headers._store = {**constant[request.is_secure()], **own}
+        stored = response.headers._store
+        if isinstance(response, HttpResponse) and "content-length" not in stored:
+            stored["content-length"] = "Content-Length", str(len(response.content))
+        response.headers._store = {**constant[request.is_secure()], **stored}
         return response
 
     return respond

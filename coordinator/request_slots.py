@@ -249,5 +249,5 @@ def group_of(environ: Mapping[str, Any]) -> Group:
 def _session_key(cookies: str) -> str | None:
     if settings.SESSION_COOKIE_NAME not in cookies:
         return None
-    found = re.search(rf"(?:^|;)\s*{re.escape(settings.SESSION_COOKIE_NAME)}=([a-z0-9]{{32}})(?:;|$)", cookies)
-    return found and found[1]
+    match = re.search(rf"(?:^|;)\s*{re.escape(settings.SESSION_COOKIE_NAME)}=([a-z0-9]{{32}})(?:;|$)", cookies)
+    return match and match[1]

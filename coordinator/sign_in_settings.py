@@ -18,7 +18,7 @@ AFTER: Final = "coordinator.session_middleware.time_zones"
 
 def read(env: Environment, apps: list[str], middleware: list[str]) -> dict[str, Any]:
     """Return the settings. Add what a provider or second factors need to `apps` and `middleware`."""
-    found: dict[str, Any] = {
+    values: dict[str, Any] = {
         "OIDC_ISSUER": env.url("OIDC_ISSUER", secure=True),
         "OIDC_CLIENT_ID": env.text("OIDC_CLIENT_ID", ""),
         "OIDC_CLIENT_SECRET": env.secret("OIDC_CLIENT_SECRET", required=False),
@@ -33,33 +33,33 @@ def read(env: Environment, apps: list[str], middleware: list[str]) -> dict[str, 
         "OIDC_ALLOWED_NETWORKS": env.networks("OIDC_ALLOWED_NETWORKS"),
         "OIDC_CA_FILE": env.certificates("OIDC_CA_FILE"),
     }
-    needed = [bool(found[name]) for name in ("OIDC_ISSUER", "OIDC_CLIENT_ID", "OIDC_CLIENT_SECRET")]
+    needed = [bool(values[name]) for name in ("OIDC_ISSUER", "OIDC_CLIENT_ID", "OIDC_CLIENT_SECRET")]
     env.require(len(set(needed)) == 1, "OIDC_ISSUER, OIDC_CLIENT_ID and OIDC_CLIENT_SECRET must all be set, or none")
-    provider = found["OIDC_PROVIDER"]
+    provider = values["OIDC_PROVIDER"]
     env.require(
         provider.isascii() and provider.replace("-", "").isalnum(),
         "OIDC_PROVIDER must have letters, digits and hyphens only",
     )
-    mapped = found["OIDC_ROLES"] or found["OIDC_GROUPS"]
+    mapped = values["OIDC_ROLES"] or values["OIDC_GROUPS"]
     env.require(needed[0] or not mapped, "OIDC_ROLES and OIDC_GROUPS require OIDC_ISSUER")
-    found["SECOND_FACTOR"] = env.flag("SECOND_FACTOR", False)
-    if needed[0] or found["SECOND_FACTOR"]:
+    values["SECOND_FACTOR"] = env.flag("SECOND_FACTOR", False)
+    if needed[0] or values["SECOND_FACTOR"]:
         apps += BASE
         apps += OF_PROVIDER if needed[0] else ()
-        apps += OF_SECOND_FACTOR if found["SECOND_FACTOR"] else ()
+        apps += OF_SECOND_FACTOR if values["SECOND_FACTOR"] else ()
         middleware.insert(middleware.index(AFTER) + 1, MIDDLEWARE)
-        found |= _of_allauth(found)
-    return found
+        values |= _of_allauth(values)
+    return values
 
 
-def _of_allauth(found: Mapping[str, Any]) -> dict[str, Any]:
+def _of_allauth(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings of django-allauth. It stores no tokens of the provider, and sends no mail."""
     app = {
-        "provider_id": found["OIDC_PROVIDER"],
-        "name": found["OIDC_NAME"],
-        "client_id": found["OIDC_CLIENT_ID"],
-        "secret": found["OIDC_CLIENT_SECRET"],
-        "settings": {"server_url": found["OIDC_ISSUER"], "fetch_userinfo": False, "scope": found["OIDC_SCOPES"]},
+        "provider_id": values["OIDC_PROVIDER"],
+        "name": values["OIDC_NAME"],
+        "client_id": values["OIDC_CLIENT_ID"],
+        "secret": values["OIDC_CLIENT_SECRET"],
+        "settings": {"server_url": values["OIDC_ISSUER"], "fetch_userinfo": False, "scope": values["OIDC_SCOPES"]},
     }
     return {
         "SOCIALACCOUNT_PROVIDERS": {"openid_connect": {"APPS": [app], "OAUTH_PKCE_ENABLED": True}},

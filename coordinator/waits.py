@@ -272,10 +272,12 @@ class Waits:
             try:
                 if endings is None:
                     endings = Endings()
-                    self._soon = [time.monotonic() + each for each in FIRST_RECHECKS]
+                    self._soon = [time.monotonic() + pause for pause in FIRST_RECHECKS]
                 endings.demand()
                 ended = endings.received(seconds=TICK_SECONDS)
-                self._end([wait for each in ended for wait in list(self._waits.get(each, ()))], here=True)
+                self._end(
+                    [wait for execution_id in ended for wait in list(self._waits.get(execution_id, ()))], here=True
+                )
             except REFUSALS as error:
                 log.warning("Announcements of ended executions cannot be received: %s", type(error).__name__)
                 if endings is not None:

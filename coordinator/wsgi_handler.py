@@ -30,7 +30,7 @@ class Handler:
         response._resource_closers.append(request.close)
         if response.status_code >= 400:
             log_response("%s: %s", response.reason_phrase, request.path, response=response, request=request)
-        cookies = [("Set-Cookie", each.output(header="")) for each in response.cookies.values()]
+        cookies = [("Set-Cookie", cookie.output(header="")) for cookie in response.cookies.values()]
         status = f"{response.status_code} {response.reason_phrase}"
         start_response(status, [*response.headers._store.values(), *cookies])
         if not isinstance(response, HttpResponse):

@@ -28,7 +28,9 @@ def main() -> int:
     ledger, complete = Ledger.read(), not arguments.parts
     if arguments.lower:
         _update_tables(ledger, counted, complete=complete)
-    differences = [each for each in ledger.differences(counted) if complete or each.name not in HISTORY]
+    differences = [
+        difference for difference in ledger.differences(counted) if complete or difference.name not in HISTORY
+    ]
     failures = _judge(ledger, differences, lower=arguments.lower, reason=arguments.reason)
     failures += over_limit(counted)
     failures += [] if arguments.lower else _unmatched(ledger, counted, complete=complete)

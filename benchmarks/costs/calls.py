@@ -43,14 +43,14 @@ class CallCounter:
         sys.setprofile(None)
         self._wait_until_quiet()
         busy = [counts for counts in self._others.values() if counts]
-        found: dict[str, int] = defaultdict(int)
+        counted: dict[str, int] = defaultdict(int)
         for counts in (self._main, *busy):
             for module, calls in list(counts.items()):
-                found[package_of(module)] += calls
+                counted[package_of(module)] += calls
         for ours in OURS:
-            found.pop(ours, None)
-        found[ALL] = sum(calls for package, calls in found.items() if package != INTO_C)
-        return dict(found), len(busy)
+            counted.pop(ours, None)
+        counted[ALL] = sum(calls for package, calls in counted.items() if package != INTO_C)
+        return dict(counted), len(busy)
 
     def _begin_thread(self, frame: FrameType, event: str, argument: Any) -> None:
         counts = self._others.setdefault(threading.get_ident(), Counter())

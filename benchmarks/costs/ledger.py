@@ -62,10 +62,10 @@ class Ledger:
         text = file.read_text(encoding="utf-8") if file.exists() else ""
         ledger, table = cls(tomllib.loads(text)), ""
         for line in text.splitlines():
-            if found := _TABLE.fullmatch(line):
-                table = found[1]
-            elif (found := _ENTRY.fullmatch(line)) and found[3]:
-                ledger.reasons[table, found[1]] = found[3]
+            if match := _TABLE.fullmatch(line):
+                table = match[1]
+            elif (match := _ENTRY.fullmatch(line)) and match[3]:
+                ledger.reasons[table, match[1]] = match[3]
         return ledger
 
     def write(self, file: Path = FILE) -> None:

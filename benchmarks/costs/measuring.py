@@ -59,8 +59,8 @@ class Meter:
         self, run: Callable[[Any], object], prepare: Callable[[], Any], times: int
     ) -> dict[tuple[str, str], int]:
         rounds = [self._once(run, prepare()) for _ in range(times)]
-        names = {name for each in rounds for name in each}
-        return {name: median_low(each.get(name, 0) for each in rounds) for name in names}
+        names = {name for measured in rounds for name in measured}
+        return {name: median_low(measured.get(name, 0) for measured in rounds) for name in names}
 
     def _once(self, run: Run, prepared: Any) -> Counts:
         self._refresh()

@@ -59,9 +59,9 @@ class Servers:
 
     def read(self) -> dict[str, int]:
         """Return the figures since the servers started."""
-        for each in self._connections:
-            if each.connection is not None and not each.connection.closed:
-                each.connection.execute(_FLUSH)
+        for connection in self._connections:
+            if connection.connection is not None and not connection.connection.closed:
+                connection.connection.execute(_FLUSH)
         row = self.connection.execute(_READ).fetchone()
         if row is None:
             raise RuntimeError("PostgreSQL has no statistics.")
@@ -69,6 +69,6 @@ class Servers:
 
     def _read_broker(self) -> dict[str, int]:
         commands: Any = self._broker.info("commandstats")
-        calls = sum(each["calls"] for name, each in commands.items() if name != "cmdstat_info")
+        calls = sum(command["calls"] for name, command in commands.items() if name != "cmdstat_info")
         stats: Any = self._broker.info("stats")
         return {"broker_commands": calls, "broker_bytes": stats["total_net_input_bytes"]}

@@ -145,7 +145,7 @@ def _measured(
 
     The keys are the ids that PostgreSQL gives statements of the same form. Their texts are added to `texts`.
     """
-    found: dict[str, int] = {}
+    numbers: dict[str, int] = {}
     costs: list[Cost] = []
     for number in range(work.warm_up + TIMES):
         prepared = work.prepare()
@@ -157,12 +157,12 @@ def _measured(
         if number >= work.warm_up:
             rows = connection.execute(_READ).fetchall()
             texts |= {identity: " ".join(text.split()) for identity, text, *_ in rows}
-            found = {identity: min(count, found.get(identity, count)) for identity, _, count, *_ in rows}
+            numbers = {identity: min(count, numbers.get(identity, count)) for identity, _, count, *_ in rows}
             slowest, longest = max(((ms, identity) for identity, *_, ms in rows), default=(0.0, ""))
             costs.append((cpu, sum(calls for *_, calls, _ in rows), slowest, longest))
     cpus, calls, *_ = zip(*costs, strict=True)
-    *_, slowest, longest = min(costs, key=lambda each: each[2])
-    return found, (min(cpus), min(calls), slowest, longest)
+    *_, slowest, longest = min(costs, key=lambda cost: cost[2])
+    return numbers, (min(cpus), min(calls), slowest, longest)
 
 
 if __name__ == "__main__":

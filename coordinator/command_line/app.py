@@ -49,8 +49,8 @@ def list_profiles(session: Session) -> None:
     session.output.items(
         "PROFILE name, DEFAULT default, URL url, TENANT tenant",
         [
-            {"name": name, "default": name == known.default, "url": each.url, "tenant": each.tenant}
-            for name, each in sorted(known.by_name.items())
+            {"name": name, "default": name == known.default, "url": profile.url, "tenant": profile.tenant}
+            for name, profile in sorted(known.by_name.items())
         ],
     )
 
@@ -69,7 +69,7 @@ def remove(session: Session, name: Name) -> None:
     """Remove a profile with its token. The token itself stays valid."""
     known = profiles.read(profiles.location())
     known.chosen(name)
-    left = {each: profile for each, profile in known.by_name.items() if each != name}
+    left = {profile_name: profile for profile_name, profile in known.by_name.items() if profile_name != name}
     profiles.write(profiles.location(), Profiles("" if known.default == name else known.default, left))
     session.output.note(f"removed the profile {name!r}")
 
@@ -110,8 +110,8 @@ NOUNS = (
     tenant.audit,
     stored,
 )
-for each in NOUNS:
-    root.app.add_typer(each.app)
+for noun in NOUNS:
+    root.app.add_typer(noun.app)
 
 
 def tree() -> typer.Typer:

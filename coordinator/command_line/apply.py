@@ -90,41 +90,41 @@ def plan(session: Session, wanted: dict[str, Place]) -> tuple[list[Change], Ids]
     """Return the changes that are missing, in the order in which to send them, and the ids of alert channels."""
     complete = _complete(wanted)
     client = session.client
-    found: list[Change] = []
+    changes: list[Change] = []
     channels = by_name(client, "alertChannels") if {"alertChannels", "alertRules"} & wanted.keys() else {}
     named = wanted["alertChannels"].members() if "alertChannels" in wanted else {}
-    found += channel_changes(wanted["alertChannels"], channels) if named else []
+    changes += channel_changes(wanted["alertChannels"], channels) if named else []
     if "pipelines" in wanted:  # after the channels that policies name
-        found += policy_changes(wanted["pipelines"], client)
+        changes += policy_changes(wanted["pipelines"], client)
     if "trustedKeys" in wanted:
-        found += key_changes(wanted["trustedKeys"], client, complete="trustedKeys" in complete)
+        changes += key_changes(wanted["trustedKeys"], client, complete="trustedKeys" in complete)
     if "members" in wanted:
-        found += member_changes(wanted["members"], client, complete="members" in complete)
+        changes += member_changes(wanted["members"], client, complete="members" in complete)
     if "alertRules" in wanted:
         rules = by_name(client, "alertRules")
         remaining = set(named) if "alertChannels" in complete else channels.keys() | named.keys()
-        found += rule_changes(wanted["alertRules"], rules, channels, remaining)
+        changes += rule_changes(wanted["alertRules"], rules, channels, remaining)
         if "alertRules" in complete:
-            found += removals("alertRules", rules, wanted["alertRules"].members())
+            changes += removals("alertRules", rules, wanted["alertRules"].members())
     if "schedules" in wanted:
         schedules = by_name(client, "schedules")
-        found += schedule_changes(wanted["schedules"], schedules)
+        changes += schedule_changes(wanted["schedules"], schedules)
         if "schedules" in complete:
-            found += removals("schedules", schedules, wanted["schedules"].members())
+            changes += removals("schedules", schedules, wanted["schedules"].members())
     if "alertChannels" in complete:
-        found += removals("alertChannels", channels, named)
-    return found, {name: str(each.get("channelId")) for name, each in channels.items()}
+        changes += removals("alertChannels", channels, named)
+    return changes, {name: str(channel.get("channelId")) for name, channel in channels.items()}
 
 
 def _complete(wanted: dict[str, Place]) -> set[str]:
     """Return the sections that name everything that the tenant may have."""
     if "complete" not in wanted:
         return set()
-    for each in wanted["complete"].items():
-        if each.text() not in COMPLETABLE:
-            raise each.wrong(f"must be one of {', '.join(COMPLETABLE)}")
-        if each.value not in wanted:
-            raise each.wrong(f"there is no section {each.value}")
+    for entry in wanted["complete"].items():
+        if entry.text() not in COMPLETABLE:
+            raise entry.wrong(f"must be one of {', '.join(COMPLETABLE)}")
+        if entry.value not in wanted:
+            raise entry.wrong(f"there is no section {entry.value}")
     return set(wanted["complete"].texts())
 
 
@@ -170,18 +170,18 @@ def is_same(present: Any, wanted: Any) -> bool:
 
 def policy_changes(section: Place, client: Client) -> list[Change]:
     """Return the changes to policies. Raises `ClientError` for unknown pipelines and members."""
-    found = []
+    changes = []
     for pipeline, place in section.members().items():
         members = place.members(("policy",))
         if "policy" not in members:
             continue
         present = _pipeline(client, pipeline, place)
         known = present.keys() & operation("PATCH pipelines/{pipeline_id}").members
-        wanted = {name: each.value for name, each in members["policy"].members(sorted(known)).items()}
+        wanted = {name: member.value for name, member in members["policy"].members(sorted(known)).items()}
         if body := _differing(present, wanted):
             lines = _lines(members["policy"], present, body)
-            found.append(Change(lines, Request("PATCH", path("pipelines", pipeline), body=body)))
-    return found
+            changes.append(Change(lines, Request("PATCH", path("pipelines", pipeline), body=body)))
+    return changes
 
 
 def _pipeline(client: Client, pipeline: str, place: Place) -> dict[str, Any]:
@@ -200,21 +200,23 @@ def key_changes(section: Place, client: Client, *, complete: bool) -> list[Chang
     Raises `CommandError` for a key that is revoked, or has another name: neither can be changed.
     """
     wanted = [(place, *_key(place)) for place in section.items()]
-    present = {_bare(each.get("publicKey")): each for each in client.pages("trusted-keys", {}, MOST)}
-    found, named = [], set()
+    present = {_bare(key.get("publicKey")): key for key in client.pages("trusted-keys", {}, MOST)}
+    changes, named = [], set()
     for place, name, pem in wanted:
         named.add(_bare(pem))
         known = present.get(_bare(pem))
         if known is None:
             body = {"name": name, "publicKey": pem}
-            found.append(Change([(f"trustedKeys.{name}", None, "trusted")], Request("POST", "trusted-keys", body=body)))
+            changes.append(
+                Change([(f"trustedKeys.{name}", None, "trusted")], Request("POST", "trusted-keys", body=body))
+            )
         elif known.get("revocation") is not None:
             raise place.wrong(f"the key {name} is revoked, which is final")
         elif known.get("name") != name:
             raise place.wrong(f"the key has the name {known.get('name')!r}, which cannot be changed")
     if complete:
-        found += [_revoked(key) for pem, key in present.items() if pem not in named and key.get("revocation") is None]
-    return found
+        changes += [_revoked(key) for pem, key in present.items() if pem not in named and key.get("revocation") is None]
+    return changes
 
 
 def _key(place: Place) -> tuple[str, str]:
@@ -247,9 +249,9 @@ def member_changes(section: Place, client: Client, *, complete: bool) -> list[Ch
         if "groups" in members and wanted[name]:
             grouped[name] = sorted(members["groups"].texts())
     present, groups = dict[str, set[str]](), dict[str, list[str]]()
-    for each in client.pages("members", {}, MOST):
-        present.setdefault(str(each.get("username")), set()).add(str(each.get("role")))
-        groups[str(each.get("username"))] = each.get("groups") or []
+    for member in client.pages("members", {}, MOST):
+        present.setdefault(str(member.get("username")), set()).add(str(member.get("role")))
+        groups[str(member.get("username"))] = member.get("groups") or []
     if complete:
         wanted = {**{name: set[str]() for name in present}, **wanted}
     given, taken = [], []
@@ -274,7 +276,7 @@ def _groups(username: str, before: list[str] | None, after: list[str]) -> Change
 
 def by_name(client: Client, section: str) -> Named:
     target, _ = NAMED[section]
-    return {str(each.get("name")): each for each in client.pages(target, {}, MOST)}
+    return {str(row.get("name")): row for row in client.pages(target, {}, MOST)}
 
 
 def channel_changes(section: Place, present: Named) -> list[Change]:
@@ -282,60 +284,63 @@ def channel_changes(section: Place, present: Named) -> list[Change]:
 
     The API shows of a webhook's URL only the origin, so only that is compared.
     """
-    found = []
+    changes = []
     for name, place in section.members().items():
-        values = {member: each.value for member, each in place.members(_CHANNEL, ("kind",)).items()}
+        values = {member: value.value for member, value in place.members(_CHANNEL, ("kind",)).items()}
         wanted = {member: stored(values["kind"], member, value) for member, value in values.items()}
         known = present.get(_trimmed(name, place))
         shown = {**wanted, **_address_of(wanted)}
         if known is None:
-            found.append(_added("alertChannels", name, wanted, shown))
+            changes.append(_added("alertChannels", name, wanted, shown))
             continue
         _require_same(place, known, wanted, ("kind",))
         differing = _differing(known, shown)
-        found += _changed("alertChannels", place, known, differing, {member: wanted[member] for member in differing})
-    return found
+        changes += _changed("alertChannels", place, known, differing, {member: wanted[member] for member in differing})
+    return changes
 
 
 def rule_changes(section: Place, present: Named, channels: Named, named: set[str]) -> list[Change]:
     """Return the rules to add and to change. They may use the `named` channels, which are there after all changes."""
-    names = {str(each.get("channelId")): name for name, each in channels.items()}
-    found = []
+    names = {str(channel.get("channelId")): name for name, channel in channels.items()}
+    changes = []
     for name, place in section.members().items():
         members = place.members(_RULE, ("kind",))
-        wanted = {member: each.value for member, each in members.items()}
+        wanted = {member: value.value for member, value in members.items()}
         if "channels" in members:
             wanted["channels"] = sorted(members["channels"].texts())
             if unknown := set(wanted["channels"]) - named:
                 raise members["channels"].wrong(f"there is no alert channel {sorted(unknown)[0]!r}")
         known = present.get(_trimmed(name, place))
         if known is None:
-            found.append(_added("alertRules", name, wanted, wanted))
+            changes.append(_added("alertRules", name, wanted, wanted))
             continue
-        shown = {**known, "channels": sorted(names.get(str(each), str(each)) for each in known.get("channelIds") or [])}
+        shown = {
+            **known,
+            "channels": sorted(names.get(str(channel), str(channel)) for channel in known.get("channelIds") or []),
+        }
         _require_same(place, shown, wanted, ("kind", "pipelineId"))
         if isinstance(wanted.get("thresholds"), dict):
             wanted["thresholds"] = {**(shown.get("thresholds") or {}), **wanted["thresholds"]}
         differing = _differing(shown, wanted)
-        found += _changed("alertRules", place, shown, differing, differing)
-    return found
+        changes += _changed("alertRules", place, shown, differing, differing)
+    return changes
 
 
 def schedule_changes(section: Place, present: Named) -> list[Change]:
     """Return the schedules to add and to change."""
-    found = []
+    changes = []
     for name, place in section.members().items():
         wanted = {
-            member: each.value for member, each in place.members(_SCHEDULE, ("pipelineId", "cron", "input")).items()
+            member: value.value for member, value in place.members(_SCHEDULE, ("pipelineId", "cron", "input")).items()
         }
         known = present.get(_trimmed(name, place))
         if known is None:
-            found.append(_added("schedules", name, wanted, wanted))
+            changes.append(_added("schedules", name, wanted, wanted))
             continue
         _require_same(place, known, wanted, ("pipelineId",))
         differing = _differing(known, wanted)
-        found += _changed("schedules", place, known, differing, differing)
-    return found
+        changes += _changed("schedules", place, known, differing, differing)
+    return changes
 
 
 def _added(section: str, name: str, wanted: Mapping[str, Any], shown: Mapping[str, Any]) -> Change:
@@ -358,10 +363,10 @@ def removals(section: str, present: Named, named: Collection[str]) -> list[Chang
     target, member = NAMED[section]
     return [
         Change(
-            [(f"{section}.{name}", each.get("kind") or each.get("cron"), None)],
-            Request("POST", path(target, str(each.get(member)), "remove")),
+            [(f"{section}.{name}", row.get("kind") or row.get("cron"), None)],
+            Request("POST", path(target, str(row.get(member)), "remove")),
         )
-        for name, each in present.items()
+        for name, row in present.items()
         if name not in named
     ]
 

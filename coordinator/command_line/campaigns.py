@@ -75,8 +75,8 @@ def create(
 @campaigns.changing("start", f"POST {CAMPAIGN}/start")
 def start(session: Session, call: Call) -> None:
     """Start a draft: act on exactly the executions that it contains."""
-    found = session.client.get(call.request.path.removesuffix("/start"))
-    details = {"kind": found.get("kind"), "executions": member(found, "progress.total")}
+    draft = session.client.get(call.request.path.removesuffix("/start"))
+    details = {"kind": draft.get("kind"), "executions": member(draft, "progress.total")}
     session.act(call.request, "Start this draft?", details=details)
 
 
@@ -97,14 +97,14 @@ def wait(session: Session, call: Call, timeout: Timeout = None) -> int:
     with spinner("waiting for the campaign") as say:
 
         def over() -> dict[str, Any] | None:
-            found = session.client.call(call.request)
-            pending, total = member(found, "progress.pending"), member(found, "progress.total")
-            running = member(found, "results.running")
-            drafted = f", {member(found, 'progress.drafted')} drafted" if found.get("status") == "DRAFTING" else ""
-            say(f"{found.get('status')}: {pending} of {total} pending, {running} running{drafted}")
-            if found.get("status") == "PAUSED" and found.get("cause"):
-                return found
-            return found if found.get("status") in _OVER and not running else None
+            answer = session.client.call(call.request)
+            pending, total = member(answer, "progress.pending"), member(answer, "progress.total")
+            running = member(answer, "results.running")
+            drafted = f", {member(answer, 'progress.drafted')} drafted" if answer.get("status") == "DRAFTING" else ""
+            say(f"{answer.get('status')}: {pending} of {total} pending, {running} running{drafted}")
+            if answer.get("status") == "PAUSED" and answer.get("cause"):
+                return answer
+            return answer if answer.get("status") in _OVER and not running else None
 
         ended = session.until(over, timeout)
     session.output.document(ended)
@@ -176,10 +176,10 @@ def _idle(session: Session, pipeline: str, worker: str, timeout: float | None) -
     with spinner("waiting for the worker") as say:
 
         def idle() -> dict[str, Any] | None:
-            for each in session.client.pages("workers", {"pipelineId": pipeline}, 10_000):
-                if each.get("workerId") == worker:
-                    say(f"{each.get('holding')} in progress")
-                    return each if not each.get("taking") and not member(each, "holding") else None
+            for listed in session.client.pages("workers", {"pipelineId": pipeline}, 10_000):
+                if listed.get("workerId") == worker:
+                    say(f"{listed.get('holding')} in progress")
+                    return listed if not listed.get("taking") and not member(listed, "holding") else None
             raise CommandError(f"there is no worker {worker}", Exit.NOT_FOUND)
 
         return session.until(idle, timeout)

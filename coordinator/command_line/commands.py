@@ -154,15 +154,15 @@ class Generated:
         self._flags, self._defaults = flags or {}, defaults or {}
         members = self._operation.members
         in_path = re.findall(r"{(\w+)}", self._operation.path)
-        required = [*(Member(each, required=True) for each in in_path), *(members[each] for each in arguments)]
-        optional = [members[each] for each in optional_arguments]
+        required = [*(Member(name, required=True) for name in in_path), *(members[name] for name in arguments)]
+        optional = [members[name] for name in optional_arguments]
         others = {*arguments, *optional_arguments, *omitted, "operationKey"}
-        options = [each for each in members.values() if each.kind != "object" and each.name not in others]
-        self._members = {_keyword(each): each for each in [*required, *optional, *options]}
+        options = [member for member in members.values() if member.kind != "object" and member.name not in others]
+        self._members = {_keyword(member): member for member in [*required, *optional, *options]}
         self.parameters = [
-            *(_parameter(each, ..., _argument(each)) for each in required),
-            *(_parameter(each, None, _argument(each)) for each in optional),
-            *(_parameter(each, self._default(each), self._option(each)) for each in options),
+            *(_parameter(member, ..., _argument(member)) for member in required),
+            *(_parameter(member, None, _argument(member)) for member in optional),
+            *(_parameter(member, self._default(member), self._option(member)) for member in options),
         ]
 
     def call(self, values: Mapping[str, Any]) -> Call:
@@ -204,8 +204,8 @@ class Generated:
 
 def _name(member: Member) -> str:
     """Return the name for people, such as `error_code` for `errorCode`."""
-    camel = re.sub(r"_(\w)", lambda found: found[1].upper(), member.name)
-    return SHORT.get(camel) or re.sub(r"[A-Z]", lambda found: f"_{found[0].lower()}", camel)
+    camel = re.sub(r"_(\w)", lambda match: match[1].upper(), member.name)
+    return SHORT.get(camel) or re.sub(r"[A-Z]", lambda match: f"_{match[0].lower()}", camel)
 
 
 def _flag(member: Member) -> str:
@@ -335,12 +335,12 @@ class Noun:
 
         def register(command: Command) -> Command:
             made = generated.parameters if generated else []
-            own = list(inspect.signature(command, eval_str=True).parameters.values())[2 if generated else 1 :]
-            parameters = [*made, *(each.replace(kind=_KIND) for each in own), *shared]
+            declared = list(inspect.signature(command, eval_str=True).parameters.values())[2 if generated else 1 :]
+            parameters = [*made, *(parameter.replace(kind=_KIND) for parameter in declared), *shared]
 
             def run(**arguments: Any) -> None:
-                options = {each.name: arguments.pop(each.name) for each in shared}
-                values = {each.name: arguments.pop(each.name) for each in made}
+                options = {parameter.name: arguments.pop(parameter.name) for parameter in shared}
+                values = {parameter.name: arguments.pop(parameter.name) for parameter in made}
 
                 def call(session: Session) -> int | None:
                     if generated is None:
@@ -351,7 +351,7 @@ class Noun:
                     raise typer.Exit(status)
 
             run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # what typer reads
-            run.__annotations__ = {each.name: each.annotation for each in parameters}
+            run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
             self.app.command(name, help=inspect.cleandoc(help_text or command.__doc__ or ""), hidden=hidden)(run)
             return command
 

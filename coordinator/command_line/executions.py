@@ -77,19 +77,21 @@ executions.listing("events", f"GET {EXECUTION}/events", EVENTS, "List the events
 @executions.reading("explain", f"GET {EXECUTION}/explanation")
 def explain(session: Session, call: Call) -> None:
     """Say which code ran each step of an execution, when and where, and what happens next."""
-    found = session.client.call(call.request)
+    execution = session.client.call(call.request)
     if session.output.form is Form.JSON:
-        session.output.value(found)
+        session.output.value(execution)
         return
-    pin = found.get("pin", {})
-    digests = ", ".join(f"{each.get('artifactId')} {each.get('digest')}" for each in found.get("artifacts", ()))
-    said = [f"Execution {found.get('executionId')} is {found.get('status')}."]
-    said += [*found.get("now", ()), *found.get("next", ()), ""]
+    pin = execution.get("pin", {})
+    digests = ", ".join(
+        f"{artifact.get('artifactId')} {artifact.get('digest')}" for artifact in execution.get("artifacts", ())
+    )
+    said = [f"Execution {execution.get('executionId')} is {execution.get('status')}."]
+    said += [*execution.get("now", ()), *execution.get("next", ()), ""]
     said += [f"Pinned to {pin.get('pipelineId')} {pin.get('releaseVersion')}, contract {pin.get('contractVersion')}"]
-    said += [f"Artifacts: {digests}", *found.get("code", ()), ""]
-    if found.get("omitted"):
+    said += [f"Artifacts: {digests}", *execution.get("code", ()), ""]
+    if execution.get("omitted"):
         said.append("…")
-    for entry in found.get("history", ()):
+    for entry in execution.get("history", ()):
         said.append(f"{str(entry.get('at')).replace('T', ' ')[:23]}Z  {entry.get('text')}")
         said += [f"    {line}" for line in entry.get("traceback", ())]
     session.output.text("\n".join(said))
@@ -148,10 +150,10 @@ def _ended(session: Session, execution_id: str, timeout: float | None) -> dict[s
     with spinner("waiting for the execution") as say:
 
         def ended() -> dict[str, Any] | None:
-            found = session.client.get(path("executions", execution_id), wait=WAIT_SECONDS)
-            step = found.get("currentStepName") or f"step {found.get('currentStepIndex', 0) + 1}"
-            say(f"{found.get('status')}, {step}, attempt {found.get('attempt')}")
-            return found if found.get("status") in ENDED else None
+            execution = session.client.get(path("executions", execution_id), wait=WAIT_SECONDS)
+            step = execution.get("currentStepName") or f"step {execution.get('currentStepIndex', 0) + 1}"
+            say(f"{execution.get('status')}, {step}, attempt {execution.get('attempt')}")
+            return execution if execution.get("status") in ENDED else None
 
         return session.until(ended, timeout, pause=0.5)
 

@@ -25,18 +25,18 @@ def check(
     every: Annotated[bool, typer.Option("--every", help="Check all failed executions, in several requests.")] = False,
 ) -> int:
     """Say which failed executions can start on another release, where, and why not. The status is 1 if some cannot."""
-    found = [session.client.call(call.request)]
-    while every and found[-1].get("next"):
-        following = {"after": found[-1]["next"], "to": found[-1].get("targetReleaseVersion")}
-        found.append(session.client.get(call.request.path, **following))
-    groups = [group for page in found for group in page.get("groups") or []]
+    pages = [session.client.call(call.request)]
+    while every and pages[-1].get("next"):
+        following = {"after": pages[-1]["next"], "to": pages[-1].get("targetReleaseVersion")}
+        pages.append(session.client.get(call.request.path, **following))
+    groups = [group for page in pages for group in page.get("groups") or []]
     if session.output.form is Form.JSON:
-        session.output.value(found if every else found[0])
+        session.output.value(pages if every else pages[0])
     else:
-        starts = dict.fromkeys(each.get("start") for each in groups)
+        starts = dict.fromkeys(group.get("start") for group in groups)
         rows = [row for start in starts for row in _rows(start, groups)]
         session.output.items("START start, EXECUTIONS count, REASON text, EXAMPLE exampleExecutionId", rows)
-    last = found[-1]
+    last = pages[-1]
     target = last.get("targetReleaseVersion")
     if last.get("waits"):
         session.output.note(f"Release {target} accepts no executions now: {last['waits']}")
@@ -44,17 +44,17 @@ def check(
         session.output.note(
             f"There are more. Check them with --to {target} --after {last['next']}, or all with --every."
         )
-    return Exit.NEGATIVE if any(each.get("start") == "neither" and each.get("count") for each in groups) else Exit.OK
+    return Exit.NEGATIVE if any(group.get("start") == "neither" and group.get("count") for group in groups) else Exit.OK
 
 
 def _rows(start: Any, groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return how many executions can start there, and below how many of them have each reason."""
-    same = [each for each in groups if each.get("start") == start]
+    same = [group for group in groups if group.get("start") == start]
     rows: dict[str, dict[str, Any]] = {}
-    for reason in (reason for each in same for reason in each.get("reasons") or []):
+    for reason in (reason for group in same for reason in group.get("reasons") or []):
         row = rows.setdefault(reason.get("text"), {"start": start, **reason, "count": 0})
         row["count"] += reason.get("count", 0)
-    return [{"start": start, "count": sum(each.get("count", 0) for each in same)}, *rows.values()]
+    return [{"start": start, "count": sum(group.get("count", 0) for group in same)}, *rows.values()]
 
 
 recoveries.acting(
@@ -68,12 +68,12 @@ recoveries.acting(
 @recoveries.reading("record", f"GET {RECOVERY}/record")
 def record(session: Session, call: Call) -> None:
     """Say who did what about a release since it first got new executions, and the outcome of each campaign."""
-    found = session.client.call(call.request)
+    answer = session.client.call(call.request)
     session.output.items(
         "# sequence, AT at, BY actor, ACT act, OBJECT object, REASON reason, RESULT result.status, "
         "PENDING result.progress.pending, SKIPPED result.progress.skipped, SUCCEEDED result.results.succeeded, "
         "FAILED AGAIN result.results.failedAgain",
-        items_of(found),
+        items_of(answer),
     )
-    if found.get("complete") is False:
+    if answer.get("complete") is False:
         session.output.note("Older entries are left out.")

@@ -67,7 +67,7 @@ def download(
 
     with _author_errors(), _progress("download") as progress:
         folder = download(session.client, pipeline, release, out, progress=progress)
-    session.output.document({"path": str(folder), "files": sorted(each.name for each in folder.iterdir())})
+    session.output.document({"path": str(folder), "files": sorted(file.name for file in folder.iterdir())})
     return Exit.OK
 
 
@@ -105,17 +105,17 @@ def diff(
     after: Annotated[str, typer.Argument(metavar="TO", help="The release that is compared.", show_default=False)],
 ) -> int:
     """Compare two releases. The status is 1 if the second one breaks callers or parked work."""
-    found = session.client.get(path("pipelines", pipeline, "comparison"), **{"from": before, "to": after})
+    comparison = session.client.get(path("pipelines", pipeline, "comparison"), **{"from": before, "to": after})
     columns = "IMPACT impact, AREA area, KIND kind, PATH path, BEFORE before, AFTER after, REASON reason"
-    session.output.items(columns, found.get("differences") or [])
-    return Exit.NEGATIVE if found.get("breaking") else Exit.OK
+    session.output.items(columns, comparison.get("differences") or [])
+    return Exit.NEGATIVE if comparison.get("breaking") else Exit.OK
 
 
 @releases.reading("preflight")
 def preflight(session: Session, pipeline: Pipeline, release: Release) -> int:
     """Say what an activation would do now. The status is 1 if it would be refused."""
-    found = session.show(Request("GET", path("pipelines", pipeline, "releases", release, "preflight")))
-    return Exit.OK if found.get("allowed") is True else Exit.NEGATIVE
+    report = session.show(Request("GET", path("pipelines", pipeline, "releases", release, "preflight")))
+    return Exit.OK if report.get("allowed") is True else Exit.NEGATIVE
 
 
 @releases.changing("activate", f"POST {PIPELINE}/activations", arguments=["releaseVersion"])
@@ -159,8 +159,8 @@ def retire(session: Session, call: Call) -> int:
     """Retire a release that nothing needs. With --dry-run, say what needs it: the status is 1 if something does."""
     release = call.arguments["release"]
     if session.dry_run:
-        found = session.show(Request("GET", call.request.path, {"releaseVersion": release}))
-        return Exit.OK if found.get("safe") is True else Exit.NEGATIVE
+        shown = session.show(Request("GET", call.request.path, {"releaseVersion": release}))
+        return Exit.OK if shown.get("safe") is True else Exit.NEGATIVE
     session.act(call.request, f"Retire {release} of {call.arguments['pipeline']} permanently?")
     return Exit.OK
 
@@ -183,8 +183,8 @@ def smoke(session: Session, call: Call, timeout: Timeout = 300.0) -> int:
     address = f"{call.request.path}/{path(clean(started.get('executionId')))}"
 
     def verdict() -> dict[str, Any] | None:
-        found = session.client.get(address)
-        return found if found.get("verdict") != "PENDING" else None
+        test = session.client.get(address)
+        return test if test.get("verdict") != "PENDING" else None
 
     ended = session.until(verdict, timeout)
     session.output.document(ended)
@@ -240,12 +240,12 @@ requests.acting(
 
 def _vote(session: Session, call: Call, decision: str) -> None:
     """Vote in the round that is shown in the question, so that no vote counts for a plan that has changed meanwhile."""
-    found = session.client.get(call.request.path.removesuffix("/votes"))
+    asked = session.client.get(call.request.path.removesuffix("/votes"))
     shown = ("releaseVersion", "activeReleaseVersion", "actor", "reason", "activateAt", "round", "moved")
-    call.request.body.update(decision=decision, round=found.get("round"))
+    call.request.body.update(decision=decision, round=asked.get("round"))
     pipeline = call.arguments["pipeline"]
-    question = f"{decision.capitalize()} the activation of {found.get('releaseVersion')} of {pipeline}?"
-    session.act(call.request, question, details={name: found.get(name) for name in shown})
+    question = f"{decision.capitalize()} the activation of {asked.get('releaseVersion')} of {pipeline}?"
+    session.act(call.request, question, details={name: asked.get(name) for name in shown})
 
 
 gradual = Noun("gradual", "Start, move on, promote and withdraw gradual activations.")
@@ -268,7 +268,7 @@ def start(
     ],
 ) -> None:
     """Give a candidate a share of the new executions that grows by steps."""
-    call.request.body["steps"] = [_step(each) for each in step]
+    call.request.body["steps"] = [_step(text) for text in step]
     named = call.arguments
     session.act(call.request, f"Activate {named['release']} of {named['pipeline']} gradually?")
 
@@ -328,16 +328,16 @@ def active(
     except (ValueError, OverflowError) as error:
         raise CommandError(f"{at!r}: it {past_times.rule_of(error)}") from None
     query = {"at": moment.isoformat().replace("+00:00", "Z")}
-    found = session.client.get("active", **query)
+    answer = session.client.get("active", **query)
     if signed is not None:
         signed.write_text(json.dumps(session.client.get("active/export", **query)))
     columns = "PIPELINE pipelineId, RELEASE activation.releaseVersion, SINCE activation.activatedAt, "
     columns += "BY activation.actor, PERSON people.activatedBy.person, UNTIL replacedAt, REVOKED revokedAt, "
     columns += "REASON activation.reason"
-    session.output.items(columns, found.get("pipelines") or [])
+    session.output.items(columns, answer.get("pipelines") or [])
     session.output.note(f"at {moment.astimezone():%A %d %B %Y %H:%M:%S %Z}")
-    if found.get("omitted"):
-        session.output.note(f"not listed: {found['omitted']}")
+    if answer.get("omitted"):
+        session.output.note(f"not listed: {answer['omitted']}")
 
 
 @pipelines.changing("policy")
@@ -349,7 +349,7 @@ def policy(
     ],
 ) -> None:
     """Change members of the policy of a pipeline."""
-    body = dict(_change(each) for each in changes)
+    body = dict(_change(change) for change in changes)
     request = Request("PATCH", path("pipelines", pipeline), body=body)
     session.act(request, f"Change the policy of {pipeline}?", details=body)
 

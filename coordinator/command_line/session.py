@@ -28,7 +28,7 @@ class Form(StrEnum):
 
 def columns_of(text: str) -> list[tuple[str, str]]:
     """Return the title and the path of each column of a text such as `RELEASE pin.releaseVersion, LAST SEEN at`."""
-    return [(title, path) for title, _, path in (each.rpartition(" ") for each in text.split(", "))]
+    return [(title, path) for title, _, path in (column.rpartition(" ") for column in text.split(", "))]
 
 
 class Output:
@@ -113,7 +113,9 @@ def clean(text: object, *, lines: bool = False) -> str:
     feeds and tabs stay.
     """
     kept = "\n\t" if lines else ""
-    return "".join(each if each.isprintable() or each in kept else _escaped(each) for each in str(text))
+    return "".join(
+        character if character.isprintable() or character in kept else _escaped(character) for character in str(text)
+    )
 
 
 def _escaped(character: str) -> str:
@@ -128,7 +130,7 @@ def shown(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, list):
-        return ", ".join(shown(each) for each in value) or "-"
+        return ", ".join(shown(item) for item in value) or "-"
     if isinstance(value, dict):
         return json.dumps(value)
     return clean(_MOMENT.sub(r"\1 \2Z", value) if isinstance(value, str) else value)
@@ -147,8 +149,8 @@ def flat(document: Any, prefix: str = "") -> list[tuple[str, Any]]:
         return [
             pair for name, value in document.items() for pair in flat(value, f"{prefix}.{name}" if prefix else name)
         ]
-    if isinstance(document, list) and any(isinstance(each, dict | list) for each in document):
-        return [pair for number, each in enumerate(document) for pair in flat(each, f"{prefix}[{number}]")]
+    if isinstance(document, list) and any(isinstance(item, dict | list) for item in document):
+        return [pair for number, item in enumerate(document) for pair in flat(item, f"{prefix}[{number}]")]
     return [(prefix, document)]
 
 
@@ -303,8 +305,8 @@ class Session:
         while True:
             wait = pause
             try:
-                if (found := look()) is not None:
-                    return found
+                if (seen := look()) is not None:
+                    return seen
                 reached = time.monotonic()
             except ClientError as error:
                 is_passing = exit_of(error) in {Exit.UNREACHABLE, Exit.LIMITED}

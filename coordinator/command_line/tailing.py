@@ -38,21 +38,21 @@ class Events:
         """
         left = max(deadline - time.monotonic(), 0)
         held = RUNNING_SECONDS if self.status == "RUNNING" else HELD_SECONDS
-        found = self._streamed(int(min(left, held))) if self._is_stream else []
+        events = self._streamed(int(min(left, held))) if self._is_stream else []
         if not self._is_stream:
-            found = self._listed()
-            if not found and not self.have_ended:
+            events = self._listed()
+            if not events and not self.have_ended:
                 time.sleep(min(left, LIST_SECONDS))
-        if found:
-            self.status = str(found[-1].get("status"))
-        return found
+        if events:
+            self.status = str(events[-1].get("status"))
+        return events
 
     def progress(self) -> str:
         """Return the newest progress of its steps, such as `2 of 6: loading`; empty if they report none."""
-        found = self._client.get(self._execution).get("progress")
-        if not isinstance(found, dict):
+        newest = self._client.get(self._execution).get("progress")
+        if not isinstance(newest, dict):
             return ""
-        done, total, message = found.get("done"), found.get("total"), found.get("message")
+        done, total, message = newest.get("done"), newest.get("total"), newest.get("message")
         return f"{done}{'' if total is None else f' of {total}'}{f': {message}' if message else ''}"
 
     def _streamed(self, wait: int) -> list[dict[str, Any]]:
@@ -68,29 +68,29 @@ class Events:
                 raise refused(response)
             lines = response.body(MOST_BYTES).splitlines()
         try:
-            found = [json.loads(line[6:]) for line in lines if line.startswith(b"data: ")]
+            events = [json.loads(line[6:]) for line in lines if line.startswith(b"data: ")]
         except (ValueError, RecursionError):
             raise Unreachable("the response is no stream of events; is this a coordinator?") from None
-        return self._unread(found)
+        return self._unread(events)
 
     def _listed(self) -> list[dict[str, Any]]:
         # The execution is read first: what it did before its end is then among the events.
         has_ended = self._client.get(self._execution).get("status") in ENDED
-        found: list[dict[str, Any]] = []
+        events: list[dict[str, Any]] = []
         while True:
             page = self._client.get(f"{self._execution}/events", cursor=self._cursor, pageSize=500)
-            found += self._unread(items_of(page))
+            events += self._unread(items_of(page))
             following = cursor_of(page)
             if following is None or following == self._cursor:
                 self.have_ended = has_ended
-                return found
+                return events
             self._cursor = following
 
     def _unread(self, events: list[Any]) -> list[dict[str, Any]]:
-        found = []
+        lines = []
         for event in events:
             sequence = event.get("sequence") if isinstance(event, dict) else None
             if isinstance(sequence, int) and sequence > self._last:
                 self._last = sequence
-                found.append(event)
-        return found
+                lines.append(event)
+        return lines

@@ -196,13 +196,13 @@ def status(session: Session) -> int:
     work is stranded.
     """
     health = session.client.ready()
-    states = Counter(str(each.get("state")) for each in session.client.pages("workers", {}, MOST_COUNTED))
+    states = Counter(str(worker.get("state")) for worker in session.client.pages("workers", {}, MOST_COUNTED))
     lost = items_of(session.client.get("stranded"))
     shown: dict[str, Any] = {
         "coordinator": health,
         "processes": _processes(session),
         "workers": dict(sorted(states.items())),
-        "stranded": sum(each["executions"] for each in lost if isinstance(each.get("executions"), int)),
+        "stranded": sum(release["executions"] for release in lost if isinstance(release.get("executions"), int)),
         "pauses": len(list(session.client.pages("holds", {}, MOST_COUNTED))),
         "drift": len(items_of(session.client.get("drift"))),
     }
@@ -228,24 +228,26 @@ def fleet(session: Session) -> int:
 
     `stalledByVersion`: work waits for a worker of its release, while workers of other versions run.
     """
-    found = items_of(session.client.get("fleet"))
+    releases = items_of(session.client.get("fleet"))
     session.output.items(
         "PIPELINE pin.pipelineId, RELEASE pin.releaseVersion, CONDITION condition, STRANDED strandedExecutions, "
         "WORKERS eligibleWorkers, RUNNING running, CAPACITY capacity, HOSTS workersByHost, OTHERS hostedVersions, "
         "WHY NOT ineligibleReasons, COMMAND command",
-        found,
+        releases,
     )
-    return Exit.NEGATIVE if any(str(each.get("condition")).startswith("stalled") for each in found) else Exit.OK
+    return (
+        Exit.NEGATIVE if any(str(release.get("condition")).startswith("stalled") for release in releases) else Exit.OK
+    )
 
 
 @root.reading("stranded")
 def stranded(session: Session) -> int:
     """List the work that no worker may run, by release. The status is 1 if there is any."""
-    found = items_of(session.client.get("stranded"))
+    releases = items_of(session.client.get("stranded"))
     session.output.items(
-        "PIPELINE pin.pipelineId, RELEASE pin.releaseVersion, EXECUTIONS executions, SINCE since, WHY reasons", found
+        "PIPELINE pin.pipelineId, RELEASE pin.releaseVersion, EXECUTIONS executions, SINCE since, WHY reasons", releases
     )
-    return Exit.NEGATIVE if found else Exit.OK
+    return Exit.NEGATIVE if releases else Exit.OK
 
 
 @root.reading("drift")
@@ -256,12 +258,12 @@ def drift(
     ] = None,
 ) -> int:
     """List where reality differs from the active releases. The status is 1 if it does."""
-    found = items_of(session.client.get(path("pipelines", pipeline, "drift") if pipeline else "drift"))
+    drifts = items_of(session.client.get(path("pipelines", pipeline, "drift") if pipeline else "drift"))
     columns = (
         "KIND kind, PIPELINE pipelineId, RELEASE releaseVersion, SUBJECT subject, NAME name, SINCE since, REMEDY remedy"
     )
-    session.output.items(columns, found)
-    return Exit.NEGATIVE if found else Exit.OK
+    session.output.items(columns, drifts)
+    return Exit.NEGATIVE if drifts else Exit.OK
 
 
 root.listing(

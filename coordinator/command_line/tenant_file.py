@@ -67,10 +67,10 @@ class Place:
 
     def texts(self) -> list[str]:
         """Return a list of texts without repetitions."""
-        found = [item.text() for item in self.items()]
-        if len(set(found)) != len(found):
+        texts = [item.text() for item in self.items()]
+        if len(set(texts)) != len(texts):
             raise self.wrong("contains a text twice")
-        return found
+        return texts
 
     def _below(self, name: str, value: Any) -> Place:
         return Place(self.file, f"{self.path}{name}", value)

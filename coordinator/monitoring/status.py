@@ -88,7 +88,7 @@ def status(tenant: str | None = None) -> dict[str, Any]:
         Reported(Kind(kind), host, pid, release, started, reported, silent, drift, json.loads(jobs or "{}"))
         for kind, host, pid, release, started, reported, silent, drift, jobs in running
     ]
-    reporting = {each.kind for each in processes if not each.is_silent}
+    reporting = {process.kind for process in processes if not process.is_silent}
     queues = [
         {
             "tenant": slug,
@@ -122,10 +122,10 @@ def _jobs(processes: Sequence[Reported]) -> Iterator[dict[str, Any]]:
     A job that has not run yet is late if the clock has run for longer than it may take. The times of reports are by the
     database's clock, and so is this.
     """
-    reported = max((each.reported_at for each in processes), default=None)
-    started = max((each.started_at for each in processes if each.kind == Kind.CLOCK), default=None)
+    reported = max((process.reported_at for process in processes), default=None)
+    started = max((process.started_at for process in processes if process.kind == Kind.CLOCK), default=None)
     for name, job in sorted(settings.CELERY_BEAT_SCHEDULE.items()):
-        runs = [datetime.fromisoformat(each.jobs[name]) for each in processes if name in each.jobs]
+        runs = [datetime.fromisoformat(process.jobs[name]) for process in processes if name in process.jobs]
         last, every = max(runs, default=None), job["schedule"]
         since, longest = last or started, 2 * every + timedelta(seconds=SILENT_SECONDS)
         late = since is None or reported is None or reported - since > longest
@@ -186,8 +186,8 @@ class InstallationStatus(TenantView):
     @extend_schema(operation_id="status", responses=StatusView)
     def get(self, request: Request, tenant: str) -> Response:
         """The processes of the installation, what it depends on, and the due executions of the tenant."""
-        found: Any = StatusView(status(self.tenant.slug)).data
-        return Response(found)
+        shown: Any = StatusView(status(self.tenant.slug)).data
+        return Response(shown)
 
 
 @require_safe
@@ -229,12 +229,12 @@ class StatusAdmin(ModelAdmin):
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> TemplateResponse:
         if not self.has_view_permission(request):
             raise PermissionDenied
-        found = status()
+        shown = status()
         frame = {
             **self.admin_site.each_context(request),
             "title": "Status",
-            "status": found,
-            "parts": [(title, found[name]) for title, name in DEPENDENCIES],
+            "status": shown,
+            "parts": [(title, shown[name]) for title, name in DEPENDENCIES],
             "silent_after": f"{SILENT_SECONDS:g}",
         }
         request.current_app = self.admin_site.name

@@ -37,18 +37,18 @@ class Command(base.Command):
     @process.during_command()
     def handle(self, *args: Any, **options: Any) -> None:
         folder: Path = options["folder"].absolute()
-        found, unreadable = create(folder)
-        counts = {"blobs": found.blob_count, "missing": found.blobs_missing}
-        self.record(Act.BACKUP_CREATE, folder.name, snapshot=found.created_at, **counts)
-        where = "in the backup" if found.blobs_included else f"that stay in the store ({found.store})"
+        manifest, unreadable = create(folder)
+        counts = {"blobs": manifest.blob_count, "missing": manifest.blobs_missing}
+        self.record(Act.BACKUP_CREATE, folder.name, snapshot=manifest.created_at, **counts)
+        where = "in the backup" if manifest.blobs_included else f"that stay in the store ({manifest.store})"
         self.stdout.write(
-            f"{folder}: the database of {found.created_at}, and {found.blob_count} artifacts of"
-            f" {found.blob_bytes:,} bytes {where}"
+            f"{folder}: the database of {manifest.created_at}, and {manifest.blob_count} artifacts of"
+            f" {manifest.blob_bytes:,} bytes {where}"
         )
         if unreadable:
             raise CommandError(
-                f"The backup lacks {found.blobs_missing} artifacts that are missing or damaged in the store:"
-                f" {', '.join(unreadable[:5])}{', and others' if found.blobs_missing > 5 else ''}. Run coordinator"
+                f"The backup lacks {manifest.blobs_missing} artifacts that are missing or damaged in the store:"
+                f" {', '.join(unreadable[:5])}{', and others' if manifest.blobs_missing > 5 else ''}. Run coordinator"
                 " scrub_artifacts --all, upload their releases again, and keep earlier backups until then.",
                 returncode=INCOMPLETE,
             )

@@ -33,10 +33,10 @@ class Command(base.Command):
 
     def handle(self, *args: Any, **options: Any) -> None:
         folder: Path = options["folder"].absolute()
-        found, restored, missing = restore(folder, allow_missing=options["allow_missing_artifacts"])
-        self.record(Act.BACKUP_RESTORE, folder.name, snapshot=found.created_at, missing=missing)
+        manifest, restored, missing = restore(folder, allow_missing=options["allow_missing_artifacts"])
+        self.record(Act.BACKUP_RESTORE, folder.name, snapshot=manifest.created_at, missing=missing)
         self.stdout.write(
-            f"The database is that of {found.created_at}, with {restored} artifacts."
+            f"The database is that of {manifest.created_at}, with {restored} artifacts."
             " Empty the broker, then start the processes: what was in flight runs again."
         )
 
@@ -59,17 +59,17 @@ def restore(source: Path, *, allow_missing: bool = False) -> tuple[Manifest, int
     Raises `CommandError` or `ArtifactStoreUnavailable`, and then the database is still empty. With `allow_missing`,
     blobs may be missing: their releases refuse submissions until the bytes are uploaded again.
     """
-    found = backups.read(source)
-    _require_known(found)
+    manifest = backups.read(source)
+    _require_known(manifest)
     _require_empty()
     store = artifact_store()
-    missing = tuple(_missing(source, found, store))
+    missing = tuple(_missing(source, manifest, store))
     if missing and not allow_missing:
         more = ", and others" if len(missing) > _MOST_NAMED else ""
         raise CommandError(f"{len(missing)} blobs are missing or damaged: {', '.join(missing[:_MOST_NAMED])}{more}.")
     store.set_up()
     kept = {}
-    if found.blobs_included:
+    if manifest.blobs_included:
         for blob in backups.blobs(source):
             if blob.digest not in missing:
                 kept[blob.digest] = blob.size, _keep(source, store, blob)
@@ -78,15 +78,15 @@ def restore(source: Path, *, allow_missing: bool = False) -> tuple[Manifest, int
     call_command("migrate", verbosity=0)
     for digest, (size, fingerprint) in kept.items():
         blobs.record_sound(digest, size=size, fingerprint=fingerprint)
-    return found, sum(1 for _ in backups.blobs(source)) - len(missing), len(missing)
+    return manifest, sum(1 for _ in backups.blobs(source)) - len(missing), len(missing)
 
 
-def _require_known(found: Manifest) -> None:
+def _require_known(manifest: Manifest) -> None:
     """Raise `CommandError` if a newer version made the backup."""
     known = {f"{app}.{name}" for app, name in boot_checks.shipped()}
-    if unknown := [name for name in found.migrations if name not in known]:
+    if unknown := [name for name in manifest.migrations if name not in known]:
         raise CommandError(
-            f"Version {found.version} made this backup, and this version does not know its migration {unknown[0]}."
+            f"Version {manifest.version} made this backup, and this version does not know its migration {unknown[0]}."
             " Restore it with that version or a later one."
         )
 
@@ -99,10 +99,10 @@ def _require_empty() -> None:
         raise CommandError("The database is not empty. Create a new one with coordinator setup_database.")
 
 
-def _missing(source: Path, found: Manifest, store: ArtifactStore) -> Iterator[str]:
+def _missing(source: Path, manifest: Manifest, store: ArtifactStore) -> Iterator[str]:
     """Yield the digests of blobs whose bytes are not in the backup, or not in the store if it does not include any."""
     for blob in backups.blobs(source):
-        if found.blobs_included:
+        if manifest.blobs_included:
             file = backups.measured(backups.blob_path(source, blob.digest))
             present = file is not None and f"sha256:{file.sha256}" == blob.digest
         else:

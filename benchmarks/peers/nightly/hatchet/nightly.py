@@ -58,7 +58,7 @@ def remind(invoice: Invoice, ctx: Context) -> Letter:
 async def nightly(night: Night, ctx: DurableContext) -> Reminded:
     day = night.day or datetime.now(BERLIN).date()
     invoices = (await unpaid.aio_run(Night(day=day)))["invoices"]
-    runs = [remind.create_bulk_run_item(Invoice(number=each)) for each in invoices]
+    runs = [remind.create_bulk_run_item(Invoice(number=invoice)) for invoice in invoices]
     reminded = Reminded(letters=0, failed={})
     for invoice, letter in zip(invoices, await remind.aio_run_many(runs, return_exceptions=True), strict=True):
         if isinstance(letter, BaseException):

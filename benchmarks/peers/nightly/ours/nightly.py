@@ -33,5 +33,5 @@ def remind(invoice: str, context: StepContext) -> str | ItemFailure:
 
 @pipeline.step
 def report(letters: list[str | ItemFailure]) -> Reminded:
-    failed = [each for each in letters if isinstance(each, ItemFailure)]
+    failed = [letter for letter in letters if isinstance(letter, ItemFailure)]
     return Reminded(len(letters) - len(failed), failed)

@@ -39,7 +39,7 @@ async def remind(ctx: Context, day: date) -> Reminded:
     invoices = await ctx.run_typed("unpaid", unpaid, day=day)
     for start in range(0, len(invoices), AT_ONCE):
         batch = invoices[start : start + AT_ONCE]
-        letters = [ctx.run_typed("remind", send, POLICY, invoice=each, key=ctx.request().id) for each in batch]
+        letters = [ctx.run_typed("remind", send, POLICY, invoice=invoice, key=ctx.request().id) for invoice in batch]
         await restate.gather(*letters)
         for invoice, letter in zip(batch, letters, strict=True):
             try:
