@@ -29,8 +29,8 @@ def step(execution: Execution) -> Step | None:
 
 
 def _step_title(execution: Execution) -> str | None:
-    found = step(execution)
-    return None if found is None else found.title
+    current = step(execution)
+    return None if current is None else current.title
 
 
 def seconds(execution: Execution) -> float | None:
@@ -107,7 +107,7 @@ def lines(rows: QuerySet[Execution], columns: Sequence[str], form: str) -> Itera
 
 
 def _in_chunks(rows: QuerySet[Execution], columns: Collection[str]) -> Iterator[Execution]:
-    found = rows.iterator(_CHUNK)
-    while chunk := list(islice(found, _CHUNK)):
+    iterator = rows.iterator(_CHUNK)
+    while chunk := list(islice(iterator, _CHUNK)):
         read_values(chunk, columns)
         yield from chunk

@@ -83,10 +83,10 @@ def write_lines(event: str, executions: Iterable[tuple[Pin, uuid.UUID]]) -> None
     ids: dict[Pin, list[uuid.UUID]] = {}
     for pin, execution in executions:
         ids.setdefault(pin, []).append(execution)
-    for (tenant, pipeline, release), found in ids.items():
+    for (tenant, pipeline, release), accepted in ids.items():
         fields = {"tenant": tenant, "pipeline": pipeline, "release": release}
-        for start in range(0, len(found), MOST_IDS):
-            part = found[start : start + MOST_IDS]
+        for start in range(0, len(accepted), MOST_IDS):
+            part = accepted[start : start + MOST_IDS]
             name = "execution" if len(part) == 1 else "executions"
             extra = {**fields, name: ",".join(map(str, part))}
             # `log.info` would search the stack for its caller, which no line shows.

@@ -126,7 +126,7 @@ def parse(parameters: Mapping[str, str], *, now: datetime) -> Search:
             except (ValueError, OverflowError):
                 errors.append({"field": name, "code": "INVALID", "message": rule})
     if errors:
-        raise InvalidRequest("; ".join(f"{each['field']} {each['message']}" for each in errors), errors=errors)
+        raise InvalidRequest("; ".join(f"{error['field']} {error['message']}" for error in errors), errors=errors)
     return Search(**values)
 
 
@@ -234,7 +234,7 @@ def matching(tenants: Sequence[Tenant], search: Search, *, person: User | None =
 
     `person` is who searches, for the condition "submitted by me".
     """
-    ids = [each.pk for each in tenants if search.tenant in (None, each.slug)]
+    ids = [tenant.pk for tenant in tenants if search.tenant in (None, tenant.slug)]
     given = {field.name for field in fields(search) if getattr(search, field.name) is not None}
     if search.status in {State.CANCELLED, *FAILED_VALUES}:  # so has their index
         given.remove("status")
@@ -262,10 +262,10 @@ def named(tenants: Sequence[Tenant], text: str, most: int) -> list[Any]:
     open_questions = Interaction.objects.filter(IS_QUESTION, execution=OuterRef("pk")).order_by("deadline", "id")
     question = Subquery(open_questions.values("pk")[:1])
     first = _shown(Execution.objects.filter(exact, tenant__in=matches.tenant_ids)).annotate(question=question)[:most]
-    found: list[Any] = list(dict.fromkeys([*first, *matches.newest(most).annotate(question=question)]))[:most]
-    for each in found:
-        each.found_by = f"{by_value[each.pk]} {text}" if each.pk in by_value else ""
-    return found
+    executions: list[Any] = list(dict.fromkeys([*first, *matches.newest(most).annotate(question=question)]))[:most]
+    for execution in executions:
+        execution.found_by = f"{by_value[execution.pk]} {text}" if execution.pk in by_value else ""
+    return executions
 
 
 def _as_id(text: str) -> uuid.UUID | None:
@@ -300,8 +300,8 @@ def _conditions(tenant_ids: Sequence[int], search: Search, person: User | None) 
     if search.submitted_by is not None:
         yield _own(person) if search.submitted_by == ME and person else _by(search.submitted_by)
     if search.stranded is not None:
-        found = _stranded(tenant_ids)
-        yield found if search.stranded else ~found
+        matching = _stranded(tenant_ids)
+        yield matching if search.stranded else ~matching
     if search.failure_group is not None:
         yield _failure_group(tenant_ids, search.failure_group)
     if search.text is not None:
@@ -346,7 +346,7 @@ def _ended(since: datetime) -> Q:
 
 def _stranded(tenant_ids: Sequence[int]) -> Q:
     """Match what is due on a release that no worker may run."""
-    releases = [each.release_id for each in stranded(tenant_ids)]
+    releases = [release.release_id for release in stranded(tenant_ids)]
     return Q(status__in=DUE_VALUES, next_due_at__lte=Now(), held=False, release__in=releases)
 
 
@@ -376,7 +376,7 @@ def _by(submitter: str) -> Q:
 
 def _own(person: User) -> Q:
     """Match what the person submitted, directly or with one of their tokens."""
-    own = _by(actor(person))
+    submitted = _by(actor(person))
     for token in ApiToken.objects.filter(user=person).only("tenant_id", "name"):
-        own |= Q(tenant=token.tenant_id, submitted_by=actor(person, token))
-    return own
+        submitted |= Q(tenant=token.tenant_id, submitted_by=actor(person, token))
+    return submitted

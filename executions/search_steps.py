@@ -41,14 +41,14 @@ def rare(tenant_ids: Sequence[int], *conditions: Q) -> Q:
     PostgreSQL takes rare values for more common ones, and conditions that are joined by OR have no index in common. It
     would then look for them in all executions, the newest first.
     """
-    found: set[uuid.UUID] = set()
+    matching: set[uuid.UUID] = set()
     fulfils = reduce(or_, conditions)
     for condition in conditions:
         rows = Execution.objects.filter(condition, tenant__in=tenant_ids).order_by()
-        found.update(rows.values_list("pk", flat=True)[: MOST_RARE + 1])
-        if len(found) > MOST_RARE:
+        matching.update(rows.values_list("pk", flat=True)[: MOST_RARE + 1])
+        if len(matching) > MOST_RARE:
             return fulfils
-    return Q(pk__in=found) & fulfils  # they may have changed since
+    return Q(pk__in=matching) & fulfils  # they may have changed since
 
 
 def at_step(tenant_ids: Sequence[int], step: int) -> Q:
@@ -85,16 +85,16 @@ def named_steps(tenant_ids: Sequence[int], name: str, pipeline_id: str | None = 
     """
     equal = {} if pipeline_id is None else {"pipeline__pipeline_id": pipeline_id}
     names = {name, readable_name(name)}
-    named = reduce(or_, (Q(document__steps__contains=[{"authoredName": each}]) for each in names))
+    named = reduce(or_, (Q(document__steps__contains=[{"authoredName": authored}]) for authored in names))
     contracts = Contract.objects.filter(named, pipeline__tenant__in=tenant_ids, **equal).order_by()
-    found: dict[int, list[int]] = {}
+    indexes: dict[int, list[int]] = {}
     for contract, steps in contracts.values_list("pk", "document__steps"):
         for index, step in enumerate(steps):
             if step.get("authoredName") in names:
-                found.setdefault(index, []).append(contract)
+                indexes.setdefault(index, []).append(contract)
     return {
         index: list(Release.objects.filter(contract__in=same).order_by().values_list("pk", flat=True))
-        for index, same in found.items()
+        for index, same in indexes.items()
     }
 
 
@@ -127,8 +127,8 @@ def with_beginning(tenant_ids: Sequence[int], text: str, pipeline_id: str | None
     if ids and ids[0] == ids[1] and Execution.objects.filter(pk=ids[0], tenant__in=tenant_ids).exists():
         return Q(pk=ids[0])
     keys = Q(of_pipelines(tenant_ids, pipeline_id), execution_key__startswith=text)
-    found = _with_resubmissions(tenant_ids, keys)
-    return found | rare(tenant_ids, Q(pk__range=ids)) if ids else found
+    matching = _with_resubmissions(tenant_ids, keys)
+    return matching | rare(tenant_ids, Q(pk__range=ids)) if ids else matching
 
 
 def of_pipelines(tenant_ids: Sequence[int], pipeline_id: str | None) -> Q:
@@ -151,8 +151,8 @@ def _with_resubmissions(tenant_ids: Sequence[int], keys: Q) -> Q:
         return Q(pk__in=[])
     with connection.cursor() as cursor:
         cursor.execute(WITH_RESUBMISSIONS.format(query, MOST_RARE + 1), parameters)
-        found = [pk for (pk,) in cursor.fetchall()]
-    return Q(pk__in=found) if len(found) <= MOST_RARE else keys
+        reached = [pk for (pk,) in cursor.fetchall()]
+    return Q(pk__in=reached) if len(reached) <= MOST_RARE else keys
 
 
 def _ids(text: str) -> tuple[uuid.UUID, uuid.UUID] | None:

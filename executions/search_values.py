@@ -43,7 +43,7 @@ def conditions(parameters: Mapping[str, str]) -> tuple[ValueCondition, ...]:
 
     Parameters without a value are no conditions. Raises `InvalidRequest` that names each wrong parameter.
     """
-    found: dict[str, dict[str, str]] = {}
+    fields: dict[str, dict[str, str]] = {}
     errors = []
     for parameter, text in parameters.items():
         if not parameter.startswith(PREFIX) or not (value := text.strip()):
@@ -57,9 +57,9 @@ def conditions(parameters: Mapping[str, str]) -> tuple[ValueCondition, ...]:
             errors.append(_error(parameter, "INVALID", f"must be a text of at most {_LONGEST} characters"))
         else:
             member = {None: "equal", "from": "start", "to": "end"}[named[2]]
-            found.setdefault(named[1], {})[member] = value
+            fields.setdefault(named[1], {})[member] = value
     _refuse(errors)
-    return tuple(ValueCondition(name, **members) for name, members in sorted(found.items()))
+    return tuple(ValueCondition(name, **members) for name, members in sorted(fields.items()))
 
 
 def field_of(parameter: str) -> str:
@@ -90,7 +90,7 @@ def _error(parameter: str, code: str, rule: str) -> dict[str, str]:
 
 def _refuse(errors: Sequence[dict[str, str]]) -> None:
     if errors:
-        raise InvalidRequest("; ".join(f"{each['field']} {each['message']}" for each in errors), errors=list(errors))
+        raise InvalidRequest("; ".join(f"{error['field']} {error['message']}" for error in errors), errors=list(errors))
 
 
 def _bound(text: str) -> tuple[Kind, str] | None:
@@ -109,12 +109,12 @@ def matching(tenant_ids: Sequence[int], pipeline_id: str | None, condition: Valu
     equal = {} if pipeline_id is None else {"pipeline_id": pipeline_id}
     pipelines = list(Pipeline.objects.filter(tenant__in=tenant_ids, **equal).order_by().values_list("pk", flat=True))
     values = SearchValue.objects.filter(_compared(condition), pipeline__in=pipelines, name=condition.name)
-    found = list(values.order_by().values_list("execution", flat=True)[: MOST_RARE + 1])
-    if len(found) > MOST_RARE:
+    keys = list(values.order_by().values_list("execution", flat=True)[: MOST_RARE + 1])
+    if len(keys) > MOST_RARE:
         return Q(Exists(values.filter(execution=OuterRef("pk"))))
-    if not found:
+    if not keys:
         _require_declared(pipelines, condition.name)
-    return Q(pk__in=found)
+    return Q(pk__in=keys)
 
 
 # Returns the newest executions with a value, and the names of its field: of each pipeline of the tenants and each field
@@ -154,8 +154,8 @@ def _compared(condition: ValueCondition) -> Q:
     if condition.equal is not None:
         read_as = {kind: read(kind, condition.equal) for kind in Kind}
         same = [Q(**{kind.value: value}) for kind, value in read_as.items() if value]
-        for each in same:
-            compared |= each
+        for field in same:
+            compared |= field
     for end, text in (("from", condition.start), ("to", condition.end)):
         if text is not None and (bound := _bound(text)) is not None:
             kind, value = bound

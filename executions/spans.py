@@ -113,7 +113,7 @@ def called(execution: Execution) -> Span:
 
 def recording(identity: ReleaseIdentity, outcomes: Iterable[Outcome]) -> AbstractContextManager[None]:
     """Make a span for each traced outcome of a group, as a child of its run. All cover the recording of the group."""
-    traced = [each for each in outcomes if each.traceparent]
+    traced = [outcome for outcome in outcomes if outcome.traceparent]
     if not traced:
         return nullcontext()
     release = identity.tenant_id, identity.pipeline_id, identity.release_version

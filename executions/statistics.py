@@ -263,12 +263,12 @@ def finished(releases: Collection[int]) -> dict[int, Totals]:
 
     Reads counts alone, with any number of executions.
     """
-    found = {release: Totals() for release in releases}
+    totals = {release: Totals() for release in releases}
     with connection.cursor() as cursor:
         cursor.execute(FINISHED, {"releases": list(releases), "days": KEPT_DAYS})
         for release_id, *counts in cursor.fetchall():
-            found[release_id].add(*counts)
-    return found
+            totals[release_id].add(*counts)
+    return totals
 
 
 MOST_READ: Final = 10_001
@@ -286,16 +286,16 @@ class Failures:
 
 def recent(tenants: Collection[int]) -> dict[int, Failures]:
     """Return the failures of the last day by the id of the release. Smoke tests do not count."""
-    found: dict[int, Failures] = {}
+    by_release: dict[int, Failures] = {}
     with connection.cursor() as cursor:
         cursor.execute(FAILURES, {"tenants": list(tenants), "most": MOST_READ})
         for release_id, code, day, hour in cursor.fetchall():
-            failures = found.setdefault(release_id, Failures())
+            failures = by_release.setdefault(release_id, Failures())
             failures.last_day += day
             failures.last_hour += hour
             if hour:
                 failures.codes.append((code, hour))
-    return found
+    return by_release
 
 
 MOST_COUNTED: Final = 10_000
@@ -319,9 +319,9 @@ class Live:
 
 def live(tenants: Collection[int]) -> dict[int, Live]:
     """Return the live executions by the id of the release, for releases that have any."""
-    found: dict[int, Counter[str]] = {}
+    errors: dict[int, Counter[str]] = {}
     with connection.cursor() as cursor:
         cursor.execute(LIVE, {"tenants": list(tenants), "most": MOST_COUNTED + 1})
         for release_id, status, count in cursor.fetchall():
-            found.setdefault(release_id, Counter())[status] = count
-    return {pk: Live(statuses, statuses.total() > MOST_COUNTED) for pk, statuses in found.items()}
+            errors.setdefault(release_id, Counter())[status] = count
+    return {pk: Live(statuses, statuses.total() > MOST_COUNTED) for pk, statuses in errors.items()}

@@ -50,10 +50,10 @@ def _tenant(verified: Verified) -> Tenant:
 
     Raises `ProtocolError` TENANT_UNKNOWN: a key can be derived for any name, even if there is no such tenant.
     """
-    found = _TENANT.first(slug=verified.identity.tenant_id)
-    if found is None:
+    tenant = _TENANT.first(slug=verified.identity.tenant_id)
+    if tenant is None:
         raise ProtocolError("TENANT_UNKNOWN", f"There is no tenant {verified.identity.tenant_id!r}.")
-    return found
+    return tenant
 
 
 @shared_task(name=registry.DISPATCH_TASK)
@@ -137,7 +137,7 @@ def promote_low() -> None:
 
 @shared_task(name=moves.GRANT_TASK)
 def grant_places(execution_ids: Sequence[str]) -> None:
-    places_of_keys.grant([uuid.UUID(each) for each in execution_ids])
+    places_of_keys.grant([uuid.UUID(execution_id) for execution_id in execution_ids])
 
 
 @shared_task(name=places_of_keys.GRANT_DUE_TASK)

@@ -267,11 +267,11 @@ def owners_of_tokens(tenant: Tenant, activations: Iterable[Activation], revocati
 
     The activations have their requests and the votes on these.
     """
-    acted = [(activation.actor, activation.revoked_at) for activation in revocations]
+    acted = [(revocation.actor, revocation.revoked_at) for revocation in revocations]
     for activation in activations:
         votes = activation.request.counted_votes if activation.request else ()
         acted += [(activation.actor, activation.activated_at), *((vote.actor, vote.voted_at) for vote in votes)]
-    return people_behind(tenant, (activation for activation in acted if activation[0].startswith("token:")))
+    return people_behind(tenant, ((actor, at) for actor, at in acted if actor.startswith("token:")))
 
 
 def activated(activation: Activation, owners: Owners) -> statements.Activation:

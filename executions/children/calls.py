@@ -69,10 +69,10 @@ def call_of(parent: Execution, step_index: int) -> Call | None:
 
 def children_of(interactions: Iterable[Interaction]) -> dict[uuid.UUID, Execution]:
     """Return the child of each interaction that has one, by the id of the interaction. Reads no payloads."""
-    places = {Place.of(each).key: each for each in interactions if each.transport == CHILD}
+    places = {Place.of(question).key: question for question in interactions if question.transport == CHILD}
     if not places:
         return {}
-    parents = {each.execution_id for each in places.values()}
+    parents = {place.execution_id for place in places.values()}
     rows = Execution.objects.filter(parent_id__in=parents, execution_key__in=[*places]).defer(*PAYLOADS)
     return {places[row.execution_key].pk: row for row in rows}
 

@@ -69,8 +69,8 @@ def _hand_over(execution_id: uuid.UUID) -> None:
         return
     if ended.status == State.CANCELLED:
         _cancel_children(ended)
-    if ended.parent_id is not None and (found := _asking(ended)) is not None:
-        deliver(found, ended)
+    if ended.parent_id is not None and (asking := _asking(ended)) is not None:
+        deliver(asking, ended)
 
 
 def _cancel_children(parent: Execution) -> None:
@@ -96,82 +96,82 @@ def _asking(child: Execution) -> Interaction | None:
         item_index=place.item_index,
     )
     related = ("unit", "execution__release__pipeline", "execution__release__contract")
-    found = rows.select_related(*related).only(*interactions.ANSWERED, "created_at").first()
-    if found is not None:
-        found.tenant = child.tenant
-    return found
+    asking = rows.select_related(*related).only(*interactions.ANSWERED, "created_at").first()
+    if asking is not None:
+        asking.tenant = child.tenant
+    return asking
 
 
-def deliver(found: Interaction, child: Execution) -> None:
+def deliver(asking: Interaction, child: Execution) -> None:
     """Answer an interaction with the result of its child, which has ended, or fail its execution.
 
     A child that failed before the question was asked failed for an earlier one, after which the parent was re-driven:
     it is re-driven. Changes nothing if the interaction is closed. After its deadline, it is timed out.
     """
-    is_earlier = child.finished_at is not None and child.finished_at < found.created_at
+    is_earlier = child.finished_at is not None and child.finished_at < asking.created_at
     if is_earlier and child.status in (State.FAILED, State.DLQ):
-        _redrive(found, child)
+        _redrive(asking, child)
         return
     response, problem = None, _problem(child)
     if not problem:
         response = queries.result(child)
-        mistakes = answer_types.problems(found, response)
-        problem = "; ".join(f"{each['field']}: {each['message']}" for each in mistakes[:3])
+        mistakes = answer_types.problems(asking, response)
+        problem = "; ".join(f"{mistake['field']}: {mistake['message']}" for mistake in mistakes[:3])
         problem = problem and f"{_named(child)} has a result of another type: {problem}"
     if problem:
-        fail(found, CHILD_FAILED, problem, actor=actor_of(child))
+        fail(asking, CHILD_FAILED, problem, actor=actor_of(child))
         return
     try:
-        _answer(found, response, actor_of(child))
+        _answer(asking, response, actor_of(child))
     except Error as error:
         if not rejects_values(error):
             raise
         log.exception("The result of execution %s answers no call", child.pk)
         problem = f"The database rejects the result of {_named(child)}, or all results of the step together"
-        fail(found, CHILD_FAILED, problem, actor=actor_of(child))
+        fail(asking, CHILD_FAILED, problem, actor=actor_of(child))
 
 
-def _answer(found: Interaction, response: Any, actor: str) -> None:
+def _answer(asking: Interaction, response: Any, actor: str) -> None:
     with transaction.atomic():
-        if _is_open(found):
-            interactions.record_answer(found, response, actor, None, None)
-            awaits.resume({found.unit_id: 1}, actor=actor, with_requests=interactions.with_request(found))
+        if _is_open(asking):
+            interactions.record_answer(asking, response, actor, None, None)
+            awaits.resume({asking.unit_id: 1}, actor=actor, with_requests=interactions.with_request(asking))
 
 
-def _redrive(found: Interaction, child: Execution) -> None:
+def _redrive(asking: Interaction, child: Execution) -> None:
     """Re-drive a child, unless the interaction is closed or the child has changed since it was read."""
-    reason = f"Execution {found.execution_id}, which called it, was re-driven."
-    actor = actor_of(found.execution)
+    reason = f"Execution {asking.execution_id}, which called it, was re-driven."
+    actor = actor_of(asking.execution)
     try:
         with transaction.atomic():  # a parent that is cancelled meanwhile waits, and then cancels the child
-            if _is_open(found):
-                version, tenant = child.version, found.tenant
+            if _is_open(asking):
+                version, tenant = child.version, asking.tenant
                 interventions.redrive(
                     tenant, child.pk, actor=actor, reason=reason, expected_version=version, allow_failed=True
                 )
     except (ExecutionChanged, RedriveRefused, VersionMismatch):
         log.info("Child %s was re-driven by another process", child.pk)
     except CoordinatorError as refusal:
-        fail(found, CHILD_REFUSED, f"{refusal.code}: {refusal.detail}", actor=CHILD)
+        fail(asking, CHILD_REFUSED, f"{refusal.code}: {refusal.detail}", actor=CHILD)
 
 
-def fail(found: Interaction, lost: Lost, problem: str, *, actor: str) -> None:
+def fail(asking: Interaction, lost: Lost, problem: str, *, actor: str) -> None:
     """Fail an interaction, its unit and its execution. Changes nothing if the interaction is closed."""
-    parameters: dict[str, Any] = {"id": found.pk, "error": problem[:300]}
+    parameters: dict[str, Any] = {"id": asking.pk, "error": problem[:300]}
     with transaction.atomic():
-        if _is_open(found):
+        if _is_open(asking):
             with connection.cursor() as cursor:
                 cursor.execute(statements.FAIL, parameters)
-            awaits.fail(lost, {found.unit_id: problem[:LONGEST_MESSAGE]}, actor=actor)
+            awaits.fail(lost, {asking.unit_id: problem[:LONGEST_MESSAGE]}, actor=actor)
 
 
-def _is_open(found: Interaction) -> bool:
+def _is_open(asking: Interaction) -> bool:
     """Lock the interaction. Time it out if its deadline has passed."""
-    locked = interactions.lock(found)
+    locked = interactions.lock(asking)
     if locked.status not in Interaction.OPEN:
         return False
     if locked.late:
-        awaits.time_out([found.execution_id], actor=CHILD)
+        awaits.time_out([asking.execution_id], actor=CHILD)
     return not locked.late
 
 

@@ -30,12 +30,12 @@ Difference = tuple[str, Any, Any]
 """A place such as `input.items[2].price`, and what each value has there."""
 
 
-def differences(path: str, one: Any, other: Any) -> Iterator[Difference]:
+def differences(path: str, first: Any, other: Any) -> Iterator[Difference]:
     """Yield the differences between two values, in the order of the first one. Numbers are compared by value.
 
     Objects and lists are compared member by member, without recursion, so that any depth is possible.
     """
-    open_pairs = [(path, one, other)]
+    open_pairs = [(path, first, other)]
     while open_pairs:
         at, left, right = open_pairs.pop()
         if isinstance(left, dict) and isinstance(right, dict):
@@ -61,7 +61,7 @@ def show(pages: ReadOnlyAdmin, request: HttpRequest, execution: Execution) -> Ht
     """Show the form, and the comparison with the execution that the query names."""
     term = request.GET.get("other", "").strip()
     other = _found(pages, request, execution, term) if term else None
-    may_read = all(pages.may(request, Scope.PAYLOADS, each) for each in (execution, other) if each is not None)
+    may_read = all(pages.may(request, Scope.PAYLOADS, shown) for shown in (execution, other) if shown is not None)
     return pages.page(
         request,
         "executions/comparison.html",
@@ -80,20 +80,24 @@ def _found(pages: ReadOnlyAdmin, request: HttpRequest, execution: Execution, ter
     """Return the execution with this id, or of the same pipeline with this key, if the user may see it."""
     rows = pages.get_queryset(request)
     try:
-        found: Execution | None = rows.filter(pk=uuid.UUID(term)).first()
+        match: Execution | None = rows.filter(pk=uuid.UUID(term)).first()
     except ValueError:
         if len(term) > LONGEST_TERM:
             return None
-        found = rows.filter(tenant=execution.tenant_id, pipeline_id=execution.pipeline_id, execution_key=term).first()
-    return found
+        match = rows.filter(tenant=execution.tenant_id, pipeline_id=execution.pipeline_id, execution_key=term).first()
+    return match
 
 
 def _compared(one: Execution, other: Execution, may_read: bool) -> dict[str, Any]:
-    found = [each for name in ("input", "result") for each in _differences(name, one, other)] if may_read else []
+    differing = (
+        [difference for name in ("input", "result") for difference in _differences(name, one, other)]
+        if may_read
+        else []
+    )
     return {
         "facts": [(name, left, right, left != right) for name, left, right in _facts(one, other)],
-        "differences": [(path, _value(left), _value(right)) for path, left, right in found[:MOST_DIFFERENCES]],
-        "more_differences": len(found) > MOST_DIFFERENCES,
+        "differences": [(path, _value(left), _value(right)) for path, left, right in differing[:MOST_DIFFERENCES]],
+        "more_differences": len(differing) > MOST_DIFFERENCES,
         "steps": _steps(one, other),
     }
 
@@ -111,12 +115,12 @@ def _facts(one: Execution, other: Execution) -> list[tuple[str, Any, Any]]:
     return [*facts, ("Duration", _duration(one), _duration(other))]
 
 
-def _duration(of: Execution) -> str:
-    return lasting(of.finished_at - of.created_at) if of.finished_at else "not finished"
+def _duration(execution: Execution) -> str:
+    return lasting(execution.finished_at - execution.created_at) if execution.finished_at else "not finished"
 
 
 def _differences(name: str, one: Execution, other: Execution) -> list[Difference]:
-    left, right = (MISSING if (value := value_of(each, name)) is NONE else value for each in (one, other))
+    left, right = (MISSING if (value := value_of(execution, name)) is NONE else value for execution in (one, other))
     return list(islice(differences(name, left, right), MOST_DIFFERENCES + 1)) if left is not right else []
 
 
@@ -130,7 +134,7 @@ def _value(value: Any) -> str:
 def _steps(one: Execution, other: Execution) -> list[tuple[str, str, str]]:
     """Return the name of each step, and how long it ran in both. Steps are matched by their names."""
     now = timezone.now()
-    left, right = ({row.step.title: worked(row) for row in rows_of(each, now)} for each in (one, other))
+    left, right = ({row.step.title: worked(row) for row in rows_of(execution, now)} for execution in (one, other))
     names = [*left, *(name for name in right if name not in left)]
     return [(name, _lasting(left.get(name)), _lasting(right.get(name))) for name in names]
 

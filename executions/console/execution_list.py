@@ -125,8 +125,8 @@ def value_column(name: str) -> Callable[[Execution], str | None]:
 
     @column(field, empty="-")
     def value(execution: Execution) -> str | None:
-        found: str | None = execution.found_values.get(field)  # type: ignore[attr-defined]  # no column
-        return found
+        text: str | None = execution.found_values.get(field)  # type: ignore[attr-defined]  # no column
+        return text
 
     value.__name__ = f"value-{field}"
     return value
@@ -174,12 +174,12 @@ class Field:
 
 def fields(requested: SearchRequest) -> Iterator[Field]:
     """Yield the fields with their values, errors, and what can be chosen."""
-    errors = {each["field"]: each["message"] for each in requested.problem.errors} if requested.problem else {}
+    errors = {error["field"]: error["message"] for error in requested.problem.errors} if requested.problem else {}
     choices: dict[str, Sequence[tuple[str, str]]] = {
         "status": list(STATUSES.items()),
         "stranded": [("yes", "No worker may run it"), ("no", "Not stranded")],
         "smoke": [("yes", "Only smoke tests"), ("no", "No smoke tests")],
-        "tenant": [(each.slug, each.slug) for each in requested.tenants],
+        "tenant": [(tenant.slug, tenant.slug) for tenant in requested.tenants],
     }
     suggestions: dict[str, Sequence[str]] = {
         "pipeline": _pipelines(requested),

@@ -99,15 +99,15 @@ def header(execution: Execution, now: Now) -> dict[str, Any]:
         "origin_step": resubmitted and execution.step_at(resubmitted.checkpoint_step or 0),
         "resubmissions": [
             (
-                each,
-                STATE_VARIANTS.get(each.status, "default"),
-                execution.step_at(each.resubmission.checkpoint_step or 0),
+                link,
+                STATE_VARIANTS.get(link.status, "default"),
+                execution.step_at(link.resubmission.checkpoint_step or 0),
             )
-            for each in links(execution)
+            for link in links(execution)
         ],
         "parent_place": _place(execution) if execution.parent_id else None,
         "children": _children(execution),
-        "questions": [each for each in now.questions[:QUESTIONS_SHOWN] if each.transport != CHILD],
+        "questions": [question for question in now.questions[:QUESTIONS_SHOWN] if question.transport != CHILD],
         "more_questions": len(now.questions) > QUESTIONS_SHOWN,
         "refusals": _refusals(execution, state),
     }
@@ -124,10 +124,10 @@ def _children(execution: Execution) -> list[tuple[Execution, str, Step, int | No
         return []
     from executions.children.calls import Place, children
 
-    places = [(each, Place.of_child(each)) for each in children(execution)]
+    places = [(child, Place.of_child(child)) for child in children(execution)]
     return [
-        (each, STATE_VARIANTS[each.shown_status], execution.step_at(place.step_index), place.item_index)
-        for each, place in places
+        (child, STATE_VARIANTS[child.shown_status], execution.step_at(place.step_index), place.item_index)
+        for child, place in places
     ]
 
 
@@ -282,8 +282,8 @@ class ExecutionPages(LongList):
 
     @serves("<uuid:object_id>/provenance/")
     def provenance(self, request: HttpRequest, execution: Execution) -> HttpResponse:
-        found = queries.runs_of_execution(execution)
-        runs = found.entries[:RUNS_SHOWN]
+        shown = queries.runs_of_execution(execution)
+        runs = shown.entries[:RUNS_SHOWN]
         return self.page(
             request,
             "executions/provenance.html",
@@ -291,7 +291,7 @@ class ExecutionPages(LongList):
             original=execution,
             execution=execution,
             runs=[{**run, "sentence": sentence_of(run)} for run in runs],
-            more_runs=len(found.entries) - len(runs) + found.omitted,
+            more_runs=len(shown.entries) - len(runs) + shown.omitted,
             activation=queries.activation_for(execution),
             submitter=queries.submitter_of(execution).who,
             artifacts=list(execution.release.artifacts.order_by("position")),

@@ -83,9 +83,9 @@ class SearchRequest:
     @classmethod
     def of(cls, request: HttpRequest) -> Self:
         """Return the search of a request, which is read once."""
-        found: Self = request.__dict__.setdefault("execution_search", None) or cls(request)
-        request.__dict__["execution_search"] = found
-        return found
+        search: Self = request.__dict__.setdefault("execution_search", None) or cls(request)
+        request.__dict__["execution_search"] = search
+        return search
 
     @cached_property
     def tenants(self) -> list[Tenant]:
@@ -131,8 +131,8 @@ class SearchRequest:
         if pipeline is not None:
             releases = releases.filter(pipeline__pipeline_id=pipeline)
         openings = [opening(release) for release in releases.only("pk")[:RELEASES_READ]]
-        ended = [each.grace_ends for each in openings if each.grace_ends is not None]
-        return max(ended, default=None) if not any(each.is_open for each in openings) else None
+        ended = [opening.grace_ends for opening in openings if opening.grace_ends is not None]
+        return max(ended, default=None) if not any(opening.is_open for opening in openings) else None
 
     @cached_property
     def matches(self) -> Matches:

@@ -50,7 +50,7 @@ def shown(request: HttpRequest, execution: Execution, *, may_read: bool) -> dict
     context: dict[str, Callable[[], dict[str, Any]]] = {
         "timeline": lambda: {"timeline": timeline_of(execution)},
         "payloads": lambda: _payloads(request, execution) if may_read else {},
-        "items": lambda: {"failing_steps": [_failing(execution, each) for each in failing] if may_read else []},
+        "items": lambda: {"failing_steps": [_failing(execution, step) for step in failing] if may_read else []},
         "error": lambda: _error(execution, may_read),
         "logs": lambda: {"lines": _lines(execution) if may_read else []},
         "events": lambda: _events(request, execution, may_read),
@@ -76,7 +76,7 @@ def _failing(execution: Execution, row: FailedItems) -> dict[str, Any]:
         "summary": f"{counted(row.failed, 'item')} failed, and the execution continued.",
         "is_complete": row.is_complete,
         "more": row.failed - len(shown),
-        "items": [{**each, "shown": _rendered(each)} for each in shown],
+        "items": [{**item, "shown": _rendered(item)} for item in shown],
     }
 
 
@@ -92,7 +92,8 @@ def _error(execution: Execution, may_read: bool) -> dict[str, Any]:
     return {
         "traceback": queries.traceback(execution) if may_read else "",
         "failures": [
-            (each, step_of(execution.release, each.failed_step_index), REASONS[each.reason]) for each in failures
+            (failure, step_of(execution.release, failure.failed_step_index), REASONS[failure.reason])
+            for failure in failures
         ],
     }
 
@@ -106,7 +107,7 @@ def _events(request: HttpRequest, execution: Execution, may_read: bool) -> dict[
     may_notify = execution.notify or execution.notify_by_policy
     messages = Notification.objects.filter(execution_id=execution.pk)[:MESSAGES_SHOWN] if may_notify else ()
     return {
-        "notifications": [(each, MESSAGE_VARIANTS[each.state]) for each in messages],
+        "notifications": [(message, MESSAGE_VARIANTS[message.state]) for message in messages],
         "events_page": page,
         "events": [
             {
@@ -264,7 +265,7 @@ def timeline_of(execution: Execution) -> dict[str, Any]:
     until = max([execution.finished_at or now, *(bar.end for bar in bars)])
     start = min([execution.created_at, *(bar.start for bar in bars)])
     axis = Axis(start, until, [(bar.start, bar.end) for bar in bars if bar.kind in BUSY])
-    listed = sorted(((bar, row) for row in rows for bar in row.bars), key=lambda each: (each[0].start, each[0].end))
+    listed = sorted(((bar, row) for row in rows for bar in row.bars), key=lambda pair: (pair[0].start, pair[0].end))
     kept = {id(bar) for bar, _ in listed[-MOST_BARS:]}
     return {
         "rows": [_placed(row, axis, kept) for row in rows],

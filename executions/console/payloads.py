@@ -36,8 +36,8 @@ def value_of(execution: Execution, name: str) -> Any:
     if name == "checkpoint" and execution.progress_shape is not None:
         return execution.progress
     if name == "error" and execution.error_code is not None:
-        found = {"code": execution.error_code, "message": execution.error_message}
-        return {**found, "traceback": queries.traceback(execution)}
+        error = {"code": execution.error_code, "message": execution.error_message}
+        return {**error, "traceback": queries.traceback(execution)}
     return curl_body(execution) if name == "request" else NONE
 
 
@@ -128,14 +128,14 @@ def typed_value(text: str, *, field: str) -> Any:
     # The strict reader reads only objects, so wrap the value in one. A newline keeps the line numbers computable.
     wrapped = f'{{"{field}":\n{text}}}'.encode("utf-8", "surrogatepass")
     try:
-        found = read_object(wrapped, name="typed", limit=settings.MAX_REQUEST_BYTES)
+        members = read_object(wrapped, name="typed", limit=settings.MAX_REQUEST_BYTES)
     except DocumentError as error:
         errors = [_as_typed(finding.to_json(), field) for finding in error.findings]
         raise InvalidRequest(errors[0]["message"], errors=errors) from None
-    if set(found) != {field}:
+    if set(members) != {field}:
         several = {"field": field, "code": "DOCUMENT_NOT_JSON", "message": "must be one JSON value"}
         raise InvalidRequest("must be one JSON value", errors=[several])
-    return found[field]
+    return members[field]
 
 
 def _as_typed(finding: dict[str, str], field: str) -> dict[str, str]:

@@ -37,8 +37,8 @@ class QuestionList(LimitedList):
     """
 
     def get_queryset(self, request: HttpRequest, exclude_parameters: Any = None) -> QuerySet[Interaction]:
-        found: Any = super().get_queryset(request, exclude_parameters)
-        rows: QuerySet[Interaction] = found.select_related(None).with_executions()
+        listed: Any = super().get_queryset(request, exclude_parameters)
+        rows: QuerySet[Interaction] = listed.select_related(None).with_executions()
         short = RawSQL(SHORT_MEMBERS, (), output_field=JSONField())  # noqa: S611  # nosec B611 - a constant
         members = When(tenant__in=tenants_shown(request, Scope.ANSWER), then=short)
         return rows.annotate(members=Case(members, output_field=JSONField()))
@@ -59,7 +59,7 @@ class QuestionMarks(LimitedList):
             list_display=(),
             list_display_links=None,
             # Filters that are not in use would read their choices. The status has a default.
-            list_filter=[each for each in filters if each.parameter_name in ("status", *request.GET)],
+            list_filter=[field for field in filters if field.parameter_name in ("status", *request.GET)],
             date_hierarchy=None,
             search_fields=pages.search_fields,
             list_select_related=False,

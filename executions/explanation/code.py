@@ -36,15 +36,15 @@ def sentence_of(run: Run) -> str:
 
 def sentences_of(runs: Iterable[Run]) -> list[str]:
     """Return a sentence for each code that ran, with its environment, its workers and its steps. The first is first."""
-    found: dict[tuple[str, str], tuple[dict[str, None], dict[str, None]]] = {}
+    places: dict[tuple[str, str], tuple[dict[str, None], dict[str, None]]] = {}
     for run in runs:
         if "NOT_REPORTED" in run["findings"]:
-            found.setdefault((sentence_of(run), ""), ({}, {}))
+            places.setdefault((sentence_of(run), ""), ({}, {}))
             continue
-        steps, workers = found.setdefault((_code(run), run["environment"] or ""), ({}, {}))
+        steps, workers = places.setdefault((_code(run), run["environment"] or ""), ({}, {}))
         steps.update(dict.fromkeys(_steps(run)))
         workers.update(dict.fromkeys([str(run["worker"] or "one that did not name itself")]))
-    return [_summary(*key, list(steps), list(workers)) for key, (steps, workers) in found.items()]
+    return [_summary(*key, list(steps), list(workers)) for key, (steps, workers) in places.items()]
 
 
 def _summary(code: str, environment: str, steps: list[str], workers: list[str]) -> str:

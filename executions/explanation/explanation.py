@@ -81,10 +81,10 @@ def explain(execution: Execution, *, payloads: bool) -> Explanation:
     events = recorded(execution)
     rows = rows_of(execution, present.at, events)
     artifacts = list(execution.release.artifacts.order_by("position"))
-    pinned = frozenset(each.digest for each in artifacts)
-    runs = runs_of((each.event for each in events), pinned, [row.step.name for row in rows] or None)
+    pinned = frozenset(artifact.digest for artifact in artifacts)
+    runs = runs_of((entry.event for entry in events), pinned, [row.step.name for row in rows] or None)
     entries = _Entries(execution, rows, events, runs.entries, payloads)
-    history = sorted([*entries.moments(), *entries.spans()], key=lambda each: each.at)
+    history = sorted([*entries.moments(), *entries.spans()], key=lambda entry: entry.at)
     return Explanation(
         execution=execution,
         artifacts=artifacts,
@@ -105,7 +105,7 @@ class _Entries:
         self._execution = execution
         self._rows = rows
         self._events = events
-        self._by_sequence = {each.event.sequence: each.event for each in events}
+        self._by_sequence = {entry.event.sequence: entry.event for entry in events}
         self._runs = {run["sequence"]: run for run in runs}
         self._payloads = payloads
         self._timers = {index for index, step in enumerate(_steps_of(execution)) if step.get("awaitTransport") == TIMER}
@@ -120,9 +120,9 @@ class _Entries:
     def moments(self) -> Iterator[Entry]:
         """Yield what people and the coordinator did, and failures in which no worker took part."""
         drawn = {bar.sequence for row in self._rows for bar in row.bars if bar.kind in (Kind.FAILED, Kind.LOST)}
-        for each in self._events:
-            event = each.event
-            text = self._deed(each)
+        for entry in self._events:
+            event = entry.event
+            text = self._deed(entry)
             if text:
                 yield Entry(event.kind.lower(), event.at, event.at, text)
             elif event.data.get("errorCode") and event.sequence not in drawn and event.status in _FAILED:
@@ -130,31 +130,31 @@ class _Entries:
                 step = step_of(self._execution.release, index) if isinstance(index, int) else None
                 yield self._with_error(Entry("failed", event.at, event.at, f"{step or 'It'} failed", step), event)
 
-    def _deed(self, each: Recorded) -> str:
+    def _deed(self, entry: Recorded) -> str:
         """Say what a person or the coordinator did; empty for events of workers."""
-        data = each.event.data
+        data = entry.event.data
         why = f": {data['reason']}" if data.get("reason") else ""
-        match each.event.kind:
+        match entry.event.kind:
             case "SUBMITTED" if data.get("resubmittedFrom"):
                 at = data.get("checkpointStep")
                 place = f", from its checkpoint before {step_of(self._execution.release, at)}" if at is not None else ""
-                return f"{each.actor} submitted it again from {data['resubmittedFrom']}{place}"
+                return f"{entry.actor} submitted it again from {data['resubmittedFrom']}{place}"
             case "SUBMITTED":
                 fire = fire_of(self._execution)
-                return f"{each.actor} submitted it" + (f" for its time {said(fire.scheduled_at)}" if fire else "")
+                return f"{entry.actor} submitted it" + (f" for its time {said(fire.scheduled_at)}" if fire else "")
             case "REDRIVEN":
-                return f"{each.actor} re-drove it{why}"
+                return f"{entry.actor} re-drove it{why}"
             case "CANCELLED":
-                return f"{each.actor} cancelled it{why}"
+                return f"{entry.actor} cancelled it{why}"
             case states.EXPIRED:
                 return "The coordinator cancelled it, because no worker had got it in time"
             case places.REPLACED:
                 return f"The coordinator cancelled it, because the newer submission {data['executionId']} replaced it"
             case reassignment.EVENT:
                 to = " or ".join(recipients.Addressees(data["assignee"], data["group"]).names)
-                return f"{each.actor} named other recipients of question {data['interactionId']}, {to}{why}"
+                return f"{entry.actor} named other recipients of question {data['interactionId']}, {to}{why}"
             case "RESUBMITTED":
-                return f"{each.actor} resubmitted it on release {data['releaseVersion']}{why}"
+                return f"{entry.actor} resubmitted it on release {data['releaseVersion']}{why}"
         return ""
 
     def _span(self, row: Row, bar: Bar) -> Entry:

@@ -196,18 +196,18 @@ class Present:
     def following(self) -> list[Sentence]:
         """Say what happens next, what prevents it, and what people can do."""
         execution = self.execution
-        found = [_paused(hold) for hold in self.holds]
-        found += what_starts(execution)
+        causes = [_paused(hold) for hold in self.holds]
+        causes += what_starts(execution)
         if self.stranded:
-            found.append(Sentence(self.why_stranded()))
+            causes.append(Sentence(self.why_stranded()))
         if execution.status == State.RUNNING:
-            found.append(Sentence("If the worker is lost, another one takes over after the lease has ended."))
+            causes.append(Sentence("If the worker is lost, another one takes over after the lease has ended."))
         if execution.status in (State.FAILED, State.DLQ):
-            found += _after_failure(execution)
+            causes += _after_failure(execution)
         for link in links(execution):
             at = f" on release {link.release_version}, and is {link.status}" if link.status else ""
-            found.append(Sentence(f"It was resubmitted as {link.resubmission.new_execution_id}{at}."))
-        return found
+            causes.append(Sentence(f"It was resubmitted as {link.resubmission.new_execution_id}{at}."))
+        return causes
 
     def why_stranded(self) -> str:
         """Say why no worker may run the release, and what to do; empty if one may."""

@@ -107,10 +107,10 @@ def groups_of(tenant: Tenant) -> QuerySet[FailureGroup]:
 
 def group(tenant: Tenant, group_id: uuid.UUID) -> FailureGroup:
     """Return one group of the tenant. Raises `FailureGroupUnknown`."""
-    found = groups_of(tenant).filter(pk=group_id).first()
-    if found is None:
+    known = groups_of(tenant).filter(pk=group_id).first()
+    if known is None:
         raise FailureGroupUnknown(f"There is no failure group {group_id}.")
-    return found
+    return known
 
 
 def figures_of(group: FailureGroup) -> Figures:
@@ -118,9 +118,9 @@ def figures_of(group: FailureGroup) -> Figures:
     return figures([group.pk], most=MOST_OF_ONE, most_in_hour=MOST_OF_ONE)[group.pk]
 
 
-def letters(of: FailureGroup) -> QuerySet[DeadLetter]:
+def letters(group: FailureGroup) -> QuerySet[DeadLetter]:
     """Return the failures of a group, newest first, each with the current state of its execution."""
-    rows = DeadLetter.objects.filter(group=of).select_related("execution__tenant").order_by("-created_at", "-id")
+    rows = DeadLetter.objects.filter(group=group).select_related("execution__tenant").order_by("-created_at", "-id")
     return rows.defer(*PAYLOADS_OF_EXECUTION)
 
 
@@ -129,9 +129,9 @@ def letters_on(rows: QuerySet[DeadLetter], **releases: str) -> QuerySet[DeadLett
 
     The group names the release, so that the executions are not read. Failures of smoke tests have no group.
     """
-    found = Release.objects.filter(**releases)
-    groups = FailureGroup.objects.filter(release__in=found).order_by()
-    smoke_tests = SmokeTest.objects.filter(release__in=found)
+    affected = Release.objects.filter(**releases)
+    groups = FailureGroup.objects.filter(release__in=affected).order_by()
+    smoke_tests = SmokeTest.objects.filter(release__in=affected)
     return rows.filter(Q(group__in=groups.values("pk")) | Q(group=None, execution__in=smoke_tests.values("pk")))
 
 
@@ -173,23 +173,23 @@ def change(
     """
     with transaction.atomic():
         locked = FailureGroup.objects.filter(tenant=tenant, pk=group_id).select_for_update(no_key=True).first()
-        found = locked or group(tenant, group_id)
+        changed = locked or group(tenant, group_id)
         changes: dict[str, Any] = {}
-        if acknowledged is not None and acknowledged is found.is_new:
+        if acknowledged is not None and acknowledged is changed.is_new:
             changes["acknowledged"] = acknowledged
-        if assignee is not None and assignee != found.assignee:
+        if assignee is not None and assignee != changed.assignee:
             _require_operator(tenant, assignee, actor)
             changes["assignee"] = assignee
-        if note is not None and note != found.note:
+        if note is not None and note != changed.note:
             changes["note"] = note
         if changes:
-            _write(found, actor, changes)
+            _write(changed, actor, changes)
             audit.record(
                 Act.FAILURE_GROUP_CHANGE,
                 tenant=tenant,
                 actor=actor,
                 object=group_id,
-                errorCode=found.error_code,
+                errorCode=changed.error_code,
                 **changes,
             )
         return group(tenant, group_id)

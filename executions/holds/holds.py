@@ -231,8 +231,8 @@ def covered(target: Release | Pipeline) -> dict[State, int]:
 
     Makes one query, on the index of live executions.
     """
-    of = {"release": target} if isinstance(target, Release) else {"release__in": target.releases.values("pk")}
-    rows = Execution.objects.filter(**of).exclude(status__in=TERMINAL_VALUES)
+    releases = {"release": target} if isinstance(target, Release) else {"release__in": target.releases.values("pk")}
+    rows = Execution.objects.filter(**releases).exclude(status__in=TERMINAL_VALUES)
     counts = counts_up_to(MOST_COUNTED, (rows.filter(status=status) for status in COVERED))
     return dict(zip(COVERED, counts, strict=True))
 

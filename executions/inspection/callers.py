@@ -134,11 +134,11 @@ class Callers:
 
     @property
     def checked(self) -> int:
-        return sum(each.checked for each in self.callers)
+        return sum(caller.checked for caller in self.callers)
 
     @property
     def failing(self) -> int:
-        return sum(each.failing for each in self.callers)
+        return sum(caller.failing for caller in self.callers)
 
     @property
     def rounded_rate(self) -> float:
@@ -164,14 +164,14 @@ def callers(release: Release, active: Release | None) -> Callers:
         rows = cursor.fetchall()
     [(since, submissions, count, last_hour, minutes, *_), *_] = rows
     sample = [(pk, name, at, executions) for *_, pk, name, at, executions in rows if pk is not None]
-    found = {name: Caller(name, executions, at) for _, name, at, executions in reversed(sample)}
+    by_name = {name: Caller(name, executions, at) for _, name, at, executions in reversed(sample)}
     contract = _contract(release)
     if contract is not None:
         shown = _declared(contract) | _declared(_contract(active) if active else None)
         names = {execution_id: name for execution_id, name, _, _ in sample}
         for execution_id, wrong in _checked(contract, list(names), shown):
-            found[names[execution_id]].note(execution_id, wrong)
-    ordered = sorted(found.values(), key=lambda each: (-each.failing, -each.executions, each.name))
+            by_name[names[execution_id]].note(execution_id, wrong)
+    ordered = sorted(by_name.values(), key=lambda caller: (-caller.failing, -caller.executions, caller.name))
     return Callers(since, submissions, count, last_hour / minutes if minutes else 0.0, len(sample), ordered)
 
 

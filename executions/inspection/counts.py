@@ -78,7 +78,7 @@ def counts_of(release: Release) -> ReleaseCounts:
         complete[status] = is_complete
         if status in FAILED:
             errors[error or ""] = errors.get(error or "", 0) + count
-    frequent = sorted(errors.items(), key=lambda each: (-each[1], each[0]))[:ERRORS_SHOWN]
+    frequent = sorted(errors.items(), key=lambda pair: (-pair[1], pair[0]))[:ERRORS_SHOWN]
     return ReleaseCounts(
         [Count(status, totals[status], complete[status]) for status in State if status in totals],
         frequent,
@@ -224,8 +224,8 @@ def suggested(load: Load) -> int:
     While work is older than PATIENCE_SECONDS, it grows to what runs all open work at once, and at most doubles what is
     there. It shrinks to what the present work needs once nothing waits for so long.
     """
-    each = max(1, load.capacity // load.live) if load.live else 1
-    wanted = ceil((load.due + load.running) / each)
+    per_worker = max(1, load.capacity // load.live) if load.live else 1
+    wanted = ceil((load.due + load.running) / per_worker)
     if load.age <= PATIENCE_SECONDS:
         # What is there keeps up, so it suffices.
         wanted = min(wanted, load.live)
@@ -261,8 +261,10 @@ def _planned(columns: list[Any], artifact: Artifact | None) -> PlannedRelease:
 
 def _artifacts(releases: list[int]) -> dict[int, Artifact]:
     """Return the artifact of each release that its workers host: the primary one, or else the first."""
-    found: dict[int, Artifact] = {}
-    for each in Artifact.objects.filter(release__in=releases).select_related("release").order_by("release", "position"):
-        if each.release_id not in found or each.artifact_id == each.release.primary_artifact_id:
-            found[each.release_id] = each
-    return found
+    images: dict[int, Artifact] = {}
+    for artifact in (
+        Artifact.objects.filter(release__in=releases).select_related("release").order_by("release", "position")
+    ):
+        if artifact.release_id not in images or artifact.artifact_id == artifact.release.primary_artifact_id:
+            images[artifact.release_id] = artifact
+    return images

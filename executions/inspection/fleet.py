@@ -79,25 +79,25 @@ class FleetRelease:
 def fleet(tenant: Tenant) -> list[FleetRelease]:
     """Return the releases that need workers or have some: stalled ones first. Makes four queries."""
     planned = worker_plan(tenant)
-    waiting = {(each.pipeline_id, each.release_version): each for each in stranded([tenant.pk])}
+    waiting = {(release.pipeline_id, release.release_version): release for release in stranded([tenant.pk])}
     rows = WorkerEligibility.objects.filter(worker__tenant=tenant, worker__stopped_at=None).select_related("worker")
     by_pin: defaultdict[Pin, list[WorkerEligibility]] = defaultdict(list)
     for host in rows.order_by("-worker__last_heartbeat_at", "pk")[:MOST_WORKERS]:
         by_pin[host.worker.pipeline_id, host.worker.release_version].append(host)
     live: defaultdict[str, list[str]] = defaultdict(list)
-    for each in planned:
-        if each.load.live:
-            live[each.pipeline_id].append(each.release_version)
-    found = []
-    for each in planned:
-        pin = each.pipeline_id, each.release_version
+    for plan in planned:
+        if plan.load.live:
+            live[plan.pipeline_id].append(plan.release_version)
+    releases = []
+    for plan in planned:
+        pin = plan.pipeline_id, plan.release_version
         due, others = waiting.get(pin), [version for version in live[pin[0]] if version != pin[1]]
-        found.append(_release(each, _condition(each, due, others), by_pin.pop(pin, []), others, due))
+        releases.append(_release(plan, _condition(plan, due, others), by_pin.pop(pin, []), others, due))
     for hosts in by_pin.values():
         if hosts[0].present and hosts[0].release_id is None:
-            found.append(_release(_unknown(hosts[0].worker), Condition.UNKNOWN, hosts, []))
+            releases.append(_release(_unknown(hosts[0].worker), Condition.UNKNOWN, hosts, []))
     order = list(Condition)
-    return sorted(found, key=lambda each: order.index(each.condition))
+    return sorted(releases, key=lambda release: order.index(release.condition))
 
 
 def _unknown(worker: Worker) -> PlannedRelease:
@@ -144,7 +144,7 @@ def _environments(workers: Iterable[Worker]) -> list[Environment]:
     for worker in workers:
         if worker.environment is not None:
             by_fingerprint[worker.environment_fingerprint].append(worker)
-    found = [
+    environments = [
         Environment(
             (same[0].environment or {})["python"],
             (same[0].environment or {})["platform"],
@@ -153,4 +153,6 @@ def _environments(workers: Iterable[Worker]) -> list[Environment]:
         )
         for same in by_fingerprint.values()
     ]
-    return sorted(found, key=lambda each: (-each.workers, each.python, each.platform))
+    return sorted(
+        environments, key=lambda environment: (-environment.workers, environment.python, environment.platform)
+    )

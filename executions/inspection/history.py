@@ -38,7 +38,7 @@ def recorded(execution: Execution) -> list[Recorded]:
 
 def rows_of(execution: Execution, now: datetime, events: Sequence[Recorded] | None = None) -> list[Row]:
     """Return the timeline of an execution. `events` are those of `recorded`, if they have been read."""
-    known = [each.event for each in (recorded(execution) if events is None else events)]
+    known = [entry.event for entry in (recorded(execution) if events is None else events)]
     names = step_names(execution.release_id, execution.contract_version)
     awaits, pauses = _awaits(execution), _pauses(execution)
     return timeline(names, known, awaits, pauses, now=now, running_since=execution.running_since)
@@ -84,9 +84,9 @@ def _pauses(execution: Execution) -> list[Pause]:
     """
     release = execution.release
     open_ones = Q(release=release, ended_at=None) | Q(pipeline=release.pipeline_id, ended_at=None)
-    own = Hold.objects.filter(execution=execution).order_by("started_at", "id")[:MOST_AWAITS]
+    holds_of_execution = Hold.objects.filter(execution=execution).order_by("started_at", "id")[:MOST_AWAITS]
     names = {True: "The execution", False: "Its release or its pipeline"}
     return [
         Pause(names[hold.execution_id is not None], hold.started_by, hold.started_at, hold.ended_at)
-        for hold in [*own, *Hold.objects.filter(open_ones)]
+        for hold in [*holds_of_execution, *Hold.objects.filter(open_ones)]
     ]

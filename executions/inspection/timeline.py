@@ -166,8 +166,8 @@ class _Drawing:
         if self._claim is not None:
             self._running(self._claim, until, running_since)
         self._end_wait(until, lasts=self._ended_at is None)
-        for each in self._awaits:
-            self._bar(each.step_index, _await_bar(each, until))
+        for waiting in self._awaits:
+            self._bar(waiting.step_index, _await_bar(waiting, until))
         for pause in pauses:
             self._pause(pause, until)
         for row in self._rows:
@@ -226,7 +226,7 @@ class _Drawing:
 
     def _steps(self, kind: Kind, claim: _Claim, event: Event) -> bool:
         """Draw the reported spans of steps. Return False if there are none, or if their times cannot be true."""
-        reported = [tuple(each) for each in event.data.get("steps") or ()]
+        reported = [tuple(span) for span in event.data.get("steps") or ()]
         window = fitted([(start, end) for _, start, end in reported], claim.at, event.at)
         if not reported or window is None:
             return False
@@ -234,8 +234,8 @@ class _Drawing:
         failed = _number(event.data.get("failedStepIndex"))
         for (index, start, end), (began, ended) in zip(reported, spans, strict=True):
             if self._is_new(event, index, start, end):
-                own = Kind.WORK if kind is Kind.FAILED and index != failed else kind
-                self._bar(index, _reported(event, Bar(own, began, ended, index, claim.attempt, note=note)))
+                own_kind = Kind.WORK if kind is Kind.FAILED and index != failed else kind
+                self._bar(index, _reported(event, Bar(own_kind, began, ended, index, claim.attempt, note=note)))
         if kind is Kind.FAILED and failed not in {index for index, *_ in reported}:
             note = "Failed before it was called." if failed is not None else "Failed outside of a step."
             place = claim.start if failed is None else failed
@@ -258,8 +258,8 @@ class _Drawing:
     def _last_of(self, event: Event, claim: _Claim) -> int:
         """Return the last step that a reported part may have run."""
         if event.kind == "AWAITING":
-            found = [each.step_index for each in self._awaits if each.opened_at == event.at]
-            return found[0] if found else claim.start
+            steps = [waiting.step_index for waiting in self._awaits if waiting.opened_at == event.at]
+            return steps[0] if steps else claim.start
         failed = _number(event.data.get("failedStepIndex"))
         return self._last if failed is None else failed
 
@@ -368,12 +368,17 @@ def _reported(event: Event, bar: Bar) -> Bar:
     return replace(bar, worker=str(event.data.get("worker") or ""), sequence=event.sequence)
 
 
-def _await_bar(each: Await, until: datetime) -> Bar:
-    answered = f"{each.answered} of {each.expected} answered"
-    note = f"{answered} by {', '.join(each.actors)}." if each.actors else f"{answered}."
-    end = each.closed_at or until
+def _await_bar(waiting: Await, until: datetime) -> Bar:
+    answered = f"{waiting.answered} of {waiting.expected} answered"
+    note = f"{answered} by {', '.join(waiting.actors)}." if waiting.actors else f"{answered}."
+    end = waiting.closed_at or until
     return Bar(
-        Kind.AWAIT, each.opened_at, max(end, each.opened_at), each.step_index, note=note, lasts=not each.closed_at
+        Kind.AWAIT,
+        waiting.opened_at,
+        max(end, waiting.opened_at),
+        waiting.step_index,
+        note=note,
+        lasts=not waiting.closed_at,
     )
 
 

@@ -255,8 +255,8 @@ def _stream(view: TenantView, execution_id: uuid.UUID) -> HttpResponse:
     """Return the new events. The execution is read first: what it did before its end is then among its events."""
     last = last_event(view.request.headers.get("Last-Event-ID", "0"))
     execution = queries.state(view.tenant, execution_id)
-    found: Any = queries.events(execution).filter(sequence__gt=last)[:MOST_EVENTS]
-    shown: Any = EventView(found, many=True, context={"request": view.request}).data
+    events: Any = queries.events(execution).filter(sequence__gt=last)[:MOST_EVENTS]
+    shown: Any = EventView(events, many=True, context={"request": view.request}).data
     if not shown and execution.status in TERMINAL:
         return HttpResponse(status=204)
     messages = "".join(f"id: {event['sequence']}\ndata: {json.dumps(event)}\n\n" for event in shown)

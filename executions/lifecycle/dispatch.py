@@ -72,7 +72,7 @@ def _finish(claims: Sequence[Claim], send: Callable[[], list[Claim]]) -> int:
 def _count(claims: Sequence[Claim]) -> None:
     metrics.dispatch_groups.observe(amount=len(claims))
     metrics.write_lines(
-        "Claimed", (((each.tenant, each.pipeline_id, each.release_version), each.execution_id) for each in claims)
+        "Claimed", (((claim.tenant, claim.pipeline_id, claim.release_version), claim.execution_id) for claim in claims)
     )
     seconds: dict[metrics.Pin, list[float]] = {}
     for claim in claims:

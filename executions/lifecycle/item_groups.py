@@ -66,27 +66,27 @@ class ItemProgress:
     total: int
 
 
-def store(found: Sequence[ItemGroup], group: OutcomeGroup) -> None:
+def store(item_groups: Sequence[ItemGroup], group: OutcomeGroup) -> None:
     """Store the valid ones of `found`, which are groups of `group` and of executions that are locked.
 
     A group is valid if its lease is, if the execution is at its step, and if its results can be stored.
     """
-    rows = [(each, outputs) for each in found if (outputs := _outputs(each)) is not None]
+    rows = [(item_group, outputs) for item_group in item_groups if (outputs := _outputs(item_group)) is not None]
     if not rows:
         return
     columns: dict[str, Any] = {
         "actor": f"worker:{group.worker_id}",
         "reporter": Jsonb(reports.reporter(group)),
-        "ids": [each.execution_id for each, _ in rows],
-        "versions": [each.execution_version for each, _ in rows],
-        "tokens": [each.lease_token for each, _ in rows],
-        "steps": [each.step_index for each, _ in rows],
-        "firsts": [each.items[0] for each, _ in rows],
-        "items": [Jsonb(each.items) for each, _ in rows],
+        "ids": [item_group.execution_id for item_group, _ in rows],
+        "versions": [item_group.execution_version for item_group, _ in rows],
+        "tokens": [item_group.lease_token for item_group, _ in rows],
+        "steps": [item_group.step_index for item_group, _ in rows],
+        "firsts": [item_group.items[0] for item_group, _ in rows],
+        "items": [Jsonb(item_group.items) for item_group, _ in rows],
         "outputs": [outputs for _, outputs in rows],
-        "totals": [each.total for each, _ in rows],
-        "failed": [each.failed for each, _ in rows],
-        "keys": [each.transition_key for each, _ in rows],
+        "totals": [item_group.total for item_group, _ in rows],
+        "failed": [item_group.failed for item_group, _ in rows],
+        "keys": [item_group.transition_key for item_group, _ in rows],
     }
     with prepared.cursor() as cursor:
         cursor.execute(STORE, columns)
@@ -98,7 +98,7 @@ def _outputs(group: ItemGroup) -> Jsonb | None:
         outputs = all_storable(group.outputs)
     except ValueError:  # its text may quote the output
         outputs = []
-    if outputs and all(isinstance(each, list) for each in outputs):
+    if outputs and all(isinstance(output, list) for output in outputs):
         return Jsonb(outputs)
     pk = group.execution_id
     log.warning("Finished items of execution %s cannot be stored", pk, extra={"execution": pk})

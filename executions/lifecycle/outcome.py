@@ -112,10 +112,10 @@ def _raise_if_unrelated(error: Exception) -> None:
 
 
 def _payload_length(group: OutcomeGroup) -> int:
-    payloads = [each.output_payloads for each in group.outcomes]
-    payloads += [each.output_payloads for each in group.checkpoints]
-    payloads += [each.outputs for each in group.items]
-    payloads += [each.suspension.requests for each in group.outcomes if each.suspension is not None]
+    payloads = [outcome.output_payloads for outcome in group.outcomes]
+    payloads += [checkpoint.output_payloads for checkpoint in group.checkpoints]
+    payloads += [item_group.outputs for item_group in group.items]
+    payloads += [outcome.suspension.requests for outcome in group.outcomes if outcome.suspension is not None]
     return sum(sum(map(len, texts)) for texts in payloads)
 
 
@@ -141,25 +141,27 @@ def _record(identity: ReleaseIdentity, group: OutcomeGroup, opened: Opened) -> i
 
 def _record_once(identity: ReleaseIdentity, group: OutcomeGroup, opened: Opened, *, may_restart: bool) -> int:
     # Removes repeats. Outcomes under different leases or versions stay: the guard of the move decides which is valid.
-    outcomes = {(each.execution_id, each.execution_version, each.lease_token): each for each in group.outcomes}
+    outcomes = {
+        (outcome.execution_id, outcome.execution_version, outcome.lease_token): outcome for outcome in group.outcomes
+    }
     if len(outcomes) < len(group.outcomes):
         group = group.model_copy(update={"outcomes": list(outcomes.values())})
-    running = [each.execution_id for each in group.checkpoints] + [each.execution_id for each in group.items]
+    running = [report.execution_id for report in (*group.checkpoints, *group.items)]
     ids = [*running, *(outcome.execution_id for outcome in group.outcomes)]
     with transaction.atomic():
         known, group = with_lost_leases(lock(identity, ids, may_restart=may_restart), group)
-        step_reports.store([each for each in group.outcomes if each.report and each.execution_id in known])
+        step_reports.store([outcome for outcome in group.outcomes if outcome.report and outcome.execution_id in known])
         starts = {pk: locked.step_index for pk, locked in known.items()}
         starts |= reports.keep_checkpoints(
-            [each for each in group.checkpoints if each.execution_id in known], group, starts
+            [checkpoint for checkpoint in group.checkpoints if checkpoint.execution_id in known], group, starts
         )
         if group.items:
-            item_groups.store([each for each in group.items if each.execution_id in known], group)
+            item_groups.store([item_group for item_group in group.items if item_group.execution_id in known], group)
         requested = list(_moves(identity, known, group, starts, opened))
         failing: list[Outcome | Checkpoint] = []
-        for each in group.checkpoints:
-            if each.failed_items and starts.get(each.execution_id) == each.next_step_index:
-                failing.append(each)
+        for checkpoint in group.checkpoints:
+            if checkpoint.failed_items and starts.get(checkpoint.execution_id) == checkpoint.next_step_index:
+                failing.append(checkpoint)
         for move, outcome in requested:
             if outcome.failed_items and move.target in _STEPS_ARE_OVER:
                 failing.append(outcome)
@@ -200,7 +202,9 @@ def _count(identity: ReleaseIdentity, requested: Sequence[tuple[Move, Outcome]],
         elif target is State.WAIT_RETRY:
             metrics.retries.add(*release, amount=len(ids))
         # The caller's transaction may also store the outputs of a call.
-        lines = partial(metrics.write_lines, f"Recorded {target.value}", [(release, each) for each in ids])
+        lines = partial(
+            metrics.write_lines, f"Recorded {target.value}", [(release, execution_id) for execution_id in ids]
+        )
         transaction.on_commit(lines)
 
 

@@ -55,14 +55,14 @@ def execution(tenant: Tenant, execution_id: uuid.UUID) -> Execution:
 
 def finished(tenant: Tenant, execution_id: uuid.UUID) -> Execution:
     """Return one execution of the tenant that has ended. Raises `ExecutionUnknown` and `ExecutionUnfinished`."""
-    found = execution(tenant, execution_id)
-    if found.status not in TERMINAL:
+    current = execution(tenant, execution_id)
+    if current.status not in TERMINAL:
         raise ExecutionUnfinished(
-            f"The execution is {found.status}. Repeat the request with ?wait=30 to wait for its end.",
-            executionStatus=found.status,
+            f"The execution is {current.status}. Repeat the request with ?wait=30 to wait for its end.",
+            executionStatus=current.status,
             retryAfter=UNFINISHED_RETRY_SECONDS,
         )
-    return found
+    return current
 
 
 def state(tenant: Tenant, execution_id: uuid.UUID) -> Execution:
@@ -71,11 +71,11 @@ def state(tenant: Tenant, execution_id: uuid.UUID) -> Execution:
 
 
 def _one(query: Compiled[Execution], tenant: Tenant, execution_id: uuid.UUID) -> Execution:
-    found = query.first(tenant=tenant.pk, pk=execution_id)
-    if found is None:
+    execution = query.first(tenant=tenant.pk, pk=execution_id)
+    if execution is None:
         raise ExecutionUnknown(f"There is no execution {execution_id}.")
-    found.tenant = tenant
-    return found
+    execution.tenant = tenant
+    return execution
 
 
 def _of_tenant(tenant: int, pk: uuid.UUID) -> QuerySet[Execution]:
@@ -84,8 +84,8 @@ def _of_tenant(tenant: int, pk: uuid.UUID) -> QuerySet[Execution]:
 
 def _state_of_tenant(tenant: int, pk: uuid.UUID) -> QuerySet[Execution]:
     """Most executions have no links, so the statement also tells for which ones to read them."""
-    found = _of_tenant(tenant, pk).defer(*PAYLOADS)
-    return found.annotate(  # type: ignore[no-redef]  # their types and defaults
+    rows = _of_tenant(tenant, pk).defer(*PAYLOADS)
+    return rows.annotate(  # type: ignore[no-redef]  # their types and defaults
         has_origin=Exists(Resubmission.objects.filter(new_execution=OuterRef("pk"))),
         has_links=Exists(Resubmission.objects.filter(execution=OuterRef("pk"))),
         has_items=Case(
@@ -113,14 +113,14 @@ def longer(counts: Mapping[uuid.UUID, int]) -> dict[uuid.UUID, int]:
         return dict(cursor.fetchall())
 
 
-def items(of: Execution) -> ItemProgress | None:
+def items(execution: Execution) -> ItemProgress | None:
     """Return how many items of the current step are done; None if none is stored. Most executions need no statement."""
-    return progress(of.pk) if of.checkpoints and of.has_items else None
+    return progress(execution.pk) if execution.checkpoints and execution.has_items else None
 
 
-def events(of: Execution) -> QuerySet[ExecutionEvent]:
+def events(execution: Execution) -> QuerySet[ExecutionEvent]:
     """Return the events of an execution, the first one first."""
-    return of.events.order_by("sequence")
+    return execution.events.order_by("sequence")
 
 
 def without_payloads(data: Mapping[str, Any]) -> dict[str, Any]:
@@ -128,18 +128,23 @@ def without_payloads(data: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in data.items() if name not in EVENT_PAYLOADS}
 
 
-def result(of: Execution) -> Any:
+def result(execution: Execution) -> Any:
     """Return the one value of a SINGLE result, or the list of a MATERIALIZED_MULTI result; None unless it succeeded."""
-    if of.result is None or of.result_shape == "MATERIALIZED_MULTI":
-        return of.result
-    return of.result[0] if of.result else None
+    if execution.result is None or execution.result_shape == "MATERIALIZED_MULTI":
+        return execution.result
+    return execution.result[0] if execution.result else None
 
 
-def traceback(of: Execution) -> str:
+def traceback(execution: Execution) -> str:
     """Return the traceback of the error that `of` shows; empty if the worker reported none."""
-    if of.error_code is None:
+    if execution.error_code is None:
         return ""
-    data = of.events.filter(data__errorCode=of.error_code).order_by("-sequence").values_list("data", flat=True).first()
+    data = (
+        execution.events.filter(data__errorCode=execution.error_code)
+        .order_by("-sequence")
+        .values_list("data", flat=True)
+        .first()
+    )
     return str((data or {}).get("traceback", ""))
 
 
@@ -162,19 +167,19 @@ class Link:
     release_version: str = ""
 
 
-def links(of: Execution) -> list[Link]:
+def links(execution: Execution) -> list[Link]:
     """Return the newest links to the new executions of `of`, at most LINKS_SHOWN."""
-    rows = _LINKS.rows(pk=of.pk) if of.has_links else []
+    rows = _LINKS.rows(pk=execution.pk) if execution.has_links else []
     if not rows:
         return []
-    found = Execution.objects.filter(pk__in=[each.pk for each in rows])
-    states = {pk: (status, release) for pk, status, release in found.values_list("pk", "status", "release_version")}
-    return [Link(each, *states.get(each.pk, ())) for each in rows]
+    linked = Execution.objects.filter(pk__in=[row.pk for row in rows])
+    states = {pk: (status, release) for pk, status, release in linked.values_list("pk", "status", "release_version")}
+    return [Link(row, *states.get(row.pk, ())) for row in rows]
 
 
-def origin(of: Execution) -> Resubmission | None:
+def origin(execution: Execution) -> Resubmission | None:
     """Return the link to the execution that `of` resubmits. None for an ordinary submission, or if that was removed."""
-    return _ORIGIN.first(pk=of.pk) if of.has_origin else None
+    return _ORIGIN.first(pk=execution.pk) if execution.has_origin else None
 
 
 _LINKS = Compiled(lambda pk: Resubmission.objects.filter(execution=pk)[:LINKS_SHOWN], pk=_NO_ID)
@@ -288,9 +293,9 @@ def _answers(unit: AwaitUnit) -> list[dict[str, Any]]:
     rows = answered.only("id", "worker_name", "actor", "completed_at", "unit")[:MOST_ANSWERS]
     return [
         {
-            "interactionId": each.known_as,
-            "actor": each.actor,
-            "answeredAt": None if each.completed_at is None else instant(each.completed_at),
+            "interactionId": answer.known_as,
+            "actor": answer.actor,
+            "answeredAt": None if answer.completed_at is None else instant(answer.completed_at),
         }
-        for each in rows
+        for answer in rows
     ]

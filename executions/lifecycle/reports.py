@@ -40,7 +40,7 @@ def of_outcome(outcome: Outcome, start: int) -> dict[str, Any]:
     A span has the step index, the start and the end, in milliseconds since 1970. Steps before `start` are left out: the
     checkpoint that moved the execution to `start` has recorded them.
     """
-    members: dict[str, Any] = {"steps": [each for each in outcome.steps if each[0] >= start]}
+    members: dict[str, Any] = {"steps": [span for span in outcome.steps if span[0] >= start]}
     if outcome.span is not None:
         members["span"] = outcome.span
     return members
@@ -72,15 +72,15 @@ def lock(identity: ReleaseIdentity, ids: Iterable[uuid.UUID], *, may_restart: bo
         "contract": identity.contract_version,
         "release": identity.release_version,
     }
-    found = {}
+    locked = {}
     with prepared.cursor() as cursor:
         cursor.execute(statements.LOCK, parameters)
         for *columns, is_of_release, is_overtaken in cursor.fetchall():
             if may_restart and is_overtaken:
                 raise Overtaken
             if is_of_release:
-                found[columns[0]] = Locked(*columns)
-    return found
+                locked[columns[0]] = Locked(*columns)
+    return locked
 
 
 def with_lost_leases(
@@ -92,7 +92,11 @@ def with_lost_leases(
         execution = known.get(report.execution_id)
         return execution is not None and report.lease_token == execution.lost_lease
 
-    lost = [(each.execution_id, each.lease_token, each.outcome == "FAILED") for each in group.outcomes if is_late(each)]
+    lost = [
+        (outcome.execution_id, outcome.lease_token, outcome.outcome == "FAILED")
+        for outcome in group.outcomes
+        if is_late(outcome)
+    ]
     if not lost:
         return known, group
     versions = moves.restore_leases(lost, worker_id=group.worker_id)
@@ -104,12 +108,12 @@ def with_lost_leases(
         return report.model_copy(update={"execution_version": versions[report.execution_id]})
 
     restored = {pk: known[pk]._replace(version=version) for pk, version in versions.items()}
-    found = {
+    reports = {
         "outcomes": [*map(present, group.outcomes)],
         "checkpoints": [*map(present, group.checkpoints)],
         "items": [*map(present, group.items)],
     }
-    return {**known, **restored}, group.model_copy(update=found)
+    return {**known, **restored}, group.model_copy(update=reports)
 
 
 def keep_checkpoints(reached: Sequence[Checkpoint], group: OutcomeGroup, starts: Starts) -> dict[uuid.UUID, int]:
@@ -122,26 +126,35 @@ def keep_checkpoints(reached: Sequence[Checkpoint], group: OutcomeGroup, starts:
     """
     # At most one version and lease of an execution passes the guard, so the newest is chosen for each of them.
     newest: dict[object, tuple[Checkpoint, Jsonb]] = {}
-    for each in sorted(reached, key=lambda each: each.next_step_index):
-        progress = _progress(each)
+    for checkpoint in sorted(reached, key=lambda checkpoint: checkpoint.next_step_index):
+        progress = _progress(checkpoint)
         if progress is not None:
-            newest[each.execution_id, each.execution_version, each.lease_token] = (each, progress)
+            newest[checkpoint.execution_id, checkpoint.execution_version, checkpoint.lease_token] = (
+                checkpoint,
+                progress,
+            )
     rows = list(newest.values())
     if not rows:
         return {}
     columns: dict[str, Any] = {
         "actor": f"worker:{group.worker_id}",
         "reporter": Jsonb(reporter(group)),
-        "ids": [each.execution_id for each, _ in rows],
-        "versions": [each.execution_version for each, _ in rows],
-        "tokens": [each.lease_token for each, _ in rows],
-        "steps": [each.next_step_index for each, _ in rows],
+        "ids": [checkpoint.execution_id for checkpoint, _ in rows],
+        "versions": [checkpoint.execution_version for checkpoint, _ in rows],
+        "tokens": [checkpoint.lease_token for checkpoint, _ in rows],
+        "steps": [checkpoint.next_step_index for checkpoint, _ in rows],
         "progress": [progress for _, progress in rows],
-        "shapes": ["MULTI" if each.many else "UNI" for each, _ in rows],
-        "keys": [each.transition_key for each, _ in rows],
+        "shapes": ["MULTI" if checkpoint.many else "UNI" for checkpoint, _ in rows],
+        "keys": [checkpoint.transition_key for checkpoint, _ in rows],
         "spans": [
-            Jsonb([span for span in each.steps if starts[each.execution_id] <= span[0] < each.next_step_index])
-            for each, _ in rows
+            Jsonb(
+                [
+                    span
+                    for span in checkpoint.steps
+                    if starts[checkpoint.execution_id] <= span[0] < checkpoint.next_step_index
+                ]
+            )
+            for checkpoint, _ in rows
         ],
     }
     with prepared.cursor() as cursor:

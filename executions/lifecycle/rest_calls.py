@@ -63,11 +63,11 @@ def run(execution_id: uuid.UUID, lease_token: uuid.UUID, waits: int = 0) -> bool
     place is free. In the last case the lease is renewed and the message is sent again; `waits` counts how often.
     """
     tenant = Execution.objects.filter(pk=execution_id, lease_token=lease_token).values_list("tenant_id", flat=True)
-    found = tenant.first()
-    if found is None:
+    first = tenant.first()
+    if first is None:
         log.info("The lease of %s was lost before its call", execution_id, extra={"execution": execution_id})
         return False
-    with places.CALLS.hold(found, crowded=partial(_wait, execution_id, lease_token, waits)) as free:
+    with places.CALLS.hold(first, crowded=partial(_wait, execution_id, lease_token, waits)) as free:
         return free and _run(execution_id, lease_token)
 
 
@@ -100,9 +100,9 @@ def _run(execution_id: uuid.UUID, lease_token: uuid.UUID) -> bool:
         _give_back(execution, token, refusal)
         return False
     begun = time.time()
-    found = _traced_call(execution, token, host.worker)
+    result = _traced_call(execution, token, host.worker)
     span = _ms(begun), _ms(time.time())
-    record_in_hand(lambda: _record(execution, host.worker, found, span))
+    record_in_hand(lambda: _record(execution, host.worker, result, span))
     return True
 
 
@@ -151,11 +151,11 @@ def _traced_call(execution: Execution, lease_token: uuid.UUID, worker: Worker) -
         return _call(execution, lease_token, worker, NONE)
     span = called(execution)
     with traces.ended(span):
-        found = _call(execution, lease_token, worker, span.traceparent)
-        if found.outcome.failure is not None:
-            span.fail(found.outcome.failure.failure_class)
-    outcome = found.outcome.model_copy(update={"traceparent": span.traceparent})
-    return replace(found, outcome=outcome)
+        result = _call(execution, lease_token, worker, span.traceparent)
+        if result.outcome.failure is not None:
+            span.fail(result.outcome.failure.failure_class)
+    outcome = result.outcome.model_copy(update={"traceparent": span.traceparent})
+    return replace(result, outcome=outcome)
 
 
 def _call(execution: Execution, lease_token: uuid.UUID, worker: Worker, traceparent: str) -> CallResult:
@@ -198,7 +198,7 @@ def _is_held(execution_id: uuid.UUID, lease_token: uuid.UUID) -> bool:
         connection.close()
 
 
-def _record(execution: Execution, worker: Worker, found: CallResult, span: Span) -> None:
+def _record(execution: Execution, worker: Worker, result: CallResult, span: Span) -> None:
     """Record the outcome, and the outputs in the payloads in which they arrived, in one transaction.
 
     A REST worker reports no steps, so `span` is that of the call, and the artifact is the one that it registered. After
@@ -206,14 +206,14 @@ def _record(execution: Execution, worker: Worker, found: CallResult, span: Span)
     """
     group = OutcomeGroup(
         worker_id=worker.worker_id,
-        artifact_digest=worker.artifact_digest if found.reported else "",
-        code="registered" if found.reported else None,
-        outcomes=[found.outcome.model_copy(update={"span": span})],
+        artifact_digest=worker.artifact_digest if result.reported else "",
+        code="registered" if result.reported else None,
+        outcomes=[result.outcome.model_copy(update={"span": span})],
     )
     with transaction.atomic():
-        recorded = outcome.record(execution.pin, group, {} if found.opened is None else {execution.pk: found.opened})
-        if recorded and found.outputs is not None:
-            _store_outputs(execution, found.outputs, found.outcome.execution_version + 1)
+        recorded = outcome.record(execution.pin, group, {} if result.opened is None else {execution.pk: result.opened})
+        if recorded and result.outputs is not None:
+            _store_outputs(execution, result.outputs, result.outcome.execution_version + 1)
         wakeup.send_once(DISPATCH_TASK)
 
 

@@ -121,8 +121,8 @@ def _batch(tenant: Tenant, kind: Kind, since: datetime) -> tuple[int, datetime]:
         if cursor.fetchone() == (False,):
             return 0, since
         cursor.execute(query, chosen)
-        found = cursor.fetchall()
-        if not found:
+        removed = cursor.fetchall()
+        if not removed:
             return 0, since
-        cursor.execute(statements.REMOVE, [[execution_id for execution_id, _ in found]])
-        return cursor.rowcount, found[-1][1]
+        cursor.execute(statements.REMOVE, [[execution_id for execution_id, _ in removed]])
+        return cursor.rowcount, removed[-1][1]

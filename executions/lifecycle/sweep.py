@@ -30,10 +30,10 @@ def expire_leases() -> int:
             most_takeovers=settings.TAKEOVER_LIMIT,
             lease_seconds=settings.LEASE_SECONDS,
         )
-        exhausted = [execution_id for execution_id, each in expired.items() if each.state is State.DLQ]
+        exhausted = [pk for pk, expiry in expired.items() if expiry.state is State.DLQ]
         dead_letters.write(dict.fromkeys(exhausted, DeadLetter.Reason.LEASES_LOST))
-    for each in expired.values():
-        metrics.leases_lost.add(each.tenant, each.pipeline_id, each.release_version)
+    for expiry in expired.values():
+        metrics.leases_lost.add(expiry.tenant, expiry.pipeline_id, expiry.release_version)
     if expired:
         log.warning("%d leases expired; %d executions moved to DLQ", len(expired), len(exhausted))
     lost = rest_calls.end_lost()
@@ -48,8 +48,8 @@ def awaits_due() -> int:
     Returns how many executions were handled.
     """
     handled = 0
-    while found := awaits.expire():
-        handled += found
+    while expired := awaits.expire():
+        handled += expired
     webhooks.OUTBOX.announce()
     return handled
 

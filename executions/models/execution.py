@@ -318,9 +318,11 @@ def read_business_keys(executions: Collection[Execution]) -> None:
 
     Without it, each reads its own when it is needed.
     """
-    keys = first_keys([each.pk for each in executions if each.execution_key.startswith(RESUBMISSION_PREFIX)])
-    for each in executions:
-        each.business_key = keys.get(each.pk, each.execution_key)
+    keys = first_keys(
+        [execution.pk for execution in executions if execution.execution_key.startswith(RESUBMISSION_PREFIX)]
+    )
+    for execution in executions:
+        execution.business_key = keys.get(execution.pk, execution.execution_key)
 
 
 class ExecutionEvent(models.Model):

@@ -195,8 +195,8 @@ class Hold(models.Model):
     @property
     def release_version(self) -> str | None:
         """The release of the target; None if the target is a pipeline."""
-        of = self.execution or self.release
-        return of.release_version if of is not None else None
+        target = self.execution or self.release
+        return target.release_version if target is not None else None
 
 
 LONGEST_ASSIGNEE = 150

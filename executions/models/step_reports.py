@@ -92,7 +92,7 @@ class FailedItems(models.Model):
     @property
     def is_complete(self) -> bool:
         """True if every failed item is stored, so that all of them can run again."""
-        return len(self.items) == self.failed and all("item" in each for each in self.items)
+        return len(self.items) == self.failed and all("item" in item for item in self.items)
 
 
 _COLUMNS = ("first_item", "items", "outputs", "total", "failed")

@@ -42,19 +42,19 @@ class Calendar:
 
     def problems(self) -> dict[str, str]:
         """Return the rule that is broken by the name of the member; {} if all members are valid."""
-        found = {}
+        values = {}
         if not _is_cron(self.cron):
-            found["cron"] = CRON_RULE
+            values["cron"] = CRON_RULE
         if not _is_zone(self.time_zone):
-            found["timeZone"] = ZONE_RULE
+            values["timeZone"] = ZONE_RULE
         if len(self.exceptions) > MOST_EXCEPTIONS:
-            found["exceptions"] = f"has more than {MOST_EXCEPTIONS} entries"
+            values["exceptions"] = f"has more than {MOST_EXCEPTIONS} entries"
         for index, text in enumerate(self.exceptions):
             if _dates(text) is None:
-                found[f"exceptions[{index}]"] = EXCEPTION_RULE
+                values[f"exceptions[{index}]"] = EXCEPTION_RULE
         if self.starts_at and self.ends_at and self.ends_at <= self.starts_at:
-            found["endsAt"] = "must be after startsAt"
-        return found
+            values["endsAt"] = "must be after startsAt"
+        return values
 
     def times(self, after: datetime) -> Iterator[datetime]:
         """Yield the times after `after`, in UTC and in order. Needs valid members.
@@ -102,8 +102,8 @@ class Calendar:
         """Yield the times of the expression after `after`, with those of exceptions."""
         last = after
         try:
-            for found in CronSim(self.cron, after.astimezone(self.zone)):
-                at = found.astimezone(UTC)
+            for moment in CronSim(self.cron, after.astimezone(self.zone)):
+                at = moment.astimezone(UTC)
                 if at > last:  # a gap maps several times to one, and a fold may map a later time to an earlier one
                     last = at
                     yield at
@@ -123,7 +123,7 @@ class Calendar:
 
     @cached_property
     def _ranges(self) -> list[tuple[date, date]]:
-        return [found for found in map(_dates, self.exceptions) if found is not None]
+        return [dates for dates in map(_dates, self.exceptions) if dates is not None]
 
 
 def _is_cron(text: str) -> bool:

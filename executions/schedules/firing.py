@@ -150,8 +150,8 @@ def _claimed(statement: str, limit: int) -> list[Due]:
 
 def _submit(claimed: Sequence[Due]) -> int:
     by_schedule: dict[uuid.UUID, list[Due]] = defaultdict(list)
-    for each in claimed:
-        by_schedule[each.schedule_id].append(each)
+    for fire in claimed:
+        by_schedule[fire.schedule_id].append(fire)
     schedules = Schedule.objects.select_related("tenant", "pipeline").in_bulk(list(by_schedule))
     for schedule_id, fires in by_schedule.items():
         try:
@@ -165,23 +165,23 @@ def _submit(claimed: Sequence[Due]) -> int:
 
 def _submit_of(schedule: Schedule, fires: Sequence[Due]) -> None:
     """Submit fires of one schedule, as an ordinary submission does, and record the results."""
-    if schedule.overlap == Schedule.Overlap.CANCEL and not all(each.is_backfill for each in fires):
-        _cancel_earlier(schedule, min(each.scheduled_at for each in fires if not each.is_backfill))
+    if schedule.overlap == Schedule.Overlap.CANCEL and not all(fire.is_backfill for fire in fires):
+        _cancel_earlier(schedule, min(fire.scheduled_at for fire in fires if not fire.is_backfill))
     zone = calendar_of(schedule).zone
     requests = [
         ExecutionRequest(
             schedule.pipeline.pipeline_id,
-            expanded(schedule.template, at=each.scheduled_at, zone=zone, name=schedule.name),
-            key_of(schedule.pk, each.scheduled_at),
+            expanded(schedule.template, at=fire.scheduled_at, zone=zone, name=schedule.name),
+            key_of(schedule.pk, fire.scheduled_at),
             release_version=schedule.release_version or None,
         )
-        for each in fires
+        for fire in fires
     ]
     verdicts = submit_many(schedule.tenant, requests, actor=schedule.actor)
     results = [
-        (each.id, *_result(schedule, verdict))
-        for each, verdict in zip(fires, verdicts, strict=True)
-        if not (each.is_backfill and isinstance(verdict, QuotaExceeded))  # it is tried again after its lease
+        (fire.id, *_result(schedule, verdict))
+        for fire, verdict in zip(fires, verdicts, strict=True)
+        if not (fire.is_backfill and isinstance(verdict, QuotaExceeded))  # it is tried again after its lease
     ]
     if results:
         ids, states, codes, details, executions = map(list, zip(*results, strict=True))

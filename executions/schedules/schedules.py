@@ -74,10 +74,10 @@ def kept(tenant: Tenant) -> QuerySet[Schedule]:
 
 def one(tenant: Tenant, schedule_id: uuid.UUID) -> Schedule:
     """Return a schedule that was not removed. Raises `ScheduleUnknown`."""
-    found = kept(tenant).filter(pk=schedule_id).first()
-    if found is None:
+    schedule = kept(tenant).filter(pk=schedule_id).first()
+    if schedule is None:
         raise ScheduleUnknown(f"There is no schedule {schedule_id}.")
-    return found
+    return schedule
 
 
 def settings_of(schedule: Schedule) -> Settings:
@@ -191,10 +191,10 @@ def remove(schedule: Schedule, *, actor: str) -> Schedule:
 
 def lock(schedule: Schedule) -> Schedule:
     """Lock and read the schedule again. Raises `ScheduleUnknown` if it was removed."""
-    found = kept(schedule.tenant).filter(pk=schedule.pk).select_for_update(of=("self",), no_key=True).first()
-    if found is None:
+    locked = kept(schedule.tenant).filter(pk=schedule.pk).select_for_update(of=("self",), no_key=True).first()
+    if locked is None:
         raise ScheduleUnknown(f"There is no schedule {schedule.pk}.")
-    return found
+    return locked
 
 
 def _columns(settings: Settings) -> dict[str, Any]:
@@ -245,16 +245,16 @@ def refusals(release: Release, now: datetime) -> dict[str, str]:
     Only schedules that submit to the active release are checked. A paused one is, too, because it may be resumed.
     """
     admission = Admission(release, None)
-    found = {}
+    changed = {}
     for schedule in _open(release).filter(release_version=""):
         calendar = Calendar(schedule.cron, schedule.time_zone, tuple(schedule.exceptions))
         try:
             require_fitting(admission, schedule.template, schedule.next_at or now, calendar, schedule.name)
         except InputInvalid as refusal:
-            found[schedule.name] = refusal.detail
+            changed[schedule.name] = refusal.detail
         except LookupError:  # the system lost the time zone, so the schedule does not fire
             continue
-    return found
+    return changed
 
 
 def submitting_to(release: Release, *, is_active: bool) -> list[str]:

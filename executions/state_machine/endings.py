@@ -73,7 +73,7 @@ demand: Final = Demand()
 def announce(ids: Collection[uuid.UUID]) -> None:
     """Announce after the current transaction that these executions have ended. Never raises errors of the broker."""
     if ids:
-        payload = b"".join(each.bytes for each in ids)
+        payload = b"".join(execution_id.bytes for execution_id in ids)
         transaction.on_commit(lambda: _publish(ENDED, payload))
 
 

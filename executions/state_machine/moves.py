@@ -293,10 +293,10 @@ def expire_leases(*, actor: str, limit: int, most_takeovers: int, lease_seconds:
     with connection.cursor() as cursor:
         cursor.execute(statements.EXPIRE, parameters)
         expired = {pk: Expired(State(state), *release) for pk, state, *release in cursor.fetchall()}
-    ended = [pk for pk, each in expired.items() if each.state in TERMINAL]
+    ended = [pk for pk, expiry in expired.items() if expiry.state in TERMINAL]
     if ended:
         wakeup.send(NOTIFY_TASK)  # some may name a channel
-        wakeup.send(GRANT_TASK, [str(each) for each in ended])  # some may have a concurrency key
+        wakeup.send(GRANT_TASK, [str(execution_id) for execution_id in ended])  # some may have a concurrency key
     if endings.demand.exists:
         endings.announce(ended)
     return expired
@@ -374,9 +374,9 @@ def note(kind: str, notes: Sequence[Note]) -> None:
         return
     parameters: dict[str, Any] = {
         "kind": kind,
-        "ids": [each.execution_id for each in notes],
-        "actors": [each.actor for each in notes],
-        "data": [Jsonb(dict(each.data)) for each in notes],
+        "ids": [note.execution_id for note in notes],
+        "actors": [note.actor for note in notes],
+        "data": [Jsonb(dict(note.data)) for note in notes],
     }
     with connection.cursor() as cursor:
         cursor.execute(statements.NOTE, parameters)

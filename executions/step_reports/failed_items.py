@@ -32,16 +32,16 @@ def store(reports: Sequence[Outcome | Checkpoint]) -> None:
 
     An outcome must be one that ends or parks its execution, so that none of its steps runs again.
     """
-    rows = [(each, step) for each in reports for step in each.failed_items]
+    rows = [(report, step) for report in reports for step in report.failed_items]
     if not rows:
         return
     columns: dict[str, Any] = {
-        "ids": [each.execution_id for each, _ in rows],
-        "versions": [each.execution_version for each, _ in rows],
-        "tokens": [each.lease_token for each, _ in rows],
+        "ids": [report.execution_id for report, _ in rows],
+        "versions": [report.execution_version for report, _ in rows],
+        "tokens": [report.lease_token for report, _ in rows],
         "steps": [step.step_index for _, step in rows],
         "failed": [max(step.failed, len(step.items)) for _, step in rows],
-        "items": [Jsonb([_document(item, each) for item in step.items]) for each, step in rows],
+        "items": [Jsonb([_document(item, report) for item in step.items]) for report, step in rows],
     }
     with prepared.cursor() as cursor:
         cursor.execute(STORE, columns)

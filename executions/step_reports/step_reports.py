@@ -46,8 +46,8 @@ def store(reports: Iterable[LeaseReport | Outcome]) -> None:
 
     The caller has locked the executions in its transaction.
     """
-    found = ((each, each if isinstance(each, LeaseReport) else each.report) for each in reports)
-    rows = [_row(each, report) for each, report in found if report is not None]
+    pairs = ((reported, reported if isinstance(reported, LeaseReport) else reported.report) for reported in reports)
+    rows = [_row(reported, report) for reported, report in pairs if report is not None]
     if rows:
         with prepared.cursor() as cursor:
             cursor.execute(STORE, {"reports": json.dumps(rows)})

@@ -118,13 +118,15 @@ class Permits:
         """Get another grant, and return those that are used up or too old: all of them if nothing is needed."""
         now = time.monotonic()
         ended = [
-            each for each in self._grants if not each.busy and not (needed and each.free and now < each.usable_until)
+            grant
+            for grant in self._grants
+            if not grant.busy and not (needed and grant.free and now < grant.usable_until)
         ]
         soon = bool(self._grants) and self._grants[-1].began > now - 1.0
         self._size = min(self._size * 2, LARGEST_GRANT) if soon else max(self._size // 4, 1)
         wished = max(needed, self._size) if needed else 0
         new, permits, seconds = self._granted(limit, needed, wished, ended)
-        self._grants = [each for each in self._grants if each not in ended]
+        self._grants = [grant for grant in self._grants if grant not in ended]
         if permits:
             self._grants.append(Grant(new, permits, now, now + seconds, permits))
         if permits < needed:
@@ -195,8 +197,8 @@ class Admitted:
 
 
 def _permits_of(quota: str, tenant_id: int) -> Permits:
-    found = _permits.get((quota, tenant_id))
-    return found or _permits.setdefault((quota, tenant_id), Permits(quota, tenant_id))
+    permits = _permits.get((quota, tenant_id))
+    return permits or _permits.setdefault((quota, tenant_id), Permits(quota, tenant_id))
 
 
 def _sum(held: Held) -> int:

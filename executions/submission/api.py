@@ -155,7 +155,7 @@ class Batch(_SubmissionView):
         address, payloads = _address(self.request), holds_any(self.token, Scope.PAYLOADS)
         with traces.serving("POST executions:batch", request.META.get(TRACEPARENT), _described(self.token)):
             verdicts = _verdicts(self.token, items)
-        return _json({"items": [_verdict(each, address, payloads) for each in verdicts]}, 200)
+        return _json({"items": [_verdict(verdict, address, payloads) for verdict in verdicts]}, 200)
 
 
 # --- one path for all submissions: parse, admit, insert ---
@@ -204,9 +204,9 @@ def _verdict_of(request: HttpRequest | Request, token: ApiToken, body: Any) -> V
 def _verdicts(token: ApiToken, bodies: Sequence[Any]) -> list[Verdict]:
     """Parse each item and submit the valid ones together, without waiting. Return the results in the same order."""
     parsed = [_parsed_item(body) for body in bodies]
-    requests = [each for each in parsed if isinstance(each, ExecutionRequest)]
+    requests = [item for item in parsed if isinstance(item, ExecutionRequest)]
     submitted = iter(submit_many(token.tenant, requests, actor=actor(token.user, token), token=token.digest))
-    return [next(submitted) if isinstance(each, ExecutionRequest) else each for each in parsed]
+    return [next(submitted) if isinstance(item, ExecutionRequest) else item for item in parsed]
 
 
 def _parsed(body: Any) -> ExecutionRequest | CoordinatorError:

@@ -63,6 +63,6 @@ def insert(statement: str, columns: Mapping[str, Any], rows: int) -> tuple[list[
         _resumes_at = time.monotonic() + REST_SECONDS
         return None
     claims, _ = moves.claims_of(claimed, began)
-    if {pk for pk, _ in accepted} - {each.execution_id for each in claims}:
+    if {pk for pk, _ in accepted} - {claim.execution_id for claim in claims}:
         _resumes_at = time.monotonic() + REST_SECONDS
     return accepted, claims

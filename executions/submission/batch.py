@@ -92,9 +92,9 @@ class Batch:
     def find_channels(self) -> None:
         """Find the channels that requests name. Note the refusal of requests whose channel does not exist."""
         named = [(item, item.request.notify) for item in self.items if item.request.notify is not None]
-        found = _channels(self._tenant, {name for _, name in named})
+        channels = _channels(self._tenant, {name for _, name in named})
         for item, name in named:
-            item.channel = found.get(name)
+            item.channel = channels.get(name)
             if item.channel is None:
                 item.refusal = _unknown_channel(name)
 
@@ -231,7 +231,7 @@ class Batch:
             metrics.submitted.add(*pin, amount=count)
         after_commit(lambda: metrics.write_lines("Accepted", accepted))
         if starting:
-            requests.announce([each for _, each in starting if each is not None])
+            requests.announce([request for _, request in starting if request is not None])
             places.announce([row.id for row, _ in starting if row.concurrency_key])
         if refused and refuse:
             self._refuse(refused, permitted)

@@ -119,7 +119,7 @@ def _refusal(error: IntegrityError, key: str) -> CoordinatorError:
 def announce(ids: Collection[uuid.UUID]) -> None:
     """Send the wake-up that decides about the keys of these executions, which are new or have ended."""
     if ids:
-        wakeup.send(GRANT_TASK, [str(each) for each in ids])
+        wakeup.send(GRANT_TASK, [str(execution_id) for execution_id in ids])
 
 
 def grant(ids: Collection[uuid.UUID]) -> int:
@@ -135,9 +135,9 @@ def sweep() -> int:
     parameters: dict[str, Any] = dict(zip(("tenant", "pipeline", "key"), _swept_to, strict=True))
     with connection.cursor() as cursor:
         cursor.execute(WAITING_KEYS, {**parameters, "limit": MOST_KEYS})
-        found = cursor.fetchall()
-    _swept_to = found[-1][:3] if len(found) == MOST_KEYS else (0, "", "")
-    return _grant([each for each in found if each[3] is not None])
+        rows = cursor.fetchall()
+    _swept_to = rows[-1][:3] if len(rows) == MOST_KEYS else (0, "", "")
+    return _grant([row for row in rows if row[3] is not None])
 
 
 def _grant(keys: Collection[tuple[int, str, str, bool]]) -> int:

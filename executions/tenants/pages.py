@@ -30,8 +30,8 @@ TERMS = (1, 7, 30, 90, 365)
 @column("What each retention period would remove now")
 def removable_executions(tenant: Tenant) -> SafeString:
     # After a rejected form, `tenant` contains the rejected input.
-    own = Tenant.objects.values(*(kind.term for kind in retention.KINDS)).get(pk=tenant.pk)
-    lines = ((f"{kind.name.capitalize()}: {_counts(tenant, kind, own[kind.term])}",) for kind in retention.KINDS)
+    stored = Tenant.objects.values(*(kind.term for kind in retention.KINDS)).get(pk=tenant.pk)
+    lines = ((f"{kind.name.capitalize()}: {_counts(tenant, kind, stored[kind.term])}",) for kind in retention.KINDS)
     return format_html_join("", "<div>{}</div>", lines)
 
 
@@ -127,7 +127,7 @@ def change_key(pages: TenantScopedAdmin, request: HttpRequest, tenant: Tenant, c
     def carry_out(tenant: Tenant, requested: OperatorRequest) -> str | HttpResponse:
         key = made.carry_out(tenant, actor=requested.actor, reason=requested.reason)
         if made.makes_key:
-            others = [each.key_id for each in active_keys(tenant.slug)[1:]]
+            others = [key.key_id for key in active_keys(tenant.slug)[1:]]
             template = "executions/worker_key.html"
             return pages.page(request, template, title="New worker key", original=tenant, key=key, other_keys=others)
         return f"The newest worker key of {tenant.slug} is {key.key_id}."
@@ -154,7 +154,7 @@ def active_worker_keys(tenant: Tenant) -> SafeString:
 def worker_key_changes(tenant: Tenant) -> SafeString:
     """Return the newest changes, one per line."""
     changes = WorkerKeyChange.objects.filter(tenant=tenant).order_by("-number")[:CHANGES_SHOWN]
-    lines = ((moment(each.at), each.actor, each.oldest, each.newest, each.reason) for each in changes)
+    lines = ((moment(change.at), change.actor, change.oldest, change.newest, change.reason) for change in changes)
     return format_html_join(SafeString("<br>"), "{} by {}: generations {} to {} are active. {}", lines) or SafeString(
         "none"
     )

@@ -53,12 +53,12 @@ class _Changes:
         policy = Pipeline.objects.values_list("step_policies", flat=True).get(pk=self.pipeline)
         changed = ChangedSteps({}, {})
         for index, name in self.steps.items() if policy else ():
-            found = dict(policy.get(name, {}))
-            seconds = found.pop("timeoutSeconds", None)
+            merged = dict(policy.get(name, {}))
+            seconds = merged.pop("timeoutSeconds", None)
             if seconds is not None:
                 changed.timeouts[index] = float(seconds)
-            if found and name in self.parallel:
-                changed.items[index] = found
+            if merged and name in self.parallel:
+                changed.items[index] = merged
         self.newest = changed
 
 

@@ -75,16 +75,16 @@ def endpoint_errors(endpoint: str) -> list[dict[str, str]]:
     Otherwise a client that registers a worker could choose the paths that the coordinator calls.
     """
     try:
-        parts = urlsplit(endpoint)
-        is_url = parts.scheme in DEFAULT_PORTS and bool(parts.hostname) and parts.port != 0
+        address = urlsplit(endpoint)
+        is_url = address.scheme in DEFAULT_PORTS and bool(address.hostname) and address.port != 0
     except ValueError:
         is_url = False
     if not is_url or not endpoint.isascii() or any(character in "\\ " or ord(character) < 33 for character in endpoint):
         return [_endpoint_error("ENDPOINT_NOT_A_URL", "must be a URL such as https://worker.example:8443")]
     rules = (
-        ("ENDPOINT_HAS_USER_INFO", "@" in parts.netloc, "must not contain user info"),
-        ("ENDPOINT_HAS_ZONE", "%" in parts.netloc, "must not contain a zone id or an escaped host"),
-        ("ENDPOINT_HAS_PATH", parts.path.strip("/") != "", "must not contain a path: the protocol names every path"),
+        ("ENDPOINT_HAS_USER_INFO", "@" in address.netloc, "must not contain user info"),
+        ("ENDPOINT_HAS_ZONE", "%" in address.netloc, "must not contain a zone id or an escaped host"),
+        ("ENDPOINT_HAS_PATH", address.path.strip("/") != "", "must not contain a path: the protocol names every path"),
         ("ENDPOINT_HAS_QUERY", "?" in endpoint, "must not contain a query"),
         ("ENDPOINT_HAS_FRAGMENT", "#" in endpoint, "must not contain a fragment"),
     )
@@ -97,10 +97,10 @@ def _endpoint_error(code: str, message: str) -> dict[str, str]:
 
 def may_call(endpoint: str) -> bool:
     base = base_of(endpoint)
-    own = [settings.REST_WORKER_BASE_URL] if settings.REST_WORKER_BASE_URL else []
+    bases = [settings.REST_WORKER_BASE_URL] if settings.REST_WORKER_BASE_URL else []
     if not base or (endpoint and endpoint_errors(endpoint)):
         return False
-    return _origin(base) in {_origin(allowed) for allowed in [*settings.REST_WORKER_ORIGINS, *own]}
+    return _origin(base) in {_origin(allowed) for allowed in [*settings.REST_WORKER_ORIGINS, *bases]}
 
 
 def blocked_reason(endpoint: str) -> str:
@@ -164,8 +164,8 @@ def secrets_of(tenant: str) -> list[str]:
 
 def _origin(url: str) -> Sequence[object]:
     try:
-        parts = urlsplit(url)
-        return parts.scheme, (parts.hostname or "").rstrip("."), parts.port or DEFAULT_PORTS.get(parts.scheme)
+        address = urlsplit(url)
+        return address.scheme, (address.hostname or "").rstrip("."), address.port or DEFAULT_PORTS.get(address.scheme)
     except ValueError:
         return ()
 
@@ -295,11 +295,11 @@ def artifact_conflict(release: Release, artifact_id: str, artifact_digest: str) 
     The view `WorkerEligibility` applies the same rule to registered artifacts. A test compares the two.
     """
     artifacts = list(release.artifacts.all())
-    named = [each for each in artifacts if artifact_digest in ("", each.digest)]
+    named = [artifact for artifact in artifacts if artifact_digest in ("", artifact.digest)]
     if not named:
-        pinned = ", ".join(sorted({each.digest for each in artifacts}))
+        pinned = ", ".join(sorted({artifact.digest for artifact in artifacts}))
         return f"Worker artifact digest {shown(artifact_digest)} does not match active release artifact digest {pinned}"
-    ids = {each.artifact_id for each in named}
+    ids = {artifact.artifact_id for artifact in named}
     if artifact_id and artifact_id not in ids:
         pinned = ", ".join(sorted(ids))
         return f"Worker artifact id {shown(artifact_id)} does not match active release artifact id {pinned}"

@@ -98,9 +98,9 @@ def payload_of(execution: Execution) -> TypedPayload:
     Raises `PayloadRefused`.
     """
     if execution.progress_shape is None:
-        found = submitted(execution.pk)
-        if found is not None:
-            return found.model_copy(update={"shape": "MULTI" if found.shape == "MULTI" else "UNI"}).as_payload()
+        stored = submitted(execution.pk)
+        if stored is not None:
+            return stored.model_copy(update={"shape": "MULTI" if stored.shape == "MULTI" else "UNI"}).as_payload()
         return snapshot(cast("Shape", execution.input_shape), execution.input, _input_type(execution)).as_payload()
     unit = _answered(execution)
     if unit is None:
@@ -144,14 +144,14 @@ def keep_result(execution_id: uuid.UUID, outputs: Sequence[TypedPayload], *, ver
 
 def submitted(execution_id: uuid.UUID) -> Snapshot | None:
     """Return the input as it was submitted in typed payloads; None if it was submitted as plain JSON."""
-    found = WireForm.objects.filter(pk=execution_id).values_list("input", flat=True).first()
-    return None if found is None else Snapshot.model_validate(found)
+    snapshot = WireForm.objects.filter(pk=execution_id).values_list("input", flat=True).first()
+    return None if snapshot is None else Snapshot.model_validate(snapshot)
 
 
 def outputs(execution_id: uuid.UUID) -> list[TypedPayload] | None:
     """Return the outputs as a REST worker sent them; None if no REST worker completed the execution."""
-    found = WireForm.objects.filter(pk=execution_id).values_list("result", flat=True).first()
-    return None if found is None else [TypedPayload.model_validate(output) for output in found]
+    snapshot = WireForm.objects.filter(pk=execution_id).values_list("result", flat=True).first()
+    return None if snapshot is None else [TypedPayload.model_validate(output) for output in snapshot]
 
 
 FAILED = "TransitionWorkerFailureException"
@@ -205,12 +205,12 @@ def result_of(sent: Sent, answer: Response, *, non_retryable: Collection[str] = 
         if not answer.complete:
             raise Malformed("the response is too long")
         result = read(TransitionResult, answer.body)
-        found = _meaning(sent, result, non_retryable)
+        meaning = _meaning(sent, result, non_retryable)
     except (Malformed, PayloadRefused, ValueError):
         return failed(sent, FAILED, f"REST transition worker returned {malformed}")
     if result.step_report is None:
-        return found
-    return replace(found, outcome=found.outcome.model_copy(update={"report": result.step_report}))
+        return meaning
+    return replace(meaning, outcome=meaning.outcome.model_copy(update={"report": result.step_report}))
 
 
 def failed(

@@ -121,12 +121,12 @@ def heartbeat_for(tenant: Tenant, pipeline_id: str, worker_id: str, *, actor: st
 def heartbeat(tenant: Tenant, pipeline_id: str, worker_id: str, *, actor: str) -> Worker:
     """Record that a worker is alive. It does not end a drain. Raises `WorkerUnknown`."""
     with transaction.atomic():
-        found = find(tenant, pipeline_id, worker_id)
-        Worker.objects.filter(pk=found.pk).update(
-            last_heartbeat_at=Now(), last_sent_at=Now(), alive_until=alive_until(found.protocol)
+        worker = find(tenant, pipeline_id, worker_id)
+        Worker.objects.filter(pk=worker.pk).update(
+            last_heartbeat_at=Now(), last_sent_at=Now(), alive_until=alive_until(worker.protocol)
         )
-        if found.noted_state == "STALE":
-            note(found.pk, "HEALTHY", actor=actor, cause="HEARD_AGAIN")
+        if worker.noted_state == "STALE":
+            note(worker.pk, "HEALTHY", actor=actor, cause="HEARD_AGAIN")
             wakeup.send(DISPATCH_TASK)
             wakeup.send_once(CHECK_TASK)
         return find(tenant, pipeline_id, worker_id)

@@ -238,7 +238,7 @@ def undrain(view: TenantView, pipeline_id: str, worker_id: str, reason: str) -> 
 @operation("workers", "strandedWork", StrandedList, method="GET")
 def stranded_work(view: TenantView) -> Any:
     """The due executions whose release no worker may run, grouped by release."""
-    return {"items": [asdict(each) for each in stranded([view.tenant.pk])]}
+    return {"items": [asdict(release) for release in stranded([view.tenant.pk])]}
 
 
 class PlannedReleaseView(serializers.Serializer[PlannedRelease]):

@@ -71,11 +71,11 @@ def why_unhealthy(releases: Collection[int], called: str) -> dict[int, WorkerUna
     """
     rows = WorkerEligibility.objects.filter(release__in=releases).exclude(reason=Reason.PROTOCOL_NOT_SUPPORTED)
     listed = rows.alias(place=_PLACE).filter(WorkerEligibility.ADMITTING | Q(place__lte=MOST_NAMED))
-    found: dict[int, list[WorkerEligibility]] = {release: [] for release in releases}
+    by_release: dict[int, list[WorkerEligibility]] = {release: [] for release in releases}
     for host in listed.select_related("worker").defer("worker__environment").order_by("worker__worker_id"):
         assert host.release_id is not None  # noqa: S101 - the filter says so
-        found[host.release_id].append(host)
-    return {release: _refusal(hosts, called) for release, hosts in found.items()}
+        by_release[host.release_id].append(host)
+    return {release: _refusal(hosts, called) for release, hosts in by_release.items()}
 
 
 _PLACE = Window(
@@ -157,32 +157,32 @@ def hosts(release: Release) -> Hosts:
 def hosts_by_release(releases: Collection[int]) -> dict[int, Hosts]:
     """Return the workers of each release that have not stopped, by the key of the release. Makes one query."""
     rows = WorkerEligibility.objects.filter(release__in=releases, worker__stopped_at=None).select_related("worker")
-    found: dict[int, list[WorkerEligibility]] = {release: [] for release in releases}
+    by_release: dict[int, list[WorkerEligibility]] = {release: [] for release in releases}
     for host in rows.defer("worker__environment").order_by("worker__worker_id"):
         assert host.release_id is not None  # noqa: S101 - the filter says so
-        found[host.release_id].append(host)
-    return {release: _hosts(workers) for release, workers in found.items()}
+        by_release[host.release_id].append(host)
+    return {release: _hosts(workers) for release, workers in by_release.items()}
 
 
-def _hosts(found: list[WorkerEligibility]) -> Hosts:
-    healthy = [host.worker for host in found if host.admits]
+def _hosts(rows: list[WorkerEligibility]) -> Hosts:
+    healthy = [host.worker for host in rows if host.admits]
     return Hosts(
         eligible=[worker.worker_id for worker in healthy],
         capacity=sum(max(worker.capacity - worker.abandoned, 0) for worker in healthy),
-        warnings=_warnings(found, has_healthy=bool(healthy)),
+        warnings=_warnings(rows, has_healthy=bool(healthy)),
     )
 
 
-def _warnings(found: list[WorkerEligibility], *, has_healthy: bool) -> list[str]:
+def _warnings(rows: list[WorkerEligibility], *, has_healthy: bool) -> list[str]:
     texts = []
     if not has_healthy:
         impact = "New executions will be refused until a worker that hosts this release is started."
         texts.append(f"No healthy worker hosts it: {impact}")
-    silent = [host.worker.worker_id for host in found if host.state == "STALE"]
+    silent = [host.worker.worker_id for host in rows if host.state == "STALE"]
     if silent:
         texts.append(f"Silent workers: No recent heartbeat: {named(silent)}")
     for reason, (label, impact) in IMPACTS.items():
-        affected = [host.worker.worker_id for host in found if host.reason == reason]
+        affected = [host.worker.worker_id for host in rows if host.reason == reason]
         if affected:
             texts.append(f"{label}: {impact}: {named(affected)}")
     return texts
@@ -217,7 +217,7 @@ class Stranded:
 
 def explained(reasons: Collection[str]) -> str:
     """Say why the workers of a release get no work. Several reasons are those of different workers."""
-    labels = [WorkerEligibility.Reason(each).label for each in reasons]
+    labels = [WorkerEligibility.Reason(reason).label for reason in reasons]
     if len(labels) > 1:
         labels = [label.replace("the worker", "a worker") for label in labels]
     return "; ".join(labels) or "no worker is registered"
@@ -226,10 +226,10 @@ def explained(reasons: Collection[str]) -> str:
 def why_stranded(release_id: int) -> str | None:
     """Return why no worker may run the release, in words; None if one may."""
     rows = WorkerEligibility.objects.filter(release=release_id).order_by()
-    found = set(rows.filter(worker__stopped_at=None).values_list("reason", flat=True))
-    if None in found:
+    present = set(rows.filter(worker__stopped_at=None).values_list("reason", flat=True))
+    if None in present:
         return None
-    reasons = found or set(rows.values_list("reason", flat=True)[:1])
+    reasons = present or set(rows.values_list("reason", flat=True)[:1])
     return explained(sorted(reason for reason in reasons if reason is not None))
 
 
@@ -245,8 +245,8 @@ def in_hand(hosts: Iterable[WorkerEligibility]) -> dict[int, int]:
     owners = {(host.release_id, host.lease_owner): host.pk for host in hosts if host.release_id is not None}
     rows = Execution.objects.filter(release__in={release for release, _ in owners}, status=State.RUNNING).order_by()
     counted = rows.values_list("release_id", "lease_owner").annotate(count=Count("pk"))
-    found = {(release, owner): count for release, owner, count in counted}
-    return {worker: found.get(owner, 0) for owner, worker in owners.items()}
+    counts = {(release, owner): count for release, owner, count in counted}
+    return {worker: counts.get(owner, 0) for owner, worker in owners.items()}
 
 
 def differing(rows: QuerySet[Worker]) -> QuerySet[Worker]:

@@ -150,4 +150,6 @@ def _log(what: str, sender: Sender | None, budget: str, error: ProtocolError) ->
 
 
 def _cleaned(text: str) -> str:
-    return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in text[:LONGEST_TEXT])
+    return "".join(
+        character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text[:LONGEST_TEXT]
+    )

@@ -115,8 +115,8 @@ def outcome_delay() -> float:
     """Return by how many seconds outcomes are read late; 0 if they are read within MESSAGE_PATH_SECONDS."""
     with connection.cursor() as cursor:
         cursor.execute(OUTCOME_DELAY)
-        found = cursor.fetchone()
-    return float(found[0]) if found else 0.0
+        delay = cursor.fetchone()
+    return float(delay[0]) if delay else 0.0
 
 
 def is_interrupted() -> bool:

@@ -65,7 +65,9 @@ def code_of(worker: Worker) -> str:
 def images_of(release: Release) -> list[tuple[str, str]]:
     """Return the id and the digest of each image that the release pins."""
     return [
-        (each["artifactId"], each["digest"]) for each in release.descriptor["artifacts"] if each["kind"] in _IMAGE_KINDS
+        (artifact["artifactId"], artifact["digest"])
+        for artifact in release.descriptor["artifacts"]
+        if artifact["kind"] in _IMAGE_KINDS
     ]
 
 
@@ -263,8 +265,12 @@ class WorkerAdmin(ReadOnlyAdmin):
         allowed = tenants_of(request.user).order_by("slug")
         named = allowed.filter(slug=request.GET["tenant"]) if "tenant" in request.GET else allowed
         tenants = list(named[:MOST_TENANTS])
-        found = [(tenant, [(each, *CONDITIONS[each.condition]) for each in fleet(tenant)]) for tenant in tenants]
-        return self.page(request, "executions/fleet.html", title="Fleet", fleets=found, others=_slugs(allowed, tenants))
+        fleets = [
+            (tenant, [(release, *CONDITIONS[release.condition]) for release in fleet(tenant)]) for tenant in tenants
+        ]
+        return self.page(
+            request, "executions/fleet.html", title="Fleet", fleets=fleets, others=_slugs(allowed, tenants)
+        )
 
     drain = confirmed("<int:object_id>/drain/", Act.WORKER_DRAIN, Scope.OPERATE, _drain_confirmation, _drain)
     undrain = confirmed("<int:object_id>/undrain/", Act.WORKER_UNDRAIN, Scope.OPERATE, _undrain_confirmation, _undrain)
@@ -302,7 +308,7 @@ class WorkerAdmin(ReadOnlyAdmin):
 
 def _slugs(allowed: QuerySet[Tenant], shown: list[Tenant]) -> list[str]:
     """Return the slugs of the tenants that the page does not show."""
-    return list(allowed.exclude(pk__in=[each.pk for each in shown]).values_list("slug", flat=True)[:TENANTS_NAMED])
+    return list(allowed.exclude(pk__in=[tenant.pk for tenant in shown]).values_list("slug", flat=True)[:TENANTS_NAMED])
 
 
 def _reported(text: str) -> str | None:

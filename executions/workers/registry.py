@@ -41,10 +41,10 @@ IDS_PER_WORKER = 10
 def find(tenant: Tenant, pipeline_id: str, worker_id: str) -> Worker:
     """Return one worker of the pipeline. Raises `WorkerUnknown`."""
     rows = Worker.objects.select_related("eligibility")
-    found = rows.filter(tenant=tenant, pipeline_id=pipeline_id, worker_id=worker_id).first()
-    if found is None:
+    worker = rows.filter(tenant=tenant, pipeline_id=pipeline_id, worker_id=worker_id).first()
+    if worker is None:
         raise WorkerUnknown(f"Pipeline {pipeline_id!r} has no worker {worker_id!r}.")
-    return found
+    return worker
 
 
 def alive_until(protocol: str) -> CombinedExpression | None:
@@ -121,7 +121,7 @@ def take_heartbeat(tenant: Tenant, identity: ReleaseIdentity, heartbeat: Heartbe
         renewed = _renewed(tenant, heartbeat)
         lost = _lost_leases(heartbeat, renewed)
         if heartbeat.reports:
-            step_reports.store(each for each in heartbeat.reports if each.lease_token in renewed)
+            step_reports.store(report for report in heartbeat.reports if report.lease_token in renewed)
         drained = before is not None and before.drained_by_operator_at is not None
         state = "DRAINING" if heartbeat.state == "HEALTHY" and drained else heartbeat.state
         _note_heartbeat(worker.pk, identity, heartbeat, before, state)
@@ -274,13 +274,13 @@ def undrain(tenant: Tenant, pipeline_id: str, worker_id: str, *, actor: str, rea
 def _set_drain(act: Act, tenant: Tenant, pipeline_id: str, worker_id: str, actor: str, reason: str) -> Worker:
     drains = act is Act.WORKER_DRAIN
     with transaction.atomic():
-        found = find(tenant, pipeline_id, worker_id)
-        rows = Worker.objects.filter(pk=found.pk, drained_by_operator_at__isnull=drains)
+        worker = find(tenant, pipeline_id, worker_id)
+        rows = Worker.objects.filter(pk=worker.pk, drained_by_operator_at__isnull=drains)
         if rows.update(drained_by_operator_at=Now() if drains else None):
-            state = WorkerEligibility.objects.get(pk=found.pk).state
+            state = WorkerEligibility.objects.get(pk=worker.pk).state
             cause = "OPERATOR_DRAINED" if drains else "OPERATOR_UNDRAINED"
-            note(found.pk, state, actor=actor, cause=cause, reason=reason)
-            wakeup.send(INSTRUCT_TASK, found.pk)
+            note(worker.pk, state, actor=actor, cause=cause, reason=reason)
+            wakeup.send(INSTRUCT_TASK, worker.pk)
             if not drains:
                 wakeup.send_once(DISPATCH_TASK)
             name = f"{pipeline_id}/{worker_id}"

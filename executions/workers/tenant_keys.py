@@ -114,10 +114,10 @@ def _generations(tenant_id: str) -> tuple[int, int]:
 
 
 def _cached_generations(tenant_id: str) -> tuple[int, int]:
-    found = cache.get(tenant_id)
-    if found is None:
+    known = cache.get(tenant_id)
+    if known is None:
         since = time.monotonic()
-        found = _generations(tenant_id)
+        known = _generations(tenant_id)
         if exists(tenant_id):
-            cache.set(tenant_id, found, since=since)
-    return found
+            cache.set(tenant_id, known, since=since)
+    return known

@@ -55,9 +55,9 @@ def _passwords(folder: Path, user: str) -> list[str]:
         if not file.exists():
             file.touch(mode=0o600, exist_ok=False)
             file.write_text(secrets.token_urlsafe(32) + "\n", encoding="utf-8")
-        found = file.read_text(encoding="utf-8").split()
+        known = file.read_text(encoding="utf-8").split()
     except (OSError, UnicodeDecodeError) as error:
         raise CommandError(f"The passwords in {file} cannot be read or written ({type(error).__name__}).") from None
-    if not found or any(len(password) < SHORTEST_PASSWORD for password in found):
+    if not known or any(len(password) < SHORTEST_PASSWORD for password in known):
         raise CommandError(f"{file} must contain passwords of at least {SHORTEST_PASSWORD} characters, one per line.")
-    return found
+    return known

@@ -28,17 +28,17 @@ class Command(BaseCommand):
     def handle(self, *args: Any, since: datetime, tenant: str | None, **options: Any) -> None:
         for owner in Tenant.objects.filter(**{"slug": tenant} if tenant else {}).order_by("slug"):
             rows = Execution.objects.filter(tenant=owner, created_at__gte=since).order_by("created_at", "pk")
-            for found in in_chunks(
+            for row in in_chunks(
                 rows.only("pipeline_id", "release_version", "execution_key", "submitted_by", "created_at"), ROWS
             ):
                 members = {
                     "tenant": owner.slug,
-                    "pipelineId": found.pipeline_id,
-                    "idempotencyKey": found.execution_key,
-                    "executionId": str(found.pk),
-                    "releaseVersion": found.release_version,
-                    "submittedBy": found.submitted_by,
-                    "acceptedAt": found.created_at.isoformat(),
+                    "pipelineId": row.pipeline_id,
+                    "idempotencyKey": row.execution_key,
+                    "executionId": str(row.pk),
+                    "releaseVersion": row.release_version,
+                    "submittedBy": row.submitted_by,
+                    "acceptedAt": row.created_at.isoformat(),
                 }
                 self.stdout.write(json.dumps(members))
 
