@@ -136,7 +136,7 @@ def result(execution: Execution) -> Any:
 
 
 def traceback(execution: Execution) -> str:
-    """Return the traceback of the error that `of` shows; empty if the worker reported none."""
+    """Return the traceback of the error that the execution shows; empty if the worker reported none."""
     if execution.error_code is None:
         return ""
     data = (
@@ -168,7 +168,7 @@ class Link:
 
 
 def links(execution: Execution) -> list[Link]:
-    """Return the newest links to the new executions of `of`, at most LINKS_SHOWN."""
+    """Return the newest links to new executions that resubmit this one, at most LINKS_SHOWN."""
     rows = _LINKS.rows(pk=execution.pk) if execution.has_links else []
     if not rows:
         return []
@@ -178,7 +178,7 @@ def links(execution: Execution) -> list[Link]:
 
 
 def origin(execution: Execution) -> Resubmission | None:
-    """Return the link to the execution that `of` resubmits. None for an ordinary submission, or if that was removed."""
+    """Return the link to the execution that this one resubmits. None for an ordinary submission, or if that was removed."""
     return _ORIGIN.first(pk=execution.pk) if execution.has_origin else None
 
 
