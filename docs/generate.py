@@ -1,6 +1,6 @@
-"""Writes the pages that are generated from the code: `python -m docs.generate [FOLDER]`. It needs no server.
+"""Writes the files that are generated from the code: `python -m docs.generate [FOLDER]`. It needs no server.
 
-The folder is `docs` by default. `tests/docs/test_generated.py` compares each page with the code.
+The folder is the repository by default. `tests/docs/test_generated.py` compares each file with the code.
 """
 
 import os
@@ -14,23 +14,25 @@ import django
 
 from coordinator.cli import fill_in
 
-FOLDER: Final = Path(__file__).parent
+ROOT: Final = Path(__file__).parents[1]
 PAGES: Final[Mapping[str, str]] = {
-    "reference/alerts.md": "docs.generators.alerts:page",
-    "reference/command-line.md": "docs.generators.command_line:page",
-    "reference/contract.md": "docs.generators.documents:contract_page",
-    "reference/errors.md": "docs.generators.errors:page",
-    "reference/metrics.md": "docs.generators.metrics:page",
-    "reference/policies.md": "docs.generators.policies:page",
-    "reference/quotas.md": "docs.generators.quotas:page",
-    "reference/release.md": "docs.generators.documents:release_page",
-    "reference/rest-api.md": "docs.generators.rest_api:page",
-    "reference/roles.md": "docs.generators.roles:page",
-    "reference/schemas/pipeline-contract.schema.json": "docs.generators.documents:contract_schema",
-    "reference/schemas/pipeline-release.schema.json": "docs.generators.documents:release_schema",
-    "reference/settings.md": "docs.generators.settings:page",
+    # The client reads it, and the pages below.
+    "coordinator_client/operations.json": "docs.generators.operations:page",
+    "docs/reference/alerts.md": "docs.generators.alerts:page",
+    "docs/reference/command-line.md": "docs.generators.command_line:page",
+    "docs/reference/contract.md": "docs.generators.documents:contract_page",
+    "docs/reference/errors.md": "docs.generators.errors:page",
+    "docs/reference/metrics.md": "docs.generators.metrics:page",
+    "docs/reference/policies.md": "docs.generators.policies:page",
+    "docs/reference/quotas.md": "docs.generators.quotas:page",
+    "docs/reference/release.md": "docs.generators.documents:release_page",
+    "docs/reference/rest-api.md": "docs.generators.rest_api:page",
+    "docs/reference/roles.md": "docs.generators.roles:page",
+    "docs/reference/schemas/pipeline-contract.schema.json": "docs.generators.documents:contract_schema",
+    "docs/reference/schemas/pipeline-release.schema.json": "docs.generators.documents:release_schema",
+    "docs/reference/settings.md": "docs.generators.settings:page",
 }
-"""The function that returns the text of each page, by its name. They are imported when Django is set up."""
+"""The function that returns the text of each file, by its path. They are imported when Django is set up."""
 NOTE: Final = "<!-- `python -m docs.generate` writes this page. Change the code that it describes. -->\n"
 
 
@@ -43,7 +45,7 @@ def text_of(page: str) -> str:
     return f"{heading}\n\n{NOTE}{rest}" if page.endswith(".md") else text
 
 
-def main(folder: Path = FOLDER) -> None:
+def main(folder: Path = ROOT) -> None:
     fill_in(["help"])
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "coordinator.settings")
     django.setup()

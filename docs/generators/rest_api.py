@@ -4,19 +4,19 @@ from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any, Final
 
-from drf_spectacular.generators import EndpointEnumerator, SchemaGenerator
+from drf_spectacular.generators import EndpointEnumerator
 
 from coordinator.command_line.commands import HELP, SHORT
 from coordinator_client.api import Member
 from coordinator_client.api import operation as operation_of
 from docs.generators.markdown import code, codes, joined, table
+from docs.generators.operations import BASE, document
 from foundation.api.schema import ANY_REQUEST, BODY_REQUEST, LIST_REQUEST
 from foundation.errors import QueryTooSlow
 from tenancy.api.operations import TenantSchema
 from tenancy.audit.acts import declared
 from tenancy.roles import Role, Scope, roles_granting
 
-BASE: Final = "/api/v1/tenants/{tenant}/"
 HEAD: Final = f"""\
 # REST API
 
@@ -54,8 +54,7 @@ KINDS: Final = {"moment": "time", "texts": "list of texts", "json": "any value"}
 
 
 def page() -> str:
-    document = SchemaGenerator().get_schema(public=True)  # type: ignore[no-untyped-call]
-    operations = list(_operations(document))
+    operations = list(_operations(document()))
     common = {name for _, names in COMMON_CODES for name in names}
     of_tags = defaultdict[str, list[str]](list)
     for method, path, each, view in operations:
@@ -72,10 +71,10 @@ def page() -> str:
     )
 
 
-def _operations(document: Any) -> Iterator[tuple[str, str, Any, Any]]:
+def _operations(described_by: Any) -> Iterator[tuple[str, str, Any, Any]]:
     """Yield the method, the path, the description and the view of each operation."""
     for path, _, method, callback in EndpointEnumerator().get_api_endpoints():  # type: ignore[no-untyped-call]
-        described = document["paths"].get(path, {}).get(method.lower())
+        described = described_by["paths"].get(path, {}).get(method.lower())
         if described is not None:
             yield method, path, described, callback.cls
 

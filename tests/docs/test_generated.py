@@ -16,4 +16,4 @@ def test_each_generated_page_is_up_to_date(tmp_path: Path, subtests: pytest.Subt
     for page in generate.PAGES:
         with subtests.test(page):
             written = (tmp_path / page).read_text(encoding="utf-8")
-            assert text_of(f"docs/{page}") == written, "run python -m docs.generate"
+            assert text_of(page) == written, "run python -m docs.generate"
