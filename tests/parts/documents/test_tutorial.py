@@ -5,6 +5,7 @@ RENEW_TUTORIAL=1 stores new pictures.
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import time
@@ -14,7 +15,6 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser
 
-from embedded.postgres import remove_place
 from embedded.product import PROJECT
 from tests.browsing import browser
 from tests.parts.browser.journeys.person import LOADED, Person, Way
@@ -90,12 +90,15 @@ class Reader:
         self._home = root / "home"
         self._first = Shell(self._home, root / "durable-coordinator")
         self._second: Shell | None = None
+        self.database = root / "none"
+        """Where PostgreSQL keeps its data. For root, this is not below the folder of the tutorial."""
         self._file = Path()
         self._printed = ""
         self._seen: dict[str, str] = {}
         self._people: dict[str, Person] = {}
         self._person = ""
         self._passwords: dict[str, str] = {}
+        self._typed: dict[str, str] = {}
         self._address = ""
 
     def follow(self, part: tutorial.Part) -> None:
@@ -142,6 +145,7 @@ class Reader:
             assert self._second.type(command.text) == ("", 0), command
         output = "".join(self._second.begin(serves.text, "source "))
         assert tutorial.matches(serves.shown, output), output
+        self.database = (self._folder / ".coordinator/postgres").resolve()
         said = dict(line.split() for line in output.splitlines())
         self._address = said["address"].removesuffix("/admin/")
         self._passwords[said["user"]] = said["password"]
@@ -183,8 +187,7 @@ class Reader:
                 person.sees(act.named)
             case "enter":
                 person.fills(act.named, act.typed)
-                if act.named == "Password":
-                    self._passwords["eva"] = act.typed
+                self._typed[act.named] = act.typed
             case _:
                 raise AssertionError(act)
 
@@ -193,7 +196,8 @@ class Reader:
         if name in self._people:
             return
         person = self._people[name] = Person(self._browser, self._address, Way("mouse", "light", WIDTH))
-        person.visits("/admin/").fills("Username", name).fills("Password", self._passwords[name])
+        password = self._passwords.get(name) or self._typed["Password"]
+        person.visits("/admin/").fills("Username", name).fills("Password", password)
         person.presses("Log in")
         person.page.wait_for_url("**/admin/")
 
@@ -202,9 +206,7 @@ class Reader:
         page.wait_for_function(LOADED)
         if os.environ.get("RENEW_TUTORIAL"):
             page.evaluate("scrollTo(0, 0)")
-            page.screenshot(
-                path=file, clip={"x": 0, "y": 0, "width": WIDTH, "height": HEIGHT}, animations="disabled"
-            )
+            page.screenshot(path=file, clip={"x": 0, "y": 0, "width": WIDTH, "height": HEIGHT}, animations="disabled")
         assert file.stat().st_size < MOST_BYTES, file
 
 
@@ -218,7 +220,7 @@ def reader(tmp_path: Path, browser: Browser) -> Iterator[Reader]:
     reader = Reader(tmp_path, browser)
     yield reader
     reader.close()
-    remove_place(tmp_path / "tutorial/.coordinator/postgres")
+    shutil.rmtree(reader.database, ignore_errors=True)
 
 
 @pytest.mark.timeout(900)
