@@ -6,7 +6,6 @@ RENEW_TUTORIAL=1 stores new pictures.
 import os
 import re
 import shutil
-import signal
 import subprocess
 import time
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ from embedded.product import PROJECT
 from tests.browsing import browser
 from tests.parts.browser.journeys.person import LOADED, Person, Way
 from tests.parts.distributions import installing
+from tests.parts.distributions.shell import Shell
 from tests.parts.documents import tutorial
 from tests.parts.documents.tutorial import Act, Change, File, Picture, Terminal
 
@@ -33,62 +33,15 @@ SERVES = "coordinator dev"
 WIDTH, HEIGHT = 1280, 800
 
 
-class Shell:
-    """A terminal in which a person types one command after the other. Errors are part of the output."""
-
-    def __init__(self, home: Path, folder: Path) -> None:
-        path = [each for each in os.environ["PATH"].split(":") if not each.startswith(str(PROJECT))]
-        self._process = subprocess.Popen(
-            ["bash", "--noprofile", "--norc"],
-            cwd=folder,
-            env={"PATH": ":".join(path), "HOME": str(home)},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-            # A shell that runs the tests in the background makes its children ignore Ctrl-C.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-        )
-
-    def type(self, command: str) -> tuple[str, int]:
-        """Return the output and the status of a command that ends."""
-        *lines, end = self.begin(f"{command}\nprintf '\\nEND %s\\n' $?", "END ")
-        return "".join(lines).removesuffix("\n"), int(end.split()[1])
-
-    def begin(self, command: str, last: str) -> list[str]:
-        """Type a command. Return its output up to a line that begins with `last`."""
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.write(f"{command}\n")
-        self._process.stdin.flush()
-        said = []
-        for line in self._process.stdout:
-            said.append(line)
-            if line.startswith(last):
-                return said
-        raise AssertionError(f"the shell has ended: {''.join(said)}")
-
-    def interrupt(self) -> None:
-        """Press Ctrl-C, after which the command ends well."""
-        os.killpg(self._process.pid, signal.SIGINT)
-        assert self.type("")[1] == 0
-
-    def close(self) -> None:
-        if self._process.poll() is None:
-            os.killpg(self._process.pid, signal.SIGKILL)
-        with self._process:
-            pass
-
-
 class Reader:
     """A person who follows the pages with two terminals and a browser."""
 
     def __init__(self, root: Path, browser: Browser) -> None:
         self._root, self._browser = root, browser
         self._folder = root / "tutorial"
-        self._home = root / "home"
-        self._first = Shell(self._home, root / "durable-coordinator")
+        path = [each for each in os.environ["PATH"].split(":") if not each.startswith(str(PROJECT))]
+        self._environment = {"PATH": ":".join(path), "HOME": str(root / "home")}
+        self._first = Shell(root / "durable-coordinator", self._environment)
         self._second: Shell | None = None
         self.database = root / "none"
         """Where PostgreSQL keeps its data. For root, this is not below the folder of the tutorial."""
@@ -137,7 +90,7 @@ class Reader:
     def _serve(self, part: Terminal) -> None:
         """Run the commands of the second terminal. The last one goes on until Ctrl-C."""
         if self._second is None:
-            self._second = Shell(self._home, self._folder)
+            self._second = Shell(self._folder, self._environment)
         else:
             self._second.interrupt()
         *before, serves = part.commands
