@@ -42,7 +42,7 @@ PARTS: Mapping[str, Part] = {
         root="it builds images and runs them with a read-only root, and installs nginx",
     ),
     "documents": Part(
-        "the site of the documents, and what its search finds",
+        "the site of the documents, what its search finds, and the tutorial to the letter",
         _tests("parts/documents"),
         groups=["docs", "browser"],
         tools=["install-chromium"],

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from coordinator.command_line.commands import Call, Execution, Most, Noun, Timeout
-from coordinator.command_line.session import CommandError, Exit, Form, Session, clean, spinner
+from coordinator.command_line.session import CommandError, Exit, Form, Session, clean, member, spinner
 from coordinator.command_line.tailing import Events
 from coordinator_client.api import ENDED, path
 from coordinator_client.errors import Refused
@@ -15,6 +15,9 @@ EXECUTION: Final = "executions/{execution_id}"
 EVENTS: Final = "AT at, # sequence, KIND kind, STATUS status, BY actor, DATA data"
 WAIT_SECONDS: Final = 2
 """How long the coordinator holds a request for the end of an execution. Then the state is shown again."""
+
+_IN_SHORT: Final = ("executionId", "businessKey", "pin.releaseVersion", "status", "duplicate")
+"""What a table says about a submitted execution."""
 
 executions = Noun("executions", "Submit, show, follow, cancel and run executions again.")
 
@@ -27,8 +30,12 @@ def submit(
     timeout: Timeout = None,
 ) -> int:
     """Submit an execution. With the same key and input, it is submitted once."""
-    accepted = session.act(call.request, show=not wait)
-    if accepted is None or not wait:
+    accepted = session.act(call.request, show=False)
+    if accepted is None:
+        return Exit.OK
+    if not wait:
+        shown = accepted if session.output.form is Form.JSON else {name: member(accepted, name) for name in _IN_SHORT}
+        session.output.document(shown)
         return Exit.OK
     ended = _ended(session, clean(accepted.get("executionId")), timeout)
     if ended.get("status") == "SUCCEEDED":

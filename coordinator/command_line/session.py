@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from enum import IntEnum, StrEnum
 from functools import cached_property
+from shutil import get_terminal_size
 from typing import Any, Final, TextIO
 
 from coordinator_client import profiles
@@ -18,6 +19,8 @@ from coordinator_client.api import Client, Request
 from coordinator_client.errors import ClientError, Refused, Unreachable
 from coordinator_client.standard_output import READER_ENDED
 
+_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_LEAST: Final = 8
 _MOMENT = re.compile(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d:\d\d)(?:\.\d+)?Z")
 
 
@@ -35,7 +38,8 @@ class Output:
     """Prints results to stdout, and everything else to stderr.
 
     JSON contains ASCII characters only. In tables, untrusted text is escaped. On a terminal, tables are as wide as it,
-    and long texts continue on the next line. Elsewhere, each row is one line.
+    long texts continue on the next line, and ids stay whole. Elsewhere, and on terminals that are too narrow, each row
+    is one line.
     """
 
     def __init__(self, form: Form) -> None:
@@ -82,7 +86,7 @@ class Output:
             sys.stdout.write("\x1b[2J\x1b[H")
 
     def _table(self, titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-        if self.is_terminal:
+        if self.is_terminal and _fits(rows):
             self._rich_table(titles, rows)
             return
         lines = [list(titles), *rows] if titles else list(rows)
@@ -96,14 +100,27 @@ class Output:
         from rich.text import Text
 
         table = Table(box=None, show_header=bool(titles), pad_edge=False)
-        for title in titles or ["", ""]:
-            table.add_column(title, overflow="fold")
+        for title, column in zip(titles or ["", ""], zip(*rows, strict=True), strict=True):
+            table.add_column(title, overflow="fold", no_wrap=_are_ids(column))
         for row in rows:
             table.add_row(*(Text(cell) for cell in row))
         Console(markup=False, highlight=False, emoji=False).print(table)
 
     def _print(self, text: str, file: TextIO | None = None) -> None:
         print(text, file=file or sys.stdout, flush=True)
+
+
+def _are_ids(column: Sequence[str]) -> bool:
+    return all(_ID.fullmatch(cell) for cell in column)
+
+
+def _fits(rows: Sequence[Sequence[str]]) -> bool:
+    """Whether a terminal shows ids whole, and at least a few characters of each other cell."""
+    widths = [
+        max(map(len, column)) if _are_ids(column) else min(_LEAST, max(map(len, column)))
+        for column in zip(*rows, strict=True)
+    ]
+    return sum(widths) + 2 * (len(widths) - 1) <= get_terminal_size().columns
 
 
 def clean(text: object, *, lines: bool = False) -> str:

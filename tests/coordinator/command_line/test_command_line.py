@@ -44,6 +44,15 @@ def test_texts_are_harmless(run: CommandLine) -> None:
     assert json.loads(tables[2])[0]["pipelineId"] == f"a{ESCAPE}b"
 
 
+@cases("columns", [40, 90])
+def test_ids_stay_whole_on_a_terminal(run: CommandLine, columns: int) -> None:
+    execution = {"executionId": "01a23189-a34c-70b5-b663-8e8cebaf6fd0", "businessKey": "order " * 20}
+    with serving({"items": [execution], "next": None}) as server:
+        shown = run.on_a_terminal("executions", "list", f"--url={server.origin}", columns=columns).out
+    assert execution["executionId"] in shown
+    assert (execution["businessKey"].strip() in shown) == (columns == 40)
+
+
 def test_a_past_time_is_read_as_people_write_it(run: CommandLine, tmp_path: Path) -> None:
     found = {"pipelines": [{"pipelineId": "p", "activation": {"releaseVersion": "1.4"}}]}
     with serving(found, {"payload": "signed"}) as server:

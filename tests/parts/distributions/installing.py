@@ -18,9 +18,9 @@ def build_wheel(package: str, out: Path) -> Path:
 def copy_checkout(folder: Path) -> None:
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=REPOSITORY, capture_output=True, text=True, check=True)
     for name in filter(None, listed.stdout.split("\0")):
-        if (REPOSITORY / name).is_file():
+        if (REPOSITORY / name).exists():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(REPOSITORY / name, folder / name)
+            shutil.copy(REPOSITORY / name, folder / name, follow_symlinks=False)
 
 
 def empty_environment(folder: Path) -> Path:

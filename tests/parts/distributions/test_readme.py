@@ -3,17 +3,15 @@
 import json
 import os
 import re
-import signal
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from embedded.children import Child
 from embedded.product import BIN, PROJECT
 from tests.building import eventually
+from tests.parts.distributions.shell import Shell
 
 pytestmark = pytest.mark.timeout(300)
 README = (PROJECT / "README.md").read_text(encoding="utf-8")
@@ -32,75 +30,39 @@ def steps() -> list[tuple[str, str]]:
     return found
 
 
-class Terminal:
-    """A shell, in which a person types one command after the other."""
+class Terminals:
+    """Two terminals: commands are typed in the first one, and the coordinator runs in the second one."""
 
     def __init__(self, folder: Path) -> None:
         (folder / ".venv").symlink_to(Path(BIN).parent)
-        self._log = (folder / "terminal.log").open("w+b")
-        self._shell = subprocess.Popen(
-            ["bash", "--noprofile", "--norc"],
-            cwd=folder,
-            env={"PATH": os.environ["PATH"], "HOME": str(folder), "PYTHONPATH": str(PROJECT)},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._log,
-            text=True,
-            start_new_session=True,
-        )
+        path = f"{BIN}:{os.environ['PATH']}"
+        self._environment = {"PATH": path, "HOME": str(folder), "PYTHONPATH": str(PROJECT)}
+        self._shells = [Shell(folder, self._environment)]
 
     def type(self, command: str) -> str:
-        """Return the output of a command, which must succeed."""
-        assert self._shell.stdin is not None
-        assert self._shell.stdout is not None
-        # A job in the background keeps no pipe open, and writes to the log.
-        command = re.sub(r" &\n$", " >&2 &\n", command)
-        self._shell.stdin.write(f"{command}printf '\\nEND %s\\n' $?\n")
-        self._shell.stdin.flush()
-        output = ""
-        for line in self._shell.stdout:
-            if line.startswith("END "):
-                assert line == "END 0\n", (command, output, Path(self._log.name).read_text())
-                return output
-            output += line
-        raise AssertionError(f"the shell has ended: {output}")
+        """Return the output of a command, which must succeed. A job in the background writes to a log."""
+        output, status = self._shells[0].type(re.sub(r" &\n$", " > ../worker.log 2>&1 &\n", command))
+        assert status == 0, (command, output)
+        return output
+
+    def begin(self, command: str, last: str) -> None:
+        """Type a command that goes on in the second terminal, and wait for a line that begins with `last`."""
+        self._shells.append(Shell(Path(self.type("pwd").strip()), self._environment))
+        self._shells[-1].begin(command, last)
 
     def close(self) -> None:
-        os.killpg(self._shell.pid, signal.SIGKILL)
-        with self._shell, self._log:
-            pass
+        for shell in reversed(self._shells):
+            shell.close()
 
 
 @pytest.fixture
-def terminal(tmp_path: Path) -> Iterator[Terminal]:
-    made = Terminal(tmp_path)
+def terminals(tmp_path: Path) -> Iterator[Terminals]:
+    made = Terminals(tmp_path)
     yield made
     made.close()
 
 
-@pytest.fixture
-def servers() -> Iterator[list[Child]]:
-    started: list[Child] = []
-    yield started
-    for child in started:
-        child.stop()
-
-
-def another_terminal(command: str, terminal: Terminal) -> Child:
-    words = [str(Path(BIN) / command.split()[0]), *command.partition("#")[0].split()[1:]]
-    folder = Path(terminal.type("pwd\n").strip())
-    environment = {"PATH": os.environ["PATH"], "HOME": str(folder), "PYTHONPATH": str(PROJECT)}
-    child = Child(words, name="server", log=folder.parent / "server.log", environment=environment, directory=folder)
-
-    def is_ready() -> bool:
-        assert child.running, child.log_tail()
-        return "\nsource " in child.log.read_text()
-
-    eventually(is_ready, seconds=120, what="the coordinator")
-    return child
-
-
-def test_the_commands_of_the_readme(terminal: Terminal, servers: list[Child]) -> None:
+def test_the_commands_of_the_readme(terminals: Terminals) -> None:
     """An execution that 1.0 accepted before the switch finishes on 1.0.
 
     The worker is stopped before the switch and killed after it, so only the worker of the last command can finish it.
@@ -111,24 +73,24 @@ def test_the_commands_of_the_readme(terminal: Terminal, servers: list[Child]) ->
     waiting: dict[str, Any] = {}
     for command, shown in before:
         if command.startswith("coordinator dev"):
-            servers.append(another_terminal(command, terminal))
+            terminals.begin(command, "source ")
             continue
         if command.startswith("sed "):  # the switch begins
-            written = terminal.type("cat orders.py\n").splitlines()
+            written = terminals.type("cat orders.py\n").splitlines()
             assert [line for line in source.splitlines() if line not in written] == []
-            terminal.type("first=$!; kill -STOP $first\n")
+            terminals.type("first=$!; kill -STOP $first\n")
             waiting = json.loads(
-                terminal.type(f"coordinator executions submit org.example.orders --input {ORDER} --output json\n")
+                terminals.type(f"coordinator executions submit org.example.orders --input {ORDER} --output json\n")
             )
-        output = terminal.type(command)
+        output = terminals.type(command)
         if "…" not in shown and "{" in shown:
             assert json.loads(output[output.index("{") :]) == json.loads(shown[shown.index("{") :])
-    terminal.type("kill -KILL $first\n")
+    terminals.type("kill -KILL $first; wait $first 2> ../killed || true\n")
     show = f"coordinator executions show {waiting['executionId']} --output json\n"
-    found = json.loads(terminal.type(show))
+    found = json.loads(terminals.type(show))
     assert (found["status"] not in {"SUCCEEDED", "FAILED"}, found["pin"]["releaseVersion"]) == (True, "1.0")
-    terminal.type(last[0])
-    eventually(lambda: json.loads(terminal.type(show))["status"] == "SUCCEEDED", seconds=180, what="the end on 1.0")
-    result = json.loads(terminal.type(f"coordinator executions result {waiting['executionId']}\n"))
+    terminals.type(last[0])
+    eventually(lambda: json.loads(terminals.type(show))["status"] == "SUCCEEDED", seconds=180, what="the end on 1.0")
+    result = json.loads(terminals.type(f"coordinator executions result {waiting['executionId']}\n"))
     assert result == {"number": 3, "text": "1.00 to pay"}
-    assert terminal.type("ls dist\n").split() == ["1.0", "2.0"]
+    assert terminals.type("ls dist\n").split() == ["1.0", "2.0"]
