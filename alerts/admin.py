@@ -68,7 +68,7 @@ class AlertChannelAdmin(ConfigurationAdmin):
             deliveries=shown(sent := deliveries.newest(row)),
             waits=any(delivery.state == delivery.State.PENDING for delivery in sent),
             notifications=shown(deliveries.newest_notifications(row)),
-            may_change=self.may(request, Scope.ACTIVATE, row),
+            may_change=self.has_scope(request, Scope.ACTIVATE, row),
         )
 
     @serves("<uuid:object_id>/test/", Act.ALERT_CHANNEL_TEST, Scope.ACTIVATE, methods=POST)
@@ -127,12 +127,12 @@ class AlertRuleAdmin(ConfigurationAdmin):
             state=_state(row),
             channels=list(row.channels.filter(removed_at=None)),
             alerts=list(Alert.objects.filter(rule=row).order_by("-started_at", "-pk")[:ALERTS_SHOWN]),
-            may_change=self.may(request, Scope.ACTIVATE, row),
+            may_change=self.has_scope(request, Scope.ACTIVATE, row),
             hours=HOURS,
         )
 
     def to_change(self, row: AlertRule) -> AlertRule:
-        return rules.one(row.tenant, row.pk)
+        return rules.rule_of(row.tenant, row.pk)
 
     @serves("<uuid:object_id>/silence/", Act.ALERT_RULE_CHANGE, Scope.ACTIVATE, methods=POST)
     def silence(self, request: HttpRequest, row: AlertRule) -> HttpResponse:
@@ -196,7 +196,7 @@ class AlertAdmin(LongList):
             recovery=recovery_path(row),
             events=list(row.events.all()),
             deliveries=shown(deliveries.newest(row)),
-            may_silence=self.may(request, Scope.OPERATE, row),
+            may_silence=self.has_scope(request, Scope.OPERATE, row),
             hours=HOURS,
         )
 

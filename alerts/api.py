@@ -191,7 +191,7 @@ def add_alert_channel(view: TenantView, **body: Any) -> Any:
 @refuses(AlertChannelUnknown)
 def one_alert_channel(view: TenantView, channel_id: uuid.UUID) -> Any:
     """One channel with its newest messages."""
-    return channels.one(view.tenant, channel_id)
+    return channels.channel_of(view.tenant, channel_id)
 
 
 @operation("alerts", "changeAlertChannel", OneAlertChannelView, method="PATCH", body=AlertChannelChange)
@@ -199,7 +199,7 @@ def one_alert_channel(view: TenantView, channel_id: uuid.UUID) -> Any:
 @refuses(AlertChannelUnknown, AlertChannelInvalid, AlertNameTaken, AlertChannelInPolicy)
 def change_alert_channel(view: TenantView, channel_id: uuid.UUID, **body: Any) -> Any:
     """Change a channel. Its kind stays. If more than its name changes, it gets a test message."""
-    return deliveries.change_channel(channels.one(view.tenant, channel_id), actor=view.actor, **body)
+    return deliveries.change_channel(channels.channel_of(view.tenant, channel_id), actor=view.actor, **body)
 
 
 @operation("alerts", "removeAlertChannel", AlertChannelView)
@@ -207,7 +207,7 @@ def change_alert_channel(view: TenantView, channel_id: uuid.UUID, **body: Any) -
 @refuses(AlertChannelUnknown, AlertChannelInPolicy)
 def remove_alert_channel(view: TenantView, channel_id: uuid.UUID) -> Any:
     """Remove a channel from all rules. Messages that were not sent fail."""
-    return channels.remove(channels.one(view.tenant, channel_id), actor=view.actor)
+    return channels.remove(channels.channel_of(view.tenant, channel_id), actor=view.actor)
 
 
 @operation("alerts", "testAlertChannel", {202: AlertDeliveryView})
@@ -215,7 +215,7 @@ def remove_alert_channel(view: TenantView, channel_id: uuid.UUID) -> Any:
 @refuses(AlertChannelUnknown, AlertChannelDisabled)
 def send_test_message(view: TenantView, channel_id: uuid.UUID) -> Any:
     """Send a test message now. The channel shows whether it was accepted. It is tried once."""
-    return deliveries.test(channels.one(view.tenant, channel_id), actor=view.actor)
+    return deliveries.test(channels.channel_of(view.tenant, channel_id), actor=view.actor)
 
 
 # --- messages about executions ---
@@ -336,7 +336,7 @@ def add_alert_rule(view: TenantView, pipeline_id: str | None, **body: Any) -> An
 @refuses(AlertRuleUnknown)
 def one_alert_rule(view: TenantView, rule_id: uuid.UUID) -> Any:
     """One rule."""
-    return rules.one(view.tenant, rule_id)
+    return rules.rule_of(view.tenant, rule_id)
 
 
 @operation("alerts", "changeAlertRule", AlertRuleView, method="PATCH", body=AlertRuleChange)
@@ -344,7 +344,7 @@ def one_alert_rule(view: TenantView, rule_id: uuid.UUID) -> Any:
 @refuses(AlertRuleUnknown, AlertRuleInvalid, AlertChannelUnknown, AlertNameTaken)
 def change_alert_rule(view: TenantView, rule_id: uuid.UUID, **body: Any) -> Any:
     """Change a rule. Its kind and its pipeline stay. The alerts of a disabled rule are resolved."""
-    return rules.change(rules.one(view.tenant, rule_id), actor=view.actor, **body)
+    return rules.change(rules.rule_of(view.tenant, rule_id), actor=view.actor, **body)
 
 
 @operation("alerts", "removeAlertRule", AlertRuleView)
@@ -352,7 +352,7 @@ def change_alert_rule(view: TenantView, rule_id: uuid.UUID, **body: Any) -> Any:
 @refuses(AlertRuleUnknown)
 def remove_alert_rule(view: TenantView, rule_id: uuid.UUID) -> Any:
     """Remove a rule. Its alerts are resolved."""
-    return rules.remove(rules.one(view.tenant, rule_id), actor=view.actor)
+    return rules.remove(rules.rule_of(view.tenant, rule_id), actor=view.actor)
 
 
 urlpatterns = [

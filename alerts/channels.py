@@ -56,7 +56,7 @@ def kept(tenant: Tenant) -> QuerySet[AlertChannel]:
     return AlertChannel.objects.filter(tenant=tenant, removed_at=None).select_related("tenant")
 
 
-def one(tenant: Tenant, channel_id: uuid.UUID) -> AlertChannel:
+def channel_of(tenant: Tenant, channel_id: uuid.UUID) -> AlertChannel:
     """Return a channel that was not removed. Raises `AlertChannelUnknown`."""
     channel = kept(tenant).filter(pk=channel_id).first()
     if channel is None:

@@ -38,7 +38,7 @@ def kept(tenant: Tenant) -> QuerySet[AlertRule]:
     return rows.select_related("tenant", "pipeline").prefetch_related(_CHANNELS)
 
 
-def one(tenant: Tenant, rule_id: uuid.UUID) -> AlertRule:
+def rule_of(tenant: Tenant, rule_id: uuid.UUID) -> AlertRule:
     """Return a rule that was not removed, with its channels. Raises `AlertRuleUnknown`."""
     rule = kept(tenant).filter(pk=rule_id).first()
     if rule is None:
@@ -72,7 +72,7 @@ def add(
         rule.save(force_insert=True)
         _link(rule, linked)
         _record(Act.ALERT_RULE_ADD, rule, actor, kind=rule.kind, thresholds=rule.thresholds)
-    return one(tenant, rule.pk)
+    return rule_of(tenant, rule.pk)
 
 
 def change(
@@ -97,7 +97,7 @@ def change(
             _link(rule, linked)
         changed = sorted([*values, *(["channels"] if linked is not None else [])])
         _record(Act.ALERT_RULE_CHANGE, rule, actor, changed=changed, thresholds=rule.thresholds)
-    return one(rule.tenant, rule.pk)
+    return rule_of(rule.tenant, rule.pk)
 
 
 def remove(rule: AlertRule, *, actor: str) -> AlertRule:

@@ -191,7 +191,7 @@ class PipelineAdmin(ListWithUpload):
         rows = pipeline.releases.only("pipeline", "release_version", "status", "uploaded_by", "created_at")
         releases = list(rows.order_by("-id")[: NEWEST_RELEASES + 1])
         formerly_active = _formerly_active(pipeline, shown, releases)
-        may_activate = self.may(request, Scope.ACTIVATE, pipeline)
+        may_activate = self.has_scope(request, Scope.ACTIVATE, pipeline)
         gradual = gradual_activations.shown(self, request, pipeline)
         return self.page(
             request,
@@ -209,7 +209,7 @@ class PipelineAdmin(ListWithUpload):
             **_active_then(pipeline, request.GET.get("at", "").strip()),
             has_earlier=pointer.has_earlier(pipeline),
             **tab_of(request, PIPELINE_TABS, "history" if {"at", "page"} & request.GET.keys() else "overview"),
-            may_roll_back=self.may(request, Scope.ROLL_BACK, pipeline),
+            may_roll_back=self.has_scope(request, Scope.ROLL_BACK, pipeline),
             **gradual,
             releases=releases[:NEWEST_RELEASES],
             more_releases=len(releases) > NEWEST_RELEASES,
@@ -217,8 +217,8 @@ class PipelineAdmin(ListWithUpload):
             holds=open_holds(pipeline),
             policy=policy_page.policy_of(pipeline),
             changed_policy=policy_page.changed_of(pipeline),
-            may_administer=self.may(request, Scope.ADMINISTER, pipeline),
-            may_audit=self.may(request, Scope.AUDIT, pipeline),
+            may_administer=self.has_scope(request, Scope.ADMINISTER, pipeline),
+            may_audit=self.has_scope(request, Scope.AUDIT, pipeline),
         )
 
     @serves("<int:object_id>/health/", methods=READ, polled=True, name="health")
@@ -287,4 +287,4 @@ def _trust(pipeline: Pipeline) -> trust.Trust | None:
     if pipeline.activation is None:
         return None
     pipeline.activation.release.pipeline = pipeline  # the same row, which is not read again
-    return trust.of(pipeline.activation.release)
+    return trust.trust_of(pipeline.activation.release)

@@ -192,7 +192,7 @@ class ReleaseAdmin(ListWithUpload):
             "artifacts": uploads.artifacts_of(release),
             "deployments": deployments[:DEPLOYMENTS_SHOWN],
             "more_deployments": len(deployments) > DEPLOYMENTS_SHOWN,
-            "may_download": release.status != Status.REJECTED and self.may(request, Scope.ARTIFACTS, release),
+            "may_download": release.status != Status.REJECTED and self.has_scope(request, Scope.ARTIFACTS, release),
             "contract": contract,
             "diagram": diagram(contract, {policy.step: policy.short for policy in policies.values()})
             if contract
@@ -213,16 +213,16 @@ class ReleaseAdmin(ListWithUpload):
             "variant": VARIANTS[release.status],
             "revocation": Revocation.objects.filter(release=release).first() if is_over else None,
             "retirement": Retirement.objects.filter(release=release).first() if is_over else None,
-            "trust": trust.of(release, signers=trust.signers_in(attached)),
+            "trust": trust.trust_of(release, signers=trust.signers_in(attached)),
             "attached": attached,
             **SECTIONS.get(shown["tab"], _nothing)(release),
-            "may_register": self.may(request, Scope.REGISTER, release),
+            "may_register": self.has_scope(request, Scope.REGISTER, release),
             "upload_again": f"{reverse('admin:releases_release_upload')}?again={release.pk}",
             "may_attach": release.status in {*PENDING, Status.REGISTERED}
-            and self.may(request, Scope.REGISTER, release),
-            "may_activate": self.may(request, Scope.ACTIVATE, release),
-            "may_roll_back": self.may(request, Scope.ROLL_BACK, release),
-            "may_audit": self.may(request, Scope.AUDIT, release),
+            and self.has_scope(request, Scope.REGISTER, release),
+            "may_activate": self.has_scope(request, Scope.ACTIVATE, release),
+            "may_roll_back": self.has_scope(request, Scope.ROLL_BACK, release),
+            "may_audit": self.has_scope(request, Scope.AUDIT, release),
             "holds": holds,
             "paused": any(hold.release_id == release.pk for hold in holds),
         }

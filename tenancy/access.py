@@ -53,15 +53,15 @@ def entitled(tenant: Tenant, scope: Scope) -> QuerySet[User]:
     return User.objects.filter(Q(is_superuser=True) | Exists(granting), is_active=True)
 
 
-def may(user: User | AnonymousUser, tenant: Tenant, scope: Scope) -> bool:
+def has_scope(user: User | AnonymousUser, tenant: Tenant, scope: Scope) -> bool:
     return tenants_of(user, scope).filter(pk=tenant.pk).exists()
 
 
 def require(user: User | AnonymousUser, tenant: Tenant, scope: Scope) -> None:
     """Raise `NotFound` if `user` may not see `tenant`, and `ScopeMissing` if they see it without holding `scope`."""
-    if may(user, tenant, scope):
+    if has_scope(user, tenant, scope):
         return
-    if not may(user, tenant, Scope.READ):
+    if not has_scope(user, tenant, Scope.READ):
         raise NotFound(f"There is no tenant {tenant.slug!r}.")
     raise ScopeMissing(f"This needs the scope {scope.value!r} in tenant {tenant.slug!r}.")
 

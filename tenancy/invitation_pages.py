@@ -147,7 +147,7 @@ class InvitationAdmin(ExportedList, ReadOnlyAdmin):
             state_colour=STATES[state],
             mail_colour=MAILS[row.get_mail_display().lower()],
             roles=[Role(role).label for role in row.roles],
-            may_administer=self.may(request, Scope.ADMINISTER, row),
+            may_administer=self.has_scope(request, Scope.ADMINISTER, row),
         )
 
     @serves("new/", Act.INVITATION_CREATE, Scope.ADMINISTER)

@@ -6,7 +6,7 @@ from django.db import connection
 
 from executions.models import Execution, ExecutionEvent
 from governance.gradual.changes import start as start
-from governance.gradual.operations import one
+from governance.gradual.operations import gradual_activation
 from governance.gradual.plan import Plan, Step
 from releases.models import GradualActivation, Release
 from tenancy.models import Tenant
@@ -32,7 +32,7 @@ def started(owner: Tenant, *shares: float, version: str = "2.0", **members: Any)
 
 
 def again(gradual: GradualActivation) -> GradualActivation:
-    return one(gradual.pipeline, gradual.pk)
+    return gradual_activation(gradual.pipeline, gradual.pk)
 
 
 def ended(

@@ -168,7 +168,7 @@ class InteractionAdmin(LongList):
         return Present.of(
             found,
             cast("User", request.user),
-            has_role=self.may(request, Scope.ANSWER, found),
+            has_role=self.has_scope(request, Scope.ANSWER, found),
             may_answer=self._may_answer(request, found),
             buttons=buttons or request.GET.get("buttons", ""),
         )
@@ -180,7 +180,7 @@ class InteractionAdmin(LongList):
 
     def _decision(self, request: HttpRequest, found: Interaction) -> dict[str, Any]:
         """Return what people see of the answer. Others than readers of payloads see that there is one."""
-        may_read = any(self.may(request, scope, found) for scope in (Scope.ANSWER, Scope.PAYLOADS))
+        may_read = any(self.has_scope(request, scope, found) for scope in (Scope.ANSWER, Scope.PAYLOADS))
         if found.status != Interaction.Status.COMPLETED or not may_read:
             return {"may_read": may_read}
         return {
@@ -299,7 +299,7 @@ class InteractionAdmin(LongList):
         return min(few, key=lambda each: each.execution.pipeline_id != row.execution.pipeline_id, default=None)
 
     def _may_answer(self, request: HttpRequest, row: Interaction) -> bool:
-        return self.may(request, Scope.ANSWER, row) and recipients.permits(row, request.user)
+        return self.has_scope(request, Scope.ANSWER, row) and recipients.permits(row, request.user)
 
     # --- the page -------------------------------------------------------------------------------------
 
@@ -344,7 +344,7 @@ class InteractionAdmin(LongList):
             original=found,
             **present.context(),
             **answering,
-            may_reassign=present.answerable and self.may(request, Scope.ADMINISTER, found),
+            may_reassign=present.answerable and self.has_scope(request, Scope.ADMINISTER, found),
             draft=form.draft if form else "",
             entered=request.POST,
             items=found.unit.expected_items,

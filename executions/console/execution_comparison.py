@@ -61,7 +61,7 @@ def show(pages: ReadOnlyAdmin, request: HttpRequest, execution: Execution) -> Ht
     """Show the form, and the comparison with the execution that the query names."""
     term = request.GET.get("other", "").strip()
     other = _found(pages, request, execution, term) if term else None
-    may_read = all(pages.may(request, Scope.PAYLOADS, shown) for shown in (execution, other) if shown is not None)
+    may_read = all(pages.has_scope(request, Scope.PAYLOADS, shown) for shown in (execution, other) if shown is not None)
     return pages.page(
         request,
         "executions/comparison.html",

@@ -319,14 +319,14 @@ class ExecutionPages(LongList):
         return self.page(request, "executions/execution_live.html", **self._shown(request, execution, now))
 
     def _shown(self, request: HttpRequest, execution: Execution, now: Now) -> dict[str, Any]:
-        may_read = self.may(request, Scope.PAYLOADS, execution)
+        may_read = self.has_scope(request, Scope.PAYLOADS, execution)
         return {
             **header(execution, now),
             "activation": queries.activation_for(execution),
             "submitter": queries.submitter_of(execution).who,
-            "may_operate": self.may(request, Scope.OPERATE, execution),
-            "may_submit": self.may(request, Scope.SUBMIT, execution),
-            "may_activate": self.may(request, Scope.ACTIVATE, execution),
+            "may_operate": self.has_scope(request, Scope.OPERATE, execution),
+            "may_submit": self.has_scope(request, Scope.SUBMIT, execution),
+            "may_activate": self.has_scope(request, Scope.ACTIVATE, execution),
             "may_read": may_read,
             **execution_tabs.shown(request, execution, may_read=may_read),
         }

@@ -161,7 +161,7 @@ class DeadLetterAdmin(LongList):
         return letter.execution.shown_status
 
     def show(self, request: HttpRequest, row: DeadLetter) -> HttpResponse:
-        execution, may_read = row.execution, self.may(request, Scope.PAYLOADS, row)
+        execution, may_read = row.execution, self.has_scope(request, Scope.PAYLOADS, row)
         execution.release = Release.objects.only("pipeline").get(pk=execution.release_id)  # its documents may be large
         others = DeadLetter.objects.filter(execution=execution).exclude(pk=row.pk)
         more: dict[str, Any] = {
@@ -180,7 +180,7 @@ class DeadLetterAdmin(LongList):
                 (other, REASONS[other.reason], execution.step_at(other.failed_step_index))
                 for other in others.order_by("-created_at", "-id")[:OTHERS_SHOWN]
             ],
-            "may_operate": self.may(request, Scope.OPERATE, row),
+            "may_operate": self.has_scope(request, Scope.OPERATE, row),
             "redrivable": State(execution.status) in redrivable(allow_failed=True),
         }
         return self.page(request, "executions/dead_letter.html", letter=row, execution=execution, **more)

@@ -162,7 +162,10 @@ class FailureGroupAdmin(LongList):
         new = row.is_new_by(figures.newest_at)
         letters = list(queries.letters(row)[:LETTERS_SHOWN])
         read_business_keys([letter.execution for letter in letters])
-        may_operate, may_read = self.may(request, Scope.OPERATE, row), self.may(request, Scope.PAYLOADS, row)
+        may_operate, may_read = (
+            self.has_scope(request, Scope.OPERATE, row),
+            self.has_scope(request, Scope.PAYLOADS, row),
+        )
         more: dict[str, Any] = {
             "title": f"{row.error_code} in {row.release.pipeline.pipeline_id}",
             "original": row,
@@ -213,7 +216,7 @@ class FailureGroupAdmin(LongList):
             address = _campaign(group, kind="resubmit")
             buttons.insert(0, _button(target, "forward", address, denial or refusal, variant="primary"))
         else:
-            may = self.may(request, Scope.ROLL_BACK, group)
+            may = self.has_scope(request, Scope.ROLL_BACK, group)
             address = reverse("admin:releases_pipeline_rollback", args=[group.release.pipeline_id])
             buttons.append(_button("Resubmit", "forward", _campaign(group, kind="resubmit"), denial))
             buttons.append(_button("Roll back", "undo", address, "" if may else denial_of(Scope.ROLL_BACK)))

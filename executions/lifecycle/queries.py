@@ -178,7 +178,7 @@ def links(execution: Execution) -> list[Link]:
 
 
 def origin(execution: Execution) -> Resubmission | None:
-    """Return the link to the execution that this one resubmits. None for an ordinary submission, or if that was removed."""
+    """Return the link to the execution that this one resubmits. None for other executions, or if it was removed."""
     return _ORIGIN.first(pk=execution.pk) if execution.has_origin else None
 
 

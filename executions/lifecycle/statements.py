@@ -1,7 +1,7 @@
 """The SQL statements of the use cases: what each does, and what it means if it affects or returns no row."""
 
 # Returns whether executions have expired before their start, whether some of low priority wait until they are due, and
-# whether some have a concurrency key. Then whether relatives are to be told of an end, and whether a call of a child
+# whether some have a concurrency key. Then whether relatives must be notified of an end, and whether a call of a child
 # is due that is not paused. Each part has an index that contains only such rows.
 FIND_STARTS = """
 SELECT EXISTS (SELECT FROM executions_execution e

@@ -191,7 +191,7 @@ def add_schedule(view: TenantView, pipeline_id: str, paused: bool, **body: Any) 
 @refuses(ScheduleUnknown)
 def one_schedule(view: TenantView, schedule_id: uuid.UUID) -> Any:
     """One schedule with its next times."""
-    return schedules.one(view.tenant, schedule_id)
+    return schedules.schedule_of(view.tenant, schedule_id)
 
 
 @operation("schedules", "changeSchedule", OneScheduleView, method="PATCH", body=ScheduleChange)
@@ -200,7 +200,7 @@ def one_schedule(view: TenantView, schedule_id: uuid.UUID) -> Any:
 def change_schedule(view: TenantView, schedule_id: uuid.UUID, **body: Any) -> Any:
     """Change a schedule. Its pipeline stays. Other times begin with the next one from now on."""
     view.require(Scope.SUBMIT)
-    return schedules.change(schedules.one(view.tenant, schedule_id), actor=view.actor, **_named(body))
+    return schedules.change(schedules.schedule_of(view.tenant, schedule_id), actor=view.actor, **_named(body))
 
 
 @operation("schedules", "pauseSchedule", OneScheduleView, body=ReasonRequest)
@@ -208,7 +208,7 @@ def change_schedule(view: TenantView, schedule_id: uuid.UUID, **body: Any) -> An
 @refuses(ScheduleUnknown)
 def pause_schedule(view: TenantView, schedule_id: uuid.UUID, reason: str) -> Any:
     """Let a schedule fire no more until it is resumed. The body is optional."""
-    return schedules.pause(schedules.one(view.tenant, schedule_id), actor=view.actor, reason=reason)
+    return schedules.pause(schedules.schedule_of(view.tenant, schedule_id), actor=view.actor, reason=reason)
 
 
 @operation("schedules", "resumeSchedule", OneScheduleView, body=ReasonRequest)
@@ -216,7 +216,7 @@ def pause_schedule(view: TenantView, schedule_id: uuid.UUID, reason: str) -> Any
 @refuses(ScheduleUnknown)
 def resume_schedule(view: TenantView, schedule_id: uuid.UUID, reason: str) -> Any:
     """Let a schedule fire again, from its next time on. The body is optional."""
-    return schedules.resume(schedules.one(view.tenant, schedule_id), actor=view.actor, reason=reason)
+    return schedules.resume(schedules.schedule_of(view.tenant, schedule_id), actor=view.actor, reason=reason)
 
 
 @operation("schedules", "removeSchedule", ScheduleView)
@@ -224,7 +224,7 @@ def resume_schedule(view: TenantView, schedule_id: uuid.UUID, reason: str) -> An
 @refuses(ScheduleUnknown)
 def remove_schedule(view: TenantView, schedule_id: uuid.UUID) -> Any:
     """Remove a schedule. The executions that it submitted stay."""
-    return schedules.remove(schedules.one(view.tenant, schedule_id), actor=view.actor)
+    return schedules.remove(schedules.schedule_of(view.tenant, schedule_id), actor=view.actor)
 
 
 @operation("schedules", "backfillSchedule", {202: BackfillView}, body=BackfillRequest)
@@ -235,7 +235,7 @@ def backfill_schedule(
 ) -> backfills.Backfill:
     """Let a schedule fire for each time of a past range, at most 1,000. Times that were submitted are not repeated."""
     view.require(Scope.SUBMIT)
-    schedule = schedules.one(view.tenant, schedule_id)
+    schedule = schedules.schedule_of(view.tenant, schedule_id)
     return backfills.backfill(schedule, first, end, actor=view.actor, **body)
 
 
@@ -243,7 +243,7 @@ def backfill_schedule(
 @refuses(ScheduleUnknown)
 def schedule_fires(view: TenantView, schedule_id: uuid.UUID) -> Any:
     """The times at which a schedule fired, the latest first, each with its outcome."""
-    return schedules.fires(schedules.one(view.tenant, schedule_id))
+    return schedules.fires(schedules.schedule_of(view.tenant, schedule_id))
 
 
 def _named(body: dict[str, Any]) -> dict[str, Any]:

@@ -246,8 +246,8 @@ class ScheduleAdmin(ConfigurationAdmin):
             fires=[(fire, VARIANTS[fire.state]) for fire in newest[:FIRES_SHOWN]],
             more=len(newest) > FIRES_SHOWN,
             waiting=row.fires.filter(state=ScheduleFire.State.DUE, is_backfill=True).count(),
-            may_change=self.may(request, Scope.OPERATE, row) and self.may(request, Scope.SUBMIT, row),
-            may_operate=self.may(request, Scope.OPERATE, row),
+            may_change=self.has_scope(request, Scope.OPERATE, row) and self.has_scope(request, Scope.SUBMIT, row),
+            may_operate=self.has_scope(request, Scope.OPERATE, row),
         )
 
     @serves("<uuid:object_id>/backfill/", Act.SCHEDULE_BACKFILL, Scope.OPERATE, Scope.SUBMIT)

@@ -72,7 +72,7 @@ def kept(tenant: Tenant) -> QuerySet[Schedule]:
     return Schedule.objects.filter(tenant=tenant, removed_at=None).select_related("tenant", "pipeline")
 
 
-def one(tenant: Tenant, schedule_id: uuid.UUID) -> Schedule:
+def schedule_of(tenant: Tenant, schedule_id: uuid.UUID) -> Schedule:
     """Return a schedule that was not removed. Raises `ScheduleUnknown`."""
     schedule = kept(tenant).filter(pk=schedule_id).first()
     if schedule is None:
@@ -126,7 +126,7 @@ def add(
             raise TooManySchedules(f"A tenant has at most {most} schedules.")
         schedule.save(force_insert=True)
         _record(Act.SCHEDULE_ADD, schedule, actor, pipelineId=pipeline.pipeline_id, cron=schedule.cron)
-    return one(tenant, schedule.pk)
+    return schedule_of(tenant, schedule.pk)
 
 
 def change(schedule: Schedule, *, actor: str, **changes: Any) -> Schedule:
@@ -149,7 +149,7 @@ def change(schedule: Schedule, *, actor: str, **changes: Any) -> Schedule:
             Schedule.objects.filter(pk=locked.pk).update(**values, version=F("version") + 1)
             # The template may have payloads, so only the names of the members are recorded.
             _record(Act.SCHEDULE_CHANGE, locked, actor, changed=changed)
-    return one(schedule.tenant, schedule.pk)
+    return schedule_of(schedule.tenant, schedule.pk)
 
 
 def pause(schedule: Schedule, *, actor: str, reason: str = "") -> Schedule:
@@ -159,7 +159,7 @@ def pause(schedule: Schedule, *, actor: str, reason: str = "") -> Schedule:
         if locked.paused_at is None:
             Schedule.objects.filter(pk=locked.pk).update(paused_at=Now(), next_at=None, version=F("version") + 1)
             _record(Act.SCHEDULE_PAUSE, locked, actor, reason=reason)
-    return one(schedule.tenant, schedule.pk)
+    return schedule_of(schedule.tenant, schedule.pk)
 
 
 def resume(schedule: Schedule, *, actor: str, reason: str = "") -> Schedule:
@@ -171,7 +171,7 @@ def resume(schedule: Schedule, *, actor: str, reason: str = "") -> Schedule:
             rows = Schedule.objects.filter(pk=locked.pk)
             rows.update(paused_at=None, next_at=following, version=F("version") + 1)
             _record(Act.SCHEDULE_RESUME, locked, actor, reason=reason)
-    return one(schedule.tenant, schedule.pk)
+    return schedule_of(schedule.tenant, schedule.pk)
 
 
 def remove(schedule: Schedule, *, actor: str) -> Schedule:

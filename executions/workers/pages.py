@@ -294,7 +294,7 @@ class WorkerAdmin(ReadOnlyAdmin):
             "refused": host.reason == WorkerEligibility.Reason.UNVERIFIED_CODE,
             "drain": row.events.filter(data__cause="OPERATOR_DRAINED").first() if row.drained_by_operator_at else None,
             "called_at": base_of(row.endpoint) if row.protocol == REST else "",
-            "may_operate": self.may(request, Scope.OPERATE, row),
+            "may_operate": self.has_scope(request, Scope.OPERATE, row),
             "running": running[:RUNNING_SHOWN],
             "more_running": len(running) > RUNNING_SHOWN,
             "events": [

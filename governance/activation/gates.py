@@ -93,7 +93,7 @@ def _signatures(switch: Switch) -> Gate | None:
     if switch.binding:
         trust.lock_keys(switch.pipeline)
     signers = None if switch.signers is None else switch.signers[switch.release.pk]
-    trusted = trust.of(switch.release, switch.pipeline, signers=signers)
+    trusted = trust.trust_of(switch.release, switch.pipeline, signers=signers)
     if not trusted.is_met:
         detail = f"Release {switch.release.release_version!r} cannot be activated. {trusted.description}"
         return unmet(SIGNATURES, errors.SignatureRequired(detail, standing=trusted.standing))

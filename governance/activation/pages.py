@@ -154,7 +154,9 @@ def _form(
     judged = gates.judge(switch)
     refusing = [gate for gate in judged if gate.verdict is Verdict.UNMET]
     is_approved = gates.APPROVAL not in {gate.name for gate in refusing}
-    may_override = not is_approved and pipeline.emergency_override and pages.may(request, Scope.ADMINISTER, release)
+    may_override = (
+        not is_approved and pipeline.emergency_override and pages.has_scope(request, Scope.ADMINISTER, release)
+    )
     needs_request = not is_approved and not may_override
     return {
         **_change(release, switch),
@@ -225,7 +227,7 @@ def _rolled_back(
 
 
 def _recent_only(pages: ReadOnlyAdmin, request: HttpRequest, pipeline: Pipeline) -> bool:
-    return not pages.may(request, Scope.ACTIVATE, pipeline)
+    return not pages.has_scope(request, Scope.ACTIVATE, pipeline)
 
 
 def _targets(

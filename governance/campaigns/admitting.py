@@ -190,7 +190,7 @@ ALREADY_PAUSED = "ALREADY_PAUSED"
 def redrive(campaign: Campaign, chosen: Sequence[CampaignItem]) -> int:
     """Re-drive or skip each item, and record its result. Return how many were re-driven.
 
-    A failure that was resubmitted is skipped, so that its work runs once, whoever was first.
+    A failure that was resubmitted is skipped. Its work runs once, in either order.
     """
     statuses = lock_statuses({item.execution.release_id for item in chosen if item.execution})
     resubmitted = _lock_resubmitted([item.execution_id for item in chosen])

@@ -24,7 +24,7 @@ from governance.campaigns.campaigns import HIGHEST_RATE, Options, executions_of
 from governance.campaigns.drafts import Contents
 from governance.resubmission.pages import STARTS
 from releases.models import IDENTITY_LENGTH
-from tenancy.access import actor, may
+from tenancy.access import actor, has_scope
 from tenancy.audit.acts import Act, Denied
 from tenancy.console.base import ReadOnlyAdmin, problem_of, serves
 from tenancy.models import Tenant
@@ -140,8 +140,8 @@ def show(
         sample=[(execution, STATE_VARIANTS[execution.status]) for execution in contents.executions],
         form=form,
         problem=problem_of(error),
-        may_operate=all(pages.may(request, scope, draft) for scope in scopes_of(draft.kind)),
-        may_resubmit=all(pages.may(request, scope, draft) for scope in scopes_of(Kind.RESUBMIT)),
+        may_operate=all(pages.has_scope(request, scope, draft) for scope in scopes_of(draft.kind)),
+        may_resubmit=all(pages.has_scope(request, scope, draft) for scope in scopes_of(Kind.RESUBMIT)),
     )
 
 
@@ -241,5 +241,5 @@ def instead(pages: ReadOnlyAdmin, request: HttpRequest, draft: Campaign) -> Http
 
 def require(request: HttpRequest, tenant: Tenant, kind: str, act: Act) -> None:
     """Raise `Denied` unless the user holds all scopes that a campaign of this kind needs."""
-    if not all(may(request.user, tenant, scope) for scope in scopes_of(kind)):
+    if not all(has_scope(request.user, tenant, scope) for scope in scopes_of(kind)):
         raise Denied(act, tenant)

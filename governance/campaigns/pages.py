@@ -236,7 +236,9 @@ class CampaignAdmin(ReadOnlyAdmin):
             "campaign": campaign,
             "progress": progress,
             "left": progress.total - progress.drafted,
-            "may_discard": all(self.may(request, scope, campaign) for scope in draft_pages.scopes_of(campaign.kind)),
+            "may_discard": all(
+                self.has_scope(request, scope, campaign) for scope in draft_pages.scopes_of(campaign.kind)
+            ),
         }
 
     def _shown(self, request: HttpRequest, campaign: Campaign) -> dict[str, Any]:
@@ -270,7 +272,7 @@ class CampaignAdmin(ReadOnlyAdmin):
             "more_items": len(items) > ITEMS_SHOWN,
             "follows": campaign.status in LIVE or became.running + became.waiting > 0,
             "seconds": 2 if progress.total <= LARGE else 15,
-            "may_operate": self.may(request, Scope.OPERATE, campaign),
+            "may_operate": self.has_scope(request, Scope.OPERATE, campaign),
             # Changes with every change of the page.
             "mark": f"{campaign.status}.{progress.pending}.{progress.done}.{progress.skipped}.{len(events)}."
             f"{became.running}.{became.waiting}.{became.succeeded}.{became.failed_again}."

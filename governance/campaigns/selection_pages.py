@@ -22,7 +22,7 @@ from governance.campaigns.draft_pages import require
 from governance.campaigns.drafts import freeze
 from governance.campaigns.selection import WIRE_NAMES, Filters, selected
 from releases.models import IDENTITY_LENGTH
-from tenancy.access import actor, may, tenants_of
+from tenancy.access import actor, has_scope, tenants_of
 from tenancy.audit.acts import Act
 from tenancy.console.base import POST, ReadOnlyAdmin, problem_of, serves
 from tenancy.models import Tenant
@@ -107,7 +107,7 @@ def start(pages: ReadOnlyAdmin, request: HttpRequest) -> HttpResponse:
     if request.method != "POST" or not valid:
         return page(400 if form.is_bound and not valid else 200)
     tenant, allow_failed = form.cleaned_data["tenant"], form.cleaned_data["allow_failed"]
-    if form.requested_kind == Kind.RESUBMIT and not may(request.user, tenant, Scope.SUBMIT):
+    if form.requested_kind == Kind.RESUBMIT and not has_scope(request.user, tenant, Scope.SUBMIT):
         raise PermissionDenied
     try:
         draft = freeze(

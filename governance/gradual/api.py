@@ -222,7 +222,7 @@ def start_gradual_activation(view: TenantView, pipeline_id: str, release_version
 @refuses(errors.PipelineUnknown, errors.GradualActivationUnknown)
 def one_gradual_activation(view: TenantView, pipeline_id: str, gradual_id: uuid.UUID) -> Any:
     """One gradual activation, with what the executions of both releases show."""
-    return operations.one(queries.pipeline(view.tenant, pipeline_id), gradual_id)
+    return operations.gradual_activation(queries.pipeline(view.tenant, pipeline_id), gradual_id)
 
 
 _REFUSALS = (
@@ -239,7 +239,7 @@ _REFUSALS = (
 @refuses(*_REFUSALS, errors.StepChanged, errors.NoNextStep, errors.ApprovalRequired)
 def next_step(view: TenantView, pipeline_id: str, gradual_id: uuid.UUID, **body: Any) -> Any:
     """Move to the next step now, with any sample. The body is optional."""
-    gradual = operations.one(queries.pipeline(view.tenant, pipeline_id), gradual_id)
+    gradual = operations.gradual_activation(queries.pipeline(view.tenant, pipeline_id), gradual_id)
     return changes.move_on(gradual, actor=view.actor, **body)
 
 
@@ -251,7 +251,7 @@ def promote(view: TenantView, pipeline_id: str, gradual_id: uuid.UUID, **body: A
 
     If the evidence misses something that the plan asks for, a `reason` is required. Otherwise the body is optional.
     """
-    gradual = operations.one(queries.pipeline(view.tenant, pipeline_id), gradual_id)
+    gradual = operations.gradual_activation(queries.pipeline(view.tenant, pipeline_id), gradual_id)
     return changes.promote(gradual, actor=view.actor, **body)
 
 
@@ -260,7 +260,7 @@ def promote(view: TenantView, pipeline_id: str, gradual_id: uuid.UUID, **body: A
 @refuses(*_REFUSALS, errors.ReasonRequired)
 def withdraw_candidate(view: TenantView, pipeline_id: str, gradual_id: uuid.UUID, **body: Any) -> Any:
     """Give the candidate no further executions. Each later submission gets the active release."""
-    gradual = operations.one(queries.pipeline(view.tenant, pipeline_id), gradual_id)
+    gradual = operations.gradual_activation(queries.pipeline(view.tenant, pipeline_id), gradual_id)
     return changes.withdraw(gradual, actor=view.actor, **body)
 
 

@@ -69,7 +69,7 @@ def move_on(
         operations.record(
             Act.GRADUAL_ACTIVATION_STEP, gradual, actor=actor, reason=reason, step=gradual.step + 1, share=float(share)
         )
-    return operations.one(pipeline, gradual.pk)
+    return operations.gradual_activation(pipeline, gradual.pk)
 
 
 def require_step(gradual: GradualActivation, expected: int | None) -> None:
@@ -144,7 +144,7 @@ def start(
             request=str(request.pk) if request else None,
             **plan.columns,
         )
-    return operations.one(pipeline, gradual.pk)
+    return operations.gradual_activation(pipeline, gradual.pk)
 
 
 def _started(
@@ -232,7 +232,7 @@ def promote(
         _end(pipeline, gradual, Status.PROMOTED, Cause.PERSON, actor, noted, operation_key)
         details = {"missingEvidence": missing} if missing else {}
         operations.record(Act.GRADUAL_ACTIVATION_PROMOTE, gradual, actor=actor, reason=reason, **details)
-    return operations.one(pipeline, gradual.pk)
+    return operations.gradual_activation(pipeline, gradual.pk)
 
 
 def reason_with_missing(reason: str, missing: Sequence[str]) -> str:
@@ -273,7 +273,7 @@ def withdraw(
         require_step(gradual, expected_step)
         _end(pipeline, gradual, Status.WITHDRAWN, cause, actor, reason, operation_key)
         operations.record(Act.GRADUAL_ACTIVATION_WITHDRAW, gradual, actor=actor, reason=reason, cause=cause.value)
-    return operations.one(pipeline, gradual.pk)
+    return operations.gradual_activation(pipeline, gradual.pk)
 
 
 def replace(pipeline: Pipeline, *, actor: str, by: Release) -> GradualActivation | None:

@@ -23,7 +23,7 @@ def all_of(pipeline: Pipeline) -> QuerySet[GradualActivation]:
     )
 
 
-def one(pipeline: Pipeline, gradual_id: Any) -> GradualActivation:
+def gradual_activation(pipeline: Pipeline, gradual_id: Any) -> GradualActivation:
     """Return a gradual activation of a pipeline. Raises `GradualActivationUnknown`."""
     gradual = all_of(pipeline).filter(pk=gradual_id).first()
     if gradual is None:
@@ -85,7 +85,7 @@ def repeated(
     starts = gradual is not None and not gradual.activations.filter(sequence__lt=activation.sequence).exists()
     if gradual is None or activation.kind != kind or starts != (of is None) or (of is not None and gradual.pk != of.pk):
         raise key_reused(activation)
-    return one(pipeline, gradual.pk)
+    return gradual_activation(pipeline, gradual.pk)
 
 
 def key_reused(activation: Activation) -> OperationKeyReused:

@@ -81,7 +81,7 @@ def shown(pages: ReadOnlyAdmin, request: HttpRequest, pipeline: Pipeline) -> dic
     context: dict[str, Any] = {
         "gradual": gradual,
         "gradual_key": str(uuid.uuid4()),
-        "may_withdraw": pages.may(request, Scope.ROLL_BACK, pipeline),
+        "may_withdraw": pages.has_scope(request, Scope.ROLL_BACK, pipeline),
     }
     if gradual is not None:
         plan = operations.plan_of(gradual)
@@ -95,7 +95,7 @@ def shown(pages: ReadOnlyAdmin, request: HttpRequest, pipeline: Pipeline) -> dic
         }
     return {
         **context,
-        "candidates": _candidates(pipeline) if pages.may(request, Scope.ACTIVATE, pipeline) else [],
+        "candidates": _candidates(pipeline) if pages.has_scope(request, Scope.ACTIVATE, pipeline) else [],
         "proposed_steps": STEPS,
         "bounds": Bounds(),
         "last_gradual": newest,
@@ -160,7 +160,7 @@ def withdraw(pages: ReadOnlyAdmin, request: HttpRequest, pipeline: Pipeline, gra
 
 def _one(pipeline: Pipeline, gradual_id: uuid.UUID) -> GradualActivation:
     try:
-        return operations.one(pipeline, gradual_id)
+        return operations.gradual_activation(pipeline, gradual_id)
     except GradualActivationUnknown:
         raise Http404 from None
 

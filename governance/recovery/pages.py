@@ -89,9 +89,9 @@ def show(pages: ReadOnlyAdmin, request: HttpRequest, release: Release) -> HttpRe
         verbs=[(campaign, VERBS[Kind(campaign.kind)].lower()) for campaign in shown.open_campaigns],
         parts=[_part(pages, request, release, accepted) for accepted in shown.accepted],
         most=MOST_READ,
-        may_read=pages.may(request, Scope.PAYLOADS, release),
-        may_roll_back=pages.may(request, Scope.ROLL_BACK, release),
-        may_activate=pages.may(request, Scope.ACTIVATE, release),
+        may_read=pages.has_scope(request, Scope.PAYLOADS, release),
+        may_roll_back=pages.has_scope(request, Scope.ROLL_BACK, release),
+        may_activate=pages.has_scope(request, Scope.ACTIVATE, release),
         rollback_url=reverse("admin:releases_pipeline_rollback", args=[release.pipeline_id]),
     )
 
@@ -123,7 +123,7 @@ def _executions(release: Release, status: str) -> str:
 
 
 def _why_not(pages: ReadOnlyAdmin, request: HttpRequest, release: Release, kind: Kind) -> str:
-    lacking = [scope for scope in scopes_of(kind) if not pages.may(request, scope, release)]
+    lacking = [scope for scope in scopes_of(kind) if not pages.has_scope(request, scope, release)]
     return denial_of(lacking[0]) if lacking else ""
 
 

@@ -168,7 +168,7 @@ class RequestAdmin(ReadOnlyAdmin):
         release = row.release
         attached = trust.attached(release)
         is_asked = row.status == RequestStatus.OPEN and not _is_own(request, row) and _vote_of(request, row) is None
-        votes = is_asked and self.may(request, Scope.VOTE, row)
+        votes = is_asked and self.has_scope(request, Scope.VOTE, row)
         return self.page(
             request,
             "releases/activation_request.html",
@@ -177,7 +177,7 @@ class RequestAdmin(ReadOnlyAdmin):
             activation_request=row,
             variant=VARIANTS[row.status],
             active=pipeline.activation,
-            may_activate=self.may(request, Scope.ACTIVATE, row),
+            may_activate=self.has_scope(request, Scope.ACTIVATE, row),
             is_undecided=row.status in UNDECIDED,
             state=_state(row),
             may_vote_now=votes,
@@ -185,7 +185,7 @@ class RequestAdmin(ReadOnlyAdmin):
             is_breaking=row.status in UNDECIDED and needs_typing(pipeline, release),
             release=release,
             artifacts=artifacts_of(release),
-            trust=trust.of(release, signers=trust.signers_in(attached)),
+            trust=trust.trust_of(release, signers=trust.signers_in(attached)),
             attached=attached,
             smoke_tests=smoke_pages.newest(release),
         )
@@ -210,7 +210,7 @@ class RequestAdmin(ReadOnlyAdmin):
             is_open=row.status == RequestStatus.OPEN,
             is_own=_is_own(request, row),
             own_vote=_vote_of(request, row),
-            may_vote=self.may(request, Scope.VOTE, row),
+            may_vote=self.has_scope(request, Scope.VOTE, row),
         )
 
     @serves("<uuid:object_id>/vote/", Act.ACTIVATION_REQUEST_VOTE, Scope.VOTE, methods=POST)

@@ -103,7 +103,7 @@ def blockers(release: Release, *, exact: bool = False) -> list[Blocker]:
     return [Blocker(kind, counts[name]) for kind, name in _NAMES.items() if name in counts]
 
 
-# Also returns a row if the release is active, if it takes part in a running gradual activation, and if it is in its
+# Also returns a row if the release is active, if it is in a running gradual activation, and if it is in its
 # grace.
 _BLOCKERS = f"""
 {statements.COUNT_BLOCKERS}

@@ -78,7 +78,7 @@ class SmokeTestView(serializers.Serializer[SmokeTest]):
 @refuses(PipelineUnknown, ReleaseUnknown)
 def all_smoke_tests(view: TenantView, pipeline_id: str, release_version: str) -> Any:
     """The smoke tests of the release, newest first."""
-    return smoke_tests.of(queries.release(queries.pipeline(view.tenant, pipeline_id), release_version))
+    return smoke_tests.of_release(queries.release(queries.pipeline(view.tenant, pipeline_id), release_version))
 
 
 @operation("releases", "smokeTest", {202: SmokeTestView, 200: SmokeTestView}, body=SmokeTestRequest)
@@ -113,7 +113,7 @@ def start_smoke_test(view: TenantView, pipeline_id: str, release_version: str, *
 def one_smoke_test(view: TenantView, pipeline_id: str, release_version: str, smoke_test_id: str) -> Any:
     """One smoke test with its verdict. Its id is that of its execution."""
     release = queries.release(queries.pipeline(view.tenant, pipeline_id), release_version)
-    return smoke_tests.one(release, _execution_id(smoke_test_id))
+    return smoke_tests.smoke_test(release, _execution_id(smoke_test_id))
 
 
 def _execution_id(text: str) -> uuid.UUID:

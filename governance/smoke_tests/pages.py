@@ -128,7 +128,7 @@ COLUMNS = ("actor", "created_at", "expected_result", "execution__finished_at")
 
 def newest(release: Release) -> dict[str, Any]:
     """Return the newest smoke tests of the release."""
-    rows = smoke_tests.of(release).select_related(None).select_related("execution").only(*COLUMNS)
+    rows = smoke_tests.of_release(release).select_related(None).select_related("execution").only(*COLUMNS)
     tests = list(rows[: SHOWN + 1])
     lines = [
         {

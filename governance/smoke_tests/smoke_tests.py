@@ -85,7 +85,7 @@ def start(
         admitted.require_runnable()
         row = Row.of(admitted, key=key, digest=digest, input=[input], shape=shape, actor=actor, named=True, smoke=True)
         if _write(row, expected, actor):
-            return Started(one(release, row.id), repeated=False)
+            return Started(smoke_test(release, row.id), repeated=False)
     raise ExecutionChanged(f"Release {release.release_version!r} keeps changing; repeat the request.")
 
 
@@ -95,7 +95,7 @@ def _earlier(release: Release, key: str, digest: str, expected: list[Any] | None
     first = rows.filter(execution_key=key).only("id", "input_digest").first()
     if first is None:
         return None
-    test = of(release).filter(execution=first).first()
+    test = of_release(release).filter(execution=first).first()
     if test is None or first.input_digest != digest or not json_writer.equal(test.expected_result, expected):
         raise IdempotencyKeyReused(
             f"The key belongs to execution {first.pk}, which has another input or expected result.",
@@ -145,14 +145,14 @@ def with_verdicts(tests: QuerySet[SmokeTest]) -> QuerySet[Any]:
     return rows.defer(*PAYLOADS_OF_EXECUTION)
 
 
-def of(release: Release) -> QuerySet[Any]:
+def of_release(release: Release) -> QuerySet[Any]:
     """Return the smoke tests of a release with their executions and verdicts, newest first."""
     return with_verdicts(SmokeTest.objects.filter(release=release))
 
 
-def one(release: Release, execution_id: uuid.UUID) -> Any:
+def smoke_test(release: Release, execution_id: uuid.UUID) -> Any:
     """Return one smoke test of a release. Raises `SmokeTestUnknown`."""
-    test = of(release).filter(execution=execution_id).first()
+    test = of_release(release).filter(execution=execution_id).first()
     if test is None:
         raise SmokeTestUnknown(f"Release {release.release_version!r} has no smoke test {execution_id}.")
     return test

@@ -56,7 +56,7 @@ def _check_unique(pipeline: Pipeline) -> None:
             raise DefinitionError(
                 "DUPLICATE_PIPELINE_ID",
                 f"{other.place} defines another pipeline with the id {pipeline.pipeline_id!r}; a coordinator could not "
-                "tell them apart, give one of them another id",
+                "distinguish them, give one of them another id",
                 pipeline.place,
             )
 

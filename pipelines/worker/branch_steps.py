@@ -13,7 +13,7 @@ from pipelines.authoring.values import Encoded
 from pipelines.worker.items import BranchCall
 
 
-def of(step: PlannedStep) -> PlannedBranching:
+def branching_of(step: PlannedStep) -> PlannedBranching:
     if step.branching is None:
         raise TypeError(f"step {step.name} has no branches")
     return step.branching
@@ -21,7 +21,7 @@ def of(step: PlannedStep) -> PlannedBranching:
 
 def calls_of_one(step: PlannedStep) -> int:
     """Return how many branches are called for one value."""
-    return len(of(step).branches) if of(step).route is None else 1
+    return len(branching_of(step).branches) if branching_of(step).route is None else 1
 
 
 def calls(
@@ -35,7 +35,7 @@ def calls(
 
     ``call`` calls the route.
     """
-    branching = of(step)
+    branching = branching_of(step)
     for index, encoded in enumerate(values):
         item_index = index if is_stream else None
         if branching.route is None:
@@ -58,7 +58,7 @@ def note(step: PlannedStep, text: str) -> None:
 
 def results(step: PlannedStep, encoded: Iterator[Encoded]) -> Iterator[Encoded]:
     """Yield the results of the step, for those of its calls."""
-    if of(step).route is not None:
+    if branching_of(step).route is not None:
         yield from encoded
         return
     while calls := list(islice(encoded, calls_of_one(step))):
@@ -67,9 +67,9 @@ def results(step: PlannedStep, encoded: Iterator[Encoded]) -> Iterator[Encoded]:
 
 def decoded(step: PlannedStep, call_index: int, document: Any) -> Encoded:
     """Return the stored result of a call. ``call_index`` counts the calls of all items."""
-    if of(step).route is not None:
+    if branching_of(step).route is not None:
         return Encoded(document, step.output.decode(document))
-    branch = list(of(step).branches.values())[call_index % calls_of_one(step)]
+    branch = list(branching_of(step).branches.values())[call_index % calls_of_one(step)]
     if branch.cardinality.gives_many:
         return Encoded(document, [branch.output.decode(item) for item in document])
     return Encoded(document, branch.output.decode(document))

@@ -162,7 +162,7 @@ class ReleaseView(ReleaseSummary):
 
     @extend_schema_field(TrustView)
     def get_trust(self, release: Release) -> Any:
-        return TrustView(trust.of(release)).data
+        return TrustView(trust.trust_of(release)).data
 
     @extend_schema_field(StepPolicyView(many=True))
     def get_step_policies(self, release: Release) -> Any:

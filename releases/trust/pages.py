@@ -105,7 +105,7 @@ class TrustedKeyAdmin(ExportedList, ReadOnlyAdmin):
             original=row,
             key=row,
             revocation=row.revocation if is_revoked(row) else None,
-            may_administer=self.may(request, Scope.ADMINISTER, row),
+            may_administer=self.has_scope(request, Scope.ADMINISTER, row),
         )
 
     @serves("new/", Act.TRUSTED_KEY_ADD, Scope.ADMINISTER)

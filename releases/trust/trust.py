@@ -178,7 +178,7 @@ def signers_in(attachments: Iterable[Attached]) -> list[Signer]:
     return [signer for envelope in envelopes for signer in envelope.signers]
 
 
-def of(release: Release, pipeline: Pipeline | None = None, *, signers: Sequence[Signer] | None = None) -> Trust:
+def trust_of(release: Release, pipeline: Pipeline | None = None, *, signers: Sequence[Signer] | None = None) -> Trust:
     """Return the current trust in `release` under the policy of its pipeline. `pipeline` is a newer copy of that.
 
     `signers` are the signatures over the descriptor, if the caller has just read them.

@@ -123,8 +123,8 @@ class AuditEntryAdmin(ExportedList, LongList):
     list_per_page = 100
     file_name = "audit-log"
 
-    def may(self, request: HttpRequest, scope: Scope, row: AuditEntry) -> bool:
-        return bool(request.user.is_superuser) if row.tenant is None else super().may(request, scope, row)
+    def has_scope(self, request: HttpRequest, scope: Scope, row: AuditEntry) -> bool:
+        return bool(request.user.is_superuser) if row.tenant is None else super().has_scope(request, scope, row)
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[BoundedList]:
         return BoundedList

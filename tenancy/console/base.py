@@ -200,7 +200,7 @@ class TenantScopedAdmin(OneButtonForms):
         assert isinstance(row, Tenant)  # noqa: S101 - `tenant_path` ends there
         return row
 
-    def may(self, request: HttpRequest, scope: Scope, row: Any) -> bool:
+    def has_scope(self, request: HttpRequest, scope: Scope, row: Any) -> bool:
         """True if the user holds `scope` in the tenant of `row`. A superuser holds every scope in every tenant."""
         if request.user.is_active and request.user.is_superuser:
             return True
@@ -208,11 +208,13 @@ class TenantScopedAdmin(OneButtonForms):
 
     def administers(self, request: HttpRequest, row: Any = None) -> bool:
         """True if the user administers the tenant of `row`, or any tenant if there is no row."""
-        return holds_anywhere(request, Scope.ADMINISTER) if row is None else self.may(request, Scope.ADMINISTER, row)
+        return (
+            holds_anywhere(request, Scope.ADMINISTER) if row is None else self.has_scope(request, Scope.ADMINISTER, row)
+        )
 
     def require(self, request: HttpRequest, act: Act | None, scopes: Iterable[Scope], row: Any) -> None:
         """Raise `Denied` unless the user holds all `scopes` in the tenant of `row`."""
-        if not all(self.may(request, scope, row) for scope in scopes):
+        if not all(self.has_scope(request, scope, row) for scope in scopes):
             raise Denied(act or Act.ADMIN_PAGE, self.tenant_of(row))
 
     def get_urls(self) -> list[URLPattern]:
@@ -255,7 +257,7 @@ class TenantScopedAdmin(OneButtonForms):
         return holds_anywhere(request, self.needs)
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return self.has_module_permission(request) if obj is None else self.may(request, self.needs, obj)
+        return self.has_module_permission(request) if obj is None else self.has_scope(request, self.needs, obj)
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest | None = None) -> bool:
         return lookup in {getattr(entry, "parameter_name", None) for entry in self.list_filter or ()}

@@ -76,7 +76,7 @@ def test_a_condition_that_returns_within_a_minute_resolves_nothing(owner: Tenant
 @cases("end", ["disable", "remove"])
 def test_the_alerts_of_a_rule_that_is_disabled_or_removed_are_resolved(owner: Tenant, end: str) -> None:
     alert = fired(owner, channel(owner))
-    made = rules.one(owner, alert.rule_id)
+    made = rules.rule_of(owner, alert.rule_id)
     if end == "disable":
         rules.change(made, actor=ACTOR, enabled=False)
     else:
@@ -92,7 +92,7 @@ def test_a_silenced_rule_tells_nobody_until_its_silence_ends(owner: Tenant) -> N
     later = timezone.now() + timedelta(hours=1)
     alert = fired(owner, channel(owner), silenced_until=later)
     assert (alert.state, states(alert)) == ("FIRING", [])
-    rules.change(rules.one(owner, alert.rule_id), actor=ACTOR, silenced_until=None)
+    rules.change(rules.rule_of(owner, alert.rule_id), actor=ACTOR, silenced_until=None)
     judged(alert.rule)
     assert states(alert) == [("FIRING", "PENDING")]
 
@@ -100,7 +100,7 @@ def test_a_silenced_rule_tells_nobody_until_its_silence_ends(owner: Tenant) -> N
 def test_an_alert_without_a_first_message_ends_without_a_message(owner: Tenant) -> None:
     alert = fired(owner, channel(owner), silenced_until=timezone.now() + timedelta(hours=1))
     end_condition(alert)
-    rules.change(rules.one(owner, alert.rule_id), actor=ACTOR, silenced_until=None)
+    rules.change(rules.rule_of(owner, alert.rule_id), actor=ACTOR, silenced_until=None)
     assert [state for state, _ in judged(alert.rule)] == ["RESOLVED"]
     assert states(alert) == []
 

@@ -110,7 +110,7 @@ def a_key_that_an_activation_relies_on() -> Decision:
 
     def revoke_it() -> trust.Standing:
         trust.revoke_key(key, actor="user:y", reason="leaked")
-        return trust.of(release).standing
+        return trust.trust_of(release).standing
 
     return rely_on_it, revoke_it, trust.Standing.REVOKED_KEYS
 

@@ -85,4 +85,4 @@ def test_a_list_of_several_tenants_uses_the_keys_of_each_releases_tenant(twins: 
     releases = Release.objects.select_related("pipeline").all()
     assert trust.standings(releases) == expected
     for release in Release.objects.select_related("pipeline__tenant").all():
-        assert trust.of(release).standing == expected[release.pk]
+        assert trust.trust_of(release).standing == expected[release.pk]

@@ -42,8 +42,8 @@ def test_each_role_grants_its_scopes_only_in_its_own_tenant(tenant: Tenant, role
     user, other = member(tenant, role), making.tenant()
     member(other, Role.TENANT_ADMIN)
     for scope in Scope:
-        assert access.may(user, tenant, scope) is (scope in GRANTS[role]), scope
-        assert not access.may(user, other, scope)
+        assert access.has_scope(user, tenant, scope) is (scope in GRANTS[role]), scope
+        assert not access.has_scope(user, other, scope)
         assert set(access.tenants_of(user, scope)) == ({tenant} if scope in GRANTS[role] else set())
 
 
@@ -56,7 +56,7 @@ def test_who_holds_nothing_and_who_everything(tenant: Tenant) -> None:
     with pytest.raises(access.ScopeMissing, match="releases:activate"):
         access.require(member(tenant, Role.VIEWER), tenant, Scope.ACTIVATE)
     root = User.objects.create_superuser("root")
-    assert all(access.may(root, tenant, scope) for scope in Scope)
+    assert all(access.has_scope(root, tenant, scope) for scope in Scope)
 
 
 @cases("roles", [(Role.AUDITOR, Role.APPROVER), (Role.ON_CALL, Role.RELEASE_MANAGER)])
@@ -64,14 +64,14 @@ def test_the_roles_of_a_user_in_a_tenant_add_up(tenant: Tenant, roles: tuple[Rol
     user = User.objects.create_user("both")
     Membership.objects.bulk_create(Membership(user=user, tenant=tenant, role=role) for role in roles)
     expected = GRANTS[roles[0]] | GRANTS[roles[1]]
-    assert {scope for scope in Scope if access.may(user, tenant, scope)} == expected
+    assert {scope for scope in Scope if access.has_scope(user, tenant, scope)} == expected
     assert list(access.tenants_of(user)) == [tenant]
     assert granted(roles) == expected
     token, _ = access.issue_token(tenant, user, "both", sorted(expected), lifetime=None)
     assert access.valid_token(token.digest).usable_scopes == expected
     Membership.objects.get(user=user, role=roles[0]).delete()
     assert access.valid_token(token.digest).usable_scopes == GRANTS[roles[1]]
-    assert {scope for scope in Scope if access.may(user, tenant, scope)} == GRANTS[roles[1]]
+    assert {scope for scope in Scope if access.has_scope(user, tenant, scope)} == GRANTS[roles[1]]
 
 
 def test_a_token_also_has_what_its_scopes_imply_as_far_as_its_owner_does(tenant: Tenant) -> None:

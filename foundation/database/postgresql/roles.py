@@ -41,7 +41,7 @@ FROM pg_roles r WHERE rolname = %s
 
 _WEAKNESSES = """
 SELECT array_remove(ARRAY[
-    (SELECT 'has settings of its own (' || string_agg(setting, ', ' ORDER BY setting) || '): ALTER ROLE ... RESET ALL'
+    (SELECT 'has separate settings (' || string_agg(setting, ', ' ORDER BY setting) || '): ALTER ROLE ... RESET ALL'
         FROM pg_db_role_setting, unnest(setconfig) setting
         WHERE setrole = r.oid AND setdatabase IN (0, (SELECT oid FROM pg_database WHERE datname = current_database()))),
     CASE WHEN has_function_privilege(r.oid, 'lo_create(oid)', 'EXECUTE')

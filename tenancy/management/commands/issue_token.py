@@ -7,7 +7,7 @@ from django.conf import settings
 from django.contrib.auth.models import User
 from django.core.management.base import CommandError, CommandParser
 
-from tenancy.access import issue_token, may
+from tenancy.access import has_scope, issue_token
 from tenancy.management import base
 from tenancy.models import LONGEST_TOKEN_DAYS, Tenant
 from tenancy.roles import Scope
@@ -37,4 +37,4 @@ class Command(base.Command):
 
 def _usual(tenant: Tenant, owner: User) -> list[Scope]:
     """Return the scopes of a token for which none are named: `read`, and `payloads:read` if the owner holds it."""
-    return [Scope.READ, *([Scope.PAYLOADS] if may(owner, tenant, Scope.PAYLOADS) else [])]
+    return [Scope.READ, *([Scope.PAYLOADS] if has_scope(owner, tenant, Scope.PAYLOADS) else [])]

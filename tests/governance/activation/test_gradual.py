@@ -183,7 +183,7 @@ def test_expectations_that_are_wrong_and_other_pipelines(owner: Tenant, begun: G
         assert (error.code, error.data["step"]) == ("STEP_CHANGED", 0)
     making.active(owner, pipeline_id="org.example.other")
     other = queries.pipeline(owner, "org.example.other")
-    assert refusal(lambda **_: operations.one(other, begun.pk)).code == "GRADUAL_ACTIVATION_UNKNOWN"
+    assert refusal(lambda **_: operations.gradual_activation(other, begun.pk)).code == "GRADUAL_ACTIVATION_UNKNOWN"
     assert operations.running(other) is None
 
 

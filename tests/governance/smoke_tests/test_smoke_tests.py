@@ -57,7 +57,7 @@ def end(owner: Tenant, test: SmokeTest, *payloads: str, ends: Ends = making.outc
 
 
 def verdict(test: SmokeTest) -> str:
-    return str(smoke_tests.one(test.release, test.execution_id).verdict)
+    return str(smoke_tests.smoke_test(test.release, test.execution_id).verdict)
 
 
 def passed(owner: Tenant, version: str = "2.0", hours: float = 0) -> SmokeTest:

@@ -53,7 +53,7 @@ def test_the_signers_decide(owner: Tenant, signers: list[str], standing: Standin
     trust.revoke_key(signing.trusted(owner, "old"), actor="user:admin", reason="left")
     signing.trusted(making.tenant(), "stranger")
     release = uploaded(owner, *([signing.envelope(document(), *signers)] if signers else []))
-    found = trust.of(release)
+    found = trust.trust_of(release)
     assert (found.standing, [signer.verdict for signer in found.signers]) == (standing, verdicts)
     assert [signer.key_id for signer in found.signers] == [signing.key_id(name) for name in signers]
 
@@ -62,11 +62,11 @@ def test_the_key_id_of_a_signature_is_only_a_hint(owner: Tenant) -> None:
     key = signing.trusted(owner)
     true = json.loads(signing.envelope(document("2.0")))
     true["signatures"][0]["keyid"] = signing.key_id("stranger")
-    [signer] = trust.of(uploaded(owner, json.dumps(true).encode(), version="2.0")).signers
+    [signer] = trust.trust_of(uploaded(owner, json.dumps(true).encode(), version="2.0")).signers
     assert (signer.verdict, signer.key) == (Verdict.VALID, key)
     forged = json.loads(signing.envelope(document(), "stranger"))
     forged["signatures"][0]["keyid"] = key.key_id
-    found = trust.of(uploaded(owner, json.dumps(forged).encode()))
+    found = trust.trust_of(uploaded(owner, json.dumps(forged).encode()))
     assert (found.standing, [(each.verdict, each.key) for each in found.signers]) == (
         Standing.UNTRUSTED,
         [(Verdict.BAD_SIGNATURE, key)],
@@ -97,7 +97,7 @@ def test_signed_provenance_is_not_a_signature_over_the_release(owner: Tenant) ->
         signing.statement(document()["artifacts"][0]["digest"]), payload_type="application/vnd.in-toto+json"
     )
     release = with_policy(uploaded(owner, proof), "require")
-    assert trust.of(release).standing is Standing.UNSIGNED
+    assert trust.trust_of(release).standing is Standing.UNSIGNED
     [signer] = trust.signers_of(release.attachments.get(), list(trust.keys_of(owner)))
     assert signer.verdict is Verdict.VALID
     assert refusal(activate, release, actor="user:test").code == "SIGNATURE_REQUIRED"
@@ -108,7 +108,7 @@ def test_a_contradicting_attachment_rejects_the_release_or_is_rejected_itself(ow
     rejected = uploaded(owner, attached)
     assert rejected.status == "REJECTED"
     assert "SIGNATURE_OTHER_DESCRIPTOR" in {finding["code"] for finding in rejected.findings}
-    assert trust.of(rejected).signers == ()
+    assert trust.trust_of(rejected).signers == ()
     release = uploaded(owner)
     with pytest.raises(AttachmentInvalid) as caught:
         attachments.attach(release, [attached], actor="user:test")
