@@ -9,8 +9,8 @@ from typing import Final
 
 # Applies moves, each with its event. Returns the places of the moves that took place, negative ones for ends that
 # something follows: a channel is notified, or an execution with the same concurrency key may start. If relatives must
-# be notified, the place is less than -FAMILY. No row: another process moved all of the executions first, or a move does not
-# match its row.
+# be notified, the place is less than -FAMILY. No row: another process moved all of the executions first, or a move does
+# not match its row.
 #
 # The moves come as one JSON document, which is the fastest way to pass many rows of many columns. A value that may be
 # JSON's null is passed in an array of one. A move from RUNNING to QUEUED gives back a claim that no worker has begun.

@@ -143,4 +143,4 @@ def test_what_the_application_role_has_changed_about_itself_is_reported(installa
         connection.execute("SET statement_timeout = 0")
         [weakness] = application_weaknesses(connection.execute, APPLICATION)
         connection.execute("ALTER ROLE CURRENT_USER RESET ALL")
-    assert weakness == "has settings of its own (statement_timeout=1): ALTER ROLE ... RESET ALL"
+    assert weakness == "has separate settings (statement_timeout=1): ALTER ROLE ... RESET ALL"
