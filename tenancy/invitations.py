@@ -1,8 +1,8 @@
 """Invitations: a tenant gives roles to the person who reads the mail of an address.
 
 Only the e-mail has the link. The coordinator shows it nowhere else, so that an inviter can neither take the name of
-another person nor learn who is a user. The name of a new user is the address: no person chooses a name for which another
-tenant keeps roles. `outbox.invitation_mail` sends the e-mails.
+another person nor learn who is a user. The name of a new user is the address, so no person can choose a
+name for which another tenant keeps roles. `outbox.invitation_mail` sends the e-mails.
 """
 
 import hashlib

@@ -17,7 +17,7 @@ OnFailure = Literal["fail", "collect"]
 class ItemFailure:
     """An item for which a step with ``on_item_failure="collect"`` failed. It takes the place of the item's result.
 
-    ``kind`` distinguishes it from results of other types in JSON. ``index`` counts the items from 0. ``error`` is the name of
+    In JSON, ``kind`` distinguishes it from other results. ``index`` counts the items from 0. ``error`` is the name of
     the exception's class, or a code such as INVALID_STEP_OUTPUT. ``message`` is the text of the exception. ``item`` is
     the JSON of the item, truncated to 200 characters. ``tries`` counts the calls of the step for it from 1.
     """

@@ -135,8 +135,8 @@ class Session:
     def _begin(self, pipeline_id: str) -> None:
         """Look at the pipeline for the first time.
 
-        Raises ``DefinitionError`` NOT_FOR_DEVELOPMENT if another machine's coordinator runs a release that `pipelines dev`
-        did not make.
+        Raises ``DefinitionError`` NOT_FOR_DEVELOPMENT if the coordinator of another machine runs a release that
+        `pipelines dev` did not make.
         """
         active = self._active_version(pipeline_id)
         url = self._client.connection.url

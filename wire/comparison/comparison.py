@@ -269,7 +269,7 @@ def checkpoint_differences(before: Contract, after: Contract, step_index: int) -
 
 
 def taken_type(contract: Contract, step_index: int) -> str | None:
-    """Return the type of the value with which a contract continues at a step; after the last one, that of its result."""
+    """Return the type of the value with which a contract continues at a step; after the last one, of its result."""
     if step_index < len(contract.steps):
         return contract.steps[step_index].input_type_id
     return contract.steps[-1].output_type_id if contract.steps else None
