@@ -246,7 +246,7 @@ def test_a_schedule_is_previewed_added_and_changed(operator: Client, acme: World
 def test_a_backfill_is_counted_first_and_its_executions_lead_to_the_schedule(operator: Client, acme: World) -> None:
     schedule = making.scheduled(acme.tenant, pipeline_id="acme.orders")
     form, day = to("executions_schedule_backfill", schedule), {"first": "2026-01-01 00:00", "end": "2026-01-02 00:00"}
-    assert "The range has 1 time, of which 1 would be submitted" in operator.post(form, {**day, "preview": "1"}).text
+    assert "The range has 1 time; 1 would be submitted" in operator.post(form, {**day, "preview": "1"}).text
     assert not schedule.fires.exists()
     operator.post(form, day)
     assert backfills.backfill(schedule, LONG_AGO, LONG_AGO.replace(day=2), actor="user:x").added == 0
