@@ -1,6 +1,7 @@
 """Artifacts are verified against their descriptor.
 
-In the profile `tpf-2026-10`, one artifact carries the contract, the others agree with it, and each step has one place."""
+In the profile `tpf-2026-10`, one artifact carries the contract, the others agree with it, and each step has one place.
+"""
 
 import io
 import json
