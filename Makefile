@@ -30,7 +30,7 @@ test-all: ## Run the other tests in parts; PART='browser deploy' chooses
 	@./bootstrap test
 	@$(BIN)/python -m tests $(or $(PART),all)
 
-mutants: ## Try small faults, which the tests must notice; MUTANTS='locks-3 api' chooses (docs/mutants.md)
+mutants: ## Try small faults, which the tests must notice; MUTANTS='locks-3 api' chooses (docs/contributing/mutants.md)
 	@./bootstrap test stores
 	@.ci/install-azurite
 	@$(BIN)/python -m tests.mutants $(MUTANTS)
@@ -39,11 +39,11 @@ recovery: ## Kill processes at random under load and judge what became of it; SE
 	@./bootstrap test
 	@$(BIN)/python -m tests.parts.recovery.campaign $(if $(SEED),--seed $(SEED)) $(if $(EXECUTIONS),--executions $(EXECUTIONS))
 
-bench: ## Measure the product against its peers, or AGAINST=COMMIT; PART='batch growth' chooses (see docs/performance.md)
+bench: ## Measure the product against its peers, or AGAINST=COMMIT; PART='batch growth' chooses (see docs/contributing/performance.md)
 	@./bootstrap test
 	@$(BIN)/python -m benchmarks $(PART) $(if $(AGAINST),--against '$(AGAINST)') $(BENCH_ARGS)
 
-costs: ## Count what each kind of work costs, and compare with benchmarks/costs.toml (docs/costs.md)
+costs: ## Count what each kind of work costs, and compare with benchmarks/costs.toml (docs/contributing/costs.md)
 	@./bootstrap test
 	@$(BIN)/python -m benchmarks.costs $(ARGS)
 

@@ -1,6 +1,6 @@
 """The kinds of alert rules: what each is for, and its thresholds. Pure.
 
-The form, the API, the pages and docs/alerts.md have what stands here. `alerts.conditions` has what each kind finds.
+The form, the API, the pages and docs/reference/alerts.md show them. `alerts.conditions` has what each kind finds.
 """
 
 from collections.abc import Mapping

@@ -1,1 +1,1 @@
-"""Compares the product with its peers on one machine: `python -m benchmarks`. See docs/performance.md."""
+"""Compares the product with its peers on one machine: `python -m benchmarks`. See docs/contributing/performance.md."""

@@ -1,1 +1,1 @@
-"""`/tpf`, the compatibility surface of the founding framework: adapters over the use cases (wire protocol B, C)."""
+"""`/tpf`, the surface for existing clients and workers: adapters over the use cases."""

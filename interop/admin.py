@@ -1,4 +1,4 @@
-"""`/tpf/admin`: releases, workers and re-drives (wire protocol B.2)."""
+"""`/tpf/admin`: releases, workers and re-drives."""
 
 import uuid
 from collections.abc import Callable
@@ -236,7 +236,7 @@ class Workers(WorkerView):
         return [records.worker(row, tenant) for row in rows.order_by("worker_id")]
 
 
-# --- re-drives and their intents (E.8) ---
+# --- re-drives and their intents ---
 
 MAX_REASON_CHARACTERS = 80
 
@@ -273,7 +273,7 @@ class _Requested:
 
 
 def _requested(body: dict[str, Any]) -> _Requested:
-    """Return the request in `body`. Raises `Refusal` 400 by the rules of the founding framework."""
+    """Return the request in `body`. Raises `Refusal` 400 by the rules of existing clients."""
     expected = body.get("expectedVersion")
     if expected is not None and type(expected) is not int:
         raise Refusal(400)
@@ -333,7 +333,7 @@ class Redrive(TpfView):
 def _refuse(tenant: Tenant, execution_id: uuid.UUID, requested: _Requested) -> NoReturn:
     """Refuse to repeat a single command: this coordinator keeps no record of the commands of steps.
 
-    The execution is checked first, as the founding framework does.
+    The execution is checked first.
     """
     require_allowed(tenant)
     execution = executions.execution(tenant, execution_id)

@@ -1,4 +1,4 @@
-"""`/tpf/control-plane`: status, results and open questions (wire protocol C.2 to C.4)."""
+"""`/tpf/control-plane`: status, results and open questions."""
 
 import re
 from typing import Any
@@ -112,7 +112,7 @@ def _require_response(body: dict[str, Any]) -> None:
 
 
 def complete(tenant: Tenant, named: dict[str, str], response: Any, actor: str) -> dict[str, Any]:
-    """Complete the interaction that `named` identifies. Raises `Refusal` (wire protocol C.4)."""
+    """Complete the interaction that `named` identifies. Raises `Refusal`."""
     try:
         completion = interactions.complete(
             tenant,
@@ -132,7 +132,7 @@ def complete(tenant: Tenant, named: dict[str, str], response: Any, actor: str) -
 
 
 def _names(tenant: Tenant, named: dict[str, str]) -> dict[str, Any]:
-    """Return the arguments that identify the interaction: its id, else its correlation id (wire protocol F.4).
+    """Return the arguments that identify the interaction: its id, else its correlation id.
 
     The resume token must belong to the interaction that was found.
     """
@@ -153,7 +153,7 @@ def _response(tenant: Tenant, named: dict[str, str], document: Any) -> Any:
 
 
 def _lookup(tenant: Tenant, named: dict[str, str]) -> dict[str, Any]:
-    """Find it by id, else by the id in the unverified token, else by the correlation id (wire protocol F.4)."""
+    """Find it by id, else by the id in the unverified token, else by the correlation id."""
     if named["interactionId"]:
         return {"pk": interaction_id(tenant.slug, named["interactionId"])}
     if named["resumeToken"]:

@@ -1,4 +1,4 @@
-"""The deployment API that the framework's command line calls. It registers releases and activates none."""
+"""The deployment API that `tpf deploy` calls. It registers releases and activates none."""
 
 from functools import partial
 from typing import Any

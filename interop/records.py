@@ -1,4 +1,4 @@
-"""JSON records of the compatibility surface (wire protocol A.5, B.2, C.2)."""
+"""JSON records of the compatibility surface."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ from wire.messages.payload_envelopes import INTENT_VERSION
 
 FOREVER = 2**63 - 1
 _ERROR_CODES: dict[str | None, str] = {OUTCOME_UNKNOWN: "REMOTE_OUTCOME_UNKNOWN"}
-"""The founding framework's names of codes that it calls otherwise."""
+"""The names that clients of `/tpf` know for some codes."""
 
 
 def release(row: Release, active: Activation | None, *, activated: bool = False) -> dict[str, Any]:
@@ -152,7 +152,7 @@ def redriven(result: Redriven) -> dict[str, Any]:
 def status(row: Execution) -> dict[str, Any]:
     """Return a status record. The protocol has no state CANCELLED, so it is FAILED with the error code CANCELLED.
 
-    An unknown outcome is FAILED too, with the founding framework's error code: earlier clients cannot read its status.
+    An unknown outcome is FAILED too, with the error code of `/tpf`: earlier clients cannot read its status.
     """
     cancelled = row.status == State.CANCELLED
     return {

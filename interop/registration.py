@@ -1,4 +1,4 @@
-"""Registers a release from files on the coordinator's host (wire protocol A.2.3, A.3).
+"""Registers a release from files on the coordinator's host.
 
 Only files below TPF_RELEASE_ROOTS are opened, after links are resolved. Responses disclose nothing about other files.
 """
@@ -65,7 +65,7 @@ def register_from(tenant: Tenant, pipeline_id: str, descriptor_path: str, *, act
     _refuse_first(_message(finding, descriptor) for finding in verdict.findings if finding.severity is Severity.ERROR)
     files = _staged(descriptor, open_artifact)
     try:
-        # Clients of the framework activate a release before its workers start, and answer as no member of the tenant.
+        # Existing clients activate a release before its workers start, and answer as no member of the tenant.
         release = register(
             tenant,
             document,

@@ -1,4 +1,4 @@
-"""`/tpf/control-plane`: submissions (wire protocol C.1) and strict admissions."""
+"""`/tpf/control-plane`: submissions and strict admissions."""
 
 import base64
 import hashlib
@@ -80,7 +80,7 @@ class ControlPlaneView(TpfView):
             raise Refusal(404, NOT_FOUND) from None
 
 
-# --- the input (C.1.1) ---
+# --- the input ---
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +131,7 @@ def _items(payload: TypedPayload) -> list[TypedPayload]:
 
 
 def server_key(tenant_id: str, value: Any) -> str:
-    """Return the key of a submission without one: the same for equal inputs (wire protocol C.1.2)."""
+    """Return the key of a submission without one: the same for equal inputs."""
     digest = hashlib.sha256(f"{tenant_id}:{json_writer.canonical(value)}".encode()).digest()
     return base64.urlsafe_b64encode(digest).decode().rstrip("=")
 
@@ -231,7 +231,7 @@ def accept(tenant: Tenant, release: Release, ingress: Ingress, key: str, **named
         raise Refusal(503, f"No worker available for active release: {error.detail}") from None
 
 
-# --- strict admissions, as in the founding framework of November 2026 ---
+# --- strict admissions ---
 
 # A client names the release that it expects, and gets a receipt that it can ask for again at any time. The client's key
 # belongs to the pipeline, not to a release. The execution and its receipt are written in one transaction.

@@ -1,4 +1,4 @@
-"""Authentication, request bodies and errors of the compatibility surface (wire protocol B.1).
+"""Authentication, request bodies and errors of the compatibility surface.
 
 Each of the two surfaces has its own switch and bearer tokens. Errors are plain text with the content type of JSON,
 because existing clients expect that.
@@ -49,7 +49,7 @@ STORED: dict[type[CoordinatorError], str] = {
     ArtifactMissing: "Stored release artifact is missing or unreadable",
     ArtifactAltered: "Stored release artifact checksum does not match registry metadata",
 }
-"""The texts of the protocol for what is wrong with a stored artifact (wire protocol A.4)."""
+"""The texts of the protocol for what is wrong with a stored artifact."""
 
 
 class Refusal(Exception):

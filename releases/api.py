@@ -102,7 +102,7 @@ def _requested(member: Member) -> Field:
 class PipelineView(PausableView[Pipeline]):
     pipelineId = serializers.CharField(source="pipeline_id")
     application = serializers.CharField(
-        help_text="The application of the framework that deploys the pipeline. Empty if none does."
+        help_text="The application that deploys the pipeline over the deployment API. Empty if none does."
     )
     activeReleaseVersion = serializers.CharField(
         source="activation.release.release_version", default=None, allow_null=True

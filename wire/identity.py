@@ -47,6 +47,6 @@ def is_segment(text: str) -> bool:
 
 
 def step_id(authored_name: str) -> str:
-    """Return the id of a step, such as ``ProcessAskCookService`` for ``Ask cook`` (wire protocol A.1.2)."""
+    """Return the id of a step, such as ``ProcessAskCookService`` for ``Ask cook``."""
     parts_of_name = authored_name.removeprefix("Process ").split(" ")
     return f"Process{''.join(word.lower().capitalize() for word in parts_of_name)}Service"

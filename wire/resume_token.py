@@ -1,4 +1,4 @@
-"""Resume tokens: signed permissions to answer one interaction (wire protocol F.8). Pure."""
+"""Resume tokens: signed permissions to answer one interaction. Pure."""
 
 import base64
 import binascii

@@ -1,4 +1,4 @@
-"""Decides when a failed transition runs again (wire protocol E.5) or a message is sent again. Nothing else does."""
+"""Decides when a failed transition runs again or a message is sent again. Nothing else does."""
 
 from __future__ import annotations
 

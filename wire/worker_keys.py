@@ -1,5 +1,5 @@
 """The keys that the coordinator shares with a tenant's transition workers, and the signatures of requests to REST
-workers (wire protocol D.3, D.4). Pure; both sides share this module.
+workers. Pure; both sides share this module.
 """
 
 import hashlib
@@ -106,7 +106,7 @@ TIMESTAMP, NONCE, SIGNATURE = "X-TPF-Worker-Timestamp", "X-TPF-Worker-Nonce", "X
 
 
 def signature(secret: str, method: str, path: str, timestamp: str, nonce: str, body: bytes) -> str:
-    """Return the signature of a request (wire protocol D.3).
+    """Return the signature of a request.
 
     `path` is the path of the protocol, without a base path.
     """
@@ -133,7 +133,7 @@ class Refused(Exception):
 def check_signature(
     secret: str, method: str, path: str, headers: Mapping[str, str], body: bytes, *, now: datetime, tolerance: timedelta
 ) -> tuple[str, datetime]:
-    """Return the nonce and the time of a request with a valid signature (wire protocol D.4).
+    """Return the nonce and the time of a request with a valid signature.
 
     Raises `Refused`, also if the time differs from `now` by more than `tolerance`.
     """

@@ -1,6 +1,6 @@
 """`make costs`: counts what each kind of work costs. Ends with status 1 if anything costs more than the ledger allows.
 
-See docs/costs.md.
+See docs/contributing/costs.md.
 """
 
 import argparse

@@ -69,7 +69,7 @@ class Ledger:
         return ledger
 
     def write(self, file: Path = FILE) -> None:
-        lines = ["# What each kind of work may cost. `make costs` compares; docs/costs.md explains the figures."]
+        lines = ["# What each kind of work may cost. `make costs` compares (docs/contributing/costs.md)."]
         for table, entries in sorted(self.tables.items()):
             lines += ["", f'["{table}"]']
             for name, count in sorted(entries.items()):

@@ -102,6 +102,6 @@ pipeline.awaits(
 
 @pipeline.step
 def finalise_order(decision: Decision) -> FinishedOrder:
-    """Take the answer alone, so that coordinators of the framework can resume it too."""
+    """Take the answer alone, so that coordinators of `/tpf` can resume it too."""
     state = "ACCEPTED" if decision.accepted else "REJECTED"
     return FinishedOrder(decision.order_id, state, decision.note)

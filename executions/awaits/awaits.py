@@ -1,4 +1,4 @@
-"""Opens and closes awaits, with the move that parks their execution or ends its wait (wire protocol F).
+"""Opens and closes awaits, with the move that parks their execution or ends its wait.
 
 The lock of an execution is the lock of its awaits: every change of a unit or an interaction locks the execution's row
 first, then the unit's, then the interactions'. So two last answers at once, an answer and a deadline, or an answer and
@@ -63,7 +63,7 @@ def resume_secrets() -> list[str]:
 
 
 def resume_token_of(interaction: Interaction, *, issued_at: datetime) -> ResumeToken:
-    """Return the token that answers an interaction (wire protocol F.8). It is not signed."""
+    """Return the token that answers an interaction. It is not signed."""
     return ResumeToken(
         tenant_id=interaction.tenant.slug,
         interaction_id=interaction.known_as,
@@ -76,7 +76,7 @@ def resume_token_of(interaction: Interaction, *, issued_at: datetime) -> ResumeT
 
 
 def epoch_ms(moment: datetime) -> int:
-    """Return a time in milliseconds since 1970, as the wire protocol writes it."""
+    """Return a time in milliseconds since 1970, as messages have it."""
     return (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
 
 
@@ -139,7 +139,7 @@ def why_unanswerable(suspension: Suspension, opened: ImportedSuspension | None =
 
 
 def correlation_id(tenant: str, execution_id: uuid.UUID, step_id: str, unit_id: uuid.UUID, item: int | None) -> str:
-    """Return a name-based UUID (wire protocol F.1): equal arguments give equal ids."""
+    """Return a name-based UUID: equal arguments give equal ids."""
     name = f"{tenant}:{execution_id}:{step_id}:{unit_id}" + ("" if item is None else f":item={item}")
     digest = hashlib.md5(name.encode(), usedforsecurity=False).digest()
     return str(uuid.UUID(bytes=digest, version=3))
@@ -149,10 +149,10 @@ def park(tenant: Tenant, parkings: Sequence[Parking]) -> None:
     """Write the units and their interactions. Deadlines run from now by the database's clock.
 
     In the same transaction the caller has moved the executions to WAITING_EXTERNAL on these units, with the requests
-    as progress, and `why_unanswerable` returned None (wire protocol E.10, F.3).
+    as progress, and `why_unanswerable` returned None.
 
     An interaction that the worker opened keeps its id and deadline. If an interaction with its id exists, it was opened
-    before and never changes; the new one gets a fresh id and its full timeout (wire protocol F.5). Correlation ids may
+    before and never changes; the new one gets a fresh id and its full timeout. Correlation ids may
     repeat: `interactions` detects ambiguous ones.
     """
     opened = [each.id for parking in parkings for each in parking.interactions]
@@ -246,7 +246,7 @@ def _take_answers(parking: Parking, ids: Ids) -> None:
     if answers:
         with connection.cursor() as cursor:
             cursor.execute(statements.ANSWER_OPENED, {"answers": json.dumps(answers, ensure_ascii=False, default=str)})
-        resume({parking.unit_id: len(answers)}, actor="worker")  # steps of the framework take no requests
+        resume({parking.unit_id: len(answers)}, actor="worker")  # steps of other authors take no requests
 
 
 # --- closing --------------------------------------------------------------------------------------
@@ -373,7 +373,7 @@ def cancel(execution_ids: Collection[uuid.UUID]) -> int:
 
 
 def expire() -> int:
-    """Complete the timers that are past their deadline, and fail all other late awaits with AWAIT_TIMEOUT (F.5).
+    """Complete the timers that are past their deadline, and fail all other late awaits with AWAIT_TIMEOUT.
 
     Handles at most SWEEP_LIMIT interactions, the earliest deadline first. Any number of processes
     may call this at once: each skips what another has locked. Returns how many executions were handled.

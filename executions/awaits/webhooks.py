@@ -1,4 +1,4 @@
-"""Sends the webhooks of interactions, until their receivers accept them (wire protocol F.8).
+"""Sends the webhooks of interactions, until their receivers accept them.
 
 An interaction is WAITING, then DISPATCHING during a numbered attempt, then DISPATCHED. The result of an attempt is
 ignored if the interaction was answered, or a newer attempt has started.
@@ -54,7 +54,7 @@ OUTBOX: Final = Outbox(
 
 
 def message(interaction: Interaction) -> dict[str, Any]:
-    """Return the body of the webhook (wire protocol F.8), with the token that answers the interaction."""
+    """Return the body of the webhook, with the token that answers the interaction."""
     token = awaits.resume_token_of(interaction, issued_at=timezone.now()).sign(awaits.resume_secrets()[0])
     members: dict[str, Any] = {
         "tenantId": interaction.tenant.slug,

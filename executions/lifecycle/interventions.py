@@ -1,4 +1,4 @@
-"""What operators do with one execution: re-drive it on its pinned release (wire protocol E.8), or cancel it."""
+"""What operators do with one execution: re-drive it on its pinned release, or cancel it."""
 
 import uuid
 from collections.abc import Collection
@@ -103,7 +103,7 @@ def redrive(
 
 
 def require_redrivable(execution: Execution, expected_version: int | None, allow_failed: bool) -> None:
-    """Raise `RedriveRefused` or `VersionMismatch` if the execution may not be re-driven (wire protocol B.2)."""
+    """Raise `RedriveRefused` or `VersionMismatch` if the execution may not be re-driven."""
     if State(execution.status) not in redrivable(allow_failed):
         raise RedriveRefused(
             f"Execution {execution.pk} cannot be re-driven from status {execution.status}",

@@ -1,4 +1,4 @@
-"""Calls REST workers with the commands of claimed executions, and records their outcomes (wire protocol D.9).
+"""Calls REST workers with the commands of claimed executions, and records their outcomes.
 
 The process that starts a call first changes the fencing token, so that a message that is delivered twice, or is forged,
 has no effect. The lease outlives the call, and no transaction is open while the worker runs the transition.

@@ -16,7 +16,7 @@ from wire.traceparent import SQL_FORM
 
 
 class AwaitUnit(models.Model):
-    """One suspended boundary of one execution (wire protocol F.1). An execution has at most one open unit.
+    """One suspended boundary of one execution. An execution has at most one open unit.
 
     The execution resumes once `answered_items` reaches `expected_items`. `itemized` units resume with the list of all
     answers in the order of their items. Others resume with the one answer, as a list if `gives_many` is set.
@@ -79,7 +79,7 @@ class AwaitUnit(models.Model):
 
 
 class Interaction(models.Model):
-    """One external request (wire protocol F.2). The first answer is stored, with its actor and time.
+    """One external request. The first answer is stored, with its actor and time.
 
     A webhook is WAITING until it is sent, DISPATCHING while it is sent, and DISPATCHED after it was received. So is the
     call of a child pipeline, until the child is submitted.
@@ -212,7 +212,7 @@ class Interaction(models.Model):
 
     @property
     def known_as(self) -> str:
-        """The id that clients see: the one that its worker gave it, otherwise `id` (wire protocol F.3)."""
+        """The id that clients see: the one that its worker gave it, otherwise `id`."""
         return self.worker_name or str(self.id)
 
 

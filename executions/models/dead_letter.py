@@ -39,7 +39,7 @@ class OfExecutions(QuerySet[Row]):
 
 
 class DeadLetter(models.Model):
-    """The record of one terminal failure of an execution (wire protocol E.6), append-only.
+    """The record of one terminal failure of an execution, append-only.
 
     `step_index` is the step at which the failed transition started. `retries_observed` is the number of the failed
     attempt, from 0. A trigger sets `failed_step_index`, the step that failed as far as the worker reported it, and

@@ -348,7 +348,7 @@ class ExecutionEvent(models.Model):
 
 
 class WireForm(models.Model):
-    """The input as it was submitted, and the outputs as a REST worker sent them (wire protocol C.2, C.3).
+    """The input as it was submitted, and the outputs as a REST worker sent them.
 
     `input` is a snapshot with its payloads, `result` a list of payloads. Each is null if it did not travel in typed
     payloads, and is written once, in the transaction that accepts or ends the execution.

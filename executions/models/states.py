@@ -1,4 +1,4 @@
-"""The states of an execution and its legal moves (wire protocol E.3). Pure.
+"""The states of an execution and its legal moves. Pure.
 
 A trigger of the database enforces the same table, and a test compares the two.
 """

@@ -108,7 +108,7 @@ class WorkerEligibility(models.Model):
     Celery worker. Only present workers run or admit anything: a query for such workers that names `present` reads no
     former workers. `reason` says why the worker gets no due work; it is null if the worker may run the release.
     `admits` is True if the worker allows new executions of the release to be accepted. The two differ only for a STALE
-    REST worker: it admits no new executions, but runs accepted ones (wire protocol D.8). `artifact_fits` is null if the
+    REST worker: it admits no new executions, but runs accepted ones. `artifact_fits` is null if the
     worker names no artifact. `verdict` says whether the last check of a REST worker confirmed that it hosts its
     release; it is null if no verdict is valid, and for other workers. `lease_owner` is the name under which the worker
     holds leases.

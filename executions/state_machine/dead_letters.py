@@ -1,4 +1,4 @@
-"""Dead letters: the records of terminal failures, written in the transaction of the failure (wire protocol E.6)."""
+"""Dead letters: the records of terminal failures, written in the transaction of the failure."""
 
 import logging
 import uuid

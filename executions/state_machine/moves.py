@@ -275,7 +275,7 @@ class Expired:
 
 
 def expire_leases(*, actor: str, limit: int, most_takeovers: int, lease_seconds: float) -> dict[uuid.UUID, Expired]:
-    """End at most `limit` expired leases, and queue their executions again under the same attempt (wire protocol E.4).
+    """End at most `limit` expired leases, and queue their executions again under the same attempt.
 
     If workers that may have died have already lost `most_takeovers` leases of an execution in a row, it moves to DLQ
     instead, because its transition may be what kills the workers. So does an execution that lost as many in a row

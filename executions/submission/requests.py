@@ -70,7 +70,7 @@ class ExecutionRequest:
 
     `input_shape` is UNI or MULTI; if it is None, the contract's first step determines it. `wire_input` is the input in
     its original payloads, to be stored with the execution. With `key_alone` a repeated key returns its first execution
-    for any input (wire protocol C.1.2). `tags`, and `routing_key` or else the idempotency key, decide whether a
+    for any input. `tags`, and `routing_key` or else the idempotency key, decide whether a
     candidate gets the execution. With `expected_release_version`, only the active release does. `receipt` is written
     with a new execution, in the same transaction. `notify` is the name of a channel that gets a message at its end.
     `start` says when the execution starts; None for at once. `parent_id` is the execution that calls it as a child.

@@ -72,7 +72,7 @@ def changed_steps(identity: ReleaseIdentity) -> ChangedSteps:
 
 @lru_cache(REMEMBERED)
 def _of_release(identity: ReleaseIdentity) -> _Changes:
-    """Return nothing to read for releases of the framework, whose workers refuse what a policy sets."""
+    """Return nothing to read for releases of other authors, whose workers refuse what a policy sets."""
     rows = Release.objects.exclude(status=Status.REJECTED).filter(
         pipeline__tenant__slug=identity.tenant_id,
         pipeline__pipeline_id=identity.pipeline_id,

@@ -1,6 +1,6 @@
-"""Calls to REST workers: signed, and only to the origins that the installation names (wire protocol D.1 to D.3).
+"""Calls to REST workers: signed, and only to the origins that the installation names.
 
-Control workers check whether REST workers host what their releases pin (wire protocol D.8): at regular intervals
+Control workers check whether REST workers host what their releases pin: at regular intervals
 and after each registration. They store the newest verdict on the worker's row. Admission reads the view
 `WorkerEligibility`, and never calls a worker. So a worker that does not answer holds no thread of a web process.
 """
@@ -124,7 +124,7 @@ def call(
     """One signed request to the worker at `endpoint`. Closes the connection once `is_wanted` returns False.
 
     While several secrets are active, a worker that answers 401 is called again with the next one. It verifies the
-    signature first (wire protocol D.4), so the refused call had no effect. All exchanges together take at most
+    signature first, so the refused call had no effect. All exchanges together take at most
     REST_WORKER_TIMEOUT_SECONDS, and at most `most_seconds`. No further secret is tried once this time is over, counted
     from before the first connection. The response has at most MAX_ANSWER_BYTES, and at most `most_bytes`:
     a longer one is not `complete`. `traceparent` is sent in the header of that name, unless it is empty. `headers` are

@@ -1,4 +1,4 @@
-"""What REST workers are sent, and what their responses mean (wire protocol D.5, D.9, D.10, F.6).
+"""What REST workers are sent, and what their responses mean.
 
 Typed payloads are stored as they travelled, in addition to the plain JSON that the domain uses.
 """
@@ -66,7 +66,7 @@ def steps_of(execution: Execution) -> Steps | None:
 
 def command_of(execution: Execution, payload: TypedPayload) -> TransitionCommand:
     """Return the command for a claimed execution. It always runs to the end of the pipeline, with or without
-    checkpoints: a REST worker that reports COMPLETED has run all remaining steps (wire protocol D.9).
+    checkpoints: a REST worker that reports COMPLETED has run all remaining steps.
     """
     key = transition_key(execution.pk, execution.current_step_index, execution.attempt)
     changes = changed_steps(execution.pin)

@@ -1,4 +1,4 @@
-"""Registers workers on behalf of others, and takes heartbeats for them: REST workers above all (wire protocol B.3)."""
+"""Registers workers on behalf of others, and takes heartbeats for them: REST workers above all."""
 
 from typing import Any
 

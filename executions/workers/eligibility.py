@@ -54,7 +54,7 @@ def require_healthy(release: Release, called: str = "active release") -> None:
     """Raise `WorkerUnavailable`, with the reason, unless a healthy worker hosts exactly this release.
 
     The reason calls the release `called`. This makes one query unless it raises. If only REST workers are healthy, the
-    last check of one of them must have confirmed that it hosts the release (wire protocol D.8). Raises
+    last check of one of them must have confirmed that it hosts the release. Raises
     `WorkerNotChecked` if none of them has a valid verdict.
     """
     if _RUNNABLE.rows(release=release.pk):
@@ -115,7 +115,7 @@ def _unconfirmed(hosts: Sequence[WorkerEligibility]) -> WorkerUnavailable | None
 
 
 def _why_none(hosts: Sequence[WorkerEligibility], called: str) -> str:
-    """Return the reason in the words of wire protocol D.8."""
+    """Return the reason in the words that existing clients of `/tpf` know."""
     fitting = [host for host in hosts if host.artifact_fits is not False]
     if not hosts:
         return f"No worker lifecycle record for {called}"

@@ -1,4 +1,4 @@
-"""The registry of transition workers: heartbeats, drains, and the events of each worker (wire protocol B.3, D.8)."""
+"""The registry of transition workers: heartbeats, drains, and the events of each worker."""
 
 import uuid
 from collections.abc import Collection, Iterator
@@ -50,7 +50,7 @@ def find(tenant: Tenant, pipeline_id: str, worker_id: str) -> Worker:
 def alive_until(protocol: str) -> CombinedExpression | None:
     """Return when a worker whose heartbeat arrives now becomes STALE, by the database's clock; None if it never does.
 
-    Celery workers send their own heartbeats. For other workers another process sends them (wire protocol B.3).
+    Celery workers send their own heartbeats. For other workers another process sends them.
     """
     seconds = _stale_seconds(protocol)
     return None if seconds is None else Now() + timedelta(seconds=seconds)
@@ -102,7 +102,7 @@ def take_heartbeat(tenant: Tenant, identity: ReleaseIdentity, heartbeat: Heartbe
     """Register or refresh a worker, renew the leases that it holds, and wake dispatch for work that waited for it.
 
     A heartbeat that was sent before the newest known one changes nothing. A heartbeat of a stopped worker registers it
-    again, which ends a drain that the worker started but not one that an operator ordered (wire protocol B.3). A worker
+    again, which ends a drain that the worker started but not one that an operator ordered. A worker
     gets an instruction if it has received none, if its state is not the one that the operators and the pipeline's
     policy want, or if it holds lost leases: it may have restarted, or the broker lost the instruction. Raises
     `WorkerLimitReached`.

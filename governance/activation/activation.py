@@ -1,4 +1,4 @@
-"""Activates a release for the new executions of its pipeline (wire protocol A.6).
+"""Activates a release for the new executions of its pipeline.
 
 The row lock of the pipeline serialises its activations. Their sequence defines the order. Existing executions keep
 their release.

@@ -1,4 +1,4 @@
-"""Translates type hints to the canonical types of a contract (wire protocol A.1.3)."""
+"""Translates type hints to the canonical types of a contract."""
 
 from __future__ import annotations
 

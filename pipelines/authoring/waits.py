@@ -78,7 +78,7 @@ class Await:
 
     @property
     def step_id(self) -> str:
-        """The id of this await in messages (wire protocol A.1.2)."""
+        """The id of this await in messages."""
         return step_id(self.name)
 
 

@@ -1,4 +1,4 @@
-"""Builds the outcomes and checkpoints that a worker reports (wire protocol D.6)."""
+"""Builds the outcomes and checkpoints that a worker reports."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Hosts one release for coordinators that call over HTTP (wire protocol D): verifies requests and runs commands.
+"""Hosts one release for coordinators that call over HTTP: verifies requests and runs commands.
 
 Starts no server and no threads; ``rest_worker`` does.
 """
@@ -65,7 +65,7 @@ class Crowded(Exception):
 
 
 class Nonces:
-    """The nonces of recent requests. Each nonce is accepted once within the tolerance (wire protocol D.4).
+    """The nonces of recent requests. Each nonce is accepted once within the tolerance.
 
     A nonce is remembered, as a digest, until its request is too old to be accepted.
     """
@@ -176,7 +176,7 @@ class RestHost:
         return 200, result
 
     def capabilities(self) -> Capabilities:
-        """Return the identity of the hosted release (wire protocol D.7)."""
+        """Return the identity of the hosted release."""
         identity = self.release.identity
         return Capabilities(
             protocol_version="1",
@@ -212,7 +212,7 @@ class RestHost:
         reporter: Reporter,
         transition: Transition | None,
     ) -> bytes:
-        """Check the identity of one command, then decode its payload, then run its steps (wire protocol D.11)."""
+        """Check the identity of one command, then decode its payload, then run its steps."""
         mismatch = self._mismatch(command)
         if mismatch is not None:
             return failure(command, ILLEGAL_ARGUMENT, mismatch)
@@ -259,7 +259,7 @@ class RestHost:
         )
 
     def _input(self, payload: TypedPayload) -> tuple[Any, Shape]:
-        """Return the input and its shape. A MULTI snapshot and a list are streams (wire protocol D.5)."""
+        """Return the input and its shape. A MULTI snapshot and a list are streams."""
         if payload.payload_type_id == SNAPSHOT:
             snapshot = read_snapshot(payload)
             self._log_unknown(snapshot)

@@ -1,4 +1,4 @@
-"""Builds the results of a worker over HTTP (wire protocol D.6), with the suspension at an await (F.1)."""
+"""Builds the results of a worker over HTTP, with the suspension at an await."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ class Completed:
 class Suspended:
     """The run reached an await.
 
-    If ``itemized``, there is one request for each item of a stream (wire protocol F.9). Otherwise there is one request,
+    If ``itemized``, there is one request for each item of a stream. Otherwise there is one request,
     which is a list if the await takes many.
     """
 

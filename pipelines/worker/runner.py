@@ -59,7 +59,7 @@ def run(
     item_policies: Mapping[int, Mapping[str, Any]] | None = None,
     supervisor: Supervisor = LOCAL,
 ) -> RunResult:
-    """Run the steps from ``start`` up to but not including ``stop``; -1 means to the end (wire protocol D.5).
+    """Run the steps from ``start`` up to but not including ``stop``; -1 means to the end.
 
     ``payload`` is decoded JSON: one value if ``shape`` is UNI, a list of values if it is MULTI. ``keep`` is called
     after each step, except the last one and those before an await. A stream is read to its end before ``keep`` is

@@ -1,4 +1,4 @@
-"""The artifact store of one host: blobs as files (wire protocol A.4)."""
+"""The artifact store of one host: blobs as files."""
 
 import os
 from collections.abc import Callable, Iterator

@@ -1,4 +1,4 @@
-"""What the artifact stores of many hosts have in common: blobs as objects of a storage server (wire protocol A.4)."""
+"""What the artifact stores of many hosts have in common: blobs as objects of a storage server."""
 
 import os
 import tempfile

@@ -1,4 +1,4 @@
-"""The content-addressed store of executable artifacts (wire protocol A.4), a Django storage.
+"""The content-addressed store of executable artifacts, a Django storage.
 
 Bytes are hashed while they are received and stored under their digest. Writes are therefore idempotent, and the
 rollback of the row that names a blob does not harm it. `STORAGES["artifacts"]` names the module that implements the

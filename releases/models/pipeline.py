@@ -365,8 +365,8 @@ IDENTITY_LENGTH = 500
 class Pipeline(Policy):
     """A tenant's pipeline and its policy.
 
-    `activation` is the newest activation, or null before the first. `application` is the application of the framework
-    to which the pipeline belongs; it is empty until the first deployment names it, and never changes afterwards.
+    `activation` is the newest activation, or null before the first. `application` is that of the deployment API to
+    which the pipeline belongs; it is empty until the first deployment names it, and never changes afterwards.
     """
 
     tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, related_name="pipelines", db_index=False)

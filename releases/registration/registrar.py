@@ -1,4 +1,4 @@
-"""Registers releases: stores a descriptor with its files, and starts their verification (wire protocol A.3)."""
+"""Registers releases: stores a descriptor with its files, and starts their verification."""
 
 import hashlib
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Verifies registered releases and records the verdicts (wire protocol A.5).
+"""Verifies registered releases and records the verdicts.
 
 Bytes that were not uploaded are looked for in Maven repositories first.
 """

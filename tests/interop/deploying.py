@@ -40,7 +40,7 @@ def token(owner: Tenant, *scopes: Scope) -> str:
 
 @dataclass
 class Deployer:
-    """Calls the deployment API as the framework's command line does. `organization` and `bearer` are the defaults."""
+    """Calls the deployment API as `tpf deploy` does. `organization` and `bearer` are the defaults."""
 
     organization: str
     bearer: str

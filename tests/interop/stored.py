@@ -1,4 +1,4 @@
-"""Messages as three versions of the founding framework write them. `versions/README.md` names their sources."""
+"""Messages as three versions of `/tpf` write them. `versions/README.md` names their sources."""
 
 import json
 from functools import cache

@@ -1,4 +1,4 @@
-"""`/tpf/admin`: activation, workers and re-drive (wire protocol B.2, B.3)."""
+"""`/tpf/admin`: activation, workers and re-drive."""
 
 import uuid
 from datetime import timedelta

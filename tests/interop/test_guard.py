@@ -1,4 +1,4 @@
-"""Authentication of the compatibility surface (wire protocol B.1)."""
+"""Authentication of the compatibility surface."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""Open questions, their answers, status and results over `/tpf/control-plane` (wire protocol C.2 to C.4, C.6)."""
+"""Open questions, their answers, status and results over `/tpf/control-plane`."""
 
 import json
 from collections.abc import Callable
@@ -87,7 +87,7 @@ def test_a_question_is_identified_by_correlation_id_or_token(
     assert answer.status_code == 200, answer.content
     flow.dispatch()
     command = flow.double.commands[-1]
-    # The worker gets the answer in plain form with the type of the await, in any case (wire protocol F.6).
+    # The worker gets the answer in plain form with the type of the await, in any case.
     assert command["payloadTypeId"] == DECISION_TYPE
     assert json.loads(command["payload"]) == decision
     assert Execution.objects.get(pk=question.execution_id).status == "SUCCEEDED"
@@ -124,7 +124,7 @@ def called_back(body: Any, **headers: str) -> Any:
 
 
 def test_a_webhook_is_answered_at_the_frameworks_default_url(flow: Flow, question: Interaction) -> None:
-    """The request is plain JSON without a bearer token. The resume token authenticates it (wire protocol C.6, F.8)."""
+    """The request is plain JSON without a bearer token. The resume token authenticates it."""
     body = {"correlationId": question.correlation_id, "responsePayload": DECISION, **names_by_token(question)}
     answer = called_back(body, **{"x-tenant-id": flow.owner.slug})
     assert (answer.status_code, answer.json()["status"], answer.json()["duplicate"]) == (200, "COMPLETED", False)

@@ -1,4 +1,4 @@
-"""Releases are registered from files over `/tpf/admin` (wire protocol A.3, A.6)."""
+"""Releases are registered from files over `/tpf/admin`."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Submissions over `/tpf/control-plane`, and the workers without which they are rejected (wire protocol C.1, D.8)."""
+"""Submissions over `/tpf/control-plane`, and the workers without which they are rejected."""
 
 import secrets
 import shutil

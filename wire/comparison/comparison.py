@@ -71,7 +71,7 @@ def worker_differences(old: Contract, new: Contract) -> Iterator[Difference]:
     local = [_yes(facts.capabilities.local_transition_execution) for facts in (old, new)]
     if local[0] != local[1]:
         yield changed(Area.CAPABILITY, "capabilities.localTransitionExecution", local, _WORKERS, Impact.COMPATIBLE)
-    reason = "It decides how the framework transports values, which the contract does not describe."
+    reason = "It decides how workers transport values, which the contract does not describe."
     for path, was, now in (
         ("platform", old.platform, new.platform),
         ("transport", old.transport, new.transport),
@@ -87,7 +87,7 @@ def worker_differences(old: Contract, new: Contract) -> Iterator[Difference]:
     ):
         written = [sorted_text(list(side)) if side else "" for side in (imports, others)]
         if written[0] != written[1]:
-            reason = "The contract does not say what the framework does with it."
+            reason = "The contract does not say what workers do with it."
             yield changed(Area.CAPABILITY, path, written, reason, Impact.UNKNOWN)
 
 

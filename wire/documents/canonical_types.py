@@ -1,4 +1,4 @@
-"""Checks JSON values against the canonical types of a contract (wire protocol A.1.3)."""
+"""Checks JSON values against the canonical types of a contract."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The `composition` member of a version 3 contract and its rules (wire protocol A.1.4)."""
+"""The `composition` member of a version 3 contract and its rules."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Composition(Document):
 
 
 def broken_rules(composition: Composition) -> Iterator[Broken]:
-    """Yield the rules of A.1.4 that a composition breaks, whose shape is valid."""
+    """Yield the rules that a composition of valid shape breaks."""
     if composition.is_empty:
         return
     yield from _identity_rules(composition)

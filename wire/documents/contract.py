@@ -1,4 +1,4 @@
-"""`pipeline-contract.json`: the semantics of a pipeline (wire protocol A.1)."""
+"""`pipeline-contract.json`: the semantics of a pipeline."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ _DEFAULT_CAPABILITIES = {
 
 
 class Step(Document):
-    """One step of the pipeline. Every member may be missing (wire protocol A.1.2). `MEANINGS` explains them."""
+    """One step of the pipeline. Every member may be missing. `MEANINGS` explains them."""
 
     index: Int32 = 0
     authored_name: IdentifierOrNull = None
@@ -114,7 +114,7 @@ class Capabilities(Document):
 
 
 class Contract(Document):
-    """A contract that follows all rules of wire protocol A.1, with defaults."""
+    """A contract that follows all rules, with defaults."""
 
     schema_version: Annotated[Int32, AfterValidator(_supported_schema)] = 0
     pipeline_id: SegmentIdentity
@@ -136,9 +136,9 @@ class Contract(Document):
     capability_imports: Annotated[tuple[dict[str, Any], ...], ArrayOrNull] = ()
 
     def normalised(self) -> dict[str, Any]:
-        """Return the document as JSON values, with defaults and nulls (wire protocol A.5).
+        """Return the document as JSON values, with defaults and nulls.
 
-        Members that wire protocol A.1 does not define are left out if they say nothing: older clients refuse them.
+        Members that existing clients of `/tpf` do not know are left out if they say nothing: older clients refuse them.
         """
         document = super().normalised()
         for name in _NEWER_MEMBERS:
@@ -156,7 +156,7 @@ class Contract(Document):
 
     @property
     def result_shape(self) -> ResultShape:
-        """The shape of an execution's result, which follows from the steps' cardinalities (wire protocol C.1.3)."""
+        """The shape of an execution's result, which follows from the steps' cardinalities."""
         return result_shape(step.cardinality for step in self.steps)
 
 
@@ -177,7 +177,7 @@ _ORDERED_BY: dict[str, type[Document]] = {
 def parse_contract(data: bytes) -> Contract:
     """Return the contract in `data`, at most MAX_CONTRACT_BYTES of strict JSON.
 
-    Raises only DocumentError, with all findings. Each message begins as wire protocol A.1.6 requires.
+    Raises only DocumentError, with all findings. Each message begins with `_DIALECT.preamble`.
     """
     document, findings = scan(data, name=_DIALECT.name, limit=MAX_CONTRACT_BYTES)
     return _read(document, findings)
@@ -264,12 +264,12 @@ def _nulls(types: Any) -> Iterator[Path]:
 
 
 def contract_hash(document: Mapping[str, Any]) -> str:
-    """Return the lower-case hex SHA-256 of `hash_input` (wire protocol A.1.5)."""
+    """Return the lower-case hex SHA-256 of `hash_input`."""
     return fingerprint(_hashed(document))
 
 
 def hash_input(document: Mapping[str, Any]) -> bytes:
-    """Return the bytes that a contract's hash covers (wire protocol A.1.5).
+    """Return the bytes that a contract's hash covers.
 
     `document` is the raw object. No defaults are filled in, and nulls are dropped at every depth. `contractVersion`,
     `contractHash` and unknown members of the top level are left out. The order of members in `document` does not
@@ -281,7 +281,7 @@ def hash_input(document: Mapping[str, Any]) -> bytes:
 def hash_findings(document: Mapping[str, Any]) -> list[Finding]:
     """Return a CONTRACT_HASH_MISMATCH warning if the raw document does not have the hash that it names.
 
-    This is only a warning, because readers treat the hash as opaque (wire protocol A.1.1).
+    This is only a warning, because readers treat the hash as opaque.
     """
     actual = contract_hash(document)
     if document.get("contractHash") == actual:
@@ -293,7 +293,7 @@ def hash_findings(document: Mapping[str, Any]) -> list[Finding]:
 def publish(document: Mapping[str, Any]) -> dict[str, Any]:
     """Return the document to publish: ordered, without nulls, with `contractVersion` and `contractHash`.
 
-    These two follow `pipelineId` (wire protocol A.1.5), and replace those of `document`.
+    These two follow `pipelineId`, and replace those of `document`.
     """
     digest = contract_hash(document)
     published: dict[str, Any] = {}
@@ -306,7 +306,7 @@ def publish(document: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def canonical_catalog_fingerprint(types: Mapping[str, Any]) -> str:
-    """Return the hex SHA-256 of the compact JSON of `canonicalTypes` with sorted keys (wire protocol A.1.3)."""
+    """Return the hex SHA-256 of the compact JSON of `canonicalTypes` with sorted keys."""
     return fingerprint(in_key_order(types))
 
 
@@ -365,7 +365,7 @@ def gives_many(cardinality: str | None) -> bool:
 
 
 def ends_in_stream(cardinalities: Iterable[str | None]) -> bool:
-    """Return True if one value that passes through these steps becomes a stream (wire protocol C.1.3).
+    """Return True if one value that passes through these steps becomes a stream.
 
     A step of any other cardinality maps one value to one value, and a stream to a stream.
     """

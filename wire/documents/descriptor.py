@@ -1,6 +1,6 @@
 """`pipeline-release.json`: one deployable version of one contract.
 
-There are two profiles. `tpf-2026-08` is that of wire protocol A.2. `tpf-2026-10` has stricter rules: locations are
+There are two profiles. `tpf-2026-08` is the default. `tpf-2026-10` has stricter rules: locations are
 canonical, and one artifact, the carrier, has the contract. A descriptor with the member `compiledTruthArtifactId` has
 the newer profile.
 """
@@ -235,7 +235,7 @@ def _at_least_one(artifacts: tuple[RefT, ...]) -> tuple[RefT, ...]:
 
 
 class Descriptor(Document):
-    """A descriptor that follows rules 4 to 10 of wire protocol A.3, as far as they concern only the descriptor."""
+    """A descriptor that follows all rules that need neither its contract nor the bytes of its artifacts."""
 
     profile: ClassVar[Profile] = Profile.TPF_2026_08
 
@@ -297,8 +297,7 @@ def parse_descriptor(data: bytes) -> Descriptor:
     """Return the descriptor in `data`, at most MAX_DESCRIPTOR_BYTES of strict JSON.
 
     Raises only DocumentError, with all findings. For the profile `tpf-2026-08` they are first those about the shape, in
-    the wording of rule 4 of wire protocol A.3, then those of rules 6 to 10. For `tpf-2026-10` every message names the
-    profile.
+    the wording of `/tpf`, then those about artifacts. For `tpf-2026-10` every message names the profile.
     """
     document, findings = scan(data, name=DESCRIPTOR_NAME, limit=MAX_DESCRIPTOR_BYTES)
     return _read(document, findings)

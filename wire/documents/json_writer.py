@@ -1,4 +1,4 @@
-"""Writes compact JSON, as the wire protocol hashes it, and defines equality of JSON values. Pure.
+"""Writes compact JSON, whose bytes are hashed, and defines equality of JSON values. Pure.
 
 Strings are equal if their characters are. Objects are equal if they have equal members, in any order. Numbers are equal
 if their decimal values are, in any notation: 1 = 1.0 = 1e0 and 0 = -0.0. A number with a fraction or an exponent is
@@ -21,7 +21,7 @@ _sorted_text = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_as
 
 
 def compact(value: Any) -> bytes:
-    """Return the UTF-8 bytes of `value` as the wire protocol hashes them (A.1.5).
+    """Return the UTF-8 bytes of `value`, as contracts and types are hashed.
 
     They contain no spaces. Members keep their order. Non-ASCII characters are literal except U+2028 and U+2029. Raises
     ValueError for a number that is not finite and UnicodeEncodeError for a lone surrogate.

@@ -1,6 +1,6 @@
-"""The evidence of a release, as records of the framework since November 2026 write it. Pure.
+"""The evidence of a release, as clients of `/tpf` read it since November 2026. Pure.
 
-A client of the framework computes the fingerprint again when it reads the evidence, and refuses another one. So the
+A client computes the fingerprint again when it reads the evidence, and refuses another one. So the
 documents here have exactly the members of its records, with their order and defaults, and the fingerprint covers the
 bytes that its JSON library writes. Members that these records do not have are left out: a client refuses them.
 """

@@ -1,4 +1,4 @@
-"""Validates JSON objects with pydantic models, by the strict rules of wire protocol section 0.
+"""Validates JSON objects with pydantic models, by strict rules.
 
 Unknown members are errors. A missing or null primitive reads as 0 or false. A missing or null reference is an error if
 it is required. This module has the models' field types, and translates pydantic's errors to findings.
@@ -29,7 +29,7 @@ class Document(BaseModel):
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid", alias_generator=to_camel, validate_default=True)
 
     def normalised(self) -> dict[str, Any]:
-        """Return the document as JSON values, with defaults and nulls (wire protocol A.5)."""
+        """Return the document as JSON values, with defaults and nulls."""
         return self.model_dump(mode="json", by_alias=True)
 
 

@@ -1,6 +1,6 @@
 """The bodies of the messages between coordinator and transition workers over the broker. Pure; both sides share it.
 
-Commands and outcomes have the members of the wire protocol, D.5 and D.6, with payloads as JSON text. The limits here
+Commands and outcomes have the members of messages over HTTP, with payloads as JSON text. The limits here
 are also those of messages over HTTP. Those of the values in messages are in `wire.documents.json_reader`.
 """
 
@@ -54,7 +54,7 @@ MOST_REPORTS = 200
 
 
 class Wire(BaseModel):
-    """A part of a message: strict, with the wire protocol's names.
+    """A part of a message: strict, with the names of messages over HTTP.
 
     Unknown members are ignored, so that processes of two versions can work side by side. A new member is optional, and
     means the same to a reader that ignores it. Any other change needs a new `protocolVersion` of the envelope.
@@ -108,7 +108,7 @@ ItemPolicies = _ByStep[dict[str, bool | int | float]]
 
 
 class Command(Wire):
-    """One transition to run (wire protocol D.5). `stop_before_step_index` -1 means to the end.
+    """One transition to run. `stop_before_step_index` -1 means to the end.
 
     `checkpoints` requests a checkpoint after each step. `payload` is JSON text: one value if `shape` is UNI, a list of
     values if it is MULTI. `lease_seconds` is how long the lease lasts after sending.
@@ -233,7 +233,7 @@ class _UnderLease(Wire):
 
 
 class Outcome(_UnderLease):
-    """What a worker reports at the end of a transition (wire protocol D.6). `output_payloads` are JSON texts.
+    """What a worker reports at the end of a transition. `output_payloads` are JSON texts.
 
     `stopped_before_step_index` is -1 if the pipeline ran to its end, as every command requests. `steps` has the spans
     of the steps that ran. `span` is the span of the whole transition, for workers that do not report their steps.
@@ -386,7 +386,7 @@ class Instruction(Wire):
 
 
 def transition_key(execution_id: uuid.UUID | str, step_index: int, attempt: int) -> str:
-    """Return the key of an attempt (wire protocol E.4). A lease takeover repeats the key; a retry does not."""
+    """Return the key of an attempt. A lease takeover repeats the key; a retry does not."""
     return f"{execution_id}:{step_index}:{attempt}"
 
 

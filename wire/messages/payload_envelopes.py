@@ -1,4 +1,4 @@
-"""Converts plain JSON to typed payloads and back (wire protocol C.3). Pure; no other module does this.
+"""Converts plain JSON to typed payloads and back. Pure; no other module does this.
 
 The product stores plain JSON. Clients of the compatibility surface and REST workers use payloads that contain the name
 of their type, and the JSON as text. `plain` reads a payload; `natural` and `typed` write one.
@@ -57,7 +57,7 @@ SnapshotShape = Literal["UNI", "MULTI", "RAW"]
 
 
 class PayloadRefused(Exception):
-    """A payload cannot be read or written. The text is that of the wire protocol."""
+    """A payload cannot be read or written. The text is what clients of `/tpf` know."""
 
 
 class PayloadTooLong(PayloadRefused):
@@ -95,7 +95,7 @@ class _Items(_Strict):
 class Snapshot(_Strict):
     """The input of an execution: one payload, or the items of a stream. It may have members of later versions.
 
-    `pipeline_context` is the policy of the request for versions, replays and caches. Coordinators of the framework send
+    `pipeline_context` is the policy of the request for versions, replays and caches. Coordinators of `/tpf` send
     it since October 2026, and earlier workers refuse it. It has no meaning here.
     """
 
@@ -253,7 +253,7 @@ def _instant(payload: TypedPayload) -> str:
 def typed(value: Any, type_id: str | None) -> TypedPayload:
     """Return a plain JSON value as a payload of the type that a contract or an await names; else as `natural` does.
 
-    Null has no type (wire protocol F.6). Raises `PayloadRefused`.
+    Null has no type. Raises `PayloadRefused`.
     """
     if value is None or not type_id or not type_id.strip() or type_id in CANONICAL_SCALARS:
         return natural(value)
@@ -266,16 +266,16 @@ def listed(items: Iterable[TypedPayload]) -> TypedPayload:
 
 
 def travelling_type(type_id: str, transport: str | None) -> str:
-    """Return the type of payloads for a contract's type (wire protocol A.1.2, F.7).
+    """Return the type of payloads for a contract's type.
 
-    Over REST, a domain class of the framework is sent as its transfer object. Every other type is sent as itself.
+    Over REST, a domain class of `/tpf` is sent as its transfer object. Every other type is sent as itself.
     """
     domain = _DOMAIN_CLASS.fullmatch(type_id) if transport == "REST" else None
     return f"{domain[1]}.common.dto.{domain[2]}Dto" if domain else type_id
 
 
 def relabelled(payload: TypedPayload, type_id: str | None, allowed: Allowed) -> TypedPayload:
-    """Return a container with the contract's type, and other payloads unchanged (wire protocol C.1.1).
+    """Return a container with the contract's type, and other payloads unchanged.
 
     Raises `PayloadRefused`.
     """

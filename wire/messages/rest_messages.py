@@ -1,4 +1,4 @@
-"""The messages between coordinator and REST workers (wire protocol D). Pure; both sides share this module.
+"""The messages between coordinator and REST workers. Pure; both sides share this module.
 
 One request contains one command, and its response the result. Both sides accept members that they do not know, because
 the other side may be of a later version (ADR 80). Known members are read strictly. A missing number reads as 0 and a
@@ -31,7 +31,7 @@ CAPABILITIES_PATH = "/pipeline/worker/capabilities"
 PROTOCOL_VERSION = "1"
 READS_REPORTS = "X-Pipelines-Reads-Reports"
 """A header of a request to execute a command: its sender reads `stepReport` in the result. Earlier versions and those
-of the framework do not send it, and refuse or ignore the member."""
+of `/tpf` do not send it, and refuse or ignore the member."""
 CAPABILITY_ENCODING = "application/tpf-transition-envelope+json"
 LOCAL_CONTRACT = "local-contract"
 TO_THE_END = -1
@@ -52,8 +52,8 @@ NON_RETRYABLE_CLASSES = frozenset(
         "org.pipelineframework.invocation.PipelineRecursionLimitExceededException",
     }
 )
-"""Failures that no retry can fix: the framework's subclasses of NON_RETRYABLE, the same in August and November 2026
-(wire protocol D.10). Settings can add the classes of own applications."""
+"""Failures that no retry can fix: subclasses of NON_RETRYABLE, the same in all versions of `/tpf`. Settings can
+add the classes of own applications."""
 
 
 class Malformed(Exception):
@@ -113,7 +113,7 @@ class PageContext(_Wire):
 
 
 class TransitionCommand(_Wire):
-    """The 15 members of wire protocol D.5, then those that the framework has added since August 2026.
+    """The 15 members of August 2026, then those of later versions of `/tpf`.
 
     A missing `stopBeforeStepIndex` reads as 0, not as "to the end". A missing `redriveIntent` reads as REPLAY.
     """
@@ -140,7 +140,7 @@ class TransitionCommand(_Wire):
     page_context: PageContext | None = _Later
     step_timeouts: StepTimeouts = Field(default_factory=dict)
     item_policies: ItemPolicies = Field(default_factory=dict)
-    """Both are sent to workers of this product only: releases of the framework declare no timeouts and no items."""
+    """Both are sent to workers of this product only: releases of other authors declare no timeouts and no items."""
     last_heartbeat: str = Field(default="", exclude_if=lambda text: not text)
     """What an earlier attempt left, as `StepReport.details`. Only workers of this product leave something."""
 
@@ -182,13 +182,13 @@ class TransitionCommand(_Wire):
 
     @property
     def versions(self) -> tuple[str, str]:
-        """Contract and release version. A blank one has the default of wire protocol D.5."""
+        """Contract and release version. A blank contract is LOCAL_CONTRACT, and a blank release the contract."""
         contract = _or(self.contract_version, LOCAL_CONTRACT)
         return contract, _or(self.release_version, contract)
 
 
 class WireFailure(_Wire):
-    """The failure of a result (wire protocol D.6). A missing step is as unknown as UNKNOWN_STEP."""
+    """The failure of a result. A missing step is as unknown as UNKNOWN_STEP."""
 
     failure_class: str
     message: str | None = None
@@ -211,7 +211,7 @@ InteractionStatus = Literal[
 
 
 class WireUnit(_Wire):
-    """The unit of a suspension (wire protocol D.6). Without `primaryInteractionId`, it has one interaction per item."""
+    """The unit of a suspension. Without `primaryInteractionId`, it has one interaction per item."""
 
     tenant_id: str
     unit_id: str
@@ -241,7 +241,7 @@ class WireUnit(_Wire):
 
 
 class WireInteraction(_Wire):
-    """An interaction of a suspension (wire protocol D.6)."""
+    """An interaction of a suspension."""
 
     tenant_id: Filled
     execution_id: Filled
@@ -277,7 +277,7 @@ class WireInteraction(_Wire):
 
 
 class WireSuspension(_Wire):
-    """The suspension of a result (wire protocol D.6)."""
+    """The suspension of a result."""
 
     tenant_id: Filled
     execution_id: Filled
@@ -303,7 +303,7 @@ class SentPayload(TypedPayload):
 
 
 class TransitionResult(_Wire):
-    """The result of a command. Each outcome has only the members that belong to it (wire protocol D.6)."""
+    """The result of a command. Each outcome has only the members that belong to it."""
 
     outcome: Literal["COMPLETED", "WAITING_EXTERNAL", "FAILED"]
     output_payloads: Annotated[list[SentPayload], null_as([])] = Field(default_factory=list)
@@ -337,7 +337,7 @@ class TransitionResult(_Wire):
 
 
 class Capabilities(_Wire):
-    """The release that a worker hosts (wire protocol D.7)."""
+    """The release that a worker hosts."""
 
     protocol_version: str
     provider_name: str | None = None
@@ -373,11 +373,11 @@ def is_null(body: bytes) -> bool:
 
 
 def name_uuid(*parts: object) -> str:
-    """Return a UUID of version 3 of the parts, joined by colons, without a namespace (wire protocol F.1)."""
+    """Return a UUID of version 3 of the parts, joined by colons, without a namespace."""
     digest = hashlib.md5(":".join(str(part) for part in parts).encode(), usedforsecurity=False).digest()
     return str(uuid.UUID(bytes=digest, version=3))
 
 
 def execution_key(pipeline_id: str, release_version: str, key: str) -> str:
-    """Return the key of an execution, which is unique within a tenant (wire protocol C.1.2)."""
+    """Return the key of an execution, which is unique within a tenant."""
     return f"{len(pipeline_id)}:{pipeline_id}:{len(release_version)}:{release_version}:executionKey:{key}"

@@ -1,4 +1,4 @@
-"""Suspensions whose interactions a REST worker created (wire protocol F.3). Pure.
+"""Suspensions whose interactions a REST worker created. Pure.
 
 The worker creates the interactions and sends their requests. The coordinator imports them here, stores them under the
 worker's names, and receives their responses.
@@ -152,7 +152,7 @@ def _settled(interaction: WireInteraction) -> WireInteraction:
 
 
 def _require_plain_answer(interaction: WireInteraction) -> None:
-    """Raise `Unanswerable` if only the worker's code can convert an answer to the next step's input (F.4, F.6)."""
+    """Raise `Unanswerable` if only the worker's code can convert an answer to the next step's input."""
     if PROJECTOR in interaction.transport_metadata:
         projector = shown(str(interaction.transport_metadata[PROJECTOR]))
         raise Unanswerable(f"The await names the completion projector {projector}, which this coordinator cannot run")
@@ -209,7 +209,7 @@ def _moment(epoch_ms: int) -> datetime:
 
 
 def _request(value: Any) -> Any:
-    """Return plain JSON, decoded if it is a typed durable payload (wire protocol D.6)."""
+    """Return plain JSON, decoded if it is a typed durable payload."""
     if not isinstance(value, dict) or value.keys() != _DURABLE or value["encoding"] != _DURABLE_ENCODING:
         return value
     if type(value["encodingVersion"]) is not int:

@@ -1,4 +1,4 @@
-"""Reads the entries of an artifact, without trusting the archive (wire protocol A.1, A.3 rule 13).
+"""Reads the entries of an artifact, without trusting the archive.
 
 An archive is rejected if a part of it is hostile, or if two readers could see different entries. Every entry is
 unpacked once, and the result is discarded. Unpacking stops when an entry exceeds the size in its directory, which

@@ -1,7 +1,4 @@
-"""Verifies the artifacts of a release against its descriptor, by the rules of its profile. Pure.
-
-For the profile `tpf-2026-08` these are rules 11 to 17 of wire protocol A.3.
-"""
+"""Verifies the artifacts of a release against its descriptor, by the rules of its profile. Pure."""
 
 from __future__ import annotations
 
@@ -125,7 +122,7 @@ def verify(
 
 
 def _naming_profile(descriptor: Descriptor, findings: Iterable[Finding]) -> tuple[Finding, ...]:
-    """Begin each message with the profile. The wording of the older profile is that of the wire protocol."""
+    """Begin each message with the profile. The wording of the older profile is what clients of `/tpf` know."""
     preamble = NAMES_PROFILE if isinstance(descriptor, CarrierDescriptor) else ""
     return tuple(replace(finding, message=preamble + finding.message) for finding in findings)
 

@@ -129,7 +129,7 @@ def test_a_command_has_what_the_policy_changes(owner: Tenant, steps: Any, timeou
     [
         (["celery", "rest"], "internal", {0: 0.5}),
         (["celery", "rest"], "await", {}),
-        (["rest"], "internal", {}),  # a release of the framework, whose workers refuse the member
+        (["rest"], "internal", {}),  # a release of another author, whose workers refuse the member
         (None, "internal", {}),
     ],
 )

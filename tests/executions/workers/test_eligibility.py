@@ -116,7 +116,7 @@ def test_a_worker_names_an_artifact_of_its_release_by_id_digest_or_both() -> Non
 
 
 def test_a_silent_rest_worker_admits_nothing_and_runs_accepted_executions(owner: Tenant, release: Release) -> None:
-    """Wire protocol D.8: lifecycle counts at submission, and never at dispatch."""
+    """Lifecycle counts at submission, and never at dispatch."""
     worker = Worker.objects.get()
     making.execution(owner)
     Worker.objects.update(protocol="rest", alive_until=AGO)

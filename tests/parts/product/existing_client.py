@@ -1,4 +1,4 @@
-"""A client and a worker of one version of the founding framework. Both refuse members that their version lacks."""
+"""A client and a worker of one version of `/tpf`. Both refuse members that their version lacks."""
 
 import json
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ RESULTS = {"COMPLETED": "result-completed", "WAITING_EXTERNAL": "result-waiting"
 
 @dataclass
 class ExistingClient:
-    """A client of the founding framework, which uses only HTTP, files and the log."""
+    """A client of `/tpf`, which uses only HTTP, files and the log."""
 
     product: Product
     tenant: str

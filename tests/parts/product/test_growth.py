@@ -1,4 +1,4 @@
-"""No statement of the product reads more with more executions (docs/performance.md)."""
+"""No statement of the product reads more with more executions (docs/contributing/performance.md)."""
 
 from benchmarks import growth
 

@@ -1,4 +1,4 @@
-"""The whole journey of clients and workers of three versions of the founding framework (wire protocol B to F)."""
+"""The whole journey of clients and workers of three versions of `/tpf`."""
 
 import json
 from collections.abc import Iterator

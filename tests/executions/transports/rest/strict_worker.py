@@ -1,4 +1,4 @@
-"""A strict test double of the founding framework's REST worker, which follows the wire protocol and nothing else.
+"""A strict test double of a REST worker, which follows the protocol of `/tpf` and nothing else.
 
 It shares no code with the product: it has its own implementation of commands, signatures and results. It hosts an order
 flow of four steps (validate, create, await a decision, finalise), and tests can make it misbehave.
@@ -86,7 +86,7 @@ class StrictWorker:
         return [request.json for request in self.requests if request.method == "POST"]
 
     def refusal(self, request: Received) -> int | None:
-        """Return the status for a request that is not signed as D.3 and D.4 say, or that was sent before."""
+        """Return the status for a request that is not signed correctly and freshly, or that was sent before."""
         path = request.path.removeprefix(self.prefix)
         if (request.method, path) not in {("POST", EXECUTE), ("GET", CAPABILITIES)}:
             return 404
@@ -102,7 +102,7 @@ class StrictWorker:
         return 401 if late else None
 
     def parse(self, body: bytes) -> dict[str, Any]:
-        """Return a command that follows D.5 and is for this worker."""
+        """Return a command that has exactly the known members and is for this worker."""
         command: dict[str, Any] = json.loads(body)
         types = dict.fromkeys(TEXTS, str) | dict.fromkeys(NUMBERS, int)
         require({name: type(value) for name, value in command.items()} == types, "members")
@@ -113,7 +113,7 @@ class StrictWorker:
         return command
 
     def run(self, command: dict[str, Any]) -> dict[str, Any]:
-        """Run the flow (F.7), which starts at the first step or after its await."""
+        """Run the flow, which starts at the first step or after its await."""
         release = command["releaseVersion"]
         own = (self.pipeline_id, self.contract_version, self.release_version)
         if (command["pipelineId"], command["contractVersion"], release) != own:

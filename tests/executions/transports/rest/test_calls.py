@@ -262,7 +262,7 @@ def test_an_unreachable_worker_is_retried(flow: Flow, settings: Any) -> None:
 
 
 def test_an_answer_to_a_final_await_is_the_result(flow: Flow) -> None:
-    """The result is the command's payload, not the execution's input (wire protocol D.9)."""
+    """The result is the command's payload, not the execution's input."""
     steps = [making.STEP, {**making.STEP, "index": 1, "authoredName": "Await It", "kind": "await"}]
     flow.host(making.active(flow.owner, "3.0", pipeline_id=PIPELINE, steps=steps))
     flow.check()

@@ -1,4 +1,4 @@
-"""Control workers check whether REST workers host their releases; submissions read the verdicts (wire protocol D.8)."""
+"""Control workers check whether REST workers host their releases; submissions read the verdicts."""
 
 from datetime import timedelta
 from functools import partial

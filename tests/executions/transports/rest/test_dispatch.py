@@ -1,4 +1,4 @@
-"""A REST worker is called with the command of its execution, and its outcome is recorded (wire protocol D)."""
+"""A REST worker is called with the command of its execution, and its outcome is recorded."""
 
 import json
 import uuid

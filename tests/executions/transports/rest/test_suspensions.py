@@ -1,4 +1,4 @@
-"""How the suspensions of REST workers are imported (wire protocol F)."""
+"""How the suspensions of REST workers are imported."""
 
 import base64
 import json
@@ -116,7 +116,7 @@ def redriven(flow: Flow, made: Execution) -> Execution:
 
 
 def test_a_redriven_await_gets_new_ids_if_the_worker_repeats_the_old_ones(flow: Flow) -> None:
-    """A worker that still stores its old interaction sends it again (wire protocol F.5, appendix 3)."""
+    """A worker that still stores its old interaction sends it again."""
     first, suspension = timed_out(flow)
     [old] = suspension["interactions"]
     for moment in ("createdAtEpochMs", "deadlineEpochMs"):

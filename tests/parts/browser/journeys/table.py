@@ -1,4 +1,4 @@
-"""The table of journeys in docs/journeys.md: how many clicks, or how many keys, each of them takes."""
+"""The table of journeys in docs/contributing/journeys.md: how many clicks, or how many keys, each of them takes."""
 
 import fcntl
 import os
@@ -10,7 +10,7 @@ from pathlib import Path
 from embedded.product import PROJECT
 from tests.parts.browser.journeys.person import Way
 
-DOCUMENT = PROJECT / "docs" / "journeys.md"
+DOCUMENT = PROJECT / "docs" / "contributing" / "journeys.md"
 RENEW = "RENEW_JOURNEYS"
 ROW = re.compile(r"^\| (?P<name>[A-Z][^|]*) \| (?P<figures>[\d| -]+) \|$", re.MULTILINE)
 RULER = "| --- | ---: | ---: | ---: |\n"
@@ -30,7 +30,7 @@ def recorded(function: str, way: Way, count: int) -> None:
     expected = rows_of(DOCUMENT).get(name, ["-"] * len(COLUMNS))[COLUMNS.index(str(way))]
     varies = KEYS_VARY if str(way) == COLUMNS[-1] else 0
     is_close = expected.isdigit() and abs(count - int(expected)) <= varies
-    assert is_close, f"{name}, {way}: {count}, docs/journeys.md has {expected}. {RENEW}=1 renews it"
+    assert is_close, f"{name}, {way}: {count}, docs/contributing/journeys.md has {expected}. {RENEW}=1 renews it"
 
 
 def title(function: str) -> str:

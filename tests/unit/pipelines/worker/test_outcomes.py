@@ -100,7 +100,7 @@ def ran(host: Host, start: int, stop: int, payload: Any, shape: str = "UNI") -> 
 def test_a_stop_returns_the_input_of_the_next_step(host: Host) -> None:
     rows: list[tuple[int, int, Any, list[str]]] = [
         (0, 1, 3, ["0", "1", "2"]),
-        # If no step runs, the input is echoed (wire protocol D.5).
+        # If no step runs, the input is echoed.
         (1, 1, 5, ["5"]),
         # A transition that reaches the end has no stop, even if the command names the end.
         (4, -1, "yes", ['"yes"']),

@@ -1,4 +1,4 @@
-"""Checks JSON values against canonical types (wire protocol A.1.3)."""
+"""Checks JSON values against canonical types."""
 
 from typing import Any
 

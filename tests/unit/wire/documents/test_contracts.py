@@ -1,4 +1,4 @@
-"""Contracts: defaults, the finding about each broken rule (wire protocol A.1), hashes, and the evidence of releases."""
+"""Contracts: defaults, the finding about each broken rule, hashes, and the evidence of releases."""
 
 import hashlib
 import json

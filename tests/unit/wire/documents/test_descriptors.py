@@ -1,6 +1,6 @@
-"""Descriptors of both profiles, apart from their artifacts' bytes (wire protocol A.2, A.3 rules 4 to 10).
+"""Descriptors of both profiles, apart from their artifacts' bytes.
 
-Each location of an artifact has exactly one spelling (profile `tpf-2026-10`, rules 2 to 4)."""
+Each location of an artifact has exactly one spelling in the profile `tpf-2026-10`."""
 
 from typing import Any
 

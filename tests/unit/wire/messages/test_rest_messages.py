@@ -1,5 +1,5 @@
-"""Known members are read strictly (wire protocol D.5, D.6), and unknown ones are accepted. A suspension matches its
-command in every part. A signed request is accepted only if no signed part was changed (D.3, D.4)."""
+"""Known members are read strictly, and unknown ones are accepted. A suspension matches its
+command in every part. A signed request is accepted only if no signed part was changed."""
 
 import json
 from copy import deepcopy
@@ -95,7 +95,7 @@ def test_a_command_without_a_stop_reads_as_nothing_to_run() -> None:
 
 
 def later(**members: Any) -> TransitionCommand:
-    """Return a command with the members that the framework sends since 26.9, nulls included."""
+    """Return a command with the members that are sent since 26.9, nulls included."""
     document = {**COMMAND, "currentStepIndex": 1, "redriveIntent": "REPLAY", "redriveStepIndex": -1, **NULLS}
     return parse(TransitionCommand, json.dumps(document | members).encode())
 

@@ -1,6 +1,6 @@
-"""The vectors of the wire protocol's appendix 1, but for the contract hash (3) and the resume token (5).
+"""Test vectors of `/tpf`, but for the contract hash and the resume token.
 
-Plain JSON and typed payloads represent the same values (wire protocol C.3)."""
+Plain JSON and typed payloads represent the same values."""
 
 import json
 from decimal import Decimal
@@ -63,7 +63,7 @@ def test_2_a_name_uuid() -> None:
 
 
 def test_the_fingerprint_of_an_intent() -> None:
-    """It is that of the framework's ExecutionAdmissionIntentTest (contracts@1ba52908)."""
+    """It is that of ExecutionAdmissionIntentTest (pipelineframework-contracts@1ba52908)."""
     payload = envelopes.TypedPayload(payload_type_id="type", payload_encoding="json", payload='{"v":7}')
     pin = {name: name.removesuffix("_version") for name in ("contract_version", "release_version")}
     names = {"tenant_id": "tenant", "pipeline_id": "pipeline", "client_key": "key", **pin}

@@ -1,7 +1,7 @@
-"""Artifacts are verified against their descriptor (wire protocol A.3, rules 11 to 17).
+"""Artifacts are verified against their descriptor.
 
-In the profile `tpf-2026-10`, one artifact carries the contract, the others agree with it, and each step has one place
-(rules 1, 5 and 6)."""
+In the profile `tpf-2026-10`, one artifact carries the contract, the others agree with it, and each step has one place.
+"""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""Two coordinators with S3, an image in a registry, and Celery workers: what the founding document says, end to end."""
+"""Two coordinators run an artifact of S3 and an image of a registry with Celery workers, from upload to result."""
 
 import json
 import os
