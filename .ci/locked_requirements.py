@@ -34,11 +34,11 @@ def needed(packages: list[Package], groups: Collection[str]) -> list[Package]:
     for package in packages:
         by_name.setdefault(package["name"], []).append(package)
     waiting: list[Package] = []
-    for own in filter(is_own, packages):
-        waiting.append({"name": own["name"], "extra": [EXTRA]})
+    for own_package in filter(is_own, packages):
+        waiting.append({"name": own_package["name"], "extra": [EXTRA]})
         for group in groups:
-            waiting += own.get("dev-dependencies", {}).get(group, [])
-    found: dict[str, Package] = {}
+            waiting += own_package.get("dev-dependencies", {}).get(group, [])
+    locked: dict[str, Package] = {}
     followed: set[tuple[str, str]] = set()
     while waiting:
         edge = waiting.pop()
@@ -46,7 +46,7 @@ def needed(packages: list[Package], groups: Collection[str]) -> list[Package]:
             continue
         package = chosen(by_name[edge["name"]], edge.get("version"))
         if not is_own(package):
-            found[package["name"]] = package
+            locked[package["name"]] = package
         for extra in ["", *edge.get("extra", [])]:
             if (package["name"], extra) not in followed:
                 followed.add((package["name"], extra))
@@ -55,7 +55,7 @@ def needed(packages: list[Package], groups: Collection[str]) -> list[Package]:
                     if extra
                     else package.get("dependencies", [])
                 )
-    return [found[name] for name in sorted(found)]
+    return [locked[name] for name in sorted(locked)]
 
 
 def is_own(package: Package) -> bool:

@@ -20,12 +20,14 @@ def installed(environment: Path) -> dict[str, str]:
     """Return the version of each distribution in the virtual environment, by its normalised name."""
     [packages] = environment.glob("lib/python3*/site-packages")
     found = distributions(path=[str(packages)])
-    return {re.sub(r"[-_.]+", "-", each.metadata["Name"]).lower(): each.version for each in found}
+    return {
+        re.sub(r"[-_.]+", "-", distribution.metadata["Name"]).lower(): distribution.version for distribution in found
+    }
 
 
 def is_needed(component: dict[str, Any]) -> bool:
     """Whether the component's marker, if it has one, holds for the Python that runs this."""
-    properties = {each["name"]: each["value"] for each in component.get("properties", [])}
+    properties = {entry["name"]: entry["value"] for entry in component.get("properties", [])}
     return MARKER not in properties or Marker(properties[MARKER]).evaluate()
 
 
@@ -35,22 +37,22 @@ def sbom(export: dict[str, Any], package: str, present: dict[str, str]) -> dict[
     The same input gives the same bytes. Raises `ValueError` if the result differs from what is present.
     """
     own = {name: _own(name, present[name]) for name in OWN if name in present}
-    needed = [each for each in export["components"] if each["name"] not in OWN and is_needed(each)]
-    components = sorted([*needed, *own.values()], key=lambda each: str(each["name"]))
-    described = {each["name"]: each["version"] for each in components}
+    needed = [component for component in export["components"] if component["name"] not in OWN and is_needed(component)]
+    components = sorted([*needed, *own.values()], key=lambda component: str(component["name"]))
+    described = {component["name"]: component["version"] for component in components}
     if described != present:
         raise ValueError(f"the SBOM and the environment differ: {sorted(described.items() ^ present.items())}")
     # The export describes the whole workspace as its root.
-    references = {each["bom-ref"] for each in components}
+    references = {component["bom-ref"] for component in components}
     dependencies = [
-        {**each, "dependsOn": [other for other in each.get("dependsOn", []) if other in references]}
-        for each in export.get("dependencies", [])
-        if each["ref"] in references
+        {**dependency, "dependsOn": [other for other in dependency.get("dependsOn", []) if other in references]}
+        for dependency in export.get("dependencies", [])
+        if dependency["ref"] in references
     ]
     return {
         **{name: value for name, value in export.items() if name != "serialNumber"},
         "metadata": {"tools": export["metadata"]["tools"], "component": {**own[package], "type": "application"}},
-        "components": [each for each in components if each["name"] != package],
+        "components": [component for component in components if component["name"] != package],
         "dependencies": dependencies,
     }
 

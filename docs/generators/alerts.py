@@ -48,7 +48,7 @@ and, for the runbook, `ALERT_DOCS_URL`. Messages contain names, codes and number
 
 def page() -> str:
     kinds = [(code(str(kind.value)), kind.purpose, f"[{kind.label}](../{kind.runbook})") for kind in Kind]
-    thresholds = [(code(str(kind.value)), *_described(each)) for kind in Kind for each in kind.thresholds]
+    thresholds = [(code(str(kind.value)), *_described(threshold)) for kind in Kind for threshold in kind.thresholds]
     channels = [(code(str(kind.value)), *OF_CHANNELS[kind]) for kind in AlertChannel.Kind]
     return joined(
         *(HEAD, "## Kinds of rules", table(("kind", "fires when", "runbook"), kinds)),

@@ -54,7 +54,7 @@ def page() -> str:
     return joined(
         HEAD,
         *("## Exit statuses", STATUSES),
-        table(("status", "meaning"), ((str(int(each)), text) for each, text in MEANINGS.items())),
+        table(("status", "meaning"), ((str(int(status)), text) for status, text in MEANINGS.items())),
         *("## Options of all commands", SHARED, table(("option", "meaning"), _shared_options())),
         *("## Commands of the API", *_commands_of_api()),
         *("## Commands of a host", OF_HOST, *_commands_of_host()),
@@ -77,15 +77,15 @@ def _described(usage: str, text: str, rows: Rows) -> Iterator[str]:
 
 def _commands_of_api() -> Iterator[str]:
     for words, command in _leaves(typer.main.get_command(tree()), ("coordinator",)):
-        own = [each for each in command.params if not _is_shared(each)]
-        arguments = [each for each in own if each.param_type_name == "argument"]
-        options = [each for each in own if each.param_type_name == "option"]
-        usage = [*words, *(_argument(each) for each in arguments)]
-        usage += [_option(each) for each in options if each.required]
-        names = {each.name for each in command.params if _is_shared(each)}
+        parameters = [parameter for parameter in command.params if not _is_shared(parameter)]
+        arguments = [parameter for parameter in parameters if parameter.param_type_name == "argument"]
+        options = [parameter for parameter in parameters if parameter.param_type_name == "option"]
+        usage = [*words, *(_argument(argument) for argument in arguments)]
+        usage += [_option(option) for option in options if option.required]
+        names = {parameter.name for parameter in command.params if _is_shared(parameter)}
         usage += [text for name, text in (("watch", "[--watch SECONDS]"), ("dry_run", "[--dry-run]")) if name in names]
-        rows = [(code(_argument(each).strip("[].")), each.help or "") for each in arguments]
-        rows += [(code(_option(each)), _meaning(each)) for each in options]
+        rows = [(code(_argument(argument).strip("[].")), argument.help or "") for argument in arguments]
+        rows += [(code(_option(option)), _meaning(option)) for option in options]
         yield from _described(" ".join(usage), command.help, rows)
 
 
@@ -93,9 +93,9 @@ def _leaves(command: Any, words: tuple[str, ...]) -> Iterator[tuple[tuple[str, .
     if not hasattr(command, "commands"):
         yield words, command
         return
-    for name, each in command.commands.items():
-        if not each.hidden:
-            yield from _leaves(each, (*words, name))
+    for name, subcommand in command.commands.items():
+        if not subcommand.hidden:
+            yield from _leaves(subcommand, (*words, name))
 
 
 def _is_shared(parameter: Any) -> bool:
@@ -103,10 +103,10 @@ def _is_shared(parameter: Any) -> bool:
 
 
 def _shared_options() -> Iterator[tuple[str, str]]:
-    found: dict[str, Any] = {}
+    shared: dict[str, Any] = {}
     for _, command in _leaves(typer.main.get_command(tree()), ()):
-        found |= {each.name: each for each in command.params if _is_shared(each)}
-    yield from ((code(_option(each)), _meaning(each)) for each in found.values())
+        shared |= {parameter.name: parameter for parameter in command.params if _is_shared(parameter)}
+    yield from ((code(_option(parameter)), _meaning(parameter)) for parameter in shared.values())
 
 
 def _argument(parameter: Any) -> str:
@@ -150,7 +150,7 @@ def _commands_of_host() -> Iterator[str]:
 
 def _commands_of_authors() -> Iterator[str]:
     for name, (_, text) in COMMANDS.items():
-        [subparsers] = [each for each in parser_of("pipelines", name)._actions if isinstance(each, _SUBPARSERS)]
+        [subparsers] = [action for action in parser_of("pipelines", name)._actions if isinstance(action, _SUBPARSERS)]
         yield from _of_parser(subparsers.choices[name], sentences(text), ())
 
 
@@ -159,21 +159,25 @@ _SUBPARSERS: Final = argparse._SubParsersAction
 
 def _of_parser(parser: argparse.ArgumentParser, text: str, omitted: Any) -> Iterator[str]:
     """Yield the parts about the command of a parser, or about each of its commands."""
-    nested = [each for each in parser._actions if isinstance(each, _SUBPARSERS)]
+    nested = [argument for argument in parser._actions if isinstance(argument, _SUBPARSERS)]
     if nested:
         for choice in nested[0]._choices_actions:
             yield from _of_parser(nested[0].choices[choice.dest], sentences(choice.help or ""), omitted)
         return
-    own = [
-        each
-        for each in parser._actions
-        if not isinstance(each, argparse._HelpAction) and not set(each.option_strings) & set(omitted)
+    arguments = [
+        argument
+        for argument in parser._actions
+        if not isinstance(argument, argparse._HelpAction) and not set(argument.option_strings) & set(omitted)
     ]
-    usage = [parser.prog, *(_written(each) for each in own if each.required and each.option_strings)]
-    usage += [_positional(each) for each in own if not each.option_strings]
+    usage = [
+        parser.prog,
+        *(_written(argument) for argument in arguments if argument.required and argument.option_strings),
+    ]
+    usage += [_positional(argument) for argument in arguments if not argument.option_strings]
     formatter = parser._get_formatter()
     rows = [
-        (code(_written(each)), sentences(formatter._expand_help(each)) + _one_of(each.choices or ())) for each in own
+        (code(_written(argument)), sentences(formatter._expand_help(argument)) + _one_of(argument.choices or ()))
+        for argument in arguments
     ]
     yield from _described(" ".join(usage), text, rows)
 
@@ -201,8 +205,11 @@ def _positional(action: argparse.Action) -> str:
 def sentences(text: str) -> str:
     """Return the fragments of a help text as sentences, with names of options and variables as code."""
     text = " ".join(text.split()).rstrip(".")
-    found = [each if not each.split(" ")[0].isalpha() else each[0].upper() + each[1:] for each in text.split("; ")]
-    whole = ". ".join(each.replace("default: ", "Default: ") for each in found)
+    fragments = [
+        fragment if not fragment.split(" ")[0].isalpha() else fragment[0].upper() + fragment[1:]
+        for fragment in text.split("; ")
+    ]
+    whole = ". ".join(fragment.replace("default: ", "Default: ") for fragment in fragments)
     return _marked(whole) + "." if whole else ""
 
 

@@ -67,8 +67,8 @@ NAMES: Final = {"CarrierDescriptor": "Descriptor", "LocatedArtifactRef": "Artifa
 """The model that has the meanings of the members of another one."""
 
 DOCUMENTS: Final = {
-    each.__name__: each
-    for each in (
+    definition.__name__: definition
+    for definition in (
         *(Contract, Step, Capabilities, Branching, Branch, Composition, Definition, Node, Continuation),
         *(Descriptor, CarrierDescriptor, ArtifactRef, LocatedArtifactRef),
     )
@@ -103,21 +103,23 @@ def _defined(model: type[Document]) -> Schema:
     """Return the schema of a model with the meaning of each member, and with null where a member may be missing."""
     schema = model.model_json_schema(by_alias=True)
     schema.get("$defs", {}).pop(ArtifactKind.__name__, None)
-    for name, each in {**schema.get("$defs", {}), model.__name__: schema}.items():
-        each.pop("title", None)
-        each.pop("description", None)
-        each["properties"] = {
-            str(field.alias): _member(name, field, each["properties"][field.alias])
+    for name, definition in {**schema.get("$defs", {}), model.__name__: schema}.items():
+        definition.pop("title", None)
+        definition.pop("description", None)
+        definition["properties"] = {
+            str(field.alias): _member(name, field, definition["properties"][field.alias])
             for field in DOCUMENTS[name].model_fields.values()
         }
-        each["required"] = [member for member, found in each["properties"].items() if "default" not in found]
+        definition["required"] = [
+            member for member, described in definition["properties"].items() if "default" not in described
+        ]
     return schema
 
 
-def _member(model: str, field: FieldInfo, found: Schema) -> Schema:
+def _member(model: str, field: FieldInfo, described: Schema) -> Schema:
     base, member = NAMES.get(model, model), str(field.alias)
     meaning = MEANINGS[base][member]
-    [schema] = [each for each in found.pop("anyOf", [found]) if each != {"type": "null"}]
+    [schema] = [choice for choice in described.pop("anyOf", [described]) if choice != {"type": "null"}]
     kept = {name: value for name, value in schema.items() if name not in ("title", "description", "default")}
     kept |= RULES.get((model, member)) or RULES.get((base, member)) or {}
     if "enum" in kept or "pattern" in kept:
@@ -128,8 +130,8 @@ def _member(model: str, field: FieldInfo, found: Schema) -> Schema:
 
 
 def _default(field: FieldInfo) -> Any:
-    found = field.get_default(call_default_factory=True)
-    return found.normalised() if isinstance(found, Document) else [*found] if isinstance(found, tuple) else found
+    value = field.get_default(call_default_factory=True)
+    return value.normalised() if isinstance(value, Document) else [*value] if isinstance(value, tuple) else value
 
 
 # --- Pages -----------------------------------------------------------------------------------------------------------
@@ -225,18 +227,23 @@ def release_page() -> str:
     )
 
 
-def _order(each: Schema, schema: Schema) -> list[str]:
+def _order(definition: Schema, schema: Schema) -> list[str]:
     """Return the definitions in the order in which the members refer to them, each followed by its own."""
-    found: list[str] = []
-    for name in re.findall(r'"#/\$defs/(\w+)"', json.dumps(each["properties"])):
-        found += [name, *_order(schema["$defs"][name], schema)]
-    return found
+    names: list[str] = []
+    for name in re.findall(r'"#/\$defs/(\w+)"', json.dumps(definition["properties"])):
+        names += [name, *_order(schema["$defs"][name], schema)]
+    return names
 
 
 def _members(model: str, schema: Schema) -> str:
     rows = (
-        (code(name), _type(each), _json(each["default"]) if "default" in each else "required", each["description"])
-        for name, each in schema["properties"].items()
+        (
+            code(name),
+            _type(member),
+            _json(member["default"]) if "default" in member else "required",
+            member["description"],
+        )
+        for name, member in schema["properties"].items()
     )
     return table(("member", "type", "default", "meaning"), rows)
 

@@ -74,8 +74,8 @@ def errors(base: type[CoordinatorError] = CoordinatorError) -> Iterator[type[Coo
     """Yield the classes that have a code of their own."""
     if "code" in vars(base):
         yield base
-    for each in base.__subclasses__():
-        yield from errors(each)
+    for child in base.__subclasses__():
+        yield from errors(child)
 
 
 def advice(error: type[CoordinatorError]) -> str:
@@ -85,13 +85,13 @@ def advice(error: type[CoordinatorError]) -> str:
 
 def api_errors() -> dict[str, tuple[int, str, str]]:
     """Return the status, the title and the advice of each error of the API by its code."""
-    statuses = {each.default_code: each.status_code for each in APIException.__subclasses__()}
-    found = {
+    statuses = {exception.default_code: exception.status_code for exception in APIException.__subclasses__()}
+    of_framework = {
         name: (statuses.get(key, APIException.status_code), title, ADVICE[name])
         for key, (name, title) in FRAMEWORK.items()
         if name in ADVICE
     }
-    return found | {each.code: (each.status, each.title, advice(each)) for each in errors()}
+    return of_framework | {error.code: (error.status, error.title, advice(error)) for error in errors()}
 
 
 def page() -> str:
@@ -101,7 +101,7 @@ def page() -> str:
         *("## Findings", OF_DOCUMENTS),
         *(part for title, codes in FINDINGS.items() for part in (f"### {title}", _meanings(codes.items()))),
         *("## Errors of executions", OF_EXECUTIONS),
-        table(("code", "retried", "meaning"), ((code(name), *each) for name, each in FAILURES.items())),
+        table(("code", "retried", "meaning"), ((code(name), *cells) for name, cells in FAILURES.items())),
         *("## Refused messages", OF_MESSAGES, _messages("refused", REFUSED), OF_FORM, _messages("dropped", DROPPED)),
         *("## Errors of authors", OF_AUTHORS),
         table(("code", "what to do"), ((code(name), text) for name, text in error_codes.ADVICE.items())),
@@ -109,8 +109,8 @@ def page() -> str:
 
 
 def _api_table() -> str:
-    found = sorted(api_errors().items(), key=lambda each: (each[1][0], each[0]))
-    rows = ((code(name), str(status), title, text) for name, (status, title, text) in found)
+    entries = sorted(api_errors().items(), key=lambda entry: (entry[1][0], entry[0]))
+    rows = ((code(name), str(status), title, text) for name, (status, title, text) in entries)
     return table(("code", "status", "title", "what to do"), rows)
 
 
@@ -119,4 +119,4 @@ def _meanings(codes: Iterable[tuple[str, str]]) -> str:
 
 
 def _messages(what: str, codes: Mapping[str, tuple[str, str]]) -> str:
-    return table(("code", what, "meaning"), ((code(name), *each) for name, each in codes.items()))
+    return table(("code", what, "meaning"), ((code(name), *cells) for name, cells in codes.items()))

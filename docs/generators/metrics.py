@@ -31,12 +31,12 @@ def coordinator_metrics() -> list[Description]:
 
 
 def worker_metrics() -> list[Description]:
-    return [Description(name, *each) for name, each in sorted(monitor.METRICS.items())]
+    return [Description(name, *members) for name, members in sorted(monitor.METRICS.items())]
 
 
 def page() -> str:
-    counted = [each for each in coordinator_metrics() if each.kind != "gauge"]
-    read = [each for each in coordinator_metrics() if each.kind == "gauge"]
+    counted = [metric for metric in coordinator_metrics() if metric.kind != "gauge"]
+    read = [metric for metric in coordinator_metrics() if metric.kind == "gauge"]
     return joined(
         HEAD,
         *("## Counters and histograms", COUNTED, _listed(counted)),
@@ -46,5 +46,5 @@ def page() -> str:
 
 
 def _listed(described: list[Description]) -> str:
-    rows = [(code(each.name), each.kind, codes(each.labels), each.help) for each in described]
+    rows = [(code(metric.name), metric.kind, codes(metric.labels), metric.help) for metric in described]
     return table(("name", "kind", "labels", "meaning"), rows)

@@ -24,8 +24,8 @@ PAGING: Final = {"cursor", "pageSize"}
 @cache
 def document() -> Any:
     """Return the OpenAPI document as clients get it."""
-    found = SchemaGenerator().get_schema(public=True)  # type: ignore[no-untyped-call]
-    return json.loads(OpenApiJsonRenderer().render(found))
+    generated = SchemaGenerator().get_schema(public=True)  # type: ignore[no-untyped-call]
+    return json.loads(OpenApiJsonRenderer().render(generated))
 
 
 def page() -> str:
@@ -40,9 +40,12 @@ def page() -> str:
 
 def _members(operation: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield the parameters of the query of an operation, and the members of its body."""
-    for each in operation.get("parameters", []):
-        if each["in"] == "query" and each["name"] not in PAGING:
-            yield each["name"], _member(each["schema"], each.get("description", ""), each.get("required", False))
+    for parameter in operation.get("parameters", []):
+        if parameter["in"] == "query" and parameter["name"] not in PAGING:
+            yield (
+                parameter["name"],
+                _member(parameter["schema"], parameter.get("description", ""), parameter.get("required", False)),
+            )
     for content in list(operation.get("requestBody", {}).get("content", {}).values())[:1]:
         body = _resolved(content["schema"])
         for name, schema in body.get("properties", {}).items():
@@ -50,26 +53,26 @@ def _members(operation: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _member(schema: dict[str, Any], description: str, required: bool) -> dict[str, Any]:
-    found = _resolved(schema)
-    types = found.get("type", [])
+    described = _resolved(schema)
+    types = described.get("type", [])
     types = [types] if isinstance(types, str) else types
-    [kind] = [each for each in types if each != "null"] or [""]
+    [kind] = [kind_of_value for kind_of_value in types if kind_of_value != "null"] or [""]
     facts = {
-        "kind": "moment" if found.get("format") == "date-time" else KINDS[kind],
+        "kind": "moment" if described.get("format") == "date-time" else KINDS[kind],
         "required": required,
         "nullable": "null" in types,
         "help": " ".join((description or schema.get("description", "")).split()),
-        "choices": [each for each in found.get("enum", []) if each is not None],
+        "choices": [choice for choice in described.get("enum", []) if choice is not None],
     }
-    if kind == "array" and _resolved(found["items"]).get("type") == "string":
+    if kind == "array" and _resolved(described["items"]).get("type") == "string":
         facts["kind"] = "texts"
     return {name: value for name, value in facts.items() if value and (name, value) != ("kind", "text")}
 
 
 def _resolved(schema: dict[str, Any]) -> dict[str, Any]:
     """Return the component that a schema refers to, or the schema itself."""
-    for each in (schema, *schema.get("allOf", ()), *schema.get("oneOf", ())):
-        if "$ref" in each:
-            found: dict[str, Any] = document()["components"]["schemas"][each["$ref"].rpartition("/")[2]]
-            return found
+    for candidate in (schema, *schema.get("allOf", ()), *schema.get("oneOf", ())):
+        if "$ref" in candidate:
+            resolved: dict[str, Any] = document()["components"]["schemas"][candidate["$ref"].rpartition("/")[2]]
+            return resolved
     return schema

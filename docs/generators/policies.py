@@ -29,11 +29,11 @@ what neither of them names.
 
 
 def page() -> str:
-    members = [(code(each.name), _values(each), _default(each), each.meaning) for each in MEMBERS]
+    members = [(code(member.name), _values(member), _default(member), member.meaning) for member in MEMBERS]
     named = [
-        (code(each.name), code(str(value)), f"{label}.")
-        for each in MEMBERS
-        for value, label in (each.choices.choices if each.choices else ())
+        (code(member.name), code(str(value)), f"{label}.")
+        for member in MEMBERS
+        for value, label in (member.choices.choices if member.choices else ())
     ]
     steps = [(code(name), rule(None).removeprefix("must be ")) for name, rule in CHANGEABLE.items()]
     return joined(
@@ -57,7 +57,7 @@ def _values(member: Member) -> str:
 
 
 def _default(member: Member) -> str:
-    found = getattr(Pipeline(), member.column)
+    value = getattr(Pipeline(), member.column)
     if member.limits is not None or member.unset:
-        return "null" if found is None else f"{found:g}"
-    return code(str(found).lower())
+        return "null" if value is None else f"{value:g}"
+    return code(str(value).lower())

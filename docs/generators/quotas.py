@@ -28,7 +28,7 @@ REFUSING: Final[dict[str, type[CoordinatorError]]] = {
 
 def page() -> str:
     rows = []
-    for each in QUOTAS:
-        error = REFUSING.get(each.name, QuotaExceeded)
-        rows.append((code(each.name), each.meaning, each.effect, f"{error.status} {code(error.code)}"))
+    for quota in QUOTAS:
+        error = REFUSING.get(quota.name, QuotaExceeded)
+        rows.append((code(quota.name), quota.meaning, quota.effect, f"{error.status} {code(error.code)}"))
     return joined(HEAD, table(("quota", "what it limits", "beyond it", "error"), rows), REFUSALS)

@@ -57,8 +57,8 @@ def page() -> str:
     operations = list(_operations(document()))
     common = {name for _, names in COMMON_CODES for name in names}
     of_tags = defaultdict[str, list[str]](list)
-    for method, path, each, view in operations:
-        of_tags[each["tags"][0]] += _described(method, path, each, view, common)
+    for method, path, operation, view in operations:
+        of_tags[operation["tags"][0]] += _described(method, path, operation, view, common)
     return joined(
         HEAD,
         *("## Requests", REQUESTS),
@@ -81,7 +81,7 @@ def _operations(described_by: Any) -> Iterator[tuple[str, str, Any, Any]]:
 
 def codes_of(described: Any) -> dict[str, str]:
     """Return the status of each error of an operation by its code."""
-    return {name: status for status, each in described["responses"].items() for name in each.get("x-codes", ())}
+    return {name: status for status, response in described["responses"].items() for name in response.get("x-codes", ())}
 
 
 def _described(method: str, path: str, described: Any, view: Any, common: set[str]) -> Iterator[str]:
@@ -96,7 +96,7 @@ def _described(method: str, path: str, described: Any, view: Any, common: set[st
     if members:
         kind = "parameter" if method == "GET" else "member"
         yield table(
-            (kind, "type", "meaning"), ((_name(each), _kind(each), _meaning(each)) for each in members.values())
+            (kind, "type", "meaning"), ((_name(member), _kind(member), _meaning(member)) for member in members.values())
         )
     others = sorted((status, name) for name, status in codes_of(described).items() if name not in common)
     if others:
@@ -104,8 +104,8 @@ def _described(method: str, path: str, described: Any, view: Any, common: set[st
 
 
 def _roles(scopes: tuple[Scope, ...]) -> str:
-    found = [role for role in Role if all(role in roles_granting(scope) for scope in scopes)]
-    return "all" if len(found) == len(Role) else ", ".join(str(role.label) for role in found)
+    roles = [role for role in Role if all(role in roles_granting(scope) for scope in scopes)]
+    return "all" if len(roles) == len(Role) else ", ".join(str(role.label) for role in roles)
 
 
 def _name(member: Member) -> str:

@@ -45,7 +45,7 @@ def page() -> str:
     roles = [(code(role), role.label, PURPOSE[role]) for role in Role]
     return joined(
         *(HEAD, table(("role", "label", "purpose"), roles)),
-        *(SCOPES, _scopes(), " ".join(f"{code(one)} implies {code(other)}." for one, other in IMPLIED.items())),
+        *(SCOPES, _scopes(), " ".join(f"{code(scope)} implies {code(other)}." for scope, other in IMPLIED.items())),
         *(ACTS, _acts(acts), OTHERS, f"{codes(others)}."),
     )
 
@@ -56,11 +56,18 @@ def scopes_of_acts() -> Mapping[Act, list[frozenset[Scope]]]:
     Views of the API and pages of the admin declare them. If one declares more scopes of an act than another, the use
     case requires them all.
     """
-    found = defaultdict[Act, set[frozenset[Scope]]](set)
-    for each in _declarations():
-        if each.act is not None and each.act not in {Act.ADMIN_PAGE, *OF_SUPERUSERS} and each.scopes:
-            found[each.act].add(frozenset(each.scopes))
-    return {act: [one for one in sets if not any(one < other for other in sets)] for act, sets in found.items()}
+    required = defaultdict[Act, set[frozenset[Scope]]](set)
+    for declaration in _declarations():
+        if (
+            declaration.act is not None
+            and declaration.act not in {Act.ADMIN_PAGE, *OF_SUPERUSERS}
+            and declaration.scopes
+        ):
+            required[declaration.act].add(frozenset(declaration.scopes))
+    return {
+        act: [smallest for smallest in sets if not any(smallest < other for other in sets)]
+        for act, sets in required.items()
+    }
 
 
 def _scopes() -> str:
@@ -72,33 +79,33 @@ def _acts(acts: Mapping[Act, list[frozenset[Scope]]]) -> str:
     of_scopes = defaultdict[tuple[Scope, ...], list[Act]](list)
     for act in sorted(acts):
         for scopes in acts[act]:
-            of_scopes[tuple(each for each in Scope if each in scopes)].append(act)
+            of_scopes[tuple(scope for scope in Scope if scope in scopes)].append(act)
     rows = [(codes(scopes), _roles(scopes), codes(of_scopes[scopes])) for scopes in sorted(of_scopes, key=_rank)]
     return table(("scopes", "roles", "acts"), rows)
 
 
 def _rank(scopes: Iterable[Scope]) -> list[int]:
-    return [list(Scope).index(each) for each in scopes]
+    return [list(Scope).index(scope) for scope in scopes]
 
 
 def _roles(scopes: Iterable[Scope]) -> str:
     """Return the labels of the roles that grant all `scopes`."""
-    found = [str(role.label) for role, granted in GRANTS.items() if granted.issuperset(scopes)]
-    return "all" if len(found) == len(GRANTS) else ", ".join(found)
+    labels = [str(role.label) for role, granted in GRANTS.items() if granted.issuperset(scopes)]
+    return "all" if len(labels) == len(GRANTS) else ", ".join(labels)
 
 
 def _declarations() -> Iterator[Declaration]:
-    for view in (each.callback for each in (*_patterns(admin.site.urls[0]), *tenant_api)):
+    for view in (pattern.callback for pattern in (*_patterns(admin.site.urls[0]), *tenant_api)):
         of_class: Any = getattr(view, "view_class", None)
-        for each in (getattr(of_class, method, None) for method in METHODS) if of_class else (view,):
-            declaration = declared(each)
+        for function in (getattr(of_class, method, None) for method in METHODS) if of_class else (view,):
+            declaration = declared(function)
             if declaration is not None:
                 yield declaration
 
 
 def _patterns(urls: Iterable[URLPattern | URLResolver]) -> Iterator[URLPattern]:
-    for each in urls:
-        if isinstance(each, URLResolver):
-            yield from _patterns(each.url_patterns)
+    for url in urls:
+        if isinstance(url, URLResolver):
+            yield from _patterns(url.url_patterns)
         else:
-            yield each
+            yield url
