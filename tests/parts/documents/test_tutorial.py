@@ -15,14 +15,11 @@ import pytest
 from playwright.sync_api import Browser
 
 from embedded.product import PROJECT
-from tests.browsing import browser
 from tests.parts.browser.journeys.person import LOADED, Person, Way
 from tests.parts.distributions import installing
 from tests.parts.distributions.shell import Shell
 from tests.parts.documents import tutorial
 from tests.parts.documents.tutorial import Act, Change, File, Picture, Terminal
-
-__all__ = ["browser"]
 
 DOCS = PROJECT / "docs"
 MOST_WORDS, MOST_PICTURES, MOST_BYTES = 2_500, 6, 120_000
