@@ -1,0 +1,1 @@
+"""Rules that look for problems: their evaluation, states, deliveries and retention."""

@@ -1,0 +1,1 @@
+"""The Django project: settings, URLs, the WSGI and Celery entry points, health, navigation."""

@@ -18,6 +18,7 @@ ROOT: Final = Path(__file__).parents[1]
 PAGES: Final[Mapping[str, str]] = {
     # The client reads it, and the pages below.
     "coordinator_client/operations.json": "docs.generators.operations:page",
+    "docs/contributing/packages.md": "docs.generators.packages:page",
     "docs/reference/alerts.md": "docs.generators.alerts:page",
     "docs/reference/command-line.md": "docs.generators.command_line:page",
     "docs/reference/contract.md": "docs.generators.documents:contract_page",

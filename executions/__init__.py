@@ -1,0 +1,1 @@
+"""Executions: tasks and errors, search and lists, counts."""

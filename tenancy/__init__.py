@@ -1,0 +1,1 @@
+"""Tenants, memberships, roles, tokens, log-in, saved views."""

@@ -1,0 +1,1 @@
+"""The protocol: what the coordinator and workers share."""

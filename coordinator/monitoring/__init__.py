@@ -1,1 +1,1 @@
-"""What the coordinator's processes tell about themselves: metrics, reports, probes and the status of the whole."""
+"""What the coordinator's processes report: metrics, gauges, probes and the status of the installation."""

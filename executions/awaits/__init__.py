@@ -1,0 +1,1 @@
+"""Questions while they are open: units, claims, answers, webhooks, resumption."""

@@ -1,0 +1,1 @@
+"""Executions that steps of others call: their submission, and how their ends reach the parents."""

@@ -1,0 +1,1 @@
+"""Pages of the execution, and what all pages share: confirmation, payloads, filters."""

@@ -1,0 +1,1 @@
+"""Groups of failures with the same cause."""

@@ -1,0 +1,1 @@
+"""Pauses of executions, releases and pipelines."""

@@ -1,0 +1,1 @@
+"""Reads: the timeline of an execution, callers, the plan of workers."""

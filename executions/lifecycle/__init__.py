@@ -1,0 +1,1 @@
+"""Dispatch, outcomes, calls of REST workers, checkpoints, re-drives, cancellation, sweep, retention, provenance."""

@@ -1,4 +1,4 @@
-"""Executions, their history, awaits, workers, campaigns, and schedules."""
+"""The tables of executions, their history, awaits, workers, campaigns and schedules."""
 
 from executions.models.awaits import IS_CLAIMED, IS_QUESTION, AwaitUnit, Interaction, InteractionEvent
 from executions.models.campaign import Campaign, CampaignBatch, CampaignEvent, CampaignItem, StartFrom

@@ -1,0 +1,1 @@
+"""The times of cron expressions, fires that submit executions, backfills."""

@@ -1,0 +1,1 @@
+"""Guarded state changes, claims, leases, dead letters."""

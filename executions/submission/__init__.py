@@ -1,0 +1,1 @@
+"""Admission, submission, group commit."""

@@ -1,0 +1,1 @@
+"""Registry, eligibility, heartbeats, instructions to workers, stranded work."""

@@ -1,0 +1,1 @@
+"""Columns of list pages, times, durations, JSON as nested elements."""

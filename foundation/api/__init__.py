@@ -1,0 +1,1 @@
+"""Problem documents, strict parsers and fields, pagination, OpenAPI."""

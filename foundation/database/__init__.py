@@ -1,0 +1,1 @@
+"""Guarded updates, prepared statements, limits on the time of queries."""

@@ -1,0 +1,1 @@
+"""Activation, rollback, and the gates that judge them."""

@@ -1,0 +1,1 @@
+"""Comparisons, pre-flight of activations, drift."""

@@ -1,0 +1,1 @@
+"""Requests to activate a release: votes and schedules."""

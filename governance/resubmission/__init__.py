@@ -1,0 +1,1 @@
+"""New executions from old ones, on the same or on another release."""

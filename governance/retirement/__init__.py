@@ -1,0 +1,1 @@
+"""Revocation and retirement of releases."""

@@ -1,0 +1,1 @@
+"""Pipelines, steps, types, the compiler to a contract."""

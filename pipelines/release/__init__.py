@@ -1,0 +1,1 @@
+"""Artifacts, descriptors, signing, publishing."""

@@ -1,0 +1,1 @@
+"""Workers, over Celery and over HTTP."""

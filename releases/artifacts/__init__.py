@@ -1,0 +1,1 @@
+"""Blobs: locks, scrubbing, verdicts, downloads, retention; the content-addressed stores."""

@@ -1,8 +1,4 @@
-"""Pipelines, contracts, releases, artifacts, activations, requests, attachments, deployments, trusted keys and uploads.
-
-Triggers protect the rows (see the migrations `*_guards*`): a release changes only by its status and verdict, an
-activation never changes, and a pipeline's pointer always names its newest activation.
-"""
+"""The tables of pipelines, contracts, releases, artifacts, activations, requests and trusted keys."""
 
 from releases.models.activation import (
     LONGEST_SCHEDULE,

@@ -1,0 +1,1 @@
+"""The registrar, verification, direct uploads, image registries, Maven repositories."""

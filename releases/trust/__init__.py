@@ -1,0 +1,1 @@
+"""Attachments, signatures, trusted keys, provenance, SBOMs."""

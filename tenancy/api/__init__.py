@@ -1,0 +1,1 @@
+"""Authentication, permissions, the base class of tenant-scoped views, operations as functions."""

@@ -1,1 +1,1 @@
-"""Sign-in with an identity provider (OpenID Connect), which is off unless OIDC_ISSUER is set. See ADR 131."""
+"""Sign-in with an identity provider (OpenID Connect), roles from its groups, and second factors. See ADR 131."""

@@ -186,10 +186,3 @@ def test_every_file_and_folder_exists() -> None:
     names = set(FILE.findall(TEXT))
     assert names
     assert [name for name in sorted(names) if not ((ROOT / name).exists() or (ROOT / "tests" / name).exists())] == []
-
-
-def test_every_package_is_described() -> None:
-    described = set(re.findall(r"^\| `([\w/]+/)` \|", ARCHITECTURE, re.MULTILINE))
-    files = {folder for top in TOP for folder in (ROOT / top).rglob("__init__.py")}
-    packages = {f"{file.parent.relative_to(ROOT)}/" for file in files}
-    assert described == {name for name in packages if not re.search("/(migrations|management)/", name)}

@@ -1,0 +1,1 @@
+"""Contract, descriptor, canonical types, signatures, provenance of executions, JSON."""

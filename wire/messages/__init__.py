@@ -1,0 +1,1 @@
+"""Commands, outcomes, heartbeats, instructions, sealing, queues, limits, payloads."""

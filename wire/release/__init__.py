@@ -1,0 +1,1 @@
+"""Zip archives, and the rules that a release follows."""

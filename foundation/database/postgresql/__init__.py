@@ -1,0 +1,1 @@
+"""The database backend, connection URLs, roles and rights."""
