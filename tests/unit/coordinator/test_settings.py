@@ -200,8 +200,8 @@ def test_settings_that_contradict_one_another_are_refused(changes: dict[str, str
 def test_djangos_own_checks_find_nothing_in_production() -> None:
     production = {"SECRET_KEY": secrets.token_urlsafe(48), "HSTS_SUBDOMAINS": "true", "HSTS_PRELOAD": "true"}
     checked = ("SECURE_", "SESSION_", "CSRF_", "SECRET_KEY", "ALLOWED_HOSTS", "DEBUG", "X_FRAME", "MIDDLEWARE")
-    found = {name: value for name, value in load(**production).items() if name.startswith(checked)}
-    with override_settings(**found):
+    security = {name: value for name, value in load(**production).items() if name.startswith(checked)}
+    with override_settings(**security):
         assert run_checks(tags=[Tags.security], include_deployment_checks=True) == []
 
 

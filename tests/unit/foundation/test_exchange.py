@@ -82,7 +82,7 @@ SPECIAL += ["::/3", "4000::/2", "8000::/1"]
 
 
 def test_special_blocks_are_rejected_at_both_edges_and_their_public_neighbours_are_not() -> None:
-    blocks = [ip_network(each) for each in SPECIAL]
+    blocks = [ip_network(block) for block in SPECIAL]
     for network in blocks:
         for address in (network[0], network[-1]):
             for answer in (resolving(str(address)), resolving(PUBLIC, str(address))):
@@ -93,7 +93,7 @@ def test_special_blocks_are_rejected_at_both_edges_and_their_public_neighbours_a
         for number in (int(network[0]) - 1, int(network[-1]) + 1):
             if 0 <= number < 2**network.max_prefixlen:
                 neighbour = type(network[0])(number)
-                if not any(each.version == neighbour.version and neighbour in each for each in blocks):
+                if not any(block.version == neighbour.version and neighbour in block for block in blocks):
                     assert vet("http://example.org/", resolve=resolving(str(neighbour))).addresses == (neighbour,)
 
 
@@ -118,8 +118,8 @@ TUNNELS = words("2002:a01:203::1 2001:0:5db8:d822::f5fe:fdfc ::10.1.2.3")
         (ALLOWED, "10.1.2.3 ::ffff:10.1.2.3 fd00::1", True),
         (ALLOWED, "10.2.0.1 127.0.0.1 fe80::1 ::1", False),
         (["::/0"], "fe80::1%eth0 2606:2800:220:1::1%1", False),
-        *(([*outer, *inner], each, bool(outer and inner))
-            for each in TUNNELS for outer in ([], [f"{each}/128"]) for inner in ([], ["10.0.0.0/8"])),
+        *(([*outer, *inner], tunnel, bool(outer and inner))
+            for tunnel in TUNNELS for outer in ([], [f"{tunnel}/128"]) for inner in ([], ["10.0.0.0/8"])),
     ],
 )  # fmt: skip
 def test_only_addresses_in_allowed_networks_are_accepted(allowed: list[str], addresses: str, accepted: bool) -> None:

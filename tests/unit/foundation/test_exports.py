@@ -49,7 +49,7 @@ class Elements(HTMLParser):
 
 @cases("text", ["<script>alert(1)</script>", "\"><img src=x onerror='x'>", "&lt;"])
 def test_names_and_texts_are_inert(text: str) -> None:
-    found = Elements(json_tree({text: [text]}, "input").html)
-    assert {tag for tag, _ in found.tags} <= {"details", "summary", "div", "span"}
-    assert all(not name.startswith("on") for _, attributes in found.tags for name in attributes)
-    assert found.text.count(text.replace('"', '\\"')) == 2
+    elements = Elements(json_tree({text: [text]}, "input").html)
+    assert {tag for tag, _ in elements.tags} <= {"details", "summary", "div", "span"}
+    assert all(not name.startswith("on") for _, attributes in elements.tags for name in attributes)
+    assert elements.text.count(text.replace('"', '\\"')) == 2

@@ -109,8 +109,8 @@ def test_a_full_line_refuses_its_group_but_no_other() -> None:
 @pytest.fixture(autouse=True)
 def unlimited() -> Iterator[None]:
     with ExitStack() as stack:
-        for each in (places.CHECKS, places.REPEATED_CHECKS, places.SLOW, places.RELEASES, places.UPLOADS, *KINDS):
-            stack.enter_context(limited(each, each.most))
+        for place in (places.CHECKS, places.REPEATED_CHECKS, places.SLOW, places.RELEASES, places.UPLOADS, *KINDS):
+            stack.enter_context(limited(place, place.most))
         yield
 
 

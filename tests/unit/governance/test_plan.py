@@ -21,8 +21,8 @@ def errors(**changes: Any) -> list[str]:
     with pytest.raises(GradualActivationInvalid) as caught:
         Plan(**{"steps": (STEP,), **changes})
     assert caught.value.code == "GRADUAL_ACTIVATION_INVALID"
-    found = caught.value.errors
-    return [f"{each['field']}: {each['message']}" for each in found]
+    problems = caught.value.errors
+    return [f"{error['field']}: {error['message']}" for error in problems]
 
 
 @cases(
@@ -54,8 +54,8 @@ def test_a_plan_is_read_as_it_was_stored() -> None:
 
 
 @given(IDS, KEYS, LIMITS, LIMITS)
-def test_a_greater_share_keeps_every_key_of_the_candidate(gradual_id: str, key: str, one: int, other: int) -> None:
-    less, more = sorted((one, other))
+def test_a_greater_share_keeps_every_key_of_the_candidate(gradual_id: str, key: str, share: int, other: int) -> None:
+    less, more = sorted((share, other))
     assert Routing(gradual_id, less).takes(key) <= Routing(gradual_id, more).takes(key)
 
 

@@ -55,7 +55,7 @@ async def any_large(numbers: list[int]) -> bool:
 
 
 def joins(parameters: str) -> str:
-    names = ", ".join(each.partition(":")[0] for each in parameters.split(", "))
+    names = ", ".join(parameter.partition(":")[0] for parameter in parameters.split(", "))
     return f"@pipeline.step\ndef join({parameters}) -> str:\n    return repr([{names}])\n"
 
 
@@ -96,7 +96,7 @@ def test_branches_and_conditions(author: Author, body: str, value: Any, results:
 def test_the_contract_and_the_declarations_have_the_branches(author: Author) -> None:
     pipeline = author.pipeline(FUNCTIONS.format("False") + RETRIED)
     [both] = contract_from_json(compile_contract(pipeline)).normalised()["steps"]
-    assert [each["runtimeClass"] for each in both["branching"]["branches"]] == ["authored.first", "authored.second"]
+    assert [branch["runtimeClass"] for branch in both["branching"]["branches"]] == ["authored.first", "authored.second"]
     assert (both["outputTypeId"], both["runtimeClass"]) == ("Both#branches", None)
     declared = {"steps": {"Both": {"parallel": 1, "branches": {"second": {"retries": 2, "timeoutSeconds": 60}}}}}
     assert declarations(pipeline) == declared == read(written(declared).encode())

@@ -153,7 +153,7 @@ def test_development_replaces_no_release_of_another_machine(project: Path) -> No
         status, out, errors = dev()
     assert (status, out.splitlines()[0]) == (2, f"coordinator {url}, tenant acme, as .coordinator/coordinator.env says")
     assert f"error: NOT_FOR_DEVELOPMENT: release 2.0 of org.acme.double is active at {url}, and" in errors
-    assert [each.method for each in elsewhere.requests] == ["GET"] * 3
+    assert [request.method for request in elsewhere.requests] == ["GET"] * 3
 
 
 @pytest.fixture

@@ -46,7 +46,7 @@ def test_questions_declare_the_order_and_the_texts_of_their_fields(author: Autho
 WRONG = ({"titel": "T"}, {"unit": "x" * 21}, {"examples": ["x"] * 6})
 
 
-@cases("wrong", [{"sort": []}, {"order": "a"}, {"fields": []}, *({"fields": {"a": each}} for each in WRONG)])
+@cases("wrong", [{"sort": []}, {"order": "a"}, {"fields": []}, *({"fields": {"a": value}} for value in WRONG)])
 def test_wrong_descriptions_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(DocumentError, match="T"):
         read(written({"types": {"T": wrong}}).encode())

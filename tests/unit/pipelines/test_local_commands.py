@@ -73,17 +73,17 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def command(*words: str) -> list[str]:
-    return [sys.executable, "-m", "pipelines", *words]
+def command(*args: str) -> list[str]:
+    return [sys.executable, "-m", "pipelines", *args]
 
 
 def environment() -> dict[str, str]:
     return {"PATH": os.environ["PATH"], "PYTHONPATH": str(PROJECT), "PYTHONDONTWRITEBYTECODE": "1"}
 
 
-def pipelines(folder: Path, *words: str, stdin: str = "", **variables: str) -> tuple[int, str, str]:
-    own = environment() | variables
-    done = subprocess.run(command(*words), cwd=folder, env=own, input=stdin, capture_output=True, text=True, timeout=60)
+def pipelines(folder: Path, *args: str, stdin: str = "", **variables: str) -> tuple[int, str, str]:
+    env = environment() | variables
+    done = subprocess.run(command(*args), cwd=folder, env=env, input=stdin, capture_output=True, text=True, timeout=60)
     return done.returncode, done.stdout, done.stderr
 
 
@@ -97,7 +97,7 @@ def test_a_run_shows_each_step_on_stderr_and_prints_the_result(folder: Path) -> 
 
 
 @cases(
-    ("words", "status", "says"),
+    ("args", "status", "says"),
     [
         (["--input=orders.txt"], 2, "INPUT_UNREADABLE: --input is not JSON"),
         (["--input=orders.json"], 2, "INPUT_UNREADABLE: there is no file orders.json"),
@@ -109,22 +109,22 @@ def test_a_run_shows_each_step_on_stderr_and_prints_the_result(folder: Path) -> 
         (['--input={"customer": "x", "prices": ["1", "-1"]}'], 1, "Add tax      failed at item 1"),
     ],
 )
-def test_a_mistake_says_what_to_write(folder: Path, words: list[str], status: int, says: str) -> None:
-    ended, printed, shown = pipelines(folder, "run", "orders", *words)
+def test_a_mistake_says_what_to_write(folder: Path, args: list[str], status: int, says: str) -> None:
+    ended, printed, shown = pipelines(folder, "run", "orders", *args)
     assert (ended, printed) == (status, "")
     assert re.search(says, shown), shown
 
 
 def test_a_failure_shows_the_frames_of_the_author_and_may_be_retried(folder: Path) -> None:
     (folder / "flaky").touch()
-    words = ("run", "orders.py", f"--input={BASKET}", APPROVED)
-    status, printed, shown = pipelines(folder, *words)
+    args = ("run", "orders.py", f"--input={BASKET}", APPROVED)
+    status, printed, shown = pipelines(folder, *args)
     assert (status, printed) == (1, "")
     traceback = shown[shown.index("Traceback") :].splitlines()
     assert [line for line in traceback if line.startswith("  File")] == ['  File "orders.py", line 41, in add_up']
     assert traceback[-2] == 'error: OSError: step "Add up": the service is away'
     assert traceback[-1].endswith("add --retries N.")
-    status, printed, shown = pipelines(folder, *words, "--retries=1")
+    status, printed, shown = pipelines(folder, *args, "--retries=1")
     assert (status, printed) == (0, '"ok"\n')
     assert "retries after OSError" in shown
     assert (folder / "ran").read_text() == "read\n" * 2  # the second run resumed at the failed step
@@ -132,23 +132,23 @@ def test_a_failure_shows_the_frames_of_the_author_and_may_be_retried(folder: Pat
 
 def test_a_killed_run_continues_from_its_folder(folder: Path) -> None:
     (folder / "kill").touch()
-    words = ("run", "orders.py", f"--input={BASKET}", "--checkpoint-dir=state")
-    assert pipelines(folder, *words)[0] == -signal.SIGKILL
+    args = ("run", "orders.py", f"--input={BASKET}", "--checkpoint-dir=state")
+    assert pipelines(folder, *args)[0] == -signal.SIGKILL
     (folder / "kill").unlink()
-    status, _, shown = pipelines(folder, *words)
+    status, _, shown = pipelines(folder, *args)
     assert (status, "ANSWER_MISSING" in shown, "continues at 'Add up'; --input is not read" in shown) == (2, True, True)
-    status, printed, shown = pipelines(folder, *words[:2], words[3], APPROVED)
+    status, printed, shown = pipelines(folder, *args[:2], args[3], APPROVED)
     assert (status, printed) == (0, '"ok"\n')
     assert "continues at 'Approve'" in shown
     assert (folder / "ran").read_text() == "read\n"
     assert list((folder / "state").iterdir()) == []
 
 
-def at_a_terminal(folder: Path, words: list[str], lines: list[str]) -> str:
+def at_a_terminal(folder: Path, args: list[str], lines: list[str]) -> str:
     child, terminal = pty.fork()
     if child == 0:
         os.chdir(folder)
-        os.execve(sys.executable, command(*words), environment())
+        os.execve(sys.executable, command(*args), environment())
     shown = b""
     rest = list(lines)
     while True:
@@ -182,7 +182,7 @@ def test_a_new_project_runs_passes_its_test_and_is_released(tmp_path: Path) -> N
     tested = subprocess.run([sys.executable, "-m", "pytest"], cwd=folder, env=environment(), capture_output=True)
     assert b"2 passed" in tested.stdout
     assert tomllib.loads((folder / "pyproject.toml").read_text())["project"]["name"] == "Bill-desk"
-    assert [pipelines(folder, *words)[0] for words in (("build", "bill_desk.py"), ("release",))] == [0, 0]
+    assert [pipelines(folder, *args)[0] for args in (("build", "bill_desk.py"), ("release",))] == [0, 0]
 
     module = folder / "bill_desk.py"
     module.write_text(re.sub(r"^#(?! An await) ?", "", module.read_text(), flags=re.MULTILINE))

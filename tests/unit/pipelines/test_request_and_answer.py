@@ -34,7 +34,7 @@ def test_a_step_takes_the_request_with_the_answer(
     author: Author, before: str, value: int, asked: str, taken: str, answers: Any, results: Any, context: str
 ) -> None:
     pipeline = author.pipeline(before + ASK.format(*asked.split(", "), *taken.split(", "), context))
-    assert run(pipeline, value, answers={"Approve": answers}).values == [repr(each) for each in results]
+    assert run(pipeline, value, answers={"Approve": answers}).values == [repr(result) for result in results]
     contract = contract_from_json(compile_contract(pipeline))
     assert [step.takes_request for step in contract.steps][-2:] == [None, True]
     assert contract.steps[-1].input_type_id == "Approve#request-and-answer"

@@ -37,11 +37,11 @@ def test_the_artifact_has_what_steps_declare_and_its_contract_is_that_without(au
     declaring = author.pipeline(body(f"{options}, retry_on=(Busy, OSError), give_up_on=Shut"))
     built = build(declaring, tmp_path / "declaring")
     with ZipFile(built.path) as archive:
-        found = read(archive.read(DECLARATIONS_ENTRY))
+        declared = read(archive.read(DECLARATIONS_ENTRY))
     waits = {"retries": 0, "delaySeconds": 1.5, "multiplier": 1, "maxDelaySeconds": 60, "jitter": False}
     errors = {"retryOn": ["authored.Busy", "OSError"], "giveUpOn": ["authored.Shut"]}
-    assert found == {"steps": {"Book": {**waits, **errors, "timeoutSeconds": 30}}}
-    assert flat(found)['steps["Book"].retryOn'] == "authored.Busy, OSError"
+    assert declared == {"steps": {"Book": {**waits, **errors, "timeoutSeconds": 30}}}
+    assert flat(declared)['steps["Book"].retryOn'] == "authored.Busy, OSError"
     assert built.contract == without.contract
     with ZipFile(without.path) as archive:
         assert DECLARATIONS_ENTRY not in archive.namelist()
@@ -115,6 +115,6 @@ def test_retries_are_counted_since_the_last_checkpoint_or_await(
     pipeline.checkpoint = checkpoint
     passed: list[timedelta] = []
     result = run(pipeline, 1, retries=retries, now=NOON, advance=passed.append, raises=False)
-    assert [each.total_seconds() for each in passed] == waits
+    assert [wait.total_seconds() for wait in passed] == waits
     assert result.elapsed == sum(passed, timedelta())
     assert str(result.error or "") == error

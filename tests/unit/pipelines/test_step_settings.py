@@ -47,10 +47,10 @@ def test_values_have_their_declared_types_and_come_from_the_environment_and_a_fo
     given = testing.run(pipeline, Order(""), config={"LIMIT": 5, "DRY": False}, secrets={"TOKEN": "other-token"})
     assert given.value == Order("['http://erp', 5, 0.5, False, 'other-token']")
     (tmp_path / "TOKEN").write_text("of-a-file\n")
-    found = settings_of(pipeline, folder=tmp_path)
-    assert found is not None
-    assert found.secrets == {"TOKEN": "of-a-file"}
-    assert "of-a-file" not in repr(found)
+    settings = settings_of(pipeline, folder=tmp_path)
+    assert settings is not None
+    assert settings.secrets == {"TOKEN": "of-a-file"}
+    assert "of-a-file" not in repr(settings)
     assert masks.masked("of-a-file other-token") == "[secret] [secret]"
     assert settings_of(Pipeline("p")) is None
 
@@ -95,9 +95,9 @@ def test_a_declaration_that_is_wrong_says_what_to_write(options: dict[str, Any],
 
 def test_an_artifact_declares_names_and_types_and_a_coordinator_refuses_others() -> None:
     document = written(declarations(pipeline))
-    found = read(document.encode())
-    assert found["config"] == {"URL": "text", "LIMIT": "integer", "RATE": "number", "DRY": "boolean"}
-    assert found["secrets"] == {"TOKEN": "text"}
+    declared = read(document.encode())
+    assert declared["config"] == {"URL": "text", "LIMIT": "integer", "RATE": "number", "DRY": "boolean"}
+    assert declared["secrets"] == {"TOKEN": "text"}
     for wrong in ('{"config": {"URL": "list"}}', '{"secrets": {"a b": "text"}}', '{"secrets": {"A": "s3cret"}}'):
         with pytest.raises(DocumentError):
             read(wrong.encode())

@@ -72,7 +72,10 @@ def test_a_retry_resumes_at_the_failed_step_and_questions_of_a_stream_are_asked_
     assert (result.value, result.attempts) == (Decimal(2) / 3, 2)
     assert result.steps == ("Read", "Count", "Count", "Settle")
     assert calls == ["read", *[f"{context().execution_id}:3"] * 2, "settle"]
-    asked = [(each.request, each.answer, each.item_index, each.group, each.deadline) for each in result.questions]
+    asked = [
+        (question.request, question.answer, question.item_index, question.group, question.deadline)
+        for question in result.questions
+    ]
     assert asked == [
         (Line("tea", Decimal(10)), True, 0, "finance", NOON + DAY),
         (Line("cup", Decimal(5)), True, 1, "finance", NOON + DAY),

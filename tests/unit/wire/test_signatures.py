@@ -43,11 +43,11 @@ def test_a_signature_is_the_one_over_the_published_encoding() -> None:
     key = Ed25519PrivateKey.from_private_bytes(SECRET)
     made = json.loads(signing.sign(b"hello world", "http://example.com/HelloWorld", [key]))
     assert (made["payload"], made["payloadType"]) == ("aGVsbG8gd29ybGQ=", "http://example.com/HelloWorld")
-    assert [base64.b64decode(each["sig"]) for each in made["signatures"]] == [key.sign(PAE)]
+    assert [base64.b64decode(signature["sig"]) for signature in made["signatures"]] == [key.sign(PAE)]
     assert key.public_key() == Ed25519PublicKey.from_public_bytes(PUBLIC)
     signatures = [{"sig": encoded(key.sign(signed))} for signed in (PAE, b"hello world")]
     envelope = signing.read_envelope({**made, "signatures": signatures})
-    assert [envelope.is_signed_by(key.public_key(), each) for each in envelope.signatures] == [True, False]
+    assert [envelope.is_signed_by(key.public_key(), signature) for signature in envelope.signatures] == [True, False]
 
 
 def encoded(data: bytes) -> str:
@@ -102,10 +102,10 @@ def test_text_that_is_not_an_ed25519_public_key_is_refused_without_repeating_it(
 
 
 @given(st.text(), st.text(), st.integers(1, 9), st.integers(1, 9))
-def test_every_tenant_and_generation_has_a_different_key(one: str, other: str, first: int, second: int) -> None:
-    equal = (one, first) == (other, second)
-    assert (worker_key(WORKER_SECRET, one, first) == worker_key(WORKER_SECRET, other, second)) is equal
-    assert (worker_key(WORKER_SECRET, one, first).key_id == worker_key(WORKER_SECRET, other, second).key_id) is equal
+def test_every_tenant_and_generation_has_a_different_key(tenant: str, other: str, first: int, second: int) -> None:
+    equal = (tenant, first) == (other, second)
+    assert (worker_key(WORKER_SECRET, tenant, first) == worker_key(WORKER_SECRET, other, second)) is equal
+    assert (worker_key(WORKER_SECRET, tenant, first).key_id == worker_key(WORKER_SECRET, other, second).key_id) is equal
 
 
 def test_keys_are_derived_as_rfc_5869_says() -> None:
@@ -125,7 +125,7 @@ def test_each_text_is_encrypted_with_aes_256_gcm_and_a_separate_key() -> None:
 def test_decryption_needs_the_same_key_nonce_and_header() -> None:
     text = WORKER_KEY.encrypt("secret", nonce=MESSAGE_NONCE, header=HEADER)
     assert WORKER_KEY.decrypt(text, nonce=MESSAGE_NONCE, header=HEADER) == b"secret"
-    for key, nonce, header, of in (
+    for key, nonce, header, ciphertext in (
         (worker_key(WORKER_SECRET, "other"), MESSAGE_NONCE, HEADER, text),
         (worker_key(WORKER_SECRET, "acme", 2), MESSAGE_NONCE, HEADER, text),
         (WORKER_KEY, MESSAGE_NONCE[:-1] + "0", HEADER, text),
@@ -135,7 +135,7 @@ def test_decryption_needs_the_same_key_nonce_and_header() -> None:
         (WORKER_KEY, MESSAGE_NONCE, HEADER, "é" + text),
     ):
         with pytest.raises(Undecryptable):
-            key.decrypt(of, nonce=nonce, header=header)
+            key.decrypt(ciphertext, nonce=nonce, header=header)
 
 
 @cases("generation", [1, 2, 999_999_999])

@@ -36,8 +36,8 @@ def test_other_urls_are_rejected_with_the_broken_rule(url: str, problem: str) ->
 def test_the_parts_of_a_url_that_names_sentinels() -> None:
     url = "sentinels://worker-acme:p%40ss@one.example:26380,two,[::1]:5/broker.main/3"
     hosts = ("one.example", 26380), ("two", 26379), ("::1", 5)
-    parts = addresses.SentinelUrl(hosts=hosts, name="broker.main", database=3, user="worker-acme", password="p@ss")
-    assert addresses.parse_sentinel(url) == parts
+    sentinels = addresses.SentinelUrl(hosts=hosts, name="broker.main", database=3, user="worker-acme", password="p@ss")
+    assert addresses.parse_sentinel(url) == sentinels
     assert addresses.kombu_url(url) == (
         "sentinel://worker-acme:p%40ss@one.example:26380/3;sentinel://worker-acme:p%40ss@two:26379/3"
         ";sentinel://worker-acme:p%40ss@[::1]:5/3"
@@ -83,7 +83,7 @@ AMBIGUOUS = [" a", "a ", " ", "\u00a0a", "a\u00a0", *NO_IDENTIFIERS.values()]
         *((text, True, True) for text in GOOD),
         ("a/b", True, False),
         *((text, False, False) for text in AMBIGUOUS),
-        *((text, False, False) for each in INVISIBLE for text in (each, f"a{each}", f"a{each}b", f"{each}b")),
+        *((text, False, False) for char in INVISIBLE for text in (char, f"a{char}", f"a{char}b", f"{char}b")),
     ],
 )
 def test_visible_text_is_an_identifier_and_without_a_slash_a_segment(

@@ -107,10 +107,10 @@ def test_an_outcome_that_gets_its_lost_lease_back_is_drawn_where_it_ran(again: b
     history = history.claimed(32) if again else history
     history.add(35, "LEASE_RESTORED", "RUNNING", worker="w2")
     rows = history.add(35, "SUCCEEDED", "SUCCEEDED", worker="w1", steps=[span(0, 2, 34)]).rows()
-    assert [(each.start, each.end, each.worker) for each in rows[0].bars if each.kind is Kind.WORK] == [
+    assert [(bar.start, bar.end, bar.worker) for bar in rows[0].bars if bar.kind is Kind.WORK] == [
         (at(2), at(34), "w1")
     ]
-    assert sum(each.kind is Kind.LOST for each in rows[0].bars) == 1 + again
+    assert sum(bar.kind is Kind.LOST for bar in rows[0].bars) == 1 + again
 
 
 def test_an_await_shows_who_answered_and_the_execution_continues_after_it() -> None:
@@ -138,7 +138,7 @@ VALUES = st.recursive(
 
 
 @cases(
-    ("one", "other", "found"),
+    ("earlier", "other", "expected"),
     [
         ({"a": 1}, {"a": 1.0}, []),
         ({"a": 1}, {"a": True}, [("input.a", 1, True)]),
@@ -149,10 +149,10 @@ VALUES = st.recursive(
         ({"a": None}, {}, [("input.a", None, MISSING)]),
     ],
 )
-def test_each_place_is_named(one: Any, other: Any, found: list[tuple[str, Any, Any]]) -> None:
-    assert list(differences("input", one, other)) == found
+def test_each_place_is_named(earlier: Any, other: Any, expected: list[tuple[str, Any, Any]]) -> None:
+    assert list(differences("input", earlier, other)) == expected
 
 
 @given(VALUES, VALUES)
-def test_there_is_a_difference_exactly_if_the_values_differ(one: Any, other: Any) -> None:
-    assert (next(differences("x", one, other), None) is None) == json_writer.equal(one, other)
+def test_there_is_a_difference_exactly_if_the_values_differ(earlier: Any, other: Any) -> None:
+    assert (next(differences("x", earlier, other), None) is None) == json_writer.equal(earlier, other)

@@ -126,8 +126,8 @@ def test_a_form_reads_as_the_value_that_fills_it(typed: tuple[dict[str, Any], An
     known = Types({**definitions, **catalogue(T=record(field("x", expression, repeated=many)))})
     shared = shared_data(known, "T", "T", {"x": value}, zone)
     data = {name.replace("answer.x", "answer", 1): text for name, text in shared.items()}
-    found = read(form_of(known, expression, data, many=many), zone)
-    assert json.dumps(found, sort_keys=True) == json.dumps(value, sort_keys=True)
+    answer = read(form_of(known, expression, data, many=many), zone)
+    assert json.dumps(answer, sort_keys=True) == json.dumps(value, sort_keys=True)
 
 
 @cases(
@@ -145,9 +145,9 @@ def test_a_form_reads_as_the_value_that_fills_it(typed: tuple[dict[str, Any], An
     ],
 )
 def test_what_a_person_enters_is_read_exactly(kind: str, text: str, value: Any) -> None:
-    found = read(one(scalar(kind), text=text), BERLIN)
-    assert found == value
-    assert type(found) is type(value)
+    answer = read(one(scalar(kind), text=text), BERLIN)
+    assert answer == value
+    assert type(answer) is type(value)
 
 
 @cases(

@@ -27,8 +27,8 @@ def test_the_code_decides_and_the_class_does_not(codes: str, expected: tuple[boo
         cause = psycopg.Error()
         cause.sqlstate = code
         for error in (OperationalError, InternalError, ProgrammingError, DataError):
-            found = caused(error(), cause)
-            assert (is_outage(found), may_pass(found), rejects_values(found)) == expected, code
+            outage = caused(error(), cause)
+            assert (is_outage(outage), may_pass(outage), rejects_values(outage)) == expected, code
 
 
 @cases(

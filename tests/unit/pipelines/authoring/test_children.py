@@ -27,8 +27,8 @@ def test_the_contract_says_which_release_of_which_pipeline_is_called() -> None:
 
 @cases(
     ("changes", "code"),
-    [({"pipeline_id": each}, "INVALID_PIPELINE_ID") for each in ("two words", "", None)]
-    + [({"release": each}, "INVALID_RELEASE") for each in (None, "", "a/b", "x" * 501, " 1")]
+    [({"pipeline_id": pipeline_id}, "INVALID_PIPELINE_ID") for pipeline_id in ("two words", "", None)]
+    + [({"release": release}, "INVALID_RELEASE") for release in (None, "", "a/b", "x" * 501, " 1")]
     + [({"timeout": timedelta(0)}, "INVALID_TIMEOUT")],
 )
 def test_wrong_calls(changes: dict[str, Any], code: str) -> None:

@@ -143,7 +143,7 @@ def test_literals_unions_durations_and_results_that_may_be_none_have_definitions
     card, transfer = named("authored.Card"), named("authored.Transfer")
     by, key = types["authored.Payment.by"], types["authored.Payment.key"]
     assert (by["kind"], by["tag"]) == ("choice", "kind")
-    assert [(each["discriminator"], each["payload"]) for each in (*by["variants"], *key["variants"])] == [
+    assert [(variant["discriminator"], variant["payload"]) for variant in (*by["variants"], *key["variants"])] == [
         *(("card", card), ("debit", transfer), ("transfer", transfer), ("(number)", integer), ("(string)", text))
     ]
     assert types["authored.Size"] == {"id": "authored.Size", **wrapper("integer", allowedValues=[1, 3])}
@@ -196,7 +196,7 @@ RULES: list[dict[str, str]] = [
 def test_everything_that_decides_whether_a_value_is_accepted_changes_the_contract(author: Author) -> None:
     """Without constraints the contract is that of earlier versions, so workers still host what these have built."""
     contracts = [compile_contract(author.pipeline(RULED.format(**PLAIN | rules))) for rules in (PLAIN, *RULES)]
-    assert len({each["contractVersion"] for each in contracts}) == len(contracts)
+    assert len({contract["contractVersion"] for contract in contracts}) == len(contracts)
     for contract in contracts:
         assert parse_contract(contract_text(contract).encode()).canonical_types == contract["canonicalTypes"]
         step = contract["steps"][0]

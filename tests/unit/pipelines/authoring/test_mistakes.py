@@ -147,7 +147,7 @@ def test_a_mistake_has_a_code_its_place_and_advice(author: Author, code: str, sa
 
 
 def places(error: DefinitionError) -> list[str]:
-    return [f"{each.code}{each.place.removeprefix('authored.py')}" for each in error.errors]
+    return [f"{mistake.code}{mistake.place.removeprefix('authored.py')}" for mistake in error.errors]
 
 
 def test_all_mistakes_are_reported_at_once_each_with_its_place(author: Author) -> None:

@@ -260,13 +260,13 @@ def test_the_coordinator_accepts_exactly_what_a_worker_reads(data: Any, hints: l
     catalogue = Catalogue()
     value_type = ValueType(record("Outer", hints), catalogue, "here")
     document = data.draw(st.fixed_dictionaries({}, optional=members | {"other": ATOMS}))
-    found = mismatches(catalogue.canonical_types(), value_type.type_id, document)
+    problems = mismatches(catalogue.canonical_types(), value_type.type_id, document)
     try:
         value = value_type.decode(document)
     except ValueMismatch:
-        assert found
+        assert problems
         return
-    assert not found
+    assert not problems
     if not has_defaults:  # which need not be of the type
         again = value_type.encode(value)
         assert again.value == value

@@ -31,15 +31,15 @@ def distribution(folder: Path, name: str, version: str, record: str = "", *, edi
 
 @pytest.fixture
 def environment(tmp_path: Path) -> Environment:
-    one, two = distribution(tmp_path, "alpha", "1.0", "alpha.py,sha256=a,1\n"), distribution(tmp_path, "beta", "2.0")
-    return Environment(PYTHON, (one, two))
+    alpha, beta = distribution(tmp_path, "alpha", "1.0", "alpha.py,sha256=a,1\n"), distribution(tmp_path, "beta", "2.0")
+    return Environment(PYTHON, (alpha, beta))
 
 
 def test_an_environment_is_what_an_artifact_that_is_built_in_it_requires(environment: Environment) -> None:
     assert environment.required == Required(PYTHON, LOCK)
     current = Environment.current()
-    for each in (environment, current):
-        assert each.differences(each.required) == []
+    for checked in (environment, current):
+        assert checked.differences(checked.required) == []
     assert current.fingerprint == Environment.current().fingerprint
 
 
@@ -102,14 +102,14 @@ def test_a_file_that_was_changed_after_its_installation_changes_the_fingerprint(
         (tmp_path / name).write_bytes(data)
     record = "".join(f"{name},sha256={hashlib.sha256(data).hexdigest()},{len(data)}\n" for name, data in files.items())
     environment = Environment(PYTHON, (distribution(tmp_path, "alpha", "1.0", record),))
-    found = {environment.fingerprint}
+    fingerprints = {environment.fingerprint}
     for name, changed in (("alpha.py", b"x = 2\n"), ("alpha/rates.csv", b"12\n"), ("alpha.py", None)):
         if changed is None:
             (tmp_path / name).unlink()
         else:
             (tmp_path / name).write_bytes(changed)
-        found.add(environment.fingerprint)
-    assert len(found) == 4
+        fingerprints.add(environment.fingerprint)
+    assert len(fingerprints) == 4
 
 
 def test_the_folder_of_an_editable_distribution_does_not_change_the_fingerprint(tmp_path: Path) -> None:

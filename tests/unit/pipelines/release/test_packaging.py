@@ -166,9 +166,9 @@ def test_local_modules_that_are_not_packed_are_refused(
     author: Author, tmp_path: Path, statement: str, packages: tuple[str, ...]
 ) -> None:
     reference = write(author, statement)
-    found = errors(reference, tmp_path)
-    assert {error.code for error in found} == {"MODULE_NOT_PACKED"}
-    assert all(error.message.endswith(f"; set packages={packages!r} of the Pipeline") for error in found)
+    mistakes = errors(reference, tmp_path)
+    assert {error.code for error in mistakes} == {"MODULE_NOT_PACKED"}
+    assert all(error.message.endswith(f"; set packages={packages!r} of the Pipeline") for error in mistakes)
     author.write(
         "acme/orders/flow.py", IMPORTS.replace('"org.acme.orders"', f'"p", packages={packages}') + STEP + statement
     )
@@ -208,8 +208,8 @@ def test_a_packed_module_with_the_name_of_one_that_workers_load_is_refused(autho
 
 
 def test_an_installed_package_of_which_a_part_is_packed_must_be_packed(author: Author, tmp_path: Path) -> None:
-    found = errors(write(author, "import packaging.markers; pipeline.packages = ('packaging.markers',)"), tmp_path)
-    assert "packaging._parser" in {error.message.split()[2] for error in found}
+    mistakes = errors(write(author, "import packaging.markers; pipeline.packages = ('packaging.markers',)"), tmp_path)
+    assert "packaging._parser" in {error.message.split()[2] for error in mistakes}
 
 
 def test_checkpoints_add_one_entry_to_the_artifact_and_change_no_other(author: Author, tmp_path: Path) -> None:

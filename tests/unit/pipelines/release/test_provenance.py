@@ -258,18 +258,18 @@ def test_a_history_is_read_back_without_contradictions(rows: list[Any]) -> None:
     ],
 )
 def test_contradictions_are_found(rows: Any, path: str, value: Any, problem: str) -> None:
-    found = read(examples.changed(history(rows), path, value)).contradictions()
-    assert any(problem in each for each in found), found
+    contradictions = read(examples.changed(history(rows), path, value)).contradictions()
+    assert any(problem in contradiction for contradiction in contradictions), contradictions
 
 
 def test_the_votes_of_a_request_are_read_and_must_not_contradict_it() -> None:
     statement = read(requested())
     assert statement.contradictions() == []
     assert statement.normalised() == requested()
-    [found] = read(requested(decision="refuse")).contradictions()
-    assert "a request that was refused" in found
-    [found] = read(requested(actor="user:ann")).contradictions()
-    assert "its requester voted on" in found
+    [contradiction] = read(requested(decision="refuse")).contradictions()
+    assert "a request that was refused" in contradiction
+    [contradiction] = read(requested(actor="user:ann")).contradictions()
+    assert "its requester voted on" in contradiction
 
 
 def test_a_signed_history_is_verified_offline_and_only_with_its_key(desk: Desk) -> None:
@@ -307,6 +307,6 @@ def test_a_lease_that_comes_back_ends_the_claim_that_followed_and_continues_its_
     expired, restored = event(2, "LEASE_EXPIRED", "QUEUED"), event(4, "LEASE_RESTORED", "RUNNING")
     done = event(5, "SUCCEEDED", "SUCCEEDED", worker="w", attempt=0)
     assert outcomes(claim(1), expired, restored, done) == ["LEASE_EXPIRED", "SUCCEEDED"]
-    found = runs_of([claim(1, step=2), expired, claim(3), restored, done], PINNED, None).entries
-    assert [entry["outcome"] for entry in found] == ["LEASE_EXPIRED", "LEASE_RESTORED", "SUCCEEDED"]
-    assert [entry["firstStepIndex"] for entry in found] == [2, 0, 2]
+    entries = runs_of([claim(1, step=2), expired, claim(3), restored, done], PINNED, None).entries
+    assert [entry["outcome"] for entry in entries] == ["LEASE_EXPIRED", "LEASE_RESTORED", "SUCCEEDED"]
+    assert [entry["firstStepIndex"] for entry in entries] == [2, 0, 2]

@@ -120,7 +120,7 @@ def test_several_artifacts_of_one_contract_make_one_release(built: BuiltArtifact
 
     document = located(folder, carrier="second-artifact", release_version="2.0")
     assert document["compiledTruthArtifactId"] == "second-artifact"
-    hosted = {each["artifactId"]: (each["stepIds"], each["capabilities"]) for each in document["artifacts"]}
+    hosted = {entry["artifactId"]: (entry["stepIds"], entry["capabilities"]) for entry in document["artifacts"]}
     assert hosted == {ARTIFACT: ([], []), "second-artifact": (["Ship it"], ["celery", "rest"])}
 
 
@@ -178,7 +178,7 @@ def test_the_envelope_signs_the_exact_bytes_and_other_readers_accept_it(built: B
     witness = Witness.from_dict(json.loads(data))
     assert (witness.payload, witness.payload_type) == (descriptor, signing.RELEASE_TYPE)
     public = [signing.read_public_key(key.public.read_text()) for key in keys]
-    others = [SSlibKey.from_crypto(each, signing.key_id(each)) for each in public]
+    others = [SSlibKey.from_crypto(other, signing.key_id(other)) for other in public]
     assert set(witness.verify(list(others), 2)) == {key.key_id for key in keys}
 
 

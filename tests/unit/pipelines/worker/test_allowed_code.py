@@ -139,14 +139,14 @@ def test_a_worker_does_not_start_with_another_path_contract_or_module(
         ({"pydantic/__init__.py": ""}, "MODULE_SHADOWED"),
         ({f"signal{EXTENSION_SUFFIXES[0]}": ""}, "MODULE_SHADOWED"),
     ]
-    releases = [packed(tmp_path / str(number), each) for number, (each, _) in enumerate(files)]
+    releases = [packed(tmp_path / str(number), sources) for number, (sources, _) in enumerate(files)]
     first = packed(tmp_path / "first", {})
     other = packed(tmp_path / "other", {"shop/flow.py": FLOW.replace("def work", "def other")})
     printed = hosted_each(first, other, *releases, python=python, folder=outside, PYTHONPATH=str(outside))
     assert printed[0][0]["outputs"] == ["done"]
     assert printed[1][0]["code"] == "CONTRACT_MISMATCH"
-    for (each, code), [refused] in zip(files, printed[2:], strict=True):
-        with subtests.test(str(each)):
+    for (sources, code), [refused] in zip(files, printed[2:], strict=True):
+        with subtests.test(str(sources)):
             assert refused["code"] == code
 
 
@@ -220,9 +220,9 @@ def answers(host: Host, *tricks: str) -> list[Outcome]:
     runner.join(60)
     host.drop_leases(reports)
     outcomes = decode(verify(host.sealed(reports), lambda _: [Hosted.key]), OutcomeGroup).outcomes
-    assert sorted(each.lease_token for each in outcomes) == sorted(each.lease_token for each in commands)
-    by_lease = {each.lease_token: each for each in outcomes}
-    return [by_lease[each.lease_token] for each in commands]
+    assert sorted(outcome.lease_token for outcome in outcomes) == sorted(command.lease_token for command in commands)
+    by_lease = {outcome.lease_token: outcome for outcome in outcomes}
+    return [by_lease[command.lease_token] for command in commands]
 
 
 def held(host: Host) -> list[HeldLease]:
@@ -231,14 +231,14 @@ def held(host: Host) -> list[HeldLease]:
 
 
 def is_clean(text: str, allowed: str = "") -> bool:
-    return all(each in allowed or (ord(each) >= 32 and not 0xD800 <= ord(each) < 0xE000) for each in text)
+    return all(char in allowed or (ord(char) >= 32 and not 0xD800 <= ord(char) < 0xE000) for char in text)
 
 
 def test_every_command_gets_an_outcome(host: Host, caplog: pytest.LogCaptureFixture, subtests: pytest.Subtests) -> None:
     handler = signal.getsignal(signal.SIGTERM)
     before, *outcomes, _, _, after = answers(host, "well", *FAILURES, *UNDONE, "well")
     assert signal.getsignal(signal.SIGTERM) == handler
-    assert [each.output_payloads for each in (before, after)] == [['{"value": 7}']] * 2
+    assert [outcome.output_payloads for outcome in (before, after)] == [['{"value": 7}']] * 2
     assert held(host) == []
     for trick, outcome in zip(FAILURES, outcomes, strict=True):
         with subtests.test(trick):
@@ -274,7 +274,7 @@ def test_a_failure_carries_a_traceback_without_values_or_folders(host: Host, cap
     assert lines[-1] == "RuntimeError: no luck"
     assert str(PIPELINE) not in outcome.failure.traceback
     assert "pipelines/worker/runner.py" not in outcome.failure.traceback
-    [record] = [each for each in caplog.records if str(outcome.execution_id) in each.getMessage()]
+    [record] = [record for record in caplog.records if str(outcome.execution_id) in record.getMessage()]
     shown = json.loads(LineFormatter("json").format(record))
     assert [frame.split(":")[0] for frame in shown["exception"]["frames"]] == ["hostile.py", "hostile.py"]
     assert "no luck" not in str(shown)

@@ -56,7 +56,7 @@ def test_a_command_for_another_release_fails_before_it_is_decoded(hosted: Hosted
     message = executed(host, sealed(host, command(1), command(payload="{no json"), identity=meant))
     assert message is not None
     assert verify(message, lambda _: [Hosted.key]).identity == meant
-    failures = [each.failure for each in outcomes_in(message)]
+    failures = [outcome.failure for outcome in outcomes_in(message)]
     assert len(failures) == 2
     for failure in failures:
         assert failure is not None
@@ -116,8 +116,8 @@ def test_a_payload_that_cannot_be_decoded_is_not_retried(hosted: Hosted, host: H
         {"current_step_index": 2},
         {"stop_before_step_index": 5},
     ]
-    for each in members:
-        [outcome] = outcomes(host, command(**each))
+    for member in members:
+        [outcome] = outcomes(host, command(**member))
         assert outcome.failure is not None
         assert (outcome.failure.failure_class, outcome.failure.retryable) == ("UNDECODABLE_PAYLOAD", False)
     assert hosted.marks() == []
@@ -130,16 +130,16 @@ def test_in_a_group_each_command_has_a_separate_outcome(hosted: Hosted, host: Ho
     assert message is not None
     assert verify(message, lambda _: [Hosted.key]).identity == host.release.identity
     by_id = {outcome.execution_id: outcome for outcome in outcomes_in(message)}
-    found = [by_id.pop(each.execution_id) for each in commands]
+    answered = [by_id.pop(command.execution_id) for command in commands]
     assert by_id == {}
-    assert [(o.output_payloads, o.failure and (o.failure.failure_class, o.failure.retryable)) for o in found] == [
+    assert [(o.output_payloads, o.failure and (o.failure.failure_class, o.failure.retryable)) for o in answered] == [
         (['{"number": 42}'], None),
         ([], ("RuntimeError", True)),
         ([], ("UNDECODABLE_PAYLOAD", False)),
         ([], ("pipelines.errors.NonRetryable", False)),
     ]
     for name in ("execution_id", "execution_version", "lease_token", "transition_key"):
-        assert [getattr(each, name) for each in found] == [getattr(each, name) for each in commands]
+        assert [getattr(outcome, name) for outcome in answered] == [getattr(command, name) for command in commands]
     assert sorted(hosted.marks()) == [4, 13, 14]
 
 
@@ -168,17 +168,17 @@ def test_a_shorter_lease_causes_a_heartbeat_before_its_transition_ends(hosted: H
 
 def tokens(host: Host) -> tuple[set[uuid.UUID], set[uuid.UUID], int]:
     sent = heartbeat(host)
-    return {each.lease_token for each in sent.running}, {each.lease_token for each in sent.waiting}, sent.abandoned
+    return {lease.lease_token for lease in sent.running}, {lease.lease_token for lease in sent.waiting}, sent.abandoned
 
 
 def lose(host: Host, *commands: Command) -> None:
-    lost = [each.lease_token for each in commands]
+    lost = [command.lease_token for command in commands]
     host.follow(seal(host.release.identity, Instruction(worker_id="w", drain=False, lost_leases=lost), Hosted.key))
 
 
 def test_running_transitions_and_waiting_commands_are_reported_separately(hosted: Hosted, host: Host) -> None:
     begun, lost, kept = [command(99), command(99)], command(1), command(2)
-    running = {each.lease_token for each in begun}
+    running = {report.lease_token for report in begun}
     with executing(hosted, host, *begun, lost, kept) as reports:
         eventually(lambda: len(hosted.marks()) == 2, what="both threads to begin")
         assert tokens(host) == (running, {lost.lease_token, kept.lease_token}, 0)
@@ -190,7 +190,7 @@ def test_running_transitions_and_waiting_commands_are_reported_separately(hosted
     assert tokens(host) == (set(), set(), 0)
     assert (first.worker_id, first.capacity, first.state) == ("w", 2, "HEALTHY")
     assert (first.artifact_id, first.artifact_digest) == (host.release.artifact_id, host.release.artifact_digest)
-    assert {each.lease_token for each in reports} == running | {kept.lease_token}
+    assert {report.lease_token for report in reports} == running | {kept.lease_token}
     assert 1 not in hosted.marks()
 
 
@@ -233,7 +233,7 @@ def test_a_transition_that_runs_for_longer_than_its_first_lease_keeps_its_lease(
     begun = time.monotonic()
     eventually(lambda: time.monotonic() > begun + 0.02, what="the end of the leases")
     in_use = held.in_use()
-    assert ([each.lease_token for each in in_use.running], in_use.active) == ([running.lease_token], 1)
+    assert ([lease.lease_token for lease in in_use.running], in_use.active) == ([running.lease_token], 1)
     held.end(lease)
     in_use = held.in_use()
     assert (len(in_use.running), in_use.active) == (1, 0), "its outcome waits to be sent"
@@ -244,7 +244,7 @@ def test_a_command_does_not_begin_after_its_lease_and_is_dropped() -> None:
     held = HeldLeases()
     [late, later, early] = held.take([command(lease_seconds=-0.001), command(lease_seconds=-0.001), command()])
     assert not held.begin(late.lease_token)
-    assert [each.lease_token for each in held.in_use().waiting] == [early.lease_token]
+    assert [lease.lease_token for lease in held.in_use().waiting] == [early.lease_token]
     assert not held.begin(later.lease_token)
 
 

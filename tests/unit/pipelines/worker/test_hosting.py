@@ -37,10 +37,10 @@ def test_code_that_is_one_of_two_artifacts_is_hosted_under_the_name_of_that_arti
         document = json.loads(original)
         document["artifacts"].insert(0, other)
         hosted.descriptor.write_text(json.dumps(document))
-        found = hosted.host().release
-        assert (found.artifact_id, found.artifact_digest) == (mine["artifactId"], mine["digest"])
-        assert (found.identity.tenant_id, found.identity.pipeline_id) == ("acme", "tests.hosted")
-        assert (found.identity.contract_version, found.identity.release_version) == (document["contractVersion"], "1.0")
+        pin = hosted.host().release
+        assert (pin.artifact_id, pin.artifact_digest) == (mine["artifactId"], mine["digest"])
+        assert (pin.identity.tenant_id, pin.identity.pipeline_id) == ("acme", "tests.hosted")
+        assert (pin.identity.contract_version, pin.identity.release_version) == (document["contractVersion"], "1.0")
 
 
 def test_a_release_of_anything_else_is_refused(hosted: Hosted, subtests: pytest.Subtests) -> None:
@@ -65,8 +65,8 @@ def test_a_release_of_anything_else_is_refused(hosted: Hosted, subtests: pytest.
 
 def test_a_release_that_pins_no_bytes_is_checked_by_its_contract_only(hosted: Hosted) -> None:
     change_descriptor(hosted.descriptor, {"kind": "container-image", "digest": "sha256:" + "1" * 64})
-    found = hosted.host().release
-    assert (found.artifact_id, found.artifact_digest) == ("", "")
+    release = hosted.host().release
+    assert (release.artifact_id, release.artifact_digest) == ("", "")
 
 
 def test_a_release_from_before_contracts_had_constraints_is_hosted(tmp_path: Path) -> None:

@@ -55,7 +55,7 @@ def test_it_drains_and_accepts_again_as_instructed_and_reports_it_at_once(now: d
 def test_only_its_fresh_signed_instructions_count(host: Host, caplog: pytest.LogCaptureFixture, now: datetime) -> None:
     ours, body = host.release.identity, Instruction(worker_id="w", drain=False)
     wrong_order = changed(instruction(host, drain=True), {"body": '{"workerId":"w","drain":false}'})
-    late, early = (instruction(host, drain=False, sent=now + each) for each in (-OLDEST, OLDEST))
+    late, early = (instruction(host, drain=False, sent=now + age) for age in (-OLDEST, OLDEST))
     for message, code in (
         (seal(ours, body, worker_key("a secret", "other")), "KEY_NOT_ACTIVE"),
         (wrong_order, "SIGNATURE_INVALID"),
@@ -86,7 +86,7 @@ def test_instructions_are_followed_once_in_order(now: datetime, host: Host, capl
 def test_it_says_once_why_it_gets_no_work(now: datetime, host: Host, caplog: pytest.LogCaptureFixture) -> None:
     for second, reason in enumerate(["RELEASE_UNKNOWN", "RELEASE_UNKNOWN", None, "A_LATER_REASON", "OTHER_ARTIFACT"]):
         host.follow(instruction(host, drain=False, sent=now + second * SECOND, ineligible_reason=reason))
-    unknown, other = (each.getMessage() for each in caplog.records if each.levelno == logging.WARNING)
+    unknown, other = (record.getMessage() for record in caplog.records if record.levelno == logging.WARNING)
     assert f"does not know release {host.release.identity.release_version} of" in unknown
     assert "publish it with pipelines publish" in unknown
     assert "registered with another artifact" in other

@@ -71,7 +71,7 @@ def test_items_run_in_threads_in_order_and_a_delayed_one_does_not_block_the_othe
     first = module.calls.index(13)
     assert set(range(14, 20)) <= set(module.calls[first : module.calls.index(13, first + 1)])
     assert testing.run(pipeline, 200).values == result.outputs
-    eventually(lambda: not [each for each in threading.enumerate() if each.name == "item"], what="the end of threads")
+    eventually(lambda: not any(thread.name == "item" for thread in threading.enumerate()), what="the end of threads")
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_an_item_that_fails_for_good_is_named_and_what_finished_is_stored(
     assert isinstance(failed, Failed)
     text = f'step "Work": item 3{tries}: flaky; the item is 3'
     assert (failed.message, failed.retryable, failed.step_index) == (text, retryable, 1)
-    finished = {index: found for each in kept for index, found in each.documents().items()}
+    finished = {index: document for report in kept for index, document in report.documents().items()}
     assert set(finished) == set(module.calls) - {3}
     assert not module.running
     module.calls.clear()
@@ -112,7 +112,7 @@ def test_an_item_at_its_time_limit_fails_alone_and_its_thread_is_abandoned(autho
     assert isinstance(result, Completed)
     assert (result.outputs[3]["error"], result.outputs[3]["tries"], len(module.calls)) == ("STEP_TIMEOUT", 2, 301)
     assert supervisor.abandoned == 2
-    assert all(each.daemon for each in threading.enumerate() if each.name == "item"), "they hold up no process"
+    assert all(thread.daemon for thread in threading.enumerate() if thread.name == "item"), "they hold up no process"
     module.gate.set()
     eventually(lambda: supervisor.abandoned == 0, what="the end of the abandoned threads")
 
@@ -125,11 +125,11 @@ def test_failed_items_are_collected_in_their_place(authored: Any, context: StepC
     stored = {"index": 9, "kind": "item-failure", "error": "E", "message": "m", "item": "", "tries": 1}
     rest: dict[str, Any] = {"shape": "MULTI", "finished": {1: [stored], 2: ["r2"]}, "failing": failing}
     run(pipeline, list(range(5)), start=1, stop=-1, context=lambda: context, **rest)
-    assert [(each.item.index, each.failure.message[:2]) for each in failing] == [(1, "m"), (3, "nn")]
+    assert [(error.item.index, error.failure.message[:2]) for error in failing] == [(1, "m"), (3, "nn")]
     checkpoint = outcomes.reached(command(1), 2, [], many=True, failing=failing)
     assert checkpoint is not None
     [reported] = checkpoint.checkpoint().failed_items
-    assert (reported.failed, [each.item for each in reported.items]) == (2, ["1", "3"])
+    assert (reported.failed, [item.item for item in reported.items]) == (2, ["1", "3"])
     _, failure, after = testing.run(pipeline, 5).values[2:]
     assert (failure.index, failure.error, failure.item, failure.tries) == (3, "pipelines.errors.NonRetryable", "3", 1)
     assert (len(failure.message), after, module.calls.count(3)) == (250, "r4", 2)
@@ -152,9 +152,9 @@ def test_groups_are_bounded_and_nothing_runs_once_the_lease_is_lost(authored: An
     kept: list[FinishedItems] = []
     lost = threading.Event()
 
-    def keep(found: FinishedItems) -> None:
-        kept.append(found)
-        if sum(len(each.texts) for each in kept) > 50:
+    def keep(report: FinishedItems) -> None:
+        kept.append(report)
+        if sum(len(items.texts) for items in kept) > 50:
             lost.set()
 
     stores: dict[str, Any] = {"keep": lambda *_: None, "keep_items": keep, "item_limits": limits}
@@ -162,5 +162,5 @@ def test_groups_are_bounded_and_nothing_runs_once_the_lease_is_lost(authored: An
     assert isinstance(failed, Failed)
     assert failed.failure_class == "pipelines.errors.Cancelled"
     assert len(module.calls) < 100
-    assert {each.total for each in kept} == {10_000}
-    assert all(each.documents() == {n: [f"r{n}"] for n in each.texts} for each in kept)
+    assert {report.total for report in kept} == {10_000}
+    assert all(report.documents() == {n: [f"r{n}"] for n in report.texts} for report in kept)

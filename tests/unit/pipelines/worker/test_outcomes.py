@@ -124,11 +124,11 @@ def test_checkpoints_are_reported_at_once_if_they_are_requested(host: Host) -> N
         sent = command(payload="4", checkpoints=checkpoints, stop_before_step_index=3)
         host.execute(sealed(host, sent), answers.append)
         *before, failed = answers
-        assert all(each.outcome is None for each in before)
+        assert all(report.outcome is None for report in before)
         assert failed.outcome is not None
         assert failed.outcome.outcome == "FAILED"
-        held = [each.reached for each in answers]
-        assert [each and (each.next_step_index, each.output_payloads) for each in held] == reports
+        held = [report.reached for report in answers]
+        assert [outcome and (outcome.next_step_index, outcome.output_payloads) for outcome in held] == reports
 
 
 def test_a_suspension_says_whether_the_responses_are_a_stream(context: StepContext) -> None:
@@ -168,7 +168,7 @@ def test_a_result_that_is_too_large_for_a_message_is_a_failure_and_no_checkpoint
     checkpoint = reached(command(), 1, result.outputs, many=result.many)
     assert (checkpoint is not None) is fits
     if fits:
-        assert [json.loads(each) for each in outcome.output_payloads] == result.outputs
+        assert [json.loads(payload) for payload in outcome.output_payloads] == result.outputs
     else:
         assert outcome.failure is not None
         assert (outcome.failure.failure_class, outcome.failure.retryable) == ("OUTPUT_TOO_LARGE", False)
@@ -308,8 +308,8 @@ def test_reports_about_different_releases_are_sent_separately_and_a_message_is_b
     assert sent(ours, theirs) == [[ours], [theirs]]
     reports = [outcome() for _ in range(MOST_REPORTS + 1)]
     assert sent(*reports) == [reports[:-1], reports[-1:]]
-    parts: list[dict[str, Any]] = [{"output": LARGE}, {"asked": LARGE}, {"why": LARGE}]
-    for part in parts:
+    members: list[dict[str, Any]] = [{"output": LARGE}, {"asked": LARGE}, {"why": LARGE}]
+    for part in members:
         reports = [outcome(**part) for _ in range(3)]
         assert sent(*reports) == [[report] for report in reports]
     reports = [checkpoint(output=LARGE) for _ in range(3)]

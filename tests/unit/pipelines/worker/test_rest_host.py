@@ -75,7 +75,7 @@ def test_a_request_needs_a_signature_of_its_path_and_body_and_a_nonce_that_is_ne
     yesterday = (datetime.now(UTC) - timedelta(days=1)).isoformat()
     old = signed("GET", CAPABILITIES, b"", **nonce, **{"X-TPF-Worker-Timestamp": yesterday})
     headers = signed("POST", EXECUTE, body, **nonce)
-    assert [host.respond("GET", CAPABILITIES, each, b"") for each in (wrong, old)] == [(401, b"")] * 2
+    assert [host.respond("GET", CAPABILITIES, invalid, b"") for invalid in (wrong, old)] == [(401, b"")] * 2
     assert host.respond("POST", EXECUTE, headers, body + b" ") == (401, b"")
     assert host.respond("GET", CAPABILITIES, headers, body) == (401, b"")
     lower = {name.lower(): value for name, value in signed("GET", CAPABILITIES, b"", **nonce).items()}
@@ -99,7 +99,7 @@ def test_no_nonce_is_forgotten_while_its_request_is_fresh(host: RestHost, monkey
         answers = [
             requests.get(url + CAPABILITIES, headers=signed("GET", CAPABILITIES, b""), timeout=10) for _ in range(2)
         ]
-    assert [(each.status_code, each.headers.get("Retry-After")) for each in answers] == [(200, None), (503, "10")]
+    assert [(answer.status_code, answer.headers.get("Retry-After")) for answer in answers] == [(200, None), (503, "10")]
 
 
 def test_a_command_that_differs_in_one_part_of_the_identity_fails_before_its_payload_is_read(host: RestHost) -> None:
@@ -153,10 +153,10 @@ def test_a_result_that_no_coordinator_would_read_is_a_failure(host: RestHost, mo
 
 
 def test_a_bare_list_is_a_stream_of_its_items(host: RestHost) -> None:
-    decisions = [{"order_id": str(uuid.uuid4()), "accepted": each, "note": ""} for each in (True, False)]
-    items = [payload(TYPES + "Decision", each) for each in decisions]
+    decisions = [{"order_id": str(uuid.uuid4()), "accepted": accepted, "note": ""} for accepted in (True, False)]
+    items = [payload(TYPES + "Decision", decision) for decision in decisions]
     answer = ran(host, payload("java.util.List", {"items": items}), currentStepIndex=3)
-    assert [json.loads(each["payload"])["state"] for each in answer["outputPayloads"]] == ["ACCEPTED", "REJECTED"]
+    assert [json.loads(output["payload"])["state"] for output in answer["outputPayloads"]] == ["ACCEPTED", "REJECTED"]
 
 
 def test_a_request_with_its_answer_is_one_value_and_a_list_of_them_is_a_stream(author: Author) -> None:
@@ -169,23 +169,23 @@ def test_a_request_with_its_answer_is_one_value_and_a_list_of_them_is_a_stream(a
         (payload("java.util.List", {"items": pairs}), ["1 False", "2 True"]),
     ):
         outputs = ran(host, envelope, currentStepIndex=1)["outputPayloads"]
-        assert [json.loads(each["payload"]) for each in outputs] == expected
+        assert [json.loads(output["payload"]) for output in outputs] == expected
 
 
 def test_results_of_branches_are_one_value_and_a_condition_asks_or_not(author: Author) -> None:
     host = hosted(author.pipeline(examples.of("docs/how-to/run-branches.md")[0]))
-    found = {"price": {"sku": "a", "total": "9.50", "days": 0}, "delivery": 2}
+    results_of_branches = {"price": {"sku": "a", "total": "9.50", "days": 0}, "delivery": 2}
     pair = {"request": {"sku": "a", "total": "9.50", "days": 2}, "answer": None}
     sold = ["sold a for 9.50, delivered in 2 days"]
     for type_id, value, start, stop, expected in (
-        ("authored.Order", {"sku": "a", "quantity": 1}, 0, 1, ("COMPLETED", [found])),
-        ("Price and delivery#branches", found, 1, -1, ("COMPLETED", sold)),
+        ("authored.Order", {"sku": "a", "quantity": 1}, 0, 1, ("COMPLETED", [results_of_branches])),
+        ("Price and delivery#branches", results_of_branches, 1, -1, ("COMPLETED", sold)),
         ("authored.Order", {"sku": "a", "quantity": 1_000}, 0, -1, ("WAITING_EXTERNAL", [])),
         ("Approve#request-and-answer", pair, 3, -1, ("COMPLETED", sold)),
     ):
         envelope = payload(type_id, value) if start else uni(value, type_id)
         answer = ran(host, envelope, currentStepIndex=start, stopBeforeStepIndex=stop)
-        assert (answer["outcome"], [json.loads(each["payload"]) for each in answer["outputPayloads"]]) == expected
+        assert (answer["outcome"], [json.loads(output["payload"]) for output in answer["outputPayloads"]]) == expected
 
 
 def test_it_suspends_at_an_await(host: RestHost) -> None:
@@ -230,7 +230,7 @@ def test_what_a_step_reports_comes_with_the_result_if_the_coordinator_reads_it(
         host = RestHost(release, secret=SECRET)
         body = command(release.identity, payload("java.lang.Integer", number), lastHeartbeat="[0,null,7]")
         answers = [executed(host, body, **headers) for headers in ({}, {"X-Pipelines-Reads-Reports": "1"})]
-    assert [each["outcome"] for each in answers] == [outcome] * 2
+    assert [answer["outcome"] for answer in answers] == [outcome] * 2
     report = answers[1].pop("stepReport", None)
     assert answers[0] == answers[1]
     if report is not None:
@@ -246,8 +246,8 @@ def inputs(version: str, value: Any, type_id: str = TYPES + "OrderRequest") -> l
 
 
 def ran_version(host: RestHost, version: str, name: str, envelope: dict[str, str]) -> Any:
-    own = pin(host.release.identity)
-    sent = message(version, name, tenantId="acme", executionId=EXECUTION, **own, **envelope)
+    release = pin(host.release.identity)
+    sent = message(version, name, tenantId="acme", executionId=EXECUTION, **release, **envelope)
     result = executed(host, json.dumps(sent).encode())
     assert unread(version, "result", result) == [], (version, name)
     return result

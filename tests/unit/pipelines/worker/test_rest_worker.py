@@ -86,7 +86,7 @@ def test_it_serves_over_http(hosted: Hosted) -> None:
 
 
 def handlers() -> int:
-    return sum("process_request_thread" in each.name for each in threading.enumerate())
+    return sum("process_request_thread" in thread.name for thread in threading.enumerate())
 
 
 def test_no_more_transitions_run_at_once_than_there_are_turns(hosted: Hosted) -> None:
@@ -96,7 +96,7 @@ def test_no_more_transitions_run_at_once_than_there_are_turns(hosted: Hosted) ->
             threading.Event().wait(0.2)
             assert hosted.marks() == [99]
             hosted.finish()
-            assert all(b" 200 " in each.recv(100) for each in (first, second))
+            assert all(b" 200 " in connection.recv(100) for connection in (first, second))
     assert hosted.marks() == [99, 1]
 
 

@@ -74,8 +74,8 @@ def test_cardinalities_fold_over_one_and_many(numbers: Pipeline, context: StepCo
     ]
     for payload, start, stop, outputs, many in rows:
         shape: Shape = "MULTI" if isinstance(payload, list) else "UNI"
-        found = run(numbers, payload, start=start, stop=stop, context=lambda: context, shape=shape)
-        assert found == Completed(outputs, many), (payload, start, stop)
+        outcome = run(numbers, payload, start=start, stop=stop, context=lambda: context, shape=shape)
+        assert outcome == Completed(outputs, many), (payload, start, stop)
     for start, stop in ((-1, -1), (6, -1), (0, 6), (2, 1)):
         with pytest.raises(ValueError, match="of a pipeline of 5"):
             run(numbers, 1, start=start, stop=stop, context=lambda: context)
@@ -170,7 +170,7 @@ def test_a_step_can_ask_whether_it_is_cancelled_and_the_next_never_begins(author
 
 def kept_by(pipeline: Pipeline, payload: Any, context: StepContext) -> list[tuple[int, Any, bool]]:
     kept: list[tuple[int, Any, bool]] = []
-    run(pipeline, payload, start=0, stop=-1, context=lambda: context, keep=lambda *each: kept.append(each))
+    run(pipeline, payload, start=0, stop=-1, context=lambda: context, keep=lambda *checkpoint: kept.append(checkpoint))
     return kept
 
 
@@ -262,7 +262,7 @@ def outcome_of(pipeline: Pipeline, context: StepContext) -> tuple[RunResult, lis
     options: Any = {"context": lambda: cancellable, "is_cancelled": cancellable.cancellation}
     lazy = run(pipeline, 1, start=0, stop=-1, **options)
     authored.cancelled.clear()
-    checked = run(pipeline, 1, start=0, stop=-1, keep=lambda *each: kept.append(each), **options)
+    checked = run(pipeline, 1, start=0, stop=-1, keep=lambda *checkpoint: kept.append(checkpoint), **options)
     assert isinstance(checked, Failed), checked
     return lazy, kept
 

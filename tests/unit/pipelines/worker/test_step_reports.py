@@ -89,11 +89,11 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hosted]:
 @contextmanager
 def logged() -> Iterator[list[str]]:
     """Log as a worker does, and yield the lines in JSON. A fixture would see other streams than its test."""
-    found: list[str] = []
+    lines: list[str] = []
 
     class Lines(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            found.append(LineFormatter("json").format(record))
+            lines.append(LineFormatter("json").format(record))
 
     before = logging.root.handlers, logging.root.level
     logging.root.handlers = [Lines(), ReportedLines()]
@@ -101,7 +101,7 @@ def logged() -> Iterator[list[str]]:
     masks.hide(["token-4711"])
     try:
         with printed_lines(copies=False):
-            yield found
+            yield lines
     finally:
         logging.root.handlers, level = before
         logging.root.setLevel(level)
@@ -169,12 +169,12 @@ def test_reports_under_a_lost_lease_wake_no_heartbeat() -> None:
 
 
 def test_the_next_attempt_reads_what_the_same_step_and_item_left(hosted: Hosted) -> None:
-    found = {}
+    texts_by_left = {}
     for left in ('[1,0,{"row":7}]', '[1,1,"other item"]', '[0,null,"other step"]'):
         with logged():
             [done] = outcomes(hosted.host(), command(1, last_heartbeat=left))
-        found[left] = [text for *_, text in texts(done.report) if text.startswith("left")]
-    assert [*found.values()] == [["left {'row': 7}"], ["left None"], ["left None"]]
+        texts_by_left[left] = [text for *_, text in texts(done.report) if text.startswith("left")]
+    assert [*texts_by_left.values()] == [["left {'row': 7}"], ["left None"], ["left None"]]
 
 
 def test_lines_are_bounded_and_the_one_without_an_end_counts(hosted: Hosted) -> None:
@@ -274,9 +274,9 @@ def test_whatever_a_step_does_to_its_streams_its_lines_are_reported(
     masks.hide(["token-4711", ESCAPED])
     with as_in_a_worker(), reporting() as reported:
         say()
-        found = reported()
-    assert expected is None or found == expected
-    assert "4711" not in "".join(found)
+        lines = reported()
+    assert expected is None or lines == expected
+    assert "4711" not in "".join(lines)
 
 
 def test_what_is_printed_after_the_end_of_a_transition_belongs_to_no_other_one() -> None:
@@ -299,7 +299,7 @@ def test_outcomes_with_many_short_lines_are_sent_in_messages_that_can_be_read(ho
         outbox.put(Report(host.release.identity, full))
     outbox.start()
     assert outbox.close(60)
-    groups = [decode(verify(each, lambda _: [hosted.key]), OutcomeGroup) for each in messages]
+    groups = [decode(verify(message, lambda _: [hosted.key]), OutcomeGroup) for message in messages]
     assert sum(len(group.outcomes) for group in groups) == 500
 
 

@@ -52,13 +52,13 @@ def test_at_its_limit_a_step_fails_and_its_thread_is_replaced_keeps_a_place_or_e
         with executing(hosted, host, command(99), command(1)) as reports:
             eventually(lambda: sizes(host) == (places, 1) and len(reports) == places, what="what continues")
             assert (heartbeat(host).state, host.accepting) == (state, state == "HEALTHY")
-            failure = next(each.outcome.failure for each in reports if each.outcome and each.outcome.failure)
+            failure = next(report.outcome.failure for report in reports if report.outcome and report.outcome.failure)
             assert failure.model_dump(exclude={"traceback"}) == {
                 **{"failure_class": "STEP_TIMEOUT", "retryable": True, "step_index": 0},
                 "message": 'step "Settle": it exceeded its time limit of 0.3 s',
             }
             assert "time.sleep(0.01)" in failure.traceback
-            assert all(each.outcome and len(each.outcome.steps) == 1 for each in reports), "each reports its time"
+            assert all(report.outcome and len(report.outcome.steps) == 1 for report in reports), "each reports its time"
             host.changed.clear()
         eventually(lambda: sizes(host) == (1, 0), what="the end of the thread")
         assert (host.changed.is_set(), len(reports)) == (True, 2), "the outcome of the thread is dropped"
@@ -145,9 +145,9 @@ def test_a_limit_is_for_one_call_and_async_steps_have_the_results_of_others(
     author: Author, context: StepContext, monkeypatch: pytest.MonkeyPatch, body: str, payload: int, result: object
 ) -> None:
     monkeypatch.setattr(event_loop, "CLEANUP_SECONDS", 0.2)
-    found = ran(author, context, body, payload)
-    shown = found.failure_class.rpartition(".")[2] if isinstance(found, Failed) else getattr(found, "outputs", None)
-    assert shown == result, found
+    actual = ran(author, context, body, payload)
+    shown = actual.failure_class.rpartition(".")[2] if isinstance(actual, Failed) else getattr(actual, "outputs", None)
+    assert shown == result, actual
     tested = run_in_test(author.load("authored:pipeline"), payload, raises=False)
     name = tested.error.code if isinstance(tested.error, RunFailed) else type(tested.error).__name__
     assert (tested.values or name) == result
@@ -177,7 +177,7 @@ def test_a_step_that_blocks_the_event_loop_is_named_and_the_next_step_gets_anoth
     assert isinstance(failed, Failed)
     assert (failed.failure_class, failed.frames) == ("STEP_TIMEOUT", ("authored.py:26 in one",))
     assert supervisor.abandoned == 1
-    assert [each.partition(" for ")[0] for each in caplog.messages] == ['Step "One" has blocked the event loop']
+    assert [message.partition(" for ")[0] for message in caplog.messages] == ['Step "One" has blocked the event loop']
     assert " at authored.py:26: " in caplog.text
     assert isinstance(ran(author, context, body, 0, supervisor=supervisor), Completed)
     eventually(lambda: supervisor.abandoned == 0, what="the end of the step")
@@ -221,9 +221,9 @@ def test_no_abandoned_thread_keeps_a_process_from_ending_or_stores_a_checkpoint(
     kept: list[Any] = []
     before = set(threading.enumerate())
     assert isinstance(ran(author, context, body, 2, keep=lambda *checkpoint: kept.append(checkpoint)), Failed)
-    assert [each for each in threading.enumerate() if each not in before and not each.daemon] == []
+    assert [thread for thread in threading.enumerate() if thread not in before and not thread.daemon] == []
     stored = len(kept)
-    eventually(lambda: not any(each.name == "item" for each in threading.enumerate()), what="the end of the items")
+    eventually(lambda: not any(thread.name == "item" for thread in threading.enumerate()), what="the end of the items")
     eventually(lambda: LOCAL.abandoned == 0, what="the end of the threads")
     assert len(kept) == stored
 

@@ -45,6 +45,6 @@ def test_an_image_is_pinned_by_the_digest_of_its_artifact(kind: str, uri: str, c
     members = {"schemaVersion": 1, "pipelineId": "org.x", "contractVersion": "1", "releaseVersion": "1"}
     artifact = {"artifactId": "a", "kind": kind, "uri": uri, "digest": DIGEST}
     descriptor = descriptor_from_json({**members, "artifacts": [artifact]})
-    found = [(each.code, each.field, each.severity) for each in unusable(descriptor, Severity.WARNING)]
+    findings = [(finding.code, finding.field, finding.severity) for finding in unusable(descriptor, Severity.WARNING)]
     expected = [(code, "pipeline-release.json#artifacts[0].uri", Severity.WARNING)]
-    assert found == ([] if kind == "external-endpoint" or not code else expected)
+    assert findings == ([] if kind == "external-endpoint" or not code else expected)

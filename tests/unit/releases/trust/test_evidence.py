@@ -127,6 +127,6 @@ def test_a_signature_is_valid_for_exactly_the_signed_descriptor(release: Documen
 @cases("subjects", [(ABSENT, OTHER_DIGEST), (DIGEST, ABSENT)])
 def test_every_subject_of_a_provenance_counts_in_a_signed_one_too(subjects: tuple[str, str]) -> None:
     statement = making.statement(*subjects)
-    found = [code for code, _, _ in findings_of(examined(statement, TWO))]
-    assert found == ["PROVENANCE_SUBJECT_UNKNOWN", "PROVENANCE_ARTIFACT_UNCOVERED"]
+    codes = [code for code, _, _ in findings_of(examined(statement, TWO))]
+    assert codes == ["PROVENANCE_SUBJECT_UNKNOWN", "PROVENANCE_ARTIFACT_UNCOVERED"]
     assert examined(making.envelope(statement, payload_type=PAYLOAD_TYPE), TWO).contradicts

@@ -39,7 +39,7 @@ def step(name: str, **members: Any) -> dict[str, Any]:
 
 
 def contract(*steps: dict[str, Any], types: Mapping[str, dict[str, Any]] | None = None, **members: Any) -> Contract:
-    numbered = [{**each, "index": index} for index, each in enumerate(steps or (step("Validate"),))]
+    numbered = [{**item, "index": index} for index, item in enumerate(steps or (step("Validate"),))]
     definitions = {"Order": record(field("id")), "Receipt": record(field("id")), **(types or {})}
     document = making.contract(steps=numbered, canonicalTypes=catalogue(**definitions), **members)
     return contract_from_json(document)

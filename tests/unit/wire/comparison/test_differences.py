@@ -31,14 +31,14 @@ Found = list[tuple[str, str, str]]
 ID = field("id")
 UNION = {"kind": "union", "variants": [{"discriminator": "a", "payload": scalar("string")}]}
 UNION_OF_TWO = {"kind": "union", "variants": [*UNION["variants"], {"discriminator": "b", "payload": scalar("string")}]}
-CHOICE, CHOICE_OF_TWO = ({**each, "kind": "choice", "tag": "kind"} for each in (UNION, UNION_OF_TWO))
+CHOICE, CHOICE_OF_TWO = ({**union, "kind": "choice", "tag": "kind"} for union in (UNION, UNION_OF_TWO))
 ADDED, REMOVED, CHANGED = "added", "removed", "changed"
 N, OPTIONAL_N, INTEGER_N = field("n"), field("n", optional=True), field("n", "integer")
 
 
 def rows(before: Contract, after: Contract) -> list[Row]:
-    found = compare(facts(before), facts(after))
-    return [(each.area.value, each.kind.value, each.impact.value, each.path) for each in found]
+    differences = compare(facts(before), facts(after))
+    return [(change.area.value, change.kind.value, change.impact.value, change.path) for change in differences]
 
 
 def parked(kind: str, path: str, area: str = "step") -> Row:
@@ -80,20 +80,20 @@ def test_steps_are_compared_by_name(before: Any, after: Any, expected: list[Row]
     ],
 )
 def test_evidence_and_environments_are_compared(before: Any, after: Any, expected: Any) -> None:
-    found = compare(replace(facts(None), **before), replace(facts(None), **after))
-    assert [(each.kind.value, each.impact.value, each.path) for each in found] == expected
+    differences = compare(replace(facts(None), **before), replace(facts(None), **after))
+    assert [(change.kind.value, change.impact.value, change.path) for change in differences] == expected
 
 
 def test_differences_are_bounded() -> None:
     packages = [Package(str(number)) for number in range(MAX_DIFFERENCES + 9)]
-    found = compare(replace(facts(None), packages=[]), replace(facts(None), packages=packages))
-    assert (len(found), found[-1].reason[:18]) == (MAX_DIFFERENCES + 1, "9 more differences")
+    differences = compare(replace(facts(None), packages=[]), replace(facts(None), packages=packages))
+    assert (len(differences), differences[-1].reason[:18]) == (MAX_DIFFERENCES + 1, "9 more differences")
 
 
 def changes(before: Contract, after: Contract, step_index: int = 1) -> Rows:
-    found = checkpoint_differences(before, after, step_index)
-    assert all(each.reason for each in found)
-    return [(each.impact.value, each.path) for each in found]
+    differences = checkpoint_differences(before, after, step_index)
+    assert all(change.reason for change in differences)
+    return [(change.impact.value, change.path) for change in differences]
 
 
 def broken(*paths: str) -> Rows:
@@ -170,12 +170,12 @@ def found_for(before: dict[str, Any], after: dict[str, Any], *, place: str = "in
         "output": [step("A", inputTypeId="Order", outputTypeId="T")],
         "between": [step("A", outputTypeId="T"), step("B", inputTypeId="T")],
     }[place]
-    old, new = (contract(*steps, types={"T": each, **more}) for each in (before, after))
-    found = compare(facts(old), facts(new))
+    old, new = (contract(*steps, types={"T": definition, **more}) for definition in (before, after))
+    differences = compare(facts(old), facts(new))
     prefix = {"input": 'steps["A"].input', "output": 'steps["A"].output', "between": 'steps["A"].output'}[place]
-    assert {each.area.value for each in found} <= {"type"}
-    assert all(each.path.startswith(prefix) for each in found)
-    return [(each.kind.value, each.impact.value, each.path.removeprefix(prefix)) for each in found]
+    assert {change.area.value for change in differences} <= {"type"}
+    assert all(change.path.startswith(prefix) for change in differences)
+    return [(change.kind.value, change.impact.value, change.path.removeprefix(prefix)) for change in differences]
 
 
 def mapped(value: str, key: str = "string") -> dict[str, Any]:
@@ -260,14 +260,16 @@ def test_types_are_compared_up_to_a_bound(monkeypatch: pytest.MonkeyPatch) -> No
     order = record(field("line", named("Line")))
     lines = [record(field("n", kind)) for kind in ("string", "uuid")]
     old, new = (contract(step("A"), types={"Order": order, "Line": line}) for line in lines)
-    found = {(each.impact, each.reason) for each in compare(facts(old), facts(new))}
-    assert found == {(Impact.UNKNOWN, "The type is too large to be compared further.")}
+    judged = {(change.impact, change.reason) for change in compare(facts(old), facts(new))}
+    assert judged == {(Impact.UNKNOWN, "The type is too large to be compared further.")}
 
 
 @cases(("transport", "impacts"), [("interaction-api", [CALLERS]), ("webhook", [CALLERS]), ("timer", [])])
 def test_a_new_value_in_the_request_of_an_await_affects_its_readers(transport: str, impacts: list[str]) -> None:
     steps = [step("A", outputTypeId="T"), step("Ask", kind="await", awaitTransport=transport, inputTypeId="T")]
     for before, after in ((wrapper(pattern="^(?:a)$"), wrapper(pattern="^(?:a|b)$")), (record(N), record(OPTIONAL_N))):
-        old, new = (contract(*steps, step("B"), types={"T": each}) for each in (before, after))
-        found = {(each.path, each.impact) for each in compare(facts(old), facts(new)) if "request" in each.path}
-        assert [impact for _, impact in found] == impacts
+        old, new = (contract(*steps, step("B"), types={"T": definition}) for definition in (before, after))
+        judged = {
+            (change.path, change.impact) for change in compare(facts(old), facts(new)) if "request" in change.path
+        }
+        assert [impact for _, impact in judged] == impacts

@@ -93,34 +93,34 @@ def release(*, second: dict[str, Any] | None = None, **members: Any) -> ReleaseF
 
 
 def declaring(position: int) -> ReleaseFacts:
-    found: dict[str, Any] = {}
+    document: dict[str, Any] = {}
     for path, row in DECLARED.items():
         *parents, last = path.replace('["', ".").replace('"]', "").split(".")
         if row[position] != "":
-            reduce(lambda place, name: place.setdefault(name, {}), parents, found)[last] = row[position]
-    return replace(facts(None), declarations=found)
+            reduce(lambda place, name: place.setdefault(name, {}), parents, document)[last] = row[position]
+    return replace(facts(None), declarations=document)
 
 
-def harm(found: tuple[Difference, ...]) -> str:
-    assert all(each.reason.endswith(".") for each in found)
-    return found[0].impact.value if found else ""
+def harm(differences: tuple[Difference, ...]) -> str:
+    assert all(difference.reason.endswith(".") for difference in differences)
+    return differences[0].impact.value if differences else ""
 
 
 def test_the_tables_have_every_member() -> None:
-    aliases = [{each.alias for each in model.model_fields.values()} for model in (Step, Contract)]
-    assert [set(STEPS), set(OTHERS)] == [each - IDENTITY for each in aliases]
+    aliases = [{member.alias for member in model.model_fields.values()} for model in (Step, Contract)]
+    assert [set(STEPS), set(OTHERS)] == [names - IDENTITY for names in aliases]
     assert set(Capabilities.model_fields) == {"local_transition_execution", "transition_worker_protocols"}
     assert {path.partition("[")[0] for path in DECLARED} == set(declarations.MEMBERS)
     assert {path.split(".")[1] for path in DECLARED if path.startswith("steps")} == set(step_policy.MEMBERS)
     assert {path.split('"')[1] for path in DECLARED if path.startswith("conc")} == concurrency.MEMBERS
-    assert {each.name for each in fields(ReleaseFacts)} == FACTS
+    assert {member.name for member in fields(ReleaseFacts)} == FACTS
 
 
 @cases("member", STEPS)
 def test_a_member_of_a_step_is_judged(member: str) -> None:
     before, after, expected = STEPS[member]
-    found = compare(release(second=before), release(second={**before, **after}))
-    assert (harm(found), found == ()) == (expected, False)
+    differences = compare(release(second=before), release(second={**before, **after}))
+    assert (harm(differences), differences == ()) == (expected, False)
 
 
 @cases("member", OTHERS)
@@ -130,11 +130,11 @@ def test_a_member_of_a_contract_is_judged(member: str) -> None:
 
 
 def test_declared_values_are_judged() -> None:
-    found = compare(declaring(0), declaring(1))
-    judged = {each.path: (each.area.value, each.impact.value) for each in found}
+    differences = compare(declaring(0), declaring(1))
+    judged = {difference.path: (difference.area.value, difference.impact.value) for difference in differences}
     assert judged == {path: row[2:] for path, row in DECLARED.items()}
     added = compare(replace(facts(None), declarations={}), declaring(0))
-    assert {each.path: each.impact.value for each in added} == {
+    assert {difference.path: difference.impact.value for difference in added} == {
         path: COMPATIBLE for path, row in DECLARED.items() if row[0] != ""
     }
     newer = [replace(facts(None), declarations={"newer": {"a": value}}) for value in (1, 2)]
@@ -142,6 +142,6 @@ def test_declared_values_are_judged() -> None:
 
 
 def test_declarations_that_are_not_known_cannot_be_compared() -> None:
-    [found] = compare(facts(None), declaring(0))
-    assert (found.path, found.impact.value) == ("declarations", UNKNOWN)
+    [difference] = compare(facts(None), declaring(0))
+    assert (difference.path, difference.impact.value) == ("declarations", UNKNOWN)
     assert compare(facts(None), replace(facts(None), declarations={})) == ()

@@ -24,7 +24,7 @@ def changed(document: Document, field: str, value: Any) -> Document:
 
     The index after the last one of an array adds an item. Objects on the way are created.
     """
-    *way, last = [json.loads(each if each[0] in '"0123456789' else f'"{each}"') for each in _SEGMENT.findall(field)]
+    *way, last = [json.loads(part if part[0] in '"0123456789' else f'"{part}"') for part in _SEGMENT.findall(field)]
     result = copy.deepcopy(document)
     place: Any = result
     for segment in way:
@@ -56,9 +56,9 @@ def refused(parse: Callable[[bytes], object], data: Any) -> tuple[Finding, ...]:
 
 def findings_of(parse: Callable[[bytes], object], data: Any) -> list[tuple[str, str]]:
     """Return the code and the field of each finding, the field without the name of the document."""
-    found = refused(parse, data)
-    assert len({finding.field.partition("#")[0] for finding in found}) == 1, "all are about one document"
-    return [(finding.code, finding.field.partition("#")[2]) for finding in found]
+    findings = refused(parse, data)
+    assert len({finding.field.partition("#")[0] for finding in findings}) == 1, "all are about one document"
+    return [(finding.code, finding.field.partition("#")[2]) for finding in findings]
 
 
 def _step(index: int, **members: Any) -> Document:
@@ -98,8 +98,8 @@ def node(index: int, **members: Any) -> Document:
 
 
 def definition(name: str, nodes: list[Document], last: str = "RETURN") -> Document:
-    ids = [each["nodeId"] for each in nodes]
-    following = [{"nodeId": one, "kind": "NEXT_LOCAL", "nextNodeId": other} for one, other in pairwise(ids)]
+    ids = [node["nodeId"] for node in nodes]
+    following = [{"nodeId": node_id, "kind": "NEXT_LOCAL", "nextNodeId": other} for node_id, other in pairwise(ids)]
     return {
         "definitionId": name,
         "definitionFingerprint": "f00d",

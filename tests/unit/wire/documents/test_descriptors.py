@@ -98,18 +98,18 @@ IN_THE_NEWER: list[tuple[str, Any, list[Any]]] = [
 )
 def test_a_broken_descriptor_gets_its_finding(document: examples.Document, code: str, field: str, value: Any) -> None:
     assert examples.findings_of(parse_descriptor, examples.changed(document, field, value)) == [(code, field)]
-    found = examples.refused(parse_descriptor, examples.changed(document, field, value))
-    assert all(each.message.startswith(NAMES_PROFILE) is (CARRIER in document) for each in found)
+    findings = examples.refused(parse_descriptor, examples.changed(document, field, value))
+    assert all(finding.message.startswith(NAMES_PROFILE) is (CARRIER in document) for finding in findings)
 
 
 @cases("severity", Severity)
 def test_files_and_snapshots_are_not_promotable(severity: Severity) -> None:
     descriptor = parse(examples.changed(examples.NEWER, f"{FIRST}.uri", "maven:g:a:1-snapshot"))
-    found = unpromotable(descriptor, severity)
-    assert [(each.code, each.field) for each in found] == [
+    findings = unpromotable(descriptor, severity)
+    assert [(finding.code, finding.field) for finding in findings] == [
         ("ARTIFACT_NOT_PROMOTABLE", f"{NAME}#{at}.uri") for at in (FIRST, THIRD)
     ]
-    assert all(each.severity is severity and each.message.startswith(NAMES_PROFILE) for each in found)
+    assert all(finding.severity is severity and finding.message.startswith(NAMES_PROFILE) for finding in findings)
 
 
 def test_the_ids_of_artifacts_are_unique() -> None:

@@ -27,9 +27,9 @@ def nested(levels: int) -> dict[str, Any]:
 
 def counted(value: Any) -> tuple[int, int]:
     inner = [*(value.values() if isinstance(value, dict) else value if isinstance(value, list) else ())]
-    numbers = [counted(each) for each in inner]
+    numbers = [counted(member) for member in inner]
     named = len(inner) if isinstance(value, dict) else 0
-    return 1 + sum(each for each, _ in numbers), named + sum(each for _, each in numbers)
+    return 1 + sum(values for values, _ in numbers), named + sum(names for _, names in numbers)
 
 
 @cases("shift", range(17))
@@ -38,19 +38,19 @@ def test_values_are_counted_wherever_the_text_is_cut(shift: int) -> None:
     text = f"[{' ' * (64 * 1024 - shift)}{part},{'[],' * 500}{part}]".encode()
     number, named = counted(json.loads(text))
     assert json_reader.count_values(text) == number
-    assert [json_reader.holds_more_values(text, each) for each in (number - 1, number)] == [True, False]
-    assert [json_reader.holds_more_members(text, each) for each in (named - 1, named)] == [True, False]
+    assert [json_reader.holds_more_values(text, limit) for limit in (number - 1, number)] == [True, False]
+    assert [json_reader.holds_more_members(text, limit) for limit in (named - 1, named)] == [True, False]
 
 
 @cases("text", [EMPTY_OBJECTS, b"[" * 8 * MB])
 def test_a_document_with_too_many_values_is_refused_before_it_is_parsed(text: bytes) -> None:
     tracemalloc.start()
     try:
-        found = findings_of(lambda data: json_reader.read_object(data, name="it", limit=len(text)), text)
+        findings = findings_of(lambda data: json_reader.read_object(data, name="it", limit=len(text)), text)
         assert tracemalloc.get_traced_memory()[1] < 5 * len(text)
     finally:
         tracemalloc.stop()
-    assert found == [("DOCUMENT_TOO_MANY_VALUES", "")]
+    assert findings == [("DOCUMENT_TOO_MANY_VALUES", "")]
 
 
 @cases(
@@ -64,8 +64,8 @@ def test_a_document_with_too_many_values_is_refused_before_it_is_parsed(text: by
 )
 def test_a_stored_document_has_the_same_limits_as_a_new_one(document: dict[str, Any], code: str) -> None:
     assert [finding.code for finding in json_reader.inspect_value(document, "it")] == [code]
-    found = refused(lambda data: json_reader.read_object(data, name="it", limit=MB), document)
-    assert [finding.code for finding in found] == [code]
+    findings = refused(lambda data: json_reader.read_object(data, name="it", limit=MB), document)
+    assert [finding.code for finding in findings] == [code]
 
 
 @cases("document", [{"a": [0] * (json_reader.MAX_VALUES - 2)}, nested(json_reader.MAX_DEPTH)])
@@ -111,8 +111,8 @@ def test_a_document_one_byte_too_large_is_refused(parse: Parse, limit: int) -> N
 )
 def test_json_that_parsers_read_differently_is_refused(text: str, expected: list[tuple[str, str]]) -> None:
     data = '{"schemaVersion":1,"pipelineId":"p","contractVersion":"c","contractHash":"h",' + text + "}"
-    found = refused(parse_contract, data.encode())
-    assert [(each.code, each.field.partition("#")[2]) for each in found] == expected
+    findings = refused(parse_contract, data.encode())
+    assert [(finding.code, finding.field.partition("#")[2]) for finding in findings] == expected
 
 
 def test_findings_are_bounded_and_quote_hostile_names_short_and_storable() -> None:

@@ -28,7 +28,7 @@ FIELDS = fields_of({name.replace(".", "-"): name for name in NAMES}, TYPES, "Ord
 
 
 def test_only_single_texts_numbers_and_times_are_searched() -> None:
-    assert {each.name: each.kind.value for each in FIELDS} == {
+    assert {field.name: field.kind.value for field in FIELDS} == {
         **dict.fromkeys(("text", "flag", "colour", "line-sku"), "text"),
         **dict.fromkeys(("number", "decimal"), "number"),
         **dict.fromkeys(("on", "at"), "time"),
@@ -55,8 +55,8 @@ def test_only_single_texts_numbers_and_times_are_searched() -> None:
 def test_values_are_read_by_their_kind_and_what_cannot_be_indexed_is_left_out(
     value: Any, indexed: dict[str, Any]
 ) -> None:
-    found = {each["name"]: text for each in values_of(FIELDS, value) for kind, text in each.items() if kind != "name"}
-    assert found.keys() == indexed.keys()
+    texts = {row["name"]: text for row in values_of(FIELDS, value) for kind, text in row.items() if kind != "name"}
+    assert texts.keys() == indexed.keys()
     for name, expected in indexed.items():
-        read = found[name]
+        read = texts[name]
         assert read.startswith(expected) if isinstance(expected, str) else float(read) == expected

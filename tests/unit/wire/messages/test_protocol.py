@@ -196,10 +196,12 @@ def test_a_timestamp_of_another_time_or_without_a_zone_is_refused(timestamp: str
 
 
 @given(identities, identities, st.text(max_size=4), st.text(max_size=4))
-def test_only_equal_ones_share_a_queue(one: ReleaseIdentity, other: ReleaseIdentity, worker: str, second: str) -> None:
-    assert (queue_of(one) == queue_of(other)) is (one == other)
-    equal = (one, worker) == (other, second)
-    assert (instruction_queue_of(one, worker) == instruction_queue_of(other, second)) is equal
+def test_only_equal_ones_share_a_queue(
+    identity: ReleaseIdentity, other: ReleaseIdentity, worker: str, second: str
+) -> None:
+    assert (queue_of(identity) == queue_of(other)) is (identity == other)
+    equal = (identity, worker) == (other, second)
+    assert (instruction_queue_of(identity, worker) == instruction_queue_of(other, second)) is equal
 
 
 def test_the_queue_and_the_transition_key_never_change_between_versions_of_the_product() -> None:
@@ -231,8 +233,8 @@ def test_every_character_of_a_body_and_a_signature_counts(body: Any, member: str
 
 def test_a_large_body_is_not_read_before_its_signature_is_verified() -> None:
     message = seal(IDENTITY, BEAT, KEY)
-    found = sender_of(message)
-    assert found is not None
-    assert (found.worker_id, found.identity) == ("w", IDENTITY)
+    sender = sender_of(message)
+    assert sender is not None
+    assert (sender.worker_id, sender.identity) == ("w", IDENTITY)
     body = json.dumps({"workerId": "w", "more": "x" * sealing.LONGEST_BODY})
     assert sender_of({**message, "seals": [{**message["seals"][0], "body": body}]}) is None

@@ -78,7 +78,7 @@ BROKEN: dict[str | None, list[dict[str, Any]]] = {
 }
 
 
-@cases(("outcome", "members"), [(outcome, members) for outcome, each in BROKEN.items() for members in each])
+@cases(("outcome", "members"), [(outcome, members) for outcome, wrong in BROKEN.items() for members in wrong])
 def test_a_result_has_only_the_members_of_its_outcome(outcome: str | None, members: dict[str, Any]) -> None:
     with pytest.raises(Malformed) as caught:
         result(**(members if outcome is None else {"outcome": outcome, **members}))
@@ -184,9 +184,9 @@ def itemized(**unit: Any) -> dict[str, Any]:
     document: dict[str, Any] = deepcopy(WAITING)
     suspension = document["awaitSuspension"]
     suspension["unit"].update({"primaryInteractionId": None, "dispatchComplete": True, "expectedItemCount": 2} | unit)
-    [one] = suspension["interactions"]
+    [interaction] = suspension["interactions"]
     items = [{"interactionId": f"int-{item}", "itemIndex": item, "requestPayload": item} for item in (1, 0)]
-    suspension["interactions"] = [{**one, **item} for item in items]
+    suspension["interactions"] = [{**interaction, **item} for item in items]
     return document
 
 
@@ -279,8 +279,8 @@ def test_release_records_are_read_by_clients_of_their_time() -> None:
 
 
 def checked(**changes: Any) -> tuple[str, datetime]:
-    parts: dict[str, Any] = {"secret": "secret", "method": "POST", "path": EXECUTE_PATH, "headers": HEADERS}
-    return check_signature(**{**parts, "body": BODY, "now": NOW, "tolerance": TOLERANCE, **changes})
+    request: dict[str, Any] = {"secret": "secret", "method": "POST", "path": EXECUTE_PATH, "headers": HEADERS}
+    return check_signature(**{**request, "body": BODY, "now": NOW, "tolerance": TOLERANCE, **changes})
 
 
 def with_header(name: str, value: str) -> dict[str, Any]:
@@ -310,7 +310,7 @@ def test_a_request_with_another_signed_part_is_refused(changes: dict[str, Any]) 
 @cases("name", [TIMESTAMP, NONCE, SIGNATURE])
 @cases("value", [None, "", " "])
 def test_a_request_without_one_of_its_headers_is_refused(name: str, value: str | None) -> None:
-    headers = {key: each for key, each in HEADERS.items() if key != name} | ({} if value is None else {name: value})
+    headers = {key: held for key, held in HEADERS.items() if key != name} | ({} if value is None else {name: value})
     with pytest.raises(Refused, match="header is missing"):
         checked(headers=headers)
 

@@ -132,8 +132,8 @@ def test_a_value_is_read_back_from_a_typed_payload(value: Any, type_id: str | No
 def test_items_are_read_back_from_a_snapshot_and_from_a_list(items: list[Any], type_id: str) -> None:
     many = envelopes.snapshot("MULTI", items, type_id).as_payload()
     assert (many.payload_type_id, envelopes.plain(many, ALLOWED)) == (envelopes.SNAPSHOT, items)
-    one = envelopes.snapshot("UNI", items, type_id).as_payload()
-    assert envelopes.plain(one, ALLOWED) == items
+    envelope = envelopes.snapshot("UNI", items, type_id).as_payload()
+    assert envelopes.plain(envelope, ALLOWED) == items
     bare = envelopes.listed(envelopes.typed(item, type_id) for item in items)
     assert envelopes.plain(bare, ALLOWED) == items
     assert [envelopes.plain(part, ALLOWED) for part in envelopes.parts(bare)] == items

@@ -90,9 +90,9 @@ def older(*artifacts: dict[str, Any], **members: Any) -> Descriptor:
 
 
 def newer(*artifacts: dict[str, Any], carrier: str = "app") -> CarrierDescriptor:
-    found = older(*artifacts, compiledTruthArtifactId=carrier)
-    assert isinstance(found, CarrierDescriptor)
-    return found
+    descriptor = older(*artifacts, compiledTruthArtifactId=carrier)
+    assert isinstance(descriptor, CarrierDescriptor)
+    return descriptor
 
 
 class Store:
@@ -113,16 +113,16 @@ class Store:
 
 
 def verified(*artifacts: Bodies, **options: Any) -> Verdict:
-    return verify(older(*(each for each, _ in artifacts)), Store(*(body for _, body in artifacts)), **options)
+    return verify(older(*(artifact for artifact, _ in artifacts)), Store(*(body for _, body in artifacts)), **options)
 
 
 def carried(*artifacts: Bodies, **options: Any) -> Verdict:
-    return verify(newer(*(each for each, _ in artifacts)), Store(*(body for _, body in artifacts)), **options)
+    return verify(newer(*(artifact for artifact, _ in artifacts)), Store(*(body for _, body in artifacts)), **options)
 
 
 def codes(verdict: Verdict, severity: Severity = Severity.ERROR) -> list[tuple[str, str]]:
-    found = [each for each in verdict.findings if each.severity is severity]
-    return [(each.code, each.field.removeprefix(f"{NAME}#")) for each in found]
+    findings = [finding for finding in verdict.findings if finding.severity is severity]
+    return [(finding.code, finding.field.removeprefix(f"{NAME}#")) for finding in findings]
 
 
 NOTHING = archive(None, {"app.py": ""})
@@ -146,7 +146,7 @@ def test_remote_artifacts_are_not_opened_and_their_warnings_reject_nothing() -> 
     shelf = Store(b"x")
     assert verify(older(artifact("app", kind, b"x")), shelf) == Verdict((), None, "app")
     verdict = verify(older(artifact("app", kind, b"x", digest="sha256:latest")), shelf)
-    assert (verdict.accepted, [each.code for each in verdict.findings]) == (True, ["ARTIFACT_DIGEST_UNUSUAL"])
+    assert (verdict.accepted, [finding.code for finding in verdict.findings]) == (True, ["ARTIFACT_DIGEST_UNUSUAL"])
     assert shelf.opened == []
 
 
@@ -306,7 +306,7 @@ def found(*associations: Associations, **members: Any) -> Found:
     ]
     wanted = newer(artifact("app", "compiled-truth", b""), *hosts)
     findings = placement_findings(wanted, contract_of(**members))
-    return [(each.code, each.field.removeprefix(NAME).removeprefix("#")) for each in findings]
+    return [(finding.code, finding.field.removeprefix(NAME).removeprefix("#")) for finding in findings]
 
 
 def protocols(*names: str, local: bool = False) -> dict[str, Any]:
@@ -347,7 +347,7 @@ def test_a_release_with_wrong_places_is_rejected_even_if_its_contract_was_upload
     carrier = archive()
     wanted = newer(artifact("app", "jar", carrier, stepIds=["Ship"], capabilities=["local"]))
     verdict = verify(wanted, Store(*[carrier] * stored), DATA, identity_only=True)
-    [finding] = [each for each in verdict.findings if each.code != "ARTIFACT_IDENTITY_ONLY"]
+    [finding] = [finding for finding in verdict.findings if finding.code != "ARTIFACT_IDENTITY_ONLY"]
     assert (finding.code, finding.message.startswith(NAMES_PROFILE)) == ("STEP_NOT_PLACED", True)
     assert (verdict.accepted, verdict.contract) == (False, None)
 
