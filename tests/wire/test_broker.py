@@ -47,10 +47,10 @@ def unacknowledged(redis: Any, queue: str) -> int:
 
 def received(queue: Queue, *, acknowledge: bool = True) -> list[Any]:
     """Return the argument of each message in the queue, as a Celery worker of the product receives it."""
-    found: list[Any] = []
+    messages: list[Any] = []
 
     def take(body: Any, message: Any) -> None:
-        found.append(body[0][0])
+        messages.append(body[0][0])
         if acknowledge:
             message.ack()
 
@@ -58,7 +58,7 @@ def received(queue: Queue, *, acknowledge: bool = True) -> list[Any]:
         assert isinstance(channel, client.Channel)
         with Consumer(channel, [queue], callbacks=[take], accept=["json"]):
             connection.drain_events(timeout=5)
-    return found
+    return messages
 
 
 @cases(("send", "kept"), [(sending.send_latest, 2), (sending.send_if_empty, 1)])
@@ -156,16 +156,16 @@ def test_a_message_for_a_cancelled_consumer_is_put_back(redis: Any, queue: str, 
 
 
 def test_a_backlog_in_one_queue_delays_no_other_queue(queue: str) -> None:
-    found: list[Any] = []
+    messages: list[Any] = []
     for number in range(5):
         sending.send("some.task", {"number": number}, queue=queue)
     sending.send("some.task", {}, queue=f"{queue}.other")
     with accepting("some.task") as connection, connection.channel() as channel:
         queues = [Queue(name, no_ack=True) for name in (queue, f"{queue}.other")]
-        with Consumer(channel, queues, callbacks=[lambda body, _: found.append(body[0][0])], accept=["json"]):
-            while len(found) < 6:
+        with Consumer(channel, queues, callbacks=[lambda body, _: messages.append(body[0][0])], accept=["json"]):
+            while len(messages) < 6:
                 connection.drain_events(timeout=5)
-    assert {} in found[:2]
+    assert {} in messages[:2]
 
 
 @cases("takes_batches", [False, True])
@@ -195,14 +195,14 @@ def test_messages_that_a_consumer_has_no_room_for_go_back_in_order(redis: Any, q
     redis.lpush(queue, b"garbage")
     for number in range(5):
         sending.send("some.task", {"number": number}, queue=queue)
-    found: list[int] = []
+    numbers: list[int] = []
     with accepting("some.task", takes_batches=True) as connection, connection.channel() as channel:
-        consumer = Consumer(channel, [Queue(queue)], callbacks=[lambda body, _: found.append(body[0][0]["number"])])
+        consumer = Consumer(channel, [Queue(queue)], callbacks=[lambda body, _: numbers.append(body[0][0]["number"])])
         consumer.qos(prefetch_count=room)
         with consumer:
             connection.drain_events(timeout=5)
     redis.delete(client.dead_messages_of(queue))
-    assert found == list(range(room))
+    assert numbers == list(range(room))
     assert [argument["number"] for _, [argument] in taken(queue)] == list(range(room, 5))
 
 

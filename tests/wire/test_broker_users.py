@@ -87,12 +87,12 @@ def test_a_worker_may_use_some_commands_with_the_queues_of_its_tenant(owner: Any
 
 def commands(owner: Any) -> list[tuple[str, int]]:
     """Name and arity of every command of the server, or of its subcommands if it has any."""
-    found: list[tuple[str, int]] = []
+    arities: list[tuple[str, int]] = []
     for entry in owner.execute_command("COMMAND").values():
         leaves = [(text(sub[0]), sub[1]) for sub in entry["subcommands"]]
-        found += leaves or [(entry["name"], entry["arity"])]
-    assert len(found) > 300
-    return found
+        arities += leaves or [(entry["name"], entry["arity"])]
+    assert len(arities) > 300
+    return arities
 
 
 def text(value: Any) -> str:
@@ -107,8 +107,8 @@ def tenants(db: None) -> None:
 
 def printed(capsys: Any, *arguments: Any, **options: Any) -> list[str]:
     call_command("broker_acl", *arguments, **options)
-    found: list[str] = capsys.readouterr().out.splitlines()
-    return found
+    lines: list[str] = capsys.readouterr().out.splitlines()
+    return lines
 
 
 def test_the_command_prints_a_complete_acl_file(tenants: None, tmp_path: Path, capsys: Any) -> None:
