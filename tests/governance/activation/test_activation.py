@@ -94,7 +94,7 @@ def test_an_operation_key_belongs_to_one_activation_of_its_pipeline(v1: Release,
 )
 def test_an_invalid_policy_changes_nothing(v1: Release, name: str, value: Any) -> None:
     error = refusals.refusal(policy.change, v1.pipeline, {"retryMultiplier": 2, name: value}, actor="user:test")
-    assert (error.code, [each["field"] for each in error.errors]) == ("POLICY_INVALID", [name])
+    assert (error.code, [problem["field"] for problem in error.errors]) == ("POLICY_INVALID", [name])
 
 
 def test_a_change_of_a_policy_is_that_of_one_member_in_one_tenant(v1: Release) -> None:

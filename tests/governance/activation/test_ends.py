@@ -37,7 +37,7 @@ def old(owner: Tenant) -> Release:
 
 
 def counts(release: Release) -> dict[str, int]:
-    return {each.kind.value: each.count for each in blockers(release)}
+    return {blocker.kind.value: blocker.count for blocker in blockers(release)}
 
 
 def test_a_revocation_stops_submissions_and_keeps_what_was_accepted(owner: Tenant) -> None:
@@ -92,7 +92,7 @@ def test_every_open_execution_and_failure_is_a_blocker_of_its_kind(owner: Tenant
     release.pipeline.save(update_fields=["retry_limit"])
     for key in ("waiting", "retrying", "done"):
         making.execution(owner, key)
-    claims = {Execution.objects.get(pk=each.execution_id).execution_key: each for each in making.claimed(owner)}
+    claims = {Execution.objects.get(pk=claim.execution_id).execution_key: claim for claim in making.claimed(owner)}
     ends = [making.suspension(claims["waiting"]), making.failure(claims["retrying"]), making.outcome_of(claims["done"])]
     assert outcome.record(release.identity, OutcomeGroup(worker_id="w", outcomes=ends)) == 3
     making.execution(owner, "running")
@@ -105,7 +105,7 @@ def test_every_open_execution_and_failure_is_a_blocker_of_its_kind(owner: Tenant
     expected = {"QUEUED": 1, "RUNNING": 1, "RETRYING": 1, "WAITING": 1, "FAILED": 1, "DEAD_LETTERED": 2}
     assert counts(release) == expected
     error = refusal(retire, release, **WHY, give_up_failures=True)
-    assert {each["kind"] for each in error.data["blockers"]} == {*expected} - {"FAILED", "DEAD_LETTERED"}
+    assert {blocker["kind"] for blocker in error.data["blockers"]} == {*expected} - {"FAILED", "DEAD_LETTERED"}
 
 
 def test_failures_are_ignored_only_on_request_and_are_never_redriven(owner: Tenant) -> None:
@@ -137,12 +137,12 @@ def test_an_unfinished_campaign_is_a_blocker_until_it_has_no_item_of_the_release
 def test_bytes_of_a_retired_release_may_be_removed_unless_another_release_needs_them(owner: Tenant) -> None:
     release = old(owner)
     shared = making.registered(owner, "3.0", body="2.0")
-    own = release.artifacts.get().digest
+    digest = release.artifacts.get().digest
     retire(release, **WHY)
     retire(shared, **WHY)
     later = timedelta(seconds=-60)
-    assert {each.name: each.why.name for each in retention.orphans(later)} == {own: "RETIRED"}
+    assert {orphan.name: orphan.why.name for orphan in retention.orphans(later)} == {digest: "RETIRED"}
     removed = list(retention.remove(list(retention.orphans(later)), later))
-    assert [each.name for each in removed] == [own]
+    assert [orphan.name for orphan in removed] == [digest]
     with pytest.raises(ArtifactNotStored):
-        soundness.find(owner, own)
+        soundness.find(owner, digest)

@@ -40,14 +40,14 @@ def begun(owner: Tenant) -> GradualActivation:
 
 
 def newest(owner: Tenant) -> Activation:
-    found = queries.pipeline(owner, making.PIPELINE).activation
-    assert found is not None
-    return found
+    activation = queries.pipeline(owner, making.PIPELINE).activation
+    assert activation is not None
+    return activation
 
 
 def history(owner: Tenant) -> list[tuple[str, str, str | None, Decimal | None]]:
-    found = queries.history(queries.pipeline(owner, making.PIPELINE)).order_by("sequence")
-    return list(found.values_list("kind", "release__release_version", "candidate__release_version", "share"))
+    activations = queries.history(queries.pipeline(owner, making.PIPELINE)).order_by("sequence")
+    return list(activations.values_list("kind", "release__release_version", "candidate__release_version", "share"))
 
 
 def refusal(call: Any, *arguments: Any, **more: Any) -> CoordinatorError:
@@ -82,8 +82,8 @@ def test_a_candidate_gets_greater_shares_until_it_is_promoted_and_can_be_rolled_
     again = start(begun.baseline.pipeline.releases.get(release_version="2.0"), gradual.plan(10), **WHO)
     assert changes.promote(again, **WHY).status == "PROMOTED"
     entries = AuditEntry.objects.filter(act__startswith="gradual").order_by("pk")
-    acts = [entry.act.partition(".")[2] for entry in entries]
-    assert acts == ["start", "step", "step", "promote", "start", "promote"]
+    kinds = [entry.act.partition(".")[2] for entry in entries]
+    assert kinds == ["start", "step", "step", "promote", "start", "promote"]
     assert {entry.object for entry in entries} == {f"{making.PIPELINE}/2.0"}
 
 
@@ -145,8 +145,8 @@ def test_a_revocation_of_either_withdraws_the_candidate(owner: Tenant, begun: Gr
 
 
 def test_both_releases_cannot_be_retired_while_it_is_running(begun: GradualActivation) -> None:
-    assert {each.kind.value for each in retirement.blockers(begun.candidate)} == {"GRADUAL"}
-    assert {each.kind.value for each in retirement.blockers(begun.baseline)} == {"ACTIVE", "GRADUAL"}
+    assert {blocker.kind.value for blocker in retirement.blockers(begun.candidate)} == {"GRADUAL"}
+    assert {blocker.kind.value for blocker in retirement.blockers(begun.baseline)} == {"ACTIVE", "GRADUAL"}
     assert refusal(retire, begun.candidate, reason="old").code == "RETIREMENT_BLOCKED"
     changes.withdraw(begun, **WHY)
     retire(begun.candidate, **WHY)

@@ -180,8 +180,8 @@ def test_a_schedule_waits_for_its_time_and_then_for_the_artifact_store(settings:
 
 def test_a_request_that_waits_lets_others_pass() -> None:
     first, second = [open_request(candidate(0, version), activate_at=soon()) for version in ("2.0", "3.0")]
-    for each in (first, second):
-        let_pass(each, 2)
+    for request in (first, second):
+        let_pass(request, 2)
     digest = first.release.artifacts.get().digest
     making.stored_file(digest).unlink()
     with blob_lock.exclusive(digest):
@@ -211,7 +211,7 @@ def test_a_request_without_enough_votes_expires() -> None:
 def test_a_request_blocks_the_retirement_of_its_release_until_it_is_withdrawn(approvals: int, kind: str) -> None:
     release = candidate(approvals)
     request = open_request(release, activate_at=soon())
-    assert [(each.kind, each.count) for each in blockers(release)] == [(kind, 1)]
+    assert [(blocker.kind, blocker.count) for blocker in blockers(release)] == [(kind, 1)]
     assert refusal(retire, release, **WHY).data["blockers"] == [{"kind": kind, "count": 1}]
     assert refusal(withdraw, request, actor="user:ann", reason=" ").code == "REASON_REQUIRED"
     for _ in range(2):
@@ -268,9 +268,9 @@ def begun(approvals: int = 1) -> GradualActivation:
     request = open_request(candidate(approvals), plan=PLAN)
     for _ in range(approvals):
         request = voted(request)
-    found = operations.running(request.release.pipeline)
-    assert found is not None
-    return found
+    running = operations.running(request.release.pipeline)
+    assert running is not None
+    return running
 
 
 def test_the_last_approval_starts_what_was_approved() -> None:
@@ -316,8 +316,8 @@ def test_steps_and_the_promotion_need_no_second_approval_and_name_the_first_one(
     assert changes.move_on(made, **WHO).step == 1
     assert changes.promote(made, **WHO, reason="urgent").status == "PROMOTED"
     assert active(made.candidate) == "2.0"
-    found = active_then.active_at(read(made.pipeline.tenant)).evidence
-    assert (found.kind, len(found.approvals)) == ("promotion", 2)
+    evidence = active_then.active_at(read(made.pipeline.tenant)).evidence
+    assert (evidence.kind, len(evidence.approvals)) == ("promotion", 2)
 
 
 def test_steps_and_a_promotion_under_a_stricter_policy_need_approval() -> None:

@@ -47,13 +47,13 @@ def targets(owner: Tenant, *, recent_only: bool = True, **more: Any) -> Rollback
 
 def test_the_good_release_is_proposed_past_a_bad_one(owner: Tenant) -> None:
     made = releases(owner)
-    found = targets(owner)
-    assert (found.active, found.totals and found.totals.failure_rate, found.more) == (made["1.5"], 40.0, False)
-    bad, good = found.targets
+    choice = targets(owner)
+    assert (choice.active, choice.totals and choice.totals.failure_rate, choice.more) == (made["1.5"], 40.0, False)
+    bad, good = choice.targets
     assert (good.release, good.warnings, good.refusals, good.hosts.count) == (made["1.1"], [], [], 1)
     assert (good.totals.failed, good.period.lasted[:3], bad.period.lasted[:2]) == (8, "9 d", "1 ")
-    assert found.proposed == good
-    assert [each.split(":")[0] for each in bad.warnings] == ["It failed often", "No healthy worker hosts it"]
+    assert choice.proposed == good
+    assert [warning.split(":")[0] for warning in bad.warnings] == ["It failed often", "No healthy worker hosts it"]
     assert (bad.is_allowed, bad.is_breaking, bad.totals.ended) == (True, False, 100)
     roll_back(requesting.read(owner), release=made["1.1"], recent_only=True, **WHY)
     newest, other = targets(owner).targets
@@ -79,7 +79,7 @@ def test_a_target_says_what_a_rollback_would_meet(owner: Tenant, changes: Any, d
         revoke(made["1.3"], **WHY)
     with CaptureQueriesContext(connection) as all_read:
         target = targets(owner, recent_only=code == "ROLLBACK_TOO_FAR").targets[0]
-    assert (target.release, [each.code for each in target.refusals]) == (made["1.3"], [code])
+    assert (target.release, [refusal.code for refusal in target.refusals]) == (made["1.3"], [code])
     assert len(all_read) <= 14
     if code == "ROLLBACK_TOO_FAR":
         assert targets(owner, recent_only=False).targets[0].is_allowed
@@ -90,10 +90,10 @@ def test_a_release_that_is_not_listed_can_be_named(owner: Tenant) -> None:
     making.registered(owner, "0.9")
     assert shown(named="0.9").targets == []
     releases(owner)
-    assert [each.release.release_version for each in shown().targets] == ["1.3"]
+    assert [target.release.release_version for target in shown().targets] == ["1.3"]
     *_, named = shown(named="1.1").targets
     assert (named.release.release_version, named.period.lasted[:3], named.refusals) == ("1.1", "9 d", [])
-    assert [len(shown(named=each).targets) for each in ("1.5", "1.7", "9", "\0")] == [1, 1, 1, 1]
+    assert [len(shown(named=name).targets) for name in ("1.5", "1.7", "9", "\0")] == [1, 1, 1, 1]
 
 
 def test_old_counts_of_minutes_become_counts_of_hours(owner: Tenant) -> None:
@@ -104,7 +104,7 @@ def test_old_counts_of_minutes_become_counts_of_hours(owner: Tenant) -> None:
     for _ in range(2):
         statistics.count()
         hours = FinishedCount.objects.filter(minute__lt=timezone.now() - timedelta(hours=49))
-        assert {each.minute.minute for each in hours} == {0}
+        assert {hour.minute.minute for hour in hours} == {0}
         assert hours.aggregate(Sum("succeeded"))["succeeded__sum"] == 4
         assert FinishedCount.objects.count() == 2 + hours.count()
     assert statistics.finished([release.pk])[release.pk].failed == 4

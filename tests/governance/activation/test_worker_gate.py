@@ -58,22 +58,22 @@ def refusal(release: Release, **more: Any) -> CoordinatorError:
 
 @cases(
     ("value", "members", "reason"),
-    [("warn", *STATES[0]), ("off", *STATES[0]), *(("require", *each) for each in STATES)],
+    [("warn", *STATES[0]), ("off", *STATES[0]), *(("require", *state) for state in STATES)],
 )
 def test_a_policy_requires_a_worker(release: Release, value: str, members: dict[str, Any] | None, reason: str) -> None:
     with_policy(release, value)
     if members is not None:
         making.worker(release, **{"capability_checked_at": timezone.now(), **members})
-    found = [gate for gate in gates.judge(activation.planned(release)) if gate.name == "worker"]
+    judged = [gate for gate in gates.judge(activation.planned(release)) if gate.name == "worker"]
     verdict = "met" if not reason else "unmet" if value == "require" else "warning"
-    assert [gate.verdict for gate in found] == ([] if value == "off" else [verdict])
-    assert all(reason in gate.detail for gate in found)
+    assert [gate.verdict for gate in judged] == ([] if value == "off" else [verdict])
+    assert all(reason in gate.detail for gate in judged)
     if verdict != "unmet":
         assert activate(release, actor="user:test").release == release
         return
     error = refusal(release)
     assert (error.code, error.status, error.data) == ("WORKER_REQUIRED", 409, {"command": START})
-    assert error.detail == found[0].detail
+    assert error.detail == judged[0].detail
     entry = AuditEntry.objects.filter(tenant=release.pipeline.tenant).latest("sequence")
     assert (entry.act, entry.outcome, entry.reason) == ("release.activate", "denied", error.detail)
 

@@ -30,8 +30,8 @@ def advance(seconds: float = 60) -> int:
 
 
 def progress(campaign: Campaign) -> tuple[int, int, int]:
-    found = campaigns.progress_of(campaign.pk)
-    return found.pending, found.redriven + found.resubmitted, found.skipped
+    counts = campaigns.progress_of(campaign.pk)
+    return counts.pending, counts.redriven + counts.resubmitted, counts.skipped
 
 
 def codes(campaign: Campaign) -> dict[Any, str]:

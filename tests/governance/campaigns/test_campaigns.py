@@ -76,11 +76,11 @@ def test_the_oldest_running_campaign_is_first_and_a_paused_one_takes_no_place(ow
     settings.SWEEP_LIMIT = 1
     made = [start(owner) for _ in range(3)]
     with unguarded(Campaign):
-        for minute, each in enumerate(made):
-            Campaign.objects.filter(pk=each.pk).update(created_at=datetime(2026, 1, 1, 0, minute, tzinfo=UTC))
+        for minute, campaign in enumerate(made):
+            Campaign.objects.filter(pk=campaign.pk).update(created_at=datetime(2026, 1, 1, 0, minute, tzinfo=UTC))
     campaigns.pause(owner, made[0].pk, actor="")
     assert advance(1) == 1
-    assert [progress(each)[1] for each in made] == [0, 1, 0]
+    assert [progress(campaign)[1] for campaign in made] == [0, 1, 0]
 
 
 def test_a_pause_accumulates_no_credit(owner: Tenant) -> None:
@@ -97,7 +97,7 @@ def test_a_pause_accumulates_no_credit(owner: Tenant) -> None:
 
 
 def test_executions_that_failed_first_are_redriven_first(quiet: Tenant) -> None:
-    [_, oldest, _] = sorted(making.dead(quiet, *"abc"), key=lambda each: each.pk)
+    [_, oldest, _] = sorted(making.dead(quiet, *"abc"), key=lambda execution: execution.pk)
     making.finished(datetime(2026, 1, 1, tzinfo=UTC), oldest)
     made = start(quiet)
     assert campaigns.items(made)[0].execution == oldest
@@ -107,7 +107,7 @@ def test_executions_that_failed_first_are_redriven_first(quiet: Tenant) -> None:
 
 def test_items_that_have_changed_are_skipped_with_a_reason(owner: Tenant, dead: list[Execution]) -> None:
     def changed_rows() -> list[Any]:
-        return list(Execution.objects.filter(pk__in=[each.pk for each in dead[:3]]).order_by("pk").values())
+        return list(Execution.objects.filter(pk__in=[execution.pk for execution in dead[:3]]).order_by("pk").values())
 
     by_hand, failed_again, done, *_ = dead
     made = start(owner)

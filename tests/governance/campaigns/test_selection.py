@@ -56,10 +56,10 @@ def various(module_world: None) -> Tenant:
     ],
 )
 def test_a_preview_shows_the_campaign(various: Tenant, filters: Filters, allow_failed: bool, keys: set[str]) -> None:
-    found = preview(various, filters, allow_failed=allow_failed)
-    assert (found.count, {each.execution_key for each in found.executions}) == (len(keys), keys)
-    assert sum(group["count"] for group in found.by_error_code) == len(keys)
-    assert sum(group["count"] for group in found.by_release) == len(keys)
+    shown = preview(various, filters, allow_failed=allow_failed)
+    assert (shown.count, {execution.execution_key for execution in shown.executions}) == (len(keys), keys)
+    assert sum(group["count"] for group in shown.by_error_code) == len(keys)
+    assert sum(group["count"] for group in shown.by_release) == len(keys)
     if not keys:
         with unchanged(), pytest.raises(CampaignEmpty):
             start(various, filters, allow_failed=allow_failed)
@@ -67,7 +67,7 @@ def test_a_preview_shows_the_campaign(various: Tenant, filters: Filters, allow_f
     made = start(various, filters, allow_failed=allow_failed)
     items = made.items.order_by("id").select_related("execution")
     assert {str(item.execution and item.execution.execution_key) for item in items} == keys
-    assert [item.execution_id for item in items] == [each.pk for each in found.executions]
+    assert [item.execution_id for item in items] == [execution.pk for execution in shown.executions]
     assert {(item.expected_version, item.outcome) for item in items} == {(2, "PENDING")}
 
 
@@ -76,7 +76,7 @@ def test_the_reason_filter_matches_the_latest_failure(quiet: Tenant) -> None:
     redrive(quiet, execution.pk, actor="", reason="")
     making.record(making.failure(making.claimed(quiet)[0], retryable=False))
     reasons = (DeadLetter.Reason.RETRY_EXHAUSTED, DeadLetter.Reason.NON_RETRYABLE)
-    assert [preview(quiet, Filters(reason=each), allow_failed=True).count for each in reasons] == [0, 1]
+    assert [preview(quiet, Filters(reason=reason), allow_failed=True).count for reason in reasons] == [0, 1]
 
 
 def test_a_campaign_needs_a_filter_and_a_redrive_has_no_target(various: Tenant) -> None:
@@ -172,7 +172,7 @@ def test_executions_are_paused_each_with_a_hold(quiet: Tenant, queued: list[Exec
     assert outcomes(made) == [("PAUSED", "")] * 4
     assert making.claimed(quiet) == []
     assert set(Hold.objects.values_list("execution", "reason", "started_by", "ended_at")) == {
-        (each.pk, "the bank is back", "user:ann", None) for each in queued
+        (execution.pk, "the bank is back", "user:ann", None) for execution in queued
     }
     assert making.history(queued[0])[-1] == ("PAUSED", "QUEUED")
     holds.resume(queued[0], actor="user:bob")
@@ -200,7 +200,7 @@ def test_each_kind_selects_by_the_filters_that_fit_it(quiet: Tenant, queued: lis
     making.worker(making.active(quiet, pipeline_id="org.example.other"), "worker-other")
     making.execution(quiet, "elsewhere", pipeline_id="org.example.other")
     filters = (OF_THE_PIPELINE, Filters(pipeline_id="org.example.other"), Filters(release_version="1.0"))
-    assert [start(quiet, each, kind=CANCEL).items.count() for each in filters] == [4, 1, 5]
+    assert [start(quiet, selection, kind=CANCEL).items.count() for selection in filters] == [4, 1, 5]
     with unchanged():
         with pytest.raises(FilterRequired):
             start(quiet, Filters(), kind=CANCEL)

@@ -71,8 +71,8 @@ def test_each_step_needs_its_own_sample(owner: Tenant) -> None:
     gradual.ended(made.candidate, succeeded=FAST)
     assert watch() == 1
     assert watch() == 0
-    found = evidence(gradual.again(made))
-    assert (found.candidate.ended, found.baseline.ended) == (0, 0)
+    figures = evidence(gradual.again(made))
+    assert (figures.candidate.ended, figures.baseline.ended) == (0, 0)
 
 
 @cases(("sample", "minutes"), [(31, 0), (20, 1)])
@@ -149,7 +149,7 @@ def sample(ended: int, failed: int, seconds: float | None = None) -> list[tuple[
     ],
 )
 def test_a_bound_is_crossed_by_a_significant_difference(candidate: Any, baseline: Any, crossed: Cause | None) -> None:
-    found = compare(candidate, baseline, minimum=50, bounds=Bounds())
-    assert found.crossed == crossed
+    comparison = compare(candidate, baseline, minimum=50, bounds=Bounds())
+    assert comparison.crossed == crossed
     if crossed is not None:
-        assert "p = " in describe(found)
+        assert "p = " in describe(comparison)

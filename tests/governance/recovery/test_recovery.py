@@ -58,12 +58,12 @@ def world(module_world: None) -> tuple[Tenant, Release]:
 def test_the_page_counts_what_the_release_accepted_and_proposes_what_was_active(
     owner: Tenant, release: Release
 ) -> None:
-    found = recovery.recovery(release)
-    assert {each.part.value: each.count for each in found.accepted if each.count} == {"failed": 4, "running": 1}
-    assert found.is_active
-    assert [each.release_version for each in found.targets] == ["1.0"]
+    state = recovery.recovery(release)
+    assert {count.part.value: count.count for count in state.accepted if count.count} == {"failed": 4, "running": 1}
+    assert state.is_active
+    assert [target.release_version for target in state.targets] == ["1.0"]
     holds.pause(release, actor=ANN, reason="stop")
-    activate(found.targets[0], actor=ANN, reason="bad")
+    activate(state.targets[0], actor=ANN, reason="bad")
     after = recovery.recovery(release)
     assert not after.is_active
     assert after.hold is not None
@@ -74,14 +74,14 @@ def test_each_failed_execution_has_a_verdict_and_those_that_cannot_continue_a_re
     owner: Tenant, release: Release
 ) -> None:
     [target] = recovery.targets(release)
-    found = continuation.continuation(release, target)
+    verdict = continuation.continuation(release, target)
     names = dict(Execution.objects.filter(tenant=owner).values_list("pk", "execution_key"))
-    verdicts = {each.verdict.value: {names[key] for key in each.executions} for each in found.groups}
+    verdicts = {group.verdict.value: {names[key] for key in group.executions} for group in verdict.groups}
     assert verdicts == {"checkpoint": {"fits"}, "input": {"wrong", "none"}, "neither": {"input"}}
-    reasons = [each.text for group in found.groups for each in group.reasons]
+    reasons = [reason.text for group in verdict.groups for reason in group.reasons]
     assert reasons == [NO_CHECKPOINT, "checkpoint.n: must be an integer", "input.m: is not a member of the type"]
-    assert found.waits == ""
-    resubmit(owner, found.of(Verdict.CHECKPOINT).executions[0], actor=ANN, reason="", release_version="1.0")
+    assert verdict.waits == ""
+    resubmit(owner, verdict.of(Verdict.CHECKPOINT).executions[0], actor=ANN, reason="", release_version="1.0")
     owner.workers.update(stopped_at=timezone.now())
     after = continuation.continuation(release, target)
     assert ("No healthy" in after.waits, after.of(Verdict.CHECKPOINT).count) == (True, 0)
@@ -90,7 +90,7 @@ def test_each_failed_execution_has_a_verdict_and_those_that_cannot_continue_a_re
     for draft in (again, elsewhere):
         assert {*draft.items.values_list("execution__execution_key", flat=True)} == {"wrong", "none", "input"}
     stands = recovery.recovery(release)
-    assert ({each.kind for each in stands.open_campaigns}, stands.unresolved) == ({"resubmit", "redrive"}, 3)
+    assert ({campaign.kind for campaign in stands.open_campaigns}, stands.unresolved) == ({"resubmit", "redrive"}, 3)
 
 
 def test_a_check_continues_after_the_one_before_if_its_last_execution_ran_again(
@@ -102,7 +102,7 @@ def test_a_check_continues_after_the_one_before_if_its_last_execution_ran_again(
     assert (first.checked, first.next) == (3, continuation.Position.parse(str(first.next)))
     redrive(owner, every[2].pk, actor=ANN, reason="", allow_failed=True)
     second = continuation.continuation(release, target, first.next)
-    assert ([key for each in second.groups for key in each.executions], second.next) == ([every[3].pk], None)
+    assert ([key for group in second.groups for key in group.executions], second.next) == ([every[3].pk], None)
 
 
 def test_a_draft_has_the_executions_of_its_part_and_does_what_the_proof_says(owner: Tenant, release: Release) -> None:
@@ -120,12 +120,12 @@ def test_a_draft_has_the_executions_of_its_part_and_does_what_the_proof_says(own
     paused = recovery.draft(release, Part.RUNNING, Kind.PAUSE, actor=ANN)
     assert list(paused.items.values_list("execution__execution_key", flat=True)) == ["due"]
     drafts.discard(owner, paused.pk, actor=ANN)
-    found = record.record(release)
-    acts = {each.sequence: each.act for each in found.entries if each.actor == ANN}
+    proof = record.record(release)
+    acts_by_sequence = {entry.sequence: entry.act for entry in proof.entries if entry.actor == ANN}
     drafted = ["campaign.draft", "campaign.start", "campaign.draft", "campaign.discard"]
-    assert [*acts.values()] == ["release.activate", *drafted]
-    [(number, result)] = found.results.items()
-    assert (acts[number], str(result)) == (
+    assert [*acts_by_sequence.values()] == ["release.activate", *drafted]
+    [(number, result)] = proof.results.items()
+    assert (acts_by_sequence[number], str(result)) == (
         "campaign.start",
         "COMPLETED, 1 resubmitted, 1 run again and running",
     )

@@ -157,15 +157,15 @@ def test_neither_preflights_nor_campaigns_count_it(owner: Tenant) -> None:
     failed = begin(owner, "failed")
     end(owner, failed, ends=making.failure, retryable=False)
     begin(owner, "live")
-    found = preflight(release_of(owner, "2.0"))
-    assert (found.load.pinned, found.callers.submissions) == (0, 0)
+    report = preflight(release_of(owner, "2.0"))
+    assert (report.load.pinned, report.callers.submissions) == (0, 0)
     filters = Filters(pipeline_id=making.PIPELINE)
     assert preview(owner, filters, allow_failed=True).count == 0
 
 
 def test_it_blocks_a_retirement_only_while_it_runs(owner: Tenant) -> None:
     test = begin(owner)
-    assert [(each.kind, each.count) for each in blockers(release_of(owner, "2.0"))] == [("QUEUED", 1)]
+    assert [(blocker.kind, blocker.count) for blocker in blockers(release_of(owner, "2.0"))] == [("QUEUED", 1)]
     end(owner, test, ends=making.failure, retryable=False)
     assert blockers(release_of(owner, "2.0")) == []
     retire(release_of(owner, "2.0"), actor=ACTOR, reason="replaced")
@@ -182,7 +182,7 @@ def activated(owner: Tenant, version: str = "2.0", reason: str = "") -> Activati
 
 
 def test_an_activation_needs_a_passed_smoke_test_of_its_release(gated: Tenant) -> None:
-    [gate] = [each for each in gates.judge(activation.planned(release_of(gated, "2.0"))) if each.name == "smoke test"]
+    [gate] = [gate for gate in gates.judge(activation.planned(release_of(gated, "2.0"))) if gate.name == "smoke test"]
     assert gate.verdict is gates.Verdict.UNMET
     assert "has passed no smoke test in the last 2 hours" in gate.detail
     before = Activation.objects.count()
@@ -216,7 +216,7 @@ def test_the_smoke_test_must_not_be_older_than_the_policy_says(gated: Tenant) ->
 def test_a_rollback_to_a_release_that_was_active_lately_needs_none(gated: Tenant) -> None:
     passed(gated)
     activated(gated)
-    [gate] = [each for each in gates.judge(activation.planned(release_of(gated, "1.0"))) if each.name == "smoke test"]
+    [gate] = [gate for gate in gates.judge(activation.planned(release_of(gated, "1.0"))) if gate.name == "smoke test"]
     assert "was active in the last 30 days" in gate.detail
     with unguarded(Activation):
         Activation.objects.update(activated_at=timezone.now() - timedelta(days=31))
