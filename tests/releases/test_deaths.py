@@ -133,9 +133,9 @@ def test_a_submission_that_finds_changed_bytes_announces_a_check(broker: Broker,
         messages = broker.after(lambda: tasks.check_blob(digest))
     assert names(messages) == [CHECK_TASK + LATER], "there was no place"
     broker.deliver(messages)
-    blob, found = Blob.objects.get(), artifact_store().stat(digest)
+    blob, stat = Blob.objects.get(), artifact_store().stat(digest)
     assert blob.state == ("MISSING" if missing else "SOUND")
-    assert found is None or found.fingerprint == blob.fingerprint
+    assert stat is None or stat.fingerprint == blob.fingerprint
 
 
 def test_a_verification_that_fails_announces_the_next_one(broker: Broker) -> None:

@@ -263,7 +263,7 @@ def test_the_command_and_the_scheduled_task_remove_only_old_bytes_and_only_on_re
 
 def test_orphans_are_listed_in_several_batches() -> None:
     strays = sorted(map(stray, (b"1", b"2", b"3")))
-    assert sorted(each.name for each in retention.orphans(NO_AGE, batch=2)) == strays
+    assert sorted(orphan.name for orphan in retention.orphans(NO_AGE, batch=2)) == strays
 
 
 def test_bytes_that_a_release_needs_are_never_orphans_whatever_its_status() -> None:
@@ -291,9 +291,9 @@ def test_bytes_of_rejected_releases_only_are_removed_and_must_be_sent_again() ->
 
 def test_bytes_that_came_into_use_after_they_were_listed_are_kept() -> None:
     digest = stray()
-    found = list(retention.orphans(NO_AGE))
+    orphans = list(retention.orphans(NO_AGE))
     making.upload(making.tenant(), making.descriptor(making.contract(), b"stray"), b"stray")
-    assert (list(retention.remove(found, NO_AGE)), stored()) == ([], {digest})
+    assert (list(retention.remove(orphans, NO_AGE)), stored()) == ([], {digest})
 
 
 def test_nothing_is_removed_while_a_backup_copies_blobs() -> None:

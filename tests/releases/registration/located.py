@@ -57,5 +57,5 @@ def carrier(contract: dict[str, Any], data: bytes, version: str = "1.0", **membe
 def verdict(release: Release) -> tuple[str, list[tuple[str, str, str]]]:
     verify_release(release.pk)
     release.refresh_from_db()
-    found = release.findings
-    return release.status, [(each["code"], each["severity"], each["field"].partition("#")[2]) for each in found]
+    findings = release.findings
+    return release.status, [(row["code"], row["severity"], row["field"].partition("#")[2]) for row in findings]

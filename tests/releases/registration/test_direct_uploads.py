@@ -39,9 +39,9 @@ def place(settings: Any, s3_place: S3Place) -> S3Place:
 def keys(place: S3Place) -> list[str]:
     """Return the objects in the bucket and its running multipart uploads."""
     client = client_of(place)
-    found = client.list_objects_v2(Bucket=place.bucket, Prefix=place.prefix).get("Contents", ())
+    objects = client.list_objects_v2(Bucket=place.bucket, Prefix=place.prefix).get("Contents", ())
     open_ones = client.list_multipart_uploads(Bucket=place.bucket, Prefix=place.prefix).get("Uploads", ())
-    return [row["Key"].removeprefix(f"{place.prefix}/") for row in (*found, *open_ones)]
+    return [row["Key"].removeprefix(f"{place.prefix}/") for row in (*objects, *open_ones)]
 
 
 def finish(upload: ArtifactUpload) -> tuple[str, str | None]:

@@ -228,14 +228,14 @@ def test_a_refusal_is_certain_although_another_registry_does_not_answer(
     several["artifacts"] = images[::order] + [{**images[1], "artifactId": f"more-{count}"} for count in range(5)]
     release = making.upload(making.tenant(), several).release
     assert verdict(release)[0] == "REJECTED"
-    found = [(finding["code"], finding["severity"]) for finding in release.findings]
-    assert found == [("IMAGE_MANIFEST_MISSING", "error"), ("IMAGE_REGISTRY_UNAVAILABLE", "warning")]
+    findings = [(finding["code"], finding["severity"]) for finding in release.findings]
+    assert findings == [("IMAGE_MANIFEST_MISSING", "error"), ("IMAGE_REGISTRY_UNAVAILABLE", "warning")]
     assert caplog.text.count(f"registry {silent}: ") == 3, "it is asked three times at most"
     registry.digests.add(DIGEST)
     assert verdict(making.upload(making.tenant(), several).release) == ("VERIFYING", [])
     several["artifacts"].append({**image, "artifactId": "any", "uri": f"{registry.host}/acme/app:latest"})
-    found = verdict(making.upload(making.tenant(), several).release)[1]
-    assert {code for code, _ in found} == {"IMAGE_REFERENCE_NOT_PINNED", "IMAGE_REGISTRY_UNAVAILABLE"}
+    findings = verdict(making.upload(making.tenant(), several).release)[1]
+    assert {code for code, _ in findings} == {"IMAGE_REFERENCE_NOT_PINNED", "IMAGE_REGISTRY_UNAVAILABLE"}
 
 
 def test_a_password_is_sent_only_to_a_token_server_of_its_own_registry(registry: ImageRegistry, settings: Any) -> None:

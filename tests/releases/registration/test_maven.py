@@ -87,8 +87,8 @@ def test_only_configured_groups_and_tenants_are_resolved(repository: MavenReposi
     assert downloaded(tenant="globex") == DATA
     evil = MavenUri("com.acmeevil", "app", "1")
     digest = repository.publish(evil, DATA)
-    for found in (refusal(tenant="initech"), refusal(digest, evil)):
-        assert found[0] == "MAVEN_NOT_CONFIGURED"
+    for refused in (refusal(tenant="initech"), refusal(digest, evil)):
+        assert refused[0] == "MAVEN_NOT_CONFIGURED"
     snapshot = MavenUri("com.acme", "app", "1.0-SNAPSHOT")
     assert refusal(repository.publish(snapshot, DATA), snapshot)[0] == "MAVEN_SNAPSHOT"
     assert len(repository.requests) == 1

@@ -102,8 +102,8 @@ def test_missing_bytes_by_policy(repository: MavenRepository, settings: Any, sta
         (uploaded(), "REJECTED", "error", "ARTIFACT_FILE_MISSING"),
         (lenient(), "REGISTERED", "warning", "ARTIFACT_IDENTITY_ONLY"),
     ):
-        found = [(missing, severity, "artifacts[0]"), (code, severity, "artifacts[0].uri")]
-        assert verdict(release) == (expected, found)
+        findings = [(missing, severity, "artifacts[0]"), (code, severity, "artifacts[0].uri")]
+        assert verdict(release) == (expected, findings)
         assert all(finding["message"].startswith(NAMES_PROFILE) for finding in release.findings)
         assert (release.contract, blobs(release)) == (None, [None])
 
@@ -111,9 +111,9 @@ def test_missing_bytes_by_policy(repository: MavenRepository, settings: Any, sta
 def test_other_bytes_are_always_an_error(repository: MavenRepository) -> None:
     repository.publish(URI, b"other")
     for release in (uploaded(), lenient()):
-        status, found = verdict(release)
+        status, findings = verdict(release)
         assert status == "REJECTED"
-        assert found[-1] == ("MAVEN_ARTIFACT_OTHER_DIGEST", "error", "artifacts[0].uri")
+        assert findings[-1] == ("MAVEN_ARTIFACT_OTHER_DIGEST", "error", "artifacts[0].uri")
         assert (blobs(release), artifact_store().stat(making.digest_of(b"other"))) == ([None], None)
     assert not Blob.objects.filter(pk__in=[DIGEST, making.digest_of(b"other")]).exists()
 
@@ -153,5 +153,5 @@ def test_a_verdict_during_the_download_is_final(repository: MavenRepository) -> 
     assert verdict(release) == ("REJECTED", [])
     assert [orphan.name for orphan in retention.orphans(NOT_LONG)] == [DIGEST]
     Progress(release.pk).checked(0, [])
-    [place, found] = next(iter(judge.get().progress.items()))
-    assert (place, found["step"], found["findings"]) == ("0", Step.FETCHING, []), "progress after the verdict goes"
+    [place, state] = next(iter(judge.get().progress.items()))
+    assert (place, state["step"], state["findings"]) == ("0", Step.FETCHING, []), "progress after the verdict goes"

@@ -40,13 +40,13 @@ def sent(owner: Tenant, count: int) -> list[Any]:
 
 def one_by_one(turns: Turns) -> list[Any]:
     """Take all turns, each after the previous one has ended, and return the rows in that order."""
-    found: list[Any] = []
+    rows: list[Any] = []
     for _ in range(20):
         with turns.take() as due:
             if due is None:
-                return found
-            found.append(due)
-    raise AssertionError(f"the turns never end: {found}")
+                return rows
+            rows.append(due)
+    raise AssertionError(f"the turns never end: {rows}")
 
 
 @cases(("make", "kind"), [(uploaded, RELEASES.turns), (sent, UPLOADS.turns)])

@@ -46,7 +46,7 @@ def heavy_archive(salt: str) -> bytes:
 
 def verification_processes() -> list[int]:
     """Return the ids of the verification processes that this process has started."""
-    found = []
+    processes = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             command = (folder / "cmdline").read_bytes()
@@ -54,8 +54,8 @@ def verification_processes() -> list[int]:
         except OSError:  # the process has ended
             continue
         if b"releases.registration.verification_process" in command and started_by == os.getpid():
-            found.append(int(folder.name))
-    return found
+            processes.append(int(folder.name))
+    return processes
 
 
 def described(*files: bytes) -> Descriptor:
@@ -173,8 +173,8 @@ def test_a_child_holds_no_secret_and_no_connection() -> None:
     def look() -> None:
         for pid in verification_processes():
             place = Path(f"/proc/{pid}")
-            names = {each.partition("=")[0] for each in (place / "environ").read_text().split("\0") if each}
-            files = [str(each.readlink()) for each in (place / "fd").iterdir()]
+            names = {variable.partition("=")[0] for variable in (place / "environ").read_text().split("\0") if variable}
+            files = [str(link.readlink()) for link in (place / "fd").iterdir()]
             children.append((names, files, (place / "limits").read_text(), (place / "stat").read_text()))
 
     kill_all()

@@ -53,9 +53,9 @@ def test_the_signers_decide(owner: Tenant, signers: list[str], standing: Standin
     trust.revoke_key(signing.trusted(owner, "old"), actor="user:admin", reason="left")
     signing.trusted(making.tenant(), "stranger")
     release = uploaded(owner, *([signing.envelope(document(), *signers)] if signers else []))
-    found = trust.trust_of(release)
-    assert (found.standing, [signer.verdict for signer in found.signers]) == (standing, verdicts)
-    assert [signer.key_id for signer in found.signers] == [signing.key_id(name) for name in signers]
+    evidence = trust.trust_of(release)
+    assert (evidence.standing, [signer.verdict for signer in evidence.signers]) == (standing, verdicts)
+    assert [signer.key_id for signer in evidence.signers] == [signing.key_id(name) for name in signers]
 
 
 def test_the_key_id_of_a_signature_is_only_a_hint(owner: Tenant) -> None:
@@ -66,8 +66,8 @@ def test_the_key_id_of_a_signature_is_only_a_hint(owner: Tenant) -> None:
     assert (signer.verdict, signer.key) == (Verdict.VALID, key)
     forged = json.loads(signing.envelope(document(), "stranger"))
     forged["signatures"][0]["keyid"] = key.key_id
-    found = trust.trust_of(uploaded(owner, json.dumps(forged).encode()))
-    assert (found.standing, [(each.verdict, each.key) for each in found.signers]) == (
+    evidence = trust.trust_of(uploaded(owner, json.dumps(forged).encode()))
+    assert (evidence.standing, [(signer.verdict, signer.key) for signer in evidence.signers]) == (
         Standing.UNTRUSTED,
         [(Verdict.BAD_SIGNATURE, key)],
     )

@@ -61,9 +61,9 @@ def test_altered_bytes_are_detected_and_the_next_upload_replaces_them(bench: Ben
     for damage in (DATA[:-1], DATA[::-1]):
         bench.overwrite(DIGEST, damage)
         assert bench.store.verified(DIGEST) is None
-        found = bench.store.stat(DIGEST)
-        assert found is not None
-        assert (found.size, found.fingerprint == before) == (len(damage), False)
+        measured = bench.store.stat(DIGEST)
+        assert measured is not None
+        assert (measured.size, measured.fingerprint == before) == (len(damage), False)
         before = bench.keep(DATA)
         assert bench.read(DIGEST) == DATA
         assert bench.store.verified(DIGEST) == BlobStat(len(DATA), before)
