@@ -46,7 +46,7 @@ def test_entries_are_numbered_without_gaps_for_each_tenant(owner: Tenant) -> Non
     other = making.tenant()
     for tenant in (owner, other, owner):
         act(tenant)
-    assert [list(chain.entries(each).values_list("sequence", flat=True)) for each in (owner, other)] == [[2, 1], [1]]
+    assert [[*chain.entries(tenant).values_list("sequence", flat=True)] for tenant in (owner, other)] == [[2, 1], [1]]
     first, second = chain.entries(owner).order_by("sequence")
     assert (first.previous_hash, second.previous_hash) == ("", first.hash)
     assert AuditHead.objects.get(tenant=owner).hash == second.hash
@@ -133,9 +133,9 @@ def test_eight_connections_append_to_two_chains_without_gaps() -> None:
     kept = CONNECTIONS * EACH * 4 // 5
     assert AuditEntry.objects.count() == kept
     for tenant in chains:
-        found = list(chain.entries(tenant).order_by("sequence"))
-        assert [entry.sequence for entry in found] == list(range(1, len(found) + 1))
-        assert [entry.at for entry in found] == sorted(entry.at for entry in found)
+        entries = list(chain.entries(tenant).order_by("sequence"))
+        assert [entry.sequence for entry in entries] == list(range(1, len(entries) + 1))
+        assert [entry.at for entry in entries] == sorted(entry.at for entry in entries)
         assert isinstance(chain.verify(tenant), chain.Verified)
 
 

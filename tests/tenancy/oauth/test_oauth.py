@@ -60,9 +60,9 @@ def test_a_token_with_an_asymmetric_algorithm_identifies_its_holder(issuer: OAut
     issuer.key = ALGORITHMS[algorithm]
     issuer.published = [jwk(issuer.key, kid=issuer.key_id)]
     token = issuer.token(algorithm=algorithm, subject="ci@acme", organizations=["acme", "beta"], scopes=["read", "x"])
-    found = oauth.identity(token)
-    assert found == oauth.OAuthIdentity("ci@acme", frozenset({"acme", "beta"}), frozenset({Scope.READ}))
-    assert found.actor == "oauth:ci@acme"
+    identity = oauth.identity(token)
+    assert identity == oauth.OAuthIdentity("ci@acme", frozenset({"acme", "beta"}), frozenset({Scope.READ}))
+    assert identity.actor == "oauth:ci@acme"
     header, _claims, signature = token.split(".")
     other = part({**claims_of(token), "scope": "tenant:administer"})
     assert refusal(f"{header}.{other}.{signature}") == "The signature of the token is not valid."
@@ -148,11 +148,11 @@ def test_a_public_key_is_no_secret_of_an_hmac(issuer: OAuthIssuer) -> None:
 
 
 def test_a_key_inside_of_the_token_is_ignored(issuer: OAuthIssuer) -> None:
-    own = private_key("RSA", 78)
-    headers = {"jwk": jwk(own, kid="own"), "jku": f"{issuer.origin}/own", "kid": "own"}
-    assert refusal(issuer.token(key=own, headers=headers)).startswith("The issuer has no key")
+    enclosed = private_key("RSA", 78)
+    headers = {"jwk": jwk(enclosed, kid="own"), "jku": f"{issuer.origin}/own", "kid": "own"}
+    assert refusal(issuer.token(key=enclosed, headers=headers)).startswith("The issuer has no key")
     headers["kid"] = issuer.key_id
-    assert refusal(issuer.token(key=own, headers=headers)) == "The signature of the token is not valid."
+    assert refusal(issuer.token(key=enclosed, headers=headers)) == "The signature of the token is not valid."
 
 
 @cases(
