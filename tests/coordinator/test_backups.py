@@ -81,11 +81,11 @@ def refused(folder: Path) -> str:
 
 def counts() -> dict[str, int]:
     with connection.cursor() as cursor:
-        found = {}
+        rows_by_table = {}
         for table in TABLES:
             cursor.execute(f"SELECT count(*) FROM {table}")
-            [found[table]] = cursor.fetchone()
-    return found
+            [rows_by_table[table]] = cursor.fetchone()
+    return rows_by_table
 
 
 def test_a_restored_backup_is_complete(release: Release, folder: Path, elsewhere: Path, settings: Any) -> None:

@@ -72,7 +72,7 @@ def connect(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     opened = []
 
     def connect(*listed: Postgres, options: str = "") -> Any:
-        host, port = ",".join("127.0.0.1" for _ in listed), ",".join(str(each.port) for each in listed)
+        host, port = ",".join("127.0.0.1" for _ in listed), ",".join(str(server.port) for server in listed)
         url = connection_settings(f"{listed[0].url}?connect_timeout=2{options}")
         members = {**connections["default"].settings_dict, **url, "HOST": host, "PORT": port}
         monkeypatch.setitem(connections.settings, "default", members)
@@ -80,8 +80,8 @@ def connect(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         return opened[-1]
 
     yield connect
-    for each in opened:
-        each.close()
+    for connection in opened:
+        connection.close()
 
 
 def port(connection: Any) -> int:
@@ -124,7 +124,7 @@ def test_a_new_process_learns_that_a_primary_was_replaced(former: Postgres, prom
 def test_a_running_process_does_not_change_to_another_cluster() -> None:
     known = servers.Timelines(lambda system: 0)
     assert known.admit(servers.Server(1, 7)) == servers.Server(1, 7)
-    assert [known.admit(servers.Server(*each)) for each in ((2, 9), (1, 6))] == [None, None]
+    assert [known.admit(servers.Server(*row)) for row in ((2, 9), (1, 6))] == [None, None]
 
 
 def test_a_pooler_that_leads_to_a_former_primary_is_noticed(former: Postgres, promoted: Postgres, connect: Any) -> None:

@@ -65,9 +65,9 @@ def served(application: Application, client: str = "192.0.2.1", **environ: Any) 
 def threads() -> Iterator[list[ThreadPoolExecutor]]:
     made = [ThreadPoolExecutor(1) for _ in range(2)]
     yield made
-    for each in made:
-        each.submit(connections.close_all).result(SECONDS)
-        each.shutdown()
+    for thread in made:
+        thread.submit(connections.close_all).result(SECONDS)
+        thread.shutdown()
 
 
 @pytest.mark.parametrize("end", ["terminated", "too old"])
@@ -83,13 +83,13 @@ def test_each_connection_is_checked_when_it_is_taken(threads: list[ThreadPoolExe
             connections["default"].close_at = 0.0
         slots.leave()
 
-    before = [each.submit(take).result(SECONDS) for each in threads]
-    for each in threads:
-        each.submit(leave).result(SECONDS)
+    before = [thread.submit(take).result(SECONDS) for thread in threads]
+    for thread in threads:
+        thread.submit(leave).result(SECONDS)
     if end == "terminated":
         with as_owner(), connection.cursor() as cursor:
             cursor.execute("SELECT pg_terminate_backend(pid, 5000) FROM unnest(%s::int[]) AS pid", [before])
-    after = [each.submit(take).result(SECONDS) for each in threads]
+    after = [thread.submit(take).result(SECONDS) for thread in threads]
     assert len({*before, *after}) == 4
 
 
@@ -221,7 +221,7 @@ def test_a_paused_request_leaves_its_slot_and_its_connection_to_others_and_count
             begun.set()
             pause(RequestFactory().request(**environ), 1.0)
             sessions.append(session())
-        return [str(each).encode() for each in sessions]
+        return [str(number).encode() for number in sessions]
 
     application = in_slots(pausing, slots=1, threads=ONE_PLACE)
     paused = started(served, application, pauses=True)
@@ -231,8 +231,8 @@ def test_a_paused_request_leaves_its_slot_and_its_connection_to_others_and_count
         started(served, application, pauses=True).result(SECONDS)
     assert not paused.done()
     assert paused.result(SECONDS) == [other, other]
-    for each in opened:
-        each.close()
+    for conn in opened:
+        conn.close()
 
 
 def test_a_stream_leaves_its_place_when_it_is_closed() -> None:
@@ -263,8 +263,8 @@ def test_a_stream_leaves_its_place_when_it_is_closed() -> None:
         assert thread.submit(lambda: next(iter(first))).result(SECONDS) == b"a"
         thread.submit(first.close).result(SECONDS)
         assert closed == [True]
-        for each in (start(), other):
-            thread.submit(each.close).result(SECONDS)
+        for response in (start(), other):
+            thread.submit(response.close).result(SECONDS)
 
 
 def environ(path: str, client: str = "192.0.2.1", **more: Any) -> dict[str, Any]:
@@ -300,8 +300,8 @@ def test_a_request_beyond_the_line_is_refused_before_its_body_is_read() -> None:
     assert b"TOO_MANY_REQUESTS" in answer
     assert list(started(application, environ("/health/live"), respond).result(SECONDS)) == [b"served"]
     over.set()
-    for each in waiting:
-        each.result(SECONDS)
+    for response in waiting:
+        response.result(SECONDS)
     assert list(started(application, environ("/more"), respond).result(SECONDS)) == [b"served"]
 
 

@@ -43,15 +43,15 @@ def address(tenant: str, execution: uuid.UUID) -> str:
 
 def asked(waits: Waits, tenant: str, seconds: int = 2, **environ: str) -> Later | tuple[str, dict[str, str]]:
     """Return the status and the headers of the response, or what sends it later."""
-    found: list[Any] = []
+    response: list[Any] = []
     later = Later()
     path = address(tenant, uuid.uuid4())
     members = {"PATH_INFO": path, "QUERY_STRING": f"wait={seconds}", "REQUEST_METHOD": "GET", PROTOCOL: later}
     try:
-        waits({**members, **environ}, lambda status, headers: found.extend((status, dict(headers))))
+        waits({**members, **environ}, lambda status, headers: response.extend((status, dict(headers))))
     except Deferred:
         return later
-    return found[0], found[1]
+    return response[0], response[1]
 
 
 @cases(
@@ -96,9 +96,9 @@ def test_the_answers_of_a_tenant_delay_those_of_others_by_one_turn() -> None:
     waits = Waits(application, most=200)
     later = [asked(waits, tenant, 1) for tenant in (*["busy"] * 80, "other")]
     slowly.set()
-    answers = [each for each in later if isinstance(each, Later)]
+    answers = [wait for wait in later if isinstance(wait, Later)]
     assert answers[-1].result(SECONDS) == 200
-    assert sum(each.done() for each in answers) < len(later) / 2
+    assert sum(wait.done() for wait in answers) < len(later) / 2
 
 
 def test_a_wait_whose_answer_fails_gets_an_error() -> None:
@@ -124,7 +124,7 @@ def test_a_slow_answer_delays_no_other_client(django_capture_on_commit_callbacks
 
     waits = Waits(application, most=4)
     executions = {tenant: uuid.uuid4() for tenant in ("slow", "other")}
-    later = [asked(waits, name, 20, PATH_INFO=address(name, each)) for name, each in executions.items()]
+    later = [asked(waits, name, 20, PATH_INFO=address(name, pk)) for name, pk in executions.items()]
 
     def announced(execution: uuid.UUID, answer: object) -> bool:
         with django_capture_on_commit_callbacks(execute=True):

@@ -54,15 +54,15 @@ def test_ids_stay_whole_on_a_terminal(run: CommandLine, columns: int) -> None:
 
 
 def test_a_past_time_is_read_as_people_write_it(run: CommandLine, tmp_path: Path) -> None:
-    found = {"pipelines": [{"pipelineId": "p", "activation": {"releaseVersion": "1.4"}}]}
-    with serving(found, {"payload": "signed"}) as server:
+    listing = {"pipelines": [{"pipelineId": "p", "activation": {"releaseVersion": "1.4"}}]}
+    with serving(listing, {"payload": "signed"}) as server:
         shown = run("pipelines", "active", "yesterday 9", f"--signed={tmp_path / 'a.json'}", f"--url={server.origin}")
         refused = run("pipelines", "active", "soonish", f"--url={server.origin}")
     assert (shown.status, refused.status) == (0, 2)
     assert "1.4" in shown.out
     assert "09:00:00" in shown.err
     assert "it must be a time such as" in refused.err
-    first, second = (each.path for each in server.requests)
+    first, second = (request.path for request in server.requests)
     assert first.partition("?")[2] == second.partition("?")[2] != ""
     assert second.partition("?")[0].endswith("/active/export")
     assert json.loads((tmp_path / "a.json").read_text()) == {"payload": "signed"}
@@ -79,11 +79,11 @@ def test_the_next_page_is_on_the_same_server(run: CommandLine) -> None:
     with serving({"items": [], "next": None}) as elsewhere:
         first = {"items": [pipeline("one")], "next": f"{elsewhere.origin}/api?cursor=abc&pageSize=9"}
         with serving(first, {"items": [pipeline("two")], "next": None}) as server:
-            found = run.json("pipelines", "list", f"--url={server.origin}")
-    assert [each["pipelineId"] for each in found] == ["one", "two"]
+            listed = run.json("pipelines", "list", f"--url={server.origin}")
+    assert [row["pipelineId"] for row in listed] == ["one", "two"]
     assert elsewhere.requests == []
-    assert [each.path.rpartition("?")[2] for each in server.requests] == ["pageSize=50", "pageSize=49&cursor=abc"]
-    assert {each.headers["Authorization"] for each in server.requests} == {"Bearer the-token"}
+    assert [request.path.rpartition("?")[2] for request in server.requests] == ["pageSize=50", "pageSize=49&cursor=abc"]
+    assert {request.headers["Authorization"] for request in server.requests} == {"Bearer the-token"}
 
 
 def test_a_response_that_drips_is_cut_off_and_the_change_may_have_happened(run: CommandLine) -> None:
@@ -96,14 +96,14 @@ def test_names_stay_within_their_segment(run: CommandLine) -> None:
     with serving({}) as server:
         assert run("pipelines", "show", "../../x?y#z", f"--url={server.origin}").status == 0
         assert run("pipelines", "show", "..", f"--url={server.origin}").status == 2
-    assert [each.path for each in server.requests] == ["/api/v1/tenants/acme/pipelines/..%2F..%2Fx%3Fy%23z"]
+    assert [request.path for request in server.requests] == ["/api/v1/tenants/acme/pipelines/..%2F..%2Fx%3Fy%23z"]
 
 
 @cases("command", ["--help", "executions list"])
 def test_no_django_is_loaded(command: str) -> None:
-    found = imported(*command.split(), *(["--url=http://127.0.0.1:1", "--tenant=t", "--token=x"] * ("list" in command)))
-    assert {"typer", "coordinator"} <= found
-    assert not found & {"django", "celery", "psycopg", "rest_framework", "boto3", "requests"}
+    names = imported(*command.split(), *(["--url=http://127.0.0.1:1", "--tenant=t", "--token=x"] * ("list" in command)))
+    assert {"typer", "coordinator"} <= names
+    assert not names & {"django", "celery", "psycopg", "rest_framework", "boto3", "requests"}
 
 
 def test_a_token_file_is_private(run: CommandLine) -> None:
@@ -192,8 +192,8 @@ def apply(run: CommandLine, text: str, *bodies: Any) -> Any:
     (run.home / "t.yaml").write_text(text)
     with serving(*bodies) as server:
         done = run("apply", "t.yaml", "--yes", f"--url={server.origin}")
-    changes = [each for each in server.requests if each.method != "GET"]
-    return done, [(each.method, each.path.rpartition("acme/")[2], each.json if each.body else None) for each in changes]
+    changes = [request for request in server.requests if request.method != "GET"]
+    return done, [(call.method, call.path.rpartition("acme/")[2], call.json if call.body else None) for call in changes]
 
 
 def page(*items: Any) -> dict[str, Any]:
