@@ -24,8 +24,8 @@ def switch_on(settings: Any) -> None:
 
 def call(method: str, path: str, body: Any = None, *, token: str | None = None, **headers: str) -> Any:
     """Call `path` below `/tpf/` and return the response. The default token is that of its surface."""
-    own = ADMIN if path.startswith("admin") else CONTROL
-    sent = {"Authorization": f"Bearer {own if token is None else token}", **headers}
+    default = ADMIN if path.startswith("admin") else CONTROL
+    sent = {"Authorization": f"Bearer {default if token is None else token}", **headers}
     data = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
     return Client().generic(method, f"/tpf/{path}", data, content_type="application/json", headers=sent)
 

@@ -13,7 +13,7 @@ FREE = {"requestPayload", "responsePayload", "transportMetadata"}
 
 def names(version: str, kind: str) -> list[str]:
     """Return the names of a version's messages of a kind: `command` and `command-…`."""
-    return sorted(each.stem for each in (FOLDER / version).glob("*.json") if f"{each.stem}-".startswith(f"{kind}-"))
+    return sorted(file.stem for file in (FOLDER / version).glob("*.json") if f"{file.stem}-".startswith(f"{kind}-"))
 
 
 def message(version: str, name: str, **values: Any) -> Any:
@@ -26,7 +26,7 @@ def with_values(stored: Any, values: Any) -> Any:
         assert set(values) <= set(stored), set(values) - set(stored)
         return {name: with_values(old, values[name]) if name in values else old for name, old in stored.items()}
     if isinstance(stored, list) and isinstance(values, list) and stored:
-        return [with_values(stored[0], each) for each in values]
+        return [with_values(stored[0], element) for element in values]
     return values
 
 
@@ -44,20 +44,20 @@ def _form(version: str, kind: str) -> Any:
     return form
 
 
-def _union(one: Any, other: Any) -> Any:
-    if isinstance(one, dict) and isinstance(other, dict):
-        return one | {name: _union(one.get(name), value) for name, value in other.items()}
-    if isinstance(one, list) and isinstance(other, list) and one and other:
-        return [_union(one[0], other[0])]
-    return one or other
+def _union(form: Any, other: Any) -> Any:
+    if isinstance(form, dict) and isinstance(other, dict):
+        return form | {name: _union(form.get(name), value) for name, value in other.items()}
+    if isinstance(form, list) and isinstance(other, list) and form and other:
+        return [_union(form[0], other[0])]
+    return form or other
 
 
 def _others(form: Any, received: Any, path: str = "") -> list[str]:
     if isinstance(received, list) and isinstance(form, list) and form:
-        return [found for each in received for found in _others(form[0], each, f"{path}[]")]
+        return [unknown for element in received for unknown in _others(form[0], element, f"{path}[]")]
     if not (isinstance(received, dict) and isinstance(form, dict)):
         return []
-    found = [f"{path}.{name}" for name in received if name not in form]
+    unknown = [f"{path}.{name}" for name in received if name not in form]
     for name in form.keys() & received.keys() - FREE:
-        found += _others(form[name], received[name], f"{path}.{name}")
-    return found
+        unknown += _others(form[name], received[name], f"{path}.{name}")
+    return unknown

@@ -36,7 +36,7 @@ def event_id(owner: Tenant) -> str:
 def test_a_key_activates_once_and_its_receipt_stays(owner: Tenant) -> None:
     scope = {"schemaVersion": 1, "tenantId": owner.slug, "pipelineId": making.PIPELINE}
     assert current(owner) == {**scope, "state": "NONE", "identifiedEvent": None}
-    one, two = (making.registered(owner, version) for version in ("1.0", "2.0"))
+    first, second = (making.registered(owner, version) for version in ("1.0", "2.0"))
     receipt = operate(owner, KEY).json()
     event = {name: receipt[name] for name in EVENT}
     assert receipt == {**scope, "operationKey": KEY, **event}
@@ -48,13 +48,13 @@ def test_a_key_activates_once_and_its_receipt_stays(owner: Tenant) -> None:
     ids = [receipt["activationId"], operate(owner, "l", "2.0").json()["activationId"]]
     ok("POST", f"{base(owner)}/releases/2.0/activate")
     assert len({*ids, event_id(owner)}) == 3
-    revoke(one, actor="user:ada", reason="It is broken.")
-    making.stored_file(one.artifacts.get().digest).unlink()
+    revoke(first, actor="user:ada", reason="It is broken.")
+    making.stored_file(first.artifacts.get().digest).unlink()
     assert operate(owner, KEY).json() == ok("GET", f"{base(owner)}/activation-operations/{KEY}") == receipt
     for other in (operate(owner, KEY, "2.0"), operate(owner, KEY, "3.0"), operate(owner, KEY, contractVersion="c")):
         assert refused(other) == (409, "The operation key belongs to the activation of another release")
     assert Activation.objects.filter(pipeline__tenant=owner).count() == 3
-    revoke(two, actor="user:ada", reason="It is broken, too.")
+    revoke(second, actor="user:ada", reason="It is broken, too.")
     assert current(owner)["state"] == "NONE"
 
 

@@ -33,17 +33,17 @@ def test_releases_are_activated_and_rolled_back(root: Path, owner: Tenant) -> No
     assert ok("GET", f"{base(owner)}/releases/active") == first
     ok("POST", f"{base(owner)}/releases/sha256:two/activate")
     listed = ok("GET", f"{base(owner)}/releases")
-    assert [(each["releaseVersion"], each["status"]) for each in listed] == [
+    assert [(release["releaseVersion"], release["status"]) for release in listed] == [
         ("sha256:one", "REGISTERED"),
         ("sha256:two", "ACTIVE"),
     ]
-    assert [each["activatedAtEpochMs"] > 0 for each in listed] == [False, True]
+    assert [release["activatedAtEpochMs"] > 0 for release in listed] == [False, True]
     ok("POST", f"{base(owner)}/releases/sha256:one/activate")
-    one = ok("GET", f"{base(owner)}/releases/sha256:one")
-    assert one["status"] == "ACTIVE"
-    assert "awaitTransport" not in one["contract"]["steps"][0], "later clients refuse it"
+    release = ok("GET", f"{base(owner)}/releases/sha256:one")
+    assert release["status"] == "ACTIVE"
+    assert "awaitTransport" not in release["contract"]["steps"][0], "later clients refuse it"
     assert refused(call("GET", f"{base(owner)}/releases/sha256:none")) == (404, "")
-    assert ok("GET", f"{base(owner)}/releases/sha256%3Aone") == one
+    assert ok("GET", f"{base(owner)}/releases/sha256%3Aone") == release
 
 
 def test_a_worker_registers_sends_heartbeats_drains_and_returns(root: Path, owner: Tenant) -> None:
@@ -56,7 +56,7 @@ def test_a_worker_registers_sends_heartbeats_drains_and_returns(root: Path, owne
     too_long = {**WORKER, "workerId": "w" * (LONGEST_WORKER_ID + 1)}
     assert call("POST", f"{base(owner)}/workers/register", too_long).status_code == 400
     making.silence(Worker.objects.get(worker_id="w-1"))
-    assert [each["state"] for each in ok("GET", f"{base(owner)}/workers")] == ["STALE"]
+    assert [worker["state"] for worker in ok("GET", f"{base(owner)}/workers")] == ["STALE"]
     assert ok("POST", f"{base(owner)}/workers/w-1/heartbeat")["state"] == "HEALTHY"
     drained = ok("POST", f"{base(owner)}/workers/w-1/drain")
     assert (drained["state"], drained["drainingSinceEpochMs"] > 0) == ("DRAINING", True)

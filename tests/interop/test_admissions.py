@@ -28,12 +28,12 @@ PAYLOAD = payload(ORDER_TYPE, ORDER)
 USER = "user:test"
 
 
-def place(of: Flow, *key: str, pipeline_id: str = PIPELINE) -> str:
-    return "/".join((f"control-plane/tenants/{of.owner.slug}/pipelines/{pipeline_id}/execution-admissions", *key))
+def place(flow: Flow, *key: str, pipeline_id: str = PIPELINE) -> str:
+    return "/".join((f"control-plane/tenants/{flow.owner.slug}/pipelines/{pipeline_id}/execution-admissions", *key))
 
 
-def body(of: Flow, **changes: Any) -> dict[str, Any]:
-    pin = {"contractVersion": of.release.contract_version, "releaseVersion": of.release.release_version}
+def body(flow: Flow, **changes: Any) -> dict[str, Any]:
+    pin = {"contractVersion": flow.release.contract_version, "releaseVersion": flow.release.release_version}
     return {"clientKey": "k/1", **pin, "inputShape": "UNI", "inputPayload": PAYLOAD, **changes}
 
 
@@ -64,27 +64,27 @@ def test_bytes_that_were_written_again_are_hashed_before_an_admission(flow: Flow
     assert ok("POST", place(flow), body(flow))["clientKey"] == "k/1"
 
 
-def no_worker(of: Flow) -> None:
-    making.silence(of.worker)
+def no_worker(flow: Flow) -> None:
+    making.silence(flow.worker)
 
 
-def paused(of: Flow) -> None:
-    holds.pause(of.release.pipeline, actor=USER, reason="wait", refuses_submissions=True)
+def paused(flow: Flow) -> None:
+    holds.pause(flow.release.pipeline, actor=USER, reason="wait", refuses_submissions=True)
 
 
-def replaced(of: Flow) -> None:
-    activate(making.registered(of.owner, "2.0", pipeline_id=PIPELINE, steps=[making.STEP]), actor=USER)
+def replaced(flow: Flow) -> None:
+    activate(making.registered(flow.owner, "2.0", pipeline_id=PIPELINE, steps=[making.STEP]), actor=USER)
 
 
-def revoked(of: Flow) -> None:
-    revoke(of.release, actor=USER, reason="wrong")
+def revoked(flow: Flow) -> None:
+    revoke(flow.release, actor=USER, reason="wrong")
 
 
-def removed(of: Flow) -> None:
-    made = Execution.objects.get(tenant=of.owner)
-    cancel(of.owner, made.pk, actor=USER, reason="no")
+def removed(flow: Flow) -> None:
+    made = Execution.objects.get(tenant=flow.owner)
+    cancel(flow.owner, made.pk, actor=USER, reason="no")
     making.aged(made, days=31)
-    Tenant.objects.filter(pk=of.owner.pk).update(retention_days=30)
+    Tenant.objects.filter(pk=flow.owner.pk).update(retention_days=30)
     assert retention.remove(seconds=60) == 1
 
 
@@ -118,13 +118,13 @@ def test_a_key_belongs_to_one_intent_of_its_tenant_and_pipeline_and_to_no_other_
         assert refused(call("GET", path)) == (404, "")
 
 
-def over_quota(of: Flow) -> None:
-    quotas.change(of.owner, {"payloadBytes": 10}, actor=USER)
+def over_quota(flow: Flow) -> None:
+    quotas.change(flow.owner, {"payloadBytes": 10}, actor=USER)
 
 
-def full(of: Flow) -> None:
-    accepted(of.owner, order("other"))
-    quotas.change(of.owner, {"openExecutions": 1}, actor=USER)
+def full(flow: Flow) -> None:
+    accepted(flow.owner, order("other"))
+    quotas.change(flow.owner, {"openExecutions": 1}, actor=USER)
 
 
 REQUIRED = ("clientKey", "contractVersion", "releaseVersion", "inputShape", "inputPayload")
@@ -159,5 +159,5 @@ def test_what_cannot_be_admitted_is_refused_and_changes_nothing(
     if change is not None:
         change(flow)
     with unchanged():
-        found = refused(call("POST", place(flow), body(flow, **changes)))
-    assert (found[0], found[1][: len(text)]) == (status, text)
+        refusal = refused(call("POST", place(flow), body(flow, **changes)))
+    assert (refusal[0], refusal[1][: len(text)]) == (status, text)

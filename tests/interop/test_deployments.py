@@ -77,7 +77,7 @@ def test_another_key_or_tenant_with_equal_bytes_gets_its_own_receipt(document: b
     made += [Deployer(other.slug, token(other)).deploy_new(document, application="other")]
     assert len(set(made)) == Deployment.objects.count() == 4
     assert refusal(deployer.call(document + b" ", "more")) == (409, "RELEASE_CONFLICT")
-    assert {each.tenant_id for each in Deployment.objects.all()} == {each.pk for each in Tenant.objects.all()}
+    assert {row.tenant_id for row in Deployment.objects.all()} == {tenant.pk for tenant in Tenant.objects.all()}
 
 
 def test_a_key_belongs_to_one_descriptor_application_and_environment(document: bytes, deployer: Deployer) -> None:
@@ -98,14 +98,14 @@ def test_a_rejected_release_leaves_no_receipt(repository: MavenRepository, docum
     repository.file("maven:com.acme:orders:1.0").unlink()
     deployer.call(document)
     verify_all()
-    assert [each.status for each in Release.objects.all()] == ["REJECTED"]
+    assert [release.status for release in Release.objects.all()] == ["REJECTED"]
     answer = deployer.call(document)
     assert refusal(answer) == (503, "DEPLOYMENT_PENDING")
     assert int(answer.headers["Retry-After"]) > 0
     published(repository)
     verify_all()
     deployer.deploy(document)
-    assert [each.status for each in Release.objects.order_by("pk")] == ["REJECTED", "REGISTERED"]
+    assert [release.status for release in Release.objects.order_by("pk")] == ["REJECTED", "REGISTERED"]
     assert Deployment.objects.count() == 1
 
 
@@ -276,7 +276,7 @@ def test_an_environment_selects_the_tenant(document: bytes, issuer: OAuthIssuer,
     caller = Deployer("acme", issuer.token(organizations=["acme"]))
     first = caller.deploy_new(document)
     second = caller.deploy_new(document, environment="staging")
-    assert [Deployment.objects.get(pk=each).tenant for each in (first, second)] == [acme, staging]
+    assert [Deployment.objects.get(pk=deployment_id).tenant for deployment_id in (first, second)] == [acme, staging]
     assert refusal(caller.call(document, environment="test")) == (404, "NOT_FOUND")
     ours = token(acme)
     assert caller.deploy(document, bearer=ours) == first

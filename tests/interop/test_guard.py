@@ -49,18 +49,18 @@ def own_token(path: str) -> str:
 
 @cases(("method", "path"), ADDRESSES)
 def test_a_surface_requires_its_token_and_a_disabled_one_is_not_found(method: str, path: str, settings: Any) -> None:
-    own, other = own_token(path), CONTROL if own_token(path) == ADMIN else ADMIN
+    valid, other = own_token(path), CONTROL if own_token(path) == ADMIN else ADMIN
     wrong = ["", f"Bearer {other}"]
     if path in ONE_OF_EACH:
-        wrong += ["Bearer ", own, f"bearer {own}", f"Basic {own}"]
-        wrong += [f"Bearer {token}" for token in (f"{own}x", own[:-1], f"#{own[1:]}")]
+        wrong += ["Bearer ", valid, f"bearer {valid}", f"Basic {valid}"]
+        wrong += [f"Bearer {token}" for token in (f"{valid}x", valid[:-1], f"#{valid[1:]}")]
     for header in wrong:
         assert refused(call(method, path, Authorization=header)) == (401, ""), header
-    assert call(method, path, Authorization=f"Bearer  {own} ").status_code != 401
+    assert call(method, path, Authorization=f"Bearer  {valid} ").status_code != 401
     blank = path.replace("tenants/t/", "tenants/%20/")
     assert refused(call(method, blank, token="")) == (400, "tenantId is required")
     with override_settings(TPF_ADMIN_ENABLED=False, TPF_CONTROL_PLANE_ENABLED=False):
-        for token in (own, ""):
+        for token in (valid, ""):
             assert refused(call(method, path, token=token)) == (404, "")
 
 

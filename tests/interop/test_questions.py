@@ -41,7 +41,7 @@ def test_a_late_pending_question_is_listed(flow: Flow, question: Interaction, mo
     assert (item["outputType"], item["stepIndex"], item["status"]) == (DECISION_TYPE, 2, "DISPATCHED")
     make_late(question)
     for query in ("", "?limit=0", "?group=%20restaurant%20", f"?stepId={question.step_id}"):
-        assert [each["interactionId"] for each in pending(flow, query)] == [str(question.pk)], query
+        assert [row["interactionId"] for row in pending(flow, query)] == [str(question.pk)], query
     assert pending(flow, "?group=other") == pending(flow, "?assignee=eva") == pending(flow, "?stepId=x") == []
     monkeypatch.setattr(control_plane, "MAX_PENDING", 0)
     assert pending(flow, "?limit=2") == []
@@ -208,16 +208,16 @@ def answered(flow: Flow, **named: Any) -> interactions.Completion:
 
 
 def test_an_ambiguous_correlation_id_answers_no_interaction_but_an_id_does(flow: Flow) -> None:
-    one, other = correlated(flow, "one"), correlated(flow, "other")
+    first, other = correlated(flow, "one"), correlated(flow, "other")
     with pytest.raises(CorrelationAmbiguous) as caught:
         answered(flow, correlation_id="order-1")
-    assert set(caught.value.data["interactionIds"]) == {str(one.pk), str(other.pk)}
+    assert set(caught.value.data["interactionIds"]) == {str(first.pk), str(other.pk)}
 
     body = {"correlationId": "order-1", "responsePayload": payload(DECISION_TYPE, DECISION)}
     assert refused(complete(flow, body)) == (409, caught.value.detail)
     assert set(Interaction.objects.values_list("status", flat=True)) == {"DISPATCHED"}
 
-    assert answered(flow, interaction_id=one.pk, correlation_id="order-1").interaction == one
+    assert answered(flow, interaction_id=first.pk, correlation_id="order-1").interaction == first
     # A client that repeats its answer to the first one must not answer the second one.
     with pytest.raises(CorrelationAmbiguous):
         answered(flow, correlation_id="order-1")

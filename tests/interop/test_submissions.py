@@ -60,19 +60,19 @@ def test_policies_choose_the_key(flow: Flow, settings: Any, policy: str, key: st
     if policy == "CLIENT_KEY_REQUIRED":
         assert refused(submit(flow.owner, order(" "))) == (400, "Idempotency-Key header is required.")
     made = accepted(flow.owner, order(key))
-    own = made.execution_key.partition("executionKey:")[2]
+    chosen = made.execution_key.partition("executionKey:")[2]
     if expected is None:
-        assert len(own) == 43
+        assert len(chosen) == 43
         reordered = dict(reversed(ORDER.items()))
         assert accepted(flow.owner, order(key, inputPayload=payload(ORDER_TYPE, reordered))).pk == made.pk
         changed = {**ORDER, "customerId": "c2"}
         assert accepted(flow.owner, order(key, inputPayload=payload(ORDER_TYPE, changed))).pk != made.pk
     else:
-        assert own == expected
+        assert chosen == expected
 
 
-def kept_input(of: Execution) -> dict[str, Any]:
-    kept = WireForm.objects.get(pk=of.pk).input
+def kept_input(execution: Execution) -> dict[str, Any]:
+    kept = WireForm.objects.get(pk=execution.pk).input
     assert isinstance(kept, dict)
     return kept
 
@@ -180,7 +180,7 @@ def test_an_artifact_is_judged_before_the_response(damage: Callable[[Path], obje
         assert answer.status_code == 200, answer.content
         return
     activation = call("POST", f"admin/tenants/{owner.slug}/pipelines/{making.PIPELINE}/releases/1.0/activate")
-    assert [refused(each) for each in (answer, activation, submit(owner, body))] == 3 * [(409, refusal)]
+    assert [refused(response) for response in (answer, activation, submit(owner, body))] == 3 * [(409, refusal)]
     assert not Execution.objects.filter(tenant=owner).exists()
 
 

@@ -34,15 +34,15 @@ def execution(owner: Tenant) -> Execution:
 
 def test_a_call_reads_and_changes_only_rows_of_the_tenant_in_its_path(twins: list[Tenant]) -> None:
     for owner, other in (twins, twins[::-1]):
-        own, foreign = f"executions/{execution(owner).pk}", f"executions/{execution(other).pk}"
-        assert ok("GET", place(owner, own))["executionId"] == str(execution(owner).pk)
+        ours, foreign = f"executions/{execution(owner).pk}", f"executions/{execution(other).pk}"
+        assert ok("GET", place(owner, ours))["executionId"] == str(execution(owner).pk)
         for path in (foreign, f"{foreign}/result"):
             assert refused(call("GET", place(owner, path))) == (404, "Not Found")
         answer = call("POST", f"admin/tenants/{owner.slug}/{foreign}/redrive")
         assert refused(answer) == (404, f"Execution not found: {execution(other).pk}")
         [worker], [release] = (ok("GET", f"{base(owner)}/{path}") for path in ("workers", "releases"))
         active = ok("GET", f"{base(owner)}/releases/active")
-        assert {each["tenantId"] for each in (worker, release, active)} == {owner.slug}
+        assert {document["tenantId"] for document in (worker, release, active)} == {owner.slug}
         before = Worker.objects.filter(tenant=other).values().get()
         pin = {"contractVersion": before["contract_version"], "releaseVersion": before["release_version"]}
         assert ok("POST", f"{base(owner)}/workers/worker-1/drain")["state"] == "DRAINING"
