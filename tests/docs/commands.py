@@ -43,8 +43,8 @@ class Command:
 
     @property
     def options(self) -> set[str]:
-        found = {word.partition("=")[0] for word in self.words[1:] if re.match(r"--?[a-zA-Z]", word)}
-        return found if "--" not in self.words else found - set(self.words[self.words.index("--") :])
+        names = {word.partition("=")[0] for word in self.words[1:] if re.match(r"--?[a-zA-Z]", word)}
+        return names if "--" not in self.words else names - set(self.words[self.words.index("--") :])
 
 
 @cache
@@ -72,8 +72,8 @@ def spans() -> list[Command]:
 
 def targets() -> dict[str, str]:
     """The targets of the Makefile that `make help` lists, each with its recipe."""
-    found = re.findall(r"^([a-z-]+):.*## .*\n((?:(?:\t.*|ifn?eq.*|else|endif|)\n)*)", text_of("Makefile"), re.MULTILINE)
-    return dict(found)
+    rules = re.findall(r"^([a-z-]+):.*## .*\n((?:(?:\t.*|ifn?eq.*|else|endif|)\n)*)", text_of("Makefile"), re.MULTILINE)
+    return dict(rules)
 
 
 def simple_commands(where: str, line: str) -> Iterator[Command]:

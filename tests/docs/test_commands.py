@@ -80,21 +80,21 @@ def client() -> Any:
 
 
 def _errors_of_client(words: Sequence[str], *, complete: bool) -> Iterator[str]:
-    found = client()
-    context = found.make_context("coordinator", [], resilient_parsing=True)
+    command = client()
+    context = command.make_context("coordinator", [], resilient_parsing=True)
     rest = list(words)
-    while hasattr(found, "commands") and rest and not rest[0].startswith("-"):
+    while hasattr(command, "commands") and rest and not rest[0].startswith("-"):
         name = rest.pop(0)
-        if name not in found.commands:
+        if name not in command.commands:
             yield f"no command {name}"
             return
-        found = found.commands[name]
-        context = found.make_context(name, [], parent=context, resilient_parsing=True)
-    known = {option for parameter in found.get_params(context) for option in parameter.opts}
+        command = command.commands[name]
+        context = command.make_context(name, [], parent=context, resilient_parsing=True)
+    known = {option for parameter in command.get_params(context) for option in parameter.opts}
     passed = {word.partition("=")[0] for word in rest if word.startswith("-")}
     yield from (f"no option {name}" for name in passed - known)
     if complete:
-        required = [each for each in found.params if each.param_type_name == "argument" and each.required]
+        required = [param for param in command.params if param.param_type_name == "argument" and param.required]
         if len([word for word in rest if not word.startswith("-")]) < len(required):
             yield "an argument is missing"
 
@@ -128,10 +128,10 @@ def options_of_management(name: str) -> set[str]:
 
 @pytest.mark.parametrize("complete", [True, False], ids=["shown", "mentioned"])
 def test_the_commands_of_the_product_have_their_arguments(complete: bool) -> None:
-    found = SHOWN if complete else commands.spans()
+    listed = SHOWN if complete else commands.spans()
     wrong = [
         f"{command.where}: {command.text}: {error}"
-        for command in found
+        for command in listed
         if command.words[0] in commands.PROGRAMS
         for error in errors_of(command, complete=complete)
     ]
@@ -162,7 +162,7 @@ def test_every_variable_is_a_setting() -> None:
     known = declared | OTHER_VARIABLES | set(names)
     for command in SHOWN:
         exported = command.words[1:] if command.words[0] == "export" else ()
-        assert {each.partition("=")[0] for each in (*command.variables, *exported)} <= known, command
+        assert {variable.partition("=")[0] for variable in (*command.variables, *exported)} <= known, command
 
 
 def test_each_request_has_a_path_a_method_and_a_body_that_the_api_knows() -> None:

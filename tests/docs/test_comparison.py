@@ -27,15 +27,15 @@ OURS = "This coordinator"
 def lines_of_code(file: Path) -> int:
     """Count the lines without blank lines, comments, docstrings and imports."""
     source = file.read_text()
-    found: set[int] = set()
+    lines: set[int] = set()
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         if token.type not in LAYOUT:
-            found.update(range(token.start[0], token.end[0] + 1))
+            lines.update(range(token.start[0], token.end[0] + 1))
     for node in ast.walk(ast.parse(source)):
         is_text = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
         if isinstance(node, ast.stmt) and (is_text or isinstance(node, ast.Import | ast.ImportFrom)):
-            found.difference_update(range(node.lineno, (node.end_lineno or 0) + 1))
-    return len(found)
+            lines.difference_update(range(node.lineno, (node.end_lineno or 0) + 1))
+    return len(lines)
 
 
 def commands_in(file: Path) -> list[list[str]]:
@@ -66,7 +66,7 @@ def test_the_tables_count_the_programs_and_the_commands(folder: Path, programs: 
         counted[name] = [*lines, *map(len, commands_in(file))]
     assert documented == counted
     for place in (0, -2):
-        assert counted[OURS][place] == min(each[place] for each in counted.values())
+        assert counted[OURS][place] == min(counts[place] for counts in counted.values())
 
 
 def test_our_test_of_the_pipeline_passes() -> None:

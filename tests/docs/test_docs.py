@@ -153,7 +153,7 @@ def test_every_option_of_the_language_is_listed() -> None:
 def test_the_tests_of_each_version_exist() -> None:
     named = TEST.findall(text_of("docs/contributing/interoperation-versions.md"))
     assert len(named) > 10
-    assert [each for each in named if not is_function(f"tests/{'::'.join(each)}")] == []
+    assert [name for name in named if not is_function(f"tests/{'::'.join(name)}")] == []
 
 
 def test_every_dotted_name_exists() -> None:
