@@ -33,11 +33,11 @@ def main() -> int:
     # As after Ctrl-C, the servers are stopped and the copies are removed.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
 
-    chosen = [each for each in all_mutants() if not options.names or any(map(each.is_called, options.names))]
+    chosen = [mutant for mutant in all_mutants() if not options.names or any(map(mutant.is_called, options.names))]
     if options.today:
         chosen = of_the_day(chosen, datetime.datetime.now(datetime.UTC).date())
-    if found := mistakes(chosen) or ([] if chosen else ["No mutant has this name."]):
-        print("\n".join(found), file=sys.stderr)
+    if errors := mistakes(chosen) or ([] if chosen else ["No mutant has this name."]):
+        print("\n".join(errors), file=sys.stderr)
         return 2
     with tempfile.TemporaryDirectory(prefix="mutants-") as folder, ExitStack() as stack:
         jobs = min(options.jobs, len(chosen))

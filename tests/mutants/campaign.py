@@ -56,10 +56,10 @@ def verdicts(mutants: Sequence[Mutant], lanes: Sequence[Lane], progress: Callabl
     numbers = count(1)
 
     def judge(mutant: Mutant, lane: Lane) -> Verdict:
-        found = verdict(mutant, lane, LIMIT_SECONDS)
-        head = f"{next(numbers):4}/{len(mutants)} {found.result:8} {found.seconds:5.1f} s"
+        judged = verdict(mutant, lane, LIMIT_SECONDS)
+        head = f"{next(numbers):4}/{len(mutants)} {judged.result:8} {judged.seconds:5.1f} s"
         progress(f"{head}  {mutant.name}: {mutant.promise}")
-        return found
+        return judged
 
     return _in_lanes(judge, mutants, lanes)
 
@@ -108,7 +108,7 @@ def good_enough(verdicts: Sequence[Verdict]) -> bool:
 
 def report(verdicts: Sequence[Verdict]) -> str:
     """Return the details of the mutants that need attention, and how many were killed."""
-    lines = [line for each in verdicts for line in _details(each)]
+    lines = [line for verdict in verdicts for line in _details(verdict)]
     killed = sum(verdict.result == KILLED for verdict in verdicts)
     return "\n".join(
         [*lines, "", f"{killed} of {len(verdicts)} mutants killed: {killed / max(len(verdicts), 1):.1%}", ""]

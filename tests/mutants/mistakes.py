@@ -10,13 +10,13 @@ from tests.mutants.mutant import REPOSITORY, Mutant, MutantInvalid
 
 
 def mistakes(mutants: Sequence[Mutant], repository: Path = REPOSITORY) -> list[str]:
-    found = [f"{mutant.name}: {mistake}" for mutant in mutants for mistake in _of_one(mutant, repository)]
+    errors = [f"{mutant.name}: {mistake}" for mutant in mutants for mistake in _of_one(mutant, repository)]
     for what, key in {"promise": attrgetter("promise"), "change": attrgetter("file", "old", "new")}.items():
         names = defaultdict(list)
         for mutant in mutants:
             names[key(mutant)].append(mutant.name)
-        found += [f"{', '.join(each)} have one {what}." for each in names.values() if len(each) > 1]
-    return found
+        errors += [f"{', '.join(group)} have one {what}." for group in names.values() if len(group) > 1]
+    return errors
 
 
 def _of_one(mutant: Mutant, repository: Path) -> Iterator[str]:
@@ -63,10 +63,10 @@ def is_function(test: str, repository: Path = REPOSITORY) -> bool:
 @cache
 def _definitions(path: Path) -> frozenset[tuple[str, ...]]:
     """Return the functions and methods of a file as parts of node ids: (function,) or (class, method)."""
-    found = set()
+    definitions = set()
     for node in ast.parse(path.read_text(encoding="utf-8")).body:
         methods = node.body if isinstance(node, ast.ClassDef) else []
-        for each in (node, *methods):
-            if isinstance(each, ast.FunctionDef | ast.AsyncFunctionDef):
-                found.add((each.name,) if each is node else (getattr(node, "name", ""), each.name))
-    return frozenset(found)
+        for child in (node, *methods):
+            if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef):
+                definitions.add((child.name,) if child is node else (getattr(node, "name", ""), child.name))
+    return frozenset(definitions)

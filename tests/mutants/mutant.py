@@ -46,15 +46,15 @@ class Mutant:
 
 def all_mutants(folder: Path = FOLDER) -> list[Mutant]:
     """Return the mutants of all `*.toml` files in `folder`. Raises `MutantInvalid`."""
-    found: list[Mutant] = []
+    mutants: list[Mutant] = []
     for file in sorted(folder.glob("*.toml")):
         for number, entry in enumerate(tomllib.loads(file.read_text(encoding="utf-8"))["mutant"], 1):
             name = f"{file.stem}-{number}"
             try:
-                found.append(Mutant(name=name, **{**entry, "tests": tuple(entry["tests"])}))
+                mutants.append(Mutant(name=name, **{**entry, "tests": tuple(entry["tests"])}))
             except (KeyError, TypeError) as error:
                 raise MutantInvalid(f"{name}: {error}") from None
-    return found
+    return mutants
 
 
 def of_the_day(mutants: Sequence[Mutant], day: datetime.date, number: int = 10) -> list[Mutant]:

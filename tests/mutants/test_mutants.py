@@ -73,8 +73,8 @@ def test_every_mutant_fits_the_code_and_the_tests() -> None:
     ],
 )
 def test_an_entry_that_does_not_fit_is_found(repository: Path, wrong: dict[str, str], mistake: str) -> None:
-    (found,) = mistakes([replace(MUTANT, **wrong)], repository)  # type: ignore[arg-type]
-    assert mistake in found
+    (error,) = mistakes([replace(MUTANT, **wrong)], repository)  # type: ignore[arg-type]
+    assert mistake in error
 
 
 def test_two_entries_with_one_promise_or_one_change_are_found(repository: Path) -> None:
@@ -96,10 +96,10 @@ def test_a_mutant_is_killed_survives_hangs_or_is_broken(repository: Path, lane: 
         BROKEN: replace(MUTANT, name="small-4", old="def allowed", new="def forbidden"),
     }
     lines: list[str] = []
-    found = verdicts(list(mutants.values()), [lane], lines.append)
-    assert [each.result for each in found] == list(mutants)
-    assert found[0].note == "FAILED test_product.py::test_the_limit"
-    assert "cannot import name" in found[2].note
+    judged = verdicts(list(mutants.values()), [lane], lines.append)
+    assert [judgement.result for judgement in judged] == list(mutants)
+    assert judged[0].note == "FAILED test_product.py::test_the_limit"
+    assert "cannot import name" in judged[2].note
     assert lines[0].split()[:2] == ["1/3", "killed"]
     assert not (repository / "restarted").exists()
 
@@ -116,4 +116,4 @@ def test_the_report_names_what_survived_and_enough_are_killed_if_no_entry_is_bro
     assert "large-1 in product.py survived: Large ones are rejected." in text
     assert text.endswith("1 of 2 mutants killed: 50.0%\n")
     few, many = [killed] * 32 + [survived], [killed] * 33 + [survived]
-    assert [good_enough(each) for each in (few, many, [*many, Verdict(other, BROKEN, 1.0, "")])] == [False, True, False]
+    assert [good_enough(run) for run in (few, many, [*many, Verdict(other, BROKEN, 1.0, "")])] == [False, True, False]
