@@ -66,9 +66,9 @@ def test_no_process_outlives_a_killed_supervisor_and_servers_restart_with_their_
 def test_an_outside_server_replaces_only_its_local_counterpart(folder: Path) -> None:
     outside = {"DATABASE_URL": "postgresql://elsewhere/db", "DATABASE_OWNER_URL": "postgresql://owner@elsewhere/db"}
     with Backing(folder, durable=False, outside=outside) as backing:
-        found = backing.environment()
-        assert found.items() >= outside.items()
-        with redis.Redis.from_url(found["REDIS_URL"]) as client:
+        environment = backing.environment()
+        assert environment.items() >= outside.items()
+        with redis.Redis.from_url(environment["REDIS_URL"]) as client:
             assert client.ping()
 
 
