@@ -68,10 +68,10 @@ def test_a_connection_that_the_server_has_ended_is_replaced(kept: base.DatabaseW
 
 def test_a_task_replaces_the_connection_of_its_thread_if_the_server_has_ended_it() -> None:
     def run_a_task() -> None:
-        own: Any = connections["default"]
-        meanwhile("SELECT pg_terminate_backend(%s, 5000)", session(own))
+        local: Any = connections["default"]
+        meanwhile("SELECT pg_terminate_backend(%s, 5000)", session(local))
         signals.task_prerun.send(sender=app)
-        own.cursor().execute("SELECT 1")
+        local.cursor().execute("SELECT 1")
 
     with ThreadPoolExecutor(1) as pool:
         pool.submit(run_a_task).result()
@@ -111,16 +111,16 @@ def test_the_session_of_a_thread_ends_with_it(keep: Callable[[], object], monkey
     monkeypatch.setattr(connections, "_connections", getattr(connections, "_connections"))  # noqa: B009
     here.ensure_connection()
     keep()
-    found: list[int] = []
-    thread = threading.Thread(target=lambda: found.append(session(connections["default"])))  # type: ignore[arg-type]
+    sessions: list[int] = []
+    thread = threading.Thread(target=lambda: sessions.append(session(connections["default"])))  # type: ignore[arg-type]
     gc.disable()
     try:
         thread.start()
         thread.join()
         assert connections["default"] is here
-        assert found != [here.connection.info.backend_pid]
+        assert sessions != [here.connection.info.backend_pid]
         open_sessions = "SELECT FROM pg_stat_activity WHERE pid = %s"
-        eventually(lambda: meanwhile(open_sessions, found[0]) == 0, what="the end of the session", seconds=5)
+        eventually(lambda: meanwhile(open_sessions, sessions[0]) == 0, what="the end of the session", seconds=5)
     finally:
         gc.enable()
 
@@ -143,13 +143,13 @@ def test_the_rows_are_those_of_the_queryset_with_all_that_it_joins_and_defers() 
     for owner in owners:
         for key in ("one", "two", "three"):
             with CaptureQueriesContext(connection) as queries:
-                found, expected = compiled.rows(tenant=owner.pk, key=key), list(by_key(owner.pk, key))
+                rows, expected = compiled.rows(tenant=owner.pk, key=key), list(by_key(owner.pk, key))
             assert len(queries) == 2
-            assert list(map(members, found)) == list(map(members, expected))
-            assert [members(row.release.pipeline) for row in found] == [
+            assert list(map(members, rows)) == list(map(members, expected))
+            assert [members(row.release.pipeline) for row in rows] == [
                 members(row.release.pipeline) for row in expected
             ]
-            assert [row.get_deferred_fields() for row in found] == [{"result"}] * len(expected)
+            assert [row.get_deferred_fields() for row in rows] == [{"result"}] * len(expected)
     assert compiled.first(tenant=owners[0].pk, key="three") is None
 
 
@@ -162,5 +162,5 @@ def test_a_parameter_that_the_sql_does_not_contain_is_a_mistake() -> None:
 
 def test_the_database_plans_a_statement_once_for_all_values() -> None:
     texts = ["SELECT %(number)s::int"] * 3 + ["SELECT sum(custom_plans) FROM pg_prepared_statements"]
-    [found] = results_of(race(lambda: [prepared.rows(text, {"number": 1}) for text in texts]))
-    assert found[-1] == [(0,)]
+    [results] = results_of(race(lambda: [prepared.rows(text, {"number": 1}) for text in texts]))
+    assert results[-1] == [(0,)]

@@ -86,10 +86,10 @@ def test_a_loop_is_alive_while_it_beats_or_waits_for_another_server() -> None:
 
 
 def samples(exposition: Exposition, prefix: str) -> dict[str, float]:
-    found = text_string_to_metric_families(exposition.text().decode())
+    families = text_string_to_metric_families(exposition.text().decode())
     return {
         " ".join([sample.name, *(sample.labels[name] for name in sorted(sample.labels, reverse=True))]): sample.value
-        for family in found
+        for family in families
         for sample in family.samples
         if sample.name.startswith(prefix) and not sample.name.endswith("_created")
     }
@@ -120,11 +120,11 @@ def variable(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_each_parent_has_a_folder_that_only_its_user_can_read(tmp_path: Path) -> None:
     place = tmp_path / "metrics"
     share(place, os.getpid())
-    own = Path(os.environ[VARIABLE])
-    assert own.parent == place
-    assert {stat.S_IMODE(folder.stat().st_mode) for folder in (place, own)} == {0o700}
+    private = Path(os.environ[VARIABLE])
+    assert private.parent == place
+    assert {stat.S_IMODE(folder.stat().st_mode) for folder in (place, private)} == {0o700}
     share(place, os.getpid())
-    assert Path(os.environ[VARIABLE]) == own
+    assert Path(os.environ[VARIABLE]) == private
 
 
 @pytest.mark.usefixtures("variable")

@@ -31,8 +31,8 @@ def test_options_reach_the_session() -> None:
 
 
 def test_the_parts_of_the_url_are_decoded() -> None:
-    found = connection_settings("postgres://us%40er:p%2Fw@db.example:5433/my%20db")
-    assert found == {
+    settings = connection_settings("postgres://us%40er:p%2Fw@db.example:5433/my%20db")
+    assert settings == {
         "ENGINE": "foundation.database.postgresql",
         "NAME": "my db",
         "USER": "us@er",

@@ -94,8 +94,8 @@ def test_the_owner_is_refused(superuser: psycopg.Connection, cluster: Postgres, 
         with django_at(cluster.owner_url):
             with pytest.raises(SystemExit, match=OWNER_REFUSED):
                 require_ordinary_role()
-            found = [each.id for each in run_checks(include_deployment_checks=True, databases=["default"])]
-            assert {"coordinator.E002", "coordinator.E003"} <= set(found), "no migration was applied here"
+            ids = [message.id for message in run_checks(include_deployment_checks=True, databases=["default"])]
+            assert {"coordinator.E002", "coordinator.E003"} <= set(ids), "no migration was applied here"
             settings.DATABASE_ROLE_CHECK = False
             require_ordinary_role()
     finally:
@@ -124,12 +124,12 @@ def test_the_first_connection_is_checked(superuser: psycopg.Connection, cluster:
 
 def test_the_web_and_control_refuse_the_owner(superuser: psycopg.Connection, cluster: Postgres, tmp_path: Path) -> None:
     servers = {"DATABASE_URL": cluster.owner_url, "REDIS_URL": settings.CELERY_BROKER_URL}
-    own = Product(tmp_path, servers, {"SECRET_KEY": settings.SECRET_KEY})
+    product = Product(tmp_path, servers, {"SECRET_KEY": settings.SECRET_KEY})
     try:
-        worker, web = own.start_control_worker(), own.start_web()
+        worker, web = product.start_control_worker(), product.start_web()
         assert worker.wait(30) != 0
         assert OWNER_REFUSED in worker.log_tail()
         # On a busy machine, granian may restart its worker instead of ending.
         eventually(lambda: OWNER_REFUSED in web.log.read_text(), what="the refusal")
     finally:
-        own.stop()
+        product.stop()
