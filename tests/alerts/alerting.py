@@ -17,7 +17,7 @@ def channel(owner: Tenant, url: str = "http://127.0.0.1:1/hook", name: str = "ho
 
 def rule(owner: Tenant, kind: str = "newFailureGroup", *to: AlertChannel, **members: Any) -> AlertRule:
     return rules.add(
-        owner, kind=kind, **{"name": kind, "channel_ids": [each.pk for each in to], "actor": ACTOR, **members}
+        owner, kind=kind, **{"name": kind, "channel_ids": [recipient.pk for recipient in to], "actor": ACTOR, **members}
     )
 
 

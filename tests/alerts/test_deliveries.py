@@ -42,10 +42,10 @@ SECRET = "T0P-SECRET"
 
 def is_signed(receiver: Receiver, key: str) -> bool:
     [request] = receiver.requests
-    found = re.fullmatch(r"t=(\d+),v1=([0-9a-f]{64})", request.headers["X-Coordinator-Signature"])
-    assert found
-    expected = hmac.new(key.encode(), f"{found[1]}.".encode() + request.body, hashlib.sha256).hexdigest()
-    return hmac.compare_digest(expected, found[2]) and abs(int(found[1]) - timezone.now().timestamp()) < 60
+    match = re.fullmatch(r"t=(\d+),v1=([0-9a-f]{64})", request.headers["X-Coordinator-Signature"])
+    assert match
+    expected = hmac.new(key.encode(), f"{match[1]}.".encode() + request.body, hashlib.sha256).hexdigest()
+    return hmac.compare_digest(expected, match[2]) and abs(int(match[1]) - timezone.now().timestamp()) < 60
 
 
 def test_a_webhook_has_the_alert_its_links_and_a_signature(owner: Tenant, receiver: Receiver, settings: Any) -> None:
@@ -183,7 +183,7 @@ def test_a_webhook_tells_what_ended_and_how_and_no_payload(owner: Tenant, receiv
     hook = channel(owner, receiver.url())
     with announced() as wakeups:
         execution = ended(owner, notify="hook")
-    assert ("alerts.notify",) in [each[:1] for each in wakeups]
+    assert ("alerts.notify",) in [wakeup[:1] for wakeup in wakeups]
     assert execution.notify == hook.pk
     assert NOTIFICATIONS.send()
     assert not NOTIFICATIONS.send()
@@ -212,15 +212,15 @@ def test_each_end_of_an_execution_is_a_message_and_others_have_none(owner: Tenan
     channel(owner)
     with announced() as wakeups:
         ended(owner, "silent")
-    assert "alerts.notify" not in [each[0] for each in wakeups]
+    assert "alerts.notify" not in [wakeup[0] for wakeup in wakeups]
     named = making.submitted(owner, "key", notify="hook")
     [claim] = making.claimed(owner)
     making.record(making.failure(claim, "BadThing", retryable=False))
     interventions.redrive(owner, named.execution_id, actor=ACTOR, reason="", allow_failed=True)
     interventions.cancel(owner, named.execution_id, actor=ACTOR, reason="")
     interventions.cancel(owner, named.execution_id, actor=ACTOR, reason="")
-    found = Notification.objects.order_by("id").values_list("execution_id", "document__status")
-    assert sorted(found) == [(named.execution_id, "CANCELLED"), (named.execution_id, "FAILED")]
+    notifications = Notification.objects.order_by("id").values_list("execution_id", "document__status")
+    assert sorted(notifications) == [(named.execution_id, "CANCELLED"), (named.execution_id, "FAILED")]
 
 
 def test_a_message_belongs_to_the_transaction_that_ends_the_execution(owner: Tenant) -> None:
@@ -257,11 +257,11 @@ def a_notification(owner: Tenant, receiver: Receiver) -> tuple[Outbox, Any]:
     return NOTIFICATIONS, Notification.objects.all()
 
 
-@cases("of", [a_delivery, a_notification])
+@cases("factory", [a_delivery, a_notification])
 def test_the_message_of_a_killed_process_is_sent_again_after_its_lease_and_a_refused_one_retried(
-    owner: Tenant, receiver: Receiver, of: Callable[[Tenant, Receiver], tuple[Outbox, Any]]
+    owner: Tenant, receiver: Receiver, factory: Callable[[Tenant, Receiver], tuple[Outbox, Any]]
 ) -> None:
-    outbox, messages = of(owner, receiver)
+    outbox, messages = factory(owner, receiver)
     receiver.requests.clear()
 
     def die(host: str, port: int) -> Sequence[str]:
@@ -279,11 +279,11 @@ def test_the_message_of_a_killed_process_is_sent_again_after_its_lease_and_a_ref
     assert (messages.get().attempts, len(receiver.requests)) == (3, 2)
 
 
-@cases("of", [a_delivery, a_notification])
+@cases("factory", [a_delivery, a_notification])
 def test_the_result_of_an_older_attempt_is_ignored(
-    owner: Tenant, receiver: Receiver, of: Callable[[Tenant, Receiver], tuple[Outbox, Any]]
+    owner: Tenant, receiver: Receiver, factory: Callable[[Tenant, Receiver], tuple[Outbox, Any]]
 ) -> None:
-    outbox, messages = of(owner, receiver)
+    outbox, messages = factory(owner, receiver)
 
     def overtaken(host: str, port: int) -> Sequence[str]:
         messages.update(attempts=2)
@@ -306,7 +306,7 @@ def test_a_lost_wake_up_is_made_up_for_and_old_messages_are_removed(owner: Tenan
     ended(owner, notify="hook")
     with announced() as wakeups:
         evaluation.evaluate()
-    assert "alerts.notify" in [each[0] for each in wakeups]
+    assert "alerts.notify" in [wakeup[0] for wakeup in wakeups]
     assert NOTIFICATIONS.send()
     assert evaluation.remove_old(seconds=5) == 0
     with unguarded(Notification):
@@ -328,7 +328,7 @@ def told(execution_id: Any) -> list[tuple[str, str]]:
     """The channels that were told of ends of the execution, each with the state."""
     names = dict(AlertChannel.objects.values_list("pk", "name"))
     rows = Notification.objects.filter(execution_id=execution_id)
-    return sorted((names[each.channel_id], each.document["status"]) for each in rows)
+    return sorted((names[row.channel_id], row.document["status"]) for row in rows)
 
 
 def test_a_policy_tells_its_channel_of_the_chosen_ends_of_all_executions(owner: Tenant) -> None:
@@ -341,17 +341,17 @@ def test_a_policy_tells_its_channel_of_the_chosen_ends_of_all_executions(owner: 
     assert told(before.execution_id) == []
     with announced() as wakeups:
         both = ended(owner, "both", notify="hook")
-        own = ended(owner, "own", notify="ops")
+        single = ended(owner, "own", notify="ops")
         running = making.submitted(owner, "running")
         [claim] = making.claimed(owner)
         assert told(both.pk) == [("hook", "SUCCEEDED"), ("ops", "SUCCEEDED")]
-        assert told(own.pk) == [("ops", "SUCCEEDED")]
-    assert [each[0] for each in wakeups].count("alerts.notify") == 2
+        assert told(single.pk) == [("ops", "SUCCEEDED")]
+    assert [wakeup[0] for wakeup in wakeups].count("alerts.notify") == 2
     policed(owner, notifyEnds="failed")
     with announced() as wakeups:
         making.record(making.failure(claim, "BadThing", retryable=False))
         succeeded = ended(owner, "succeeded")
-    assert [each[0] for each in wakeups].count("alerts.notify") == 1
+    assert [wakeup[0] for wakeup in wakeups].count("alerts.notify") == 1
     assert (told(running.execution_id), told(succeeded.pk)) == ([("ops", "FAILED")], [])
     channels.change(ops, enabled=False, actor=ACTOR)
     policed(owner, notifyEnds="all", notifyChannel="ops")

@@ -147,9 +147,9 @@ def test_a_resolved_alert_goes_after_its_days(owner: Tenant, settings: Any, days
 
 def subjects(made: AlertRule) -> list[str]:
     """Return what the rule finds now, as the texts before the keys. Each finding has a page."""
-    found = CONDITIONS[Kind(made.kind)](Look(made))
-    assert all(resolve(finding.path.partition("?")[0]).namespace == "admin" for finding in found)
-    return [finding.subject.rpartition(":")[0] for finding in found]
+    findings = CONDITIONS[Kind(made.kind)](Look(made))
+    assert all(resolve(finding.path.partition("?")[0]).namespace == "admin" for finding in findings)
+    return [finding.subject.rpartition(":")[0] for finding in findings]
 
 
 def finished(release: Release, succeeded: int, failed: int, minutes_ago: int = 1) -> None:
@@ -189,9 +189,9 @@ def test_stranded_work(owner: Tenant) -> None:
     assert subjects(made) == []
     run("UPDATE executions_execution SET next_due_at = now() - interval '6 minutes' WHERE tenant_id = %s", owner.pk)
     making.silence(*Worker.objects.filter(tenant=owner), since=timezone.now() - timedelta(minutes=6))
-    [found] = CONDITIONS[Kind.STRANDED](Look(made))
-    assert found.title == f"No worker may run 1 execution of {making.PIPELINE} 1.0"
-    assert found.detail.endswith("orders@1.0")
+    [finding] = CONDITIONS[Kind.STRANDED](Look(made))
+    assert finding.title == f"No worker may run 1 execution of {making.PIPELINE} 1.0"
+    assert finding.detail.endswith("orders@1.0")
     other = making.active(owner, pipeline_id="org.example.other").pipeline
     assert subjects(rule(owner, "stranded", name="other", pipeline=other)) == []
 
@@ -209,17 +209,17 @@ def test_questions_near_their_deadline() -> None:
     waits = suspended(ready, "k", timeout_seconds=3600.0)
     made = rule(ready[0], "awaitDeadline", thresholds={"minutes": 59})
     assert subjects(made) == []
-    [found] = CONDITIONS[Kind.AWAIT_DEADLINE](Look(rule(ready[0], "awaitDeadline", name="near")))
-    assert found.title == f"1 open question of Validate in {making.PIPELINE} near the deadline"
+    [finding] = CONDITIONS[Kind.AWAIT_DEADLINE](Look(rule(ready[0], "awaitDeadline", name="near")))
+    assert finding.title == f"1 open question of Validate in {making.PIPELINE} near the deadline"
     making.ready(ready[0], pipeline_id="org.example.b")
     making.execution(ready[0], "many", pipeline_id="org.example.b")
     making.record(*(making.suspension(claim, timeout_seconds=60.0) for claim in making.claimed(ready[0])))
     with unguarded(Interaction):
         run(COPIES)
     made = rule(ready[0], "awaitDeadline", name="ours", pipeline=ready[1].pipeline)
-    assert CONDITIONS[Kind.AWAIT_DEADLINE](Look(made)) == [found]
+    assert CONDITIONS[Kind.AWAIT_DEADLINE](Look(made)) == [finding]
     suspended(ready, "timer", transport="timer", timeout_seconds=60.0)
-    assert CONDITIONS[Kind.AWAIT_DEADLINE](Look(made)) == [found]
+    assert CONDITIONS[Kind.AWAIT_DEADLINE](Look(made)) == [finding]
     for target in (waits, ready[1]):
         holds.pause(target, actor="user:eva", reason="a holiday")
         assert CONDITIONS[Kind.AWAIT_DEADLINE](Look(made)) == []
@@ -241,9 +241,9 @@ def test_lost_workers(ready: Ready) -> None:
     owner, release = ready
     worker = Worker.objects.get(tenant=owner)
     made = rule(owner, "workerLost", thresholds={"minutes": 5})
-    for minutes, found in ((0, []), (5, []), (6, ["worker"]), (60 * 24 + 7, [])):
+    for minutes, expected in ((0, []), (5, []), (6, ["worker"]), (60 * 24 + 7, [])):
         making.silence(worker, since=timezone.now() - timedelta(minutes=minutes))
-        assert subjects(made) == found, minutes
+        assert subjects(made) == expected, minutes
     making.silence(worker)
     assert subjects(made) == ["worker"]
     Worker.objects.filter(pk=worker.pk).update(stopped_at=timezone.now())
@@ -266,9 +266,9 @@ def test_times_of_a_schedule_that_were_refused_or_missed(ready: Ready) -> None:
     holds.pause(release.pipeline, actor=ACTOR, reason="broken", refuses_submissions=True)
     firing.fire()
     assert subjects(made) == ["schedule"]
-    [found] = CONDITIONS[Kind.SCHEDULE_FAILED](Look(made))
-    assert found.title == f"Times of the schedule nightly of {making.PIPELINE} were refused or missed"
-    assert found.detail.startswith("2 within 60 minutes: PIPELINE_PAUSED, TOO_LATE. The last one was ")
+    [finding] = CONDITIONS[Kind.SCHEDULE_FAILED](Look(made))
+    assert finding.title == f"Times of the schedule nightly of {making.PIPELINE} were refused or missed"
+    assert finding.detail.startswith("2 within 60 minutes: PIPELINE_PAUSED, TOO_LATE. The last one was ")
     theirs = rule(making.tenant(), "scheduleFailed")
     other = making.active(owner, pipeline_id="org.example.other").pipeline
     elsewhere = rule(owner, "scheduleFailed", name="elsewhere", pipeline=other)
