@@ -26,20 +26,20 @@ def spare_urls() -> tuple[str, str]:
     """Return the URLs of a broker database that the running product does not read, and the owner's URL of it."""
     number = (int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) + 8) % 15
     url, owner = (
-        urlunsplit(urlsplit(each)._replace(path=f"/{number}")) for each in (os.environ["REDIS_URL"], owner_url())
+        urlunsplit(urlsplit(base)._replace(path=f"/{number}")) for base in (os.environ["REDIS_URL"], owner_url())
     )
     return url, owner
 
 
 def taken(queue: str, url: str | None = None) -> list[tuple[str, list[Any]]]:
     """Consume all messages in `queue`. Return the task name and the arguments of each, oldest first."""
-    found: list[tuple[str, list[Any]]] = []
+    messages: list[tuple[str, list[Any]]] = []
     with Redis.from_url(url or settings.CELERY_BROKER_URL) as redis:
         while text := redis.rpop(queue):
             assert isinstance(text, bytes)
             _, header, body = text.split(b"\n", 2)
-            found.append((json.loads(header)["task"], json.loads(body)[0]))
-    return found
+            messages.append((json.loads(header)["task"], json.loads(body)[0]))
+    return messages
 
 
 def accepting(task: str, url: str | None = None, **options: Any) -> Connection:

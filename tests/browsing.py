@@ -19,7 +19,7 @@ OPTIONS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 SCREEN: ViewportSize = {"width": 1440, "height": 1000}
 UNPACKED = PROJECT / ".local" / "chromium"
 """Where `.ci/install-chromium` puts Chromium on machines without one."""
-CHROMIUM = next((found for name in NAMES if (found := shutil.which(name) or shutil.which(name, path=UNPACKED))), None)
+CHROMIUM = next((path for name in NAMES if (path := shutil.which(name) or shutil.which(name, path=UNPACKED))), None)
 AXE = (files("axe_playwright_python") / "axe.min.js").read_text()
 RULES = ("wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice")
 LogIn = Callable[[TenantInUse, Role], Page]

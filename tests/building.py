@@ -23,9 +23,9 @@ def eventually(probe: Callable[[], T | None], *, seconds: float = 30, what: str 
     """Call `probe` until it returns a true value, and return that value. Raise `AssertionError` after `seconds`."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
-        found = probe()
-        if found:
-            return found
+        value = probe()
+        if value:
+            return value
         time.sleep(0.05)
     raise AssertionError(f"{what} did not happen within {seconds} s")
 
@@ -81,10 +81,10 @@ def build(reference: str, directory: Path, out: Path, version: str) -> BuiltRele
 def _digest(directory: Path) -> str:
     """Return a digest of the author's files."""
     files = (path for path in sorted(directory.rglob("*")) if path.is_file() and "__pycache__" not in path.parts)
-    found = hashlib.sha256()
+    hashed = hashlib.sha256()
     for path in files:
-        found.update(f"{path.relative_to(directory)} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
-    return found.hexdigest()
+        hashed.update(f"{path.relative_to(directory)} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
+    return hashed.hexdigest()
 
 
 _built: dict[tuple[str, str, str], Path] = {}

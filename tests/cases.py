@@ -49,9 +49,9 @@ def cases(names: str | Sequence[str], *rows: Any) -> Callable[[Test], Test]:
             for number, row in enumerate(table):
                 case = dict(zip(columns, row, strict=True))
                 with subtests.test(", ".join(f"{name}={ascii(value)[:80]}" for name, value in case.items())):
-                    own = {name: _own(name, value, number) for name, value in shared.items()}
+                    renewed = {name: _own(name, value, number) for name, value in shared.items()}
                     with settings_restored(shared.get("settings")), rolled_back():
-                        test(**own, **case)
+                        test(**renewed, **case)
 
         requested = dict.fromkeys([*fixtures, "request", "subtests"])
         keyword = inspect.Parameter.KEYWORD_ONLY
@@ -65,8 +65,8 @@ def cases(names: str | Sequence[str], *rows: Any) -> Callable[[Test], Test]:
 
 def returning(result: object, module: dict[str, Any]) -> list[Callable[[], Any]]:
     """Return the functions without arguments of a module, given as `globals()`, that are annotated with `result`."""
-    functions = [each for each in module.values() if inspect.isfunction(each)]
-    return [each for each in functions if each.__annotations__ == {"return": result}]
+    functions = [function for function in module.values() if inspect.isfunction(function)]
+    return [function for function in functions if function.__annotations__ == {"return": result}]
 
 
 def current_settings() -> dict[str, Any]:

@@ -36,8 +36,8 @@ class CommandLine:
     environment: dict[str, str] = field(default_factory=dict)
 
     def _environment(self) -> dict[str, str]:
-        own = {"PATH": os.environ["PATH"], "HOME": str(self.home), "PYTHONPATH": str(PROJECT), "TERM": "xterm"}
-        return {**own, **self.environment}
+        defaults = {"PATH": os.environ["PATH"], "HOME": str(self.home), "PYTHONPATH": str(PROJECT), "TERM": "xterm"}
+        return {**defaults, **self.environment}
 
     def __call__(self, *arguments: str, stdin: str = "") -> Done:
         done = subprocess.run(

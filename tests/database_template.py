@@ -90,23 +90,23 @@ def dumped(name: str, *options: str) -> tuple[bytes, int]:
 
 def migrated() -> str:
     """Migrate the connected, empty database step by step. Return the script that does the same in one transaction."""
-    parts = ["-- Generated from the migrations: see tests/coordinator/test_schema.py."]
+    blocks = ["-- Generated from the migrations: see tests/coordinator/test_schema.py."]
 
     def begin(action: str, *arguments: Any) -> None:
         if action == "apply_start":
-            parts.append(f"\n-- {arguments[0]}")
+            blocks.append(f"\n-- {arguments[0]}")
 
     def execute(run: Any, statement: Any, parameters: Any, many: bool, context: Any) -> Any:
         text = context["cursor"].cursor.mogrify(statement, parameters).strip().rstrip(";")
         # `coordinator.schema` records the migrations, and `migrate` grants all rights.
         if not text.startswith(("SELECT", "GRANT", 'INSERT INTO "django_migrations"')):
-            parts.append(text.replace("INDEX CONCURRENTLY", "INDEX") + ";")
+            blocks.append(text.replace("INDEX CONCURRENTLY", "INDEX") + ";")
         return run(statement, parameters, many, context)
 
     with connection.execute_wrapper(execute):
         executor = MigrationExecutor(connection, begin)
         executor.migrate(executor.loader.graph.leaf_nodes())
-    return "\n".join(parts) + "\n"
+    return "\n".join(blocks) + "\n"
 
 
 @functools.cache
@@ -135,10 +135,10 @@ def digest() -> str:
         for file in sorted(Path(config.path, "migrations").glob("*.py"))
     ]
     files += [(module.__name__, Path(str(module.__file__))) for module in MODULES]
-    found = hashlib.sha256()
+    hashed = hashlib.sha256()
     for owner, file in files:
-        found.update(f"{owner} {file.name} {hashlib.sha256(file.read_bytes()).hexdigest()}\n".encode())
-    return found.hexdigest()[:16]
+        hashed.update(f"{owner} {file.name} {hashlib.sha256(file.read_bytes()).hexdigest()}\n".encode())
+    return hashed.hexdigest()[:16]
 
 
 @contextmanager

@@ -311,9 +311,9 @@ def reached(claim: Claim, step: int, *outputs: str, **members: Any) -> Checkpoin
 
 def items(claim: Claim, results: Mapping[int, Any], **members: Any) -> ItemGroup:
     """Return the group that a worker reports of items that are finished. A result that is a text is JSON."""
-    outputs = [each if isinstance(each, str) else json.dumps(each) for each in results.values()]
-    found = {"step_index": 1, "items": list(results), "outputs": outputs, "total": 9, **members}
-    return ItemGroup(**{**_of(claim), **found})
+    outputs = [result if isinstance(result, str) else json.dumps(result) for result in results.values()]
+    reported = {"step_index": 1, "items": list(results), "outputs": outputs, "total": 9, **members}
+    return ItemGroup(**{**_of(claim), **reported})
 
 
 def record(
@@ -367,7 +367,7 @@ def dead(
     Pipeline.objects.filter(tenant=owner).update(retry_limit=0)
     claims = claimed(owner, limit=len(keys))
     assert record(*(failure(claim, code, retryable=retryable) for claim in claims)) == len(keys)
-    return list(Execution.objects.filter(pk__in=[each.pk for each in made]).order_by("execution_key"))
+    return list(Execution.objects.filter(pk__in=[row.pk for row in made]).order_by("execution_key"))
 
 
 def suspension(claim: Claim, request: str = '{"n": 1}', **members: Any) -> Outcome:
@@ -393,5 +393,5 @@ def aged(*executions: Execution, days: float) -> None:
 def finished(at: datetime, *executions: Execution) -> None:
     """Set the finish time of the executions and of their failures. Disables the triggers that forbid this change."""
     with unguarded(Execution), unguarded(DeadLetter):
-        Execution.objects.filter(pk__in=[each.pk for each in executions]).update(finished_at=at)
+        Execution.objects.filter(pk__in=[execution.pk for execution in executions]).update(finished_at=at)
         DeadLetter.objects.filter(execution__in=executions).update(created_at=at)

@@ -24,18 +24,18 @@ def is_private(name: str) -> bool:
 def complaints(source: str) -> list[tuple[int, str]]:
     """Return the violations of one module as pairs (line, complaint)."""
     nodes = list(ast.walk(ast.parse(source)))
-    found = list[tuple[int, str]]()
+    violations = list[tuple[int, str]]()
     imported = set[str]()
     for node in nodes:
         if isinstance(node, ast.Import):
-            imported |= {(each.asname or each.name).partition(".")[0] for each in node.names if is_ours(each.name)}
+            imported |= {(alias.asname or alias.name).partition(".")[0] for alias in node.names if is_ours(alias.name)}
         elif isinstance(node, ast.ImportFrom):
-            names = {each.name for each in node.names}
+            names = {alias.name for alias in node.names}
             if node.module == "unittest" and "mock" in names:
-                found.append((node.lineno, "uses mocks"))
+                violations.append((node.lineno, "uses mocks"))
             if is_ours(node.module):
-                imported |= {each.asname or each.name for each in node.names}
-                found += [(node.lineno, f"imports the private name {name}") for name in names if is_private(name)]
+                imported |= {alias.asname or alias.name for alias in node.names}
+                violations += [(node.lineno, f"imports the private name {name}") for name in names if is_private(name)]
 
     def is_imported(target: ast.expr) -> bool:
         while isinstance(target, ast.Attribute):
@@ -45,8 +45,8 @@ def complaints(source: str) -> list[tuple[int, str]]:
     for node in nodes:
         for name in _replaced(node, is_imported):
             if is_private(name) or not name.isupper():
-                found.append((getattr(node, "lineno", 0), f"replaces {name!r} of ours"))
-    return found
+                violations.append((getattr(node, "lineno", 0), f"replaces {name!r} of ours"))
+    return violations
 
 
 def _replaced(node: ast.AST, is_imported: Callable[[ast.expr], bool]) -> Iterator[str]:
@@ -60,9 +60,9 @@ def _replaced(node: ast.AST, is_imported: Callable[[ast.expr], bool]) -> Iterato
         ) if is_imported(target):
             yield name
         case ast.Assign(targets=targets):
-            for each in targets:
-                if isinstance(each, ast.Attribute) and is_imported(each.value):
-                    yield each.attr
+            for assigned in targets:
+                if isinstance(assigned, ast.Attribute) and is_imported(assigned.value):
+                    yield assigned.attr
 
 
 def check() -> Iterator[str]:

@@ -31,7 +31,7 @@ def _empty() -> None:
     apps_models = (
         apps.get_app_config(app).get_models() for app in ("tenancy", "releases", "executions", "alerts", "coordinator")
     )
-    tables = [f'"{model._meta.db_table}"' for each in apps_models for model in each if model._meta.managed]
+    tables = [f'"{model._meta.db_table}"' for models in apps_models for model in models if model._meta.managed]
     with transaction.atomic(), connection.cursor() as cursor:
         # Truncating a table takes longer than deleting a few rows.
         cursor.execute(" UNION ALL ".join(f"SELECT '{table}' WHERE EXISTS (SELECT FROM {table})" for table in tables))

@@ -50,8 +50,8 @@ def rows_read(table: type[Any]) -> int:
 @contextmanager
 def unchanged(*tables: type[Any]) -> Iterator[None]:
     """Assert that the block changes no row of `tables`; by default, of all tables of executions."""
-    models = tables or [each for each in apps.get_app_config("executions").get_models() if each._meta.managed]
-    names = [each._meta.db_table for each in models]
+    models = tables or [model for model in apps.get_app_config("executions").get_models() if model._meta.managed]
+    names = [model._meta.db_table for model in models]
     before = _digests(names)
     yield
     assert _digests(names) == before
@@ -66,9 +66,9 @@ def raised(error: type[E], call: Callable[..., object], *arguments: Any, **membe
 
 def _digests(names: Sequence[str]) -> dict[str, str]:
     """Return a digest of the rows of each table."""
-    parts = [f"(SELECT md5(string_agg(t::text, ' ' ORDER BY t::text)) FROM {name} t)" for name in names]
+    queries = [f"(SELECT md5(string_agg(t::text, ' ' ORDER BY t::text)) FROM {name} t)" for name in names]
     with connection.cursor() as cursor:
-        cursor.execute(f"SELECT {', '.join(parts)}")
+        cursor.execute(f"SELECT {', '.join(queries)}")
         return dict(zip(names, cursor.fetchone(), strict=True))
 
 

@@ -81,8 +81,8 @@ class TenantInUse:
         assert response.status_code == 202, response.text
 
         def verdict() -> dict[str, Any] | None:
-            found: dict[str, Any] = self.get(f"pipelines/{release.pipeline_id}/releases/{release.version}")
-            return found if found["status"] in {"REGISTERED", "REJECTED"} else None
+            document: dict[str, Any] = self.get(f"pipelines/{release.pipeline_id}/releases/{release.version}")
+            return document if document["status"] in {"REGISTERED", "REJECTED"} else None
 
         verified = eventually(verdict, what="the end of the verification")
         assert verified["status"] == "REGISTERED", verified["findings"]
@@ -134,7 +134,7 @@ class TenantInUse:
 
     def wait_for_worker(self, name: str, state: str) -> None:
         def has_state() -> bool:
-            return any(each["workerId"] == name and each["state"] == state for each in self.get("workers")["items"])
+            return any(row["workerId"] == name and row["state"] == state for row in self.get("workers")["items"])
 
         eventually(has_state, what=f"worker {name} {state}")
 
@@ -160,24 +160,24 @@ class TenantInUse:
         return eventually(accepted, what=f"the acceptance of {key}")
 
     def execution(self, execution_id: str) -> dict[str, Any]:
-        found: dict[str, Any] = self.get(f"executions/{execution_id}")
-        return found
+        document: dict[str, Any] = self.get(f"executions/{execution_id}")
+        return document
 
     def events(self, execution_id: str) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = self.get(f"executions/{execution_id}/events?pageSize=500")["items"]
-        return found
+        items: list[dict[str, Any]] = self.get(f"executions/{execution_id}/events?pageSize=500")["items"]
+        return items
 
     def wait_for(self, execution_id: str, *states: str, seconds: float = 30) -> dict[str, Any]:
         def reached() -> dict[str, Any] | None:
-            found = self.execution(execution_id)
-            return found if found["status"] in states else None
+            document = self.execution(execution_id)
+            return document if document["status"] in states else None
 
         return eventually(reached, seconds=seconds, what=f"{execution_id} in {states}")
 
     def wait_until_begun(self, execution_id: str) -> dict[str, Any]:
         def reported() -> dict[str, Any] | None:
-            found = self.execution(execution_id)
-            return found if found["runningSince"] else None
+            document = self.execution(execution_id)
+            return document if document["runningSince"] else None
 
         return eventually(reported, what=f"the start of {execution_id}")
 
@@ -221,7 +221,7 @@ class RunningProduct:
     def kill(self, name: str) -> None:
         """Kill a process of the product, and its child processes, with SIGKILL."""
         started = self.product.children.started
-        [child] = [each for each in started if each.name == name]
+        [child] = [child for child in started if child.name == name]
         child.kill()
         started.remove(child)
 

@@ -38,11 +38,11 @@ class Watched:
 
         A failover does not copy users.
         """
-        with Redis.from_url(self.primary.owner_url) as one, Redis.from_url(self.replica.owner_url) as other:
-            for line in one.acl_list():
+        with Redis.from_url(self.primary.owner_url) as primary, Redis.from_url(self.replica.owner_url) as replica:
+            for line in primary.acl_list():
                 words = line.split()
                 if words[1] == urlsplit(url).username:
-                    other.execute_command("ACL", "SETUSER", words[1], *_rules(words[2:]))
+                    replica.execute_command("ACL", "SETUSER", words[1], *_rules(words[2:]))
 
     def is_replicated(self) -> bool:
         with Redis.from_url(self.replica.owner_url) as client:
@@ -51,13 +51,13 @@ class Watched:
 
 def _rules(words: list[str]) -> list[str]:
     """Join the words of selectors, which a rule of ACL SETUSER contains as a whole."""
-    found: list[str] = []
+    rules: list[str] = []
     for word in words:
-        if found and found[-1].startswith("(") and not found[-1].endswith(")"):
-            found[-1] += f" {word}"
+        if rules and rules[-1].startswith("(") and not rules[-1].endswith(")"):
+            rules[-1] += f" {word}"
         else:
-            found.append(word)
-    return found
+            rules.append(word)
+    return rules
 
 
 @contextmanager

@@ -38,9 +38,9 @@ def listener() -> Iterator[tuple[str, int]]:
 def test_a_connection_and_a_look_up_are_noticed_inside_a_transaction_only(listener: tuple[str, int]) -> None:
     """The transaction around the test does not count, and a process wakes its own threads over a pair of sockets."""
     socket.create_connection(listener).close()
-    one, other = socket.socketpair()
-    with one, other, transaction.atomic():
-        one.send(b"x")
+    sender, receiver = socket.socketpair()
+    with sender, receiver, transaction.atomic():
+        sender.send(b"x")
     assert transaction_calls.take() == []
     with transaction.atomic():
         socket.create_connection(listener).close()
@@ -69,7 +69,7 @@ def test_a_call_over_an_open_connection_is_noticed() -> None:
                 call()
             calls = transaction_calls.take()
             assert calls
-            assert all(each.startswith("sent to") for each in calls)
+            assert all(text.startswith("sent to") for text in calls)
 
 
 def test_a_process_of_the_product_is_watched(listener: tuple[str, int]) -> None:

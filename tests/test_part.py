@@ -7,7 +7,7 @@ from tests.part import PARTS, part_of_the_day
 
 def test_each_folder_belongs_to_one_part() -> None:
     named = [argument for part in PARTS.values() for argument in part.command if argument.startswith("tests/parts/")]
-    folders = [f"tests/parts/{each.name}" for each in (PROJECT / "tests/parts").iterdir() if any(each.rglob("*.py"))]
+    folders = [f"tests/parts/{path.name}" for path in (PROJECT / "tests/parts").iterdir() if any(path.rglob("*.py"))]
     assert sorted(named) == sorted(folders)
 
 
@@ -15,7 +15,7 @@ def test_what_a_part_names_exists() -> None:
     groups = tomllib.loads((PROJECT / "pyproject.toml").read_text())["dependency-groups"]
     for part in PARTS.values():
         assert set(part.groups) <= set(groups)
-        for path in (*(f".ci/{tool}" for tool in part.tools), *(each for each in part.command if "/" in each)):
+        for path in (*(f".ci/{tool}" for tool in part.tools), *(file for file in part.command if "/" in file)):
             assert (PROJECT / path).exists(), path
 
 

@@ -42,8 +42,8 @@ def take() -> list[str]:
     global _taken
     file = Path(os.environ[FILE])
     calls = file.read_text().splitlines() if file.exists() else []
-    found, _taken = calls[_taken:], len(calls)
-    return found
+    latest, _taken = calls[_taken:], len(calls)
+    return latest
 
 
 _taken = 0

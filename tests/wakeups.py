@@ -56,12 +56,12 @@ class Broker:
         """Consume and return all wake-ups, decoded as a control worker decodes them."""
         app: Any = current_app
         reader = app.conf.broker_transport_options["messages"]
-        found = []
+        messages = []
         with Redis.from_url(self.url) as redis:
             for queue in QUEUES:
                 while text := redis.rpop(queue):
-                    found.append(reader.read(queue, text))
-        return found
+                    messages.append(reader.read(queue, text))
+        return messages
 
     def lose_all(self) -> None:
         """Delete all data, like a restart without persistence."""
@@ -91,10 +91,10 @@ class Broker:
 @contextmanager
 def announced() -> Iterator[list[tuple[Any, ...]]]:
     """Collect the wake-ups that the block announces and a commit would send: the task, then its arguments and delay."""
-    found: list[tuple[Any, ...]] = []
+    wakeups: list[tuple[Any, ...]] = []
     with TestCase.captureOnCommitCallbacks() as callbacks:
-        yield found
-    found += [each.args for each in callbacks if isinstance(each, partial)]
+        yield wakeups
+    wakeups += [callback.args for callback in callbacks if isinstance(callback, partial)]
 
 
 @pytest.fixture
@@ -116,7 +116,7 @@ def names(messages: list[TaskMessage]) -> list[str]:
 
 def delays(messages: list[TaskMessage], since: datetime) -> list[float]:
     """Return the delays of the delayed messages in seconds, shortest first."""
-    return sorted((datetime.fromisoformat(each.eta) - since).total_seconds() for each in messages if each.eta)
+    return sorted((datetime.fromisoformat(message.eta) - since).total_seconds() for message in messages if message.eta)
 
 
 def assert_moves_at_once(work: Work, broker: Broker) -> None:

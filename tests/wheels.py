@@ -10,7 +10,7 @@ def write_wheel(
 ) -> Path:
     """Write a wheel of pure Python into `folder`. `files` are its modules; by default one with the wheel's name."""
     described = f"{name}-{version}.dist-info"
-    required = "".join(f"Requires-Dist: {each}\n" for each in requires)
+    required = "".join(f"Requires-Dist: {requirement}\n" for requirement in requires)
     entries = {
         **(files or {f"{name}.py": ""}),
         f"{described}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{required}",
