@@ -40,7 +40,7 @@ EXCEPTIONS: Final[Mapping[str, str]] = {
     r"admin, executions, three conditions": "sorts the failures of a release with one error",
     r"open\.executions, open\.oldest": "reads the open executions of releases without workers",
     r"WITH hosted|page, workers: ": "reads the former workers of stranded releases, or lists all of them",
-    r"interactions?/?\?": "filters and sorts the open questions, or those of several tenants",
+    r"(interaction|questions)/?\?": "filters and sorts the open questions, or those of several tenants",
     # no index: each submission or failure would write to it. The list has a time limit.
     r"submittedBy=token|admin, executions, by: ": "no index has what a token submitted",
     r"releaseVersion=2|preview of a campaign by release": "no index orders the executions of a release by their time",

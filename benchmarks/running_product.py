@@ -64,7 +64,7 @@ class RunningProduct(ABC):
         """Return the processes whose CPU time is reported separately."""
 
     def workers(self) -> list[Tree]:
-        """Return the control workers and the transition workers."""
+        """Return the control workers and the workers."""
         return [tree for name, tree in self.trees().items() if name.startswith(("control-worker", "worker"))]
 
     @staticmethod

@@ -1,4 +1,4 @@
-"""The effect of a second transition worker and a second control worker on throughput."""
+"""The effect of a second worker and a second control worker on throughput."""
 
 from benchmarks.load import NotOffered
 from benchmarks.plan import Plan
@@ -24,7 +24,7 @@ def scaling(report: Report, plan: Plan) -> None:
         def second_transition_worker() -> float:
             child = product.start_worker(THREE_STEPS)
             try:
-                return product_rate(report, "two transition workers", product, THREE_STEPS, plan, mode)()
+                return product_rate(report, "two workers", product, THREE_STEPS, plan, mode)()
             finally:
                 product.stop_process(child)
 
@@ -35,7 +35,7 @@ def scaling(report: Report, plan: Plan) -> None:
             finally:
                 product.stop_process(child)
 
-        larger = {"two transition workers": second_transition_worker, "two control workers": second_control_worker}
+        larger = {"two workers": second_transition_worker, "two control workers": second_control_worker}
         ours, theirs = interleaved(plan, alone, larger)
         for name, rates in theirs.items():
             report.add(Measure(f"{name} : one", rates, ours, "executions/s", None))

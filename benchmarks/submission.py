@@ -11,7 +11,7 @@ WARM_UP = 200
 
 
 def submission(report: Report, plan: Plan) -> None:
-    """Measure 5. Control worker and transition worker are frozen, so that only the web processes work."""
+    """Measure 5. Control worker and worker are frozen, so that only the web processes work."""
     name = "submissions with all checks"
     connections = ONE_BY_ONE.connections
     with ProductUnderTest() as product:

@@ -121,11 +121,15 @@ class ExecutionUnknown(NotFound):
     """
 
 
-class InteractionUnknown(NotFound):
+class QuestionUnknown(NotFound):
     """Check the id of the question.
 
     INTERACTION_UNKNOWN.
     """
+
+
+InteractionUnknown = QuestionUnknown
+"""The former name."""
 
 
 class Conflict(Refused):
@@ -185,11 +189,15 @@ class CancelRefused(Conflict):
     """
 
 
-class InteractionClosed(Conflict):
+class QuestionClosed(Conflict):
     """Nothing is left to answer. Read the question to see why.
 
     INTERACTION_CLOSED: the question cannot be answered any more.
     """
+
+
+InteractionClosed = QuestionClosed
+"""The former name."""
 
 
 class TooManyRequests(Refused):
@@ -219,7 +227,7 @@ _BY_CODE: Final[Mapping[str, type[Refused]]] = {
     "ANSWER_INVALID": AnswerInvalid,
     "PIPELINE_UNKNOWN": PipelineUnknown,
     "EXECUTION_UNKNOWN": ExecutionUnknown,
-    "INTERACTION_UNKNOWN": InteractionUnknown,
+    "INTERACTION_UNKNOWN": QuestionUnknown,
     "NO_ACTIVE_RELEASE": NoActiveRelease,
     "ACTIVE_RELEASE_CHANGED": ActiveReleaseChanged,
     "RELEASE_NOT_OPEN": ReleaseNotOpen,
@@ -227,7 +235,7 @@ _BY_CODE: Final[Mapping[str, type[Refused]]] = {
     "IDEMPOTENCY_KEY_REUSED": IdempotencyKeyReused,
     "EXECUTION_UNFINISHED": ExecutionUnfinished,
     "CANCEL_REFUSED": CancelRefused,
-    "INTERACTION_CLOSED": InteractionClosed,
+    "INTERACTION_CLOSED": QuestionClosed,
     "QUOTA_EXCEEDED": QuotaExceeded,
 }
 _BY_STATUS: Final[Mapping[int, type[Refused]]] = {

@@ -1,6 +1,6 @@
 """The demo: starts everything on this machine, and switches a pipeline to another release while executions run.
 
-`python -m embedded.demo`. It uses the REST API and transition workers, as an installation does.
+`python -m embedded.demo`. It uses the REST API and workers, as an installation does.
 """
 
 import json

@@ -145,7 +145,7 @@ class Preparation:
 
 
 class Product:
-    """The web process, control worker and clock on existing servers, and transition workers.
+    """The web process, control worker and clock on existing servers, and workers.
 
     `servers` contains DATABASE_URL and REDIS_URL. `prepare` also needs DATABASE_OWNER_URL to migrate. With
     REDIS_OWNER_URL, the workers of each tenant get a separate broker user. `settings` are added to the environment of
@@ -290,7 +290,7 @@ class Product:
         options: Sequence[str] = (),
         config: Mapping[str, str] | None = None,
     ) -> Child:
-        """Start a transition worker that hosts the artifact next to the descriptor `release`.
+        """Start a worker that hosts the artifact next to the descriptor `release`.
 
         It gets the broker user and the worker key of its tenant, and no other secret of the product. `config` has the
         values that its pipeline declares.

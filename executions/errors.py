@@ -167,15 +167,15 @@ class TenantNotAllowed(Forbidden, title="This coordinator does not serve the ten
     """Send the request to the coordinator that serves the tenant."""
 
 
-class InteractionUnknown(NotFound, title="The tenant has no such interaction"):
+class QuestionUnknown(NotFound, title="The tenant has no such question", code="INTERACTION_UNKNOWN"):
     """Check the id of the question."""
 
 
-class CorrelationAmbiguous(Conflict, title="Several interactions have this correlation id"):
-    """Name the question by `interactionId`."""
+class CorrelationAmbiguous(Conflict, title="Several questions have this correlation id"):
+    """Name the question by `questionId`."""
 
 
-class InteractionClosed(Conflict, title="The interaction cannot be answered"):
+class QuestionClosed(Conflict, title="The question cannot be answered", code="INTERACTION_CLOSED"):
     """Nothing is left to answer. Read the question to see why."""
 
 
@@ -183,7 +183,7 @@ class AwaitTimedOut(Conflict, title="The answer came after the await's deadline"
     """Nothing is left to answer. The execution has continued or failed."""
 
 
-class ResumeTokenInvalid(BadRequest, title="The resume token is not valid for the interaction"):
+class ResumeTokenInvalid(BadRequest, title="The resume token is not valid for the question"):
     """Use the token that belongs to the question."""
 
 
@@ -199,15 +199,15 @@ class AssigneeInvalid(Unprocessable, title="The assignee may not operate in the 
     """Name a member who may operate."""
 
 
-class InteractionClaimed(Conflict, title="Another caller has claimed the interaction"):
+class QuestionClaimed(Conflict, title="Another caller has claimed the question", code="INTERACTION_CLAIMED"):
     """Ask the person who has claimed the question to release it."""
 
 
-class InteractionNotClaimed(Conflict, title="The caller has not claimed the interaction"):
+class QuestionNotClaimed(Conflict, title="The caller has not claimed the question", code="INTERACTION_NOT_CLAIMED"):
     """Claim the question first."""
 
 
-class RecipientRequired(Forbidden, title="Only the recipients of the interaction may answer it"):
+class RecipientRequired(Forbidden, title="Only the recipients of the question may answer it"):
     """Ask a recipient to answer, or reassign the question.
 
     `data` has the members `assignee` and `group`. At most one is null.

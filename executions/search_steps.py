@@ -73,7 +73,7 @@ def at_named_step(tenant_ids: Sequence[int], name: str, pipeline_id: str | None)
 
 
 def questions_of_step(tenant_ids: Sequence[int], name: str) -> Q:
-    """Match interactions of the step of this name in the contract of the release of their execution."""
+    """Match questions of the step of this name in the contract of the release of their execution."""
     found = named_steps(tenant_ids, name)
     return reduce(or_, (Q(execution__release__in=found[index], step_index=index) for index in found), _NONE)
 

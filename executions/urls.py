@@ -1,8 +1,9 @@
-"""The URLs of executions, interactions, workers and schedules of a tenant."""
+"""The URLs of executions, questions, workers and schedules of a tenant."""
 
-from executions.awaits import api as interactions
+from executions.awaits import api as questions
 from executions.explanation import api as explanations
 from executions.failures import api as failures
+from executions.former_paths import api as former_paths
 from executions.holds import api as holds
 from executions.inspection import api as executions
 from executions.lifecycle import api as operators
@@ -20,7 +21,8 @@ urlpatterns = [
     *holds.urlpatterns,
     *operators.urlpatterns,
     *failures.urlpatterns,
-    *interactions.urlpatterns,
+    *questions.urlpatterns,
+    *former_paths.urlpatterns,
     *workers.urlpatterns,
     *quotas.urlpatterns,
     *schedules.urlpatterns,

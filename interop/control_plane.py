@@ -6,7 +6,7 @@ from typing import Any
 from django.http import HttpRequest
 from django.urls import path
 
-from executions.awaits import interactions
+from executions.awaits import questions
 from executions.errors import CorrelationAmbiguous, RecipientRequired
 from executions.models import Execution, Interaction
 from executions.models.states import State
@@ -82,9 +82,7 @@ class Pending(ControlPlaneView):
             return []
         names = {{"stepId": "step_id"}.get(name, name): value for name, value in requested.items() if value}
         rows = (
-            interactions.interactions(tenant)
-            .filter(status__in=Interaction.OPEN, **names)
-            .exclude(transport__in=AUTOMATIC)
+            questions.questions_of(tenant).filter(status__in=Interaction.OPEN, **names).exclude(transport__in=AUTOMATIC)
         )
         return [records.pending(row) for row in rows[: min(max(int(limit), 1), MAX_PENDING)]]
 
@@ -114,7 +112,7 @@ def _require_response(body: dict[str, Any]) -> None:
 def complete(tenant: Tenant, named: dict[str, str], response: Any, actor: str) -> dict[str, Any]:
     """Complete the interaction that `named` identifies. Raises `Refusal`."""
     try:
-        completion = interactions.complete(
+        answered = questions.answer(
             tenant,
             **_names(tenant, named),
             response=response,
@@ -128,7 +126,7 @@ def complete(tenant: Tenant, named: dict[str, str], response: Any, actor: str) -
         raise Refusal(403, error.detail) from None
     except CoordinatorError:
         raise Refusal(400, INVALID) from None
-    return records.completed(completion)
+    return records.completed(answered)
 
 
 def _names(tenant: Tenant, named: dict[str, str]) -> dict[str, Any]:
@@ -138,7 +136,7 @@ def _names(tenant: Tenant, named: dict[str, str]) -> dict[str, Any]:
     """
     names: dict[str, Any] = {"resume_token": named["resumeToken"] or None}
     if named["interactionId"]:
-        return {**names, "interaction_id": interaction_id(tenant.slug, named["interactionId"])}
+        return {**names, "question_id": interaction_id(tenant.slug, named["interactionId"])}
     return {**names, "correlation_id": named["correlationId"] or None}
 
 
@@ -158,7 +156,7 @@ def _lookup(tenant: Tenant, named: dict[str, str]) -> dict[str, Any]:
         return {"pk": interaction_id(tenant.slug, named["interactionId"])}
     if named["resumeToken"]:
         return {"pk": interaction_id(tenant.slug, claimed(named["resumeToken"], "interactionId"))}
-    return {"pk": interactions.named_by_correlation(tenant, named["correlationId"])}
+    return {"pk": questions.named_by_correlation(tenant, named["correlationId"])}
 
 
 _TENANT = "tenants/<str:tenantId>/"

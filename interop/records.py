@@ -3,7 +3,7 @@
 from typing import Any
 
 from executions.awaits.awaits import epoch_ms
-from executions.awaits.interactions import Completion
+from executions.awaits.questions import Answered
 from executions.lifecycle.interventions import Redriven
 from executions.models import AdmissionReceipt, Execution, Interaction, Worker
 from executions.models.states import OUTCOME_UNKNOWN, State
@@ -206,11 +206,11 @@ def pending(row: Interaction) -> dict[str, Any]:
     }
 
 
-def completed(completion: Completion) -> dict[str, Any]:
+def completed(answered: Answered) -> dict[str, Any]:
     return {
-        "interactionId": completion.interaction.known_as,
-        "executionId": str(completion.interaction.execution_id),
-        "stepId": completion.interaction.step_id,
-        "status": completion.interaction.status,
-        "duplicate": completion.duplicate,
+        "interactionId": answered.question.known_as,
+        "executionId": str(answered.question.execution_id),
+        "stepId": answered.question.step_id,
+        "status": answered.question.status,
+        "duplicate": answered.duplicate,
     }

@@ -1,6 +1,6 @@
 """Whether the main loop of a process runs, and the HTTP server of a process for its metrics and for probes of that.
 
-Probes restart a process whose loop hangs. Coordinators and transition workers have the same server.
+Probes restart a process whose loop hangs. Coordinators and workers have the same server.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The keys that the coordinator shares with a tenant's transition workers, and the signatures of requests to REST
+"""The keys that the coordinator shares with a tenant's workers, and the signatures of requests to REST
 workers. Pure; both sides share this module.
 """
 

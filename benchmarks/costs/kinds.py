@@ -1,4 +1,4 @@
-"""The kinds of work of web processes, control workers and transition workers."""
+"""The kinds of work of web processes, control workers and workers."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -59,13 +59,13 @@ def _web(world: World) -> Iterator[Work]:
     def question() -> Any:
         asked = world.asked()
         world.submit()
-        return {"interactionId": str(asked.pk), "response": 1}
+        return {"questionId": str(asked.pk), "response": 1}
 
     yield Work("submission, known admission", submit, known)
     yield Work("submission, new admission", submit, new)
     yield Work("submission, repeated key", submit, repeated)
     yield Work(f"batch of {BATCH}", lambda items: world.call("POST", "executions:batch", items), batch)
-    yield Work("answer", lambda body: world.call("POST", "interactions/complete", body), question)
+    yield Work("answer", lambda body: world.call("POST", "questions/answer", body), question)
     yield Work("GET of an execution", lambda path: world.call("GET", path), lambda: f"executions/{world.submit()[0]}")
 
 

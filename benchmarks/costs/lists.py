@@ -44,10 +44,10 @@ API: Final = {
     **{
         query: query
         for query in (
-            "interactions",
-            "interactions?status=pending",
-            "interactions?status=pending&assignee=nobody",
-            "interactions?pipelineId=nope",
+            "questions",
+            "questions?status=pending",
+            "questions?status=pending&assignee=nobody",
+            "questions?pipelineId=nope",
             "dead-letters",
             "dead-letters?releaseVersion=2",
             "dead-letters?releaseVersion=9",

@@ -178,7 +178,7 @@ class World:
 
 
 class Worker:
-    """A transition worker without the loop that receives its messages and the thread that sends its reports.
+    """A worker without the loop that receives its messages and the thread that sends its reports.
 
     That thread sends together what it finds, which depends on the time. Here each report is sent when it is made.
     """

@@ -80,7 +80,7 @@ SHORT: Final = {
     "pipelineId": "pipeline",
     "releaseVersion": "release",
     "executionId": "execution",
-    "interactionId": "question",
+    "questionId": "question",
     "campaignId": "campaign",
     "scheduleId": "schedule",
     "workerId": "worker",

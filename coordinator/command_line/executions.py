@@ -234,29 +234,29 @@ for name in ("dead-letters", "letters"):  # the second is the former name, which
 questions = Noun("questions", "List, claim and answer the questions of executions that wait.")
 questions.listing(
     "list",
-    "GET interactions",
-    "QUESTION interactionId, STATUS status, PIPELINE pipelineId, STEP stepName, EXECUTION executionId, "
+    "GET questions",
+    "QUESTION questionId, STATUS status, PIPELINE pipelineId, STEP stepName, EXECUTION executionId, "
     "CLAIMED BY claimedBy, ASSIGNEE assignee, GROUP group, DEADLINE deadline",
     "List questions, the next deadline first.",
     defaults={"status": "pending"},
 )
-questions.showing("show", "GET interactions/{interaction_id}", "Show a question with its request.")
+questions.showing("show", "GET questions/{question_id}", "Show a question with its request.")
 questions.acting(
     "answer",
-    "POST interactions/complete",
+    "POST questions/answer",
     "Answer a question. The execution continues. An answer cannot be changed.",
-    arguments=["interactionId"],
+    arguments=["questionId"],
     omitted=["correlationId", "resumeToken"],
 )
 questions.acting(
     "claim",
-    "POST interactions/{interaction_id}/claim",
+    "POST questions/{question_id}/claim",
     "Claim a question, so that others see who works on it.",
 )
-questions.acting("release", "POST interactions/{interaction_id}/release", "Give up the claim of a question.")
-questions.acting("delegate", "POST interactions/{interaction_id}/delegate", "Give a question to another person.")
+questions.acting("release", "POST questions/{question_id}/release", "Give up the claim of a question.")
+questions.acting("delegate", "POST questions/{question_id}/delegate", "Give a question to another person.")
 questions.acting(
     "reassign",
-    "POST interactions/{interaction_id}/reassign",
+    "POST questions/{question_id}/reassign",
     "Name another person or group who may answer. This needs a reason.",
 )

@@ -22,7 +22,7 @@ MOST_DUE: Final = 5_000
 """How many due executions of each release are counted."""
 MOST_RELEASES: Final = 500
 MOST_ROWS: Final = 20_000
-"""How many open interactions, workers and blobs are counted."""
+"""How many open questions, workers and blobs are counted."""
 
 depth = Gauge("coordinator_queue_depth", f"Due executions, at most {MOST_DUE:,} of each release.", RELEASE)
 oldest = Gauge("coordinator_queue_oldest_seconds", "How long the oldest due execution has been due.", RELEASE)
@@ -91,7 +91,7 @@ JOIN tenancy_tenant t ON t.id = p.tenant_id
 WHERE due.count > 0 AND NOT EXISTS (SELECT FROM executions_heldrelease h WHERE h.release_id = r.id)
 """
 
-# Returns the open interactions by tenant, and how many of them are past their deadline, without those of paused
+# Returns the open questions by tenant, and how many of them are past their deadline, without those of paused
 # executions, whose deadlines move. Timers and calls of pipelines need no answer. Counts at most `most`, those with the
 # earliest deadlines, from the index of open ones.
 AWAITS = """

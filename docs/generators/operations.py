@@ -1,4 +1,6 @@
-"""The table of operations of the client, `coordinator_client/operations.json`, from the OpenAPI document."""
+"""The table of the client, `coordinator_client/operations.json`: the operations of the OpenAPI document that are not
+deprecated.
+"""
 
 import json
 from collections.abc import Iterator
@@ -34,6 +36,7 @@ def page() -> str:
         for path, methods in document()["paths"].items()
         if path.startswith(BASE)
         for method, operation in methods.items()
+        if not operation.get("deprecated")
     }
     return json.dumps(operations, indent=1) + "\n"
 

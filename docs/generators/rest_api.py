@@ -22,7 +22,7 @@ HEAD: Final = f"""\
 
 All operations by resource. Their paths are below `{BASE}`, unless they begin with a slash. Requests
 and responses are JSON, unless an operation says otherwise. The coordinator serves the OpenAPI 3.1 document, which also
-describes the responses, at `/api/schema/` without a token:
+describes the responses and the deprecated operations, at `/api/schema/` without a token:
 
 ```console
 $ curl -s "https://coordinator.example/api/schema/?format=json"
@@ -49,7 +49,7 @@ COMMON_CODES: Final = [
         ("with a body", BODY_REQUEST),
     )
 ]
-TITLES: Final = {"interactions": "Questions", "trusted-keys": "Trusted keys"}
+TITLES: Final = {"trusted-keys": "Trusted keys"}
 KINDS: Final = {"moment": "time", "texts": "list of texts", "json": "any value"}
 
 
@@ -72,10 +72,10 @@ def page() -> str:
 
 
 def _operations(described_by: Any) -> Iterator[tuple[str, str, Any, Any]]:
-    """Yield the method, the path, the description and the view of each operation."""
+    """Yield the method, the path, the description and the view of each operation that is not deprecated."""
     for path, _, method, callback in EndpointEnumerator().get_api_endpoints():  # type: ignore[no-untyped-call]
         described = described_by["paths"].get(path, {}).get(method.lower())
-        if described is not None:
+        if described is not None and not described.get("deprecated"):
             yield method, path, described, callback.cls
 
 

@@ -1,4 +1,4 @@
-"""REST: lists questions, and answers them."""
+"""REST: lists questions, and answers them. The former paths are in `executions.former_paths.api`."""
 
 import uuid
 from collections.abc import Sequence
@@ -15,9 +15,8 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from executions import errors
-from executions.awaits import claims, reassignment, recipients
-from executions.awaits import interactions as answering
-from executions.awaits.interactions import Completion
+from executions.awaits import claims, questions, reassignment, recipients
+from executions.awaits.questions import Answered
 from executions.models import IS_CLAIMED, Interaction
 from executions.search_steps import questions_of_step
 from foundation.api.fields import Flag, Identifier, StrictSerializer, Text, Uuid
@@ -32,28 +31,29 @@ PENDING = "pending"
 PAYLOAD_HELP = "Null if the token has neither of the scopes `payloads:read` and `interactions:complete`."
 REFUSALS = (
     errors.ResumeTokenInvalid,
-    errors.InteractionUnknown,
+    errors.QuestionUnknown,
     errors.AwaitTimedOut,
-    errors.InteractionClosed,
+    errors.QuestionClosed,
     errors.AnswerInvalid,
 )
 RESPONSE_HELP = (
     "Any JSON of the contract's type. If the await takes many items in one question, this is an array of them."
 )
+FORMER_ID_HELP = "Deprecated: the former name of `questionId`. The next version removes it."
 
 
-class CompleteRequest(StrictSerializer):
+def any_of(*names: str) -> dict[str, Any]:
+    """Return the JSON Schema rule that one of these members, which are texts, is neither absent nor null."""
+    return {"anyOf": [{"required": [name], "properties": {name: {"type": "string"}}} for name in names]}
+
+
+class AnswerRequest(StrictSerializer):
     """A response to a question, which is identified in one way, or in several that agree."""
 
-    schema_rules: ClassVar = {
-        "anyOf": [
-            {"required": [name], "properties": {name: {"type": "string"}}}
-            for name in ("interactionId", "correlationId", "resumeToken")
-        ]
-    }
+    schema_rules: ClassVar = any_of("questionId", "correlationId", "resumeToken")
 
-    interactionId = Uuid(
-        required=False, allow_null=True, default=None, source="interaction_id", help_text="The id of the question."
+    questionId = Uuid(
+        required=False, allow_null=True, default=None, source="question_id", help_text="The id of the question."
     )
     correlationId = Identifier(
         max_length=200,
@@ -81,9 +81,9 @@ class CompleteRequest(StrictSerializer):
     )
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        if all(attrs[name] is None for name in ("interaction_id", "correlation_id", "resume_token")):
+        if all(attrs[name] is None for name in ("question_id", "correlation_id", "resume_token")):
             raise serializers.ValidationError(
-                {"interactionId": serializers.ErrorDetail("or correlationId or resumeToken is required", "required")}
+                {"questionId": serializers.ErrorDetail("or correlationId or resumeToken is required", "required")}
             )
         return attrs
 
@@ -136,8 +136,8 @@ class ResumeRequest(StrictSerializer):
     )
 
 
-class InteractionView(serializers.Serializer[Interaction]):
-    interactionId = serializers.UUIDField(source="id")
+class QuestionView(serializers.Serializer[Interaction]):
+    questionId = serializers.UUIDField(source="id")
     correlationId = serializers.CharField(source="correlation_id")
     executionId = serializers.UUIDField(source="execution_id")
     pipelineId = serializers.CharField(source="execution.pipeline_id")
@@ -180,8 +180,8 @@ class InteractionView(serializers.Serializer[Interaction]):
     updatedAt = serializers.DateTimeField(source="updated_at")
     links = serializers.SerializerMethodField()
 
-    def get_restricted(self, interaction: Interaction) -> bool:
-        return interaction.pk in self.context["restricted"]
+    def get_restricted(self, question: Interaction) -> bool:
+        return question.pk in self.context["restricted"]
 
     def to_representation(self, instance: Interaction) -> dict[str, Any]:
         shown = super().to_representation(instance)
@@ -198,28 +198,34 @@ class InteractionView(serializers.Serializer[Interaction]):
             },
         }
     )
-    def get_links(self, interaction: Interaction) -> dict[str, str]:
+    def get_links(self, question: Interaction) -> dict[str, str]:
         request: Request = self.context["request"]
-        names = {"self": ("api:interaction", interaction.pk), "execution": ("api:execution", interaction.execution_id)}
-        slug = interaction.tenant.slug
+        names = {"self": ("api:question", question.pk), "execution": ("api:execution", question.execution_id)}
+        slug = question.tenant.slug
         return {key: request.build_absolute_uri(reverse(name, args=(slug, pk))) for key, (name, pk) in names.items()}
 
 
-class CompletionView(serializers.Serializer[Completion]):
+class AnsweredView(serializers.Serializer[Answered]):
     """An answered question. For a `duplicate`, the response and the actor are the first ones."""
 
-    interactionId = serializers.UUIDField(source="interaction.id")
-    executionId = serializers.UUIDField(source="interaction.execution_id")
-    stepId = serializers.CharField(source="interaction.step_id")
-    stepName = serializers.CharField(source="interaction.step.title")
-    status = serializers.ChoiceField(choices=Interaction.Status.choices, source="interaction.status")
-    response = serializers.JSONField(source="interaction.response", allow_null=True)
-    actor = serializers.CharField(source="interaction.actor")
-    completedAt = serializers.DateTimeField(source="interaction.completed_at")
+    questionId = serializers.UUIDField(source="question.id")
+    executionId = serializers.UUIDField(source="question.execution_id")
+    stepId = serializers.CharField(source="question.step_id")
+    stepName = serializers.CharField(source="question.step.title")
+    status = serializers.ChoiceField(choices=Interaction.Status.choices, source="question.status")
+    response = serializers.JSONField(source="question.response", allow_null=True)
+    actor = serializers.CharField(source="question.actor")
+    completedAt = serializers.DateTimeField(source="question.completed_at")
     duplicate = serializers.BooleanField()
 
 
-class InteractionFilter(filters.FilterSet):
+class FormerAnsweredView(AnsweredView):
+    """An answered question as the former path and `resume` return it."""
+
+    interactionId = serializers.UUIDField(source="question.id", help_text=FORMER_ID_HELP)
+
+
+class QuestionFilter(filters.FilterSet):
     status = filters.ChoiceFilter(
         choices=[(PENDING, "waits for a response"), *((value, value) for value in Interaction.Status.values)],
         method="by_status",
@@ -264,76 +270,76 @@ def _restrictions(of: Interaction | Sequence[Interaction]) -> dict[str, Any]:
 
 
 @listing(
-    "interactions",
+    "questions",
     Interaction,
-    InteractionView,
-    InteractionFilter,
+    QuestionView,
+    QuestionFilter,
     ordering=("deadline", "created_at", "id"),
     context=_restrictions,
 )
-def interactions(view: TenantView) -> Any:
+def list_questions(view: TenantView) -> Any:
     """The questions of the tenant's executions, nearest deadline first."""
-    return answering.interactions(view.tenant)
+    return questions.questions_of(view.tenant)
 
 
-@operation("interactions", "interaction", InteractionView, method="GET", context=_restrictions)
-@refuses(errors.InteractionUnknown)
-def one_interaction(view: TenantView, interaction_id: uuid.UUID) -> Any:
+@operation("questions", "question", QuestionView, method="GET", context=_restrictions)
+@refuses(errors.QuestionUnknown)
+def one_question(view: TenantView, question_id: uuid.UUID) -> Any:
     """One question with its request, assignee, deadline, and response."""
-    return answering.interaction(view.tenant, interaction_id)
+    return questions.get_question(view.tenant, question_id)
 
 
-@operation("interactions", "completeInteraction", CompletionView, body=CompleteRequest)
+@operation("questions", "answerQuestion", AnsweredView, body=AnswerRequest)
 @declares(Act.INTERACTION_ANSWER, Scope.ANSWER)
 @refuses(*REFUSALS, errors.CorrelationAmbiguous, errors.RecipientRequired)
-def complete_interaction(view: TenantView, **body: Any) -> Any:
+def answer_question(view: TenantView, **body: Any) -> Any:
     """Answer a question. The first response is recorded. A repeated request returns it as a duplicate."""
-    return answering.complete(view.tenant, actor=view.actor, person=view.request.user, **body)
+    return questions.answer(view.tenant, actor=view.actor, person=view.request.user, **body)
 
 
-@operation("interactions", "claimInteraction", InteractionView, body=ClaimRequest, context=_restrictions)
+@operation("questions", "claimQuestion", QuestionView, body=ClaimRequest, context=_restrictions)
 @declares(Act.INTERACTION_CLAIM, Scope.ANSWER)
-@refuses(errors.InteractionUnknown, errors.InteractionClosed, errors.RecipientRequired, errors.InteractionClaimed)
-def claim_interaction(view: TenantView, interaction_id: uuid.UUID, take_over: bool) -> Any:
+@refuses(errors.QuestionUnknown, errors.QuestionClosed, errors.RecipientRequired, errors.QuestionClaimed)
+def claim_question(view: TenantView, question_id: uuid.UUID, take_over: bool) -> Any:
     """Say that the caller is working on a question, for 30 minutes. A repeated claim starts them again.
 
     A claim is for people: it keeps no client from responding. The body is optional.
     """
     me = view.request.user
-    return claims.claim(view.tenant, interaction_id, actor=view.actor, person=me, take_over=take_over)
+    return claims.claim(view.tenant, question_id, actor=view.actor, person=me, take_over=take_over)
 
 
-@operation("interactions", "releaseInteraction", InteractionView, context=_restrictions)
+@operation("questions", "releaseQuestion", QuestionView, context=_restrictions)
 @declares(Act.INTERACTION_RELEASE, Scope.ANSWER)
-@refuses(errors.InteractionUnknown, errors.InteractionClosed, errors.InteractionNotClaimed)
-def release_interaction(view: TenantView, interaction_id: uuid.UUID) -> Any:
+@refuses(errors.QuestionUnknown, errors.QuestionClosed, errors.QuestionNotClaimed)
+def release_question(view: TenantView, question_id: uuid.UUID) -> Any:
     """End the caller's claim."""
-    return claims.release(view.tenant, interaction_id, actor=view.actor)
+    return claims.release(view.tenant, question_id, actor=view.actor)
 
 
-@operation("interactions", "delegateInteraction", InteractionView, body=DelegateRequest, context=_restrictions)
+@operation("questions", "delegateQuestion", QuestionView, body=DelegateRequest, context=_restrictions)
 @declares(Act.INTERACTION_DELEGATE, Scope.ANSWER)
 @refuses(
-    errors.InteractionUnknown,
+    errors.QuestionUnknown,
     errors.DelegateUnknown,
-    errors.InteractionClosed,
+    errors.QuestionClosed,
     errors.RecipientRequired,
-    errors.InteractionClaimed,
+    errors.QuestionClaimed,
 )
-def delegate_interaction(view: TenantView, interaction_id: uuid.UUID, **body: Any) -> Any:
+def delegate_question(view: TenantView, question_id: uuid.UUID, **body: Any) -> Any:
     """Pass a question on to a member of the tenant, and end its claim."""
-    return claims.delegate(view.tenant, interaction_id, actor=view.actor, person=view.request.user, **body)
+    return claims.delegate(view.tenant, question_id, actor=view.actor, person=view.request.user, **body)
 
 
-@operation("interactions", "reassignInteraction", InteractionView, body=ReassignRequest, context=_restrictions)
+@operation("questions", "reassignQuestion", QuestionView, body=ReassignRequest, context=_restrictions)
 @declares(Act.INTERACTION_REASSIGN, Scope.ADMINISTER)
-@refuses(errors.InteractionUnknown, errors.RecipientUnknown, errors.InteractionClosed)
-def reassign_interaction(view: TenantView, interaction_id: uuid.UUID, **body: Any) -> Any:
+@refuses(errors.QuestionUnknown, errors.RecipientUnknown, errors.QuestionClosed)
+def reassign_question(view: TenantView, question_id: uuid.UUID, **body: Any) -> Any:
     """Replace the assignee and the group of a question, and end its claim and its delegation."""
-    return reassignment.reassign(view.tenant, interaction_id, actor=view.actor, **body)
+    return reassignment.reassign(view.tenant, question_id, actor=view.actor, **body)
 
 
-@extend_schema(tags=["interactions"])
+@extend_schema(tags=["questions"])
 class Resume(APIView):
     """The only call without a bearer token. The resume token permits one response before the deadline."""
 
@@ -341,24 +347,24 @@ class Resume(APIView):
     permission_classes = (AllowAny,)
     refusals: ClassVar = {"POST": REFUSALS}
 
-    @extend_schema(operation_id="resume", request=ResumeRequest, responses=CompletionView, auth=[])
+    @extend_schema(operation_id="resume", request=ResumeRequest, responses=FormerAnsweredView, auth=[])
     def post(self, request: Request) -> Response:
         """Answer a question with a resume token, as the receiver of a webhook does."""
         body = ResumeRequest.validated(request.data)
-        completion = answering.resume(
+        answered = questions.resume(
             body["resumeToken"],
             response=body["response"],
             actor=f"resume-token:{body['actor']}" if body["actor"] else "resume-token",
         )
-        return Response(CompletionView(completion).data)
+        return Response(FormerAnsweredView(answered).data)
 
 
 urlpatterns = [
-    path("interactions", interactions, name="interactions"),
-    path("interactions/complete", complete_interaction, name="interaction-complete"),
-    path("interactions/<uuid:interaction_id>/claim", claim_interaction, name="interaction-claim"),
-    path("interactions/<uuid:interaction_id>/release", release_interaction, name="interaction-release"),
-    path("interactions/<uuid:interaction_id>/delegate", delegate_interaction, name="interaction-delegate"),
-    path("interactions/<uuid:interaction_id>/reassign", reassign_interaction, name="interaction-reassign"),
-    path("interactions/<uuid:interaction_id>", one_interaction, name="interaction"),
+    path("questions", list_questions, name="questions"),
+    path("questions/answer", answer_question, name="question-answer"),
+    path("questions/<uuid:question_id>/claim", claim_question, name="question-claim"),
+    path("questions/<uuid:question_id>/release", release_question, name="question-release"),
+    path("questions/<uuid:question_id>/delegate", delegate_question, name="question-delegate"),
+    path("questions/<uuid:question_id>/reassign", reassign_question, name="question-reassign"),
+    path("questions/<uuid:question_id>", one_question, name="question"),
 ]

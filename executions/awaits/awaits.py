@@ -1,7 +1,7 @@
 """Opens and closes awaits, with the move that parks their execution or ends its wait.
 
-The lock of an execution is the lock of its awaits: every change of a unit or an interaction locks the execution's row
-first, then the unit's, then the interactions'. So two last answers at once, an answer and a deadline, or an answer and
+The lock of an execution is the lock of its awaits: every change of a unit or a question locks the execution's row
+first, then the unit's, then the questions'. So two last answers at once, an answer and a deadline, or an answer and
 a cancellation never deadlock, and every answer is counted.
 """
 
@@ -62,15 +62,15 @@ def resume_secrets() -> list[str]:
     return [*filter(None, own), *(derived(root, "resume-token") for root in roots)]
 
 
-def resume_token_of(interaction: Interaction, *, issued_at: datetime) -> ResumeToken:
-    """Return the token that answers an interaction. It is not signed."""
+def resume_token_of(question: Interaction, *, issued_at: datetime) -> ResumeToken:
+    """Return the token that answers a question. It is not signed."""
     return ResumeToken(
-        tenant_id=interaction.tenant.slug,
-        interaction_id=interaction.known_as,
-        correlation_id=interaction.correlation_id,
-        execution_id=str(interaction.execution_id),
-        step_id=interaction.step_id,
-        deadline_epoch_ms=epoch_ms(interaction.deadline),
+        tenant_id=question.tenant.slug,
+        interaction_id=question.known_as,
+        correlation_id=question.correlation_id,
+        execution_id=str(question.execution_id),
+        step_id=question.step_id,
+        deadline_epoch_ms=epoch_ms(question.deadline),
         issued_at_epoch_ms=epoch_ms(issued_at),
     )
 
@@ -87,8 +87,8 @@ def epoch_ms(moment: datetime) -> int:
 class Parking:
     """An execution that reached an await, and the unit that is to be opened for it.
 
-    `opened` is what the worker has opened itself: the unit under its name, and an interaction for each request. If it
-    is None, the coordinator opens an interaction for each request. `traceparent` is the context of the suspended run,
+    `opened` is what the worker has opened itself: the unit under its name, and a question for each request. If it
+    is None, the coordinator opens a question for each request. `traceparent` is the context of the suspended run,
     empty if it is not traced.
     """
 
@@ -99,23 +99,23 @@ class Parking:
     traceparent: str = NONE
 
     @property
-    def interactions(self) -> Sequence[ImportedInteraction]:
-        """The interactions that exist already."""
+    def questions(self) -> Sequence[ImportedInteraction]:
+        """The questions that exist already."""
         return [] if self.opened is None else self.opened.interactions
 
 
 def why_unanswerable(suspension: Suspension, opened: ImportedSuspension | None = None) -> str | None:
     """Return why the await can never be answered, or None if it can. An unanswerable execution fails and is not parked.
 
-    A worker dispatches the interactions that it has `opened`, except those that it left WAITING.
+    A worker dispatches the questions that it has `opened`, except those that it left WAITING.
     """
-    interactions = [] if opened is None else opened.interactions
+    questions = [] if opened is None else opened.interactions
     names = [suspension.step_id, suspension.output_type, suspension.assignee, suspension.group]
     urls = [suspension.transport_metadata.get("url")]
     if opened is not None:
         names += [opened.unit_name, suspension.transport]
-        urls = [each.metadata.get("url") for each in interactions if each.status == "WAITING"]
-    for each in interactions:
+        urls = [each.metadata.get("url") for each in questions if each.status == "WAITING"]
+    for each in questions:
         names += [each.worker_name, each.correlation_id, each.assignee, each.group, each.actor]
     if opened is None and suspension.transport not in FIRST_STATUS:
         return f"The await uses the transport {suspension.transport!r}, which this coordinator does not have"
@@ -131,7 +131,7 @@ def why_unanswerable(suspension: Suspension, opened: ImportedSuspension | None =
         return f"Each name in the await {RULE}"
     if any("\x00" in text for text in chain(*suspension.transport_metadata.items())):
         return "The await's transport metadata contains a NUL character"
-    if suspension.transport in AUTOMATIC and any(each.status != "WAITING" for each in interactions):
+    if suspension.transport in AUTOMATIC and any(each.status != "WAITING" for each in questions):
         return f"The await over the transport {suspension.transport!r} does not wait"
     if suspension.transport == WEBHOOK and not all(map(is_web_address, urls)):
         return "The await is sent as a webhook, but names no http or https URL to send it to"
@@ -146,19 +146,19 @@ def correlation_id(tenant: str, execution_id: uuid.UUID, step_id: str, unit_id: 
 
 
 def park(tenant: Tenant, parkings: Sequence[Parking]) -> None:
-    """Write the units and their interactions. Deadlines run from now by the database's clock.
+    """Write the units and their questions. Deadlines run from now by the database's clock.
 
     In the same transaction the caller has moved the executions to WAITING_EXTERNAL on these units, with the requests
     as progress, and `why_unanswerable` returned None.
 
-    An interaction that the worker opened keeps its id and deadline. If an interaction with its id exists, it was opened
+    A question that the worker opened keeps its id and deadline. If a question with its id exists, it was opened
     before and never changes; the new one gets a fresh id and its full timeout. Correlation ids may
-    repeat: `interactions` detects ambiguous ones.
+    repeat: `named_by_correlation` detects ambiguous ones.
     """
-    opened = [each.id for parking in parkings for each in parking.interactions]
+    opened = [each.id for parking in parkings for each in parking.questions]
     known = set(Interaction.objects.filter(pk__in=opened).values_list("pk", flat=True)) if opened else set()
     ids = {(parking.unit_id, each.id): uuid.uuid4() if each.id in known else each.id
-           for parking in parkings for each in parking.interactions}  # fmt: skip
+           for parking in parkings for each in parking.questions}  # fmt: skip
     rows = [_unit(tenant, parking, ids) for parking in parkings]
     parameters: dict[str, Any] = {
         "tenant": tenant.pk,
@@ -183,11 +183,11 @@ def park(tenant: Tenant, parkings: Sequence[Parking]) -> None:
 
 
 Ids = Mapping[tuple[uuid.UUID, uuid.UUID], uuid.UUID]
-"""The id of each interaction, by its unit and the id that its worker chose."""
+"""The id of each question, by its unit and the id that its worker chose."""
 
 
 def _unit(tenant: Tenant, parking: Parking, ids: Ids) -> dict[str, Any]:
-    """Return the unit and its interactions as `statements.OPEN` expects them."""
+    """Return the unit and its questions as `statements.OPEN` expects them."""
     suspension, opened = parking.suspension, parking.opened
     unit = {
         "unit": parking.unit_id,
@@ -204,8 +204,8 @@ def _unit(tenant: Tenant, parking: Parking, ids: Ids) -> dict[str, Any]:
         "seconds": suspension.timeout_seconds,
     }
     if opened is not None:
-        rows = [_opened_interaction(each, ids[parking.unit_id, each.id]) for each in opened.interactions]
-        return unit | {"interactions": rows}
+        rows = [_opened_question(each, ids[parking.unit_id, each.id]) for each in opened.interactions]
+        return unit | {"questions": rows}
     items = range(len(suspension.requests)) if suspension.itemized else [None]
     name = (tenant.slug, parking.execution_id, suspension.step_id, parking.unit_id)
     return unit | {
@@ -213,12 +213,12 @@ def _unit(tenant: Tenant, parking: Parking, ids: Ids) -> dict[str, Any]:
         "assignee": suspension.assignee,
         "group": suspension.group,
         "status": FIRST_STATUS[suspension.transport].value,
-        "interactions": [{"correlation": correlation_id(*name, item)} for item in items],
+        "questions": [{"correlation": correlation_id(*name, item)} for item in items],
     }
 
 
-def _opened_interaction(opened: ImportedInteraction, row_id: uuid.UUID) -> dict[str, Any]:
-    """Return an interaction that the worker has opened. One that is answered already is opened like any other."""
+def _opened_question(opened: ImportedInteraction, row_id: uuid.UUID) -> dict[str, Any]:
+    """Return a question that the worker has opened. One that is answered already is opened like any other."""
     is_new = row_id == opened.id
     return {
         "id": row_id,
@@ -233,14 +233,14 @@ def _opened_interaction(opened: ImportedInteraction, row_id: uuid.UUID) -> dict[
 
 
 def _take_answers(parking: Parking, ids: Ids) -> None:
-    """Answer the interactions that the worker reported as answered, and resume the execution if these are all."""
+    """Answer the questions that the worker reported as answered, and resume the execution if these are all."""
     answers = [
         {
             "id": ids[parking.unit_id, each.id],
             "response": [json.loads(each.response or "null")],
             "actor": (each.actor or "worker")[:LONGEST_ACTOR],
         }
-        for each in parking.interactions
+        for each in parking.questions
         if each.status == "COMPLETED"
     ]
     if answers:
@@ -316,9 +316,9 @@ def resume(answers: Mapping[uuid.UUID, int], *, actor: str, with_requests: bool 
 
 
 def fail(lost: Lost, messages: Mapping[uuid.UUID, str], *, actor: str) -> None:
-    """Close units that lost an interaction, and fail the executions that wait for them, with a dead letter for each.
+    """Close units that lost a question, and fail the executions that wait for them, with a dead letter for each.
 
-    `messages` is the error message for each unit. The other open interactions of a unit are cancelled. The caller has
+    `messages` is the error message for each unit. The other open questions of a unit are cancelled. The caller has
     locked the executions.
     """
     if not messages:
@@ -356,7 +356,7 @@ def fail(lost: Lost, messages: Mapping[uuid.UUID, str], *, actor: str) -> None:
 
 
 def cancel(execution_ids: Collection[uuid.UUID]) -> int:
-    """Cancel the open units and interactions of these executions. Return how many units were open.
+    """Cancel the open units and questions of these executions. Return how many units were open.
 
     The caller has moved the executions to CANCELLED in the same transaction, which also locked them.
     """
@@ -375,7 +375,7 @@ def cancel(execution_ids: Collection[uuid.UUID]) -> int:
 def expire() -> int:
     """Complete the timers that are past their deadline, and fail all other late awaits with AWAIT_TIMEOUT.
 
-    Handles at most SWEEP_LIMIT interactions, the earliest deadline first. Any number of processes
+    Handles at most SWEEP_LIMIT questions, the earliest deadline first. Any number of processes
     may call this at once: each skips what another has locked. Returns how many executions were handled.
     """
     with transaction.atomic():
@@ -396,5 +396,5 @@ def time_out(execution_ids: Collection[uuid.UUID], *, actor: str) -> None:
     with connection.cursor() as cursor:
         cursor.execute(statements.TIME_OUT, {"held": list(execution_ids), "open": OPEN, "timer": TIMER})
         late = dict(cursor.fetchall())
-    messages = {unit_id: f"Await interaction timed out: {interaction_id}" for unit_id, interaction_id in late.items()}
+    messages = {unit_id: f"Question {question_id} was not answered in time" for unit_id, question_id in late.items()}
     fail(TIMED_OUT, messages, actor=actor)

@@ -1,4 +1,4 @@
-"""Claims of interactions: who is working on an answer, and to whom a question was passed on.
+"""Claims of questions: who is working on an answer, and to whom a question was passed on.
 
 Claims coordinate people. They never refuse an answer over REST or with a resume token. Only who may answer may claim
 and pass on (`executions.awaits.recipients`). Every change is written with its event, under the locks of `awaits`. The
@@ -12,9 +12,9 @@ from typing import Any
 from django.db import connection, transaction
 
 from executions.awaits import awaits, recipients, statements
-from executions.awaits.interactions import Claim, Locked, interaction, lock
+from executions.awaits.questions import Claim, Locked, get_question, lock
 from executions.awaits.recipients import Person
-from executions.errors import DelegateUnknown, InteractionClosed, InteractionNotClaimed, RecipientRequired
+from executions.errors import DelegateUnknown, QuestionClosed, QuestionNotClaimed, RecipientRequired
 from executions.models import Interaction, InteractionEvent
 from tenancy import audit, members
 from tenancy.access import actor_named
@@ -29,20 +29,20 @@ LONGEST_NOTE = 2000
 Kind = InteractionEvent.Kind
 
 
-def _denied(tenant: Tenant, interaction_id: uuid.UUID, *, actor: str, **_: Any) -> dict[str, Any]:
-    return {"tenant": tenant, "actor": actor, "object": interaction_id}
+def _denied(tenant: Tenant, question_id: uuid.UUID, *, actor: str, **_: Any) -> dict[str, Any]:
+    return {"tenant": tenant, "actor": actor, "object": question_id}
 
 
 @audit.denials(Act.INTERACTION_CLAIM, RecipientRequired, of=_denied)
 def claim(
-    tenant: Tenant, interaction_id: uuid.UUID, *, actor: str, person: Person | None = None, take_over: bool = False
+    tenant: Tenant, question_id: uuid.UUID, *, actor: str, person: Person | None = None, take_over: bool = False
 ) -> Interaction:
-    """Claim an open interaction for CLAIM_TIME. Renews a claim that the actor has.
+    """Claim an open question for CLAIM_TIME. Renews a claim that the actor has.
 
-    Raises `InteractionUnknown`, `InteractionClosed`, `RecipientRequired` unless `person` may answer, and
-    `InteractionClaimed` if the claim of another actor lasts, unless `take_over` is set.
+    Raises `QuestionUnknown`, `QuestionClosed`, `RecipientRequired` unless `person` may answer, and
+    `QuestionClaimed` if the claim of another actor lasts, unless `take_over` is set.
     """
-    return _claim(interaction(tenant, interaction_id), actor, person, take_over=take_over)
+    return _claim(get_question(tenant, question_id), actor, person, take_over=take_over)
 
 
 def renew(question: Interaction, *, actor: str, person: Person | None = None) -> Interaction:
@@ -52,22 +52,22 @@ def renew(question: Interaction, *, actor: str, person: Person | None = None) ->
     return _claim(question, actor, person, renewal=True)
 
 
-def release(tenant: Tenant, interaction_id: uuid.UUID, *, actor: str) -> Interaction:
-    """End the actor's claim. Raises `InteractionUnknown`, `InteractionClosed`, `InteractionNotClaimed`."""
-    question = interaction(tenant, interaction_id)
+def release(tenant: Tenant, question_id: uuid.UUID, *, actor: str) -> Interaction:
+    """End the actor's claim. Raises `QuestionUnknown`, `QuestionClosed`, `QuestionNotClaimed`."""
+    question = get_question(tenant, question_id)
     with transaction.atomic():
         claimant = lock_open(question).claimant
         if claimant != actor:
-            raise InteractionNotClaimed(f"Interaction {question.pk} is not claimed by {actor}.")
+            raise QuestionNotClaimed(f"Question {question.pk} is not claimed by {actor}.")
         _change(question, claimant, Kind.RELEASED, actor=actor)
         _record(Act.INTERACTION_RELEASE, question, actor)
-    return interaction(tenant, question.pk)
+    return get_question(tenant, question.pk)
 
 
 @audit.denials(Act.INTERACTION_DELEGATE, RecipientRequired, of=_denied)
 def delegate(
     tenant: Tenant,
-    interaction_id: uuid.UUID,
+    question_id: uuid.UUID,
     *,
     actor: str,
     to: str,
@@ -75,12 +75,12 @@ def delegate(
     note: str = "",
     take_over: bool = False,
 ) -> Interaction:
-    """Pass an open interaction on to the member with the user name `to`, and end its claim.
+    """Pass an open question on to the member with the user name `to`, and end its claim.
 
-    Raises `InteractionUnknown`, `InteractionClosed`, `RecipientRequired` unless `person` may answer, `DelegateUnknown`
-    if no such member may, and `InteractionClaimed` if the claim of another actor lasts, unless `take_over` is set.
+    Raises `QuestionUnknown`, `QuestionClosed`, `RecipientRequired` unless `person` may answer, `DelegateUnknown`
+    if no such member may, and `QuestionClaimed` if the claim of another actor lasts, unless `take_over` is set.
     """
-    question = interaction(tenant, interaction_id)
+    question = get_question(tenant, question_id)
     with transaction.atomic():
         locked = lock_open(question)
         recipients.require(question, person)
@@ -90,7 +90,7 @@ def delegate(
             question, locked.claimant, Kind.DELEGATED, actor=actor, delegate=actor_named(to), note=note.strip() or None
         )
         _record(Act.INTERACTION_DELEGATE, question, actor, to=actor_named(to))
-    return interaction(tenant, question.pk)
+    return get_question(tenant, question.pk)
 
 
 def _claim(
@@ -107,7 +107,7 @@ def _claim(
         kind = Kind.RENEWED if own else Kind.TAKEN_OVER if lasting else Kind.CLAIMED
         _change(question, locked.claimant, kind, actor=actor, claimant=actor)
         _record(Act.INTERACTION_CLAIM, question, actor)
-    return interaction(question.tenant, question.pk)
+    return get_question(question.tenant, question.pk)
 
 
 def _require_free(question: Interaction, lasting: Claim | None, actor: str, *, take_over: bool) -> None:
@@ -116,7 +116,7 @@ def _require_free(question: Interaction, lasting: Claim | None, actor: str, *, t
 
 
 def _require_candidate(question: Interaction, to: str) -> None:
-    """Raise `DelegateUnknown` unless a member with this name may answer the interaction, which is locked."""
+    """Raise `DelegateUnknown` unless a member with this name may answer the question, which is locked."""
     if not recipients.candidates(question).filter(members.named_as(to)).exists():
         message = "is not a member of the tenant who may answer"
         raise DelegateUnknown(
@@ -125,10 +125,12 @@ def _require_candidate(question: Interaction, to: str) -> None:
 
 
 def lock_open(question: Interaction) -> Locked:
-    """Lock the interaction. Raises `InteractionClosed` if it cannot be answered."""
+    """Lock the question. Raises `QuestionClosed` if it cannot be answered."""
     locked = lock(question)
     if locked.status not in Interaction.OPEN or question.transport in AUTOMATIC:
-        raise InteractionClosed(f"Interaction {question.pk} cannot be answered.", interactionStatus=locked.status)
+        raise QuestionClosed(
+            f"Question {question.pk} cannot be answered.", questionStatus=locked.status, interactionStatus=locked.status
+        )
     return locked
 
 

@@ -1,4 +1,4 @@
-"""Questions: the list of open interactions, and the pages that show, claim, pass on and answer one."""
+"""Questions: the list of open questions, and the pages that show, claim, pass on and answer one."""
 
 import uuid
 from collections.abc import Callable
@@ -17,7 +17,7 @@ from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
-from executions.awaits import claims, interactions, reassignment, recipients
+from executions.awaits import claims, questions, reassignment, recipients
 from executions.awaits.answer_form import AnswerForm, require_text
 from executions.awaits.answer_types import described_types_of, request_type
 from executions.awaits.present import OVERDUE, STATUSES, Present, is_claimed
@@ -50,7 +50,7 @@ MOST_NEXT = 200
 """How many of the questions with the nearest deadlines are candidates for the next one."""
 MOST_MEMBERS = 200
 LONGEST_NAME = 150
-SIGNED_OUT = "executions/interaction_signed_out.html"
+SIGNED_OUT = "executions/question_signed_out.html"
 """Takes the place of the live part after a log-out. The form stays with what was entered."""
 
 
@@ -115,40 +115,38 @@ class InteractionAdmin(LongList):
         return queryset.filter(named), False
 
     @column("Question")
-    def question(self, interaction: Interaction) -> SafeString:
-        return format_html(
-            '<span id="question-{}">{}</span>', interaction.pk, interaction
-        )  # keeps the focus on its row
+    def question(self, question: Interaction) -> SafeString:
+        return format_html('<span id="question-{}">{}</span>', question.pk, question)  # keeps the focus on its row
 
     @column("Request", empty="-")
-    def request_fields(self, interaction: Any) -> SafeString | None:
-        fields = telling_fields(interaction.members or {})
+    def request_fields(self, question: Any) -> SafeString | None:
+        fields = telling_fields(question.members or {})
         lines = format_html_join("", '<div><span class="dc-quiet">{}:</span> {}</div>', fields)
         return format_html('<div class="dc-lines">{}</div>', lines) if lines else None
 
     @column("Pipeline and execution")
-    def pipeline(self, interaction: Interaction) -> SafeString:
-        execution = interaction.execution
+    def pipeline(self, question: Interaction) -> SafeString:
+        execution = question.execution
         name = execution.business_key or f"…{str(execution.pk)[-8:]}"
         return format_html(
             '<div class="dc-lines">{}<div class="dc-quiet">{}</div></div>', execution.pipeline_id, cut(name)
         )
 
     @badge("Status", dict((*STATUSES.values(), OVERDUE)))
-    def state(self, interaction: Interaction) -> str:
-        late = interaction.status in Interaction.OPEN and interaction.deadline <= timezone.now()
-        return (OVERDUE if late else STATUSES[interaction.status])[0]
+    def state(self, question: Interaction) -> str:
+        late = question.status in Interaction.OPEN and question.deadline <= timezone.now()
+        return (OVERDUE if late else STATUSES[question.status])[0]
 
     due = time("Deadline", "deadline")
 
     @column("Claimed by", empty="-")
-    def claim(self, interaction: Interaction) -> str | None:
-        return person(interaction.claimed_by) if interaction.claimed_by and is_claimed(interaction) else None
+    def claim(self, question: Interaction) -> str | None:
+        return person(question.claimed_by) if question.claimed_by and is_claimed(question) else None
 
     @column("For", empty="-")
-    def addressee(self, interaction: Interaction) -> str | None:
-        to = person(interaction.delegate) if interaction.delegate else interaction.assignee
-        return ", ".join(filter(None, (to, interaction.group and f"group {interaction.group}"))) or None
+    def addressee(self, question: Interaction) -> str | None:
+        to = person(question.delegate) if question.delegate else question.assignee
+        return ", ".join(filter(None, (to, question.group and f"group {question.group}"))) or None
 
     def show(self, request: HttpRequest, row: Interaction) -> HttpResponse:
         """Show the question. The claimant's visit renews the claim."""
@@ -176,7 +174,7 @@ class InteractionAdmin(LongList):
     def _live(self, request: HttpRequest, present: Present, **context: Any) -> HttpResponse:
         """Return the live part, and what it changes elsewhere on the page."""
         shown = {**present.context(), "changed": request.GET.get("shown") != present.mark, **context}
-        return self.part(request, "executions/interaction_live_parts.html", original=present.question, **shown)
+        return self.part(request, "executions/question_live_parts.html", original=present.question, **shown)
 
     def _decision(self, request: HttpRequest, found: Interaction) -> dict[str, Any]:
         """Return what people see of the answer. Others than readers of payloads see that there is one."""
@@ -237,7 +235,7 @@ class InteractionAdmin(LongList):
             except CoordinatorError as error:
                 refused = error
             if _stays(request):
-                present = self._present(request, interactions.interaction(row.tenant, row.pk))
+                present = self._present(request, questions.get_question(row.tenant, row.pk))
                 decision = self._decision(request, present.question)
                 return self._live(request, present, problem=problem_of(refused), **decision)
             if refused:
@@ -255,16 +253,16 @@ class InteractionAdmin(LongList):
         """
         if request.method != "POST":
             return redirect("admin:executions_interaction_change", row.pk)
-        found = interactions.interaction(row.tenant, row.pk)
+        found = questions.get_question(row.tenant, row.pk)
         form = AnswerForm.submitted(found, request.POST.dict())
         if form.is_edit:
             return self._shown(request, row, form=form)
         try:
             if form.is_review:
                 return self._shown(request, row, form=form, summary=form.checked())
-            completion = interactions.complete(
+            completion = questions.answer(
                 row.tenant,
-                interaction_id=row.pk,
+                question_id=row.pk,
                 response=form.response(),
                 actor=actor(request.user),
                 person=request.user,
@@ -313,7 +311,7 @@ class InteractionAdmin(LongList):
         problems: list[Any] | None = None,
         summary: Any = NOTHING,
     ) -> HttpResponse:
-        found = interactions.interaction(row.tenant, row.pk)
+        found = questions.get_question(row.tenant, row.pk)
         present = self._present(request, found)
         has_form = present.answerable and present.may_answer
         if has_form:
@@ -338,7 +336,7 @@ class InteractionAdmin(LongList):
             return self._live(request, present, **answering)
         return self.page(
             request,
-            "executions/interaction.html",
+            "executions/question.html",
             status=error.status if error else 200,
             title=f"{found} of {found.execution.pipeline_id}",
             original=found,
@@ -351,7 +349,7 @@ class InteractionAdmin(LongList):
             request_fields=readable(found.request, described_types_of(found), request_type(found))
             if decision["may_read"]
             else None,
-            question=bounded_json(found.request) if decision["may_read"] else None,
+            request_json=bounded_json(found.request) if decision["may_read"] else None,
             members=recipients.candidates(found)[:MOST_MEMBERS] if present.buttons else (),
             events=found.events.order_by("-sequence")[:20],
         )

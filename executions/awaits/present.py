@@ -8,7 +8,7 @@ from typing import Any, Final
 from django.contrib.auth.models import User
 from django.utils import timezone
 
-from executions.awaits import interactions, recipients
+from executions.awaits import questions, recipients
 from executions.models import Interaction
 from executions.questions.readable import person
 from foundation.moments import lasting
@@ -59,7 +59,7 @@ class Present:
     @classmethod
     def of(cls, question: Interaction, me: User, *, has_role: bool, may_answer: bool, buttons: str) -> "Present":
         asks = question.status in Interaction.OPEN and question.transport not in AUTOMATIC
-        left = interactions.time_left(question) if asks else timedelta()
+        left = questions.time_left(question) if asks else timedelta()
         buttons = buttons if buttons in BUTTONS else ""
         return cls(question, actor(me), me.last_login, has_role, may_answer, buttons, left)
 
@@ -110,7 +110,7 @@ class Present:
         state, variant = OVERDUE if self.late else STATUSES[of.status]
         return {
             "present": self,
-            "interaction": of,
+            "question": of,
             "execution": of.execution,
             "state": state,
             "variant": variant,
@@ -127,7 +127,7 @@ class Present:
         }
 
 
-def is_claimed(interaction: Interaction) -> bool:
+def is_claimed(question: Interaction) -> bool:
     """True if a claim lasts on an open question."""
-    until = interaction.claimed_until
-    return interaction.status in Interaction.OPEN and until is not None and until > timezone.now()
+    until = question.claimed_until
+    return question.status in Interaction.OPEN and until is not None and until > timezone.now()

@@ -1,4 +1,4 @@
-"""Names other recipients of an open interaction. The caller has checked access to the tenant."""
+"""Names other recipients of an open question. The caller has checked access to the tenant."""
 
 import uuid
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 from django.db import connection, transaction
 
 from executions.awaits import awaits, claims, recipients, statements
-from executions.awaits.interactions import interaction
+from executions.awaits.questions import get_question
 from executions.awaits.recipients import Addressees
 from executions.errors import RecipientUnknown
 from executions.models import Interaction
@@ -20,15 +20,15 @@ EVENT = "QUESTION_REASSIGNED"
 
 
 def reassign(
-    tenant: Tenant, interaction_id: uuid.UUID, *, actor: str, reason: str, assignee: str | None, group: str | None
+    tenant: Tenant, question_id: uuid.UUID, *, actor: str, reason: str, assignee: str | None, group: str | None
 ) -> Interaction:
-    """Replace the recipients of an open interaction, and end its claim and its delegation.
+    """Replace the recipients of an open question, and end its claim and its delegation.
 
-    Writes an event of the interaction, and one of the execution. Raises `InteractionUnknown`, `InvalidRequest` without
+    Writes an event of the question, and one of the execution. Raises `QuestionUnknown`, `InvalidRequest` without
     a reason or without recipients, `RecipientUnknown` if no member who may answer has the user name or the group, and
-    `InteractionClosed`.
+    `QuestionClosed`.
     """
-    question, to = interaction(tenant, interaction_id), Addressees(assignee or None, group or None)
+    question, to = get_question(tenant, question_id), Addressees(assignee or None, group or None)
     reason = reason.strip()
     if not reason:
         raise _missing("reason", "A reassignment needs a reason.")
@@ -48,7 +48,7 @@ def reassign(
         }
         with connection.cursor() as cursor:
             cursor.execute(statements.REASSIGN, parameters)
-        data = {"interactionId": str(question.pk), "reason": reason, **change}
+        data = {"questionId": str(question.pk), "interactionId": str(question.pk), "reason": reason, **change}
         moves.note(EVENT, [moves.Note(question.execution_id, actor, data)])
         audit.record(
             Act.INTERACTION_REASSIGN,
@@ -59,7 +59,7 @@ def reassign(
             executionId=str(question.execution_id),
             **change,
         )
-    return interaction(tenant, question.pk)
+    return get_question(tenant, question.pk)
 
 
 def _missing(field: str, message: str) -> InvalidRequest:

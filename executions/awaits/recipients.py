@@ -1,6 +1,6 @@
-"""Who may claim and answer an interaction: its recipients, if it has some and the policy of its pipeline enforces them.
+"""Who may claim and answer a question: its recipients, if it has some and the policy of its pipeline enforces them.
 
-An interaction names a person (`assignee`), a group, or both. Either of them suffices. A group is that of the members
+A question names a person (`assignee`), a group, or both. Either of them suffices. A group is that of the members
 who have it (`tenancy.members`). An assignee with an @ is an address: it names the users whose e-mail address or user
 name equals it, without regard to case. Every other assignee is a user name, and is compared exactly. Recipients need a
 role that may answer. Superusers are recipients only if they are named, or are members with the group.
@@ -34,7 +34,7 @@ _FOR_ANYBODY = Q(assignee=None, group=None) | Q(execution__release__pipeline__re
 
 
 class Addressees(NamedTuple):
-    """The recipients that an interaction names. Both may be None."""
+    """The recipients that a question names. Both may be None."""
 
     assignee: str | None
     group: str | None
@@ -52,7 +52,7 @@ class Addressees(NamedTuple):
 
 
 def require(question: Interaction, person: Person | None) -> None:
-    """Raise `RecipientRequired` unless the person may answer an interaction that the caller has locked.
+    """Raise `RecipientRequired` unless the person may answer a question that the caller has locked.
 
     Reads the rights of the person after the lock, and keeps them until the transaction ends: neither the person nor
     their memberships change before. If there are recipients, None is not one of them.
@@ -80,14 +80,14 @@ def restriction(question: Interaction) -> str:
 
 
 def restricted(questions: Iterable[Interaction]) -> set[object]:
-    """Return the ids of the interactions that only their recipients may answer. Needs their executions."""
+    """Return the ids of the questions that only their recipients may answer. Needs their executions."""
     named = [each for each in questions if any(addressees(each))]
     enforcing = _enforcing(named) if named else set()
     return {each.pk for each in named if _pipeline_of(each) in enforcing}
 
 
 def candidates(question: Interaction) -> QuerySet[Membership, str]:
-    """Return the names of members to whom the interaction can be passed on.
+    """Return the names of members to whom the question can be passed on.
 
     If there are recipients, these are the members with the group and the assignee, unless that is an e-mail address:
     the tenant's people do not learn whose it is.
@@ -100,7 +100,7 @@ def candidates(question: Interaction) -> QuerySet[Membership, str]:
 
 
 def addressed_to(person: Person) -> Q:
-    """Return the condition for interactions that name the person, or one of their groups if their role may answer."""
+    """Return the condition for questions that name the person, or one of their groups if their role may answer."""
     keys = _keys(person.get_username(), getattr(person, "email", ""))
     named = [Q(assignee__iexact=key) if "@" in key else Q(assignee=key) for key in sorted(keys)]
     rows = Membership.objects.filter(user=person.pk, groups__len__gt=0).order_by("pk")
@@ -111,9 +111,9 @@ def addressed_to(person: Person) -> Q:
 
 
 def mine(person: Person, names: Collection[str] = ()) -> Q:
-    """Return the condition for interactions that are for the person, or that the person or an actor in `names` claimed.
+    """Return the condition for questions that are for the person, or that the person or an actor in `names` claimed.
 
-    An interaction that was passed on is only for its delegate, as long as the delegate may answer it.
+    A question that was passed on is only for its delegate, as long as the delegate may answer it.
     """
     me = actor(person)
     passed_on = _for_delegate()
@@ -123,7 +123,7 @@ def mine(person: Person, names: Collection[str] = ()) -> Q:
 
 
 def _for_delegate() -> Q:
-    """Return the condition for interactions whose delegate may still answer."""
+    """Return the condition for questions whose delegate may still answer."""
     name = Substr(OuterRef("delegate"), len(actor_named("")) + 1)
     group = Func(OuterRef("group"), template="ARRAY[%(expressions)s]", output_field=ArrayField(CharField()))
     holders = members.holding(OuterRef("tenant"), name, Scope.ANSWER)
@@ -132,7 +132,7 @@ def _for_delegate() -> Q:
 
 
 def answerable_by(person: Person) -> Q:
-    """Return the condition for interactions whose recipients, if any, let the person answer."""
+    """Return the condition for questions whose recipients, if any, let the person answer."""
     return _FOR_ANYBODY | addressed_to(person)
 
 
@@ -170,7 +170,7 @@ def _pipeline_of(question: Interaction) -> tuple[int, str]:
 
 
 def _enforcing(questions: Collection[Interaction]) -> set[tuple[int, str]]:
-    """Return the pipelines of interactions whose policy enforces recipients: tenant and pipeline id."""
+    """Return the pipelines of questions whose policy enforces recipients: tenant and pipeline id."""
     keys = {_pipeline_of(each) for each in questions}
     rows = Pipeline.objects.filter(
         tenant__in={tenant for tenant, _ in keys}, pipeline_id__in={name for _, name in keys}

@@ -2,14 +2,14 @@
 
 # --- opening ---
 
-# Writes units, each with its interactions. The requests of a unit are already the progress of its execution, so the
+# Writes units, each with its questions. The requests of a unit are already the progress of its execution, so the
 # database copies them from there: a unit of 100,000 items is opened without sending its requests again. What a unit's
-# interactions have in common comes once, with the unit. No rows: no parkings were passed.
+# questions have in common comes once, with the unit. No rows: no parkings were passed.
 OPEN = """
 WITH parked AS (
     SELECT * FROM json_to_recordset(%(parkings)s::json) AS p(
         unit uuid, execution uuid, step text, index int, itemized bool, many bool, items int, name text,
-        interactions json, transport text, metadata jsonb, type text, assignee text, "group" text, status text,
+        questions json, transport text, metadata jsonb, type text, assignee text, "group" text, status text,
         seconds float, traceparent text)
 ), opened AS (
     INSERT INTO executions_awaitunit (id, tenant_id, execution_id, step_id, step_index, itemized, gives_many,
@@ -27,13 +27,13 @@ SELECT coalesce(i.id, gen_random_uuid()), %(tenant)s, p.unit, p.execution, p.ste
     CASE WHEN p.transport IN ('webhook', 'pipeline') AND coalesce(i.status, p.status) = 'WAITING' THEN now() END, ''
 FROM parked p JOIN executions_execution e ON e.id = p.execution
 CROSS JOIN LATERAL ROWS FROM (
-    json_to_recordset(p.interactions) AS (id uuid, name text, correlation text, metadata jsonb, assignee text,
+    json_to_recordset(p.questions) AS (id uuid, name text, correlation text, metadata jsonb, assignee text,
         "group" text, status text, deadline timestamptz),
     jsonb_array_elements(CASE WHEN p.itemized THEN e.progress ELSE jsonb_build_array(e.progress) END)
 ) WITH ORDINALITY AS i(id, name, correlation, metadata, assignee, "group", status, deadline, request, place)
 """
 
-# Answers interactions that were just opened, with the answers that their worker reported. No row is impossible.
+# Answers questions that were just opened, with the answers that their worker reported. No row is impossible.
 ANSWER_OPENED = """
 UPDATE executions_interaction i SET status = 'COMPLETED', response = a.response -> 0, actor = a.actor,
     completed_at = now(), version = version + 1
@@ -86,7 +86,7 @@ WHERE id = ANY(%(units)s) AND status = 'WAITING_EXTERNAL'
 RETURNING id, execution_id, step_index, traceparent, created_at
 """
 
-# Closes the open interactions of units. No row: all of them were answered or closed before.
+# Closes the open questions of units. No row: all of them were answered or closed before.
 CLOSE_INTERACTIONS = """
 UPDATE executions_interaction SET status = %(status)s, version = version + 1, next_dispatch_at = NULL,
     updated_at = now()
@@ -95,7 +95,7 @@ WHERE unit_id = ANY(%(units)s) AND status = ANY(%(open)s)
 
 # --- deadlines ---
 
-# Locks the executions of interactions that are past their deadline, earliest first, and skips locked and paused
+# Locks the executions of questions that are past their deadline, earliest first, and skips locked and paused
 # executions. A pause waits for those that this found (`may_claim`). No row: nothing is late, or other processes expire
 # what is.
 LOCK_LATE = """
@@ -115,7 +115,7 @@ WHERE execution_id = ANY(%(held)s) AND status = ANY(%(open)s) AND deadline <= no
 RETURNING unit_id
 """
 
-# Times out the late interactions of locked executions. Returns the earliest of each unit. No row: none is late.
+# Times out the late questions of locked executions. Returns the earliest of each unit. No row: none is late.
 TIME_OUT = """
 WITH late AS (
     UPDATE executions_interaction SET status = 'TIMED_OUT', version = version + 1, next_dispatch_at = NULL,
@@ -129,10 +129,10 @@ SELECT DISTINCT ON (unit_id) unit_id, id FROM late ORDER BY unit_id, deadline, i
 
 # --- answers ---
 
-# Locks an interaction. Returns its status, and whether its deadline has passed by the clock of its execution, which
+# Locks a question. Returns its status, and whether its deadline has passed by the clock of its execution, which
 # stands still during a pause; timers are never late. Then its claim, and for how long that lasts: null if it is over.
 # Then its recipients.
-# No row: the interaction was removed with its execution.
+# No row: the question was removed with its execution.
 LOCK_INTERACTION = """
 SELECT status, deadline <= execution_clock(execution_id) AND transport <> %s, claimed_by, claimed_until,
     CASE WHEN claimed_until > clock_timestamp() THEN claimed_until - clock_timestamp() END,
@@ -140,10 +140,10 @@ SELECT status, deadline <= execution_clock(execution_id) AND transport <> %s, cl
 FROM executions_interaction WHERE id = %s FOR UPDATE
 """
 
-# How long an interaction can be answered.
+# How long a question can be answered.
 TIME_LEFT = "SELECT deadline - execution_clock(execution_id) FROM executions_interaction WHERE id = %s"
 
-# Stores an answer. No row: the interaction is closed.
+# Stores an answer. No row: the question is closed.
 ANSWER = """
 UPDATE executions_interaction SET status = 'COMPLETED', response = %(response)s, actor = %(actor)s, note = %(note)s,
     channel = %(channel)s, completed_at = clock_timestamp(), version = version + 1, next_dispatch_at = NULL,
@@ -170,8 +170,8 @@ PERSON = _PERSON.format(lock="")
 # Returns the same. The user and the memberships do not change before the transaction ends.
 LOCK_PERSON = _PERSON.format(lock="FOR SHARE")
 
-# Changes the recipients of an open interaction, and ends its claim and its delegation, with the event. No row is
-# impossible: the caller has locked the interaction.
+# Changes the recipients of an open question, and ends its claim and its delegation, with the event. No row is
+# impossible: the caller has locked the question.
 REASSIGN = """
 WITH changed AS (
     UPDATE executions_interaction SET assignee = %(assignee)s, "group" = %(group)s, claimed_by = NULL,
@@ -186,8 +186,8 @@ SELECT tenant_id, execution_id, id, claim_changes, 'REASSIGNED', %(actor)s, %(re
 
 # --- claims ---
 
-# Changes the claim of an open interaction, or its delegate, with the event. `updated_at` is when the wait began, so it
-# stays. No row is impossible: the caller has locked the interaction.
+# Changes the claim of an open question, or its delegate, with the event. `updated_at` is when the wait began, so it
+# stays. No row is impossible: the caller has locked the question.
 CHANGE_CLAIM = """
 WITH changed AS (
     UPDATE executions_interaction SET claimed_by = %(claimant)s, delegate = coalesce(%(delegate)s, delegate),
@@ -228,7 +228,7 @@ WHERE id = (SELECT due.id FROM (
 RETURNING id, tenant_id
 """
 
-# Records the result of an attempt. Without a wait there is no further one. No row: the interaction was closed, or a
+# Records the result of an attempt. Without a wait there is no further one. No row: the question was closed, or a
 # newer attempt has started.
 RECORD_ATTEMPT = """
 UPDATE executions_interaction SET status = %(status)s, version = version + 1, last_dispatch_error = %(error)s,

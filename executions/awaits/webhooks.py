@@ -1,7 +1,7 @@
-"""Sends the webhooks of interactions, until their receivers accept them.
+"""Sends the webhooks of questions, until their receivers accept them.
 
-An interaction is WAITING, then DISPATCHING during a numbered attempt, then DISPATCHED. The result of an attempt is
-ignored if the interaction was answered, or a newer attempt has started.
+A question is WAITING, then DISPATCHING during a numbered attempt, then DISPATCHED. The result of an attempt is
+ignored if the question was answered, or a newer attempt has started.
 """
 
 import json
@@ -32,14 +32,14 @@ def _is_due() -> bool:
 
 
 def _load(claimed: uuid.UUID) -> Message:
-    interaction = Interaction.objects.select_related("tenant").get(pk=claimed)
+    question = Interaction.objects.select_related("tenant").get(pk=claimed)
     return Message(
-        name=f"Webhook of interaction {claimed}",
-        attempt=interaction.dispatch_attempts,
+        name=f"Webhook of question {claimed}",
+        attempt=question.dispatch_attempts,
         most_attempts=settings.WEBHOOK_ATTEMPTS,
-        error=interaction.last_dispatch_error,
-        send=lambda resolve: _post(interaction, resolve),
-        record=lambda receipt: _record(interaction, receipt),
+        error=question.last_dispatch_error,
+        send=lambda resolve: _post(question, resolve),
+        record=lambda receipt: _record(question, receipt),
     )
 
 
@@ -53,34 +53,34 @@ OUTBOX: Final = Outbox(
 )
 
 
-def message(interaction: Interaction) -> dict[str, Any]:
-    """Return the body of the webhook, with the token that answers the interaction."""
-    token = awaits.resume_token_of(interaction, issued_at=timezone.now()).sign(awaits.resume_secrets()[0])
+def message(question: Interaction) -> dict[str, Any]:
+    """Return the body of the webhook, with the token that answers the question."""
+    token = awaits.resume_token_of(question, issued_at=timezone.now()).sign(awaits.resume_secrets()[0])
     members: dict[str, Any] = {
-        "tenantId": interaction.tenant.slug,
-        "interactionId": interaction.known_as,
-        "correlationId": interaction.correlation_id,
+        "tenantId": question.tenant.slug,
+        "interactionId": question.known_as,
+        "correlationId": question.correlation_id,
         "resumeToken": token,
-        "executionId": str(interaction.execution_id),
-        "stepId": interaction.step_id,
-        "outputType": interaction.output_type,
-        "deadlineEpochMs": epoch_ms(interaction.deadline),
-        "requestPayload": interaction.request,
+        "executionId": str(question.execution_id),
+        "stepId": question.step_id,
+        "outputType": question.output_type,
+        "deadlineEpochMs": epoch_ms(question.deadline),
+        "requestPayload": question.request,
     }
     if settings.PUBLIC_URL:
         members["callback"] = {"completionUrl": settings.PUBLIC_URL + RESUME_PATH}
     return members
 
 
-def _post(interaction: Interaction, resolve: Resolve) -> Failure | None:
-    tenant, result = interaction.tenant.slug, "failed"
+def _post(question: Interaction, resolve: Resolve) -> Failure | None:
+    tenant, result = question.tenant.slug, "failed"
     try:
-        body = json.dumps(message(interaction), ensure_ascii=False).encode()
+        body = json.dumps(message(question), ensure_ascii=False).encode()
         failure = post(
-            interaction.transport_metadata["url"],
+            question.transport_metadata["url"],
             body,
             signed(body, webhook_keys(tenant)),
-            message_id=str(interaction.pk),
+            message_id=str(question.pk),
             resolve=resolve,
             names_receiver=True,
         )
@@ -90,28 +90,28 @@ def _post(interaction: Interaction, resolve: Resolve) -> Failure | None:
     return failure
 
 
-def _record(interaction: Interaction, receipt: Receipt) -> None:
+def _record(question: Interaction, receipt: Receipt) -> None:
     if receipt.error and receipt.wait is None:
-        _give_up(interaction, receipt)
+        _give_up(question, receipt)
         return
     status = Interaction.Status.WAITING if receipt.error else Interaction.Status.DISPATCHED
-    _end_attempt(interaction, status, receipt)
+    _end_attempt(question, status, receipt)
 
 
-def _give_up(interaction: Interaction, receipt: Receipt) -> None:
-    """Fail the interaction, its unit and its execution, unless it was answered or sent again in the meantime."""
-    message = f"Webhook of interaction {interaction.pk} could not be delivered: {receipt.error}"
+def _give_up(question: Interaction, receipt: Receipt) -> None:
+    """Fail the question, its unit and its execution, unless it was answered or sent again in the meantime."""
+    message = f"Webhook of question {question.pk} could not be delivered: {receipt.error}"
     with transaction.atomic():
-        awaits.lock(interaction.execution_id, interaction.unit_id)
-        if _end_attempt(interaction, Interaction.Status.FAILED, receipt):
-            awaits.fail(awaits.UNDELIVERABLE, {interaction.unit_id: message[:500]}, actor=owner())
+        awaits.lock(question.execution_id, question.unit_id)
+        if _end_attempt(question, Interaction.Status.FAILED, receipt):
+            awaits.fail(awaits.UNDELIVERABLE, {question.unit_id: message[:500]}, actor=owner())
 
 
-def _end_attempt(interaction: Interaction, status: Interaction.Status, receipt: Receipt) -> bool:
-    """Return False if the interaction was closed, or if a newer attempt has started."""
+def _end_attempt(question: Interaction, status: Interaction.Status, receipt: Receipt) -> bool:
+    """Return False if the question was closed, or if a newer attempt has started."""
     parameters: dict[str, Any] = {
-        "id": interaction.pk,
-        "attempt": interaction.dispatch_attempts,
+        "id": question.pk,
+        "attempt": question.dispatch_attempts,
         "status": status.value,
         "error": receipt.error,
         "wait": receipt.wait,

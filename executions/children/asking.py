@@ -1,6 +1,6 @@
 """Submits the children that waiting executions call (ADR 129).
 
-The interaction of a call is WAITING, then DISPATCHING during a numbered attempt, then DISPATCHED. The child is an
+The question of a call is WAITING, then DISPATCHING during a numbered attempt, then DISPATCHED. The child is an
 ordinary submission with a key that follows from its place, so a repeated attempt finds the child of an earlier one.
 """
 
@@ -64,48 +64,48 @@ def call_next() -> bool:
         return False
     wakeup.send(CALL_TASK)
     related = ("tenant", "unit", "execution__release__pipeline", "execution__release__contract")
-    interaction = Interaction.objects.select_related(*related).get(pk=claimed[0])
+    question = Interaction.objects.select_related(*related).get(pk=claimed[0])
     try:
-        _call(interaction)
+        _call(question)
     except CoordinatorError as refusal:
-        _refused(interaction, refusal)
+        _refused(question, refusal)
     except Exception as error:
         if is_outage(error):
             raise
-        log.exception("The call of interaction %s failed", interaction.pk)
+        log.exception("The call of question %s failed", question.pk)
     return True
 
 
-def _call(interaction: Interaction) -> None:
+def _call(question: Interaction) -> None:
     """Submit the child, or find the one of an earlier attempt. Raises what `submit` raises."""
-    parent, call = interaction.execution, call_of(interaction.execution, interaction.step_index)
+    parent, call = question.execution, call_of(question.execution, question.step_index)
     if call is None:
-        ends.fail(interaction, ends.CHILD_REFUSED, "The contract names no pipeline for this step", actor=CHILD)
+        ends.fail(question, ends.CHILD_REFUSED, "The contract names no pipeline for this step", actor=CHILD)
         return
     if _ancestors(parent.pk) >= DEEPEST:
         text = f"The child {call} would have more than {DEEPEST} executions above it"
-        ends.fail(interaction, CHILD_TOO_DEEP, text, actor=CHILD)
+        ends.fail(question, CHILD_TOO_DEEP, text, actor=CHILD)
         return
-    with spans.calling(interaction.unit.traceparent, interaction.unit_id):
-        child = submit(interaction.tenant, _request(interaction, call), actor=parent.submitted_by).execution
+    with spans.calling(question.unit.traceparent, question.unit_id):
+        child = submit(question.tenant, _request(question, call), actor=parent.submitted_by).execution
     if child.parent_id != parent.pk:
         text = f"The key {child.execution_key!r} belongs to execution {child.pk}, which is no child"
-        ends.fail(interaction, ends.CHILD_REFUSED, text, actor=CHILD)
+        ends.fail(question, ends.CHILD_REFUSED, text, actor=CHILD)
         return
     if child.finished_at is not None:
-        ends.deliver(interaction, child)
-    _end_attempt(interaction, Interaction.Status.DISPATCHED)
+        ends.deliver(question, child)
+    _end_attempt(question, Interaction.Status.DISPATCHED)
 
 
-def _request(interaction: Interaction, call: Call) -> ExecutionRequest:
-    priority = interaction.execution.priority
+def _request(question: Interaction, call: Call) -> ExecutionRequest:
+    priority = question.execution.priority
     return ExecutionRequest(
         call.pipeline_id,
-        interaction.request,
-        Place.of(interaction).key,
+        question.request,
+        Place.of(question).key,
         release_version=call.release_version,
         start=None if priority is None else Start(priority=priority),
-        parent_id=interaction.execution_id,
+        parent_id=question.execution_id,
     )
 
 
@@ -115,15 +115,15 @@ def _ancestors(execution_id: uuid.UUID) -> int:
         return int(cursor.fetchone()[0])
 
 
-def _refused(interaction: Interaction, refusal: CoordinatorError) -> None:
+def _refused(question: Interaction, refusal: CoordinatorError) -> None:
     """Fail the execution if no later attempt can succeed. Otherwise note why it waits, and try again later."""
     text = f"{refusal.code}: {refusal.detail}"
     if _is_permanent(refusal):
-        ends.fail(interaction, ends.CHILD_REFUSED, text, actor=CHILD)
+        ends.fail(question, ends.CHILD_REFUSED, text, actor=CHILD)
         return
     policy = RetryPolicy(10**6, timedelta(seconds=2), 2.0, timedelta(minutes=5), settings.RETRY_JITTER)
-    wait = policy.wait(interaction.dispatch_attempts, random.random)
-    if _end_attempt(interaction, Interaction.Status.WAITING, text[:300], wait) and wait is not None:
+    wait = policy.wait(question.dispatch_attempts, random.random)
+    if _end_attempt(question, Interaction.Status.WAITING, text[:300], wait) and wait is not None:
         wakeup.send(CALL_TASK, delay=wait)
 
 
@@ -136,12 +136,12 @@ def _is_permanent(refusal: CoordinatorError) -> bool:
 
 
 def _end_attempt(
-    interaction: Interaction, status: Interaction.Status, error: str = "", wait: timedelta | None = None
+    question: Interaction, status: Interaction.Status, error: str = "", wait: timedelta | None = None
 ) -> bool:
-    """Return False if the interaction was closed, or if a newer attempt has started."""
+    """Return False if the question was closed, or if a newer attempt has started."""
     parameters: dict[str, Any] = {
-        "id": interaction.pk,
-        "attempt": interaction.dispatch_attempts,
+        "id": question.pk,
+        "attempt": question.dispatch_attempts,
         "status": status.value,
         "error": error,
         "wait": wait,

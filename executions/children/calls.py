@@ -51,8 +51,8 @@ class Place:
         return f"{PREFIX}{self.parent_id}:{self.step_index}{item}"
 
     @classmethod
-    def of(cls, interaction: Interaction) -> Self:
-        return cls(interaction.execution_id, interaction.step_index, interaction.item_index)
+    def of(cls, question: Interaction) -> Self:
+        return cls(question.execution_id, question.step_index, question.item_index)
 
     @classmethod
     def of_child(cls, child: Execution) -> Self:
@@ -67,9 +67,9 @@ def call_of(parent: Execution, step_index: int) -> Call | None:
     return Call.of(contract.document.get("steps"), step_index) if contract else None
 
 
-def children_of(interactions: Iterable[Interaction]) -> dict[uuid.UUID, Execution]:
-    """Return the child of each interaction that has one, by the id of the interaction. Reads no payloads."""
-    places = {Place.of(question).key: question for question in interactions if question.transport == CHILD}
+def children_of(questions: Iterable[Interaction]) -> dict[uuid.UUID, Execution]:
+    """Return the child of each question that has one, by the id of the question. Reads no payloads."""
+    places = {Place.of(question).key: question for question in questions if question.transport == CHILD}
     if not places:
         return {}
     parents = {place.execution_id for place in places.values()}

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from django.db import Error, connection, transaction
 
-from executions.awaits import answer_types, awaits, interactions
+from executions.awaits import answer_types, awaits, questions
 from executions.awaits.awaits import Lost
 from executions.children import statements
 from executions.children.calls import Place
@@ -86,7 +86,7 @@ def _cancel_children(parent: Execution) -> None:
 
 
 def _asking(child: Execution) -> Interaction | None:
-    """Return the interaction that waits for a child; None if none does."""
+    """Return the question that waits for a child; None if none does."""
     place = Place.of_child(child)
     rows = Interaction.objects.filter(
         execution=child.parent_id,
@@ -96,17 +96,17 @@ def _asking(child: Execution) -> Interaction | None:
         item_index=place.item_index,
     )
     related = ("unit", "execution__release__pipeline", "execution__release__contract")
-    asking = rows.select_related(*related).only(*interactions.ANSWERED, "created_at").first()
+    asking = rows.select_related(*related).only(*questions.ANSWERED, "created_at").first()
     if asking is not None:
         asking.tenant = child.tenant
     return asking
 
 
 def deliver(asking: Interaction, child: Execution) -> None:
-    """Answer an interaction with the result of its child, which has ended, or fail its execution.
+    """Answer a question with the result of its child, which has ended, or fail its execution.
 
     A child that failed before the question was asked failed for an earlier one, after which the parent was re-driven:
-    it is re-driven. Changes nothing if the interaction is closed. After its deadline, it is timed out.
+    it is re-driven. Changes nothing if the question is closed. After its deadline, it is timed out.
     """
     is_earlier = child.finished_at is not None and child.finished_at < asking.created_at
     if is_earlier and child.status in (State.FAILED, State.DLQ):
@@ -134,12 +134,12 @@ def deliver(asking: Interaction, child: Execution) -> None:
 def _answer(asking: Interaction, response: Any, actor: str) -> None:
     with transaction.atomic():
         if _is_open(asking):
-            interactions.record_answer(asking, response, actor, None, None)
-            awaits.resume({asking.unit_id: 1}, actor=actor, with_requests=interactions.with_request(asking))
+            questions.record_answer(asking, response, actor, None, None)
+            awaits.resume({asking.unit_id: 1}, actor=actor, with_requests=questions.with_request(asking))
 
 
 def _redrive(asking: Interaction, child: Execution) -> None:
-    """Re-drive a child, unless the interaction is closed or the child has changed since it was read."""
+    """Re-drive a child, unless the question is closed or the child has changed since it was read."""
     reason = f"Execution {asking.execution_id}, which called it, was re-driven."
     actor = actor_of(asking.execution)
     try:
@@ -156,7 +156,7 @@ def _redrive(asking: Interaction, child: Execution) -> None:
 
 
 def fail(asking: Interaction, lost: Lost, problem: str, *, actor: str) -> None:
-    """Fail an interaction, its unit and its execution. Changes nothing if the interaction is closed."""
+    """Fail a question, its unit and its execution. Changes nothing if the question is closed."""
     parameters: dict[str, Any] = {"id": asking.pk, "error": problem[:300]}
     with transaction.atomic():
         if _is_open(asking):
@@ -166,8 +166,8 @@ def fail(asking: Interaction, lost: Lost, problem: str, *, actor: str) -> None:
 
 
 def _is_open(asking: Interaction) -> bool:
-    """Lock the interaction. Time it out if its deadline has passed."""
-    locked = interactions.lock(asking)
+    """Lock the question. Time it out if its deadline has passed."""
+    locked = questions.lock(asking)
     if locked.status not in Interaction.OPEN:
         return False
     if locked.late:

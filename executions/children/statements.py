@@ -22,7 +22,7 @@ OPEN_CHILDREN = """
 SELECT id FROM executions_execution WHERE parent_id = %s AND finished_at IS NULL ORDER BY id
 """
 
-# Fails the interaction of a call, which the caller has locked. No row: it is closed.
+# Fails the question of a call, which the caller has locked. No row: it is closed.
 FAIL = """
 UPDATE executions_interaction SET status = 'FAILED', version = version + 1, last_dispatch_error = %(error)s,
     next_dispatch_at = NULL, updated_at = now()

@@ -60,7 +60,7 @@ class DeadlineFilter(ScopedFilter):
 
 
 class _NamedFilter(TextFilter):
-    """Filters by the name in `lookup`. Suggests the names of the open interactions with the nearest deadlines."""
+    """Filters by the name in `lookup`. Suggests the names of the open questions with the nearest deadlines."""
 
     def choices_for(self, person: Person) -> Iterator[tuple[str, str]]:
         # Ids, not a subquery, so that an index provides the order.

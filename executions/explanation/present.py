@@ -291,7 +291,7 @@ def attempts(execution: Execution) -> int:
 
 
 def _open_questions(execution: Execution) -> list[Interaction]:
-    """Return the interactions that it waits for, in the order of the items, at most one more than are shown."""
+    """Return the questions that it waits for, in the order of the items, at most one more than are shown."""
     if execution.status != State.WAITING_EXTERNAL:
         return []
     rows = Interaction.objects.filter(unit=execution.await_unit_id, status__in=Interaction.OPEN)

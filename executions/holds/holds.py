@@ -99,7 +99,7 @@ def hold_release(release: Release, *, actor: str, reason: str) -> None:
 def resume(target: Target, *, actor: str, reason: str = "") -> Hold:
     """End the open hold of `target` and return it. Work continues unless another hold covers it.
 
-    What waits for a time waits as much longer as the hold has stopped it: retries, timers, deadlines of interactions
+    What waits for a time waits as much longer as the hold has stopped it: retries, timers, deadlines of questions
     and attempts of webhooks. The caller has checked access to the tenant. Raises `NotPaused`.
     """
     with transaction.atomic():

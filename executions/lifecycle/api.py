@@ -7,7 +7,7 @@ connects again at once, as the standard says. `coordinator.waits` holds a reques
 import json
 import re
 import uuid
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from django.db.models import QuerySet
 from django.http import HttpResponse
@@ -21,7 +21,9 @@ from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 
 from executions import errors
+from executions.awaits.api import FORMER_ID_HELP, any_of
 from executions.failures.queries import letters_on
+from executions.former_paths.api import with_question_id
 from executions.inspection.api import BUSINESS_KEY_HELP, ExecutionView, PinView
 from executions.lifecycle import interventions, queries
 from executions.lifecycle.interventions import Answer, Redriven
@@ -59,8 +61,17 @@ class CancelRequest(StrictSerializer):
 
 
 class ReplacedAnswer(StrictSerializer):
-    interactionId = Uuid(source="interaction_id")
+    schema_rules: ClassVar = any_of("questionId", "interactionId")
+
+    questionId = Uuid(required=False, allow_null=True, default=None, source="question_id")
+    interactionId = Uuid(required=False, allow_null=True, default=None, help_text=FORMER_ID_HELP)
     response = serializers.JSONField(allow_null=True)
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        attrs = with_question_id(attrs)
+        if attrs["question_id"] is None:
+            raise serializers.ValidationError({"questionId": serializers.ErrorDetail("is required", "required")})
+        return attrs
 
 
 class RedriveRequest(CancelRequest):
@@ -81,8 +92,8 @@ class RedriveRequest(CancelRequest):
         required=False,
         allow_null=True,
         default=None,
-        help_text="Another answer for an interaction whose answer the worker could not read (UNDECODABLE_PAYLOAD). The "
-        f"interaction keeps the first one. This also needs the scope `{Scope.ANSWER.value}`.",
+        help_text="Another answer to a question whose answer the worker could not read (UNDECODABLE_PAYLOAD). The "
+        f"question keeps the first one. This also needs the scope `{Scope.ANSWER.value}`.",
     )
 
 
@@ -151,7 +162,7 @@ class DeadLetterFilter(filters.FilterSet):
     errors.ExecutionChanged,
     ReleaseRetired,
     errors.ReleaseRevokedConfirmation,
-    errors.InteractionUnknown,
+    errors.QuestionUnknown,
     errors.RecipientRequired,
     errors.AnswerInvalid,
 )

@@ -9,7 +9,7 @@ from typing import Any
 from django.db import connection, transaction
 
 from executions import metrics
-from executions.awaits import awaits, interactions
+from executions.awaits import awaits, questions
 from executions.awaits.recipients import Person
 from executions.errors import (
     CancelRefused,
@@ -46,9 +46,9 @@ class Redriven:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A new answer of an interaction, and who gives it."""
+    """A new answer of a question, and who gives it."""
 
-    interaction_id: uuid.UUID
+    question_id: uuid.UUID
     response: Any
     person: Person | None = None
 
@@ -73,7 +73,7 @@ def redrive(
 
     With `allow_revoked`, it runs even if its release is revoked. `answer` takes the place of an answer that the worker
     could not read. Raises, in this order: `TenantNotAllowed`, `ExecutionUnknown`, `RedriveRefused`, `VersionMismatch`,
-    `ReleaseRetired`, `ReleaseRevokedConfirmation`, those of `interactions.replaced`, and `ExecutionChanged` if another
+    `ReleaseRetired`, `ReleaseRevokedConfirmation`, those of `questions.replaced`, and `ExecutionChanged` if another
     process changed its state first.
     """
     require_allowed(tenant)
@@ -81,10 +81,10 @@ def redrive(
         execution = queries.execution(tenant, execution_id)
         require_redrivable(execution, expected_version, allow_failed)
         require_runnable(execution, allow_revoked)
-        details = {} if answer is None else {"answerReplaced": str(answer.interaction_id)}
+        details = {} if answer is None else {"answerReplaced": str(answer.question_id)}
         move = redrive_move(execution, actor=actor, reason=reason, **details)
         if answer is not None:
-            progress = interactions.replaced(execution, answer.interaction_id, answer.response, answer.person)
+            progress = questions.replaced(execution, answer.question_id, answer.response, answer.person)
             shape: Shape = "MULTI" if execution.progress_shape == "MULTI" else "UNI"
             move = move._replace(progress=progress, progress_shape=shape)
         if not moves.apply([move]):
@@ -182,7 +182,7 @@ MOST_ATTEMPTS = 10
 def cancel(
     tenant: Tenant, execution_id: uuid.UUID, *, actor: str, reason: str, expected_version: int | None = None
 ) -> Execution:
-    """Cancel an execution and its open interactions. An execution that is already cancelled is returned unchanged.
+    """Cancel an execution and its open questions. An execution that is already cancelled is returned unchanged.
 
     The lease ends, so the worker's outcome is dropped. A worker that runs the execution is notified; the step decides
     whether it ends early. Raises, in this order: `ExecutionUnknown`, `CancelRefused`, `VersionMismatch`, and

@@ -189,7 +189,7 @@ _ORIGIN = Compiled(lambda pk: Resubmission.objects.filter(new_execution=pk).orde
 MOST_AWAITS = 500
 """How many awaits of an execution a statement lists."""
 MOST_ANSWERS = 1_000
-"""How many answered interactions of each await a statement lists."""
+"""How many answered questions of each await a statement lists."""
 EVENTS_AT_ONCE = 200
 
 

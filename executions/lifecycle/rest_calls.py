@@ -179,9 +179,9 @@ def _call(execution: Execution, lease_token: uuid.UUID, worker: Worker, tracepar
             headers={READS_REPORTS: "1"},
         )
     except (NotConnected, NotSent, Unreachable, TargetRefused) as error:
-        return failed(sent, NOT_CONNECTED, f"REST transition worker: {error}")
+        return failed(sent, NOT_CONNECTED, f"REST worker: {error}")
     except (TimedOut, Broken) as error:
-        return failed(sent, OUTCOME_UNKNOWN, f"REST transition worker: {error}")
+        return failed(sent, OUTCOME_UNKNOWN, f"REST worker: {error}")
     return result_of(sent, answer, non_retryable=settings.REST_WORKER_NON_RETRYABLE)
 
 

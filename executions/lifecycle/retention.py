@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 MOST_COUNTED = 10_000
 """The most executions that are counted for removal; a larger number is shown as "more"."""
 MOST_INTERACTIONS = 20_000
-"""A batch takes no further execution once it has this many interactions."""
+"""A batch takes no further execution once it has this many questions."""
 DUTY = 0.2
 """The largest share of the time that a removal may work. After each batch it pauses for the rest."""
 

@@ -155,7 +155,7 @@ LOCK_REMOVALS = "SELECT pg_try_advisory_xact_lock_shared(7310, hashint8(%(tenant
 # Executions that a campaign has yet to re-drive are kept at any age. So are children whose parent may ask for them
 # again: without them, a re-drive of the parent would run them a second time. Parents are looked up one by one, because
 # PostgreSQL may read all open executions for a NOT EXISTS. The batch ends with the execution that brings its
-# interactions to `most`, so that a batch with many large awaits takes no longer than another.
+# questions to `most`, so that a batch with many large awaits takes no longer than another.
 CHOOSE_OLD = """
 WITH old AS (
     SELECT e.id, e.finished_at FROM executions_execution e

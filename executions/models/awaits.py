@@ -1,4 +1,4 @@
-"""Awaits: a suspended boundary of an execution (the unit), and each external request in it (an interaction)."""
+"""Awaits: a suspended boundary of an execution (the unit), and each external request in it (a question)."""
 
 import uuid
 
@@ -79,7 +79,9 @@ class AwaitUnit(models.Model):
 
 
 class Interaction(models.Model):
-    """One external request. The first answer is stored, with its actor and time.
+    """A question: one external request. The wire protocol calls it an interaction, and its table stays so.
+
+    The first answer is stored, with its actor and time.
 
     A webhook is WAITING until it is sent, DISPATCHING while it is sent, and DISPATCHED after it was received. So is the
     call of a child pipeline, until the child is submitted.
@@ -110,7 +112,7 @@ class Interaction(models.Model):
     OPEN = (Status.WAITING, Status.DISPATCHING, Status.DISPATCHED)
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    # A unit may have very many interactions. So one foreign key of all three columns (migration 0004) stands in for one
+    # A unit may have very many questions. So one foreign key of all three columns (migration 0004) stands in for one
     # of each, and the indexes below serve the columns.
     tenant = models.ForeignKey(
         Tenant, on_delete=models.PROTECT, related_name="interactions", db_constraint=False, db_index=False
@@ -217,16 +219,16 @@ class Interaction(models.Model):
 
 
 IS_QUESTION = Q(status__in=Interaction.OPEN) & ~Q(transport__in=AUTOMATIC)
-"""The condition for interactions that wait for an answer. Timers and calls of pipelines are not among them."""
+"""The condition for questions that wait for an answer. Timers and calls of pipelines are not among them."""
 IS_CLAIMED = Q(status__in=Interaction.OPEN, claimed_until__gt=Now())
-"""The condition for interactions on which a claim lasts."""
+"""The condition for questions on which a claim lasts."""
 
 
 class InteractionEvent(models.Model):
-    """One change of the claim, the delegate or the recipients of an interaction, written in the same statement.
+    """One change of the claim, the delegate or the recipients of a question, written in the same statement.
 
-    `claimed_by`, `claimed_until` and `delegate` are those of the interaction after the change. `assignee` and `group`
-    are the new recipients. Only REASSIGNED has them. `sequence` counts the changes from 1 and equals the interaction's
+    `claimed_by`, `claimed_until` and `delegate` are those of the question after the change. `assignee` and `group`
+    are the new recipients. Only REASSIGNED has them. `sequence` counts the changes from 1 and equals the question's
     `claim_changes`, so no change lacks its event and no event its change.
     """
 

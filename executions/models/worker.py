@@ -1,4 +1,4 @@
-"""Transition workers, their eligibility and their events."""
+"""Workers, their eligibility and their events."""
 
 from typing import Final
 
@@ -20,7 +20,7 @@ class CodeOrigin(models.TextChoices):
 
 
 class Worker(models.Model):
-    """A transition worker as its last heartbeat reported it. Its state is read from `eligibility`.
+    """A worker as its last heartbeat reported it. Its state is read from `eligibility`.
 
     A worker drains because it announced a drain (`draining_since`), or because an operator requested one
     (`drained_by_operator_at`), which no heartbeat ends. `noted_state` is the state in its newest event. `endpoint` is

@@ -195,11 +195,9 @@ def result_of(sent: Sent, answer: Response, *, non_retryable: Collection[str] = 
     subject = f"for execution {sent.execution_id}"
     if not 200 <= answer.status < 300:
         code = OUTCOME_UNKNOWN if answer.status in GATEWAY_FAILURES else FAILED
-        return failed(
-            sent, code, f"REST transition worker returned HTTP {answer.status} {subject} with response body omitted"
-        )
+        return failed(sent, code, f"REST worker returned HTTP {answer.status} {subject} with response body omitted")
     if answer.complete and is_null(answer.body):
-        return failed(sent, FAILED, f"REST transition worker returned an empty result {subject}")
+        return failed(sent, FAILED, f"REST worker returned an empty result {subject}")
     malformed = f"malformed JSON {subject} with HTTP {answer.status} and response body omitted"
     try:
         if not answer.complete:
@@ -207,7 +205,7 @@ def result_of(sent: Sent, answer: Response, *, non_retryable: Collection[str] = 
         result = read(TransitionResult, answer.body)
         meaning = _meaning(sent, result, non_retryable)
     except (Malformed, PayloadRefused, ValueError):
-        return failed(sent, FAILED, f"REST transition worker returned {malformed}")
+        return failed(sent, FAILED, f"REST worker returned {malformed}")
     if result.step_report is None:
         return meaning
     return replace(meaning, outcome=meaning.outcome.model_copy(update={"report": result.step_report}))

@@ -22,7 +22,7 @@ from releases.models import Release
 
 Health, Reason = WorkerEligibility.State, WorkerEligibility.Reason
 CHECK_TASK = "executions.check_capability"
-CHECK_FAILED = "REST transition worker capability check failed"
+CHECK_FAILED = "REST worker capability check failed"
 MOST_NAMED = 20
 """How many workers an explanation names at most: those that have not stopped, then the newest."""
 NOT_ALLOWED = "the worker's endpoint is not at an origin that REST_WORKER_ORIGINS allows"
@@ -240,7 +240,7 @@ def stranded(tenant_ids: Collection[int]) -> list[Stranded]:
         return [Stranded(*row) for row in cursor.fetchall()]
 
 
-def in_hand(hosts: Iterable[WorkerEligibility]) -> dict[int, int]:
+def running_counts(hosts: Iterable[WorkerEligibility]) -> dict[int, int]:
     """Return how many leases each worker holds, by its key. Makes one query, on an index of running executions."""
     owners = {(host.release_id, host.lease_owner): host.pk for host in hosts if host.release_id is not None}
     rows = Execution.objects.filter(release__in={release for release, _ in owners}, status=State.RUNNING).order_by()

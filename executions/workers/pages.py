@@ -91,15 +91,15 @@ def environment_of(worker: Worker) -> str:
     return "as required" if worker.code == CodeOrigin.ARTIFACT else "not compared"
 
 
-def remaining(worker: Worker, in_hand: int) -> int:
+def remaining(worker: Worker, running_count: int) -> int:
     """Return how many executions the worker still has: those whose leases it holds, or more if it reported more."""
-    return max(in_hand, worker.holding or 0)
+    return max(running_count, worker.holding or 0)
 
 
-def state_of(worker: Worker, in_hand: int) -> str:
-    """Return the state to display: a worker that drains is DRAINED once it has nothing in hand."""
+def state_of(worker: Worker, running_count: int) -> str:
+    """Return the state to display: a worker that drains is DRAINED once nothing is running."""
     state = worker.eligibility.state
-    return DRAINED if state == WorkerEligibility.State.DRAINING and not remaining(worker, in_hand) else state
+    return DRAINED if state == WorkerEligibility.State.DRAINING and not remaining(worker, running_count) else state
 
 
 STATES = WorkerEligibility.State.values
@@ -152,10 +152,10 @@ def _confirmation(worker: Worker, *more: tuple[str, Any], **members: Any) -> Con
 
 
 def _drain_confirmation(worker: Worker) -> Confirmation:
-    in_hand = eligibility.in_hand([worker.eligibility]).get(worker.pk, 0)
+    running_count = eligibility.running_counts([worker.eligibility]).get(worker.pk, 0)
     return _confirmation(
         worker,
-        ("Transitions that it finishes", f"{remaining(worker, in_hand):,}"),
+        ("Transitions that it finishes", f"{remaining(worker, running_count):,}"),
         title=f"Drain {worker.worker_id}",
         lead=(
             "It finishes the transitions in progress and gets no more until it is undrained, even after a restart. If "
@@ -169,7 +169,7 @@ def _drain_confirmation(worker: Worker) -> Confirmation:
 
 def _drain(worker: Worker, requested: OperatorRequest) -> str:
     registry.drain(worker.tenant, worker.pipeline_id, worker.worker_id, actor=requested.actor, reason=requested.reason)
-    # What it has in hand is on the page, which is updated. A message is not.
+    # What is running is on the page, which is updated. A message is not.
     return f"{worker.worker_id} gets no more executions until it is undrained."
 
 
@@ -215,12 +215,12 @@ class WorkerAdmin(ReadOnlyAdmin):
     list_per_page = 50
 
     def get_changelist_instance(self, request: HttpRequest) -> Any:
-        """Count what the workers on the page have in hand, with one query."""
+        """Count what is running on the workers of the page, with one query."""
         changelist = super().get_changelist_instance(request)
         changelist.result_list = rows = list(changelist.result_list)
-        known = eligibility.in_hand([row.eligibility for row in rows])
+        known = eligibility.running_counts([row.eligibility for row in rows])
         for row in rows:
-            row.in_hand = known.get(row.pk, 0)
+            row.running_count = known.get(row.pk, 0)
         return changelist
 
     name = text("Worker", "worker_id", ordering="worker_id")
@@ -233,11 +233,11 @@ class WorkerAdmin(ReadOnlyAdmin):
 
     @badge("State", WORKER_VARIANTS)
     def state(self, worker: Any) -> str:
-        return state_of(worker, worker.in_hand)
+        return state_of(worker, worker.running_count)
 
     @column("Running")
     def load(self, worker: Any) -> str:
-        return f"{worker.in_hand:,} of {max(worker.capacity - worker.abandoned, 0):,}"
+        return f"{worker.running_count:,} of {max(worker.capacity - worker.abandoned, 0):,}"
 
     @badge("Artifact", {"as pinned": "success", "another": "danger", "no such release": "danger"})
     def artifact(self, worker: Worker) -> str | None:
@@ -279,15 +279,15 @@ class WorkerAdmin(ReadOnlyAdmin):
         host = row.eligibility
         events = list(row.events.all()[: EVENTS_SHOWN + 1])
         running = _running(host)
-        in_hand = eligibility.in_hand([host]).get(host.pk, 0)
-        state = state_of(row, in_hand)
+        running_count = eligibility.running_counts([host]).get(host.pk, 0)
+        state = state_of(row, running_count)
         more: dict[str, Any] = {
             "title": str(row),
             "original": row,
             "state": state,
             "variant": WORKER_VARIANTS[state],
-            "in_hand": in_hand,
-            "remaining": remaining(row, in_hand),
+            "running_count": running_count,
+            "remaining": remaining(row, running_count),
             "code": code_of(row),
             "code_variant": CODE_VARIANTS[code_of(row)],
             "of_image": host.release is not None and declares_image(row, images_of(host.release)),

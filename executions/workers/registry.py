@@ -1,4 +1,4 @@
-"""The registry of transition workers: heartbeats, drains, and the events of each worker."""
+"""The registry of workers: heartbeats, drains, and the events of each worker."""
 
 import uuid
 from collections.abc import Collection, Iterator

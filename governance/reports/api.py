@@ -114,7 +114,7 @@ class RemainingView(serializers.Serializer[Preflight]):
     blockers = RemainingCountView(
         many=True, source="remaining", help_text="As in the answer whether that release can be retired."
     )
-    openQuestions = serializers.IntegerField(source="questions", help_text="The open interactions of its executions.")
+    openQuestions = serializers.IntegerField(source="questions", help_text="The open questions of its executions.")
 
 
 class ExampleView(serializers.Serializer[callers.Example]):

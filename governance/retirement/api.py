@@ -82,7 +82,7 @@ class ConsequencesView(serializers.Serializer[Any]):
     active = serializers.BooleanField(help_text="Whether submissions fail until another release is activated.")
     dependents = BlockerView(many=True, help_text="Executions, failures, requests and campaigns that depend on it.")
     openExecutions = serializers.IntegerField(help_text="The sum of the open executions among them.")
-    openQuestions = serializers.IntegerField(help_text=f"The open interactions of its executions. {COUNT_HELP}")
+    openQuestions = serializers.IntegerField(help_text=f"The open questions of its executions. {COUNT_HELP}")
     callers = DependentCallerView(
         many=True, help_text=f"Who submitted the executions of the last {DAYS} days that are pinned to it."
     )

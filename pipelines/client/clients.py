@@ -84,7 +84,7 @@ class Execution(_Execution):
         """Answer the question of an await, by its name. If it is not asked yet, wait ``timeout`` seconds (default 10).
 
         ``response`` is the answer, typed or JSON, and ``note`` a text for people. Return False if another answer came
-        first, which counts. Raises ``AnswerInvalid``, ``InteractionClosed``, and
+        first, which counts. Raises ``AnswerInvalid``, ``QuestionClosed``, and
         ``ClientError`` if the await asks nothing (also if it was answered before), or several questions: answer each of
         ``questions`` then.
         """
@@ -224,7 +224,7 @@ class Client:
 
         ``response`` is the answer, typed or JSON, and ``note`` a text for people.
 
-        Raises ``AnswerInvalid``, ``InteractionUnknown`` and ``InteractionClosed``.
+        Raises ``AnswerInvalid``, ``QuestionUnknown`` and ``QuestionClosed``.
         """
         return self._caller.run(self._flows.answer(question, response, note))
 

@@ -173,16 +173,16 @@ class Flows:
 
     def questions(self, execution_id: str, pipeline: Target) -> Flow[list[Question]]:
         query = {"executionId": execution_id, "status": "pending"}
-        return [_question(row, pipeline) for row in (yield from calls.pages("interactions", query, self._retry))]
+        return [_question(row, pipeline) for row in (yield from calls.pages("questions", query, self._retry))]
 
     def answer(self, question: Question | str, response: Any, note: str) -> Flow[bool]:
         if isinstance(question, Question):
             document = values.answer_of(question.pipeline, question.step, response)
-            interaction_id = question.id
+            question_id = question.id
         else:
-            document, interaction_id = values.json_of(response), question
-        body = {"interactionId": interaction_id, "response": document, "note": note}
-        completed = yield from self._call("POST", "interactions/complete", body=body)
+            document, question_id = values.json_of(response), question
+        body = {"questionId": question_id, "response": document, "note": note}
+        completed = yield from self._call("POST", "questions/answer", body=body)
         return not completed.get("duplicate") or completed.get("response") == document
 
     def answer_step(
@@ -225,7 +225,7 @@ def _state(document: Mapping[str, Any]) -> State:
 def _question(document: Mapping[str, Any], pipeline: Target) -> Question:
     index = document["stepIndex"]
     return Question(
-        document["interactionId"],
+        document["questionId"],
         document["executionId"],
         document["stepName"],
         document["itemIndex"],

@@ -1,4 +1,4 @@
-"""``pipelines worker``: run a transition worker for one release."""
+"""``pipelines worker``: run a worker for one release."""
 
 from __future__ import annotations
 

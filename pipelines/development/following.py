@@ -29,14 +29,12 @@ class Follower:
         self._shown: dict[str, datetime] = {}
         self._questions: set[str] = set()
         self._retries: set[tuple[str, int]] = set()
-        self.names: dict[str, str] = {}
-        """The author's names of awaits, by their step ids."""
 
     def begin(self, pipeline_id: str) -> None:
         """Take what has finished, and what is asked, as known."""
         self._pipeline_id = pipeline_id
         self._finished()
-        self._questions = {question["interactionId"] for question in self._open_questions()}
+        self._questions = {question["questionId"] for question in self._open_questions()}
         self._retries = {(execution["executionId"], execution["attempt"]) for execution in self._retrying()}
 
     def look(self) -> None:
@@ -52,13 +50,14 @@ class Follower:
         if more := Counter(execution["status"] for execution in finished[:-MOST_SHOWN]):
             counts = ", ".join(f"{count} {status.lower()}" for status, count in more.items())
             self._say("finished", f"{sum(more.values())} other executions: {counts}")
-        questions = {question["interactionId"]: question for question in self._open_questions()}
+        questions = {question["questionId"]: question for question in self._open_questions()}
         for question_id in [key for key in questions if key not in self._questions][-MOST_SHOWN:]:
             asked = questions[question_id]
-            step = self.names.get(asked["stepId"], asked["stepId"])
             page = f"{self._client.connection.url}/admin/executions/interaction/{question_id}/change/"
             answer = f"to answer: coordinator questions answer {question_id} --response JSON\nor at {page}"
-            self._say("waiting", f"{asked['executionId']}  {step} asks {_bounded(asked['request'])}\n{answer}")
+            self._say(
+                "waiting", f"{asked['executionId']}  {asked['stepName']} asks {_bounded(asked['request'])}\n{answer}"
+            )
         self._questions = set(questions)
 
     def _finished(self) -> list[dict[str, Any]]:
@@ -104,7 +103,7 @@ class Follower:
 
     def _open_questions(self) -> list[dict[str, Any]]:
         query = {"pipelineId": self._pipeline_id, "status": "pending", "pageSize": _PAGE}
-        pending = items_of(self._client.get("interactions", **query))
+        pending = items_of(self._client.get("questions", **query))
         return [question for question in pending if question["transport"] not in ("timer", "pipeline")]
 
 

@@ -1,4 +1,4 @@
-"""The transition workers of ``pipelines dev``: child processes that run built artifacts."""
+"""The workers of ``pipelines dev``: child processes that run built artifacts."""
 
 from __future__ import annotations
 

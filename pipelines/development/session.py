@@ -25,7 +25,6 @@ from pipelines.release import publish
 from pipelines.release.descriptor import release
 from pipelines.release.download import download
 from wire.documents.descriptor import DESCRIPTOR_NAME
-from wire.identity import step_id
 
 WATCH_SECONDS: Final = 0.3
 """How often the files are looked at."""
@@ -182,8 +181,6 @@ class Session:
         version, is_known = self._version_of(built.digest)
         shutil.rmtree(self._folder / version, ignore_errors=True)
         written = release(self._folder, [built.artifact], release_version=version)
-        names = written.document["artifacts"][0]["stepIds"]
-        self._follower.names |= {step_id(name): name for name in names}
         began = time.monotonic()
         worker = self._worker(version, written.path)
         try:

@@ -1,4 +1,4 @@
-"""The transition worker on Celery: one release, one queue, no Django and no database.
+"""The worker on Celery: one release, one queue, no Django and no database.
 
 A message is acknowledged when it arrives. If the process dies, the lease expires and the execution runs elsewhere.
 """

@@ -1,4 +1,4 @@
-"""The metrics of a transition worker.
+"""The metrics of a worker.
 
 They are in a separate registry, so that they never mix with metrics of the author's code.
 """

@@ -1,4 +1,4 @@
-"""The transition worker that is called over HTTP: one release, no broker, no database.
+"""The worker that is called over HTTP: one release, no broker, no database.
 
 It serves plain HTTP. Put it behind a proxy that terminates TLS, on a network that only coordinators can reach. Every
 request is signed in any case.

@@ -12,7 +12,7 @@ from django.http.response import HttpResponseBase
 from django_filters.rest_framework import FilterSet
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from drf_spectacular.openapi import AutoSchema
-from drf_spectacular.utils import OpenApiParameter, extend_schema
+from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_view
 from drf_standardized_errors.types import ExceptionHandlerContext
 from rest_framework.generics import ListAPIView
 from rest_framework.parsers import MultiPartParser
@@ -146,7 +146,12 @@ def operation(
 
         request = body if form is None else {"multipart/form-data": form}
         described = extend_schema(operation_id=operation_id, request=request, responses=shown, filters=False)(handle)
+
+        def remade(shown: Shown, more: type[StrictSerializer] | None) -> View:
+            return operation(tag, operation_id, shown, method=method, body=more or body, context=context)(function)
+
         members = {"refusals": {method: getattr(function, "refusals", ())}, method.lower(): described}
+        members["remade"] = staticmethod(remade)
         if form is not None:
             members["parser_classes"] = (MultiPartParser,)
         return _view(tag, function, (TenantView,), {**members, "__module__": function.__module__})
@@ -194,7 +199,11 @@ def listing(
             with time_limit(LIST_SECONDS):
                 return ListAPIView.get(view, request, **names)
 
+        def remade(shown: Shown, more: None) -> View:
+            return listing(tag, model, shown, filters, ordering=ordering, context=context)(function)
+
         members = {
+            "remade": staticmethod(remade),
             "__doc__": function.__doc__,
             "__module__": function.__module__,
             "refusals": {"GET": (*getattr(function, "refusals", ()), QueryTooSlow)},
@@ -213,11 +222,28 @@ def listing(
 
 def either(*views: View) -> View:
     """Return the view of a URL that has several methods. `views` are those of one each; the first one names it."""
-    classes: list[Any] = [getattr(view, "cls") for view in views]  # noqa: B009 - functions have no such attribute
+    classes = [_class_of(view) for view in views]
     refusals = {method: errors for view in classes for method, errors in view.refusals.items()}
     made: Any = type(classes[0].__name__, tuple(classes), {"refusals": refusals, "__doc__": classes[0].__doc__})
     view: View = made.as_view()
     return view
+
+
+def former(view: View, operation_id: str, shown: Shown, body: type[StrictSerializer] | None = None) -> View:
+    """Return the view of a former path, which the OpenAPI document calls deprecated.
+
+    It does what `view` does, with the same function. It represents the result by `shown`, and takes the members of
+    `body`, if that is given.
+    """
+    cls = _class_of(_class_of(view).remade(shown, body))
+    [method] = {"get", "post", "patch"} & set(vars(cls))
+    deprecated = extend_schema(operation_id=operation_id, deprecated=True)
+    made: View = extend_schema_view(**{method: deprecated})(cls).as_view()
+    return made
+
+
+def _class_of(view: View) -> Any:
+    return getattr(view, "cls")  # noqa: B009 - functions have no such attribute
 
 
 def _view(tag: str, function: Function, bases: tuple[type, ...], members: Mapping[str, Any]) -> View:

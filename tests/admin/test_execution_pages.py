@@ -29,7 +29,7 @@ from wire.messages.step_reports import FailedItems as Reported
 
 @pytest.fixture
 def busy(acme: World) -> World:
-    """A world whose worker has one execution in hand."""
+    """A world whose worker runs one execution."""
     assert len(making.claimed(acme.tenant)) == 1
     owner = WorkerEligibility.objects.get(pk=acme.worker.pk).lease_owner  # as the heartbeat sets it
     Execution.objects.filter(pk=acme.execution.pk).update(lease_owner=owner, lease_worker=acme.worker.worker_id)

@@ -1,6 +1,6 @@
 """A row for each endpoint of the REST API: the scope that it needs, and a request that succeeds."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tenancy.roles import Scope
@@ -35,7 +35,8 @@ READS = dict.fromkeys(
     dead-letters deployments drift
     executions executions/{{execution_id}} executions/{{execution_id}}/events executions/{{execution_id}}/provenance
     executions/{{execution_id}}/explanation
-    failure-groups failure-groups/{{failure_group_id}} fleet holds interactions interactions/{{interaction_id}}
+    failure-groups failure-groups/{{failure_group_id}} fleet holds
+    questions questions/{{question_id}} interactions interactions/{{question_id}}
     pipelines {PIPELINE} {PIPELINE}/activation-requests {REQUEST} {REQUEST}/review
     {PIPELINE}/activations {PIPELINE}/active {PIPELINE}/attachments/{{digest}} {PIPELINE}/comparison
     {PIPELINE}/descriptors/{{descriptor_digest}} {PIPELINE}/drift {PIPELINE}/gradual-activations {GRADUAL}
@@ -94,7 +95,14 @@ OPERATE, ACTIVATE, ADMINISTER = Scope.OPERATE, Scope.ACTIVATE, Scope.ADMINISTER
 ANSWER, REGISTER = Scope.ANSWER, Scope.REGISTER
 EXECUTION = "executions/{execution_id}"
 CAMPAIGN = "campaigns/{campaign_id}"
-QUESTION = "interactions/{interaction_id}"
+QUESTION = "questions/{question_id}"
+
+
+def former(path: str) -> str:
+    """Return the path of an endpoint of questions in the version before."""
+    return path.replace("questions/answer", "interactions/complete").replace("questions/", "interactions/")
+
+
 WORKER = "workers/{pipeline_id}/{worker_id}"
 SCHEDULE = "schedules/{schedule_id}"
 CHANNEL = "alert-channels/{channel_id}"
@@ -194,7 +202,7 @@ CHANGES: dict[Endpoint, Change] = {
     ("POST", f"{CAMPAIGN}/pause"): Change(OPERATE, "campaign.pause", 200, WHY),
     ("POST", f"{CAMPAIGN}/resume"): Change(OPERATE, "campaign.resume", 200, WHY, after=f"{CAMPAIGN}/pause"),
     ("POST", f"{CAMPAIGN}/cancel"): Change(OPERATE, "campaign.cancel", 200, WHY),
-    ("POST", "interactions/complete"): Change(
+    ("POST", "questions/answer"): Change(
         ANSWER, "interaction.answer", 200, {"correlationId": "{correlationId}", "response": {"n": 1}}
     ),
     ("POST", f"{QUESTION}/claim"): Change(ANSWER, "interaction.claim", 200, {"takeOver": False}),
@@ -241,6 +249,11 @@ CHANGES: dict[Endpoint, Change] = {
     ("PATCH", RULE): Change(ACTIVATE, "alert_rule.change", 200, {"enabled": False}),
     ("POST", f"{RULE}/remove"): Change(ACTIVATE, "alert_rule.remove"),
 }
+CHANGES |= {
+    (method, former(path)): replace(change, after=former(change.after))
+    for (method, path), change in CHANGES.items()
+    if path.startswith("questions/")
+}
 """The endpoints that change something, by method and path below the tenant."""
 NOT_RECORDED = {"execution.submit", "campaign.preview", "worker.heartbeat"}
 """Acts whose denials only are in the audit log: executions have histories, a preview changes nothing, heartbeats are
@@ -263,7 +276,7 @@ UNKNOWN = {
     "smoke_test_id": "SMOKE_TEST_UNKNOWN",
     "campaign_id": "CAMPAIGN_UNKNOWN",
     "failure_group_id": "FAILURE_GROUP_UNKNOWN",
-    "interaction_id": "INTERACTION_UNKNOWN",
+    "question_id": "INTERACTION_UNKNOWN",
     "worker_id": "WORKER_UNKNOWN",
     "upload_id": "UPLOAD_UNKNOWN",
     "request_id": "REQUEST_UNKNOWN",

@@ -60,7 +60,7 @@ def populate(ours: TenantApi) -> dict[str, list[str]]:
         **dict.fromkeys(("pipeline_id", "pipelineId"), making.PIPELINE),
         **dict.fromkeys(("release_version", "releaseVersion", "from", "to", "expectedReleaseVersion"), "1.0"),
         **dict.fromkeys(("failure_group_id", "failureGroupId", "failureGroup"), group.pk),
-        **dict.fromkeys(("interaction_id", "interactionId"), interaction.pk),
+        **dict.fromkeys(("question_id", "questionId", "interactionId"), interaction.pk),
         **dict.fromkeys(("rule_id", "ruleId"), alert.rule_id),
         **{"upload_id": upload.pk, "request_id": request.pk, "tenant": owner.slug, "username": member.username},
         **{"smoke_test_id": smoke_test.pk, "gradual_id": running.pk, "campaign_id": campaign.pk},

@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from executions.awaits import interactions
+from executions.awaits import questions
 from executions.models import DeadLetter, Execution
 from governance.smoke_tests import smoke_tests
 from releases.models import Release
@@ -126,9 +126,9 @@ def test_readers_and_those_who_answer_see_questions(owner: Tenant, scopes: tuple
     [claim] = making.claimed(owner)
     making.record(making.suspension(claim, requests=[json.dumps({"text": SECRET})], timeout_seconds=86_400.0))
     question = made.await_units.get().interactions.get()
-    interactions.complete(owner, interaction_id=question.pk, response={"text": SECRET}, actor="user:eva")
+    questions.answer(owner, question_id=question.pk, response={"text": SECRET}, actor="user:eva")
     caller = Caller(owner, *scopes)
-    for shown in (caller.get(f"interactions/{question.pk}"), *caller.get("interactions")["items"]):
+    for shown in (caller.get(f"questions/{question.pk}"), *caller.get("questions")["items"]):
         assert (shown["request"], shown["response"]) == (({"text": SECRET},) * 2 if visible else (None, None))
         assert shown["actor"] == "user:eva"
 

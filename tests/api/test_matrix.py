@@ -27,6 +27,7 @@ from tests.api.endpoints import (
     RESUME,
     SCOPES,
     UNKNOWN,
+    former,
     named,
     unknown_code,
 )
@@ -45,7 +46,7 @@ FILTERED = [
         """
         executions?pipelineId={pipeline_id} executions?idempotencyKey=first executions?status=DLQ
         dead-letters?pipelineId={pipeline_id} failure-groups?pipelineId={pipeline_id}&new=true
-        interactions?status=pending interactions?stepId=Approve interactions?stepName=validate
+        questions?status=pending questions?stepId=Approve questions?stepName=validate
         executions?stepName=Validate workers?pipelineId={pipeline_id} workers?state=HEALTHY
         campaigns?status=RUNNING campaigns?pipelineId={pipeline_id}&releaseVersion=1.0
         deployments?pipelineId={pipeline_id} deployments?environment=production alerts?state=FIRING
@@ -276,8 +277,9 @@ def test_a_tenant_sees_what_it_would_see_if_it_were_alone(world: World, subtests
             assert path not in FILTERED or json.loads(alone)["items"]
 
 
-def test_the_identifier_of_another_tenants_interaction_completes_nothing(world: World) -> None:
+def test_the_identifier_of_another_tenants_question_answers_nothing(world: World) -> None:
     with unchanged():
-        for name in ("interactionId", "correlationId", "resumeToken"):
-            body = {name: world.theirs.names[name], "response": 1}
-            refused(world.ours.api.post("interactions/complete", body), 404, "INTERACTION_UNKNOWN")
+        for name in ("questionId", "interactionId", "correlationId", "resumeToken"):
+            body, path = {name: world.theirs.names[name], "response": 1}, "questions/answer"
+            path = former(path) if name == "interactionId" else path
+            refused(world.ours.api.post(path, body), 404, "INTERACTION_UNKNOWN")

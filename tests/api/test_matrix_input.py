@@ -197,7 +197,7 @@ IDENTIFYING: dict[Endpoint, tuple[str, ...]] = {
     ("POST", "trusted-keys"): ("name",),
     ("POST", "campaigns"): ("filters.pipelineId", "filters.contractVersion", "filters.releaseVersion"),
     ("POST", "workers"): tuple(words("pipelineId contractVersion releaseVersion workerId artifactId artifactDigest")),
-    ("POST", "interactions/complete"): ("correlationId",),
+    ("POST", "questions/answer"): ("correlationId",),
     RESUME: ("actor",),
 }
 """The members that are identifiers, by endpoint."""

@@ -19,6 +19,9 @@ PIPELINE = f"pipelines/{making.PIPELINE}"
 WHY = {"reason": "broken"}
 
 
+DIFFERENT = {name: str(uuid.uuid4()) for name in ("questionId", "interactionId")}
+
+
 @pytest.fixture(scope="module")
 def operator(owner: Tenant) -> Caller:
     return Caller(owner, Scope.READ, Scope.PAYLOADS, Scope.SUBMIT, Scope.OPERATE, Scope.ACTIVATE)
@@ -28,7 +31,12 @@ def operator(owner: Tenant) -> Caller:
     ("act", "body", "status", "code"),
     *(("redrive", {"expectedVersion": version}, 409, "VERSION_MISMATCH") for version in (1, 2**63 - 1)),
     ("redrive", {"reason": "x" * 1001}, 400, "INVALID_REQUEST"),
-    ("redrive", {"answer": {"interactionId": str(uuid.uuid4()), "response": 1}}, 403, "SCOPE_MISSING"),
+    *(
+        ("redrive", {"answer": {name: str(uuid.uuid4()), "response": 1}}, 403, "SCOPE_MISSING")
+        for name in ("questionId", "interactionId")
+    ),
+    ("redrive", {"answer": {"response": 1}}, 400, "INVALID_REQUEST"),
+    ("redrive", {"answer": {**DIFFERENT, "response": 1}}, 400, "INVALID_REQUEST"),
     ("cancel", {"allowFailed": True}, 400, "INVALID_REQUEST"),
     ("cancel", {}, 409, "CANCEL_REFUSED"),
     ("pause", WHY, 409, "PAUSE_REFUSED"),

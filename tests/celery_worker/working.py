@@ -149,7 +149,7 @@ def working(pipeline: hosted.Hosted, valkey: Valkey, options: str = "") -> Itera
         redirect_stdout(sys.stdout),
         redirect_stderr(sys.stderr),
     ):
-        patch.delenv("DJANGO_SETTINGS_MODULE")  # transition workers have no Django, which Celery would set up again
+        patch.delenv("DJANGO_SETTINGS_MODULE")  # workers have no Django, which Celery would set up again
         made.owner.flushall()
         signals.setup_logging.connect(lambda **_: None, weak=False)  # the test's logging stays
         set_event_loop(None)

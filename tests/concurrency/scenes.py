@@ -12,7 +12,7 @@ from django.db import transaction
 from django.db.models import F, Model
 from django.utils import timezone
 
-from executions.awaits import awaits, interactions, webhooks
+from executions.awaits import awaits, questions, webhooks
 from executions.lifecycle import retention
 from executions.lifecycle.interventions import cancel, redrive
 from executions.models import AwaitUnit, Campaign, Execution, Interaction, MessagePath, Worker
@@ -302,7 +302,7 @@ def removal(count: int = 3) -> tuple[Callable[[], int], list[Execution]]:
 def answering() -> Scene:
     made = suspended(making.ready())
     one = interaction_of(made)
-    call = partial(interactions.complete, one.tenant, interaction_id=one.pk, response={"n": 2}, actor="user:x")
+    call = partial(questions.answer, one.tenant, question_id=one.pk, response={"n": 2}, actor="user:x")
     return call, [made, AwaitUnit.objects.get(), one]
 
 

@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 from django.db import connection
 
-from executions.awaits import awaits, interactions
+from executions.awaits import awaits, questions
 from executions.awaits.statements import RESPONSES
 from executions.children import asking, ends
 from executions.children.calls import children
-from executions.errors import InteractionClosed
+from executions.errors import QuestionClosed
 from executions.explanation.explanation import explain
 from executions.lifecycle import retention
 from executions.lifecycle.interventions import cancel, redrive
@@ -83,8 +83,8 @@ def test_only_the_result_of_the_child_answers_and_what_may_pass_is_tried_again(o
     settle(due=True)
     [child] = children(parent)
     assert (child.parent_id, child.execution_key, child.release_version) == (parent.pk, f"child:{parent.pk}:0", "7.0")
-    with pytest.raises(InteractionClosed):
-        interactions.complete(owner, interaction_id=asked.pk, response={"n": 3}, actor="user:eva")
+    with pytest.raises(QuestionClosed):
+        questions.answer(owner, question_id=asked.pk, response={"n": 3}, actor="user:eva")
     end(owner)
     asked.refresh_from_db()
     assert (asked.status, asked.actor, state(parent)) == ("COMPLETED", f"execution:{child.pk}", ("QUEUED", None))

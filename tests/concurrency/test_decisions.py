@@ -9,7 +9,7 @@ import pytest
 from django.contrib.auth.models import User
 from django.utils import timezone
 
-from executions.awaits import awaits, claims, interactions, reassignment
+from executions.awaits import awaits, claims, questions, reassignment
 from executions.failures import queries
 from executions.lifecycle import reports
 from executions.lifecycle.interventions import cancel, redrive
@@ -209,7 +209,7 @@ def the_last_two_answers_of_an_await() -> Decision:
 def a_claim_of_a_claimed_question() -> Decision:
     one = interaction_of(suspended(making.ready()))
     claim = partial(claims.claim, one.tenant, one.pk)
-    return partial(claim, actor="user:eva"), partial(claim, actor="user:max"), "InteractionClaimed"
+    return partial(claim, actor="user:eva"), partial(claim, actor="user:max"), "QuestionClaimed"
 
 
 def an_answer_of_a_member_who_loses_the_group() -> Decision:
@@ -218,9 +218,7 @@ def an_answer_of_a_member_who_loses_the_group() -> Decision:
     one = interaction_of(suspended((owner, release), group="finance"))
     eva = person(owner, "eva", "finance")
     leave = partial(members.set_groups, owner, "eva", [], actor="user:x")
-    respond = partial(
-        interactions.complete, owner, interaction_id=one.pk, response={"n": 2}, actor="user:eva", person=eva
-    )
+    respond = partial(questions.answer, owner, question_id=one.pk, response={"n": 2}, actor="user:eva", person=eva)
     return leave, respond, "RecipientRequired"
 
 
@@ -236,7 +234,7 @@ def a_delegation_among_recipients_that_are_replaced() -> Decision:
 
 def an_answer_to_a_cancelled_execution() -> Decision:
     made = suspended(making.ready())
-    return cancelling(made), partial(answer, interaction_of(made)), "InteractionClosed"
+    return cancelling(made), partial(answer, interaction_of(made)), "QuestionClosed"
 
 
 def an_answer_after_the_deadline() -> Decision:

@@ -44,8 +44,8 @@ def test_a_finished_branch_does_not_run_again_after_its_worker_was_killed(tenant
         tenant.wait_for(small, "SUCCEEDED", seconds=90)
         tenant.wait_for(large, "WAITING_EXTERNAL")
         assert service.calls == {"/price": 2, "/delivery": 4}
-    [question] = tenant.get("interactions")["items"]
+    [question] = tenant.get("questions")["items"]
     assert (question["executionId"], question["request"]) == (large, 1400)
-    tenant.post("interactions/complete", interactionId=question["interactionId"], response=True)
+    tenant.post("questions/answer", questionId=question["questionId"], response=True)
     tenant.wait_for(large, "SUCCEEDED")
     assert [tenant.result(each) for each in (small, large)] == ["small: 700", "large: 1400"]

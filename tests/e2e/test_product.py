@@ -70,9 +70,9 @@ def test_only_members_with_the_group_answer(orders: Orders, tmp_path: Path) -> N
     [question] = run.json("questions", "list", f"--execution={waiting}")
     reason = ("--reason=it is about money", "--yes")
     run("members", "groups", user, "finance", "--yes")
-    run("questions", "reassign", question["interactionId"], "--group=finance", *reason)
+    run("questions", "reassign", question["questionId"], "--group=finance", *reason)
     run("members", "groups", user, "--yes")
-    answer = ("questions", "answer", question["interactionId"], '--response={"note": "ok"}', "--yes")
+    answer = ("questions", "answer", question["questionId"], '--response={"note": "ok"}', "--yes")
     refused = run(*answer)
     assert (refused.status, "Only members of finance may answer." in refused.err) == (4, True)
     run("members", "groups", user, "finance", "legal", "--yes")
@@ -102,9 +102,9 @@ def test_retries_answers_and_redrives_run_on_the_pinned_release_after_a_switch(o
     assert tenant.activate(orders.releases["2.0"])["rollback"] is False
     on_second = orders.submit()
     orders.open(retried)
-    for item in tenant.get(f"interactions?status=pending&executionId={answered}")["items"]:
-        body = {"interactionId": item["interactionId"], "response": {"note": f"item {item['itemIndex']}"}}
-        orders.tenant.post("interactions/complete", **body)
+    for item in tenant.get(f"questions?status=pending&executionId={answered}")["items"]:
+        body = {"questionId": item["questionId"], "response": {"note": f"item {item['itemIndex']}"}}
+        orders.tenant.post("questions/answer", **body)
     assert orders.tenant.post(f"executions/{dead}/redrive", reason="fixed")["pin"]["releaseVersion"] == "1.0"
 
     assert orders.receipt(retried) == {"notes": [], "made_by": "1.0", "attempt": 1}
@@ -213,8 +213,8 @@ def test_a_killed_worker_leaves_the_request_with_its_answer(orders: Orders) -> N
     spare = tenant.start_worker(orders.releases["1.0"], "spare-2")
     orders.first.send(SIGSTOP)
     try:
-        for item in tenant.get(f"interactions?status=pending&executionId={execution_id}")["items"]:
-            tenant.post("interactions/complete", interactionId=item["interactionId"], response={"note": "hold"})
+        for item in tenant.get(f"questions?status=pending&executionId={execution_id}")["items"]:
+            tenant.post("questions/answer", questionId=item["questionId"], response={"note": "hold"})
         concludes = orders.path(execution_id, "concludes")
         eventually(lambda: concludes.exists(), what="the step after the await", seconds=60)
         spare.kill()

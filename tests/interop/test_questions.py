@@ -8,7 +8,7 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from executions.awaits import awaits, interactions
+from executions.awaits import awaits, questions
 from executions.errors import CorrelationAmbiguous
 from executions.lifecycle.interventions import cancel
 from executions.models import Execution, Interaction
@@ -203,8 +203,8 @@ def correlated(flow: Flow, key: str) -> Interaction:
     return made.interactions.get()
 
 
-def answered(flow: Flow, **named: Any) -> interactions.Completion:
-    return interactions.complete(flow.owner, response=DECISION, actor="user:eva", **named)
+def answered(flow: Flow, **named: Any) -> questions.Answered:
+    return questions.answer(flow.owner, response=DECISION, actor="user:eva", **named)
 
 
 def test_an_ambiguous_correlation_id_answers_no_interaction_but_an_id_does(flow: Flow) -> None:
@@ -217,8 +217,8 @@ def test_an_ambiguous_correlation_id_answers_no_interaction_but_an_id_does(flow:
     assert refused(complete(flow, body)) == (409, caught.value.detail)
     assert set(Interaction.objects.values_list("status", flat=True)) == {"DISPATCHED"}
 
-    assert answered(flow, interaction_id=first.pk, correlation_id="order-1").interaction == first
+    assert answered(flow, question_id=first.pk, correlation_id="order-1").question == first
     # A client that repeats its answer to the first one must not answer the second one.
     with pytest.raises(CorrelationAmbiguous):
         answered(flow, correlation_id="order-1")
-    assert answered(flow, interaction_id=other.pk).interaction == other
+    assert answered(flow, question_id=other.pk).question == other

@@ -216,7 +216,7 @@ def registered(flow: Flow, **members: str) -> Worker:
 
 
 def test_a_worker_that_cannot_be_checked_is_not_eligible(flow: Flow, settings: Any) -> None:
-    failed = "REST transition worker capability check failed: "
+    failed = "REST worker capability check failed: "
     flow.double.secret = "another"
     assert unavailable(flow) == failed + "HTTP 401"
     flow.worker = registered(flow, endpoint=flow.double.endpoint)

@@ -12,7 +12,7 @@ from alerts import channels, rules
 from alerts.models import Alert, AlertDelivery
 from coordinator.models import Process
 from coordinator.monitoring.process import Reporter
-from executions.awaits import claims, interactions
+from executions.awaits import claims, questions
 from executions.holds import holds
 from executions.lifecycle import interventions, outcome
 from executions.models import (
@@ -240,7 +240,7 @@ def _executions(owner: Tenant) -> None:
     answered = making.execution(owner, "answered")
     _run(answered, making.suspension)
     question = Interaction.objects.get(execution=answered)
-    interactions.complete(owner, interaction_id=question.pk, response={"n": 2}, actor=ACTOR)
+    questions.answer(owner, question_id=question.pk, response={"n": 2}, actor=ACTOR)
     _run(answered, making.outcome_of, report=said)
     _run(making.execution(owner, "asking"), making.suspension)
     with transaction.atomic():

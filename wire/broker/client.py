@@ -1,4 +1,4 @@
-"""The broker's client for control workers and transition workers: kombu's, with three changes.
+"""The broker's client for control workers and workers: kombu's, with three changes.
 
 Messages have a custom format (`task_messages`). A message that is not accepted is moved to the dead messages
 of its queue before Celery reads it, so no message can end a process.

@@ -1,4 +1,4 @@
-"""The bodies of the messages between coordinator and transition workers over the broker. Pure; both sides share it.
+"""The bodies of the messages between coordinator and workers over the broker. Pure; both sides share it.
 
 Commands and outcomes have the members of messages over HTTP, with payloads as JSON text. The limits here
 are also those of messages over HTTP. Those of the values in messages are in `wire.documents.json_reader`.

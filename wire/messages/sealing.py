@@ -1,4 +1,4 @@
-"""Signed envelopes for the messages between coordinator and transition workers. Pure; both sides share this module.
+"""Signed envelopes for the messages between coordinator and workers. Pure; both sides share this module.
 
 Each message is one signed envelope about one release. Its header names the identity, so a worker can refuse a message
 that is not for it before it decodes a payload. The body is JSON text with the members of `celery_messages`, and is

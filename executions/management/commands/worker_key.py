@@ -1,4 +1,4 @@
-"""`coordinator worker_key TENANT`: prints or changes the key that the tenant's transition workers sign with."""
+"""`coordinator worker_key TENANT`: prints or changes the key that the tenant's workers sign with."""
 
 from typing import Any
 

@@ -1,6 +1,6 @@
 from typing import Any
 
-from executions.awaits import interactions
+from executions.awaits import questions
 from executions.awaits.recipients import Person
 from executions.models import AwaitUnit, DeadLetter, Execution, Interaction
 from releases.models import Release
@@ -31,9 +31,9 @@ def interaction_of(of: Execution) -> Interaction:
 
 def answer(
     of: Interaction, response: Any = None, actor: str = "user:eva", person: Person | None = None
-) -> interactions.Completion:
+) -> questions.Answered:
     response = {"n": 2} if response is None else response
-    return interactions.complete(of.tenant, interaction_id=of.pk, response=response, actor=actor, person=person)
+    return questions.answer(of.tenant, question_id=of.pk, response=response, actor=actor, person=person)
 
 
 def make_late(*of: Interaction) -> None:
@@ -45,7 +45,7 @@ def assert_timed_out(made: Execution, one: Interaction) -> None:
     made.refresh_from_db()
     one.refresh_from_db()
     assert (made.status, made.error_code) == ("FAILED", "AWAIT_TIMEOUT")
-    assert made.error_message == f"Await interaction timed out: {one.pk}"
+    assert made.error_message == f"Question {one.pk} was not answered in time"
     assert (one.status, AwaitUnit.objects.get(pk=one.unit_id).status) == ("TIMED_OUT", "TIMED_OUT")
     assert making.history(made)[-1] == ("AWAIT_TIMEOUT", "FAILED")
     letter = DeadLetter.objects.get(execution=made)

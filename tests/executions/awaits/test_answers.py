@@ -9,7 +9,7 @@ from django.contrib.auth.models import User
 from django.utils import timezone
 
 from executions import errors
-from executions.awaits import awaits, claims, interactions
+from executions.awaits import awaits, claims, questions
 from executions.lifecycle.interventions import Answer, redrive
 from executions.models import Interaction, InteractionEvent
 from foundation.errors import CoordinatorError
@@ -37,13 +37,13 @@ def refusal(call: Callable[..., object], *arguments: Any, **members: Any) -> str
 def test_the_first_answer_counts_and_resumes_the_execution(ready: Ready) -> None:
     made = suspended(ready)
     first = answer(interaction_of(made), {"n": 9})
-    one = first.interaction
+    one = first.question
     assert (first.duplicate, one.status, one.response, one.actor) == (False, "COMPLETED", {"n": 9}, "user:eva")
     assert one.completed_at is not None
     assert one.unit.status == "COMPLETED"
     again = answer(one, {"nonsense": True}, actor="user:max")
-    assert (again.duplicate, again.interaction.response, again.interaction.actor) == (True, {"n": 9}, "user:eva")
-    assert again.interaction.completed_at == one.completed_at
+    assert (again.duplicate, again.question.response, again.question.actor) == (True, {"n": 9}, "user:eva")
+    assert again.question.completed_at == one.completed_at
     assert (making.reread(made).status, made.version, made.current_step_index, made.attempt) == ("QUEUED", 3, 1, 0)
     assert (made.progress, made.progress_shape, made.await_unit_id) == ({"n": 9}, "UNI", None)
     assert making.history(made)[3:] == [("AWAIT_COMPLETED", "QUEUED")]
@@ -56,9 +56,9 @@ def test_a_token_of_a_fallback_secret_is_valid(ready: Ready, settings: Any, name
     settings.RESUME_TOKEN_SECRET = "" if name == "WORKER_SECRET" else "a-resume-token-secret-0123456789abcdef"
     token, old = token_of(interaction_of(suspended(ready, "k1"))), getattr(settings, name)
     setattr(settings, name, "another-secret-0123456789abcdef0123456789")
-    raised(errors.ResumeTokenInvalid, interactions.resume, token, response={"n": 1}, actor="a")
+    raised(errors.ResumeTokenInvalid, questions.resume, token, response={"n": 1}, actor="a")
     setattr(settings, f"{name}_FALLBACKS", [old])
-    assert not interactions.resume(token, response={"n": 1}, actor="a").duplicate
+    assert not questions.resume(token, response={"n": 1}, actor="a").duplicate
     setattr(settings, name, old)
     setattr(settings, f"{name}_FALLBACKS", [])
 
@@ -79,23 +79,23 @@ OTHER = str(uuid.UUID(int=1))
 def test_a_token_with_another_member_or_secret_answers_nothing(ready: Ready, changes: dict[str, Any]) -> None:
     one = interaction_of(suspended(ready))
     token = token_of(one, **changes)
-    names = {"interaction_id": one.pk, "correlation_id": one.correlation_id}
-    assert refusal(interactions.resume, token) == refusal(interactions.complete, ready[0], resume_token=token)
-    code = refusal(interactions.complete, ready[0], resume_token=token, **names)
+    names = {"question_id": one.pk, "correlation_id": one.correlation_id}
+    assert refusal(questions.resume, token) == refusal(questions.answer, ready[0], resume_token=token)
+    code = refusal(questions.answer, ready[0], resume_token=token, **names)
     assert code in ("RESUME_TOKEN_INVALID", "INTERACTION_UNKNOWN")
     old = token_of(one, issued_at_epoch_ms=0)
-    assert interactions.resume(old, response={"n": 1}, actor="a").interaction.pk == one.pk
+    assert questions.resume(old, response={"n": 1}, actor="a").question.pk == one.pk
 
 
 def test_the_token_and_the_identifiers_of_an_answer_must_agree(ready: Ready) -> None:
     one, other = interaction_of(suspended(ready, "k1")), interaction_of(suspended(ready, "k2"))
-    wrong = {"interaction_id": one.pk, "resume_token": token_of(other)}
-    assert refusal(interactions.complete, ready[0], **wrong) == "RESUME_TOKEN_INVALID"
-    for more in ({"resume_token": token_of(other)}, {"interaction_id": other.pk}):
+    wrong = {"question_id": one.pk, "resume_token": token_of(other)}
+    assert refusal(questions.answer, ready[0], **wrong) == "RESUME_TOKEN_INVALID"
+    for more in ({"resume_token": token_of(other)}, {"question_id": other.pk}):
         members = {"correlation_id": one.correlation_id, **more}
-        assert refusal(interactions.complete, ready[0], **members) == "INTERACTION_UNKNOWN"
-    assert refusal(interactions.complete, ready[0]) == "INTERACTION_UNKNOWN"
-    assert refusal(interactions.complete, making.tenant(), interaction_id=one.pk) == "INTERACTION_UNKNOWN"
+        assert refusal(questions.answer, ready[0], **members) == "INTERACTION_UNKNOWN"
+    assert refusal(questions.answer, ready[0]) == "INTERACTION_UNKNOWN"
+    assert refusal(questions.answer, making.tenant(), question_id=one.pk) == "INTERACTION_UNKNOWN"
 
 
 @cases(
@@ -123,7 +123,7 @@ def test_an_answer_of_another_type_is_rejected(ready: Ready, members: Any, respo
 )
 def test_answers_become_inputs(ready: Ready, members: dict[str, Any], response: Any, progress: Any, shape: str) -> None:
     made = suspended(ready, **members)
-    interactions.complete(ready[0], interaction_id=interaction_of(made).pk, response=response, actor="a")
+    questions.answer(ready[0], question_id=interaction_of(made).pk, response=response, actor="a")
     assert (making.reread(made).status, made.progress, made.progress_shape) == ("QUEUED", progress, shape)
 
 
@@ -139,13 +139,13 @@ def test_all_items_are_awaited_and_their_order_is_kept(ready: Ready) -> None:
 
 
 def test_a_reused_correlation_id_refers_to_the_latest_interaction(ready: Ready) -> None:
-    first = answer(interaction_of(made := suspended(ready))).interaction
+    first = answer(interaction_of(made := suspended(ready))).question
     making.record(making.suspension(making.claimed(ready[0])[0]))
     with unguarded(Interaction):
         Interaction.objects.update(correlation_id="order-1")
         Interaction.objects.filter(pk=first.pk).update(created_at=first.created_at - timedelta(seconds=1))
-    done = interactions.complete(ready[0], correlation_id="order-1", response={"n": 3}, actor="a")
-    assert (done.interaction, done.duplicate) == (made.interactions.exclude(pk=first.pk).get(), False)
+    done = questions.answer(ready[0], correlation_id="order-1", response={"n": 3}, actor="a")
+    assert (done.question, done.duplicate) == (made.interactions.exclude(pk=first.pk).get(), False)
 
 
 @cases("count", [0, 3])
@@ -164,7 +164,7 @@ def test_an_answer_that_the_worker_could_not_read_is_replaced_by_a_redrive(ready
     redrive(ready[0], made.pk, **by)
     making.record(making.failure(making.claimed(ready[0])[0], "UNDECODABLE_PAYLOAD", retryable=False))
     refused = [
-        (errors.AnswerInvalid, Answer(new.interaction_id, {"n": "x"})),
+        (errors.AnswerInvalid, Answer(new.question_id, {"n": "x"})),
         (errors.RedriveRefused, Answer(other.pk, {"n": 2})),
     ]
     for error, wrong in refused:
@@ -172,8 +172,8 @@ def test_an_answer_that_the_worker_could_not_read_is_replaced_by_a_redrive(ready
     redrive(ready[0], made.pk, **by, answer=new)
     made.refresh_from_db()
     assert (made.status, made.progress) == ("QUEUED", [{"n": 1}, {"n": 1}, {"n": 2}] if count else {"n": 2})
-    assert Interaction.objects.get(pk=new.interaction_id).response == {"n": 1}
-    events = made.events.filter(kind="REDRIVEN", data__answerReplaced=str(new.interaction_id))
+    assert Interaction.objects.get(pk=new.question_id).response == {"n": 1}
+    events = made.events.filter(kind="REDRIVEN", data__answerReplaced=str(new.question_id))
     assert [each.status for each in events] == ["QUEUED"]
 
 
@@ -197,8 +197,8 @@ def delegate(of: Interaction, to: str = "bob", actor: str = EVA, **more: Any) ->
     return claims.delegate(of.tenant, of.pk, actor=actor, to=to, **more)
 
 
-def complete(of: Interaction, actor: str = BOB, **more: Any) -> interactions.Completion:
-    return interactions.complete(of.tenant, interaction_id=of.pk, response={"n": 1}, actor=actor, **more)
+def complete(of: Interaction, actor: str = BOB, **more: Any) -> questions.Answered:
+    return questions.answer(of.tenant, question_id=of.pk, response={"n": 1}, actor=actor, **more)
 
 
 def kinds(of: Interaction) -> list[tuple[str, str]]:
@@ -232,20 +232,20 @@ def test_a_claim_says_who_works_on_the_answer_and_for_how_long(one: Interaction)
 
 def test_another_person_claims_only_to_take_over_or_when_the_claim_has_run_out(one: Interaction) -> None:
     claim(one)
-    caught = raised(errors.InteractionClaimed, claim, one, BOB)
+    caught = raised(errors.QuestionClaimed, claim, one, BOB)
     assert caught.data["claimedBy"] == EVA
     assert state(one) == ("DISPATCHED", EVA, None, 1)
     assert claim(one, BOB, take_over=True).claimed_by == BOB
     run_out(one)
     assert claim(one, EVA).claimed_by == EVA
     assert kinds(one) == [("CLAIMED", EVA), ("TAKEN_OVER", BOB), ("CLAIMED", EVA)]
-    raised(errors.InteractionUnknown, claims.claim, making.tenant(), one.pk, actor=EVA)
+    raised(errors.QuestionUnknown, claims.claim, making.tenant(), one.pk, actor=EVA)
 
 
 def test_only_the_claimant_releases(one: Interaction) -> None:
-    raised(errors.InteractionNotClaimed, claims.release, one.tenant, one.pk, actor=EVA)
+    raised(errors.QuestionNotClaimed, claims.release, one.tenant, one.pk, actor=EVA)
     claim(one)
-    raised(errors.InteractionNotClaimed, claims.release, one.tenant, one.pk, actor=BOB)
+    raised(errors.QuestionNotClaimed, claims.release, one.tenant, one.pk, actor=BOB)
     claims.release(one.tenant, one.pk, actor=EVA)
     assert state(one) == ("DISPATCHED", None, None, 2)
     assert kinds(one) == [("CLAIMED", EVA), ("RELEASED", EVA)]
@@ -254,7 +254,7 @@ def test_only_the_claimant_releases(one: Interaction) -> None:
 def test_a_question_is_passed_on_to_a_member_who_may_answer(one: Interaction) -> None:
     member(one.tenant, "bob")
     claim(one)
-    raised(errors.InteractionClaimed, delegate, one, actor="user:carl")
+    raised(errors.QuestionClaimed, delegate, one, actor="user:carl")
     delegate(one, note=" please ")
     assert state(one) == ("DISPATCHED", None, BOB, 2)
     event = InteractionEvent.objects.get(interaction=one, kind="DELEGATED")
@@ -280,11 +280,11 @@ def test_nobody_else_gets_a_question(one: Interaction) -> None:
 @cases(("actor", "minutes", "unless_claimed"), [(BOB, 0, False), (EVA, 0, True), (BOB, 31, True)])
 def test_a_claim_refuses_answers_of_others(one: Interaction, actor: str, minutes: int, unless_claimed: bool) -> None:
     claim(one)
-    raised(errors.InteractionClaimed, complete, one, unless_claimed=True)
+    raised(errors.QuestionClaimed, complete, one, unless_claimed=True)
     assert state(one)[0] == "DISPATCHED"
     run_out(one, minutes)
     done = complete(one, actor, unless_claimed=unless_claimed, note=" fine ")
-    assert (done.duplicate, done.interaction.note, done.interaction.channel) == (False, "fine", "api")
+    assert (done.duplicate, done.question.note, done.question.channel) == (False, "fine", "api")
     assert complete(one, note="late", unless_claimed=True).duplicate
     assert state(one) == ("COMPLETED", EVA, None, 1)
     assert one.note == "fine"
@@ -296,5 +296,5 @@ def test_a_closed_question_or_a_timer_cannot_be_claimed(ready: Ready, act: Calla
     timer, answered = interaction_of(suspended(ready, "t", transport="timer")), interaction_of(suspended(ready, "a"))
     answer(answered)
     for each in (timer, answered):
-        raised(errors.InteractionClosed, act, each)
+        raised(errors.QuestionClosed, act, each)
         assert kinds(each) == []

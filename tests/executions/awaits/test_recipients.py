@@ -6,7 +6,7 @@ from typing import Any
 from django.contrib.auth.models import AnonymousUser, User
 
 from executions import errors
-from executions.awaits import claims, interactions, reassignment, recipients
+from executions.awaits import claims, questions, reassignment, recipients
 from executions.awaits.recipients import Person
 from executions.models import ExecutionEvent, Interaction, InteractionEvent
 from foundation.errors import InvalidRequest
@@ -35,7 +35,7 @@ def ask(ready: Ready, key: str = "key", **named: str) -> Interaction:
 
 
 def answer(of: Interaction, by: Person | None, **more: Any) -> Any:
-    return interactions.complete(of.tenant, interaction_id=of.pk, response={"n": 1}, actor="user:x", person=by, **more)
+    return questions.answer(of.tenant, question_id=of.pk, response={"n": 1}, actor="user:x", person=by, **more)
 
 
 def claim(of: Interaction, by: Person | None) -> Any:
@@ -127,7 +127,7 @@ def test_a_name_or_a_group_alone_is_not_enough(who: Callable[[Tenant], Person | 
 
 def test_a_resume_token_needs_no_person_and_a_repeated_answer_no_right(ready: Ready) -> None:
     one = ask(ready, group="finance")
-    assert not interactions.resume(token_of(one), response={"n": 2}, actor="erp").duplicate
+    assert not questions.resume(token_of(one), response={"n": 2}, actor="erp").duplicate
     assert answer(one, None).duplicate
 
 
@@ -186,7 +186,7 @@ def test_a_reassignment_replaces_the_recipients_and_says_why(ready: Ready) -> No
         "away",
     )
     assert AuditEntry.objects.get(act="interaction.reassign").reason == "away"
-    raised(errors.InteractionClosed, reassign, one, "eva")
+    raised(errors.QuestionClosed, reassign, one, "eva")
 
 
 def test_the_groups_of_a_person_hold_for_all_roles(ready: Ready) -> None:

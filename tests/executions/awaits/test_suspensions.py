@@ -9,8 +9,8 @@ import pytest
 from django.utils import timezone
 
 from executions import errors
-from executions.awaits import awaits, interactions
-from executions.errors import AwaitTimedOut, InteractionClosed
+from executions.awaits import awaits, questions
+from executions.errors import AwaitTimedOut, QuestionClosed
 from executions.lifecycle import dispatch, interventions
 from executions.lifecycle.interventions import Answer, redrive
 from executions.models import AwaitUnit, DeadLetter, Execution, Interaction
@@ -82,7 +82,7 @@ def test_an_expired_deadline_fails_the_execution_and_a_redrive_asks_again(ready:
 
 def by_token(one: Interaction) -> None:
     token = awaits.resume_token_of(one, issued_at=timezone.now()).sign(awaits.resume_secrets()[0])
-    interactions.resume(token, response={"n": 1}, actor="")
+    questions.resume(token, response={"n": 1}, actor="")
 
 
 @cases("give", [answer, by_token])
@@ -104,8 +104,8 @@ def test_one_late_item_fails_the_unit_and_withdraws_the_others(ready: Ready) -> 
     awaits.expire()
     assert_timed_out(made, items[1])
     assert statuses(made) == ["COMPLETED", "TIMED_OUT", "TIMED_OUT", "CANCELLED"]
-    caught = raised(InteractionClosed, answer, items[3])
-    assert caught.data == {"interactionStatus": "CANCELLED"}
+    caught = raised(QuestionClosed, answer, items[3])
+    assert caught.data == dict.fromkeys(("questionStatus", "interactionStatus"), "CANCELLED")
 
 
 def test_an_expired_timer_resumes_the_execution_with_its_request(ready: Ready) -> None:
@@ -114,7 +114,7 @@ def test_an_expired_timer_resumes_the_execution_with_its_request(ready: Ready) -
     assert one.status == "WAITING"
     assert awaits.expire() == 0
     for _ in range(2):
-        raised(InteractionClosed, answer, one)
+        raised(QuestionClosed, answer, one)
         make_late(one)
     assert awaits.expire() == 1
     made.refresh_from_db()
@@ -163,11 +163,11 @@ LIST = {"requests": ['[{"n": 1}, {"n": 2}]'], "request_shape": "MULTI"}
 def test_no_answer_changes_the_request(with_request: Ready, members: dict[str, Any], response: Any) -> None:
     """Not even if the policy disables the check of answers. Checked answers have the type of the await alone."""
     made = suspended(with_request, **members)
-    by: Any = {"interaction_id": interaction_of(made).pk, "actor": "user:eva"}
-    raised(errors.AnswerInvalid, interactions.complete, with_request[0], response=response, **by)
+    by: Any = {"question_id": interaction_of(made).pk, "actor": "user:eva"}
+    raised(errors.AnswerInvalid, questions.answer, with_request[0], response=response, **by)
     Pipeline.objects.filter(tenant=with_request[0]).update(validate_answers=False)
-    assert not interactions.complete(with_request[0], response=response, **by).duplicate
-    assert interactions.complete(with_request[0], response=OTHER, **by).duplicate
+    assert not questions.answer(with_request[0], response=response, **by).duplicate
+    assert questions.answer(with_request[0], response=OTHER, **by).duplicate
     assert resumed(made) == (both(response, [{"n": 1}, {"n": 2}] if members is LIST else {"n": 1}), "UNI")
 
 

@@ -9,9 +9,9 @@ import pytest
 from django.core.management import call_command
 from django.utils import timezone
 
-from executions.awaits import awaits, interactions, webhooks
+from executions.awaits import awaits, questions, webhooks
 from executions.awaits.awaits import epoch_ms
-from executions.errors import InteractionClosed
+from executions.errors import QuestionClosed
 from executions.models import AwaitUnit, DeadLetter, Execution, Interaction
 from foundation import places
 from outbox.outbox import sending_seconds, webhook_keys
@@ -47,13 +47,13 @@ def assert_undeliverable(made: Execution, why: str) -> None:
     made.refresh_from_db()
     one = interaction_of(made)
     assert (made.status, made.error_code) == ("FAILED", "WEBHOOK_UNDELIVERABLE")
-    assert made.error_message == f"Webhook of interaction {one.pk} could not be delivered: {why}"
+    assert made.error_message == f"Webhook of question {one.pk} could not be delivered: {why}"
     assert (one.status, one.last_dispatch_error, one.next_dispatch_at) == ("FAILED", why, None)
     assert AwaitUnit.objects.get(execution=made).status == "FAILED"
     assert making.history(made)[-1] == ("WEBHOOK_UNDELIVERABLE", "FAILED")
     letter = DeadLetter.objects.get(execution=made)
     assert (letter.reason, letter.retryable) == ("await_failed", True)
-    raised(InteractionClosed, answer, one)
+    raised(QuestionClosed, answer, one)
     assert not webhooks.OUTBOX.send()
 
 
@@ -103,7 +103,7 @@ def test_the_contents_of_a_webhook(ready: Ready, receiver: Receiver, settings: A
     assert list(body.items()) == list(expected.items())
     assert read(token, awaits.resume_secrets()).interaction_id == str(one.pk)
     assert request.headers["Idempotency-Key"] == str(one.pk)
-    assert not interactions.resume(token, response={"n": 1}, actor="a").duplicate
+    assert not questions.resume(token, response={"n": 1}, actor="a").duplicate
     assert not webhooks.OUTBOX.send()
 
 

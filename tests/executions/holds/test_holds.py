@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from executions.awaits import awaits, interactions, webhooks
+from executions.awaits import awaits, questions, webhooks
 from executions.errors import NotPaused, PauseRefused, PipelinePaused
 from executions.holds import holds
 from executions.lifecycle.interventions import cancel, redrive
@@ -221,8 +221,8 @@ def test_a_resume_token_stays_valid_after_its_deadline_was_moved(parked: Suspend
     tokens.append(token())
     assert len(set(tokens)) == 2
     for each in tokens:
-        completion = interactions.resume(each, response={"ok": True}, actor="user:eva")
-        assert completion.interaction.status == "COMPLETED"
+        completion = questions.resume(each, response={"ok": True}, actor="user:eva")
+        assert completion.question.status == "COMPLETED"
 
 
 @cases("kind", TARGETS)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from executions.awaits import interactions
+from executions.awaits import questions
 from executions.lifecycle import queries
 from executions.models import AwaitUnit, Execution, Interaction
 from executions.state_machine.moves import Claim
@@ -250,7 +250,7 @@ def test_the_subject_is_the_artifact_and_no_value_is_disclosed(owner: Tenant, re
     execution = making.execution(owner, "a-key-of-a-client", 4321)
     making.record(making.suspension(making.claimed(owner)[0], "4322"))
     [question] = Interaction.objects.filter(execution=execution)
-    interactions.complete(owner, interaction_id=question.pk, response={"n": 8765}, actor="user:anna")
+    questions.answer(owner, question_id=question.pk, response={"n": 8765}, actor="user:anna")
     [artifact] = release.artifacts.all()
     done = making.outcome_of(making.claimed(owner)[0], output_payloads=["8766"])
     making.record(done, artifact_digest=artifact.digest)

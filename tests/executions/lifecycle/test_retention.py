@@ -11,7 +11,7 @@ from django.db import connection
 from django.db.models import QuerySet
 
 from executions import tasks
-from executions.awaits import interactions
+from executions.awaits import questions
 from executions.lifecycle import retention
 from executions.lifecycle.interventions import cancel
 from executions.models import AwaitUnit, DeadLetter, Execution, ExecutionEvent, Interaction, WireForm
@@ -75,7 +75,7 @@ def test_all_rows_of_an_execution_are_removed_with_it_and_its_key_is_free(owner:
     assert making.execution(owner, "waiting").pk != first.pk
 
 
-@cases("listed", [dead_letters.letters, interactions.interactions])
+@cases("listed", [dead_letters.letters, questions.questions_of])
 def test_lists_leave_out_what_is_removed_meanwhile(owner: Tenant, listed: Callable[[Tenant], QuerySet[Any]]) -> None:
     making.aged(*making.dead(owner, "dead"), days=31)
     cancelled_while_waiting(owner)

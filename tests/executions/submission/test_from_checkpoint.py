@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from executions.awaits import interactions
+from executions.awaits import questions
 from executions.errors import CheckpointIncompatible, CheckpointMissing
 from executions.lifecycle.interventions import cancel
 from executions.models import Execution, Interaction, Resubmission, StartFrom
@@ -113,7 +113,7 @@ def test_the_state_of_an_await_continues_on_its_contract_only(answered: bool, st
     assert making.record(making.suspension(claim)) == 1
     if answered:
         question = Interaction.objects.get(execution=old)
-        interactions.complete(owner, interaction_id=question.pk, response={"n": 2}, actor="user:eva")
+        questions.answer(owner, question_id=question.pk, response={"n": 2}, actor="user:eva")
     if step == 2:
         assert failed(owner, "key", step=2).pk == old.pk
     else:

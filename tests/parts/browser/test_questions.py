@@ -3,7 +3,7 @@ import re
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from executions.awaits import claims, interactions
+from executions.awaits import claims, questions
 from executions.models import Interaction, InteractionEvent
 from tests.admin.conftest import World
 from tests.admin.test_questions import ask, with_claims
@@ -124,7 +124,7 @@ def test_a_page_sees_others_and_a_log_out_and_keeps_what_was_typed(page: Page, q
     page.get_by_role("button", name="Change it").click()
     expect(typed).to_be_visible()
 
-    interactions.complete(question.tenant, interaction_id=question.pk, response=EXPECTED, actor="user:eve")
+    questions.answer(question.tenant, question_id=question.pk, response=EXPECTED, actor="user:eve")
     expect(page.locator("[data-ended]")).to_contain_text("by eve. That answer counts.")
     expect(page.locator("[data-answer]")).to_contain_text("12.50")
     expect(typed).to_have_value("I wrote this.")

@@ -74,9 +74,9 @@ def test_the_journey_of_a_release_and_its_executions(tenant: TenantInUse, v1: Bu
     tenant.host(orders, "worker-orders")
     value = {"number": 4, "folder": str(tmp_path), "questions": 1}
     waiting = tenant.accepted(PIPELINE, value, "k")["executionId"]
-    path = f"interactions?status=pending&executionId={waiting}"
+    path = f"questions?status=pending&executionId={waiting}"
     [question] = eventually(lambda: tenant.get(path)["items"], what="the question")
-    tenant.post("interactions/complete", interactionId=question["interactionId"], response={"note": "fine"})
+    tenant.post("questions/answer", questionId=question["questionId"], response={"note": "fine"})
     tenant.wait_for(waiting, "SUCCEEDED")
     assert tenant.result(waiting)["notes"] == ["fine"]
 

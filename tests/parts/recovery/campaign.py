@@ -172,7 +172,7 @@ class Campaign:
 
     def _answer(self, job: Job, interaction: dict[str, Any]) -> None:
         try:
-            self.client.answer(interaction["interactionId"], job.answer(interaction["request"]))
+            self.client.answer(interaction["questionId"], job.answer(interaction["request"]))
         except Refused:
             if not job.unwanted:
                 raise

@@ -48,7 +48,7 @@ READY = {"web": "Started worker-", "clock": "is starting", "": " ready."}
 class Cluster:
     """PostgreSQL, Valkey and the processes of the product, with one tenant and a token that has every scope.
 
-    The members are `web`, `clock`, `control-1`, further control workers, and transition workers that `host` adds.
+    The members are `web`, `clock`, `control-1`, further control workers, and workers that `host` adds.
     `environment` replaces settings and addresses of the servers for all processes.
     """
 
@@ -107,7 +107,7 @@ class Cluster:
         self._starters[name] = partial(self.product.start_control_worker, name, queues=queues)
 
     def host(self, name: str, release: BuiltRelease, *, concurrency: int = 2) -> None:
-        """Add and start the transition worker `name`, which hosts `release`."""
+        """Add and start the worker `name`, which hosts `release`."""
         self._starters[name] = partial(
             self.product.start_worker,
             name,
@@ -156,7 +156,7 @@ class Cluster:
         return self._has_logged(name, READY.get(name, READY[""]))
 
     def accepts_commands(self, name: str) -> bool:
-        """Return True if a transition worker has logged that it reads its queue, which a control worker allows."""
+        """Return True if a worker has logged that it reads its queue, which a control worker allows."""
         return self._has_logged(name, "Started consuming from")
 
     def _has_logged(self, name: str, text: str) -> bool:

@@ -65,9 +65,9 @@ class RetryingClient:
         self.call("POST", path, {"reason": "it works", "operationKey": f"promote-{gradual_id}"})
 
     def pending(self) -> list[dict[str, Any]]:
-        _, page = self.call("GET", "interactions?status=pending&transport=interaction-api&pageSize=200")
+        _, page = self.call("GET", "questions?status=pending&transport=interaction-api&pageSize=200")
         found: list[dict[str, Any]] = page["items"]
         return found
 
-    def answer(self, interaction_id: str, response: Any) -> None:
-        self.call("POST", "interactions/complete", {"interactionId": interaction_id, "response": response})
+    def answer(self, question_id: str, response: Any) -> None:
+        self.call("POST", "questions/answer", {"questionId": question_id, "response": response})

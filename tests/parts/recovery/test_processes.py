@@ -1,6 +1,6 @@
-"""The web process, control workers and transition workers are killed, frozen or asked to end.
+"""The web process, control workers and workers are killed, frozen or asked to end.
 
-`tests/e2e/test_product.py` kills a transition worker during a step. `tests/executions/schedules/test_firing.py` and
+`tests/e2e/test_product.py` kills a worker during a step. `tests/executions/schedules/test_firing.py` and
 `tests/concurrency/test_place_races.py` prove that nothing fires or starts too often.
 """
 

@@ -36,7 +36,7 @@ EXPECTED = "Execution moved to DLQ"
 
 
 class Deployment:
-    """The web process, control worker, clock and transition worker of one version, which start and stop one by one."""
+    """The web process, control worker, clock and worker of one version, which start and stop one by one."""
 
     def __init__(self, version: Version, folder: Path, servers: Mapping[str, str], shared: Mapping[str, str]) -> None:
         self.version = version

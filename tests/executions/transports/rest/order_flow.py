@@ -3,7 +3,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from executions.awaits import interactions
+from executions.awaits import questions
 from executions.lifecycle import rest_calls
 from executions.models import Execution, Interaction, Worker
 from executions.state_machine.moves import Claim
@@ -104,7 +104,7 @@ def parked(flow: Flow) -> tuple[Execution, Interaction]:
 
 
 def answered(flow: Flow, question: Interaction, decision: Any = None) -> None:
-    interactions.complete(flow.owner, interaction_id=question.pk, response=decision or DECISION, actor="user:eva")
+    questions.answer(flow.owner, question_id=question.pk, response=decision or DECISION, actor="user:eva")
 
 
 def altered(flow: Flow, change: Any) -> Execution:

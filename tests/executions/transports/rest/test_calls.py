@@ -103,8 +103,8 @@ def test_an_origin_that_is_not_allowed_is_not_called(settings: Any) -> None:
 
 OUTPUT = {"payloadTypeId": "java.lang.String", "payloadEncoding": ENCODING, "payload": '"ok"'}
 FINAL, UNKNOWN = "NonRetryableException", "OUTCOME_UNKNOWN"
-HTTP = "REST transition worker returned HTTP %d for execution ID with response body omitted"
-MALFORMED = "REST transition worker returned malformed JSON for execution ID with HTTP 200 and response body omitted"
+HTTP = "REST worker returned HTTP %d for execution ID with response body omitted"
+MALFORMED = "REST worker returned malformed JSON for execution ID with HTTP 200 and response body omitted"
 
 
 def failed(failure_class: str, message: str | None) -> dict[str, Any]:
@@ -217,9 +217,9 @@ def test_unknown_members_are_accepted_and_counted(flow: Flow, caplog: pytest.Log
     ('200 {"outcome":"COMPLETED","surprise":1,"failure":{}}', FAILED, MALFORMED),
     (f"200 {json.dumps({**completed(), 'terminalInputPassthrough': True})}", FAILED, MALFORMED),
     ("huge", FAILED, MALFORMED),
-    ("200 null", FAILED, "REST transition worker returned an empty result for execution ID"),
-    ("drop", UNKNOWN, "REST transition worker: the exchange failed (ConnectionResetError)"),
-    ("slow", UNKNOWN, "REST transition worker: no complete response in time"),
+    ("200 null", FAILED, "REST worker returned an empty result for execution ID"),
+    ("drop", UNKNOWN, "REST worker: the exchange failed (ConnectionResetError)"),
+    ("slow", UNKNOWN, "REST worker: no complete response in time"),
 )
 @cases("repeats", [False, True])
 def test_only_a_refused_call_is_retried_unless_the_policy_repeats_unknown_outcomes(

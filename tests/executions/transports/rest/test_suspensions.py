@@ -8,7 +8,7 @@ from typing import Any
 
 from django.utils import timezone
 
-from executions.awaits import interactions, webhooks
+from executions.awaits import questions, webhooks
 from executions.awaits.awaits import expire
 from executions.lifecycle.interventions import redrive
 from executions.models import AwaitUnit, Execution, Interaction
@@ -155,7 +155,7 @@ def test_a_webhook_that_the_worker_did_not_send_is_sent(flow: Flow, settings: An
         assert webhooks.OUTBOX.send()
         [sent] = receiver.requests
     assert sent.json["outputType"] == DTO + "RestaurantDecisionDto"
-    interactions.resume(sent.json["resumeToken"], response=DECISION, actor="erp")
+    questions.resume(sent.json["resumeToken"], response=DECISION, actor="erp")
     assert flow.advance(made).status == "SUCCEEDED"
 
 
@@ -163,5 +163,5 @@ def test_an_interaction_that_the_worker_sent_is_left_to_it(flow: Flow) -> None:
     made, question = sent_over(flow, "webhook")
     assert (question.transport, question.status) == ("webhook", "DISPATCHED")
     assert not webhooks.OUTBOX.send()
-    interactions.complete(flow.owner, correlation_id=question.correlation_id, response=DECISION, actor="bridge")
+    questions.answer(flow.owner, correlation_id=question.correlation_id, response=DECISION, actor="bridge")
     assert flow.advance(made).status == "SUCCEEDED"

@@ -77,7 +77,7 @@ def test_answer_wrongly_together_and_late(journey: Journey, desk: TenantInUse, n
     operator.sees("This is the answer that you are about to send").presses("Send the answer").sees("Answered by")
     together = begun("together", "1")
     first = {"note": "first", "amount": "2.00"}
-    desk.post("interactions/complete", interactionId=str(together.pk), response=first)
+    desk.post("questions/answer", questionId=str(together.pk), response=first)
     operator.sees("That answer counts.")
     late = begun("late", "3")
     with unguarded(Interaction):

@@ -49,7 +49,7 @@ def test_drain(journey: Journey, shop: TenantInUse, name: str, tmp_path: Path) -
     operator.goes_to("Workers").opens(WORKER).opens("Drain").sees("It finishes the transitions in progress")
     operator.fills("Reason", "The host gets a new kernel").presses("Drain").sees("DRAINING")
     gate.touch()
-    operator.sees("It has nothing in hand and accepts no new executions. It can be stopped.")
+    operator.sees("Nothing is running, and it accepts no new executions. It can be stopped.")
     assert shop.wait_for(runs, "SUCCEEDED")
     operator.opens("Undrain").presses("Undrain").sees("HEALTHY")
     shop.wait_for_worker(WORKER, "HEALTHY")

@@ -15,7 +15,7 @@ from tests.cases import cases
 from tests.raw_sql import rows
 
 Ready = tuple[Tenant, Release]
-COMPLETE = "interactions/complete"
+ANSWER = "questions/answer"
 RESPONSE = {"n": 5}
 
 
@@ -37,13 +37,16 @@ def token_of(interaction: Interaction) -> str:
     return awaits.resume_token_of(interaction, issued_at=timezone.now()).sign(awaits.resume_secrets()[0])
 
 
-@cases("name", ["interactionId", "correlationId", "resumeToken"])
-def test_an_interaction_is_completed_by_each_identifier(one: Interaction, eva: Caller, name: str) -> None:
-    body = {"interactionId": str(one.pk), "correlationId": one.correlation_id, "resumeToken": token_of(one)}
-    done = eva.post(COMPLETE, {name: body[name], "response": RESPONSE})
+@cases("name", ["questionId", "interactionId", "correlationId", "resumeToken"])
+def test_a_question_is_answered_by_each_identifier(one: Interaction, eva: Caller, name: str) -> None:
+    is_former = name == "interactionId"
+    ids = dict.fromkeys(["questionId", "interactionId"] if is_former else ["questionId"], str(one.pk))
+    path = "interactions/complete" if is_former else ANSWER
+    body = {**ids, "correlationId": one.correlation_id, "resumeToken": token_of(one)}
+    done = eva.post(path, {name: body[name], "response": RESPONSE})
     assert done.pop("completedAt")
     assert done == {
-        "interactionId": str(one.pk),
+        **ids,
         "executionId": str(one.execution_id),
         "stepId": "Approve",
         "stepName": "Validate",
@@ -53,7 +56,7 @@ def test_an_interaction_is_completed_by_each_identifier(one: Interaction, eva: C
         "duplicate": False,
     }
     assert eva.get(f"executions/{one.execution_id}")["status"] == "QUEUED"
-    again = eva.post(COMPLETE, {**body, "response": None})
+    again = eva.post(path, {**body, "response": None})
     assert (again["duplicate"], again["response"]) == (True, RESPONSE)
 
 
@@ -65,7 +68,7 @@ def resume(body: Any, status: int = 200) -> Any:
 
 def test_a_resume_token_needs_no_bearer_token(one: Interaction) -> None:
     done = resume({"resumeToken": token_of(one), "response": RESPONSE, "actor": "erp"})
-    assert (done["interactionId"], done["duplicate"], done["actor"]) == (str(one.pk), False, "resume-token:erp")
+    assert (done["questionId"], done["duplicate"], done["actor"]) == (str(one.pk), False, "resume-token:erp")
     again = resume({"resumeToken": token_of(one), "response": 0})
     assert (again["duplicate"], again["response"], again["actor"]) == (True, RESPONSE, "resume-token:erp")
 
@@ -91,13 +94,13 @@ def test_the_owner_of_a_token_answers_for_a_group(owner: Tenant, ready: Ready) -
     set_to = bot.post("members/groups", {"username": name, "groups": ["legal", "finance"]})
     assert set_to == {"username": name, "groups": ["finance", "legal"]}
     assert [each["groups"] for each in bot.get("members")["items"] if each["username"] == name] == [set_to["groups"]]
-    shown = {caller: caller.get("interactions?mine=true")["items"] for caller in (bot, stranger)}
+    shown = {caller: caller.get("questions?mine=true")["items"] for caller in (bot, stranger)}
     assert ([each["restricted"] for each in shown[bot]], shown[stranger]) == ([True], [])
-    [question] = stranger.get("interactions?mine=false&group=finance")["items"]
-    body = {"interactionId": question["interactionId"], "response": RESPONSE}
-    refused = stranger.post(COMPLETE, body, 403)
+    [question] = stranger.get("questions?mine=false&group=finance")["items"]
+    body = {"questionId": question["questionId"], "response": RESPONSE}
+    refused = stranger.post(ANSWER, body, 403)
     assert (refused["code"], refused["assignee"], refused["group"]) == ("RECIPIENT_REQUIRED", "eva", "finance")
     assert refused["detail"] == "Only eva and members of finance may answer."
     change = {"assignee": None, "group": "legal", "reason": "it is a contract"}
-    assert stranger.post(f"interactions/{question['interactionId']}/reassign", change)["group"] == "legal"
-    assert not bot.post(COMPLETE, body)["duplicate"]
+    assert stranger.post(f"questions/{question['questionId']}/reassign", change)["group"] == "legal"
+    assert not bot.post(ANSWER, body)["duplicate"]

@@ -19,9 +19,9 @@ from executions.awaits.recipients import Person
 from executions.errors import (
     AwaitTimedOut,
     CorrelationAmbiguous,
-    InteractionClaimed,
-    InteractionClosed,
-    InteractionUnknown,
+    QuestionClaimed,
+    QuestionClosed,
+    QuestionUnknown,
     RecipientRequired,
     RedriveRefused,
     ResumeTokenInvalid,
@@ -73,10 +73,10 @@ class Claim:
     until: datetime
     left: timedelta
 
-    def refusal(self, interaction_id: uuid.UUID) -> InteractionClaimed:
+    def refusal(self, question_id: uuid.UUID) -> QuestionClaimed:
         """Return the error for others who would disturb the claimant."""
-        return InteractionClaimed(
-            f"{self.by} has claimed interaction {interaction_id} until {self.until.isoformat(timespec='seconds')}.",
+        return QuestionClaimed(
+            f"{self.by} has claimed question {question_id} until {self.until.isoformat(timespec='seconds')}.",
             claimedBy=self.by,
             claimedUntil=self.until.isoformat(),
         )
@@ -84,7 +84,7 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Locked:
-    """What an interaction is while it is locked.
+    """What a question is while it is locked.
 
     `late` says whether its deadline has passed by the database's clock, `claimant` who claimed it last, and `claim` is
     the claim if that lasts.
@@ -97,24 +97,24 @@ class Locked:
 
 
 @dataclass(frozen=True, slots=True)
-class Completion:
-    """An interaction with its answer. If the call was a `duplicate`, this is the earlier answer, which stays."""
+class Answered:
+    """A question with its answer. If the call was a `duplicate`, this is the earlier answer, which stays."""
 
-    interaction: Interaction
+    question: Interaction
     duplicate: bool
 
 
-def interactions(tenant: Tenant) -> QuerySet[Interaction]:
-    """Return the interactions of the tenant, nearest deadline first."""
+def questions_of(tenant: Tenant) -> QuerySet[Interaction]:
+    """Return the questions of the tenant, nearest deadline first."""
     return Interaction.objects.filter(tenant=tenant).with_executions().order_by("deadline", "created_at", "id")
 
 
-def interaction(tenant: Tenant, interaction_id: uuid.UUID) -> Interaction:
-    """Return one interaction of the tenant. Raises `InteractionUnknown`."""
+def get_question(tenant: Tenant, question_id: uuid.UUID) -> Interaction:
+    """Return one question of the tenant. Raises `QuestionUnknown`."""
     rows = Interaction.objects.select_related("execution").defer(*PAYLOADS_OF_EXECUTION)
-    question = rows.filter(tenant=tenant, pk=interaction_id).first()
+    question = rows.filter(tenant=tenant, pk=question_id).first()
     if question is None:
-        raise InteractionUnknown(f"There is no interaction {interaction_id}.")
+        raise QuestionUnknown(f"There is no question {question_id}.")
     question.tenant = tenant
     return question
 
@@ -127,42 +127,42 @@ def time_left(question: Interaction) -> timedelta:
     return left
 
 
-def resume(resume_token: str, *, response: Any, actor: str) -> Completion:
-    """Answer an interaction with a resume token alone, which names the tenant. Raises as `complete` does."""
+def resume(resume_token: str, *, response: Any, actor: str) -> Answered:
+    """Answer a question with a resume token alone, which names the tenant. Raises as `answer` does."""
     token = _read(resume_token)
     tenant = Tenant.objects.filter(slug=token.tenant_id).first()
     if tenant is None:
         raise ResumeTokenInvalid("The resume token names an unknown tenant.")
     channel = Interaction.Channel.RESUME_TOKEN
-    return complete(tenant, resume_token=resume_token, response=response, actor=actor, channel=channel)
+    return answer(tenant, resume_token=resume_token, response=response, actor=actor, channel=channel)
 
 
 def _denied(
     tenant: Tenant,
     *,
     actor: str,
-    interaction_id: uuid.UUID | None = None,
+    question_id: uuid.UUID | None = None,
     correlation_id: str | None = None,
     **_: Any,
 ) -> dict[str, Any]:
-    return {"tenant": tenant, "actor": actor, "object": interaction_id or correlation_id}
+    return {"tenant": tenant, "actor": actor, "object": question_id or correlation_id}
 
 
 @audit.denials(Act.INTERACTION_ANSWER, RecipientRequired, of=_denied)
-def complete(
+def answer(
     tenant: Tenant,
     *,
     response: Any,
     actor: str,
     person: Person | None = None,
-    interaction_id: uuid.UUID | None = None,
+    question_id: uuid.UUID | None = None,
     correlation_id: str | None = None,
     resume_token: str | None = None,
     channel: Interaction.Channel = Interaction.Channel.API,
     note: str = "",
     unless_claimed: bool = False,
-) -> Completion:
-    """Answer an interaction, named by one or more of its three names, which must agree.
+) -> Answered:
+    """Answer a question, named by one or more of its three names, which must agree.
 
     The first answer is stored with its actor and time. The last missing answer of a unit resumes the execution. A
     repeated answer changes nothing, returns the first answer, and sends the wake-up for the execution again. An answer
@@ -171,11 +171,11 @@ def complete(
     one who answers, or the owner of the token: it must be a recipient (`executions.awaits.recipients`), unless the
     answer comes with a resume token.
 
-    Raises, in this order: `ResumeTokenInvalid`, `CorrelationAmbiguous`, `InteractionUnknown`, `AwaitTimedOut`,
-    `InteractionClosed`, `RecipientRequired`, `InteractionClaimed`, `AnswerInvalid`.
+    Raises, in this order: `ResumeTokenInvalid`, `CorrelationAmbiguous`, `QuestionUnknown`, `AwaitTimedOut`,
+    `QuestionClosed`, `RecipientRequired`, `QuestionClaimed`, `AnswerInvalid`.
     """
     token = None if resume_token is None else _read(resume_token)
-    question = _find(tenant, interaction_id, correlation_id, token)
+    question = _find(tenant, question_id, correlation_id, token)
     problems = [] if question.status == Status.COMPLETED else answer_types.problems(question, response)
     with transaction.atomic():
         locked = lock(question)
@@ -187,7 +187,7 @@ def complete(
         elif status not in Interaction.OPEN or question.transport in AUTOMATIC:
             late = status == Status.TIMED_OUT
             if not late:
-                raise InteractionClosed(_why_closed(question, status), interactionStatus=status)
+                raise QuestionClosed(_why_closed(question, status), questionStatus=status, interactionStatus=status)
         else:
             if token is None:
                 recipients.require(question, person)
@@ -206,26 +206,27 @@ def complete(
             )
     if late and status != Status.COMPLETED:
         raise AwaitTimedOut(
-            f"The deadline of interaction {question.pk} was {question.deadline.isoformat()}.",
+            f"The deadline of question {question.pk} was {question.deadline.isoformat()}.",
+            questionId=str(question.pk),
             interactionId=str(question.pk),
             executionId=str(question.execution_id),
         )
-    return Completion(interaction(tenant, question.pk), duplicate=status == Status.COMPLETED)
+    return Answered(get_question(tenant, question.pk), duplicate=status == Status.COMPLETED)
 
 
-def replaced(execution: Execution, interaction_id: uuid.UUID, response: Any, person: Person | None) -> Any:
+def replaced(execution: Execution, question_id: uuid.UUID, response: Any, person: Person | None) -> Any:
     """Return what an execution starts from if `response` takes the place of an answer that its worker could not read.
 
-    The interaction keeps the answer that it got. Raises `InteractionUnknown`, `RedriveRefused` unless the execution
-    failed because the worker could not read the answers of this interaction's unit, `RecipientRequired` unless `person`
+    The question keeps the answer that it got. Raises `QuestionUnknown`, `RedriveRefused` unless the execution
+    failed because the worker could not read the answers of this question's unit, `RecipientRequired` unless `person`
     is a recipient, and `AnswerInvalid`.
     """
-    question = _find(execution.tenant, interaction_id, None, None)
+    question = _find(execution.tenant, question_id, None, None)
     unread = UNREAD in (execution.error_code, (execution.error_message or "").partition(":")[0])
     is_next = (question.execution_id, question.step_index + 1) == (execution.pk, execution.current_step_index)
     if not (unread and is_next and question.status == Status.COMPLETED) or question.transport in AUTOMATIC:
         raise RedriveRefused(
-            f"The answer of interaction {interaction_id} cannot be replaced: execution {execution.pk} has not failed "
+            f"The answer of question {question_id} cannot be replaced: execution {execution.pk} has not failed "
             f"with {UNREAD} on it.",
             executionStatus=execution.status,
         )
@@ -250,18 +251,18 @@ def _read(resume_token: str) -> ResumeToken:
 
 
 def _find(
-    tenant: Tenant, interaction_id: uuid.UUID | None, correlation_id: str | None, token: ResumeToken | None
+    tenant: Tenant, question_id: uuid.UUID | None, correlation_id: str | None, token: ResumeToken | None
 ) -> Interaction:
-    """Return the one interaction that matches all arguments that are not None. Verifies the token against it."""
+    """Return the one question that matches all arguments that are not None. Verifies the token against it."""
     names: dict[str, Any] = {}
     if token is not None:
         names["pk"] = interaction_id_of(tenant.slug, token.interaction_id)
     if correlation_id is not None:
         names["correlation_id"] = correlation_id
-    if interaction_id is not None:
-        names["pk"] = interaction_id
+    if question_id is not None:
+        names["pk"] = question_id
     if not names:
-        raise InteractionUnknown("An answer must name its interaction.")
+        raise QuestionUnknown("An answer must name its question.")
     if correlation_id is not None and "pk" not in names:
         names["pk"] = named_by_correlation(tenant, correlation_id)
     question = (
@@ -272,7 +273,7 @@ def _find(
     )
     if question is None:
         named = " and ".join(str(value) for value in names.values() if value is not None)
-        raise InteractionUnknown(f"There is no interaction {named}.")
+        raise QuestionUnknown(f"There is no question {named}.")
     question.tenant = tenant
     if token is not None:
         _require_token_of(token, question)
@@ -280,11 +281,11 @@ def _find(
 
 
 def named_by_correlation(tenant: Tenant, correlation_id: str) -> uuid.UUID | None:
-    """Return the id of the interaction that a correlation id names; None if it names none.
+    """Return the id of the question that a correlation id names; None if it names none.
 
-    Workers choose correlation ids, so several interactions may have the same one. Any other interaction takes
+    Workers choose correlation ids, so several questions may have the same one. Any other question takes
     precedence over a lost one, and an execution's latest unit over its earlier ones. Raises `CorrelationAmbiguous` if
-    more than one open or answered interaction is left: a repeated answer must never answer another interaction.
+    more than one open or answered question is left: a repeated answer must never answer another question.
     """
     rows = Interaction.objects.filter(tenant=tenant, correlation_id=correlation_id).order_by("-created_at")
     live = list(
@@ -296,14 +297,15 @@ def named_by_correlation(tenant: Tenant, correlation_id: str) -> uuid.UUID | Non
     named = [pk for pk, execution_id, unit_id in live if unit_id == latest_units[execution_id]]
     if len(named) > 1:
         raise CorrelationAmbiguous(
-            f"{len(named)} interactions have the correlation id {correlation_id}; name one by its interactionId.",
+            f"{len(named)} questions have the correlation id {correlation_id}; name one by its id.",
+            questionIds=[str(pk) for pk in named],
             interactionIds=[str(pk) for pk in named],
         )
     return named[0] if named else rows.values_list("pk", flat=True).first()
 
 
 def _require_token_of(token: ResumeToken, question: Interaction) -> None:
-    """Raise `ResumeTokenInvalid` unless the token is one of this interaction. Its deadline is checked later.
+    """Raise `ResumeTokenInvalid` unless the token is one of this question. Its deadline is checked later.
 
     If pauses have moved the deadline, tokens from before have an earlier one and stay valid.
     """
@@ -322,7 +324,7 @@ def _require_token_of(token: ResumeToken, question: Interaction) -> None:
 
 
 def lock(question: Interaction) -> Locked:
-    """Lock the interaction, after its execution and its unit. `question` gets the recipients that it has now."""
+    """Lock the question, after its execution and its unit. `question` gets the recipients that it has now."""
     awaits.lock(question.execution_id, question.unit_id)
     with connection.cursor() as cursor:
         cursor.execute(statements.LOCK_INTERACTION, [TIMER, question.pk])
@@ -333,7 +335,7 @@ def lock(question: Interaction) -> Locked:
 def record_answer(
     question: Interaction, response: Any, actor: str, channel: Interaction.Channel | None, note: str | None
 ) -> None:
-    """Store the answer of an interaction that the caller has locked and that is open."""
+    """Store the answer of a question that the caller has locked and that is open."""
     parameters: dict[str, Any] = {
         "id": question.pk,
         "response": Jsonb(response),
@@ -355,5 +357,5 @@ def with_request(question: Interaction) -> bool:
 def _why_closed(question: Interaction, status: str) -> str:
     if status in Interaction.OPEN:
         kind = "timer" if question.transport == TIMER else "call of a pipeline"
-        return f"Interaction {question.pk} is a {kind}, which cannot be answered."
-    return f"Interaction {question.pk} is {status}."
+        return f"Question {question.pk} is a {kind}, which cannot be answered."
+    return f"Question {question.pk} is {status}."

@@ -1,0 +1,1 @@
+"""The REST paths of the version before, until the next version."""
