@@ -44,11 +44,11 @@ class AnswerForm:
     def fresh(cls, question: Interaction) -> "AnswerForm":
         """Return the form of an open question, with the values that its request and its answer share."""
         data: Data = {}
-        of = request_type(question)
-        if of is not None and not gives_many(question):
+        request = request_type(question)
+        if request is not None and not gives_many(question):
             types = described_types_of(question)
             zone = timezone.get_current_timezone()
-            data = shared_data(types, question.output_type, of, question.request, zone)
+            data = shared_data(types, question.output_type, request, question.request, zone)
         return cls(question, data, AS_FIELDS[0], prefilled=bool(data))
 
     @classmethod
@@ -111,17 +111,17 @@ class AnswerForm:
         require_text(self.note, "note", claims.LONGEST_NOTE)
         if self.is_json:
             return typed_value(self.draft, field=ROOT_PATH)
-        value, found = value_of(self.part, timezone.get_current_timezone(), _read_json)
-        if found:
-            raise AnswerInvalid("Some fields have a problem.", errors=[dict(problem) for problem in found])
+        value, problems = value_of(self.part, timezone.get_current_timezone(), _read_json)
+        if problems:
+            raise AnswerInvalid("Some fields have a problem.", errors=[dict(problem) for problem in problems])
         self.draft = json.dumps(value, ensure_ascii=False, indent=2)
         return typed_value(self.draft, field=ROOT_PATH)
 
     def checked(self) -> Any:
         """Return the answer. Raises as `response` does, and `AnswerInvalid` if it is not of the contract's type."""
         value = self.response()
-        if found := problems(self.question, value):
-            raise refusal(found)
+        if refused := problems(self.question, value):
+            raise refusal(refused)
         return value
 
     def place(self, error: CoordinatorError) -> list[Problem]:

@@ -265,8 +265,8 @@ class QuestionFilter(filters.FilterSet):
         return rows.filter(status__in=Interaction.OPEN if value == PENDING else [value])
 
 
-def _restrictions(of: Interaction | Sequence[Interaction]) -> dict[str, Any]:
-    return {"restricted": recipients.restricted([of] if isinstance(of, Interaction) else of)}
+def _restrictions(shown: Interaction | Sequence[Interaction]) -> dict[str, Any]:
+    return {"restricted": recipients.restricted([shown] if isinstance(shown, Interaction) else shown)}
 
 
 @listing(

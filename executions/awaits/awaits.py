@@ -57,9 +57,9 @@ LONGEST_ACTOR = 200
 
 def resume_secrets() -> list[str]:
     """Return the secrets that verify resume tokens. The first one signs new tokens."""
-    own = [settings.RESUME_TOKEN_SECRET, *settings.RESUME_TOKEN_SECRET_FALLBACKS]
+    secrets = [settings.RESUME_TOKEN_SECRET, *settings.RESUME_TOKEN_SECRET_FALLBACKS]
     roots = [settings.WORKER_SECRET, *settings.WORKER_SECRET_FALLBACKS]
-    return [*filter(None, own), *(derived(root, "resume-token") for root in roots)]
+    return [*filter(None, secrets), *(derived(root, "resume-token") for root in roots)]
 
 
 def resume_token_of(question: Interaction, *, issued_at: datetime) -> ResumeToken:
@@ -114,9 +114,9 @@ def why_unanswerable(suspension: Suspension, opened: ImportedSuspension | None =
     urls = [suspension.transport_metadata.get("url")]
     if opened is not None:
         names += [opened.unit_name, suspension.transport]
-        urls = [each.metadata.get("url") for each in questions if each.status == "WAITING"]
-    for each in questions:
-        names += [each.worker_name, each.correlation_id, each.assignee, each.group, each.actor]
+        urls = [question.metadata.get("url") for question in questions if question.status == "WAITING"]
+    for question in questions:
+        names += [question.worker_name, question.correlation_id, question.assignee, question.group, question.actor]
     if opened is None and suspension.transport not in FIRST_STATUS:
         return f"The await uses the transport {suspension.transport!r}, which this coordinator does not have"
     if not suspension.itemized and len(suspension.requests) != 1:
@@ -131,7 +131,7 @@ def why_unanswerable(suspension: Suspension, opened: ImportedSuspension | None =
         return f"Each name in the await {RULE}"
     if any("\x00" in text for text in chain(*suspension.transport_metadata.items())):
         return "The await's transport metadata contains a NUL character"
-    if suspension.transport in AUTOMATIC and any(each.status != "WAITING" for each in questions):
+    if suspension.transport in AUTOMATIC and any(question.status != "WAITING" for question in questions):
         return f"The await over the transport {suspension.transport!r} does not wait"
     if suspension.transport == WEBHOOK and not all(map(is_web_address, urls)):
         return "The await is sent as a webhook, but names no http or https URL to send it to"
@@ -155,10 +155,10 @@ def park(tenant: Tenant, parkings: Sequence[Parking]) -> None:
     before and never changes; the new one gets a fresh id and its full timeout. Correlation ids may
     repeat: `named_by_correlation` detects ambiguous ones.
     """
-    opened = [each.id for parking in parkings for each in parking.questions]
+    opened = [question.id for parking in parkings for question in parking.questions]
     known = set(Interaction.objects.filter(pk__in=opened).values_list("pk", flat=True)) if opened else set()
-    ids = {(parking.unit_id, each.id): uuid.uuid4() if each.id in known else each.id
-           for parking in parkings for each in parking.questions}  # fmt: skip
+    ids = {(parking.unit_id, question.id): uuid.uuid4() if question.id in known else question.id
+           for parking in parkings for question in parking.questions}  # fmt: skip
     rows = [_unit(tenant, parking, ids) for parking in parkings]
     parameters: dict[str, Any] = {
         "tenant": tenant.pk,
@@ -171,14 +171,14 @@ def park(tenant: Tenant, parkings: Sequence[Parking]) -> None:
         if parking.traceparent:
             spans.suspended(parking.traceparent, parking.unit_id)
     suspensions = [parking.suspension for parking in parkings]
-    webhooks = sum(len(each.requests) for each in suspensions if each.transport == WEBHOOK)
+    webhooks = sum(len(suspension.requests) for suspension in suspensions if suspension.transport == WEBHOOK)
     for _ in range(min(webhooks, MOST_SENDERS)):
         wakeup.send(SEND_TASK)
-    for each in suspensions:
-        if each.transport == CHILD:
+    for suspension in suspensions:
+        if suspension.transport == CHILD:
             wakeup.send(CALL_TASK)
             break
-    for seconds in {each.timeout_seconds for each in suspensions if each.transport == TIMER}:
+    for seconds in {suspension.timeout_seconds for suspension in suspensions if suspension.transport == TIMER}:
         wakeup.send_once(EXPIRE_TASK, delay=timedelta(seconds=seconds))
 
 
@@ -204,7 +204,9 @@ def _unit(tenant: Tenant, parking: Parking, ids: Ids) -> dict[str, Any]:
         "seconds": suspension.timeout_seconds,
     }
     if opened is not None:
-        rows = [_opened_question(each, ids[parking.unit_id, each.id]) for each in opened.interactions]
+        rows = [
+            _opened_question(interaction, ids[parking.unit_id, interaction.id]) for interaction in opened.interactions
+        ]
         return unit | {"questions": rows}
     items = range(len(suspension.requests)) if suspension.itemized else [None]
     name = (tenant.slug, parking.execution_id, suspension.step_id, parking.unit_id)
@@ -236,12 +238,12 @@ def _take_answers(parking: Parking, ids: Ids) -> None:
     """Answer the questions that the worker reported as answered, and resume the execution if these are all."""
     answers = [
         {
-            "id": ids[parking.unit_id, each.id],
-            "response": [json.loads(each.response or "null")],
-            "actor": (each.actor or "worker")[:LONGEST_ACTOR],
+            "id": ids[parking.unit_id, question.id],
+            "response": [json.loads(question.response or "null")],
+            "actor": (question.actor or "worker")[:LONGEST_ACTOR],
         }
-        for each in parking.questions
-        if each.status == "COMPLETED"
+        for question in parking.questions
+        if question.status == "COMPLETED"
     ]
     if answers:
         with connection.cursor() as cursor:

@@ -99,12 +99,12 @@ def _claim(
     with transaction.atomic():
         locked = lock_open(question)
         lasting = locked.claim
-        own = lasting if lasting is not None and lasting.by == actor else None
-        if renewal and (own is None or own.left > CLAIM_TIME - RENEWED_AFTER):
+        held = lasting if lasting is not None and lasting.by == actor else None
+        if renewal and (held is None or held.left > CLAIM_TIME - RENEWED_AFTER):
             return question
         recipients.require(question, person)
         _require_free(question, lasting, actor, take_over=take_over)
-        kind = Kind.RENEWED if own else Kind.TAKEN_OVER if lasting else Kind.CLAIMED
+        kind = Kind.RENEWED if held else Kind.TAKEN_OVER if lasting else Kind.CLAIMED
         _change(question, locked.claimant, kind, actor=actor, claimant=actor)
         _record(Act.INTERACTION_CLAIM, question, actor)
     return get_question(question.tenant, question.pk)

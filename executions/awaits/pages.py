@@ -162,12 +162,12 @@ class InteractionAdmin(LongList):
             return HttpResponse(status=204)
         return self._live(request, present, **self._decision(request, present.question))
 
-    def _present(self, request: HttpRequest, found: Interaction, buttons: str = "") -> Present:
+    def _present(self, request: HttpRequest, question: Interaction, buttons: str = "") -> Present:
         return Present.of(
-            found,
+            question,
             cast("User", request.user),
-            has_role=self.has_scope(request, Scope.ANSWER, found),
-            may_answer=self._may_answer(request, found),
+            has_role=self.has_scope(request, Scope.ANSWER, question),
+            may_answer=self._may_answer(request, question),
             buttons=buttons or request.GET.get("buttons", ""),
         )
 
@@ -176,15 +176,15 @@ class InteractionAdmin(LongList):
         shown = {**present.context(), "changed": request.GET.get("shown") != present.mark, **context}
         return self.part(request, "executions/question_live_parts.html", original=present.question, **shown)
 
-    def _decision(self, request: HttpRequest, found: Interaction) -> dict[str, Any]:
+    def _decision(self, request: HttpRequest, question: Interaction) -> dict[str, Any]:
         """Return what people see of the answer. Others than readers of payloads see that there is one."""
-        may_read = any(self.has_scope(request, scope, found) for scope in (Scope.ANSWER, Scope.PAYLOADS))
-        if found.status != Interaction.Status.COMPLETED or not may_read:
+        may_read = any(self.has_scope(request, scope, question) for scope in (Scope.ANSWER, Scope.PAYLOADS))
+        if question.status != Interaction.Status.COMPLETED or not may_read:
             return {"may_read": may_read}
         return {
             "may_read": True,
-            "answer_fields": _as_answer(found, found.response),
-            "answered": bounded_json(found.response),
+            "answer_fields": _as_answer(question, question.response),
+            "answered": bounded_json(question.response),
         }
 
     # --- claims ---------------------------------------------------------------------------------------
@@ -253,8 +253,8 @@ class InteractionAdmin(LongList):
         """
         if request.method != "POST":
             return redirect("admin:executions_interaction_change", row.pk)
-        found = questions.get_question(row.tenant, row.pk)
-        form = AnswerForm.submitted(found, request.POST.dict())
+        question = questions.get_question(row.tenant, row.pk)
+        form = AnswerForm.submitted(question, request.POST.dict())
         if form.is_edit:
             return self._shown(request, row, form=form)
         try:
@@ -294,7 +294,7 @@ class InteractionAdmin(LongList):
         open_rows = rows.filter(free, status__in=Interaction.OPEN).exclude(transport__in=AUTOMATIC).exclude(pk=row.pk)
         nearest = open_rows.order_by("deadline", "created_at", "id").select_related("execution")
         few = nearest.only("pk", "execution__pipeline_id")[:MOST_NEXT]
-        return min(few, key=lambda each: each.execution.pipeline_id != row.execution.pipeline_id, default=None)
+        return min(few, key=lambda other: other.execution.pipeline_id != row.execution.pipeline_id, default=None)
 
     def _may_answer(self, request: HttpRequest, row: Interaction) -> bool:
         return self.has_scope(request, Scope.ANSWER, row) and recipients.permits(row, request.user)
@@ -311,14 +311,14 @@ class InteractionAdmin(LongList):
         problems: list[Any] | None = None,
         summary: Any = NOTHING,
     ) -> HttpResponse:
-        found = questions.get_question(row.tenant, row.pk)
-        present = self._present(request, found)
+        question = questions.get_question(row.tenant, row.pk)
+        present = self._present(request, question)
         has_form = present.answerable and present.may_answer
         if has_form:
-            form = form or AnswerForm.fresh(found)
+            form = form or AnswerForm.fresh(question)
             buttons = form.buttons if summary is NOTHING else f"{'json' if form.is_json else 'fields'}-summary"
             present = replace(present, buttons=buttons)
-        decision = self._decision(request, found)
+        decision = self._decision(request, question)
         problem = problem_of(error)
         if problem and problems is not None:
             problem["errors"] = problems
@@ -328,7 +328,7 @@ class InteractionAdmin(LongList):
             **decision,
             "form": form,
             "has_form": has_form,
-            "summary": _as_answer(found, summary) if summary is not NOTHING else None,
+            "summary": _as_answer(question, summary) if summary is not NOTHING else None,
             "longest_note": claims.LONGEST_NOTE,
             "problem": problem,
         }
@@ -338,20 +338,20 @@ class InteractionAdmin(LongList):
             request,
             "executions/question.html",
             status=error.status if error else 200,
-            title=f"{found} of {found.execution.pipeline_id}",
-            original=found,
+            title=f"{question} of {question.execution.pipeline_id}",
+            original=question,
             **present.context(),
             **answering,
-            may_reassign=present.answerable and self.has_scope(request, Scope.ADMINISTER, found),
+            may_reassign=present.answerable and self.has_scope(request, Scope.ADMINISTER, question),
             draft=form.draft if form else "",
             entered=request.POST,
-            items=found.unit.expected_items,
-            request_fields=readable(found.request, described_types_of(found), request_type(found))
+            items=question.unit.expected_items,
+            request_fields=readable(question.request, described_types_of(question), request_type(question))
             if decision["may_read"]
             else None,
-            request_json=bounded_json(found.request) if decision["may_read"] else None,
-            members=recipients.candidates(found)[:MOST_MEMBERS] if present.buttons else (),
-            events=found.events.order_by("-sequence")[:20],
+            request_json=bounded_json(question.request) if decision["may_read"] else None,
+            members=recipients.candidates(question)[:MOST_MEMBERS] if present.buttons else (),
+            events=question.events.order_by("-sequence")[:20],
         )
 
 

@@ -99,31 +99,44 @@ class Present:
 
     @property
     def mark(self) -> str:
-        of = self.question
-        claim = (of.claimed_by, of.claimed_until, of.delegate) if is_claimed(of) else (of.delegate,)
-        shown = (self.me, self.signed_in_at, of.status, self.late, self.may_answer, of.assignee, of.group, *claim)
+        question = self.question
+        claim = (
+            (question.claimed_by, question.claimed_until, question.delegate)
+            if is_claimed(question)
+            else (question.delegate,)
+        )
+        shown = (
+            self.me,
+            self.signed_in_at,
+            question.status,
+            self.late,
+            self.may_answer,
+            question.assignee,
+            question.group,
+            *claim,
+        )
         return hashlib.sha256(repr(shown).encode()).hexdigest()[:16]
 
     def context(self) -> dict[str, Any]:
         """Return what the templates of the part show."""
-        of, claimed = self.question, is_claimed(self.question)
-        state, variant = OVERDUE if self.late else STATUSES[of.status]
+        question, claimed = self.question, is_claimed(self.question)
+        state, variant = OVERDUE if self.late else STATUSES[question.status]
         return {
             "present": self,
-            "question": of,
-            "execution": of.execution,
+            "question": question,
+            "execution": question.execution,
             "state": state,
             "variant": variant,
-            "waits": of.status in Interaction.OPEN,
+            "waits": question.status in Interaction.OPEN,
             "answerable": self.answerable,
             "may_answer": self.may_answer,
             "has_role": self.has_role,
-            "restriction": recipients.restriction(of),
+            "restriction": recipients.restriction(question),
             "claimed": claimed,
-            "claimant": person(of.claimed_by or ""),
-            "mine": claimed and of.claimed_by == self.me,
-            "delegate": person(of.delegate or ""),
-            "answered_by": "you" if of.actor == self.me else person(of.actor or ""),
+            "claimant": person(question.claimed_by or ""),
+            "mine": claimed and question.claimed_by == self.me,
+            "delegate": person(question.delegate or ""),
+            "answered_by": "you" if question.actor == self.me else person(question.actor or ""),
         }
 
 

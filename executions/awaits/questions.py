@@ -237,7 +237,10 @@ def replaced(execution: Execution, question_id: uuid.UUID, response: Any, person
         response = request_with_answer(question.request, response)
     if not question.unit.itemized:
         return response
-    return [response if place == question.item_index else each for place, each in enumerate(execution.progress or ())]
+    return [
+        response if place == question.item_index else answered
+        for place, answered in enumerate(execution.progress or ())
+    ]
 
 
 # --- finding --------------------------------------------------------------------------------------

@@ -81,9 +81,9 @@ def restriction(question: Interaction) -> str:
 
 def restricted(questions: Iterable[Interaction]) -> set[object]:
     """Return the ids of the questions that only their recipients may answer. Needs their executions."""
-    named = [each for each in questions if any(addressees(each))]
+    named = [question for question in questions if any(addressees(question))]
     enforcing = _enforcing(named) if named else set()
-    return {each.pk for each in named if _pipeline_of(each) in enforcing}
+    return {question.pk for question in named if _pipeline_of(question) in enforcing}
 
 
 def candidates(question: Interaction) -> QuerySet[Membership, str]:
@@ -171,7 +171,7 @@ def _pipeline_of(question: Interaction) -> tuple[int, str]:
 
 def _enforcing(questions: Collection[Interaction]) -> set[tuple[int, str]]:
     """Return the pipelines of questions whose policy enforces recipients: tenant and pipeline id."""
-    keys = {_pipeline_of(each) for each in questions}
+    keys = {_pipeline_of(question) for question in questions}
     rows = Pipeline.objects.filter(
         tenant__in={tenant for tenant, _ in keys}, pipeline_id__in={name for _, name in keys}
     )

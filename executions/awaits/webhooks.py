@@ -27,8 +27,8 @@ RESUME_PATH = "/api/v1/resume"
 def _is_due() -> bool:
     with connection.cursor() as cursor:
         cursor.execute(statements.ANY_WEBHOOK_DUE, {"webhook": WEBHOOK})
-        [found] = cursor.fetchone()
-    return bool(found)
+        [is_due] = cursor.fetchone()
+    return bool(is_due)
 
 
 def _load(claimed: uuid.UUID) -> Message:

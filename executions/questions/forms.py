@@ -140,9 +140,9 @@ def marker(name: str, kind: str) -> str:
 def numbers_in(data: Data, name: str) -> list[str]:
     """Return the numbers of a list's items. Ignores what no form sends."""
     numbers = data.get(marker(name, "items"), "").split()
-    return list(dict.fromkeys(each for each in numbers if each.isascii() and each.isdigit() and len(each) < 7))[
-        :MOST_ITEMS
-    ]
+    return list(
+        dict.fromkeys(number for number in numbers if number.isascii() and number.isdigit() and len(number) < 7)
+    )[:MOST_ITEMS]
 
 
 # --- building ---
@@ -158,7 +158,7 @@ JSON = "JSON."
 _KINDS = {
     "string": Kind.TEXT,
     "datetime": Kind.DATETIME,
-    **{each.value: each for each in (Kind.BOOLEAN, Kind.INTEGER, Kind.NUMBER, Kind.DECIMAL, Kind.DATE, Kind.UUID)},
+    **{kind.value: kind for kind in (Kind.BOOLEAN, Kind.INTEGER, Kind.NUMBER, Kind.DECIMAL, Kind.DATE, Kind.UUID)},
 }
 
 
@@ -362,9 +362,9 @@ def _add(data: Data, name: str) -> dict[str, str]:
 
 
 def _remove(data: Data, name: str) -> dict[str, str]:
-    of, _, number = name.rpartition(".")
-    numbers = [each for each in numbers_in(data, of) if each != number]
-    return {**_omit(data, name), marker(of, "items"): " ".join(numbers)}
+    member, _, number = name.rpartition(".")
+    numbers = [other for other in numbers_in(data, member) if other != number]
+    return {**_omit(data, name), marker(member, "items"): " ".join(numbers)}
 
 
 def _give(data: Data, name: str) -> dict[str, str]:
