@@ -44,8 +44,9 @@ class NotSent(Broken):
 class Refused(ClientError):
     """The server responded with an unexpected status.
 
-    `code` is stable, `detail` is for people, `field` is the first member of the request that is not valid, and `fields`
-    has a line for each of them. A new object is of the class for its code, or else for its status.
+    `status` is that of HTTP. `code` is stable, `detail` is for people, `field` is the first member of the request that
+    is not valid, and `fields` has a line for each of them. `retry_after` is how many seconds to wait, None if the
+    server does not say. A new object is of the class for its code, or else for its status.
     """
 
     def __new__(cls, status: int, headers: Mapping[str, str], problem: Mapping[str, Any]) -> Self:
@@ -72,23 +73,23 @@ class Refused(ClientError):
 
 
 class InvalidRequest(Refused):
-    """Correct the members that `errors` names.
+    """Correct the members that `fields` names.
 
     400, 413, 422 or another 4xx: the request is not valid.
     """
 
 
 class InputInvalid(InvalidRequest):
-    """Correct the input as `errors` says.
+    """Correct the input as `fields` says.
 
     INPUT_INVALID: the input does not have the type of the first step.
     """
 
 
 class AnswerInvalid(InvalidRequest):
-    """Correct the answer as `errors` says.
+    """Correct the answer as `fields` says.
 
-    ANSWER_INVALID: the answer does not have the type of the await's response.
+    ANSWER_INVALID: the answer does not have the type that the question asks for.
     """
 
 
@@ -151,7 +152,7 @@ class ActiveReleaseChanged(Conflict):
 
 
 class ReleaseNotOpen(Conflict):
-    """Omit the release version, or wait for the activation if `mayOpen` is true.
+    """Omit the release version, or wait for the activation if the release was never active.
 
     RELEASE_NOT_OPEN: the release that the request names is not open to submissions.
     """
@@ -203,14 +204,14 @@ InteractionClosed = QuestionClosed
 class TooManyRequests(Refused):
     """Repeat the request after `Retry-After`, and send fewer at a time.
 
-    429. `retry_after` says how many seconds to wait, if the server said so.
+    429, with `retry_after`.
     """
 
     retryable = True
 
 
 class QuotaExceeded(TooManyRequests):
-    """Wait for `Retry-After`, or ask an administrator to raise the quota that `quota` names.
+    """Wait for `Retry-After`, or ask an administrator to raise the quota that `detail` names.
 
     QUOTA_EXCEEDED: the tenant has used one of its quotas.
     """

@@ -49,12 +49,12 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A question of an await, or a request to another pipeline.
+    """A question, or a request to another pipeline.
 
-    ``step`` is the name of the await. ``request`` and ``answer`` are typed. ``request`` is a list if the await takes
-    many, and ``answer`` is one if it gives many. ``answer`` is None until it is answered. ``item_index`` counts the
-    questions of a stream from 0; it is None if there is one question. ``assignee`` and ``group`` say who may answer;
-    None for anyone. ``asked_at`` and ``deadline`` are times of the clock of the run.
+    ``step`` is the name of the step that asks. ``request`` and ``answer`` are typed. ``request`` is a list if the step
+    takes many, and ``answer`` is one if it gives many. ``answer`` is None until it is answered. ``item_index`` counts
+    the questions of a stream from 0; it is None if there is one question. ``assignee`` and ``group`` say who may
+    answer; None for anyone. ``asked_at`` and ``deadline`` are aware times of the clock of the run.
     """
 
     step: str

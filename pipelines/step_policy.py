@@ -18,12 +18,13 @@ Exceptions = type[BaseException] | tuple[type[BaseException], ...]
 
 
 class StepOptions(TypedDict, total=False):
-    """The policy of a step, which a release pins. The policy of the pipeline replaces options that are missing or None.
+    """The policy of a step, which a release pins. The policy of the pipeline has what is missing or None.
 
-    ``retries`` is the number of retries after the first attempt. ``delay`` is the time before the first retry. Each
-    further delay is ``multiplier`` times as long, at most ``max_delay``. With ``jitter=False``, no delay is shortened
-    at random. A call that takes longer than ``timeout`` fails. Times are seconds or timedeltas. With ``retry_on``, only
-    errors of these classes are retried. Errors of the classes in ``give_up_on`` are never retried.
+    ``retries`` is the number of retries after the first attempt (0 to 1,000). ``delay`` is the time before the first
+    retry. Each further delay is ``multiplier`` times as long (1 to 100), at most ``max_delay``. Delays are at most 30
+    minutes. With ``jitter=False``, no delay is shortened at random. A call that takes longer than ``timeout`` (0.1
+    seconds to 7 days) fails. Times are seconds or timedeltas. With ``retry_on``, only errors of these classes are
+    retried. Errors of the classes in ``give_up_on`` are never retried.
     """
 
     retries: int | None

@@ -1,4 +1,4 @@
-"""Defines pipelines: named steps in order, with types from their hints, and awaits between them."""
+"""Defines pipelines: named steps in order, with types from their hints, and the questions between them."""
 
 from __future__ import annotations
 
@@ -47,10 +47,11 @@ class StepContext(StepTools):
     """What a step can know about its execution. A parameter with this type as its hint receives it.
 
     ``tenant_id``, ``execution_id`` and ``pipeline_id`` name the execution. ``contract_version`` (``sha256:`` and 64
-    digits) and ``release_version`` are its pin. ``step_name`` is the name of the step, and ``step_index`` counts the
-    steps from 0. ``item_index`` counts the items of a stream from 0; it is None if the step is called once. ``branch``
-    is the name of the branch that runs, and empty for a step without branches. ``attempt`` counts the attempts from 0.
-    ``transition_key`` identifies the attempt: it stays the same if another worker takes the attempt over.
+    hexadecimal digits) and ``release_version`` are its pin. ``step_name`` is the name of the step, and ``step_index``
+    counts the steps from 0. ``item_index`` counts the items of a stream from 0; it is None if the step is called once.
+    ``branch`` is the name of the branch that runs, and empty for a step without branches. ``attempt`` counts the
+    attempts from 0. ``transition_key`` identifies the attempt: it stays the same if another worker takes the attempt
+    over.
 
     A long step should check ``cancelled``, or call ``raise_if_cancelled()``, between parts of its work.
     ``pipelines.testing.context`` makes a context for tests.
@@ -112,15 +113,16 @@ Part = Step | Await | Branching
 
 
 class Pipeline:
-    """A named list of steps and awaits, which run in the order in which they are added.
+    """A named list of steps, questions, calls and timers, which run in the order in which they are added.
 
     ``pipeline_id`` has at most 200 letters, digits, ``.``, ``_`` and ``-``. ``packages`` names importable packages or
     modules to pack into the artifact, in addition to the package that contains the pipeline. With ``checkpoint``, the
     output of each step is stored, and a retry resumes at the failed step. ``search`` names up to eight fields of the
     input by which executions are found: a mapping of names to paths, such as ``customer.id``. ``concurrency`` limits
     how many executions start, and are in progress at once. ``config`` and ``secrets`` name what steps need from the
-    environment of their worker. ``config`` maps names to types: str, int, float or bool. ``module`` is the name of the
-    module that defines the pipeline. Set it only if a function of another module creates the pipeline.
+    environment of their worker, together at most 100. ``config`` maps names to types: str, int, float or bool.
+    ``module`` is the name of the module that defines the pipeline. Set it only if a function of another module creates
+    the pipeline.
 
     Raises ``DefinitionError``: INVALID_PIPELINE_ID, INVALID_PACKAGES, INVALID_SEARCH, INVALID_CONCURRENCY,
     INVALID_CONFIG.
@@ -219,9 +221,9 @@ class Pipeline:
 
         The default name is made from the function's: ``parse_file`` becomes ``Parse file``. The type hints determine
         the cardinality; ``cardinality`` only checks it. ``parallel`` runs the step for that many items of a stream at a
-        time, in threads. If an item fails and has no retries left, ``on_item_failure="fail"``, the default, fails the
-        attempt. With ``"collect"``, an ``ItemFailure`` takes the place of its result. ``StepOptions`` has the other
-        options.
+        time (1 to 256), in threads. If an item fails and has no retries left, ``on_item_failure="fail"``, the default,
+        fails the attempt. With ``"collect"``, an ``ItemFailure`` takes the place of its result. ``StepOptions`` has the
+        other options.
 
         Raises ``DefinitionError``: NOT_A_FUNCTION, INVALID_STEP_NAME, DUPLICATE_STEP_NAME, UNKNOWN_CARDINALITY,
         INVALID_STEP_POLICY, INVALID_PARALLEL.
@@ -254,17 +256,16 @@ class Pipeline:
         url: str | None = None,
         when: Callable[..., bool | Awaitable[bool]] | None = None,
     ) -> None:
-        """Suspend the execution here: send a request, and resume with the response as the input of the next step.
+        """Ask a question here. The execution waits, and resumes with the answer as the input of the next step.
 
-        ``request`` and ``response`` are type hints. ``request=list[T]`` sends one request for a whole stream.
-        ``request=T`` after a step that gives many sends one request for each item. ``timeout`` is positive and
-        at most a hundred years; after it, the execution fails. With ``transport="webhook"``, the coordinator
-        sends the request to ``url``, an http or https URL of at most 2,000 characters. ``assignee``, a user
-        name or an e-mail address, has at most 200 characters, and ``group`` 100. If one is set, only that
-        person and members of the tenant with that group may respond, unless the policy of the pipeline says
-        otherwise. ``when`` is a function that takes the request. If it returns False, the execution does not
-        wait, and the next step gets None as the answer: ``def book(invoice: Invoice, decision: Decision |
-        None)``.
+        ``request`` and ``response`` are the type hints of question and answer. ``request=list[T]`` asks one question
+        about a whole stream. ``request=T`` after a step that gives many asks one for each item. ``timeout`` is positive
+        and at most a hundred years; after it, the execution fails. People and clients answer. With
+        ``transport="webhook"``, the coordinator sends the request to ``url``, an http or https URL of at most 2,000
+        characters. ``assignee``, a user name or an e-mail address, has at most 200 characters, and ``group`` 100. If
+        one is set, only that person and members of the tenant with that group may answer, unless the policy of the
+        pipeline says otherwise. ``when`` is a function that takes the request. If it returns False, nothing is asked,
+        and the next step gets None as the answer: ``def book(invoice: Invoice, decision: Decision | None)``.
 
         Raises ``DefinitionError``: INVALID_STEP_NAME, DUPLICATE_STEP_NAME, INVALID_TIMEOUT,
         UNKNOWN_TRANSPORT, INVALID_URL, INVALID_RECIPIENT.
@@ -287,12 +288,12 @@ class Pipeline:
         release: str | Active,
         timeout: timedelta,
     ) -> None:
-        """Suspend the execution here: run another pipeline of the tenant, and resume with its result.
+        """Run another pipeline of the tenant here. The execution waits, and resumes with its result.
 
         ``request`` and ``response`` are type hints of the child's input and result. As in ``awaits``, ``request=T``
         after a step that gives many runs one child for each item. ``release`` is ``ACTIVE``, the release that
-        is active when the child is submitted, or the version of a release. ``timeout`` starts at the
-        suspension. After it, the execution fails, and the child continues.
+        is active when the child is submitted, or the version of a release. ``timeout`` is positive and at most
+        a hundred years. After it, the execution fails, and the child continues.
 
         Raises ``DefinitionError``: INVALID_STEP_NAME, DUPLICATE_STEP_NAME, INVALID_TIMEOUT, INVALID_PIPELINE_ID,
         INVALID_RELEASE.
@@ -303,7 +304,7 @@ class Pipeline:
 
     @checks_options
     def timer(self, name: str, delay: timedelta, *, of: Any = None) -> None:
-        """Suspend the execution here for ``delay``. It then resumes with the same values.
+        """Wait here for ``delay``. The execution then resumes with the same values.
 
         ``delay`` is positive and at most a hundred years. The type of the values is that of the step before. A pipeline
         that begins with a timer must name it: ``of=T``.
@@ -320,9 +321,9 @@ class Pipeline:
         """Add a step that calls several functions with the same value at once, in threads, and joins their results.
 
         The next step takes one parameter for each branch, with its name: ``def offer(price: Price, stock: Stock)``. The
-        branches are functions that are defined with ``def`` or ``async def``. ``branch(function, retries=3)`` gives a
-        branch a policy. The default name joins their names: ``Price and stock``. At most ``parallel`` calls run at a
-        time, by default all.
+        2 to 50 branches are functions that are defined with ``def`` or ``async def``. ``branch(function, retries=3)``
+        gives a branch a policy. The default name joins their names: ``Price and stock``. At most ``parallel`` calls (1
+        to 256) run at a time, by default all.
 
         Raises ``DefinitionError``: INVALID_STEP_NAME, DUPLICATE_STEP_NAME, INVALID_BRANCHES, NOT_A_FUNCTION,
         INVALID_STEP_POLICY, INVALID_PARALLEL.

@@ -32,10 +32,10 @@ class StepTools:
     settings: StepSettings | None = field(default=None, repr=False, compare=False)
 
     def progress(self, done: int, total: int | None = None, message: str = "") -> None:
-        """Report that ``done`` of ``total`` is done. The coordinator shows it within about a second.
+        """Report that ``done`` of ``total`` is done, in any unit. The coordinator shows it within about a second.
 
         It may be called as often as the step likes: only the newest report is sent. ``message`` is truncated to 200
-        characters. Raises ``TypeError`` and ``ValueError`` for other values than counts.
+        characters. Raises ``TypeError`` or ``ValueError`` if ``done`` or ``total`` is no count.
         """
         reports_of(self.reporting).set_progress(done, total, message)
 
@@ -43,7 +43,7 @@ class StepTools:
         """Leave details for the next attempt of this step and item, which reads them as ``last_heartbeat``.
 
         They are JSON of at most 1,000 bytes, and sent within about a second. If the worker dies before that, the next
-        attempt reads those that were sent before. Raises ``TypeError`` and ``ValueError`` for others.
+        attempt reads those that were sent before. Raises ``TypeError`` or ``ValueError`` for other details.
         """
         reports_of(self.reporting).set_details(self.step_index, self._index, details)
 

@@ -55,14 +55,14 @@ class Execution(_Execution):
         """Wait for the end, and return the result.
 
         It is a value of the type ``hint``; without it, of that of the last step if the execution was submitted with a
-        ``Pipeline``, and JSON otherwise. ``timeout`` is in seconds.
+        ``Pipeline``, and JSON otherwise. ``timeout`` is in seconds; None waits without a limit.
 
         Raises ``ExecutionFailed``, ``ExecutionCancelled`` and ``NotFinished``, which is a ``TimeoutError``.
         """
         return self._run(self._flows.result(self.id, self.pipeline, hint, timeout))
 
     def wait(self, timeout: float | None = None) -> State:
-        """Wait for the end, successful or not. Raises ``NotFinished`` after ``timeout`` seconds."""
+        """Wait for the end, successful or not. Raises ``NotFinished`` after ``timeout`` seconds (None: never)."""
         return self._run(self._flows.ended(self.id, timeout))
 
     def state(self) -> State:
@@ -81,12 +81,11 @@ class Execution(_Execution):
         return self._run(self._flows.questions(self.id, self.pipeline))
 
     def answer(self, step: str, response: Any, *, note: str = "", timeout: float = QUESTION_SECONDS) -> bool:
-        """Answer the question of an await, by its name. If it is not asked yet, wait ``timeout`` seconds (default 10).
+        """Answer the question of ``step``. If it is not asked yet, wait ``timeout`` seconds (default 10).
 
         ``response`` is the answer, typed or JSON, and ``note`` a text for people. Return False if another answer came
-        first, which counts. Raises ``AnswerInvalid``, ``QuestionClosed``, and
-        ``ClientError`` if the await asks nothing (also if it was answered before), or several questions: answer each of
-        ``questions`` then.
+        first, which counts. Raises ``AnswerInvalid``, ``QuestionClosed``, and ``ClientError`` if the step has no open
+        question, or several: answer each of ``questions`` then.
         """
         return self._run(self._flows.answer_step(self.id, self.pipeline, step, response, note, timeout))
 
@@ -178,10 +177,11 @@ class Client:
         ``release`` names a release to run in place of the active one, and ``expected_release`` the one that must be
         active. With gradual activation, equal values of ``routing_key`` get the same release. ``tags`` are texts by
         which lists are filtered. The channel ``notify`` of the tenant gets a message at the end. The execution starts
-        at ``not_before`` or later. If no worker got it by ``expires_at``, it is cancelled. Both need a time zone.
-        ``priority`` is "low", "normal" (the default) or "high".
+        at ``not_before`` or later. If no worker got it by ``expires_at``, it is cancelled. Both need a time zone, and
+        are at most 365 days ahead. ``priority`` is "low", "normal" (the default) or "high".
 
-        Raises ``InputInvalid``, ``PipelineUnknown``, ``NoActiveRelease``, ``IdempotencyKeyReused`` and others.
+        Raises ``InputInvalid``, ``PipelineUnknown``, ``NoActiveRelease``, ``IdempotencyKeyReused`` or another
+        ``ClientError``, and ``ValueError`` for a time without a zone.
         """
         start = Start(not_before, expires_at, priority)
         submission = Submission(pipeline, release, expected_release, routing_key, tags, notify, start)
@@ -204,7 +204,8 @@ class Client:
     ) -> list[Execution]:
         """Submit an execution for each input, up to a thousand with each request. Return them in their order.
 
-        ``key`` is a function that returns the key of an input. Raises ``SomeRefused``, which has the accepted ones.
+        ``key`` is a function that returns the key of an input. The other arguments are those of ``submit``. Raises
+        ``SomeRefused``, which has the accepted executions.
         """
         start = Start(not_before, expires_at, priority)
         submission = Submission(pipeline, release, tags=tags, notify=notify, start=start)
@@ -212,7 +213,10 @@ class Client:
         return _all(verdicts, lambda accepted: Execution(self._caller, self._flows, accepted, pipeline))
 
     def get(self, execution_id: str, pipeline: Target = "") -> Execution:
-        """Return an execution that was submitted before. Sends no request."""
+        """Return an execution that was submitted before. Sends no request.
+
+        ``execution_id`` is a UUID as text. A ``pipeline`` types questions and results.
+        """
         return Execution(self._caller, self._flows, {"executionId": execution_id}, pipeline)
 
     def cancel(self, execution_id: str, reason: str = "") -> State:

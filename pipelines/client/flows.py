@@ -25,7 +25,7 @@ _PAUSE: Final = 0.5
 class State:
     """What an execution was doing when the API was asked. ``document`` is the whole response: an object of JSON.
 
-    ``status`` is a word in capitals, such as SUCCEEDED. ``release`` is the version of its release. ``step_index`` and
+    ``status`` is a state, such as SUCCEEDED. ``release`` is the version of its release. ``step_index`` and
     ``attempt`` count from 0. ``error_code`` is None if there is no error. ``error_message`` is None too if the token
     may not read payloads. Times are aware; ``finished_at`` is None before the end.
     """
@@ -50,9 +50,9 @@ class State:
 class Question:
     """A question of an execution that waits for its answer.
 
-    ``step`` is the name of the await. ``item_index`` counts the questions of a stream from 0; it is None if there is
-    one. ``request`` is typed if the pipeline is known, and JSON otherwise. ``assignee`` and ``group`` say who may
-    answer; None for anyone. After ``deadline``, an aware time, the execution fails.
+    ``step`` is the name of the step that asks. ``item_index`` counts the questions of a stream from 0; it is None if
+    there is one. ``request`` is typed if the pipeline is known, and JSON otherwise. ``assignee`` and ``group`` say who
+    may answer; None for anyone. After ``deadline``, an aware time, the execution fails.
     """
 
     id: str

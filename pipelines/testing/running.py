@@ -83,9 +83,9 @@ class Result:
 
     ``values`` has the typed results, also if there is one; it is empty if the execution failed. ``many`` is True if the
     pipeline returns a stream. ``steps`` has the names of the steps that ran, in their order; a step that ran in two
-    attempts is named twice. ``questions`` has the requests of the awaits with their answers. ``attempts`` counts them
-    from 1. ``error`` is the exception with which the execution failed: the author's own, or ``RunFailed``; None if it
-    succeeded. ``started_at`` and ``finished_at`` are times of the clock that timers and awaits advance.
+    attempts is named twice. ``questions`` has the questions that were asked, with their answers. ``attempts`` is the
+    number of attempts, at least 1. ``error`` is the exception with which the execution failed: the author's own, or
+    ``RunFailed``; None if it succeeded. ``started_at`` and ``finished_at`` are times of the clock of the run.
     """
 
     values: list[Any]
@@ -123,12 +123,12 @@ class _Late:
 
 
 def after(delay: timedelta, answer: Any) -> Any:
-    """Return an answer that arrives ``delay`` after its question. If that is too late, the await times out."""
+    """Return an answer that arrives ``delay`` after its question. If that is too late, the question times out."""
     return _Late(delay, answer)
 
 
 never: Final[Any] = _Late(timedelta.max, None)
-"""An answer that never comes: the await times out."""
+"""An answer that never comes: the question times out."""
 
 
 def run(
@@ -147,16 +147,16 @@ def run(
 ) -> Result:
     """Run a whole pipeline in this process and return its typed result.
 
-    ``value`` is the input, typed or as JSON; a list if the first step takes many. ``answers`` has the answers to the
-    awaits, by their names: a value, or a function that is called with the typed request and returns one. For a stream
-    of questions, it may be a list with one answer for each. For a call of another pipeline, it may be that pipeline,
-    which then runs in this process. ``after`` is a late answer, and ``never`` a missing one. A failure that
-    a worker would retry is retried as its step declares, or else ``retries`` times at once.
+    ``value`` is the input, typed or as JSON; a list if the first step takes many. ``answers`` has the answers to
+    questions, by the names of their steps: a value, or a function that is called with the typed request and returns
+    one. For a stream of questions, it may be a list with one answer for each. For a call of another pipeline, it may be
+    that pipeline, which then runs in this process. ``after`` is a late answer, and ``never`` a missing one. A failure
+    that a worker would retry is retried as its step declares, or else ``retries`` times at once.
 
-    Timers, late answers and retries do not wait. They advance a clock that begins at ``now``, and call ``advance`` with
-    the time that passes. ``context`` has the members of the steps' context that do not depend on the step and the
-    attempt. ``config`` and ``secrets`` have values of what the pipeline declares; others come from the
-    environment.
+    Timers, late answers and retries do not wait. They advance a clock that begins at ``now``, an aware time (by default
+    the present), and call ``advance`` with the ``timedelta`` that passes. ``context`` has the members of the steps'
+    context that do not depend on the step and the attempt. ``config`` and ``secrets`` have values of what the pipeline
+    declares; others come from the environment.
 
     If the execution fails, the exception of the author's code is raised, or else ``RunFailed``. With
     ``raises=False`` it is returned as the result's ``error``. Raises ``DefinitionError`` for a pipeline, an input or
