@@ -185,7 +185,7 @@ def test_a_new_project_runs_passes_its_test_and_is_released(tmp_path: Path) -> N
     assert [pipelines(folder, *args)[0] for args in (("build", "bill_desk.py"), ("release",))] == [0, 0]
 
     module = folder / "bill_desk.py"
-    module.write_text(re.sub(r"^#(?! An await) ?", "", module.read_text(), flags=re.MULTILINE))
+    module.write_text(re.sub(r"^#(?! A question) ?", "", module.read_text(), flags=re.MULTILINE))
     assert pipelines(folder, *run, "--answer=Approve=true")[:2] == (0, '{"number": 1, "text": "9.90 to pay"}\n')
     assert pipelines(folder, *run, "--answer=Approve=false")[0] == 1
 
