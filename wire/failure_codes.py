@@ -42,7 +42,7 @@ FAILURES: Final[Mapping[str, tuple[str, str]]] = {
     ),
     "UNANSWERABLE_SUSPENSION": (
         NOT_RETRIED,
-        "The pipeline reached an await that can never be answered, such as one with an unknown transport.",
+        "The pipeline asked a question that can never be answered, such as one with an unknown transport.",
     ),
     "COMMAND_UNSETTLED": (
         RETRIED,
@@ -56,10 +56,10 @@ FAILURES: Final[Mapping[str, tuple[str, str]]] = {
         NOT_RETRIED,
         "A Python worker received a command that retries or reissues an effect. It has no such effects.",
     ),
-    "AWAIT_TIMEOUT": (NOT_RETRIED, "An await's deadline passed without an answer."),
+    "AWAIT_TIMEOUT": (NOT_RETRIED, "A question's deadline passed without an answer."),
     "WEBHOOK_UNDELIVERABLE": (
         NOT_RETRIED,
-        "The webhook of an await was not received within the permitted number of attempts.",
+        "The webhook of a question was not received within the permitted number of attempts.",
     ),
     "CHILD_FAILED": (
         NOT_RETRIED,

@@ -260,7 +260,7 @@ def _condition_mistakes(steps: list[PlannedStep]) -> Iterator[DefinitionError]:
             follows = ends_in_stream(earlier.cardinality for earlier in steps[: step.index])
             following = steps[step.index + 1] if step.index + 1 < len(steps) else None
             for text in mistakes(step, following, follows_stream=follows):
-                yield DefinitionError("INVALID_CONDITION", f'await "{step.name}" {text}', _place(step))
+                yield DefinitionError("INVALID_CONDITION", f'question "{step.name}" {text}', _place(step))
 
 
 def _sides(step: PlannedStep) -> tuple[Hinted, Hinted]:
@@ -305,6 +305,6 @@ def _may_not_be_null(step: PlannedStep) -> bool:
 
 
 def _null(step: PlannedStep) -> DefinitionError:
-    what = "await" if step.waits is not None else "first step"
+    what = "question" if step.waits is not None else "first step"
     text = "what comes from outside and goes there is never null; make the type a dataclass with an optional field"
     return DefinitionError("UNSUPPORTED_TYPE", f'{what} "{step.name}" has a type with None; {text}', _place(step))

@@ -268,8 +268,8 @@ def _values(where: str, hints: dict[str, Any], parameters: list[str], most: int)
     raise DefinitionError(
         "INVALID_SIGNATURE",
         f"{where} has a second parameter {values[1]!r}; only context: StepContext may follow the input, and directly "
-        "after an await the answer may follow its request; to pass several values, write a dataclass with a field for "
-        "each",
+        "after a question the answer may follow its request; to pass several values, write a dataclass with a field "
+        "for each",
     )
 
 

@@ -73,7 +73,9 @@ class LocalExecution(LocalRun):
         self.finished = dict(kept.items)
 
         if kept.file is not None and not pipeline.checkpoint:
-            self._say("note: without Pipeline(..., checkpoint=True), an execution continues at its newest await only")
+            self._say(
+                "note: without Pipeline(..., checkpoint=True), an execution continues at its newest question only"
+            )
 
     def beginning(self, source: str | None) -> Progress:
         """Return where to begin: where the kept run continues, or at the input in ``source``.
@@ -210,7 +212,7 @@ def _by_step(texts: Sequence[str], awaits: Sequence[str]) -> dict[str, list[Any]
             known = (
                 f"write STEP=JSON with one of {', '.join(map(repr, awaits))}" if awaits else "the pipeline asks nothing"
             )
-            raise DefinitionError("UNKNOWN_AWAIT", f"--answer {text!r} names no await; {known}")
+            raise DefinitionError("UNKNOWN_AWAIT", f"--answer {text!r} names no question; {known}")
         name = max(names, key=len)
         answers[step_id(name)].append(value_of(text[len(name) + 1 :]))
     return dict(answers)

@@ -22,7 +22,7 @@ INTERRUPTED: Final = 130
 def add(parser: argparse.ArgumentParser) -> None:
     add_pipeline(parser)
     parser.add_argument("--input", metavar="FILE|-|JSON", help="the input; without it, the terminal asks for it")
-    text = "the answer to an await, as JSON; repeat it for the items of a stream, in their order"
+    text = "the answer to a question, as JSON; repeat it for the items of a stream, in their order"
     add_repeated(parser, "--answer", "STEP=JSON", text, kind=str)
     parser.add_argument(
         "--retries",

@@ -222,7 +222,7 @@ class _Run(LocalRun):
                 known = ", ".join(f'"{name}"' for name in awaits) or "none"
                 raise DefinitionError(
                     "UNKNOWN_AWAIT",
-                    f'answers has "{name}", but {pipeline.pipeline_id} has no await of that name; its awaits: {known}',
+                    f'answers has "{name}", but {pipeline.pipeline_id} asks no such question; its questions: {known}',
                 )
 
     def now(self) -> datetime:

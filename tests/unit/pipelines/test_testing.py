@@ -113,7 +113,7 @@ def test_errors_have_the_authors_frames(given: Any, options: dict[str, Any], err
         ("tea=10", {}, "INVALID_INPUT: the input is not a list of string: it is one str; give a list"),
         (["tea=10", 3], {}, "INVALID_INPUT: the input is not a list of string: .1.: Input"),
         (LINES, {}, 'ANSWER_MISSING: "Approve line" waits for boolean; add'),
-        (LINES, {"Aprove line": True}, 'UNKNOWN_AWAIT: answers has "Aprove line".* its awaits: "Approve line"'),
+        (LINES, {"Aprove line": True}, 'UNKNOWN_AWAIT: answers has "Aprove line".* its questions: "Approve line"'),
         (LINES, {"Approve line": "yes"}, 'INVALID_ANSWER: the answer to "Approve line" is not of type boolean'),
         (LINES, {"Approve line": [True]}, 'INVALID_ANSWER: "Approve line" asks 2 questions, but has 1 answers'),
     ],
