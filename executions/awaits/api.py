@@ -219,7 +219,7 @@ class AnsweredView(serializers.Serializer[Answered]):
     duplicate = serializers.BooleanField()
 
 
-class FormerAnsweredView(AnsweredView):
+class CompletionView(AnsweredView):
     """An answered question as the former path and `resume` return it."""
 
     interactionId = serializers.UUIDField(source="question.id", help_text=FORMER_ID_HELP)
@@ -347,7 +347,7 @@ class Resume(APIView):
     permission_classes = (AllowAny,)
     refusals: ClassVar = {"POST": REFUSALS}
 
-    @extend_schema(operation_id="resume", request=ResumeRequest, responses=FormerAnsweredView, auth=[])
+    @extend_schema(operation_id="resume", request=ResumeRequest, responses=CompletionView, auth=[])
     def post(self, request: Request) -> Response:
         """Answer a question with a resume token, as the receiver of a webhook does."""
         body = ResumeRequest.validated(request.data)
@@ -356,7 +356,7 @@ class Resume(APIView):
             response=body["response"],
             actor=f"resume-token:{body['actor']}" if body["actor"] else "resume-token",
         )
-        return Response(FormerAnsweredView(answered).data)
+        return Response(CompletionView(answered).data)
 
 
 urlpatterns = [

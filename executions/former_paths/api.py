@@ -7,7 +7,7 @@ from django.urls import path
 from rest_framework import serializers
 
 from executions.awaits import api
-from executions.awaits.api import FORMER_ID_HELP, AnswerRequest, FormerAnsweredView, QuestionView, any_of
+from executions.awaits.api import FORMER_ID_HELP, AnswerRequest, CompletionView, QuestionView, any_of
 from foundation.api.fields import Uuid
 from tenancy.api.operations import former
 
@@ -31,19 +31,19 @@ class CompleteRequest(AnswerRequest):
         return super().validate(with_question_id(attrs))
 
 
-class FormerQuestionView(QuestionView):
+class InteractionView(QuestionView):
     """A question as the former paths return it."""
 
     interactionId = serializers.UUIDField(source="id", help_text=FORMER_ID_HELP)
 
 
-_former = partial(former, shown=FormerQuestionView)
+_former = partial(former, shown=InteractionView)
 _QUESTION = "interactions/<uuid:question_id>"
 urlpatterns = [
-    path("interactions", _former(api.list_questions, "interactions")),
+    path("interactions", _former(api.list_questions, "interactions_list")),
     path(
         "interactions/complete",
-        former(api.answer_question, "completeInteraction", FormerAnsweredView, body=CompleteRequest),
+        former(api.answer_question, "completeInteraction", CompletionView, body=CompleteRequest),
     ),
     path(f"{_QUESTION}/claim", _former(api.claim_question, "claimInteraction")),
     path(f"{_QUESTION}/release", _former(api.release_question, "releaseInteraction")),
