@@ -12,7 +12,7 @@ NOUNS: Final = (
     "releases recoveries requests gradual executions failures campaigns schedules questions workers pipelines keys "
     "members invitations alerts"
 )
-VERBS: Final = "status fleet stranded drift holds quotas apply login"
+VERBS: Final = "status fleet stranded drift holds quotas provenance-key apply login"
 WORDS: Final = frozenset(f"{NOUNS} audit profiles {VERBS} --help --install-completion --show-completion".split())
 """The first words of the commands in `coordinator.command_line`, which is not imported for any other command."""
 

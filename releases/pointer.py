@@ -129,8 +129,8 @@ def approval_required(pipeline: Pipeline, release: Release) -> ApprovalRequired:
     people = counted(pipeline.approvals, "other person", "other people")
     command = f"coordinator requests make {quote(pipeline.pipeline_id)} {quote(release.release_version)}"
     return ApprovalRequired(
-        f"{people} must approve the activation of release {release.release_version!r}. Request it on its page, or with"
-        f" `{command}`.",
+        f"{people} must approve the activation of release {release.release_version!r}. Request the"
+        f" activation, such as with `{command}`.",
         approvals=pipeline.approvals,
     )
 

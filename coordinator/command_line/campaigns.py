@@ -5,7 +5,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from coordinator.command_line.commands import Call, Noun, Timeout, moment, without_none
+from coordinator.command_line.commands import Call, Noun, Timeout, moment
 from coordinator.command_line.session import CommandError, Exit, Session, member, spinner
 from coordinator_client.api import Request, items_of
 from coordinator_client.errors import Refused
@@ -51,14 +51,15 @@ def create(
     finished_to: Annotated[datetime | None, typer.Option(help="Only those that ended before.")] = None,
 ) -> None:
     """Start a campaign on all failed executions that match. With --dry-run, print how many match."""
-    filters = without_none(
-        pipelineId=pipeline,
-        releaseVersion=release,
-        errorCode=error_code,
-        failureGroup=group,
-        finishedFrom=moment(finished_from),
-        finishedTo=moment(finished_to),
-    )
+    named = {
+        "pipelineId": pipeline,
+        "releaseVersion": release,
+        "errorCode": error_code,
+        "failureGroup": group,
+        "finishedFrom": moment(finished_from),
+        "finishedTo": moment(finished_to),
+    }
+    filters = {name: value for name, value in named.items() if value is not None}
     body = call.request.body
     body["filters"] = filters
     kind, preview = body["kind"], {}

@@ -18,6 +18,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
+from coordinator.command_line.help_texts import add_command, group
 from coordinator.command_line.session import CommandError, Exit, Form, Session, exit_of
 from coordinator_client.api import SECONDS, Member, Request, operation, operation_key, path
 from coordinator_client.errors import ClientError, Refused
@@ -70,10 +71,6 @@ def public_key(file: Path) -> str:
     if "PRIVATE" in text:
         raise CommandError(f"{file} contains a private key; give the public one")
     return text
-
-
-def without_none(**members: Any) -> dict[str, Any]:
-    return {name: value for name, value in members.items() if value is not None}
 
 
 SHORT: Final = {
@@ -284,7 +281,7 @@ class Noun:
     """
 
     def __init__(self, name: str, help_text: str) -> None:
-        self.app = typer.Typer(name=name, help=help_text, no_args_is_help=True, pretty_exceptions_enable=False)
+        self.app = group(name, help_text)
 
     def local(self, name: str) -> Callable[[Command], Command]:
         """Register a command that calls no API."""
@@ -352,7 +349,7 @@ class Noun:
 
             run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # what typer reads
             run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-            self.app.command(name, help=inspect.cleandoc(help_text or command.__doc__ or ""), hidden=hidden)(run)
+            add_command(self.app, name, help_text or command.__doc__ or "", run, hidden=hidden)
             return command
 
         return register
@@ -367,7 +364,7 @@ root: Final = Noun(
 `coordinator help` lists the commands that run on a host of the coordinator, such as `migrate`.
 """,
 )
-"""The program itself, for commands without a noun."""
+"""The program itself."""
 
 
 def _run(session: Session, command: Command) -> int:

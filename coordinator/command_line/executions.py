@@ -235,7 +235,7 @@ questions = Noun("questions", "List, claim and answer the questions of execution
 questions.listing(
     "list",
     "GET questions",
-    "QUESTION questionId, STATUS status, PIPELINE pipelineId, STEP stepName, EXECUTION executionId, "
+    "QUESTION questionId, KEY businessKey, STATUS status, PIPELINE pipelineId, STEP stepName, EXECUTION executionId, "
     "CLAIMED BY claimedBy, ASSIGNEE assignee, GROUP group, DEADLINE deadline",
     "List questions, the next deadline first.",
     defaults={"status": "pending"},

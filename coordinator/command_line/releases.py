@@ -11,7 +11,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from coordinator.command_line.commands import Call, Noun, Pipeline, Release, Timeout
-from coordinator.command_line.session import CommandError, Exit, Session, clean
+from coordinator.command_line.session import CommandError, Exit, Form, Session, clean
 from coordinator_client.api import Request, path
 
 PIPELINE: Final = "pipelines/{pipeline_id}"
@@ -340,6 +340,12 @@ def active(
         session.output.note(f"not listed: {answer['omitted']}")
 
 
+@pipelines.reading("history", f"GET {PIPELINE}/history/export", watch=False)
+def history(session: Session, call: Call) -> None:
+    """Print the signed history of the activations of a pipeline, as JSON."""
+    session.output.value(session.client.call(call.request))
+
+
 @pipelines.changing("policy")
 def policy(
     session: Session,
@@ -351,7 +357,10 @@ def policy(
     """Change members of the policy of a pipeline."""
     body = dict(_change(change) for change in changes)
     request = Request("PATCH", path("pipelines", pipeline), body=body)
-    session.act(request, f"Change the policy of {pipeline}?", details=body)
+    changed = session.act(request, f"Change the policy of {pipeline}?", show=False, details=body)
+    if changed is not None:
+        is_json = session.output.form is Form.JSON
+        session.output.document(changed if is_json else {name: changed.get(name) for name in body})
 
 
 def _change(text: str) -> tuple[str, Any]:

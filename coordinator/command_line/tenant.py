@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from coordinator.command_line.commands import Call, Noun, public_key, root
-from coordinator.command_line.session import CommandError, Exit, Session, exit_of, member
+from coordinator.command_line.session import CommandError, Exit, Form, Session, exit_of, member
 from coordinator_client.api import Request, items_of, path
 from coordinator_client.errors import ClientError, Refused
 
@@ -275,3 +275,13 @@ root.listing(
     limit=100,
 )
 root.showing("quotas", "GET quotas", "Show the quotas of the tenant, and how much of them is used.")
+
+
+@root.reading("provenance-key", "GET provenance-key", watch=False)
+def provenance_key(session: Session, call: Call) -> None:
+    """Print the public key that verifies signed documents, in PEM form."""
+    key = session.client.call(call.request)
+    if session.output.form is Form.JSON:
+        session.output.value(key)
+    else:
+        session.output.text(str(key.get("publicKey")).strip())

@@ -17,6 +17,7 @@ from rest_framework.views import APIView
 from executions import errors
 from executions.awaits import claims, questions, reassignment, recipients
 from executions.awaits.questions import Answered
+from executions.inspection.api import BUSINESS_KEY_HELP
 from executions.models import IS_CLAIMED, Interaction
 from executions.search_steps import questions_of_step
 from foundation.api.fields import Flag, Identifier, StrictSerializer, Text, Uuid
@@ -140,6 +141,7 @@ class QuestionView(serializers.Serializer[Interaction]):
     questionId = serializers.UUIDField(source="id")
     correlationId = serializers.CharField(source="correlation_id")
     executionId = serializers.UUIDField(source="execution_id")
+    businessKey = serializers.CharField(source="execution.business_key", help_text=BUSINESS_KEY_HELP)
     pipelineId = serializers.CharField(source="execution.pipeline_id")
     stepId = serializers.CharField(source="step_id", help_text="The id of the step in messages to workers.")
     stepName = serializers.CharField(source="step.title", help_text="The author's name of the step.")

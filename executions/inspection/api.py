@@ -172,13 +172,14 @@ def instant(at: datetime | None) -> str | None:
 
 class NamedExecutionView(ExecutionView):
     currentStepName = serializers.CharField(
-        read_only=True, help_text="The author's name of the step at `currentStepIndex`. Empty behind the last step."
+        read_only=True,
+        help_text="The author's name of the step at `currentStepIndex`. Empty if the execution has ended.",
     )
 
     def to_representation(self, instance: Execution) -> dict[str, Any]:
         shown = super().to_representation(instance)
         step = step_at(instance.release_id, instance.contract_version, instance.current_step_index)
-        shown["currentStepName"] = step.name
+        shown["currentStepName"] = "" if instance.finished_at else step.name
         return shown
 
 

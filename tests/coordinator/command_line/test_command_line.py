@@ -44,6 +44,10 @@ def test_texts_are_harmless(run: CommandLine) -> None:
     assert json.loads(tables[2])[0]["pipelineId"] == f"a{ESCAPE}b"
 
 
+def test_help_texts_appear_as_they_are_written(run: CommandLine) -> None:
+    assert ", such as 10:100:30. " in run.on_a_terminal("gradual", "start", "--help", columns=200).out
+
+
 @cases("columns", [40, 90])
 def test_ids_stay_whole_on_a_terminal(run: CommandLine, columns: int) -> None:
     execution = {"executionId": "01a23189-a34c-70b5-b663-8e8cebaf6fd0", "businessKey": "order " * 20}

@@ -4,7 +4,6 @@ import hashlib
 import json
 import os
 import re
-import shlex
 import shutil
 import subprocess
 import sys
@@ -13,7 +12,6 @@ from signal import SIGTERM
 from typing import Any
 
 import pytest
-import requests
 
 from embedded.product import BIN, PROJECT
 from releases.models import Release
@@ -143,13 +141,6 @@ GUIDE = (PROJECT / "docs/how-to/prove-which-code-ran.md").read_text(encoding="ut
 PATH = f"{BIN}:{os.environ['PATH']}"
 
 
-def block() -> tuple[list[str], list[str]]:
-    """Return the two commands of the guide as words: the download and the check."""
-    [text] = re.findall(r"```sh\n(.*?)```", GUIDE.partition("\n## ")[0], re.DOTALL)
-    download, check = text.replace("\\\n", " ").strip().split("\n")
-    return shlex.split(download), shlex.split(check)
-
-
 def test_the_guide_proves_what_ran(tenant: TenantInUse, v1: BuiltRelease, v2: BuiltRelease, tmp_path: Path) -> None:
     tenant.host(v1, "worker-v1")
     execution_id = tenant.accepted("tests.pinned", {"number": 1, "fail_times": 1}, "a key")["executionId"]
@@ -159,22 +150,15 @@ def test_the_guide_proves_what_ran(tenant: TenantInUse, v1: BuiltRelease, v2: Bu
     (folder / "dist/1.0").mkdir(parents=True)
     shutil.copy(v1.artifact, folder / "dist/1.0/org.acme.orders.zip")
     shutil.copy(v1.descriptor, folder / "dist/1.0")
-    (folder / "coordinator.pub.pem").write_text(tenant.get("provenance-key")["publicKey"])
-    download, check = block()
-    values = {
-        "$COORDINATOR_URL": tenant.product.url,
-        "$COORDINATOR_TENANT": tenant.tenant.slug,
-        "$EXECUTION_ID": execution_id,
-    }
-    url = download[-1]
-    for name, value in values.items():
-        url = url.replace(name, value)
-    answer = requests.get(url, headers={"Authorization": str(tenant.http.headers["Authorization"])}, timeout=30)
-    answer.raise_for_status()
-    (folder / check[2]).write_bytes(answer.content)
+    [text] = re.findall(r"```sh\n(.*?)```", GUIDE.partition("\n## ")[0], re.DOTALL)
+    download, _, check = text.partition("pipelines ")
+    token = tenant.token([Scope.READ])
+    own = {"COORDINATOR_URL": tenant.product.url, "COORDINATOR_TENANT": tenant.tenant.slug, "COORDINATOR_TOKEN": token}
+    environment = {**own, "EXECUTION": execution_id, "PATH": PATH, "HOME": str(tmp_path), "PYTHONPATH": str(PROJECT)}
+    subprocess.run(["bash", "-euc", download], cwd=folder, env=environment, check=True)
 
-    def checked(*more: str) -> subprocess.CompletedProcess[str]:
-        command = [str(Path(BIN) / check[0]), *check[1:], *more]
+    def checked(more: str = "") -> subprocess.CompletedProcess[str]:
+        command = ["bash", "-euc", f"pipelines {check.rstrip()} {more}"]
         return subprocess.run(command, cwd=folder, env={"PATH": PATH}, capture_output=True, text=True, check=False)
 
     proven = checked("--json")

@@ -54,7 +54,7 @@ def test_a_release_from_its_upload_to_its_end(
     assert run("releases", "activate", P, "1.0", "--dry-run").status == 1
     assert run("releases", "preflight", P, "1.0").status == 1
     changed = run("pipelines", "policy", P, "workerGate=off", "--yes")
-    assert (changed.status, tenant.get(f"pipelines/{P}")["workerGate"]) == (0, "off")
+    assert (changed.status, changed.out, tenant.get(f"pipelines/{P}")["workerGate"]) == (0, "workerGate  off\n", "off")
     assert run("releases", "activate", P, "1.0", "--dry-run").status == 0
     unconfirmed = run("releases", "activate", P, "1.0")
     assert (unconfirmed.status, "--yes" in unconfirmed.err) == (2, True)
@@ -108,7 +108,7 @@ def test_executions_to_their_result(run: CommandLine, tenant: TenantInUse, v1: B
     [row] = run.json("executions", "list", f"--pipeline={P}", "--status=SUCCEEDED")
     assert run.json("executions", "result", row["executionId"]) == json.loads(done.out)
     assert run("executions", "wait", row["executionId"]).status == 0
-    assert row["executionId"] in run("executions", "list").out
+    assert (row["executionId"] in run("executions", "list").out, row["currentStepName"]) == (True, "")
     assert run.json("executions", "list", "--search=number=1", "--search=number.to=2") == [row]
     assert run("executions", "list", "--search=number").status == 2
 
@@ -127,7 +127,7 @@ def test_executions_to_their_result(run: CommandLine, tenant: TenantInUse, v1: B
     again = run.json("executions", "resubmit", held, "--reason=once more", "--yes")
     assert again["resubmittedFrom"] == held
     assert run("executions", "cancel", held, "--yes").status == 3
-    assert run.json("executions", "provenance", held)["payload"]
+    assert all(run.json(*what)["payload"] for what in (["executions", "provenance", held], ["pipelines", "history", P]))
 
 
 def test_tokens_and_profiles(run: CommandLine, tenant: TenantInUse, tmp_path: Path) -> None:
