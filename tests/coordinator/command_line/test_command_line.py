@@ -9,7 +9,6 @@ import pytest
 from embedded.product import BIN, PROJECT
 from tests.cases import cases
 from tests.command_line import CommandLine, imported
-from tests.docs.commands import FENCE, text_of
 from tests.receiving import dripping, serving
 
 NOWHERE = {"COORDINATOR_TENANT": "acme", "COORDINATOR_TOKEN": "the-token", "COORDINATOR_URL": "http://127.0.0.1:1"}
@@ -218,14 +217,14 @@ def test_what_differs_is_changed(run: CommandLine) -> None:
     ]
 
 
-def test_the_example_of_results_tells_a_channel_of_failures(run: CommandLine) -> None:
-    [example] = [text for name, text in FENCE.findall(text_of("docs/how-to/receive-results.md")) if name == "yaml"]
+def test_a_policy_names_a_channel_of_the_same_file(run: CommandLine) -> None:
+    example = CHANNELS + "pipelines:\n  org.example.orders:\n    policy: {notifyChannel: ops, notifyEnds: failed}\n"
     present = {"notifyChannel": None, "notifyEnds": "all"}
     done, sent = apply(run, example, page(), present, CHANNEL, present)
     assert done.status == 0, done
     channel, policy = sent
     assert channel[:2] == ("POST", "alert-channels")
-    assert channel[2].items() >= {"kind": "webhook", "address": "https://ops.example/executions"}.items()
+    assert channel[2].items() >= {"kind": "webhook", "address": "https://h.example/hook"}.items()
     assert policy == ("PATCH", "pipelines/org.example.orders", {"notifyChannel": "ops", "notifyEnds": "failed"})
 
 
