@@ -275,13 +275,14 @@ WITHOUT_WORK = """
 """
 
 # Finds the releases with due executions that no worker may run, without paused ones. No row: nothing is stranded. The
-# index of due executions has all that is read of them, but not their tenant, which their release implies.
+# index of due executions has all that is read of them, but not their tenant, which their release implies. The workers,
+# former ones too, are read for rows of `waiting`: with another reference, a plan may read those of every release.
 STRANDED = f"""
 WITH hosted AS MATERIALIZED (
     SELECT v.release_id FROM executions_workereligibility v
     WHERE v.tenant_id = ANY(%(tenants)s) AND v.present AND v.reason IS NULL
 ), waiting AS (
-    SELECT e.release_id, count(*) AS executions, min(e.next_due_at) AS oldest
+    SELECT e.release_id AS id, count(*) AS executions, min(e.next_due_at) AS oldest
     FROM releases_pipeline p JOIN releases_release r ON r.pipeline_id = p.id
     JOIN executions_execution e ON e.release_id = r.id
     WHERE p.tenant_id = ANY(%(tenants)s) AND e.status = ANY(%(due)s) AND e.next_due_at <= now()
@@ -289,12 +290,12 @@ WITH hosted AS MATERIALIZED (
         AND NOT EXISTS (SELECT FROM hosted h WHERE h.release_id = e.release_id)
     GROUP BY e.release_id
 )
-SELECT r.id, t.slug, p.pipeline_id, r.contract_version, r.release_version, w.executions, greatest(w.oldest, h.until),
+SELECT r.id, t.slug, p.pipeline_id, s.contract_version, s.release_version, r.executions, greatest(r.oldest, h.until),
     coalesce(h.reasons, '{{}}')
-FROM waiting w
-JOIN releases_release r ON r.id = w.release_id
-JOIN releases_pipeline p ON p.id = r.pipeline_id
+FROM waiting r
+JOIN releases_release s ON s.id = r.id
+JOIN releases_pipeline p ON p.id = s.pipeline_id
 JOIN tenancy_tenant t ON t.id = p.tenant_id
 CROSS JOIN LATERAL (SELECT {WITHOUT_WORK}) h
-ORDER BY w.executions DESC, r.id
+ORDER BY r.executions DESC, r.id
 """  # noqa: S608  # nosec B608
