@@ -24,15 +24,15 @@ def limited(owner: Tenant, version: str = "1.0", **concurrency: Any) -> Release:
 def submitted(owner: Tenant, *keys: str, customer: str = "c-1", **members: Any) -> list[Execution]:
     """Submit an execution for each key, and decide about its place."""
     made = [making.submitted(owner, key, {"customer": customer}, **members).execution for key in keys]
-    places.grant([each.pk for each in made])
+    places.grant([execution.pk for execution in made])
     return made
 
 
 def claimed_keys(owner: Tenant, most: int = 100) -> list[str]:
     """Claim what is due, and return the idempotency keys in their order."""
     claims = making.claimed(owner, limit=most)
-    found = dict(Execution.objects.filter(tenant=owner).values_list("pk", "execution_key"))
-    return [found[claim.execution_id] for claim in claims]
+    keys = dict(Execution.objects.filter(tenant=owner).values_list("pk", "execution_key"))
+    return [keys[claim.execution_id] for claim in claims]
 
 
 def end(*keys: str, code: str = "") -> None:

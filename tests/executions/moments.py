@@ -15,8 +15,8 @@ from tests.raw_sql import run
 def read(sql: str) -> datetime:
     with connection.cursor() as cursor:
         cursor.execute(f"SELECT {sql}")
-        found: datetime = cursor.fetchone()[0]
-    return found
+        value: datetime = cursor.fetchone()[0]
+    return value
 
 
 def now() -> datetime:
@@ -29,9 +29,9 @@ def clock() -> datetime:
     return read("clock_timestamp()")
 
 
-def set_deadline(of: Interaction, at: datetime) -> None:
-    run("UPDATE executions_interaction SET deadline = %s WHERE id = %s", at, of.pk)
+def set_deadline(question: Interaction, at: datetime) -> None:
+    run("UPDATE executions_interaction SET deadline = %s WHERE id = %s", at, question.pk)
 
 
-def statuses(of: Execution) -> list[str]:
-    return list(Interaction.objects.filter(execution=of).order_by("item_index").values_list("status", flat=True))
+def statuses(execution: Execution) -> list[str]:
+    return list(Interaction.objects.filter(execution=execution).order_by("item_index").values_list("status", flat=True))

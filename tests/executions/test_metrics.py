@@ -76,7 +76,7 @@ PIN = f" pipeline={making.PIPELINE} release=1.0 "
 
 
 def lines(caplog: Log) -> list[str]:
-    records = [each for each in caplog.records if each.name == "executions.life_lines"]
+    records = [record for record in caplog.records if record.name == "executions.life_lines"]
     caplog.clear()
     return [LineFormatter().format(record).partition("executions.life_lines ")[2] for record in records]
 
@@ -84,21 +84,21 @@ def lines(caplog: Log) -> list[str]:
 def test_the_life_of_an_execution_is_logged_unless_switched_off(caplog: Log, settings: Any) -> None:
     owner, _ = making.ready()
     with caplog.at_level(logging.INFO, "executions.life_lines"), TestCase.captureOnCommitCallbacks(execute=True):
-        one = making.execution(owner, "one")
-    assert lines(caplog) == [f"Accepted tenant={owner.slug}{PIN}execution={one.pk}"]
+        execution = making.execution(owner, "one")
+    assert lines(caplog) == [f"Accepted tenant={owner.slug}{PIN}execution={execution.pk}"]
     with caplog.at_level(logging.INFO, "executions.life_lines"), TestCase.captureOnCommitCallbacks(execute=True):
         making.execution(owner, "one")
         assert dispatch.dispatch() == 1
-        assert lines(caplog) == [f"Claimed tenant={owner.slug}{PIN}execution={one.pk}"]
-        one.refresh_from_db()
-        interventions.cancel(owner, one.pk, actor="user:ann", reason="")
-    assert lines(caplog) == [f"Cancelled tenant={owner.slug}{PIN}execution={one.pk}"]
+        assert lines(caplog) == [f"Claimed tenant={owner.slug}{PIN}execution={execution.pk}"]
+        execution.refresh_from_db()
+        interventions.cancel(owner, execution.pk, actor="user:ann", reason="")
+    assert lines(caplog) == [f"Cancelled tenant={owner.slug}{PIN}execution={execution.pk}"]
 
     requests = [ExecutionRequest(making.PIPELINE, {"n": 1}, key) for key in ("a", "b")]
     with caplog.at_level(logging.INFO, "executions.life_lines"):
         with TestCase.captureOnCommitCallbacks(execute=True):
             submitted = submit_many(owner, requests, actor="token:test")
-        ids = ",".join(str(each.execution.pk) for each in submitted)  # type: ignore[union-attr]
+        ids = ",".join(str(submission.execution.pk) for submission in submitted)  # type: ignore[union-attr]
         assert lines(caplog) == [f"Accepted tenant={owner.slug}{PIN}executions={ids}"]
         with TestCase.captureOnCommitCallbacks(execute=True):
             making.record(*map(making.outcome_of, making.claimed(owner)))

@@ -169,8 +169,8 @@ def test_the_queue_of_each_task_and_when_it_is_acknowledged(app: Any) -> None:
     }
 
 
-@cases(("task", "own"), [(RECORD_TASK, OUTCOME_QUEUE), (HEARTBEAT_TASK, HEARTBEAT_QUEUE)])
-def test_messages_of_workers_are_accepted_only_from_the_queue_of_their_kind(app: Any, task: str, own: str) -> None:
+@cases(("task", "expected"), [(RECORD_TASK, OUTCOME_QUEUE), (HEARTBEAT_TASK, HEARTBEAT_QUEUE)])
+def test_messages_of_workers_are_accepted_only_from_the_queue_of_their_kind(app: Any, task: str, expected: str) -> None:
     header = {"task": task, "eta": None, "expires": None, "retries": 0}
     body = json.dumps([[{"kind": "outcomes"}], {}, NOTHING_FOLLOWS]).encode()
     accepted = []
@@ -178,4 +178,4 @@ def test_messages_of_workers_are_accepted_only_from_the_queue_of_their_kind(app:
         with suppress(MessageRefused):
             app.conf.broker_transport_options["messages"].read(queue, TaskMessages().write(queue, header, body))
             accepted.append(queue)
-    assert accepted == [own]
+    assert accepted == [expected]

@@ -59,7 +59,7 @@ class Scene:
     def awaiting(self, key: str = "key", **members: Any) -> Callable[[], object]:
         """Start an execution. Return a function that records that its worker has reached an await."""
         made = self.submit(key)
-        [claim] = [each for each in making.claimed(self.owner) if each.execution_id == made.pk]
+        [claim] = [claim for claim in making.claimed(self.owner) if claim.execution_id == made.pk]
         reached = making.suspension(claim, **members)
         return lambda: making.record(reached)
 
@@ -82,11 +82,11 @@ class Scene:
         return Work(cause, list(wakeups), **{"is_done": self.is_running, "sweep": governance_tasks.sweep, **members})
 
     def instructions(self) -> list[Instruction]:
-        found = taken(instruction_queue_of(self.release.identity, "worker-1"))
-        return [decode(verify(message, active_keys), Instruction) for _, [message] in found]
+        messages = taken(instruction_queue_of(self.release.identity, "worker-1"))
+        return [decode(verify(message, active_keys), Instruction) for _, [message] in messages]
 
     def is_instructed(self, *, drain: bool) -> bool:
-        return [each.drain for each in self.instructions()] == [drain]
+        return [instruction.drain for instruction in self.instructions()] == [drain]
 
 
 @pytest.fixture
@@ -153,10 +153,10 @@ def an_order_to_fail(scene: Scene) -> Work:
 
 
 def an_answer(scene: Scene, *, repeated: bool = False) -> Work:
-    one = interaction_of(scene.parked())
+    question = interaction_of(scene.parked())
     if repeated:
-        answer(one)
-    return scene.work(lambda: answer(one), DISPATCH_TASK)
+        answer(question)
+    return scene.work(lambda: answer(question), DISPATCH_TASK)
 
 
 def a_timer(scene: Scene) -> Work:
@@ -221,7 +221,7 @@ def a_cancellation(scene: Scene) -> Work:
     return scene.work(
         lambda: cancel(scene.owner, made.pk, actor=ACTOR, reason=""),
         INSTRUCT_TASK,
-        is_done=lambda: [each.lost_leases for each in scene.instructions()] == [[claim.lease_token]],
+        is_done=lambda: [instruction.lost_leases for instruction in scene.instructions()] == [[claim.lease_token]],
         sweep=lambda: scene.heartbeat(1, running=[held]),
     )
 
@@ -250,17 +250,17 @@ WORKS: dict[str, Callable[[Scene], Work]] = {
 }
 
 
-def prepared(scene: Scene, of: str) -> Work:
+def prepared(scene: Scene, kind: str) -> Work:
     scene.receiver.requests.clear()
     scene.receiver.statuses = [200]
-    return WORKS[of](scene)
+    return WORKS[kind](scene)
 
 
-@cases("of", WORKS)
-def test_a_wake_up_advances_the_work_immediately(scene: Scene, broker: Broker, of: str) -> None:
-    assert_moves_at_once(prepared(scene, of), broker)
+@cases("kind", WORKS)
+def test_a_wake_up_advances_the_work_immediately(scene: Scene, broker: Broker, kind: str) -> None:
+    assert_moves_at_once(prepared(scene, kind), broker)
 
 
-@cases("of", WORKS)
-def test_the_sweep_finds_work_whose_wake_up_is_lost(scene: Scene, broker: Broker, of: str) -> None:
-    assert_found_by_the_sweep(prepared(scene, of), broker)
+@cases("kind", WORKS)
+def test_the_sweep_finds_work_whose_wake_up_is_lost(scene: Scene, broker: Broker, kind: str) -> None:
+    assert_found_by_the_sweep(prepared(scene, kind), broker)

@@ -35,9 +35,9 @@ def fail(owner: Tenant, *messages: str, code: str = "OSError", step: int | None 
     made = [making.execution(owner, str(uuid.uuid4())) for _ in messages]
     claims = {claim.execution_id: claim for claim in making.claimed(owner)}
     outcomes = []
-    for each, message in zip(made, messages, strict=True):
+    for execution, message in zip(made, messages, strict=True):
         failure = Failure(failure_class=code, message=message, retryable=True, step_index=step)
-        outcomes.append(making.outcome_of(claims[each.pk], "FAILED", failure=failure))
+        outcomes.append(making.outcome_of(claims[execution.pk], "FAILED", failure=failure))
     assert making.record(*outcomes) == len(messages)
     return made
 
@@ -45,8 +45,8 @@ def fail(owner: Tenant, *messages: str, code: str = "OSError", step: int | None 
 def fingerprint(message: str, code: str = "OSError") -> str:
     with connection.cursor() as cursor:
         cursor.execute("SELECT failure_fingerprint(%s, %s)", [code, message])
-        [(found,)] = cursor.fetchall()
-    return str(found)
+        [(digest,)] = cursor.fetchall()
+    return str(digest)
 
 
 IDENTIFIERS = st.one_of(
@@ -63,9 +63,9 @@ IDENTIFIERS = st.one_of(
 
 @settings(max_examples=60, deadline=None)
 @given(IDENTIFIERS, IDENTIFIERS)
-def test_ids_numbers_and_quoted_texts_do_not_split_a_group(one: str, other: str) -> None:
+def test_ids_numbers_and_quoted_texts_do_not_split_a_group(text: str, other: str) -> None:
     for message in ("{}", "order {} (of /{}/{}) was refused: '{}'"):
-        first, second = message.replace("{}", one), message.replace("{}", other)
+        first, second = message.replace("{}", text), message.replace("{}", other)
         assert fingerprint(first) == fingerprint(second), (first, second)
 
 
@@ -77,7 +77,7 @@ def test_other_words_and_codes_split_a_group_and_the_place_where_a_message_is_cu
 
 
 @cases(
-    ("one", "other"),
+    ("message", "other"),
     ("HTTP 404", "HTTP 500"),
     ("HTTP/1.1 404 for order 7", "HTTP/1.1 503 for order 7"),
     ("the bank answered status code 402", "the bank answered status code 409"),
@@ -86,13 +86,13 @@ def test_other_words_and_codes_split_a_group_and_the_place_where_a_message_is_cu
     ("exit code 1", "exit code 137"),
     ("SQLSTATE 23505", "SQLSTATE 40001"),
 )
-def test_codes_split_a_group(one: str, other: str) -> None:
-    assert fingerprint(one) != fingerprint(other)
-    assert fingerprint(f"{one} (attempt 1)") == fingerprint(f"{one} (attempt 22)")
+def test_codes_split_a_group(message: str, other: str) -> None:
+    assert fingerprint(message) != fingerprint(other)
+    assert fingerprint(f"{message} (attempt 1)") == fingerprint(f"{message} (attempt 22)")
 
 
 @cases(
-    ("one", "other"),
+    ("message", "other"),
     ("no mail to ann@example.org", "no mail to bob.lee+x@mail.example.com"),
     ("no mail to <ann@example.org>, twice", "no mail to <b@e.org>, twice"),
     ("customer Anna Schmidt has no account", "customer Bob Lee-O'Hara Jr. has no account"),
@@ -100,9 +100,9 @@ def test_codes_split_a_group(one: str, other: str) -> None:
     ("Customer Ann is unknown", "Customer Bob Lee is unknown"),
     ("order 00942 is lost", "order 1 is lost"),
 )
-def test_people_and_their_addresses_do_not_split_a_group(one: str, other: str) -> None:
-    assert fingerprint(one) == fingerprint(other)
-    assert fingerprint(one) != fingerprint("customer has no order")
+def test_people_and_their_addresses_do_not_split_a_group(message: str, other: str) -> None:
+    assert fingerprint(message) == fingerprint(other)
+    assert fingerprint(message) != fingerprint("customer has no order")
 
 
 def test_failures_with_the_same_cause_form_a_group(owner: Tenant, release: Release) -> None:
@@ -114,7 +114,7 @@ def test_failures_with_the_same_cause_form_a_group(owner: Tenant, release: Relea
     assert (lost.release, lost.step.index, lost.step.name) == (release, 1, "Ship")
     assert {letter.execution_id for letter in queries.letters(lost)} >= {first.pk, second.pk}
     figures = queries.figures([lost.pk, full.pk])
-    assert [figures[each.pk].total for each in (lost, full)] == [3, 1]
+    assert [figures[group.pk].total for group in (lost, full)] == [3, 1]
     letter = DeadLetter.objects.get(execution=first)
     assert (letter.step_index, letter.failed_step_index, letter.fingerprint) == (0, 1, lost.fingerprint)
 
@@ -124,8 +124,8 @@ def test_releases_and_steps_have_separate_groups(owner: Tenant) -> None:
     fail(owner, "lost", step=0)
     making.worker(making.active(owner, "2.0", steps=STEPS), "worker-2")
     fail(owner, "lost")
-    found = {(each.release.release_version, each.step_index) for each in queries.groups_of(owner)}
-    assert found == {("1.0", 1), ("1.0", 0), ("2.0", 1)}
+    groups = {(group.release.release_version, group.step_index) for group in queries.groups_of(owner)}
+    assert groups == {("1.0", 1), ("1.0", 0), ("2.0", 1)}
 
 
 @pytest.fixture

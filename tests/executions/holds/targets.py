@@ -4,6 +4,7 @@ from executions.models import Execution
 TARGETS = ("execution", "release", "pipeline")
 
 
-def target(kind: str, of: Execution) -> holds.Target:
-    targets: dict[str, holds.Target] = {"execution": of, "release": of.release, "pipeline": of.release.pipeline}
+def target(kind: str, execution: Execution) -> holds.Target:
+    release = execution.release
+    targets: dict[str, holds.Target] = {"execution": execution, "release": release, "pipeline": release.pipeline}
     return targets[kind]

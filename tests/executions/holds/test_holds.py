@@ -31,12 +31,12 @@ def parked(owner: Tenant, release: Release) -> Suspended:
     return lambda **members: suspended((owner, release), **members)
 
 
-def pause(of: holds.Target, **more: Any) -> Hold:
-    return holds.pause(of, actor="user:eva", reason="broken", **more).hold
+def pause(target: holds.Target, **more: Any) -> Hold:
+    return holds.pause(target, actor="user:eva", reason="broken", **more).hold
 
 
-def resume(of: holds.Target) -> Hold:
-    return holds.resume(of, actor="user:ida", reason="repaired")
+def resume(target: holds.Target) -> Hold:
+    return holds.resume(target, actor="user:ida", reason="repaired")
 
 
 def began(hold: Hold, ago: timedelta) -> None:
@@ -44,9 +44,9 @@ def began(hold: Hold, ago: timedelta) -> None:
         run("UPDATE executions_hold SET started_at = started_at - %s WHERE id = %s", ago, hold.pk)
 
 
-def paused_for(of: holds.Target, time: timedelta) -> None:
-    began(pause(of), time)
-    resume(of)
+def paused_for(target: holds.Target, time: timedelta) -> None:
+    began(pause(target), time)
+    resume(target)
 
 
 def set_interactions(changes: str, *parameters: Any) -> None:
@@ -133,15 +133,15 @@ def test_the_history_of_an_execution_names_its_pauses(owner: Tenant, execution: 
 
 @cases("kind", TARGETS)
 def test_a_pause_needs_a_reason_and_is_idempotent_and_a_resume_is_not(execution: Execution, kind: str) -> None:
-    of = target(kind, execution)
+    paused = target(kind, execution)
     for reason in ("", " \n\t"):
-        raised(ReasonRequired, holds.pause, of, actor="user:eva", reason=reason)
-    first = holds.pause(of, actor="user:eva", reason="broken")
-    again = holds.pause(of, actor="user:ida", reason="other")
+        raised(ReasonRequired, holds.pause, paused, actor="user:eva", reason=reason)
+    first = holds.pause(paused, actor="user:eva", reason="broken")
+    again = holds.pause(paused, actor="user:ida", reason="other")
     assert (first.created, again.created) == (True, False)
     assert (again.hold, again.hold.reason) == (first.hold, "broken")
-    resume(of)
-    raised(NotPaused, resume, of)
+    resume(paused)
+    raised(NotPaused, resume, paused)
 
 
 def test_the_open_holds_of_a_tenant_are_listed_newest_first(owner: Tenant, release: Release) -> None:
@@ -152,12 +152,12 @@ def test_the_open_holds_of_a_tenant_are_listed_newest_first(owner: Tenant, relea
         pause(target(kind, execution))
         assert stranded([owner.pk]) == []
         resume(target(kind, execution))
-    found = [pause(target(kind, execution)) for kind in TARGETS]
+    pauses = [pause(target(kind, execution)) for kind in TARGETS]
     pause(making.ready()[1])
-    assert list(holds.open_holds(owner)) == found[::-1]
-    assert holds.holds_of(execution) == found
+    assert list(holds.open_holds(owner)) == pauses[::-1]
+    assert holds.holds_of(execution) == pauses
     resume(release)
-    assert list(holds.open_holds(owner)) == [found[2], found[0]]
+    assert list(holds.open_holds(owner)) == [pauses[2], pauses[0]]
 
 
 @cases("kind", TARGETS)
@@ -182,13 +182,13 @@ def test_a_retry_recorded_during_the_pause_waits_from_its_resume(execution: Exec
 @cases(("kind", "transport"), zip(TARGETS, ("interaction-api", "timer", "webhook"), strict=True))
 def test_deadlines_stand_still_and_are_moved(parked: Suspended, kind: str, transport: str) -> None:
     made = parked(transport=transport, transport_metadata=WEBHOOK["transport_metadata"])
-    one = interaction_of(made)
+    question = interaction_of(made)
     deadline = moments.now() - 10 * MINUTE
     old_interactions()
     set_interactions("deadline = %s", deadline)
     began(pause(target(kind, made)), HOUR)
     assert awaits.expire() == 0
-    assert interaction_of(made).status == one.status
+    assert interaction_of(made).status == question.status
     resume(target(kind, made))
     moved = interaction_of(made)
     assert near(moved.deadline, deadline + HOUR)
@@ -220,8 +220,8 @@ def test_a_resume_token_stays_valid_after_its_deadline_was_moved(parked: Suspend
     paused_for(target(kind, made), HOUR)
     tokens.append(token())
     assert len(set(tokens)) == 2
-    for each in tokens:
-        completion = questions.resume(each, response={"ok": True}, actor="user:eva")
+    for issued in tokens:
+        completion = questions.resume(issued, response={"ok": True}, actor="user:eva")
         assert completion.question.status == "COMPLETED"
 
 

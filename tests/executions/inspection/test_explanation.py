@@ -49,8 +49,8 @@ def without_times(text: str) -> str:
     return re.sub(r"\b\d+(\.\d+)? m?s\b", "SPAN", text)
 
 
-def texts(found: Explanation) -> list[str]:
-    return [without_times(each.text) for each in found.history]
+def texts(explanation: Explanation) -> list[str]:
+    return [without_times(event.text) for event in explanation.history]
 
 
 def said(sentences: Any) -> str:
@@ -97,8 +97,8 @@ def test_a_history_with_a_retry_and_an_answer_names_code_workers_and_steps(owner
     answer(question, person=person(owner, "eva", "clerks"))
     third = due(owner)
     making.record(making.outcome_of(third, **reported(third, 2)), worker_id="w2", **code)
-    found = explained(execution)
-    assert texts(found) == [
+    explanation = explained(execution)
+    assert texts(explanation) == [
         "token:test submitted it",
         "Read lines failed after SPAN on worker w1, in attempt 1: ValueError: no amount",
         "Read lines waited for a retry for SPAN",
@@ -106,17 +106,17 @@ def test_a_history_with_a_retry_and_an_answer_names_code_workers_and_steps(owner
         "Approve waited for answers for SPAN. 1 of 1 answered by user:eva",
         "Bill ran for SPAN on worker w2, in attempt 2",
     ]
-    assert found.code == [
+    assert explanation.code == [
         f"Ran Read lines, Bill with the code of artifact {digest}, which the release pins, in environment sha256:e, "
         "on worker w1, w2."
     ]
-    [failed] = [each for each in found.history if each.error_code]
+    [failed] = [event for event in explanation.history if event.error_code]
     assert (failed.traceback, failed.artifact_digest, str(failed.step)) == (
         TRACEBACK.splitlines(),
         digest,
         "Read lines (step 1)",
     )
-    assert (said(found.now), said(found.following)) == ("Succeeded SPAN after it was submitted.", "")
+    assert (said(explanation.now), said(explanation.following)) == ("Succeeded SPAN after it was submitted.", "")
     assert "no amount" not in repr(explained(execution, payloads=False).history)
 
 
@@ -176,20 +176,20 @@ def test_what_it_does_now_and_what_is_next(
 ) -> None:
     execution = making.execution(owner)
     change(owner, execution)
-    found = explained(execution)
-    assert (said(found.now), said(found.following)) == (now, following)
+    explanation = explained(execution)
+    assert (said(explanation.now), said(explanation.following)) == (now, following)
 
 
-@cases(("declared", "of"), [({}, "of the pipeline"), ({"key": "customer"}, "with the concurrency key customer=c-1")])
-def test_what_waits_for_a_place_names_who_has_it(owner: Tenant, declared: dict[str, str], of: str) -> None:
+@cases(("declared", "whose"), [({}, "of the pipeline"), ({"key": "customer"}, "with the concurrency key customer=c-1")])
+def test_what_waits_for_a_place_names_who_has_it(owner: Tenant, declared: dict[str, str], whose: str) -> None:
     limited(owner, "2.0", limit=1, **declared)
     expires_at = now() + timedelta(hours=1)
     [first], [waiting] = submitted(owner, "first"), submitted(owner, "second", start=Start(expires_at=expires_at))
-    found = explained(waiting)
-    assert said(found.now) == (
-        f"Validate (step 1) waits for a place: as many executions {of} are in progress as the release allows."
+    explanation = explained(waiting)
+    assert said(explanation.now) == (
+        f"Validate (step 1) waits for a place: as many executions {whose} are in progress as the release allows."
     )
-    assert said(found.following) == (
+    assert said(explanation.following) == (
         f"It gets a place when one of these has ended: {first.pk}. It is cancelled if no worker has started it by TIME."
     )
     with unguarded(Execution):
@@ -206,7 +206,7 @@ def test_a_history_names_the_new_recipients_of_a_question(owner: Tenant, release
     person(owner, "eva", "legal")
     by: dict[str, Any] = {"actor": "user:adm", "reason": "on holiday", "assignee": "eva", "group": "legal"}
     reassignment.reassign(owner, question.pk, **by)
-    [entry] = [each for each in texts(explained(question.execution)) if "recipients" in each]
+    [entry] = [line for line in texts(explained(question.execution)) if "recipients" in line]
     assert entry == f"user:adm named other recipients of question {question.pk}, eva or the group legal: on holiday"
 
 
@@ -214,7 +214,7 @@ def test_a_history_names_the_new_recipients_of_a_question(owner: Tenant, release
 def test_few_of_many_questions_are_named(owner: Tenant, release: Release, count: int, more: str) -> None:
     made, items = itemized((owner, release), count)
     sentences = list(map(str, explained(made).now))
-    assert [str(one.pk) in sentence for one, sentence in zip(items[:3], sentences, strict=False)] == [True] * 3
+    assert [str(item.pk) in sentence for item, sentence in zip(items[:3], sentences, strict=False)] == [True] * 3
     assert sentences[3:] == ([more] if more else [])
 
 
@@ -223,6 +223,6 @@ def test_what_a_newer_submission_replaced_names_it(owner: Tenant) -> None:
     first, newer = submitted(owner, "first", "newer")
     waits = said(explained(newer).now)
     assert waits.endswith("waits for a newer submission with its concurrency key, which would replace it, until TIME.")
-    found = explained(first)
-    assert said(found.now).endswith(f"A newer submission with its concurrency key replaced it: {newer.pk}.")
-    assert f"The coordinator cancelled it, because the newer submission {newer.pk} replaced it" in texts(found)
+    explanation = explained(first)
+    assert said(explanation.now).endswith(f"A newer submission with its concurrency key replaced it: {newer.pk}.")
+    assert f"The coordinator cancelled it, because the newer submission {newer.pk} replaced it" in texts(explanation)

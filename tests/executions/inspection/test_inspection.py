@@ -34,8 +34,9 @@ def with_policy(release: Release, **members: Any) -> None:
 
 
 def test_it_names_what_is_replaced_and_by_what_kind_of_activation(release: Release, newer: Release) -> None:
-    found = preflight(newer)
-    assert (found.active, found.kind, found.reason_required, found.is_allowed) == (release, "activation", False, True)
+    report = preflight(newer)
+    assert (report.active, report.kind) == (release, "activation")
+    assert (report.reason_required, report.is_allowed) == (False, True)
     with_policy(newer, reasonRequired=True)
     assert preflight(newer).reason_required
     with_policy(newer, reasonRequired=False)
@@ -73,11 +74,11 @@ def test_the_verdicts_of_gates(newer: Release, members: Any, has_worker: bool, c
     with_policy(newer, **members)
     if has_worker:
         making.worker(newer, "w2")
-    found = preflight(newer)
-    assert [(gate.name, gate.verdict.value) for gate in found.gates] == verdicts
-    assert [refusal.code for refusal in found.refusals][:1] == ([code] if code else [])
-    assert found.is_allowed == (code is None)
-    assert (Concern.GATE in [each.concern for each in found.warnings]) == ("warning" in dict(verdicts).values())
+    report = preflight(newer)
+    assert [(gate.name, gate.verdict.value) for gate in report.gates] == verdicts
+    assert [refusal.code for refusal in report.refusals][:1] == ([code] if code else [])
+    assert report.is_allowed == (code is None)
+    assert (Concern.GATE in [warning.concern for warning in report.warnings]) == ("warning" in dict(verdicts).values())
     assert outcome_of(newer) == code
 
 
@@ -102,19 +103,19 @@ def test_what_stays_on_the_old_release_blocks_its_retirement(owner: Tenant, rele
     making.execution(owner, "runs")
     making.claimed(owner)
     making.execution(owner, "queued")
-    found = preflight(newer)
-    counts = {each.kind.value: each.count for each in found.remaining}
+    report = preflight(newer)
+    counts = {blocker.kind.value: blocker.count for blocker in report.remaining}
     assert counts == {"QUEUED": 1, "RUNNING": 1, "WAITING": 2, "DEAD_LETTERED": 2}
-    assert found.questions == 1, "a timer is none"
+    assert report.questions == 1, "a timer is none"
     activate(newer, actor="user:eva")
-    assert blockers(release) == found.remaining
+    assert blockers(release) == report.remaining
 
 
 OTHER_DIGEST = "sha256:" + "0" * 64
 
 
-def facts(found: Drift) -> dict[str, str]:
-    return {fact.name: fact.value for fact in found.evidence}
+def evidence_of(finding: Drift) -> dict[str, str]:
+    return {fact.name: fact.value for fact in finding.evidence}
 
 
 @cases(
@@ -131,42 +132,42 @@ def test_odd_workers_are_found(owner: Tenant, release: Release, members: dict[st
         "capability_checked_at": timezone.now(),
     }
     worker = making.worker(release, "odd", **rest, **members)
-    [found] = drift(owner)
-    assert (found.kind, found.subject, found.name) == (kind, Subject.WORKER, "odd")
-    assert facts(found)[name] in members.values()
+    [finding] = drift(owner)
+    assert (finding.kind, finding.subject, finding.name) == (kind, Subject.WORKER, "odd")
+    assert evidence_of(finding)[name] in members.values()
     if kind != Kind.DEPLOYMENT:
-        assert (found.release_version, found.since) == ("1.0", worker.registered_at)
+        assert (finding.release_version, finding.since) == ("1.0", worker.registered_at)
 
 
 def test_an_active_release_without_workers_is_found_since_its_activation(owner: Tenant, release: Release) -> None:
     newer = making.active(owner, "2.0")
-    [found] = drift(owner)
-    assert (found.kind, found.subject, found.name) == (Kind.DEPLOYMENT, Subject.RELEASE, "2.0")
-    assert facts(found) == {"Active": "yes", "Open executions": "0", "Workers": "no worker is registered"}
-    assert found.since == Activation.objects.get(release=newer).activated_at
-    assert "pipelines worker" in found.remedy
+    [finding] = drift(owner)
+    assert (finding.kind, finding.subject, finding.name) == (Kind.DEPLOYMENT, Subject.RELEASE, "2.0")
+    assert evidence_of(finding) == {"Active": "yes", "Open executions": "0", "Workers": "no worker is registered"}
+    assert finding.since == Activation.objects.get(release=newer).activated_at
+    assert "pipelines worker" in finding.remedy
 
 
 def test_each_pipeline_and_each_tenant_has_its_own_drift(owner: Tenant, release: Release) -> None:
     making.execution(owner)
     assert drift(owner) == drift(owner, release.pipeline) == []
     other = making.active(owner, pipeline_id="org.example.other")
-    [found] = drift(owner)
-    assert (found.pipeline_id, found.kind) == ("org.example.other", Kind.DEPLOYMENT)
-    assert (drift(owner, release.pipeline), drift(owner, other.pipeline)) == ([], [found])
+    [finding] = drift(owner)
+    assert (finding.pipeline_id, finding.kind) == ("org.example.other", Kind.DEPLOYMENT)
+    assert (drift(owner, release.pipeline), drift(owner, other.pipeline)) == ([], [finding])
     stranger, theirs = making.ready()
     making.worker(theirs, "odd", artifact_digest=OTHER_DIGEST)
     making.worker(theirs, "early", release_version="9.0")
     making.execution(stranger)
     making.active(stranger, "2.0")
     before = rows(Execution), rows(Worker), rows(WorkerEvent), rows(Release)
-    assert drift(owner) == [found]
+    assert drift(owner) == [finding]
     assert len(drift(stranger)) == 3
     assert (rows(Execution), rows(Worker), rows(WorkerEvent), rows(Release)) == before
 
 
 def planned(owner: Tenant) -> dict[str, PlannedRelease]:
-    return {each.release_version: each for each in worker_plan(owner)}
+    return {planned.release_version: planned for planned in worker_plan(owner)}
 
 
 def replaced(owner: Tenant) -> dict[str, PlannedRelease]:
@@ -177,8 +178,8 @@ def replaced(owner: Tenant) -> dict[str, PlannedRelease]:
 def test_the_workers_of_a_replaced_release_can_stop(owner: Tenant) -> None:
     making.dead(owner, "finished")
     assert planned(owner)["1.0"].reasons == (Reason.ACTIVE,)
-    found = replaced(owner)["1.0"]
-    assert (found.reasons, found.workers, found.can_stop, found.load.live) == ((), 0, True, 1)
+    old = replaced(owner)["1.0"]
+    assert (old.reasons, old.workers, old.can_stop, old.load.live) == ((), 0, True, 1)
     owner.workers.update(stopped_at=timezone.now())
     [active] = worker_plan(owner)
     assert (active.release_version, active.workers, active.load.live) == ("1.1", 1, 0)
@@ -186,8 +187,8 @@ def test_the_workers_of_a_replaced_release_can_stop(owner: Tenant) -> None:
 
 def test_a_replaced_release_that_is_still_used_needs_workers(owner: Tenant) -> None:
     making.execution(owner)
-    found = replaced(owner)["1.0"]
-    assert (found.reasons, found.can_stop, found.load.due) == ((Reason.OPEN,), False, 1)
+    old = replaced(owner)["1.0"]
+    assert (old.reasons, old.can_stop, old.load.due) == ((Reason.OPEN,), False, 1)
     [claim] = making.claimed(owner)
     making.record(making.suspension(claim))
     assert planned(owner)["1.0"].reasons == (Reason.AWAITING,)
@@ -288,14 +289,14 @@ def test_schedules_that_the_activation_would_refuse_are_named(typed: tuple[Tenan
         made = making.scheduled(owner, name, **{"input": {"id": "x"}, **members})
         if name == "removed":
             schedules.remove(made, actor="user:eva")
-    found = [each.detail for each in preflight(strict).warnings if each.concern is Concern.SCHEDULES]
-    assert found[0].startswith("The input of the schedule misses would be refused: input.price: ")
-    assert [detail.split()[5] for detail in found[1:5]] == ["z0", "z1", "z2", "z3"]
-    assert found[5:] == [
+    details = [warning.detail for warning in preflight(strict).warnings if warning.concern is Concern.SCHEDULES]
+    assert details[0].startswith("The input of the schedule misses would be refused: input.price: ")
+    assert [detail.split()[5] for detail in details[1:5]] == ["z0", "z1", "z2", "z3"]
+    assert details[5:] == [
         "The inputs of 2 other schedules would be refused, too.",
         f"Schedules that name release {active.release_version} are refused once it is not open: named.",
     ]
-    assert [each for each in preflight(active).warnings if each.concern is Concern.SCHEDULES] == []
+    assert [warning for warning in preflight(active).warnings if warning.concern is Concern.SCHEDULES] == []
 
 
 def send(owner: Tenant, key: str, value: Any, actor: str = "token:shop", **more: Any) -> Execution:
@@ -303,22 +304,22 @@ def send(owner: Tenant, key: str, value: Any, actor: str = "token:shop", **more:
 
 
 def met(caller: Caller) -> list[tuple[str, str]]:
-    return [(each.path, each.rule) for each in caller.examples]
+    return [(example.path, example.rule) for example in caller.examples]
 
 
 def test_a_caller_whose_inputs_would_be_refused_is_named(typed: tuple[Tenant, Release], strict: Release) -> None:
     owner, release = typed
     old = [send(owner, f"old-{n}", {"id": SECRET}) for n in range(3)]
     send(owner, "new", {"id": "a", "price": "1.50"}, actor="token:app")
-    found = callers(strict, release)
-    assert (found.submissions, found.count, found.sampled, found.checked, found.failing) == (4, 2, 4, 4, 3)
-    shop, app = found.callers
+    report = callers(strict, release)
+    assert (report.submissions, report.count, report.sampled, report.checked, report.failing) == (4, 2, 4, 4, 3)
+    shop, app = report.callers
     assert (shop.name, shop.executions, shop.checked, shop.failing) == ("token:shop", 3, 3, 3)
     [example] = shop.examples
     assert (example.path, example.rule) == ("input.price", "is required")
-    assert example.execution_id in {each.pk for each in old}
+    assert example.execution_id in {execution.pk for execution in old}
     assert (app.name, app.checked, app.failing, app.examples) == ("token:app", 1, 0, [])
-    assert SECRET not in repr(found)
+    assert SECRET not in repr(report)
 
 
 def test_names_that_are_values_are_not_shown(typed: tuple[Tenant, Release]) -> None:

@@ -92,7 +92,7 @@ def test_an_execution_in_dlq_is_queued_again_with_its_pin_and_an_event(owner: Te
     making.worker(making.active(owner, "2.0"), "worker-2")
     with announced() as wakeups:
         done = redrive(owner, dead.pk, **BY, expected_version=2)
-    assert [each[0] for each in wakeups] == [DISPATCH_TASK]
+    assert [wakeup[0] for wakeup in wakeups] == [DISPATCH_TASK]
     again = done.execution
     assert (done.previous_status, again.status, again.version, again.attempt) == ("DLQ", "QUEUED", 3, 1)
     assert (again.error_code, again.error_message, again.result, again.finished_at) == (None, None, None, None)
@@ -204,9 +204,9 @@ def test_all_open_executions_fail_and_the_others_stay(owner: Tenant) -> None:
     assert making.record(making.outcome_of(running)) == 0
     late = Execution.objects.get(pk=running.execution_id)
     assert (late.status, late.result, late.lease_token) == ("FAILED", None, None)
-    for each in Execution.objects.filter(execution_key__in=OPEN):
-        raised(errors.ReleaseRevokedConfirmation, redrive, owner, each.pk, actor="", reason="", allow_failed=True)
-        redrive(owner, each.pk, actor="", reason="", allow_failed=True, allow_revoked=True)
+    for execution in Execution.objects.filter(execution_key__in=OPEN):
+        raised(errors.ReleaseRevokedConfirmation, redrive, owner, execution.pk, actor="", reason="", allow_failed=True)
+        redrive(owner, execution.pk, actor="", reason="", allow_failed=True, allow_revoked=True)
     assert fail_open() == 0
     assert {claim.step_index for claim in making.claimed(owner)} == {0}
 

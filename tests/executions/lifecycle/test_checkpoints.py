@@ -120,7 +120,7 @@ def test_no_foreign_or_bad_checkpoint_is_stored(owner: Tenant, claim: Claim, exe
     other = making.execution(owner, "other")
     [sound] = making.claimed(owner)
     record(checkpoints=[reached(claim, 1, "2", **forged), reached(sound, 1, "3")])
-    assert [progress(each) for each in (execution, other)] == [(0, None), (1, 3)]
+    assert [progress(row) for row in (execution, other)] == [(0, None), (1, 3)]
 
 
 def test_a_newer_checkpoint_that_cannot_be_stored_hides_no_older_one(claim: Claim, execution: Execution) -> None:
@@ -159,7 +159,7 @@ def executions() -> list[Execution]:
 
 
 def statuses() -> list[str]:
-    return [each.status for each in executions()]
+    return [execution.status for execution in executions()]
 
 
 def poisoned(claim: Claim) -> Outcome:
@@ -188,7 +188,7 @@ def test_each_outcome_counts_alone(group: list[Claim], owner: Tenant, caplog: Lo
     reported = [making.outcome_of(ok), making.failure(retry), making.failure(fatal, retryable=False)]
     assert making.record(*reported, making.outcome_of(lost, lease_token=uuid.uuid4()), unknown) == 3
     assert statuses() == ["SUCCEEDED", "WAIT_RETRY", "FAILED", "RUNNING", "RUNNING"]
-    assert sorted(len(making.history(each)) for each in executions()) == [2, 3, 3, 3, 3]
+    assert sorted(len(making.history(execution)) for execution in executions()) == [2, 3, 3, 3, 3]
     assert str(unknown.execution_id) in caplog.text
 
 
@@ -211,7 +211,7 @@ def test_a_rejected_outcome_fails_its_execution(group: list[Claim], sqlstate: st
     assert making.record(poisoned(bad), *map(making.outcome_of, good)) == 1 + others
     first, *rest = executions()
     assert (first.status, first.error_code) == ("FAILED", "UNRECORDABLE_OUTCOME")
-    assert [each.status for each in rest[:others]] == ["SUCCEEDED"] * others
+    assert [execution.status for execution in rest[:others]] == ["SUCCEEDED"] * others
     assert "not this row" in caplog.text
 
 
@@ -226,10 +226,10 @@ def test_no_outcome_is_dropped_for_an_error_that_may_pass(group: list[Claim], sq
 def test_checkpoints_in_the_group_of_a_poisoned_outcome_are_stored(group: list[Claim]) -> None:
     poison()
     _, bad, failing = group
-    kept = [making.reached(each, 1, "7") for each in group]
+    kept = [making.reached(claim, 1, "7") for claim in group]
     assert making.record(poisoned(bad), making.failure(failing), checkpoints=kept) == 2
     assert statuses() == ["RUNNING", "FAILED", "WAIT_RETRY"]
-    assert [(each.current_step_index, each.progress) for each in executions()] == [(1, 7)] * 3
+    assert [(execution.current_step_index, execution.progress) for execution in executions()] == [(1, 7)] * 3
     failed = executions()[1]
     assert failed.error_code == "UNRECORDABLE_OUTCOME"
     assert DeadLetter.objects.get(execution=failed).reason == "non_retryable"
@@ -265,9 +265,9 @@ def test_large_awaits_of_a_group_are_decoded_one_at_a_time(group: list[Claim]) -
 )
 def test_a_worker_that_stopped_early_has_not_completed_the_execution(group: list[Claim], members: Any) -> None:
     assert making.record(making.outcome_of(group[0]).model_copy(update=members)) == 1
-    found = executions()[0]
-    assert (found.status, found.error_code, found.result) == ("WAIT_RETRY", "MALFORMED_OUTCOME", None)
-    assert (found.current_step_index, found.progress) == (0, None)
+    execution = executions()[0]
+    assert (execution.status, execution.error_code, execution.result) == ("WAIT_RETRY", "MALFORMED_OUTCOME", None)
+    assert (execution.current_step_index, execution.progress) == (0, None)
     assert not AwaitUnit.objects.exists()
 
 
@@ -289,4 +289,4 @@ def test_an_entire_group_is_retried_while_the_database_is_unavailable(group: lis
     with without_receivers(), connection.execute_wrapper(unavailable):
         assert tasks.record.apply(args=(message,)).get() is None
     assert (left, tasks.record.max_retries) == ([], None)
-    assert [making.kinds(each)[2:] for each in executions()] == [["SUCCEEDED"], ["RETRY_SCHEDULED"], ["CHECKPOINT"]]
+    assert [making.kinds(row)[2:] for row in executions()] == [["SUCCEEDED"], ["RETRY_SCHEDULED"], ["CHECKPOINT"]]

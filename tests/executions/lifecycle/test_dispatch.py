@@ -182,11 +182,11 @@ def test_an_outage_costs_one_claim_each(
     Execution.objects.update(takeovers=2)
     with using_broker(valkey.url if fault == "full" else UNAVAILABLE):
         assert [dispatch.dispatch() for _ in range(20)] == [0] * 20
-    assert {tuple(making.kinds(each)) for each in Execution.objects.all()} == {
+    assert {tuple(making.kinds(execution)) for execution in Execution.objects.all()} == {
         ("SUBMITTED", "CLAIMED", "DISPATCH_FAILED")
     }
     assert set(Execution.objects.values_list("status", "takeovers")) == {("QUEUED", 2)}
-    waits = {(each.next_due_at - now()).total_seconds() for each in Execution.objects.all()}
+    waits = {(execution.next_due_at - now()).total_seconds() for execution in Execution.objects.all()}
     assert 0 < min(waits) <= max(waits) <= dispatch.RETRY_SECONDS
 
 

@@ -88,7 +88,7 @@ def test_bad_items_are_dropped_alone(owner: Tenant, claim: Claim, execution: Exe
     record(checkpoints=[reached(claim, 1, "1", "2", many=True)])
     bad = items(claim, {3: [1], 4: [2]}).model_copy(update=wrong)
     record(items=[items(claim, {0: [0]}), bad])
-    assert [each.items for each in ItemGroup.objects.filter(execution=execution)] == [[0]]
+    assert [group.items for group in ItemGroup.objects.filter(execution=execution)] == [[0]]
 
 
 def test_items_do_not_count_after_an_answer_was_replaced(owner: Tenant, claim: Claim, execution: Execution) -> None:
@@ -108,14 +108,14 @@ AGAIN: dict[str, Any] = {"actor": "user:ann", "reason": "the service is back", "
 
 
 def failed(items: Mapping[int, str], step: int = 1, **members: Any) -> wire.FailedItems:
-    found = [
+    rows = [
         wire.FailedItem(index=index, error="Busy", message="why", tries=2, item=text) for index, text in items.items()
     ]
-    return wire.FailedItems(step_index=step, **{"failed": len(found), "items": found, **members})
+    return wire.FailedItems(step_index=step, **{"failed": len(rows), "items": rows, **members})
 
 
-def ended(claim: Claim, *found: wire.FailedItems) -> None:
-    assert record(outcome_of(claim, failed_items=list(found))) == 1
+def ended(claim: Claim, *groups: wire.FailedItems) -> None:
+    assert record(outcome_of(claim, failed_items=list(groups))) == 1
 
 
 @cases("repeated", False, True)
@@ -132,7 +132,7 @@ def test_they_are_stored_after_their_step(owner: Tenant, claim: Claim, execution
     record(checkpoints=[lost.model_copy(update={"failed_items": [failed({1: "1"}, step=0)]})])
     ended(claim, failed({7: "7"}), failed({0: "null"}, step=2))
     rows = FailedItems.objects.order_by("step_index")
-    assert [(each.step_index, each.failed, [item["item"] for item in each.items]) for each in rows] == [
+    assert [(row.step_index, row.failed, [item["item"] for item in row.items]) for row in rows] == [
         (1, 1, [{"n": 3}]),
         (2, 1, [None]),
     ]
@@ -155,7 +155,7 @@ def test_a_resubmission_runs_only_these_items_again(owner: Tenant, claim: Claim,
 
 
 @cases(
-    ("found", "changes", "refusal"),
+    ("groups", "changes", "refusal"),
     ([], {}, FailedItemsMissing),
     ([failed({1: ""})], {}, FailedItemsMissing),
     ([failed({1: '"\\u0000"'})], {}, FailedItemsMissing),
@@ -164,8 +164,8 @@ def test_a_resubmission_runs_only_these_items_again(owner: Tenant, claim: Claim,
     ([failed({1: "1"})], {"input": 7}, CheckpointIncompatible),
 )
 def test_what_is_not_stored_whole_does_not_run_again(
-    owner: Tenant, claim: Claim, execution: Execution, found: Any, changes: dict[str, Any], refusal: Any
+    owner: Tenant, claim: Claim, execution: Execution, groups: Any, changes: dict[str, Any], refusal: Any
 ) -> None:
-    ended(claim, *found)
-    assert [row.items[0]["index"] for row in FailedItems.objects.all()] == [1] * len(found)
+    ended(claim, *groups)
+    assert [row.items[0]["index"] for row in FailedItems.objects.all()] == [1] * len(groups)
     raised(refusal, resubmit, owner, execution.pk, **{**AGAIN, **changes})

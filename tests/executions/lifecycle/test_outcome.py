@@ -54,8 +54,8 @@ def test_a_failure_waits_longer_each_time_until_retries_are_spent(owner: Tenant,
     assert delays == [10, 20]
     assert (execution.status, execution.attempt, execution.finished_at is None) == ("DLQ", 2, False)
     assert making.kinds(execution) == ["SUBMITTED", *["CLAIMED", "RETRY_SCHEDULED"] * 2, "CLAIMED", "RETRIES_EXHAUSTED"]
-    found = execution.events.filter(kind="RETRY_SCHEDULED").values_list("data__delaySeconds", "data__errorCode")
-    assert list(found) == [(10, "Error0"), (20, "Error1")]
+    retries = execution.events.filter(kind="RETRY_SCHEDULED").values_list("data__delaySeconds", "data__errorCode")
+    assert list(retries) == [(10, "Error0"), (20, "Error1")]
 
 
 @cases(
@@ -76,24 +76,24 @@ OTHER_LEASE = {"lease_token": uuid.uuid4()}
 
 
 @cases(
-    ("wrong", "of", "status"),
+    ("wrong", "outcome_of", "status"),
     ({"execution_version": 0}, making.outcome_of, "SUCCEEDED"),
     (OTHER_LEASE, making.failure, "WAIT_RETRY"),
     (OTHER_LEASE, making.suspension, "WAITING_EXTERNAL"),
 )
 def test_outcomes_under_another_lease_are_dropped_and_recorded_as_events_in_their_order(
-    claim: Claim, execution: Execution, wrong: dict[str, Any], of: Callable[[Claim], Outcome], status: str
+    claim: Claim, execution: Execution, wrong: dict[str, Any], outcome_of: Callable[[Claim], Outcome], status: str
 ) -> None:
     [before] = rows(Execution)
-    right = of(claim)
+    right = outcome_of(claim)
     late = [right.model_copy(update={"transition_key": key, **wrong}) for key in ("first", "second")]
-    assert [making.record(each) for each in late] == [0, 0]
-    assert making.record(*(each.model_copy(update={"lease_token": uuid.uuid4()}) for each in late)) == 0
+    assert [making.record(outcome) for outcome in late] == [0, 0]
+    assert making.record(*(outcome.model_copy(update={"lease_token": uuid.uuid4()}) for outcome in late)) == 0
     assert rows(Execution) == [{**before, "event_count": before["event_count"] + 4}]
     events = execution.events.filter(kind="OUTCOME_DROPPED").order_by("sequence")
-    assert [each.data["transitionKey"] for each in events] == ["first", "second", "first", "second"]
-    facts = {(each.actor, each.data["reason"], each.data["outcome"]) for each in events}
-    assert (facts, AwaitUnit.objects.exists()) == ({("worker:w", "lease lost", status)}, False)
+    assert [event.data["transitionKey"] for event in events] == ["first", "second", "first", "second"]
+    recorded = {(event.actor, event.data["reason"], event.data["outcome"]) for event in events}
+    assert (recorded, AwaitUnit.objects.exists()) == ({("worker:w", "lease lost", status)}, False)
     assert making.record(right) == 1
 
 
@@ -148,10 +148,10 @@ def test_an_outcome_whose_lease_was_lost_is_recorded_once_unless_another_was_or_
 ) -> None:
     making.lose_lease(claim)
     successors = making.claimed(owner) if again else []
-    found = making.failure(claim) if late == "FAILED" else making.outcome_of(claim)
-    assert making.record(found) == (recorded[-1] != "OUTCOME_DROPPED")
+    outcome = making.failure(claim) if late == "FAILED" else making.outcome_of(claim)
+    assert making.record(outcome) == (recorded[-1] != "OUTCOME_DROPPED")
     assert making.kinds(execution)[3:] == recorded
-    repeated = making.record(found, *map(making.outcome_of, successors))
+    repeated = making.record(outcome, *map(making.outcome_of, successors))
     assert repeated == (1 if late == "FAILED" and again else 0)
 
 
@@ -186,8 +186,8 @@ def statement(execution: Execution) -> dict[str, Any]:
 
 
 def predicate(execution: Execution) -> dict[str, Any]:
-    found: dict[str, Any] = statement(execution)["predicate"]
-    return found
+    content: dict[str, Any] = statement(execution)["predicate"]
+    return content
 
 
 def spans(count: int, first: int = 0) -> list[tuple[int, int, int]]:
@@ -218,22 +218,22 @@ def test_a_run_with_retries_on_two_workers_names_both_and_counts_each_step_once(
     for number, ends in ((2, making.failure), (1, making.outcome_of)):
         [claim] = making.claimed(owner)
         report(number, ends(claim).model_copy(update={"steps": spans(3, first=2)}))
-    found = predicate(execution)
-    assert [(run["outcome"], run["attempt"], run["worker"], run["firstStepIndex"]) for run in found["runs"]] == [
+    proven = predicate(execution)
+    assert [(run["outcome"], run["attempt"], run["worker"], run["firstStepIndex"]) for run in proven["runs"]] == [
         ("CHECKPOINT", 0, "worker-1", 0),
         ("CHECKPOINT", 0, "worker-1", 1),
         ("RETRY_SCHEDULED", 0, "worker-1", 2),
         ("RETRY_SCHEDULED", 1, "worker-2", 2),
         ("SUCCEEDED", 2, "worker-1", 2),
     ]
-    for index, run in zip([0, 1, 2, 2, 2], found["runs"], strict=True):
+    for index, run in zip([0, 1, 2, 2, 2], proven["runs"], strict=True):
         assert (run["artifactDigest"], run["pinned"]) == (digest, True)
         assert (run["code"], run["findings"]) == ("source", ["CODE_NOT_VERIFIED"])
         [step] = run["steps"]
         assert (step["index"], step["name"]) == (index, "Validate")
         assert run["claimedAt"] <= run["recordedAt"]
         assert run["startedAt"] == step["startedAt"] <= step["endedAt"] == run["endedAt"]
-    assert found["pinnedThroughout"] is False
+    assert proven["pinnedThroughout"] is False
 
 
 def test_the_newest_of_several_checkpoints_in_a_message_has_the_steps_of_all() -> None:
@@ -257,11 +257,11 @@ def test_the_subject_is_the_artifact_and_no_value_is_disclosed(owner: Tenant, re
     document = statement(execution)
     digest = {"sha256": artifact.digest.removeprefix("sha256:")}
     assert document["subject"] == [{"name": artifact.artifact_id, "digest": digest, "annotations": {"pinned": True}}]
-    found = document["predicate"]
-    assert found["execution"]["inputDigest"] == {"sha256": json_writer.digest(4321)}
-    assert found["execution"]["resultDigest"] == {"sha256": json_writer.digest(8766)}
-    assert found["pin"]["releaseDigest"] == {"sha256": json_writer.digest(release.descriptor)}
-    [waited] = found["awaits"]
+    proven = document["predicate"]
+    assert proven["execution"]["inputDigest"] == {"sha256": json_writer.digest(4321)}
+    assert proven["execution"]["resultDigest"] == {"sha256": json_writer.digest(8766)}
+    assert proven["pin"]["releaseDigest"] == {"sha256": json_writer.digest(release.descriptor)}
+    [waited] = proven["awaits"]
     assert (waited["stepIndex"], waited["status"], waited["answered"]) == (0, "COMPLETED", 1)
     [answer] = waited["answers"]
     assert (answer["interactionId"], answer["actor"]) == (str(question.pk), "user:anna")
@@ -272,9 +272,9 @@ def test_the_subject_is_the_artifact_and_no_value_is_disclosed(owner: Tenant, re
 def test_the_worst_report_is_kept_as_reported_and_not_believed(execution: Execution, claim: Claim) -> None:
     done = making.outcome_of(claim, steps=[(2**31 - 1, FOREVER, 0), (0, 0, 1), (0, 0, 1)])
     assert making.record(done, artifact_digest=OTHER, environment="sha256:" + "e" * 64) == 1
-    found = predicate(execution)
-    [run] = found["runs"]
-    assert (run["artifactDigest"], run["pinned"], found["pinnedThroughout"]) == (OTHER, False, False)
+    proven = predicate(execution)
+    [run] = proven["runs"]
+    assert (run["artifactDigest"], run["pinned"], proven["pinnedThroughout"]) == (OTHER, False, False)
     assert run["findings"] == ["ARTIFACT_NOT_PINNED", "TIMES_IMPLAUSIBLE", "STEP_UNKNOWN"]
     assert [(step["index"], step["name"], step["startedAt"]) for step in run["steps"]] == [
         (2**31 - 1, None, None),
@@ -288,9 +288,9 @@ def test_only_code_from_pinned_artifacts_is_pinned_throughout(
 ) -> None:
     digest = release.artifacts.get().digest
     making.record(making.outcome_of(claim), artifact_digest=digest, environment="e", **members)
-    found = predicate(execution)
-    assert found["pinnedThroughout"] is throughout
-    assert found["runs"][0]["findings"] == ([] if throughout else ["CODE_NOT_VERIFIED"])
+    proven = predicate(execution)
+    assert proven["pinnedThroughout"] is throughout
+    assert proven["runs"][0]["findings"] == ([] if throughout else ["CODE_NOT_VERIFIED"])
 
 
 def test_a_signed_document_is_the_same_every_time_and_valid(execution: Execution, claim: Claim, settings: Any) -> None:

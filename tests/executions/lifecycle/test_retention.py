@@ -109,7 +109,7 @@ def test_failures_have_their_term(owner: Tenant, days: int | None, failed: int |
     assert remove() == 2 - len(left)
     assert kept() == {"young", "live", "theirs", *left}
     assert remove() == 0
-    assert [each for each in caplog.records if each.levelname == "ERROR"] == []
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []
 
 
 def test_removal_works_in_batches_and_stops_after_its_time_limit(owner: Tenant, settings: Any) -> None:
@@ -132,7 +132,7 @@ def test_executions_that_a_campaign_has_yet_to_redrive_are_kept_with_its_results
     campaigns.cancel(owner, made.pk, actor="user:ann")
     assert remove() == 2
     items = list(campaigns.items(made))
-    assert {item.execution_id for item in items} == {each.pk for each in dead}
+    assert {item.execution_id for item in items} == {execution.pk for execution in dead}
     assert [item.execution for item in items] == [None, None]
     assert campaigns.progress([made.pk])[made.pk].skipped == 2
 
@@ -182,7 +182,7 @@ def test_a_removal_whose_time_was_up_is_followed_by_another_one(monkeypatch: pyt
     def followed(*removals: int) -> list[tuple[Any, ...]]:
         with announced() as wakeups:
             tasks.remove_old(*removals)
-        return [each[1] for each in wakeups if each[0] == tasks.REMOVE_TASK]
+        return [wakeup[1] for wakeup in wakeups if wakeup[0] == tasks.REMOVE_TASK]
 
     assert followed() == []
     monkeypatch.setattr(tasks, "REMOVAL_SECONDS", 0)

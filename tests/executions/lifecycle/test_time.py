@@ -60,8 +60,8 @@ def leases(ready: Ready) -> Boundary:
 
 
 def open_interactions(ready: Ready) -> Boundary:
-    one = interaction_of(suspended(ready))
-    return lambda at: set_deadline(one, at), lambda: awaits.expire() == 1
+    question = interaction_of(suspended(ready))
+    return lambda at: set_deadline(question, at), lambda: awaits.expire() == 1
 
 
 def webhooks_to_send(ready: Ready) -> Boundary:
@@ -84,15 +84,15 @@ def campaign_credit(ready: Ready) -> Boundary:
     return lambda at: Campaign.objects.update(rate_since=at - second), lambda: campaigns.advance() == 1
 
 
-@cases("of", [claims, leases, open_interactions, webhooks_to_send, removal, campaign_credit])
-def test_it_is_due_at_its_time(ready: Ready, of: Callable[[Ready], Boundary], caplog: Log) -> None:
+@cases("boundary_of", [claims, leases, open_interactions, webhooks_to_send, removal, campaign_credit])
+def test_it_is_due_at_its_time(ready: Ready, boundary_of: Callable[[Ready], Boundary], caplog: Log) -> None:
     caplog.clear()
-    set_at, is_due = of(ready)
+    set_at, is_due = boundary_of(ready)
     set_at(now() + MOMENT)
     assert not is_due()
     set_at(now())
     assert is_due()
-    assert "ERROR" not in [each.levelname for each in caplog.records], "the database rejected an early change"
+    assert "ERROR" not in [record.levelname for record in caplog.records], "the database rejected an early change"
 
 
 def test_a_worker_is_healthy_until_its_time_and_no_longer(ready: Ready) -> None:
@@ -126,9 +126,9 @@ def test_how_long_leases_last(execution: Execution, protocol: str, lease: float,
 
 @cases(("transport", "sent_at"), [("interaction-api", False), ("timer", False), ("webhook", True)])
 def test_the_deadline_of_an_await_counts_from_now(ready: Ready, transport: str, sent_at: bool) -> None:
-    one = interaction_of(suspended(ready, **{**WEBHOOK, "transport": transport}, timeout_seconds=90.5))
-    assert one.deadline == now() + timedelta(seconds=90.5)
-    assert one.next_dispatch_at == (now() if sent_at else None)
+    question = interaction_of(suspended(ready, **{**WEBHOOK, "transport": transport}, timeout_seconds=90.5))
+    assert question.deadline == now() + timedelta(seconds=90.5)
+    assert question.next_dispatch_at == (now() if sent_at else None)
 
 
 @cases(("protocol", "limit", "expected"), [("celery", 70, 40), ("rest", 70, 70), ("rest", 0, None)])
@@ -203,9 +203,9 @@ def a_campaign(ready: Ready) -> IsDone:
     return lambda: "REDRIVEN" in making.kinds(made)
 
 
-@cases("of", [a_silent_worker, a_worker_whose_endpoint_is_not_allowed])
-def test_the_sweep_finds_workers_to_note(ready: Ready, broker: Broker, of: Callable[[Ready], IsDone]) -> None:
-    is_done = of(ready)
+@cases("prepare", [a_silent_worker, a_worker_whose_endpoint_is_not_allowed])
+def test_the_sweep_finds_workers_to_note(ready: Ready, broker: Broker, prepare: Callable[[Ready], IsDone]) -> None:
+    is_done = prepare(ready)
     assert not is_done()
     governance_tasks.sweep()
     assert is_done()
@@ -227,8 +227,8 @@ def test_while_messages_do_not_arrive_the_sweep_does_everything_but_expire_lease
     MessagePath.objects.update(arrived_at=LONG_AGO, expected_by=LONG_AGO + timedelta(seconds=15))
     governance_tasks.sweep()
     assert not leased()
-    found = dict(Execution.objects.values_list("execution_key", "status"))
-    assert found == {"key": "RUNNING", "waiting": "FAILED", "due": "RUNNING"}
+    statuses = dict(Execution.objects.values_list("execution_key", "status"))
+    assert statuses == {"key": "RUNNING", "waiting": "FAILED", "due": "RUNNING"}
 
 
 def test_one_transaction_takes_a_bounded_batch_and_the_sweep_all_of_them(ready: Ready, settings: Any) -> None:
@@ -248,11 +248,11 @@ PARTS = {"REDRIVEN": a_campaign, "AWAIT_TIMEOUT": a_late_interaction, "LEASE_EXP
 @cases("kind", PARTS)
 def test_a_failing_part_of_the_sweep_stops_no_others(ready: Ready, broker: Broker, caplog: Log, kind: str) -> None:
     caplog.clear()
-    is_done = {each: of(making.ready()) for each, of in PARTS.items()}
+    is_done = {part: prepare(making.ready()) for part, prepare in PARTS.items()}
     due = due_work(ready)
     refuse("executions_executionevent", "INSERT", f"NEW.kind = '{kind}'")
     governance_tasks.sweep()
-    assert {each for each, done in is_done.items() if done()} == PARTS.keys() - {kind}
+    assert {part for part, done in is_done.items() if done()} == PARTS.keys() - {kind}
     assert due()
     assert "refused by the test" in caplog.text
 

@@ -76,7 +76,7 @@ def test_overlap(owner: Tenant, overlap: str, ends: bool, expected: list[str], s
     late(schedule, 10)
     firing.fire()
     assert states(schedule) == expected
-    assert sorted(each.status for each in made(owner)) == sorted(statuses)
+    assert sorted(execution.status for execution in made(owner)) == sorted(statuses)
 
 
 @cases(
@@ -89,10 +89,10 @@ def test_times_that_are_too_late_are_not_made_up(owner: Tenant, overlap: str, ex
     schedule = making.scheduled(owner, cron="* * * * *", overlap=overlap, catch_up_minutes=3)
     at = late(schedule, 90)
     firing.fire()
-    found = list(schedule.fires.order_by("scheduled_at"))
-    assert [each.state for each in found] == expected
-    assert (found[0].scheduled_at, found[0].code) == (at, "TOO_LATE")
-    assert making.reread(schedule).next_at == found[-1].scheduled_at + MINUTE > moments.now()
+    fires = list(schedule.fires.order_by("scheduled_at"))
+    assert [fire.state for fire in fires] == expected
+    assert (fires[0].scheduled_at, fires[0].code) == (at, "TOO_LATE")
+    assert making.reread(schedule).next_at == fires[-1].scheduled_at + MINUTE > moments.now()
 
 
 def test_a_refusal_is_recorded_and_does_not_stop_the_schedule(owner: Tenant, release: Release) -> None:
@@ -102,12 +102,12 @@ def test_a_refusal_is_recorded_and_does_not_stop_the_schedule(owner: Tenant, rel
     late(schedule, 1)
     late(other, 1)
     firing.fire()
-    for each in (schedule, other):
-        [fire] = each.fires.all()
+    for row in (schedule, other):
+        [fire] = row.fires.all()
         assert (fire.state, fire.code, fire.execution_id) == ("REFUSED", "PIPELINE_PAUSED", None)
-        each.refresh_from_db()
-        assert each.next_at
-        assert each.next_at > moments.now()
+        row.refresh_from_db()
+        assert row.next_at
+        assert row.next_at > moments.now()
     assert made(owner) == []
 
 
@@ -118,9 +118,9 @@ def test_each_time_fires_exactly_once_wherever_the_process_dies(owner: Tenant) -
     assert deaths >= 3
     submit_again()
     assert states(schedule) == ["SUBMITTED"] * 3
-    found = made(owner)
-    assert {each.pk for each in found} == set(schedule.fires.values_list("execution_id", flat=True))
-    assert len(found) == 3
+    executions = made(owner)
+    assert {execution.pk for execution in executions} == set(schedule.fires.values_list("execution_id", flat=True))
+    assert len(executions) == 3
 
 
 def test_a_fire_that_was_submitted_by_a_dead_process_is_found_again(owner: Tenant) -> None:
@@ -155,7 +155,7 @@ def test_a_late_process_cancels_no_execution_of_its_own_time_and_changes_no_resu
     with overtaken(statements.EARLIER, submit_again):
         firing.fire()
     assert states(schedule) == ["SUBMITTED"]
-    assert [each.status for each in made(owner)] == ["QUEUED"]
+    assert [execution.status for execution in made(owner)] == ["QUEUED"]
 
 
 def test_a_process_moves_no_schedule_that_moved_or_was_changed_since_it_read_it(owner: Tenant) -> None:
@@ -182,7 +182,7 @@ def test_a_fire_that_is_decided_meanwhile_changes_only_if_it_was_submitted(
         firing.fire()
     assert [(fire.state, fire.code) for fire in schedule.fires.all()] == [expected]
     assert [fire.execution_id for fire in schedule.fires.all() if fire.execution_id] == [
-        each.pk for each in made(owner)
+        execution.pk for execution in made(owner)
     ]
 
 
@@ -298,7 +298,7 @@ def test_what_is_not_valid_changes_nothing(owner: Tenant) -> None:
     schedule = making.scheduled(owner, "taken")
     members = {"cron": "x", "input": {"at": "{{now}}"}, "catch_up_minutes": 0}
     refusal = raised(ScheduleInvalid, schedules.change, schedule, actor=ACTOR, **members)
-    assert {each["field"] for each in refusal.errors} == {"cron", "input.at", "catchUpMinutes"}
+    assert {error["field"] for error in refusal.errors} == {"cron", "input.at", "catchUpMinutes"}
     raised(ScheduleNameTaken, making.scheduled, owner, "taken")
 
 

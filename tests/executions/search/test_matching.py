@@ -57,7 +57,7 @@ def at(hours: float) -> datetime:
 BEGIN = timezone.now() + timedelta(days=1)
 
 
-def found(tenants: list[Tenant], person: User | None = None, **conditions: Any) -> list[str]:
+def keys_of(tenants: list[Tenant], person: User | None = None, **conditions: Any) -> list[str]:
     return [row.execution_key for row in matching(tenants, Search(**conditions), person=person).newest(MOST)]
 
 
@@ -86,13 +86,13 @@ def found(tenants: list[Tenant], person: User | None = None, **conditions: Any) 
     ({"tenant": "another"}, []),
 )
 def test_a_search_fulfils_all_conditions_newest_first(rows: Rows, conditions: dict[str, Any], keys: list[str]) -> None:
-    assert found([rows["ok"].tenant], **conditions) == keys[::-1]
+    assert keys_of([rows["ok"].tenant], **conditions) == keys[::-1]
 
 
 def test_only_what_the_tenants_have_is_found_in_the_order_of_ids(rows: Rows) -> None:
     stranger, tenant = making.tenant("other"), rows["ok"].tenant
-    assert found([stranger]) == found([stranger], text=str(rows["ok"].pk)) == found([stranger], tag="k=v") == []
-    assert found([stranger, tenant]) == list(KEYS)[::-1]
+    assert keys_of([stranger]) == keys_of([stranger], text=str(rows["ok"].pk)) == keys_of([stranger], tag="k=v") == []
+    assert keys_of([stranger, tenant]) == list(KEYS)[::-1]
 
 
 def test_common_tags_are_found_in_the_tenant_alone(rows: Rows) -> None:
@@ -115,9 +115,9 @@ def test_an_id_is_found_by_its_beginning_as_it_is_written(rows: Rows) -> None:
     tenants = [rows["ok"].tenant, making.tenant("other")]
     digits = pk.replace("-", "")
     for text in (pk, pk.upper(), digits, pk[:30], digits[:30], pk[:24]):
-        assert "ok" in found(tenants, text=text), text
+        assert "ok" in keys_of(tenants, text=text), text
     for text in (f"{pk[:5]}-{pk[5:8]}", f"{pk[:8]}--{pk[9:]}", f"{pk[:23]}{pk[24:]}", f"{digits}0", f"{pk}-"):
-        assert found(tenants, text=text) == [], text
+        assert keys_of(tenants, text=text) == [], text
     query = str(matching(tenants, Search(text=pk)).all().query)
     assert "execution_key" not in query.partition("WHERE")[2], "only the id is looked up"
 
@@ -155,13 +155,13 @@ def crowd(rows: Rows) -> Tenant:
 @cases("condition", RARE)
 def test_what_few_fulfil_is_found_without_reading_the_others(crowd: Tenant, condition: str) -> None:
     before = rows_read(Execution)
-    assert found([crowd], **{condition: RARE[condition]}) == []
+    assert keys_of([crowd], **{condition: RARE[condition]}) == []
     assert rows_read(Execution) - before < OTHERS / 10
 
 
 def test_the_oldest_of_several_tenants_are_found_without_reading_newer_ones(crowd: Tenant) -> None:
     before = rows_read(Execution)
-    assert found([crowd, making.tenant("other")], until=at(1)) == ["ok", "others"]
+    assert keys_of([crowd, making.tenant("other")], until=at(1)) == ["ok", "others"]
     assert rows_read(Execution) - before < OTHERS / 10
 
 

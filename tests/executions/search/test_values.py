@@ -36,10 +36,10 @@ def owner(module_world: None) -> Tenant:
     first, second = release(owner, "1.0", SEARCH), release(owner, "2.0", {"total": "total"})
     activate(first, actor="user:test")
     inputs = [{"customer": f"c-{number}", "total": f"{number}.50"} for number in range(3)]
-    requests = [ExecutionRequest(making.PIPELINE, each, f"batch-{number}") for number, each in enumerate(inputs)]
+    requests = [ExecutionRequest(making.PIPELINE, values, f"batch-{number}") for number, values in enumerate(inputs)]
     submit_many(owner, requests, actor="token:test")
     failing = making.submitted(owner, "named", {"customer": "c-9", "total": "9"}, release_version="1.0")
-    [claim] = [each for each in making.claimed(owner) if each.execution_id == failing.execution_id]
+    [claim] = [claim for claim in making.claimed(owner) if claim.execution_id == failing.execution_id]
     making.record(making.failure(claim, retryable=False))
     making.submitted(owner, "long", {"customer": "x" * 300, "due": "2026-02-01"})
     making.submitted(owner, "many", [{"customer": "c-1"}], input_shape="MULTI")
@@ -57,10 +57,10 @@ def key_of(execution: Execution) -> str:
 
 
 def test_each_way_to_submit_indexes_what_the_pinned_release_declares(owner: Tenant) -> None:
-    found: dict[str, dict[str, str]] = {}
+    indexed: dict[str, dict[str, str]] = {}
     for row in Execution.objects.filter(tenant=owner).order_by("pk"):
-        found[key_of(row)] = {value.name: value.shown for value in row.search_values.all()}
-    assert found == {
+        indexed[key_of(row)] = {value.name: value.shown for value in row.search_values.all()}
+    assert indexed == {
         **{f"batch-{number}": {"customer": f"c-{number}", "total": f"{number}.5"} for number in range(3)},
         "named": {"customer": "c-9", "total": "9"},
         "long": {"customer": "x" * 200, "due": "2026-02-01"},
@@ -69,7 +69,7 @@ def test_each_way_to_submit_indexes_what_the_pinned_release_declares(owner: Tena
         "same": {"total": "9"},
         "edited": {"customer": "c-8", "total": "8"},
     }
-    assert [each.name for each in declared([owner.pk], making.PIPELINE)] == ["total"]
+    assert [value.name for value in declared([owner.pk], making.PIPELINE)] == ["total"]
 
 
 @cases(
@@ -94,16 +94,16 @@ def test_values_and_ranges_find_executions_of_the_tenant(owner: Tenant, query: d
 
 
 def test_common_values_are_found_newest_first(owner: Tenant) -> None:
-    one = Execution.objects.get(tenant=owner, execution_key__endswith=":same")
-    making.copies(one, MOST_RARE + 1)
+    execution = Execution.objects.get(tenant=owner, execution_key__endswith=":same")
+    making.copies(execution, MOST_RARE + 1)
     with as_owner():
         copied = Execution.objects.filter(tenant=owner, execution_key__startswith="k")
-        pipeline = one.release.pipeline_id
+        pipeline = execution.release.pipeline_id
         SearchValue.objects.bulk_create(
-            SearchValue(execution=each, pipeline_id=pipeline, name="total", number=9) for each in copied
+            SearchValue(execution=copy, pipeline_id=pipeline, name="total", number=9) for copy in copied
         )
-    found = matching([owner], Search(values=conditions({"search.total": "9"})))
-    assert len(found.all()) == MOST_RARE + 3
+    matches = matching([owner], Search(values=conditions({"search.total": "9"})))
+    assert len(matches.all()) == MOST_RARE + 3
 
 
 def test_a_field_that_only_another_tenant_declares_is_unknown(owner: Tenant) -> None:

@@ -82,8 +82,8 @@ def test_the_limit_bounds_one_claim_and_what_was_due_first_is_claimed_first(owne
     Execution.objects.filter(pk=made[3].pk).update(next_due_at=LONG_AGO - timedelta(days=1))
     Execution.objects.filter(pk=made[4].pk).update(next_due_at=timezone.now() + timedelta(hours=1))
     claims = [making.claimed(owner, limit=2) for _ in range(3)]
-    found = [[claim.execution_id for claim in each] for each in claims]
-    assert found == [[made[3].pk, made[0].pk], [made[1].pk, made[2].pk], []]
+    ids = [[claim.execution_id for claim in group] for group in claims]
+    assert ids == [[made[3].pk, made[0].pk], [made[1].pk, made[2].pk], []]
 
 
 def test_each_execution_is_claimed_for_its_pinned_release_even_if_another_is_active(owner: Tenant) -> None:
@@ -118,7 +118,7 @@ def busy(owner: Tenant, name: str, count: int) -> None:
 
 def shares(limit: int) -> Counter[tuple[str, str]]:
     claims, _ = moves.claim(owner="dispatcher", limit=limit, lease_seconds=30)
-    return Counter((each.tenant, each.pipeline_id) for each in claims)
+    return Counter((claim.tenant, claim.pipeline_id) for claim in claims)
 
 
 @cases(
@@ -134,7 +134,7 @@ def test_the_room_of_threads(threads: int, seconds: float | None, calls: bool, r
     measured = {"threads": threads, "seconds": seconds, "calls": calls, "running": running, "span": 0.4, "most": 500}
     with connection.cursor() as cursor:
         cursor.execute(f"{counted}, {ROOM} SELECT free FROM ready", measured)
-        assert [found for (found,) in cursor.fetchall()] == free
+        assert [count for (count,) in cursor.fetchall()] == free
 
 
 @cases(("limit", "shares"), [(100, [40, 8, 16, 16]), (8, [4, 1, 1, 1]), (1, [1, 1, 1, 1]), (1_000, [40, 8, 30, 30])])
@@ -144,8 +144,8 @@ def test_tenants_share_a_claim_evenly_and_their_releases_divide_the_share(limit:
         (4, 2, 30, 3, 1, 1, false))"""
     with connection.cursor() as cursor:
         cursor.execute(f"{ready}, {FAIR_SHARE} SELECT release_id, share FROM fair", {"limit": limit, "quota": 0})
-        found = cursor.fetchall()
-    assert (found[0], sorted(found)) == ((1, shares[0]), [*enumerate(shares, start=1)])
+        rows = cursor.fetchall()
+    assert (rows[0], sorted(rows)) == ((1, shares[0]), [*enumerate(shares, start=1)])
 
 
 def test_the_next_claim_includes_a_small_pipeline_of_a_tenant_with_a_large_backlog() -> None:
@@ -186,7 +186,7 @@ def pinned(owner: Tenant) -> list[Execution]:
 def test_work_without_workers_stays_and_hides_no_other(owner: Tenant, pinned: list[Execution], cancelled: int) -> None:
     for execution in pinned[1 : 1 + cancelled]:
         cancel(owner, execution.pk, actor="user:test", reason="")
-    assert {each.execution_id for each in making.claimed(owner)} == {pinned[0].pk, pinned[-1].pk}
+    assert {claim.execution_id for claim in making.claimed(owner)} == {pinned[0].pk, pinned[-1].pk}
     assert Execution.objects.filter(status="QUEUED", version=0).count() == 15 - cancelled
 
 

@@ -50,13 +50,13 @@ def again(execution: Execution) -> None:
 
 def letter(execution: Execution, attempt: int) -> tuple[Any, ...]:
     """Return status, reason, code, message and `retryable` of the execution's only letter, after checking the rest."""
-    [found] = DeadLetter.objects.filter(execution=execution)
-    assert (found.tenant_id, found.execution_version) == (execution.tenant_id, execution.version)
-    assert (found.transition_key, found.retries_observed) == (f"{execution.pk}:0:{attempt}", attempt)
-    assert (found.step_index, found.failed_step_index) == (0, 0)
+    [letter] = DeadLetter.objects.filter(execution=execution)
+    assert (letter.tenant_id, letter.execution_version) == (execution.tenant_id, execution.version)
+    assert (letter.transition_key, letter.retries_observed) == (f"{execution.pk}:0:{attempt}", attempt)
+    assert (letter.step_index, letter.failed_step_index) == (0, 0)
     assert execution.finished_at is not None
-    assert timedelta() < found.created_at - execution.finished_at < timedelta(minutes=1)
-    return found.terminal_status, found.reason, found.error_code, found.error_message, found.retryable
+    assert timedelta() < letter.created_at - execution.finished_at < timedelta(minutes=1)
+    return letter.terminal_status, letter.reason, letter.error_code, letter.error_message, letter.retryable
 
 
 def test_exhausted_retries_leave_a_letter_with_all_that_triage_needs(execution: Execution) -> None:
@@ -80,12 +80,12 @@ def test_a_non_retryable_failure_fails_at_once_and_leaves_a_letter(execution: Ex
 
 
 @cases(
-    ("own", "delays"),
+    ("changes", "delays"),
     ({"retryLimit": 0}, []),
     ({"retryLimit": 3, "retryDelaySeconds": 600, "retryMultiplier": 3}, [600, 1800, 1800]),
 )
-def test_a_pipelines_retry_policy_counts(execution: Execution, own: dict[str, Any], delays: list[float]) -> None:
-    policy.change(execution.release.pipeline, own, actor="user:test")
+def test_a_pipelines_retry_policy_counts(execution: Execution, changes: dict[str, Any], delays: list[float]) -> None:
+    policy.change(execution.release.pipeline, changes, actor="user:test")
     policy.change(making.ready()[1].pipeline, {"retryLimit": 9}, actor="user:test")  # of another tenant
     fail(execution, len(delays) + 1)
     assert (execution.status, execution.attempt) == ("DLQ", len(delays))
@@ -101,9 +101,9 @@ def test_a_redrive_resets_the_count_of_retries(execution: Execution) -> None:
     fail(execution, code="Again")
     assert (execution.status, execution.attempt) == ("DLQ", 5)
     letters = DeadLetter.objects.filter(execution=execution).order_by("id")
-    failures = [(each.transition_key, each.error_code, each.retries_observed) for each in letters]
+    failures = [(letter.transition_key, letter.error_code, letter.retries_observed) for letter in letters]
     assert failures == [(f"{execution.pk}:0:2", "SomeError", 2), (f"{execution.pk}:0:5", "Again", 5)]
-    assert len({each.execution_version for each in letters}) == 2
+    assert len({letter.execution_version for letter in letters}) == 2
 
 
 def test_an_execution_that_loses_too_many_leases_fails(owner: Tenant, execution: Execution, settings: Any) -> None:
@@ -186,7 +186,7 @@ def test_the_traceback_of_a_letter_is_that_of_its_own_failure(execution: Executi
             execution.dead_letters.update(created_at=F("created_at") - HOUR)
         again(execution)
     letters = execution.dead_letters.order_by("pk")
-    assert [queries.traceback_of(each) for each in letters] == ["first", "second"]
+    assert [queries.traceback_of(letter) for letter in letters] == ["first", "second"]
 
 
 def test_a_terminal_failure_is_logged_after_its_commit_and_its_code_forges_no_line(
@@ -195,7 +195,7 @@ def test_a_terminal_failure_is_logged_after_its_commit_and_its_code_forges_no_li
     with django_capture_on_commit_callbacks(execute=True):
         fail(execution, code="Oops tenant=other\nExecution moved to DLQ: tenant=other", retryable=False)
         assert "moved to DLQ" not in caplog.text
-    [record] = [each for each in caplog.records if "moved to DLQ" in each.getMessage()]
+    [record] = [record for record in caplog.records if "moved to DLQ" in record.getMessage()]
     limit, line = LogLimit(), record.getMessage()
     assert all(limit.filter(record) for _ in range(MOST + 1)), "each is logged, even if many fail at once"
     assert line.isprintable()

@@ -49,12 +49,12 @@ def failed(
     """Return an execution in DLQ, whose checkpoint before `step` has these outputs as JSON; {"n": 2} by default."""
     made = making.execution(owner, key, pipeline_id=pipeline_id)
     Pipeline.objects.filter(tenant=owner).update(retry_limit=0)
-    [claim] = [each for each in making.claimed(owner) if each.execution_id == made.pk]
+    [claim] = [claim for claim in making.claimed(owner) if claim.execution_id == made.pk]
     fail(made, claim, *outputs, step=step, many=many)
     assert (making.reread(made).status, made.current_step_index) == ("DLQ", step)
     return made
 
 
-def fail(of: Execution, claim: Claim, *outputs: str, step: int = 1, many: bool = False) -> None:
+def fail(execution: Execution, claim: Claim, *outputs: str, step: int = 1, many: bool = False) -> None:
     reached = making.reached(claim, step, *(outputs or ['{"n": 2}']), many=many)
-    assert making.record(making.failure(claim), checkpoints=[reached], identity=of.pin) == 1
+    assert making.record(making.failure(claim), checkpoints=[reached], identity=execution.pin) == 1

@@ -97,8 +97,8 @@ def test_the_next_submission_follows_the_contract_of_a_new_activation(owner: Ten
     many = send(owner, "many", input=[{"n": 1}]).execution
     assert (many.input_shape, many.result_shape) == ("MULTI", "MATERIALIZED_MULTI")
     activate(release, actor="user:test", reason="back")
-    one = send(owner, "one", input={"n": "x"}).execution
-    assert (one.input_shape, one.result_shape, one.release) == ("UNI", "SINGLE", release)
+    execution = send(owner, "one", input={"n": "x"}).execution
+    assert (execution.input_shape, execution.result_shape, execution.release) == ("UNI", "SINGLE", release)
 
 
 WHY: dict[str, Any] = {"actor": "user:ann", "reason": "because"}
@@ -108,9 +108,9 @@ KEYS = [f"order-{number}" for number in range(40)]
 def versions(owner: Tenant, *keys: str, **members: Any) -> list[str]:
     """Submit an execution for each key, and return the release that each is pinned to in the database."""
     made = [making.submitted(owner, key, **members) for key in keys]
-    found = dict(Execution.objects.values_list("pk", "release__release_version"))
-    assert all(found[each.execution_id] == each.release_version for each in made)
-    return [each.release_version for each in made]
+    pins = dict(Execution.objects.values_list("pk", "release__release_version"))
+    assert all(pins[submission.execution_id] == submission.release_version for submission in made)
+    return [submission.release_version for submission in made]
 
 
 def expected(made: GradualActivation, share: int, *keys: str) -> list[str]:
@@ -131,8 +131,8 @@ def test_each_key_gets_the_release_that_the_routing_says(owner: Tenant) -> None:
     assert len(set(expected(made, 30, *KEYS))) == 2
     changes.move_on(made, actor="user:ann")
     for customer in KEYS[:4]:
-        found = versions(owner, f"a-{customer}", f"b-{customer}", routing_key=customer)
-        assert found == expected(made, 70, customer) * 2
+        pins = versions(owner, f"a-{customer}", f"b-{customer}", routing_key=customer)
+        assert pins == expected(made, 70, customer) * 2
     later = [f"later-{key}" for key in KEYS]
     assert versions(owner, *later) == expected(made, 70, *later)
     assert versions(owner, *KEYS) == expected(made, 30, *KEYS), "a repeated key returns its execution"

@@ -31,7 +31,7 @@ def world(module_world: None) -> tuple[Tenant, Release]:
 
 def reasons(owner: Tenant, old: Execution, **changes: Any) -> list[tuple[str, str]]:
     caught = raised(CheckpointIncompatible, resubmit, owner, old.pk, **{**ON, **changes})
-    return [(each["field"], each["message"]) for each in caught.errors]
+    return [(error["field"], error["message"]) for error in caught.errors]
 
 
 def paths(owner: Tenant, old: Execution, **changes: Any) -> list[str]:
@@ -72,17 +72,17 @@ def test_a_stream_continues_as_a_stream_if_each_of_its_items_fits() -> None:
 
 
 @cases(
-    ("steps", "types", "found"),
+    ("steps", "types", "named"),
     ([{**A, "authoredName": "X"}, B, C], order("n"), ['steps["A"]', 'steps["X"]']),
     ([A, {**C, "index": 1}], order("n"), ['steps["B"]']),
     ([A, {**B, "cardinality": "MANY_TO_ONE"}, C], order("n"), ['steps["B"].cardinality']),
     (STEPS, order("n", "m"), ["checkpoint.m"]),
     (STEPS, {}, ["checkpoint"]),
 )
-def test_what_is_not_proven_is_refused_and_named(owner: Tenant, steps: list[Any], types: Any, found: list[str]) -> None:
+def test_what_is_not_proven_is_refused_and_named(owner: Tenant, steps: list[Any], types: Any, named: list[str]) -> None:
     old = failed(owner)
     making.replaced(release(owner, "1.1", steps, types))
-    assert paths(owner, old) == found
+    assert paths(owner, old) == named
 
 
 @cases("types", [WIDER, order("n")])

@@ -163,7 +163,7 @@ def test_new_and_ended_executions_with_a_key_send_a_wakeup(owner: Tenant, broker
 )
 def test_what_a_release_may_declare(declared: dict[str, Any], wrong: str) -> None:
     problems = [*wrong_limit(declared)]
-    assert [wrong in each for each in problems] == ([True] if wrong else [])
+    assert [wrong in problem for problem in problems] == ([True] if wrong else [])
     if not wrong:
         assert limit_of(declared) == ConcurrencyLimit(
             declared.get("key", ""), "whenFull" in declared, "debounceSeconds" in declared
@@ -183,8 +183,8 @@ def test_what_a_release_may_declare(declared: dict[str, Any], wrong: str) -> Non
     ("a" * 300, {"a" * 300: "\U0001f600" * 200}, "a" * 300 + "=sha256:"),
 )
 def test_the_key_of_an_input(path: str, value: Any, key: str) -> None:
-    found = ConcurrencyLimit(path, refuses=False, debounces=False).key_of(value)
-    assert found == key or (key.endswith("sha256:") and found.startswith(key) and len(found) == len(key) + 64)
+    made = ConcurrencyLimit(path, refuses=False, debounces=False).key_of(value)
+    assert made == key or (key.endswith("sha256:") and made.startswith(key) and len(made) == len(key) + 64)
 
 
 # --- rates and quiet times ---

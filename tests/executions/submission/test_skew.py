@@ -150,7 +150,7 @@ def test_a_key_of_an_execution_on_another_release_is_refused(owner: Tenant) -> N
 
 
 def test_a_grace_blocks_a_retirement(owner: Tenant) -> None:
-    kinds = {version: [each.kind for each in blockers(release_of(owner, version))] for version in ("1.0", "2.0", "3.0")}
+    kinds = {version: [row.kind for row in blockers(release_of(owner, version))] for version in ("1.0", "2.0", "3.0")}
     assert kinds == {"1.0": [Kind.SKEW_GRACE], "2.0": [Kind.ACTIVE], "3.0": []}
     with pytest.raises(RetirementBlocked, match="SKEW_GRACE 1"):
         retire(release_of(owner, "1.0"), actor=ACTOR, reason="replaced")

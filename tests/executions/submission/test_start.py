@@ -37,9 +37,9 @@ def at(*rows: Execution, **columns: datetime) -> None:
 def claimed(owner: Tenant, limit: int = 100) -> list[str]:
     claims = making.claimed(owner, limit=limit)
     keys = dict(
-        Execution.objects.filter(pk__in=[each.execution_id for each in claims]).values_list("pk", "execution_key")
+        Execution.objects.filter(pk__in=[claim.execution_id for claim in claims]).values_list("pk", "execution_key")
     )
-    return [keys[each.execution_id] for each in claims]
+    return [keys[claim.execution_id] for claim in claims]
 
 
 def test_an_execution_is_due_at_its_time_and_says_so(owner: Tenant) -> None:

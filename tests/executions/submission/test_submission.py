@@ -37,11 +37,11 @@ Contract = dict[str, Any]
 TYPED: Contract = {"schemaVersion": 2, "canonicalTypes": order("n")}
 
 
-def of(cardinality: str, **members: Any) -> Contract:
+def contract_of(cardinality: str, **members: Any) -> Contract:
     return {"steps": [{**making.STEP, "cardinality": cardinality}], **members}
 
 
-MANY, MANY_TYPED = of("MANY_TO_ONE"), of("MANY_TO_MANY", **TYPED)
+MANY, MANY_TYPED = contract_of("MANY_TO_ONE"), contract_of("MANY_TO_MANY", **TYPED)
 
 
 def send(owner: Tenant, **members: Any) -> Submission:
@@ -56,7 +56,7 @@ def test_an_execution_is_pinned_and_has_a_first_event(owner: Tenant, release: Re
     value = {"n": 1, "text": "é 😀", "list": [1.5, None, True]}
     with announced() as wakeups:
         made = send(owner, input=value)
-    assert [each[0] for each in wakeups] == [DISPATCH_TASK]
+    assert [wakeup[0] for wakeup in wakeups] == [DISPATCH_TASK]
     execution = made.execution
     assert (made.duplicate, execution.status, execution.version, execution.attempt) == (False, "QUEUED", 0, 0)
     assert (execution.pin, execution.release_id) == (release.identity, release.pk)
@@ -118,15 +118,15 @@ def test_a_key_is_unique_within_a_pipeline_of_a_tenant_and_compared_exactly(owne
     other, _ = making.ready()
     made = [send(owner, idempotency_key=key) for key in ("k", "K", " k", "k ", "ḱ")]
     made += [send(owner, pipeline_id="org.example.other"), send(other)]
-    assert [each.duplicate for each in made] == [False] * 7
-    assert len({each.execution.pk for each in made}) == 7
+    assert [submission.duplicate for submission in made] == [False] * 7
+    assert len({submission.execution.pk for submission in made}) == 7
 
 
 def test_a_key_names_the_execution_of_the_same_tenant(owner: Tenant) -> None:
     both = [owner, making.ready()[0]]
-    first = [making.execution(each, "k").pk for each in both]
-    assert [send(each).execution_id for each in both] == first
-    assert [refusal(each, input={"n": 2}).data["executionId"] for each in both] == [*map(str, first)]
+    first = [making.execution(owner, "k").pk for owner in both]
+    assert [send(owner).execution_id for owner in both] == first
+    assert [refusal(owner, input={"n": 2}).data["executionId"] for owner in both] == [*map(str, first)]
     making.execution(both[1], "theirs")
     making.silence(*Worker.objects.filter(tenant=owner))
     for value in ({"n": 1}, {"n": 2}):
@@ -140,8 +140,8 @@ def test_a_batch_has_a_result_for_each_item_and_inserts_a_repeated_key_once(owne
     send(owner, idempotency_key="old")
     batch = [ExecutionRequest(making.PIPELINE, {"n": number}, key) for key, number in items]
     results = submit_many(owner, [*batch, ExecutionRequest("none", {}, "k")], actor="token:test")
-    found = [each.code if isinstance(each, CoordinatorError) else each.duplicate for each in results]
-    assert found == [True, False, True, "IDEMPOTENCY_KEY_REUSED", "PIPELINE_UNKNOWN"]
+    answers = [result.code if isinstance(result, CoordinatorError) else result.duplicate for result in results]
+    assert answers == [True, False, True, "IDEMPOTENCY_KEY_REUSED", "PIPELINE_UNKNOWN"]
     assert Execution.objects.count() == 2
 
 
@@ -150,7 +150,7 @@ def test_a_batch_has_a_result_for_each_item_and_inserts_a_repeated_key_once(owne
     ({}, [{"n": 1}], "UNI", "SINGLE"),
     (MANY, [1, "two", None], "MULTI", "SINGLE"),
     (MANY_TYPED, [{"n": 1}, {"n": 2}], "MULTI", "MATERIALIZED_MULTI"),
-    (of("ONE_TO_MANY"), [1], "UNI", "MATERIALIZED_MULTI"),
+    (contract_of("ONE_TO_MANY"), [1], "UNI", "MATERIALIZED_MULTI"),
 )
 def test_steps_determine_the_shapes(contract: Contract, value: Any, input_shape: str, result_shape: str) -> None:
     execution = send(making.ready(**contract)[0], input=value).execution
@@ -168,8 +168,8 @@ def test_steps_determine_the_shapes(contract: Contract, value: Any, input_shape:
 )
 def test_an_input_of_a_wrong_type_is_rejected_with_each_path(contract: Contract, value: Any, fields: list[str]) -> None:
     error = refusal(making.ready(**contract)[0], input=value)
-    assert (error.code, {found["code"] for found in error.errors}) == ("INPUT_INVALID", {"INPUT_TYPE"})
-    assert [found["field"] for found in error.errors] == fields
+    assert (error.code, {problem["code"] for problem in error.errors}) == ("INPUT_INVALID", {"INPUT_TYPE"})
+    assert [problem["field"] for problem in error.errors] == fields
     assert len(error.detail) < 1_000
 
 
@@ -261,28 +261,28 @@ def test_resubmissions_are_found_by_the_first_business_key(owner: Tenant, django
     longer, foreign = making.execution(owner, "47110"), making.execution(owner, f"resubmit:{first.pk}:by-a-caller")
     chain, others = {first.pk, second.pk, third.pk}, [longer, foreign]
 
-    def found(**conditions: Any) -> set[uuid.UUID]:
-        return {each.pk for each in matching([owner], Search(**conditions)).newest(10)}
+    def matches(**conditions: Any) -> set[uuid.UUID]:
+        return {execution.pk for execution in matching([owner], Search(**conditions)).newest(10)}
 
     rows = list(Execution.objects.all())
     with django_assert_num_queries(1):
         read_business_keys(rows)
-        assert {each.pk: each.business_key for each in rows} == {
+        assert {row.pk: row.business_key for row in rows} == {
             **dict.fromkeys(chain, "4711"),
-            **{each.pk: each.execution_key for each in others},
+            **{row.pk: row.execution_key for row in others},
         }
     with django_assert_num_queries(0):
         read_business_keys([first, longer])
-    assert [found(business_key=key) for key in ("4711", second.execution_key, "471")] == [
+    assert [matches(business_key=key) for key in ("4711", second.execution_key, "471")] == [
         chain,
         chain - {first.pk},
         set(),
     ]
-    assert found(text="4711") == found(text="471") == chain | {longer.pk}
-    assert found(text="4711", pipeline_id="another") == set()
-    assert found(text=third.execution_key) == {third.pk}
+    assert matches(text="4711") == matches(text="471") == chain | {longer.pk}
+    assert matches(text="4711", pipeline_id="another") == set()
+    assert matches(text=third.execution_key) == {third.pk}
     making.copies(longer, MOST_RARE + 1)
-    assert len(found(text="k")) == 10
+    assert len(matches(text="k")) == 10
 
     Tenant.objects.filter(pk=owner.pk).update(failed_retention_days=30)
     making.aged(first, days=31)
@@ -370,9 +370,9 @@ JSON = st.recursive(
 @example(2**53 + 1, float(2**53))
 @example({"a": 1, "b": [2.0]}, {"b": [2], "a": 1.0})
 @example(0.1, 0.1 + 2**-55)
-def test_digests_are_equal_if_and_only_if_jsonb_values_are(one: Any, other: Any) -> None:
+def test_digests_are_equal_if_and_only_if_jsonb_values_are(value: Any, other: Any) -> None:
     with connection.cursor() as cursor:
-        cursor.execute("SELECT %s::jsonb = %s::jsonb", [json.dumps(one), json.dumps(other)])
+        cursor.execute("SELECT %s::jsonb = %s::jsonb", [json.dumps(value), json.dumps(other)])
         [same] = cursor.fetchone()
-    assert json_writer.equal(one, other) is same
-    assert (json_writer.digest(one) == json_writer.digest(other)) is same
+    assert json_writer.equal(value, other) is same
+    assert (json_writer.digest(value) == json_writer.digest(other)) is same

@@ -82,9 +82,9 @@ def test_all_parts_agree_on_eligibility(pinned: Any, protocol: str, reason: str 
         Worker.objects.filter(worker_id="first").delete()
     worker = making.worker(release, **members)
 
-    found = WorkerEligibility.objects.get(pk=worker.pk)
+    row = WorkerEligibility.objects.get(pk=worker.pk)
     runs = reason is None
-    assert (found.reason, found.admits) == (reason, runs)
+    assert (row.reason, row.admits) == (reason, runs)
     if runs:
         require_healthy(release)
     else:
@@ -93,25 +93,25 @@ def test_all_parts_agree_on_eligibility(pinned: Any, protocol: str, reason: str 
     assert (named.eligible, named.capacity > 0) == ([worker.worker_id] if runs else [], runs)
     expected = ["STOPPED" if reason == "RELEASE_UNKNOWN" else str(reason)]
     assert why_stranded(release.pk) == (None if runs else explained(expected))
-    assert [each.reasons for each in stranded([owner.pk])] == ([] if runs else [expected])
+    assert [group.reasons for group in stranded([owner.pk])] == ([] if runs else [expected])
     assert [claim.protocol for claim in making.claimed(owner)] == ([protocol] if runs else [])
     owners = Execution.objects.filter(status="RUNNING").values_list("lease_owner", flat=True)
-    assert set(owners) <= {found.lease_owner if protocol == "rest" else "dispatcher"}
+    assert set(owners) <= {row.lease_owner if protocol == "rest" else "dispatcher"}
 
 
 def test_a_worker_names_an_artifact_of_its_release_by_id_digest_or_both() -> None:
     owner = making.tenant()
     earlier = pinning(owner, "file", version="0.9").artifacts.get().digest
     release = pinning(owner, "file", "second", "image")
-    pinned = {each.artifact_id: each.digest for each in release.artifacts.all()}
+    pinned = {artifact.artifact_id: artifact.digest for artifact in release.artifacts.all()}
     assert len({earlier, OTHER, *pinned.values()}) == 5
     worker = making.worker(release)
     for digest in ("", *pinned.values(), earlier, OTHER):
         for artifact_id in ("", *pinned, "other"):
             Worker.objects.filter(pk=worker.pk).update(artifact_digest=digest, artifact_id=artifact_id)
-            found = WorkerEligibility.objects.get(pk=worker.pk)
+            row = WorkerEligibility.objects.get(pk=worker.pk)
             fits = any(artifact_id in ("", name) and digest in ("", pinned[name]) for name in pinned)
-            assert (found.admits, found.reason) == (fits, None if fits else "OTHER_ARTIFACT"), (digest, artifact_id)
+            assert (row.admits, row.reason) == (fits, None if fits else "OTHER_ARTIFACT"), (digest, artifact_id)
             assert (artifact_conflict(release, artifact_id, digest) is None) == fits, (digest, artifact_id)
 
 
@@ -120,8 +120,8 @@ def test_a_silent_rest_worker_admits_nothing_and_runs_accepted_executions(owner:
     worker = Worker.objects.get()
     making.execution(owner)
     Worker.objects.update(protocol="rest", alive_until=AGO)
-    found = WorkerEligibility.objects.get(pk=worker.pk)
-    assert (found.state, found.reason, found.admits) == ("STALE", None, False)
+    row = WorkerEligibility.objects.get(pk=worker.pk)
+    assert (row.state, row.reason, row.admits) == ("STALE", None, False)
     with pytest.raises(WorkerUnavailable, match="current states: worker-1=STALE"):
         require_healthy(release)
     assert stranded([owner.pk]) == []
@@ -136,7 +136,7 @@ def test_the_fleet_says_which_release_waits_for_a_worker_of_its_version(owner: T
     making.execution(owner)
     [only] = fleet(owner)
     assert (only.condition, only.hosts, only.states) == (Condition.SERVED, {"host-a": 2}, {"HEALTHY": 2})
-    assert [(each.workers, each.differences) for each in only.environments] == [(1, 2)]
+    assert [(environment.workers, environment.differences) for environment in only.environments] == [(1, 2)]
     assert only.command == ""
     newer = making.registered(owner, "2.0")
     activate(newer, actor="user:test")
@@ -147,12 +147,12 @@ def test_the_fleet_says_which_release_waits_for_a_worker_of_its_version(owner: T
     assert (stalled.others, stalled.reasons) == (["2.0"], ["DRAINED_BY_OPERATOR"])
     assert stalled.command == f"pipelines worker {making.PIPELINE}@1.0"
     Worker.objects.filter(worker_id="next").update(stopped_at=AGO)
-    assert [each.condition for each in fleet(owner)] == [Condition.STALLED, Condition.UNHOSTED]
+    assert [release.condition for release in fleet(owner)] == [Condition.STALLED, Condition.UNHOSTED]
     holds.pause(release, actor="user:test", reason="because")
     Worker.objects.filter(worker_id="next").update(stopped_at=None, release_version="3.0")
     [unknown, *others] = fleet(owner)
     assert (unknown.condition, unknown.planned.release_version, unknown.command) == (Condition.UNKNOWN, "3.0", "")
-    assert {each.condition for each in others} == {Condition.UNHOSTED}
+    assert {release.condition for release in others} == {Condition.UNHOSTED}
 
 
 # --- former workers and stranded work ---
@@ -185,9 +185,9 @@ READERS: dict[str, Callable[[Tenant, Release], object]] = {
 
 
 def test_queries_of_workers_read_no_former_ones(owner: Tenant, release: Release, subtests: pytest.Subtests) -> None:
-    [one] = Worker.objects.values()
+    [worker] = Worker.objects.values()
     changes = ({"id": None, "worker_id": f"former-{number}", "stopped_at": NOW} for number in range(FORMER))
-    Worker.objects.bulk_create(Worker(**{**one, **change}) for change in changes)
+    Worker.objects.bulk_create(Worker(**{**worker, **change}) for change in changes)
     run("ANALYZE executions_worker")
     for name, reader in READERS.items():
         with subtests.test(name):
@@ -237,9 +237,9 @@ def test_only_due_executions_count(owner: Tenant, release: Release) -> None:
     Worker.objects.update(stopped_at=NOW)
     assert stranded([owner.pk]) == []
     due_since(later, timedelta())
-    [found] = stranded([owner.pk])
-    assert (found.tenant, found.pipeline_id, found.contract_version, found.release_version) == astuple(release.identity)
-    assert (found.release_id, found.count) == (release.pk, 1)
+    [group] = stranded([owner.pk])
+    assert (group.tenant, group.pipeline_id, group.contract_version, group.release_version) == astuple(release.identity)
+    assert (group.release_id, group.count) == (release.pk, 1)
     assert making.reread(running).status == "RUNNING"
 
 
@@ -252,7 +252,7 @@ def test_each_release_of_the_requested_tenants_is_listed_separately(owner: Tenan
     other, _ = making.ready()
     making.execution(other)
     Worker.objects.update(stopped_at=NOW)
-    assert [(each.release_id, each.count) for each in stranded([owner.pk])] == [(second.pk, 2), (release.pk, 1)]
+    assert [(group.release_id, group.count) for group in stranded([owner.pk])] == [(second.pk, 2), (release.pk, 1)]
     assert len(stranded([owner.pk, other.pk])) == 3
     assert stranded([]) == []
 
@@ -276,5 +276,5 @@ def test_since_when_work_is_stranded(owner: Tenant, release: Release, due: int, 
     due_since(making.execution(owner, "new"), timedelta())
     Worker.objects.update(**{"last_heartbeat_at": NOW, **changes})
     making.worker(release, "earlier", stopped_at=NOW - 9 * HOUR, last_heartbeat_at=NOW - 9 * HOUR)
-    [found] = stranded([owner.pk])
-    assert (found.count, found.since) == (2, NOW - since * HOUR)
+    [group] = stranded([owner.pk])
+    assert (group.count, group.since) == (2, NOW - since * HOUR)

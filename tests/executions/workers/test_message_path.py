@@ -42,7 +42,7 @@ def advance_time(seconds: float) -> None:
     ago = timedelta(seconds=seconds)
     MessagePath.objects.update(arrived_at=F("arrived_at") - ago, expected_by=F("expected_by") - ago)
     moments = ("began_at", "unread_since", "expected_by")
-    OutcomePath.objects.update(**{each: F(each) - ago for each in moments})
+    OutcomePath.objects.update(**{moment: F(moment) - ago for moment in moments})
     Worker.objects.update(last_heartbeat_at=F("last_heartbeat_at") - ago, alive_until=F("alive_until") - ago)
     Execution.objects.filter(status="RUNNING").update(lease_expires_at=F("lease_expires_at") - ago)
 
@@ -118,8 +118,8 @@ def test_the_silence_of_other_workers_counts_during_an_interruption(owner: Tenan
     raised(WorkerUnavailable, making.submitted, owner, "k")
 
 
-def seconds_left(of: Execution) -> float:
-    expires_at = Execution.objects.get(pk=of.pk).lease_expires_at
+def seconds_left(execution: Execution) -> float:
+    expires_at = Execution.objects.get(pk=execution.pk).lease_expires_at
     assert expires_at is not None
     return (expires_at - now()).total_seconds()
 

@@ -53,7 +53,7 @@ def heartbeat(release: Release, second: float = 0, state: str = "HEALTHY", **mem
 def causes(release: Release, second: float, state: str = "HEALTHY", **members: Any) -> list[str]:
     with announced() as wakeups:
         heartbeat(release, second, state, **members)
-    return [each[0] for each in wakeups]
+    return [wakeup[0] for wakeup in wakeups]
 
 
 def held(claim: Claim, seconds: float = 2) -> HeldLease:
@@ -66,9 +66,9 @@ def state(worker: Worker) -> str:
 
 def events(worker: Worker) -> list[tuple[str, str, str]]:
     """Return state, cause and actor of each event, oldest first. Checks that the worker's row has the newest state."""
-    found = list(worker.events.order_by("id"))
-    assert making.reread(worker).noted_state == (found[-1].state if found else "")
-    return [(event.state, event.data["cause"], event.actor) for event in found]
+    events = list(worker.events.order_by("id"))
+    assert making.reread(worker).noted_state == (events[-1].state if events else "")
+    return [(event.state, event.data["cause"], event.actor) for event in events]
 
 
 def test_the_first_heartbeat_registers_the_worker(release: Release) -> None:
@@ -117,11 +117,11 @@ def test_a_worker_may_host_another_release_under_the_same_name(release: Release,
 
 def test_workers_of_one_name_are_distinguished_by_tenant_and_pipeline(release: Release, owner: Tenant) -> None:
     releases = [release, making.active(owner, pipeline_id="org.example.other"), making.active(making.tenant())]
-    for each in releases:
-        take_heartbeat(each.pipeline.tenant, each.identity, Heartbeat(worker_id="w", state="HEALTHY", capacity=1), SENT)
-    found = Worker.objects.filter(worker_id="w").values_list("tenant", "pipeline_id")
-    assert set(found) == {(each.pipeline.tenant_id, each.pipeline.pipeline_id) for each in releases}
-    assert len(found) == 3
+    for made in releases:
+        take_heartbeat(made.pipeline.tenant, made.identity, Heartbeat(worker_id="w", state="HEALTHY", capacity=1), SENT)
+    workers = Worker.objects.filter(worker_id="w").values_list("tenant", "pipeline_id")
+    assert set(workers) == {(made.pipeline.tenant_id, made.pipeline.pipeline_id) for made in releases}
+    assert len(workers) == 3
 
 
 def test_a_worker_drains_and_leaves_since_its_first_report_and_may_return(release: Release) -> None:
@@ -181,10 +181,10 @@ def test_an_operator_cancels_a_drain_and_work_resumes(release: Release, owner: T
         first = drain(owner, PIPELINE, "w", actor=OPERATOR, reason="new disk")
         with unchanged(Worker, WorkerEvent):
             assert drain(owner, PIPELINE, "w", actor="user:otto") == first
-    assert [each[0] for each in wakeups] == [INSTRUCT_TASK], "repeating a request changes nothing"
+    assert [wakeup[0] for wakeup in wakeups] == [INSTRUCT_TASK], "repeating a request changes nothing"
     with announced() as wakeups:
         worker = undrain(owner, PIPELINE, "w", actor="user:otto")
-    assert [each[0] for each in wakeups] == [INSTRUCT_TASK, DISPATCH_TASK]
+    assert [wakeup[0] for wakeup in wakeups] == [INSTRUCT_TASK, DISPATCH_TASK]
     assert state(worker) == "HEALTHY"
     assert [claim.execution_id for claim in making.claimed(owner)] == [execution.pk]
     assert events(worker)[1:] == [
@@ -211,8 +211,8 @@ def test_a_worker_whose_report_differs_from_its_row_gets_another_instruction(
     for second in (1, 2):
         with announced() as wakeups:
             worker = heartbeat(release, second, reported, taking=taking)
-        assert [each[0] for each in wakeups] == expected
-        assert {each[1] for each in wakeups if each[0] == INSTRUCT_TASK} <= {(worker.pk,)}
+        assert [wakeup[0] for wakeup in wakeups] == expected
+        assert {wakeup[1] for wakeup in wakeups if wakeup[0] == INSTRUCT_TASK} <= {(worker.pk,)}
 
 
 @cases(("how", "end"), [("running", "cancelled"), ("waiting", "taken over")])
@@ -229,7 +229,7 @@ def test_a_worker_hears_of_a_lost_lease_until_it_drops_it(release: Release, owne
     for second in (1, 2):
         with announced() as wakeups:
             worker = heartbeat(release, second, **both)
-        assert [each[0] for each in wakeups] == [INSTRUCT_TASK, DISPATCH_TASK]
+        assert [wakeup[0] for wakeup in wakeups] == [INSTRUCT_TASK, DISPATCH_TASK]
         assert wakeups[0][1] == (worker.pk, [str(lost.lease_token)])
     assert causes(release, 3, running=[held(kept)], abandoned=1) == [DISPATCH_TASK]
 
@@ -249,7 +249,7 @@ def test_a_cancellation_is_sent_to_the_worker_at_once(release: Release, owner: T
         for execution in executions * 2:
             cancel(owner, execution.pk, actor=OPERATOR, reason="")
     lost = [str(claims[0].lease_token)]
-    assert [each for each in wakeups if each[0] == INSTRUCT_TASK] == [(INSTRUCT_TASK, (worker.pk, lost), None)]
+    assert [wakeup for wakeup in wakeups if wakeup[0] == INSTRUCT_TASK] == [(INSTRUCT_TASK, (worker.pk, lost), None)]
 
 
 # --- code and environment ---
@@ -264,9 +264,9 @@ def environment(fingerprint: str = "1", *differences: str, count: int | None = N
 
 
 def changes(worker: Worker) -> list[dict[str, Any]]:
-    found = [event.data for event in worker.events.order_by("id")]
-    assert found[0]["cause"] == "REGISTERED"
-    return found[1:]
+    states = [event.data for event in worker.events.order_by("id")]
+    assert states[0]["cause"] == "REGISTERED"
+    return states[1:]
 
 
 def reported(worker: Worker) -> tuple[Any, ...]:
@@ -329,4 +329,4 @@ def test_a_worker_that_breaks_the_policy_gets_an_instruction(release: Release, t
     heartbeat(release, code="source")
     with announced() as wakeups:
         heartbeat(release, 1, code="source", taking=taking)
-    assert (INSTRUCT_TASK in [each[0] for each in wakeups]) == (taking != allowed)
+    assert (INSTRUCT_TASK in [wakeup[0] for wakeup in wakeups]) == (taking != allowed)

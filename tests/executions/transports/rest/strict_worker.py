@@ -115,8 +115,8 @@ class StrictWorker:
     def run(self, command: dict[str, Any]) -> dict[str, Any]:
         """Run the flow, which starts at the first step or after its await."""
         release = command["releaseVersion"]
-        own = (self.pipeline_id, self.contract_version, self.release_version)
-        if (command["pipelineId"], command["contractVersion"], release) != own:
+        hosted = (self.pipeline_id, self.contract_version, self.release_version)
+        if (command["pipelineId"], command["contractVersion"], release) != hosted:
             message = f"releaseVersion={release} but local worker is releaseVersion={self.release_version}"
             return result("FAILED", failure={"failureClass": ILLEGAL, "message": message})
         payload = {name: command[name] for name in ("payloadTypeId", "payloadEncoding", "payload")}

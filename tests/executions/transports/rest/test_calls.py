@@ -36,7 +36,7 @@ from wire.worker_keys import Refused, check_signature
 
 
 @cases(
-    ("endpoint", "may"),
+    ("endpoint", "allowed"),
     ("https://worker.example:8443", True),
     ("https://worker.example:8443/base/", False),
     ("HTTPS://Worker.Example:8443", True),
@@ -48,9 +48,9 @@ from wire.worker_keys import Refused, check_signature
     ("file:///etc/passwd", False),
     ("", False),
 )
-def test_only_allowed_origins_may_be_called(settings: Any, endpoint: str, may: bool) -> None:
+def test_only_allowed_origins_may_be_called(settings: Any, endpoint: str, allowed: bool) -> None:
     settings.REST_WORKER_ORIGINS = ["https://worker.example:8443", "http://10.0.0.1"]
-    assert rest.may_call(endpoint) is may
+    assert rest.may_call(endpoint) is allowed
 
 
 def test_the_secrets_of_a_tenant_are_its_keys_or_the_shared_ones(settings: Any) -> None:
@@ -89,7 +89,7 @@ def test_only_unauthorized_calls_are_repeated(settings: Any, responses: Any, sta
         settings.REST_WORKER_ORIGINS = [worker.url(path="")]
         worker.statuses = [*responses]
         assert call(worker.url(path="")) == status
-        used = [next(each for each in ("new", "old") if is_signed_with(each, one)) for one in worker.requests]
+        used = [next(key for key in ("new", "old") if is_signed_with(key, request)) for request in worker.requests]
         assert used == secrets
 
 
@@ -147,8 +147,8 @@ def test_the_next_attempt_reads_what_steps_reported(flow: Flow, report: Any, sto
     made = flow.run(answer)
     assert (made.status, made.attempt) == ("WAIT_RETRY", 1)
     assert flow.double.requests[0].headers["X-Pipelines-Reads-Reports"] == "1"
-    found = [(each.done, len(each.lines)) for each in made.step_reports.all()]
-    assert found == ([(stored[0], 1)] if stored else [])
+    reports = [(report.done, len(report.lines)) for report in made.step_reports.all()]
+    assert reports == ([(stored[0], 1)] if stored else [])
     sent = rest_messages.command_of(made, rest_messages.payload_of(made))
     assert sent.last_heartbeat == (stored[1] if stored else "")
     assert ("lastHeartbeat" in sent.to_json()) is bool(stored)

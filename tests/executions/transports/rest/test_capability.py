@@ -51,7 +51,7 @@ def turn() -> Any:
 def test_a_submission_reads_a_verdict_that_expires_and_never_calls_a_worker(flow: Flow) -> None:
     assert isinstance(submitted(flow)[0], Submission)
     checked(flow.worker, VERDICT_SECONDS * 10)
-    assert {type(each) for each in submitted(flow, 50, start=1)} == {WorkerNotChecked}
+    assert {type(refusal) for refusal in submitted(flow, 50, start=1)} == {WorkerNotChecked}
     flow.register()
     assert isinstance(submitted(flow, start=1)[0], WorkerNotChecked)
     assert flow.double.requests == []
@@ -123,11 +123,11 @@ def test_a_registration_and_a_check_announce_the_next_check(flow: Flow) -> None:
     flow.check()
     with announced() as wakeups:
         flow.register("java-2")
-    assert [each[0] for each in wakeups] == [DISPATCH_TASK, CHECK_TASK]
+    assert [wakeup[0] for wakeup in wakeups] == [DISPATCH_TASK, CHECK_TASK]
     for count in (2, 0):
         with announced() as wakeups:
             tasks.check_capability()
-        assert [each[0] for each in wakeups] == [CHECK_TASK] * count
+        assert [wakeup[0] for wakeup in wakeups] == [CHECK_TASK] * count
 
 
 @cases(("count", "interval"), [(1, 10), (2, 20), (12, 300)])
@@ -139,8 +139,8 @@ def test_a_silent_worker_is_checked_at_longer_intervals(flow: Flow, settings: An
     assert Worker.objects.get(pk=silent.pk).unanswered_checks == min(count, MOST_COUNTED)
     for age, due in ((interval - 2, None), (interval + 2, silent.pk)):
         checked(silent, age)
-        with rest.turns(Places(), unanswered=True).take() as found:
-            assert (turn(), found) == (None, due)
+        with rest.turns(Places(), unanswered=True).take() as checked_worker:
+            assert (turn(), checked_worker) == (None, due)
     change(flow.worker, unanswered_checks=3)
     flow.check()
     assert Worker.objects.get(pk=flow.worker.pk).unanswered_checks == 0, "it answers again"

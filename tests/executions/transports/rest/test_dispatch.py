@@ -234,7 +234,7 @@ def test_a_worker_that_became_ineligible_is_not_called(flow: Flow, settings: Any
     change(flow, settings)
     with announced() as wakeups:
         assert flow.call(claim) is False
-    assert DISPATCH_TASK in [each[0] for each in wakeups]
+    assert DISPATCH_TASK in [wakeup[0] for wakeup in wakeups]
     assert making.claimed(flow.owner) == []
     assert flow.double.commands == []
     assert (making.reread(execution).status, execution.attempt, execution.takeovers) == ("QUEUED", 0, 1)
@@ -253,12 +253,12 @@ def test_work_stays_due_while_the_origin_is_not_allowed(flow: Flow, settings: An
     settings.REST_WORKER_ORIGINS, settings.TAKEOVER_LIMIT = [], 2
     assert [sweep.endpoints() for _ in range(5)] == [1, 0, 0, 0, 0]
     assert making.claimed(flow.owner) == []
-    assert [each.reasons for each in stranded([flow.owner.pk])] == [[REASON]]
+    assert [group.reasons for group in stranded([flow.owner.pk])] == [[REASON]]
     assert making.history(execution) == [("SUBMITTED", "QUEUED")]
     settings.REST_WORKER_ORIGINS = [flow.double.origin]
     with announced() as wakeups:
         assert sweep.endpoints() == 1
-    assert [each[0] for each in wakeups] == [DISPATCH_TASK]
+    assert [wakeup[0] for wakeup in wakeups] == [DISPATCH_TASK]
     assert flow.dispatch() == 1
     causes = [event.data["cause"] for event in flow.worker.events.order_by("id")]
     assert causes == ["REGISTERED", "ENDPOINT_BLOCKED", "ENDPOINT_ALLOWED"]
@@ -274,7 +274,7 @@ def test_a_review_blocks_only_a_worker_that_runs_and_has_not_changed_meanwhile(f
     rows.update(endpoint="https://worker.example")
     assert not rest_workers.review_endpoint(earlier, actor="sweep"), "it has another endpoint now"
     rows.update(endpoint=earlier.endpoint)
-    assert [rest_workers.review_endpoint(each, actor="sweep") for each in (earlier, later)] == [True, False]
+    assert [rest_workers.review_endpoint(worker, actor="sweep") for worker in (earlier, later)] == [True, False]
     assert flow.worker.events.filter(data__cause="ENDPOINT_BLOCKED").count() == 1
 
 
@@ -284,6 +284,6 @@ def test_a_new_registration_resets_the_worker(flow: Flow) -> None:
     verdict = {"blocked_reason": REASON, "capability_error": "another release", "unanswered_checks": 2}
     Worker.objects.filter(pk=flow.worker.pk).update(**before, **since, **verdict, artifact_id="a", artifact_digest="d")
     rows = [Worker.objects.filter(pk=flow.register(name).pk).values() for name in ("java-1", "java-2")]
-    again, new = (dict(each.get()) for each in rows)
-    own = {"id", "worker_id", "registered_at", "last_heartbeat_at", "last_sent_at", "alive_until"}
-    assert {name for name in again if again[name] != new[name]} <= own
+    again, new = (dict(row.get()) for row in rows)
+    volatile = {"id", "worker_id", "registered_at", "last_heartbeat_at", "last_sent_at", "alive_until"}
+    assert {name for name in again if again[name] != new[name]} <= volatile
