@@ -40,8 +40,8 @@ def in_transaction(db: None) -> None:
 def document() -> dict[str, Any]:
     written = StringIO()
     call_command("spectacular", "--format=openapi-json", "--fail-on-warn", stdout=written)
-    found: dict[str, Any] = json.loads(written.getvalue())
-    return found
+    parsed: dict[str, Any] = json.loads(written.getvalue())
+    return parsed
 
 
 @pytest.fixture(scope="module")

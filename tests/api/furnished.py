@@ -65,7 +65,7 @@ def furnished() -> Furnished:
     """Return a tenant with objects of every kind, including a running, a waiting and a stranded execution."""
     made = tenant_api()
     owner = made.tenant
-    found = populate(made)
+    known = populate(made)
     making.claimed(owner)
     making.worker(made.release, "rest-0", protocol="rest", endpoint="http://worker.example")
     making.worker(made.release, "odd", artifact_digest="sha256:" + "0" * 64)
@@ -81,8 +81,8 @@ def furnished() -> Furnished:
     draft = drafts.freeze(owner, Campaign.Kind.REDRIVE, Execution.objects.filter(tenant=owner), actor="user:eva")
     with unguarded(Campaign):  # lists are ordered by this time
         Campaign.objects.filter(pk=draft.pk).update(created_at=timezone.now() - timedelta(hours=1))
-    more = {"live_id": found["execution_id"][1], "dead_id": found["execution_id"][-1], "draft_id": str(draft.pk)}
-    return Furnished(made, {**{name: values[-1] for name, values in found.items()}, **more, "voted_id": voted(owner)})
+    more = {"live_id": known["execution_id"][1], "dead_id": known["execution_id"][-1], "draft_id": str(draft.pk)}
+    return Furnished(made, {**{name: values[-1] for name, values in known.items()}, **more, "voted_id": voted(owner)})
 
 
 def voted(owner: Any) -> str:
@@ -103,7 +103,7 @@ def operations(document: dict[str, Any]) -> dict[Endpoint, dict[str, Any]]:
 
 def queries(document: dict[str, Any], path: str) -> dict[str, dict[str, Any]]:
     parameters = operations(document)["GET", path].get("parameters", ())
-    return {each["name"]: each["schema"] for each in parameters if each["in"] == "query"}
+    return {parameter["name"]: parameter["schema"] for parameter in parameters if parameter["in"] == "query"}
 
 
 def pages(document: dict[str, Any]) -> list[str]:
@@ -142,6 +142,6 @@ def resolved(document: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]
     """Return the component that a schema refers to, or the schema itself."""
     alternatives = [schema, *schema.get("allOf", ()), *schema.get("oneOf", ())]
     for reference in (part["$ref"] for part in alternatives if "$ref" in part):
-        found: dict[str, Any] = document["components"]["schemas"][reference.rsplit("/", 1)[-1]]
-        return found
+        component: dict[str, Any] = document["components"]["schemas"][reference.rsplit("/", 1)[-1]]
+        return component
     return schema

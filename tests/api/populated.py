@@ -56,7 +56,7 @@ def populate(ours: TenantApi) -> dict[str, list[str]]:
     Membership.objects.create(user=member, tenant=owner, role=Role.OPERATOR)
     Client().force_login(member)
     group = FailureGroup.objects.get(tenant=owner)
-    found = {
+    values = {
         **dict.fromkeys(("pipeline_id", "pipelineId"), making.PIPELINE),
         **dict.fromkeys(("release_version", "releaseVersion", "from", "to", "expectedReleaseVersion"), "1.0"),
         **dict.fromkeys(("failure_group_id", "failureGroupId", "failureGroup"), group.pk),
@@ -70,8 +70,8 @@ def populate(ours: TenantApi) -> dict[str, list[str]]:
         **{"invitation_id": making.invitation(owner, ours.admin).pk, "alert_id": alert.pk, "channel_id": receiver.pk},
         "cursor": base64.b64encode(b"o=0").decode(),  # the first page of any list
     }
-    several = {"execution_id": [str(each.pk) for each in (ours.execution, live, *dead)]}
-    return {**{name: [str(value)] for name, value in found.items()}, **several}
+    several = {"execution_id": [str(execution.pk) for execution in (ours.execution, live, *dead)]}
+    return {**{name: [str(value)] for name, value in values.items()}, **several}
 
 
 def _fired(owner: Tenant) -> Schedule:

@@ -109,7 +109,7 @@ def everything() -> list[tuple[str, str]]:
     """
     apps_models = (apps.get_app_config(app).get_models() for app in ("tenancy", "releases", "executions", "alerts"))
     tables = [
-        model._meta.db_table for each in apps_models for model in each if model._meta.managed and model not in AUDIT
+        model._meta.db_table for models in apps_models for model in models if model._meta.managed and model not in AUDIT
     ]
     changing = {ApiToken._meta.db_table: " - 'last_used_at'"}
     rows = (f"SELECT '{table}', (to_jsonb(r){changing.get(table, '')})::text FROM {table} r" for table in tables)

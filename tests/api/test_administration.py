@@ -41,7 +41,7 @@ def test_roles_are_added_listed_and_removed(ours: TenantApi, eva: User) -> None:
     audit.record(Act.EXECUTION_CANCEL, tenant=ours.tenant, actor="user:eva", object="e")
     assert [ours.post("members", body(role)).status_code for role in ("operator", "viewer")] == [200, 201]
     listed = ours.get("members").json()["items"]
-    assert [(each["username"], each["role"]) for each in listed] == [
+    assert [(member["username"], member["role"]) for member in listed] == [
         (ours.admin.username, "tenant-admin"),
         ("eva", "operator"),
         ("eva", "viewer"),
@@ -49,7 +49,7 @@ def test_roles_are_added_listed_and_removed(ours: TenantApi, eva: User) -> None:
     removed = ours.post("members/remove", body())
     shown = {**body(), "name": "Eva Example", "active": True, "groups": []}
     assert (removed.status_code, removed.json()) == (200, shown)
-    assert [each.role for each in Membership.objects.filter(tenant=ours.tenant, user=eva)] == ["viewer"]
+    assert [membership.role for membership in Membership.objects.filter(tenant=ours.tenant, user=eva)] == ["viewer"]
     refused(ours.post("members/remove", body()), 404, "MEMBER_UNKNOWN")
 
 
@@ -65,7 +65,8 @@ def test_answers_do_not_tell_whether_a_user_exists(ours: TenantApi, eva: User) -
         entries = AuditEntry.objects.filter(tenant=ours.tenant, object=name).order_by("id")
         log = [(entry.actor, entry.act, entry.details) for entry in entries]
         texts = [re.sub(r'"requestId":"[^"]*"', "", answer.text) for answer in answers]
-        seen.append(repr([texts, [each.status_code for each in answers], listed, people, log]).replace(name, "NAME"))
+        statuses = [answer.status_code for answer in answers]
+        seen.append(repr([texts, statuses, listed, people, log]).replace(name, "NAME"))
     assert seen == [seen[0]] * 3
     assert "[201, 200, 200, 404]" in seen[0]
 
@@ -84,14 +85,14 @@ def quota(owner: Tenant, **limits: int | None) -> None:
 
 
 def test_a_member_reads_the_quotas_and_only_a_superuser_changes_them(ours: TenantApi) -> None:
-    found = ours.get("quotas").json()
-    assert {name: member["limit"] for name, member in found.items()} == NONE
-    assert [found[name]["used"] for name in ("openExecutions", "workers", "uploadsPerHour")] == [1, 1, 1]
-    assert found["storageBytes"]["used"] == tenant_bytes.stored_bytes(ours.tenant) > 0
-    assert found["payloadBytes"]["used"] is None
+    quotas = ours.get("quotas").json()
+    assert {name: member["limit"] for name, member in quotas.items()} == NONE
+    assert [quotas[name]["used"] for name in ("openExecutions", "workers", "uploadsPerHour")] == [1, 1, 1]
+    assert quotas["storageBytes"]["used"] == tenant_bytes.stored_bytes(ours.tenant) > 0
+    assert quotas["payloadBytes"]["used"] is None
     entries = AuditEntry.objects.filter(act="quotas.change").order_by("id")
     refused(ours.call("PUT", ours.url("quotas"), {"workers": 5}), 403, "SCOPE_MISSING")
-    assert ours.get("quotas").json() == found
+    assert ours.get("quotas").json() == quotas
     User.objects.filter(pk=ours.admin.pk).update(is_superuser=True)
     for limits in ({"workers": 5, "storageBytes": 10**12}, {"openExecutions": 7}):
         changed = ours.call("PUT", ours.url("quotas"), limits).json()
@@ -126,14 +127,14 @@ def test_uploads_and_submissions_beyond_a_quota_are_refused(ours: TenantApi) -> 
 @pytest.fixture(scope="module")
 def admin(module_world: None) -> Caller:
     """An administrator of a tenant with five entries, and another tenant with one."""
-    found = Caller(making.tenant(), Scope.ADMINISTER)
-    more: dict[str, Any] = {"object_type": "thing", "tenant": found.tenant}
+    caller = Caller(making.tenant(), Scope.ADMINISTER)
+    more: dict[str, Any] = {"object_type": "thing", "tenant": caller.tenant}
     for number in range(3):
         act = Act.QUOTAS_CHANGE if number else Act.POLICY_CHANGE
         audit.record(act, actor=f"user:{number}", object="=1+1", number=number, **more)
     audit.deny(Act.QUOTAS_CHANGE, actor="user:0", object="two", reason="no", **more)
     audit.record(Act.QUOTAS_CHANGE, **{**more, "tenant": making.tenant()}, actor="user:9", object="other")
-    return found
+    return caller
 
 
 def export(admin: Caller, query: str) -> bytes:
@@ -144,10 +145,11 @@ def export(admin: Caller, query: str) -> bytes:
 
 
 def test_the_log_is_newest_first_and_has_only_entries_of_the_tenant(admin: Caller) -> None:
-    found = admin.get("audit")["items"]
-    assert [entry["sequence"] for entry in found] == [5, 4, 3, 2, 1]
-    assert (found[0]["outcome"], found[1]["details"], found[-1]["act"]) == ("denied", {"number": 2}, "token.issue")
-    assert [entry["previousHash"] for entry in found[:-1]] == [entry["hash"] for entry in found[1:]]
+    entries = admin.get("audit")["items"]
+    assert [entry["sequence"] for entry in entries] == [5, 4, 3, 2, 1]
+    assert (entries[0]["outcome"], entries[1]["details"]) == ("denied", {"number": 2})
+    assert entries[-1]["act"] == "token.issue"
+    assert [entry["previousHash"] for entry in entries[:-1]] == [entry["hash"] for entry in entries[1:]]
     for bounds in ("", "&from=2026-01-01T00:00:00Z", "&to=2126-01-01T00:00:00Z"):
         first = admin.get(f"audit?pageSize=2{bounds}")
         rest = admin.http.get(first["next"]).json()
@@ -186,7 +188,7 @@ def test_a_channel_is_added_changed_tested_and_removed(ours: TenantApi) -> None:
     ours.patch(path, {"enabled": True})
     test = ours.post(f"{path}/test", None)
     assert (test.status_code, test.json()["kind"], test.json()["state"]) == (202, "TEST", "PENDING")
-    sent = {each["deliveryId"]: each["kind"] for each in ours.get(path).json()["deliveries"]}
+    sent = {delivery["deliveryId"]: delivery["kind"] for delivery in ours.get(path).json()["deliveries"]}
     assert (tried, list(sent.values()), test.json()["deliveryId"] in sent) == (1, ["TEST"] * 3, True)
     assert ours.post(f"{path}/remove", None).status_code == 200
     refused(ours.get(path), 404, "ALERT_CHANNEL_UNKNOWN")
@@ -204,6 +206,6 @@ def test_a_channel_is_added_changed_tested_and_removed(ours: TenantApi) -> None:
     ({"secret": "file:/etc/passwd"}, {"secret"}),
 )
 def test_an_invalid_channel_is_refused(ours: TenantApi, changes: dict[str, Any], wrong: set[str]) -> None:
-    found = refused(ours.post("alert-channels", {**HOOK, **changes}), 400, "ALERT_CHANNEL_INVALID")
-    assert set(fields(found)) == wrong
+    refusal = refused(ours.post("alert-channels", {**HOOK, **changes}), 400, "ALERT_CHANNEL_INVALID")
+    assert set(fields(refusal)) == wrong
     assert AlertChannel.objects.count() == 0

@@ -34,14 +34,14 @@ def advance(seconds: int = 60) -> int:
 def test_a_campaign_runs_from_its_start_to_its_end(operator: Caller, dead: list[Execution]) -> None:
     path = f"campaigns/{operator.post('campaigns', CAMPAIGN, 201)['campaignId']}"
     advance(2)
-    found = operator.get(path)
+    campaign = operator.get(path)
     counts = {"total": 3, "pending": 1, "redriven": 2, "resubmitted": 0, "skipped": 0, "cancelled": 0, "paused": 0}
     counts["drafted"] = 3
-    assert found["progress"] == counts
-    assert {name: found[name] for name in CAMPAIGN} == CAMPAIGN
-    assert (found["status"], [event["kind"] for event in found["events"]]) == ("RUNNING", ["STARTED"])
-    assert operator.get("campaigns")["items"][0]["progress"] == found["progress"]
-    assert found["blocked"] == []
+    assert campaign["progress"] == counts
+    assert {name: campaign[name] for name in CAMPAIGN} == CAMPAIGN
+    assert (campaign["status"], [event["kind"] for event in campaign["events"]]) == ("RUNNING", ["STARTED"])
+    assert operator.get("campaigns")["items"][0]["progress"] == campaign["progress"]
+    assert campaign["blocked"] == []
     first = operator.get(f"{path}/items?pageSize=2")
     items = first["items"] + operator.http.get(first["next"]).json()["items"]
     assert {item["executionId"] for item in items} == {str(execution.pk) for execution in dead}

@@ -47,7 +47,7 @@ def keys(caller: Caller, query: str) -> list[str]:
 
 
 @cases(
-    ("query", "found"),
+    ("query", "numbers"),
     ("errorCode=NO_FUNDS", "1"),
     ("submittedBy=user:eva", "2"),
     ("tag=customer=42", "2"),
@@ -61,8 +61,8 @@ def keys(caller: Caller, query: str) -> list[str]:
     ("pipelineId=org.example.orders&releaseVersion=1.0", "12"),
     ("idempotencyKey=order-1", "1"),
 )
-def test_a_filter_selects_executions(reader: Caller, stranger: Caller, two: Any, query: str, found: str) -> None:
-    assert keys(reader, query) == [f"order-{number}" for number in found]
+def test_a_filter_selects_executions(reader: Caller, stranger: Caller, two: Any, query: str, numbers: str) -> None:
+    assert keys(reader, query) == [f"order-{number}" for number in numbers]
     assert keys(stranger, query) == []
 
 

@@ -55,17 +55,17 @@ def test_at_each_time_the_newest_activation_that_is_not_later_counts(ours: Tenan
         (times[2] - INSTANT, 2, "2.0"),
         (times[2], 3, "1.0"),
     ]:
-        found = ours.get(at(moment)).json()
-        assert (found["activation"]["sequence"], found["activation"]["releaseVersion"]) == (sequence, version)
-        assert datetime.fromisoformat(found["at"]) == moment
-        replaced = found["replacedAt"] and datetime.fromisoformat(found["replacedAt"])
+        answer = ours.get(at(moment)).json()
+        assert (answer["activation"]["sequence"], answer["activation"]["releaseVersion"]) == (sequence, version)
+        assert datetime.fromisoformat(answer["at"]) == moment
+        replaced = answer["replacedAt"] and datetime.fromisoformat(answer["replacedAt"])
         assert replaced == (times[sequence] if sequence < 3 else None)
     newest = ours.get(ACTIVE).json()["activation"]
     assert (newest["kind"], newest["actor"], newest["reason"]) == ("rollback", "user:eva", "it fails")
     refused(ours.get(at(times[0] - INSTANT)), 404, "NONE_ACTIVE_THEN")
     with_offset = times[1].replace(tzinfo=None) + timedelta(hours=2)
-    found = ours.get(f"{ACTIVE}?at={with_offset.isoformat()}%2B02:00").json()
-    assert found["activation"]["sequence"] == 2
+    answer = ours.get(f"{ACTIVE}?at={with_offset.isoformat()}%2B02:00").json()
+    assert answer["activation"]["sequence"] == 2
     event = revoke(Release.objects.get(pk=ours.release.pk), actor="user:ann", reason="wrong")
     assert datetime.fromisoformat(ours.get(ACTIVE).json()["revokedAt"]) == event.revoked_at
     assert ours.get(at(times[2])).json()["revokedAt"] is None
@@ -85,7 +85,7 @@ def test_the_signed_export_is_whole(ours: TenantApi, times: list[datetime]) -> N
     predicate = statement.predicate
     assert statement.contradictions() == []
     assert (predicate.tenant, predicate.pipeline_id) == (ours.tenant.slug, making.PIPELINE)
-    assert [(each.sequence, each.kind, each.reason) for each in predicate.activations[1:]] == [
+    assert [(activation.sequence, activation.kind, activation.reason) for activation in predicate.activations[1:]] == [
         (2, "activation", "faster"),
         (3, "rollback", "it fails"),
     ]
@@ -95,7 +95,7 @@ def test_the_signed_export_is_whole(ours: TenantApi, times: list[datetime]) -> N
     assert (revoked.revocation.actor, revoked.revocation.reason) == ("user:eva", "leaks")
     shortened = activation_statement.read(json.dumps(pointer.history_statement(read(ours), most=2)).encode())
     assert shortened.contradictions() == []
-    assert [each.sequence for each in shortened.predicate.activations] == [2, 3]
+    assert [activation.sequence for activation in shortened.predicate.activations] == [2, 3]
     assert shortened.predicate.omitted_activations == 1
 
 
@@ -106,8 +106,8 @@ def test_all_pipelines_at_a_time_are_one_answer_and_one_signed_document(
     revoke(Release.objects.get(release_version="2.0"), actor="user:eva", reason="leaks")
 
     def versions(path: str) -> dict[str, str]:
-        found = ours.get(path).json()
-        return {each["pipelineId"]: each["activation"]["releaseVersion"] for each in found["pipelines"]}
+        answer = ours.get(path).json()
+        return {pipeline["pipelineId"]: pipeline["activation"]["releaseVersion"] for pipeline in answer["pipelines"]}
 
     assert versions("active") == {making.PIPELINE: "1.0", "org.example.later": "7.0"}
     assert versions("active?at=30 minutes ago") == {making.PIPELINE: "1.0"}
@@ -172,8 +172,8 @@ def test_a_quorum_of_other_people_activates_the_release_and_is_named_for_good(
     refused(ours.post(votes, YES, token=ours.token(Scope.ACTIVATE, Scope.READ)), 403, "OWN_REQUEST")
     voter = person(ours.tenant)
     for name in ("first", "second"):  # two tokens of one person are one voter
-        found = ours.post(votes, {**YES, "comment": "fine"}, token=token_of(ours, voter, name))
-        assert (found.status_code, found.json()["status"]) == (200, "OPEN")
+        answer = ours.post(votes, {**YES, "comment": "fine"}, token=token_of(ours, voter, name))
+        assert (answer.status_code, answer.json()["status"]) == (200, "OPEN")
         reviewed = ours.get(f"{PATH}/{made['requestId']}/review").json()
         assert (reviewed["approvalsMissing"], reviewed["decides"], reviewed["preflight"]["allowed"]) == (1, True, True)
     done = ours.post(votes, YES, token=token_of(ours)).json()
@@ -192,7 +192,7 @@ def test_a_quorum_of_other_people_activates_the_release_and_is_named_for_good(
     assert predicate["submittedBy"] == caller
     assert (evidence["sequence"], evidence["actor"], evidence["person"]) == (2, "token:client-0", ours.admin.username)
     assert (evidence["request"]["requestId"], evidence["request"]["person"]) == (made["requestId"], evidence["person"])
-    approvals = [(each["actor"], each["person"]) for each in evidence["request"]["approvals"]]
+    approvals = [(vote["actor"], vote["person"]) for vote in evidence["request"]["approvals"]]
     assert approvals[0] == ("token:first", voter.username)
     assert len({person for _, person in approvals}) == 2
     Membership.objects.filter(user=voter).delete()
@@ -203,11 +203,11 @@ def test_a_quorum_of_other_people_activates_the_release_and_is_named_for_good(
     history = pointer.history_statement(read(ours))["predicate"]
     first, second = history["activations"]
     assert ("person" in first, second["person"]) == (False, caller["person"])
-    assert [(each["actor"], each["person"]) for each in second["request"]["votes"]] == approvals
+    assert [(vote["actor"], vote["person"]) for vote in second["request"]["votes"]] == approvals
     assert history["releases"][-1]["revocation"]["person"] == caller["person"]
     people = shown["people"]
     assert people["activatedBy"] == people["requestedBy"] == caller
-    assert [(each["actor"], each["person"]) for each in people["approvedBy"]] == approvals
+    assert [(vote["actor"], vote["person"]) for vote in people["approvedBy"]] == approvals
     key, document = tmp_path / "key.pem", tmp_path / "active.json"
     key.write_text(signing.public_pem("coordinator"))
     signed = ours.get("active/export").content
@@ -222,8 +222,8 @@ def test_a_quorum_of_other_people_activates_the_release_and_is_named_for_good(
 def test_a_wrong_plan_changes_nothing(ours: TenantApi, newer: Release) -> None:
     twice = {**BODY, "gradual": {"steps": [*PLAN["steps"], *PLAN["steps"]]}}
     with unchanged():
-        found = refused(ours.post(PATH, twice), 422, "GRADUAL_ACTIVATION_INVALID")
-    assert set(fields(found)) == {"gradual.steps"}
+        problem = refused(ours.post(PATH, twice), 422, "GRADUAL_ACTIVATION_INVALID")
+    assert set(fields(problem)) == {"gradual.steps"}
 
 
 def test_an_override_is_an_administrators_if_the_policy_allows_it(ours: TenantApi, newer: Release) -> None:
@@ -245,8 +245,8 @@ def test_a_token_that_may_only_roll_back_reaches_the_releases_of_the_last_days(o
     with unguarded(Activation):
         run("UPDATE releases_activation SET activated_at = activated_at - interval '31 days'")
     with unchanged():
-        found = refused(ours.post(ROLLBACK, body, token=on_call), 403, "ROLLBACK_TOO_FAR")
-    assert found["rollBackDays"] == 30
+        problem = refused(ours.post(ROLLBACK, body, token=on_call), 403, "ROLLBACK_TOO_FAR")
+    assert problem["rollBackDays"] == 30
     assert ours.post(ROLLBACK, body).status_code == 201
     assert ours.post(ROLLBACK, {**body, "releaseVersion": "2.0"}, token=on_call).status_code == 201
 
@@ -256,7 +256,7 @@ ATTACHMENTS = f"{PIPELINE}/attachments"
 
 
 def files(*contents: bytes) -> list[Any]:
-    return [file(each, "attached.json") for each in contents]
+    return [file(content, "attached.json") for content in contents]
 
 
 def test_attachments_are_uploaded_listed_and_downloaded_unchanged(ours: TenantApi) -> None:
@@ -265,15 +265,15 @@ def test_attachments_are_uploaded_listed_and_downloaded_unchanged(ours: TenantAp
     form["descriptor"].seek(0)
     digest = document["artifacts"][0]["digest"]
     evidence = (signing.statement(digest), signing.spdx(digest=digest))
-    sent = [signing.envelope(document), *(json.dumps(each).encode() for each in evidence)]
+    sent = [signing.envelope(document), *(json.dumps(statement).encode() for statement in evidence)]
     made = ours.post(RELEASES, {**form, "attachment": files(*sent, sent[0])})
     assert made.status_code == 202, made.content
     shown = made.json()["attachments"]
-    assert [each["kind"] for each in shown] == ["signature", "provenance", "sbom"]
+    assert [attachment["kind"] for attachment in shown] == ["signature", "provenance", "sbom"]
     assert shown[1]["summary"]["builder"] == "https://ci.example/builder"
     assert (shown[2]["summary"]["format"], shown[2]["summary"]["components"]) == ("SPDX 2.3", 2)
-    for content, each in zip(sent, shown, strict=True):
-        got = ours.get(f"{ATTACHMENTS}/{each['digest']}")
+    for content, attachment in zip(sent, shown, strict=True):
+        got = ours.get(f"{ATTACHMENTS}/{attachment['digest']}")
         assert (got.status_code, got.content) == (200, content)
         assert got.headers["Content-Type"] == "application/json"
         assert got.headers["Content-Disposition"].startswith("attachment;")

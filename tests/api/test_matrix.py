@@ -115,19 +115,19 @@ def anonymized(ours: Furnished, path: str) -> str:
     text = re.sub(r"\d{4}-\d\d-\d\dT[\d:.]+(?:Z|\+00:00)|(?<=activeSeconds.:)[\d.e-]+", "TIME", text)
     text = re.sub(r"/releases/release/\d+/", "/releases/release/NUMBER/", text)
     known: dict[str, str] = {}
-    return UUID.sub(lambda found: known.setdefault(found[0], f"#{len(known)}"), text)
+    return UUID.sub(lambda match: known.setdefault(match[0], f"#{len(known)}"), text)
 
 
 def test_each_endpoint_of_the_product_has_a_row(document: dict[str, Any]) -> None:
     """An endpoint without a row in `tests/api/endpoints.py` would not be tested."""
-    urls = {re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", str(each.pattern)) for each in url_patterns}
+    urls = {re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", str(pattern.pattern)) for pattern in url_patterns}
     assert urls == {path for _, path in SCOPES}
     documented = operations(document)
     assert documented.keys() == SCOPES.keys() | {RESUME}
     takes_json = {
         endpoint
-        for endpoint, each in documented.items()
-        if "application/json" in each.get("requestBody", {}).get("content", {})
+        for endpoint, operation in documented.items()
+        if "application/json" in operation.get("requestBody", {}).get("content", {})
     }
     assert takes_json == BODIES.keys()
     parameters = {name for _, path in SCOPES for name in re.findall(r"{(\w+)}", path)}
@@ -136,12 +136,12 @@ def test_each_endpoint_of_the_product_has_a_row(document: dict[str, Any]) -> Non
 
 
 def test_each_method_that_changes_something_declares_its_act_and_its_scope() -> None:
-    for each in url_patterns:
-        view = each.callback.view_class  # type: ignore[attr-defined]  # it is a class-based view
+    for pattern in url_patterns:
+        view = pattern.callback.view_class  # type: ignore[attr-defined]  # it is a class-based view
         for method in {"post", "put", "patch", "delete"} & set(dir(view)):
             declaration = declared(getattr(view, method))
-            assert declaration, f"{method} {each.pattern}"
-            assert declaration.act, f"{method} {each.pattern}"
+            assert declaration, f"{method} {pattern.pattern}"
+            assert declaration.act, f"{method} {pattern.pattern}"
             assert declaration.scopes
 
 
@@ -165,7 +165,7 @@ def test_only_a_token_with_the_right_scope_opens_an_endpoint(ours: Furnished, su
                     entries = list(AuditEntry.objects.order_by("id")[count:])
                     if scope in also:
                         continue
-                    assert [each.outcome for each in entries] == ["denied"] * ((method, path) in AUDITED)
+                    assert [entry.outcome for entry in entries] == ["denied"] * ((method, path) in AUDITED)
                     if entries and method != "GET":
                         assert (entries[0].act, entries[0].tenant) == (CHANGES[method, path].act, ours.api.tenant)
                         assert entries[0].object.startswith(ours.api.url(""))
@@ -180,10 +180,10 @@ def test_the_url_of_another_tenant_is_that_of_none(world: World, subtests: pytes
         for method, path in SCOPES:
             with subtests.test(f"{method} {path}"):
                 recording.repeats.reset()
-                found = refused(theirs.request(method, path, token=ours.all_scopes), 404, "NOT_FOUND")
+                problem = refused(theirs.request(method, path, token=ours.all_scopes), 404, "NOT_FOUND")
                 nowhere = theirs.url(path).replace(theirs.api.tenant.slug, "nowhere")
                 other = refused(ours.call(method, nowhere, theirs.body(method, path)), 404, "NOT_FOUND")
-                assert {**found, "detail": found["detail"].replace(theirs.api.tenant.slug, "nowhere")} == other
+                assert {**problem, "detail": problem["detail"].replace(theirs.api.tenant.slug, "nowhere")} == other
                 if (method, path) in CHANGES:
                     entry = AuditEntry.objects.latest("id")
                     act = CHANGES[method, path].act
@@ -202,8 +202,8 @@ def test_objects_that_do_not_exist_or_are_another_tenants_are_unknown(world: Wor
                 details = set()
                 for value in (NO_ID, (world.theirs.names | world.strange)[name]):
                     url = ours.url(path, **{name: value}) + QUERIES.get(path, "")
-                    found = ours.rejects(method, url, ours.body(method, path), 404, unknown_code(path, name))
-                    details.add(found["detail"].replace(value, ""))
+                    problem = ours.rejects(method, url, ours.body(method, path), 404, unknown_code(path, name))
+                    details.add(problem["detail"].replace(value, ""))
                 assert len(details) == 1
 
 
@@ -231,7 +231,8 @@ def test_each_change_succeeds_and_is_audited(world: World, document: dict[str, A
     """It changes nothing of another tenant that has the same objects."""
     ours = world.theirs
     User.objects.filter(pk=ours.api.admin.pk).update(is_superuser=True)  # for quotas
-    tokens = {scopes: ours.api.token(*scopes) for scopes in {(each.scope, *each.also) for each in CHANGES.values()}}
+    wanted = {(change.scope, *change.also) for change in CHANGES.values()}
+    tokens = {scopes: ours.api.token(*scopes) for scopes in wanted}
     actors = {scopes: f"token:client-{number}" for number, scopes in enumerate(tokens, 1)}
     unmoved = set(everything())
     for method, path in CHANGING:

@@ -53,12 +53,12 @@ def test_a_body_that_is_not_a_strict_json_object_is_rejected(ours: Furnished, su
             with subtests.test(f"{method} {path}"):
                 url = ours.url(path)
                 for body, code in NO_OBJECTS if (method, path) in READERS else NO_OBJECTS[:1]:
-                    found = ours.rejects(method, url, body)
-                    assert {error["code"] for error in found["errors"]} == {code}, body[:50]
+                    problem = ours.rejects(method, url, body)
+                    assert {error["code"] for error in problem["errors"]} == {code}, body[:50]
                 sent = json.dumps(body_of(ours, method, path)).encode()
                 ours.rejects(method, url, sent, 415, "UNSUPPORTED_MEDIA_TYPE", content_type="text/plain")
-                found = ours.rejects(method, url, {**BODIES[method, path], "surprise": 1, "Reason": "x"})
-                assert {"surprise": "UNKNOWN_MEMBER", "Reason": "UNKNOWN_MEMBER"}.items() <= fields(found).items()
+                problem = ours.rejects(method, url, {**BODIES[method, path], "surprise": 1, "Reason": "x"})
+                assert {"surprise": "UNKNOWN_MEMBER", "Reason": "UNKNOWN_MEMBER"}.items() <= fields(problem).items()
 
 
 @cases(("method", "path"), READERS)
@@ -83,8 +83,8 @@ WRONG: dict[str, Any] = {
 
 def members_of(document: dict[str, Any], method: str, path: str) -> dict[str, Any]:
     content = operations(document)[method, path]["requestBody"]["content"]["application/json"]
-    found: dict[str, Any] = resolved(document, content["schema"])["properties"]
-    return found
+    members: dict[str, Any] = resolved(document, content["schema"])["properties"]
+    return members
 
 
 def test_wrong_types_of_members_are_named(ours: Furnished, document: dict[str, Any], subtests: pytest.Subtests) -> None:
@@ -92,15 +92,16 @@ def test_wrong_types_of_members_are_named(ours: Furnished, document: dict[str, A
     with unchanged():
         for method, path in BODIES:
             with subtests.test(f"{method} {path}"):
-                types = {name: types_of(document, each) for name, each in members_of(document, method, path).items()}
+                members = members_of(document, method, path).items()
+                types = {name: types_of(document, member) for name, member in members}
                 for order in (list(WRONG), list(reversed(WRONG))):
                     wrong = {
                         member: next(WRONG[name] for name in order if name not in known)
                         for member, known in types.items()
                         if not known.issuperset(WRONG)
                     }
-                    found = ours.rejects(method, ours.url(path), {**BODIES[method, path], **wrong})
-                    assert {field.split(".")[0] for field in fields(found)} == wrong.keys()
+                    problem = ours.rejects(method, ours.url(path), {**BODIES[method, path], **wrong})
+                    assert {field.split(".")[0] for field in fields(problem)} == wrong.keys()
 
 
 def bounds(
@@ -108,21 +109,23 @@ def bounds(
 ) -> Iterator[tuple[str, Any]]:
     """Yield members of a body and values that the schema does not allow, also for members of nested objects."""
     for name, member in resolved(document, schema).get("properties", {}).items():
-        found, path = resolved(document, member), f"{prefix}{name}"
-        types, of_items = types_of(document, member), resolved(document, found.get("items", {}))
+        limits, path = resolved(document, member), f"{prefix}{name}"
+        types, of_items = types_of(document, member), resolved(document, limits.get("items", {}))
         if inside:
             yield from islice(((path, value) for name, value in WRONG.items() if name not in types), 1)
-        if "enum" in found and "string" in types:
+        if "enum" in limits and "string" in types:
             yield path, "nonsense"
-        if "maxLength" in found:
-            yield path, "x" * (found["maxLength"] + 1)
-        if found.get("minLength") and "string" in types:
+        if "maxLength" in limits:
+            yield path, "x" * (limits["maxLength"] + 1)
+        if limits.get("minLength") and "string" in types:
             yield from ((path, value) for value in ("", " \n"))
-        yield from ((path, found[bound] + step) for bound, step in (("minimum", -1), ("maximum", 1)) if bound in found)
-        if found.get("minItems"):
+        yield from (
+            (path, limits[bound] + step) for bound, step in (("minimum", -1), ("maximum", 1)) if bound in limits
+        )
+        if limits.get("minItems"):
             yield path, []
-        if "properties" in found or "properties" in of_items:
-            yield from bounds(document, found if "properties" in found else of_items, f"{path}.", inside=True)
+        if "properties" in limits or "properties" in of_items:
+            yield from bounds(document, limits if "properties" in limits else of_items, f"{path}.", inside=True)
             yield f"{path}.surprise", 1
 
 
@@ -133,13 +136,13 @@ def test_documented_bounds_are_enforced(ours: Furnished, document: dict[str, Any
             body = body_of(ours, method, path)
             with subtests.test(f"{method} {path}"):
                 for member, value in bounds(document, content["schema"]):
-                    found = readable(ours, method, ours.url_of(method, path), changed(body, member, value))
-                    assert found.status_code in {400, 422}, (member, value, found.content)
+                    answer = readable(ours, method, ours.url_of(method, path), changed(body, member, value))
+                    assert answer.status_code in {400, 422}, (member, value, answer.content)
                     # If the row has no such object, other members of it are missing too.
                     depth = None if member.partition(".")[0] in body else 1
-                    errors = [re.sub(r"\.\d+|\[\d+\]", "", field) for field in fields(found.json())]
+                    errors = [re.sub(r"\.\d+|\[\d+\]", "", field) for field in fields(answer.json())]
                     parts = tuple(member.split("."))[:depth]
-                    assert {parts, parts[:-1]} & {tuple(each.split(".")[:depth]) for each in errors}, (member, errors)
+                    assert {parts, parts[:-1]} & {tuple(field.split(".")[:depth]) for field in errors}, (member, errors)
                 for member in resolved(document, content["schema"]).get("required", ()):
                     rest = {name: value for name, value in body.items() if name != member}
                     assert fields(ours.rejects(method, ours.url(path), rest))[member] == "REQUIRED"
@@ -158,7 +161,7 @@ def test_only_the_documented_methods_are_allowed(ours: Furnished, subtests: pyte
     with unchanged():
         for path in sorted({path for _, path in EVERY}):
             with subtests.test(path):
-                for method in {"GET", "POST", "DELETE"} - {method for method, each in EVERY if each == path}:
+                for method in {"GET", "POST", "DELETE"} - {method for method, listed in EVERY if listed == path}:
                     ours.rejects(method, ours.url(path), {}, 405, "METHOD_NOT_ALLOWED")
 
 
@@ -214,12 +217,12 @@ def readable(ours: Furnished, method: str, url: str, body: Any = None, **more: A
 
 def members(body: dict[str, Any], prefix: str = "") -> list[str]:
     """Return the names of all members, including those of nested objects."""
-    found = []
+    names = []
     for name, value in body.items():
-        found += [f"{prefix}{name}"]
+        names += [f"{prefix}{name}"]
         inner = value[0] if value and isinstance(value, list) else value
-        found += members(inner, f"{prefix}{name}.") if isinstance(inner, dict) else []
-    return found
+        names += members(inner, f"{prefix}{name}.") if isinstance(inner, dict) else []
+    return names
 
 
 def changed(body: dict[str, Any], member: str, value: Any) -> dict[str, Any]:

@@ -110,15 +110,16 @@ def test_the_new_execution_and_the_old_one_name_each_other(operator: Caller, fin
         "actor": f"token:{operator.token}",
         "campaignId": None,
     }
-    found = operator.get(f"executions?resubmittedFrom={finished.pk}")["items"]
-    assert [each["executionId"] for each in found] == [new["executionId"]]
+    new_ones = operator.get(f"executions?resubmittedFrom={finished.pk}")["items"]
+    assert [row["executionId"] for row in new_ones] == [new["executionId"]]
     assert operator.get(f"executions?resubmittedFrom={uuid.uuid4()}")["items"] == []
     for query in ("businessKey=key", "prefix=key"):
         listed = operator.get(f"executions?{query}")["items"]
-        assert {each["executionId"]: each["businessKey"] for each in listed} == dict.fromkeys(
+        assert {row["executionId"]: row["businessKey"] for row in listed} == dict.fromkeys(
             [new["executionId"], str(finished.pk)], "key"
         )
-    assert [each["businessKey"] for each in operator.get(f"dead-letters?executionId={finished.pk}")["items"]] == ["key"]
+    [letter] = operator.get(f"dead-letters?executionId={finished.pk}")["items"]
+    assert letter["businessKey"] == "key"
     with unchanged():
         assert operator.post(f"{path}/resubmit", body, 202) == new, "the key is the same"
         refused = operator.post(f"{path}/resubmit", {**body, "input": 1}, 409)

@@ -25,7 +25,7 @@ def eva(owner: Tenant) -> Caller:
 
 
 @pytest.fixture(scope="module")
-def one(ready: Ready) -> Interaction:
+def question(ready: Ready) -> Interaction:
     owner, _ = ready
     execution = making.execution(owner, "key")
     [claim] = making.claimed(owner)
@@ -38,16 +38,16 @@ def token_of(interaction: Interaction) -> str:
 
 
 @cases("name", ["questionId", "interactionId", "correlationId", "resumeToken"])
-def test_a_question_is_answered_by_each_identifier(one: Interaction, eva: Caller, name: str) -> None:
+def test_a_question_is_answered_by_each_identifier(question: Interaction, eva: Caller, name: str) -> None:
     is_former = name == "interactionId"
-    ids = dict.fromkeys(["questionId", "interactionId"] if is_former else ["questionId"], str(one.pk))
+    ids = dict.fromkeys(["questionId", "interactionId"] if is_former else ["questionId"], str(question.pk))
     path = "interactions/complete" if is_former else ANSWER
-    body = {**ids, "correlationId": one.correlation_id, "resumeToken": token_of(one)}
+    body = {**ids, "correlationId": question.correlation_id, "resumeToken": token_of(question)}
     done = eva.post(path, {name: body[name], "response": RESPONSE})
     assert done.pop("completedAt")
     assert done == {
         **ids,
-        "executionId": str(one.execution_id),
+        "executionId": str(question.execution_id),
         "stepId": "Approve",
         "stepName": "Validate",
         "status": "COMPLETED",
@@ -55,7 +55,7 @@ def test_a_question_is_answered_by_each_identifier(one: Interaction, eva: Caller
         "actor": f"token:{eva.token}",
         "duplicate": False,
     }
-    assert eva.get(f"executions/{one.execution_id}")["status"] == "QUEUED"
+    assert eva.get(f"executions/{question.execution_id}")["status"] == "QUEUED"
     again = eva.post(path, {**body, "response": None})
     assert (again["duplicate"], again["response"]) == (True, RESPONSE)
 
@@ -66,17 +66,17 @@ def resume(body: Any, status: int = 200) -> Any:
     return response.json()
 
 
-def test_a_resume_token_needs_no_bearer_token(one: Interaction) -> None:
-    done = resume({"resumeToken": token_of(one), "response": RESPONSE, "actor": "erp"})
-    assert (done["questionId"], done["duplicate"], done["actor"]) == (str(one.pk), False, "resume-token:erp")
-    again = resume({"resumeToken": token_of(one), "response": 0})
+def test_a_resume_token_needs_no_bearer_token(question: Interaction) -> None:
+    done = resume({"resumeToken": token_of(question), "response": RESPONSE, "actor": "erp"})
+    assert (done["questionId"], done["duplicate"], done["actor"]) == (str(question.pk), False, "resume-token:erp")
+    again = resume({"resumeToken": token_of(question), "response": 0})
     assert (again["duplicate"], again["response"], again["actor"]) == (True, RESPONSE, "resume-token:erp")
 
 
-def test_an_invalid_resume_token_is_rejected(one: Interaction, settings: Any) -> None:
+def test_an_invalid_resume_token_is_rejected(question: Interaction, settings: Any) -> None:
     """It is malformed, names another tenant, or is signed with another secret."""
-    before, token = rows(Interaction), token_of(one)
-    other = Interaction.objects.select_related("tenant").get(pk=one.pk)
+    before, token = rows(Interaction), token_of(question)
+    other = Interaction.objects.select_related("tenant").get(pk=question.pk)
     other.tenant.slug = "another"
     for wrong in ("a.b", "é.é", token_of(other)):
         assert resume({"resumeToken": wrong, "response": 1}, 400)["code"] == "RESUME_TOKEN_INVALID"
@@ -93,10 +93,11 @@ def test_the_owner_of_a_token_answers_for_a_group(owner: Tenant, ready: Ready) -
     name = owner.tokens.get(name=bot.token).user.username
     set_to = bot.post("members/groups", {"username": name, "groups": ["legal", "finance"]})
     assert set_to == {"username": name, "groups": ["finance", "legal"]}
-    assert [each["groups"] for each in bot.get("members")["items"] if each["username"] == name] == [set_to["groups"]]
+    [member] = [member for member in bot.get("members")["items"] if member["username"] == name]
+    assert member["groups"] == set_to["groups"]
     shown = {caller: caller.get("questions?mine=true")["items"] for caller in (bot, stranger)}
-    facts = [(each["businessKey"], each["restricted"]) for each in shown[bot]]
-    assert (facts, shown[stranger]) == ([("for finance", True)], [])
+    listed = [(row["businessKey"], row["restricted"]) for row in shown[bot]]
+    assert (listed, shown[stranger]) == ([("for finance", True)], [])
     [question] = stranger.get("questions?mine=false&group=finance")["items"]
     body = {"questionId": question["questionId"], "response": RESPONSE}
     refused = stranger.post(ANSWER, body, 403)

@@ -152,7 +152,7 @@ def test_each_operation_documents_its_token_responses_and_errors(document: dict[
         anonymous = operation["operationId"] == "resume"
         assert statuses.keys() >= ({"406", "500"} if anonymous else {"401", "403", "404", "406", "500"})
         assert anonymous or operation["security"] == [{"bearerToken": []}]
-        path = {each["name"] for each in operation.get("parameters", ()) if each["in"] == "path"}
+        path = {parameter["name"] for parameter in operation.get("parameters", ()) if parameter["in"] == "path"}
         assert anonymous or "tenant" in path
         assert operation["description"]
 
@@ -169,9 +169,9 @@ def test_a_tenant_sees_no_hosts_and_only_its_own_queues(ours: TenantApi, theirs:
     assert socket.gethostname() not in response.content.decode()
     body = response.json()
     assert (body["version"], body["database"], body["broker"]) == (version(), "UP", "UP")
-    jobs = {each["name"]: (each["late"], each["lastRunAt"] is None) for each in body["jobs"]}
+    jobs = {job["name"]: (job["late"], job["lastRunAt"] is None) for job in body["jobs"]}
     ran = {"evaluate-alerts": (False, False), "scrub-blobs": (True, False)}
     assert jobs == dict.fromkeys(settings.CELERY_BEAT_SCHEDULE, (False, True)) | ran
     assert [queue["due"] for queue in body["queues"]] == [1], "the one of the fixture"
-    [process] = [each for each in body["processes"] if each["driftSeconds"] < -86_400]
+    [process] = [entry for entry in body["processes"] if entry["driftSeconds"] < -86_400]
     assert (process["kind"], process["version"], process["silent"]) == ("clock", version(), False)

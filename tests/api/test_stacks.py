@@ -30,7 +30,7 @@ OTHERS = words(
 
 def responses(ours: TenantApi) -> list[Any]:
     client = Client(enforce_csrf_checks=True)
-    found = []
+    answers = []
     for url in (*map(ours.url, PATHS), *OTHERS):
         for headers in ({}, {"Authorization": f"Bearer {ours.all_scopes}"}, {"Host": "elsewhere.example"}):
             for secure in (False, True):
@@ -38,8 +38,8 @@ def responses(ours: TenantApi) -> list[Any]:
                     body = "{}" if method == "POST" else ""
                     response = client.generic(method, url, body, "application/json", secure, headers=headers)
                     shown = {name: value for name, value in response.headers.items() if name != "X-Request-ID"}
-                    found.append(((method, url, headers, secure, response.status_code, response.content), shown))
-    return found
+                    answers.append(((method, url, headers, secure, response.status_code, response.content), shown))
+    return answers
 
 
 def test_no_guard_of_pages_would_change_a_response_of_the_api(ours: TenantApi, settings: Any, monkeypatch: Any) -> None:
@@ -48,21 +48,21 @@ def test_no_guard_of_pages_would_change_a_response_of_the_api(ours: TenantApi, s
     for https_only in (False, True):
         settings.SECURE_SSL_REDIRECT, settings.SECURE_HSTS_SECONDS = https_only, 3600 * https_only
         settings.SECURE_HSTS_PRELOAD = https_only
-        own = responses(ours)
-        assert {status for (*_, status, _), _ in own} >= {200, 301 if https_only else 401, 400, 404, 405}
+        answers = responses(ours)
+        assert {status for (*_, status, _), _ in answers} >= {200, 301 if https_only else 401, 400, 404, 405}
         with monkeypatch.context() as patched:
             patched.setattr(request_middleware, "API", ())
             guarded = responses(ours)
-        for (response, headers), (guarded_response, guarded_headers) in zip(own, guarded, strict=True):
+        for (response, headers), (guarded_response, guarded_headers) in zip(answers, guarded, strict=True):
             assert response == guarded_response
             assert guarded_headers.items() <= headers.items()
             assert ("Strict-Transport-Security" in headers) == (https_only and response[3])
 
 
 def views(patterns: Any, path: str = "/") -> Iterator[tuple[str, Any]]:
-    for each in patterns:
-        here = f"{path}{each.pattern}"
-        yield from views(each.url_patterns, here) if hasattr(each, "url_patterns") else [(here, each.callback)]
+    for pattern in patterns:
+        here = f"{path}{pattern.pattern}"
+        yield from views(pattern.url_patterns, here) if hasattr(pattern, "url_patterns") else [(here, pattern.callback)]
 
 
 def test_the_api_has_no_view_that_a_csrf_token_or_a_slash_at_the_end_would_guard() -> None:
@@ -126,7 +126,7 @@ def test_a_submission_leaves_nothing_to_collect_as_garbage(ours: TenantApi, hand
         gc.set_debug(gc.DEBUG_SAVEALL)
         submit("refused", "unknown", LARGE)
         gc.collect()
-        held = [each for each in gc.get_referents(*gc.garbage) if each == LARGE]
+        held = [referent for referent in gc.get_referents(*gc.garbage) if referent == LARGE]
     finally:
         gc.set_debug(0)
         gc.garbage.clear()

@@ -188,9 +188,9 @@ def test_a_rejected_item_does_not_affect_the_others(ours: TenantApi) -> None:
         item("taken", input={"n": 0}),
         item("last"),
     )
-    assert [each["status"] for each in results] == [202, 409, 404, 400, 400, 409, 200, 202]
-    codes = [each["problem"]["code"] for each in results if each["problem"]]
-    assert [each["execution"] is None for each in results] == [each["problem"] is not None for each in results]
+    assert [result["status"] for result in results] == [202, 409, 404, 400, 400, 409, 200, 202]
+    codes = [result["problem"]["code"] for result in results if result["problem"]]
+    assert [result["execution"] is None for result in results] == [result["problem"] is not None for result in results]
     assert codes == [
         "IDEMPOTENCY_KEY_REUSED",
         "PIPELINE_UNKNOWN",
@@ -203,14 +203,14 @@ def test_a_rejected_item_does_not_affect_the_others(ours: TenantApi) -> None:
 
 
 @cases(
-    ("body", "found"),
+    ("body", "expected"),
     ({}, {"items": "REQUIRED"}),
     ({"items": []}, {"items": "MIN_LENGTH"}),
     ({"items": [item("k")] * 1001}, {"items": "MAX_LENGTH"}),
 )
-def test_an_invalid_batch_is_rejected(ours: TenantApi, body: dict[str, Any], found: dict[str, str]) -> None:
+def test_an_invalid_batch_is_rejected(ours: TenantApi, body: dict[str, Any], expected: dict[str, str]) -> None:
     with unchanged():
-        assert fields(refused(ours.post(PATH, body), 400, "INVALID_REQUEST")) == found
+        assert fields(refused(ours.post(PATH, body), 400, "INVALID_REQUEST")) == expected
 
 
 def test_a_submission_says_when_it_starts_and_a_batch_judges_each_item(ours: TenantApi) -> None:
@@ -232,6 +232,7 @@ def test_a_submission_says_when_it_starts_and_a_batch_judges_each_item(ours: Ten
     bodies: list[dict[str, Any]] = [{"priority": "low"}, *wrong]
     items = [{**PLAIN, "idempotencyKey": str(n), **members} for n, members in enumerate(bodies)]
     verdicts = ours.post("executions:batch", {"items": items}).json()["items"]
-    assert [each["status"] for each in verdicts] == [202, *[400] * 6]
+    assert [verdict["status"] for verdict in verdicts] == [202, *[400] * 6]
     assert verdicts[0]["execution"]["priority"] == "low"
-    assert [each["problem"]["errors"][0]["field"] for each in verdicts[1:]] == [*(next(iter(each)) for each in wrong)]
+    named = [verdict["problem"]["errors"][0]["field"] for verdict in verdicts[1:]]
+    assert named == [next(iter(body)) for body in wrong]

@@ -98,7 +98,7 @@ def test_a_cached_token_ends_at_once(ours: TenantApi, end: End, status: int) -> 
     end(ours.admin)
     assert is_remembered(ours.all_scopes)
     response = ours.post("executions:batch", {"items": [{**ITEM, "idempotencyKey": "second"}]})
-    assert [each["status"] for each in response.json()["items"]] == [status]
+    assert [item["status"] for item in response.json()["items"]] == [status]
     assert submit(ours, "second").status_code == status
     assert ours.get("executions").status_code == (200 if status == 403 else 401)
     authentication.cache.clear()
@@ -117,7 +117,7 @@ def test_only_a_new_password_ends_the_tokens_of_only_its_user(ours: TenantApi, t
     assert User.objects.get(pk=ours.admin.pk).password != outdated
     assert ours.get("executions", token=token).status_code == 200
     change_password(ours.admin)
-    assert {each.expiry <= timezone.now() for each in ApiToken.objects.filter(user=ours.admin)} == {True}, "kept"
+    assert {token.expiry <= timezone.now() for token in ApiToken.objects.filter(user=ours.admin)} == {True}, "kept"
     assert theirs.get("executions").status_code == 200
 
 
@@ -129,11 +129,11 @@ def test_every_character_of_a_token_counts(ours: TenantApi, token: str) -> None:
     wrong = [another(token, place) for place in range(len(token))]
     wrong += [token[:length] for length in (8, 15, 25, len(token) - 1)]
     wrong += [token + "0", token + token, token.upper(), token.swapcase(), token[::-1]]
-    for number, each in enumerate(wrong):
-        assert not is_remembered(each), each
-        refused(submit(ours, f"k{number}", each), 401, "NOT_AUTHENTICATED")
+    for number, guess in enumerate(wrong):
+        assert not is_remembered(guess), guess
+        refused(submit(ours, f"k{number}", guess), 401, "NOT_AUTHENTICATED")
         if number % 8 == 0:
-            refused(ours.get("executions", token=each), 401, "NOT_AUTHENTICATED")
+            refused(ours.get("executions", token=guess), 401, "NOT_AUTHENTICATED")
     assert Execution.objects.filter(tenant=ours.tenant).count() == 2
 
 

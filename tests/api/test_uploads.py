@@ -62,15 +62,15 @@ def test_a_descriptor_above_the_limit_is_rejected(ours: TenantApi) -> None:
 def test_limits_of_a_form(ours: TenantApi, settings: Any, limits: Any, more: Any, status: int, code: str) -> None:
     defaults = {name: getattr(settings, name) for name in limits}
     files = {
-        name: [file(each) for each in value] if isinstance(value, list) else file(value)
+        name: [file(content) for content in value] if isinstance(value, list) else file(value)
         for name, value in more.items()
         if not isinstance(value, str)
     }
     with nothing_left():
         for name, value in limits.items():
             setattr(settings, name, value)
-        found = refused(ours.post(RELEASES, {**upload(), **more, **files}), status, code)
-        assert "MAX_ARTIFACT_BYTES" not in limits or found["limit"] == 1_000
+        problem = refused(ours.post(RELEASES, {**upload(), **more, **files}), status, code)
+        assert "MAX_ARTIFACT_BYTES" not in limits or problem["limit"] == 1_000
     for name, value in defaults.items():
         setattr(settings, name, value)
 
@@ -131,7 +131,7 @@ def spent(settings: Any) -> Iterator[None]:
         yield
         settings.LARGE_BODIES_BYTES = 5
         budget.give_back(1, "others")
-        assert all(each.result() for each in waiting)
+        assert all(future.result() for future in waiting)
     for number in range(4):
         budget.give_back(1, f"other-{number}")
 
@@ -187,6 +187,6 @@ def test_a_large_body_is_charged_to_its_tenant(ours: TenantApi, settings: Any) -
         response = ours.post("executions", item("k"))
         assert time.monotonic() - began < WAIT_SECONDS
         budget.give_back(size, owner)
-        assert all(each.result() for each in waiting)
+        assert all(future.result() for future in waiting)
     budget.give_back(2, owner)
     refused(response, 503, "LARGE_REQUESTS_BUSY")
