@@ -12,7 +12,7 @@ INERT = "&lt;img src=x"
 
 def to(name: str, *rows: Any) -> str:
     """Return the address of a page. `rows` are its arguments; a row of the database is its key."""
-    return reverse(f"admin:{name}", args=[getattr(each, "pk", each) for each in rows])
+    return reverse(f"admin:{name}", args=[getattr(row, "pk", row) for row in rows])
 
 
 def said(response: Any) -> list[str]:

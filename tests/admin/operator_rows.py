@@ -31,12 +31,12 @@ def dead(world: World, *keys: str, **members: Any) -> list[Execution]:
     Pipeline.objects.filter(pk=world.release.pipeline_id).update(retry_limit=0)
     made = [making.execution(world.tenant, key, pipeline_id=pipeline_of(world)) for key in keys]
     claims = {claim.execution_id: claim for claim in making.claimed(world.tenant)}
-    record(world, *[making.failure(claims[each.pk], **members) for each in made])
-    return list(Execution.objects.filter(pk__in=[each.pk for each in made]).order_by("execution_key"))
+    record(world, *[making.failure(claims[execution.pk], **members) for execution in made])
+    return list(Execution.objects.filter(pk__in=[execution.pk for execution in made]).order_by("execution_key"))
 
 
-def letter(of: Execution) -> DeadLetter:
-    return DeadLetter.objects.get(execution=of)
+def letter(execution: Execution) -> DeadLetter:
+    return DeadLetter.objects.get(execution=execution)
 
 
 def campaign(world: World, **members: Any) -> Campaign:
@@ -50,24 +50,24 @@ def draft(world: World, kind: Campaign.Kind = Campaign.Kind.REDRIVE, **members: 
 
 def channel(world: World) -> AlertChannel:
     """Return a channel of the tenant, with a message."""
-    found = AlertChannel.objects.filter(tenant=world.tenant, removed_at=None).first()
-    if found is None:
-        found = alerting.channel(world.tenant, "https://receiver.example/hook", f"channel-of-{world.tenant.slug}")
-        deliveries.test(found, actor="user:test")
-    return found
+    channel = AlertChannel.objects.filter(tenant=world.tenant, removed_at=None).first()
+    if channel is None:
+        channel = alerting.channel(world.tenant, "https://receiver.example/hook", f"channel-of-{world.tenant.slug}")
+        deliveries.test(channel, actor="user:test")
+    return channel
 
 
 def alert(world: World, name: str = "") -> Alert:
     """Return an alert of the tenant, with its rule. The world's worker is lost and alive again; others may be lost."""
     name = name or f"rule-of-{world.tenant.slug}"
-    found = Alert.objects.filter(rule__name=name, tenant=world.tenant).first()
-    if found is None:
+    raised = Alert.objects.filter(rule__name=name, tenant=world.tenant).first()
+    if raised is None:
         rule = alerting.rule(world.tenant, "workerLost", channel(world), name=name, thresholds={"minutes": 0})
         making.silence(world.worker)
         evaluation.evaluate_rule(rule)
         making.silence(world.worker, since=timezone.now())
-        [found, *_] = Alert.objects.select_related("rule").filter(rule=rule)
-    return found
+        [raised, *_] = Alert.objects.select_related("rule").filter(rule=rule)
+    return raised
 
 
 def record(world: World, *outcomes: Outcome) -> None:

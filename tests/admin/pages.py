@@ -233,7 +233,7 @@ ELSEWHERE = set(
 
 def url(page: str, names: Names) -> str:
     name, *arguments = page.split()
-    return reverse(f"admin:{name}", args=[names.get(each, each) for each in arguments])
+    return reverse(f"admin:{name}", args=[names.get(argument, argument) for argument in arguments])
 
 
 def fields_of(page: str, names: Names) -> dict[str, Any]:

@@ -50,8 +50,8 @@ def test_an_activation_is_shown_before_and_in_the_history_and_repeated_once(mana
     assert len(history(newer)) == 2
     assert "It is time." in manager.get(first["Location"]).text
     making.registered(made.pipeline.tenant, "3.0", pipeline_id="acme.orders")
-    acts, _, menu = manager.get(page_of(newer)).text.partition("dc-head-acts")[2].partition("<summary")
-    assert ["Activate 3.0" in acts, "/rollback/" in acts, "/rollback/" in menu] == [True, False, True]
+    buttons, _, menu = manager.get(page_of(newer)).text.partition("dc-head-acts")[2].partition("<summary")
+    assert ["Activate 3.0" in buttons, "/rollback/" in buttons, "/rollback/" in menu] == [True, False, True]
 
 
 def test_an_activation_is_rejected_if_another_release_is_active(manager: Client, acme: World, newer: Release) -> None:
@@ -171,7 +171,7 @@ def test_a_voter_sees_what_the_vote_does(
     making.worker(gated, "new")
     smoke_tests.start(gated, actor="user:ci", input={}, idempotency_key="k")
     assert log_in_as("viewer").get(page).text.count("after the request") == 2
-    assert ["data-vote>" in reviewed(each) for each in (manager, log_in_as("viewer"))] == [False, False]
+    assert ["data-vote>" in reviewed(client) for client in (manager, log_in_as("viewer"))] == [False, False]
     policy.change(gated.pipeline, {"reasonRequired": True}, actor="user:admin")
     text = reviewed(log_in_as("second"))
     assert ["reasonRequired: was False, is now True" in text, "round 2 begins" in text] == [True, True]
@@ -201,8 +201,8 @@ def test_a_request_is_approved_by_another_person(manager: Client, acme: World, g
     assert said(send(manager, "vote", decision="approve", round="1"))[0].startswith("OWN_REQUEST")
     second = log_in_as("second")
     text = reviewed(second)
-    assert all(f"data-{each}" in text for each in ("vote", "preflight", "differences"))
-    assert all(f"data-{each}" in second.get(page).text for each in ("digests", "standing", "smoke-tests"))
+    assert all(f"data-{name}" in text for name in ("vote", "preflight", "differences"))
+    assert all(f"data-{name}" in second.get(page).text for name in ("digests", "standing", "smoke-tests"))
     assert ["Approve and activate 2.0 now" in text, "data-changed" in text, "would-fail" in text] == [
         True,
         False,
@@ -298,7 +298,7 @@ def test_from_the_start_to_the_promotion(manager: Client, acme: World, newer: Re
     assert said(done)[0].startswith("REASON_REQUIRED")
     done = manager.post(gradual_address(newer, "_promote", made), {**operation, "reason": "urgent"}, follow=True)
     assert said(done) == ["Release 2.0 is active for new executions of acme.orders."]
-    assert [each.kind for each in history(newer)] == ["activation", "gradual", "gradual", "promotion"]
+    assert [event.kind for event in history(newer)] == ["activation", "gradual", "gradual", "promotion"]
 
 
 def test_on_call_staff_withdraw_with_a_reason(log_in: LogIn, newer: Release, started: GradualActivation) -> None:

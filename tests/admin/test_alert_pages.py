@@ -74,7 +74,7 @@ def test_a_rule_cannot_use_the_channel_or_the_tenant_of_others(manager: Client, 
 OPTIONS = {"why": "the bank is back", "rate_per_minute": "60"}
 
 
-def of(name: str, row: Any) -> str:
+def campaign_url(name: str, row: Any) -> str:
     return to(f"executions_campaign_{name}", row)
 
 
@@ -91,10 +91,12 @@ def test_ticked_executions_become_a_draft_that_is_started(operator: Client, acme
     assert {item.execution_id for item in draft.items.all()} == {first.pk, second.pk}
     assert "2 executions. Nothing has been done to them yet." in words(page)
     options = {**OPTIONS, "canary": "1", "stop_after_failures": "3"}
-    assert "The campaign has started. Executions: 2." in words(operator.post(of("begin", draft), options, follow=True))
+    assert "The campaign has started. Executions: 2." in words(
+        operator.post(campaign_url("begin", draft), options, follow=True)
+    )
     draft.refresh_from_db()
     assert (draft.status, draft.reason, draft.canary, draft.stop_after_failures) == ("RUNNING", OPTIONS["why"], 1, 3)
-    assert "It was started before." in words(operator.post(of("begin", draft), options, follow=True))
+    assert "It was started before." in words(operator.post(campaign_url("begin", draft), options, follow=True))
 
 
 def test_a_draft_warns_of_a_revoked_release_and_offers_another(operator: Client, acme: World, newer: Release) -> None:
@@ -102,20 +104,20 @@ def test_a_draft_warns_of_a_revoked_release_and_offers_another(operator: Client,
     activate(newer, actor="user:test")
     revoke(acme.release, actor="user:test", reason="wrong sums")
     draft = operator_rows.draft(acme, reason="after the roll-back")
-    page = words(operator.get(of("change", draft)))
+    page = words(operator.get(campaign_url("change", draft)))
     for text in ("2 of them are pinned to the revoked release acme.orders 1.0.", "“wrong sums”"):
         assert text in page
     assert "Resubmit on 2.0 instead" in page
-    assert operator.post(of("begin", draft), OPTIONS).status_code == 409
-    other = operator.post(of("instead", draft), follow=True)
+    assert operator.post(campaign_url("begin", draft), OPTIONS).status_code == 409
+    other = operator.post(campaign_url("instead", draft), follow=True)
     made = Campaign.objects.get(kind="resubmit")
     assert (made.status, made.reason, made.items.count()) == ("DRAFT", "after the roll-back", 2)
     assert "data-revoked" not in other.text
-    confirmed = operator.post(of("begin", draft), {**OPTIONS, "allow_revoked": "on"}, follow=True)
+    confirmed = operator.post(campaign_url("begin", draft), {**OPTIONS, "allow_revoked": "on"}, follow=True)
     assert "The campaign has started." in words(confirmed)
-    operator.post(of("begin", made), OPTIONS)
+    operator.post(campaign_url("begin", made), OPTIONS)
     revoke(newer, actor="user:test", reason="wrong sums")
-    assert "Executions of acme.orders wait. The active release" in words(operator.get(of("change", made)))
+    assert "Executions of acme.orders wait. The active release" in words(operator.get(campaign_url("change", made)))
 
 
 def test_a_campaign_that_is_drafted_shows_its_progress_and_then_its_page(operator: Client, acme: World) -> None:
@@ -123,15 +125,15 @@ def test_a_campaign_that_is_drafted_shows_its_progress_and_then_its_page(operato
     columns: dict[str, Any] = {"filters": {}, "reason": "x", "rate_per_minute": 60, "created_by": "user:x"}
     rows = Execution.objects.filter(tenant=acme.tenant, status="DLQ")
     draft = drafting.freeze(acme.tenant, rows, **columns).campaign
-    live = f"{of('live', draft)}?shown=DRAFTING"
-    for page in (operator.get(of("change", draft)), operator.get(live)):
+    live = f"{campaign_url('live', draft)}?shown=DRAFTING"
+    for page in (operator.get(campaign_url("change", draft)), operator.get(live)):
         assert "its list is written: 0 of 2. Then this page shows what the draft contains." in words(page)
     assert "0 of 2" in words(operator.get(to("executions_campaign_changelist")))
-    assert "Its items are still written." in words(operator.post(of("begin", draft), OPTIONS, follow=True))
-    operator.post(of("instead", draft))
+    assert "Its items are still written." in words(operator.post(campaign_url("begin", draft), OPTIONS, follow=True))
+    operator.post(campaign_url("instead", draft))
     assert drafting.draft() == 2
     assert operator.get(live)["HX-Refresh"] == "true"
-    assert "2 executions. Nothing has been done to them yet." in words(operator.get(of("change", draft)))
+    assert "2 executions. Nothing has been done to them yet." in words(operator.get(campaign_url("change", draft)))
     assert Campaign.objects.count() == 1
 
 
@@ -144,10 +146,10 @@ def test_a_campaign_is_previewed_and_then_started(operator: Client, acme: World)
     assert previewed.context["found"].count == 2
     draft = Campaign.objects.get()
     assert (draft.status, draft.created_by) == ("DRAFT", "user:operator")
-    refused = operator.post(of("begin", draft), {"rate_per_minute": "0", "why": ""})
+    refused = operator.post(campaign_url("begin", draft), {"rate_per_minute": "0", "why": ""})
     assert (refused.status_code, refused.context["found"].count) == (400, 2)
     assert Campaign.objects.get().status == "DRAFT"
-    started = operator.post(of("begin", draft), {"rate_per_minute": "30", "why": MARKUP}, follow=True)
+    started = operator.post(campaign_url("begin", draft), {"rate_per_minute": "30", "why": MARKUP}, follow=True)
     assert "The campaign has started. Executions: 2. Rate: 30 per minute." in started.text
     made = Campaign.objects.get()
     assert (made.status, made.rate_per_minute, made.created_by, made.reason) == ("RUNNING", 30, "user:operator", MARKUP)

@@ -38,13 +38,13 @@ def busy(acme: World) -> World:
 
 def test_the_page_of_a_worker_shows_only_its_own_executions(viewer: Client, acme: World) -> None:
     making.worker(acme.release, "another")
-    own, others = acme.execution, making.execution(acme.tenant, "of-another", pipeline_id="acme.orders")
+    execution, others = acme.execution, making.execution(acme.tenant, "of-another", pipeline_id="acme.orders")
     for claim in making.claimed(acme.tenant):
-        name = acme.worker.worker_id if claim.execution_id == own.pk else "another"
+        name = acme.worker.worker_id if claim.execution_id == execution.pk else "another"
         held = [(claim.execution_id, claim.lease_token)]
         moves.renew_leases(acme.tenant.pk, held, worker_id=name, lease_seconds=30)
     text = viewer.get(to("executions_worker_change", acme.worker)).text
-    assert str(own.pk) in text
+    assert str(execution.pk) in text
     assert str(others.pk) not in text
 
 
@@ -98,7 +98,7 @@ def test_a_parent_and_its_child_name_each_other(log_in: LogIn, acme: World) -> N
     caller = making.ready(acme.tenant, version="8.0", pipeline_id="returns", steps=[{**CALL, "callsRelease": "7.0"}])
     making.ready(acme.tenant, version="7.0", pipeline_id="refunds")
     parent = making.execution(acme.tenant, "parent", pipeline_id="returns")
-    [claim] = [each for each in making.claimed(acme.tenant) if each.execution_id == parent.pk]
+    [claim] = [claim for claim in making.claimed(acme.tenant) if claim.execution_id == parent.pk]
     making.record(making.suspension(claim, transport="pipeline"))
     client, api = log_in("viewer"), Caller(acme.tenant, Scope.READ)
     parent.refresh_from_db()
@@ -119,8 +119,8 @@ def test_a_parent_and_its_child_name_each_other(log_in: LogIn, acme: World) -> N
     assert (shown["executionId"], shown["stepIndex"], shown["itemIndex"]) == (str(child.pk), 0, None)
     assert api.get(f"executions/{child.pk}")["parentExecutionId"] == str(parent.pk)
     assert api.get(f"executions/{acme.execution.pk}")["children"] == []
-    found = [api.get(f"executions?parentExecutionId={each.pk}")["items"] for each in (parent, child)]
-    assert [[row["executionId"] for row in rows] for rows in found] == [[str(child.pk)], []]
+    pages = [api.get(f"executions?parentExecutionId={execution.pk}")["items"] for execution in (parent, child)]
+    assert [[row["executionId"] for row in rows] for rows in pages] == [[str(child.pk)], []]
 
 
 COLLECTS = {"steps": {"Book": {"parallel": 4, "onItemFailure": "collect"}}}
@@ -134,7 +134,7 @@ def ended(acme: World) -> Execution:
     making.worker(release, "items")
     activate(release, actor="user:test")
     execution = making.execution(acme.tenant, pipeline_id=PIPELINE)
-    [claim] = [each for each in making.claimed(acme.tenant) if each.execution_id == execution.pk]
+    [claim] = [claim for claim in making.claimed(acme.tenant) if claim.execution_id == execution.pk]
     items = [FailedItem(index=n, error="Busy", message=MARKUP, tries=3, item=json.dumps({"n": MARKUP})) for n in (7, 9)]
     assert record(outcome_of(claim, failed_items=[Reported(step_index=1, failed=2, items=items)])) == 1
     return execution

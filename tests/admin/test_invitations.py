@@ -55,17 +55,17 @@ def link(server: MailServer) -> str:
     """Send the e-mails that are due, and return the path of the newest link."""
     while OUTBOX.send():
         pass
-    [found] = re.findall(
+    [address] = re.findall(
         r"https://coordinator\.example(/admin/invitation/\S+)", str(server.mails[-1].message.get_payload())
     )
-    return str(found)
+    return str(address)
 
 
 def opened(browser: Client, path: str) -> Any:
     """Follow a link. Return the page, with the fields that its form sends."""
     page: Any = browser.get(path, follow=True)
-    found = re.search('name="shown" value="([^"]*)"', page.text)
-    page.fields = {"shown": found[1] if found else ""}
+    match = re.search('name="shown" value="([^"]*)"', page.text)
+    page.fields = {"shown": match[1] if match else ""}
     return page
 
 
@@ -99,7 +99,7 @@ def test_a_new_person_joins_with_the_link_of_the_e_mail_once(
     assert (PAGE in caplog.text, path in caplog.text) == (True, False)
     assert not User.objects.filter(username=ADDRESS).exists()
     assert accepted(browser, path).status_code == 302
-    assert [browser.get(each).status_code for each in ("/admin/", PAGE)] == [200, 404]
+    assert [browser.get(path).status_code for path in ("/admin/", PAGE)] == [200, 404]
     user = User.objects.get(username=ADDRESS)
     assert (user.email, user.first_name, user.is_staff, user.is_superuser) == (ADDRESS, "Eva", True, False)
     assert roles(ADDRESS) == [("owner", "operator", ["finance"]), ("owner", "viewer", ["finance"])]
@@ -218,7 +218,7 @@ def test_the_clock_removes_invitations_ninety_days_after_their_end(owner: Tenant
             run(f"UPDATE tenancy_invitation SET {column} = now() - interval '{days} days' WHERE id = %s", made.pk)
     assert invitations.remove_old(limit=1) == 1
     tasks.remove_old()
-    assert {each.email for each in Invitation.objects.all()} == {
+    assert {invitation.email for invitation in Invitation.objects.all()} == {
         f"{state}.89@example.com" for state in ("accepted", "open", "withdrawn")
     }
 
@@ -229,12 +229,12 @@ def test_a_verified_address_of_the_identity_provider_accepts(owner: Tenant, admi
     members.add(owner, "kim", Role.OPERATOR, actor="user:test")
     browser = Client()
     browser.force_login(user)
-    for held, found in ((50, "operator"), (0, "operator viewer")):
+    for held, expected in ((50, "operator"), (0, "operator viewer")):
         members.set_groups(owner, "kim", [str(number) for number in range(held)], actor="user:test")
         with transaction.atomic():
             # The last one has a Kelvin sign, whose lower case is a k.
             assert not any(map(invitations.locked_of, ("", "x@example.com", "\N{KELVIN SIGN}im@example.com")))
             invitations.accept_each(invitations.locked_of("Kim@example.com"), user)
-        assert " ".join(role for _, role, _ in roles("kim")) == found
+        assert " ".join(role for _, role, _ in roles("kim")) == expected
         page = accepted(browser, link(server))
         assert (page.status_code, "at most 50 groups" in page.text) == (422 if held else 302, bool(held))

@@ -140,12 +140,12 @@ def written() -> list[tuple[Any, ...]]:
         return list(cursor.fetchall())
 
 
-def patterns(found: Sequence[Any]) -> Iterator[tuple[str, Any]]:
-    for each in found:
-        if hasattr(each, "url_patterns"):
-            yield from patterns(each.url_patterns)
-        elif each.name:
-            yield each.name, each.callback
+def patterns(urls: Sequence[Any]) -> Iterator[tuple[str, Any]]:
+    for url in urls:
+        if hasattr(url, "url_patterns"):
+            yield from patterns(url.url_patterns)
+        elif url.name:
+            yield url.name, url.callback
 
 
 assert urls.urlpatterns  # importing them registers the pages
@@ -162,7 +162,7 @@ WITH_ROW = {page.split()[0] for page in (*READS, *CHANGES)}
 def test_pages_without_a_row_change_nothing(site: Admin) -> None:
     """They are Django's own, which the product does not offer: no user adds, changes or deletes a row with them."""
     client, before = site.client("superuser"), written()
-    found = {}
+    statuses = {}
     for name in ALL - WITH_ROW - ELSEWHERE:
         assert name.endswith(("_add", "_delete", "_history", "_change")), f"{name} needs a row in pages.py"
         model = name.rpartition("_")[0]
@@ -170,8 +170,8 @@ def test_pages_without_a_row_change_nothing(site: Admin) -> None:
         key = site.names[rows[0].split()[1]] if rows else 1
         address = reverse(f"admin:{name}", args=[] if name.endswith("_add") else [key])
         if resolve(address).url_name == name:  # else another page has the address
-            found[name] = client.post(address, {"post": "yes"}).status_code
-    others = {name: status for name, status in found.items() if status not in {403, 404, 405}}
+            statuses[name] = client.post(address, {"post": "yes"}).status_code
+    others = {name: status for name, status in statuses.items() if status not in {403, 404, 405}}
     assert {name for name in others if not name.endswith("_history")} == set(), others
     for page in READS:
         if re.match(r"\w+_change(list)?\b", page) and page not in CHANGES:
@@ -188,13 +188,13 @@ def test_each_page_that_changes_something_declares_its_act() -> None:
     others = {name for name, declaration in views.items() if declaration is None}
     assert {name for name in others - DJANGOS if not name.endswith(("_changelist", *UNUSED))} == set()
     # docs/reference/roles.md says which roles may do the acts of these pages.
-    may: dict[Act | None, set[str]] = {}
+    allowed: dict[Act | None, set[str]] = {}
     for page, change in CHANGES.items():
         act = (views[page.split()[0]] or declares_nothing).act
-        may.setdefault(act, set()).update({*change.who} - {*SUPERUSERS})
+        allowed.setdefault(act, set()).update({*change.who} - {*SUPERUSERS})
     for act, needed in roles.scopes_of_acts().items():
         known = {str(role) for role, granted in GRANTS.items() for scopes in needed if scopes <= granted}
-        assert act not in may or may[act] == known, act
+        assert act not in allowed or allowed[act] == known, act
 
 
 @cases("page", READS)
@@ -221,7 +221,7 @@ def test_a_page_opens_only_for_users_whose_role_permits_it(site: Admin, page: st
         if who not in pages.READERS:
             assert secret("acme") not in text
         if who in OUTSIDERS:
-            assert not [each for each in foreign if each in text]
+            assert not [value for value in foreign if value in text]
     assert written() == before
 
 
@@ -277,13 +277,13 @@ def test_a_list_its_filters_and_its_search_show_only_rows_of_the_users_tenant(si
     everyone = {str(row.pk) for row in site.shown(page).context["cl"].result_list}
     assert mine
     assert mine < everyone
-    names = {each.parameter_name for each in listing.list_filter or () if hasattr(each, "parameter_name")} | {"q"}
+    names = {entry.parameter_name for entry in listing.list_filter or () if hasattr(entry, "parameter_name")} | {"q"}
     for name in names & FILTERS.keys():
         for key in FILTERS[name]:
             response = site.get(stranger, page, urlencode({name: site.names[key]}))
             assert response.status_code in {200, 302, 400}
-            found = response.context["cl"].result_list if response.context else ()
-            assert {str(row.pk) for row in found} <= mine
+            listed = response.context["cl"].result_list if response.context else ()
+            assert {str(row.pk) for row in listed} <= mine
     for lookup in ("tenant__slug__startswith=a", "user__password__startswith=a"):
         assert site.get(stranger, page, lookup).status_code == 400
 
@@ -338,12 +338,12 @@ def safe(client: Client, method: str, address: str, data: dict[str, Any] | None 
 def test_no_value_of_a_query_or_a_form_makes_a_page_fail(site: Admin, number: int, page: str) -> None:
     """The queries of each page get a third of the values, and each field of a form gets two."""
     client, address, shown = site.client("superuser"), site.url(page), site.shown(page)
-    found = [] if shown.streaming else Forms(shown.text).found  # a download has no forms
-    forms = [(method, fields) for method, fields in found if fields]
+    filled = [] if shown.streaming else Forms(shown.text).found  # a download has no forms
+    forms = [(method, fields) for method, fields in filled if fields]
     listing = getattr(shown, "context", None) and shown.context.get("cl")
     filters = getattr(listing, "list_filter", None) or ()
     names = {name for method, fields in forms if method == "get" for name in fields}
-    names |= {each.parameter_name for each in filters if hasattr(each, "parameter_name")}
+    names |= {entry.parameter_name for entry in filters if hasattr(entry, "parameter_name")}
     searched = {"q"} & names  # alone, because a value that another parameter refuses prevents the search
     for value in WORST[number % 3 :: 3]:
         for together in filter(None, (names | (PARAMETERS if listing else set()), searched)):

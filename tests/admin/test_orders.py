@@ -27,7 +27,7 @@ def test_a_request_from_a_stale_page_is_rejected_and_shows_the_current_state(ope
     [made] = operator_rows.dead(acme, "k")
     stale = made.version
     redrive(acme.tenant, made.pk, actor="user:ann", reason="")
-    [claim] = [each for each in making.claimed(acme.tenant) if each.execution_id == made.pk]
+    [claim] = [claim for claim in making.claimed(acme.tenant) if claim.execution_id == made.pk]
     operator_rows.record(acme, making.failure(claim, "ANOTHER"))
     refused = operator.post(to("executions_execution_redrive", made), {"reason": "typed", "expected_version": stale})
     assert refused.status_code == 409
@@ -62,24 +62,24 @@ def test_a_live_execution_can_be_cancelled_but_not_redriven(operator: Client, ac
 
 @cases("kind", TARGETS)
 def test_a_pause_is_made_shown_and_ended_on_the_pages(kind: str, log_in: LogIn, acme: World) -> None:
-    client, of = log_in("tenant-admin"), target(kind, acme.execution)
-    pause, resume = (to(f"executions_hold_{kind}_{act}", of) for act in ("pause", "resume"))
-    page = to(f"{'executions' if kind == 'execution' else 'releases'}_{kind}_change", of)
-    acts = f"{page}?tab=end" if kind == "release" else page
-    assert pause in client.get(acts).text
+    client, held = log_in("tenant-admin"), target(kind, acme.execution)
+    pause, resume = (to(f"executions_hold_{kind}_{act}", held) for act in ("pause", "resume"))
+    page = to(f"{'executions' if kind == 'execution' else 'releases'}_{kind}_change", held)
+    menu = f"{page}?tab=end" if kind == "release" else page
+    assert pause in client.get(menu).text
     assert ("<dt>Queued executions</dt><dd>1</dd>" in client.get(pause).text) == (kind != "execution")
     assert [client.post(pause, {"reason": " "}).status_code, client.post(resume).status_code] == [400, 409]
     assert not Hold.objects.exists()
     made = client.post(pause, {"reason": MARKUP}, follow=True)
     assert made.redirect_chain == [(page, 302)]
-    shown = client.get(acts).text
+    shown = client.get(menu).text
     assert [text in shown for text in (f'data-paused="{kind}"', resume, pause, MARKUP)] == [True, True, False, False]
-    found = Hold.objects.get()
-    assert (found.started_by, found.reason) == ("user:tenant-admin-of-acme", MARKUP)
-    assert not found.refuses_submissions
+    hold = Hold.objects.get()
+    assert (hold.started_by, hold.reason) == ("user:tenant-admin-of-acme", MARKUP)
+    assert not hold.refuses_submissions
     client.post(resume, {"reason": "repaired"})
-    found.refresh_from_db()
-    assert (found.ended_by, found.end_reason) == ("user:tenant-admin-of-acme", "repaired")
+    hold.refresh_from_db()
+    assert (hold.ended_by, hold.end_reason) == ("user:tenant-admin-of-acme", "repaired")
     assert "data-paused" not in client.get(page).text
     client.post(f"{pause}?submissions=refuse", {"reason": "broken"})
     assert Hold.objects.get(ended_at=None).refuses_submissions is (kind != "execution")
@@ -87,9 +87,9 @@ def test_a_pause_is_made_shown_and_ended_on_the_pages(kind: str, log_in: LogIn, 
 
 def release(world: World, version: str = "1.1") -> Release:
     made = making.registered(world.tenant, version, pipeline_id=operator_rows.pipeline_of(world))
-    found = Release.objects.select_related("pipeline__tenant").get(pk=made.pk)
-    making.worker(found, f"worker-{version}")
-    return found
+    reread = Release.objects.select_related("pipeline__tenant").get(pk=made.pk)
+    making.worker(reread, f"worker-{version}")
+    return reread
 
 
 def test_an_execution_is_resubmitted_once_and_both_pages_link_each_other(operator: Client, acme: World) -> None:
@@ -124,9 +124,9 @@ def test_a_group_is_acknowledged_assigned_and_annotated(viewer: Client, operator
         assert FailureGroup.objects.get().is_new
     for fields in ({"acknowledged": "yes"}, {"assignee": "operator"}, {"note": "<b>the bank</b>"}):
         assert operator.post(decide, fields).headers["Location"] == page
-    found = FailureGroup.objects.get()
-    assert (found.is_new, found.acknowledged_by) == (False, "user:operator")
-    assert (found.assignee, found.note) == ("operator", "<b>the bank</b>")
+    group = FailureGroup.objects.get()
+    assert (group.is_new, group.acknowledged_by) == (False, "user:operator")
+    assert (group.assignee, group.note) == ("operator", "<b>the bank</b>")
     assert "<b>the bank" not in operator.get(page).text
     operator.post(decide, {"acknowledged": "no"})
     assert FailureGroup.objects.get().is_new

@@ -83,8 +83,8 @@ def test_an_item_links_to_exactly_the_rows_that_it_counts(
     for world in (acme, globex):
         make(world)
     everything = log_in("superuser")
-    (few, own), (many, address) = shown(viewer)[key], shown(everything)[key]
-    assert 0 < few == len(at(viewer, own)) < many == len(at(everything, address))
+    (few, address_of_few), (many, address) = shown(viewer)[key], shown(everything)[key]
+    assert 0 < few == len(at(viewer, address_of_few)) < many == len(at(everything, address))
 
 
 def test_incidents_rank_by_active_release_and_then_by_failure_rate(viewer: Client, acme: World) -> None:
@@ -93,7 +93,7 @@ def test_incidents_rank_by_active_release_and_then_by_failure_rate(viewer: Clien
     making.worker(Release.objects.get(release_version="2.0"), "worker-2")
     operator_rows.dead(acme, "new-1")
     page = viewer.get(to("index"))
-    assert [(each.release.release_version, each.count) for each in page.context["failing"]] == [("2.0", 1), ("1.0", 2)]
+    assert [(row.release.release_version, row.count) for row in page.context["failing"]] == [("2.0", 1), ("1.0", 2)]
     assert page.text.index(">active</span>") > page.text.index("acme.orders 2.0</a>")
     assert {layer.name for layer in page.context["panels"][0].finished.layers} == {"2.0 (active)", "1.0"}
 
@@ -149,9 +149,9 @@ def items(campaign: Campaign) -> set[Any]:
 
 
 def drafted(response: Any) -> Campaign:
-    found = Campaign.objects.get(status="DRAFT")
-    assert response["Location"] == to("executions_campaign_change", found)
-    return found
+    campaign = Campaign.objects.get(status="DRAFT")
+    assert response["Location"] == to("executions_campaign_change", campaign)
+    return campaign
 
 
 def test_all_that_match_now_become_a_draft(log_in: LogIn, operator: Client, acme: World, dead: list[Execution]) -> None:
@@ -180,18 +180,18 @@ NAMES = ("input", "result", "error", "checkpoint", "request")
 TABS = ("timeline", "payloads", "error", "logs", "events", "progress")
 
 
-def address(of: Execution, name: str) -> str:
-    return to("executions_execution_payload", of, name)
+def address(execution: Execution, name: str) -> str:
+    return to("executions_execution_payload", execution, name)
 
 
-def page(of: Execution, tab: str = "payloads") -> str:
-    return f"{to('executions_execution_change', of)}?tab={tab}"
+def page(execution: Execution, tab: str = "payloads") -> str:
+    return f"{to('executions_execution_change', execution)}?tab={tab}"
 
 
 def ended(world: World, key: str, value: Any, result: Any = ...) -> Execution:
     """Return an execution that ended with the result, or failed with an error that contains SECRET."""
     made = making.execution(world.tenant, key, value, pipeline_id="acme.orders")
-    [claim] = [each for each in making.claimed(world.tenant) if each.execution_id == made.pk]
+    [claim] = [claim for claim in making.claimed(world.tenant) if claim.execution_id == made.pk]
     done: Outcome = making.failure(claim, "NO_FUNDS", retryable=False, message=SECRET, traceback=SECRET)
     if result is not ...:
         done = making.outcome_of(claim, output_payloads=[json.dumps(result)], steps=[(0, 1, 2)])
@@ -257,18 +257,18 @@ def test_the_shell_changes_nothing_but_the_token(text: str, tmp_path: Path) -> N
     assert (arguments[3], arguments[-2:]) == (url, ["--data-raw", text])
 
 
-def compared(client: Client, one: Execution, other: object) -> Any:
-    return client.get(to("executions_execution_compare", one), {"other": str(other)})
+def compared(client: Client, execution: Execution, other: object) -> Any:
+    return client.get(to("executions_execution_compare", execution), {"other": str(other)})
 
 
 def test_executions_of_the_tenant_are_compared(log_in: LogIn, operator: Client, acme: World, globex: World) -> None:
-    one = ended(acme, "one", {"n": 1, "same": SECRET}, {"ok": True})
+    first = ended(acme, "one", {"n": 1, "same": SECRET}, {"ok": True})
     other = ended(acme, "other", {"n": 2, "same": SECRET}, {"ok": False, "why": "<b>"})
     for name in (other.pk, "other"):
         differences = [("input.n", "1", "2"), ("result.ok", "true", "false"), ("result.why", "(missing)", '"<b>"')]
-        assert compared(operator, one, name).context["differences"] == differences
-    shown = compared(log_in("viewer"), ended(acme, "failed", {"text": SECRET}), one.pk)
+        assert compared(operator, first, name).context["differences"] == differences
+    shown = compared(log_in("viewer"), ended(acme, "failed", {"text": SECRET}), first.pk)
     assert SECRET not in shown.text
     for unknown in (globex.execution.pk, "key-of-globex", "x" * 5_000):
-        shown = compared(operator, one, unknown)
+        shown = compared(operator, first, unknown)
         assert (shown.status_code, "data-not-found" in shown.text) == (404, True)

@@ -65,44 +65,45 @@ def ask(world: World, key: str = "asks", **members: Any) -> Interaction:
     return operator_rows.question(world, key, **{**of_claim, **members})
 
 
-def page(client: Client, of: Interaction) -> Any:
-    return client.get(to("executions_interaction_change", of))
+def page(client: Client, question: Interaction) -> Any:
+    return client.get(to("executions_interaction_change", question))
 
 
-def post(client: Client, of: Interaction, act: str, **fields: str) -> Any:
-    return client.post(to(f"executions_interaction_{act}", of), fields, follow=True)
+def post(client: Client, question: Interaction, act: str, **fields: str) -> Any:
+    return client.post(to(f"executions_interaction_{act}", question), fields, follow=True)
 
 
-def answer(client: Client, of: Interaction, **fields: str) -> Any:
-    return post(client, of, "answer", **{**APPROVED, **fields})
+def answer(client: Client, question: Interaction, **fields: str) -> Any:
+    return post(client, question, "answer", **{**APPROVED, **fields})
 
 
-def by_json(client: Client, of: Interaction, text: str, **fields: str) -> Any:
-    return post(client, of, "answer", response=text, **fields)
+def by_json(client: Client, question: Interaction, text: str, **fields: str) -> Any:
+    return post(client, question, "answer", response=text, **fields)
 
 
-def open_and_unanswered(of: Interaction) -> None:
-    of.refresh_from_db()
-    assert (of.status, of.response) == ("DISPATCHED", None)
+def open_and_unanswered(question: Interaction) -> None:
+    question.refresh_from_db()
+    assert (question.status, question.response) == ("DISPATCHED", None)
 
 
-def kinds(of: Interaction) -> list[tuple[str, str]]:
-    return [(event.kind, event.actor) for event in InteractionEvent.objects.filter(interaction=of).order_by("sequence")]
+def kinds(question: Interaction) -> list[tuple[str, str]]:
+    events = InteractionEvent.objects.filter(interaction=question).order_by("sequence")
+    return [(event.kind, event.actor) for event in events]
 
 
 def test_the_first_answer_resumes_the_execution_and_is_stored(log_in: LogIn, operator: Client, acme: World) -> None:
-    one = operator_rows.question(acme)
-    assert "&quot;n&quot;: 1" in page(operator, one).text
-    viewed = page(log_in("viewer"), one).text
+    question = operator_rows.question(acme)
+    assert "&quot;n&quot;: 1" in page(operator, question).text
+    viewed = page(log_in("viewer"), question).text
     assert [f'id="{form}-form"' in viewed for form in ("answer", "claim")] == [False, False]
-    assert 'id="answer-form"' not in by_json(log_in("tenant-admin"), one, '{"n": 2}').text
-    again = by_json(operator, one, '{"n": 3}').text
+    assert 'id="answer-form"' not in by_json(log_in("tenant-admin"), question, '{"n": 2}').text
+    again = by_json(operator, question, '{"n": 3}').text
     assert "It was given by <strong>tenant-admin-of-acme" in again
     assert ["&quot;n&quot;: 2" in again, "&quot;n&quot;: 3" in again.partition("data-draft")[2]] == [True, True]
-    one.refresh_from_db()
-    assert (one.status, one.response, one.actor) == ("COMPLETED", {"n": 2}, "user:tenant-admin-of-acme")
-    assert Execution.objects.get(pk=one.execution_id).status == "QUEUED"
-    assert listed(operator, "executions_interaction", {"q": str(one.execution_id)}) == [one]
+    question.refresh_from_db()
+    assert (question.status, question.response, question.actor) == ("COMPLETED", {"n": 2}, "user:tenant-admin-of-acme")
+    assert Execution.objects.get(pk=question.execution_id).status == "QUEUED"
+    assert listed(operator, "executions_interaction", {"q": str(question.execution_id)}) == [question]
 
 
 @cases(
@@ -116,66 +117,66 @@ def test_the_first_answer_resumes_the_execution_and_is_stored(log_in: LogIn, ope
     ],
 )
 def test_invalid_json_is_rejected_and_stays_as_a_draft(draft: str, problem: str, operator: Client, acme: World) -> None:
-    one = operator_rows.question(acme)
-    refused = by_json(operator, one, draft)
+    question = operator_rows.question(acme)
+    refused = by_json(operator, question, draft)
     assert refused.status_code == 400
     assert problem in refused.text
     assert refused.context["draft"] == draft
     assert MARKUP not in refused.text
-    open_and_unanswered(one)
+    open_and_unanswered(question)
 
 
 def test_a_timer_cannot_be_answered(operator: Client, acme: World) -> None:
-    one = operator_rows.question(acme, transport="timer")
-    assert 'id="answer-form"' not in page(operator, one).text
-    assert by_json(operator, one, '{"n": 2}').status_code == 409
+    question = operator_rows.question(acme, transport="timer")
+    assert 'id="answer-form"' not in page(operator, question).text
+    assert by_json(operator, question, '{"n": 2}').status_code == 409
     assert listed(operator, "executions_interaction") == []
-    assert listed(operator, "executions_interaction", "status=all") == [one]
+    assert listed(operator, "executions_interaction", "status=all") == [question]
 
 
 def test_steps_are_filtered_by_the_names_that_authors_gave_them(operator: Client, world: World) -> None:
-    one, _ = ask(world), operator_rows.question(world, "other")
-    for step, found in (("Approve claim", [one]), ("approve_claim", [one]), (one.step_id, [])):
-        assert listed(operator, "executions_interaction", {"step": step}) == found
+    question, _ = ask(world), operator_rows.question(world, "other")
+    for step, expected in (("Approve claim", [question]), ("approve_claim", [question]), (question.step_id, [])):
+        assert listed(operator, "executions_interaction", {"step": step}) == expected
     shown = operator.get(to("executions_interaction_changelist")).text
-    assert ['<option value="Approve claim"' in shown, one.step_id in shown] == [True, False]
+    assert ['<option value="Approve claim"' in shown, question.step_id in shown] == [True, False]
 
 
 def test_external_text_is_escaped(operator: Client, world: World) -> None:
     Pipeline.objects.update(recipients=Recipients.INFORM)
-    one = ask(world, request=f'{{"claimId": {json.dumps(MARKUP)}}}', step_id=MARKUP, assignee=MARKUP, group=MARKUP)
+    question = ask(world, request=f'{{"claimId": {json.dumps(MARKUP)}}}', step_id=MARKUP, assignee=MARKUP, group=MARKUP)
     fields = {"answer.amount": MARKUP, "note": MARKUP, "answer.tags:items": "0", "answer.tags.0": MARKUP}
     for shown in (
-        answer(operator, one, **fields),
-        page(operator, one),
+        answer(operator, question, **fields),
+        page(operator, question),
         operator.get(to("executions_interaction_changelist")),
     ):
         inert(shown)
 
 
 def test_an_answer_by_the_form_is_stored_with_its_note_and_shown_as_a_decision(operator: Client, world: World) -> None:
-    one = ask(world)
+    question = ask(world)
     fields = {"answer.reason": "=late", "answer.tags:items": "0 3", "answer.tags.0": "a", "answer.tags.3": "b"}
-    shown = answer(operator, one, **fields, note="Ann called. ").text
-    one.refresh_from_db()
-    assert one.response == {"approved": True, "amount": "10.50", "reason": "late", "tags": ["a", "b"]}
-    assert (one.note, one.channel, one.actor) == ("Ann called.", "page", "user:operator")
+    shown = answer(operator, question, **fields, note="Ann called. ").text
+    question.refresh_from_db()
+    assert question.response == {"approved": True, "amount": "10.50", "reason": "late", "tags": ["a", "b"]}
+    assert (question.note, question.channel, question.actor) == ("Ann called.", "page", "user:operator")
     assert "Ann called." in shown[shown.index("data-answer") :]
 
 
 def test_a_wrong_entry_has_its_problem_beside_the_field_and_stays(operator: Client, world: World) -> None:
-    one = ask(world)
-    shown = answer(operator, one, **{"answer.amount": "ten", "answer.approved": "", "note": "why"})
+    question = ask(world)
+    shown = answer(operator, question, **{"answer.amount": "ten", "answer.approved": "", "note": "why"})
     assert shown.status_code == 422
     for text in ("Amount must be a decimal number.", "Approved is required.", 'value="ten"', "why</textarea>"):
         assert text in shown.text
-    assert answer(operator, one, note="x" * 2001).status_code == 400
-    open_and_unanswered(one)
+    assert answer(operator, question, note="x" * 2001).status_code == 400
+    open_and_unanswered(question)
 
 
-def live(client: Client, of: Interaction, shown: str = "") -> Any:
+def live(client: Client, question: Interaction, shown: str = "") -> Any:
     query = {"buttons": "fields", "shown": shown}
-    return client.get(to("executions_interaction_live", of), query, headers={"HX-Request": "true"})
+    return client.get(to("executions_interaction_live", question), query, headers={"HX-Request": "true"})
 
 
 def test_a_form_has_the_order_and_the_texts_of_its_author_and_a_summary(operator: Client, world: World) -> None:
@@ -186,74 +187,78 @@ def test_a_form_has_the_order_and_the_texts_of_its_author_and_a_summary(operator
     }
     with unguarded(Release):
         Release.objects.filter(pk=world.release.pk).update(declarations={"types": described})
-    one = ask(world, request=REQUEST.replace("10.50", "1210.50"))
-    shown = page(operator, one).text
+    question = ask(world, request=REQUEST.replace("10.50", "1210.50"))
+    shown = page(operator, question).text
     order = "Customer name|Claim id|1,210.50 EUR|Reason|To pay (EUR)|At most the claim. For example 1.50.|Approved|Tags"
     places = [shown.index(text) for text in order.split("|")]
     assert places == sorted(places)
-    summary = answer(operator, one, do="review", note="She called.").text
+    summary = answer(operator, question, do="review", note="She called.").text
     assert "10.50 EUR" in summary.partition("data-summary")[2]
     assert 'name="note" value="She called."' in summary
-    refused = answer(operator, one, do="review", **{"answer.tags:items": "0", "answer.tags.0": "x" * 41}).text
+    refused = answer(operator, question, do="review", **{"answer.tags:items": "0", "answer.tags.0": "x" * 41}).text
     assert [text in refused for text in ("data-summary", "response.tags")] == [False, False]
-    open_and_unanswered(one)
+    open_and_unanswered(question)
 
 
 def test_a_page_is_told_what_changed_and_closes_at_the_deadline(log_in: LogIn, operator: Client, world: World) -> None:
-    one = ask(world, timeout_seconds=3600.0)
-    first = live(operator, one)
+    question = ask(world, timeout_seconds=3600.0)
+    first = live(operator, question)
     assert "left to answer" in first.text
     assert 'id="answer-note"' not in first.text
     mark = first.context["present"].mark
-    claimed = operator.post(to("executions_interaction_claim", one), {}, headers={"HX-Request": "true"}).text
+    claimed = operator.post(to("executions_interaction_claim", question), {}, headers={"HX-Request": "true"}).text
     assert 'data-claim="mine"' in claimed
-    assert 'data-claim="others"' in live(log_in("on-call"), one, mark).text
-    refused = post(operator, one, "delegate", to="nobody", note="please").text
+    assert 'data-claim="others"' in live(log_in("on-call"), question, mark).text
+    refused = post(operator, question, "delegate", to="nobody", note="please").text
     assert ['value="nobody"' in refused, "please</textarea>" in refused] == [True, True]
     with unguarded(Interaction):
-        run("UPDATE executions_interaction SET deadline = now() WHERE id = %s", one.pk)
-    assert "The deadline has passed." in live(operator, one, mark).text
+        run("UPDATE executions_interaction SET deadline = now() WHERE id = %s", question.pk)
+    assert "The deadline has passed." in live(operator, question, mark).text
     assert ">overdue<" in operator.get(to("executions_interaction_changelist")).text.replace("\n", "").replace(" ", "")
-    late = page(operator, one).text
+    late = page(operator, question).text
     assert ['id="answer-form"' in late, ">overdue<" in late, "Its deadline has passed." in late] == [False, True, True]
-    assert "10.50" in answer(operator, one).text.partition("data-draft")[2]
+    assert "10.50" in answer(operator, question).text.partition("data-draft")[2]
 
 
 def test_a_question_is_claimed_and_released_and_others_see_it(log_in: LogIn, operator: Client, world: World) -> None:
-    one, other = ask(world), log_in("on-call")
+    question, other = ask(world), log_in("on-call")
     for who, status in (("release-manager", 403), ("stranger", 404)):
-        assert post(log_in(who), one, "release").status_code == status
-    post(operator, one, "claim")
-    assert "<strong>operator</strong> is working on it" in page(other, one).text
-    assert len(kinds(one)) == 1
+        assert post(log_in(who), question, "release").status_code == status
+    post(operator, question, "claim")
+    assert "<strong>operator</strong> is working on it" in page(other, question).text
+    assert len(kinds(question)) == 1
     with unguarded(Interaction):
-        run("UPDATE executions_interaction SET claimed_until = now() + interval '9 minutes' WHERE id = %s", one.pk)
-    page(other, one)
-    assert len(kinds(one)) == 1
-    page(operator, one)
-    assert kinds(one)[-1] == ("RENEWED", "user:operator")
-    post(operator, one, "release")
-    assert kinds(one)[-1] == ("RELEASED", "user:operator")
+        run("UPDATE executions_interaction SET claimed_until = now() + interval '9 minutes' WHERE id = %s", question.pk)
+    page(other, question)
+    assert len(kinds(question)) == 1
+    page(operator, question)
+    assert kinds(question)[-1] == ("RENEWED", "user:operator")
+    post(operator, question, "release")
+    assert kinds(question)[-1] == ("RELEASED", "user:operator")
 
 
 def test_only_members_answer_for_their_group(log_in: LogIn, operator: Client, admin: Client, world: World) -> None:
-    one, other = ask(world, group="finance"), ask(world, "other", assignee="on-call")
-    shown = page(operator, one).text
+    question, other = ask(world, group="finance"), ask(world, "other", assignee="on-call")
+    shown = page(operator, question).text
     assert "For group finance" in shown
     assert "Only members of finance may answer." in shown
     assert [f'id="{name}"' in shown for name in ("answer-form", "delegate", "reassign")] == [False] * 3
-    assert "data-draft" in answer(operator, one).text
-    for refused in (answer(operator, one), post(operator, one, "claim"), post(operator, one, "delegate", to="on-call")):
+    assert "data-draft" in answer(operator, question).text
+    for refused in (
+        answer(operator, question),
+        post(operator, question, "claim"),
+        post(operator, question, "delegate", to="on-call"),
+    ):
         assert refused.status_code in {403, 422}
-    assert kinds(one) == []
+    assert kinds(question) == []
     assert listed(operator, "executions_interaction", "claim=mine") == []
     member = Membership.objects.get(user__username="operator")
     form = {"role": "operator", "groups": "legal\r\n\r\n finance "}
     assert admin.post(to("tenancy_membership_change", member), form).status_code == 302
     assert "finance, legal" in admin.get(to("tenancy_membership_changelist")).text
-    assert listed(operator, "executions_interaction", "claim=mine") == [one]
-    assert 'id="answer-form"' in page(operator, one).text
-    assert "No other open question is waiting for you." in answer(operator, one, do="answer-next").text
+    assert listed(operator, "executions_interaction", "claim=mine") == [question]
+    assert 'id="answer-form"' in page(operator, question).text
+    assert "No other open question is waiting for you." in answer(operator, question, do="answer-next").text
     shown = post(admin, other, "reassign", assignee="operator", reason="on holiday").text
     assert "reassigned to operator" in shown
     assert "on holiday" in shown
@@ -268,7 +273,7 @@ def test_an_open_list_is_told_what_changed_for_one_small_statement(
         address = f"{to('executions_interaction_news')}?shown={shown}&{query}"
         return operator.get(address, headers={"HX-Request": "true"})
 
-    one = ask(world)
+    question = ask(world)
     mark = news("").context["cl"].mark
     with CaptureQueriesContext(connection) as queries:
         assert news(mark).status_code == 204
@@ -276,7 +281,7 @@ def test_an_open_list_is_told_what_changed_for_one_small_statement(
     assert len(frame) == 4  # the session, the person, the time zone and the roles
     assert "executions_interaction" in read
     assert [text in read for text in ('."request"', "executions_execution")] == [False, False]
-    post(log_in("on-call"), one, "claim")
+    post(log_in("on-call"), question, "claim")
     assert "on-call" in news(mark).text
     ask(world, "new")
     shown = news(mark, "claim=none")

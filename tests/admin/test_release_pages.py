@@ -76,8 +76,8 @@ def test_a_release_that_waits_for_a_server_says_why_and_until_when(viewer: Clien
     assert ReleaseView(release).data["findings"] == [replace(silent, severity=Severity.WARNING).to_json()]
 
 
-def artifact_of(release: Release, of: Release | None = None) -> str:
-    return to("releases_release_artifact", release, (of or release).artifacts.get())
+def artifact_of(release: Release, other: Release | None = None) -> str:
+    return to("releases_release_artifact", release, (other or release).artifacts.get())
 
 
 def test_the_page_of_a_release_links_its_stored_bytes(viewer: Client, acme: World) -> None:
@@ -202,11 +202,11 @@ def origins(viewer: Client, release: Release) -> list[str]:
 
 def test_the_page_shows_the_profile_and_the_carrier_and_offers_the_descriptor(viewer: Client, acme: World) -> None:
     release = carrying(acme, "2.0", DATA)
-    for each, profile in ((release, "tpf-2026-10"), (acme.release, "tpf-2026-08")):
-        text, descriptor = viewer.get(page_of(each)).text, to("releases_release_descriptor", each)
+    for shown, profile in ((release, "tpf-2026-10"), (acme.release, "tpf-2026-08")):
+        text, descriptor = viewer.get(page_of(shown)).text, to("releases_release_descriptor", shown)
         assert [f"<dd data-profile>{profile}</dd>" in text, f'href="{descriptor}"' in text] == [True, True]
         response = viewer.get(descriptor)
-        assert making.digest_of(response.content) == each.descriptor_digest
+        assert making.digest_of(response.content) == shown.descriptor_digest
         assert response["Content-Disposition"] == 'attachment; filename="pipeline-release.json"'
 
 
@@ -251,7 +251,7 @@ def test_a_manager_attaches_and_a_viewer_downloads(log_in: LogIn, manager: Clien
     assert attach(manager, acme, *sent)["Location"].endswith("?tab=trust")
     assert "https://ci.example/builder" in manager.get(page_of(acme.release, "trust")).text
     kept = list(acme.release.attachments.all())
-    assert [each.attached_by for each in kept] == ["user:release-manager"] * 3
+    assert [attachment.attached_by for attachment in kept] == ["user:release-manager"] * 3
     copy = log_in("viewer").get(to("releases_release_attachment", acme.release, kept[1]))
     assert copy.content == sent[1]
     assert copy["Content-Disposition"].startswith("attachment;")
@@ -287,7 +287,7 @@ def test_an_upload_becomes_a_release_with_its_bytes_and_attachments_once(manager
     release = Release.objects.get(release_version="2.0")
     assert (first.status_code, first["Location"]) == (302, to("releases_release_change", release))
     assert (release.status, release.uploaded_by) == ("UPLOADED", "user:release-manager")
-    assert [each.kind for each in release.attachments.all()] == ["signature", "sbom"]
+    assert [attachment.kind for attachment in release.attachments.all()] == ["signature", "sbom"]
     assert Blob.objects.get(digest=making.digest_of(DATA)).size == len(DATA)
     assert post(manager, artifacts=[DATA])["Location"] == first["Location"]
     assert Release.objects.filter(release_version="2.0").count() == 1
@@ -365,7 +365,7 @@ def test_a_file_is_uploaded_directly_and_verified(log_in: LogIn, manager: Client
         for answer in (other.post(direct("acme"), DECLARED), other.get(there), other.post(there)):
             assert answer.status_code in {status, 403}
             assert upload["uploadId"] not in answer.text
-    assert [each.status for each in ArtifactUpload.objects.all()] == ["OPEN"]
+    assert [upload.status for upload in ArtifactUpload.objects.all()] == ["OPEN"]
     assert log_in("release-manager", enforce_csrf_checks=True).post(direct("acme"), DECLARED).status_code == 403
     [part] = upload["missing"]
     assert requests.put(part["url"], data=BYTES, timeout=20).status_code == 200

@@ -99,10 +99,10 @@ def test_logging_out_everywhere_ends_only_the_own_sessions_and_tokens(ada: User,
     assert here.post(EVERYWHERE, {"password": "wrong"}).status_code == 400
     assert is_logged_in(there)
     assert here.post(EVERYWHERE, {"password": PASSWORD}).status_code == 302
-    assert [is_logged_in(each) for each in (here, there, other)] == [False, False, True]
-    for each, is_over in ((token, True), (globex.token, False)):
-        each.refresh_from_db()
-        assert (each.expiry <= timezone.now()) == is_over
+    assert [is_logged_in(client) for client in (here, there, other)] == [False, False, True]
+    for row, is_over in ((token, True), (globex.token, False)):
+        row.refresh_from_db()
+        assert (row.expiry <= timezone.now()) == is_over
     assert is_logged_in(logged_in(ada))
 
 
@@ -114,7 +114,7 @@ def test_guesses_of_the_own_password_are_limited_and_recorded(ada: User, page: s
     assert answers == [refused] * 5 + [429] * 2
     assert client.post(page, {**new, field: PASSWORD}).status_code == 429
     entries = AuditEntry.objects.order_by("id")[before:]
-    assert {(each.act, each.object, each.outcome) for each in entries} == {
+    assert {(entry.act, entry.object, entry.outcome) for entry in entries} == {
         ("user.log_in", ada.username, "failed"),
         ("user.log_in", ada.username, "denied"),
     }
@@ -124,20 +124,20 @@ def test_a_person_sees_the_own_sessions_and_ends_them(ada: User, viewer: Client)
     agents = ("Mozilla/5.0 (X11; Linux x86_64) Firefox/140.0", "curl/8", "Mozilla/5.0 (iPhone) Version/18 Safari/604")
     here, there, phone = (logged_in(ada, HTTP_USER_AGENT=agent, REMOTE_ADDR="192.0.2.7") for agent in agents)
     cards = rows(here.get(ACCOUNT))
-    devices = [re.split(" this one| End| 20", each)[0] for each in cards]
+    devices = [re.split(" this one| End| 20", card)[0] for card in cards]
     assert devices == ["Firefox on Linux", "Safari on iPhone", "curl"]
-    assert ["this one" in each for each in cards] == [True, False, False]
-    assert all("192.0.2.7" in each for each in cards)
+    assert ["this one" in card for card in cards] == [True, False, False]
+    assert all("192.0.2.7" in card for card in cards)
     text, [theirs] = here.get(ACCOUNT).text, UserSession.objects.exclude(user=ada)
     assert not any(session.session_key in text for session in Session.objects.all())
     [first] = UserSession.objects.filter(user_agent="curl/8")
     for wrong in (theirs.pk, "x", "9" * 40, ""):
         here.post(END, {"session": wrong})
-    assert [is_logged_in(each) for each in (here, there, phone, viewer)] == [True] * 4
+    assert [is_logged_in(client) for client in (here, there, phone, viewer)] == [True] * 4
     here.post(END, {"session": first.pk})
-    assert [is_logged_in(each) for each in (here, there, phone, viewer)] == [True, False, True, True]
+    assert [is_logged_in(client) for client in (here, there, phone, viewer)] == [True, False, True, True]
     here.post(END, {"session": "others"})
-    assert [is_logged_in(each) for each in (here, phone, viewer)] == [True, False, True]
+    assert [is_logged_in(client) for client in (here, phone, viewer)] == [True, False, True]
     entries = AuditEntry.objects.filter(act="user.end_sessions").values_list("actor", "object")
     assert list(entries) == [(f"user:{ada.username}", ada.username)] * 2
 
@@ -185,7 +185,7 @@ def test_what_ends_the_sessions_of_a_person(
     else:
         page = to("tenancy_membership_end_sessions", membership)
         assert "unless they have roles elsewhere" in superuser.post(page, follow=True).text
-    assert [is_logged_in(each) for each in (here, there)] == kept
+    assert [is_logged_in(client) for client in (here, there)] == kept
     assert Session.objects.filter(usersession__user=ada).count() == sum(kept)
     assert len(rows(admin.get(ACCOUNT))) == 2, "the session of who ended them is listed, also under its new key"
 
@@ -259,7 +259,7 @@ def test_only_superusers_see_whether_a_member_is_an_active_user(admin: Client, s
         form = re.sub(r"<input[^>]*csrf[^>]*>", "", admin.get(to("tenancy_membership_change", row)).text)
         form = form[form.index('id="membership_form"') : form.index("data-roles")]
         members = rows_of(admin, "tenancy_tenant")[0]["members"]
-        [active] = [each["active"] for each in rows_of(superuser, "tenancy_membership", f"q={name}")]
+        [active] = [row["active"] for row in rows_of(superuser, "tenancy_membership", f"q={name}")]
         assert active == ("True" if name == "nobody" else "")
         removed = admin.post(to("tenancy_membership_delete", row), {"post": "yes"}, follow=True)
         texts = [[str(message) for message in answer.context["messages"]] for answer in (added, changed, removed)]

@@ -42,7 +42,7 @@ def test_the_addresses_load_all_pages_and_these_pass_the_system_checks() -> None
 
 def directives(answer: Any) -> dict[str, list[str]]:
     policy = answer.headers["Content-Security-Policy"]
-    return {name: values for name, *values in (each.split() for each in policy.split("; "))}
+    return {name: values for name, *values in (directive.split() for directive in policy.split("; "))}
 
 
 @cases(
@@ -125,18 +125,18 @@ def test_every_surface_says_how_late_outcomes_are_read(superuser: Client) -> Non
     assert superuser.get(reverse("admin:index")).context["attention"] == []
 
 
-def found(client: Client, term: str) -> dict[str, str]:
+def results_of(client: Client, term: str) -> dict[str, str]:
     answer = client.get(to("search"), {"q": term, "part": "1"})
     assert answer.status_code == 200
-    return {each.title: each.address for each in answer.context["found"]}
+    return {item.title: item.address for item in answer.context["found"]}
 
 
 def test_it_finds_acts_that_the_role_may_do(log_in: LogIn, acme: World) -> None:
     making.active(acme.tenant, "2.0", pipeline_id="acme.orders")
-    assert found(log_in("nobody"), "acme") == {}
-    for who, may in {"viewer": False, "on-call": True, "superuser": True}.items():
-        assert ("Roll back acme.orders" in found(log_in(who), "roll back acme.orders")) is may
-        assert {"What was active?", "Fleet"} <= {*found(log_in(who), "active"), *found(log_in(who), "fleet")}
+    assert results_of(log_in("nobody"), "acme") == {}
+    for who, is_shown in {"viewer": False, "on-call": True, "superuser": True}.items():
+        assert ("Roll back acme.orders" in results_of(log_in(who), "roll back acme.orders")) is is_shown
+        assert {"What was active?", "Fleet"} <= {*results_of(log_in(who), "active"), *results_of(log_in(who), "fleet")}
 
 
 def test_it_finds_executions_and_their_questions_and_nothing_of_another_tenant(log_in: LogIn, acme: World) -> None:
@@ -148,10 +148,10 @@ def test_it_finds_executions_and_their_questions_and_nothing_of_another_tenant(l
     viewer, stranger = log_in("viewer"), log_in("stranger")
     pages = {to("executions_execution_change", asks), to("executions_interaction_change", question)}
     names = ("c-17", "12.50", "order-4711", "order-47", str(asks.pk), str(asks.pk)[:30], str(question.pk))
-    assert [term for term in names if set(found(viewer, term).values()) != pages] == []
+    assert [term for term in names if set(results_of(viewer, term).values()) != pages] == []
     for term in (*names, "1.0", "orders", "activate acme.orders"):
         answer = stranger.get(to("search"), {"q": term, "part": "1"})
-        assert not [each for each in answer.context["found"] if "acme" in f"{each.title}{each.kind}"], term
+        assert not [item for item in answer.context["found"] if "acme" in f"{item.title}{item.kind}"], term
     assert "customer c-17, WAITING_EXTERNAL" in viewer.get(to("search"), {"q": "c-17"}).text
 
 
@@ -194,9 +194,9 @@ LIST = f"{ENTRIES}_changelist"
 ACT = "act=quotas.change"
 
 
-def add(world: World | None, of: str, **details: Any) -> None:
+def add(world: World | None, thing: str, **details: Any) -> None:
     tenant = world.tenant if world else None
-    members = {"object_type": "thing", "object": of, "reason": "<b>why</b>"}
+    members = {"object_type": "thing", "object": thing, "reason": "<b>why</b>"}
     audit.record(Act.QUOTAS_CHANGE, tenant=tenant, actor="user:eva", **members, **details)
 
 
@@ -206,20 +206,20 @@ def objects(client: Client, query: str) -> list[str]:
 
 def test_the_list_shows_the_entries_of_the_tenant(log_in: LogIn, admin: Client, acme: World, globex: World) -> None:
     names = ("ours", "theirs", "of-the-installation")
-    for world, of in zip((acme, globex, None), names, strict=True):
-        add(world, of, decision="approve", nothing=None, why="<b>")
+    for world, name in zip((acme, globex, None), names, strict=True):
+        add(world, name, decision="approve", nothing=None, why="<b>")
     page = admin.get(to(LIST)).text
-    assert [of in page for of in names] == [True, False, False]
+    assert [name in page for name in names] == [True, False, False]
     assert "<b>" not in page.partition('id="result_list"')[2]
-    assert all(of in log_in("superuser").get(to(LIST)).text for of in names)
+    assert all(name in log_in("superuser").get(to(LIST)).text for name in names)
     entry = AuditEntry.objects.get(tenant=None, act=Act.QUOTAS_CHANGE)
     address = to("tenancy_auditentry_change", entry)
     assert [log_in(who).get(address).status_code for who in ("superuser", "tenant-admin")] == [200, 404]
 
 
 def test_the_filters_select_entries_and_exports(log_in: LogIn, admin: Client, acme: World, globex: World) -> None:
-    for world, of in ((acme, "one"), (acme, "two"), (globex, "theirs"), (None, "three")):
-        add(world, of)
+    for world, name in ((acme, "one"), (acme, "two"), (globex, "theirs"), (None, "three")):
+        add(world, name)
     client, everything = log_in("superuser"), ["one", "theirs", "three", "two"]
     for query, expected in {
         "": everything,
@@ -269,15 +269,15 @@ def test_log_ins_and_log_outs_leave_entries(acme: World, settings: Any, fast_has
     client.post(to("logout"))
     for _ in range(6):
         Client().post(to("login"), {"username": "viewer", "password": "wrong"})
-    found = entries()[before:]
-    assert [(entry.act, entry.outcome, entry.actor, entry.object) for entry in found[:4]] == [
+    newest = entries()[before:]
+    assert [(entry.act, entry.outcome, entry.actor, entry.object) for entry in newest[:4]] == [
         ("user.log_in", "failed", "anonymous", "root"),
         ("user.log_in", "failed", "anonymous", "(unknown)"),
         ("user.log_in", "granted", "user:root", "root"),
         ("user.log_out", "granted", "user:root", "root"),
     ]
-    assert [entry.outcome for entry in found[4:]] == ["failed", "denied"]
-    assert all(entry.tenant is None and entry.address == "127.0.0.1" for entry in found)
+    assert [entry.outcome for entry in newest[4:]] == ["failed", "denied"]
+    assert all(entry.tenant is None and entry.address == "127.0.0.1" for entry in newest)
 
 
 def test_a_list_that_takes_too_long_shows_no_rows(acme: World, log_in: LogIn, monkeypatch: pytest.MonkeyPatch) -> None:

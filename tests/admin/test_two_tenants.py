@@ -46,10 +46,10 @@ def member(world: World) -> Client:
 
 
 def figures(client: Client) -> dict[str, Any]:
-    found = client.get(to("index")).context
+    shown = client.get(to("index")).context
     names = ("live_count", "retry_count", "failed_count", "worker_count", "waiting_count", "stranded_count")
-    lines = [(each.workers, sorted(each.live.items()), each.failed) for each in found["lines"]]
-    return {**{name: found[name] for name in names}, "lines": lines, "activations": len(found["activations"])}
+    lines = [(line.workers, sorted(line.live.items()), line.failed) for line in shown["lines"]]
+    return {**{name: shown[name] for name in names}, "lines": lines, "activations": len(shown["activations"])}
 
 
 def test_the_overview_counts_only_rows_of_the_users_tenant(twins: tuple[World, World]) -> None:
@@ -74,7 +74,7 @@ def mixed(twins: tuple[World, World]) -> Client:
 def count_of(world: World) -> int:
     tenant = world.tenant
     rows = (tenant.tokens, tenant.memberships, tenant.trusted_keys, tenant.campaigns, tenant.alert_channels)
-    return sum(each.count() for each in rows)
+    return sum(row.count() for row in rows)
 
 
 @cases(
