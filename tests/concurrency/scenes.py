@@ -66,8 +66,8 @@ def of_release(call: Callable[..., Any], **members: Any) -> Scene:
 
 
 def of_pipeline(call: Callable[..., Any], **members: Any) -> Scene:
-    of, rows = of_release(call, **members)
-    return of, rows[:1]
+    changing, rows = of_release(call, **members)
+    return changing, rows[:1]
 
 
 activation = partial(of_pipeline, activate)
@@ -191,8 +191,8 @@ def removal_of_bytes() -> Scene:
     staged = making.staged(os.urandom(8)).staged
     staged.keep()
     blob = Blob(digest=staged.digest)
-    found = [orphan for orphan in bytes_retention.orphans(NO_AGE) if orphan.name == blob.digest]
-    return lambda: list(bytes_retention.remove(found, NO_AGE)), [blob]
+    orphans = [orphan for orphan in bytes_retention.orphans(NO_AGE) if orphan.name == blob.digest]
+    return lambda: list(bytes_retention.remove(orphans, NO_AGE)), [blob]
 
 
 # --- executions ---
@@ -301,9 +301,9 @@ def removal(count: int = 3) -> tuple[Callable[[], int], list[Execution]]:
 
 def answering() -> Scene:
     made = suspended(making.ready())
-    one = interaction_of(made)
-    call = partial(questions.answer, one.tenant, question_id=one.pk, response={"n": 2}, actor="user:x")
-    return call, [made, AwaitUnit.objects.get(), one]
+    question = interaction_of(made)
+    call = partial(questions.answer, question.tenant, question_id=question.pk, response={"n": 2}, actor="user:x")
+    return call, [made, AwaitUnit.objects.get(), question]
 
 
 def giving_up_a_webhook() -> Scene:
@@ -328,7 +328,7 @@ def cancelling() -> Scene:
 
 
 def heartbeat_call(release: Release, worker_id: str, *claims: Claim) -> Call:
-    held = [HeldLease(execution_id=each.execution_id, lease_token=each.lease_token, seconds=1) for each in claims]
+    held = [HeldLease(execution_id=claim.execution_id, lease_token=claim.lease_token, seconds=1) for claim in claims]
     message = Heartbeat(worker_id=worker_id, state="HEALTHY", capacity=10, running=held)
     tenant = release.pipeline.tenant
     return partial(registry.take_heartbeat, tenant, release.identity, message, timezone.now())

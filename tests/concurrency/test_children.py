@@ -47,7 +47,7 @@ def calling(owner: Tenant, key: str = "key", items: int = 0) -> Execution:
 
 def ask_again(owner: Tenant, parent: Execution, items: int = 0) -> None:
     redrive(owner, parent.pk, actor="user:eva", reason="again", allow_failed=True)
-    making.record(*(making.suspension(each, **call(items)) for each in making.claimed(owner)))
+    making.record(*(making.suspension(claim, **call(items)) for claim in making.claimed(owner)))
 
 
 def settle(*, due: bool = False) -> None:
@@ -61,15 +61,15 @@ def settle(*, due: bool = False) -> None:
 
 def end(owner: Tenant, *outputs: str, failed: bool = False) -> None:
     claims = making.claimed(owner)
-    made = [making.outcome_of(each, output_payloads=list(outputs or ['{"n": 7}'])) for each in claims]
-    broken = [making.failure(each, "Broke", retryable=False, message="no funds") for each in claims]
+    made = [making.outcome_of(claim, output_payloads=list(outputs or ['{"n": 7}'])) for claim in claims]
+    broken = [making.failure(claim, "Broke", retryable=False, message="no funds") for claim in claims]
     assert making.record(*(broken if failed else made)) == len(claims) > 0
     settle()
 
 
-def state(of: Execution) -> tuple[str, str | None]:
-    of.refresh_from_db()
-    return of.status, of.error_code
+def state(execution: Execution) -> tuple[str, str | None]:
+    execution.refresh_from_db()
+    return execution.status, execution.error_code
 
 
 def test_only_the_result_of_the_child_answers_and_what_may_pass_is_tried_again(owner: Tenant) -> None:
@@ -165,7 +165,7 @@ def test_recursion_ends_at_depth_16_and_a_cancellation_reaches_all(owner: Tenant
     top = calling(owner, "top", items=2)
     for _ in range(3):
         settle()
-        making.record(*(making.suspension(each, **call()) for each in making.claimed(owner)))
+        making.record(*(making.suspension(claim, **call()) for claim in making.claimed(owner)))
     cancel(owner, top.pk, actor="user:eva", reason="stop")
     settle()
     assert {*Execution.objects.values_list("status", flat=True)} == {"CANCELLED"}
@@ -243,7 +243,7 @@ def test_no_child_is_redriven_for_a_parent_that_was_cancelled_meanwhile(owner: T
 
     with connection.execute_wrapper(stop):
         settle()
-    assert [state(each)[0] for each in (parent, *children(parent))] == ["CANCELLED", "SUCCEEDED", "FAILED", "FAILED"]
+    assert [state(row)[0] for row in (parent, *children(parent))] == ["CANCELLED", "SUCCEEDED", "FAILED", "FAILED"]
 
 
 def test_results_that_are_too_large_together_fail_the_parent(owner: Tenant) -> None:
@@ -271,4 +271,4 @@ def test_a_child_waits_for_no_quiet_time_and_is_part_of_no_burst(owner: Tenant) 
     for _ in range(2):
         places.sweep()
         end(owner)
-    assert (state(parent)[0], [state(each)[1] for each in burst]) == ("QUEUED", ["REPLACED", None])
+    assert (state(parent)[0], [state(execution)[1] for execution in burst]) == ("QUEUED", ["REPLACED", None])

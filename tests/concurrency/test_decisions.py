@@ -191,8 +191,8 @@ def a_schedule_too_many() -> Decision:
 
 
 def a_second_answer() -> Decision:
-    one = interaction_of(suspended(making.ready()))
-    return partial(answer, one), lambda: answer(one, {"n": 3}).duplicate, True
+    question = interaction_of(suspended(making.ready()))
+    return partial(answer, question), lambda: answer(question, {"n": 3}).duplicate, True
 
 
 def the_last_two_answers_of_an_await() -> Decision:
@@ -207,28 +207,28 @@ def the_last_two_answers_of_an_await() -> Decision:
 
 
 def a_claim_of_a_claimed_question() -> Decision:
-    one = interaction_of(suspended(making.ready()))
-    claim = partial(claims.claim, one.tenant, one.pk)
+    question = interaction_of(suspended(making.ready()))
+    claim = partial(claims.claim, question.tenant, question.pk)
     return partial(claim, actor="user:eva"), partial(claim, actor="user:max"), "QuestionClaimed"
 
 
 def an_answer_of_a_member_who_loses_the_group() -> Decision:
     """Either of the two waits for the other, whose row it locks."""
     owner, release = making.ready()
-    one = interaction_of(suspended((owner, release), group="finance"))
+    question = interaction_of(suspended((owner, release), group="finance"))
     eva = person(owner, "eva", "finance")
     leave = partial(members.set_groups, owner, "eva", [], actor="user:x")
-    respond = partial(questions.answer, owner, question_id=one.pk, response={"n": 2}, actor="user:eva", person=eva)
+    respond = partial(questions.answer, owner, question_id=question.pk, response={"n": 2}, actor="user:eva", person=eva)
     return leave, respond, "RecipientRequired"
 
 
 def a_delegation_among_recipients_that_are_replaced() -> Decision:
     owner, release = making.ready()
-    one = interaction_of(suspended((owner, release), group="finance"))
+    question = interaction_of(suspended((owner, release), group="finance"))
     ana = person(owner, "ana", "finance", "legal")
     person(owner, "bob", "finance")
-    reassign = partial(reassignment.reassign, owner, one.pk, actor="user:x", reason="moved", assignee=None)
-    delegate = partial(claims.delegate, owner, one.pk, actor="user:ana", person=ana, to="bob")
+    reassign = partial(reassignment.reassign, owner, question.pk, actor="user:x", reason="moved", assignee=None)
+    delegate = partial(claims.delegate, owner, question.pk, actor="user:ana", person=ana, to="bob")
     return partial(reassign, group="legal"), delegate, "DelegateUnknown"
 
 
@@ -239,13 +239,13 @@ def an_answer_to_a_cancelled_execution() -> Decision:
 
 def an_answer_after_the_deadline() -> Decision:
     """The deadline passes while the answer waits."""
-    one = interaction_of(suspended(making.ready()))
+    question = interaction_of(suspended(making.ready()))
 
     def pass_deadline() -> None:
-        awaits.lock(one.execution_id, one.unit_id)
-        run("UPDATE executions_interaction SET deadline = now() WHERE id = %s", one.pk)
+        awaits.lock(question.execution_id, question.unit_id)
+        run("UPDATE executions_interaction SET deadline = now() WHERE id = %s", question.pk)
 
-    return pass_deadline, partial(answer, one), "AwaitTimedOut"
+    return pass_deadline, partial(answer, question), "AwaitTimedOut"
 
 
 # --- invitations ---

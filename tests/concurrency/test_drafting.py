@@ -42,7 +42,7 @@ def started(owner: Tenant) -> Campaign:
 
 
 def batches(campaign: Campaign) -> list[int]:
-    return [len(each.executions) for each in campaign.batches.order_by("position")]
+    return [len(batch.executions) for batch in campaign.batches.order_by("position")]
 
 
 def drafted(campaign: Campaign) -> Iterator[int]:
@@ -53,8 +53,8 @@ def drafted(campaign: Campaign) -> Iterator[int]:
 def assert_complete(campaign: Campaign) -> None:
     """Assert that the items are the selection in its order, each once and in its version, and no batch is left."""
     assert (making.reread(campaign).selected, batches(campaign)) == (COUNT, [])
-    found = list(campaign.items.order_by("id").values_list("execution", "expected_version"))
-    assert found == list(Execution.objects.order_by("pk").values_list("pk", "version"))
+    items = list(campaign.items.order_by("id").values_list("execution", "expected_version"))
+    assert items == list(Execution.objects.order_by("pk").values_list("pk", "version"))
 
 
 def test_a_large_draft_is_written_in_batches_and_then_started(owner: Tenant) -> None:

@@ -50,8 +50,8 @@ def submitting(owner: Tenant, key: str, value: Any) -> Any:
 def test_concurrent_submissions_of_a_key_make_one_execution_and_conflicts_with_its_input(_: int) -> None:
     owner = ready()
     won, lost = parted(race(*[submitting(owner, "k", {"n": number}) for number in (1, 2) * 3]))
-    assert len({each.execution.pk for each in won}) == 1
-    assert sorted(each.duplicate for each in won) == [False, True, True]
+    assert len({submission.execution.pk for submission in won}) == 1
+    assert sorted(submission.duplicate for submission in won) == [False, True, True]
     assert lost == ["IdempotencyKeyReused"] * 3
     assert making.history(Execution.objects.get()) == [("SUBMITTED", "QUEUED")]
 
@@ -112,7 +112,7 @@ def test_of_concurrent_outcomes_of_a_late_claim_and_of_the_next_one_one_is_recor
     [late] = making.claimed(owner)
     making.lose_lease(late)
     [current] = making.claimed(owner)
-    recorded = results_of(race(*[recording(each) for each in (late, current, current)]))
+    recorded = results_of(race(*[recording(claim) for claim in (late, current, current)]))
     assert sorted(recorded) == [0, 0, 1]
     kinds = making.kinds(execution)
     assert (kinds.count("SUCCEEDED"), kinds.count("OUTCOME_DROPPED")) == (1, 2)
@@ -159,7 +159,7 @@ def test_events_are_in_the_order_of_their_times_even_if_an_outcome_waited() -> N
     keep = partial(making.record, checkpoints=[scenes.checkpoint(claims[1])])
     assert ended_after(lock_first, end, lambda: results_of(race(keep))).result() == 2
     events = list(second.events.order_by("at", "sequence"))
-    assert [each.kind for each in events[-2:]] == ["CHECKPOINT", "SUCCEEDED"]
+    assert [event.kind for event in events[-2:]] == ["CHECKPOINT", "SUCCEEDED"]
 
 
 def test_a_campaign_locks_no_execution_and_skips_one_that_changes_while_it_selects() -> None:

@@ -235,10 +235,10 @@ def test_a_removal_that_was_suspended_removes_nothing() -> None:
     data = making.archive(making.contract(), code="suspended")
     making.staged(data).staged.keep()
     age = timedelta(seconds=-60)
-    found = [orphan for orphan in retention.orphans(age) if orphan.path is None]
+    orphans = [orphan for orphan in retention.orphans(age) if orphan.path is None]
 
     def remove() -> list[str]:
-        return [orphan.name for orphan in retention.remove(found, age)]
+        return [orphan.name for orphan in retention.remove(orphans, age)]
 
     with stopped_before_reading(Artifact, remove) as stopped:
         age_leases()

@@ -19,12 +19,12 @@ from tests.executions.awaits.parking import interaction_of, make_late, suspended
 from tests.executions.holds.targets import TARGETS, target
 
 
-def pause(of: holds.Target) -> holds.Pause:
-    return holds.pause(of, actor="user:eva", reason="broken")
+def pause(target: holds.Target) -> holds.Pause:
+    return holds.pause(target, actor="user:eva", reason="broken")
 
 
-def resume(of: holds.Target) -> Hold:
-    return holds.resume(of, actor="user:ida")
+def resume(target: holds.Target) -> Hold:
+    return holds.resume(target, actor="user:ida")
 
 
 def revoke_and_pause(release: Release) -> Revocation:
@@ -82,9 +82,9 @@ def test_nothing_that_is_submitted_while_a_pause_is_made_is_claimed(kind: str, r
 def test_a_claim_during_a_pause_takes_nothing(kept: bool, kind: str, ready: tuple[Tenant, Release]) -> None:
     owner, _ = ready
     made = making.execution(owner)
-    of = target(kind, made)
+    held = target(kind, made)
     with transaction.atomic():
-        pause(of)
+        pause(held)
         assert results_of(race(partial(making.claimed, owner))) == [[]]
         transaction.set_rollback(not kept)
     assert len(making.claimed(owner)) == (0 if kept else 1)
@@ -102,10 +102,10 @@ def test_a_revocation_that_pauses_covers_a_submission_that_commits_later(ready: 
 
 @pytest.mark.parametrize("kind", TARGETS)
 def test_of_several_pauses_at_once_one_is_made(kind: str, ready: tuple[Tenant, Release]) -> None:
-    of = target(kind, making.execution(ready[0]))
-    pauses = results_of(race(*[partial(pause, of)] * 8))
-    assert sorted(each.created for each in pauses) == [False] * 7 + [True]
-    assert len({each.hold.pk for each in pauses}) == 1
-    ended, errors = parted(race(*[partial(resume, of)] * 8))
+    held = target(kind, making.execution(ready[0]))
+    pauses = results_of(race(*[partial(pause, held)] * 8))
+    assert sorted(pause.created for pause in pauses) == [False] * 7 + [True]
+    assert len({pause.hold.pk for pause in pauses}) == 1
+    ended, errors = parted(race(*[partial(resume, held)] * 8))
     assert len(ended) == 1
     assert errors == ["NotPaused"] * 7

@@ -25,10 +25,10 @@ THREADS, EACH, LIMIT = 4, 6, 3
 
 def batch(owner: Tenant, number: int, customers: int = 3) -> list[object]:
     """Submit executions with several keys, in another order in each thread. Return the verdicts."""
-    names = [f"c-{(each + number) % customers}" for each in range(EACH)]
+    names = [f"c-{(index + number) % customers}" for index in range(EACH)]
     requests = [
-        ExecutionRequest(making.PIPELINE, {"customer": name}, f"{number}-{name}-{each}")
-        for each, name in enumerate(names)
+        ExecutionRequest(making.PIPELINE, {"customer": name}, f"{number}-{name}-{index}")
+        for index, name in enumerate(names)
     ]
     verdicts = list(submit_many(owner, requests, actor="token:test"))
     places.grant(Execution.objects.filter(tenant=owner).values_list("pk", flat=True))
@@ -70,8 +70,9 @@ def test_racing_submissions_and_ends_keep_the_limit_and_nothing_waits_forever(lo
 def test_racing_submissions_are_refused_exactly_beyond_the_limit() -> None:
     owner = making.tenant()
     limited(owner, limit=LIMIT, whenFull="refuse")
-    verdicts = [each for of in results_of(race(*(partial(batch, owner, n) for n in range(THREADS)))) for each in of]
-    refused = [each for each in verdicts if isinstance(each, ConcurrencyLimitReached)]
+    answers = results_of(race(*(partial(batch, owner, n) for n in range(THREADS))))
+    verdicts = [verdict for answer in answers for verdict in answer]
+    refused = [verdict for verdict in verdicts if isinstance(verdict, ConcurrencyLimitReached)]
     assert (len(verdicts) - len(refused), Execution.objects.count()) == (LIMIT, LIMIT)
     assert len(refused) == THREADS * EACH - LIMIT
     _, errors = parted(race(*[partial(work, owner, False)] * 2))
@@ -86,9 +87,9 @@ def test_racing_submissions_of_one_key_return_its_execution_even_if_no_place_is_
     Pipeline.objects.update(skew_grace_minutes=60)
     request = ExecutionRequest(making.PIPELINE, {"customer": "c-1"}, "key", release_version="1.0")
     verdicts = results_of(race(*[partial(submit_many, owner, [request], actor="token:test")] * 10))
-    accepted = [each for [each] in verdicts if isinstance(each, Submission)]
+    accepted = [submission for [submission] in verdicts if isinstance(submission, Submission)]
     assert len(accepted) == 10, verdicts
-    assert len({each.execution_id for each in accepted}) == 1
+    assert len({submission.execution_id for submission in accepted}) == 1
 
 
 def test_racing_claims_and_grants_start_no_more_in_a_period_than_the_rate_allows() -> None:
@@ -99,7 +100,7 @@ def test_racing_claims_and_grants_start_no_more_in_a_period_than_the_rate_allows
     while ended < 2 * EACH and time.monotonic() < deadline:
         results_of(race(*[places.sweep] * 3))
         ended += sum(results_of(race(*[partial(work, owner, False)] * 3)))
-    starts = [each.started_at for each in Execution.objects.filter(tenant=owner).order_by("started_at")]
+    starts = [execution.started_at for execution in Execution.objects.filter(tenant=owner).order_by("started_at")]
     assert len(starts) == ended == 2 * EACH
     gaps = [later - first for first, later in zip(starts, starts[3:], strict=False) if first and later]
     assert len(gaps) == 2 * EACH - 3

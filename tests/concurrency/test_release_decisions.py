@@ -82,9 +82,9 @@ def the_last_worker_that_is_drained() -> Decision:
 
 
 def another_active_release() -> Decision:
-    one, other = releases("1.0", "2.0")
+    release, other = releases("1.0", "2.0")
     second = partial(activate, other, actor="user:y", expected_release_version="")
-    return partial(activate, one, actor="user:x"), second, "ActiveReleaseChanged"
+    return partial(activate, release, actor="user:x"), second, "ActiveReleaseChanged"
 
 
 def the_same_operation() -> Decision:

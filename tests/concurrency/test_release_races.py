@@ -58,7 +58,7 @@ def test_concurrent_activations_are_a_sequence_without_a_gap() -> None:
     times = [event.activated_at for event in events]
     assert times == sorted(times)
     for event in events:
-        returns = event.release_id in {each.release_id for each in events[: event.sequence - 1]}
+        returns = event.release_id in {earlier.release_id for earlier in events[: event.sequence - 1]}
         assert event.is_rollback is (returns and event.release_id != event.previous_id)
     assert newest(releases[0].pipeline) == events[-1]
 
@@ -98,8 +98,8 @@ def uploading(owner: Tenant, document: dict[str, Any], *files: bytes) -> Any:
 def test_concurrent_equal_uploads_are_one_release_of_one_pipeline(_: int) -> None:
     owner = making.tenant()
     made: list[Registration] = results_of(race(*[uploading(owner, DESCRIPTOR, DATA) for _ in range(4)]))
-    assert len({each.release.pk for each in made}) == 1
-    assert sorted(each.created for each in made) == [False, False, False, True]
+    assert len({upload.release.pk for upload in made}) == 1
+    assert sorted(upload.created for upload in made) == [False, False, False, True]
     assert Release.objects.count() == Pipeline.objects.count() == Blob.objects.count() == 1
     assert list(artifact_store().staging.iterdir()) == []
 
@@ -107,10 +107,10 @@ def test_concurrent_equal_uploads_are_one_release_of_one_pipeline(_: int) -> Non
 def test_the_attachments_of_the_later_of_two_equal_uploads_are_stored() -> None:
     owner = making.tenant()
     envelopes = [signing.envelope(DESCRIPTOR, name) for name in ("a", "b")]
-    calls = [partial(uploading(owner, DESCRIPTOR, DATA), attached=[each]) for each in envelopes]
+    calls = [partial(uploading(owner, DESCRIPTOR, DATA), attached=[envelope]) for envelope in envelopes]
     later = ended_after(*calls).result()
     assert not later.created
-    assert [bytes(each.content) for each in later.release.attachments.all()] == envelopes
+    assert [bytes(attachment.content) for attachment in later.release.attachments.all()] == envelopes
 
 
 def test_the_later_of_two_uploads_does_not_add_a_different_contract() -> None:
@@ -199,7 +199,7 @@ def test_an_order_to_fail_misses_no_submission(_: int) -> None:
 def test_an_order_to_fail_is_complete_only_if_a_submission_that_read_the_release_before_finds_it_revoked() -> None:
     owner, first = making.ready()
     _, release = making.ready(owner, pipeline_id="other")
-    requests = [ExecutionRequest(each, {"n": 1}, "key") for each in (making.PIPELINE, "other")]
+    requests = [ExecutionRequest(pipeline_id, {"n": 1}, "key") for pipeline_id in (making.PIPELINE, "other")]
     with stopped_at_row(first, partial(submit_many, owner, requests, actor="token:test")) as stopped:
         revoke(release, **WHY, open_executions=Order.FAIL)
         fail_open()

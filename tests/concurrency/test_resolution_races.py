@@ -113,6 +113,6 @@ def test_bytes_are_not_added_after_a_verdict_that_was_not_committed() -> None:
             until_blocked(session)
             session.commit()
 
-        found = race(late, commit)
-    assert found == ["artifact_of_verified_release", None]
+        errors = race(late, commit)
+    assert errors == ["artifact_of_verified_release", None]
     assert held(release) == [None]

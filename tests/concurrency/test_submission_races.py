@@ -114,8 +114,10 @@ def test_each_item_of_a_batch_gets_the_verdict_of_what_happened_while_its_insert
     batch = [ExecutionRequest(making.PIPELINE, {"n": 1}, key, release_version=named) for key in KEYS]
     with submitting(owner, batch, within=within) as submitted:
         results_of(race(partial(meanwhile, owner)))
-    found = [each.code if isinstance(each, CoordinatorError) else each.release_version for each in submitted.result()]
-    assert found == [verdict] * len(KEYS)
+    verdicts = [
+        result.code if isinstance(result, CoordinatorError) else result.release_version for result in submitted.result()
+    ]
+    assert verdicts == [verdict] * len(KEYS)
     made = Execution.objects.values_list("release_version", flat=True)
     assert list(made) == ([verdict] * len(KEYS) if verdict[0].isdigit() else [])
 
@@ -125,9 +127,9 @@ def test_requests_with_one_key_start_one_smoke_test(owner: Tenant) -> None:
         started = start(release_of(owner, "2.0"), actor=ACTOR, input={"n": 1}, idempotency_key="k")
         return started.test.execution_id, started.repeated
 
-    found = results_of(race(*[begin] * 6))
-    assert sorted(repeated for _, repeated in found) == [False, *[True] * 5]
-    assert {made for made, _ in found} == {SmokeTest.objects.get().execution_id}
+    answers = results_of(race(*[begin] * 6))
+    assert sorted(repeated for _, repeated in answers) == [False, *[True] * 5]
+    assert {made for made, _ in answers} == {SmokeTest.objects.get().execution_id}
     assert Execution.objects.get().smoke
 
 
@@ -144,9 +146,9 @@ def test_one_request_with_a_client_key_is_admitted_and_none_without_its_receipt(
 
     assert "INSERT" in next(each_death(lambda: admit(1), text="executions_admissionreceipt"))
     assert not Execution.objects.exists()
-    found = results_of(race(*[partial(admit, number) for number in (1, 2) * 3]))
-    assert sorted(status for status, _ in found) == [200] * 3 + [409] * 3
-    [receipt] = {content for status, content in found if status == 200}
+    answers = results_of(race(*[partial(admit, number) for number in (1, 2) * 3]))
+    assert sorted(status for status, _ in answers) == [200] * 3 + [409] * 3
+    [receipt] = {content for status, content in answers if status == 200}
     assert json.loads(receipt)["executionId"] == str(Execution.objects.get().pk)
 
 
@@ -183,7 +185,7 @@ def dispatcher() -> Iterator[Dispatcher]:
 def accepted(owner: Tenant, *keys: str) -> list[Execution]:
     requests = [ExecutionRequest(making.PIPELINE, idempotency_key=key, input={"n": 1}) for key in keys]
     verdicts = submit_many(owner, requests, actor="token:test")
-    assert all(isinstance(each, Submission) for each in verdicts)
+    assert all(isinstance(verdict, Submission) for verdict in verdicts)
     return list(Execution.objects.order_by("execution_key"))
 
 
@@ -193,12 +195,12 @@ def event_rows(execution: Execution) -> list[tuple[int, str, str]]:
 
 def test_an_execution_is_claimed_when_it_is_accepted(ready: Ready, dispatcher: Dispatcher) -> None:
     made = accepted(ready[0], "a", "b")
-    for each in made:
-        assert event_rows(each) == [(1, "SUBMITTED", "QUEUED"), (2, "CLAIMED", "RUNNING")]
-        assert each.status == "RUNNING"
-        assert each.updated_at == each.created_at
+    for execution in made:
+        assert event_rows(execution) == [(1, "SUBMITTED", "QUEUED"), (2, "CLAIMED", "RUNNING")]
+        assert execution.status == "RUNNING"
+        assert execution.updated_at == execution.created_at
     eventually(lambda: len(dispatcher.handed) == 2, what="the claims")
-    assert {each.lease_token for each in dispatcher.handed} == {each.lease_token for each in made}
+    assert {command.lease_token for command in dispatcher.handed} == {execution.lease_token for execution in made}
     assert not dispatcher.woken.is_set(), "nothing is left to claim"
 
 

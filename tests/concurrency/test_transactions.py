@@ -99,15 +99,15 @@ def lost_leases() -> Scene:
     return sweep.expire_leases, []
 
 
-def request(of: Callable[..., object]) -> Callable[[], Scene]:
-    """Return a scene in which an operator calls `of` on a campaign."""
+def request(operation: Callable[..., object]) -> Callable[[], Scene]:
+    """Return a scene in which an operator calls `operation` on a campaign."""
 
     def scene() -> Scene:
         owner, _ = scenes.dead(2)
         made = scenes.start_campaign(owner)
-        return partial(of, owner, made.pk, actor="user:x"), []
+        return partial(operation, owner, made.pk, actor="user:x"), []
 
-    scene.__name__ = f"campaign_{of.__name__}"
+    scene.__name__ = f"campaign_{operation.__name__}"
     return scene
 
 
@@ -239,7 +239,7 @@ def known_key() -> tuple[Call, type[Exception]]:
 
 
 def taken_token_name() -> tuple[Call, type[Exception]]:
-    user = User.objects.get_or_create(username="root", is_superuser=True)[0]
+    user = User.objects.get_or_create(username="superuser", is_superuser=True)[0]
     issue = partial(issue_token, making.tenant(), user, "ci", [Scope.READ], lifetime=None)
     issue()
     return issue, TokenNameTaken
@@ -268,7 +268,7 @@ def test_a_wake_up_is_sent_with_the_commit_and_not_after_a_rollback(ring: Callab
         with transaction.atomic():
             ring(task)
             transaction.set_rollback(rolled_back)
-        sent = [found for found, _ in taken(current_app.conf.task_default_queue)]
+        sent = [name for name, _ in taken(current_app.conf.task_default_queue)]
         assert sent.count(task) == (0 if rolled_back else 1)
 
 
@@ -305,5 +305,5 @@ def test_a_webhooks_result_outlives_a_lost_connection(ready: Any, receiver: Rece
         return ["127.0.0.1"]
 
     assert webhooks.OUTBOX.send(resolve=disconnect_and_resolve)
-    one = Interaction.objects.get()
-    assert (one.status, one.dispatch_attempts, len(receiver.requests)) == ("DISPATCHED", 1, 1)
+    question = Interaction.objects.get()
+    assert (question.status, question.dispatch_attempts, len(receiver.requests)) == ("DISPATCHED", 1, 1)

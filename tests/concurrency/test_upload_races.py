@@ -51,7 +51,7 @@ def test_the_first_of_two_starts_decides_the_multipart_upload(s3_place: S3Place)
         address = direct.url(name, won, 1, len(DATA))
         assert requests.put(address, data=DATA, timeout=20).status_code == 200
     begun_there = client_of(s3_place).list_multipart_uploads(Bucket=s3_place.bucket, Prefix=s3_place.prefix)
-    assert [each["UploadId"] for each in begun_there["Uploads"]] == [won]
+    assert [upload["UploadId"] for upload in begun_there["Uploads"]] == [won]
     assert direct.join(name, won)
     direct_uploads.finish(name)
     assert (making.reread(upload).status, upload.finding) == ("STORED", None)

@@ -80,8 +80,8 @@ def test_bytes_that_an_upload_is_healing_are_not_judged_damaged(judge: Callable[
     scenes.damage(Blob.objects.get())
     with blob_lock.shared([DIGEST]), meanwhile(partial(judge, release)) as judged:
         pass
-    [found] = judged.result()
-    assert isinstance(found, ArtifactStoreUnavailable) or found.state is None  # type: ignore[attr-defined]
+    [verdict] = judged.result()
+    assert isinstance(verdict, ArtifactStoreUnavailable) or verdict.state is None  # type: ignore[attr-defined]
     assert (state(), events()) == ("SOUND", [])
     assert making.stored_file(DIGEST).read_bytes() == b"damage"
 
@@ -105,7 +105,7 @@ def test_processes_that_judge_the_same_damaged_bytes_at_the_same_time_agree() ->
     release = registered()
     scenes.damage(Blob.objects.get())
     raced = race(*3 * [partial(soundness.require_verified, release)])
-    assert [type(each) for each in raced] == 3 * [ArtifactAltered]
+    assert [type(refusal) for refusal in raced] == 3 * [ArtifactAltered]
 
 
 def test_bytes_that_are_being_removed_are_not_moved_to_another_store(tmp_path: Path) -> None:
