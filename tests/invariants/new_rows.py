@@ -48,7 +48,7 @@ def changes(text: str) -> list[Change]:
 
 
 def change(text: str) -> Change:
-    return {name: value for each in changes(text) for name, value in each.items()}
+    return {name: value for values in changes(text) for name, value in values.items()}
 
 
 def either(values: Iterable[str]) -> str:
@@ -96,8 +96,8 @@ class NewRow:
     def result(self, database: Connection, changed: Change) -> str:
         """Return what rejects the row with a change, or "" if it is accepted."""
         setup = f"{self.setup};{changed.get('setup', '')}"
-        [found] = results(database, [self.statement(changed)], setup=setup, ordinary=self.ordinary).values()
-        return found
+        [verdict] = results(database, [self.statement(changed)], setup=setup, ordinary=self.ordinary).values()
+        return verdict
 
 
 def plain_value(table: str, column: str) -> str:

@@ -29,14 +29,14 @@ OVERRIDES = f"UPDATE releases_pipeline SET approvals = 1, emergency_override = t
 NO_CANDIDATE = "candidate_id = NULL & share = NULL"
 
 
-def pointer(of: str = "owner") -> str:
-    return f"(SELECT activation_id FROM releases_pipeline WHERE id = {pipeline(of)})"
+def pointer(tenant: str = "owner") -> str:
+    return f"(SELECT activation_id FROM releases_pipeline WHERE id = {pipeline(tenant)})"
 
 
-def moved(of: str = "owner") -> str:
+def moved(tenant: str = "owner") -> str:
     """Return the statement that points the pipeline to the newest activation."""
     newest = "(SELECT max(id) FROM releases_activation)"
-    return f"UPDATE releases_pipeline p SET activation_id = {newest} WHERE id = {pipeline(of)}"
+    return f"UPDATE releases_pipeline p SET activation_id = {newest} WHERE id = {pipeline(tenant)}"
 
 
 def of_gradual(version: str) -> str:
@@ -70,8 +70,8 @@ def pointing(share: str = "5", kind: str = "gradual", candidate: str = CANDIDATE
 
 def deployed(release_id: str) -> str:
     """Return the columns of a deployment of the release."""
-    found = f"(SELECT descriptor_digest FROM releases_release WHERE id = {release_id})"
-    return f"release_id = {release_id} & descriptor_digest = {found}"
+    digest = f"(SELECT descriptor_digest FROM releases_release WHERE id = {release_id})"
+    return f"release_id = {release_id} & descriptor_digest = {digest}"
 
 
 REVOKED = status_of("0.5", "REVOKED")

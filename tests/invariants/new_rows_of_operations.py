@@ -102,8 +102,8 @@ NEW = "'00000000-0000-4000-8000-000000000003'"
 OLD = execution("dead")
 
 
-def key(of: str = OLD) -> str:
-    return f"concat('resubmit:', {of}, ':k')"
+def key(execution_id: str = OLD) -> str:
+    return f"concat('resubmit:', {execution_id}, ':k')"
 
 
 def submission(text: str = "") -> str:
@@ -117,11 +117,11 @@ def written(*changes: str) -> str:
     return either("{insert}; " + submission(text) for text in changes or ("",))
 
 
-def item(kind: str = "resubmit", of: str = "dead") -> str:
+def item(kind: str = "resubmit", key: str = "dead") -> str:
     """Return the statements that insert a campaign with one item."""
     campaign = NEW_CAMPAIGN.statement(f"kind = '{kind}'")
     return one_line(f"""{campaign}; INSERT INTO executions_campaignitem (campaign_id, execution_id, expected_version)
-        VALUES ({CAMPAIGN}, {execution(of)}, {version(of)})""")
+        VALUES ({CAMPAIGN}, {execution(key)}, {version(key)})""")
 
 
 SKIP = f"UPDATE executions_campaignitem SET outcome = 'SKIPPED' WHERE campaign_id = {CAMPAIGN}"
@@ -144,7 +144,7 @@ RESUBMISSION = NewRow(
         {again("queued")}
         {again("asking")}
         resubmission_of_item: campaign_id = gen_random_uuid()
-        {BY_CAMPAIGN} {item("redrive")}; {written()} | {item(of="failed")}; {written()} | {item()}; {SKIP}; {written()}
+        {BY_CAMPAIGN} {item("redrive")}; {written()} | {item(key="failed")}; {written()} | {item()}; {SKIP}; {written()}
         resubmission_creates_execution: operation_key = 'other'
         edited = true
         new_execution_id = gen_random_uuid() | {execution("queued")} | {OLD}
@@ -209,15 +209,15 @@ HOLD = NewRow(
 CLAIM = "claimed_by = 'user:x' & claimed_until = now() + interval '10 minutes' & delegate = NULL::text"
 
 
-def question(of: str) -> str:
-    return f"(SELECT id FROM executions_interaction WHERE execution_id = {execution(of)})"
+def question(key: str) -> str:
+    return f"(SELECT id FROM executions_interaction WHERE execution_id = {execution(key)})"
 
 
-def changed(claim: str = CLAIM, of: str = "asking", counts: int = 1) -> str:
+def changed(claim: str = CLAIM, key: str = "asking", counts: int = 1) -> str:
     """Return the statement that changes the claim of the question and inserts the event."""
     sets = ", ".join(f"{name} = {value}" for name, value in change(claim).items() if name != "kind")
     update = f"UPDATE executions_interaction SET {sets}, claim_changes = claim_changes + {counts}"
-    return f"WITH changed AS ({update} WHERE id = {question(of)} RETURNING 1) {{insert}}"
+    return f"WITH changed AS ({update} WHERE id = {question(key)} RETURNING 1) {{insert}}"
 
 
 def both(text: str) -> str:
@@ -250,7 +250,7 @@ CLAIM_EVENT = NewRow(
         {both("claimed_until = now() - interval '1 second'")}
         script = {{insert}} & source = FROM (SELECT 1) changed
         interaction_over_is_over: interaction_id = {question("cancelled")} & execution_id = {execution("cancelled")}
-            & script = {changed(of="cancelled")}
+            & script = {changed(key="cancelled")}
     """,
     source="FROM changed",
     script=changed(),

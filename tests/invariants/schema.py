@@ -47,7 +47,7 @@ def other_values(database: Connection, table: str) -> dict[str, list[sql.Composa
 
     NOT NULL columns get no NULL, and generated columns no value: PostgreSQL rejects these before any trigger runs.
     """
-    found = {}
+    others = {}
     known = fields(table)
     for name, data_type, refers_to, key in database.execute(COLUMNS, [table]):
         column = sql.Identifier(table, name)
@@ -59,8 +59,8 @@ def other_values(database: Connection, table: str) -> dict[str, list[sql.Composa
             values += [sql.Literal(str(value)) for value, _ in known[name].choices or ()]
         elif not known[name].generated:
             values += [sql.SQL(value).format(column=column) for value in OTHER_VALUES[data_type]]
-        found[name] = values
-    return found
+        others[name] = values
+    return others
 
 
 def key_column(table: str) -> str:

@@ -10,12 +10,12 @@ HERE = pipeline(name=GRADUAL_PIPELINE)
 BASELINE, CANDIDATE = of_gradual("2.0"), of_gradual("5.0")
 
 
-def pointing(kind: str, of: str = BASELINE, candidate: str = "NULL", share: str = "NULL") -> str:
+def pointing(kind: str, release_id: str = BASELINE, candidate: str = "NULL", share: str = "NULL") -> str:
     """Return the statements that append an activation to the pipeline and move its pointer."""
     gradual = "NULL" if kind == "activation" else "gradual_id"
     return f"""INSERT INTO releases_activation
         (pipeline_id, sequence, release_id, previous_id, kind, candidate_id, share, gradual_id, actor, reason)
-        SELECT pipeline_id, sequence + 1, {of}, release_id, '{kind}', {candidate}, {share}, {gradual}, '', ''
+        SELECT pipeline_id, sequence + 1, {release_id}, release_id, '{kind}', {candidate}, {share}, {gradual}, '', ''
         FROM releases_activation WHERE id = (SELECT activation_id FROM releases_pipeline WHERE id = {HERE});
         UPDATE releases_pipeline SET activation_id = (SELECT max(id) FROM releases_activation) WHERE id = {HERE}"""
 
@@ -58,7 +58,9 @@ def test_a_move_of_a_gradual_activation_is_written_with_its_activation(database:
 
 def test_a_release_of_a_running_gradual_activation_stays_registered(database: Connection) -> None:
     change = "UPDATE releases_release SET status = '{}', status_changed_at = now() WHERE id = {}"
-    statements = [change.format(status, of) for status in ("REVOKED", "RETIRED") for of in (BASELINE, CANDIDATE)]
+    statements = [
+        change.format(status, release_id) for status in ("REVOKED", "RETIRED") for release_id in (BASELINE, CANDIDATE)
+    ]
     assert results(database, statements) == dict.fromkeys(statements, "release_of_no_gradual")
 
 
@@ -83,14 +85,18 @@ def votes(database: Connection, decisions: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("decisions", "approvals", "of_round", "may"),
+    ("decisions", "approvals", "of_round", "allowed"),
     [("a", 2, 1, ""), ("aa", 2, 1, "APPROVED"), ("aar", 2, 1, "REFUSED"), ("a", 0, 1, "APPROVED"), ("aa", 2, 2, "")],
 )
-def test_votes_decide_a_request(database: Connection, decisions: str, approvals: int, of_round: int, may: str) -> None:
+def test_votes_decide_a_request(
+    database: Connection, decisions: str, approvals: int, of_round: int, allowed: str
+) -> None:
     votes(database, decisions)
     policy = OPEN.format(f"policy = jsonb_build_object('approvals', {approvals}), round = {of_round}")
     undecided = "activation_request_decided_by_votes"
-    expected = {request_move("OPEN", target): "" if target == may else undecided for target in ("APPROVED", "REFUSED")}
+    expected = {
+        request_move("OPEN", target): "" if target == allowed else undecided for target in ("APPROVED", "REFUSED")
+    }
     assert results(database, expected, setup=policy) == expected
 
 

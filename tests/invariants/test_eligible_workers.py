@@ -66,13 +66,13 @@ def test_which_worker_is_eligible(database: Connection) -> None:
     for change, expected in CASES:
         with database.transaction(force_rollback=True):
             database.execute(WORKER.statement({**FITTING, **change}))
-            [found] = database.execute(f"""SELECT {columns}, release_id = {ACTIVE}, lease_owner
+            [row] = database.execute(f"""SELECT {columns}, release_id = {ACTIVE}, lease_owner
                 FROM executions_workereligibility WHERE worker_id = (SELECT max(id) FROM executions_worker)""")
         wanted = HEALTHY | expected
-        assert dict(zip(wanted, found, strict=False)) == wanted, change
-        assert bool(found[-2]) == (wanted["reason"] != "RELEASE_UNKNOWN"), change
-        assert found[-1].startswith("rest:" if change.get("protocol") == "'rest'" else "worker:w"), change
-        assert len(found[-1]) == 200, change
+        assert dict(zip(wanted, row, strict=False)) == wanted, change
+        assert bool(row[-2]) == (wanted["reason"] != "RELEASE_UNKNOWN"), change
+        assert row[-1].startswith("rest:" if change.get("protocol") == "'rest'" else "worker:w"), change
+        assert len(row[-1]) == 200, change
 
 
 def test_a_rejected_release_has_no_eligible_worker_and_hides_no_other(database: Connection) -> None:
@@ -123,8 +123,8 @@ def running(database: Connection, key: str, owner: str, pinned: str = ACTIVE) ->
     unguarded(database, change)
 
 
-def counted(database: Connection, owners: list[str] | None, of: str = ACTIVE) -> Any:
-    [(held,)] = database.execute(f"SELECT count_running_for_claim({of}, %s::text[])", [owners])
+def counted(database: Connection, owners: list[str] | None, release_id: str = ACTIVE) -> Any:
+    [(held,)] = database.execute(f"SELECT count_running_for_claim({release_id}, %s::text[])", [owners])
     return held
 
 

@@ -57,7 +57,7 @@ def test_which_columns_may_change(database: Connection, table: str) -> None:
         return {
             column
             for column, others in values.items()
-            if any(refusal(database, update(table, column, each, key), ordinary=ordinary) == "" for each in others)
+            if any(refusal(database, update(table, column, other, key), ordinary=ordinary) == "" for other in others)
         }
 
     for state in states(database, table):
@@ -76,8 +76,8 @@ def test_which_rows_may_be_deleted(database: Connection, table: str) -> None:
     for key in keys_by_state(database, table, expected.state).values():
         change = delete.format(sql.Identifier(table), sql.Identifier(key_column(table)), sql.Literal(key))
         assert (refusal(database, change, ordinary=True) == "") == expected.deletable
-        found = refusal(database, change)
-        assert found == (expected.kept_by or expected.append_only) or "_fk_" in found
+        verdict = refusal(database, change)
+        assert verdict == (expected.kept_by or expected.append_only) or "_fk_" in verdict
 
 
 @pytest.mark.django_db
@@ -102,8 +102,8 @@ def test_every_table_is_in_the_matrix_and_none_with_history_is_truncated(databas
     triggers = dict(database.execute(query))
     kept = {table for table, expected in MATRIX.items() if expected.kept_by or expected.append_only}
     assert triggers.keys() == kept - UNTRUNCATED
-    found = {table: refusal(database, f"TRUNCATE {table} CASCADE") for table in triggers}
-    assert found == triggers
+    refusals = {table: refusal(database, f"TRUNCATE {table} CASCADE") for table in triggers}
+    assert refusals == triggers
 
 
 COLUMNS = """
@@ -180,7 +180,7 @@ def test_the_role_has_the_rights_that_are_listed(ordinary: Connection) -> None:
     for name, select, delete, more in tables:
         rights = RIGHTS[name]
         assert (select, delete, more) == (True, rights.delete, False), name
-        granted = {column: found for table, column, *found in columns if table == name}
+        granted = {column: rights_of_column for table, column, *rights_of_column in columns if table == name}
         assert {column for column, (insert, _, _) in granted.items() if insert} == {*rights.insertable(granted)}
         assert {column for column, (_, update, _) in granted.items() if update} == {*rights.updatable(granted)}
         assert not any(references for _, _, references in granted.values()), name
@@ -189,11 +189,11 @@ def test_the_role_has_the_rights_that_are_listed(ordinary: Connection) -> None:
 def test_no_right_is_wider_than_its_use() -> None:
     """Triggers also reject these changes. Privileges are tested separately, so that each layer works alone."""
     for table, expected in MATRIX.items():
-        found = RIGHTS[table]
-        assert {*found.updatable(fields(table))} == expected.ever_changed | TO_LOCK.get(table, set()), table
-        assert found.delete == (expected.deletable or table in REMOVED_LATER), table
+        right = RIGHTS[table]
+        assert {*right.updatable(fields(table))} == expected.ever_changed | TO_LOCK.get(table, set()), table
+        assert right.delete == (expected.deletable or table in REMOVED_LATER), table
         chosen = {*CHOSEN.get(table, "").split(), *(name for name, field in fields(table).items() if numbered(field))}
-        assert {*found.insertable(fields(table))} == {*fields(table)} - chosen, table
+        assert {*right.insertable(fields(table))} == {*fields(table)} - chosen, table
 
 
 def numbered(field: Any) -> bool:
@@ -202,9 +202,9 @@ def numbered(field: Any) -> bool:
 
 def test_the_rights_on_tables_of_the_framework() -> None:
     for table in RIGHTS.keys() - MATRIX.keys():
-        found, expected = RIGHTS[table], OF_DJANGO.get(table, READ_ONLY)
-        assert found.insert_but == expected.insert_but, table
-        assert ({*found.update.split()}, found.delete) == ({*expected.update.split()}, expected.delete), table
+        right, expected = RIGHTS[table], OF_DJANGO.get(table, READ_ONLY)
+        assert right.insert_but == expected.insert_but, table
+        assert ({*right.update.split()}, right.delete) == ({*expected.update.split()}, expected.delete), table
 
 
 def test_the_application_role_changes_neither_the_schema_nor_tables_of_migrations(database: Connection) -> None:

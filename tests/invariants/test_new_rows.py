@@ -12,14 +12,14 @@ NEW_ROWS = [*TENANCY, *ALERTS, *RELEASES, *ACTIVATIONS, *EXECUTIONS, *OPERATIONS
 
 
 def name_of(row: NewRow) -> str:
-    before = [each.table for each in NEW_ROWS[: NEW_ROWS.index(row)]].count(row.table)
+    before = [earlier.table for earlier in NEW_ROWS[: NEW_ROWS.index(row)]].count(row.table)
     return row.table + (f" {before + 1}" if before else "")
 
 
 @pytest.mark.parametrize("row", NEW_ROWS, ids=name_of)
 def test_wrong_values_are_rejected(database: Connection, row: NewRow) -> None:
-    found = [(row.result(database, changed), changed) for _, changed in row.attempts]
-    assert found == row.attempts
+    verdicts = [(row.result(database, changed), changed) for _, changed in row.attempts]
+    assert verdicts == row.attempts
 
 
 STAMPS = {

@@ -88,11 +88,11 @@ def test_missing_bytes_are_those_of_the_digest_and_added_once(database: Connecti
         assert results(database, [add_bytes()], setup=setup) == {add_bytes(): "artifact_bytes_of_stored_kind"}, kind
     others = [add_bytes(uri="'x'"), add_bytes(digest=OWN), add_bytes(release_id=release("0.2"))]
     for ordinary, name in ((True, NO_RIGHT), (False, "artifact_immutable")):
-        found = results(database, others, setup=without_bytes(), ordinary=ordinary)
-        assert found == dict.fromkeys(others, name)
+        verdicts = results(database, others, setup=without_bytes(), ordinary=ordinary)
+        assert verdicts == dict.fromkeys(others, name)
     again = [add_bytes(resolved="false"), *(add_bytes(blob_id=value) for value in ("digest", "NULL", OWN))]
-    found = results(database, again, setup=f"{without_bytes()}; {add_bytes()}")
-    assert found == dict.fromkeys(again, "artifact_immutable")
+    verdicts = results(database, again, setup=f"{without_bytes()}; {add_bytes()}")
+    assert verdicts == dict.fromkeys(again, "artifact_immutable")
 
 
 def test_a_pointer_names_the_newest_activation_of_its_own_pipeline(database: Connection) -> None:

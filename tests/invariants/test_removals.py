@@ -57,7 +57,7 @@ def test_a_finished_execution_may_be_removed_after_its_retention_period(database
         (None, "9999 days", 1): KEPT,
     }
     statement = removed(key, *HISTORY)
-    found = {
+    refusals = {
         (days, ago, other_days): results(
             database,
             [statement],
@@ -66,7 +66,7 @@ def test_a_finished_execution_may_be_removed_after_its_retention_period(database
         )[statement]
         for days, ago, other_days in expected
     }
-    assert found == expected
+    assert refusals == expected
 
 
 def test_an_unfinished_execution_is_never_removed(database: Connection) -> None:
@@ -74,8 +74,8 @@ def test_an_unfinished_execution_is_never_removed(database: Connection) -> None:
         "UPDATE executions_execution SET created_at = '2000-01-01', updated_at = '2000-01-01' WHERE finished_at IS NULL"
     )
     statements = [removed(key, *HISTORY) for key in ("queued", "running", "retried", "asking")]
-    found = results(database, statements, setup=f"{BOTH}; {past}", ordinary=False)
-    assert found == dict.fromkeys(statements, KEPT)
+    verdicts = results(database, statements, setup=f"{BOTH}; {past}", ordinary=False)
+    assert verdicts == dict.fromkeys(statements, KEPT)
 
 
 def test_a_removal_does_not_delete_the_history_of_another_execution(database: Connection) -> None:
@@ -97,8 +97,8 @@ def test_the_removal_of_an_execution_leaves_nothing_of_its_history(database: Con
         left = f"{removed(key)}; UPDATE {table} SET {change} WHERE execution_id = (SELECT id FROM chosen)"
         present = f"UPDATE {table} SET {change} WHERE execution_id = {execution(key)}"
         setup = f"{BOTH}; {finished(key, '2 days')}"
-        found = results(database, [left, present], setup=setup, ordinary=False)
-        assert found == {left: "no row", present: HISTORY[table]}
+        verdicts = results(database, [left, present], setup=setup, ordinary=False)
+        assert verdicts == {left: "no row", present: HISTORY[table]}
 
 
 RESOLVED = f"(SELECT id FROM alerts_alert WHERE state = 'RESOLVED' AND tenant_id = {tenant('owner')})"

@@ -33,8 +33,8 @@ def test_events_follow_each_other_without_gaps(database: Connection) -> None:
             FROM counted c CROSS JOIN (VALUES {events or "(0, '')"}) e(after, status) WHERE {bool(events)}"""
         statement = f"""WITH counted AS (UPDATE executions_execution SET event_count = event_count + {counted}
             WHERE id = {execution("queued")} RETURNING id, event_count) {insert}"""
-        found = refusal(database, statement, ordinary=True)
-        assert found in expected, (counted, sequences, statuses)
+        verdict = refusal(database, statement, ordinary=True)
+        assert verdict in expected, (counted, sequences, statuses)
 
 
 def test_no_event_is_without_its_execution(database: Connection) -> None:
@@ -57,8 +57,8 @@ def test_each_execution_of_a_group_counts_its_own_events(database: Connection) -
             INSERT INTO executions_executionevent (execution_id, sequence, kind, status, actor, data)
             SELECT id, event_count + n, '', status, '', '{{}}'
             FROM counted, generate_series(0, CASE id WHEN {execution("queued")} THEN {first} ELSE {second} END - 1) n"""
-        found = refusal(database, statement, ordinary=True)
-        assert found == "" if first == second == 1 else found in {SEQUENCE, COUNT}, (first, second)
+        verdict = refusal(database, statement, ordinary=True)
+        assert verdict == "" if first == second == 1 else verdict in {SEQUENCE, COUNT}, (first, second)
 
 
 STATUS_AFTER = {
@@ -92,7 +92,7 @@ def test_the_order_of_campaign_events(database: Connection, before: str) -> None
     for status in sorted({*STATUS_AFTER.values()}):
         finish = "now()" if status in {"COMPLETED", "CANCELLED"} else "NULL"
         change = f"UPDATE executions_campaign SET status = '{status}', finished_at = {finish} WHERE id = '{key}'"
-        found = results(database, attempts, setup=change)
-        assert {*found.values()} <= {"", "campaign_event_of_change"}
-        accepted |= {(attempts[statement], status) for statement, name in found.items() if not name}
+        verdicts = results(database, attempts, setup=change)
+        assert {*verdicts.values()} <= {"", "campaign_event_of_change"}
+        accepted |= {(attempts[statement], status) for statement, name in verdicts.items() if not name}
     assert accepted == {(kind, STATUS_AFTER[kind]) for kind in FOLLOWS[before]}

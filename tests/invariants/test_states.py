@@ -84,12 +84,12 @@ def test_executions_move_only_as_the_table_says(database: Connection) -> None:
 def test_releases_and_uploads_move_only_as_the_tables_say(database: Connection) -> None:
     for source, ends in releases.MOVES.items():
         for target in {*releases.Status} - {source}:
-            found = refusal(database, release_move(source, target), ordinary=True)
-            assert found == ("" if target in ends else "release_legal_move"), (source, target)
+            verdict = refusal(database, release_move(source, target), ordinary=True)
+            assert verdict == ("" if target in ends else "release_legal_move"), (source, target)
     for upload, upload_ends in releases.UPLOAD_MOVES.items():
         for end in {*releases.UploadStatus} - {upload}:
-            found = refusal(database, upload_move(upload, end), ordinary=True)
-            assert found == ("" if end in upload_ends else "upload_legal_move"), (upload, end)
+            verdict = refusal(database, upload_move(upload, end), ordinary=True)
+            assert verdict == ("" if end in upload_ends else "upload_legal_move"), (upload, end)
 
 
 def request_move(source: str, target: str, moment: str = "now()") -> str:
@@ -102,14 +102,14 @@ def test_requests_move_only_as_the_table_says(database: Connection) -> None:
     over = {"activation_request_over_is_over", "activation_request_time", "activation_request_end_says_why"}
     for source in releases.RequestStatus:
         for target in releases.RequestStatus:
-            found = refusal(database, request_move(source, target), ordinary=True)
+            verdict = refusal(database, request_move(source, target), ordinary=True)
             if source is target or not releases.REQUEST_MOVES[source]:
                 expected = over
             elif target in releases.REQUEST_MOVES[source]:
                 expected = {"", "activation_request_decided_by_votes", "activation_request_has_activation"}
             else:
                 expected = {"activation_request_legal_move"}
-            assert found in expected, (source, target, found)
+            assert verdict in expected, (source, target, verdict)
 
 
 def other(*columns: str) -> str:
