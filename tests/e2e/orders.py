@@ -75,7 +75,7 @@ class Orders:
         return [event["kind"] for event in events if event["kind"] != "CHECKPOINT"]
 
     def workers(self, *execution_ids: str) -> set[str]:
-        actors = [event["actor"] for each in execution_ids for event in self.tenant.events(each)]
+        actors = [event["actor"] for execution_id in execution_ids for event in self.tenant.events(execution_id)]
         return {actor.removeprefix("worker:") for actor in actors if actor.startswith("worker:")}
 
     def run_by(self, *, seconds: float = 60) -> set[str]:
@@ -85,8 +85,8 @@ class Orders:
         return self.workers(*execution_ids)
 
     def worker(self, name: str) -> dict[str, Any]:
-        [found] = [each for each in self.tenant.get("workers")["items"] if each["workerId"] == name]
-        return dict(found)
+        [worker] = [worker for worker in self.tenant.get("workers")["items"] if worker["workerId"] == name]
+        return dict(worker)
 
     def wait_until(self, name: str, **reported: Any) -> None:
         eventually(lambda: reported.items() <= self.worker(name).items(), what=f"worker {name} {reported}", seconds=60)

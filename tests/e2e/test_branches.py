@@ -48,4 +48,4 @@ def test_a_finished_branch_does_not_run_again_after_its_worker_was_killed(tenant
     assert (question["executionId"], question["request"]) == (large, 1400)
     tenant.post("questions/answer", questionId=question["questionId"], response=True)
     tenant.wait_for(large, "SUCCEEDED")
-    assert [tenant.result(each) for each in (small, large)] == ["small: 700", "large: 1400"]
+    assert [tenant.result(execution_id) for execution_id in (small, large)] == ["small: 700", "large: 1400"]

@@ -71,16 +71,16 @@ class Carried:
         self._inner = inner
 
     def __getattr__(self, name: str) -> Any:
-        found = getattr(self._inner, name)
-        if not callable(found):
-            return found
+        member = getattr(self._inner, name)
+        if not callable(member):
+            return member
 
         def call(*arguments: Any, **options: Any) -> Any:
-            value = found(*arguments, **options)
+            value = member(*arguments, **options)
             if inspect.iscoroutine(value):
                 value = self._run(value)
             if isinstance(value, list):
-                return [self._carried(each) for each in value]
+                return [self._carried(item) for item in value]
             return self._carried(value)
 
         return call
@@ -100,16 +100,16 @@ def test_from_a_typed_input_to_a_typed_result(
     assert (execution.release, execution.key, execution.duplicate) == ("1.0", key, False)
     again = client.submit(module.pipeline, {"number": 1, "folder": str(tmp_path)}, key=key)
     assert (again.id, again.duplicate) == (execution.id, True)
-    found = client.get(execution.id)
-    assert found.result()["made_by"] == "1.0"
-    assert found.result(module.Receipt) == receipt
-    state = found.wait()
+    handle = client.get(execution.id)
+    assert handle.result()["made_by"] == "1.0"
+    assert handle.result(module.Receipt) == receipt
+    state = handle.wait()
     assert (state.status, state.ended, state.release, state.error_code) == ("SUCCEEDED", True, "1.0", None)
     assert state.created_at < (state.finished_at or datetime.min.replace(tzinfo=UTC))
     with pytest.raises(clients.ClientError, match="number"):
-        found.result(module.Question)
+        handle.result(module.Question)
     with pytest.raises(clients.CancelRefused):
-        found.cancel()
+        handle.cancel()
 
 
 def test_what_is_refused_has_a_class_a_code_and_a_field(
@@ -179,29 +179,31 @@ def test_many_submissions_have_their_own_verdicts(
 
     def submitted(*numbers: Any) -> Any:
         inputs = ({"number": number, "folder": str(tmp_path)} for number in numbers)
-        return client.submit_many(PIPELINE, inputs, key=lambda each: f"{request.node.name}-{each['number']}")
+        return client.submit_many(PIPELINE, inputs, key=lambda order: f"{request.node.name}-{order['number']}")
 
     executions = submitted(*range(1_005))
-    assert len({each.id for each in executions}) == 1_005
+    assert len({execution.id for execution in executions}) == 1_005
     assert executions[1_004].key == f"{request.node.name}-1004"
     with pytest.raises(clients.SomeRefused) as refused:
         submitted(0, "x", 1, Decimal("1.5"), float("inf"))
-    assert [each and each.id for each in refused.value.executions] == [
+    assert [execution and execution.id for execution in refused.value.executions] == [
         executions[0].id,
         None,
         executions[1].id,
         None,
         None,
     ]
-    assert {at: each.code for at, each in refused.value.refused.items()} == dict.fromkeys([1, 3, 4], "INPUT_INVALID")
+    assert {at: refusal.code for at, refusal in refused.value.refused.items()} == dict.fromkeys(
+        [1, 3, 4], "INPUT_INVALID"
+    )
     with pytest.raises(clients.SomeRefused) as refused:  # together they have more values than one request may have
         client.submit_many(PIPELINE, [{"number": 1, "values": [0] * 60_000}] * 2)
-    assert [each.code for each in refused.value.refused.values()] == ["INPUT_INVALID"] * 2
+    assert [refusal.code for refusal in refused.value.refused.values()] == ["INPUT_INVALID"] * 2
     executions[1_004].result(timeout=60)
 
 
 @pytest.fixture
-def own(running: RunningProduct, tmp_path: Path) -> Iterator[Product]:
+def own_product(running: RunningProduct, tmp_path: Path) -> Iterator[Product]:
     settings = {**running.product.settings, "ARTIFACT_ROOT": running.product.environment["ARTIFACT_ROOT"]}
     with another_product(tmp_path, running.product.servers, settings) as product:
         product.start_web()
@@ -209,32 +211,34 @@ def own(running: RunningProduct, tmp_path: Path) -> Iterator[Product]:
         yield product
 
 
-def test_a_thousand_waits_survive_a_killed_web_process(orders: Orders, own: Product) -> None:
+def test_a_thousand_waits_survive_a_killed_web_process(orders: Orders, own_product: Product) -> None:
     """They take turns on 400 connections. What is submitted in the meantime is submitted once."""
     execution_id, token = orders.begun(), orders.tenant.token(Scope)
 
     async def results() -> list[Any]:
-        async with AsyncClient(own.url, orders.tenant.tenant.slug, token, connections=400, retry_seconds=90) as client:
+        async with AsyncClient(
+            own_product.url, orders.tenant.tenant.slug, token, connections=400, retry_seconds=90
+        ) as client:
             execution = client.get(execution_id)
             waits = [asyncio.create_task(execution.result(timeout=90)) for _ in range(WAITS)]
             await asyncio.sleep(2)
-            for child in [each for each in own.children.started if each.name == "web"]:
+            for child in [child for child in own_product.children.started if child.name == "web"]:
                 child.kill()
-                own.children.started.remove(child)
+                own_product.children.started.remove(child)
             value = {"number": 1, "folder": str(orders.folder)}
             late = [asyncio.create_task(client.submit(PIPELINE, value, key="while-killed")) for _ in range(5)]
             await asyncio.sleep(1)
-            assert not [each for each in waits + late if each.done()]
-            await asyncio.to_thread(own.start_web)
+            assert not [wait for wait in waits + late if wait.done()]
+            await asyncio.to_thread(own_product.start_web)
             await asyncio.to_thread(orders.open, execution_id)
-            assert len({each.id for each in await asyncio.gather(*late)}) == 1
+            assert len({state.id for state in await asyncio.gather(*late)}) == 1
             return await asyncio.gather(*waits)
 
     before = threading.active_count()
     with event_loop() as run:
-        found = run(results())
+        states = run(results())
     assert threading.active_count() < before + 40  # those of name resolution and `to_thread`
-    assert {each["execution_id"] for each in found} == {execution_id}
+    assert {state["execution_id"] for state in states} == {execution_id}
 
 
 def test_a_client_says_what_is_wrong_with_its_connection(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

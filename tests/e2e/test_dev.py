@@ -41,8 +41,8 @@ class Desk:
         }
         file = folder / ".coordinator" / "coordinator.env"
         self.temporary = folder / ".temporary"  # what a killed process leaves
-        for each in (file.parent, self.temporary):
-            each.mkdir()
+        for place in (file.parent, self.temporary):
+            place.mkdir()
         file.touch(0o600)
         file.write_text("".join(f"export {name}='{value}'\n" for name, value in variables.items()))
 
@@ -80,7 +80,7 @@ class Desk:
 
         def running() -> bool:
             items = self.tenant.get("workers")["items"]
-            return [each["pin"]["releaseVersion"] for each in items if each["state"] == "HEALTHY"] == list(versions)
+            return [item["pin"]["releaseVersion"] for item in items if item["state"] == "HEALTHY"] == list(versions)
 
         eventually(running, what=f"workers of {versions}")
 
@@ -127,7 +127,7 @@ def test_each_save_is_released_and_older_executions_end_where_they_began(tenant:
     with desk.dev():
         assert "published" not in desk.shows("ready      dev-3")
     activations = tenant.get(f"pipelines/{P}/activations")["items"]
-    assert [each["releaseVersion"] for each in activations] == ["dev-3", "dev-2", "dev-1"]
+    assert [activation["releaseVersion"] for activation in activations] == ["dev-3", "dev-2", "dev-1"]
 
 
 def test_a_worker_that_a_step_ends_is_restarted_and_a_refusal_is_printed(tenant: TenantInUse, tmp_path: Path) -> None:

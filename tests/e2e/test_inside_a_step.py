@@ -22,8 +22,8 @@ def test_a_killed_worker_leaves_what_its_step_said(tenant: TenantInUse, tmp_path
     execution_id = tenant.eventually_accepted(release.pipeline_id, value, "k")["executionId"]
 
     def progress() -> bool:
-        found = tenant.execution(execution_id)["progress"]
-        return bool(found and (found["done"], found["total"], found["message"]) == (2, 6, "loading"))
+        reached = tenant.execution(execution_id)["progress"]
+        return bool(reached and (reached["done"], reached["total"], reached["message"]) == (2, 6, "loading"))
 
     said = ["begins after 0 as [secret]", "loaded 2"]
 

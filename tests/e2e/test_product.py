@@ -35,13 +35,13 @@ def test_a_release_is_built_uploaded_and_executed(tenant: TenantInUse, v1: Built
     worker = tenant.start_worker(v1, "only")
     tenant.activate(v1)
     accepted = [tenant.eventually_accepted("tests.pinned", {"number": number}, f"k{number}") for number in range(6)]
-    assert {each["pin"]["releaseVersion"] for each in accepted} == {"1.0"}
-    for number, each in enumerate(accepted):
-        tenant.wait_for(each["executionId"], "SUCCEEDED")
-        assert tenant.result(each["executionId"]) == {"number": number, "made_by": "code v1, attempt 0"}
-        assert [event["kind"] for event in tenant.events(each["executionId"])] == ONCE
-    [found] = tenant.get("executions?pipelineId=tests.pinned&search.number=3")["items"]
-    assert found["executionId"] == accepted[3]["executionId"]
+    assert {execution["pin"]["releaseVersion"] for execution in accepted} == {"1.0"}
+    for number, execution in enumerate(accepted):
+        tenant.wait_for(execution["executionId"], "SUCCEEDED")
+        assert tenant.result(execution["executionId"]) == {"number": number, "made_by": "code v1, attempt 0"}
+        assert [event["kind"] for event in tenant.events(execution["executionId"])] == ONCE
+    [match] = tenant.get("executions?pipelineId=tests.pinned&search.number=3")["items"]
+    assert match["executionId"] == accepted[3]["executionId"]
     assert len(tenant.get("executions?search.number.from=2&search.number.to=4")["items"]) == 2
     repeated = tenant.submit("tests.pinned", {"number": 0}, "k0")
     assert (repeated.status_code, repeated.json()["executionId"]) == (200, accepted[0]["executionId"])
@@ -76,7 +76,7 @@ def test_only_members_with_the_group_answer(orders: Orders, tmp_path: Path) -> N
     refused = run(*answer)
     assert (refused.status, "Only members of finance may answer." in refused.err) == (4, True)
     run("members", "groups", user, "finance", "legal", "--yes")
-    assert [each["restricted"] for each in run.json("questions", "list", "--mine")] == [True]
+    assert [question["restricted"] for question in run.json("questions", "list", "--mine")] == [True]
     run(*answer)
     assert orders.receipt(waiting)["notes"] == ["ok"]
     assert "QUESTION_REASSIGNED" in orders.kinds(waiting)
@@ -94,7 +94,7 @@ def test_retries_answers_and_redrives_run_on_the_pinned_release_after_a_switch(o
     error = tenant.wait_for(dead, "DLQ")["error"]
     assert (error["code"], error["message"]) == ("RuntimeError", 'step "Settle": attempt 2 of 1.0 fails')
     assert error["traceback"].splitlines()[1].startswith('  File "orders.py", line ')
-    waits, failed = (run("executions", "explain", each).out for each in (answered, dead))
+    waits, failed = (run("executions", "explain", execution_id).out for execution_id in (answered, dead))
     assert waits.startswith(f"Execution {answered} is WAITING_EXTERNAL.\nApprove (step 4), item 1, waits for")
     assert failed.startswith(f"Execution {dead} is DLQ.\nFailed at Settle (step 2), ")
     assert "in attempt 3: RuntimeError: attempt 2 of 1.0 fails\n    Traceback (most recent call last):\n" in failed
@@ -119,10 +119,10 @@ def test_retries_answers_and_redrives_run_on_the_pinned_release_after_a_switch(o
     assert orders.workers(on_second) == {"second"}
 
     again = run.json("executions", "resubmit", dead, "--reason=by hand", "--yes")
-    [key] = {each["idempotencyKey"] for each in run.json("executions", "list") if each["executionId"] == dead}
+    [key] = {row["idempotencyKey"] for row in run.json("executions", "list") if row["executionId"] == dead}
     assert (again["businessKey"], again["idempotencyKey"].split(":")[:2]) == (key, ["resubmit", dead])
     listed = run.json("executions", "list", f"--business-key={key}")
-    assert [each["executionId"] for each in listed] == [again["executionId"], dead]
+    assert [row["executionId"] for row in listed] == [again["executionId"], dead]
 
     retried_on_second = orders.begun(fail_times=1)
     assert tenant.activate(orders.releases["1.0"], "2.0 is wrong")["rollback"] is True
@@ -145,8 +145,8 @@ def test_a_command_for_another_release_fails_before_its_payload_is_decoded(order
         return bool(orders.tenant.execution(execution_id)["status"] == "FAILED")
 
     eventually(failed, what="the refusal")
-    found = orders.tenant.execution(execution_id)
-    assert (found["error"]["code"], found["pin"]["releaseVersion"]) == ("IDENTITY_MISMATCH", "2.0")
+    execution = orders.tenant.execution(execution_id)
+    assert (execution["error"]["code"], execution["pin"]["releaseVersion"]) == ("IDENTITY_MISMATCH", "2.0")
     assert (orders.runs(execution_id, "price"), orders.workers(execution_id)) == (0, {"first"})
     making.silence(absent)
     orders.tenant.activate(orders.releases["1.0"], "the worker of 2.0 is absent")
@@ -238,9 +238,9 @@ def test_outcomes_and_retries_wait_for_their_processes(running: RunningProduct, 
     orders.open(execution_id)
     eventually(lambda: broker.llen(OUTCOME_QUEUE) > 0, what="the outcome in its queue")
     running.product.start_control_worker()
-    for each in (execution_id, accepted):
-        assert orders.receipt(each)["attempt"] == 0
-        assert (orders.kinds(each), orders.runs(each, "settle")) == (ONCE, 1)
+    for order in (execution_id, accepted):
+        assert orders.receipt(order)["attempt"] == 0
+        assert (orders.kinds(order), orders.runs(order, "settle")) == (ONCE, 1)
 
     orders.tenant.wait_for_worker("first", "HEALTHY")
     retried = orders.submit(fail_times=1)
@@ -258,4 +258,4 @@ def test_a_worker_with_a_wrong_key_is_refused_and_ends(orders: Orders, running: 
     eventually(lambda: not worker.running, what="its end", seconds=60)
     assert worker.status == 2
     assert "error: WORKER_REFUSED: no coordinator accepts this worker: KEY_NOT_ACTIVE" in worker.log.read_text()
-    assert "wrong" not in [each["workerId"] for each in orders.tenant.get("workers")["items"]]
+    assert "wrong" not in [worker["workerId"] for worker in orders.tenant.get("workers")["items"]]

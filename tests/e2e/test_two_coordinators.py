@@ -49,8 +49,8 @@ class Pair:
         """Return how many artifacts are in S3. A coordinator must not store any on its own disk."""
         for product in (self.one, self.other):
             assert [path for path in (product.folder / "artifacts").rglob("*") if path.is_file()] == []
-        found = client_of(self.place).list_objects_v2(Bucket=self.place.bucket, Prefix=self.place.prefix)
-        return int(found["KeyCount"])
+        listed = client_of(self.place).list_objects_v2(Bucket=self.place.bucket, Prefix=self.place.prefix)
+        return int(listed["KeyCount"])
 
     def age_verifications(self) -> None:
         """Make due and running verifications look stalled."""
@@ -68,12 +68,14 @@ class Pair:
 
     def begun(self, gate: Path, *numbers: int) -> list[str]:
         """Submit executions that wait for the gate. Return when the worker runs two, which are all it can run."""
-        one = self.client(self.one)
+        client = self.client(self.one)
         work = [{"number": number, "gate": str(gate)} for number in numbers]
-        execution_ids = [str(one.submit(PIPELINE, each, f"{gate.name} {each}")["executionId"]) for each in work]
+        execution_ids = [str(client.submit(PIPELINE, order, f"{gate.name} {order}")["executionId"]) for order in work]
 
         def two_run() -> bool:
-            return sum(one.execution(each)["runningSince"] is not None for each in execution_ids) == 2
+            return (
+                sum(client.execution(execution_id)["runningSince"] is not None for execution_id in execution_ids) == 2
+            )
 
         eventually(two_run, what="two steps")
         return execution_ids
@@ -83,8 +85,8 @@ class Pair:
         for execution_id in execution_ids:
             other.finished(execution_id)
         results = [other.result(execution_id) for execution_id in execution_ids]
-        assert {each["made_by"] for each in results} == {"code v1, attempt 0"}
-        return [each["number"] for each in results]
+        assert {result["made_by"] for result in results} == {"code v1, attempt 0"}
+        return [result["number"] for result in results]
 
 
 @pytest.fixture(scope="module")
@@ -171,14 +173,14 @@ def test_no_work_is_lost_if_postgresql_or_the_broker_is_killed_and_no_process_en
 
 @pytest.mark.timeout(500)
 def test_each_continues_the_work_of_the_other_and_either_may_be_killed(pair: Pair, v2: BuiltRelease) -> None:
-    one, other = pair.client(pair.one), pair.client(pair.other)
-    first = one.submit(PIPELINE, {"number": 1}, "first")["executionId"]
+    client, other = pair.client(pair.one), pair.client(pair.other)
+    first = client.submit(PIPELINE, {"number": 1}, "first")["executionId"]
     assert other.finished(first)["pin"]["releaseVersion"] == "1.0"
     assert other.result(first) == {"number": 1, "made_by": "code v1, attempt 0"}
 
     # Uploaded through the first coordinator, which is killed before any other request.
-    one.upload(PIPELINE, v2.descriptor, v2.artifact)
-    between = one.submit(PIPELINE, {"number": 2, "fail_times": 1}, "between")["executionId"]
+    client.upload(PIPELINE, v2.descriptor, v2.artifact)
+    between = client.submit(PIPELINE, {"number": 2, "fail_times": 1}, "between")["executionId"]
     kill_all_but_workers(pair.one)
     # If it was killed during the verification, the sweep notices that after two minutes.
     pair.age_verifications()
@@ -191,11 +193,11 @@ def test_each_continues_the_work_of_the_other_and_either_may_be_killed(pair: Pai
 
     # The first coordinator restarts, and the other one is killed.
     pair.one.start()
-    one = pair.client(pair.one)
+    client = pair.client(pair.one)
     kill_all_but_workers(pair.other)
-    third = one.submit(PIPELINE, {"number": 4}, "third")["executionId"]
-    assert one.finished(third)["pin"]["releaseVersion"] == "2.0"
-    assert one.execution(second)["status"] == "SUCCEEDED"
+    third = client.submit(PIPELINE, {"number": 4}, "third")["executionId"]
+    assert client.finished(third)["pin"]["releaseVersion"] == "2.0"
+    assert client.execution(second)["status"] == "SUCCEEDED"
 
     assert pair.stored() == 2
 

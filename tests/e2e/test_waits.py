@@ -45,7 +45,7 @@ def orders(tenant: TenantInUse, tmp_path: Path) -> Orders:
 
 
 @pytest.fixture
-def own(running: RunningProduct, tmp_path: Path) -> Iterator[tuple[Product, Child]]:
+def own_web(running: RunningProduct, tmp_path: Path) -> Iterator[tuple[Product, Child]]:
     """A web process for the waits alone."""
     settings = {**running.product.settings, "WEB_PROCESSES": "1", "METRICS_TOKEN": TOKEN}
     with another_product(tmp_path, running.product.servers, settings) as product:
@@ -75,8 +75,8 @@ def threads(web: Child) -> int:
     return sum(len(list(Path(f"/proc/{pid}/task").iterdir())) for pid in descendants(web.pid))
 
 
-def test_a_thousand_clients_wait_in_one_process(orders: Orders, own: tuple[Product, Child]) -> None:
-    product, web = own
+def test_a_thousand_clients_wait_in_one_process(orders: Orders, own_web: tuple[Product, Child]) -> None:
+    product, web = own_web
     tenant, execution_id = orders.tenant, orders.begun()
     url = url_of(tenant, execution_id, product).removeprefix(product.url)
     text = (
@@ -100,7 +100,7 @@ def test_a_thousand_clients_wait_in_one_process(orders: Orders, own: tuple[Produ
         for gone in clients[: WAITS // 10]:
             gone.close()
         assert waited(tenant, execution_id, 0, product)[1]["status"] == "RUNNING"
-        in_time = [each > time.monotonic() - 20 for each in sent]  # others may end first on a busy machine
+        in_time = [moment > time.monotonic() - 20 for moment in sent]  # others may end first on a busy machine
         orders.open(execution_id)
         assert in_time[-1]
         for client, is_in_time in list(zip(clients, in_time, strict=True))[WAITS // 10 :]:
@@ -113,9 +113,9 @@ def test_a_thousand_clients_wait_in_one_process(orders: Orders, own: tuple[Produ
 
 
 def test_each_wait_is_answered_as_a_plain_get(
-    orders: Orders, own: tuple[Product, Child], waiting: ThreadPoolExecutor, running: RunningProduct
+    orders: Orders, own_web: tuple[Product, Child], waiting: ThreadPoolExecutor, running: RunningProduct
 ) -> None:
-    product, web = own
+    product, web = own_web
     tenant, execution_id = orders.tenant, orders.begun()
 
     def parked(seconds: float, token: str = "") -> "Future[Any]":
@@ -156,9 +156,11 @@ def test_each_wait_is_answered_as_a_plain_get(
     assert web.wait(10) == 0
 
 
-def test_an_answer_follows_the_commit(orders: Orders, own: tuple[Product, Child], waiting: ThreadPoolExecutor) -> None:
+def test_an_answer_follows_the_commit(
+    orders: Orders, own_web: tuple[Product, Child], waiting: ThreadPoolExecutor
+) -> None:
     """The rows are read only every five seconds."""
-    product, _ = own
+    product, _ = own_web
     delays = []
     for count in range(1, 6):
         execution_id = orders.begun()
@@ -170,9 +172,11 @@ def test_an_answer_follows_the_commit(orders: Orders, own: tuple[Product, Child]
     assert sorted(delays)[2] < 1
 
 
-def test_a_stream_has_each_event_once(orders: Orders, own: tuple[Product, Child], waiting: ThreadPoolExecutor) -> None:
+def test_a_stream_has_each_event_once(
+    orders: Orders, own_web: tuple[Product, Child], waiting: ThreadPoolExecutor
+) -> None:
     """As the standard demands it of clients, it connects again with the newest id after each response, until a 204."""
-    product, _ = own
+    product, _ = own_web
     tenant, execution_id = orders.tenant, orders.begun()
     url = url_of(tenant, execution_id, product)
     reader = {"Authorization": f"Bearer {tenant.token([Scope.READ])}", "Accept": "text/event-stream"}
@@ -212,8 +216,8 @@ def test_a_stream_has_each_event_once(orders: Orders, own: tuple[Product, Child]
     assert at - datetime.fromisoformat(event["at"]).timestamp() < 5
 
 
-def test_a_silent_ending_is_found(orders: Orders, own: tuple[Product, Child], waiting: ThreadPoolExecutor) -> None:
-    product, _ = own
+def test_a_silent_ending_is_found(orders: Orders, own_web: tuple[Product, Child], waiting: ThreadPoolExecutor) -> None:
+    product, _ = own_web
     execution_id = orders.begun()
     wait = waiting.submit(waited, orders.tenant, execution_id, 30, product)
     eventually(lambda: waits(product) == 1, what="the wait")
