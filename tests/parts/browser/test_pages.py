@@ -48,8 +48,8 @@ OTHER_PAGES = ("admin:password_change", "admin:log_out_everywhere", "admin:passw
 
 def addresses(world: World) -> dict[str, str]:
     names = named(world)
-    found = {page: url(page, names) for page in READS}
-    return found | {name: reverse(name) for name in OTHER_PAGES} | {"nothing": "/admin/nothing/"}
+    urls = {page: url(page, names) for page in READS}
+    return urls | {name: reverse(name) for name in OTHER_PAGES} | {"nothing": "/admin/nothing/"}
 
 
 def test_a_slow_part_comes_later_and_can_be_tried_again(browser: Browser, page: Page, acme: tuple[World, str]) -> None:

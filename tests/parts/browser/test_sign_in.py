@@ -133,10 +133,10 @@ def test_groups_decide_the_roles_in_their_tenants_at_each_sign_in(product: Produ
         assert sign_in(product, next="https://evil.example/").url == f"{product.url}/admin/"
         in_globex = {("globex", "viewer")} & {("globex", "viewer") for group in groups if group == "staff"}
         assert roles("eva") == {*(("acme", role) for role in in_acme), *in_globex, ("other", "viewer")}
-        found = Membership.objects.filter(user__username="eva", tenant__slug="acme").values_list("groups", flat=True)
-        assert {tuple(each) for each in found} == ({("finance",)} if "staff" in groups else {()} if groups else set())
+        held = Membership.objects.filter(user__username="eva", tenant__slug="acme").values_list("groups", flat=True)
+        assert {tuple(row) for row in held} == ({("finance",)} if "staff" in groups else {()} if groups else set())
     entries = AuditEntry.objects.filter(tenant__slug="acme", object="eva").order_by("id")
-    assert {each.actor for each in entries} == {"identity-provider"}
+    assert {entry.actor for entry in entries} == {"identity-provider"}
     browser = requests.Session()
     pages = [browser.get(f"{product.url}{path}") for path in ("/admin/sign-in/oidc/login/", EVERYWHERE)]
     form = {"csrfmiddlewaretoken": pages[1].text.split('name="csrfmiddlewaretoken" value="')[1].split('"')[0]}
@@ -264,7 +264,7 @@ def stored() -> str:
         return str(cursor.fetchall())
 
 
-def acts() -> list[tuple[str, str]]:
+def audited() -> list[tuple[str, str]]:
     entries = AuditEntry.objects.filter(act="user.second_factor", object="root").order_by("id")
     return list(entries.values_list("actor", "details"))
 
@@ -288,7 +288,7 @@ def test_codes_of_an_app_are_asked_for_after_the_password(page: Page, product: P
     for code, passes in ((codes[3], True), (codes[3], False), (codes[4], True)):
         begin(page)
         answer(page, code, passes)
-    assert [each in str(acts()) + stored() for each in (secret, codes[5])] == [False, False]
+    assert [value in str(audited()) + stored() for value in (secret, codes[5])] == [False, False]
     begin(page)
     for _ in range(settings.LOGIN_ATTEMPTS):
         answer(page, "000000", passes=False)
@@ -296,12 +296,12 @@ def test_codes_of_an_app_are_asked_for_after_the_password(page: Page, product: P
     page.keyboard.press("Enter")
     expect(page.get_by_text("Too many failed log-ins")).to_be_visible()
     tried = AuditEntry.objects.filter(act="user.log_in", object="root")
-    assert {each.outcome for each in tried} == {"granted", "denied", "failed"}
+    assert {entry.outcome for entry in tried} == {"granted", "denied", "failed"}
     product.manage("remove_second_factor", "root")
     begin(page)
     page.wait_for_url("**/admin/")
     added = '{"added":"authenticator app","on":true}'
-    assert acts()[-2:] == [("user:root", added), ("coordinator remove_second_factor", '{"on":false}')]
+    assert audited()[-2:] == [("user:root", added), ("coordinator remove_second_factor", '{"on":false}')]
 
 
 CREATE = """async () => { const { publicKey } = JSON.parse(document.querySelector("[data-options]").dataset.options);
@@ -375,4 +375,4 @@ def test_a_passkey_is_added_asked_for_and_removed(page: Page, browser: Browser) 
     begin(page)
     page.wait_for_url("**/admin/")
     added, removed = '{"added":"passkey Laptop","on":true}', '{"on":false,"removed":"passkey Laptop"}'
-    assert acts()[-2:] == [("user:root", added), ("user:root", removed)]
+    assert audited()[-2:] == [("user:root", added), ("user:root", removed)]

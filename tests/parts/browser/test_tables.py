@@ -32,11 +32,11 @@ def test_tables_and_the_menu_fit_the_screen(page: Page, acme: tuple[World, str])
     making.registered(world.tenant, "2026.11.30-rc.12+build.88421", pipeline_id=operator_rows.pipeline_of(world))
     operator_rows.dead(world, KEY, code="WarehouseRejectedReservation", message="Only 3 of 12 pallets are left. " * 9)
     operator_rows.question(world, f"{KEY}-2", assignee="anna.lindqvist@example.com")
-    for name in (each for each in READS if each == "index" or each.split()[0].endswith(("_changelist", "_change"))):
+    for name in (view for view in READS if view == "index" or view.split()[0].endswith(("_changelist", "_change"))):
         for size, finds in ((LAPTOP, (TOO_WIDE, STILL)), (NARROW, (HIDDEN,))):
             page.set_viewport_size(size)
             page.goto(url(name, names), wait_until="networkidle")
-            problems += [f"{name} at {size['width']}: {found}" for find in finds for found in page.evaluate(find)]
+            problems += [f"{name} at {size['width']}: {text}" for find in finds for text in page.evaluate(find)]
     page.set_viewport_size(LAPTOP)
     page.goto(url("index", names))
     links = page.locator("#nav-sidebar-apps a")

@@ -62,7 +62,7 @@ def test_a_large_file_is_resumed(browser: Browser, running: RunningProduct, tmp_
         expect(page.locator("[data-artifacts]")).to_contain_text("17.0")
         parts = [url.partition("partNumber=")[2].partition("&")[0] for url in sent]
         assert parts.count("1") == 1, "a stored part must not be sent again"
-        [form] = [each for each in requests if each.method == "POST" and each.url == page_url]
+        [form] = [request for request in requests if request.method == "POST" and request.url == page_url]
         assert len(small) < form.sizes()["requestBodySize"] < SIZE // 4, "the form must not contain the large file"
         context.close()
 

@@ -49,8 +49,8 @@ class Images:
 
     def configuration(self, image: str) -> dict[str, object]:
         """Return the configuration of an image, such as its user and its entry point."""
-        found: dict[str, object] = json.loads(self._buildah("inspect", "--type=image", image))["OCIv1"]["config"]
-        return found
+        config: dict[str, object] = json.loads(self._buildah("inspect", "--type=image", image))["OCIv1"]["config"]
+        return config
 
     def _buildah(self, *arguments: str | Path) -> str:
         store = [f"--root={self.folder}/images", f"--runroot={self.folder}/run", "--storage-driver=vfs"]

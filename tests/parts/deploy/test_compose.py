@@ -33,7 +33,7 @@ def services() -> dict[str, Any]:
         secrets.mkdir()
         (secrets / "broker.acl").touch()
         for name, variables in FILES.items():
-            (secrets / f"{name}.env").write_text("".join(f"{each}={MARK} {name}\n" for each in variables))
+            (secrets / f"{name}.env").write_text("".join(f"{variable}={MARK} {name}\n" for variable in variables))
         (Path(folder) / "compose.yaml").write_bytes((PROJECT / "deploy" / "compose.yaml").read_bytes())
         done = subprocess.run(
             [PROGRAM, "config", "--format=json"],
@@ -43,8 +43,8 @@ def services() -> dict[str, Any]:
             text=True,
         )
     assert (done.returncode, done.stderr) == (0, "")
-    found: dict[str, Any] = json.loads(done.stdout)["services"]
-    return found
+    described: dict[str, Any] = json.loads(done.stdout)["services"]
+    return described
 
 
 def from_files(service: str) -> set[tuple[str, str]]:
@@ -53,18 +53,18 @@ def from_files(service: str) -> set[tuple[str, str]]:
     return {(name, value.removeprefix(f"{MARK} ")) for name, value in values.items() if value.startswith(MARK)}
 
 
-def of(*files: str) -> set[tuple[str, str]]:
+def variables_of(*files: str) -> set[tuple[str, str]]:
     return {(variable, name) for name in files for variable in FILES[name]}
 
 
 def test_each_service_has_only_its_secrets() -> None:
     assert {name: from_files(name) for name in services()} == {
-        "database": of("database"),
+        "database": variables_of("database"),
         "broker": set(),
-        "migrate": of("owner"),
-        "web": of("core", "web"),
-        "control": of("core"),
-        "clock": of("core"),
+        "migrate": variables_of("owner"),
+        "web": variables_of("core", "web"),
+        "control": variables_of("core"),
+        "clock": variables_of("core"),
         "proxy": set(),
     }
 
@@ -83,15 +83,15 @@ def test_each_process_has_its_command_and_its_settings_and_the_file_has_no_secre
 
 def test_a_process_has_a_read_only_root_and_no_rights_and_waits_for_the_migrations() -> None:
     for service in ("broker", "migrate", *PROCESSES):
-        found = services()[service]
-        assert (found["read_only"], found["cap_drop"]) == (True, ["ALL"]), service
-        assert found["security_opt"] == ["no-new-privileges:true"], service
-        assert found["user"] not in {"", "0", "root", "0:0"}, service
+        declared = services()[service]
+        assert (declared["read_only"], declared["cap_drop"]) == (True, ["ALL"]), service
+        assert declared["security_opt"] == ["no-new-privileges:true"], service
+        assert declared["user"] not in {"", "0", "root", "0:0"}, service
     for process in PROCESSES:
         assert services()[process]["depends_on"]["migrate"]["condition"] == "service_completed_successfully"
 
 
 def test_only_the_proxy_is_reachable() -> None:
-    assert [name for name, each in services().items() if each.get("ports")] == ["proxy"]
+    assert [name for name, service in services().items() if service.get("ports")] == ["proxy"]
     assert set(services()["proxy"]["networks"]) == {"front", "outside"}
     assert "outside" not in services()["web"]["networks"]

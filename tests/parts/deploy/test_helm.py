@@ -40,34 +40,34 @@ def full() -> list[Document]:
 
 
 def of_kind(documents: list[Document], *kinds: str) -> dict[str, Document]:
-    return {each["metadata"]["name"]: each for each in documents if each["kind"] in kinds}
+    return {document["metadata"]["name"]: document for document in documents if document["kind"] in kinds}
 
 
 def pods(documents: list[Document]) -> dict[str, Document]:
-    found = of_kind(documents, "Deployment", "Job")
-    return {name: each["spec"]["template"]["spec"] for name, each in found.items()}
+    workloads = of_kind(documents, "Deployment", "Job")
+    return {name: workload["spec"]["template"]["spec"] for name, workload in workloads.items()}
 
 
 def container(pod: Document) -> Document:
-    [found] = pod["containers"]
-    result: Document = found
+    [only] = pod["containers"]
+    result: Document = only
     return result
 
 
 def secrets_of(pod: Document) -> dict[str, set[str]]:
     """Return the Secrets that a pod reads, each with the read keys; `*` for all of them."""
-    found: dict[str, set[str]] = {}
-    for each in container(pod).get("env", []):
-        reference = each.get("valueFrom", {}).get("secretKeyRef")
+    keys: dict[str, set[str]] = {}
+    for entry in container(pod).get("env", []):
+        reference = entry.get("valueFrom", {}).get("secretKeyRef")
         if reference:
-            found.setdefault(reference["name"], set()).add(reference["key"])
-    for each in container(pod).get("envFrom", []):
-        if "secretRef" in each:
-            found.setdefault(each["secretRef"]["name"], set()).add("*")
-    for each in pod.get("volumes", []):
-        if "secret" in each:
-            found.setdefault(each["secret"]["secretName"], set()).add("*")
-    return found
+            keys.setdefault(reference["name"], set()).add(reference["key"])
+    for entry in container(pod).get("envFrom", []):
+        if "secretRef" in entry:
+            keys.setdefault(entry["secretRef"]["name"], set()).add("*")
+    for entry in pod.get("volumes", []):
+        if "secret" in entry:
+            keys.setdefault(entry["secret"]["secretName"], set()).add("*")
+    return keys
 
 
 VERSIONS = ("1.29", "1.37")
@@ -108,7 +108,8 @@ def test_no_secret_is_in_the_chart() -> None:
 def test_each_process_starts_with_its_settings_and_known_options() -> None:
     required = {name for name, variable in env.declared.items() if variable.default is None}
     for name, needed in {**dict.fromkeys(COORDINATOR, required), "co-migrate": {"DATABASE_URL"}}.items():
-        assert needed <= {each["name"] for each in container(pods(full())[name])["env"]} <= set(env.declared), name
+        given = {variable["name"] for variable in container(pods(full())[name])["env"]}
+        assert needed <= given <= set(env.declared), name
     for name in COORDINATOR:
         assert command_of(container(pods(full())[name])["args"][1:])[0] in PROGRAMS
 
@@ -160,7 +161,7 @@ def test_every_pod_meets_the_restricted_standard() -> None:
 def test_every_process_has_probes() -> None:
     for name in of_kind(full(), "Deployment"):
         probed = container(pods(full())[name])
-        ports = {each["name"] for each in probed["ports"]}
+        ports = {port["name"] for port in probed["ports"]}
         kinds = {"startupProbe", "livenessProbe", *(["readinessProbe"] if name == "co-web" else [])}
         for kind in kinds:
             request = probed[kind]["httpGet"]
@@ -189,8 +190,8 @@ PRIVATE = ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "16
 
 def of_workers(documents: list[Document]) -> list[Any]:
     worker = of_kind(full(), "Deployment")["co-worker-orders-1-0"]["spec"]["template"]["metadata"]["labels"]
-    policies = [each["spec"] for each in of_kind(documents, "NetworkPolicy").values()]
-    return [each for each in policies if selects(each["podSelector"], worker)]
+    policies = [document["spec"] for document in of_kind(documents, "NetworkPolicy").values()]
+    return [policy for policy in policies if selects(policy["podSelector"], worker)]
 
 
 @cases(
@@ -207,7 +208,7 @@ def of_workers(documents: list[Document]) -> list[Any]:
 )
 def test_workers_reach_no_private_network_unless_it_is_named(network: str, excluded: list[str]) -> None:
     documents = rendered(workerReleases=[RELEASE], networkPolicies={"steps": [network]})
-    rules = [rule for each in of_workers(documents) for rule in each.get("egress", [])]
+    rules = [rule for policy in of_workers(documents) for rule in policy.get("egress", [])]
     [block] = [to["ipBlock"] for rule in rules for to in rule["to"] if "except" in to.get("ipBlock", {})]
     assert block == {"cidr": network, "except": excluded}
     for document in documents:
@@ -216,22 +217,22 @@ def test_workers_reach_no_private_network_unless_it_is_named(network: str, exclu
 
 def test_workers_reach_no_database_and_are_reached_by_nobody() -> None:
     matching = of_workers(full())
-    ports = [port["port"] for each in matching for rule in each.get("egress", []) for port in rule.get("ports", [])]
+    ports = [port["port"] for policy in matching for rule in policy.get("egress", []) for port in rule.get("ports", [])]
     assert 5432 not in ports
-    arriving = [port["port"] for each in matching for rule in each.get("ingress", []) for port in rule["ports"]]
+    arriving = [port["port"] for policy in matching for rule in policy.get("ingress", []) for port in rule["ports"]]
     assert arriving == ["metrics"]
 
 
 def test_every_pod_is_closed_by_default() -> None:
     default = of_kind(full(), "NetworkPolicy")["co-default"]["spec"]
     assert default["policyTypes"] == ["Ingress", "Egress"]
-    for name, each in of_kind(full(), "Deployment", "Job").items():
-        labels = each["spec"]["template"]["metadata"]["labels"]
+    for name, workload in of_kind(full(), "Deployment", "Job").items():
+        labels = workload["spec"]["template"]["metadata"]["labels"]
         assert selects(default["podSelector"], labels), name
 
 
 def selects(selector: dict[str, Any], labels: dict[str, str]) -> bool:
     """Whether a selector of pods matches these labels."""
     named = all(labels.get(name) == value for name, value in selector.get("matchLabels", {}).items())
-    excluded = any(labels.get(each["key"]) in each["values"] for each in selector.get("matchExpressions", []))
+    excluded = any(labels.get(rule["key"]) in rule["values"] for rule in selector.get("matchExpressions", []))
     return named and not excluded

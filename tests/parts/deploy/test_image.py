@@ -69,8 +69,8 @@ def environment_of(built: Built, image: str) -> dict[str, str]:
     [("coordinator", "coordinator", ["run", "web"]), ("worker", "pipelines", ["worker", "--help"])],
 )
 def test_the_image_runs_as_an_ordinary_user(built: Built, image: str, entry: str, arguments: list[str]) -> None:
-    found = built.images.configuration(image)
-    assert (found["User"], found["Entrypoint"], found["Cmd"]) == ("10001:10001", [entry], arguments)
+    config = built.images.configuration(image)
+    assert (config["User"], config["Entrypoint"], config["Cmd"]) == ("10001:10001", [entry], arguments)
     assert not {"SECRET_KEY", "WORKER_SECRET", "DATABASE_URL", "REDIS_URL"} & set(environment_of(built, image))
 
 
@@ -81,15 +81,15 @@ def test_an_ordinary_user_can_change_nothing_of_the_image(built: Built) -> None:
 
 
 def test_the_sbom_lists_exactly_what_is_installed_and_the_lock_has_it(built: Built) -> None:
-    locked = {(each["name"], each["version"]) for each in tomllib.loads((PROJECT / "uv.lock").read_text())["package"]}
+    locked = {(row["name"], row["version"]) for row in tomllib.loads((PROJECT / "uv.lock").read_text())["package"]}
     for environment in (built.coordinator / "opt" / "coordinator", built.worker / "opt" / "worker"):
         document = json.loads((environment / "share" / "sbom.cdx.json").read_text())
-        components = {(each["name"], each["version"]) for each in document["components"]}
+        components = {(component["name"], component["version"]) for component in document["components"]}
         main = document["metadata"]["component"]
         [packages] = environment.glob("lib/python3*/site-packages")
         present = {
-            (re.sub(r"[_.]", "-", each.metadata["Name"].lower()), each.version)
-            for each in distributions(path=[str(packages)])
+            (re.sub(r"[_.]", "-", distribution.metadata["Name"].lower()), distribution.version)
+            for distribution in distributions(path=[str(packages)])
         }
         assert present == components | {(main["name"], main["version"])}
         assert components <= locked

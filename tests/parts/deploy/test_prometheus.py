@@ -35,11 +35,11 @@ def alerts() -> list[dict[str, Any]]:
 
 def names() -> set[str]:
     """Return the names of all series that the product has."""
-    found = set()
-    for each in [*metrics.coordinator_metrics(), *metrics.worker_metrics()]:
-        suffixes = PARTS_OF_HISTOGRAMS if each.kind == "histogram" else ("",)
-        found |= {each.name + suffix for suffix in suffixes}
-    return found
+    series = set()
+    for metric in [*metrics.coordinator_metrics(), *metrics.worker_metrics()]:
+        suffixes = PARTS_OF_HISTOGRAMS if metric.kind == "histogram" else ("",)
+        series |= {metric.name + suffix for suffix in suffixes}
+    return series
 
 
 def used(expression: str) -> set[str]:

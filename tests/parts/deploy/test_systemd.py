@@ -44,9 +44,9 @@ def test_systemd_accepts_the_unit(unit: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("unit", UNITS, ids=NAMES)
 def test_the_unit_is_hardly_exposed(unit: Path) -> None:
     done = analyze("security", "--offline=yes", "--no-pager", unit)
-    found = re.search(r"Overall exposure level for .*: ([0-9.]+)", done.stdout)
-    assert found, done.stdout + done.stderr
-    assert float(found[1]) < MOST_EXPOSED
+    match = re.search(r"Overall exposure level for .*: ([0-9.]+)", done.stdout)
+    assert match, done.stdout + done.stderr
+    assert float(match[1]) < MOST_EXPOSED
 
 
 def test_every_unit_runs_its_process_and_reads_only_its_secrets() -> None:

@@ -54,8 +54,8 @@ def environment() -> dict[str, str]:
 
 def uv() -> Path:
     """Return the program, which ./bootstrap fetches."""
-    own = REPOSITORY / ".boot/bin/uv"
-    program = str(own) if own.exists() else shutil.which("uv")
+    local = REPOSITORY / ".boot/bin/uv"
+    program = str(local) if local.exists() else shutil.which("uv")
     assert program is not None, "there is no uv; ./bootstrap fetches it"
     return Path(program)
 

@@ -60,13 +60,13 @@ class Demo:
 
     def log_in(self) -> tuple[requests.Session, str]:
         """Return a session of the demo's superuser, and the URL of the web process."""
-        found = LOG_IN.search(self.output)
-        assert found is not None, self.output
-        session, url = requests.Session(), found["url"]
+        match = LOG_IN.search(self.output)
+        assert match is not None, self.output
+        session, url = requests.Session(), match["url"]
         page = session.get(f"{url}/admin/login/", timeout=30).text
         token = re.search(r'name="csrfmiddlewaretoken" value="(\w+)"', page)
         assert token is not None
-        form = {"username": found["user"], "password": found["password"], "csrfmiddlewaretoken": token[1]}
+        form = {"username": match["user"], "password": match["password"], "csrfmiddlewaretoken": token[1]}
         response = session.post(f"{url}/admin/login/", form, timeout=30, allow_redirects=False)
         assert response.status_code == 302
         return session, url
@@ -141,12 +141,12 @@ def test_the_tests_of_an_author_run_a_pipeline_on_a_coordinator_that_they_start(
 
 def _processes_of(folder: Path) -> list[Path]:
     """Return the processes that name the folder in their command or environment."""
-    found = []
+    files = []
     for file in (*Path("/proc").glob("[0-9]*/cmdline"), *Path("/proc").glob("[0-9]*/environ")):
         with suppress(OSError):
             if str(folder).encode() in file.read_bytes():
-                found.append(file)
-    return found
+                files.append(file)
+    return files
 
 
 def test_it_contains_no_file_that_only_a_checkout_needs(python: Path, tmp_path: Path) -> None:
@@ -221,7 +221,7 @@ class Desk:
         """The command lines that name the folder's servers, and the programs at the port of the address."""
         kept = json.loads((self.folder / ".coordinator" / "installation.json").read_text())
         marks = (str(self.folder / ".coordinator"), f"--port={kept['port']}")
-        lines = [_command_line(each) for each in Path("/proc").glob("[0-9]*")]
+        lines = [_command_line(process) for process in Path("/proc").glob("[0-9]*")]
         return [line for line in lines if any(mark in line for mark in marks)]
 
 
@@ -236,8 +236,8 @@ def _command_line(process: Path) -> str:
 def folder(tmp_path: Path) -> Iterator[Path]:
     """An empty folder. At the end, the databases in it are removed; root's are elsewhere."""
     yield tmp_path
-    for each in (".coordinator", ".local/demo"):
-        remove_place(tmp_path / each / "postgres")
+    for place in (".coordinator", ".local/demo"):
+        remove_place(tmp_path / place / "postgres")
 
 
 def test_a_coordinator_of_one_machine_is_killed_and_continues_with_its_data(python: Path, folder: Path) -> None:

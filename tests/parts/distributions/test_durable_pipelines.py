@@ -58,10 +58,10 @@ class Host:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.wheels = folder / "wheels"
-        own = installing.build_wheel("durable-pipelines", self.wheels)
+        wheel = installing.build_wheel("durable-pipelines", self.wheels)
         library = write_wheel(self.wheels, "rates", "1.0", {"rates.py": "RATE = 2\n"})
         self.python = installing.empty_environment(folder / "author")
-        installing.install(self.python, [own, library])
+        installing.install(self.python, [wheel, library])
         (folder / "flow.py").write_text(PRICES)
         self.run(self.python, "-m", "pipelines", "release", "flow:pipeline", "--release-version=1.0")
         self.release = folder / "dist/1.0/pipeline-release.json"

@@ -21,13 +21,13 @@ ORDER = """'{"number": 3, "amount": "1.00"}'"""
 
 def steps() -> list[tuple[str, str]]:
     """Return each command of the section with the output that it shows."""
-    found = []
+    commands = []
     for block in re.findall(r"^```console\n(.*?)^```$", SECTION, re.MULTILINE | re.DOTALL):
         for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
             command = re.match(r"(?:.*\\\n)*.*\n", part)
             assert command is not None
-            found.append((command[0], part[command.end() :]))
-    return found
+            commands.append((command[0], part[command.end() :]))
+    return commands
 
 
 class Terminals:
@@ -87,8 +87,8 @@ def test_the_commands_of_the_readme(terminals: Terminals) -> None:
             assert json.loads(output[output.index("{") :]) == json.loads(shown[shown.index("{") :])
     terminals.type("kill -KILL $first; wait $first 2> ../killed || true\n")
     show = f"coordinator executions show {waiting['executionId']} --output json\n"
-    found = json.loads(terminals.type(show))
-    assert (found["status"] not in {"SUCCEEDED", "FAILED"}, found["pin"]["releaseVersion"]) == (True, "1.0")
+    status = json.loads(terminals.type(show))
+    assert (status["status"] not in {"SUCCEEDED", "FAILED"}, status["pin"]["releaseVersion"]) == (True, "1.0")
     terminals.type(last[0])
     eventually(lambda: json.loads(terminals.type(show))["status"] == "SUCCEEDED", seconds=180, what="the end on 1.0")
     result = json.loads(terminals.type(f"coordinator executions result {waiting['executionId']}\n"))

@@ -76,8 +76,8 @@ def test_all_requests_are_answered_as_documented(own_database: str, tmp_path: Pa
 
 def with_names(document: dict[str, Any], names: dict[str, list[str]]) -> dict[str, Any]:
     """Restrict the parameters and members of the document to `names` where other values are mostly invalid."""
-    operations = [each for item in document["paths"].values() for each in item.values()]
-    for parameter in (each for operation in operations for each in operation.get("parameters", ())):
+    operations = [operation for item in document["paths"].values() for operation in item.values()]
+    for parameter in (parameter for operation in operations for parameter in operation.get("parameters", ())):
         is_release = parameter["name"] in ("from", "to") and parameter["schema"].get("format") != "date-time"
         if parameter["in"] == "path" or parameter["name"] == "cursor" or is_release:
             parameter["schema"] = {"enum": names[parameter["name"]]}
@@ -91,7 +91,7 @@ def with_names(document: dict[str, Any], names: dict[str, list[str]]) -> dict[st
 
 def with_codes(document: dict[str, Any]) -> dict[str, Any]:
     """Restrict the status and the code of each problem document to those of its response."""
-    for operation in (each for item in document["paths"].values() for each in item.values()):
+    for operation in (operation for item in document["paths"].values() for operation in item.values()):
         for status, response in operation["responses"].items():
             if "x-codes" in response:
                 members = {"status": {"const": int(status)}, "code": {"enum": response["x-codes"]}}

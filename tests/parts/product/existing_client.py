@@ -37,10 +37,10 @@ class ExistingClient:
         """Return the response, read as the version reads the stored `answer`."""
         response = self.call(method, path, body)
         assert response.status_code == 200, (path, response.status_code, response.text)
-        found = response.json()
-        refused = unread(self.version, f"answer-{answer}", found)
+        content = response.json()
+        refused = unread(self.version, f"answer-{answer}", content)
         assert not refused, (path, refused)
-        return found
+        return content
 
     def request(self, name: str, **values: Any) -> Any:
         return message(self.version, f"request-{name}", **values)
@@ -61,15 +61,15 @@ class ExistingClient:
 
     def wait_for(self, execution_id: str, *states: str, seconds: float = 40) -> Any:
         def reached() -> Any:
-            found = self.ok("GET", f"control-plane/{{t}}/executions/{execution_id}", "status")
-            return found if found["status"] in states else None
+            status = self.ok("GET", f"control-plane/{{t}}/executions/{execution_id}", "status")
+            return status if status["status"] in states else None
 
         return eventually(reached, seconds=seconds, what=f"{execution_id} in {states}")
 
     def interaction(self, execution_id: str) -> Any:
         def found() -> Any:
             pending = self.ok("GET", "control-plane/{t}/interactions/pending?limit=1000", "pending")
-            return next((each for each in pending if each["executionId"] == execution_id), None)
+            return next((row for row in pending if row["executionId"] == execution_id), None)
 
         return eventually(found, what="the interaction")
 

@@ -163,14 +163,14 @@ def test_the_guide_proves_what_ran(tenant: TenantInUse, v1: BuiltRelease, v2: Bu
 
     proven = checked("--json")
     assert (proven.returncode, proven.stderr) == (0, "")
-    facts = json.loads(proven.stdout)
-    assert (facts["verified"], facts["pinnedThroughout"], facts["finished"]) == (True, True, True)
-    assert facts["artifacts"] == [v1.document["artifacts"][0]["digest"]]
-    assert [(run["outcome"], run["worker"], run["code"]) for run in facts["runs"]] == [
+    proof = json.loads(proven.stdout)
+    assert (proof["verified"], proof["pinnedThroughout"], proof["finished"]) == (True, True, True)
+    assert proof["artifacts"] == [v1.document["artifacts"][0]["digest"]]
+    assert [(run["outcome"], run["worker"], run["code"]) for run in proof["runs"]] == [
         ("RETRY_SCHEDULED", "worker-v1", "artifact"),
         ("SUCCEEDED", "worker-v1", "artifact"),
     ]
-    assert all(run["environment"] and run["findings"] == [] for run in facts["runs"])
+    assert all(run["environment"] and run["findings"] == [] for run in proof["runs"])
     assert "SUCCEEDED by worker-v1" in checked().stdout
 
     shutil.copy(v2.artifact, folder / "dist/1.0/org.acme.orders.zip")

@@ -69,7 +69,7 @@ def run(script: str, folder: Path, environment: Mapping[str, str]) -> None:
 
 
 def resolved(text: str, values: Mapping[str, str]) -> str:
-    return re.sub(r"\$\{\{ inputs\.([\w-]+) \}\}", lambda found: values[found[1]], text)
+    return re.sub(r"\$\{\{ inputs\.([\w-]+) \}\}", lambda match: values[match[1]], text)
 
 
 def test_scripts_read_inputs_from_the_environment_only() -> None:

@@ -21,8 +21,8 @@ pytestmark = pytest.mark.timeout(600)
 
 @pytest.fixture
 def run(tenant: TenantInUse, tmp_path: Path) -> CommandLine:
-    own = {"COORDINATOR_URL": tenant.product.url, "COORDINATOR_TENANT": tenant.tenant.slug}
-    return CommandLine(tmp_path, {**own, "COORDINATOR_TOKEN": tenant.token(Scope)})
+    address = {"COORDINATOR_URL": tenant.product.url, "COORDINATOR_TENANT": tenant.tenant.slug}
+    return CommandLine(tmp_path, {**address, "COORDINATOR_TOKEN": tenant.token(Scope)})
 
 
 def test_a_release_from_its_upload_to_its_end(
@@ -33,7 +33,7 @@ def test_a_release_from_its_upload_to_its_end(
     for release in (v1, v2):
         uploaded = run("releases", "upload", str(release.descriptor.parent))
         assert (uploaded.status, "REGISTERED" in uploaded.out) == (0, True), uploaded
-    assert [each["releaseVersion"] for each in run.json("releases", "list", P)] == ["2.0", "1.0"]
+    assert [release["releaseVersion"] for release in run.json("releases", "list", P)] == ["2.0", "1.0"]
 
     kept = tmp_path / "kept" / "1.0"
     for _ in ("downloaded", "completed"):
@@ -70,7 +70,7 @@ def test_a_release_from_its_upload_to_its_end(
     assert run.json("gradual", "promote", P, begun, "--reason=next", "--yes")["status"] == "PROMOTED"
     assert run("releases", "activate", P, "1.0", "--expected=1.0", "--yes", "--reason=x").status == 3
     assert run.json("releases", "rollback", P, "--reason=worse", "--yes")["releaseVersion"] == "1.0"
-    assert [each["kind"] for each in run.json("releases", "activations", P)] == [
+    assert [activation["kind"] for activation in run.json("releases", "activations", P)] == [
         "rollback",
         "promotion",
         "gradual",
@@ -121,8 +121,8 @@ def test_executions_to_their_result(run: CommandLine, tenant: TenantInUse, v1: B
     gate.touch()
     out, _ = follower.communicate(timeout=60)
     kinds = [json.loads(line)["kind"] for line in out.splitlines()]
-    assert (follower.returncode, kinds) == (0, [each["kind"] for each in tenant.events(held)])
-    assert [each["sequence"] for each in run.json("executions", "events", held)] == list(range(1, len(kinds) + 1))
+    assert (follower.returncode, kinds) == (0, [event["kind"] for event in tenant.events(held)])
+    assert [event["sequence"] for event in run.json("executions", "events", held)] == list(range(1, len(kinds) + 1))
 
     again = run.json("executions", "resubmit", held, "--reason=once more", "--yes")
     assert again["resubmittedFrom"] == held

@@ -7,5 +7,5 @@ ROWS = 200_000
 
 def test_statements_read_as_much_with_ten_times_the_executions_and_each_index_is_used() -> None:
     few, many = growth.counted(ROWS)
-    assert [str(each) for each in growth.growths(few, many) if each.is_too_large and not each.reason] == []
+    assert [str(table) for table in growth.growths(few, many) if table.is_too_large and not table.reason] == []
     assert set(many.unread) <= growth.UNREAD.keys()

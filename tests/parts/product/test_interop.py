@@ -58,22 +58,22 @@ def test_one_pipeline_is_hosted_by_both_kinds_of_worker_at_once(tenant: TenantIn
     type_id = TYPES + "OrderRequest"
     execution_ids = [tenant.accepted(orders.pipeline_id, order(n), f"native-{n}")["executionId"] for n in range(8)]
     execution_ids += [client.submit(f"tpf-{n}", order(n), type_id) for n in range(8)]
-    for each in execution_ids:
-        tenant.wait_for(each, "WAITING_EXTERNAL")
-    begun = [workers(tenant, each) for each in execution_ids]
-    assert {worker for each in begun for worker in each} == {"worker:celery-1", "worker:rest-1"}
+    for execution_id in execution_ids:
+        tenant.wait_for(execution_id, "WAITING_EXTERNAL")
+    begun = [workers(tenant, execution_id) for execution_id in execution_ids]
+    assert {worker for names in begun for worker in names} == {"worker:celery-1", "worker:rest-1"}
 
     # The remaining worker continues the executions of the other.
     celery.stop()
-    for each in execution_ids:
-        interaction = client.interaction(each)
+    for execution_id in execution_ids:
+        interaction = client.interaction(execution_id)
         assert interaction["outputType"] == TYPES + "Decision"
         decision = {"order_id": interaction["requestPayload"]["order_id"], "accepted": True, "note": "ok"}
         client.complete(interaction, payload(TYPES + "Decision", decision))
-    for each in execution_ids:
-        tenant.wait_for(each, "SUCCEEDED", seconds=60)
-        assert "worker:rest-1" in workers(tenant, each)
-        assert tenant.result(each)["state"] == "ACCEPTED"
-        result = client.result(each)
+    for execution_id in execution_ids:
+        tenant.wait_for(execution_id, "SUCCEEDED", seconds=60)
+        assert "worker:rest-1" in workers(tenant, execution_id)
+        assert tenant.result(execution_id)["state"] == "ACCEPTED"
+        result = client.result(execution_id)
         assert result["payloadTypeId"] == TYPES + "FinishedOrder"
-        assert json.loads(result["payload"]) == tenant.result(each)
+        assert json.loads(result["payload"]) == tenant.result(execution_id)

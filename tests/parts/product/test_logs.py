@@ -49,16 +49,16 @@ def test_lines_have_fields_and_no_secrets(product: RunningProduct, tenant: Tenan
     assert (refused["logger"], refused["level"], refused["tenant"]) == ("django.request", "WARNING", slug)
 
     def of_control_worker() -> list[dict[str, Any]]:
-        found = [line for line in lines(product, "control-worker") if line.get("execution") == execution_id]
-        return [line for line in found if line["logger"] == "executions.state_machine.dead_letters"]
+        of_execution = [line for line in lines(product, "control-worker") if line.get("execution") == execution_id]
+        return [line for line in of_execution if line["logger"] == "executions.state_machine.dead_letters"]
 
     [dead] = eventually(of_control_worker, what="a line of the failure")
     assert (dead["tenant"], dead["attempt"]) == (slug, 0)
 
-    own = [line for line in lines(product, "talkative") if line.get("execution") == execution_id]
+    of_execution = [line for line in lines(product, "talkative") if line.get("execution") == execution_id]
     pinned = {"tenant": slug, "pipeline": release.pipeline_id, "release": "1.0", "step": "Talk", "attempt": 0}
-    assert all(line.items() >= pinned.items() for line in own)
-    said, failed = own
+    assert all(line.items() >= pinned.items() for line in of_execution)
+    said, failed = of_execution
     assert (said["logger"], said["event"]) == ("talkative", "about to fail")
     assert failed["event"] == f"Execution {execution_id} failed with talkative.Refused"
     assert failed["exception"]["class"] == "talkative.Refused"

@@ -48,7 +48,7 @@ def test_no_execution_is_lost_if_the_primary_is_killed(tenant: TenantInUse, brok
         submitted = [clients.submit(submit, number) for number in range(EXECUTIONS)]
         assert half_way.wait(60)
         brokers.primary.kill()
-        executions = [each.result() for each in submitted]
+        executions = [future.result() for future in submitted]
     for execution_id in executions:
         tenant.wait_for(execution_id, "SUCCEEDED", seconds=90)
     assert len(set(executions)) == EXECUTIONS
@@ -57,7 +57,7 @@ def test_no_execution_is_lost_if_the_primary_is_killed(tenant: TenantInUse, brok
     with Redis.from_url(brokers.replica.owner_url) as client:
         assert client.info("replication")["role"] == "master"
         assert {urlsplit(brokers.url).username, urlsplit(url).username} <= {
-            each["user"] for each in client.client_list()
+            entry["user"] for entry in client.client_list()
         }
         refused = [entry for entry in client.acl_log() if entry["username"] != "default"]
     assert refused == []

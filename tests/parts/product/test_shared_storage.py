@@ -88,7 +88,7 @@ def test_two_coordinators_run_an_artifact_of_s3_and_an_image_of_a_registry(
 
     image, absent = pushed(f"http://{host}/v2/acme/pinned", v2.artifact.read_bytes()), f"sha256:{'0' * 64}"
     upload("absent", absent)
-    assert [each["code"] for each in other.verified(PIPELINE, "absent")["findings"]] == ["IMAGE_MANIFEST_MISSING"]
+    assert [finding["code"] for finding in other.verified(PIPELINE, "absent")["findings"]] == ["IMAGE_MANIFEST_MISSING"]
     descriptor = upload("2.0", image)
     assert other.verified(PIPELINE, "2.0")["status"] == "REGISTERED"
     # The image's program: the code of the release, and nothing that could be compared with the image.

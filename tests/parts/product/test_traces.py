@@ -25,12 +25,12 @@ def tenant(running: RunningProduct, receiver: Receiver, tmp_path: Path, name: st
 
 
 def values(attributes: Sequence[Any]) -> dict[str, str]:
-    return {each.key: each.value.string_value for each in attributes}
+    return {attribute.key: attribute.value.string_value for attribute in attributes}
 
 
 def exported(receiver: Receiver, trace_id: str) -> Iterator[tuple[Span, str]]:
     """Yield the spans of a trace that were exported so far, each with its service."""
-    for body in [each.body for each in receiver.requests if each.path == "/v1/traces"]:
+    for body in [request.body for request in receiver.requests if request.path == "/v1/traces"]:
         request = ExportTraceServiceRequest.FromString(gzip.decompress(body) if body[:2] == b"\x1f\x8b" else body)
         for group in request.resource_spans:
             service = values(group.resource.attributes)["service.name"]

@@ -43,14 +43,14 @@ def registered(client: ExistingClient, release: str) -> dict[str, Any]:
         newer = located.carrier(document, jar.read_bytes(), release, uri=jar.as_uri())
         path.write_text(json.dumps(newer))
     body = client.request("register-release", releaseDescriptorPath=str(path))
-    found = client.ok("POST", "admin/{p}/releases/register", "release", body)
-    assert (found["status"], found["releaseVersion"]) == ("REGISTERED", release)
-    return dict(found)
+    answer = client.ok("POST", "admin/{p}/releases/register", "release", body)
+    assert (answer["status"], answer["releaseVersion"]) == ("REGISTERED", release)
+    return dict(answer)
 
 
 def activated(client: ExistingClient, release: str) -> None:
-    found = client.ok("POST", f"admin/{{p}}/releases/{release}/activate", "release")
-    assert (found["status"], found["releaseVersion"]) == ("ACTIVE", release)
+    answer = client.ok("POST", f"admin/{{p}}/releases/{release}/activate", "release")
+    assert (answer["status"], answer["releaseVersion"]) == ("ACTIVE", release)
     assert client.ok("GET", "admin/{p}/releases/active", "release")["releaseVersion"] == release
 
 
@@ -64,7 +64,7 @@ def worker(client: ExistingClient) -> Iterator[VersionedWorker]:
     """A release of the order flow is active, and its worker is registered."""
     pin = registered(client, ONE)
     assert client.call("GET", "admin/{p}/releases/active").status_code == 404
-    assert [each["releaseVersion"] for each in client.ok("GET", "admin/{p}/releases", "release")] == [ONE]
+    assert [release["releaseVersion"] for release in client.ok("GET", "admin/{p}/releases", "release")] == [ONE]
     assert client.ok("GET", f"admin/{{p}}/releases/{ONE}", "release")["status"] == "REGISTERED"
     activated(client, ONE)
     secret = worker_key(client.product.environment["WORKER_SECRET"], client.tenant).text
@@ -107,7 +107,7 @@ def test_an_order_runs_to_its_end_across_a_restart_and_another_activation(
 
     activated(client, ONE)
     assert client.ok("POST", "admin/{p}/workers/java-1/drain", "worker")["state"] == "DRAINING"
-    assert [each["state"] for each in client.ok("GET", "admin/{p}/workers", "worker")] == ["DRAINING"]
+    assert [worker["state"] for worker in client.ok("GET", "admin/{p}/workers", "worker")] == ["DRAINING"]
     assert client.call("POST", "control-plane/{t}/executions", client.submission("order-3")).status_code == 503
 
 
@@ -132,8 +132,10 @@ def test_an_order_that_fails_is_retried_and_redriven(client: ExistingClient, wor
     assert unread(client.version, "answer-redriven", answer.json()) == []
     assert (answer.status_code, answer.json()["previousStatus"], answer.json()["attempt"]) == (200, dead["status"], 3)
     client.wait_for(drilled, "FAILED", "DLQ")
-    resumes = [each for each in worker.commands if each["executionId"] == drilled and each["currentStepIndex"] == 3]
-    assert {json.loads(each["payload"])["accepted"]["orderId"] for each in resumes} == {"nonsense"}
+    resumes = [
+        command for command in worker.commands if command["executionId"] == drilled and command["currentStepIndex"] == 3
+    ]
+    assert {json.loads(command["payload"])["accepted"]["orderId"] for command in resumes} == {"nonsense"}
     assert len(resumes) == 6, "a re-drive has a new retry budget"
 
     worker.answers = [message(client.version, "result-failed-non-retryable", failure={"message": "sold out"})]

@@ -29,16 +29,16 @@ class Installation:
     token: str
 
     def clients(self) -> list[Client]:
-        return [Client(each.url, TENANT, self.token) for each in self.coordinators]
+        return [Client(coordinator.url, TENANT, self.token) for coordinator in self.coordinators]
 
     def key(self, *change: str) -> str:
         return self.coordinators[0].manage("worker_key", TENANT, *change)
 
     def roll(self, **settings: str) -> None:
-        for each in self.coordinators:
-            each.stop()
-            each.environment.update(settings)
-            each.start()
+        for coordinator in self.coordinators:
+            coordinator.stop()
+            coordinator.environment.update(settings)
+            coordinator.start()
 
     def publish(self, release: BuiltRelease, worker: str) -> None:
         """Register a release, start its first worker, and activate it."""

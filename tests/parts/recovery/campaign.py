@@ -82,25 +82,28 @@ class Campaign:
         seconds = time.monotonic() - began
         repetitions = self._repeat_all()
         with self.cluster.connect() as connection:
-            found = [each for name in (PIPELINE, hostile.PIPELINE) for each in histories(connection, pipeline_id=name)]
-        runs, versions = runs_of(self.runs), {each.key: each.pin[2] for each in found}
+            ended = [
+                history for name in (PIPELINE, hostile.PIPELINE) for history in histories(connection, pipeline_id=name)
+            ]
+        runs, versions = runs_of(self.runs), {history.key: history.pin[2] for history in ended}
         needed = {job.key: list(job.steps(versions[job.key])) if job.key in versions else [] for job in self.all}
-        wrong = faults(self.promises, found, runs, needed)
+        wrong = faults(self.promises, ended, runs, needed)
         wrong += misplaced(self.pins, "v1", "v2", *self.switch)
         wrong += [
-            f"{each.execution_id} ({each.key}): its cancellation was confirmed, but it is {each.status}"
-            for each in found
-            if each.execution_id in self.operators.cancelled and each.status != "CANCELLED"
+            f"{history.execution_id} ({history.key}): its cancellation was confirmed, but it is {history.status}"
+            for history in ended
+            if history.execution_id in self.operators.cancelled and history.status != "CANCELLED"
         ]
         wrong += self._damage()
         if errors := self.client.failed_requests["500"]:
             wrong.append(f"{errors} requests were answered with 500; a failure that passes is 503")
         if len(self.promises) != len(self.all):
             wrong.append(f"{len(self.all)} were submitted, but {len(self.promises)} were accepted")
-        print(f"{len(found)} executions in {seconds:.0f} s, by state {dict(Counter(each.status for each in found))}")
+        states = dict(Counter(history.status for history in ended))
+        print(f"{len(ended)} executions in {seconds:.0f} s, by state {states}")
         print(f"strikes: {dict(self.chaos.strikes)}; requests repeated: {dict(self.client.failed_requests)}")
         print(f"operators: {dict(self.operators.acts)}")
-        print(f"takeovers: {_count(found, 'LEASE_EXPIRED')}; outcomes dropped: {_count(found, 'OUTCOME_DROPPED')}")
+        print(f"takeovers: {_count(ended, 'LEASE_EXPIRED')}; outcomes dropped: {_count(ended, 'OUTCOME_DROPPED')}")
         print(f"steps: {sum(map(len, needed.values()))} recorded, {sum(map(len, runs.values()))} ran")
         return [*wrong, *repetitions, *self.chaos.unexpected_ends]
 
@@ -167,8 +170,8 @@ class Campaign:
                 yield
             finally:
                 self._stop_answering.set()
-            for each in answering:
-                each.result()
+            for future in answering:
+                future.result()
 
     def _answer(self, job: Job, interaction: dict[str, Any]) -> None:
         try:
@@ -213,17 +216,17 @@ class Campaign:
 
         def repeat(job: Job | HostileJob) -> str | None:
             status, response = self.client.submit(job.pipeline, job.input(str(self.runs)), job.key)
-            found, first = (status, response["executionId"], pin_of(response)), by_key[job.key]
-            if found == (200, first.execution_id, first.pin):
+            repeated, first = (status, response["executionId"], pin_of(response)), by_key[job.key]
+            if repeated == (200, first.execution_id, first.pin):
                 return None
-            return f"{job.key}: the repeated submission got {found}"
+            return f"{job.key}: the repeated submission got {repeated}"
 
         with ThreadPoolExecutor(SUBMITTERS) as pool:
             return [fault for fault in pool.map(repeat, self.all) if fault is not None]
 
 
-def _count(found: list[History], kind: str) -> int:
-    return sum(each.count(kind) for each in found)
+def _count(histories: list[History], kind: str) -> int:
+    return sum(history.count(kind) for history in histories)
 
 
 def _wait(probe: Callable[[], bool]) -> None:

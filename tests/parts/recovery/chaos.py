@@ -151,7 +151,7 @@ class Chaos(threading.Thread):
         self._stopping.wait(self._rng.uniform(least, most))
 
     def _member(self, role: str) -> str:
-        return self._rng.choice([each for each in self._cluster.members if each.startswith(role)])
+        return self._rng.choice([member for member in self._cluster.members if member.startswith(role)])
 
     def _fail_over(self) -> None:
         """Promote the standby. Then let the former primary come back, and restart processes that know nothing of it."""

@@ -67,8 +67,8 @@ def histories(connection: psycopg.Connection, *, pipeline_id: str) -> list[Histo
 
 
 def history(connection: psycopg.Connection, execution_id: str) -> History:
-    [found] = _read(connection, "e.id = %s", execution_id)
-    return found
+    [row] = _read(connection, "e.id = %s", execution_id)
+    return row
 
 
 def _read(connection: psycopg.Connection, chosen: LiteralString, parameter: str) -> list[History]:

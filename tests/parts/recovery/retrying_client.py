@@ -66,8 +66,8 @@ class RetryingClient:
 
     def pending(self) -> list[dict[str, Any]]:
         _, page = self.call("GET", "questions?status=pending&transport=interaction-api&pageSize=200")
-        found: list[dict[str, Any]] = page["items"]
-        return found
+        items: list[dict[str, Any]] = page["items"]
+        return items
 
     def answer(self, question_id: str, response: Any) -> None:
         self.call("POST", "questions/answer", {"questionId": question_id, "response": response})

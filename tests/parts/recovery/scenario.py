@@ -69,13 +69,13 @@ class Scenario:
         """Wait for the end of an execution and return its history, which must be consistent and have the same pin."""
 
         def ended_history() -> History | None:
-            found = self.history(execution_id)
-            return found if found.status in TERMINAL else None
+            history = self.history(execution_id)
+            return history if history.status in TERMINAL else None
 
-        found = eventually(ended_history, seconds=seconds, what=f"the end of {execution_id}")
-        assert found.pin == self._pin
-        assert contradictions(found) == []
-        return found
+        history = eventually(ended_history, seconds=seconds, what=f"the end of {execution_id}")
+        assert history.pin == self._pin
+        assert contradictions(history) == []
+        return history
 
     @contextmanager
     def locked_row(self, execution_id: str) -> Iterator[None]:

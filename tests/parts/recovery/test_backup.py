@@ -75,13 +75,13 @@ def test_what_was_acknowledged_before_a_backup_survives_a_lost_installation(up: 
     front.add(second.product)
     eventually(lambda: second.live_executions() == 0, seconds=120, what="the end of all executions")
     with second.connect() as connection:
-        found = histories(connection, pipeline_id=PIPELINE)
+        ended = histories(connection, pipeline_id=PIPELINE)
         [interrupted] = histories(connection, pipeline_id=gated.pipeline_id)
         gaps = connection.execute(_GAPS).fetchall()
-    restored = {history.execution_id for history in found}
+    restored = {history.execution_id for history in ended}
     assert acknowledged <= restored
     promises = [promise for promise in load.promises if promise.execution_id in restored]
-    assert faults(promises, found, runs_of(tmp_path / "runs"), load.needed()) == []
+    assert faults(promises, ended, runs_of(tmp_path / "runs"), load.needed()) == []
     assert (interrupted.execution_id, interrupted.status) == (in_flight, "SUCCEEDED")
     assert interrupted.count("LEASE_EXPIRED") == 1
     assert runs_in(held) == 2

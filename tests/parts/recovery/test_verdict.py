@@ -48,14 +48,14 @@ CORRECT = History(
 )
 
 
-def found_faults(*found: History, runs: list[Run] = RUNS, promises: tuple[Promise, ...] = (PROMISE,)) -> str:
-    return "\n".join(faults(promises, found, {"e": runs}, {JOB.key: list(JOB.steps("v1"))}))
+def found_faults(*ended: History, runs: list[Run] = RUNS, promises: tuple[Promise, ...] = (PROMISE,)) -> str:
+    return "\n".join(faults(promises, ended, {"e": runs}, {JOB.key: list(JOB.steps("v1"))}))
 
 
 def test_a_correct_history_has_no_fault() -> None:
     assert found_faults(CORRECT) == ""
     restored = Event(5, "LEASE_RESTORED", "RUNNING", "test", {})
-    later = [replace(each, sequence=each.sequence + 1) for each in EVENTS[4:]]
+    later = [replace(event, sequence=event.sequence + 1) for event in EVENTS[4:]]
     assert found_faults(replace(CORRECT, events=[*EVENTS[:4], restored, *later], event_count=15)) == ""
     assert found_faults(CORRECT, runs=[*RUNS, RUNS[0]]) == "", "a takeover repeats steps"
 

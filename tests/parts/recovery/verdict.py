@@ -51,7 +51,7 @@ def contradictions(history: History) -> list[str]:
     """Return the contradictions within the rows of an ended execution, and its illegal moves."""
     moves = [
         event
-        for before, event in zip(["", *(each.status for each in history.events)], history.events, strict=False)
+        for before, event in zip(["", *(event.status for event in history.events)], history.events, strict=False)
         # A lease that is taken from another worker changes no state.
         if event.kind not in NOTES and (event.kind, before) != ("LEASE_RESTORED", "RUNNING")
     ]
@@ -68,7 +68,7 @@ def contradictions(history: History) -> list[str]:
         f"its events are numbered {numbers}": numbers == list(range(1, len(numbers) + 1)),
         f"its event count is {history.event_count} of {len(numbers)}": history.event_count == len(numbers),
         f"it is at version {history.version} after {len(moves) - 1} moves": history.version == len(moves) - 1,
-        f"it begins with {history.kinds[:1]}": [(each.kind, each.status) for each in moves[:1]]
+        f"it begins with {history.kinds[:1]}": [(move.kind, move.status) for move in moves[:1]]
         == [("SUBMITTED", State.QUEUED)],
         f"it moved from {illegal}": not illegal,
         f"it is {history.status}, but its last move led to {states[-1:]}": states[-1:] == [history.status],
@@ -101,9 +101,9 @@ def broken_promises(promise: Promise, history: History) -> Iterator[str]:
         "error": (promise.error, promise.error and history.error_code),
         "answer": (promise.answer, promise.answer and next(iter(history.answers), None)),
     }
-    for name, (promised, found) in compared.items():
-        if promised != found:
-            yield f"its {name} should be {promised} and is {found}"
+    for name, (promised, recorded) in compared.items():
+        if promised != recorded:
+            yield f"its {name} should be {promised} and is {recorded}"
 
 
 def wrong_runs(history: History, runs: Collection[Run], needed: Collection[tuple[str, int]]) -> Iterator[str]:
@@ -120,12 +120,12 @@ def wrong_runs(history: History, runs: Collection[Run], needed: Collection[tuple
 
 def faults(
     promises: Collection[Promise],
-    found: Collection[History],
+    histories: Collection[History],
     runs: Mapping[str, Collection[Run]],
     needed: Mapping[str, Collection[tuple[str, int]]],
 ) -> list[str]:
     """Return one line for each fault. Empty if no execution was lost and nothing happened twice."""
-    by_id = {each.execution_id: each for each in found}
+    by_id = {history.execution_id: history for history in histories}
     lines = []
     for promise in promises:
         history = by_id.pop(promise.execution_id, None)
@@ -138,7 +138,7 @@ def faults(
             *wrong_runs(history, runs.get(history.execution_id, ()), needed[promise.key]),
         ]
         lines += [f"{history.execution_id} ({history.key}): {what}" for what in wrong]
-    lines += [f"{each.execution_id} ({each.key}): no client submitted it" for each in by_id.values()]
+    lines += [f"{history.execution_id} ({history.key}): no client submitted it" for history in by_id.values()]
     keys = Counter(promise.key for promise in promises)
     return lines + [f"the key {key} has {count} executions" for key, count in keys.items() if count > 1]
 

@@ -47,7 +47,7 @@ class Job:
         attempt = 0
         for step in (*FIRST_STEPS[version], *LAST_STEPS):
             last = attempt + {"prepare": self.early, "settle": self.late}.get(step, 0)
-            yield from ((step, each) for each in range(attempt, last + 1))
+            yield from ((step, number) for number in range(attempt, last + 1))
             attempt = last
             if step == "settle" and not self.accepted:
                 return
@@ -94,11 +94,11 @@ def pin_of(response: dict[str, Any]) -> tuple[str, str, str]:
 
 def runs_of(file: Path) -> dict[str, list[Run]]:
     """Return the runs that steps have recorded, by execution."""
-    found: dict[str, list[Run]] = {}
+    runs: dict[str, list[Run]] = {}
     for line in file.read_text().splitlines():
         execution_id, step, version, attempt = line.split()
-        found.setdefault(execution_id, []).append(Run(execution_id, step, version, int(attempt)))
-    return found
+        runs.setdefault(execution_id, []).append(Run(execution_id, step, version, int(attempt)))
+    return runs
 
 
 def _job(rng: Random, number: int) -> Job:

@@ -97,8 +97,8 @@ def _release() -> tuple[str, str]:
     """
     commits = _git("log", "-G^version = ", "--format=%H", "--", "pyproject.toml").decode().split()
     for commit in commits:
-        if found := _VERSION.search(_git("show", f"{commit}:pyproject.toml")):
-            return found[1].decode(), commit
+        if match := _VERSION.search(_git("show", f"{commit}:pyproject.toml")):
+            return match[1].decode(), commit
     raise NoHistory("This clone has no commit of the last release. Fetch the history: git fetch --unshallow")
 
 
@@ -123,7 +123,7 @@ def _dependencies(project: Path) -> set[tuple[str, str]]:
         reached.add(name)
         package = packages[name]
         extras = package.get("optional-dependencies", {}).values()
-        pending += [each["name"] for group in (package.get("dependencies", []), *extras) for each in group]
+        pending += [row["name"] for group in (package.get("dependencies", []), *extras) for row in group]
     return {(name, packages[name]["version"]) for name in reached if "editable" not in packages[name]["source"]}
 
 

@@ -46,8 +46,8 @@ def read_by(version: released.Version, message: dict[str, Any]) -> Any:
 
 def with_members(value: Any, member: dict[str, Any]) -> Any:
     if isinstance(value, dict):
-        return {**{key: with_members(each, member) for key, each in value.items()}, **member}
-    return [with_members(each, member) for each in value] if isinstance(value, list) else value
+        return {**{key: with_members(inner, member) for key, inner in value.items()}, **member}
+    return [with_members(item, member) for item in value] if isinstance(value, list) else value
 
 
 def sealed(body: Any, content: Any) -> dict[str, Any]:

@@ -67,8 +67,8 @@ def new_migrations(before: Collection[tuple[str, str]]) -> Iterator[NewMigration
     """
     executor = MigrationExecutor(connection)
     plan = executor.migration_plan(executor.loader.graph.leaf_nodes())
-    old = [each for each in plan if not _is_new(each[0], before)]
-    new = [each for each in plan if _is_new(each[0], before)]
+    old = [step for step in plan if not _is_new(step[0], before)]
+    new = [step for step in plan if _is_new(step[0], before)]
     state = executor.migrate(None, plan=old)
     released_tables = frozenset(connection.introspection.table_names(include_views=True))
     for migration, _ in new:
@@ -98,15 +98,15 @@ def _is_new(migration: Migration, before: Collection[tuple[str, str]]) -> bool:
 
 
 def problems(new: NewMigration) -> list[Problem]:
-    found = unsafe_statements(new.sql, atomic=new.atomic)
+    listed = unsafe_statements(new.sql, atomic=new.atomic)
     if len(new.locked) > 1:
         tables = ", ".join(sorted(new.locked))
-        found.append(
+        listed.append(
             Problem(
                 "several-tables", 1, f"It locks {tables}. Lock one table of the previous version in each migration."
             )
         )
-    return found
+    return listed
 
 
 def unsafe_statements(sql: str, *, atomic: bool) -> list[Problem]:
@@ -116,17 +116,17 @@ def unsafe_statements(sql: str, *, atomic: bool) -> list[Problem]:
         command.append("--assume-in-transaction")
     done = subprocess.run(command, input=sql, capture_output=True, text=True)
     assert done.stdout, done.stderr
-    found = [Problem(each["rule_name"], each["line"] + 1, each["message"]) for each in json.loads(done.stdout)]
-    return [*found, *_own_rules(sql, atomic)]
+    listed = [Problem(entry["rule_name"], entry["line"] + 1, entry["message"]) for entry in json.loads(done.stdout)]
+    return [*listed, *_own_rules(sql, atomic)]
 
 
 def _own_rules(sql: str, atomic: bool) -> Iterator[Problem]:
     for number, line in enumerate(sql.splitlines(), 1):
-        if found := _DROPPED_DEFAULT.search(line):
+        if match := _DROPPED_DEFAULT.search(line):
             yield Problem(
                 "default-dropped",
                 number,
-                f"The version before inserts into {found[1]} without {found[2]}. Give the field a db_default.",
+                f"The version before inserts into {match[1]} without {match[2]}. Give the field a db_default.",
             )
         # `coordinator migrate` sets no time limits for it.
         if not atomic and line.strip() and not line.startswith("--") and not _CONCURRENT.match(line.strip()):
@@ -136,8 +136,8 @@ def _own_rules(sql: str, atomic: bool) -> Iterator[Problem]:
 def exceptions() -> dict[str, frozenset[str]]:
     """Return the rules that a migration may break, by its name. `exceptions.toml` says why."""
     listed: list[dict[str, Any]] = tomllib.loads(EXCEPTIONS.read_text(encoding="utf-8")).get("exception", [])
-    assert all(each["reason"] for each in listed)
-    return {each["migration"]: frozenset(each["rules"]) for each in listed}
+    assert all(entry["reason"] for entry in listed)
+    return {entry["migration"]: frozenset(entry["rules"]) for entry in listed}
 
 
 RELEASED = {(path.partition("/")[0], Path(path).stem) for path in released.recorded()}
@@ -156,13 +156,13 @@ def test_the_migrations_of_a_release_are_unchanged() -> None:
 
 def test_newer_migrations_are_safe(empty: None) -> None:
     excused = exceptions()
-    found = [
-        f"{new.name}:{each.line} {each.rule}: {each.message}"
+    unsafe = [
+        f"{new.name}:{problem.line} {problem.rule}: {problem.message}"
         for new in new_migrations(RELEASED)
-        for each in problems(new)
-        if each.rule not in excused.get(new.name, ())
+        for problem in problems(new)
+        if problem.rule not in excused.get(new.name, ())
     ]
-    assert not found, "\n".join(found)
+    assert not unsafe, "\n".join(unsafe)
 
 
 def test_the_migrations_of_a_next_version_are_safe(empty: None, settings: Any) -> None:
@@ -176,9 +176,9 @@ def test_the_migrations_of_a_next_version_are_safe(empty: None, settings: Any) -
 def test_an_unsafe_migration_is_found(empty: None) -> None:
     """The tables of alerts refer to tenants and pipelines, whose writers wait meanwhile."""
     newer = new_migrations({(app, name) for app, name in RELEASED if app != "alerts"})
-    new = next(each for each in newer if each.name == "alerts.0001_tables")
+    new = next(migration for migration in newer if migration.name == "alerts.0001_tables")
     assert new.locked == {"tenancy_tenant", "releases_pipeline"}
-    assert [each.rule for each in problems(new)] == ["several-tables"]
+    assert [problem.rule for problem in problems(new)] == ["several-tables"]
 
 
 @cases(
@@ -193,8 +193,8 @@ def test_an_unsafe_migration_is_found(empty: None) -> None:
     ],
 )
 def test_each_unsafe_statement_is_found(statement: str, atomic: bool, rule: str | None) -> None:
-    found = [each.rule for each in unsafe_statements(statement, atomic=atomic)]
-    assert rule in found if rule else found == []
+    rules = [problem.rule for problem in unsafe_statements(statement, atomic=atomic)]
+    assert rule in rules if rule else rules == []
 
 
 def test_the_application_role_keeps_every_right_that_the_previous_version_uses() -> None:
@@ -204,7 +204,7 @@ def test_the_application_role_keeps_every_right_that_the_previous_version_uses()
     exec(released.previous_file("foundation/database/postgresql/rights.py"), before.__dict__)
     nodes = [*RELEASED, *(node for node in MigrationLoader(None).graph.leaf_nodes() if node[0] not in OURS)]
     models = MigrationLoader(None).project_state(nodes).apps.get_models(include_auto_created=True)
-    columns = {model._meta.db_table: [str(each.column) for each in model._meta.concrete_fields] for model in models}
+    columns = {model._meta.db_table: [str(field.column) for field in model._meta.concrete_fields] for model in models}
     for table, was in before.RIGHTS.items():
         now, known = RIGHTS[table], columns.get(table, [])
         assert was.delete <= now.delete, table

@@ -82,13 +82,13 @@ class Deployment:
 
     def errors(self) -> list[str]:
         """Return the lines of the logs that report an error, except failures of steps, which the workload wants."""
-        found = []
+        lines = []
         for log in sorted((self.product.folder / "logs").glob("*.log")):
             marks = (" ERROR ", " CRITICAL ", *(() if log.name.startswith("worker") else ("Traceback",)))
             for line in log.read_text(encoding="utf-8").splitlines():
-                if EXPECTED not in line and any(each in line for each in marks):
-                    found.append(f"{self.version.name}: {log.name}: {line}")
-        return found
+                if EXPECTED not in line and any(mark in line for mark in marks):
+                    lines.append(f"{self.version.name}: {log.name}: {line}")
+        return lines
 
     def built(self, reference: str, source: Path, version: str) -> Path:
         """Build a release with this version's tools, and return the path of its descriptor."""
@@ -130,8 +130,8 @@ class Installation:
         self.old = Deployment(released.previous_version(folder / "previous"), folder / "old", servers, {})
         shared = shared_settings(self.old.product)
         self.new = Deployment(released.next_version(folder / "next"), folder / "new", servers, shared)
-        for each in (self.old, self.new):
-            up.callback(each.product.stop)
+        for installed in (self.old, self.new):
+            up.callback(installed.product.stop)
         self.front = Front(TENANT)
 
     def live(self) -> int:
@@ -178,13 +178,13 @@ def test_an_upgrade_under_load_and_the_way_back_lose_nothing(installation: Insta
         load.stop()
     assert front.errors == []
     with psycopg.connect(installation.postgres.superuser_url()) as connection:
-        found = histories(connection, pipeline_id=PIPELINE)
+        ended = histories(connection, pipeline_id=PIPELINE)
         assert connection.execute("SELECT DISTINCT next_column FROM executions_execution").fetchall() == [("",)]
-    assert faults(load.promises, found, runs_of(tmp_path / "runs"), load.needed()) == []
+    assert faults(load.promises, ended, runs_of(tmp_path / "runs"), load.needed()) == []
     assert len(load.promises) > 20
     gaps = [after - before for before, after in pairwise(load.submitted_at)]
     assert max(gaps) < 5, "the longest time in seconds without an accepted submission"
-    actors = {event.actor for history in found for event in history.events}
+    actors = {event.actor for history in ended for event in history.events}
     assert {"worker:worker-old", "worker:worker-new"} <= actors
     assert old.errors() + new.errors() == []
 

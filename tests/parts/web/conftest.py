@@ -21,16 +21,16 @@ def tenant(running: RunningProduct, name: str) -> TenantInUse:
 
 
 @pytest.fixture
-def own(running: RunningProduct, tmp_path: Path) -> Iterator[Product]:
+def own_product(running: RunningProduct, tmp_path: Path) -> Iterator[Product]:
     """Another instance of the product on the same servers. None of its processes is started."""
     with another_product(tmp_path, running.product.servers, running.product.settings) as made:
         yield made
 
 
-def start_web(own: Product) -> Child:
-    web = own.start_web()
-    own.wait_until_ready()
-    wait_for_web_processes(own, web)
+def start_web(product: Product) -> Child:
+    web = product.start_web()
+    product.wait_until_ready()
+    wait_for_web_processes(product, web)
     return web
 
 
@@ -54,11 +54,11 @@ def published(url: str, tenant: TenantInUse, file: Path) -> str:
 
 def peaks(root: int) -> dict[int, int]:
     """Return the peak memory of each descendant of a process in bytes."""
-    found = {}
+    peaks_of = {}
     for pid in descendants(root):
         status = Path(f"/proc/{pid}/status").read_text()
-        found[pid] = int(status.partition("VmHWM:")[2].split()[0]) * 1024
-    return found
+        peaks_of[pid] = int(status.partition("VmHWM:")[2].split()[0]) * 1024
+    return peaks_of
 
 
 def opened(port: int, sent: bytes = b"", source: str = "127.0.0.1") -> socket.socket:

@@ -26,19 +26,19 @@ SLOW = "127.0.0.2"
 
 
 @pytest.fixture
-def web(own: Product, tenant: TenantInUse) -> Child:
-    own.environment["ARTIFACT_ROOT"] = tenant.product.environment["ARTIFACT_ROOT"]
-    return start_web(own)
+def web(own_product: Product, tenant: TenantInUse) -> Child:
+    own_product.environment["ARTIFACT_ROOT"] = tenant.product.environment["ARTIFACT_ROOT"]
+    return start_web(own_product)
 
 
 @pytest.fixture
-def digest(own: Product, web: Child, tenant: TenantInUse, tmp_path: Path) -> str:
+def digest(own_product: Product, web: Child, tenant: TenantInUse, tmp_path: Path) -> str:
     (tmp_path / "large.bin").write_bytes(os.urandom(SIZE))
-    return published(own.url, tenant, tmp_path / "large.bin")
+    return published(own_product.url, tenant, tmp_path / "large.bin")
 
 
-def stored(own: Product, digest: str) -> Path:
-    return LocalArtifactStore(Path(own.environment["ARTIFACT_ROOT"])).file(digest)
+def stored(product: Product, digest: str) -> Path:
+    return LocalArtifactStore(Path(product.environment["ARTIFACT_ROOT"])).file(digest)
 
 
 def path_of(tenant: TenantInUse, digest: str) -> str:
@@ -55,9 +55,9 @@ def request(tenant: TenantInUse, digest: str) -> bytes:
     return "\r\n".join([*lines, "", ""]).encode()
 
 
-def stopped(own: Product, tenant: TenantInUse, digest: str) -> socket.socket:
+def stopped(product: Product, tenant: TenantInUse, digest: str) -> socket.socket:
     """Return the connection of a client that has read the beginning of an artifact, and reads no more."""
-    connection = opened(own.port, source=SLOW)
+    connection = opened(product.port, source=SLOW)
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     connection.settimeout(60)
     connection.sendall(request(tenant, digest))
@@ -65,9 +65,11 @@ def stopped(own: Product, tenant: TenantInUse, digest: str) -> socket.socket:
     return connection
 
 
-def test_each_response_is_framed_for_a_reused_connection(own: Product, tenant: TenantInUse, digest: str) -> None:
-    data = stored(own, digest).read_bytes()
-    kept = http.client.HTTPConnection("127.0.0.1", own.port, timeout=60)
+def test_each_response_is_framed_for_a_reused_connection(
+    own_product: Product, tenant: TenantInUse, digest: str
+) -> None:
+    data = stored(own_product, digest).read_bytes()
+    kept = http.client.HTTPConnection("127.0.0.1", own_product.port, timeout=60)
     path, tag = path_of(tenant, digest), f'"{digest}"'
 
     def answer(method: str, **more: str) -> tuple[int, dict[str, str], bytes]:
@@ -75,19 +77,19 @@ def test_each_response_is_framed_for_a_reused_connection(own: Product, tenant: T
         response = kept.getresponse()
         return response.status, {name.lower(): value for name, value in response.getheaders()}, response.read()
 
-    status, found, body = answer("HEAD")
-    assert (status, found["content-length"], found["etag"], body) == (200, str(SIZE), tag, b"")
-    status, found, body = answer("GET", Range="bytes=1000000-1999999")
-    assert (status, found["content-length"], body) == (206, "1000000", data[1_000_000:2_000_000])
-    assert found["content-range"] == f"bytes 1000000-1999999/{SIZE}"
-    status, found, body = answer("GET", If_None_Match=tag)
-    assert (status, found["etag"], body) == (304, tag, b"")
-    assert "transfer-encoding" not in found
-    status, found, body = answer("GET", Range=f"bytes={SIZE}-")
-    assert (status, found["content-range"]) == (416, f"bytes */{SIZE}")
+    status, fields, body = answer("HEAD")
+    assert (status, fields["content-length"], fields["etag"], body) == (200, str(SIZE), tag, b"")
+    status, fields, body = answer("GET", Range="bytes=1000000-1999999")
+    assert (status, fields["content-length"], body) == (206, "1000000", data[1_000_000:2_000_000])
+    assert fields["content-range"] == f"bytes 1000000-1999999/{SIZE}"
+    status, fields, body = answer("GET", If_None_Match=tag)
+    assert (status, fields["etag"], body) == (304, tag, b"")
+    assert "transfer-encoding" not in fields
+    status, fields, body = answer("GET", Range=f"bytes={SIZE}-")
+    assert (status, fields["content-range"]) == (416, f"bytes */{SIZE}")
     assert json.loads(body)["code"] == "RANGE_NOT_SATISFIABLE"
-    status, found, body = answer("GET")
-    assert (status, found["content-length"]) == (200, str(SIZE))
+    status, fields, body = answer("GET")
+    assert (status, fields["content-length"]) == (200, str(SIZE))
     assert hashlib.sha256(body).digest() == hashlib.sha256(data).digest()
     kept.close()
 
@@ -98,14 +100,16 @@ def count_of_sessions() -> int:
         return int(cursor.fetchone()[0])
 
 
-def test_stalled_clients_hold_no_slot_or_session(own: Product, web: Child, tenant: TenantInUse, digest: str) -> None:
+def test_stalled_clients_hold_no_slot_or_session(
+    own_product: Product, web: Child, tenant: TenantInUse, digest: str
+) -> None:
     before, memory = count_of_sessions(), peaks(web.guard_pid)
     with ExitStack() as held:
         for _ in range(80):
-            held.enter_context(stopped(own, tenant, digest))
+            held.enter_context(stopped(own_product, tenant, digest))
         for _ in range(20):
             began = time.monotonic()
-            assert requests.get(f"{own.url}/health/ready", timeout=30).ok
+            assert requests.get(f"{own_product.url}/health/ready", timeout=30).ok
             assert time.monotonic() - began < PROMPT
         # Two processes with 16 slots each have at most as many sessions.
         assert count_of_sessions() - before <= 2 * 16
@@ -113,10 +117,12 @@ def test_stalled_clients_hold_no_slot_or_session(own: Product, web: Child, tenan
     assert max(grown) < 80 * MEBIBYTE, "one web process may have got all of them"
 
 
-def test_a_large_upload_is_never_held_in_memory(own: Product, web: Child, tenant: TenantInUse, tmp_path: Path) -> None:
+def test_a_large_upload_is_never_held_in_memory(
+    own_product: Product, web: Child, tenant: TenantInUse, tmp_path: Path
+) -> None:
     before = peaks(web.guard_pid)
     with (tmp_path / "larger.bin").open("wb") as file:
         file.truncate(4 * SIZE)
-    published(own.url, tenant, tmp_path / "larger.bin")
+    published(own_product.url, tenant, tmp_path / "larger.bin")
     grown = [peak - before.get(pid, 0) for pid, peak in peaks(web.guard_pid).items()]
     assert max(grown) < 64 * MEBIBYTE

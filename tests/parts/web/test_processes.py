@@ -30,20 +30,22 @@ def locked_tenants(product: Product) -> Iterator[psycopg.Connection]:
         connection.rollback()
 
 
-def test_a_stopping_process_completes_requests_and_closes_idle_connections(own: Product, tenant: TenantInUse) -> None:
-    web = start_web(own)
-    url = tenant.url("executions").replace(tenant.product.url, own.url)
-    with opened(own.port, KEEP_ALIVE) as idle, ThreadPoolExecutor(1) as pool:
+def test_a_stopping_process_completes_requests_and_closes_idle_connections(
+    own_product: Product, tenant: TenantInUse
+) -> None:
+    web = start_web(own_product)
+    url = tenant.url("executions").replace(tenant.product.url, own_product.url)
+    with opened(own_product.port, KEEP_ALIVE) as idle, ThreadPoolExecutor(1) as pool:
         response = HTTPResponse(idle)
         response.begin()
         assert response.read()
-        with locked_tenants(own) as connection:
+        with locked_tenants(own_product) as connection:
             answer = pool.submit(tenant.http.get, url, timeout=30)
             eventually(lambda: is_waited_for(connection), what="the request to wait")
             web.send(SIGTERM)
             assert everything(idle) == b""
             # Each worker process separately stops listening.
-            eventually(lambda: not listens(own), what="all processes to stop listening")
+            eventually(lambda: not listens(own_product), what="all processes to stop listening")
             assert not answer.done()
         assert answer.result().json()["items"] == []
         assert web.wait(5) == 0
@@ -65,15 +67,17 @@ def is_waited_for(connection: psycopg.Connection) -> bool:
     return connection.execute(query).fetchone() != (0,)
 
 
-def test_processes_share_memory_with_their_parent_and_end_with_it(own: Product) -> None:
+def test_processes_share_memory_with_their_parent_and_end_with_it(own_product: Product) -> None:
     """Granian is started without the guard that would end its processes."""
-    web = subprocess.Popen([BIN / own.web_command[0], *own.web_command[1:]], cwd=PROJECT, env=own.environment)
+    web = subprocess.Popen(
+        [BIN / own_product.web_command[0], *own_product.web_command[1:]], cwd=PROJECT, env=own_product.environment
+    )
     try:
-        own.wait_until_ready()
+        own_product.wait_until_ready()
         processes = eventually(lambda: descendants(web.pid), what="its processes")
         assert len(processes) == 2
-        for each in processes:
-            memory = dict(re.findall(r"(\w+): +(\d+) kB", Path(f"/proc/{each}/smaps_rollup").read_text()))
+        for process in processes:
+            memory = dict(re.findall(r"(\w+): +(\d+) kB", Path(f"/proc/{process}/smaps_rollup").read_text()))
             assert 2 * int(memory["Private_Dirty"]) < int(memory["Anonymous"]), "the application is loaded once"
     finally:
         web.kill()
@@ -81,9 +85,9 @@ def test_processes_share_memory_with_their_parent_and_end_with_it(own: Product) 
     try:
         eventually(lambda: not any(map(is_running, processes)), seconds=10, what="the end of all")
     finally:
-        for each in processes:
+        for process in processes:
             with contextlib.suppress(ProcessLookupError):
-                os.kill(each, SIGKILL)
+                os.kill(process, SIGKILL)
 
 
 def is_running(pid: int) -> bool:

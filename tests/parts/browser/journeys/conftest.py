@@ -26,8 +26,8 @@ class Journey:
 
     def person(self, tenant: TenantInUse, role: Role) -> Person:
         """Return a person who has signed in with this role."""
-        found = User.objects.filter(memberships__tenant=tenant.tenant, memberships__role=role).first()
-        member = found or RunningProduct(tenant.product).member(tenant.tenant, role)
+        user = User.objects.filter(memberships__tenant=tenant.tenant, memberships__role=role).first()
+        member = user or RunningProduct(tenant.product).member(tenant.tenant, role)
         return self.visitor(tenant.product.url).signs_in(member.username)
 
     def visitor(self, url: str) -> Person:

@@ -31,8 +31,8 @@ def test_incident_to_resubmitted_failures(journey: Journey, tenant: TenantInUse,
         tenant.eventually_accepted(PIPELINE, {"number": number, "folder": str(tmp_path)}, f"order {number}")
         for number in (1, 2, 3)
     ]
-    for each in failed:
-        tenant.wait_for(each["executionId"], "DLQ")
+    for execution in failed:
+        tenant.wait_for(execution["executionId"], "DLQ")
     on_call = journey.person(tenant, Role.ON_CALL)
     on_call.opens("Recover").sees("still get release 2.0").opens("Roll back").ticks("1.0")
     on_call.fills("Reason", "No order is settled").presses("Roll back").sees("No order is settled")
@@ -42,8 +42,8 @@ def test_incident_to_resubmitted_failures(journey: Journey, tenant: TenantInUse,
     on_call.goes_to("Overview").opens("Recover").sees("campaign.draft")
     resubmitted = tenant.get("executions?releaseVersion=1.0")["items"]
     assert len(resubmitted) == 3
-    for each in resubmitted:
-        tenant.wait_for(each["executionId"], "SUCCEEDED")
+    for execution in resubmitted:
+        tenant.wait_for(execution["executionId"], "SUCCEEDED")
 
 
 @pytest.fixture(scope="module")
@@ -103,6 +103,6 @@ def test_alert_set_up_and_received(journey: Journey, tenant: TenantInUse, tmp_pa
         manager.sees("The rule has found nothing.")
         path = f"pipelines/{PIPELINE}/activation-requests"
         tenant.post(path, 201, releaseVersion="1.0", reason="It is ready", operationKey="request")
-        body = eventually(lambda: [each for each in receiver.requests if b"1.0" in each.body], what="the alert")
+        body = eventually(lambda: [sent for sent in receiver.requests if b"1.0" in sent.body], what="the alert")
         manager.goes_to("Alerts").sees("1.0")
     assert body[-1].json

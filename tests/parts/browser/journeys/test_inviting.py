@@ -62,7 +62,7 @@ def acme(product: Product, django_db_blocker: DjangoDbBlocker) -> Iterator[Produ
 
 
 def links_to(address: str, mails: MailServer) -> list[str]:
-    texts = [str(each.message.get_payload()) for each in mails.mails if address in str(each.message["To"])]
+    texts = [str(mail.message.get_payload()) for mail in mails.mails if address in str(mail.message["To"])]
     return [path for text in texts for path in re.findall(r"https://coordinator\.example(\S+)", text)]
 
 
@@ -77,7 +77,7 @@ def test_member_invited(journey: Journey, acme: Product, mails: MailServer, name
     eva.fills("Password", PASSWORD).fills("Password again", PASSWORD)
     eva.presses("Accept and log in").sees("Overview")
     joined = Membership.objects.filter(user__username=address, user__last_name="Maier")
-    assert [(each.tenant.slug, each.role) for each in joined] == [("acme", Role.OPERATOR)]
+    assert [(membership.tenant.slug, membership.role) for membership in joined] == [("acme", Role.OPERATOR)]
     admin.goes_to("Members").sees(address)
     other = journey.visitor(acme.url).signs_in(address).goes_to_account("My account")
     other.presses("End the session of Chrome on Linux").sees_not("End the session")

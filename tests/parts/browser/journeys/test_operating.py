@@ -57,14 +57,14 @@ def test_drain(journey: Journey, shop: TenantInUse, name: str, tmp_path: Path) -
 
 def test_find_by_key_and_by_value(journey: Journey, shop: TenantInUse, name: str) -> None:
     number = int(name.removeprefix("t-"), 16)
-    found = shop.wait_for(submitted(shop, f"order {name}", number), "SUCCEEDED")
+    execution = shop.wait_for(submitted(shop, f"order {name}", number), "SUCCEEDED")
     operator = journey.person(shop, Role.OPERATOR)
     operator.goes_to("Executions").enters("The key or id, or its beginning", f"order {name}").sees("1 execution")
     operator.opens_row(f"order {name}").sees("SUCCEEDED").goes_to("Executions").unfolds("Filters")
     operator.fills("Pipeline", PIPELINE).presses("Search").sees("number")
     operator.fills("number", str(number)).presses("Search").sees("1 execution").opens_row(f"order {name}")
     operator.opens("Input and result").sees(str(number))
-    assert found["executionId"] in operator.page.url
+    assert execution["executionId"] in operator.page.url
 
 
 def test_compare(journey: Journey, shop: TenantInUse, name: str) -> None:

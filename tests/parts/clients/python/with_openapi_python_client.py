@@ -13,9 +13,9 @@ inputs = json.loads(os.environ["INPUTS"])
 
 
 def result(execution_id: UUID) -> object:
-    while (found := execution_result.sync(tenant, execution_id, client=client)).status != "SUCCEEDED":
+    while (execution := execution_result.sync(tenant, execution_id, client=client)).status != "SUCCEEDED":
         time.sleep(0.05)
-    return found.result
+    return execution.result
 
 
 submissions = [
