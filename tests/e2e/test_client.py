@@ -203,7 +203,7 @@ def test_many_submissions_have_their_own_verdicts(
 
 
 @pytest.fixture
-def own_product(running: RunningProduct, tmp_path: Path) -> Iterator[Product]:
+def product(running: RunningProduct, tmp_path: Path) -> Iterator[Product]:
     settings = {**running.product.settings, "ARTIFACT_ROOT": running.product.environment["ARTIFACT_ROOT"]}
     with another_product(tmp_path, running.product.servers, settings) as product:
         product.start_web()
@@ -211,25 +211,25 @@ def own_product(running: RunningProduct, tmp_path: Path) -> Iterator[Product]:
         yield product
 
 
-def test_a_thousand_waits_survive_a_killed_web_process(orders: Orders, own_product: Product) -> None:
+def test_a_thousand_waits_survive_a_killed_web_process(orders: Orders, product: Product) -> None:
     """They take turns on 400 connections. What is submitted in the meantime is submitted once."""
     execution_id, token = orders.begun(), orders.tenant.token(Scope)
 
     async def results() -> list[Any]:
         async with AsyncClient(
-            own_product.url, orders.tenant.tenant.slug, token, connections=400, retry_seconds=90
+            product.url, orders.tenant.tenant.slug, token, connections=400, retry_seconds=90
         ) as client:
             execution = client.get(execution_id)
             waits = [asyncio.create_task(execution.result(timeout=90)) for _ in range(WAITS)]
             await asyncio.sleep(2)
-            for child in [child for child in own_product.children.started if child.name == "web"]:
+            for child in [child for child in product.children.started if child.name == "web"]:
                 child.kill()
-                own_product.children.started.remove(child)
+                product.children.started.remove(child)
             value = {"number": 1, "folder": str(orders.folder)}
             late = [asyncio.create_task(client.submit(PIPELINE, value, key="while-killed")) for _ in range(5)]
             await asyncio.sleep(1)
             assert not [wait for wait in waits + late if wait.done()]
-            await asyncio.to_thread(own_product.start_web)
+            await asyncio.to_thread(product.start_web)
             await asyncio.to_thread(orders.open, execution_id)
             assert len({state.id for state in await asyncio.gather(*late)}) == 1
             return await asyncio.gather(*waits)

@@ -21,7 +21,7 @@ def tenant(running: RunningProduct, name: str) -> TenantInUse:
 
 
 @pytest.fixture
-def own_product(running: RunningProduct, tmp_path: Path) -> Iterator[Product]:
+def product(running: RunningProduct, tmp_path: Path) -> Iterator[Product]:
     """Another instance of the product on the same servers. None of its processes is started."""
     with another_product(tmp_path, running.product.servers, running.product.settings) as made:
         yield made

@@ -26,15 +26,15 @@ SLOW = "127.0.0.2"
 
 
 @pytest.fixture
-def web(own_product: Product, tenant: TenantInUse) -> Child:
-    own_product.environment["ARTIFACT_ROOT"] = tenant.product.environment["ARTIFACT_ROOT"]
-    return start_web(own_product)
+def web(product: Product, tenant: TenantInUse) -> Child:
+    product.environment["ARTIFACT_ROOT"] = tenant.product.environment["ARTIFACT_ROOT"]
+    return start_web(product)
 
 
 @pytest.fixture
-def digest(own_product: Product, web: Child, tenant: TenantInUse, tmp_path: Path) -> str:
+def digest(product: Product, web: Child, tenant: TenantInUse, tmp_path: Path) -> str:
     (tmp_path / "large.bin").write_bytes(os.urandom(SIZE))
-    return published(own_product.url, tenant, tmp_path / "large.bin")
+    return published(product.url, tenant, tmp_path / "large.bin")
 
 
 def stored(product: Product, digest: str) -> Path:
@@ -65,11 +65,9 @@ def stopped(product: Product, tenant: TenantInUse, digest: str) -> socket.socket
     return connection
 
 
-def test_each_response_is_framed_for_a_reused_connection(
-    own_product: Product, tenant: TenantInUse, digest: str
-) -> None:
-    data = stored(own_product, digest).read_bytes()
-    kept = http.client.HTTPConnection("127.0.0.1", own_product.port, timeout=60)
+def test_each_response_is_framed_for_a_reused_connection(product: Product, tenant: TenantInUse, digest: str) -> None:
+    data = stored(product, digest).read_bytes()
+    kept = http.client.HTTPConnection("127.0.0.1", product.port, timeout=60)
     path, tag = path_of(tenant, digest), f'"{digest}"'
 
     def answer(method: str, **more: str) -> tuple[int, dict[str, str], bytes]:
@@ -101,15 +99,15 @@ def count_of_sessions() -> int:
 
 
 def test_stalled_clients_hold_no_slot_or_session(
-    own_product: Product, web: Child, tenant: TenantInUse, digest: str
+    product: Product, web: Child, tenant: TenantInUse, digest: str
 ) -> None:
     before, memory = count_of_sessions(), peaks(web.guard_pid)
     with ExitStack() as held:
         for _ in range(80):
-            held.enter_context(stopped(own_product, tenant, digest))
+            held.enter_context(stopped(product, tenant, digest))
         for _ in range(20):
             began = time.monotonic()
-            assert requests.get(f"{own_product.url}/health/ready", timeout=30).ok
+            assert requests.get(f"{product.url}/health/ready", timeout=30).ok
             assert time.monotonic() - began < PROMPT
         # Two processes with 16 slots each have at most as many sessions.
         assert count_of_sessions() - before <= 2 * 16
@@ -118,11 +116,11 @@ def test_stalled_clients_hold_no_slot_or_session(
 
 
 def test_a_large_upload_is_never_held_in_memory(
-    own_product: Product, web: Child, tenant: TenantInUse, tmp_path: Path
+    product: Product, web: Child, tenant: TenantInUse, tmp_path: Path
 ) -> None:
     before = peaks(web.guard_pid)
     with (tmp_path / "larger.bin").open("wb") as file:
         file.truncate(4 * SIZE)
-    published(own_product.url, tenant, tmp_path / "larger.bin")
+    published(product.url, tenant, tmp_path / "larger.bin")
     grown = [peak - before.get(pid, 0) for pid, peak in peaks(web.guard_pid).items()]
     assert max(grown) < 64 * MEBIBYTE

@@ -31,21 +31,21 @@ def locked_tenants(product: Product) -> Iterator[psycopg.Connection]:
 
 
 def test_a_stopping_process_completes_requests_and_closes_idle_connections(
-    own_product: Product, tenant: TenantInUse
+    product: Product, tenant: TenantInUse
 ) -> None:
-    web = start_web(own_product)
-    url = tenant.url("executions").replace(tenant.product.url, own_product.url)
-    with opened(own_product.port, KEEP_ALIVE) as idle, ThreadPoolExecutor(1) as pool:
+    web = start_web(product)
+    url = tenant.url("executions").replace(tenant.product.url, product.url)
+    with opened(product.port, KEEP_ALIVE) as idle, ThreadPoolExecutor(1) as pool:
         response = HTTPResponse(idle)
         response.begin()
         assert response.read()
-        with locked_tenants(own_product) as connection:
+        with locked_tenants(product) as connection:
             answer = pool.submit(tenant.http.get, url, timeout=30)
             eventually(lambda: is_waited_for(connection), what="the request to wait")
             web.send(SIGTERM)
             assert everything(idle) == b""
             # Each worker process separately stops listening.
-            eventually(lambda: not listens(own_product), what="all processes to stop listening")
+            eventually(lambda: not listens(product), what="all processes to stop listening")
             assert not answer.done()
         assert answer.result().json()["items"] == []
         assert web.wait(5) == 0
@@ -67,13 +67,13 @@ def is_waited_for(connection: psycopg.Connection) -> bool:
     return connection.execute(query).fetchone() != (0,)
 
 
-def test_processes_share_memory_with_their_parent_and_end_with_it(own_product: Product) -> None:
+def test_processes_share_memory_with_their_parent_and_end_with_it(product: Product) -> None:
     """Granian is started without the guard that would end its processes."""
     web = subprocess.Popen(
-        [BIN / own_product.web_command[0], *own_product.web_command[1:]], cwd=PROJECT, env=own_product.environment
+        [BIN / product.web_command[0], *product.web_command[1:]], cwd=PROJECT, env=product.environment
     )
     try:
-        own_product.wait_until_ready()
+        product.wait_until_ready()
         processes = eventually(lambda: descendants(web.pid), what="its processes")
         assert len(processes) == 2
         for process in processes:
