@@ -25,28 +25,28 @@ def itemized(ready: tuple[Tenant, Release], count: int) -> tuple[Execution, list
     return made, list(Interaction.objects.filter(execution=made).select_related("tenant").order_by("item_index"))
 
 
-def interaction_of(of: Execution) -> Interaction:
-    return Interaction.objects.get(execution=of)
+def interaction_of(execution: Execution) -> Interaction:
+    return Interaction.objects.get(execution=execution)
 
 
 def answer(
-    of: Interaction, response: Any = None, actor: str = "user:eva", person: Person | None = None
+    question: Interaction, response: Any = None, actor: str = "user:eva", person: Person | None = None
 ) -> questions.Answered:
     response = {"n": 2} if response is None else response
-    return questions.answer(of.tenant, question_id=of.pk, response=response, actor=actor, person=person)
+    return questions.answer(question.tenant, question_id=question.pk, response=response, actor=actor, person=person)
 
 
-def make_late(*of: Interaction) -> None:
-    ids = [each.pk for each in of]
+def make_late(*late: Interaction) -> None:
+    ids = [question.pk for question in late]
     run("UPDATE executions_interaction SET deadline = now() - interval '1 second' WHERE id = ANY(%s)", ids)
 
 
-def assert_timed_out(made: Execution, one: Interaction) -> None:
+def assert_timed_out(made: Execution, question: Interaction) -> None:
     made.refresh_from_db()
-    one.refresh_from_db()
+    question.refresh_from_db()
     assert (made.status, made.error_code) == ("FAILED", "AWAIT_TIMEOUT")
-    assert made.error_message == f"Question {one.pk} was not answered in time"
-    assert (one.status, AwaitUnit.objects.get(pk=one.unit_id).status) == ("TIMED_OUT", "TIMED_OUT")
+    assert made.error_message == f"Question {question.pk} was not answered in time"
+    assert (question.status, AwaitUnit.objects.get(pk=question.unit_id).status) == ("TIMED_OUT", "TIMED_OUT")
     assert making.history(made)[-1] == ("AWAIT_TIMEOUT", "FAILED")
     letter = DeadLetter.objects.get(execution=made)
     assert (letter.reason, letter.transition_key) == ("await_timeout", f"{made.pk}:0:0")

@@ -24,8 +24,8 @@ from tests.raw_sql import raised, run, unchanged, unguarded
 Ready = tuple[Tenant, Release]
 
 
-def token_of(one: Interaction, secret: str | None = None, **changes: Any) -> str:
-    token = awaits.resume_token_of(one, issued_at=timezone.now())
+def token_of(question: Interaction, secret: str | None = None, **changes: Any) -> str:
+    token = awaits.resume_token_of(question, issued_at=timezone.now())
     return dataclasses.replace(token, **changes).sign(secret or awaits.resume_secrets()[0])
 
 
@@ -37,13 +37,14 @@ def refusal(call: Callable[..., object], *arguments: Any, **members: Any) -> str
 def test_the_first_answer_counts_and_resumes_the_execution(ready: Ready) -> None:
     made = suspended(ready)
     first = answer(interaction_of(made), {"n": 9})
-    one = first.question
-    assert (first.duplicate, one.status, one.response, one.actor) == (False, "COMPLETED", {"n": 9}, "user:eva")
-    assert one.completed_at is not None
-    assert one.unit.status == "COMPLETED"
-    again = answer(one, {"nonsense": True}, actor="user:max")
+    question = first.question
+    assert (first.duplicate, question.status) == (False, "COMPLETED")
+    assert (question.response, question.actor) == ({"n": 9}, "user:eva")
+    assert question.completed_at is not None
+    assert question.unit.status == "COMPLETED"
+    again = answer(question, {"nonsense": True}, actor="user:max")
     assert (again.duplicate, again.question.response, again.question.actor) == (True, {"n": 9}, "user:eva")
-    assert again.question.completed_at == one.completed_at
+    assert again.question.completed_at == question.completed_at
     assert (making.reread(made).status, made.version, made.current_step_index, made.attempt) == ("QUEUED", 3, 1, 0)
     assert (made.progress, made.progress_shape, made.await_unit_id) == ({"n": 9}, "UNI", None)
     assert making.history(made)[3:] == [("AWAIT_COMPLETED", "QUEUED")]
@@ -77,25 +78,25 @@ OTHER = str(uuid.UUID(int=1))
     {"secret": "unknown here, long enough"},
 )
 def test_a_token_with_another_member_or_secret_answers_nothing(ready: Ready, changes: dict[str, Any]) -> None:
-    one = interaction_of(suspended(ready))
-    token = token_of(one, **changes)
-    names = {"question_id": one.pk, "correlation_id": one.correlation_id}
+    question = interaction_of(suspended(ready))
+    token = token_of(question, **changes)
+    names = {"question_id": question.pk, "correlation_id": question.correlation_id}
     assert refusal(questions.resume, token) == refusal(questions.answer, ready[0], resume_token=token)
     code = refusal(questions.answer, ready[0], resume_token=token, **names)
     assert code in ("RESUME_TOKEN_INVALID", "INTERACTION_UNKNOWN")
-    old = token_of(one, issued_at_epoch_ms=0)
-    assert questions.resume(old, response={"n": 1}, actor="a").question.pk == one.pk
+    old = token_of(question, issued_at_epoch_ms=0)
+    assert questions.resume(old, response={"n": 1}, actor="a").question.pk == question.pk
 
 
 def test_the_token_and_the_identifiers_of_an_answer_must_agree(ready: Ready) -> None:
-    one, other = interaction_of(suspended(ready, "k1")), interaction_of(suspended(ready, "k2"))
-    wrong = {"question_id": one.pk, "resume_token": token_of(other)}
+    question, other = interaction_of(suspended(ready, "k1")), interaction_of(suspended(ready, "k2"))
+    wrong = {"question_id": question.pk, "resume_token": token_of(other)}
     assert refusal(questions.answer, ready[0], **wrong) == "RESUME_TOKEN_INVALID"
     for more in ({"resume_token": token_of(other)}, {"question_id": other.pk}):
-        members = {"correlation_id": one.correlation_id, **more}
+        members = {"correlation_id": question.correlation_id, **more}
         assert refusal(questions.answer, ready[0], **members) == "INTERACTION_UNKNOWN"
     assert refusal(questions.answer, ready[0]) == "INTERACTION_UNKNOWN"
-    assert refusal(questions.answer, making.tenant(), question_id=one.pk) == "INTERACTION_UNKNOWN"
+    assert refusal(questions.answer, making.tenant(), question_id=question.pk) == "INTERACTION_UNKNOWN"
 
 
 @cases(
@@ -108,10 +109,10 @@ def test_the_token_and_the_identifiers_of_an_answer_must_agree(ready: Ready) -> 
 )
 def test_an_answer_of_another_type_is_rejected(ready: Ready, members: Any, response: Any, field: str) -> None:
     made = suspended(ready, **members)
-    one = interaction_of(made)
-    caught = raised(errors.AnswerInvalid, answer, one, response)
+    question = interaction_of(made)
+    caught = raised(errors.AnswerInvalid, answer, question, response)
     assert [error["field"] for error in caught.errors] == [field]
-    assert (making.reread(one).status, one.version, len(making.history(made))) == ("DISPATCHED", 0, 3)
+    assert (making.reread(question).status, question.version, len(making.history(made))) == ("DISPATCHED", 0, 3)
 
 
 @cases(
@@ -151,7 +152,7 @@ def test_a_reused_correlation_id_refers_to_the_latest_interaction(ready: Ready) 
 @cases("count", [0, 3])
 def test_an_answer_that_the_worker_could_not_read_is_replaced_by_a_redrive(ready: Ready, count: int) -> None:
     """The interaction keeps the answer that it got. Another failure, or a later one, allows no other answer."""
-    made, items = itemized(ready, count) if count else (one := suspended(ready), [interaction_of(one)])
+    made, items = itemized(ready, count) if count else (parked := suspended(ready), [interaction_of(parked)])
     other = interaction_of(suspended(ready, "other"))
     for item in items:
         answer(item, {"n": 1})
@@ -174,14 +175,14 @@ def test_an_answer_that_the_worker_could_not_read_is_replaced_by_a_redrive(ready
     assert (made.status, made.progress) == ("QUEUED", [{"n": 1}, {"n": 1}, {"n": 2}] if count else {"n": 2})
     assert Interaction.objects.get(pk=new.question_id).response == {"n": 1}
     events = made.events.filter(kind="REDRIVEN", data__answerReplaced=str(new.question_id))
-    assert [each.status for each in events] == ["QUEUED"]
+    assert [event.status for event in events] == ["QUEUED"]
 
 
 EVA, BOB = "user:eva", "user:bob"
 
 
 @pytest.fixture
-def one(ready: Ready) -> Interaction:
+def question(ready: Ready) -> Interaction:
     return interaction_of(suspended(ready))
 
 
@@ -189,105 +190,107 @@ def member(owner: Tenant, name: str, role: Role = Role.OPERATOR, **more: Any) ->
     Membership.objects.create(user=User.objects.create_user(name, **more), tenant=owner, role=role)
 
 
-def claim(of: Interaction, actor: str = EVA, **more: Any) -> Interaction:
-    return claims.claim(of.tenant, of.pk, actor=actor, **more)
+def claim(question: Interaction, actor: str = EVA, **more: Any) -> Interaction:
+    return claims.claim(question.tenant, question.pk, actor=actor, **more)
 
 
-def delegate(of: Interaction, to: str = "bob", actor: str = EVA, **more: Any) -> Interaction:
-    return claims.delegate(of.tenant, of.pk, actor=actor, to=to, **more)
+def delegate(question: Interaction, to: str = "bob", actor: str = EVA, **more: Any) -> Interaction:
+    return claims.delegate(question.tenant, question.pk, actor=actor, to=to, **more)
 
 
-def complete(of: Interaction, actor: str = BOB, **more: Any) -> questions.Answered:
-    return questions.answer(of.tenant, question_id=of.pk, response={"n": 1}, actor=actor, **more)
+def complete(question: Interaction, actor: str = BOB, **more: Any) -> questions.Answered:
+    return questions.answer(question.tenant, question_id=question.pk, response={"n": 1}, actor=actor, **more)
 
 
-def kinds(of: Interaction) -> list[tuple[str, str]]:
-    events = list(InteractionEvent.objects.filter(interaction=of).order_by("sequence"))
+def kinds(question: Interaction) -> list[tuple[str, str]]:
+    events = list(InteractionEvent.objects.filter(interaction=question).order_by("sequence"))
     assert [event.sequence for event in events] == list(range(1, len(events) + 1))
     return [(event.kind, event.actor) for event in events]
 
 
-def run_out(of: Interaction, minutes: int = 31) -> None:
+def run_out(question: Interaction, minutes: int = 31) -> None:
     change = "UPDATE executions_interaction SET claimed_until = claimed_until - make_interval(mins => %s) WHERE id = %s"
     with unguarded(Interaction):
-        run(change, minutes, of.pk)
+        run(change, minutes, question.pk)
 
 
-def state(of: Interaction) -> tuple[str, str | None, str | None, int]:
-    of.refresh_from_db()
-    return of.status, of.claimed_by, of.delegate, of.claim_changes
+def state(question: Interaction) -> tuple[str, str | None, str | None, int]:
+    question.refresh_from_db()
+    return question.status, question.claimed_by, question.delegate, question.claim_changes
 
 
-def test_a_claim_says_who_works_on_the_answer_and_for_how_long(one: Interaction) -> None:
-    claimed = claim(one)
-    [event] = InteractionEvent.objects.filter(interaction=one)
+def test_a_claim_says_who_works_on_the_answer_and_for_how_long(question: Interaction) -> None:
+    claimed = claim(question)
+    [event] = InteractionEvent.objects.filter(interaction=question)
     assert claimed.claimed_by == EVA
     assert claimed.claimed_until is not None
     assert claims.CLAIM_TIME - (claimed.claimed_until - event.at) < claims.CLAIM_TIME / 10
     assert (event.kind, event.claimed_until) == ("CLAIMED", claimed.claimed_until)
-    assert (claimed.updated_at, claimed.version) == (one.updated_at, one.version)
+    assert (claimed.updated_at, claimed.version) == (question.updated_at, question.version)
     [entry] = AuditEntry.objects.filter(act="interaction.claim")
-    assert (entry.actor, entry.object, entry.tenant) == (EVA, str(one.pk), one.tenant)
+    assert (entry.actor, entry.object, entry.tenant) == (EVA, str(question.pk), question.tenant)
 
 
-def test_another_person_claims_only_to_take_over_or_when_the_claim_has_run_out(one: Interaction) -> None:
-    claim(one)
-    caught = raised(errors.QuestionClaimed, claim, one, BOB)
+def test_another_person_claims_only_to_take_over_or_when_the_claim_has_run_out(question: Interaction) -> None:
+    claim(question)
+    caught = raised(errors.QuestionClaimed, claim, question, BOB)
     assert caught.data["claimedBy"] == EVA
-    assert state(one) == ("DISPATCHED", EVA, None, 1)
-    assert claim(one, BOB, take_over=True).claimed_by == BOB
-    run_out(one)
-    assert claim(one, EVA).claimed_by == EVA
-    assert kinds(one) == [("CLAIMED", EVA), ("TAKEN_OVER", BOB), ("CLAIMED", EVA)]
-    raised(errors.QuestionUnknown, claims.claim, making.tenant(), one.pk, actor=EVA)
+    assert state(question) == ("DISPATCHED", EVA, None, 1)
+    assert claim(question, BOB, take_over=True).claimed_by == BOB
+    run_out(question)
+    assert claim(question, EVA).claimed_by == EVA
+    assert kinds(question) == [("CLAIMED", EVA), ("TAKEN_OVER", BOB), ("CLAIMED", EVA)]
+    raised(errors.QuestionUnknown, claims.claim, making.tenant(), question.pk, actor=EVA)
 
 
-def test_only_the_claimant_releases(one: Interaction) -> None:
-    raised(errors.QuestionNotClaimed, claims.release, one.tenant, one.pk, actor=EVA)
-    claim(one)
-    raised(errors.QuestionNotClaimed, claims.release, one.tenant, one.pk, actor=BOB)
-    claims.release(one.tenant, one.pk, actor=EVA)
-    assert state(one) == ("DISPATCHED", None, None, 2)
-    assert kinds(one) == [("CLAIMED", EVA), ("RELEASED", EVA)]
+def test_only_the_claimant_releases(question: Interaction) -> None:
+    raised(errors.QuestionNotClaimed, claims.release, question.tenant, question.pk, actor=EVA)
+    claim(question)
+    raised(errors.QuestionNotClaimed, claims.release, question.tenant, question.pk, actor=BOB)
+    claims.release(question.tenant, question.pk, actor=EVA)
+    assert state(question) == ("DISPATCHED", None, None, 2)
+    assert kinds(question) == [("CLAIMED", EVA), ("RELEASED", EVA)]
 
 
-def test_a_question_is_passed_on_to_a_member_who_may_answer(one: Interaction) -> None:
-    member(one.tenant, "bob")
-    claim(one)
-    raised(errors.QuestionClaimed, delegate, one, actor="user:carl")
-    delegate(one, note=" please ")
-    assert state(one) == ("DISPATCHED", None, BOB, 2)
-    event = InteractionEvent.objects.get(interaction=one, kind="DELEGATED")
+def test_a_question_is_passed_on_to_a_member_who_may_answer(question: Interaction) -> None:
+    member(question.tenant, "bob")
+    claim(question)
+    raised(errors.QuestionClaimed, delegate, question, actor="user:carl")
+    delegate(question, note=" please ")
+    assert state(question) == ("DISPATCHED", None, BOB, 2)
+    event = InteractionEvent.objects.get(interaction=question, kind="DELEGATED")
     assert (event.delegate, event.note, event.actor) == (BOB, "please", EVA)
-    claim(one, BOB)
-    assert state(one) == ("DISPATCHED", BOB, BOB, 3)
+    claim(question, BOB)
+    assert state(question) == ("DISPATCHED", BOB, BOB, 3)
     [entry] = AuditEntry.objects.filter(act="interaction.delegate", outcome="granted")
     assert BOB in entry.details
-    delegate(one, actor="user:carl", take_over=True)
-    assert state(one)[1] is None
+    delegate(question, actor="user:carl", take_over=True)
+    assert state(question)[1] is None
 
 
-def test_nobody_else_gets_a_question(one: Interaction) -> None:
-    member(one.tenant, "viewer", Role.VIEWER)
-    member(one.tenant, "left", is_active=False)
+def test_nobody_else_gets_a_question(question: Interaction) -> None:
+    member(question.tenant, "viewer", Role.VIEWER)
+    member(question.tenant, "left", is_active=False)
     member(making.tenant(), "stranger")
     for name in ("viewer", "left", "stranger", "nobody", ""):
-        caught = raised(errors.DelegateUnknown, delegate, one, name)
+        caught = raised(errors.DelegateUnknown, delegate, question, name)
         assert caught.errors[0]["field"] == "to"
-    assert state(one) == ("DISPATCHED", None, None, 0)
+    assert state(question) == ("DISPATCHED", None, None, 0)
 
 
 @cases(("actor", "minutes", "unless_claimed"), [(BOB, 0, False), (EVA, 0, True), (BOB, 31, True)])
-def test_a_claim_refuses_answers_of_others(one: Interaction, actor: str, minutes: int, unless_claimed: bool) -> None:
-    claim(one)
-    raised(errors.QuestionClaimed, complete, one, unless_claimed=True)
-    assert state(one)[0] == "DISPATCHED"
-    run_out(one, minutes)
-    done = complete(one, actor, unless_claimed=unless_claimed, note=" fine ")
+def test_a_claim_refuses_answers_of_others(
+    question: Interaction, actor: str, minutes: int, unless_claimed: bool
+) -> None:
+    claim(question)
+    raised(errors.QuestionClaimed, complete, question, unless_claimed=True)
+    assert state(question)[0] == "DISPATCHED"
+    run_out(question, minutes)
+    done = complete(question, actor, unless_claimed=unless_claimed, note=" fine ")
     assert (done.duplicate, done.question.note, done.question.channel) == (False, "fine", "api")
-    assert complete(one, note="late", unless_claimed=True).duplicate
-    assert state(one) == ("COMPLETED", EVA, None, 1)
-    assert one.note == "fine"
+    assert complete(question, note="late", unless_claimed=True).duplicate
+    assert state(question) == ("COMPLETED", EVA, None, 1)
+    assert question.note == "fine"
 
 
 @cases("act", [claim, delegate])
@@ -295,6 +298,6 @@ def test_a_closed_question_or_a_timer_cannot_be_claimed(ready: Ready, act: Calla
     member(ready[0], "bob")
     timer, answered = interaction_of(suspended(ready, "t", transport="timer")), interaction_of(suspended(ready, "a"))
     answer(answered)
-    for each in (timer, answered):
-        raised(errors.QuestionClosed, act, each)
-        assert kinds(each) == []
+    for question in (timer, answered):
+        raised(errors.QuestionClosed, act, question)
+        assert kinds(question) == []

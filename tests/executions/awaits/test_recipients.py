@@ -34,16 +34,20 @@ def ask(ready: Ready, key: str = "key", **named: str) -> Interaction:
     return interaction_of(suspended(ready, key, **named))
 
 
-def answer(of: Interaction, by: Person | None, **more: Any) -> Any:
-    return questions.answer(of.tenant, question_id=of.pk, response={"n": 1}, actor="user:x", person=by, **more)
+def answer(question: Interaction, by: Person | None, **more: Any) -> Any:
+    return questions.answer(
+        question.tenant, question_id=question.pk, response={"n": 1}, actor="user:x", person=by, **more
+    )
 
 
-def claim(of: Interaction, by: Person | None) -> Any:
-    return claims.claim(of.tenant, of.pk, actor="user:x", person=by)
+def claim(question: Interaction, by: Person | None) -> Any:
+    return claims.claim(question.tenant, question.pk, actor="user:x", person=by)
 
 
-def reassign(of: Interaction, assignee: str | None = None, group: str | None = None, reason: str = "away") -> Any:
-    return reassignment.reassign(of.tenant, of.pk, actor=ADMIN, reason=reason, assignee=assignee, group=group)
+def reassign(question: Interaction, assignee: str | None = None, group: str | None = None, reason: str = "away") -> Any:
+    return reassignment.reassign(
+        question.tenant, question.pk, actor=ADMIN, reason=reason, assignee=assignee, group=group
+    )
 
 
 @cases(
@@ -63,20 +67,21 @@ def reassign(of: Interaction, assignee: str | None = None, group: str | None = N
     ({}, "max", "", [], True),
 )
 def test_who_may_answer(named: Any, username: str, email: str, groups: list[str], accepted: bool, ready: Ready) -> None:
-    one = ask(ready, **named)
-    by = person(one.tenant, username, *groups, email=email)
-    assert recipients.permits(one, by) is accepted
+    question = ask(ready, **named)
+    by = person(question.tenant, username, *groups, email=email)
+    assert recipients.permits(question, by) is accepted
     for condition in (recipients.addressed_to(by), recipients.mine(by)):
         assert Interaction.objects.filter(condition).exists() is (accepted and bool(named))
     assert Interaction.objects.filter(recipients.answerable_by(by)).exists() is accepted
     for act in (claim, answer):
         if accepted:
-            act(one, by)
+            act(question, by)
             continue
-        caught = raised(errors.RecipientRequired, act, one, by)
+        caught = raised(errors.RecipientRequired, act, question, by)
         assert caught.data == {"assignee": named.get("assignee"), "group": named.get("group")}
-    assert (making.reread(one).status, one.claim_changes) == (("COMPLETED", 1) if accepted else ("DISPATCHED", 0))
-    denied = AuditEntry.objects.filter(outcome="denied", object=str(one.pk)).values_list("act", flat=True)
+    expected = ("COMPLETED", 1) if accepted else ("DISPATCHED", 0)
+    assert (making.reread(question).status, question.claim_changes) == expected
+    denied = AuditEntry.objects.filter(outcome="denied", object=str(question.pk)).values_list("act", flat=True)
     assert sorted(denied) == ([] if accepted else ["interaction.answer", "interaction.claim"])
 
 
@@ -88,11 +93,11 @@ def test_who_may_answer(named: Any, username: str, email: str, groups: list[str]
     ({}, ""),
 )
 def test_the_restriction_says_who_may_answer(named: dict[str, str], sentence: str, ready: Ready) -> None:
-    one = ask(ready, **named)
-    assert recipients.restriction(one) == sentence
+    question = ask(ready, **named)
+    assert recipients.restriction(question) == sentence
     Pipeline.objects.update(recipients=Recipients.INFORM)
-    assert recipients.restriction(one) == ""
-    answer(one, None)
+    assert recipients.restriction(question) == ""
+    answer(question, None)
 
 
 def nobody(owner: Tenant) -> Person | None:
@@ -121,23 +126,24 @@ def superuser(owner: Tenant) -> Person | None:
 
 @cases("who", [nobody, anonymous, viewer, inactive, of_another_tenant, superuser])
 def test_a_name_or_a_group_alone_is_not_enough(who: Callable[[Tenant], Person | None], ready: Ready) -> None:
-    one = ask(ready, assignee="eva", group="finance")
-    raised(errors.RecipientRequired, answer, one, who(one.tenant))
+    question = ask(ready, assignee="eva", group="finance")
+    raised(errors.RecipientRequired, answer, question, who(question.tenant))
 
 
 def test_a_resume_token_needs_no_person_and_a_repeated_answer_no_right(ready: Ready) -> None:
-    one = ask(ready, group="finance")
-    assert not questions.resume(token_of(one), response={"n": 2}, actor="erp").duplicate
-    assert answer(one, None).duplicate
+    question = ask(ready, group="finance")
+    assert not questions.resume(token_of(question), response={"n": 2}, actor="erp").duplicate
+    assert answer(question, None).duplicate
 
 
 def test_a_question_is_passed_on_among_its_recipients(ready: Ready) -> None:
-    one = ask(ready, group="finance")
-    eva, _, _ = person(one.tenant, "eva", "finance"), person(one.tenant, "bob", "finance"), person(one.tenant, "max")
-    assert list(recipients.candidates(one)) == ["bob", "eva"]
+    question = ask(ready, group="finance")
+    eva, _ = person(question.tenant, "eva", "finance"), person(question.tenant, "bob", "finance")
+    person(question.tenant, "max")
+    assert list(recipients.candidates(question)) == ["bob", "eva"]
     for by, to, refused in ((eva, "max", errors.DelegateUnknown), (None, "bob", errors.RecipientRequired)):
-        raised(refused, claims.delegate, one.tenant, one.pk, actor="user:x", person=by, to=to)
-    assert claims.delegate(one.tenant, one.pk, actor="user:x", person=eva, to="bob").delegate == "user:bob"
+        raised(refused, claims.delegate, question.tenant, question.pk, actor="user:x", person=by, to=to)
+    assert claims.delegate(question.tenant, question.pk, actor="user:x", person=eva, to="bob").delegate == "user:bob"
 
 
 @cases(
@@ -151,42 +157,42 @@ def test_a_question_is_passed_on_among_its_recipients(ready: Ready) -> None:
     ({}, {"role": Role.VIEWER}, ""),
 )
 def test_a_question_is_for_its_delegate_who_may_answer(named: Any, loses: Any, who: str, ready: Ready) -> None:
-    one = ask(ready, **named)
-    people = [person(one.tenant, name, "finance") for name in ("eva", "bob")]
+    question = ask(ready, **named)
+    people = [person(question.tenant, name, "finance") for name in ("eva", "bob")]
     with unguarded(Interaction):
         Interaction.objects.update(delegate="user:bob")
     Membership.objects.filter(user=people[1]).update(**loses)
-    for each in people:
-        mine = recipients.mine(each)
+    for member in people:
+        mine = recipients.mine(member)
         is_mine = Interaction.objects.filter(mine).exists()
-        assert (is_mine, Interaction.objects.filter(~mine).exists()) == (who == each.username, who != each.username)
+        assert (is_mine, Interaction.objects.filter(~mine).exists()) == (who == member.username, who != member.username)
 
 
 def test_a_reassignment_replaces_the_recipients_and_says_why(ready: Ready) -> None:
-    one = ask(ready, group="finance")
-    eva, bob = person(one.tenant, "eva", "finance"), person(one.tenant, "bob")
-    claim(one, eva)
+    question = ask(ready, group="finance")
+    eva, bob = person(question.tenant, "eva", "finance"), person(question.tenant, "bob")
+    claim(question, eva)
     for members_, refused in (
         ({"assignee": "bob", "reason": " "}, InvalidRequest),
         ({}, InvalidRequest),
         ({"assignee": "nobody"}, errors.RecipientUnknown),
         ({"assignee": "bob", "group": "nobody"}, errors.RecipientUnknown),
     ):
-        raised(refused, reassign, one, **members_)
-    changed = reassign(one, "bob")
+        raised(refused, reassign, question, **members_)
+    changed = reassign(question, "bob")
     assert (changed.assignee, changed.group, changed.claimed_by, changed.claim_changes) == ("bob", None, None, 2)
-    raised(errors.RecipientRequired, answer, one, eva)
-    answer(one, bob)
+    raised(errors.RecipientRequired, answer, question, eva)
+    answer(question, bob)
     event = InteractionEvent.objects.get(kind="REASSIGNED")
     assert (event.actor, event.note, event.assignee, event.group) == (ADMIN, "away", "bob", None)
-    noted = ExecutionEvent.objects.get(execution=one.execution_id, kind=reassignment.EVENT)
+    noted = ExecutionEvent.objects.get(execution=question.execution_id, kind=reassignment.EVENT)
     assert (noted.actor, noted.data["before"], noted.data["reason"]) == (
         ADMIN,
         {"assignee": None, "group": "finance"},
         "away",
     )
     assert AuditEntry.objects.get(act="interaction.reassign").reason == "away"
-    raised(errors.QuestionClosed, reassign, one, "eva")
+    raised(errors.QuestionClosed, reassign, question, "eva")
 
 
 def test_the_groups_of_a_person_hold_for_all_roles(ready: Ready) -> None:
@@ -197,7 +203,7 @@ def test_the_groups_of_a_person_hold_for_all_roles(ready: Ready) -> None:
     assert added.groups == ["finance", "legal"]
     members.set_groups(owner, "eva", ["finance"], actor=ADMIN)
     members.set_groups(owner, "eva", ["finance"], actor=ADMIN)
-    assert [each.groups for each in Membership.objects.filter(user=user)] == [["finance"]] * 2
+    assert [membership.groups for membership in Membership.objects.filter(user=user)] == [["finance"]] * 2
     entries = AuditEntry.objects.filter(act="membership.change").order_by("sequence").values_list("details", flat=True)
     assert list(entries) == [
         '{"before":[],"groups":["finance","legal"]}',

@@ -31,16 +31,17 @@ Ready = tuple[Tenant, Release]
 def test_a_suspension_parks_the_execution_and_opens_its_interaction(ready: Ready) -> None:
     before = timezone.now()
     made = suspended(ready, request='{"n": 7}', assignee="eva", group="finance", timeout_seconds=90)
-    one = interaction_of(made)
+    question = interaction_of(made)
 
     assert (made.status, made.current_step_index, made.version) == ("WAITING_EXTERNAL", 0, 2)
-    assert (made.progress, made.progress_shape, made.await_unit_id) == ({"n": 7}, "UNI", one.unit_id)
-    assert (one.unit.status, one.unit.expected_items, one.unit.itemized) == ("WAITING_EXTERNAL", 1, False)
-    assert (one.status, one.request, one.item_index) == ("DISPATCHED", {"n": 7}, None)
-    assert (one.assignee, one.group) == ("eva", "finance")
-    name = f"{ready[0].slug}:{made.pk}:Approve:{one.unit_id}".encode()
-    assert UUID(one.correlation_id) == UUID(bytes=md5(name).digest(), version=3)
-    assert before + timedelta(seconds=80) < one.deadline < timezone.now() + timedelta(seconds=90)
+    assert (made.progress, made.progress_shape, made.await_unit_id) == ({"n": 7}, "UNI", question.unit_id)
+    unit = question.unit
+    assert (unit.status, unit.expected_items, unit.itemized) == ("WAITING_EXTERNAL", 1, False)
+    assert (question.status, question.request, question.item_index) == ("DISPATCHED", {"n": 7}, None)
+    assert (question.assignee, question.group) == ("eva", "finance")
+    name = f"{ready[0].slug}:{made.pk}:Approve:{question.unit_id}".encode()
+    assert UUID(question.correlation_id) == UUID(bytes=md5(name).digest(), version=3)
+    assert before + timedelta(seconds=80) < question.deadline < timezone.now() + timedelta(seconds=90)
     assert making.history(made)[-1] == ("AWAITING", "WAITING_EXTERNAL")
     assert dispatch.dispatch() == 0
 
@@ -80,8 +81,8 @@ def test_an_expired_deadline_fails_the_execution_and_a_redrive_asks_again(ready:
     assert making.reread(made).status == "QUEUED"
 
 
-def by_token(one: Interaction) -> None:
-    token = awaits.resume_token_of(one, issued_at=timezone.now()).sign(awaits.resume_secrets()[0])
+def by_token(question: Interaction) -> None:
+    token = awaits.resume_token_of(question, issued_at=timezone.now()).sign(awaits.resume_secrets()[0])
     questions.resume(token, response={"n": 1}, actor="")
 
 
@@ -110,15 +111,15 @@ def test_one_late_item_fails_the_unit_and_withdraws_the_others(ready: Ready) -> 
 
 def test_an_expired_timer_resumes_the_execution_with_its_request(ready: Ready) -> None:
     made = suspended(ready, request='{"n": 3}', transport="timer", timeout_seconds=3600)
-    one = interaction_of(made)
-    assert one.status == "WAITING"
+    question = interaction_of(made)
+    assert question.status == "WAITING"
     assert awaits.expire() == 0
     for _ in range(2):
-        raised(QuestionClosed, answer, one)
-        make_late(one)
+        raised(QuestionClosed, answer, question)
+        make_late(question)
     assert awaits.expire() == 1
     made.refresh_from_db()
-    assert (making.reread(one).status, one.response, one.actor) == ("COMPLETED", {"n": 3}, "timer")
+    assert (making.reread(question).status, question.response, question.actor) == ("COMPLETED", {"n": 3}, "timer")
     assert (made.status, made.current_step_index, made.progress) == ("QUEUED", 1, {"n": 3})
     assert making.history(made)[-1] == ("AWAIT_COMPLETED", "QUEUED")
 
@@ -147,11 +148,11 @@ def resumed(made: Execution) -> tuple[Any, str]:
     made.refresh_from_db()
     sent = payload_of(made)
     items = [sent] if made.progress_shape == "UNI" else parts(sent)
-    typed = [(each.payload_type_id, json.loads(each.payload)) for each in items]
+    typed = [(item.payload_type_id, json.loads(item.payload)) for item in items]
     [claim] = making.claimed(made.tenant)
-    found = json.loads(claim.input)
-    assert typed == [(BOTH, each) for each in ([found] if claim.input_shape == "UNI" else found)]
-    return found, claim.input_shape
+    value = json.loads(claim.input)
+    assert typed == [(BOTH, item) for item in ([value] if claim.input_shape == "UNI" else value)]
+    return value, claim.input_shape
 
 
 OTHER = {"request": {"n": 99}, "answer": {"n": 2}}
@@ -159,7 +160,7 @@ EVIL: list[Any] = [OTHER, {"n": 2, **OTHER}, [OTHER], "request", 0, {}, {"reques
 LIST = {"requests": ['[{"n": 1}, {"n": 2}]'], "request_shape": "MULTI"}
 
 
-@cases(("members", "response"), [*(({}, each) for each in EVIL), (LIST, OTHER), ({"gives_many": True}, [OTHER])])
+@cases(("members", "response"), [*(({}, text) for text in EVIL), (LIST, OTHER), ({"gives_many": True}, [OTHER])])
 def test_no_answer_changes_the_request(with_request: Ready, members: dict[str, Any], response: Any) -> None:
     """Not even if the policy disables the check of answers. Checked answers have the type of the await alone."""
     made = suspended(with_request, **members)
@@ -175,8 +176,8 @@ def test_no_answer_changes_the_request(with_request: Ready, members: dict[str, A
 def test_a_redrive_starts_from_both_also_with_another_answer(with_request: Ready, count: int) -> None:
     Pipeline.objects.filter(tenant=with_request[0]).update(validate_answers=False)
     made, items = itemized(with_request, count)
-    for each in reversed(items):
-        answer(each, {"wrong": each.item_index})
+    for item in reversed(items):
+        answer(item, {"wrong": item.item_index})
     [claim] = making.claimed(with_request[0])
     assert making.record(making.failure(claim, "UNDECODABLE_PAYLOAD", retryable=False)) == 1
     Pipeline.objects.filter(tenant=with_request[0]).update(validate_answers=True)
@@ -184,4 +185,4 @@ def test_a_redrive_starts_from_both_also_with_another_answer(with_request: Ready
     raised(errors.AnswerInvalid, redrive, with_request[0], made.pk, **by, answer=Answer(items[-1].pk, OTHER))
     redrive(with_request[0], made.pk, **by, answer=Answer(items[-1].pk, {"n": 7}))
     answers = [*({"wrong": n} for n in range(count - 1)), {"n": 7}]
-    assert resumed(made) == ([both(each, {"n": n}) for n, each in enumerate(answers)], "MULTI")
+    assert resumed(made) == ([both(answer, {"n": n}) for n, answer in enumerate(answers)], "MULTI")

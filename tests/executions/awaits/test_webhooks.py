@@ -34,26 +34,26 @@ def sent_to(ready: Ready, url: str, key: str = "key", **members: Any) -> Executi
     return suspended(ready, key, transport="webhook", transport_metadata={"url": url}, **members)
 
 
-def make_due(one: Interaction) -> None:
-    run("UPDATE executions_interaction SET next_dispatch_at = now() WHERE id = %s", one.pk)
+def make_due(question: Interaction) -> None:
+    run("UPDATE executions_interaction SET next_dispatch_at = now() WHERE id = %s", question.pk)
 
 
-def delay_of(one: Interaction) -> float:
-    assert one.next_dispatch_at is not None
-    return round((one.next_dispatch_at - one.updated_at).total_seconds(), 1)
+def delay_of(question: Interaction) -> float:
+    assert question.next_dispatch_at is not None
+    return round((question.next_dispatch_at - question.updated_at).total_seconds(), 1)
 
 
 def assert_undeliverable(made: Execution, why: str) -> None:
     made.refresh_from_db()
-    one = interaction_of(made)
+    question = interaction_of(made)
     assert (made.status, made.error_code) == ("FAILED", "WEBHOOK_UNDELIVERABLE")
-    assert made.error_message == f"Webhook of question {one.pk} could not be delivered: {why}"
-    assert (one.status, one.last_dispatch_error, one.next_dispatch_at) == ("FAILED", why, None)
+    assert made.error_message == f"Webhook of question {question.pk} could not be delivered: {why}"
+    assert (question.status, question.last_dispatch_error, question.next_dispatch_at) == ("FAILED", why, None)
     assert AwaitUnit.objects.get(execution=made).status == "FAILED"
     assert making.history(made)[-1] == ("WEBHOOK_UNDELIVERABLE", "FAILED")
     letter = DeadLetter.objects.get(execution=made)
     assert (letter.reason, letter.retryable) == ("await_failed", True)
-    raised(QuestionClosed, answer, one)
+    raised(QuestionClosed, answer, question)
     assert not webhooks.OUTBOX.send()
 
 
@@ -84,25 +84,25 @@ def test_the_contents_of_a_webhook(ready: Ready, receiver: Receiver, settings: A
     made = sent_to(ready, receiver.url(), request='{"n": 3, "name": "Müller"}')
     assert interaction_of(made).status == "WAITING"
     assert webhooks.OUTBOX.send()
-    one = interaction_of(made)
-    assert (one.status, one.dispatch_attempts, one.next_dispatch_at) == ("DISPATCHED", 1, None)
+    question = interaction_of(made)
+    assert (question.status, question.dispatch_attempts, question.next_dispatch_at) == ("DISPATCHED", 1, None)
     [request] = receiver.requests
     body = request.json
     token = body.pop("resumeToken")
     expected = {
         "tenantId": ready[0].slug,
-        "interactionId": str(one.pk),
-        "correlationId": one.correlation_id,
+        "interactionId": str(question.pk),
+        "correlationId": question.correlation_id,
         "executionId": str(made.pk),
         "stepId": "Approve",
         "outputType": "Order",
-        "deadlineEpochMs": epoch_ms(one.deadline),
+        "deadlineEpochMs": epoch_ms(question.deadline),
         "requestPayload": {"n": 3, "name": "Müller"},
         "callback": {"completionUrl": "https://coordinator.example/api/v1/resume"},
     }
     assert list(body.items()) == list(expected.items())
-    assert read(token, awaits.resume_secrets()).interaction_id == str(one.pk)
-    assert request.headers["Idempotency-Key"] == str(one.pk)
+    assert read(token, awaits.resume_secrets()).interaction_id == str(question.pk)
+    assert request.headers["Idempotency-Key"] == str(question.pk)
     assert not questions.resume(token, response={"n": 1}, actor="a").duplicate
     assert not webhooks.OUTBOX.send()
 
@@ -134,15 +134,15 @@ def test_the_delay_before_it_is_sent_again_grows(ready: Ready, receiver: Receive
     delays = []
     for error in ("the receiver responded with status 500", "the receiver responded with status 302"):
         assert webhooks.OUTBOX.send()
-        one = interaction_of(made)
-        assert (one.status, one.last_dispatch_error) == ("WAITING", error)
-        delays.append(delay_of(one))
+        question = interaction_of(made)
+        assert (question.status, question.last_dispatch_error) == ("WAITING", error)
+        delays.append(delay_of(question))
         assert not webhooks.OUTBOX.send()
-        make_due(one)
+        make_due(question)
     assert webhooks.OUTBOX.send()
-    one = interaction_of(made)
-    assert (one.status, one.dispatch_attempts, delays) == ("DISPATCHED", 3, [10.0, 20.0])
-    assert {request.json["interactionId"] for request in receiver.requests} == {str(one.pk)}
+    question = interaction_of(made)
+    assert (question.status, question.dispatch_attempts, delays) == ("DISPATCHED", 3, [10.0, 20.0])
+    assert {request.json["interactionId"] for request in receiver.requests} == {str(question.pk)}
 
 
 def test_a_forbidden_address_fails_the_execution_and_all_items(ready: Ready, settings: Any, receiver: Receiver) -> None:
@@ -167,10 +167,11 @@ def test_a_receiver_that_is_unreachable_or_has_an_unknown_certificate_is_retried
     with receiving(certificate=CERTIFICATE) as receiver:
         made = sent_to(ready, receiver.url("receiver.test", scheme="https"), "tls")
         webhooks.OUTBOX.send(resolve=lambda host, port: ["127.0.0.1"])
-        one = interaction_of(made)
-        assert one.last_dispatch_error == "no connection to the receiver: TLS failed, or the certificate is not valid"
+        question = interaction_of(made)
+        error = "no connection to the receiver: TLS failed, or the certificate is not valid"
+        assert question.last_dispatch_error == error
         settings.WEBHOOK_CA_FILE = str(CERTIFICATE)
-        make_due(one)
+        make_due(question)
         webhooks.OUTBOX.send(resolve=lambda host, port: ["127.0.0.1"])
     assert (interaction_of(made).status, len(receiver.requests)) == ("DISPATCHED", 1)
 
@@ -178,13 +179,13 @@ def test_a_receiver_that_is_unreachable_or_has_an_unknown_certificate_is_retried
 def test_an_attempt_whose_process_died_is_repeated(ready: Ready, receiver: Receiver) -> None:
     made = sent_to(ready, receiver.url("receiver.test"))
     die_while_sending()
-    one = interaction_of(made)
-    assert (one.status, one.dispatch_attempts) == ("DISPATCHING", 1)
-    assert delay_of(one) == sending_seconds()
+    question = interaction_of(made)
+    assert (question.status, question.dispatch_attempts) == ("DISPATCHING", 1)
+    assert delay_of(question) == sending_seconds()
     assert not webhooks.OUTBOX.send()
-    make_due(one)
+    make_due(question)
     assert webhooks.OUTBOX.send(resolve=lambda host, port: ["127.0.0.1"])
-    assert (making.reread(one).status, one.dispatch_attempts, len(receiver.requests)) == ("DISPATCHED", 2, 1)
+    assert (making.reread(question).status, question.dispatch_attempts, len(receiver.requests)) == ("DISPATCHED", 2, 1)
 
 
 @cases("died", [True, False])
@@ -214,8 +215,8 @@ def test_a_result_counts_only_for_its_own_attempt(ready: Ready, receiver: Receiv
         return [address]
 
     assert webhooks.OUTBOX.send(resolve=overtake_and_resolve)
-    one = interaction_of(made)
-    assert (one.status, one.dispatch_attempts) == ("DISPATCHING", 2)
+    question = interaction_of(made)
+    assert (question.status, question.dispatch_attempts) == ("DISPATCHING", 2)
     assert Execution.objects.get(pk=made.pk).status == "WAITING_EXTERNAL"
 
 
@@ -229,8 +230,8 @@ def test_an_answer_during_an_attempt_is_accepted(ready: Ready, receiver: Receive
         return ["127.0.0.1"]
 
     assert webhooks.OUTBOX.send(resolve=answer_and_resolve)
-    one = interaction_of(made)
-    assert (one.status, one.response, one.next_dispatch_at) == ("COMPLETED", {"n": 2}, None)
+    question = interaction_of(made)
+    assert (question.status, question.response, question.next_dispatch_at) == ("COMPLETED", {"n": 2}, None)
     assert Execution.objects.get(pk=made.pk).status == "QUEUED"
 
 
