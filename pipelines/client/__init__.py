@@ -15,8 +15,6 @@ from coordinator_client.errors import (
     ExecutionUnknown,
     IdempotencyKeyReused,
     InputInvalid,
-    InteractionClosed,
-    InteractionUnknown,
     InvalidRequest,
     NoActiveRelease,
     NotAuthenticated,
@@ -36,6 +34,8 @@ from coordinator_client.errors import (
 from pipelines.client.clients import AsyncClient, AsyncExecution, Client, Execution
 from pipelines.client.flows import Question, SomeRefused, State
 
+InteractionClosed, InteractionUnknown = QuestionClosed, QuestionUnknown  # their names until the next version
+
 __all__ = [
     "ActiveReleaseChanged",
     "AnswerInvalid",
@@ -52,8 +52,6 @@ __all__ = [
     "ExecutionUnknown",
     "IdempotencyKeyReused",
     "InputInvalid",
-    "InteractionClosed",
-    "InteractionUnknown",
     "InvalidRequest",
     "NoActiveRelease",
     "NotAuthenticated",
