@@ -41,12 +41,6 @@ PARTS: Mapping[str, Part] = {
         tools=["install-nginx", "install-promtool", "install-deploy-tools"],
         root="it builds images and runs them with a read-only root, and installs nginx",
     ),
-    "documents": Part(
-        "the site of the documents, what its search finds, and the tutorial to the letter",
-        _tests("parts/documents"),
-        groups=["docs", "browser"],
-        tools=["install-chromium"],
-    ),
     "product": Part(
         "the running product in each way in which it is used or disturbed",
         _tests("parts/product", "parts/web"),
@@ -69,6 +63,12 @@ PARTS: Mapping[str, Part] = {
         ("tests.mutants",),
         groups=["stores"],
         tools=["install-azurite"],
+    ),
+    "documents": Part(
+        "the site of the documents, what its search finds, and the tutorial to the letter",
+        _tests("parts/documents"),
+        groups=["docs", "browser"],
+        tools=["install-chromium"],
     ),
 }
 
