@@ -52,7 +52,7 @@ docs: ## Build the documents into site/, with search; open site/index.html
 	@# Material would print when its support ends.
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
 
-screenshots: ## Take pictures of every page of the admin, in four ways, into screenshots/, and renew the one of the README
+screenshots: ## Take pictures of every page of the admin, in four ways, into screenshots/, and renew those of the documents
 	@./bootstrap test browser
 	@.ci/install-chromium
 	@TEST_THOROUGH=1 $(BIN)/python -m pytest -q tests/parts/browser/test_screenshots.py

@@ -1,6 +1,6 @@
 """Takes a picture of every page of the admin, into `screenshots/`.
 
-`make screenshots` takes each in all four ways, and renews the picture of the README.
+`make screenshots` takes each in all four ways, and renews those of the README and of the guides.
 """
 
 from datetime import timedelta
@@ -21,7 +21,14 @@ from tests.parts.browser.test_pages import addresses, shown_in_each_way
 from tests.repetition import THOROUGH
 
 FOLDER = Path("screenshots")
-OF_README = PROJECT / "docs/images" if THOROUGH else FOLDER
+IMAGES = PROJECT / "docs/images" if THOROUGH else FOLDER
+OF_GUIDES = {
+    "index": "overview",
+    "releases_release_activate candidate": "activate",
+    "executions_campaign_change campaign": "campaign",
+    "executions_failuregroup_change group": "failures",
+    "executions_interaction_change question": "question",
+}
 WAYS = ("wide light", "narrow dark")
 NO_PICTURE = {page.split()[0] for page in (*FRAGMENTS, *CHANGES)} | ELSEWHERE
 """Parts of pages, downloads, forms whose page has another address, and what the product does not offer."""
@@ -57,4 +64,13 @@ def test_the_picture_of_the_readme_shows_a_release_that_can_be_activated(page: P
     page.goto(reverse("admin:releases_release_change", args=[release.pk]))
     expect(page.get_by_role("link", name="Activate", exact=True).first).to_be_visible()
     page.wait_for_load_state("networkidle")
-    page.screenshot(path=OF_README / "release.png")
+    page.screenshot(path=IMAGES / "release.png")
+
+
+def test_the_pictures_of_the_guides_show_pages(page: Page, acme: tuple[World, str]) -> None:
+    places = addresses(acme[0])
+    for name, picture in OF_GUIDES.items():
+        page.goto(places[name])
+        page.wait_for_load_state("networkidle")
+        expect(page.locator("main h1, #content h1, h1").first).to_be_attached()
+        page.screenshot(path=IMAGES / f"{picture}.png")
