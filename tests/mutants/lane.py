@@ -69,7 +69,9 @@ def lane(folder: Path) -> Iterator[Lane]:
     temporary.mkdir()
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "TEST_"))}
     with Backing(durable=False, outside={}) as backing:
-        places = {"PYTHONPATH": str(copy), "TMPDIR": str(temporary)}
+        # Tests of lock files run the uv that `bootstrap` has fetched.
+        path = f"{REPOSITORY / '.boot/bin'}{os.pathsep}{os.environ['PATH']}"
+        places = {"PYTHONPATH": str(copy), "TMPDIR": str(temporary), "PATH": path}
         yield Lane(copy, inherited | backing.environment() | places, lambda: _restart(backing))
 
 
