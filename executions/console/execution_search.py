@@ -274,7 +274,7 @@ def remove_view(pages: ReadOnlyAdmin, request: HttpRequest, view_id: int) -> Htt
     if request.method not in POST:
         losers = f"All members of {view.tenant.slug} lose it" if view.tenant else "Only you have it"
         consequence = f"{losers}. The executions that it shows stay as they are."
-        shown = {"removed": view.name, "consequence": consequence, "back": _address(view.query)}
+        shown: dict[str, Any] = {"removed": view.name, "consequence": consequence, "back": _address(view.query)}
         return pages.page(request, "tenancy/remove.html", title="Remove the view", **shown)
     messages.success(request, f"The view “{view.name}” is removed.")
     return redirect(_address(""))
