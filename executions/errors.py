@@ -94,6 +94,11 @@ class WorkerKeyChangeRefused(Conflict, title="The tenant's worker keys do not al
 class WorkerUnavailable(Unavailable, title="No healthy worker hosts the active release"):
     """Start a worker of the active release."""
 
+    def __init__(self, detail: str, *, wire_detail: str = "") -> None:
+        super().__init__(detail)
+        self.wire_detail = wire_detail or detail
+        """The same reason in the words that clients of `/tpf` know."""
+
 
 class WorkerNotChecked(WorkerUnavailable, title="No REST worker that hosts the active release was checked recently"):
     """Repeat the request after `Retry-After`. A check has been requested."""
@@ -179,7 +184,7 @@ class QuestionClosed(Conflict, title="The question cannot be answered", code="IN
     """Nothing is left to answer. Read the question to see why."""
 
 
-class AwaitTimedOut(Conflict, title="The answer came after the await's deadline", code="AWAIT_TIMEOUT"):
+class AwaitTimedOut(Conflict, title="The answer came after the question's deadline", code="AWAIT_TIMEOUT"):
     """Nothing is left to answer. The execution has continued or failed."""
 
 
@@ -187,7 +192,7 @@ class ResumeTokenInvalid(BadRequest, title="The resume token is not valid for th
     """Use the token that belongs to the question."""
 
 
-class AnswerInvalid(Unprocessable, title="The answer does not fit the type that the contract names for the await"):
+class AnswerInvalid(Unprocessable, title="The answer does not fit the type that the contract names for the question"):
     """Correct the answer as `errors` says."""
 
 

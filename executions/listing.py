@@ -2,6 +2,7 @@
 
 from typing import Any, ClassVar
 
+from django.conf import settings
 from django.core.validators import EMPTY_VALUES
 from django.db.models import QuerySet
 from django_filters import rest_framework as filters
@@ -17,7 +18,7 @@ from executions.models import Execution, read_business_keys
 from executions.models.states import State
 from executions.search import Search, narrowed, searched
 from foundation.api.pagination import FlagFilter, MomentFilter, NewestFirst, describe
-from foundation.database.bounded import LIST_SECONDS, time_limit
+from foundation.database.bounded import time_limit
 from foundation.errors import QueryTooSlow
 from releases.api import with_pauses
 from tenancy.api.operations import TENANT, TenantView
@@ -141,5 +142,5 @@ class Executions(TenantView, ListAPIView[Execution]):
         return rows
 
     def list(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        with time_limit(LIST_SECONDS):
+        with time_limit(settings.LIST_SECONDS):
             return super().list(request, *args, **kwargs)

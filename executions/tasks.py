@@ -192,8 +192,8 @@ def count_finished() -> None:
 
 
 @shared_task(name=REMOVE_TASK)
-def remove_old(removals: int = 1) -> None:
-    """Remove old executions for at most REMOVAL_SECONDS, and one batch of former workers.
+def remove_old(removals: int = 1, seconds: float = REMOVAL_SECONDS) -> None:
+    """Remove old executions for at most `seconds`, and one batch of former workers.
 
     The task is short, because the broker delivers a long one again. If its time was up, it sends itself again, and
     waits for the clock after REMOVALS. Concurrent runs share the work.
@@ -201,8 +201,8 @@ def remove_old(removals: int = 1) -> None:
     with places.ARTIFACTS.hold() as free:
         if free:
             began = time.monotonic()
-            retention.remove(seconds=REMOVAL_SECONDS)
-            if time.monotonic() - began >= REMOVAL_SECONDS and removals < REMOVALS:
+            retention.remove(seconds=seconds)
+            if time.monotonic() - began >= seconds and removals < REMOVALS:
                 wakeup.send(REMOVE_TASK, removals + 1)
             registry.tidy(actor=moves.owner())
             upkeep.remove_old()

@@ -28,7 +28,7 @@ from django.utils import timezone
 from coordinator_client.errors import Broken, NotConnected, TimedOut
 from coordinator_client.http import resolve
 from foundation import places, wakeup
-from foundation.database.writes import record_in_hand
+from foundation.database.writes import record_when_accepted
 from foundation.exchange import MOST_ADDRESSES, Resolve, TargetRefused, Unreachable, exchange, vet
 from wire.log_lines import frames_of
 from wire.resume_token import webhook_key
@@ -226,7 +226,7 @@ class Outbox:
             message.record(Receipt(message.error or "no attempt was completed"))
             return
         receipt = self._receipt(message, _attempted(message, resolve))
-        record_in_hand(lambda: message.record(receipt))
+        record_when_accepted(lambda: message.record(receipt))
         if receipt.wait is not None:
             wakeup.send(self.task, delay=receipt.wait)
 

@@ -66,17 +66,23 @@ def save_view(person: User, page: SavedView.Page, name: str, query: str, *, tena
     return view
 
 
-def remove_view(person: User, view_id: int) -> SavedView:
-    """Remove an own view, or one that is shared with a tenant in which the person may operate.
+def removable_view(person: User, view_id: int) -> SavedView:
+    """Return an own view, or one that is shared with a tenant in which the person may operate.
 
     Raises `NotFound` if the person has no such view, and `ScopeMissing`.
     """
+    view = SavedView.objects.select_related("tenant").filter(pk=view_id).first()
+    if view is None or (view.tenant is None and view.owner_id != person.pk):
+        raise NotFound("There is no such view.")
+    if view.tenant is not None:
+        require(person, view.tenant, Scope.OPERATE)
+    return view
+
+
+def remove_view(person: User, view_id: int) -> SavedView:
+    """Remove a view that is `removable_view`. Raises as that does."""
     with transaction.atomic():
-        view = SavedView.objects.select_related("tenant").filter(pk=view_id).first()
-        if view is None or (view.tenant is None and view.owner_id != person.pk):
-            raise NotFound("There is no such view.")
-        if view.tenant is not None:
-            require(person, view.tenant, Scope.OPERATE)
+        view = removable_view(person, view_id)
         if SavedView.objects.filter(pk=view_id).delete()[0]:
             _audit(Act.SAVED_VIEW_REMOVE, person, view)
     return view

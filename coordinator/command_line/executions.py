@@ -227,7 +227,7 @@ for name in ("dead-letters", "letters"):  # the second is the former name, which
         "GET dead-letters",
         "EXECUTION executionId, STATUS executionStatus, PIPELINE pin.pipelineId, RELEASE pin.releaseVersion, "
         "REASON reason, STEP failedStepName, ERROR errorCode, MESSAGE errorMessage, CREATED createdAt",
-        "List the dead letters, the records of terminal failures, newest first.",
+        "List the failures of executions, newest first.",
         hidden=name == "letters",
     )
 

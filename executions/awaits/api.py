@@ -37,9 +37,7 @@ REFUSALS = (
     errors.QuestionClosed,
     errors.AnswerInvalid,
 )
-RESPONSE_HELP = (
-    "Any JSON of the contract's type. If the await takes many items in one question, this is an array of them."
-)
+RESPONSE_HELP = "Any JSON of the contract's type. If one answer has many items, this is an array of them."
 FORMER_ID_HELP = "Deprecated: the former name of `questionId`. The next version removes it."
 
 
@@ -236,7 +234,7 @@ class QuestionFilter(filters.FilterSet):
     assignee = filters.CharFilter(help_text="Who should respond.")
     group = filters.CharFilter(help_text="The group that should respond.")
     stepId = filters.CharFilter(field_name="step_id", help_text="The id of the step in messages to workers.")
-    transport = filters.CharFilter(help_text="The transport of the await, such as `interaction-api`.")
+    transport = filters.CharFilter(help_text="The question's transport, such as `interaction-api`.")
     pipelineId = filters.CharFilter(field_name="execution__pipeline_id")
     executionId = filters.UUIDFilter(field_name="execution_id")
     stepName = filters.CharFilter(method="by_step_name", help_text="The name of the step, or of its function.")

@@ -73,8 +73,8 @@ class InteractionAdmin(LongList):
     ordering = ("deadline", "created_at", "id")
     change_list_template = "executions/question_list.html"
     empty = (
-        "A pipeline asks a question with an await. Questions appear here when an execution reaches one, the nearest "
-        "deadline first. If you filter the list, clear the filters to see the others."
+        "Questions appear here when an execution asks one, the nearest deadline first. If you filter the list, clear "
+        "the filters to see the others."
     )
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Interaction]:

@@ -1,4 +1,4 @@
-"""Reads and answers interactions: the requests of executions to people and other systems.
+"""Reads and answers questions: the requests of executions to people and other systems.
 
 The caller has checked access to the tenant. A resume token needs no other permission.
 """

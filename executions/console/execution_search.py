@@ -256,22 +256,28 @@ def save_view(pages: ReadOnlyAdmin, request: HttpRequest) -> HttpResponse:
         messages.error(request, f"The view is not saved: {problem.detail}")
     else:
         messages.success(request, f"The view “{view.name}” is saved.")
-    return _list(query)
+    return redirect(_address(query))
 
 
-@serves("views/<int:view_id>/remove/", Act.SAVED_VIEW_REMOVE, methods=POST)
+@serves("views/<int:view_id>/remove/", Act.SAVED_VIEW_REMOVE, methods=("GET", "HEAD", *POST))
 def remove_view(pages: ReadOnlyAdmin, request: HttpRequest, view_id: int) -> HttpResponse:
-    """Remove a saved view."""
+    """Ask for confirmation on GET, and remove the saved view on POST."""
     if not pages.has_view_permission(request):
         raise PermissionDenied
+    find_or_remove = preferences.remove_view if request.method in POST else preferences.removable_view
     try:
-        view = preferences.remove_view(SearchRequest.of(request).person, view_id)
+        view = find_or_remove(SearchRequest.of(request).person, view_id)
     except NotFound:
         raise Http404 from None
     except ScopeMissing:
         raise Denied(Act.SAVED_VIEW_REMOVE, SavedView.objects.get(pk=view_id).tenant) from None
+    if request.method not in POST:
+        losers = f"All members of {view.tenant.slug} lose it" if view.tenant else "Only you have it"
+        consequence = f"{losers}. The executions that it shows stay as they are."
+        shown: dict[str, Any] = {"removed": view.name, "consequence": consequence, "back": _address(view.query)}
+        return pages.page(request, "tenancy/remove.html", title="Remove the view", **shown)
     messages.success(request, f"The view “{view.name}” is removed.")
-    return _list("")
+    return redirect(_address(""))
 
 
 def _query_of(request: HttpRequest) -> str:
@@ -300,6 +306,6 @@ def _tenant(request: HttpRequest) -> Tenant | None:
     return tenant
 
 
-def _list(query: str) -> HttpResponse:
+def _address(query: str) -> str:
     address = reverse("admin:executions_execution_changelist")
-    return redirect(f"{address}?{query}" if query else address)
+    return f"{address}?{query}" if query else address

@@ -11,7 +11,7 @@ ENDS: Final = {
     "FAILED": "failed, and no retry could help",
     "RETRY_SCHEDULED": "failed, and a retry followed",
     "RETRIES_EXHAUSTED": "failed, and no retries were left",
-    "AWAITING": "reached an await",
+    "AWAITING": "reached a step that waits",
     "CHECKPOINT": "reached a checkpoint",
     "OUTCOME_DROPPED": "reported too late, so its outcome was dropped",
     "LEASE_EXPIRED": "lost its lease without a report",

@@ -187,7 +187,7 @@ def cancel(view: TenantView, execution_id: uuid.UUID, **body: Any) -> Any:
 
 @listing("executions", DeadLetter, DeadLetterView, DeadLetterFilter, ordering=("-created_at", "-id"))
 def dead_letters(view: TenantView) -> Any:
-    """The terminal failures of executions, newest first."""
+    """The failures of executions, newest first."""
     return letters(view.tenant)
 
 

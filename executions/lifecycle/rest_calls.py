@@ -38,7 +38,7 @@ from executions.transports.rest_messages import (
 from executions.workers.registry import DISPATCH_TASK, REST
 from foundation import places, wakeup
 from foundation.database.postgresql.outage import rejects_values
-from foundation.database.writes import record_in_hand
+from foundation.database.writes import record_when_accepted
 from foundation.exchange import TargetRefused, Unreachable
 from foundation.telemetry import traces
 from wire.identity import ReleaseIdentity
@@ -102,7 +102,7 @@ def _run(execution_id: uuid.UUID, lease_token: uuid.UUID) -> bool:
     begun = time.time()
     result = _traced_call(execution, token, host.worker)
     span = _ms(begun), _ms(time.time())
-    record_in_hand(lambda: _record(execution, host.worker, result, span))
+    record_when_accepted(lambda: _record(execution, host.worker, result, span))
     return True
 
 

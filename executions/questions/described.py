@@ -11,6 +11,8 @@ from wire.documents.described_types import EXAMPLES, TEXTS, Described
 class DescribedTypes(Types):
     """The types of a contract. Records have their fields in the order of the author, with the texts about them.
 
+    Scalars have as `parts` the texts that they choose from, if the author declared their order.
+
     The texts are further members of a field: `title`, `description`, `unit` and `examples`. They come from declarations
     alone, which are checked: a contract may have any values in members with these names.
     """
@@ -21,6 +23,9 @@ class DescribedTypes(Types):
 
     def _shape(self, expression: Any) -> Shape:
         shape = super()._shape(expression)
+        if shape.form is Form.SCALAR and shape.wrappers:
+            orders = (self._described.get(str(wrapper.get("id")), {}).get("order") for wrapper in shape.wrappers)
+            return replace(shape, parts={text: {} for text in next(filter(None, orders), ())})
         if shape.form is not Form.RECORD:
             return shape
         described = self._described.get(str(shape.body.get("id")), {})

@@ -283,7 +283,8 @@ def _scalar(part: Part, shape: Shape) -> Part:
     limits = limits_of(shape)
     kind = _KINDS[shape.scalar]
     if kind is Kind.TEXT and limits.choices is not None:
-        return replace(part, kind=Kind.CHOICE, choices=sorted(limits.choices))
+        ordered = [choice for choice in shape.parts if choice in limits.choices]
+        return replace(part, kind=Kind.CHOICE, choices=[*ordered, *sorted(limits.choices.difference(ordered))])
     words = f"{part.label} {readable_name(part.member)}".lower().split()
     has_long_name = not LONG_NAMES.isdisjoint(words)
     if kind is Kind.TEXT and (LONG < limits.longest < inf or "\n" in part.text or has_long_name):

@@ -50,7 +50,7 @@ def start_command(pipeline_id: str, release_version: str) -> str:
     return f"pipelines worker {quote(f'{pipeline_id}@{release_version}')}"
 
 
-def require_healthy(release: Release, called: str = "active release") -> None:
+def require_healthy(release: Release, called: str = "the active release") -> None:
     """Raise `WorkerUnavailable`, with the reason, unless a healthy worker hosts exactly this release.
 
     The reason calls the release `called`. This makes one query unless it raises. If only REST workers are healthy, the
@@ -89,7 +89,7 @@ _PLACE = Window(
 def _refusal(hosts: Sequence[WorkerEligibility], called: str) -> WorkerUnavailable | None:
     admitting = [host for host in hosts if host.present and host.admits]
     if not admitting:
-        return WorkerUnavailable(_why_none(hosts, called))
+        return _none_healthy(hosts, called)
     return _unconfirmed(admitting) if all(host.worker.protocol == REST for host in admitting) else None
 
 
@@ -114,18 +114,23 @@ def _unconfirmed(hosts: Sequence[WorkerEligibility]) -> WorkerUnavailable | None
     return WorkerNotChecked(f"{CHECK_FAILED}: the worker has not been checked recently; a check has been requested")
 
 
-def _why_none(hosts: Sequence[WorkerEligibility], called: str) -> str:
-    """Return the reason in the words that existing clients of `/tpf` know."""
+def _none_healthy(hosts: Sequence[WorkerEligibility], called: str) -> WorkerUnavailable:
+    """Return why none of these workers may run the release, which `detail` calls `called`."""
     fitting = [host for host in hosts if host.artifact_fits is not False]
     if not hosts:
-        return f"No worker lifecycle record for {called}"
+        wire_detail = "No worker lifecycle record for active release"
+        return WorkerUnavailable(f"No worker hosts {called}", wire_detail=wire_detail)
     if not fitting:
-        return f"Registered worker artifact identity does not match {called}"
+        wire_detail = "Registered worker artifact identity does not match active release"
+        return WorkerUnavailable(f"The workers that name {called} host another artifact", wire_detail=wire_detail)
     if any(host.state == Health.HEALTHY and host.reason == Reason.ENDPOINT_NOT_ALLOWED for host in fitting):
-        return f"{CHECK_FAILED}: {NOT_ALLOWED}"
+        return WorkerUnavailable(f"{CHECK_FAILED}: {NOT_ALLOWED}")
+    states = [(host.worker.worker_id, _state(host)) for host in fitting]
     provider = "/".join(sorted({host.worker.protocol for host in fitting}))
-    states = ", ".join(f"{host.worker.worker_id}={_state(host)}" for host in fitting)
-    return f"No healthy {provider} worker lifecycle record for {called}; current states: {states}"
+    listed = ", ".join(f"{name}={state}" for name, state in states)
+    wire_detail = f"No healthy {provider} worker lifecycle record for active release; current states: {listed}"
+    named_states = ", ".join(f"{name} is {state}" for name, state in states)
+    return WorkerUnavailable(f"No healthy worker hosts {called}: {named_states}", wire_detail=wire_detail)
 
 
 def _state(host: WorkerEligibility) -> str:

@@ -47,18 +47,12 @@ def find(tenant: Tenant, pipeline_id: str, worker_id: str) -> Worker:
     return worker
 
 
-def alive_until(protocol: str) -> CombinedExpression | None:
-    """Return when a worker whose heartbeat arrives now becomes STALE, by the database's clock; None if it never does.
+def alive_until(protocol: str) -> CombinedExpression:
+    """Return when a worker whose heartbeat arrives now becomes STALE, by the database's clock.
 
     Celery workers send their own heartbeats. For other workers another process sends them.
     """
-    seconds = _stale_seconds(protocol)
-    return None if seconds is None else Now() + timedelta(seconds=seconds)
-
-
-def _stale_seconds(protocol: str) -> float | None:
-    seconds: float = settings.WORKER_STALE_SECONDS if protocol == CELERY else REST_STALE_SECONDS
-    return seconds if seconds > 0 else None
+    return Now() + timedelta(seconds=settings.WORKER_STALE_SECONDS if protocol == CELERY else REST_STALE_SECONDS)
 
 
 def _locked(tenant: int, pipeline: str, worker: str) -> QuerySet[Worker]:
@@ -231,7 +225,7 @@ def _refresh(before: Worker, reported: dict[str, Any], state: str, *, registers:
         "registers": registers,
         "drains": state == "DRAINING",
         "stops": state == "UNAVAILABLE",
-        "stale": _stale_seconds(CELERY),
+        "stale": settings.WORKER_STALE_SECONDS,
     }
     with prepared.cursor() as cursor:
         cursor.execute(statements.REFRESH, parameters)

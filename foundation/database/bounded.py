@@ -2,16 +2,13 @@
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Any
 
 from django.db import OperationalError, connection, transaction
 from django.db.models import QuerySet
 from psycopg.errors import QueryCanceled
 
 from foundation.errors import QueryTooSlow
-
-LIST_SECONDS: Final = 5
-"""How long a list may take to read."""
 
 
 @contextmanager

@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 S = TypeVar("S", bound=StrEnum)
 Recorded = TypeVar("Recorded")
 KEPT_SECONDS: Final = 300.0
-"""For how long a result in hand is kept. The broker keeps a message with outcomes (`executions.tasks.record`)."""
+"""How long `record_when_accepted` tries. The broker keeps a message with outcomes (`executions.tasks.record`)."""
 FIRST_WAIT_SECONDS: Final = 0.25
 LONGEST_WAIT_SECONDS: Final = 2.0
 
@@ -46,7 +46,7 @@ def after_commit(do: Callable[[], object]) -> None:
         do()
 
 
-def record_in_hand(record: Callable[[], Recorded]) -> Recorded:
+def record_when_accepted(record: Callable[[], Recorded]) -> Recorded:
     """Record what only this process knows, such as the answer to a call, although the database may be unavailable.
 
     Call `record` until the database accepts what it writes, for at most KEPT_SECONDS. Return its result. `record` makes

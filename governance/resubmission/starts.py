@@ -115,7 +115,7 @@ class Place:
         else:
             asked = not known.awaited.isdisjoint(((old.pk, self.step - 1), (old.pk, self.step)))
         if asked:
-            message = "The requests or the answers of an await continue on releases of the same contract only."
+            message = "Questions and their answers continue on releases of the same contract only."
             yield _error("checkpoint", "NOT_PROVEN", message)
 
     def _mismatches(self, target: Admission) -> Iterator[dict[str, str]]:

@@ -70,6 +70,8 @@ class Catalogue:
         self._definitions: dict[str, dict[str, Any]] = {}
         self._constraints = constraints
         self.records: dict[str, list[_Field]] = {}
+        self.choices: dict[str, abc.Sequence[Any]] = {}
+        """The values of literals and enums in the order of the author, by the ids of their types."""
         self.doubts: list[DefinitionError] = []
         """Mistakes that a build reports. Workers host releases that earlier builds made with them."""
 
@@ -117,6 +119,7 @@ class Catalogue:
         if typing.get_origin(hint) is typing.Literal and (read := choices.literals(typing.get_args(hint))):
             scalar, values = read
             named = name or f"{scalar}#{fingerprint(values)[:12]}"
+            self.choices.setdefault(named, typing.get_args(hint))
             return self._constrained(named, {"id": scalar, "kind": "scalar"}, values)
         if typing.get_origin(hint) in _UNIONS:
             return self._choice(hint, where, name, takes_none=False)
@@ -290,7 +293,9 @@ class Catalogue:
         return _sorted(described)
 
     def _enum(self, cls: type, where: str) -> dict[str, Any]:
-        literals = choices.literals(member.value for member in typing.cast("type[Enum]", cls))
+        members = [member.value for member in typing.cast("type[Enum]", cls)]
+        self.choices[f"{cls.__module__}.{cls.__qualname__}"] = members
+        literals = choices.literals(members)
         if literals is None:
             raise DefinitionError("UNSUPPORTED_TYPE", f"{where} has the type {shown(cls)}; {advice(cls)}")
         rules = Rules.of(cls) if self._constraints else None

@@ -1,9 +1,9 @@
-"""Reads how people shall see the fields of the types that questions show: their order, and pydantic's ``Field``."""
+"""Reads how people shall see the types of questions: the order of fields and choices, and pydantic's ``Field``."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from enum import Enum
 from typing import Any
 
@@ -13,7 +13,7 @@ from pydantic_core import to_jsonable_python
 from pipelines.authoring.catalogue import Catalogue
 from pipelines.authoring.definition import Pipeline
 from pipelines.authoring.plan import plan
-from wire.documents.described_types import EXAMPLES, LONGEST_EXAMPLE, MOST_EXAMPLES, TEXTS
+from wire.documents.described_types import EXAMPLES, LONGEST_EXAMPLE, LONGEST_NAME, MOST_CHOICES, MOST_EXAMPLES, TEXTS
 
 
 def described_types(pipeline: Pipeline) -> dict[str, Any]:
@@ -32,14 +32,14 @@ def described_types(pipeline: Pipeline) -> dict[str, Any]:
 
 
 def _reached(catalogue: Catalogue, names: set[str]) -> list[str]:
-    """Return the records that values of these types contain, sorted."""
+    """Return the records and the choices that values of these types contain, sorted."""
     types, reached, waiting = catalogue.canonical_types(), set[str](), [*names]
     while waiting:
         name = waiting.pop()
         if name in types and name not in reached:
             reached.add(name)
             waiting += _named(types[name]["definition"])
-    return sorted(reached & catalogue.records.keys())
+    return sorted(reached & (catalogue.records.keys() | catalogue.choices.keys()))
 
 
 def _named(value: Any) -> Iterator[str]:
@@ -55,6 +55,8 @@ def _named(value: Any) -> Iterator[str]:
 
 
 def _type(catalogue: Catalogue, type_id: str) -> dict[str, Any]:
+    if type_id in catalogue.choices:
+        return _choices(catalogue.choices[type_id])
     fields = catalogue.records[type_id]
     order = [field.name for field in fields]
     texts = {
@@ -63,6 +65,13 @@ def _type(catalogue: Catalogue, type_id: str) -> dict[str, Any]:
         if (texts_of_field := _texts(field.info or FieldInfo.from_annotation(field.hint)))
     }
     return ({"order": order} if order != sorted(order) else {}) | ({"fields": texts} if texts else {})
+
+
+def _choices(values: Sequence[Any]) -> dict[str, Any]:
+    """Return the order of texts. Forms offer no other choices, and people find one of many by the alphabet."""
+    texts = [value for value in values if isinstance(value, str) and len(value) <= LONGEST_NAME]
+    is_declared = len(texts) == len(values) <= MOST_CHOICES and texts != sorted(texts)
+    return {"order": texts} if is_declared else {}
 
 
 def _texts(info: FieldInfo) -> dict[str, Any]:

@@ -155,7 +155,6 @@ MANIFESTS: Final = ", ".join(
 MAX_MANIFEST_BYTES: Final = 4 * 1024 * 1024
 """The specification requires that clients and registries support manifests of this size."""
 MOST_UNANSWERED: Final = 3
-LIMIT_SECONDS: Final = 10.0
 _NO_HEAD: Final = (405, 501)
 _MAX_TOKEN_BYTES = 64 * 1024
 _PARAMETER = re.compile(r'([a-zA-Z]+)="([^"\\]*)"')
@@ -165,13 +164,13 @@ _PRINTABLE = re.compile(r"[!-~]+")
 def findings(descriptor: Descriptor) -> tuple[list[Finding], Unanswered | None]:
     """Return a finding for each image that its registry does not have, and the first image without a verdict.
 
-    The checks of all images together may take LIMIT_SECONDS, and end after MOST_UNANSWERED images without a
+    The checks of all images together may take IMAGE_REGISTRY_SECONDS, and end after MOST_UNANSWERED images without a
     verdict. References that do not pin the digest of their artifact are skipped, because they have findings already
     (`unusable`).
     """
     refused: list[Finding] = []
     unanswered: list[Unanswered] = []
-    deadline = time.monotonic() + LIMIT_SECONDS
+    deadline = time.monotonic() + settings.IMAGE_REGISTRY_SECONDS
     for position, artifact in _images(descriptor):
         if any(_wrong(artifact)) or len(unanswered) == MOST_UNANSWERED:
             continue

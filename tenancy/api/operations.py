@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from functools import wraps
 from typing import Any, ClassVar
 
+from django.conf import settings
 from django.db.models import Model
 from django.http.response import HttpResponseBase
 from django_filters.rest_framework import FilterSet
@@ -26,7 +27,7 @@ from foundation.api import problem
 from foundation.api.fields import StrictSerializer
 from foundation.api.pagination import NewestFirst
 from foundation.api.schema import ProblemSchema, Refusal
-from foundation.database.bounded import LIST_SECONDS, time_limit
+from foundation.database.bounded import time_limit
 from foundation.errors import CoordinatorError, NotFound, QueryTooSlow
 from tenancy import audit
 from tenancy.access import ScopeMissing, actor, require_scope
@@ -196,7 +197,7 @@ def listing(
 
         @wraps(function)
         def get(view: Any, request: Request, **names: Any) -> Response:
-            with time_limit(LIST_SECONDS):
+            with time_limit(settings.LIST_SECONDS):
                 return ListAPIView.get(view, request, **names)
 
         def remade(shown: Shown, more: None) -> View:

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 
+from django.conf import settings
 from django.contrib import admin, messages
 from django.contrib.admin.options import IncorrectLookupParameters
 from django.contrib.auth.models import AnonymousUser, User
@@ -19,7 +20,7 @@ from unfold.views import ChangeList
 from foundation import exports, moments
 from foundation.admin.columns import column, timed
 from foundation.api.streaming import streamed_file
-from foundation.database.bounded import LIST_SECONDS, count_up_to, in_chunks, time_limit
+from foundation.database.bounded import count_up_to, in_chunks, time_limit
 from foundation.errors import CoordinatorError, InvalidRequest, QueryTooSlow
 from tenancy.access import tenants_of
 from tenancy.audit.acts import declares
@@ -31,8 +32,6 @@ else:
 
 COUNT_SECONDS: Final = 1
 MOST_COUNTED: Final = 10_000
-MOST_EXPORTED: Final = 100_000
-"""How many rows an export may have."""
 CHUNK: Final = 2000
 LONGEST_KEY: Final = 19
 MESSAGE_VARIANTS: Final = {"PENDING": "info", "SENT": "success", "FAILED": "danger"}
@@ -200,7 +199,7 @@ class LimitedList(ChangeList):
     def get_results(self, request: HttpRequest) -> None:
         super().get_results(request)
         try:
-            with time_limit(LIST_SECONDS):
+            with time_limit(settings.LIST_SECONDS):
                 self.result_list: Any = self.rows_of_page()
         except (QueryTooSlow, InvalidRequest) as problem:
             self.problem, self.result_list = problem, []
@@ -267,7 +266,7 @@ class ExportedList(_ModelAdmin):
 
     def export_lines(self, rows: QuerySet[Any], form: str) -> Iterator[bytes]:
         """Yield the lines of the file. Raises `ExportTooLarge`."""
-        chosen = exports.at_most(MOST_EXPORTED, in_chunks(rows, CHUNK))
+        chosen = exports.at_most(settings.MOST_EXPORTED, in_chunks(rows, CHUNK))
         values = ({name: _plain(cell(row)) for name, cell in self.exported.items()} for row in chosen)
         return exports.lines(tuple(self.exported), values, form)
 

@@ -59,7 +59,7 @@ READABLE = {
         executions_execution: payload execution input
     """,
     OPERATORS: """
-        executions_execution: redrive dead, resubmit dead, cancel execution
+        executions_execution: redrive dead, resubmit dead, cancel execution, remove_view view
         executions_hold: execution_pause execution, execution_resume paused_execution
         executions_worker: drain worker, undrain drained
         executions_schedule: new, edit schedule, pause schedule, resume paused_schedule, backfill schedule

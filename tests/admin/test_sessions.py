@@ -14,7 +14,6 @@ from knox.crypto import hash_token
 
 from tenancy import members
 from tenancy.access import issue_token
-from tenancy.console import lists
 from tenancy.models import ApiToken, AuditEntry, Membership, UserSession
 from tenancy.roles import Role, Scope
 from tests.admin.browsing import exported, to
@@ -277,7 +276,7 @@ def rows_of(client: Client, model: str, query: str = "") -> list[dict[str, str]]
 
 
 def test_an_export_has_what_the_search_and_the_filters_select_of_the_own_tenant(
-    superuser: Client, admin: Client, acme: World, globex: World, monkeypatch: pytest.MonkeyPatch
+    superuser: Client, admin: Client, acme: World, globex: World, settings: Any
 ) -> None:
     assert {row["tenant"] for row in rows_of(admin, "tenancy_membership")} == {"acme"}
     assert [row["name"] for row in rows_of(admin, "tenancy_apitoken")] == ["token-of-acme"]
@@ -286,7 +285,7 @@ def test_an_export_has_what_the_search_and_the_filters_select_of_the_own_tenant(
     assert (row["slug"], row["members"], row["validTokens"]) == ("acme", "7", "1")
     User.objects.filter(username="viewer").update(first_name="=HYPERLINK(1)")
     assert "'=HYPERLINK(1)" in {row["name"] for row in rows_of(superuser, "auth_user")}, "no cell is a formula"
-    monkeypatch.setattr(lists, "MOST_EXPORTED", 2)
+    settings.MOST_EXPORTED = 2
     answer = admin.get(f"{to('tenancy_membership_export', 'csv')}?q=o", follow=True)
     assert "More than 2 rows match" in answer.text
 

@@ -7,7 +7,6 @@ from executions.awaits import questions
 from executions.models import DeadLetter, Execution
 from governance.smoke_tests import smoke_tests
 from releases.models import Release
-from tenancy.api import operations
 from tenancy.models import Tenant
 from tenancy.roles import Scope
 from tests import making
@@ -133,8 +132,8 @@ def test_readers_and_those_who_answer_see_questions(owner: Tenant, scopes: tuple
         assert shown["actor"] == "user:eva"
 
 
-def test_a_slow_list_says_how_to_narrow_the_search(reader: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(operations, "LIST_SECONDS", 0.1)
+def test_a_slow_list_says_how_to_narrow_the_search(reader: Caller, settings: Any) -> None:
+    settings.LIST_SECONDS = 0.1
     with slow(DeadLetter):
         problem = reader.get("dead-letters", status=422)
     assert (problem["code"], problem["detail"].partition(". ")[2]) == (

@@ -3,6 +3,7 @@
 import secrets
 import shutil
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -222,4 +223,7 @@ def test_a_worker_that_cannot_be_checked_is_not_eligible(flow: Flow, settings: A
     flow.worker = registered(flow, endpoint=flow.double.endpoint)
     settings.REST_WORKER_ORIGINS = []
     assert unavailable(flow) == failed + "the worker's endpoint is not at an origin that REST_WORKER_ORIGINS allows"
+    Worker.objects.update(alive_until=datetime(2026, 1, 1, tzinfo=UTC))
+    silent = "No healthy rest worker lifecycle record for active release; current states: java-1=STALE"
+    assert unavailable(flow) == silent
     assert all(request.method == "GET" for request in flow.double.requests)

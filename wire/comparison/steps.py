@@ -35,7 +35,7 @@ _REASONS = {
 
 _CLASS: Final = "Clients and parked work do not depend on the class that runs a step."
 _BRANCHES: Final = "Clients and parked work do not depend on the functions of a step, but on its types."
-_CONDITION: Final = "It decides whether the await asks. Open questions stay, and the types of values are compared."
+_CONDITION: Final = "It decides whether the step asks. Open questions stay, and the types of values are compared."
 _PIPELINE: Final = (
     "Calls that wait for a result stay on the older release, because the newer one calls another pipeline."
 )
@@ -232,7 +232,7 @@ _STORED: Final = {
     Rule.VARIANT_REMOVED: "Values of parked work may be of this variant, so it stays on the older release.",
     Rule.VALUES: "The newer type refuses some values of parked work, so it stays on the older release.",
 }
-_READ: Final = "Requests of an await may have such values. People, clients and receivers of webhooks may not know them."
+_READ: Final = "Questions may have such values. People, clients and receivers of webhooks may not know them."
 _REQUESTS: Final = dict.fromkeys(_RESULTS, _READ)
 _BREAKING: Final = {
     Role.INPUT: (Impact.BREAKING_FOR_CALLERS, _INPUTS),
@@ -243,7 +243,7 @@ _BREAKING: Final = {
 _WIDENED: Final = {
     Role.INPUT: "Inputs that were accepted are still accepted.",
     Role.OUTPUT: "Results still have the older type.",
-    Role.REQUEST: "Requests of the await still have the older type.",
+    Role.REQUEST: "Questions still have the older type.",
     Role.BETWEEN: "The newer type accepts the values of parked work.",
 }
 _UNDECIDED: Final = {

@@ -1,7 +1,8 @@
-"""How people read the fields of types: their order, labels, units and examples. Pure.
+"""How people read types: the order of fields and choices, labels, units and examples. Pure.
 
 An artifact declares them in the member `types` of its declarations, for the types that questions show. `order` has the
-names of a type's fields as the author wrote them. `fields` has what the author says about some of them.
+names of a type's fields, or the texts that it chooses from, as the author wrote them. A contract has both sorted.
+`fields` has what the author says about some fields.
 """
 
 from __future__ import annotations
@@ -16,6 +17,9 @@ TEXTS: Final = {"title": 100, "description": 1000, "unit": 20}
 EXAMPLES: Final = "examples"
 MOST_EXAMPLES: Final = 5
 LONGEST_EXAMPLE: Final = 100
+LONGEST_NAME: Final = 1000
+MOST_CHOICES: Final = 100
+"""The order of more choices is not declared."""
 MEMBERS: Final = ("order", "fields")
 Described = Mapping[str, Mapping[str, Any]]
 """The member `types`, by the ids of types."""
@@ -49,5 +53,5 @@ def _is_description(texts: Any) -> bool:
     )
 
 
-def _are_texts(value: Any, longest: int = 1000) -> bool:
+def _are_texts(value: Any, longest: int = LONGEST_NAME) -> bool:
     return isinstance(value, list) and all(isinstance(item, str) and len(item) <= longest for item in value)

@@ -178,12 +178,12 @@ def test_no_backlog_makes_another_tenant_wait(owner: Tenant, settings: Any, monk
     assert left[1] == 0
 
 
-def test_a_removal_whose_time_was_up_is_followed_by_another_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    def followed(*removals: int) -> list[tuple[Any, ...]]:
+def test_a_removal_whose_time_was_up_is_followed_by_another_one() -> None:
+    def followed(*arguments: int) -> list[tuple[Any, ...]]:
         with announced() as wakeups:
-            tasks.remove_old(*removals)
+            tasks.remove_old(*arguments)
         return [wakeup[1] for wakeup in wakeups if wakeup[0] == tasks.REMOVE_TASK]
 
     assert followed() == []
-    monkeypatch.setattr(tasks, "REMOVAL_SECONDS", 0)
-    assert [followed(), followed(tasks.REMOVALS - 1), followed(tasks.REMOVALS)] == [[(2,)], [(tasks.REMOVALS,)], []]
+    most = tasks.REMOVALS
+    assert [followed(removals, 0) for removals in (1, most - 1, most)] == [[(2,)], [(most,)], []]

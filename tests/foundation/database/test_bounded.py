@@ -5,7 +5,7 @@ from django.db import DataError, Error, InternalError, OperationalError, Program
 from pytest_django import DjangoDbBlocker
 
 from foundation.database.bounded import count_up_to, in_chunks, time_limit
-from foundation.database.writes import record_in_hand
+from foundation.database.writes import record_when_accepted
 from foundation.errors import QueryTooSlow
 from tenancy.models import Tenant
 from tests import making
@@ -87,6 +87,6 @@ def test_only_values_that_the_database_rejects_are_not_recorded_again(error: typ
 
     if error is DataError:
         with pytest.raises(DataError):
-            record_in_hand(record)
+            record_when_accepted(record)
     else:
-        assert record_in_hand(record) == "recorded"
+        assert record_when_accepted(record) == "recorded"

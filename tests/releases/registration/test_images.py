@@ -14,7 +14,6 @@ from django.db.models.functions import Now
 from releases import policy
 from releases.errors import ReleaseConflict
 from releases.models import Release
-from releases.registration import image_registry as registries
 from releases.registration.image_registry import MANIFESTS, MAX_MANIFEST_BYTES
 from releases.registration.progress import findings_so_far, waits_until
 from tests import making
@@ -104,12 +103,12 @@ def document(uri: str, kind: str = "container-image") -> dict[str, Any]:
 
 
 @pytest.fixture
-def registry(settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[ImageRegistry]:
+def registry(settings: Any) -> Iterator[ImageRegistry]:
     with ImageRegistry().running() as made:
         settings.IMAGE_REGISTRY_CHECK = True
         settings.IMAGE_REGISTRY_ALLOWED_NETWORKS = [ip_network("127.0.0.0/8"), ip_network("::1/128")]
         settings.IMAGE_REGISTRIES_PLAIN_HTTP = [made.host]
-        monkeypatch.setattr(registries, "LIMIT_SECONDS", 2)
+        settings.IMAGE_REGISTRY_SECONDS = 2
         yield made
 
 
@@ -193,10 +192,10 @@ def uploaded_ago(release: Release, **duration: float) -> None:
         Release.objects.filter(pk=release.pk).update(created_at=Now() - timedelta(**duration))
 
 
-def test_a_silent_registry_rejects_in_time(registry: ImageRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_silent_registry_rejects_in_time(registry: ImageRegistry, settings: Any) -> None:
     release = making.upload(making.tenant(), document(registry.reference(DIGEST))).release
     policy.change(release.pipeline, {"verificationHours": 3}, actor="user:ann")
-    monkeypatch.setattr(registries, "LIMIT_SECONDS", 0.2)
+    settings.IMAGE_REGISTRY_SECONDS = 0.2
     registry.gate.clear()
     uploaded_ago(release, hours=2, minutes=59)
     assert verdict(release) == ("VERIFYING", [])

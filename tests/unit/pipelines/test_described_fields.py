@@ -19,7 +19,12 @@ class Line(BaseModel):
 @dataclass
 class Decision:
     pays: Annotated[bool, Field({texts})]
-    amount: int
+    amount: "Amount"
+    why: typing.Literal["new", "lost", None]
+    who: typing.Literal["a", "b"]
+class Amount(enum.Enum):
+    SMALL = "small"
+    BIG = "big"
 @pipeline.step
 def register(claim: Claim) -> Claim:
     return claim
@@ -28,13 +33,15 @@ ASK = 'pipeline.awaits("Ask", request=Claim, response=Decision, timeout=timedelt
 TEXTS = 'title="T", description=" D  d", examples=[1, "x"]'
 
 
-def test_questions_declare_the_order_and_the_texts_of_their_fields(author: Author) -> None:
+def test_questions_declare_the_order_of_fields_and_choices_and_their_texts(author: Author) -> None:
     pipeline = author.pipeline(QUESTION.format(price="Euros", texts=TEXTS) + ASK)
     texts = {"title": "T", "description": "D d", "examples": ["1", "x"]}
     types = {
         "authored.Claim": {"order": ["who", "lines"]},
         "authored.Line": {"fields": {"price": {**texts, "unit": "EUR"}}},
-        "authored.Decision": {"order": ["pays", "amount"], "fields": {"pays": texts}},
+        "authored.Decision": {"order": ["pays", "amount", "why", "who"], "fields": {"pays": texts}},
+        "authored.Decision.why": {"order": ["new", "lost"]},
+        "authored.Amount": {"order": ["small", "big"]},
     }
     assert declarations(pipeline) == {"types": types} == read(written({"types": types}).encode())
     assert declarations(pipeline, described=False) == {}

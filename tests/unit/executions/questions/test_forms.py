@@ -219,8 +219,14 @@ def test_a_form_that_is_too_large_is_json(fields: list[Any], definitions: dict[s
     assert (form.kind, form.parts) == ("json", ())
 
 
-def test_texts_about_fields_come_from_declarations_alone() -> None:
+def test_texts_and_orders_come_from_declarations_alone() -> None:
     hostile = {"title": 5, "description": {}, "unit": ["x"], "examples": 7}
-    known = catalogue(T=record(*({**field(name), **hostile} for name in ("a", "b"))))
-    form = form_of(DescribedTypes(known, {"T": {"order": ["b", "z"], "fields": {"b": {"title": "Bee"}}}}), "T", {})
+    fields = [field("a", named("C")), field("b")]
+    known = catalogue(T=record(*({**each, **hostile} for each in fields)), C=wrapper(pattern="^(?:new|old|x)$"))
+    declared: dict[str, Any] = {
+        "T": {"order": ["b", "z"], "fields": {"b": {"title": "Bee"}}},
+        "C": {"order": ["z", "x", "new"]},
+    }
+    form = form_of(DescribedTypes(known, declared), "T", {})
     assert [(part.label, part.help) for part in form.parts] == [("Bee", ""), ("A", "")]
+    assert form.parts[1].choices == ["x", "new", "old"]
