@@ -202,8 +202,8 @@ requests = Noun("requests", "Ask for activations, and approve or reject what oth
 requests.listing(
     "list",
     f"GET {REQUEST}",
-    "REQUEST requestId, STATUS status, RELEASE releaseVersion, BY actor, NEEDED approvalsNeeded, AT activateAt, "
-    "EXPIRES expiresAt, REASON reason",
+    "REQUEST requestId, STATUS status, RELEASE releaseVersion, BY actor, NEEDED approvalsNeeded, ACTIVATES activateAt, "
+    "VOTING ENDS expiresAt, REASON reason",
     "List the activation requests of a pipeline, newest first.",
 )
 requests.showing("show", f"GET {REQUEST}/{{request_id}}", "Show an activation request with its votes.")

@@ -1,7 +1,7 @@
 """The history of activations, requests to activate a release with their votes, and gradual activations."""
 
 import uuid
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.contrib.postgres.functions import TransactionNow
@@ -176,8 +176,18 @@ class ActivationRequest(models.Model):
 
     @property
     def approvals_needed(self) -> int:
-        """How many votes approve the request. If a later policy needs none, one vote is still needed."""
-        return max(int(self.policy["approvals"]), 1)
+        """How many votes approve the request.
+
+        It is 0 if the policy needed none when the request was made. If only a later policy needs none, one vote is
+        still needed, because the request waits for votes.
+        """
+        needed = int(self.policy["approvals"])
+        return needed if self.round == 1 else max(needed, 1)
+
+    @property
+    def voting_ends_at(self) -> datetime | None:
+        """Until when votes are accepted; None if the request needs none."""
+        return self.expires_at if self.approvals_needed else None
 
     @property
     def counted_votes(self) -> "list[Vote]":
