@@ -297,12 +297,27 @@ class Noun:
         """Register a command that changes something: with --dry-run and --yes."""
         return self._registering(name, [*_CONNECTION, _DRY_RUN, _YES], operation, **more)
 
-    def listing(self, name: str, operation: str, columns: str, help_text: str, *, limit: int = 50, **more: Any) -> None:
-        """Register a command that prints at most `limit` items of a list, with these columns."""
+    def listing(
+        self,
+        name: str,
+        operation: str,
+        columns: str,
+        help_text: str,
+        *,
+        limit: int = 50,
+        row: Callable[[dict[str, Any]], dict[str, Any]] | None = None,
+        **more: Any,
+    ) -> None:
+        """Register a command that prints at most `limit` items of a list, with these columns.
+
+        `row` returns what a table shows of an item.
+        """
 
         @self.reading(name, operation, help_text=help_text, **more)
         def print_list(session: Session, call: Call, limit: Most = limit) -> None:
-            session.output.items(columns, session.client.pages(call.request.path, call.request.query, limit))
+            items = session.client.pages(call.request.path, call.request.query, limit)
+            is_table = session.output.form is Form.TABLE
+            session.output.items(columns, map(row, items) if row and is_table else items)
 
     def showing(self, name: str, operation: str, help_text: str) -> None:
         """Register a command that prints one object."""

@@ -49,7 +49,7 @@ def submit(
 
 EXECUTIONS: Final = (
     "EXECUTION executionId, KEY businessKey, STATUS status, PIPELINE pin.pipelineId, RELEASE pin.releaseVersion, "
-    "STEP currentStepName, ATTEMPT attempt, ERROR error.code, CREATED createdAt"
+    "STEP currentStepName, RETRIES attempt, ERROR error.code, CREATED createdAt"
 )
 _SEARCH: Final = typer.Option(
     "--search",
@@ -159,7 +159,7 @@ def _ended(session: Session, execution_id: str, timeout: float | None) -> dict[s
         def ended() -> dict[str, Any] | None:
             execution = session.client.get(path("executions", execution_id), wait=WAIT_SECONDS)
             step = execution.get("currentStepName") or f"step {execution.get('currentStepIndex', 0) + 1}"
-            say(f"{execution.get('status')}, {step}, attempt {execution.get('attempt')}")
+            say(f"{execution.get('status')}, {step}, attempt {execution.get('attempt', 0) + 1}")
             return execution if execution.get("status") in ENDED else None
 
         return session.until(ended, timeout, pause=0.5)

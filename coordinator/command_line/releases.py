@@ -248,6 +248,11 @@ def _vote(session: Session, call: Call, decision: str) -> None:
     session.act(call.request, question, details={name: asked.get(name) for name in shown})
 
 
+def _numbered(gradual: dict[str, Any]) -> dict[str, Any]:
+    """Return a gradual activation with its step as people count: "2 of 3" for the index 1."""
+    return {**gradual, "step": f"{gradual.get('step', 0) + 1} of {len(gradual.get('steps') or ())}"}
+
+
 gradual = Noun("gradual", "Start, move on, promote and withdraw gradual activations.")
 gradual.listing(
     "list",
@@ -255,6 +260,7 @@ gradual.listing(
     "GRADUAL gradualActivationId, STATUS status, CANDIDATE candidateReleaseVersion, "
     "BASELINE baselineReleaseVersion, STEP step, BY actor, STARTED startedAt, CAUSE cause",
     "List the gradual activations of a pipeline, newest first.",
+    row=_numbered,
 )
 gradual.showing("show", f"GET {GRADUAL}/{{gradual_id}}", "Show a gradual activation with its evidence.")
 
