@@ -19,7 +19,8 @@ from typing import Annotated, Any, Final
 import typer
 
 from coordinator.command_line.help_texts import add_command, group
-from coordinator.command_line.session import CommandError, Exit, Form, Session, exit_of
+from coordinator.command_line.output import Form
+from coordinator.command_line.session import CommandError, Exit, Session, exit_of
 from coordinator_client.api import SECONDS, Member, Request, operation, operation_key, path
 from coordinator_client.errors import ClientError, Refused
 from coordinator_client.standard_output import READER_ENDED

@@ -6,8 +6,10 @@ from typing import Annotated, Any, Final
 import typer
 
 from coordinator.command_line.commands import Call, Execution, Most, Noun, Timeout
-from coordinator.command_line.session import CommandError, Exit, Form, Session, clean, member, spinner
+from coordinator.command_line.output import Form, spinner
+from coordinator.command_line.session import CommandError, Exit, Session
 from coordinator.command_line.tailing import Events
+from coordinator.command_line.texts import clean, member
 from coordinator_client.api import ENDED, path
 from coordinator_client.errors import Refused
 
@@ -34,7 +36,11 @@ def submit(
     if accepted is None:
         return Exit.OK
     if not wait:
-        shown = accepted if session.output.form is Form.JSON else {name: member(accepted, name) for name in _IN_SHORT}
+        shown = (
+            accepted
+            if session.output.form is Form.JSON
+            else {name.rpartition(".")[2]: member(accepted, name) for name in _IN_SHORT}
+        )
         session.output.document(shown)
         return Exit.OK
     ended = _ended(session, clean(accepted.get("executionId")), timeout)

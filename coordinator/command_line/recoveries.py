@@ -5,7 +5,8 @@ from typing import Annotated, Any, Final
 import typer
 
 from coordinator.command_line.commands import Call, Noun
-from coordinator.command_line.session import Exit, Form, Session
+from coordinator.command_line.output import Form
+from coordinator.command_line.session import Exit, Session
 from coordinator_client.api import items_of
 
 RECOVERY: Final = "pipelines/{pipeline_id}/releases/{release_version}/recovery"

@@ -11,7 +11,9 @@ from typing import Annotated, Any, Final
 import typer
 
 from coordinator.command_line.commands import Call, Noun, Pipeline, Release, Timeout
-from coordinator.command_line.session import CommandError, Exit, Form, Session, clean
+from coordinator.command_line.output import Form
+from coordinator.command_line.session import CommandError, Exit, Session
+from coordinator.command_line.texts import clean
 from coordinator_client.api import Request, path
 
 PIPELINE: Final = "pipelines/{pipeline_id}"
@@ -126,7 +128,7 @@ def activate(session: Session, call: Call) -> int:
         return preflight(session, pipeline, release) or Exit.OK
     current = session.client.get(path("pipelines", pipeline)).get("activeReleaseVersion")
     call.request.body.setdefault("expectedReleaseVersion", current or "")
-    session.act(call.request, f"Activate {release} of {pipeline}?", details={"active now": current})
+    session.act(call.request, f"Activate {release} of {pipeline}?", details={"activeNow": current})
     return Exit.OK
 
 
