@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from coordinator.command_line.texts import clean, shown
+from foundation.sentences import joined
 from foundation.spans import relative
 
 DATA: Final = frozenset(
@@ -117,7 +118,7 @@ class _Reader:
         parts = [_counted(value) if isinstance(value, dict) else shown(value) for value in values]
         if any(part is None or isinstance(value, list) for part, value in zip(parts, values, strict=True)):
             return None
-        return ", ".join(part or "-" for part in parts)
+        return joined(part or "-" for part in parts)
 
     def _of_object(self, value: Mapping[str, Any], is_data: bool) -> str | None:
         lines = [

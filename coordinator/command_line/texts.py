@@ -4,6 +4,8 @@ import json
 import re
 from typing import Any
 
+from foundation.sentences import joined
+
 _MOMENT = re.compile(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d:\d\d)(?:\.\d+)?Z")
 
 
@@ -36,7 +38,7 @@ def shown(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, list):
-        return ", ".join(shown(item) for item in value) or "-"
+        return joined(shown(item) for item in value) or "-"
     if isinstance(value, dict):
         return json.dumps(value)
     return clean(_MOMENT.sub(r"\1 \2Z", value) if isinstance(value, str) else value)

@@ -18,6 +18,7 @@ from executions.search import searched
 from foundation import exports
 from foundation.admin.columns import on_one_line
 from foundation.errors import CoordinatorError
+from foundation.sentences import sentence
 from governance.campaigns.draft_pages import VERBS, require, scopes_of
 from governance.recovery import continuation, record, recovery
 from governance.recovery.continuation import Position, Verdict
@@ -224,7 +225,7 @@ def draft(pages: ReadOnlyAdmin, request: HttpRequest, release: Release) -> HttpR
             every=sent["every"],
         )
     except CoordinatorError as error:
-        messages.error(request, f"{error.detail} Nothing changed.")
+        messages.error(request, f"{sentence(error.detail)} Nothing changed.")
         return redirect("admin:releases_release_recovery", release.pk)
     messages.success(request, "This is a preview. Nothing is done until you start it.")
     return redirect("admin:executions_campaign_change", made.pk)

@@ -11,6 +11,7 @@ from django.shortcuts import redirect
 from foundation import moments
 from foundation.admin.columns import badge, moment
 from foundation.errors import CoordinatorError
+from foundation.sentences import sentence
 from governance.activation.pages import REASON_LENGTH, TYPED, OperationForm, needs_typing, not_typed
 from governance.reports.pages import preview
 from governance.requests import requests
@@ -23,7 +24,7 @@ from releases.states import UNDECIDED, RequestStatus
 from releases.trust import trust
 from tenancy.access import actor
 from tenancy.audit.acts import Act
-from tenancy.console.base import POST, READ, ReadOnlyAdmin, attempt, attempt_with_reason, serves
+from tenancy.console.base import POST, READ, ReadOnlyAdmin, attempt, attempt_with_reason, serves, wrong_fields
 from tenancy.console.lists import KeyFilter, ScopedFilter, TenantFilter, text, time
 from tenancy.roles import Scope
 
@@ -72,10 +73,7 @@ def ask(pages: ReadOnlyAdmin, request: HttpRequest, release: Release) -> HttpRes
     """Request the activation of the release. A repeated POST is the same request."""
     form = RequestForm(request.POST)
     if not form.is_valid():
-        errors = "; ".join(
-            f"{form[name].label}: {error}" for name, messages in form.errors.items() for error in messages
-        )
-        messages.error(request, f"{errors} Nothing changed.")
+        messages.error(request, f"{wrong_fields(form)} Nothing changed.")
         return redirect("admin:releases_release_activate", release.pk)
     typed = form.cleaned_data
     pipeline = queries.pipeline(release.pipeline.tenant, release.pipeline.pipeline_id)
@@ -90,7 +88,7 @@ def ask(pages: ReadOnlyAdmin, request: HttpRequest, release: Release) -> HttpRes
             **typed,
         )
     except CoordinatorError as error:
-        messages.error(request, f"{error.code}: {error.detail} Nothing changed.")
+        messages.error(request, f"{error.code}: {sentence(error.detail)} Nothing changed.")
         return redirect("admin:releases_release_activate", release.pk)
     messages.success(request, outcome(made))
     return redirect(PAGE, made.pk)
@@ -232,7 +230,7 @@ class RequestAdmin(ReadOnlyAdmin):
             )
             return f"The vote counts. {outcome(made)}"
 
-        attempt(request, cast, "{error.code}: {error.detail} The vote does not count.")
+        attempt(request, cast, "{code}: {detail} The vote does not count.")
         return redirect(PAGE, row.pk)
 
     @serves("<uuid:object_id>/withdraw/", Act.ACTIVATION_REQUEST_WITHDRAW, Scope.ACTIVATE, methods=POST)
@@ -241,5 +239,5 @@ class RequestAdmin(ReadOnlyAdmin):
             requests.withdraw(row, actor=actor(request.user), reason=reason)
             return "The request is withdrawn."
 
-        attempt_with_reason(request, end, "{error.code}: {error.detail} Nothing changed.")
+        attempt_with_reason(request, end, "{code}: {detail} Nothing changed.")
         return redirect(PAGE, row.pk)

@@ -206,7 +206,7 @@ def _failure(step: PlannedStep, item: Item, failed: Failed) -> ItemFailure:
 
 
 def _of_item(step: PlannedStep, item: Item, failed: Failed) -> Failed:
-    """Return the failure of the step, with the number of the item, from 1, and its JSON. Both are visible as payloads are.
+    """Return the failure of the step, with the item and its JSON. Both are visible as payloads are.
 
     It is final if the step declares retries, which are those of the item.
     """

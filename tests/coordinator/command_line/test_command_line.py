@@ -66,6 +66,7 @@ Missing
 Evidence
   Drift   -0.0123457
   States  FAILED 2
+  Lacks   0 of 50. Minutes: 1 of 5.
   Parts, 1 of 1
     A
       SHARE  MINIMUM SAMPLE
@@ -88,7 +89,8 @@ def test_people_read_facts_sections_and_tables_and_count_from_one(run: CommandLi
         "missing": ["m" * 70] * 2,
         "bounds": {"factor": 1.5, "cause": None},
     }
-    gradual |= {"evidence": {"drift": -0.0123456789, "states": states, "parts": [{"a": [step]}]}}
+    gradual |= {"evidence": {"drift": -0.0123456789, "states": states, "lacks": ["0 of 50.", "Minutes: 1 of 5."]}}
+    gradual["evidence"] |= {"parts": [{"a": [step]}]}
     gradual |= {"input": {"orderId": 7, "text": f"one\ntwo{ESCAPE}"}}
     with serving(gradual, {"items": [gradual], "next": None}) as server:
         shown = run("gradual", "show", "p", "g", f"--url={server.origin}").out
