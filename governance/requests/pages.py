@@ -165,8 +165,7 @@ class RequestAdmin(ReadOnlyAdmin):
         pipeline = queries.pipeline(row.pipeline.tenant, row.pipeline.pipeline_id)
         release = row.release
         attached = trust.attached(release)
-        is_asked = row.status == RequestStatus.OPEN and not _is_own(request, row) and _vote_of(request, row) is None
-        votes = is_asked and self.has_scope(request, Scope.VOTE, row)
+        votes = self._may_vote_now(request, row)
         return self.page(
             request,
             "releases/activation_request.html",
@@ -188,6 +187,10 @@ class RequestAdmin(ReadOnlyAdmin):
             smoke_tests=smoke_pages.newest(release),
         )
 
+    def _may_vote_now(self, request: HttpRequest, row: ActivationRequest) -> bool:
+        is_asked = row.status == RequestStatus.OPEN and not _is_own(request, row) and _vote_of(request, row) is None
+        return is_asked and self.has_scope(request, Scope.VOTE, row)
+
     @serves("<uuid:object_id>/review/", methods=READ, polled=True)
     def review(self, request: HttpRequest, row: ActivationRequest) -> HttpResponse:
         """Return what a vote decides on, with the form. The page is loaded again if it shows another state."""
@@ -205,6 +208,7 @@ class RequestAdmin(ReadOnlyAdmin):
             release=row.release,
             review=reviewed,
             preview=preview(reviewed.preflight),
+            stated=reviewed.would_fail and self._may_vote_now(request, row),
             is_open=row.status == RequestStatus.OPEN,
             is_own=_is_own(request, row),
             own_vote=_vote_of(request, row),
