@@ -228,7 +228,7 @@ def accept(tenant: Tenant, release: Release, ingress: Ingress, key: str, **named
             require_verified(release)
             return submit(tenant, request, actor=CONTROL_PLANE.actor)
     except WorkerUnavailable as error:
-        raise Refusal(503, f"No worker available for active release: {error.detail}") from None
+        raise Refusal(503, f"No worker available for active release: {error.wire_detail}") from None
 
 
 # --- strict admissions ---

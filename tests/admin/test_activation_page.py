@@ -167,7 +167,9 @@ def test_a_voter_sees_what_the_vote_does(
     attach(gated, [json.dumps(signing.spdx()).encode()], actor="user:ci")
     text = reviewed(log_in_as("second"))
     assert [f">{button}</button>" in text, note in text] == [True, True]
-    assert [reviewed(client).count("cannot be activated. ") for client in (manager, log_in_as("second"))] == [refused] * 2
+    assert [reviewed(client).count("cannot be activated. ") for client in (manager, log_in_as("second"))] == [
+        refused
+    ] * 2
     page = to("releases_activationrequest_change", ActivationRequest.objects.get())
     making.worker(gated, "new")
     smoke_tests.start(gated, actor="user:ci", input={}, idempotency_key="k")
