@@ -71,7 +71,7 @@ def record(session: Session, call: Call) -> None:
     """Say who did what about a release since it first got new executions, and the outcome of each campaign."""
     answer = session.client.call(call.request)
     session.output.items(
-        "# sequence, AT at, BY actor, ACT act, OBJECT object, REASON reason, RESULT result.status, "
+        "# sequence, AT at, BY actor, PERSON person, ACT act, OBJECT object, REASON reason, RESULT result.status, "
         "PENDING result.progress.pending, SKIPPED result.progress.skipped, SUCCEEDED result.results.succeeded, "
         "FAILED AGAIN result.results.failedAgain",
         items_of(answer),

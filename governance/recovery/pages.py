@@ -30,6 +30,7 @@ from tenancy.console.base import POST, READ, ReadOnlyAdmin, serves
 from tenancy.console.template_tags import denial_of
 from tenancy.models import AuditEntry
 from tenancy.roles import Scope
+from wire.documents.execution_statement import named
 
 TITLES = {
     Part.RUNNING: ("Running", "Due, running, or waiting for a retry."),
@@ -173,7 +174,7 @@ def what_was_done(pages: ReadOnlyAdmin, request: HttpRequest, release: Release) 
         if form not in exports.FORMATS:
             raise Http404
         name = f"recovery-{release.pipeline.pipeline_id}-{release.release_version}.{form}"
-        lines = b"".join(exports.lines([*record.COLUMNS, record.RESULT], shown.rows(), form))
+        lines = b"".join(exports.lines(list(record.COLUMNS), shown.rows(), form))
         headers = {"Content-Disposition": content_disposition_header(True, name) or ""}
         return HttpResponse(lines, content_type=exports.FORMATS[form], headers=headers)
     return pages.part(
@@ -186,6 +187,7 @@ def what_was_done(pages: ReadOnlyAdmin, request: HttpRequest, release: Release) 
         rows=[
             (
                 entry,
+                named(entry.actor, shown.person(entry)),
                 _page_of(entry, shown.campaigns),
                 on_one_line(json.loads(entry.details)),
                 shown.results.get(entry.sequence),
