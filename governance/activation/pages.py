@@ -170,7 +170,9 @@ def _form(
         "is_breaking": needs_typing(pipeline, release),
         "needs_request": needs_request,
         "request_variant": "primary" if needs_request else "default",
-        "requests": release.activation_requests.filter(status__in=UNDECIDED).order_by("created_at"),
+        "requests": release.activation_requests.filter(status__in=UNDECIDED)
+        .select_related("requester")
+        .order_by("created_at"),
         "may_override": may_override,
         "operation_key": str(uuid.uuid4()),
         "reason": form.data.get("reason", "") if form else "",

@@ -37,7 +37,7 @@ VARIANTS = {
     RequestStatus.EXPIRED.value: "warning",
     RequestStatus.FAILED.value: "danger",
 }
-OF_ONE = ("pipeline__tenant", "release__contract")
+OF_ONE = ("pipeline__tenant", "release__contract", "requester")
 """What the page of one request reads with it."""
 PAGE = "admin:releases_activationrequest_change"
 
@@ -159,7 +159,9 @@ class RequestAdmin(ReadOnlyAdmin):
     def get_queryset(self, request: HttpRequest) -> QuerySet[ActivationRequest]:
         rows = super().get_queryset(request)
         is_one = request.resolver_match is not None and "object_id" in request.resolver_match.kwargs
-        return queries.whole_requests(rows).select_related(*OF_ONE) if is_one else rows
+        if not is_one:
+            return rows
+        return queries.whole_requests(rows).select_related(*OF_ONE).prefetch_related("votes__voter")
 
     def show(self, request: HttpRequest, row: ActivationRequest) -> HttpResponse:
         pipeline = queries.pipeline(row.pipeline.tenant, row.pipeline.pipeline_id)

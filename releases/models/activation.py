@@ -11,6 +11,7 @@ from django.db.models import F, Q
 from releases.models.pipeline import Pipeline
 from releases.models.release import Release
 from releases.states import RequestStatus
+from wire.documents.execution_statement import named
 
 
 class Kind(models.TextChoices):
@@ -175,6 +176,11 @@ class ActivationRequest(models.Model):
         return f"Activation of {self.release}"
 
     @property
+    def who(self) -> str:
+        """The actor, followed by the requester if the actor is a token."""
+        return named(self.actor, self.requester.username)
+
+    @property
     def approvals_needed(self) -> int:
         """How many votes approve the request.
 
@@ -222,6 +228,11 @@ class Vote(models.Model):
 
     def __str__(self) -> str:
         return f"{self.actor}: {self.decision}"
+
+    @property
+    def who(self) -> str:
+        """The actor, followed by the voter if the actor is a token."""
+        return named(self.actor, self.voter.username)
 
 
 _RUNNING = "RUNNING"
