@@ -99,6 +99,14 @@ def test_people_read_facts_sections_and_tables_and_count_from_one(run: CommandLi
     assert "2 of 2" in listed
 
 
+def test_help_lists_the_commands_of_the_product_and_only_at_the_end_those_of_django(run: CommandLine) -> None:
+    shown, whole = run("help").out, run("help", "--all").out
+    own, others = whole.split("Commands of Django")
+    files = PROJECT.glob("*/management/commands/[a-z]*.py")
+    assert {*re.findall(r"^  (\w+) {2,}[A-Z]", own, re.M), "migrate"} >= {file.stem for file in files}
+    assert ["sqlmigrate" in text for text in (shown, own, others)] == [False, False, True]
+
+
 def test_help_texts_appear_as_they_are_written(run: CommandLine) -> None:
     assert ", such as 10:100:30. " in run.on_a_terminal("gradual", "start", "--help", columns=200).out
 
