@@ -77,7 +77,7 @@ class AlertChannelAdmin(ConfigurationAdmin):
             deliveries.test(channel, actor=actor(request.user))
             return "A test message is on its way, and this page shows its result."
 
-        attempt(request, send, "{error.detail}")
+        attempt(request, send, "{detail}")
         return self.to_page(channel)
 
 
@@ -210,7 +210,7 @@ class AlertAdmin(LongList):
             return "The alert is silenced." if form.until else "The silence has ended."
 
         if form.is_valid():
-            attempt(request, act, "{error.detail}")
+            attempt(request, act, "{detail}")
         return redirect("admin:alerts_alert_change", alert.pk)
 
 

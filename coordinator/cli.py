@@ -35,9 +35,24 @@ def main() -> None:
         from coordinator.run import run  # needs Django's settings
 
         run(sys.argv[2:])
+    if sys.argv[1:] in HELPS:
+        _print_help()
+        return
     from django.core.management import execute_from_command_line
 
     execute_from_command_line(sys.argv)
+
+
+HELPS: Final[tuple[list[str], ...]] = ([], ["help"], ["help", "--all"])
+
+
+def _print_help() -> None:
+    import django
+
+    django.setup()
+    from coordinator import host_help  # needs Django's apps
+
+    sys.stdout.write(host_help.text(has_all=sys.argv[1:] == ["help", "--all"]))
 
 
 CONNECTION: Final = "DATABASE_URL"

@@ -1,5 +1,7 @@
 """The errors of executions, each with its code and HTTP status."""
 
+from typing import Any
+
 from foundation.errors import BadRequest, Conflict, CoordinatorError, Forbidden, NotFound, Unavailable, Unprocessable
 
 
@@ -92,12 +94,14 @@ class WorkerKeyChangeRefused(Conflict, title="The tenant's worker keys do not al
 
 
 class WorkerUnavailable(Unavailable, title="No healthy worker hosts the active release"):
-    """Start a worker of the active release."""
+    """Start a worker of the active release.
 
-    def __init__(self, detail: str, *, wire_detail: str = "") -> None:
-        super().__init__(detail)
-        self.wire_detail = wire_detail or detail
-        """The same reason in the words that clients of `/tpf` know."""
+    `wire_detail` is the reason in the words that existing clients of `/tpf` know.
+    """
+
+    def __init__(self, detail: str, *, wire_detail: str, **data: Any) -> None:
+        super().__init__(detail, **data)
+        self.wire_detail = wire_detail
 
 
 class WorkerNotChecked(WorkerUnavailable, title="No REST worker that hosts the active release was checked recently"):

@@ -1,8 +1,7 @@
-"""Reads times that people type, in the current time zone unless they have an offset. Says how long a span is."""
+"""Reads times that people type, in the current time zone unless they have an offset."""
 
 import re
 from datetime import UTC, datetime, timedelta
-from itertools import pairwise
 from typing import Final
 
 from django.utils import timezone
@@ -46,22 +45,3 @@ def read_past(text: str) -> datetime:
     """
     at = past_times.read_past(text, timezone.localtime())
     return (timezone.make_aware(at) if timezone.is_naive(at) else at).astimezone(UTC)
-
-
-UNITS = (("d", timedelta(days=1)), ("h", timedelta(hours=1)), ("min", timedelta(minutes=1)))
-"""The units of spans, from the longest to the shortest. Shorter times are given in seconds."""
-_UNIT_PAIRS = tuple(pairwise((*UNITS, ("s", timedelta(seconds=1)))))
-
-
-def lasting(span: timedelta) -> str:
-    """Say how long `span` is: "85 ms", "3.2 s", "4 min 10 s", "2 d 3 h"."""
-    if span < timedelta(seconds=1):
-        return f"{max(span, timedelta()) // timedelta(milliseconds=1)} ms"
-    if span < timedelta(minutes=1):
-        return f"{span.total_seconds():.1f} s"
-    place = 0
-    while span < UNITS[place][1]:
-        place += 1
-    (name, unit), (rest_name, rest_unit) = _UNIT_PAIRS[place]
-    rest = span % unit // rest_unit
-    return f"{span // unit} {name}" + (f" {rest} {rest_name}" if rest else "")

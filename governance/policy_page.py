@@ -141,7 +141,7 @@ def change(pages: ReadOnlyAdmin, request: HttpRequest, pipeline: Pipeline) -> Ht
         return f"The policy of {pipeline} was saved."
 
     if form.is_valid():
-        attempt(request, save, "{error.code}: {error.detail}. Nothing changed.")
+        attempt(request, save, "{code}: {detail} Nothing changed.")
     else:
         wrong = "; ".join(_title(column) for column in form.errors)
         messages.error(request, f"The form has values that a policy cannot have: {wrong}. Nothing changed.")

@@ -179,7 +179,7 @@ class InvitationAdmin(ExportedList, ReadOnlyAdmin):
             invitations.withdraw(row.tenant, row.pk, actor=actor(request.user))
             return f"The invitation of {row.email} is withdrawn."
 
-        attempt(request, act, "{error.detail}")
+        attempt(request, act, "{detail}")
         return redirect("admin:tenancy_invitation_change", row.pk)
 
     @serves("<path:object_id>/send/", Act.INVITATION_SEND, Scope.ADMINISTER, methods=POST)
@@ -188,7 +188,7 @@ class InvitationAdmin(ExportedList, ReadOnlyAdmin):
             invitations.send_again(row.tenant, row.pk, actor=actor(request.user))
             return f"{row.email} gets a new link. The former one does not work any more."
 
-        attempt(request, act, "{error.detail}")
+        attempt(request, act, "{detail}")
         return redirect("admin:tenancy_invitation_change", row.pk)
 
 

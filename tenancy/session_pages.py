@@ -42,7 +42,7 @@ def end_own(request: HttpRequest) -> HttpResponse:
         sessions.end_session(user, int(chosen))
         return count(1)
 
-    attempt(request, end, "{error.detail}")
+    attempt(request, end, "{detail}")
     return redirect("admin:account")
 
 

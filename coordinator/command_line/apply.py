@@ -16,8 +16,10 @@ import typer
 from alerts.texts import stored
 from coordinator.command_line import tenant_file
 from coordinator.command_line.commands import public_key
-from coordinator.command_line.session import CommandError, Exit, Form, Session, clean, exit_of
+from coordinator.command_line.output import Form
+from coordinator.command_line.session import CommandError, Exit, Session, exit_of
 from coordinator.command_line.tenant_file import Place
+from coordinator.command_line.texts import clean
 from coordinator_client.api import Client, Request, operation, path
 from coordinator_client.errors import ClientError, Refused
 

@@ -6,7 +6,9 @@ from typing import Annotated, Any, Final
 import typer
 
 from coordinator.command_line.commands import Call, Noun, Timeout, moment
-from coordinator.command_line.session import CommandError, Exit, Session, member, spinner
+from coordinator.command_line.output import spinner
+from coordinator.command_line.session import CommandError, Exit, Session
+from coordinator.command_line.texts import member
 from coordinator_client.api import Request, items_of
 from coordinator_client.errors import Refused
 
@@ -70,7 +72,7 @@ def create(
             session.output.document(preview)
             return
     question = "" if body.get("draft") else f"Start a campaign that does {kind} of all executions that match?"
-    session.act(call.request, question, details={"count": preview.get("count", "unknown"), "filters": filters})
+    session.act(call.request, question, details={"count": preview.get("count", "unknown"), **filters})
 
 
 @campaigns.changing("start", f"POST {CAMPAIGN}/start")

@@ -19,7 +19,8 @@ from typing import Annotated, Any, Final
 import typer
 
 from coordinator.command_line.help_texts import add_command, group
-from coordinator.command_line.session import CommandError, Exit, Form, Session, exit_of
+from coordinator.command_line.output import Form
+from coordinator.command_line.session import CommandError, Exit, Session, exit_of
 from coordinator_client.api import SECONDS, Member, Request, operation, operation_key, path
 from coordinator_client.errors import ClientError, Refused
 from coordinator_client.standard_output import READER_ENDED
@@ -297,12 +298,27 @@ class Noun:
         """Register a command that changes something: with --dry-run and --yes."""
         return self._registering(name, [*_CONNECTION, _DRY_RUN, _YES], operation, **more)
 
-    def listing(self, name: str, operation: str, columns: str, help_text: str, *, limit: int = 50, **more: Any) -> None:
-        """Register a command that prints at most `limit` items of a list, with these columns."""
+    def listing(
+        self,
+        name: str,
+        operation: str,
+        columns: str,
+        help_text: str,
+        *,
+        limit: int = 50,
+        row: Callable[[dict[str, Any]], dict[str, Any]] | None = None,
+        **more: Any,
+    ) -> None:
+        """Register a command that prints at most `limit` items of a list, with these columns.
+
+        `row` returns what a table shows of an item.
+        """
 
         @self.reading(name, operation, help_text=help_text, **more)
         def print_list(session: Session, call: Call, limit: Most = limit) -> None:
-            session.output.items(columns, session.client.pages(call.request.path, call.request.query, limit))
+            items = session.client.pages(call.request.path, call.request.query, limit)
+            is_table = session.output.form is Form.TABLE
+            session.output.items(columns, map(row, items) if row and is_table else items)
 
     def showing(self, name: str, operation: str, help_text: str) -> None:
         """Register a command that prints one object."""

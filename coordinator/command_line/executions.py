@@ -6,8 +6,10 @@ from typing import Annotated, Any, Final
 import typer
 
 from coordinator.command_line.commands import Call, Execution, Most, Noun, Timeout
-from coordinator.command_line.session import CommandError, Exit, Form, Session, clean, member, spinner
+from coordinator.command_line.output import Form, spinner
+from coordinator.command_line.session import CommandError, Exit, Session
 from coordinator.command_line.tailing import Events
+from coordinator.command_line.texts import clean, member
 from coordinator_client.api import ENDED, path
 from coordinator_client.errors import Refused
 
@@ -34,7 +36,11 @@ def submit(
     if accepted is None:
         return Exit.OK
     if not wait:
-        shown = accepted if session.output.form is Form.JSON else {name: member(accepted, name) for name in _IN_SHORT}
+        shown = (
+            accepted
+            if session.output.form is Form.JSON
+            else {name.rpartition(".")[2]: member(accepted, name) for name in _IN_SHORT}
+        )
         session.output.document(shown)
         return Exit.OK
     ended = _ended(session, clean(accepted.get("executionId")), timeout)
@@ -49,7 +55,7 @@ def submit(
 
 EXECUTIONS: Final = (
     "EXECUTION executionId, KEY businessKey, STATUS status, PIPELINE pin.pipelineId, RELEASE pin.releaseVersion, "
-    "STEP currentStepName, ATTEMPT attempt, ERROR error.code, CREATED createdAt"
+    "STEP currentStepName, RETRIES attempt, ERROR error.code, CREATED createdAt"
 )
 _SEARCH: Final = typer.Option(
     "--search",
@@ -159,7 +165,7 @@ def _ended(session: Session, execution_id: str, timeout: float | None) -> dict[s
         def ended() -> dict[str, Any] | None:
             execution = session.client.get(path("executions", execution_id), wait=WAIT_SECONDS)
             step = execution.get("currentStepName") or f"step {execution.get('currentStepIndex', 0) + 1}"
-            say(f"{execution.get('status')}, {step}, attempt {execution.get('attempt')}")
+            say(f"{execution.get('status')}, {step}, attempt {execution.get('attempt', 0) + 1}")
             return execution if execution.get("status") in ENDED else None
 
         return session.until(ended, timeout, pause=0.5)

@@ -5,7 +5,8 @@ from typing import Annotated, Any, Final
 import typer
 
 from coordinator.command_line.commands import Call, Noun
-from coordinator.command_line.session import Exit, Form, Session
+from coordinator.command_line.output import Form
+from coordinator.command_line.session import Exit, Session
 from coordinator_client.api import items_of
 
 RECOVERY: Final = "pipelines/{pipeline_id}/releases/{release_version}/recovery"
@@ -70,7 +71,7 @@ def record(session: Session, call: Call) -> None:
     """Say who did what about a release since it first got new executions, and the outcome of each campaign."""
     answer = session.client.call(call.request)
     session.output.items(
-        "# sequence, AT at, BY actor, ACT act, OBJECT object, REASON reason, RESULT result.status, "
+        "# sequence, AT at, BY actor, PERSON person, ACT act, OBJECT object, REASON reason, RESULT result.status, "
         "PENDING result.progress.pending, SKIPPED result.progress.skipped, SUCCEEDED result.results.succeeded, "
         "FAILED AGAIN result.results.failedAgain",
         items_of(answer),

@@ -11,7 +11,9 @@ from typing import Annotated, Any, Final
 import typer
 
 from coordinator.command_line.commands import Call, Noun, Pipeline, Release, Timeout
-from coordinator.command_line.session import CommandError, Exit, Form, Session, clean
+from coordinator.command_line.output import Form
+from coordinator.command_line.session import CommandError, Exit, Session
+from coordinator.command_line.texts import clean
 from coordinator_client.api import Request, path
 
 PIPELINE: Final = "pipelines/{pipeline_id}"
@@ -126,7 +128,7 @@ def activate(session: Session, call: Call) -> int:
         return preflight(session, pipeline, release) or Exit.OK
     current = session.client.get(path("pipelines", pipeline)).get("activeReleaseVersion")
     call.request.body.setdefault("expectedReleaseVersion", current or "")
-    session.act(call.request, f"Activate {release} of {pipeline}?", details={"active now": current})
+    session.act(call.request, f"Activate {release} of {pipeline}?", details={"activeNow": current})
     return Exit.OK
 
 
@@ -202,8 +204,8 @@ requests = Noun("requests", "Ask for activations, and approve or reject what oth
 requests.listing(
     "list",
     f"GET {REQUEST}",
-    "REQUEST requestId, STATUS status, RELEASE releaseVersion, BY actor, NEEDED approvalsNeeded, AT activateAt, "
-    "EXPIRES expiresAt, REASON reason",
+    "REQUEST requestId, STATUS status, RELEASE releaseVersion, BY actor, NEEDED approvalsNeeded, ACTIVATES activateAt, "
+    "VOTING ENDS expiresAt, REASON reason",
     "List the activation requests of a pipeline, newest first.",
 )
 requests.showing("show", f"GET {REQUEST}/{{request_id}}", "Show an activation request with its votes.")
@@ -248,6 +250,11 @@ def _vote(session: Session, call: Call, decision: str) -> None:
     session.act(call.request, question, details={name: asked.get(name) for name in shown})
 
 
+def _numbered(gradual: dict[str, Any]) -> dict[str, Any]:
+    """Return a gradual activation with its step as people count: "2 of 3" for the index 1."""
+    return {**gradual, "step": f"{gradual.get('step', 0) + 1} of {len(gradual.get('steps') or ())}"}
+
+
 gradual = Noun("gradual", "Start, move on, promote and withdraw gradual activations.")
 gradual.listing(
     "list",
@@ -255,6 +262,7 @@ gradual.listing(
     "GRADUAL gradualActivationId, STATUS status, CANDIDATE candidateReleaseVersion, "
     "BASELINE baselineReleaseVersion, STEP step, BY actor, STARTED startedAt, CAUSE cause",
     "List the gradual activations of a pipeline, newest first.",
+    row=_numbered,
 )
 gradual.showing("show", f"GET {GRADUAL}/{{gradual_id}}", "Show a gradual activation with its evidence.")
 

@@ -8,7 +8,9 @@ from typing import Annotated, Any
 import typer
 
 from coordinator.command_line.commands import Call, Noun, public_key, root
-from coordinator.command_line.session import CommandError, Exit, Form, Session, exit_of, member
+from coordinator.command_line.output import Form
+from coordinator.command_line.session import CommandError, Exit, Session, exit_of
+from coordinator.command_line.texts import member
 from coordinator_client.api import Request, items_of, path
 from coordinator_client.errors import ClientError, Refused
 

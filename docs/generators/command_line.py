@@ -3,14 +3,12 @@
 import argparse
 import re
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import Any, Final
 
 import typer.main
-from django.core.management import get_commands, load_command_class
 from django.core.management.base import DjangoHelpFormatter
 
-from coordinator import run
+from coordinator import host_help, run
 from coordinator.command_line.app import tree
 from coordinator.command_line.session import MEANINGS
 from docs.generators.markdown import code, codes, joined, table
@@ -37,7 +35,6 @@ These commands run on a host of the coordinator, with its settings.
 OF_AUTHORS: Final = """\
 These commands are those of authors and of worker hosts.
 """
-FOLDER: Final = Path(__file__).parents[2]
 METAVARS: Final[dict[str, str]] = {
     "int": "N",
     "int range": "N",
@@ -140,12 +137,9 @@ def _meaning(parameter: Any) -> str:
 def _commands_of_host() -> Iterator[str]:
     yield from _of_parser(dev.parser(), dev.ABOUT, ())
     yield from _of_parser(run.parser(), "", ())
-    for name, app in sorted(get_commands().items()):
-        command = load_command_class(app, name) if not app.startswith("django") else None
-        if command is not None and (FOLDER / type(command).__module__.replace(".", "/")).with_suffix(".py").exists():
-            yield from _of_parser(
-                command.create_parser("coordinator", name), command.help, DjangoHelpFormatter.show_last
-            )
+    own = {name: command for commands in host_help.own_commands().values() for name, command in commands.items()}
+    for name, command in sorted(own.items()):
+        yield from _of_parser(command.create_parser("coordinator", name), command.help, DjangoHelpFormatter.show_last)
 
 
 def _commands_of_authors() -> Iterator[str]:

@@ -11,7 +11,7 @@ from django.utils import timezone
 from executions.awaits import questions, recipients
 from executions.models import Interaction
 from executions.questions.readable import person
-from foundation.moments import lasting
+from foundation.spans import lasting
 from tenancy.access import actor
 from wire.documents.contract import AUTOMATIC
 

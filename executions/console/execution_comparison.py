@@ -14,7 +14,7 @@ from django.utils import timezone
 from executions.console.payloads import NONE, value_of
 from executions.inspection.history import rows_of, worked
 from executions.models import Execution
-from foundation.moments import lasting
+from foundation.spans import lasting
 from tenancy.console.base import ReadOnlyAdmin, serves
 from tenancy.roles import Scope
 from wire.documents import json_writer

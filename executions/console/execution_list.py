@@ -25,7 +25,7 @@ from foundation.api.streaming import streamed_file
 from foundation.database.bounded import time_limit
 from foundation.errors import CoordinatorError
 from foundation.exports import FORMATS
-from foundation.moments import lasting
+from foundation.spans import lasting
 from releases.models import Pipeline, Release
 from releases.registration.pages import CHOICES_SHOWN
 from releases.step_names import Step

@@ -20,8 +20,8 @@ from executions.lifecycle import queries
 from executions.models import DeadLetter, Execution, FailedItems, Notification
 from executions.step_reports import failed_items, step_reports
 from foundation.admin.columns import on_one_line, precise
-from foundation.moments import lasting
 from foundation.plurals import counted
+from foundation.spans import lasting
 from tenancy.console.lists import MESSAGE_VARIANTS
 
 EVENTS_SHOWN = 100

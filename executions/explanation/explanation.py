@@ -15,7 +15,7 @@ from executions.models import Execution, states
 from executions.models.states import State
 from executions.schedules.schedules import fire_of
 from executions.submission import places
-from foundation.moments import lasting
+from foundation.spans import lasting
 from releases.models import Artifact
 from releases.step_names import Step
 from wire.documents.contract import TIMER

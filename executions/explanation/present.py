@@ -18,7 +18,7 @@ from executions.models.execution import WAITS_FOR_PLACE
 from executions.models.states import EXPIRED, PRIORITIES, State
 from executions.submission.places import REPLACED, newer_of
 from executions.workers.eligibility import start_command, why_stranded
-from foundation.moments import lasting
+from foundation.spans import lasting
 from releases.models import Revocation
 from releases.states import Status
 from releases.step_names import Step

@@ -24,6 +24,7 @@ from executions.models import FailureGroup, is_new, read_business_keys
 from executions.models.records import LONGEST_ASSIGNEE, LONGEST_NOTE
 from foundation.admin.columns import badge, column, rectangle, timed
 from foundation.errors import CoordinatorError
+from foundation.sentences import sentence
 from releases.registration.pages import PipelineFilter
 from releases.states import Status
 from releases.step_names import Step
@@ -201,7 +202,7 @@ class FailureGroupAdmin(LongList):
                     queries.change(group.tenant, group.pk, actor=actor(request.user), **form.decided)
                     messages.success(request, "Saved.")
             except CoordinatorError as error:
-                messages.error(request, f"{error.detail} Nothing changed.")
+                messages.error(request, f"{sentence(error.detail)} Nothing changed.")
         return redirect("admin:executions_failuregroup_change", group.pk)
 
     def _acts(self, request: HttpRequest, group: FailureGroup, may_operate: bool) -> list[dict[str, str]]:

@@ -8,7 +8,7 @@ from rest_framework import serializers, status
 from rest_framework.response import Response
 
 from executions.errors import ExecutionUnknown, NotPaused, PauseRefused
-from executions.holds.holds import Pause, open_holds, pause, resume
+from executions.holds.holds import MOST_COUNTED, Pause, open_holds, pause, resume
 from executions.lifecycle.queries import execution
 from executions.models import Hold
 from foundation.api.fields import Flag, SegmentIdentifier, StrictSerializer, Text
@@ -72,6 +72,14 @@ class HoldView(serializers.Serializer[Hold]):
     resumeReason = serializers.CharField(source="end_reason", allow_null=True)
 
 
+class PipelinePauseView(HoldView):
+    executionsByStatus = serializers.DictField(
+        child=serializers.IntegerField(),
+        help_text="How many unfinished executions the pause covers now, by status. "
+        f"{MOST_COUNTED + 1} means more than {MOST_COUNTED}.",
+    )
+
+
 @listing("pauses", Hold, HoldView, ordering=("-started_at", "-id"))
 def holds(view: TenantView) -> Any:
     """What is paused now: executions, releases and pipelines, the newest pause first."""
@@ -100,15 +108,18 @@ def resume_execution(view: TenantView, execution_id: uuid.UUID, reason: str) -> 
     return resume(execution(view.tenant, execution_id), actor=view.actor, reason=reason)
 
 
-@operation("pauses", "pausePipeline", {201: HoldView, 200: HoldView}, body=PipelinePauseRequest)
+@operation("pauses", "pausePipeline", {201: PipelinePauseView, 200: PipelinePauseView}, body=PipelinePauseRequest)
 @declares(Act.PIPELINE_PAUSE, Scope.ACTIVATE)
 @refuses(PipelineUnknown, ReleaseUnknown, ReasonRequired)
 def pause_pipeline(view: TenantView, pipeline_id: str, release_version: str | None, **body: Any) -> Any:
     """Pause a pipeline, or one release of it. What runs finishes, and nothing else starts until the resume.
 
-    200: it was paused before, and that pause stays as it is, with its own `refusesSubmissions`.
+    The response counts the executions that the pause covers. 200: it was paused before, and that pause stays as it
+    is, with its own `refusesSubmissions`.
     """
-    return _paused(pause(_named(view.tenant, pipeline_id, release_version), actor=view.actor, **body))
+    target = _named(view.tenant, pipeline_id, release_version)
+    made = pause(target, actor=view.actor, **body)
+    return _paused(made, executionsByStatus=made.covered)
 
 
 @operation("pauses", "resumePipeline", HoldView, body=EndOfPipelinePauseRequest)
@@ -127,8 +138,9 @@ def _named(tenant: Tenant, pipeline_id: str, release_version: str | None) -> Pip
     return pipeline if release_version is None else queries.release(pipeline, release_version)
 
 
-def _paused(made: Pause) -> Response:
-    return Response(HoldView(made.hold).data, status=status.HTTP_201_CREATED if made.created else status.HTTP_200_OK)
+def _paused(made: Pause, **more: Any) -> Response:
+    code = status.HTTP_201_CREATED if made.created else status.HTTP_200_OK
+    return Response({**HoldView(made.hold).data, **more}, status=code)
 
 
 urlpatterns = [

@@ -46,8 +46,14 @@ Target = Execution | Release | Pipeline
 class Pause:
     """The open hold of a target. `created` is False if the target was paused before."""
 
+    target: Target
     hold: Hold
     created: bool
+
+    @property
+    def covered(self) -> dict[State, int] | None:
+        """How many executions of each status it covers now, as `covered` counts them; None for one execution."""
+        return None if isinstance(self.target, Execution) else covered(self.target)
 
 
 def pause(target: Target, *, actor: str, reason: str, refuses_submissions: bool = False) -> Pause:
@@ -63,7 +69,7 @@ def pause(target: Target, *, actor: str, reason: str, refuses_submissions: bool 
         _lock_pipeline(target)
         earlier = open_hold(target)
         if earlier is not None:
-            return Pause(earlier, created=False)
+            return Pause(target, earlier, created=False)
         if isinstance(target, Execution):
             hold_id = _pause_execution(target, actor, reason.strip())
         else:
@@ -71,7 +77,7 @@ def pause(target: Target, *, actor: str, reason: str, refuses_submissions: bool 
         hold = Hold.objects.get(pk=hold_id)
         _audit("pause", target, actor, hold.reason)
     log.info("%s paused %s %s", actor, _kind(target), target)
-    return Pause(hold, created=True)
+    return Pause(target, hold, created=True)
 
 
 def pause_executions(executions: Sequence[Execution], *, actor: str, reason: str) -> set[uuid.UUID]:

@@ -22,7 +22,9 @@ class LineView(serializers.Serializer[step_reports.Line]):
     stepIndex = serializers.IntegerField(source="step_index")
     stepName = serializers.CharField(source="step_name")
     attempt = serializers.IntegerField(help_text="The attempt, counted from 0.")
-    item = serializers.IntegerField(allow_null=True, help_text="The index of the item of a stream. Null without one.")
+    item = serializers.IntegerField(
+        allow_null=True, help_text="The index of the item of a stream, from 0. Null without one."
+    )
     text = serializers.CharField()
 
 

@@ -50,32 +50,32 @@ def start_command(pipeline_id: str, release_version: str) -> str:
     return f"pipelines worker {quote(f'{pipeline_id}@{release_version}')}"
 
 
-def require_healthy(release: Release, called: str = "the active release") -> None:
+def require_healthy(release: Release) -> None:
     """Raise `WorkerUnavailable`, with the reason, unless a healthy worker hosts exactly this release.
 
-    The reason calls the release `called`. This makes one query unless it raises. If only REST workers are healthy, the
-    last check of one of them must have confirmed that it hosts the release. Raises
-    `WorkerNotChecked` if none of them has a valid verdict.
+    This makes one query unless it raises. If only REST workers are healthy, the last check of one of them must have
+    confirmed that it hosts the release. Raises `WorkerNotChecked` if none of them has a valid verdict.
     """
     if _RUNNABLE.rows(release=release.pk):
         return
-    refusal = why_unhealthy([release.pk], called)[release.pk]
+    refusal = why_unhealthy([release])[release.pk]
     if refusal is not None:
         raise refusal
 
 
-def why_unhealthy(releases: Collection[int], called: str) -> dict[int, WorkerUnavailable | None]:
+def why_unhealthy(releases: Collection[Release]) -> dict[int, WorkerUnavailable | None]:
     """Return what `require_healthy` would raise for each release, by its key; None if it would not raise.
 
     Makes one query. Requests a check of the REST workers without a verdict on which the answer depends.
     """
-    rows = WorkerEligibility.objects.filter(release__in=releases).exclude(reason=Reason.PROTOCOL_NOT_SUPPORTED)
+    keys = [release.pk for release in releases]
+    rows = WorkerEligibility.objects.filter(release__in=keys).exclude(reason=Reason.PROTOCOL_NOT_SUPPORTED)
     listed = rows.alias(place=_PLACE).filter(WorkerEligibility.ADMITTING | Q(place__lte=MOST_NAMED))
-    by_release: dict[int, list[WorkerEligibility]] = {release: [] for release in releases}
+    by_release: dict[int, list[WorkerEligibility]] = {key: [] for key in keys}
     for host in listed.select_related("worker").defer("worker__environment").order_by("worker__worker_id"):
         assert host.release_id is not None  # noqa: S101 - the filter says so
         by_release[host.release_id].append(host)
-    return {release: _refusal(hosts, called) for release, hosts in by_release.items()}
+    return {release.pk: _refusal(release, by_release[release.pk]) for release in releases}
 
 
 _PLACE = Window(
@@ -86,11 +86,21 @@ _PLACE = Window(
 """The place of a worker among those that name its release: those that have not stopped, then the newest."""
 
 
-def _refusal(hosts: Sequence[WorkerEligibility], called: str) -> WorkerUnavailable | None:
+def _refusal(release: Release, hosts: Sequence[WorkerEligibility]) -> WorkerUnavailable | None:
     admitting = [host for host in hosts if host.present and host.admits]
     if not admitting:
-        return _none_healthy(hosts, called)
-    return _unconfirmed(admitting) if all(host.worker.protocol == REST for host in admitting) else None
+        return _unavailable(release, _why_none(hosts), wire_detail=_why_none_on_wire(hosts))
+    return _unconfirmed(release, admitting) if all(host.worker.protocol == REST for host in admitting) else None
+
+
+def _unavailable(release: Release, why: str, *, wire_detail: str) -> WorkerUnavailable:
+    command = start_command(release.pipeline.pipeline_id, release.release_version)
+    detail = f"{_none_runs(release)}: {why.rstrip('.')}. Start one, for example with `{command}`."
+    return WorkerUnavailable(detail, wire_detail=wire_detail)
+
+
+def _none_runs(release: Release) -> str:
+    return f"No worker may run release {release.release_version!r}"
 
 
 _RUNS = WorkerEligibility.ADMITTING & (~Q(worker__protocol=REST) | Q(verdict=True))
@@ -98,7 +108,7 @@ _RUNS = WorkerEligibility.ADMITTING & (~Q(worker__protocol=REST) | Q(verdict=Tru
 _RUNNABLE = Compiled(lambda release: WorkerEligibility.objects.filter(_RUNS, release=release)[:1], release=-1)
 
 
-def _unconfirmed(hosts: Sequence[WorkerEligibility]) -> WorkerUnavailable | None:
+def _unconfirmed(release: Release, hosts: Sequence[WorkerEligibility]) -> WorkerUnavailable | None:
     """Return None if one of these REST workers has a positive verdict. Otherwise request a check of those without one.
 
     Returns the error of the last worker that has a negative verdict, or `WorkerNotChecked` if no worker has a valid
@@ -110,27 +120,33 @@ def _unconfirmed(hosts: Sequence[WorkerEligibility]) -> WorkerUnavailable | None
         wakeup.send_once(CHECK_TASK)
     errors = [host.worker.capability_error for host in hosts if host.verdict is False]
     if errors:
-        return WorkerUnavailable(errors[-1])
-    return WorkerNotChecked(f"{CHECK_FAILED}: the worker has not been checked recently; a check has been requested")
+        return _unavailable(release, errors[-1], wire_detail=errors[-1])
+    why = "the worker has not been checked recently; a check has been requested"
+    detail = f"{_none_runs(release)}: {why}. Try again in a few seconds."
+    return WorkerNotChecked(detail, wire_detail=f"{CHECK_FAILED}: {why}")
 
 
-def _none_healthy(hosts: Sequence[WorkerEligibility], called: str) -> WorkerUnavailable:
-    """Return why none of these workers may run the release, which `detail` calls `called`."""
+def _why_none(hosts: Sequence[WorkerEligibility]) -> str:
+    """Return the reason in words: what is wrong with each worker."""
+    # A worker that admits nothing and has no reason sends no heartbeats.
+    reasons = [(host.worker.worker_id, Reason(host.reason or Reason.SILENT)) for host in hosts]
+    wrong = [reason.label.replace("the worker", worker_id) for worker_id, reason in reasons]
+    more = f"; and {len(wrong) - NAMES_SHOWN} more" if len(wrong) > NAMES_SHOWN else ""
+    return "; ".join(wrong[:NAMES_SHOWN]) + more or explained(())
+
+
+def _why_none_on_wire(hosts: Sequence[WorkerEligibility]) -> str:
+    """Return the reason in the words that existing clients of `/tpf` know."""
     fitting = [host for host in hosts if host.artifact_fits is not False]
     if not hosts:
-        wire_detail = "No worker lifecycle record for active release"
-        return WorkerUnavailable(f"No worker hosts {called}", wire_detail=wire_detail)
+        return "No worker lifecycle record for active release"
     if not fitting:
-        wire_detail = "Registered worker artifact identity does not match active release"
-        return WorkerUnavailable(f"The workers that name {called} host another artifact", wire_detail=wire_detail)
+        return "Registered worker artifact identity does not match active release"
     if any(host.state == Health.HEALTHY and host.reason == Reason.ENDPOINT_NOT_ALLOWED for host in fitting):
-        return WorkerUnavailable(f"{CHECK_FAILED}: {NOT_ALLOWED}")
-    states = [(host.worker.worker_id, _state(host)) for host in fitting]
+        return f"{CHECK_FAILED}: {NOT_ALLOWED}"
     provider = "/".join(sorted({host.worker.protocol for host in fitting}))
-    listed = ", ".join(f"{name}={state}" for name, state in states)
-    wire_detail = f"No healthy {provider} worker lifecycle record for active release; current states: {listed}"
-    named_states = ", ".join(f"{name} is {state}" for name, state in states)
-    return WorkerUnavailable(f"No healthy worker hosts {called}: {named_states}", wire_detail=wire_detail)
+    states = ", ".join(f"{host.worker.worker_id}={_state(host)}" for host in fitting)
+    return f"No healthy {provider} worker lifecycle record for active release; current states: {states}"
 
 
 def _state(host: WorkerEligibility) -> str:

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import wraps
 from typing import Any, Final, TypeVar
 
@@ -13,8 +13,8 @@ from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
-from foundation.moments import UNITS
 from foundation.plurals import counted
+from foundation.spans import relative
 
 F = TypeVar("F", bound=Callable[..., Any])
 LINE_SHOWN = 500
@@ -130,18 +130,6 @@ def timed(at: datetime | None) -> SafeString | None:
         shown,
         relative(at, timezone.now()),
     )
-
-
-def relative(at: datetime, now: datetime) -> str:
-    """Say how long `at` is before or after `now`: "3 min ago", "in 2 h".
-
-    Past times are rounded to the nearest, and future ones down, because a deadline is never later than shown. The unit
-    is the longest one that gives at least two, so 119 minutes are not "1 h". `relative` in live.js has the same rule.
-    """
-    distance = abs(now - at)
-    seconds = timedelta(seconds=1)
-    name, unit = next(((name, unit) for name, unit in UNITS if distance >= 2 * unit), ("s", seconds))
-    return f"{(distance + unit / 2) // unit} {name} ago" if at <= now else f"in {distance // unit} {name}"
 
 
 class MomentField(forms.DateTimeField):

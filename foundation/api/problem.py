@@ -26,6 +26,7 @@ from foundation.errors import (
     PayloadTooLarge,
     SlowRequestsBusy,
 )
+from foundation.sentences import joined
 
 COMPATIBILITY = {"tpf", "pipeline", "q"}
 """The first parts of the paths of the compatibility surface. Its errors are texts with the media type of JSON."""
@@ -136,7 +137,7 @@ def invalid(exc: ValidationError) -> InvalidRequest:
         {"field": _place(error.attr or ""), "code": error.code.upper(), "message": str(error.detail)}
         for error in flatten_errors(exc.detail)
     ]
-    named = "; ".join(f"{error['field'] or 'body'}: {error['message']}" for error in errors[:3])
+    named = joined((f"{error['field'] or 'body'}: {error['message']}" for error in errors[:3]), "; ")
     return InvalidRequest(named, errors=errors)
 
 

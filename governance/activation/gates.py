@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Final
 
-from executions.errors import WorkerNotChecked, WorkerUnavailable
+from executions.errors import WorkerUnavailable
 from executions.workers.eligibility import start_command, why_unhealthy
 from foundation.errors import CoordinatorError
 from foundation.plurals import counted
@@ -147,13 +147,10 @@ def _worker(switch: Switch) -> Gate | None:
     refusal = workers[switch.release.pk]
     if refusal is None:
         return met(WORKER, f"A worker may run release {version!r}.")
-    command = start_command(switch.pipeline.pipeline_id, version)
-    is_unchecked = isinstance(refusal, WorkerNotChecked)
-    advice = "Try again in a few seconds." if is_unchecked else f"Start one, for example with `{command}`."
-    detail = f"No worker may run release {version!r}: {refusal.detail.rstrip('.')}. {advice}"
     if policy == WorkerGate.WARN:
-        return warning(WORKER, detail)
-    return unmet(WORKER, errors.WorkerRequired(detail, command=command))
+        return warning(WORKER, refusal.detail)
+    command = start_command(switch.pipeline.pipeline_id, version)
+    return unmet(WORKER, errors.WorkerRequired(refusal.detail, command=command))
 
 
 def _smoke_test(switch: Switch) -> Gate | None:
@@ -174,7 +171,7 @@ def _smoke_test(switch: Switch) -> Gate | None:
 
 
 def _workers(releases: Iterable[Release]) -> dict[int, WorkerUnavailable | None]:
-    return why_unhealthy([release.pk for release in releases], called="this release")
+    return why_unhealthy(list(releases))
 
 
 def with_reads(switches: Sequence[Switch]) -> list[Switch]:

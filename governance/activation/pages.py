@@ -158,15 +158,21 @@ def _form(
         not is_approved and pipeline.emergency_override and pages.has_scope(request, Scope.ADMINISTER, release)
     )
     needs_request = not is_approved and not may_override
+    report, waived = preflight_of(switch, judged), gates.APPROVAL if may_override else ""
+    of_gates = [gate.refusal for gate in refusing]
     return {
         **_change(release, switch),
         "is_registered": release.status == Status.REGISTERED,
-        "preview": preview(preflight_of(switch, judged)),
-        "refusing": [gate for gate in refusing if not (may_override and gate.name == gates.APPROVAL)],
+        "preview": preview(report),
+        "unfit": [refusal for refusal in report.refusals if refusal not in of_gates],
+        "refusing": [gate for gate in refusing if gate.name != waived],
+        "waived": waived,
         "is_breaking": needs_typing(pipeline, release),
         "needs_request": needs_request,
         "request_variant": "primary" if needs_request else "default",
-        "requests": release.activation_requests.filter(status__in=UNDECIDED).order_by("created_at"),
+        "requests": release.activation_requests.filter(status__in=UNDECIDED)
+        .select_related("requester")
+        .order_by("created_at"),
         "may_override": may_override,
         "operation_key": str(uuid.uuid4()),
         "reason": form.data.get("reason", "") if form else "",

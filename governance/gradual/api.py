@@ -103,7 +103,7 @@ class StepOperationRequest(OperationRequest):
         required=False,
         allow_null=True,
         default=None,
-        help_text="Reject the request unless this step is the current one.",
+        help_text="Reject the request unless this step is the current one, counted from 0.",
     )
 
 
@@ -168,7 +168,7 @@ class GradualActivationView(serializers.Serializer[GradualActivation]):
     )
     status = serializers.ChoiceField(choices=GradualActivation.Status.choices)
     steps = StepView(many=True)
-    step = serializers.IntegerField(help_text="The index of the current or last step.")
+    step = serializers.IntegerField(help_text="The index of the current or last step, from 0.")
     groups = GroupsView()
     bounds = BoundsView()
     actor = serializers.CharField()

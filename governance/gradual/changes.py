@@ -76,7 +76,7 @@ def require_step(gradual: GradualActivation, expected: int | None) -> None:
     """Raise `StepChanged` unless `expected` is None or the current step of a locked gradual activation."""
     if expected is not None and expected != gradual.step:
         raise errors.StepChanged(
-            f"The expected step is {expected}, but the current step is {gradual.step}.", step=gradual.step
+            f"The expected step is {expected + 1}, but the current step is {gradual.step + 1}.", step=gradual.step
         )
 
 

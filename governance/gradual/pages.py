@@ -23,7 +23,7 @@ from releases.errors import GradualActivationUnknown
 from releases.models import IDENTITY_LENGTH, GradualActivation, Pipeline, Release
 from releases.states import Status
 from tenancy.audit.acts import Act
-from tenancy.console.base import POST, ReadOnlyAdmin, attempt, serves
+from tenancy.console.base import POST, ReadOnlyAdmin, attempt, serves, wrong_fields
 from tenancy.roles import Scope
 
 ONE = "<int:object_id>/gradual/<uuid:gradual_id>"
@@ -170,9 +170,8 @@ def _operate(
 ) -> HttpResponse:
     """Do what a valid form asks for, and return to the page of the pipeline with a message: to `tab` if it fails."""
     if form.is_valid():
-        if attempt(request, lambda: act(form), "{error.code}: {error.detail} Nothing changed."):
+        if attempt(request, lambda: act(form), "{code}: {detail} Nothing changed."):
             tab = "overview"
     else:
-        wrong = "; ".join(f"{form[name].label}: {' '.join(errors)}" for name, errors in form.errors.items())
-        messages.error(request, f"{wrong} Nothing changed.")
+        messages.error(request, f"{wrong_fields(form)} Nothing changed.")
     return redirect(f"{reverse('admin:releases_pipeline_change', args=[pipeline.pk])}?tab={tab}")

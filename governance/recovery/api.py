@@ -150,6 +150,9 @@ class RecordEntryView(serializers.Serializer[AuditEntry]):
     sequence = serializers.IntegerField(help_text="The number of the entry in the audit log of the tenant.")
     at = serializers.DateTimeField()
     actor = serializers.CharField()
+    person = serializers.SerializerMethodField(
+        help_text="The user who stands behind the actor, such as the owner of a token. Null if unknown."
+    )
     act = serializers.CharField()
     object = serializers.CharField()
     reason = serializers.CharField()
@@ -159,9 +162,13 @@ class RecordEntryView(serializers.Serializer[AuditEntry]):
         f"Null for other entries, and without the newest {record.RESULTS_READ} campaigns."
     )
 
+    def get_person(self, entry: AuditEntry) -> str | None:
+        person: str | None = self.context["record"].person(entry)
+        return person
+
     @extend_schema_field(CampaignResultView(allow_null=True))
     def get_result(self, entry: AuditEntry) -> Any:
-        result = self.context["results"].get(entry.sequence)
+        result = self.context["record"].results.get(entry.sequence)
         return CampaignResultView(result).data if result else None
 
     def get_details(self, entry: AuditEntry) -> dict[str, Any]:
@@ -249,7 +256,7 @@ def draft_recovery(
     return Response(documents.shown(made), status=status.HTTP_201_CREATED)
 
 
-@operation("releases", "recoveryRecord", RecordView, method="GET", context=lambda shown: {"results": shown.results})
+@operation("releases", "recoveryRecord", RecordView, method="GET", context=lambda shown: {"record": shown})
 @refuses(PipelineUnknown, ReleaseUnknown)
 def recovery_record(view: TenantView, pipeline_id: str, release_version: str) -> Any:
     """Who did what about a release since it first got new executions, and the result of each campaign."""

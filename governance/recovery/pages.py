@@ -18,6 +18,7 @@ from executions.search import searched
 from foundation import exports
 from foundation.admin.columns import on_one_line
 from foundation.errors import CoordinatorError
+from foundation.sentences import sentence
 from governance.campaigns.draft_pages import VERBS, require, scopes_of
 from governance.recovery import continuation, record, recovery
 from governance.recovery.continuation import Position, Verdict
@@ -29,6 +30,7 @@ from tenancy.console.base import POST, READ, ReadOnlyAdmin, serves
 from tenancy.console.template_tags import denial_of
 from tenancy.models import AuditEntry
 from tenancy.roles import Scope
+from wire.documents.execution_statement import named
 
 TITLES = {
     Part.RUNNING: ("Running", "Due, running, or waiting for a retry."),
@@ -172,7 +174,7 @@ def what_was_done(pages: ReadOnlyAdmin, request: HttpRequest, release: Release) 
         if form not in exports.FORMATS:
             raise Http404
         name = f"recovery-{release.pipeline.pipeline_id}-{release.release_version}.{form}"
-        lines = b"".join(exports.lines([*record.COLUMNS, record.RESULT], shown.rows(), form))
+        lines = b"".join(exports.lines(list(record.COLUMNS), shown.rows(), form))
         headers = {"Content-Disposition": content_disposition_header(True, name) or ""}
         return HttpResponse(lines, content_type=exports.FORMATS[form], headers=headers)
     return pages.part(
@@ -185,6 +187,7 @@ def what_was_done(pages: ReadOnlyAdmin, request: HttpRequest, release: Release) 
         rows=[
             (
                 entry,
+                named(entry.actor, shown.person(entry)),
                 _page_of(entry, shown.campaigns),
                 on_one_line(json.loads(entry.details)),
                 shown.results.get(entry.sequence),
@@ -224,7 +227,7 @@ def draft(pages: ReadOnlyAdmin, request: HttpRequest, release: Release) -> HttpR
             every=sent["every"],
         )
     except CoordinatorError as error:
-        messages.error(request, f"{error.detail} Nothing changed.")
+        messages.error(request, f"{sentence(error.detail)} Nothing changed.")
         return redirect("admin:releases_release_recovery", release.pk)
     messages.success(request, "This is a preview. Nothing is done until you start it.")
     return redirect("admin:executions_campaign_change", made.pk)

@@ -17,6 +17,7 @@ from governance.campaigns.campaigns import Progress, progress
 from releases.models import Activation, Release
 from tenancy.audit import chain
 from tenancy.audit.acts import Act
+from tenancy.audit.people import Acted, people_behind
 from tenancy.models import AuditEntry
 
 MOST_READ: Final = 1000
@@ -52,8 +53,7 @@ OF_PIPELINES: Final = (
     Act.RELEASE_RETIRE,
     Act.RELEASE_REVOKE,
 )
-COLUMNS: Final = ("sequence", "at", "actor", "act", "object", "reason", "details")
-RESULT: Final = "result"
+COLUMNS: Final = ("sequence", "at", "actor", "person", "act", "object", "reason", "details", "result")
 
 # Returns those of the campaigns that have an execution of the release among their first items.
 _CAMPAIGNS = """
@@ -101,20 +101,26 @@ class Record:
     """The entries, oldest first, from `since` on. If it is not complete, older ones were left out.
 
     `campaigns` are the ids of those that were not removed. `results` has those of the newest campaigns, by the number
-    of the last entry that drafted or started the campaign.
+    of the last entry that drafted or started the campaign. `people` are the users who stand behind the actors.
     """
 
     since: datetime
     entries: list[AuditEntry]
     campaigns: frozenset[str]
     results: dict[int, CampaignResult]
+    people: Mapping[Acted, str | None]
     is_complete: bool
+
+    def person(self, entry: AuditEntry) -> str | None:
+        """Return the name of the user who stands behind the actor of an entry; None if unknown."""
+        return self.people[entry.actor, entry.at]
 
     def rows(self) -> list[dict[str, Any]]:
         """Return the entries as an export has them."""
         return [
-            {name: getattr(entry, name) for name in COLUMNS}
-            | {"at": entry.at.isoformat(), RESULT: str(self.results.get(entry.sequence, ""))}
+            {name: getattr(entry, name, None) for name in COLUMNS}
+            | {"at": entry.at.isoformat(), "person": self.person(entry)}
+            | {"result": str(self.results.get(entry.sequence, ""))}
             for entry in self.entries
         ]
 
@@ -147,6 +153,7 @@ def record(release: Release) -> Record:
         sorted(involved, key=lambda entry: entry.sequence),
         frozenset(map(str, kept)),
         _results(campaigns, kept),
+        people_behind(release.pipeline.tenant, ((entry.actor, entry.at) for entry in involved)),
         is_complete,
     )
 

@@ -12,7 +12,7 @@ from django.utils import timezone
 from executions import statistics
 from executions.statistics import Totals
 from executions.workers.eligibility import Hosts, hosts_by_release
-from foundation import moments
+from foundation import spans
 from foundation.errors import CoordinatorError
 from foundation.plurals import counted
 from governance.activation import activation, gates
@@ -50,7 +50,7 @@ class Period:
 
     @property
     def lasted(self) -> str:
-        return moments.lasting(self.total)
+        return spans.lasting(self.total)
 
     @property
     def rolled_back(self) -> Activation | None:

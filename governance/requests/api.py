@@ -53,10 +53,14 @@ class ActivationRequestView(serializers.Serializer[ActivationRequest]):
     )
     round = serializers.IntegerField()
     moved = MovedView(many=True, help_text="Why the current round began. Empty for the first one.")
-    approvalsNeeded = serializers.IntegerField(source="approvals_needed")
+    approvalsNeeded = serializers.IntegerField(
+        source="approvals_needed", help_text="How many people must approve it. 0 if the policy needed no approval."
+    )
     policy = serializers.DictField(help_text="The policy of the pipeline on which the current round is made.")
     createdAt = serializers.DateTimeField(source="created_at")
-    expiresAt = serializers.DateTimeField(source="expires_at", help_text="Until when votes are accepted.")
+    expiresAt = serializers.DateTimeField(
+        source="voting_ends_at", allow_null=True, help_text="Until when votes are accepted. Null if it needs none."
+    )
     statusChangedAt = serializers.DateTimeField(source="status_changed_at")
     code = serializers.CharField(help_text="Why it FAILED. Otherwise empty.")
     detail = serializers.CharField(help_text="Why it FAILED or was WITHDRAWN. Otherwise empty.")

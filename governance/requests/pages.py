@@ -11,6 +11,7 @@ from django.shortcuts import redirect
 from foundation import moments
 from foundation.admin.columns import badge, moment
 from foundation.errors import CoordinatorError
+from foundation.sentences import sentence
 from governance.activation.pages import REASON_LENGTH, TYPED, OperationForm, needs_typing, not_typed
 from governance.reports.pages import preview
 from governance.requests import requests
@@ -23,7 +24,7 @@ from releases.states import UNDECIDED, RequestStatus
 from releases.trust import trust
 from tenancy.access import actor
 from tenancy.audit.acts import Act
-from tenancy.console.base import POST, READ, ReadOnlyAdmin, attempt, attempt_with_reason, serves
+from tenancy.console.base import POST, READ, ReadOnlyAdmin, attempt, attempt_with_reason, serves, wrong_fields
 from tenancy.console.lists import KeyFilter, ScopedFilter, TenantFilter, text, time
 from tenancy.roles import Scope
 
@@ -36,7 +37,7 @@ VARIANTS = {
     RequestStatus.EXPIRED.value: "warning",
     RequestStatus.FAILED.value: "danger",
 }
-OF_ONE = ("pipeline__tenant", "release__contract")
+OF_ONE = ("pipeline__tenant", "release__contract", "requester")
 """What the page of one request reads with it."""
 PAGE = "admin:releases_activationrequest_change"
 
@@ -72,10 +73,7 @@ def ask(pages: ReadOnlyAdmin, request: HttpRequest, release: Release) -> HttpRes
     """Request the activation of the release. A repeated POST is the same request."""
     form = RequestForm(request.POST)
     if not form.is_valid():
-        errors = "; ".join(
-            f"{form[name].label}: {error}" for name, messages in form.errors.items() for error in messages
-        )
-        messages.error(request, f"{errors} Nothing changed.")
+        messages.error(request, f"{wrong_fields(form)} Nothing changed.")
         return redirect("admin:releases_release_activate", release.pk)
     typed = form.cleaned_data
     pipeline = queries.pipeline(release.pipeline.tenant, release.pipeline.pipeline_id)
@@ -90,7 +88,7 @@ def ask(pages: ReadOnlyAdmin, request: HttpRequest, release: Release) -> HttpRes
             **typed,
         )
     except CoordinatorError as error:
-        messages.error(request, f"{error.code}: {error.detail} Nothing changed.")
+        messages.error(request, f"{error.code}: {sentence(error.detail)} Nothing changed.")
         return redirect("admin:releases_release_activate", release.pk)
     messages.success(request, outcome(made))
     return redirect(PAGE, made.pk)
@@ -161,14 +159,15 @@ class RequestAdmin(ReadOnlyAdmin):
     def get_queryset(self, request: HttpRequest) -> QuerySet[ActivationRequest]:
         rows = super().get_queryset(request)
         is_one = request.resolver_match is not None and "object_id" in request.resolver_match.kwargs
-        return queries.whole_requests(rows).select_related(*OF_ONE) if is_one else rows
+        if not is_one:
+            return rows
+        return queries.whole_requests(rows).select_related(*OF_ONE).prefetch_related("votes__voter")
 
     def show(self, request: HttpRequest, row: ActivationRequest) -> HttpResponse:
         pipeline = queries.pipeline(row.pipeline.tenant, row.pipeline.pipeline_id)
         release = row.release
         attached = trust.attached(release)
-        is_asked = row.status == RequestStatus.OPEN and not _is_own(request, row) and _vote_of(request, row) is None
-        votes = is_asked and self.has_scope(request, Scope.VOTE, row)
+        votes = self._may_vote_now(request, row)
         return self.page(
             request,
             "releases/activation_request.html",
@@ -190,6 +189,10 @@ class RequestAdmin(ReadOnlyAdmin):
             smoke_tests=smoke_pages.newest(release),
         )
 
+    def _may_vote_now(self, request: HttpRequest, row: ActivationRequest) -> bool:
+        is_asked = row.status == RequestStatus.OPEN and not _is_own(request, row) and _vote_of(request, row) is None
+        return is_asked and self.has_scope(request, Scope.VOTE, row)
+
     @serves("<uuid:object_id>/review/", methods=READ, polled=True)
     def review(self, request: HttpRequest, row: ActivationRequest) -> HttpResponse:
         """Return what a vote decides on, with the form. The page is loaded again if it shows another state."""
@@ -207,6 +210,7 @@ class RequestAdmin(ReadOnlyAdmin):
             release=row.release,
             review=reviewed,
             preview=preview(reviewed.preflight),
+            stated=reviewed.would_fail and self._may_vote_now(request, row),
             is_open=row.status == RequestStatus.OPEN,
             is_own=_is_own(request, row),
             own_vote=_vote_of(request, row),
@@ -232,7 +236,7 @@ class RequestAdmin(ReadOnlyAdmin):
             )
             return f"The vote counts. {outcome(made)}"
 
-        attempt(request, cast, "{error.code}: {error.detail} The vote does not count.")
+        attempt(request, cast, "{code}: {detail} The vote does not count.")
         return redirect(PAGE, row.pk)
 
     @serves("<uuid:object_id>/withdraw/", Act.ACTIVATION_REQUEST_WITHDRAW, Scope.ACTIVATE, methods=POST)
@@ -241,5 +245,5 @@ class RequestAdmin(ReadOnlyAdmin):
             requests.withdraw(row, actor=actor(request.user), reason=reason)
             return "The request is withdrawn."
 
-        attempt_with_reason(request, end, "{error.code}: {error.detail} Nothing changed.")
+        attempt_with_reason(request, end, "{code}: {detail} Nothing changed.")
         return redirect(PAGE, row.pk)

@@ -164,14 +164,14 @@ class LocalExecution(LocalRun):
 
     def _ask(self, step: PlannedStep, question: Question, check: Callable[[Any], Encoded]) -> Encoded:
         who = question.assignee or question.group
-        about = "" if question.item_index is None else f" about item {question.item_index}"
+        about = "" if question.item_index is None else f" about item {question.item_index + 1}"
         request = _shortened(self._request(step, question))
         self._lines.line(step.name, f"asks{f' {who}' if who else ''}{about}: {request}")
         return self._asking.value(step.output, check, many=step.cardinality.gives_many)
 
     def _unanswered(self, step: PlannedStep, question: Question) -> DefinitionError:
         example = self._asking.example(step.output, many=step.cardinality.gives_many) or "JSON"
-        item = "" if question.item_index is None else f" about item {question.item_index}"
+        item = "" if question.item_index is None else f" about item {question.item_index + 1}"
         return DefinitionError(
             "ANSWER_MISSING",
             f"{step.name!r} asks{item}: {_shortened(self._request(step, question))}; run in a terminal, or add "

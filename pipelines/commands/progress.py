@@ -158,7 +158,7 @@ class Progress:
         if index is not None:
             self.done(index)
             work = self._work.get(index, _Work())
-            at = f" at item {work.calls}" if work.calls and self._steps[index].items is None else ""
+            at = f" at item {work.calls + 1}" if work.calls and self._steps[index].items is None else ""
             self.line(self._steps[index].name, f"failed{at}, {_duration(work.seconds)}")
 
     def restart(self, index: int) -> None:

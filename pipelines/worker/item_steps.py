@@ -206,7 +206,7 @@ def _failure(step: PlannedStep, item: Item, failed: Failed) -> ItemFailure:
 
 
 def _of_item(step: PlannedStep, item: Item, failed: Failed) -> Failed:
-    """Return the failure of the step, with the index of the item and its JSON. Both are visible as payloads are.
+    """Return the failure of the step, with the item and its JSON. Both are visible as payloads are.
 
     It is final if the step declares retries, which are those of the item.
     """
@@ -218,8 +218,8 @@ def _of_item(step: PlannedStep, item: Item, failed: Failed) -> Failed:
 
 def _named(item: Item) -> str:
     if not isinstance(item.encoded, BranchCall) or item.encoded.step.branch is None:
-        return f"item {item.index}"
-    of_item = "" if item.encoded.item_index is None else f" of item {item.encoded.item_index}"
+        return f"item {item.index + 1}"
+    of_item = "" if item.encoded.item_index is None else f" of item {item.encoded.item_index + 1}"
     return f"branch {item.encoded.step.branch.name}{of_item}"
 
 

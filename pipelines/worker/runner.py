@@ -184,7 +184,7 @@ class _Transition:
             return self._decoded(step, value_type, payload, "")
         if not isinstance(payload, list):
             self._fail(step, UNDECODABLE_PAYLOAD, "the input is not a list of items")
-        items = [self._decoded(step, value_type, item, f"item {n}: ") for n, item in enumerate(payload)]
+        items = [self._decoded(step, value_type, item, f"item {n}: ") for n, item in enumerate(payload, 1)]
         return _Many(iter(items), len(items))
 
     def _decoded(self, step: PlannedStep, value_type: ValueType, document: Any, prefix: str) -> Encoded:

@@ -1,7 +1,7 @@
 """The history of activations, requests to activate a release with their votes, and gradual activations."""
 
 import uuid
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.contrib.postgres.functions import TransactionNow
@@ -11,6 +11,7 @@ from django.db.models import F, Q
 from releases.models.pipeline import Pipeline
 from releases.models.release import Release
 from releases.states import RequestStatus
+from wire.documents.execution_statement import named
 
 
 class Kind(models.TextChoices):
@@ -175,9 +176,24 @@ class ActivationRequest(models.Model):
         return f"Activation of {self.release}"
 
     @property
+    def who(self) -> str:
+        """The actor, followed by the requester if the actor is a token."""
+        return named(self.actor, self.requester.username)
+
+    @property
     def approvals_needed(self) -> int:
-        """How many votes approve the request. If a later policy needs none, one vote is still needed."""
-        return max(int(self.policy["approvals"]), 1)
+        """How many votes approve the request.
+
+        It is 0 if the policy needed none when the request was made. If only a later policy needs none, one vote is
+        still needed, because the request waits for votes.
+        """
+        needed = int(self.policy["approvals"])
+        return needed if self.round == 1 else max(needed, 1)
+
+    @property
+    def voting_ends_at(self) -> datetime | None:
+        """Until when votes are accepted; None if the request needs none."""
+        return self.expires_at if self.approvals_needed else None
 
     @property
     def counted_votes(self) -> "list[Vote]":
@@ -212,6 +228,11 @@ class Vote(models.Model):
 
     def __str__(self) -> str:
         return f"{self.actor}: {self.decision}"
+
+    @property
+    def who(self) -> str:
+        """The actor, followed by the voter if the actor is a token."""
+        return named(self.actor, self.voter.username)
 
 
 _RUNNING = "RUNNING"

@@ -140,5 +140,5 @@ class TrustedKeyAdmin(ExportedList, ReadOnlyAdmin):
             trust.revoke_key(key, actor=actor(request.user), reason=reason)
             return f"{key.name} is revoked. Its signatures are no longer trusted."
 
-        attempt_with_reason(request, end, "{error.title}: {error.detail}")
+        attempt_with_reason(request, end, "{title}: {detail}")
         return redirect("admin:releases_trustedkey_change", key.pk)

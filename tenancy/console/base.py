@@ -17,6 +17,7 @@ from django.urls import URLPattern, path, reverse
 from unfold.paginator import InfinitePaginator
 
 from foundation.errors import CoordinatorError
+from foundation.sentences import sentence
 from tenancy.audit.acts import Act, Declaration, Denied, declares
 from tenancy.console.lists import LimitedList
 from tenancy.models import Membership, Tenant
@@ -360,6 +361,12 @@ def problem_of(error: CoordinatorError | None) -> dict[str, Any] | None:
     return {"code": error.code, "title": error.title, "detail": error.detail, "errors": error.errors}
 
 
+def wrong_fields(form: forms.Form) -> str:
+    """Return the errors of a form in sentences, each with the label of its field."""
+    texts = (f"{form[name].label}: {text}" for name, errors in form.errors.items() for text in errors)
+    return " ".join(map(sentence, texts))
+
+
 class ReasonForm(forms.Form):
     reason = forms.CharField(max_length=1000)
 
@@ -376,11 +383,11 @@ def attempt_with_reason(request: HttpRequest, act: Callable[[str], str], refused
 def attempt(request: HttpRequest, act: Callable[[], str], refused: str) -> bool:
     """Do `act` and show the message that it returns. If a `CoordinatorError` refuses it, show that as `refused` says.
 
-    `refused` is a format with the name `error`. Return True if nothing was refused.
+    `refused` is a format with the names `code`, `title` and `detail`, a sentence. Return True if nothing was refused.
     """
     try:
         messages.success(request, act())
     except CoordinatorError as error:
-        messages.error(request, refused.format(error=error))
+        messages.error(request, refused.format(code=error.code, title=error.title, detail=sentence(error.detail)))
         return False
     return True

@@ -71,7 +71,7 @@ class ConfigurationAdmin(ReadOnlyAdmin):
             self.discard(row, actor=actor(request.user))
             return self.removed.format(name=row.name)
 
-        attempt(request, end, "{error.detail}")
+        attempt(request, end, "{detail}")
         return redirect(f"{self._prefix}_changelist")
 
     def tenants(self, request: HttpRequest) -> QuerySet[Tenant]:

@@ -12,7 +12,7 @@ from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
-from foundation import moments
+from foundation import spans
 from foundation.admin import columns
 from foundation.plurals import up_to
 from tenancy.console import list_rows
@@ -84,7 +84,7 @@ def when(at: datetime | str | None) -> SafeString:
 @register.filter
 def lasting(seconds: float) -> str:
     """Show how long a time is, such as "5 s" and "1 h"."""
-    return f"{seconds:g} s" if seconds < MINUTE else moments.lasting(timedelta(seconds=seconds))
+    return f"{seconds:g} s" if seconds < MINUTE else spans.lasting(timedelta(seconds=seconds))
 
 
 @register.filter

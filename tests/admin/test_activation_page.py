@@ -152,14 +152,14 @@ def reviewed(client: Client) -> str:
 
 
 @cases(
-    ("change", "button", "note"),
+    ("change", "button", "note", "refused"),
     [
-        ({"approvals": 2}, "Approve", "1 more is needed"),
-        ({"signaturePolicy": "require"}, "Approve and activate 2.0 now", "data-would-fail"),
+        ({"approvals": 2}, "Approve", "1 more is needed", 0),
+        ({"signaturePolicy": "require"}, "Approve and activate 2.0 now", "data-would-fail", 1),
     ],
 )
 def test_a_voter_sees_what_the_vote_does(
-    manager: Client, gated: Release, change: dict[str, Any], button: str, note: str
+    manager: Client, gated: Release, change: dict[str, Any], button: str, note: str, refused: int
 ) -> None:
     policy.change(gated.pipeline, change, actor="user:admin")
     asking(manager, gated)
@@ -167,6 +167,9 @@ def test_a_voter_sees_what_the_vote_does(
     attach(gated, [json.dumps(signing.spdx()).encode()], actor="user:ci")
     text = reviewed(log_in_as("second"))
     assert [f">{button}</button>" in text, note in text] == [True, True]
+    assert [reviewed(client).count("cannot be activated. ") for client in (manager, log_in_as("second"))] == [
+        refused
+    ] * 2
     page = to("releases_activationrequest_change", ActivationRequest.objects.get())
     making.worker(gated, "new")
     smoke_tests.start(gated, actor="user:ci", input={}, idempotency_key="k")
@@ -193,7 +196,7 @@ def table_of_activations(release: Release) -> str:
 
 
 def test_a_request_is_approved_by_another_person(manager: Client, acme: World, gated: Release) -> None:
-    assert manager.get(shown(gated)).text.count('such as with <code class="dc-mono">coordinator requests make') == 3
+    assert manager.get(shown(gated)).text.count('such as with <code class="dc-mono">coordinator requests make') == 1
     answer = asking(manager, gated)
     page = answer.request["PATH_INFO"]
     assert said(answer) == ["The request waits for 1 approval by other people."]

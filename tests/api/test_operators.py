@@ -77,6 +77,8 @@ def test_an_execution_is_paused_and_resumed(operator: Caller, owner: Tenant) -> 
     assert (ended["resumedBy"], ended["resumeReason"]) == (hold["by"], "")
     assert operator.get(path)["paused"] is operator.get("executions")["items"][0]["paused"] is None
     assert operator.post(f"{path}/resume", WHY, 409)["code"] == "NOT_PAUSED"
+    counts = operator.post(f"pipelines/{making.PIPELINE}/pause", WHY, 201)["executionsByStatus"]
+    assert counts == {"QUEUED": 1, "RUNNING": 0, "WAIT_RETRY": 0, "WAITING_EXTERNAL": 0}
 
 
 @pytest.fixture(scope="module")

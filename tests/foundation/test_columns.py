@@ -3,7 +3,7 @@ from datetime import timedelta
 from django.template.loader import render_to_string
 
 from foundation.admin.columns import LABEL_COLOURS, label
-from foundation.moments import lasting
+from foundation.spans import lasting
 from tests.cases import cases
 
 

@@ -18,7 +18,7 @@ from tenancy.models import Tenant
 from tests import making
 from tests.cases import cases
 from tests.executions.transports.rest.order_flow import ORDER, ORDER_TYPE, PIPELINE, Flow
-from tests.interop.client import accepted, call, ok, order, payload, refused, submit
+from tests.interop.client import NO_WORKER, accepted, call, ok, order, payload, refused, submit
 from tests.raw_sql import unchanged
 from wire.messages.payload_envelopes import admission_key
 
@@ -149,7 +149,7 @@ NO_STREAMING = "Async queue mode does not support streaming pipeline outputs yet
         (paused, {}, 409, "The pipeline is paused since "),
         (over_quota, {}, 413, "The input has "),
         (full, {}, 429, "The tenant's quota openExecutions is "),
-        (no_worker, {}, 503, "No worker available for active release: "),
+        (no_worker, {}, 503, f"{NO_WORKER}No healthy rest worker lifecycle record for active release; "),
     ],
 )
 def test_what_cannot_be_admitted_is_refused_and_changes_nothing(

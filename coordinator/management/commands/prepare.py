@@ -26,7 +26,7 @@ MIGRATED: Final = "migrated"
 
 class Command(BaseCommand):
     help = (
-        "Migrate the database and collect the static files, and with --tenant create a user, a tenant, a token that"
+        "Migrate the database and collect the static files. With --tenant, also create a user, a tenant, a token that"
         " may do everything there, and a worker key. A user and a tenant that exist are kept. The URL of the database's"
         " owner is the first line of the standard input. Prints a line when the migrations are complete, and at the end"
         " the token and the worker key as JSON."

@@ -34,7 +34,7 @@ class Command(base.Command):
         try:
             tenant.full_clean()
         except ValidationError as error:
-            raise CommandError("; ".join(error.messages)) from None
+            raise CommandError(" ".join(error.messages)) from None
         new = tenant.pk is None
         if new:
             tenant.save()

@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,69 @@ def test_texts_are_harmless(run: CommandLine) -> None:
         assert "\x1b]" not in shown
         assert "\x1b[2J" not in shown
     assert json.loads(tables[2])[0]["pipelineId"] == f"a{ESCAPE}b"
+
+
+READ = r"""Gradual activation id  g
+Step                   2
+Cause                  -
+Started at             2001-01-01 00:00:00Z (N d ago)
+Bounds                 factor 1.5, cause -
+
+Steps
+  SHARE  MINIMUM SAMPLE  NOTE
+  10     20
+  10     20              x
+
+Groups
+  Tags    vip
+  Tokens  -
+
+Missing
+  MISSING
+  MISSING
+
+Evidence
+  Drift   -0.0123457
+  States  FAILED 2
+  Lacks   0 of 50. Minutes: 1 of 5.
+  Parts, 1 of 1
+    A
+      SHARE  MINIMUM SAMPLE
+      10     20
+
+Input
+  orderId  7
+  text
+    one
+    two\x1b]0;owned\x07\x1b[2J\u202e
+"""
+
+
+def test_people_read_facts_sections_and_tables_and_count_from_one(run: CommandLine) -> None:
+    step, states = {"share": 10.0, "minimumSample": 20, "note": ""}, [{"state": "FAILED", "count": 2}]
+    gradual: dict[str, Any] = {"gradualActivationId": "g", "step": 1, "cause": None, "endReason": ""}
+    gradual |= {"steps": [step, {**step, "note": "x"}], "startedAt": "2001-01-01T00:00:00.5Z"}
+    gradual |= {
+        "groups": {"tags": ["vip"], "tokens": []},
+        "missing": ["m" * 70] * 2,
+        "bounds": {"factor": 1.5, "cause": None},
+    }
+    gradual |= {"evidence": {"drift": -0.0123456789, "states": states, "lacks": ["0 of 50.", "Minutes: 1 of 5."]}}
+    gradual["evidence"] |= {"parts": [{"a": [step]}]}
+    gradual |= {"input": {"orderId": 7, "text": f"one\ntwo{ESCAPE}"}}
+    with serving(gradual, {"items": [gradual], "next": None}) as server:
+        shown = run("gradual", "show", "p", "g", f"--url={server.origin}").out
+        listed = run("gradual", "list", "p", f"--url={server.origin}").out
+    assert re.sub(r"\d+ d ago", "N d ago", shown) == READ.replace("MISSING", "m" * 70)
+    assert "2 of 2" in listed
+
+
+def test_help_lists_the_commands_of_the_product_and_only_at_the_end_those_of_django(run: CommandLine) -> None:
+    shown, whole = run("help").out, run("help", "--all").out
+    own, others = whole.split("Commands of Django")
+    files = PROJECT.glob("*/management/commands/[a-z]*.py")
+    assert {*re.findall(r"^  (\w+) {2,}[A-Z]", own, re.M), "migrate"} >= {file.stem for file in files}
+    assert ["sqlmigrate" in text for text in (shown, own, others)] == [False, False, True]
 
 
 def test_help_texts_appear_as_they_are_written(run: CommandLine) -> None:

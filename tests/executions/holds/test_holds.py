@@ -140,6 +140,8 @@ def test_a_pause_needs_a_reason_and_is_idempotent_and_a_resume_is_not(execution:
     again = holds.pause(paused, actor="user:ida", reason="other")
     assert (first.created, again.created) == (True, False)
     assert (again.hold, again.hold.reason) == (first.hold, "broken")
+    counts = None if kind == "execution" else {"QUEUED": 1, "RUNNING": 0, "WAIT_RETRY": 0, "WAITING_EXTERNAL": 0}
+    assert first.covered == again.covered == counts
     resume(paused)
     raised(NotPaused, resume, paused)
 

@@ -210,7 +210,9 @@ def test_a_request_without_enough_votes_expires() -> None:
 @cases(("approvals", "kind"), [(0, "SCHEDULE"), (1, "APPROVAL")])
 def test_a_request_blocks_the_retirement_of_its_release_until_it_is_withdrawn(approvals: int, kind: str) -> None:
     release = candidate(approvals)
-    request = open_request(release, activate_at=soon())
+    request = open_request(release, activate_at=soon(), actor="token:bot")
+    assert request.who == f"token:bot ({request.requester.username})"
+    assert (request.approvals_needed, request.voting_ends_at) == (approvals, request.activate_at if approvals else None)
     assert [(blocker.kind, blocker.count) for blocker in blockers(release)] == [(kind, 1)]
     assert refusal(retire, release, **WHY).data["blockers"] == [{"kind": kind, "count": 1}]
     assert refusal(withdraw, request, actor="user:ann", reason=" ").code == "REASON_REQUIRED"

@@ -24,13 +24,13 @@ AGO = timezone.now() - timedelta(hours=1)
 REST = {"protocol": "rest"}
 START = f"pipelines worker {making.PIPELINE}@1.0"
 STATES: list[tuple[dict[str, Any] | None, str]] = [
-    (None, "No worker hosts this release"),
-    ({"artifact_digest": "sha256:" + "0" * 64}, "host another artifact"),
+    (None, f"no worker is registered. Start one, for example with `{START}`."),
+    ({"artifact_digest": "sha256:" + "0" * 64}, "worker-1's artifact is not one that the release pins"),
     ({}, ""),
     ({**REST, "capability_checked_at": None}, "a check has been requested. Try again in a few seconds."),
     (REST, ""),
     ({**REST, "capability_error": "It hosts 9"}, f"It hosts 9. Start one, for example with `{START}`."),
-    ({"alive_until": AGO}, "worker-1 is STALE"),
+    ({"alive_until": AGO}, "worker-1 sends no heartbeats"),
 ]
 
 

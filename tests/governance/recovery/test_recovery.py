@@ -19,6 +19,8 @@ from governance.recovery.recovery import KINDS, Part
 from governance.resubmission.resubmission import resubmit
 from releases.errors import ReleaseUnknown
 from releases.models import Release
+from tenancy import audit
+from tenancy.audit.acts import Act
 from tenancy.models import Tenant
 from tests import making
 from tests.executions.submission.continuing import STEPS, order, ready, release
@@ -84,7 +86,7 @@ def test_each_failed_execution_has_a_verdict_and_those_that_cannot_continue_a_re
     resubmit(owner, verdict.of(Verdict.CHECKPOINT).executions[0], actor=ANN, reason="", release_version="1.0")
     owner.workers.update(stopped_at=timezone.now())
     after = continuation.continuation(release, target)
-    assert ("No healthy" in after.waits, after.of(Verdict.CHECKPOINT).count) == (True, 0)
+    assert ("No worker may run" in after.waits, after.of(Verdict.CHECKPOINT).count) == (True, 0)
     again = recovery.draft(release, Part.FAILED, Kind.REDRIVE, actor=ANN)
     elsewhere = recovery.draft(release, Part.FAILED, Kind.RESUBMIT, actor=ANN, target=target, every=True)
     for draft in (again, elsewhere):
@@ -119,11 +121,13 @@ def test_a_draft_has_the_executions_of_its_part_and_does_what_the_proof_says(own
     assert (link.execution.execution_key, link.checkpoint_step) == ("fits", 1)
     paused = recovery.draft(release, Part.RUNNING, Kind.PAUSE, actor=ANN)
     assert list(paused.items.values_list("execution__execution_key", flat=True)) == ["due"]
-    drafts.discard(owner, paused.pk, actor=ANN)
+    audit.record(Act.TOKEN_ISSUE, tenant=owner, actor="user:eva", object="bot")
+    drafts.discard(owner, paused.pk, actor="token:bot")
     proof = record.record(release)
-    acts_by_sequence = {entry.sequence: entry.act for entry in proof.entries if entry.actor == ANN}
+    acts_by_sequence = {entry.sequence: entry.act for entry in proof.entries}
     drafted = ["campaign.draft", "campaign.start", "campaign.draft", "campaign.discard"]
     assert [*acts_by_sequence.values()] == ["release.activate", *drafted]
+    assert {(row["actor"], row["person"]) for row in proof.rows()} == {(ANN, "ann"), ("token:bot", "eva")}
     [(number, result)] = proof.results.items()
     assert (acts_by_sequence[number], str(result)) == (
         "campaign.start",

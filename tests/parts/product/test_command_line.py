@@ -54,7 +54,7 @@ def test_a_release_from_its_upload_to_its_end(
     assert run("releases", "activate", P, "1.0", "--dry-run").status == 1
     assert run("releases", "preflight", P, "1.0").status == 1
     changed = run("pipelines", "policy", P, "workerGate=off", "--yes")
-    assert (changed.status, changed.out, tenant.get(f"pipelines/{P}")["workerGate"]) == (0, "workerGate  off\n", "off")
+    assert (changed.status, changed.out, tenant.get(f"pipelines/{P}")["workerGate"]) == (0, "Worker gate  off\n", "off")
     assert run("releases", "activate", P, "1.0", "--dry-run").status == 0
     unconfirmed = run("releases", "activate", P, "1.0")
     assert (unconfirmed.status, "--yes" in unconfirmed.err) == (2, True)

@@ -2,7 +2,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from foundation.admin.columns import cut, relative
+from foundation.admin.columns import cut
+from foundation.spans import relative
 
 NOW = datetime(2026, 11, 30, 12, tzinfo=UTC)
 SHOWN = {

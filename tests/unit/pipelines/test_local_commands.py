@@ -106,7 +106,7 @@ def test_a_run_shows_each_step_on_stderr_and_prints_the_result(folder: Path) -> 
         ([f"--input={BASKET}"], 2, """ANSWER_MISSING: 'Approve' asks: "6"; .*--answer 'Approve={"approved": true}'"""),
         ([f"--input={BASKET}", "--answer=Approve=7"], 2, 'INVALID_ANSWER: the answer to "Approve" is not of type'),
         ([f"--input={BASKET}", "--answer=Ok=7"], 2, "UNKNOWN_AWAIT: .*write STEP=JSON with one of 'Approve'"),
-        (['--input={"customer": "x", "prices": ["1", "-1"]}'], 1, "Add tax      failed at item 1"),
+        (['--input={"customer": "x", "prices": ["1", "-1"]}'], 1, "Add tax      failed at item 2"),
     ],
 )
 def test_a_mistake_says_what_to_write(folder: Path, args: list[str], status: int, says: str) -> None:

@@ -91,7 +91,7 @@ def test_an_item_that_fails_for_good_is_named_and_what_finished_is_stored(
     stores: dict[str, Any] = {"keep": lambda *_: None, "keep_items": kept.append}
     failed = ran(pipeline, 1000, context, item_policies={1: changed}, **stores)
     assert isinstance(failed, Failed)
-    text = f'step "Work": item 3{tries}: flaky; the item is 3'
+    text = f'step "Work": item 4{tries}: flaky; the item is 3'
     assert (failed.message, failed.retryable, failed.step_index) == (text, retryable, 1)
     finished = {index: document for report in kept for index, document in report.documents().items()}
     assert set(finished) == set(module.calls) - {3}

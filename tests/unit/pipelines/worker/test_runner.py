@@ -85,7 +85,7 @@ def test_an_undecodable_payload_is_final_and_runs_nothing(numbers: Pipeline, con
     rows: list[tuple[Any, Shape, str]] = [
         ("3", "UNI", 'step "Double": the input is not of type integer: Input should be a valid integer'),
         (3, "MULTI", "the input is not a list of items"),
-        ([1, "2"], "MULTI", "item 1: the input is not of type integer"),
+        ([1, "2"], "MULTI", "item 2: the input is not of type integer"),
     ]
     for payload, shape, says in rows:
         failed = failure(ran(numbers, payload, context, shape=shape))
