@@ -16,7 +16,7 @@ from tests import making
 from tests.concurrency.racing import parted, race, results_of
 from tests.concurrency.sessions import ended_after, stopped_before_writing
 from tests.executions.awaits.parking import interaction_of, make_late, suspended
-from tests.executions.holds.targets import TARGETS, target
+from tests.executions.holds.test_holds import TARGETS, target
 
 
 def pause(target: holds.Target) -> holds.Pause:
