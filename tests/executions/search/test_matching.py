@@ -129,18 +129,9 @@ def test_an_id_is_found_by_its_beginning_as_it_is_written(rows: Rows) -> None:
 
 
 RARE: dict[str, Any] = {
-    "step": 8,
-    "release_version": "9",
-    "error_code": "NONE",
-    "ended_since": BEGIN + timedelta(days=99),
-    "tag": "none",
-    "smoke": True,
-    "submitted_by": "user:nobody",
-    "text": "none",
-    "key": "none",
-    "business_key": "none",
-    "origin": uuid.UUID(int=1),
-    "failure_group": uuid.UUID(int=1),
+    **dict.fromkeys(("release_version", "error_code", "tag", "text", "key", "business_key"), "none"),
+    **dict.fromkeys(("origin", "failure_group"), uuid.UUID(int=1)),
+    **{"step": 8, "smoke": True, "submitted_by": "user:nobody", "ended_since": BEGIN + timedelta(days=99)},
 }
 
 
@@ -172,7 +163,6 @@ def test_the_oldest_of_several_tenants_are_found_without_reading_newer_ones(crow
 
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
-LONG = "x" * 1501
 GROUP = uuid.UUID(int=17)
 
 
@@ -202,13 +192,15 @@ def test_each_parameter_is_a_condition() -> None:
     assert parse({name: text for name, (text, _, _) in CONDITIONS.items()}, now=NOW) == expected
 
 
+TEXTS = ("q", "pipeline", "release", "error", "tag", "by", "tenant", "group")
+
+
 @cases(
     ("name", "text"),
     *(("since", text) for text in ("x", "2026-02-30 10:00", "9999999d", "-1h")),
     *(("step", text) for text in ("0", "99999")),
     *((name, "x") for name in ("group", "smoke", "status", "nonsense", "input__n")),
-    *((name, LONG) for name in ("q", "pipeline", "release", "error", "tag", "by", "tenant", "group")),
-    *((name, "a\0b") for name in ("q", "pipeline", "release", "error", "tag", "by", "tenant", "group")),
+    *((name, text) for name in TEXTS for text in ("x" * 1501, "a\0b")),
 )
 def test_a_wrong_parameter_is_named(name: str, text: str) -> None:
     caught = raised(InvalidRequest, parse, {"status": "live", name: text}, now=NOW)
