@@ -31,6 +31,13 @@ def clock() -> datetime:
     return at
 
 
+def seconds_left(execution: Execution) -> float:
+    """Return the time until the end of the lease."""
+    expires_at = Execution.objects.get(pk=execution.pk).lease_expires_at
+    assert expires_at is not None
+    return (expires_at - now()).total_seconds()
+
+
 def set_deadline(question: Interaction, at: datetime) -> None:
     run("UPDATE executions_interaction SET deadline = %s WHERE id = %s", at, question.pk)
 
