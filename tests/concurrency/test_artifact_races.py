@@ -228,9 +228,10 @@ def test_bytes_are_not_added_after_a_verdict_that_was_not_committed() -> None:
     blobs.record_sound(DIGESTS[0], size=1, fingerprint="")
 
     def late() -> str | None:
-        with another_session() as other, pytest.raises(psycopg.errors.RestrictViolation) as refused:
+        with another_session() as other:
             other.execute("UPDATE releases_blob SET checked_at = statement_timestamp()")
-            other.execute("UPDATE releases_artifact SET blob_id = digest, resolved = true")
+            with pytest.raises(psycopg.errors.RestrictViolation) as refused:
+                other.execute("UPDATE releases_artifact SET blob_id = digest, resolved = true")
         return refused.value.diag.constraint_name
 
     with another_session() as session:
