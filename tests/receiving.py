@@ -1,6 +1,9 @@
+import hashlib
+import hmac
 import json
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
@@ -25,6 +28,13 @@ class Received:
     @property
     def json(self) -> Any:
         return json.loads(self.body)
+
+    def is_signed(self, *keys: str) -> bool:
+        """True if the coordinator has just signed it with these keys, in this order."""
+        timestamp, *signatures = self.headers["X-Coordinator-Signature"].removeprefix("t=").split(",v1=")
+        text = f"{timestamp}.".encode() + self.body
+        expected = [hmac.new(key.encode(), text, hashlib.sha256).hexdigest() for key in keys]
+        return signatures == expected and abs(int(timestamp) - time.time()) < 60
 
 
 class Receiver(HttpServer):

@@ -10,7 +10,7 @@ from tests.admin import operator_rows
 from tests.admin.browsing import MARKUP, listed, to
 from tests.admin.conftest import LogIn, World
 from tests.cases import cases
-from tests.executions.holds.targets import TARGETS, target
+from tests.executions.holds.test_holds import TARGETS, target
 
 
 def newest_event(execution: Execution) -> tuple[str, str, Any]:

@@ -10,8 +10,8 @@ from pytest_django import DjangoDbBlocker
 from releases.models import Release
 from tenancy.models import Tenant
 from tests import making
-from tests.concurrency.racing import bounded_waits
 from tests.concurrency.scenes import NOWHERE
+from tests.concurrency.sessions import bounded_waits
 from tests.race_database import connected_to, emptied
 
 

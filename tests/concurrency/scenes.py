@@ -111,8 +111,8 @@ def due_request() -> Scene:
 
 
 def retirement_of_release() -> Scene:
-    call, [_, release] = retirement()
-    return call, [release]
+    call, rows = retirement()
+    return call, rows[1:]
 
 
 def ordered_failures() -> Scene:
@@ -190,9 +190,8 @@ missing_bytes = partial(checked_bytes, lambda blob: making.stored_file(blob.dige
 def removal_of_bytes() -> Scene:
     staged = making.staged(os.urandom(8)).staged
     staged.keep()
-    blob = Blob(digest=staged.digest)
-    orphans = [orphan for orphan in bytes_retention.orphans(NO_AGE) if orphan.name == blob.digest]
-    return lambda: list(bytes_retention.remove(orphans, NO_AGE)), [blob]
+    orphans = [orphan for orphan in bytes_retention.orphans(NO_AGE) if orphan.name == staged.digest]
+    return lambda: list(bytes_retention.remove(orphans, NO_AGE)), [Blob(digest=staged.digest)]
 
 
 # --- executions ---
@@ -256,16 +255,22 @@ def fail(owner: Tenant) -> None:
     making.record(*(making.failure(claim, retryable=False) for claim in making.claimed(owner)))
 
 
-def campaign_of_stops(kind: Campaign.Kind) -> Scene:
+def due_campaign(kind: Campaign.Kind) -> Scene:
     owner, release = making.ready()
-    made = [making.execution(owner, f"k{number}") for number in range(3)]
-    campaign = start_campaign(owner, kind=kind)
-    Campaign.objects.update(rate_since=F("rate_since") - timedelta(seconds=60))
-    return campaigns.advance, [campaign, *([release.pipeline] if kind == Campaign.Kind.PAUSE else []), *made]
+    if kind in (Campaign.Kind.REDRIVE, Campaign.Kind.RESUBMIT):
+        making.dead(owner, "a", "b", "c")
+    else:
+        making.copies(making.execution(owner, "a"), 2)
+    made = start_campaign(owner, kind=kind)
+    Campaign.objects.update(rate_since=F("rate_since") - timedelta(seconds=30))
+    pipelines = [release.pipeline] if kind in (Campaign.Kind.PAUSE, Campaign.Kind.RESUBMIT) else []
+    return campaigns.advance, [made, *pipelines, *executions()]
 
 
-campaign_of_cancellations = partial(campaign_of_stops, Campaign.Kind.CANCEL)
-campaign_of_pauses = partial(campaign_of_stops, Campaign.Kind.PAUSE)
+campaign_advance, campaign_of_resubmissions, campaign_of_cancellations, campaign_of_pauses = (
+    partial(due_campaign, kind)
+    for kind in (Campaign.Kind.REDRIVE, Campaign.Kind.RESUBMIT, Campaign.Kind.CANCEL, Campaign.Kind.PAUSE)
+)
 
 
 def campaign_start() -> Scene:
@@ -273,23 +278,9 @@ def campaign_start() -> Scene:
     return partial(start_campaign, owner), failed
 
 
-def campaign_advance() -> Scene:
-    owner, failed = dead()
-    made = start_campaign(owner)
-    Campaign.objects.update(rate_since=F("rate_since") - timedelta(seconds=60))
-    return campaigns.advance, [made, *failed]
-
-
 def resubmission() -> Scene:
     owner, [failed] = dead(1)
     return partial(resubmit, owner, failed.pk, actor="user:x", reason=""), [failed.release.pipeline, failed]
-
-
-def campaign_of_resubmissions() -> Scene:
-    owner, failed = dead()
-    made = start_campaign(owner, kind=Campaign.Kind.RESUBMIT)
-    Campaign.objects.update(rate_since=F("rate_since") - timedelta(seconds=30))
-    return campaigns.advance, [made, failed[0].release.pipeline, *failed]
 
 
 def removal(count: int = 3) -> tuple[Callable[[], int], list[Execution]]:

@@ -1,8 +1,10 @@
-"""Additional database sessions that block a call with locks or inspect the locks that it holds."""
+"""Additional database sessions that race calls, block a call with locks, or inspect the locks that it holds."""
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from threading import Barrier
 from typing import Any, LiteralString, TypeVar
 
 import psycopg
@@ -12,8 +14,6 @@ from psycopg import sql
 
 from releases.artifacts import blob_lock
 from releases.errors import ArtifactStoreUnavailable
-from tests.concurrency.racing import race, results_of
-from tests.concurrency.waiting import until_blocked
 
 T = TypeVar("T")
 Call = Callable[[], object]
@@ -170,3 +170,70 @@ def stopped_at_row(row: Model, call: Call, strength: str = "UPDATE") -> Iterator
 def _started(other: ThreadPoolExecutor, call: Call, session: psycopg.Connection[Any]) -> Stopped:
     running = other.submit(call)
     return Stopped(running, session, until_blocked(session, ended=running.done))
+
+
+LOCK_TIMEOUT = "10s"
+
+
+@contextmanager
+def bounded_waits() -> Iterator[None]:
+    """Limit lock waits of connections opened in the block to LOCK_TIMEOUT, so that a blocked test fails."""
+    before = connection.settings_dict["OPTIONS"]
+    options = f"{before.get('options', '')} -c lock_timeout={LOCK_TIMEOUT}"
+    connection.settings_dict["OPTIONS"] = {**before, "options": options}
+    try:
+        yield
+    finally:
+        connection.settings_dict["OPTIONS"] = before
+
+
+def race(*calls: Callable[[], T]) -> list[T | Exception]:
+    """Run the calls at the same time. Return what each returned or raised, in the order of the calls."""
+    barrier = Barrier(len(calls))
+
+    def run(call: Callable[[], T]) -> T | Exception:
+        try:
+            connections["default"].ensure_connection()
+            barrier.wait(30)
+            return call()
+        except Exception as error:
+            return error
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(len(calls)) as pool:
+        return list(pool.map(run, calls))
+
+
+def results_of(results: list[T | Exception]) -> list[T]:
+    errors = [result for result in results if isinstance(result, Exception)]
+    if errors:
+        raise errors[0]
+    return [result for result in results if not isinstance(result, Exception)]
+
+
+def parted(results: list[T | Exception]) -> tuple[list[T], list[str]]:
+    return (
+        [result for result in results if not isinstance(result, Exception)],
+        [type(result).__name__ for result in results if isinstance(result, Exception)],
+    )
+
+
+PATIENCE_SECONDS = 30.0
+
+
+def until_blocked(connection: Any, *, ended: Callable[[], bool] = lambda: False) -> int:
+    """Wait until another session waits for a lock that `connection` holds; return the backend pid of that session.
+
+    Fails the test if nothing waits within PATIENCE_SECONDS, or if `ended` returns True.
+    """
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    with connection.cursor() as cursor:
+        while time.monotonic() < deadline and not ended():
+            # pg_stat_activity would not change within a transaction.
+            cursor.execute("SELECT pid FROM pg_locks WHERE pg_backend_pid() = ANY(pg_blocking_pids(pid)) LIMIT 1")
+            row = cursor.fetchone()
+            if row:
+                return int(row[0])
+            time.sleep(0.01)
+    raise AssertionError("no session waits for this connection")

@@ -20,7 +20,7 @@ from governance.activation.activation import activate
 from governance.reports.preflight import preflight
 from tenancy.models import Tenant
 from tests import making
-from tests.concurrency.racing import race, results_of
+from tests.concurrency.sessions import race, results_of
 from tests.deaths import each_death
 from tests.executions.awaits.parking import make_late, suspended
 from tests.executions.submission.continuing import order

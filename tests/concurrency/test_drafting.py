@@ -16,9 +16,7 @@ from governance.campaigns.drafting import BATCH
 from governance.campaigns.selection import Filters
 from tenancy.models import AuditEntry, Tenant
 from tests import making
-from tests.concurrency.racing import race, results_of
-from tests.concurrency.sessions import another_session, thread
-from tests.concurrency.waiting import until_blocked
+from tests.concurrency.sessions import another_session, race, results_of, thread, until_blocked
 from tests.raw_sql import run, unguarded
 
 COUNT = 2 * BATCH + 500

@@ -25,9 +25,7 @@ from tests import making
 from tests.broker import using_broker
 from tests.building import eventually
 from tests.concurrency import scenes
-from tests.concurrency.racing import parted, race, results_of
-from tests.concurrency.sessions import another_session, ended_after, thread
-from tests.concurrency.waiting import until_blocked
+from tests.concurrency.sessions import another_session, ended_after, parted, race, results_of, thread, until_blocked
 from tests.governance.campaigns.campaigning import codes, pass_time
 from tests.raw_sql import run
 from tests.repetition import rounds
@@ -125,10 +123,8 @@ def test_a_lease_is_either_renewed_or_expired(_: int) -> None:
     [claim] = making.claimed(owner)
     Execution.objects.update(lease_expires_at=making.LONG_AGO)
     held = [(claim.execution_id, claim.lease_token)]
-    answers = results_of(
-        race(lambda: len(moves.renew_leases(owner.pk, held, worker_id="w", lease_seconds=60)), sweep.expire_leases)
-    )
-    renewed, expired = answers
+    renew = partial(moves.renew_leases, owner.pk, held, worker_id="w", lease_seconds=60)
+    renewed, expired = results_of(race(lambda: len(renew()), sweep.expire_leases))
     assert renewed + expired == 1
     assert making.reread(execution).status == ("RUNNING" if renewed else "QUEUED")
 
@@ -181,13 +177,6 @@ def test_a_campaign_locks_no_execution_and_skips_one_that_changes_while_it_selec
 # --- capacity and quotas ---
 
 
-def held() -> Counter[str]:
-    """Return the number of leases of each owner. No execution ends in these tests, so this is also the maximum."""
-    return Counter(
-        name or "" for name in Execution.objects.filter(status="RUNNING").values_list("lease_owner", flat=True)
-    )
-
-
 @pytest.mark.parametrize("_", rounds(5))
 def test_concurrent_claims_respect_the_capacity(_: int) -> None:
     owner, release = making.ready()
@@ -197,7 +186,8 @@ def test_concurrent_claims_respect_the_capacity(_: int) -> None:
     for number in range(20):
         making.execution(owner, f"k{number}")
     results_of(race(*[partial(making.claimed, owner)] * 6))
-    assert held() == {"dispatcher": 3, rest.eligibility.lease_owner: 2}
+    held = Counter(Execution.objects.filter(status="RUNNING").values_list("lease_owner", flat=True))
+    assert held == {"dispatcher": 3, rest.eligibility.lease_owner: 2}, "none has ended, so this was the maximum"
 
 
 def test_a_claim_repeats_after_a_concurrent_claim_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,8 +19,7 @@ from releases.models import Pipeline, Release
 from tenancy.models import Tenant
 from tests import making
 from tests.alerts.alerting import ACTOR, acknowledge, channel, let_clear, rule
-from tests.concurrency.racing import parted, race, results_of
-from tests.concurrency.sessions import Call, another_session, ended_after
+from tests.concurrency.sessions import Call, another_session, ended_after, parted, race, results_of
 from tests.executions.awaits.parking import interaction_of, make_late, suspended
 from tests.receiving import receiving
 from tests.repetition import rounds

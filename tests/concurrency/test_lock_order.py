@@ -5,7 +5,6 @@ rows are stored in reverse order, and the call receives them in both orders. Swe
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -28,13 +27,22 @@ from governance.requests.requests import carry_out_due, decide
 from releases.artifacts import blobs
 from releases.models import Blob, Pipeline, TrustedKey
 from tenancy.login import Attempt
-from tenancy.models import LoginCounter
+from tenancy.models import LoginCounter, Tenant
 from tests import making, requesting
 from tests.cases import returning
 from tests.concurrency import scenes
-from tests.concurrency.racing import race, results_of
-from tests.concurrency.sessions import Call, another_session, ended_after, lock, locked, stopped_at_row, thread
-from tests.concurrency.waiting import until_blocked
+from tests.concurrency.sessions import (
+    Call,
+    another_session,
+    ended_after,
+    lock,
+    locked,
+    race,
+    results_of,
+    stopped_at_row,
+    thread,
+    until_blocked,
+)
 from tests.executions.awaits.parking import make_late, suspended
 from tests.raw_sql import unguarded
 
@@ -64,55 +72,30 @@ def assert_ordered(call: Call, rows: Sequence[Model]) -> None:
         stopped.finish()
 
 
-@dataclass
-class Running:
-    """Three executions that a worker runs."""
-
-    owner: Any
-    release: Any
-    claims: list[Claim]
-
-    def moved(self) -> object:
-        to_end = [
-            Move(claim.execution_id, State.SUCCEEDED, "SUCCEEDED", "w", {}, version=claim.version, result=[])
-            for claim in self.claims
-        ]
-        return moves.apply(to_end)
-
-    def noted(self) -> None:
-        moves.note("NOTED", [Note(claim.execution_id, "w", {}) for claim in self.claims])
-
-    def renewed(self) -> object:
-        held = [(claim.execution_id, claim.lease_token) for claim in self.claims]
-        return moves.renew_leases(self.owner.pk, held, worker_id="w", lease_seconds=60)
-
-    def recorded(self) -> object:
-        return making.record(*map(making.outcome_of, self.claims))
-
-    def recorded_checkpoints(self) -> object:
-        return making.record(checkpoints=[*map(scenes.checkpoint, self.claims)])
-
-    def dropped(self) -> object:
-        answers = [making.outcome_of(claim, execution_version=claim.version + 1) for claim in self.claims]
-        return making.record(*answers)
+def succeeded(claim: Claim) -> Move:
+    return Move(claim.execution_id, State.SUCCEEDED, "SUCCEEDED", "w", {}, version=claim.version, result=[])
 
 
-GROUPS: list[Callable[[Running], object]] = [
-    Running.moved,
-    Running.noted,
-    Running.renewed,
-    Running.recorded,
-    Running.recorded_checkpoints,
-    Running.dropped,
-]
+def renew(claims: list[Claim]) -> object:
+    held = [(claim.execution_id, claim.lease_token) for claim in claims]
+    return moves.renew_leases(Tenant.objects.get().pk, held, worker_id="w", lease_seconds=60)
+
+
+GROUPS: dict[str, Callable[[list[Claim]], object]] = {
+    "moved": lambda claims: moves.apply([*map(succeeded, claims)]),
+    "noted": lambda claims: moves.note("NOTED", [Note(claim.execution_id, "w", {}) for claim in claims]),
+    "renewed": renew,
+    "recorded": lambda claims: making.record(*map(making.outcome_of, claims)),
+    "recorded_checkpoints": lambda claims: making.record(checkpoints=[*map(scenes.checkpoint, claims)]),
+    "dropped": lambda claims: making.record(*(making.outcome_of(claim, execution_version=9) for claim in claims)),
+}
 
 
 @ORDERS
 @pytest.mark.parametrize("group", GROUPS)
-def test_a_group_locks_its_executions_in_order(group: Callable[[Running], object], order: int) -> None:
-    owner, release = making.ready()
-    claims = sorted(scenes.running(owner, 3), key=lambda claim: claim.execution_id)[::order]
-    assert_ordered(partial(group, Running(owner, release, claims)), scenes.executions())
+def test_a_group_locks_its_executions_in_order(group: str, order: int) -> None:
+    claims = sorted(scenes.running(making.ready()[0], 3), key=lambda claim: claim.execution_id)[::order]
+    assert_ordered(partial(GROUPS[group], claims), scenes.executions())
 
 
 @ORDERS
@@ -237,7 +220,7 @@ Sweep = tuple[Callable[[], Any], Sequence[Model]]
 
 def claims() -> Sweep:
     owner, _ = making.ready()
-    rows = [making.execution(owner, key) for key in ("a", "b")]
+    rows = [making.execution(owner, key) for key in "ab"]
     return lambda: len(making.claimed(owner)), rows
 
 
@@ -314,10 +297,8 @@ def late_requests() -> Sweep:
 
 
 def old_login_counters() -> Sweep:
-    for key in ("a", "b"):
-        LoginCounter.objects.create(key=key, attempts=1, ends_at=LONG_AGO)
-    rows = list(LoginCounter.objects.all())
-    left = LoginCounter.objects.filter(key__in=["a", "b"])
+    rows = [LoginCounter.objects.create(key=key, attempts=1, ends_at=LONG_AGO) for key in "ab"]
+    left = LoginCounter.objects.filter(key__in="ab")
 
     def attempt() -> int:
         before = left.count()

@@ -46,13 +46,14 @@ from tenancy.models import Tenant
 from tests import making
 from tests.building import eventually
 from tests.concurrency import scenes
-from tests.concurrency.racing import race, results_of
 from tests.concurrency.scenes import Scene
 from tests.concurrency.sessions import (
     advisory_locks,
     digest_lock,
     leases,
     locked,
+    race,
+    results_of,
     stopped_before_reading,
     stopped_before_writing,
     thread,

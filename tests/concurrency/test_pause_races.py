@@ -13,10 +13,9 @@ from governance.retirement.retirement import Order, revoke
 from releases.models import Release, Revocation
 from tenancy.models import AuditEntry, Tenant
 from tests import making
-from tests.concurrency.racing import parted, race, results_of
-from tests.concurrency.sessions import ended_after, stopped_before_writing
+from tests.concurrency.sessions import ended_after, parted, race, results_of, stopped_before_writing
 from tests.executions.awaits.parking import interaction_of, make_late, suspended
-from tests.executions.holds.targets import TARGETS, target
+from tests.executions.holds.test_holds import TARGETS, target
 
 
 def pause(target: holds.Target) -> holds.Pause:

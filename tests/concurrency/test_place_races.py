@@ -1,11 +1,16 @@
-"""Places of concurrency keys: whatever runs at the same time or dies, there are never too many, and none is lost."""
+"""Places, quotas and log-ins: whatever runs at the same time or dies, there are never too many, and none is lost."""
 
 import time
+from collections import Counter
 from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
+from typing import Any
 
 import pytest
+from django.conf import settings
+from django.contrib.auth.models import User
+from django.db import OperationalError, connection
 from django.utils import timezone
 
 from executions.errors import ConcurrencyLimitReached
@@ -15,30 +20,34 @@ from executions.schedules import firing
 from executions.submission import places
 from executions.submission.submission import ExecutionRequest, Submission, submit_many
 from releases.models import Pipeline, Release
-from tenancy.models import Tenant
+from tenancy import members
+from tenancy.login import Attempt
+from tenancy.models import AuditEntry, Tenant
+from tenancy.roles import Role
 from tests import making
-from tests.concurrency.racing import parted, race, results_of
+from tests.concurrency.sessions import another_session, parted, race, results_of
 from tests.executions.limited import limited
+from tests.repetition import rounds
 
 THREADS, EACH, LIMIT = 4, 6, 3
+
+
+def submitted(owner: Tenant, *inputs: tuple[Any, str]) -> list[object]:
+    return [*submit_many(owner, [ExecutionRequest(making.PIPELINE, *row) for row in inputs], actor="token:test")]
 
 
 def batch(owner: Tenant, number: int, customers: int = 3) -> list[object]:
     """Submit executions with several keys, in another order in each thread. Return the verdicts."""
     names = [f"c-{(index + number) % customers}" for index in range(EACH)]
-    requests = [
-        ExecutionRequest(making.PIPELINE, {"customer": name}, f"{number}-{name}-{index}")
-        for index, name in enumerate(names)
-    ]
-    verdicts = list(submit_many(owner, requests, actor="token:test"))
+    inputs = [({"customer": name}, f"{number}-{name}-{index}") for index, name in enumerate(names)]
+    verdicts = submitted(owner, *inputs)
     places.grant(Execution.objects.filter(tenant=owner).values_list("pk", flat=True))
-    return [*verdicts]
+    return verdicts
 
 
-def in_progress(owner: Tenant) -> dict[str, int]:
+def in_progress(owner: Tenant) -> Counter[str | None]:
     rows = Execution.objects.filter(tenant=owner, finished_at=None, next_due_at__lt=WAITS_FOR_PLACE)
-    keys = rows.values_list("concurrency_key", flat=True)
-    return {key: list(keys).count(key) for key in set(keys) if key is not None}
+    return Counter(rows.values_list("concurrency_key", flat=True))
 
 
 def work(owner: Tenant, lost: bool) -> int:
@@ -71,12 +80,10 @@ def test_racing_submissions_are_refused_exactly_beyond_the_limit() -> None:
     owner = making.tenant()
     limited(owner, limit=LIMIT, whenFull="refuse")
     answers = results_of(race(*(partial(batch, owner, n) for n in range(THREADS))))
-    verdicts = [verdict for answer in answers for verdict in answer]
-    refused = [verdict for verdict in verdicts if isinstance(verdict, ConcurrencyLimitReached)]
-    assert (len(verdicts) - len(refused), Execution.objects.count()) == (LIMIT, LIMIT)
-    assert len(refused) == THREADS * EACH - LIMIT
-    _, errors = parted(race(*[partial(work, owner, False)] * 2))
-    assert not errors
+    verdicts = Counter(type(verdict) for answer in answers for verdict in answer)
+    assert verdicts == {Submission: LIMIT, ConcurrencyLimitReached: THREADS * EACH - LIMIT}
+    assert Execution.objects.count() == LIMIT
+    results_of(race(*[partial(work, owner, False)] * 2))
     assert in_progress(owner) == {}
 
 
@@ -85,11 +92,8 @@ def test_racing_submissions_of_one_key_return_its_execution_even_if_no_place_is_
     limited(owner, limit=1, whenFull="refuse")
     limited(owner, "2.0", limit=1)
     Pipeline.objects.update(skew_grace_minutes=60)
-    request = ExecutionRequest(making.PIPELINE, {"customer": "c-1"}, "key", release_version="1.0")
-    verdicts = results_of(race(*[partial(submit_many, owner, [request], actor="token:test")] * 10))
-    accepted = [submission for [submission] in verdicts if isinstance(submission, Submission)]
-    assert len(accepted) == 10, verdicts
-    assert len({submission.execution_id for submission in accepted}) == 1
+    submit = partial(making.submitted, owner, "key", release_version="1.0")
+    assert len({submission.execution_id for submission in results_of(race(*[submit] * 10))}) == 1
 
 
 def test_racing_claims_and_grants_start_no_more_in_a_period_than_the_rate_allows() -> None:
@@ -134,3 +138,59 @@ def test_two_clocks_fire_each_time_once(ready: tuple[Tenant, Release]) -> None:
             assert made.fires.count() == COUNT
             assert Execution.objects.filter(submitted_by=made.actor).count() == executions
         assert made.fires.filter(state="SUBMITTED").count() == executions
+
+
+# --- quotas ---
+
+CLIENTS = 37
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_racing_submissions_use_up_a_quota_exactly(batch: int) -> None:
+    owner = making.tenant()
+    making.ready(owner)
+    Tenant.objects.filter(pk=owner.pk).update(quota_open_executions=CLIENTS)
+    owner.refresh_from_db()
+
+    def submit(number: int) -> int:
+        """Submit four batches. Return how many executions were accepted."""
+        batches = [[({"n": 1}, f"{number}-{part}-{place}") for place in range(batch)] for part in range(4)]
+        verdicts = [verdict for inputs in batches for verdict in submitted(owner, *inputs)]
+        return sum(isinstance(verdict, Submission) for verdict in verdicts)
+
+    accepted = sum(results_of(race(*(partial(submit, number) for number in range(CLIENTS)))))
+    assert accepted == Execution.objects.filter(tenant=owner).count() == CLIENTS
+
+
+def test_permits_are_free_again_if_the_database_fails_while_more_are_taken() -> None:
+    owner, _ = making.ready()
+    Tenant.objects.filter(pk=owner.pk).update(quota_open_executions=1000)
+    owner.refresh_from_db()
+
+    for key in "abcd":
+        making.submitted(owner, key)  # the fourth takes a grant of four permits
+    with another_session() as other, connection.cursor() as cursor:
+        other.execute("SELECT FROM tenancy_allowance FOR UPDATE")
+        cursor.execute("SET lock_timeout = '20ms'")
+        with pytest.raises(OperationalError):
+            submitted(owner, *(({"n": 1}, f"k{number}") for number in range(20)))
+        assert [type(made) for made in submitted(owner, ({"n": 1}, "e"), ({"n": 1}, "f"))] == [Submission] * 2
+
+
+# --- members and log-ins ---
+
+
+@pytest.mark.parametrize("_", rounds(5))
+def test_no_role_waits_for_a_user_who_exists(_: int) -> None:
+    tenant = making.tenant()
+    add = partial(members.add, tenant, tenant.slug, Role.VIEWER, actor="user:ann")
+    _results, refused = parted(race(add, partial(User.objects.create_user, tenant.slug), add))
+    assert refused == []
+    assert [row.user for row in tenant.memberships.all()] == [User.objects.get(username=tenant.slug)]
+    assert AuditEntry.objects.filter(tenant=tenant, act="membership.add").count() == 1
+
+
+def test_concurrent_attempts_to_log_in_are_all_counted() -> None:
+    counted, refused = parted(race(*[Attempt("ada", "192.0.2.1").count for _ in range(12)]))
+    assert len(counted) == settings.LOGIN_ATTEMPTS
+    assert refused == ["LoginThrottled"] * (12 - settings.LOGIN_ATTEMPTS)

@@ -35,8 +35,7 @@ from releases.registration.registrar import Registration, register
 from releases.registration.verification import verify_release
 from tenancy.models import Tenant
 from tests import gradual, making, signing
-from tests.concurrency.racing import race, results_of
-from tests.concurrency.sessions import another_session, ended_after, stopped_at_row
+from tests.concurrency.sessions import another_session, ended_after, race, results_of, stopped_at_row
 from tests.releases.registration import located
 from tests.releases.registration.sending import opened
 from tests.repetition import rounds

@@ -9,9 +9,7 @@ from executions.state_machine.moves import Claim
 from governance.campaigns import campaigns, drafts
 from tests import making
 from tests.concurrency import scenes
-from tests.concurrency.racing import race
-from tests.concurrency.sessions import another_session, ended_after, stopped_before_writing, thread
-from tests.concurrency.waiting import until_blocked
+from tests.concurrency.sessions import another_session, ended_after, race, stopped_before_writing, thread, until_blocked
 
 
 def left() -> tuple[int, int]:

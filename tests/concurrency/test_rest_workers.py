@@ -17,8 +17,7 @@ from foundation import exchange, places
 from foundation.places import Places
 from releases import policy
 from tests import making
-from tests.concurrency.racing import race, results_of
-from tests.concurrency.sessions import ended_after, stopped_at_row, stopped_before_writing
+from tests.concurrency.sessions import ended_after, race, results_of, stopped_at_row, stopped_before_writing
 from tests.executions.transports.rest.conftest import serve
 from tests.executions.transports.rest.order_flow import PIPELINE, Flow, hosted, submit
 from tests.executions.transports.rest.strict_worker import CONTRACT_STEPS, ENCODING, StrictWorker, completed

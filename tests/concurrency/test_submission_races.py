@@ -25,9 +25,7 @@ from releases.models import Release
 from tenancy.models import Tenant
 from tests import gradual, making
 from tests.building import eventually
-from tests.concurrency.racing import race, results_of
-from tests.concurrency.sessions import thread
-from tests.concurrency.waiting import until_blocked
+from tests.concurrency.sessions import race, results_of, thread, until_blocked
 from tests.deaths import each_death
 from tests.interop.client import call, payload, switch_on
 from tests.making import release_of

@@ -58,9 +58,8 @@ from tests import making, signing
 from tests.broker import taken
 from tests.cases import Log
 from tests.concurrency import scenes
-from tests.concurrency.racing import race, results_of
 from tests.concurrency.scenes import Scene
-from tests.concurrency.sessions import Call, another_session, stopped_before_writing
+from tests.concurrency.sessions import Call, another_session, race, results_of, stopped_before_writing
 from tests.executions.awaits.parking import suspended
 from tests.receiving import Receiver, local_receivers, receiver
 from tests.wakeups import Broker, broker

@@ -5,6 +5,7 @@ the two passes during the transaction.
 """
 
 from datetime import datetime
+from typing import Any
 
 from django.db import connection
 
@@ -12,21 +13,29 @@ from executions.models import Execution, Interaction
 from tests.raw_sql import run
 
 
-def read(sql: str) -> datetime:
+def read(sql: str) -> Any:
     with connection.cursor() as cursor:
         cursor.execute(f"SELECT {sql}")
-        value: datetime = cursor.fetchone()[0]
-    return value
+        return cursor.fetchone()[0]
 
 
 def now() -> datetime:
     """Return the start time of the transaction, which is the same for the whole test."""
-    return read("now()")
+    at: datetime = read("now()")
+    return at
 
 
 def clock() -> datetime:
     """Return the current time of the database, which is later than `now()`."""
-    return read("clock_timestamp()")
+    at: datetime = read("clock_timestamp()")
+    return at
+
+
+def seconds_left(execution: Execution) -> float:
+    """Return the time until the end of the lease."""
+    expires_at = Execution.objects.get(pk=execution.pk).lease_expires_at
+    assert expires_at is not None
+    return (expires_at - now()).total_seconds()
 
 
 def set_deadline(question: Interaction, at: datetime) -> None:

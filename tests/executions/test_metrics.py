@@ -83,16 +83,16 @@ def lines(caplog: Log) -> list[str]:
 
 def test_the_life_of_an_execution_is_logged_unless_switched_off(caplog: Log, settings: Any) -> None:
     owner, _ = making.ready()
-    with caplog.at_level(logging.INFO, "executions.life_lines"), TestCase.captureOnCommitCallbacks(execute=True):
-        execution = making.execution(owner, "one")
-    assert lines(caplog) == [f"Accepted tenant={owner.slug}{PIN}execution={execution.pk}"]
-    with caplog.at_level(logging.INFO, "executions.life_lines"), TestCase.captureOnCommitCallbacks(execute=True):
-        making.execution(owner, "one")
-        assert dispatch.dispatch() == 1
-        assert lines(caplog) == [f"Claimed tenant={owner.slug}{PIN}execution={execution.pk}"]
-        execution.refresh_from_db()
-        interventions.cancel(owner, execution.pk, actor="user:ann", reason="")
-    assert lines(caplog) == [f"Cancelled tenant={owner.slug}{PIN}execution={execution.pk}"]
+    with caplog.at_level(logging.INFO, "executions.life_lines"):
+        with TestCase.captureOnCommitCallbacks(execute=True):
+            execution = making.execution(owner, "one")
+        assert lines(caplog) == [f"Accepted tenant={owner.slug}{PIN}execution={execution.pk}"]
+        with TestCase.captureOnCommitCallbacks(execute=True):
+            making.execution(owner, "one")
+            assert dispatch.dispatch() == 1
+            assert lines(caplog) == [f"Claimed tenant={owner.slug}{PIN}execution={execution.pk}"]
+            interventions.cancel(owner, execution.pk, actor="user:ann", reason="")
+        assert lines(caplog) == [f"Cancelled tenant={owner.slug}{PIN}execution={execution.pk}"]
 
     requests = [ExecutionRequest(making.PIPELINE, {"n": 1}, key) for key in ("a", "b")]
     with caplog.at_level(logging.INFO, "executions.life_lines"):

@@ -22,6 +22,7 @@ from tests import making, sealed
 from tests.broker import taken
 from tests.cases import Log, cases
 from tests.raw_sql import rows, unchanged
+from tests.words import words
 from wire.messages.celery_messages import Heartbeat, HeldLease, Instruction, OutcomeGroup
 from wire.messages.queues import HEARTBEAT_QUEUE, HEARTBEAT_TASK, OUTCOME_QUEUE, RECORD_TASK
 from wire.messages.sealing import seal
@@ -78,9 +79,7 @@ def test_a_signed_heartbeat_registers_and_renews_once(claim: Claim) -> None:
     Execution.objects.update(lease_expires_at=making.LONG_AGO)
     tasks.heartbeat(message)
     assert Worker.objects.filter(tenant__slug=claim.tenant, worker_id="w").exists()
-    renewed = Execution.objects.get().lease_expires_at
-    assert renewed is not None
-    assert renewed > timezone.now()
+    assert Execution.objects.filter(lease_expires_at__gt=timezone.now()).exists()
     Execution.objects.update(lease_expires_at=making.LONG_AGO)
     with unchanged():
         tasks.heartbeat(message)
@@ -97,23 +96,14 @@ def test_a_changed_message_is_rejected(claim: Claim, kind: str, changes: Any, co
     assert refused(kind, sealed.changed(good(claim, kind), changes), caplog) == code
 
 
-BODIES = (
-    "{",
-    "[" * 100_000 + "]" * 100_000,
-    '{"workerId": "w", "outcomes": [], "state": "HEALTHY", "capacity": 99999999999}',
-)
-
-
-@cases("kind", KINDS)
-@cases("body", BODIES)
-def test_a_malformed_body_is_rejected(claim: Claim, kind: str, body: str, caplog: Log) -> None:
-    assert refused(kind, signed(claim, kind, body=body), caplog) == "ENVELOPE_MALFORMED"
+ODD_BODY = '{"workerId": "w", "outcomes": [], "state": "HEALTHY", "capacity": 99999999999}'
 
 
 @cases(("kind", "other"), [("outcomes", "heartbeat"), ("heartbeat", "outcomes")])
-def test_another_kind_is_rejected(claim: Claim, kind: str, other: str, caplog: Log) -> None:
+def test_a_malformed_body_and_another_kind_are_rejected(claim: Claim, kind: str, other: str, caplog: Log) -> None:
+    malformed = [signed(claim, kind, body=body) for body in ("{", "[" * 100_000 + "]" * 100_000, ODD_BODY)]
     order = good(claim, "outcomes", body=Instruction(worker_id="w", drain=True))
-    for message in (good(claim, other), order):
+    for message in (*malformed, good(claim, other), order):
         assert refused(kind, message, caplog) == "ENVELOPE_MALFORMED"
 
 
@@ -142,30 +132,27 @@ def test_a_worker_of_another_tenant_reaches_no_lease(claim: Claim, kind: str) ->
 
 def test_the_queue_of_each_task_and_when_it_is_acknowledged(app: Any) -> None:
     """A message that is not acknowledged is delivered again after 15 seconds, even if its task still runs."""
-    late, early = dict[str, str](), dict[str, str]()
+    queues: dict[tuple[str, bool], set[str]] = {}
     for name, task in app.tasks.items():
         if not name.startswith("celery."):
-            (late if task.acks_late else early)[name] = app.amqp.router.route({}, name)["queue"].name
-    assert late == {
-        **dict.fromkeys(["executions.dispatch", "executions.tell_worker", "executions.expire_awaits"], "control"),
-        **dict.fromkeys(["executions.sweep", "releases.sweep", "executions.fail_revoked"], "control"),
-        **dict.fromkeys(["executions.draft_campaigns", "executions.promote_low", "executions.grant_places"], "control"),
-        "executions.grant_due_places": "control",
-        **dict.fromkeys(["executions.fire_schedules", "executions.call_children"], "control"),
-        "executions.hand_over_ends": "control",
-        **dict.fromkeys(["executions.watch_gradual", "releases.carry_out_requests"], "control"),
-        "executions.count_finished": "control",
-        "executions.record": "outcomes",
-        **dict.fromkeys(["executions.heartbeat", "executions.confirm_messages"], "heartbeats"),
-        **dict.fromkeys(["executions.send_webhooks", "outbox.invitations"], "webhooks"),
-        **dict.fromkeys(["alerts.deliver", "alerts.notify"], "webhooks"),
-        **dict.fromkeys(["executions.remove_old", "alerts.remove_old"], "artifacts"),
-    }
-    assert early == {
-        "executions.call_rest_worker": "rest",
-        **dict.fromkeys(["executions.check_capability", "alerts.evaluate"], "control"),
-        **dict.fromkeys(["releases.verify", "releases.finish_upload", "releases.scrub"], "artifacts"),
-        **dict.fromkeys(["releases.check_blob", "releases.remove_orphans"], "artifacts"),
+            queues.setdefault((app.amqp.router.route({}, name)["queue"].name, task.acks_late), set()).add(name)
+    assert queues == {
+        ("control", True): {
+            *words("executions.dispatch executions.tell_worker executions.expire_awaits executions.sweep"),
+            *words("releases.sweep executions.fail_revoked executions.draft_campaigns executions.promote_low"),
+            *words("executions.grant_places executions.grant_due_places executions.fire_schedules"),
+            *words("executions.call_children executions.hand_over_ends executions.watch_gradual"),
+            *words("releases.carry_out_requests executions.count_finished"),
+        },
+        ("outcomes", True): {"executions.record"},
+        ("heartbeats", True): {"executions.heartbeat", "executions.confirm_messages"},
+        ("webhooks", True): {*words("executions.send_webhooks outbox.invitations alerts.deliver alerts.notify")},
+        ("artifacts", True): {"executions.remove_old", "alerts.remove_old"},
+        ("rest", False): {"executions.call_rest_worker"},
+        ("control", False): {"executions.check_capability", "alerts.evaluate"},
+        ("artifacts", False): {
+            *words("releases.verify releases.finish_upload releases.scrub releases.check_blob releases.remove_orphans")
+        },
     }
 
 

@@ -250,17 +250,11 @@ WORKS: dict[str, Callable[[Scene], Work]] = {
 }
 
 
-def prepared(scene: Scene, kind: str) -> Work:
+@cases("kind", WORKS)
+@cases("found", [assert_moves_at_once, assert_found_by_the_sweep])
+def test_a_wake_up_advances_work_immediately_and_the_sweep_finds_it_if_it_is_lost(
+    scene: Scene, broker: Broker, kind: str, found: Callable[[Work, Broker], None]
+) -> None:
     scene.receiver.requests.clear()
     scene.receiver.statuses = [200]
-    return WORKS[kind](scene)
-
-
-@cases("kind", WORKS)
-def test_a_wake_up_advances_the_work_immediately(scene: Scene, broker: Broker, kind: str) -> None:
-    assert_moves_at_once(prepared(scene, kind), broker)
-
-
-@cases("kind", WORKS)
-def test_the_sweep_finds_work_whose_wake_up_is_lost(scene: Scene, broker: Broker, kind: str) -> None:
-    assert_found_by_the_sweep(prepared(scene, kind), broker)
+    found(WORKS[kind](scene), broker)

@@ -67,14 +67,9 @@ def reported(claim: Claim, *steps: int, failed: int | None = None) -> dict[str, 
     now = int(Execution.objects.get(pk=claim.execution_id).created_at.timestamp() * 1000) + 1
     members: dict[str, Any] = {"steps": [(index, now, now) for index in steps]}
     if failed is not None:
-        message = f'step "{STEPS[failed]}": no amount'
-        failure: dict[str, Any] = {
-            "failure_class": "ValueError",
-            "message": message,
-            "retryable": True,
-            "step_index": failed,
-        }
-        members |= {"result": "FAILED", "failure": Failure(**failure, traceback=TRACEBACK)}
+        text = f'step "{STEPS[failed]}": no amount'
+        failure = Failure(failure_class="ValueError", message=text, retryable=True, step_index=failed)
+        members |= {"result": "FAILED", "failure": failure.model_copy(update={"traceback": TRACEBACK})}
     return members
 
 
@@ -85,10 +80,8 @@ def test_a_history_with_a_retry_and_an_answer_names_code_workers_and_steps(owner
     first = due(owner)
     making.record(making.outcome_of(first, **reported(first, 0, failed=0)), worker_id="w1", **code)
     second = due(owner)
-    waiting = making.suspension(second, step_index=1, assignee="max", group="clerks").model_copy(
-        update=reported(second, 0)
-    )
-    making.record(waiting, worker_id="w2", **code)
+    waiting = making.suspension(second, step_index=1, assignee="max", group="clerks")
+    making.record(waiting.model_copy(update=reported(second, 0)), worker_id="w2", **code)
     waits = explained(execution)
     [question] = Interaction.objects.filter(execution=execution)
     assert said(waits.now) == (
@@ -111,11 +104,8 @@ def test_a_history_with_a_retry_and_an_answer_names_code_workers_and_steps(owner
         "on worker w1, w2."
     ]
     [failed] = [event for event in explanation.history if event.error_code]
-    assert (failed.traceback, failed.artifact_digest, str(failed.step)) == (
-        TRACEBACK.splitlines(),
-        digest,
-        "Read lines (step 1)",
-    )
+    assert (failed.traceback, failed.artifact_digest) == (TRACEBACK.splitlines(), digest)
+    assert str(failed.step) == "Read lines (step 1)"
     assert (said(explanation.now), said(explanation.following)) == ("Succeeded SPAN after it was submitted.", "")
     assert "no amount" not in repr(explained(execution, payloads=False).history)
 
@@ -124,14 +114,6 @@ def fail(owner: Tenant, _: Execution, retries: int = 0) -> None:
     claim = due(owner)
     policy.change(Pipeline.objects.get(tenant=owner), {"retryLimit": retries}, actor="user:admin")
     making.record(making.outcome_of(claim, **reported(claim, 0, 1, 2, failed=2)))
-
-
-def fail_for_good(owner: Tenant, _: Execution) -> None:
-    making.record(making.failure(due(owner), retryable=False))
-
-
-def strand(owner: Tenant, _: Execution) -> None:
-    making.silence(*Worker.objects.filter(tenant=owner))
 
 
 @cases(
@@ -152,7 +134,11 @@ def strand(owner: Tenant, _: Execution) -> None:
         "No worker may run release 1.0: all threads of the worker still run what was cancelled, taken over or "
         f"timed out. {RESTART}",
     ),
-    (strand, DUE, f"No worker may run release 1.0: the worker sends no heartbeats. {STAYS}"),
+    (
+        lambda owner, _: making.silence(*Worker.objects.filter(tenant=owner)),
+        DUE,
+        f"No worker may run release 1.0: the worker sends no heartbeats. {STAYS}",
+    ),
     (partial(fail, retries=3), "Attempt 1 failed at Bill (step 3) with ValueError. The next is due TIME.", ""),
     (
         fail,
@@ -161,7 +147,7 @@ def strand(owner: Tenant, _: Execution) -> None:
         "Bill (step 3), which failed, run again too, because there is no checkpoint of them.",
     ),
     (
-        fail_for_good,
+        lambda owner, _: making.record(making.failure(due(owner), retryable=False)),
         "Failed at Read lines (step 1), SPAN after it was submitted: not retryable.",
         "A re-drive that allows FAILED executions runs it again. It starts at the first step: Read lines (step 1).",
     ),

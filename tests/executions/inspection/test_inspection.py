@@ -8,20 +8,20 @@ from executions import statistics
 from executions.inspection.callers import Caller, callers
 from executions.inspection.counts import PlannedRelease, Reason, worker_plan
 from executions.lifecycle import interventions
-from executions.models import Execution, FinishedCount, Worker, WorkerEvent
+from executions.models import Execution, FinishedCount
 from executions.schedules import schedules
 from executions.tasks import count_finished
 from foundation.errors import CoordinatorError
 from governance.activation.activation import activate
 from governance.reports.drift import Drift, Kind, Subject, drift
 from governance.reports.preflight import Concern, preflight
-from governance.retirement.retirement import blockers, revoke
+from governance.retirement.retirement import revoke
 from releases import policy
 from releases.models import Activation, Pipeline, Release
 from tenancy.models import Tenant
 from tests import making
 from tests.cases import cases
-from tests.raw_sql import rows
+from tests.raw_sql import unchanged
 
 
 @pytest.fixture
@@ -47,68 +47,40 @@ def test_it_names_what_is_replaced_and_by_what_kind_of_activation(release: Relea
     assert (first.active, first.remaining, first.differences, first.is_allowed) == (None, [], (), True)
 
 
-def outcome_of(release: Release, **options: Any) -> str | None:
-    """Activate the release. Return the code of the refusal, or None."""
+def outcome_of(release: Release) -> str:
+    """Activate the release. Return the code of the refusal, or nothing."""
     try:
-        activate(release, actor="user:eva", reason="because", **options)
+        activate(release, actor="user:eva", reason="because")
     except CoordinatorError as refusal:
         return refusal.code
-    return None
+    return ""
 
 
 @cases(
     ("members", "has_worker", "code", "verdicts"),
-    ({}, True, None, []),
-    ({"workerGate": "require"}, True, None, [("worker", "met")]),
-    ({"workerGate": "require"}, False, "WORKER_REQUIRED", [("worker", "unmet")]),
-    ({"workerGate": "warn"}, False, None, [("worker", "warning")]),
-    ({"signaturePolicy": "require"}, True, "SIGNATURE_REQUIRED", [("signatures", "unmet")]),
-    (
-        {"signaturePolicy": "require", "workerGate": "require"},
-        False,
-        "SIGNATURE_REQUIRED",
-        [("signatures", "unmet"), ("worker", "unmet")],
-    ),
+    ({}, True, "", {}),
+    ({"workerGate": "require"}, True, "", {"worker": "met"}),
+    ({"workerGate": "require"}, False, "WORKER_REQUIRED", {"worker": "unmet"}),
+    ({"workerGate": "warn"}, False, "", {"worker": "warning"}),
+    ({"signaturePolicy": "require"}, False, "SIGNATURE_REQUIRED", {"signatures": "unmet"}),
+    ({}, False, "ARTIFACT_MISSING", {}),
+    ({}, False, "RELEASE_NOT_REGISTERED", {}),
 )
-def test_the_verdicts_of_gates(newer: Release, members: Any, has_worker: bool, code: str | None, verdicts: Any) -> None:
+def test_a_preflight_says_what_the_activation_does(
+    newer: Release, members: dict[str, Any], has_worker: bool, code: str, verdicts: dict[str, str]
+) -> None:
     with_policy(newer, **members)
-    if has_worker:
-        making.worker(newer, "w2")
+    making.worker(newer, "w2", **({} if has_worker else {"stopped_at": timezone.now()}))
+    if code == "ARTIFACT_MISSING":
+        making.stored_file(newer.artifacts.get().digest).unlink()
+    elif code == "RELEASE_NOT_REGISTERED":
+        revoke(newer, actor="user:eva", reason="leaks")
     report = preflight(newer)
-    assert [(gate.name, gate.verdict.value) for gate in report.gates] == verdicts
-    assert [refusal.code for refusal in report.refusals][:1] == ([code] if code else [])
-    assert report.is_allowed == (code is None)
-    assert (Concern.GATE in [warning.concern for warning in report.warnings]) == ("warning" in dict(verdicts).values())
+    assert {gate.name: gate.verdict.value for gate in report.gates} == verdicts
+    assert [refusal.code for refusal in report.refusals] == ([code] if code else [])
+    assert report.is_allowed is not bool(code)
+    assert (Concern.GATE in [warning.concern for warning in report.warnings]) == ("warning" in verdicts.values())
     assert outcome_of(newer) == code
-
-
-def test_a_release_that_cannot_be_activated_is_refused_as_by_the_activation(owner: Tenant, newer: Release) -> None:
-    file = making.stored_file(newer.artifacts.get().digest)
-    data = file.read_bytes()
-    file.unlink()
-    assert [refusal.code for refusal in preflight(newer).refusals] == ["ARTIFACT_MISSING"]
-    assert outcome_of(newer) == "ARTIFACT_MISSING"
-    file.write_bytes(data)
-    revoke(newer, actor="user:eva", reason="leaks")
-    assert [refusal.code for refusal in preflight(newer).refusals] == ["RELEASE_NOT_REGISTERED"]
-    assert outcome_of(newer) == "RELEASE_NOT_REGISTERED"
-
-
-def test_what_stays_on_the_old_release_blocks_its_retirement(owner: Tenant, release: Release, newer: Release) -> None:
-    making.dead(owner, "dead-1", "dead-2")
-    making.execution(owner, "waits")
-    making.execution(owner, "cools off")
-    waits, cools_off = making.claimed(owner)
-    assert making.record(making.suspension(waits), making.suspension(cools_off, transport="timer")) == 2
-    making.execution(owner, "runs")
-    making.claimed(owner)
-    making.execution(owner, "queued")
-    report = preflight(newer)
-    counts = {blocker.kind.value: blocker.count for blocker in report.remaining}
-    assert counts == {"QUEUED": 1, "RUNNING": 1, "WAITING": 2, "DEAD_LETTERED": 2}
-    assert report.questions == 1, "a timer is none"
-    activate(newer, actor="user:eva")
-    assert blockers(release) == report.remaining
 
 
 OTHER_DIGEST = "sha256:" + "0" * 64
@@ -128,7 +100,7 @@ def evidence_of(finding: Drift) -> dict[str, str]:
 def test_odd_workers_are_found(owner: Tenant, release: Release, members: dict[str, Any], kind: Kind, name: str) -> None:
     rest: dict[str, Any] = {
         "protocol": "rest",
-        "endpoint": "https://worker.example",
+        "endpoint": "https://w.example",
         "capability_checked_at": timezone.now(),
     }
     worker = making.worker(release, "odd", **rest, **members)
@@ -160,40 +132,34 @@ def test_each_pipeline_and_each_tenant_has_its_own_drift(owner: Tenant, release:
     making.worker(theirs, "early", release_version="9.0")
     making.execution(stranger)
     making.active(stranger, "2.0")
-    before = rows(Execution), rows(Worker), rows(WorkerEvent), rows(Release)
-    assert drift(owner) == [finding]
-    assert len(drift(stranger)) == 3
-    assert (rows(Execution), rows(Worker), rows(WorkerEvent), rows(Release)) == before
+    with unchanged():
+        assert drift(owner) == [finding]
+        assert len(drift(stranger)) == 3
 
 
-def planned(owner: Tenant) -> dict[str, PlannedRelease]:
-    return {planned.release_version: planned for planned in worker_plan(owner)}
+def old_release(owner: Tenant) -> PlannedRelease:
+    return {planned.release_version: planned for planned in worker_plan(owner)}["1.0"]
 
 
-def replaced(owner: Tenant) -> dict[str, PlannedRelease]:
-    making.worker(making.active(owner, "1.1", body="# another"), "of-the-next")
-    return planned(owner)
-
-
-def test_the_workers_of_a_replaced_release_can_stop(owner: Tenant) -> None:
+def test_the_workers_of_a_replaced_release_can_stop_when_nothing_uses_it(owner: Tenant) -> None:
     making.dead(owner, "finished")
-    assert planned(owner)["1.0"].reasons == (Reason.ACTIVE,)
-    old = replaced(owner)["1.0"]
+    assert old_release(owner).reasons == (Reason.ACTIVE,)
+    execution = making.execution(owner)
+    making.worker(making.active(owner, "1.1", body="# another"), "of-the-next")
+    old = old_release(owner)
+    assert (old.reasons, old.can_stop, old.load.due) == ((Reason.OPEN,), False, 1)
+    [claim] = making.claimed(owner)
+    making.record(making.suspension(claim))
+    assert old_release(owner).reasons == (Reason.AWAITING,)
+    Pipeline.objects.update(skew_grace_minutes=5)
+    assert Reason.PINNED in old_release(owner).reasons
+    Pipeline.objects.update(skew_grace_minutes=0)
+    interventions.cancel(owner, execution.pk, actor="user:ann", reason="")
+    old = old_release(owner)
     assert (old.reasons, old.workers, old.can_stop, old.load.live) == ((), 0, True, 1)
     owner.workers.update(stopped_at=timezone.now())
     [active] = worker_plan(owner)
     assert (active.release_version, active.workers, active.load.live) == ("1.1", 1, 0)
-
-
-def test_a_replaced_release_that_is_still_used_needs_workers(owner: Tenant) -> None:
-    making.execution(owner)
-    old = replaced(owner)["1.0"]
-    assert (old.reasons, old.can_stop, old.load.due) == ((Reason.OPEN,), False, 1)
-    [claim] = making.claimed(owner)
-    making.record(making.suspension(claim))
-    assert planned(owner)["1.0"].reasons == (Reason.AWAITING,)
-    Pipeline.objects.update(skew_grace_minutes=5)
-    assert Reason.PINNED in planned(owner)["1.0"].reasons
 
 
 def failed_at(owner: Tenant, minutes: float, *keys: str) -> list[Execution]:
@@ -207,22 +173,18 @@ def counts() -> list[tuple[int, int, int]]:
     return list(rows.values_list("succeeded", "failed", "cancelled"))
 
 
-def test_a_failure_that_is_redriven_before_it_is_counted_counts(owner: Tenant) -> None:
+def test_a_late_commit_is_counted_by_the_next_run_and_a_redriven_failure_counts_and_stays(owner: Tenant) -> None:
     [failed] = failed_at(owner, 2, "soon")
     interventions.redrive(owner, failed.pk, actor="user:ann", reason="x", allow_failed=True)
     assert statistics.last_hour([owner.pk]).total(failed.release_id).failed == 1
     statistics.count()
     assert counts() == [(0, 1, 0)]
-
-
-def test_a_late_commit_is_counted_by_the_next_run_and_a_redriven_failure_stays_counted(owner: Tenant) -> None:
-    [failed] = failed_at(owner, 2, "first")
-    statistics.count()
-    failed_at(owner, 2, "late")
+    making.claimed(owner)
+    [late] = failed_at(owner, 2, "late")
     assert sum(failed for _, failed, _ in counts()) == 1
     statistics.count()
     assert sum(failed for _, failed, _ in counts()) == 2
-    making.finished(timezone.now(), failed)
+    making.finished(timezone.now(), late)
     for _ in range(2):
         count_finished()
         assert sum(failed for _, failed, _ in counts()) == 2
@@ -245,12 +207,9 @@ def test_a_series_has_only_its_tenants_pipeline_and_period(owner: Tenant) -> Non
     assert statistics.last_day([owner.pk]).total(release).failed == 2
     assert set(statistics.last_day([owner.pk, other.pk]).releases) > {release}
     failed_at(owner, 1, "mine")
-    [mine] = Release.objects.filter(pk=release)
-    making.execution(
-        owner, "newer", pipeline_id=making.ready(owner, pipeline_id="org.example.b")[1].pipeline.pipeline_id
-    )
-    making.record(*(making.failure(claim, retryable=False) for claim in making.claimed(owner)))
-    assert statistics.last_hour([owner.pk], mine.pipeline_id, most=1).total(release).failed == 2
+    making.ready(owner, pipeline_id="org.example.b")
+    making.dead(owner, "newer", pipeline_id="org.example.b")
+    assert statistics.last_hour([owner.pk], pipeline, most=1).total(release).failed == 2
 
 
 # --- callers ---

@@ -169,9 +169,8 @@ def test_a_lease_whose_loss_the_worker_knows_never_comes_back(owner: Tenant, rel
     """Its step may have been cancelled, and may have returned anything."""
     making.lose_lease(claim)
     lease = HeldLease(execution_id=claim.execution_id, lease_token=claim.lease_token, seconds=2)
-    registry.take_heartbeat(
-        owner, release.identity, Heartbeat(worker_id="w", state="HEALTHY", capacity=1, running=[lease]), now()
-    )
+    heartbeat = Heartbeat(worker_id="w", state="HEALTHY", capacity=1, running=[lease])
+    registry.take_heartbeat(owner, release.identity, heartbeat, now())
     assert making.record(making.outcome_of(claim)) == 0
 
 
@@ -183,11 +182,6 @@ def statement(execution: Execution) -> dict[str, Any]:
     document = queries.provenance_statement(Execution.objects.select_related("tenant").get(pk=execution.pk))
     assert execution_statement.read(text(document).encode()).contradictions() == []
     return document
-
-
-def predicate(execution: Execution) -> dict[str, Any]:
-    content: dict[str, Any] = statement(execution)["predicate"]
-    return content
 
 
 def spans(count: int, first: int = 0) -> list[tuple[int, int, int]]:
@@ -202,13 +196,8 @@ def test_a_run_with_retries_on_two_workers_names_both_and_counts_each_step_once(
     execution = making.execution(owner)
 
     def report(number: int, *outcomes: Outcome, **more: Any) -> None:
-        by: dict[str, Any] = {
-            "worker_id": f"worker-{number}",
-            "artifact_digest": digest,
-            "environment": "e",
-            "code": "source",
-        }
-        making.record(*outcomes, **by, **more)
+        by: dict[str, Any] = {"artifact_digest": digest, "environment": "e", "code": "source"}
+        making.record(*outcomes, worker_id=f"worker-{number}", **by, **more)
         Execution.objects.filter(status="WAIT_RETRY").update(next_due_at=making.LONG_AGO)
 
     [claim] = making.claimed(owner)
@@ -218,7 +207,7 @@ def test_a_run_with_retries_on_two_workers_names_both_and_counts_each_step_once(
     for number, ends in ((2, making.failure), (1, making.outcome_of)):
         [claim] = making.claimed(owner)
         report(number, ends(claim).model_copy(update={"steps": spans(3, first=2)}))
-    proven = predicate(execution)
+    proven = statement(execution)["predicate"]
     assert [(run["outcome"], run["attempt"], run["worker"], run["firstStepIndex"]) for run in proven["runs"]] == [
         ("CHECKPOINT", 0, "worker-1", 0),
         ("CHECKPOINT", 0, "worker-1", 1),
@@ -234,16 +223,12 @@ def test_a_run_with_retries_on_two_workers_names_both_and_counts_each_step_once(
         assert run["claimedAt"] <= run["recordedAt"]
         assert run["startedAt"] == step["startedAt"] <= step["endedAt"] == run["endedAt"]
     assert proven["pinnedThroughout"] is False
-
-
-def test_the_newest_of_several_checkpoints_in_a_message_has_the_steps_of_all() -> None:
-    owner, _ = making.checkpointing(3)
-    execution = making.execution(owner)
+    together = making.execution(owner, "together")
     [claim] = making.claimed(owner)
-    done = making.outcome_of(claim, steps=spans(3))
-    making.record(done, checkpoints=[making.reached(claim, step, "1", steps=spans(step)) for step in (1, 2)])
-    events = execution.events.filter(data__has_key="worker").order_by("sequence")
-    assert [[index for index, *_ in event.data["steps"]] for event in events] == [[0, 1], [2]]
+    kept = [making.reached(claim, step, "1", steps=spans(step)) for step in (1, 2)]
+    report(1, making.outcome_of(claim, steps=spans(3)), checkpoints=kept)
+    events = together.events.filter(data__has_key="worker").order_by("sequence")
+    assert [[index for index, *_ in event.data["steps"]] for event in events] == [[0, 1], [2]], "the newest has all"
 
 
 def test_the_subject_is_the_artifact_and_no_value_is_disclosed(owner: Tenant, release: Release) -> None:
@@ -272,7 +257,7 @@ def test_the_subject_is_the_artifact_and_no_value_is_disclosed(owner: Tenant, re
 def test_the_worst_report_is_kept_as_reported_and_not_believed(execution: Execution, claim: Claim) -> None:
     done = making.outcome_of(claim, steps=[(2**31 - 1, FOREVER, 0), (0, 0, 1), (0, 0, 1)])
     assert making.record(done, artifact_digest=OTHER, environment="sha256:" + "e" * 64) == 1
-    proven = predicate(execution)
+    proven = statement(execution)["predicate"]
     [run] = proven["runs"]
     assert (run["artifactDigest"], run["pinned"], proven["pinnedThroughout"]) == (OTHER, False, False)
     assert run["findings"] == ["ARTIFACT_NOT_PINNED", "TIMES_IMPLAUSIBLE", "STEP_UNKNOWN"]
@@ -288,17 +273,16 @@ def test_only_code_from_pinned_artifacts_is_pinned_throughout(
 ) -> None:
     digest = release.artifacts.get().digest
     making.record(making.outcome_of(claim), artifact_digest=digest, environment="e", **members)
-    proven = predicate(execution)
+    proven = statement(execution)["predicate"]
     assert proven["pinnedThroughout"] is throughout
     assert proven["runs"][0]["findings"] == ([] if throughout else ["CODE_NOT_VERIFIED"])
 
 
 def test_a_signed_document_is_the_same_every_time_and_valid(execution: Execution, claim: Claim, settings: Any) -> None:
     making.record(making.outcome_of(claim))
-    execution = Execution.objects.select_related("tenant").get(pk=execution.pk)
     settings.PROVENANCE_KEY = signing.private_pem("coordinator")
-    document = queries.signed_provenance(execution)
-    assert document == queries.signed_provenance(Execution.objects.select_related("tenant").get(pk=execution.pk))
+    document, again = (queries.signed_provenance(making.reread(execution)) for _ in range(2))
+    assert document == again
     envelope = read_envelope(json.loads(document))
     [signature] = envelope.signatures
     assert envelope.is_signed_by(trust.statement_public_key(), signature)

@@ -22,17 +22,8 @@ from tests.making import reached, record
 from wire.messages.celery_messages import Command, Failure
 
 pytestmark = pytest.mark.usefixtures("retries")
-DECLARED = {
-    "Book": {
-        "retries": 3,
-        "delaySeconds": 1,
-        "multiplier": 10,
-        "maxDelaySeconds": 50,
-        "jitter": False,
-        "timeoutSeconds": 30,
-    },
-    "Pay": {"retries": 0, "parallel": 4},
-}
+RETRIED = {"retries": 3, "delaySeconds": 1, "multiplier": 10, "maxDelaySeconds": 50, "jitter": False}
+DECLARED = {"Book": {**RETRIED, "timeoutSeconds": 30}, "Pay": {"retries": 0, "parallel": 4}}
 
 
 @pytest.fixture(scope="module")
@@ -48,9 +39,9 @@ def policed(owner: Tenant, **members: Any) -> None:
     policy.change(Pipeline.objects.get(tenant=owner), members, actor="user:test")
 
 
-def failing(claim: Claim, step: int | None, code: str = "Busy") -> None:
-    failure = Failure(failure_class=code, message="why", retryable=True, step_index=step)
-    record(making.outcome_of(claim, "FAILED", failure=failure))
+def failing(claim: Claim, step: int | None, **more: Any) -> None:
+    failure = Failure(failure_class="Busy", message="why", retryable=True, step_index=step)
+    record(making.outcome_of(claim, "FAILED", failure=failure), **more)
 
 
 def again(owner: Tenant) -> Claim:
@@ -75,9 +66,8 @@ def again(owner: Tenant) -> Claim:
 def test_the_policy_of_a_step(owner: Tenant, changes: dict[str, Any], step: int | None, delays: list[float]) -> None:
     policed(owner, **changes)
     execution = making.execution(owner)
-    for _ in delays:
+    for _ in range(len(delays) + 1):
         failing(again(owner), step)
-    failing(again(owner), step)
     assert making.reread(execution).status == "DLQ"
     retried = execution.events.filter(kind="RETRY_SCHEDULED").order_by("sequence")
     assert [event.data["delaySeconds"] for event in retried] == delays
@@ -93,9 +83,8 @@ def test_a_checkpoint_and_an_await_begin_a_new_budget(owner: Tenant) -> None:
     failing(again(owner), 1)
     failing(again(owner), 1)
     claim = again(owner)
-    failure = Failure(failure_class="Busy", message="why", retryable=True, step_index=2)
     policed(owner, steps={"Pay": {"retries": 1}})
-    record(making.outcome_of(claim, "FAILED", failure=failure), checkpoints=[reached(claim, 2, "2")])  # in its group
+    failing(claim, 2, checkpoints=[reached(claim, 2, "2")])  # in its group
     record(making.suspension(again(owner)))
     assert (making.reread(execution).status, execution.attempt, execution.budget_start) == ("WAITING_EXTERNAL", 6, 6)
     delays = [event.data["delaySeconds"] for event in execution.events.filter(kind="RETRY_SCHEDULED")]
@@ -126,12 +115,10 @@ def test_a_command_has_what_the_policy_changes(owner: Tenant, steps: Any, timeou
 
 @cases(
     ("protocols", "kind", "sent"),
-    [
-        (["celery", "rest"], "internal", {0: 0.5}),
-        (["celery", "rest"], "await", {}),
-        (["rest"], "internal", {}),  # a release of another author, whose workers refuse the member
-        (None, "internal", {}),
-    ],
+    (["celery", "rest"], "internal", {0: 0.5}),
+    (["celery", "rest"], "await", {}),
+    (["rest"], "internal", {}),  # a release of another author, whose workers refuse the member
+    (None, "internal", {}),
 )
 def test_the_policy_adds_timeouts_to_steps_of_this_product(
     protocols: list[str] | None, kind: str, sent: dict[int, float]

@@ -113,15 +113,11 @@ def test_a_timer_that_becomes_due_while_another_expires_is_not_timed_out(ready: 
     assert (making.reread(made).status, made.progress) == ("QUEUED", [1, 2])
 
 
-def only(column: str) -> Any:
-    return Execution.objects.values_list(column, flat=True).get()
-
-
 @cases(("protocol", "lease", "call", "expected"), [("celery", 20, 50, 20), ("rest", 20, 50, 50), ("rest", 50, 20, 50)])
 def test_how_long_leases_last(execution: Execution, protocol: str, lease: float, call: float, expected: float) -> None:
     Worker.objects.update(protocol=protocol)
     moves.claim(owner="dispatcher", limit=10, lease_seconds=lease, call_seconds=call)
-    assert only("lease_expires_at") == now() + timedelta(seconds=expected)
+    assert making.reread(execution).lease_expires_at == now() + timedelta(seconds=expected)
 
 
 @cases(("transport", "sent_at"), [("interaction-api", False), ("timer", False), ("webhook", True)])
@@ -182,17 +178,6 @@ def a_late_interaction(ready: Ready) -> IsDone:
     return lambda: Execution.objects.get(pk=made.pk).error_code == "AWAIT_TIMEOUT"
 
 
-def a_silent_worker(_: Ready) -> IsDone:
-    [worker] = Worker.objects.all()
-    making.silence(worker)
-    return lambda: [event.data["cause"] for event in worker.events.all()] == ["SILENT"]
-
-
-def a_worker_whose_endpoint_is_not_allowed(_: Ready) -> IsDone:
-    Worker.objects.update(protocol="rest", endpoint="http://192.0.2.1")
-    return lambda: Worker.objects.get().blocked_reason == "ENDPOINT_NOT_ALLOWED"
-
-
 def a_campaign(ready: Ready) -> IsDone:
     [made] = making.dead(ready[0], "key")
     campaigns.start(ready[0], Filters(pipeline_id=making.PIPELINE), reason="because", rate_per_minute=60, actor="")
@@ -200,12 +185,14 @@ def a_campaign(ready: Ready) -> IsDone:
     return lambda: "REDRIVEN" in making.kinds(made)
 
 
-@cases("prepare", [a_silent_worker, a_worker_whose_endpoint_is_not_allowed])
-def test_the_sweep_finds_workers_to_note(ready: Ready, broker: Broker, prepare: Callable[[Ready], IsDone]) -> None:
-    is_done = prepare(ready)
-    assert not is_done()
+def test_the_sweep_notes_a_silent_worker_and_one_whose_endpoint_is_not_allowed(ready: Ready, broker: Broker) -> None:
+    [worker] = Worker.objects.all()
+    making.silence(worker)
     governance_tasks.sweep()
-    assert is_done()
+    assert worker.events.get().data["cause"] == "SILENT"
+    Worker.objects.update(protocol="rest", endpoint="http://192.0.2.1")
+    governance_tasks.sweep()
+    assert making.reread(worker).blocked_reason == "ENDPOINT_NOT_ALLOWED"
 
 
 @cases(("protocol", "stopped", "expected"), [("celery", False, []), ("rest", True, []), ("rest", False, [CHECK_TASK])])

@@ -7,12 +7,10 @@ import pytest
 from executions.holds import holds
 from executions.models import Execution, Worker
 from executions.submission import admission
-from executions.submission.submission import Submission
 from foundation.errors import CoordinatorError
 from governance.activation.activation import activate
 from governance.gradual import changes
 from governance.gradual.changes import start
-from governance.retirement import retirement
 from governance.retirement.retirement import revoke
 from releases.models import GradualActivation, Pipeline, Release
 from releases.pointer import Routing
@@ -21,7 +19,7 @@ from tests import gradual, making
 from tests.clock import Clock
 from tests.executions.submission.continuing import order
 from tests.making import PIPELINE
-from tests.raw_sql import unchanged
+from tests.raw_sql import raised
 
 pytestmark = pytest.mark.usefixtures("warm")
 
@@ -30,34 +28,29 @@ pytestmark = pytest.mark.usefixtures("warm")
 def warm(owner: Tenant, settings: Any) -> None:
     """Cache the admission of the pipeline. It does not expire during a test."""
     settings.SUBMISSION_CACHE_SECONDS = 3600
-    send(owner, "warm")
+    making.submitted(owner, "warm")
     assert admission.cached(owner, PIPELINE) is not None
 
 
-def send(owner: Tenant, key: str, **members: Any) -> Submission:
-    return making.submitted(owner, key, pipeline_id=PIPELINE, **members)
-
-
-def refusal(owner: Tenant, **members: Any) -> tuple[str, int]:
-    with unchanged(Execution), pytest.raises(CoordinatorError) as caught:
-        send(owner, **{"key": "next", **members})
-    return caught.value.code, caught.value.status
+def refusal(owner: Tenant, key: str = "next", **members: Any) -> tuple[str, int]:
+    caught = raised(CoordinatorError, making.submitted, owner, key, **members)
+    return caught.code, caught.status
 
 
 def test_the_next_submissions_use_a_new_activation(owner: Tenant) -> None:
     assert refusal(owner, expected_release_version="2.0") == ("ACTIVE_RELEASE_CHANGED", 409)
     newer = gradual.candidate(owner, "2.0")
     activate(newer, actor="user:test")
-    made = send(owner, "next", expected_release_version="2.0")
+    made = making.submitted(owner, "next", expected_release_version="2.0")
     assert (made.release_version, made.execution.release_id) == ("2.0", newer.pk)
     activate(newer, actor="user:test")
-    assert send(owner, "after the same activation again").release_version == "2.0"
+    assert making.submitted(owner, "after the same activation again").release_version == "2.0"
 
 
 def test_a_revocation_applies_to_the_next_submission_and_a_repeated_key_is_found(owner: Tenant) -> None:
-    retirement.revoke(Release.objects.get(), actor="user:test", reason="leaked")
+    revoke(Release.objects.get(), actor="user:test", reason="leaked")
     assert refusal(owner) == ("ACTIVE_RELEASE_REVOKED", 409)
-    assert send(owner, "warm").duplicate is True
+    assert making.submitted(owner, "warm").duplicate is True
     assert refusal(owner, key="warm", input={"n": 2})[0] == "IDEMPOTENCY_KEY_REUSED"
 
 
@@ -66,7 +59,7 @@ def test_a_cached_admission_applies_to_one_tenant_only(owner: Tenant) -> None:
     assert making.execution(other, "new").release == release
     making.silence(*Worker.objects.filter(tenant=other))
     admission.cache.clear()
-    send(owner, "warm again")
+    making.submitted(owner, "warm again")
     assert refusal(other)[0] == "WORKER_UNAVAILABLE"
 
 
@@ -80,24 +73,22 @@ def test_a_cached_admission_expires_for_all(owner: Tenant, settings: Any, monkey
 
 def test_an_unready_pipeline_is_refused_once_the_admission_expires_and_not_cached(owner: Tenant, settings: Any) -> None:
     making.silence(*Worker.objects.all())
-    assert send(owner, "still remembered").duplicate is False
+    assert making.submitted(owner, "still remembered").duplicate is False
     admission.cache.clear()
     assert refusal(owner)[0] == "WORKER_UNAVAILABLE"
     assert admission.cached(owner, PIPELINE) is None
 
 
 def test_the_next_submission_follows_the_contract_of_a_new_activation(owner: Tenant, release: Release) -> None:
-    typed = {"schemaVersion": 2, "canonicalTypes": order("n")}
-    activate(
-        gradual.candidate(owner, "2.0", **typed, steps=[{**making.STEP, "cardinality": "MANY_TO_MANY"}]),
-        actor="user:test",
-    )
+    steps = [{**making.STEP, "cardinality": "MANY_TO_MANY"}]
+    newer = gradual.candidate(owner, "2.0", schemaVersion=2, canonicalTypes=order("n"), steps=steps)
+    activate(newer, actor="user:test")
     for wrong in ({"n": 1}, [{"n": "x"}]):
         assert refusal(owner, input=wrong)[0] == "INPUT_INVALID"
-    many = send(owner, "many", input=[{"n": 1}]).execution
+    many = making.execution(owner, "many", [{"n": 1}])
     assert (many.input_shape, many.result_shape) == ("MULTI", "MATERIALIZED_MULTI")
     activate(release, actor="user:test", reason="back")
-    execution = send(owner, "one", input={"n": "x"}).execution
+    execution = making.execution(owner, "one", {"n": "x"})
     assert (execution.input_shape, execution.result_shape, execution.release) == ("UNI", "SINGLE", release)
 
 
@@ -142,7 +133,7 @@ def test_a_withdrawal_returns_submissions_to_the_active_one(owner: Tenant, all_t
     changes.withdraw(all_to_candidate, **WHY)
     known = admission.cached(owner, making.PIPELINE)
     assert known is not None
-    assert known.candidate is not None, "the cached admission still names the candidate"
+    assert known.candidate, "the cached admission still names the candidate"
     assert versions(owner, "b") == ["1.0"]
 
 

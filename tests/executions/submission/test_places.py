@@ -16,7 +16,7 @@ from executions.models import Execution
 from executions.state_machine.moves import GRANT_TASK
 from executions.submission import places
 from executions.submission.requests import Start
-from executions.submission.submission import ExecutionRequest, Submission, submit_many
+from executions.submission.submission import ExecutionRequest, submit_many
 from governance.resubmission.resubmission import resubmit
 from governance.smoke_tests import smoke_tests
 from releases.models import Pipeline, Release
@@ -88,25 +88,16 @@ def test_an_execution_takes_no_place_before_its_time(owner: Tenant) -> None:
 
 def test_a_submission_is_refused_if_the_release_says_so_and_leaves_nothing(owner: Tenant) -> None:
     limited(owner, limit=1, key="customer", whenFull="refuse")
-    value = {"customer": "c-1"}
-    first, full, again, other = submit_many(
-        owner,
-        [
-            ExecutionRequest(making.PIPELINE, value, "a"),
-            ExecutionRequest(making.PIPELINE, value, "b"),
-            ExecutionRequest(making.PIPELINE, value, "a"),
-            ExecutionRequest(making.PIPELINE, {"customer": "c-2"}, "c"),
-        ],
-        actor="user:test",
-    )
-    assert isinstance(first, Submission)
-    assert isinstance(other, Submission)
-    assert isinstance(full, ConcurrencyLimitReached)
-    assert "customer=c-1" in full.detail
-    assert isinstance(again, Submission)
-    assert again.duplicate
+    value, other = {"customer": "c-1"}, {"customer": "c-2"}
+    orders = [ExecutionRequest(making.PIPELINE, *order) for order in ((value, "a"), (value, "b"), (value, "a"))]
+    verdicts: list[Any] = [
+        *submit_many(owner, [*orders, ExecutionRequest(making.PIPELINE, other, "c")], actor="user:x")
+    ]
+    assert isinstance(verdicts[1], ConcurrencyLimitReached)
+    assert "customer=c-1" in verdicts[1].detail
+    assert [verdict.duplicate for verdict in (verdicts[0], *verdicts[2:])] == [False, True, False]
     assert sorted(claimed_keys(owner)) == ["a", "c"]
-    cancelled = cancel(owner, first.execution_id, actor="user:test", reason="r")
+    cancelled = cancel(owner, verdicts[0].execution_id, actor="user:test", reason="r")
     assert making.submitted(owner, "b", value).execution.due_at is not None
     copy = resubmit(owner, cancelled.pk, actor="user:test", reason="again")
     assert copy.due_at is None, "a resubmission waits"
@@ -125,14 +116,26 @@ def test_the_limit_of_the_release_of_the_next_one_counts_for_all_releases(owner:
     assert claimed_keys(owner) == ["c", "d"], "two are enough for c, and three for d"
 
 
-@cases("change", ["next_due_at = now()", "status = 'RUNNING', version = version + 1, event_count = event_count + 1"])
-def test_the_database_gives_no_place_too_many(owner: Tenant, change: str) -> None:
-    limited(owner, limit=1)
+DUE = "next_due_at = now()"
+RUNNING = (
+    "status = 'RUNNING', version = version + 1, event_count = event_count + 1, lease_owner = 'x',"
+    " lease_protocol = 'celery', lease_token = gen_random_uuid(), lease_expires_at = now()"
+)
+
+
+@cases(
+    ("rules", "change", "constraint"),
+    ({"limit": 1}, DUE, "place"),
+    ({"limit": 1}, RUNNING, "place"),
+    ({"rate": {"limit": 1, "seconds": 9}}, DUE, "rate"),
+)
+def test_the_database_gives_no_place_and_no_start_too_many(
+    owner: Tenant, rules: dict[str, Any], change: str, constraint: str
+) -> None:
+    limited(owner, **rules)
     submitted(owner, "a", "b")
-    lease = ", lease_owner = 'x', lease_protocol = 'celery', lease_token = gen_random_uuid(), lease_expires_at = now()"
-    leased = change + (lease if "RUNNING" in change else "")
-    with pytest.raises(IntegrityError, match="place"), transaction.atomic():
-        run(f"UPDATE executions_execution SET {leased} WHERE execution_key = 'b'")
+    with pytest.raises(IntegrityError, match=f"execution_{constraint}_free|{constraint}"), transaction.atomic():
+        run(f"UPDATE executions_execution SET {change} WHERE execution_key = 'b'")
 
 
 def test_new_and_ended_executions_with_a_key_send_a_wakeup(owner: Tenant, broker: Broker) -> None:
@@ -141,6 +144,10 @@ def test_new_and_ended_executions_with_a_key_send_a_wakeup(owner: Tenant, broker
     first = Execution.objects.get()
     places.grant([first.pk])
     assert GRANT_TASK in names(broker.after(lambda: cancel(owner, first.pk, actor="user:test", reason="r")))
+    limited(owner, "2.0", debounceSeconds=2)
+    late = making.execution(owner, "b")
+    sent = names(broker.after(lambda: places.grant([late.pk])))
+    assert sent == [f"{places.GRANT_DUE_TASK} later"], "for the time at which it may start"
 
 
 @cases(
@@ -165,9 +172,8 @@ def test_what_a_release_may_declare(declared: dict[str, Any], wrong: str) -> Non
     problems = [*wrong_limit(declared)]
     assert [wrong in problem for problem in problems] == ([True] if wrong else [])
     if not wrong:
-        assert limit_of(declared) == ConcurrencyLimit(
-            declared.get("key", ""), "whenFull" in declared, "debounceSeconds" in declared
-        )
+        expected = ConcurrencyLimit(declared.get("key", ""), "whenFull" in declared, "debounceSeconds" in declared)
+        assert limit_of(declared) == expected
 
 
 @cases(
@@ -201,9 +207,8 @@ def test_no_more_start_in_a_period_than_the_rate_allows_even_if_they_are_claimed
     limited(owner, rate=RATE, key="customer")
     third = submitted(owner, "a", "b", "c", "d")[2]
     submitted(owner, "other", customer="c-2")
-    assert "at most 2 executions with the concurrency key customer=c-1 start in 60 seconds" in str(
-        Present(third).now()[0]
-    )
+    said = str(Present(third).now()[0])
+    assert "at most 2 executions with the concurrency key customer=c-1 start in 60 seconds" in said
     assert places.sweep() == 0, "what is due and has not started keeps its turn"
     assert sorted(claimed_keys(owner)) == ["a", "b", "other"]
     end("a", "b")
@@ -240,14 +245,6 @@ def test_a_submission_beyond_the_rate_is_refused_if_the_release_says_so(owner: T
     assert claimed_keys(owner) == ["c"]
 
 
-@cases(("rules", "constraint"), [({"limit": 1}, "place"), ({"rate": {"limit": 1, "seconds": 9}}, "rate")])
-def test_the_database_gives_no_start_too_many(owner: Tenant, rules: dict[str, Any], constraint: str) -> None:
-    limited(owner, **rules)
-    submitted(owner, "a", "b")
-    with pytest.raises(IntegrityError, match=f"execution_{constraint}_free|{constraint}"), transaction.atomic():
-        run("UPDATE executions_execution SET next_due_at = now() WHERE execution_key = 'b'")
-
-
 @cases("priority", [1, -1])
 def test_only_the_newest_of_a_burst_starts_after_a_quiet_time(owner: Tenant, priority: int) -> None:
     limited(owner, debounceSeconds=60, key="customer")
@@ -267,13 +264,6 @@ def test_only_the_newest_of_a_burst_starts_after_a_quiet_time(owner: Tenant, pri
     copy = resubmit(owner, newest.pk, actor="user:test", reason="again")
     assert (places.grant([copy.pk]), claimed_keys(owner)) == (1, [copy.execution_key]), "an operator's order"
     assert making.reread(later).status == "QUEUED"
-
-
-def test_a_message_is_sent_for_the_time_at_which_another_may_start(owner: Tenant, broker: Broker) -> None:
-    limited(owner, debounceSeconds=2)
-    [first] = [making.submitted(owner, "a", {"n": 1}).execution]
-    sent = broker.after(lambda: places.grant([first.pk]))
-    assert names(sent) == [f"{places.GRANT_DUE_TASK} later"]
 
 
 @cases("scope", ["release", "pipeline"])

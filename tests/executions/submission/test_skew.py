@@ -18,7 +18,7 @@ from releases.models import Activation, Release
 from tenancy.models import Tenant
 from tests import gradual, making
 from tests.making import release_of
-from tests.raw_sql import unchanged, unguarded
+from tests.raw_sql import raised, unguarded
 
 ACTOR = "user:test"
 
@@ -48,9 +48,7 @@ def version_of(owner: Tenant, version: str | None, key: str = "k") -> str:
 
 
 def refusal(owner: Tenant, version: str | None, **members: Any) -> CoordinatorError:
-    with unchanged(Execution), pytest.raises(CoordinatorError) as caught:
-        send(owner, version, **members)
-    return caught.value
+    return raised(CoordinatorError, send, owner, version, **members)
 
 
 def replaced(minutes: float) -> None:
@@ -119,9 +117,7 @@ def test_only_a_release_that_was_never_active_is_waited_for(owner: Tenant) -> No
 def test_never_a_revoked_a_retired_or_an_unverified_release(owner: Tenant) -> None:
     revoke(release_of(owner, "1.0"), actor=ACTOR, reason="leaked")
     retire(release_of(owner, "3.0"), actor=ACTOR, reason="unused")
-    document = making.contract()
-    data = making.archive(document, code="4")
-    making.upload(owner, making.descriptor(document, data, "4.0"), data)
+    making.uploaded(owner, "4.0")
     for version, status in (("1.0", "REVOKED"), ("3.0", "RETIRED"), ("4.0", "UPLOADED")):
         error = refusal(owner, version)
         assert (error.code, error.data["releaseStatus"]) == ("RELEASE_NOT_ADMITTED", status)

@@ -16,6 +16,7 @@ from releases.models import Release
 from tenancy.models import Tenant
 from tests import making
 from tests.cases import cases
+from tests.executions.limited import claimed_keys as claimed
 from tests.executions.moments import now
 from tests.making import LONG_AGO
 from tests.raw_sql import raised, unguarded
@@ -32,14 +33,6 @@ def at(*rows: Execution, **columns: datetime) -> None:
     """Change times of executions, as if time had passed."""
     with unguarded(Execution):
         Execution.objects.filter(pk__in=[row.pk for row in rows]).update(**columns)
-
-
-def claimed(owner: Tenant, limit: int = 100) -> list[str]:
-    claims = making.claimed(owner, limit=limit)
-    keys = dict(
-        Execution.objects.filter(pk__in=[claim.execution_id for claim in claims]).values_list("pk", "execution_key")
-    )
-    return [keys[claim.execution_id] for claim in claims]
 
 
 def test_an_execution_is_due_at_its_time_and_says_so(owner: Tenant) -> None:
@@ -86,15 +79,10 @@ def test_what_did_not_start_in_time_is_cancelled_and_nothing_else(owner: Tenant)
     assert claimed(owner) == ["started"]
     expired, kept = submitted(owner, "expired", start), submitted(owner, "kept", start)
     at(expired, started, expires_at=LONG_AGO)
-    assert claimed(owner, limit=1) == ["kept"], "a claim takes nothing that has expired before the sweep saw it"
+    assert claimed(owner, 1) == ["kept"], "a claim takes nothing that has expired before the sweep saw it"
     assert (starts.sweep(), starts.sweep()) == (1, 0)
-    for row in (expired, started, kept):
-        row.refresh_from_db()
-    assert (expired.status, expired.error_code, started.status, kept.status) == (
-        *("CANCELLED", "EXPIRED"),
-        *("RUNNING", "RUNNING"),
-    )
-    assert making.history(expired)[-1] == ("EXPIRED", "CANCELLED")
+    assert [making.reread(row).status for row in (expired, started, kept)] == ["CANCELLED", "RUNNING", "RUNNING"]
+    assert (expired.error_code, making.history(expired)[-1]) == ("EXPIRED", ("EXPIRED", "CANCELLED"))
     assert not expired.dead_letters.exists()
     again = resubmit(owner, expired.pk, actor="user:test", reason="again")
     assert (again.expires_at, again.priority) == (None, 1), "a resubmission starts when it can"
@@ -105,11 +93,11 @@ def test_high_priority_starts_first_but_never_before_what_has_been_due_for_an_ho
     at(young, next_due_at=now() - HOUR / 2)
     at(old, next_due_at=now() - HOUR / 2 - timedelta(seconds=1))
     submitted(owner, "high", HIGH)
-    assert sorted(claimed(owner, limit=2)) == ["high", "old"]
+    assert sorted(claimed(owner, 2)) == ["high", "old"]
     at(young, next_due_at=now() - 2 * HOUR)
     first, second = submitted(owner, "high-2", HIGH), submitted(owner, "high-3", HIGH)
     assert first.next_due_at == second.next_due_at == now() - HOUR
-    assert claimed(owner, limit=1) == ["young"]
+    assert claimed(owner, 1) == ["young"]
     claimed(owner)
     assert submitted(owner, "alone", HIGH).next_due_at == now()
 

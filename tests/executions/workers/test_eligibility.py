@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import astuple
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -29,7 +30,6 @@ from tests.raw_sql import check_foreign_keys_now, raised, rows_read, run, unguar
 AGO = timezone.now() - timedelta(hours=1)
 IMAGE = "sha256:" + "1" * 64
 OTHER = "sha256:" + "0" * 64
-REPORTED = {"python": "3.11.2", "platform": "linux", "differences": ["a"]}
 
 
 def pinning(owner: Tenant, *names: str, version: str = "1.0") -> Release:
@@ -129,9 +129,8 @@ def test_a_silent_rest_worker_admits_nothing_and_runs_accepted_executions(owner:
 
 
 def test_the_fleet_says_which_release_waits_for_a_worker_of_its_version(owner: Tenant, release: Release) -> None:
-    Worker.objects.update(
-        worker_id="host-a-17", environment={**REPORTED, "differenceCount": 2}, environment_fingerprint="f"
-    )
+    environment = {"python": "3.11.2", "platform": "linux", "differences": ["a"], "differenceCount": 2}
+    Worker.objects.update(worker_id="host-a-17", environment=environment, environment_fingerprint="f")
     making.worker(release, "host-a-18")
     making.execution(owner)
     [only] = fleet(owner)
@@ -161,27 +160,12 @@ FORMER = 2_000
 NOW = timezone.now()
 
 
-def end_old_lease(owner: Tenant, _: Release) -> int:
+def end_old_lease(owner: Tenant) -> int:
     """End a lease that was claimed before the former workers stopped, and that a heartbeat has renewed since."""
     making.execution(owner, "old")
     assert making.claimed(owner)
-    long_ago = making.LONG_AGO
-    Execution.objects.update(lease_expires_at=long_ago, updated_at=long_ago, lease_worker="w")
+    Execution.objects.update(lease_expires_at=making.LONG_AGO, updated_at=making.LONG_AGO, lease_worker="w")
     return sweep.expire_leases()
-
-
-READERS: dict[str, Callable[[Tenant, Release], object]] = {
-    "claim": lambda owner, _: making.claimed(owner),
-    "leases": end_old_lease,
-    "admission": lambda _, release: require_healthy(release),
-    "silence": lambda *_: registry.note_silent(actor="sweep", limit=10),
-    "hosts": lambda _, release: eligibility.hosts(release),
-    "fleet": lambda owner, _: fleet(owner),
-    "stranded": lambda owner, _: stranded([owner.pk]),
-    "explanation": lambda _, release: why_stranded(release.pk),
-    "drift": lambda owner, _: drift(owner),
-    "gauges": lambda *_: gauges.read(),
-}
 
 
 def test_queries_of_workers_read_no_former_ones(owner: Tenant, release: Release, subtests: pytest.Subtests) -> None:
@@ -189,10 +173,18 @@ def test_queries_of_workers_read_no_former_ones(owner: Tenant, release: Release,
     changes = ({"id": None, "worker_id": f"former-{number}", "stopped_at": NOW} for number in range(FORMER))
     Worker.objects.bulk_create(Worker(**{**worker, **change}) for change in changes)
     run("ANALYZE executions_worker")
-    for name, reader in READERS.items():
-        with subtests.test(name):
+    of_tenant: list[Callable[[Tenant], object]] = [making.claimed, end_old_lease, fleet, drift]
+    of_release: list[Callable[[Release], object]] = [require_healthy, eligibility.hosts]
+    readers = [
+        *(partial(reader, owner) for reader in of_tenant),
+        *(partial(reader, release) for reader in of_release),
+        *(partial(stranded, [owner.pk]), partial(why_stranded, release.pk), gauges.read),
+        partial(registry.note_silent, actor="sweep", limit=10),
+    ]
+    for reader in readers:
+        with subtests.test(str(reader)):
             before = rows_read(Worker)
-            reader(owner, release)
+            reader()
             assert rows_read(Worker) - before < FORMER / 10
 
 

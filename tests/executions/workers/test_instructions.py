@@ -86,20 +86,19 @@ def test_at_most_one_instruction_waits_and_it_expires_with_its_timestamp(release
             tasks.tell_worker(worker.pk)
             assert client.llen(queue) == 1
         assert TOLERANCE.total_seconds() / 2 * 1000 < client.pttl(queue) <= TOLERANCE.total_seconds() * 1000
-        # The broker keeps nothing else of the queue.
-        assert client.keys(f"*{queue}*") == [queue.encode()]
+        assert client.keys(f"*{queue}*") == [queue.encode()], "the broker keeps nothing else of it"
     Worker.objects.filter(pk=worker.pk).update(drained_by_operator_at=timezone.now())
     instructions.send(worker.pk)
     assert only(queue, release.identity).drain, "the waiting instruction is the newest"
 
 
-def identity_of(tenant: Tenant) -> ReleaseIdentity:
-    return ReleaseIdentity(tenant.slug, "p", "c", "r")
+def identity_of(tenant: Tenant | None = None) -> ReleaseIdentity:
+    return ReleaseIdentity((tenant or making.tenant()).slug, "p", "c", "r")
 
 
 @pytest.fixture
 def identity() -> ReleaseIdentity:
-    return identity_of(making.tenant())
+    return identity_of()
 
 
 def heartbeat(
@@ -133,7 +132,7 @@ def test_log_and_notice_name_the_refused_heartbeat_and_the_reason(identity: Rele
 
 
 def test_refusals_of_one_tenant_hide_none_of_another(identity: ReleaseIdentity, caplog: Log, monkeypatch: Any) -> None:
-    bad, message = identity_of(making.tenant()), heartbeat(identity)
+    bad, message = identity_of(), heartbeat(identity)
     for _ in range(instructions.MOST_LINES + 5):
         tasks.heartbeat(heartbeat(bad))
     assert len(logged(caplog)) == instructions.MOST_LINES
@@ -226,29 +225,23 @@ def test_keys_of_an_old_secret_are_active_while_it_is_a_fallback(owner: Tenant, 
 
 
 def generations(owner: Tenant) -> list[str]:
-    return [key.key_id.partition("-")[0] for key in active_keys(owner.slug)]
+    return [key.partition("-")[0] for key in ids(owner)]
 
 
-def test_a_key_replaced_elsewhere_is_refused_within_a_second(owner: Tenant, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_keys_are_cached_for_a_second(owner: Tenant, monkeypatch: Any, django_assert_num_queries: Any) -> None:
     assert tenant_keys.KNOWN_SECONDS <= 1
     clock = Clock(monkeypatch)
     clock.stop()
     assert generations(owner) == ["1"]
-    WorkerKeyChange.objects.create(tenant=owner, number=1, newest=2, oldest=2, actor="user:eva", reason="")
-    clock.ahead += 0.9 * tenant_keys.KNOWN_SECONDS
-    assert generations(owner) == ["1"]
-    clock.ahead += 0.2 * tenant_keys.KNOWN_SECONDS
-    assert generations(owner) == ["2"]
-
-
-def test_which_keys_are_cached(owner: Tenant, monkeypatch: pytest.MonkeyPatch, django_assert_num_queries: Any) -> None:
-    Clock(monkeypatch).stop()
-    ids(owner)
     for name, count in ((owner.slug, 0), ("nobody", 2), ("nobody", 2)):
         with django_assert_num_queries(count):
             active_keys(name)
     start_key(owner, actor=OPERATOR)
     assert generations(owner) == ["2", "1"]
+    WorkerKeyChange.objects.create(tenant=owner, number=2, newest=2, oldest=2, actor="user:eva", reason="")
+    for moment, known in ((0.9, ["2", "1"]), (1.1, ["2"])):
+        clock.ahead = moment * tenant_keys.KNOWN_SECONDS
+        assert generations(owner) == known, "it was replaced elsewhere"
 
 
 MOST_IDS = 20
@@ -284,20 +277,13 @@ def test_a_heartbeat_beyond_the_limit_registers_no_worker_and_is_refused(limited
     assert names(other) == {"of-another-tenant"}
 
 
-def test_workers_that_stopped_or_fell_silent_make_room_for_others(limited: Tenant) -> None:
-    for number in range(4):
-        send(limited, f"stopped-{number}")
-        send(limited, f"stopped-{number}", state="UNAVAILABLE")
-    for number in range(4):
-        send(limited, f"silent-{number}")
-        making.silence(Worker.objects.get(worker_id=f"silent-{number}"))
-    assert len(names(limited)) == 8
-
-
-def test_the_number_of_ids_within_a_day_is_limited_too(limited: Tenant) -> None:
+def test_workers_that_stopped_or_fell_silent_make_room_for_others_up_to_a_number_in_a_day(limited: Tenant) -> None:
     for number in range(MOST_IDS + 1):
         send(limited, f"w-{number}")
-        send(limited, f"w-{number}", state="UNAVAILABLE")
+        if number < 4:
+            making.silence(Worker.objects.get(worker_id=f"w-{number}"))
+        else:
+            send(limited, f"w-{number}", state="UNAVAILABLE")
     assert names(limited) == {f"w-{number}" for number in range(MOST_IDS)}
     send(limited, "w-0")
     assert Worker.objects.get(worker_id="w-0").eligibility.state == "HEALTHY"

@@ -19,7 +19,7 @@ from tenancy.models import Tenant
 from tests import making
 from tests.broker import taken
 from tests.cases import cases
-from tests.executions.moments import clock, now
+from tests.executions.moments import clock, now, seconds_left
 from tests.raw_sql import raised, unchanged
 from wire.broker import sending
 from wire.messages.celery_messages import OutcomeGroup
@@ -116,12 +116,6 @@ def test_the_silence_of_other_workers_counts_during_an_interruption(owner: Tenan
     message_path.confirm()
     assert state() == "STALE"
     raised(WorkerUnavailable, making.submitted, owner, "k")
-
-
-def seconds_left(execution: Execution) -> float:
-    expires_at = Execution.objects.get(pk=execution.pk).lease_expires_at
-    assert expires_at is not None
-    return (expires_at - now()).total_seconds()
 
 
 @cases("protocol", ["celery", "rest"])

@@ -24,7 +24,7 @@ from foundation.database.postgresql import base
 from foundation.database.threads import keep_connections_by_thread
 from tests import making
 from tests.building import eventually
-from tests.concurrency.racing import race, results_of
+from tests.concurrency.sessions import race, results_of
 
 pytestmark = pytest.mark.django_db
 

@@ -4,12 +4,12 @@ from typing import Any
 import pytest
 
 from executions.errors import CampaignEmpty
-from executions.lifecycle import outcome
 from executions.lifecycle.interventions import redrive
 from executions.models import Execution, ExecutionEvent
 from governance.activation.activation import activate
 from governance.campaigns import campaigns
 from governance.campaigns.selection import Filters, preview
+from governance.reports.preflight import preflight
 from governance.retirement.retirement import Blocker, Kind, blockers, retire, revoke
 from releases.artifacts import retention, soundness
 from releases.errors import ArtifactNotStored, NoActiveRelease, ReleaseRetired
@@ -18,7 +18,6 @@ from tenancy.models import Tenant
 from tests import making
 from tests.raw_sql import rows
 from tests.releases.refusals import refusal
-from wire.messages.celery_messages import OutcomeGroup
 
 pytestmark = pytest.mark.django_db
 WHY: dict[str, Any] = {"actor": "user:ann", "reason": "replaced"}
@@ -90,19 +89,22 @@ def test_every_open_execution_and_failure_is_a_blocker_of_its_kind(owner: Tenant
     release = Release.objects.get()
     release.pipeline.retry_limit = 1
     release.pipeline.save(update_fields=["retry_limit"])
-    for key in ("waiting", "retrying", "done"):
+    for key in ("waiting", "cooling off", "retrying", "done"):
         making.execution(owner, key)
-    claims = {Execution.objects.get(pk=claim.execution_id).execution_key: claim for claim in making.claimed(owner)}
-    ends = [making.suspension(claims["waiting"]), making.failure(claims["retrying"]), making.outcome_of(claims["done"])]
-    assert outcome.record(release.identity, OutcomeGroup(worker_id="w", outcomes=ends)) == 3
+    first, second, third, fourth = making.claimed(owner)
+    timer = making.suspension(second, transport="timer")
+    assert making.record(making.suspension(first), timer, making.failure(third), making.outcome_of(fourth)) == 4
     making.execution(owner, "running")
     making.claimed(owner)
     making.execution(owner, "queued")
+    report = preflight(making.registered(owner, "2.0"))
+    assert report.questions == 1, "a timer is none"
     release = old(owner)
+    assert blockers(release) == report.remaining
     # Executions of other releases and tenants do not count.
     making.execution(owner, "newer")
     making.execution(making.ready()[0], "foreign")
-    expected = {"QUEUED": 1, "RUNNING": 1, "RETRYING": 1, "WAITING": 1, "FAILED": 1, "DEAD_LETTERED": 2}
+    expected = {"QUEUED": 1, "RUNNING": 1, "RETRYING": 1, "WAITING": 2, "FAILED": 1, "DEAD_LETTERED": 2}
     assert counts(release) == expected
     error = refusal(retire, release, **WHY, give_up_failures=True)
     assert {blocker["kind"] for blocker in error.data["blockers"]} == {*expected} - {"FAILED", "DEAD_LETTERED"}

@@ -26,7 +26,7 @@ from tests import making
 from tests.executions.submission.continuing import STEPS, order, ready, release
 from tests.executions.submission.continuing import failed as failing
 from tests.governance.campaigns import campaigning
-from tests.raw_sql import raised, unchanged
+from tests.raw_sql import raised
 
 Kind = Campaign.Kind
 FIRST = [{**STEPS[0], "inputTypeId": "Start"}, *STEPS[1:]]
@@ -111,9 +111,7 @@ def test_a_draft_has_the_executions_of_its_part_and_does_what_the_proof_says(own
     [target] = recovery.targets(release)
     made = recovery.draft(release, Part.FAILED, Kind.RESUBMIT, actor=ANN, target=target, verdict=Verdict.CHECKPOINT)
     assert (made.status, made.canary, made.start_from, made.target_release_version) == ("DRAFT", 5, "checkpoint", "1.0")
-    options = Options(
-        reason="bad release", rate_per_minute=60, target_release_version="1.0", start_from=StartFrom(made.start_from)
-    )
+    options = Options(reason="bad", rate_per_minute=60, target_release_version="1.0", start_from=StartFrom.CHECKPOINT)
     drafts.start(owner, made.pk, options, actor=ANN)
     making.worker(target, "back")
     assert campaigning.advance() == 1
@@ -129,10 +127,8 @@ def test_a_draft_has_the_executions_of_its_part_and_does_what_the_proof_says(own
     assert [*acts_by_sequence.values()] == ["release.activate", *drafted]
     assert {(row["actor"], row["person"]) for row in proof.rows()} == {(ANN, "ann"), ("token:bot", "eva")}
     [(number, result)] = proof.results.items()
-    assert (acts_by_sequence[number], str(result)) == (
-        "campaign.start",
-        "COMPLETED, 1 resubmitted, 1 run again and running",
-    )
+    assert acts_by_sequence[number] == "campaign.start"
+    assert str(result) == "COMPLETED, 1 resubmitted, 1 run again and running"
 
 
 def test_a_draft_that_makes_no_sense_is_refused_and_nothing_changes(release: Release) -> None:
@@ -145,12 +141,9 @@ def test_a_draft_that_makes_no_sense_is_refused_and_nothing_changes(release: Rel
         (Part.FAILED, Kind.REDRIVE, {"every": True}),
     ]
     for part, kind, more in refused:
-        with unchanged():
-            raised(CampaignTargetInvalid, recovery.draft, release, part, kind, actor=ANN, **more)
-    with unchanged():
-        raised(CampaignEmpty, recovery.draft, release, Part.WAITING, Kind.PAUSE, actor=ANN)
+        raised(CampaignTargetInvalid, recovery.draft, release, part, kind, actor=ANN, **more)
+    raised(CampaignEmpty, recovery.draft, release, Part.WAITING, Kind.PAUSE, actor=ANN)
     making.registered(release.pipeline.tenant, "0.1")
     assert "was never active" in continuation.continuation(release, recovery.target_of(release, "0.1")).waits
-    wrong = {"1.1": CampaignTargetInvalid, "9": ReleaseUnknown}
-    for version, refusal in wrong.items():
-        raised(refusal, recovery.target_of, release, version)
+    raised(CampaignTargetInvalid, recovery.target_of, release, "1.1")
+    raised(ReleaseUnknown, recovery.target_of, release, "9")

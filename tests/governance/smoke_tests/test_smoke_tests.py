@@ -9,6 +9,7 @@ from django.utils import timezone
 from executions.holds import holds
 from executions.lifecycle.interventions import cancel, redrive
 from executions.models import Execution, SmokeTest
+from executions.workers.eligibility import CHECK_TASK
 from governance.activation import activation, gates
 from governance.activation.activation import activate
 from governance.campaigns.selection import Filters, preview
@@ -19,17 +20,20 @@ from governance.retirement.retirement import blockers, retire, revoke
 from governance.smoke_tests import smoke_tests
 from governance.smoke_tests.smoke_tests import Verdict, start
 from releases import policy
-from releases.models import Activation, Pipeline
+from releases.models import Activation, Pipeline, Release
 from tenancy.models import AuditEntry, Tenant
-from tests import gradual, making
+from tests import gradual, making, requesting
 from tests.cases import cases
 from tests.gradual import plan
 from tests.making import release_of
 from tests.raw_sql import unguarded
 from tests.releases.refusals import refusal
+from tests.wakeups import Broker, broker, names
 from wire.messages.celery_messages import Outcome
 
+__all__ = ["broker"]
 pytestmark = pytest.mark.django_db
+
 ACTOR = "user:test"
 Ends = Callable[..., Outcome]
 
@@ -87,12 +91,7 @@ def test_a_repeated_key_is_the_same_test_with_one_entry_in_the_audit_log(owner: 
     entry = AuditEntry.objects.get(act="release.smoke_test")
     assert (entry.tenant, entry.actor, entry.object) == (owner, ACTOR, f"{making.PIPELINE}/2.0")
     assert json.loads(entry.details) == {"execution": str(first.execution_id)}
-    others: list[dict[str, Any]] = [
-        {"input": {"n": 2}},
-        {"expected_result": {"n": 2}},
-        {"expected_result": smoke_tests.ANYTHING},
-    ]
-    for members in others:
+    for members in ({"input": {"n": 2}}, {"expected_result": {"n": 2}}, {"expected_result": smoke_tests.ANYTHING}):
         error = refusal(begin, owner, **{"expected_result": {"n": 1}, **members})
         assert (error.code, error.data["executionId"]) == ("IDEMPOTENCY_KEY_REUSED", str(first.execution_id))
     assert begin(owner, version="1.0").execution_id != first.execution_id
@@ -107,14 +106,14 @@ def test_what_a_submission_needs_a_smoke_test_needs(owner: Tenant, settings: Any
     assert refusal(begin, owner, version=many.release_version).code == "INPUT_INVALID"
     making.registered(owner, "3.0")
     assert refusal(begin, owner, version="3.0").code == "WORKER_UNAVAILABLE"
-    hold = holds.pause(release_of(owner, "2.0"), actor=ACTOR, reason="broken", refuses_submissions=True).hold
-    assert refusal(begin, owner).code == "PIPELINE_PAUSED"
-    holds.resume(hold.release or release_of(owner, "2.0"), actor=ACTOR)
+    holds.pause(release_of(owner, "1.0"), actor=ACTOR, reason="broken", refuses_submissions=True)
+    assert refusal(begin, owner, version="1.0").code == "PIPELINE_PAUSED"
+    assert begin(owner).execution.release_version == "2.0", "the pause of another release"
     revoke(release_of(owner, "2.0"), actor=ACTOR, reason="leaked")
-    assert refusal(begin, owner).code == "RELEASE_NOT_ADMITTED"
+    assert refusal(begin, owner, "again").code == "RELEASE_NOT_ADMITTED"
     settings.ALLOWED_TENANTS = ["another"]
-    assert refusal(begin, owner, version="1.0").code == "TENANT_NOT_ALLOWED"
-    assert Execution.objects.count() == 0
+    assert refusal(begin, owner, "third").code == "TENANT_NOT_ALLOWED"
+    assert Execution.objects.count() == 1
 
 
 @cases(
@@ -133,11 +132,6 @@ def test_a_result_passes_if_it_is_expected(owner: Tenant, results: list[str], ex
     test = begin(owner, expected_result=expected)
     end(owner, test, *results)
     assert verdict(test) == (Verdict.PASSED if passes else Verdict.OTHER_RESULT)
-
-
-def test_a_pause_of_the_active_release_refuses_no_smoke_test_of_another(owner: Tenant) -> None:
-    holds.pause(release_of(owner, "1.0"), actor=ACTOR, reason="broken", refuses_submissions=True)
-    assert begin(owner).execution.release_version == "2.0"
 
 
 def test_a_failure_and_a_cancellation_fail_the_test(owner: Tenant) -> None:
@@ -202,15 +196,10 @@ def test_an_activation_needs_a_passed_smoke_test_of_its_release(gated: Tenant) -
     assert refusal(activated, gated).code == "SMOKE_TEST_REQUIRED"
     assert Activation.objects.count() == before
     assert AuditEntry.objects.filter(act="release.activate", outcome="denied").exists()
-    passed(gated)
-    assert activated(gated).release.release_version == "2.0"
-
-
-def test_the_smoke_test_must_not_be_older_than_the_policy_says(gated: Tenant) -> None:
     test = passed(gated, hours=2.1)
-    assert refusal(activated, gated).code == "SMOKE_TEST_REQUIRED"
+    assert refusal(activated, gated).code == "SMOKE_TEST_REQUIRED", "it is older than the policy says"
     making.finished(timezone.now() - timedelta(hours=1.9), test.execution)
-    assert activated(gated).sequence == 2
+    assert activated(gated).release.release_version == "2.0"
 
 
 def test_a_rollback_to_a_release_that_was_active_lately_needs_none(gated: Tenant) -> None:
@@ -223,8 +212,7 @@ def test_a_rollback_to_a_release_that_was_active_lately_needs_none(gated: Tenant
     assert refusal(activated, gated, "1.0", "worse").code == "SMOKE_TEST_REQUIRED"
     with unguarded(Activation):
         Activation.objects.update(activated_at=timezone.now() - timedelta(days=29))
-    pipeline = Pipeline.objects.select_related("tenant", "activation__release").get(tenant=gated)
-    made = activation.roll_back(pipeline, actor=ACTOR, reason="worse", recent_only=True)
+    made = activation.roll_back(requesting.read(gated), actor=ACTOR, reason="worse", recent_only=True)
     assert made.release.release_version == "1.0"
 
 
@@ -244,3 +232,57 @@ def test_a_gradual_activation_needs_a_passed_smoke_test(gated: Tenant) -> None:
     assert AuditEntry.objects.filter(act="gradual_activation.start", outcome="denied").exists()
     passed(gated)
     assert start_gradual(release_of(gated, "2.0"), plan(50), actor=ACTOR).status == "RUNNING"
+
+
+# --- no worker, no switch ---
+
+AGO = timezone.now() - timedelta(hours=1)
+REST = {"protocol": "rest"}
+START = f"pipelines worker {making.PIPELINE}@1.0"
+STATES: list[tuple[dict[str, Any] | None, str]] = [
+    (None, f"no worker is registered. Start one, for example with `{START}`."),
+    ({"artifact_digest": "sha256:" + "0" * 64}, "worker-1's artifact is not one that the release pins"),
+    ({}, ""),
+    ({**REST, "capability_checked_at": None}, "a check has been requested. Try again in a few seconds."),
+    (REST, ""),
+    ({**REST, "capability_error": "It hosts 9"}, f"It hosts 9. Start one, for example with `{START}`."),
+    ({"alive_until": AGO}, "worker-1 sends no heartbeats"),
+]
+
+
+@pytest.fixture(scope="module")
+def world(module_world: None) -> tuple[Tenant, Release]:
+    release = making.registered(making.tenant())
+    return release.pipeline.tenant, release
+
+
+def with_policy(release: Release, value: str) -> Release:
+    policy.change(release.pipeline, {"workerGate": value}, actor="user:admin")
+    return release
+
+
+@cases(
+    ("value", "members", "reason"),
+    [("warn", *STATES[0]), ("off", *STATES[0]), *(("require", *state) for state in STATES)],
+)
+def test_a_policy_requires_a_worker(release: Release, value: str, members: dict[str, Any] | None, reason: str) -> None:
+    with_policy(release, value)
+    if members is not None:
+        making.worker(release, **{"capability_checked_at": timezone.now(), **members})
+    judged = [gate for gate in gates.judge(activation.planned(release)) if gate.name == "worker"]
+    verdict = "met" if not reason else "unmet" if value == "require" else "warning"
+    assert [gate.verdict for gate in judged] == ([] if value == "off" else [verdict])
+    assert all(reason in gate.detail for gate in judged)
+    if verdict != "unmet":
+        assert activate(release, actor="user:test").release == release
+        return
+    error = refusal(activate, release, actor="user:test")
+    assert (error.code, error.status, error.data) == ("WORKER_REQUIRED", 409, {"command": START})
+    assert error.detail == judged[0].detail
+    entry = AuditEntry.objects.filter(tenant=release.pipeline.tenant).latest("sequence")
+    assert (entry.act, entry.outcome, entry.reason) == ("release.activate", "denied", error.detail)
+
+
+def test_a_refused_activation_requests_a_check_of_a_worker_without_a_verdict(release: Release, broker: Broker) -> None:
+    making.worker(with_policy(release, "require"), protocol="rest", capability_checked_at=None)
+    assert CHECK_TASK in names(broker.after(lambda: refusal(activate, release, actor="user:test")))

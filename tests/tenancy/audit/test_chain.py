@@ -18,8 +18,7 @@ from tenancy.audit.acts import Act
 from tenancy.models import AuditEntry, AuditHead, Tenant
 from tenancy.origin import Origin, serving
 from tests import making
-from tests.concurrency.racing import race, results_of
-from tests.concurrency.sessions import locked, stopped_at_row
+from tests.concurrency.sessions import locked, race, results_of, stopped_at_row
 from tests.raw_sql import unguarded
 
 

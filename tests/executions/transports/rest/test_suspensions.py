@@ -27,13 +27,8 @@ LEFT = {"status": "WAITING", "version": 0}
 def change(suspension: dict[str, Any], place: str, members: dict[str, Any]) -> None:
     """Change members of the suspension, of a part of it, or of all parts that have them."""
     unit, questions = suspension["unit"], suspension["interactions"]
-    parts = {
-        "suspension": [suspension],
-        "unit": [unit],
-        "interaction": questions,
-        "all": [suspension, unit, *questions],
-    }
-    for part in parts[place]:
+    parts = {"suspension": [suspension], "unit": [unit], "interaction": questions}
+    for part in parts.get(place, [suspension, unit, *questions]):
         part.update({name: value for name, value in members.items() if place != "all" or name in part})
 
 
@@ -60,15 +55,10 @@ def test_a_bad_suspension_opens_no_interaction(flow: Flow, place: str, members: 
 
 
 def test_an_id_that_is_not_a_uuid_is_mapped_to_one_and_a_durable_payload_is_unwrapped(flow: Flow) -> None:
-    wrapped = {
-        "canonicalTypeId": "Pending",
-        "typeExpressionFingerprint": "f",
-        "catalogFingerprint": "c",
-        "encoding": "application/tpf-canonical+json",
-        "encodingVersion": 1,
-        "payload": base64.b64encode(b'{"orderId": "o1"}').decode(),
-    }
-
+    fingerprints = {"typeExpressionFingerprint": "f", "catalogFingerprint": "c"}
+    encoded = {"encoding": "application/tpf-canonical+json", "encodingVersion": 1}
+    payload = base64.b64encode(b'{"orderId": "o1"}').decode()
+    wrapped = {"canonicalTypeId": "Pending", **fingerprints, **encoded, "payload": payload}
     sent: dict[str, Any] = {}
 
     def alter(suspension: Any) -> None:
