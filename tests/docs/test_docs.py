@@ -23,6 +23,11 @@ from wire.failure_codes import FAILURES
 from wire.finding_codes import FINDINGS
 from wire.messages.refusals import DROPPED, REFUSED
 
+RUNBOOK = re.compile(
+    r"# .+?\n\n\*\*Meaning:.+?\n\n\*\*Is work lost\?.+?\n\n\*\*First:\*\*\n\n```sh\n.+?```"
+    r"\n\n\*\*Over when.+?\n\n\*\*Then:\*\*\n\n1\. .+",
+    re.DOTALL,
+)
 LINK = re.compile(r"\]\(([^)#:\s]*)(?:#([^)]+))?\)")
 FINDING = re.compile(
     r'"((?:DOCUMENT|DESCRIPTOR|CONTRACT|COMPOSITION|IDENTITY|ARTIFACT|ARCHIVE|UPLOAD|IMAGE|MAVEN'
@@ -36,7 +41,6 @@ NAME = re.compile(r"`(\w+)`")
 TEST = re.compile(r"`([\w/]+\.py)::(\w+)`")
 
 SHAPED = ("DESCRIPTOR", "CONTRACT", "ATTACHMENT")
-ARCHITECTURE = text_of("docs/contributing/architecture.md")
 TEXT = "\n".join(text_of(page) for page in DOCUMENTS if page.startswith(("docs/contributing/", "CONTRIBUTING")))
 PROJECT = tomllib.loads(text_of("pyproject.toml"))
 TOP = PROJECT["tool"]["importlinter"]["root_packages"]
@@ -114,6 +118,12 @@ def test_links_between_pages_lead_to_existing_files_and_headings() -> None:
             if not linked.exists() or (anchor and anchor not in anchors(str(linked.relative_to(ROOT)))):
                 dead.append(f"{page}: {target}#{anchor}")
     assert dead == []
+
+
+def test_every_runbook_answers_the_same_questions_in_the_same_order() -> None:
+    pages = [page for page in DOCUMENTS if page.startswith("docs/runbooks/")]
+    assert pages
+    assert [page for page in pages if not RUNBOOK.fullmatch(text_of(page))] == []
 
 
 def test_each_claim_of_compatibility_names_one_test_that_exists() -> None:
