@@ -1,7 +1,9 @@
 import inspect
 import re
 import tomllib
+from contextlib import suppress
 from functools import cache
+from importlib.util import find_spec
 from pkgutil import resolve_name
 
 from django.apps import apps
@@ -24,9 +26,7 @@ from wire.finding_codes import FINDINGS
 from wire.messages.refusals import DROPPED, REFUSED
 
 RUNBOOK = re.compile(
-    r"# .+?\n\n\*\*Meaning:.+?\n\n\*\*Is work lost\?.+?\n\n\*\*First:\*\*\n\n```sh\n.+?```"
-    r"\n\n\*\*Over when.+?\n\n\*\*Then:\*\*\n\n1\. .+",
-    re.DOTALL,
+    r"# .+\*\*Meaning:.+\*\*Is work lost\?.+\*\*First:.+```sh.+\*\*Over when.+\*\*Then:\*\*\n\n1\. .+", re.DOTALL
 )
 LINK = re.compile(r"\]\(([^)#:\s]*)(?:#([^)]+))?\)")
 FINDING = re.compile(
@@ -173,23 +173,13 @@ def test_every_dotted_name_exists() -> None:
 
 
 def exists(name: str) -> bool:
-    module, attribute = name, ""
-    while not is_module(module):
-        module, _, last = module.rpartition(".")
-        attribute = f"{last}.{attribute}" if attribute else last
-        if not module:
-            return False
-    try:
-        if attribute:
-            resolve_name(f"{module}:{attribute}")
-    except AttributeError:
-        return False
-    return True
-
-
-def is_module(name: str) -> bool:
-    path = ROOT.joinpath(*name.split("."))
-    return (path / "__init__.py").exists() or path.with_suffix(".py").exists()
+    with suppress(ModuleNotFoundError):  # a part of the name is no package
+        if find_spec(name):
+            return True
+    with suppress(ImportError, AttributeError):
+        resolve_name(name)
+        return True
+    return False
 
 
 def test_every_file_and_folder_exists() -> None:
