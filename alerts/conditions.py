@@ -66,8 +66,8 @@ ORDER BY due.next_due_at, r.id LIMIT %(most)s
 
 # Finds the steps with open questions whose deadline is near, and the release and the index of the first of these, which
 # lead to the name. Reads all of the tenant's from the index on the deadline, because a limit would hide those of other
-# steps; the time of the statement is limited. Timers are no questions, and the deadlines of paused executions move. No
-# row: none is near.
+# steps; the time of the statement is limited. Timers and calls of pipelines need no answer, and the deadlines of paused
+# executions move. No row: none is near.
 NEAR_DEADLINES = """
 SELECT p.id, p.pipeline_id, i.step_id, count(*), min(i.deadline),
     (array_agg(r.id ORDER BY i.deadline, i.id))[1], (array_agg(r.contract_version ORDER BY i.deadline, i.id))[1],
@@ -75,8 +75,8 @@ SELECT p.id, p.pipeline_id, i.step_id, count(*), min(i.deadline),
 FROM executions_interaction i
 JOIN executions_execution e ON e.id = i.execution_id JOIN releases_release r ON r.id = e.release_id
 JOIN releases_pipeline p ON p.id = r.pipeline_id
-WHERE i.tenant_id = %(tenant)s AND i.status IN ('WAITING', 'DISPATCHING', 'DISPATCHED') AND i.transport <> 'timer'
-    AND i.deadline <= now() + make_interval(mins => %(minutes)s)
+WHERE i.tenant_id = %(tenant)s AND i.status IN ('WAITING', 'DISPATCHING', 'DISPATCHED')
+    AND i.transport NOT IN ('timer', 'pipeline') AND i.deadline <= now() + make_interval(mins => %(minutes)s)
     AND NOT e.held AND e.release_id NOT IN (SELECT release_id FROM executions_heldrelease)
     AND (%(pipeline)s::bigint IS NULL OR p.id = %(pipeline)s)
 GROUP BY p.id, p.pipeline_id, i.step_id ORDER BY min(i.deadline), p.id, i.step_id LIMIT %(most)s

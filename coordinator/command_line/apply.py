@@ -137,7 +137,7 @@ def show(session: Session, changes: Sequence[Change]) -> None:
         return
     for where, before, after in lines:
         mark = "+" if before is None else "-" if after is None else "~"
-        values = [json.dumps(value) for value in (before, after) if value is not None]
+        values = [json.dumps(value, ensure_ascii=False) for value in (before, after) if value is not None]
         session.output.text(f"{mark} {clean(where)}: {' -> '.join(values)}")
     session.output.text(f"{len(lines)} to change" if lines else "nothing to change")
 

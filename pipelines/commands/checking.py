@@ -51,7 +51,7 @@ def _verify_release(arguments: argparse.Namespace) -> int:
         return verified.exit_status
     names = ("profile", "descriptorDigest", "pipelineId", "contractVersion", "releaseVersion")
     facts = {name: document[name] for name in names if document[name] is not None}
-    show({**facts, "promotable": "yes" if verified.is_promotable else "no"}, arguments)
+    show({**facts, "promotable": verified.is_promotable}, arguments)
     for artifact in verified.artifacts:
         print(f"artifact         {_artifact(artifact)}")
     print(f"status           {document['status']}")

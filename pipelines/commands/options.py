@@ -73,7 +73,13 @@ def show(facts: dict[str, Any], arguments: argparse.Namespace) -> None:
         print(json.dumps(facts))
         return
     for name, value in facts.items():
-        print(f"{name:<16} {', '.join(value) if isinstance(value, list) else value}")
+        print(f"{name:<16} {_shown(value)}")
+
+
+def _shown(value: Any) -> Any:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return ", ".join(value) if isinstance(value, list) else value
 
 
 def warn(text: str) -> None:

@@ -218,7 +218,8 @@ def test_questions_near_their_deadline() -> None:
         run(COPIES)
     made = rule(ready[0], "awaitDeadline", name="ours", pipeline=ready[1].pipeline)
     assert CONDITIONS[Kind.AWAIT_DEADLINE](Look(made)) == [finding]
-    suspended(ready, "timer", transport="timer", timeout_seconds=60.0)
+    for transport in ("timer", "pipeline"):
+        suspended(ready, transport, transport=transport, timeout_seconds=60.0)
     assert CONDITIONS[Kind.AWAIT_DEADLINE](Look(made)) == [finding]
     for target in (waits, ready[1]):
         holds.pause(target, actor="user:eva", reason="a holiday")

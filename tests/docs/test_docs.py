@@ -1,7 +1,9 @@
 import inspect
 import re
 import tomllib
+from contextlib import suppress
 from functools import cache
+from importlib.util import find_spec
 from pkgutil import resolve_name
 
 from django.apps import apps
@@ -23,6 +25,9 @@ from wire.failure_codes import FAILURES
 from wire.finding_codes import FINDINGS
 from wire.messages.refusals import DROPPED, REFUSED
 
+RUNBOOK = re.compile(
+    r"# .+\*\*Meaning:.+\*\*Is work lost\?.+\*\*First:.+```sh.+\*\*Over when.+\*\*Then:\*\*\n\n1\. .+", re.DOTALL
+)
 LINK = re.compile(r"\]\(([^)#:\s]*)(?:#([^)]+))?\)")
 FINDING = re.compile(
     r'"((?:DOCUMENT|DESCRIPTOR|CONTRACT|COMPOSITION|IDENTITY|ARTIFACT|ARCHIVE|UPLOAD|IMAGE|MAVEN'
@@ -36,7 +41,6 @@ NAME = re.compile(r"`(\w+)`")
 TEST = re.compile(r"`([\w/]+\.py)::(\w+)`")
 
 SHAPED = ("DESCRIPTOR", "CONTRACT", "ATTACHMENT")
-ARCHITECTURE = text_of("docs/contributing/architecture.md")
 TEXT = "\n".join(text_of(page) for page in DOCUMENTS if page.startswith(("docs/contributing/", "CONTRIBUTING")))
 PROJECT = tomllib.loads(text_of("pyproject.toml"))
 TOP = PROJECT["tool"]["importlinter"]["root_packages"]
@@ -116,6 +120,12 @@ def test_links_between_pages_lead_to_existing_files_and_headings() -> None:
     assert dead == []
 
 
+def test_every_runbook_answers_the_same_questions_in_the_same_order() -> None:
+    pages = [page for page in DOCUMENTS if page.startswith("docs/runbooks/")]
+    assert pages
+    assert [page for page in pages if not RUNBOOK.fullmatch(text_of(page))] == []
+
+
 def test_each_claim_of_compatibility_names_one_test_that_exists() -> None:
     nodes = re.findall(r"^\| .+ \| (.+) \|$", text_of("docs/contributing/compatibility-claims.md"), re.MULTILINE)[1:]
     assert nodes
@@ -163,23 +173,13 @@ def test_every_dotted_name_exists() -> None:
 
 
 def exists(name: str) -> bool:
-    module, attribute = name, ""
-    while not is_module(module):
-        module, _, last = module.rpartition(".")
-        attribute = f"{last}.{attribute}" if attribute else last
-        if not module:
-            return False
-    try:
-        if attribute:
-            resolve_name(f"{module}:{attribute}")
-    except AttributeError:
-        return False
-    return True
-
-
-def is_module(name: str) -> bool:
-    path = ROOT.joinpath(*name.split("."))
-    return (path / "__init__.py").exists() or path.with_suffix(".py").exists()
+    with suppress(ModuleNotFoundError):  # a part of the name is no package
+        if find_spec(name):
+            return True
+    with suppress(ImportError, AttributeError):
+        resolve_name(name)
+        return True
+    return False
 
 
 def test_every_file_and_folder_exists() -> None:

@@ -19,7 +19,7 @@ def test_the_tests_in_the_examples_pass(tmp_path: Path) -> None:
     modules = sorted(name.removesuffix(".py") for name in made if name.startswith("acme_"))
     assert len(modules) > 12
     run(tmp_path, sys.executable, "-c", COMPILED % modules)
-    run(tmp_path, sys.executable, "-m", "pipelines", "release", "acme_orders.py", "--release-version", "1.0")
+    run(tmp_path, sys.executable, "-m", "pipelines", "release", "acme_baskets.py", "--release-version", "1.0")
     passed = run(tmp_path, sys.executable, "-m", "pytest", "-q", "--ignore=test_hosted.py")
     assert re.search(r"^\d+ passed", passed, re.MULTILINE)
     is_genuine = runpy.run_path(str(tmp_path / "webhook_signature.py"))["is_genuine"]

@@ -271,7 +271,7 @@ def test_what_differs_is_changed(run: CommandLine) -> None:
     text = CHANNELS.replace("h.example", "other.example") + RULES.replace("5", "9").replace("[ops]", "[]")
     done, sent = apply(run, text, page(CHANNEL), page(RULE), CHANNEL, RULE)
     assert done.out.splitlines()[:3] == [
-        r'~ alertChannels.ops.address: "https://h.example/\u2026" -> "https://other.example/\u2026"',
+        '~ alertChannels.ops.address: "https://h.example/…" -> "https://other.example/…"',
         '~ alertRules.stuck.thresholds: {"minutes": 5} -> {"minutes": 9}',
         '~ alertRules.stuck.channels: ["ops"] -> []',
     ]

@@ -126,12 +126,12 @@ def test_the_tests_of_an_author_run_a_pipeline_on_a_coordinator_that_they_start(
     examples.write(tmp_path)
     scratch = tmp_path / "scratch"
     scratch.mkdir()
-    files = ("test_orders.py", "test_late_answers.py", "test_hosted.py")
+    files = ("test_baskets.py", "test_late_answers.py", "test_hosted.py")
     command: list[str | Path] = [python, "-m", "pytest", "-q", *files]
     assert re.search(r"^5 passed", installing.run(command, tmp_path, TMPDIR=str(scratch)), re.MULTILINE)
     assert list(scratch.iterdir()) == []
-    killed = "import os, acme_orders, pipelines.testing as t\n"
-    killed += "with t.coordinator(acme_orders.pipeline): os.kill(os.getpid(), 9)"
+    killed = "import os, acme_baskets, pipelines.testing as t\n"
+    killed += "with t.coordinator(acme_baskets.pipeline): os.kill(os.getpid(), 9)"
     environment = {**installing.environment(), "TMPDIR": str(scratch)}
     done = subprocess.run([python, "-c", killed], cwd=tmp_path, env=environment, check=False)
     assert done.returncode == -signal.SIGKILL
