@@ -40,7 +40,7 @@ def shown(value: Any) -> str:
     if isinstance(value, list):
         return joined(shown(item) for item in value) or "-"
     if isinstance(value, dict):
-        return json.dumps(value, ensure_ascii=False)
+        return clean(json.dumps(value, ensure_ascii=False))
     return clean(_MOMENT.sub(r"\1 \2Z", value) if isinstance(value, str) else value)
 
 
