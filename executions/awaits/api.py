@@ -22,7 +22,7 @@ from executions.models import IS_CLAIMED, Interaction
 from executions.search_steps import questions_of_step
 from foundation.api.fields import Flag, Identifier, StrictSerializer, Text, Uuid
 from foundation.api.pagination import FlagFilter
-from tenancy.api.authentication import withhold
+from tenancy.api.authentication import holds_any, withhold
 from tenancy.api.operations import TenantView, listing, operation, refuses
 from tenancy.audit.acts import Act, declares
 from tenancy.roles import Scope
@@ -153,6 +153,10 @@ class QuestionView(serializers.Serializer[Interaction]):
     restricted = serializers.SerializerMethodField(
         help_text="True if the policy lets only the assignee and members with the group respond."
     )
+    mayAnswer = serializers.SerializerMethodField(
+        help_text="Whether the caller may respond while it is open: the token has the scope, and its owner is one of "
+        "the recipients if they are enforced."
+    )
     transport = serializers.CharField()
     transportMetadata = serializers.DictField(source="transport_metadata", child=serializers.CharField())
     deadline = serializers.DateTimeField()
@@ -182,6 +186,17 @@ class QuestionView(serializers.Serializer[Interaction]):
 
     def get_restricted(self, question: Interaction) -> bool:
         return question.pk in self.context["restricted"]
+
+    def get_mayAnswer(self, question: Interaction) -> bool:
+        request: Request = self.context["request"]
+        if not holds_any(request.auth, Scope.ANSWER):
+            return False
+        restricted = self.context["restricted"]
+        if question.pk not in restricted:
+            return True
+        if "answerable" not in self.context:  # read once for a page
+            self.context["answerable"] = recipients.answerable(restricted, request.user)
+        return question.pk in self.context["answerable"]
 
     def to_representation(self, instance: Interaction) -> dict[str, Any]:
         shown = super().to_representation(instance)
