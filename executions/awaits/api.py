@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Sequence
+from functools import cache, partial
 from typing import Any, ClassVar
 
 from django.db.models import QuerySet
@@ -154,8 +155,9 @@ class QuestionView(serializers.Serializer[Interaction]):
         help_text="True if the policy lets only the assignee and members with the group respond."
     )
     mayAnswer = serializers.SerializerMethodField(
+        method_name="get_may_answer",
         help_text="Whether the caller may respond while it is open: the token has the scope, and its owner is one of "
-        "the recipients if they are enforced."
+        "the recipients if they are enforced.",
     )
     transport = serializers.CharField()
     transportMetadata = serializers.DictField(source="transport_metadata", child=serializers.CharField())
@@ -187,16 +189,11 @@ class QuestionView(serializers.Serializer[Interaction]):
     def get_restricted(self, question: Interaction) -> bool:
         return question.pk in self.context["restricted"]
 
-    def get_mayAnswer(self, question: Interaction) -> bool:
+    def get_may_answer(self, question: Interaction) -> bool:
         request: Request = self.context["request"]
         if not holds_any(request.auth, Scope.ANSWER):
             return False
-        restricted = self.context["restricted"]
-        if question.pk not in restricted:
-            return True
-        if "answerable" not in self.context:  # read once for a page
-            self.context["answerable"] = recipients.answerable(restricted, request.user)
-        return question.pk in self.context["answerable"]
+        return not self.get_restricted(question) or question.pk in self.context["answerable"](request.user)
 
     def to_representation(self, instance: Interaction) -> dict[str, Any]:
         shown = super().to_representation(instance)
@@ -281,7 +278,8 @@ class QuestionFilter(filters.FilterSet):
 
 
 def _restrictions(shown: Interaction | Sequence[Interaction]) -> dict[str, Any]:
-    return {"restricted": recipients.restricted([shown] if isinstance(shown, Interaction) else shown)}
+    restricted = recipients.restricted([shown] if isinstance(shown, Interaction) else shown)
+    return {"restricted": restricted, "answerable": cache(partial(recipients.answerable, restricted))}
 
 
 @listing(

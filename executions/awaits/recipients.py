@@ -86,7 +86,7 @@ def restricted(questions: Iterable[Interaction]) -> set[object]:
     return {question.pk for question in named if _pipeline_of(question) in enforcing}
 
 
-def answerable(restricted_ids: Collection[object], person: Person) -> set[object]:
+def answerable(restricted_ids: Collection[Any], person: Person) -> set[object]:
     """Return the ids of those restricted questions that the person may answer, in two queries."""
     return {*Interaction.objects.filter(addressed_to(person), pk__in=restricted_ids).values_list("pk", flat=True)}
 
