@@ -186,13 +186,13 @@ class Client:
             ) as response:
                 yield response
         except Unreachable as error:
-            raise explained(error, request) from None
+            raise explained(error, request, self.connection.url) from None
 
 
-def explained(error: Unreachable, request: Request) -> Unreachable:
-    """Return the error with what it means for the request."""
+def explained(error: Unreachable, request: Request, url: str) -> Unreachable:
+    """Return the error with what it means for the request to the coordinator at `url`."""
     if isinstance(error, NotConnected):
-        return NotConnected(f"the coordinator cannot be reached: {error}")
+        return NotConnected(f"the coordinator at {url} cannot be reached: {error}; start it, or correct the URL")
     return error if request.method == "GET" else type(error)(f"{error}; the request may have been carried out")
 
 

@@ -345,7 +345,7 @@ class AsyncCaller:
                 most_bytes=MOST_BYTES,
             )
         except Unreachable as error:
-            raise explained(error, wanted) from None
+            raise explained(error, wanted, self._connection.url) from None
         self._reachability.note(None)
         return document_of(received.status, received.headers, received.content)
 

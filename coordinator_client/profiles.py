@@ -98,7 +98,10 @@ def coordinator_url(text: str) -> str:
     """Return the address of a coordinator without a slash at its end. Raises `ClientError` if it is none."""
     url = text.rstrip("/")
     if not is_web_address(url) or "?" in url:
-        raise ClientError("the URL must be the http or https address of the coordinator")
+        raise ClientError(
+            f"{text!r} is not the http or https address of a coordinator, such as https://coordinator.example; "
+            "correct --url or COORDINATOR_URL"
+        )
     return url
 
 

@@ -120,10 +120,13 @@ def site_folders() -> list[str]:
     return [folder for folder in sys.path if folder in installed]
 
 
-def installed_distributions() -> list[Distribution]:
-    """Return the installed distributions in the order of their names. The first on the path counts, as in an import."""
+def installed_distributions(folders: Iterable[str] | None = None) -> list[Distribution]:
+    """Return the distributions in ``folders``, by default those of this process, in the order of their names.
+
+    If several have a name, the first on the path counts, as in an import.
+    """
     distributions: dict[str, Distribution] = {}
-    for folder in site_folders():
+    for folder in site_folders() if folders is None else folders:
         for path in sorted(Path(folder).glob("*-info")):
             if (match := _METADATA.fullmatch(path.name)) is not None:
                 distribution = Distribution(normalised(match["name"]), match["version"], path)
@@ -261,11 +264,19 @@ class Environment:
             hashed.update(f"\n{distribution.name}=={distribution.version} {content}".encode())
         return f"sha256:{hashed.hexdigest()}"
 
+    @property
+    def own(self) -> Distribution | None:
+        """The installation of OWN whose code this process runs; None if it runs a folder, as in development."""
+        code = Path(__file__).resolve().parents[1]
+        installed = (each for each in self.distributions if each.name == OWN)
+        return next((each for each in installed if each.metadata.parent.resolve() == code), None)
+
     def differences(self, required: Required) -> list[str]:
         """Return how this environment differs from the required one, one sentence for each difference.
 
         What is missing comes first, then other versions, and what is not required last. Compares interpreter and
-        platform, and the versions of all distributions except for UNLOCKED. Editable distributions may be present in
+        platform, and the versions of all distributions except for UNLOCKED. Of OWN, a later version than the required
+        one is no difference, and neither is what OWN requires in addition. Editable distributions may be present in
         addition, because a worker does not run their code. Raises ``DefinitionError`` INVALID_LOCK if the lock cannot
         be read.
         """
@@ -280,6 +291,12 @@ class Environment:
         present = {
             distribution.name: distribution for distribution in self.distributions if distribution.name not in UNLOCKED
         }
+        own, own_version = present.pop(OWN, None), versions.pop(OWN, "")
+        if own is not None and own_version and is_earlier(own.version, own_version):
+            other.append(f"{OWN} is {own.version}, required is {own_version} or later")
+        if own is not None and present.keys() - versions.keys():
+            for name in _required_by(own, present) - versions.keys():
+                del present[name]
         for name in sorted(versions.keys() | present.keys()):
             version = versions.get(name)
             if name not in present:
@@ -295,7 +312,7 @@ class Environment:
 UNLOCKED: Final = frozenset({"pip", "setuptools", "uv", "wheel"})
 """Tools that install other distributions. ``pip freeze`` leaves most of them out too. They are not compared."""
 OWN: Final = "durable-pipelines"
-"""The distribution that every worker runs."""
+"""The distribution that every worker runs. It hosts releases that were built with an earlier version."""
 _LINE: Final = re.compile(
     r"(?P<name>[A-Za-z0-9][\w.-]*)(\[[^\]]*\])?(={2,3}(?P<version>[^\s;,*=]+)| @ \S+)( ; (?P<marker>.+?))?"
     r"( --hash=\w+:[0-9a-f]+)*"
@@ -336,6 +353,34 @@ def _same_version(version: str, other: str) -> bool:
     from packaging.utils import canonicalize_version
 
     return canonicalize_version(version) == canonicalize_version(other)
+
+
+def is_earlier(version: str, required: str) -> bool:
+    """Return True if ``version`` does not follow ``required`` and is not the same (PEP 440)."""
+    if version == required:
+        return False
+    from packaging.version import InvalidVersion, Version
+
+    try:
+        return Version(version) < Version(required)
+    except InvalidVersion:
+        return True
+
+
+def _required_by(own: Distribution, present: Mapping[str, Distribution]) -> set[str]:
+    """Return the names of those distributions in ``present`` that ``own`` requires, also those of its extras."""
+    from importlib.metadata import Distribution as Described
+
+    from packaging.requirements import Requirement
+
+    found, pending = set[str](), [own]
+    while pending:
+        described = Described.at(pending.pop().metadata)
+        names = {normalised(Requirement(requirement).name) for requirement in described.requires or ()}
+        new = (names & present.keys()) - found
+        found |= new
+        pending += [present[name] for name in new]
+    return found
 
 
 def invalid(source: object, line: int, reason: str) -> DefinitionError:

@@ -18,7 +18,16 @@ from packaging.pylock import Package, Pylock, PylockSelectError, PylockValidatio
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
 
-from pipelines.environment import OWN, Interpreter, Required, invalid, locked
+from pipelines.environment import (
+    OWN,
+    Environment,
+    Interpreter,
+    Required,
+    installed_distributions,
+    invalid,
+    is_earlier,
+    locked,
+)
 from pipelines.errors import DefinitionError
 
 
@@ -41,23 +50,44 @@ def run_uv(*arguments: str) -> str:
     return done.stdout
 
 
-def sync(required: Required, target: Path) -> None:
+def sync(required: Required, target: Path) -> list[str]:
     """Create the virtual environment ``target``, or change an existing one, so that it has what ``required`` names.
 
     Distributions that are not required are removed. The interpreter is that of this process if it is the required one;
-    otherwise uv finds or downloads it. Raises ``DefinitionError``:
-    UV_NOT_FOUND, and ENVIRONMENT_NOT_MADE with the message of uv.
+    otherwise uv finds or downloads it. Of durable-pipelines, the version of this process is installed with what it
+    requires; the locked one if that is later, or if this process runs a folder.
+
+    Return the differences that remain because that version requires them, as ``Environment.differences`` does. Raises
+    ``DefinitionError``: UV_NOT_FOUND, INVALID_LOCK, and ENVIRONMENT_NOT_MADE with the message of uv.
     """
     python = required.interpreter
     interpreter = sys.executable if python == Interpreter.current() else f"{python.implementation}@{python.version}"
+    lines, own = _with_own(required.lock.splitlines())
     try:
         run_uv("venv", "--allow-existing", "--python", interpreter, str(target))
         with tempfile.NamedTemporaryFile("w", suffix=".txt", encoding="utf-8") as lock:
-            lock.write(required.lock)
+            lock.writelines(f"{line}\n" for line in lines)
             lock.flush()
             run_uv("pip", "sync", "--allow-empty-requirements", "--python", str(target), lock.name)
+        if own:
+            run_uv("pip", "install", "--python", str(target), own)
     except UvFailed as error:
         raise DefinitionError("ENVIRONMENT_NOT_MADE", f"{target}: {error}") from error
+    folders = [str(folder) for folder in target.glob("lib/*/site-packages")]
+    return Environment(python, tuple(installed_distributions(folders))).differences(required)
+
+
+def _with_own(lines: list[str]) -> tuple[list[str], str]:
+    """Return the lines of a lock with the durable-pipelines to install, and that requirement if it is not locked."""
+    own_lines = [line for line in lines if any(name == OWN for name, _ in locked(line))]
+    running = Environment.current().own
+    versions = [version for line in own_lines for _, version in locked(line)]
+    if versions and (running is None or not is_earlier(versions[0], running.version)):
+        return lines, ""
+    extras = {extra for line in own_lines for extra in Requirement(line.partition(" --hash")[0]).extras}
+    named = f"{OWN}[{','.join(sorted(extras))}]" if extras else OWN
+    own = named if running is None else f"{named}=={running.version}"
+    return [*(line for line in lines if line not in own_lines), own], own
 
 
 _COMMENT: Final = re.compile(r"(?:^|\s)#.*$")
@@ -183,13 +213,6 @@ def lock_from(path: Path) -> str:
         lock = lock_in_requirements(text, str(path))
     _require_unique(lock, path)
     return lock
-
-
-def missing_in(lock: str) -> str:
-    """Return a warning about a lock without which no worker can start; empty if it names durable-pipelines."""
-    if any(name == OWN for name, _ in locked(lock)):
-        return ""
-    return f"the lock does not name {OWN}, so an environment with exactly these distributions cannot run a worker"
 
 
 def _exported(path: Path) -> str:

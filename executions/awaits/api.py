@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Sequence
+from functools import cache, partial
 from typing import Any, ClassVar
 
 from django.db.models import QuerySet
@@ -22,7 +23,7 @@ from executions.models import IS_CLAIMED, Interaction
 from executions.search_steps import questions_of_step
 from foundation.api.fields import Flag, Identifier, StrictSerializer, Text, Uuid
 from foundation.api.pagination import FlagFilter
-from tenancy.api.authentication import withhold
+from tenancy.api.authentication import holds_any, withhold
 from tenancy.api.operations import TenantView, listing, operation, refuses
 from tenancy.audit.acts import Act, declares
 from tenancy.roles import Scope
@@ -153,6 +154,11 @@ class QuestionView(serializers.Serializer[Interaction]):
     restricted = serializers.SerializerMethodField(
         help_text="True if the policy lets only the assignee and members with the group respond."
     )
+    mayAnswer = serializers.SerializerMethodField(
+        method_name="get_may_answer",
+        help_text="Whether the caller may respond while it is open: the token has the scope, and its owner is one of "
+        "the recipients if they are enforced.",
+    )
     transport = serializers.CharField()
     transportMetadata = serializers.DictField(source="transport_metadata", child=serializers.CharField())
     deadline = serializers.DateTimeField()
@@ -182,6 +188,12 @@ class QuestionView(serializers.Serializer[Interaction]):
 
     def get_restricted(self, question: Interaction) -> bool:
         return question.pk in self.context["restricted"]
+
+    def get_may_answer(self, question: Interaction) -> bool:
+        request: Request = self.context["request"]
+        if not holds_any(request.auth, Scope.ANSWER):
+            return False
+        return not self.get_restricted(question) or question.pk in self.context["answerable"](request.user)
 
     def to_representation(self, instance: Interaction) -> dict[str, Any]:
         shown = super().to_representation(instance)
@@ -266,7 +278,8 @@ class QuestionFilter(filters.FilterSet):
 
 
 def _restrictions(shown: Interaction | Sequence[Interaction]) -> dict[str, Any]:
-    return {"restricted": recipients.restricted([shown] if isinstance(shown, Interaction) else shown)}
+    restricted = recipients.restricted([shown] if isinstance(shown, Interaction) else shown)
+    return {"restricted": restricted, "answerable": cache(partial(recipients.answerable, restricted))}
 
 
 @listing(

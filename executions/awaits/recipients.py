@@ -86,6 +86,11 @@ def restricted(questions: Iterable[Interaction]) -> set[object]:
     return {question.pk for question in named if _pipeline_of(question) in enforcing}
 
 
+def answerable(restricted_ids: Collection[Any], person: Person) -> set[object]:
+    """Return the ids of those restricted questions that the person may answer, in two queries."""
+    return {*Interaction.objects.filter(addressed_to(person), pk__in=restricted_ids).values_list("pk", flat=True)}
+
+
 def candidates(question: Interaction) -> QuerySet[Membership, str]:
     """Return the names of members to whom the question can be passed on.
 

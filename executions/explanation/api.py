@@ -38,6 +38,11 @@ class EntryView(serializers.Serializer[Entry]):
     worker = serializers.CharField(help_text="Empty if no worker took part.")
     artifactDigest = serializers.CharField(source="artifact_digest", allow_null=True)
     environment = serializers.CharField(allow_null=True)
+    durablePipelines = serializers.CharField(
+        source="durable_pipelines",
+        allow_null=True,
+        help_text="The version of `durable-pipelines` in that environment. Null if unknown.",
+    )
     error = EntryErrorView(source="failure", allow_null=True)
     traceback = serializers.ListField(
         child=serializers.CharField(), help_text="In lines. Empty without the scope `payloads:read`."

@@ -36,22 +36,24 @@ def sentence_of(run: Run) -> str:
 
 def sentences_of(runs: Iterable[Run]) -> list[str]:
     """Return a sentence for each code that ran, with its environment, its workers and its steps. The first is first."""
-    places: dict[tuple[str, str], tuple[dict[str, None], dict[str, None]]] = {}
+    places: dict[tuple[str, str, str], tuple[dict[str, None], dict[str, None]]] = {}
     for run in runs:
         if "NOT_REPORTED" in run["findings"]:
-            places.setdefault((sentence_of(run), ""), ({}, {}))
+            places.setdefault((sentence_of(run), "", ""), ({}, {}))
             continue
-        steps, workers = places.setdefault((_code(run), run["environment"] or ""), ({}, {}))
+        key = _code(run), run["environment"] or "", run["durablePipelines"] or ""
+        steps, workers = places.setdefault(key, ({}, {}))
         steps.update(dict.fromkeys(_steps(run)))
         workers.update(dict.fromkeys([str(run["worker"] or "one that did not name itself")]))
     return [_summary(*key, list(steps), list(workers)) for key, (steps, workers) in places.items()]
 
 
-def _summary(code: str, environment: str, steps: list[str], workers: list[str]) -> str:
+def _summary(code: str, environment: str, own_version: str, steps: list[str], workers: list[str]) -> str:
     if not workers:
         return code
     inside = f", in environment {environment}" if environment else ""
-    return f"Ran {_named(steps)} with {code}{inside}, on worker {_named(workers)}."
+    library = f", with durable-pipelines {own_version}" if own_version else ""
+    return f"Ran {_named(steps)} with {code}{inside}{library}, on worker {_named(workers)}."
 
 
 def _steps(run: Run) -> list[str]:

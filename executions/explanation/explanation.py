@@ -52,6 +52,7 @@ class Entry:
     worker: str = ""
     artifact_digest: str | None = None
     environment: str | None = None
+    durable_pipelines: str | None = None
     error_code: str = ""
     error_message: str | None = None
     traceback: list[str] = field(default_factory=list)
@@ -170,6 +171,7 @@ class _Entries:
             worker=worker,
             artifact_digest=run.get("artifactDigest"),
             environment=run.get("environment"),
+            durable_pipelines=run.get("durablePipelines"),
         )
         event = self._by_sequence.get(bar.sequence or 0)
         failed = bar.kind is Kind.FAILED or (bar.kind is Kind.LOST and event is not None and event.status in _FAILED)

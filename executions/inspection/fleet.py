@@ -37,10 +37,14 @@ class Condition(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """A Python environment in which workers run. `differences` is the most that one of them reported."""
+    """A Python environment in which workers run. `differences` is the most that one of them reported.
+
+    `durable_pipelines` is the version of that distribution; empty if it is unknown.
+    """
 
     python: str
     platform: str
+    durable_pipelines: str
     workers: int
     differences: int
 
@@ -148,6 +152,7 @@ def _environments(workers: Iterable[Worker]) -> list[Environment]:
         Environment(
             (same[0].environment or {})["python"],
             (same[0].environment or {})["platform"],
+            (same[0].environment or {}).get("durablePipelines", ""),
             len(same),
             max(worker.difference_count for worker in same),
         )

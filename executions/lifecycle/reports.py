@@ -25,13 +25,14 @@ Starts = Mapping[uuid.UUID, int]
 
 
 def reporter(group: OutcomeGroup) -> dict[str, str]:
-    """Return the members about the worker. Those that it does not report are empty."""
-    return {
+    """Return the members about the worker. Those that it does not report are empty, or absent in earlier events."""
+    members = {
         "worker": group.worker_id,
         "artifactDigest": group.artifact_digest,
         "code": group.code or "",
         "environment": group.environment,
     }
+    return {**members, "durablePipelines": group.durable_pipelines} if group.durable_pipelines else members
 
 
 def of_outcome(outcome: Outcome, start: int) -> dict[str, Any]:

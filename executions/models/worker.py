@@ -40,7 +40,8 @@ class Worker(models.Model):
     `unanswered_checks` how many checks in a row found no connection or no complete response.
 
     `code` says where the worker's code comes from; it is empty if the worker does not report it. `environment` has the
-    members `python`, `platform`, `differences` and `differenceCount`: how the worker's Python environment differs from
+    members `python`, `platform`, `durablePipelines` (the version of that distribution; absent in rows of earlier
+    coordinators), `differences` and `differenceCount`: how the worker's Python environment differs from
     the one that its artifact requires. It is null, and `environment_fingerprint` empty, if the worker does not report
     them.
     """

@@ -28,6 +28,9 @@ STATES = WorkerEligibility.State.choices
 REASONS = WorkerEligibility.Reason.choices
 
 
+OWN_VERSION_HELP = "The version of `durable-pipelines`. Empty if the worker does not report it."
+
+
 class WorkerEnvironmentView(serializers.Serializer[Worker]):
     fingerprint = serializers.CharField(
         source="environment_fingerprint",
@@ -35,6 +38,9 @@ class WorkerEnvironmentView(serializers.Serializer[Worker]):
     )
     python = serializers.CharField(source="environment.python")
     platform = serializers.CharField(source="environment.platform")
+    durablePipelines = serializers.CharField(
+        source="environment.durablePipelines", default="", help_text=OWN_VERSION_HELP
+    )
     differences = serializers.ListField(
         child=serializers.CharField(),
         source="environment.differences",
@@ -278,6 +284,7 @@ def tenant_worker_plan(view: TenantView) -> Any:
 class FleetEnvironmentView(serializers.Serializer[Environment]):
     python = serializers.CharField()
     platform = serializers.CharField()
+    durablePipelines = serializers.CharField(source="durable_pipelines", help_text=OWN_VERSION_HELP)
     workers = serializers.IntegerField(help_text="How many workers of the release run in it.")
     differences = serializers.IntegerField(help_text="How many differences from the required one a worker reported.")
 

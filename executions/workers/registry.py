@@ -358,6 +358,7 @@ def _environment(heartbeat: Heartbeat) -> tuple[str, dict[str, Any] | None]:
     return environment.fingerprint, {
         "python": environment.python,
         "platform": environment.platform,
+        "durablePipelines": environment.durable_pipelines,
         "differences": environment.differences,
         "differenceCount": max(environment.difference_count, len(environment.differences)),
     }

@@ -7,10 +7,12 @@ import inspect
 import types
 import typing
 from collections import abc
-from datetime import time
+from datetime import date, time, timedelta
+from decimal import Decimal
 from enum import Enum
 from pathlib import PurePath
 from typing import Any, Final
+from uuid import UUID
 
 import pydantic
 
@@ -21,6 +23,8 @@ _DEFAULT: Final = (
 _SETS: Final = (set, frozenset, abc.Set, abc.MutableSet)
 _BYTES: Final = (bytes, bytearray, memoryview)
 _ASYNC: Final = (abc.AsyncIterator, abc.AsyncIterable, abc.AsyncGenerator, abc.Awaitable, abc.Coroutine)
+_SCALARS: Final = (str, int, Decimal, date, timedelta, UUID, Enum)
+"""Also their subclasses: a bool is an int, and a datetime is a date."""
 _PYDANTIC: Final = "pydantic"
 _ARRAYS: Final = {
     "numpy": "use float for a number, and list[float] for an array: array.tolist()",
@@ -94,12 +98,26 @@ def _as_dataclass(cls: type) -> str:
     return f"@dataclass class {cls.__name__}: {fields or '...'}"
 
 
-def default_problem(hint: Any, default: Any, *, nullable: bool) -> str:
-    """Return why values that have this default cannot be passed between steps; empty if they can."""
+def default_problem(hint: Any, kind: Any, default: Any, *, nullable: bool) -> str:
+    """Return why values that have this default cannot be passed between steps; empty if they can.
+
+    ``kind`` is the type that ``hint`` stands for.
+    """
     if default is dataclasses.MISSING:
         return ""
     if default is None and not nullable:
         return f"has the default None, which is not of its type; write {shown(hint)} | None = None"
     if isinstance(default, float) and not (float("-inf") < default < float("inf")):
         return f"has the default {default}, which JSON does not have; write {shown(hint)} | None = None"
+    if default is not None and not _is_of(default, kind):
+        return f"has the default {repr(default)[:50]}, which is not of its type; give it one of type {shown(hint)}"
     return ""
+
+
+def _is_of(default: Any, kind: Any) -> bool:
+    """Return False if no value of a scalar type can be the default. An int is also a float."""
+    if typing.get_origin(kind) is typing.Literal:
+        return default in typing.get_args(kind)
+    if kind is float:
+        return isinstance(default, int | float)
+    return not isinstance(kind, type) or not issubclass(kind, _SCALARS) or isinstance(default, kind)

@@ -274,7 +274,7 @@ class Catalogue:
         repeated = item is not None
         name = f"{cls.__module__}.{cls.__qualname__}.{field.name}"
         inner = rules.item if rules is not None and repeated else rules
-        if problem := default_problem(hint, field.default, nullable=nullable or plain(hint) in _ANYTHING):
+        if problem := default_problem(hint, plain(hint), field.default, nullable=nullable or plain(hint) in _ANYTHING):
             place = places.of_class(cls, field.attribute)
             self.doubts.append(DefinitionError("INVALID_DEFAULT", f"{where} {problem}", place))
         described: dict[str, Any] = {
@@ -399,7 +399,7 @@ def _model_field(name: str, info: FieldInfo, where: str) -> _Field:
             "UNSUPPORTED_TYPE",
             f"{where}: field {name!r} is read under another alias than it is written; give both the same alias",
         )
-    default = dataclasses.MISSING if info.is_required() or info.default is PydanticUndefined else info.default
+    default = dataclasses.MISSING if info.default is PydanticUndefined or info.validate_default else info.default
     return _Field(written, name, info.annotation, not info.is_required(), default, info)
 
 

@@ -100,6 +100,8 @@ def import_module(name: str) -> ModuleType:
 def _failed(name: str, error: BaseException) -> DefinitionError:
     text = error.msg if isinstance(error, SyntaxError) else str(error)
     message = f"module {name} cannot be imported: {type(error).__name__}: {text}"
+    if isinstance(error, ModuleNotFoundError):
+        message += "; install it into this environment, or correct its name"
     return DefinitionError("MODULE_FAILED", message, places.of_exception(error))
 
 

@@ -141,21 +141,21 @@ class Pipeline:
         secrets: Sequence[str] = (),
         module: str | None = None,
     ) -> None:
+        self.place = places.of_frame(places.author_frame())
         if not isinstance(pipeline_id, str) or not PIPELINE_ID.fullmatch(pipeline_id):
             raise DefinitionError(
                 "INVALID_PIPELINE_ID",
                 f"{pipeline_id!r} is not a pipeline id; use letters, digits, '.', '_' and '-', at most 200 "
                 "characters, such as 'org.acme.payments'",
+                self.place,
             )
         if isinstance(packages, str):
-            raise DefinitionError(
-                "INVALID_PACKAGES", f"packages is the text {packages!r}; give a tuple, such as ({packages!r},)"
-            )
+            text = f"packages is the text {packages!r}; give a tuple, such as ({packages!r},)"
+            raise DefinitionError("INVALID_PACKAGES", text, self.place)
         self.pipeline_id = pipeline_id
         self.packages = tuple(packages)
         self.checkpoint = checkpoint
         self.module = module or str(places.author_frame().f_globals.get("__name__", "__main__"))
-        self.place = places.of_frame(places.author_frame())
         self.concurrency = concurrency_checked(concurrency, self.place)
         self.search: dict[str, str] = {}
         if search is not None:
@@ -381,10 +381,13 @@ class Pipeline:
             )
         for known in self._parts:
             if step_id(part.name) == step_id(known.name):
+                functions = {getattr(getattr(each, "function", each), "__name__", "") for each in (part, known)}
+                one_function = len(functions) == 1 and "" not in functions
+                other = "function another name" if one_function else f'step another name: name="{part.name} again"'
                 raise DefinitionError(
                     "DUPLICATE_STEP_NAME",
                     f'pipeline {self.pipeline_id} already has a step named "{known.name}", in {known.place} (capitals '
-                    f'do not count); give one of them another name, such as @pipeline.step(name="{part.name} again")',
+                    f"do not count); give one {other}",
                 )
         self._parts.append(part)
 

@@ -63,7 +63,9 @@ def _only_pipeline(module: ModuleType, reference: str) -> str:
     if len(names) == 1:
         return names[0]
     chosen = (
-        f"defines the pipelines {', '.join(names)}; name one: {reference}:{names[0]}" if names else "has no pipeline"
+        f"defines the pipelines {', '.join(names)}; name one: {reference}:{names[0]}"
+        if names
+        else f"has no pipeline; name another module, or write into it: pipeline = Pipeline({module.__name__!r})"
     )
     raise DefinitionError("NAME_NOT_FOUND", f"module {module.__name__} {chosen}")
 

@@ -60,14 +60,11 @@ def _build(arguments: argparse.Namespace) -> int:
 
 def _built(reference: str, out: Path, lock_file: Path | None) -> BuiltArtifact:
     """Build an artifact. Imports the compiler here only, because workers that start do not need all of it."""
-    from pipelines.lock_files import lock_from, missing_in
+    from pipelines.lock_files import lock_from
     from pipelines.release.packaging import build
 
     import_from_here()
-    lock = lock_from(lock_file) if lock_file else None
-    if lock is not None:
-        warn(missing_in(lock))
-    return build(reference, out, lock=lock)
+    return build(reference, out, lock=lock_from(lock_file) if lock_file else None)
 
 
 def add_key(parser: argparse.ArgumentParser) -> None:
@@ -174,14 +171,14 @@ def add_env(parser: argparse.ArgumentParser) -> None:
 
 
 def _sync(arguments: argparse.Namespace) -> int:
-    from pipelines.lock_files import missing_in, sync
+    from pipelines.lock_files import sync
     from pipelines.release.publish import client_of
     from pipelines.worker.artifact import located, unpack_release
 
     with located(release_of(arguments), lambda: client_of(arguments), arguments.artifact) as (descriptor, artifact):
         unpacked = unpack_release(descriptor, artifact)
-    warn(missing_in(unpacked.required.lock))
-    sync(unpacked.required, arguments.target)
+    for difference in sync(unpacked.required, arguments.target):
+        warn(f"{difference}; durable-pipelines needs it: release again, or start with --allow-environment-drift")
     python = unpacked.required.interpreter
     facts = {"python": f"{python.implementation} {python.version}", "artifact": unpacked.pinned.digest}
     show({**facts, "path": str(arguments.target)}, arguments)

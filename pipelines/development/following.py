@@ -54,10 +54,8 @@ class Follower:
         for question_id in [key for key in questions if key not in self._questions][-MOST_SHOWN:]:
             asked = questions[question_id]
             page = f"{self._client.connection.url}/admin/executions/interaction/{question_id}/change/"
-            answer = f"to answer: coordinator questions answer {question_id} --response JSON\nor at {page}"
-            self._say(
-                "waiting", f"{asked['executionId']}  {asked['stepName']} asks {_bounded(asked['request'])}\n{answer}"
-            )
+            text = f"{asked['executionId']}  {asked['stepName']} asks {_bounded(asked['request'])}"
+            self._say("waiting", f"{text}\n{_how_to_answer(asked, page)}")
         self._questions = set(questions)
 
     def _finished(self) -> list[dict[str, Any]]:
@@ -109,6 +107,18 @@ class Follower:
 
 def _named(execution: Mapping[str, Any]) -> str:
     return f"{execution['executionId']}  {execution['pin']['releaseVersion']}"
+
+
+def _how_to_answer(question: Mapping[str, Any], page: str) -> str:
+    """Say how the user answers a question, or who may instead. Earlier coordinators do not say whether the user may."""
+    if question.get("mayAnswer", True):
+        return f"to answer: coordinator questions answer {question['questionId']} --response JSON\nor at {page}"
+    if not question["restricted"]:
+        return "your token may not answer: it lacks the scope interactions:complete, or you lack a role that may"
+    assignee, group = question["assignee"], question["group"]
+    names = " and ".join(filter(None, [assignee, group and f"members of {group}"]))
+    join = f"\na tenant admin can set your groups: coordinator members groups USER {group}" if group else ""
+    return f"you may not answer, only {names} may: {page}{join}"
 
 
 def _bounded(value: Any) -> str:

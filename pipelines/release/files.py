@@ -90,7 +90,9 @@ def read_bounded(path: Path, limit: int) -> bytes:
 
 
 def unreadable(path: Path, error: OSError) -> DefinitionError:
-    return DefinitionError("FILE_UNREADABLE", f"{path} cannot be read: {type(error).__name__}")
+    if isinstance(error, FileNotFoundError):
+        return DefinitionError("FILE_UNREADABLE", f"there is no {path}; name a file or folder of this machine")
+    return DefinitionError("FILE_UNREADABLE", f"{path} cannot be read: {error.strerror}")
 
 
 def digest_of(path: Path) -> str:

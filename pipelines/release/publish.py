@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from coordinator_client import api
 from coordinator_client.api import Client, Connection, Request
-from coordinator_client.errors import ClientError, Refused, Unreachable
+from coordinator_client.errors import ClientError, NotAuthenticated, Refused, Unreachable
 from coordinator_client.http import opened
 from coordinator_client.profiles import coordinator_url, is_token, local_advice
 from pipelines.errors import DefinitionError
@@ -60,8 +60,13 @@ def client_of(arguments: argparse.Namespace) -> Client:
 
     Raises ``DefinitionError`` MISSING_OPTION, and ``ClientError`` if the URL is not valid.
     """
-    url, tenant = _required(arguments, "url"), _required(arguments, "tenant")
-    return Client(Connection(coordinator_url(url), tenant, _token(arguments)))
+    url, tenant = (str(getattr(arguments, name) or variable(name.upper())) for name in ("url", "tenant"))
+    token, problem = _token(arguments)
+    named = (("--url or COORDINATOR_URL", url), ("--tenant or COORDINATOR_TENANT", tenant))
+    missing = [*(name for name, value in named if not value), *([problem] if problem else [])]
+    if missing:
+        raise DefinitionError("MISSING_OPTION", f"set {', '.join(missing)}{local_advice()}")
+    return Client(Connection(coordinator_url(url), tenant, token))
 
 
 def variable(name: str) -> str:
@@ -73,22 +78,14 @@ def variable(name: str) -> str:
     return value if value or os.environ.get("PIPELINES_URL") else os.environ.get(f"COORDINATOR_{name}", "")
 
 
-def _required(arguments: argparse.Namespace, name: str) -> str:
-    value: str = getattr(arguments, name) or variable(name.upper())
-    if not value:
-        raise DefinitionError("MISSING_OPTION", f"set --{name} or COORDINATOR_{name.upper()}{local_advice()}")
-    return value
-
-
-def _token(arguments: argparse.Namespace) -> str:
+def _token(arguments: argparse.Namespace) -> tuple[str, str]:
+    """Return the token, and what to set if there is no usable one."""
     try:
         file = arguments.token_file.read_text(encoding="utf-8").strip() if arguments.token_file else ""
     except (OSError, UnicodeDecodeError) as error:
         raise DefinitionError("MISSING_OPTION", f"--token-file cannot be read: {type(error).__name__}") from error
     token: str = file or getattr(arguments, "token", None) or variable("TOKEN")
-    if not is_token(token):
-        raise DefinitionError("MISSING_OPTION", "set --token-file FILE or COORDINATOR_TOKEN")
-    return token
+    return token, "" if is_token(token) else "--token-file FILE or COORDINATOR_TOKEN"
 
 
 def of_client(error: ClientError) -> DefinitionError:
@@ -96,9 +93,10 @@ def of_client(error: ClientError) -> DefinitionError:
 
     Its code is COORDINATOR_REFUSED, COORDINATOR_UNREACHABLE, or INVALID_URL if no request was made.
     """
+    if isinstance(error, NotAuthenticated):
+        return DefinitionError("COORDINATOR_REFUSED", f"{error}; check --token-file or COORDINATOR_TOKEN")
     if isinstance(error, Refused):
-        text = "\n".join([f"{error.status} {error.code} {error.detail}", *error.fields]) if error.code else str(error)
-        return DefinitionError("COORDINATOR_REFUSED", text)
+        return DefinitionError("COORDINATOR_REFUSED", str(error))
     return DefinitionError("COORDINATOR_UNREACHABLE" if isinstance(error, Unreachable) else "INVALID_URL", str(error))
 
 

@@ -223,11 +223,13 @@ class Host:
 
     def sealed(self, reports: Sequence[Report]) -> dict[str, Any]:
         """Return one signed message for the coordinator with reports about one release."""
+        environment = self.release.environment
         group = OutcomeGroup(
             worker_id=self.worker_id,
             artifact_digest=self.release.artifact_digest,
             code=self.release.code,
-            environment=self.release.environment.fingerprint if self.release.environment else "",
+            environment=environment.fingerprint if environment else "",
+            durable_pipelines=environment.durable_pipelines if environment else "",
             outcomes=[report.outcome for report in reports if report.outcome],
             checkpoints=[report.reached.checkpoint() for report in reports if report.reached],
             items=[group for report in reports for group in report.items],

@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
 
 FOREIGN_MODULE: Final = "FOREIGN_MODULE"
+FROM_FOLDER: Final = "from a folder"
+"""The reported version of durable-pipelines if its code is that of a checkout, which has none."""
 SHOWN: Final = 5
 """How many differences of environments an error names."""
 
@@ -241,6 +243,7 @@ def _environment(required: Required, *, allow_drift: bool) -> WorkerEnvironment:
         fingerprint=environment.fingerprint,
         python=f"{python.implementation} {python.version}"[:100],
         platform=python.platform[:100],
+        durable_pipelines=(environment.own.version if environment.own else FROM_FOLDER)[:100],
         differences=[difference[:300] for difference in differences[:MOST_DIFFERENCES]],
         difference_count=len(differences),
     )

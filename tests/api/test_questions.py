@@ -56,6 +56,7 @@ def test_a_question_is_answered_by_each_identifier(question: Interaction, eva: C
         "duplicate": False,
     }
     assert eva.get(f"executions/{question.execution_id}")["status"] == "QUEUED"
+    assert eva.get(f"questions/{question.pk}")["mayAnswer"]
     again = eva.post(path, {**body, "response": None})
     assert (again["duplicate"], again["response"]) == (True, RESPONSE)
 
@@ -96,9 +97,11 @@ def test_the_owner_of_a_token_answers_for_a_group(owner: Tenant, ready: Ready) -
     [member] = [member for member in bot.get("members")["items"] if member["username"] == name]
     assert member["groups"] == set_to["groups"]
     shown = {caller: caller.get("questions?mine=true")["items"] for caller in (bot, stranger)}
-    listed = [(row["businessKey"], row["restricted"]) for row in shown[bot]]
-    assert (listed, shown[stranger]) == ([("for finance", True)], [])
+    listed = [(row["businessKey"], row["restricted"], row["mayAnswer"]) for row in shown[bot]]
+    assert (listed, shown[stranger]) == ([("for finance", True, True)], [])
     [question] = stranger.get("questions?mine=false&group=finance")["items"]
+    assert (question["restricted"], question["mayAnswer"]) == (True, False)
+    assert {row["mayAnswer"] for row in Caller(owner, Scope.READ).get("questions")["items"]} == {False}
     body = {"questionId": question["questionId"], "response": RESPONSE}
     refused = stranger.post(ANSWER, body, 403)
     assert (refused["code"], refused["assignee"], refused["group"]) == ("RECIPIENT_REQUIRED", "eva", "finance")

@@ -10,6 +10,8 @@ from django.conf import settings
 from django.utils import timezone
 from redis import Redis
 
+from coordinator_client.api import Client, Connection
+from pipelines.development.following import Follower
 from releases.models import Release
 from tenancy.roles import Scope
 from tests import making
@@ -63,6 +65,10 @@ def test_only_members_with_the_group_answer(orders: Orders, tmp_path: Path) -> N
     tenant = orders.tenant
     named = {"COORDINATOR_URL": tenant.product.url, "COORDINATOR_TENANT": tenant.tenant.slug}
     run = CommandLine(tmp_path, {**named, "COORDINATOR_TOKEN": tenant.token(Scope)})
+    shown: list[str] = []
+    connection = Connection(tenant.product.url, tenant.tenant.slug, tenant.token(Scope))
+    follower = Follower(Client(connection), lambda _, text: shown.append(text))  # of `pipelines dev`
+    follower.begin(PIPELINE)
     waiting = orders.submit(questions=1)
     tenant.wait_for(waiting, "WAITING_EXTERNAL")
     user = tenant.tenant.tokens.latest("created").user.username
@@ -75,6 +81,8 @@ def test_only_members_with_the_group_answer(orders: Orders, tmp_path: Path) -> N
     answer = ("questions", "answer", question["questionId"], '--response={"note": "ok"}', "--yes")
     refused = run(*answer)
     assert (refused.status, "Only members of finance may answer." in refused.err) == (4, True)
+    follower.look()
+    assert f"you may not answer, only members of finance may: {tenant.product.url}/admin" in shown[-1]
     run("members", "groups", user, "finance", "legal", "--yes")
     assert [question["restricted"] for question in run.json("questions", "list", "--mine")] == [True]
     run(*answer)

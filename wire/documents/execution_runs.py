@@ -171,6 +171,7 @@ class _Derivation:
             "pinned": digest in self._pinned,
             "code": str(event.data.get("code") or "") or None,
             "environment": environment or None,
+            "durablePipelines": str(event.data.get("durablePipelines") or "") or None,
             "firstStepIndex": None if claim is None else self._start,
             "claimedAt": None if claim is None else instant(claim.at),
             "recordedAt": instant(event.at),

@@ -122,7 +122,10 @@ class StepRun(Part):
 
 
 class Run(Part):
-    """One part of the execution, as its worker reported it."""
+    """One part of the execution, as its worker reported it.
+
+    `durable_pipelines` is the version of that distribution; null if it is unknown, as in earlier documents.
+    """
 
     sequence: int
     outcome: RequiredText
@@ -132,6 +135,7 @@ class Run(Part):
     pinned: bool
     code: str | None
     environment: str | None
+    durable_pipelines: str | None = None
     first_step_index: int | None
     claimed_at: str | None
     recorded_at: RequiredText

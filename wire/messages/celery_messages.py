@@ -100,6 +100,7 @@ _Payloads = Annotated[list[str], Field(max_length=MOST_PAYLOADS, fail_fast=True)
 # Omitted if empty, so that a receiver of an earlier version, which knows no such member, accepts untraced messages.
 _Traceparent = Annotated[str, Field(pattern=f"^({traceparent.SQL_FORM[1:-1]})?$", exclude_if=not_)]
 _Omitted = Annotated[str, Field(exclude_if=not_)]
+_OwnVersion = Annotated[_Environment, Field(exclude_if=not_)]
 
 
 _ByStep = Annotated[dict[Annotated[int, Field(ge=0)], _Item], Field(max_length=MOST_TIMEOUTS, exclude_if=not_)]
@@ -298,15 +299,17 @@ _Groups = Annotated[list[ItemGroup], Field(max_length=MOST_TOGETHER, fail_fast=T
 class OutcomeGroup(Wire):
     """Outcomes, checkpoints and finished items of commands of one release.
 
-    `artifact_digest` is the artifact whose code ran, `code` says where the worker took it from, and `environment` is
-    the fingerprint of the worker's environment. They are empty, or null, if unknown. `code` is `registered` if the
-    worker reports no artifact with its outcomes, so that the digest is the one that it was registered with.
+    `artifact_digest` is the artifact whose code ran, `code` says where the worker took it from, `environment` is the
+    fingerprint of the worker's environment, and `durable_pipelines` the version of that distribution. They are empty,
+    or null, if unknown. `code` is `registered` if the worker reports no artifact with its outcomes, so that the digest
+    is the one that it was registered with.
     """
 
     worker_id: WorkerId
     artifact_digest: Identity = ""
     code: CodeOrigin | Literal["registered"] | None = None
     environment: Identity = ""
+    durable_pipelines: _OwnVersion = ""
     outcomes: _Together[Outcome] = Field(default_factory=list)
     checkpoints: _Together[Checkpoint] = Field(default_factory=list)
     items: _Groups = Field(default_factory=list)
@@ -329,13 +332,15 @@ class HeldLease(Wire):
 class WorkerEnvironment(Wire):
     """The Python environment of a worker.
 
-    `fingerprint` changes with the interpreter, the platform and every installed distribution. `differences` lists how
-    the environment differs from the one that the artifact requires, at most MOST_DIFFERENCES of `difference_count`.
+    `fingerprint` changes with the interpreter, the platform and every installed distribution. `durable_pipelines` is
+    the version of that distribution, or empty if unknown. `differences` lists how the environment differs from the one
+    that the artifact requires, at most MOST_DIFFERENCES of `difference_count`.
     """
 
     fingerprint: Identity
     python: _Environment
     platform: _Environment
+    durable_pipelines: _OwnVersion = ""
     differences: _Differences = Field(default_factory=list)
     difference_count: int = Field(default=0, ge=0, le=10**6)
 

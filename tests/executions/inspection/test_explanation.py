@@ -77,6 +77,7 @@ def test_a_history_with_a_retry_and_an_answer_names_code_workers_and_steps(owner
     digest = release.artifacts.get().digest
     execution = making.execution(owner)
     code: dict[str, Any] = {"artifact_digest": digest, "environment": "sha256:e", "code": "artifact"}
+    code["durable_pipelines"] = "0.2.0"
     first = due(owner)
     making.record(making.outcome_of(first, **reported(first, 0, failed=0)), worker_id="w1", **code)
     second = due(owner)
@@ -101,7 +102,7 @@ def test_a_history_with_a_retry_and_an_answer_names_code_workers_and_steps(owner
     ]
     assert explanation.code == [
         f"Ran Read lines, Bill with the code of artifact {digest}, which the release pins, in environment sha256:e, "
-        "on worker w1, w2."
+        "with durable-pipelines 0.2.0, on worker w1, w2."
     ]
     [failed] = [event for event in explanation.history if event.error_code]
     assert (failed.traceback, failed.artifact_digest) == (TRACEBACK.splitlines(), digest)

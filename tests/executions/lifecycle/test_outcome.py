@@ -272,8 +272,11 @@ def test_only_code_from_pinned_artifacts_is_pinned_throughout(
     release: Release, execution: Execution, claim: Claim, members: dict[str, Any], throughout: bool
 ) -> None:
     digest = release.artifacts.get().digest
-    making.record(making.outcome_of(claim), artifact_digest=digest, environment="e", **members)
+    making.record(
+        making.outcome_of(claim), artifact_digest=digest, environment="e", durable_pipelines="0.2.0", **members
+    )
     proven = statement(execution)["predicate"]
+    assert [run["durablePipelines"] for run in proven["runs"]] == ["0.2.0"]
     assert proven["pinnedThroughout"] is throughout
     assert proven["runs"][0]["findings"] == ([] if throughout else ["CODE_NOT_VERIFIED"])
 

@@ -242,12 +242,14 @@ def test_a_cancellation_is_sent_to_the_worker_at_once(release: Release, owner: T
 # --- code and environment ---
 
 MISSING = "b is not installed, required is 2"
+PYTHON = {"python": "cpython 3.12.1", "platform": "linux-x86_64"}
 
 
 def environment(fingerprint: str = "1", *differences: str, count: int | None = None) -> WorkerEnvironment:
     total = len(differences) if count is None else count
-    about = {"fingerprint": fingerprint, "python": "cpython 3.12.1", "platform": "linux-x86_64"}
-    return WorkerEnvironment(**about, differences=list(differences), difference_count=total)
+    return WorkerEnvironment(
+        fingerprint=fingerprint, **PYTHON, durable_pipelines="2", differences=list(differences), difference_count=total
+    )
 
 
 def changes(worker: Worker) -> list[dict[str, Any]]:
@@ -266,7 +268,7 @@ NOTHING = ("", "", None, 0)
 def test_the_row_of_a_worker_has_what_its_newest_heartbeat_reports(release: Release) -> None:
     worker = heartbeat(release)
     assert (reported(worker), changes(worker)) == (NOTHING, [])
-    stored = {"python": "cpython 3.12.1", "platform": "linux-x86_64", "differences": [MISSING]}
+    stored = {**PYTHON, "durablePipelines": "2", "differences": [MISSING]}
     for second, code in enumerate(("artifact", "source", "image"), 1):
         worker = heartbeat(release, second, code=code, environment=environment("1", MISSING, count=60))
         assert reported(worker) == (code, "1", {**stored, "differenceCount": 60}, 60)

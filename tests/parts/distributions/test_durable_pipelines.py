@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.parts.distributions import installing
-from tests.wheels import write_wheel
+from tests.wheels import later_wheel, write_wheel
 
 INSTALLED = """
 import importlib.metadata, json
@@ -48,7 +48,8 @@ import sys
 from pathlib import Path
 from pipelines.worker.hosted_release import host_artifact
 hosted = host_artifact(Path(sys.argv[1]), "acme")
-print(hosted.code, hosted.environment.fingerprint, hosted.pipeline.pipeline_id)
+environment = hosted.environment
+print(hosted.code, environment.fingerprint, hosted.pipeline.pipeline_id, environment.durable_pipelines)
 """
 
 
@@ -58,7 +59,7 @@ class Host:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.wheels = folder / "wheels"
-        wheel = installing.build_wheel("durable-pipelines", self.wheels)
+        self.wheel = wheel = installing.build_wheel("durable-pipelines", self.wheels)
         library = write_wheel(self.wheels, "rates", "1.0", {"rates.py": "RATE = 2\n"})
         self.python = installing.empty_environment(folder / "author")
         installing.install(self.python, [wheel, library])
@@ -73,9 +74,9 @@ class Host:
         fingerprint, differences = json.loads(self.run(python, "-c", COMPARE, self.release))
         return fingerprint, differences
 
-    def sync(self, target: Path) -> subprocess.CompletedProcess[str]:
+    def sync(self, target: Path, python: Path | None = None) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [self.python, "-m", "pipelines", "env", "sync", target, "--release", self.release, "--json"],
+            [python or self.python, "-m", "pipelines", "env", "sync", target, "--release", self.release, "--json"],
             cwd=self.folder,
             env={
                 **installing.environment(),
@@ -129,7 +130,27 @@ def test_a_worker_starts_in_the_environment_that_was_made_for_its_release(host: 
     fingerprint, differences = host.compare(python)
     assert differences == []
     assert fingerprint == host.compare(host.python)[0], "the author's environment is in another folder"
-    assert host.run(python, "-c", START, host.release).split() == ["artifact", fingerprint, "org.acme.prices"]
+    assert host.run(python, "-c", START, host.release).split() == [
+        *("artifact", fingerprint, "org.acme.prices", "0.1.0")
+    ]
+
+
+def test_after_an_upgrade_a_release_gets_the_later_library_with_what_that_requires(host: Host) -> None:
+    write_wheel(host.wheels, "added", "1.0")
+    later = later_wheel(host.wheel, "0.2.0", requires=["added"])
+    python, target = installing.empty_environment(host.folder / "upgraded"), host.folder / "renewed"
+    installing.install(python, [later], f"--find-links={host.wheels}")
+    made = host.sync(target, python)
+    assert (made.returncode, made.stderr) == (0, "")
+    assert host.run(target / "bin/python", "-c", START, host.release).split()[-1] == "0.2.0"
+    strict = later_wheel(host.wheel, "0.3.0", requires=["rates>=2"])
+    write_wheel(host.wheels, "rates", "2.0", {"rates.py": "RATE = 3\n"})
+    installing.install(python, [strict], f"--find-links={host.wheels}")
+    made = host.sync(target, python)
+    assert made.returncode == 0
+    assert "rates is 2.0, required is 1.0; durable-pipelines needs it" in made.stderr
+    with pytest.raises(AssertionError, match=r"ENVIRONMENT_DRIFT: .*rates is 2\.0, required is 1\.0"):
+        host.run(target / "bin/python", "-c", START, host.release)
 
 
 def test_a_changed_environment_differs_until_it_is_synchronised(host: Host) -> None:

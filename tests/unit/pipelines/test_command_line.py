@@ -118,9 +118,9 @@ def test_a_mistake_is_one_line_and_status_2(
 def test_the_token_comes_from_a_file_or_the_environment(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No token is sent to the URL of the old names but theirs."""
     options = argparse.Namespace(url="https://c.example/", tenant=None, token_file=None)
-    monkeypatch.setenv("COORDINATOR_TENANT", "acme")
-    with pytest.raises(DefinitionError, match=r"MISSING_OPTION: .*--token"):
+    with pytest.raises(DefinitionError, match=r"MISSING_OPTION: set --tenant .*, --token"):
         client_of(options)
+    monkeypatch.setenv("COORDINATOR_TENANT", "acme")
     for name, token in (("COORDINATOR_TOKEN", "dc_environment"), ("PIPELINES_TOKEN", "dc_old")):
         monkeypatch.setenv(name, token)
         assert client_of(options).connection == Connection("https://c.example", "acme", token)
@@ -183,7 +183,7 @@ def test_a_refusal_and_a_mistake_have_different_exit_statuses(coordinator: Recei
     coordinator.bodies = [json.dumps(REFUSAL).encode()]
     for answer, status in ((409, 3), (422, 3), (403, 2), (503, 2)):
         coordinator.statuses = [answer]
-        error = f"error: COORDINATOR_REFUSED: {answer} WORKER_REQUIRED No worker may run release '2.0'.\n"
+        error = f"error: COORDINATOR_REFUSED: {answer} WORKER_REQUIRED: No worker may run release '2.0'.\n"
         assert command(*ACTIVATE) == (status, "", error)
 
 

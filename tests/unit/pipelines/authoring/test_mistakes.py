@@ -83,7 +83,9 @@ MISTAKES = [
     ("ASYNC_STEP", "with yield", ASYNC.replace("Receipt:", "typing.AsyncIterator[Receipt]:"), "async def ship"),
     ("CARDINALITY_MISMATCH", "hints say ONE_TO_ONE", step(options="(cardinality='ONE_TO_MANY')"), SHIP),
     ("CARDINALITY_MISMATCH", "use Iterator", step().replace("...", "\n    yield Receipt(1)"), SHIP),
-    ("DUPLICATE_STEP_NAME", r'"Ship", in authored.py:23 .*name="Ship again"', step(gives="Order") * 2, SHIP),
+    ("DUPLICATE_STEP_NAME", '"Ship", in authored.py:23 .*give one function another', step(gives="Order") * 2, SHIP),
+    ("DUPLICATE_STEP_NAME", 'name="SHIP again"', step() + step(options="(name='SHIP')", name="load"), "def load"),
+    ("INVALID_PIPELINE_ID", "'no id' is not", "Pipeline('no id')", "Pipeline("),
     ("INVALID_STEP_NAME", "printable", step(options="(name=' ')"), SHIP),
     ("INVALID_STEP_NAME", "shorten it", step(options="(name='İ' * 200)"), SHIP),
     ("INVALID_OPTIONS", "'retires'; did you mean retries=", step(options="(retires=3)"), "@pip"),
@@ -152,16 +154,19 @@ def places(error: DefinitionError) -> list[str]:
 
 def test_all_mistakes_are_reported_at_once_each_with_its_place(author: Author) -> None:
     """A build also reports defaults that no value can have. Workers host what earlier builds made with them."""
-    doubtful = crate("weight: float = float('nan')\n    note: str = None")
+    doubtful = crate(
+        "weight: float = float('nan')\n    note: str = None\n    count: int = '1'\n    size: float = 1\n"
+        "    kind: typing.Literal['a'] = 'c'\n    lid: int | None = None\n"
+    )
     with pytest.raises(DefinitionError) as raised:
         author.pipeline(
             step(options="(name='Ship', repeats=3)", gives="bytes", name="load")
             + doubtful.replace("def ship", "async def ship")
         )
-    assert places(raised.value) == ["INVALID_OPTIONS:22", "DUPLICATE_STEP_NAME:30", "UNSUPPORTED_TYPE:23"]
+    assert places(raised.value) == ["INVALID_OPTIONS:22", "DUPLICATE_STEP_NAME:35", "UNSUPPORTED_TYPE:23"]
     with pytest.raises(DefinitionError) as raised:
         build(author.pipeline(doubtful), author.folder.parent / "dist")
-    assert places(raised.value) == ["INVALID_DEFAULT:24", "INVALID_DEFAULT:25"]
+    assert places(raised.value) == [f"INVALID_DEFAULT:{line}" for line in (24, 25, 26, 28)]
 
 
 @cases("pipeline_id", ["", "a/b", "ünit", "-a", "a" * 201, None])

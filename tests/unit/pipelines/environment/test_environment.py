@@ -70,6 +70,26 @@ def test_other_distributions_are_differences(environment: Environment, lock: str
     assert environment.differences(Required(PYTHON, lock)) == differences
 
 
+@cases(
+    ("lock", "differences"),
+    {
+        "the same": ("durable-pipelines==0.2.0\ncelery==5.7\n", []),
+        "an earlier one": (f"durable-pipelines[tracing]==0.1.0 --hash={HASH}\ncelery==5.7.0\n", []),
+        "none, and nothing of what it requires": ("", []),
+        "a later one": ("durable-pipelines==0.10\n", ["durable-pipelines is 0.2.0, required is 0.10 or later"]),
+        "another version of what it requires": ("celery==5.6\n", ["celery is 5.7, required is 5.6"]),
+    }.values(),
+)
+def test_a_later_version_of_the_library_hosts_the_releases_of_earlier_ones(
+    environment: Environment, tmp_path: Path, lock: str, differences: list[str]
+) -> None:
+    library, celery = distribution(tmp_path, "durable-pipelines", "0.2.0"), distribution(tmp_path, "celery", "5.7")
+    (library.metadata / "METADATA").write_text("Requires-Dist: celery[redis]>=5.6 ; extra == 'all'\n")
+    (celery.metadata / "METADATA").write_text("Requires-Dist: alpha\n")
+    more = replace(environment, distributions=(*environment.distributions, library, celery))
+    assert more.differences(Required(PYTHON, f"beta==2.0\n{lock}")) == differences
+
+
 def test_installers_and_editable_distributions_are_not_compared(environment: Environment, tmp_path: Path) -> None:
     """An artifact packs the code of editable ones, and a worker runs no other local code."""
     pip, edited = distribution(tmp_path, "pip", "26.0"), distribution(tmp_path, "edited", "1.0", editable=True)
