@@ -1,5 +1,3 @@
-"""Open questions, their answers, status and results over `/tpf/control-plane`."""
-
 import json
 from collections.abc import Callable
 from typing import Any

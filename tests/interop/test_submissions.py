@@ -1,5 +1,3 @@
-"""Submissions over `/tpf/control-plane`, and the workers without which they are rejected."""
-
 import secrets
 import shutil
 from collections.abc import Callable

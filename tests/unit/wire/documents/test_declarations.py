@@ -1,5 +1,3 @@
-"""What the declarations of an artifact may say, and how those of several artifacts are joined."""
-
 import json
 from typing import Any
 
