@@ -6,6 +6,8 @@ import pytest
 from django.apps import apps
 from django.db import IntegrityError, connection, transaction
 
+from tests.raising import error_of
+
 E = TypeVar("E", bound=BaseException)
 
 
@@ -59,9 +61,8 @@ def unchanged(*tables: type[Any]) -> Iterator[None]:
 
 def raised(error: type[E], call: Callable[..., object], *arguments: Any, **members: Any) -> E:
     """Return the error that the call raises. Assert that the call changes no row of executions."""
-    with unchanged(), pytest.raises(error) as caught:
-        call(*arguments, **members)
-    return caught.value
+    with unchanged():
+        return error_of(error, call, *arguments, **members)
 
 
 def _digests(names: Sequence[str]) -> dict[str, str]:

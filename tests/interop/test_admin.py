@@ -1,5 +1,3 @@
-"""`/tpf/admin`: activation, workers and re-drive."""
-
 import uuid
 from datetime import timedelta
 from pathlib import Path

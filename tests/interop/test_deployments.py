@@ -137,7 +137,9 @@ def test_a_call_waits_for_a_removal_no_longer_than_for_its_verdict(document: byt
         deployer.call(document)
 
 
-def test_an_invalid_or_older_descriptor_is_refused(repository: MavenRepository, deployer: Deployer) -> None:
+def test_an_invalid_older_or_larger_descriptor_is_refused(
+    repository: MavenRepository, document: bytes, deployer: Deployer
+) -> None:
     older = making.descriptor(CONTRACT, making.archive(CONTRACT))
     assert refusal(deployer.call(json.dumps(older).encode())) == (400, "DESCRIPTOR_PROFILE_UNSUPPORTED")
     answer = deployer.call(published(repository, digest="sha256:ABC"))
@@ -146,10 +148,6 @@ def test_an_invalid_or_older_descriptor_is_refused(repository: MavenRepository, 
     answer = deployer.call(published(repository, uri="file:///srv/app.jar"))
     assert refusal(answer) == (422, "DEPLOYMENT_REJECTED")
     assert [error["code"] for error in answer.json()["errors"]] == ["ARTIFACT_NOT_PROMOTABLE"]
-    assert nothing_is_stored()
-
-
-def test_a_descriptor_has_at_most_a_mebibyte(document: bytes, deployer: Deployer) -> None:
     largest = document + b" " * (MAX_DESCRIPTOR_BYTES - len(document))
     assert refusal(deployer.call(largest + b" ")) == (413, "PAYLOAD_TOO_LARGE")
     assert nothing_is_stored()
@@ -248,13 +246,6 @@ def test_only_a_valid_token_with_the_scope_deploys(document: bytes, owner: Tenan
     assert nothing_is_stored()
 
 
-def test_an_oauth_token_deploys(document: bytes, owner: Tenant, deployer: Deployer, issuer: OAuthIssuer) -> None:
-    bearer = issuer.token(subject="ci-robot", organizations=["other", owner.slug])
-    deployment = Deployment.objects.get(pk=deployer.deploy_new(document, bearer=bearer))
-    assert (deployment.actor, deployment.tenant) == ("oauth:ci-robot", owner)
-    assert Release.objects.get().uploaded_by == "oauth:ci-robot"
-
-
 def test_the_matrix_of_oauth_tokens(document: bytes, owner: Tenant, deployer: Deployer, issuer: OAuthIssuer) -> None:
     matrix: dict[tuple[int, str], list[dict[str, Any]]] = {
         (401, "NOT_AUTHENTICATED"): [{"expires_in": -60}, {"audience": "https://elsewhere.example"}],
@@ -268,6 +259,10 @@ def test_the_matrix_of_oauth_tokens(document: bytes, owner: Tenant, deployer: De
     unsigned = issuer.token(organizations=[owner.slug]).rpartition(".")[0] + "."
     assert refusal(deployer.call(document, bearer=unsigned)) == (401, "NOT_AUTHENTICATED")
     assert nothing_is_stored()
+    bearer = issuer.token(subject="ci-robot", organizations=["other", owner.slug])
+    deployment = Deployment.objects.get(pk=deployer.deploy_new(document, bearer=bearer))
+    assert (deployment.actor, deployment.tenant) == ("oauth:ci-robot", owner)
+    assert Release.objects.get().uploaded_by == "oauth:ci-robot"
 
 
 def test_an_environment_selects_the_tenant(document: bytes, issuer: OAuthIssuer, settings: Any) -> None:

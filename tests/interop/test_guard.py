@@ -1,5 +1,3 @@
-"""Authentication of the compatibility surface."""
-
 from pathlib import Path
 from typing import Any
 

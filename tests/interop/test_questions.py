@@ -1,5 +1,3 @@
-"""Open questions, their answers, status and results over `/tpf/control-plane`."""
-
 import json
 from collections.abc import Callable
 from typing import Any
@@ -20,6 +18,7 @@ from tests.executions.awaits.parking import make_late, suspended
 from tests.executions.transports.rest.order_flow import ORDER, PIPELINE, Flow
 from tests.executions.transports.rest.strict_worker import DTO, ENCODING
 from tests.interop.client import DECISION, DECISION_TYPE, accepted, call, mapping, ok, payload, place, refused
+from tests.raising import error_of
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("tpf")]
 
@@ -69,15 +68,11 @@ def test_only_the_first_answer_counts_and_a_repeat_is_a_duplicate(flow: Flow, qu
     assert pending(flow) == []
 
 
-def names_by_correlation(question: Interaction) -> dict[str, Any]:
-    return {"correlationId": question.correlation_id}
-
-
 def names_by_token(question: Interaction) -> dict[str, Any]:
     return {"resumeToken": awaits.resume_token_of(question, issued_at=timezone.now()).sign(awaits.resume_secrets()[0])}
 
 
-@cases("named", [names_by_correlation, names_by_token])
+@cases("named", [lambda question: {"correlationId": question.correlation_id}, names_by_token])
 def test_a_question_is_identified_by_correlation_id_or_token(
     flow: Flow, question: Interaction, named: Callable[[Interaction], dict[str, Any]]
 ) -> None:
@@ -147,18 +142,7 @@ def test_the_default_url_requires_the_resume_token(flow: Flow, question: Interac
     assert question.status == "DISPATCHED"
 
 
-def decided(flow: Flow) -> Execution:
-    made = accepted(flow.owner)
-    flow.dispatch()
-    [question] = ok("GET", place(flow.owner, "interactions/pending"))
-    answer = {"interactionId": question["interactionId"], "responsePayload": payload(DECISION_TYPE, DECISION)}
-    ok("POST", place(flow.owner, "interactions/complete"), answer)
-    flow.dispatch()
-    made.refresh_from_db()
-    return made
-
-
-def test_the_status_of_a_waiting_execution(flow: Flow) -> None:
+def test_an_execution_has_a_status_and_then_an_unchanged_result(flow: Flow) -> None:
     path = place(flow.owner, f"executions/{accepted(flow.owner).pk}")
     assert ok("GET", path)["status"] == "QUEUED"
     flow.dispatch()
@@ -166,11 +150,11 @@ def test_the_status_of_a_waiting_execution(flow: Flow) -> None:
     assert (waiting["status"], waiting["stepIndex"], waiting["version"]) == ("WAITING_EXTERNAL", 2, 2)
     assert waiting["nextDueAtEpochMs"] == 2**63 - 1
     assert ok("GET", f"{path}/result") == {"status": waiting, "resultPayload": None}
-
-
-def test_a_result_is_returned_unchanged(flow: Flow) -> None:
-    made = decided(flow)
-    response = ok("GET", place(flow.owner, f"executions/{made.pk}/result"))
+    [question] = pending(flow)
+    answer = {"interactionId": question["interactionId"], "responsePayload": payload(DECISION_TYPE, DECISION)}
+    assert complete(flow, answer).status_code == 200
+    flow.dispatch()
+    response = ok("GET", f"{path}/result")
     assert (response["status"]["status"], response["status"]["stepIndex"]) == ("SUCCEEDED", 3)
     order_id = DECISION["accepted"]["orderId"]
     assert response["resultPayload"] == {
@@ -209,16 +193,13 @@ def answered(flow: Flow, **named: Any) -> questions.Answered:
 
 def test_an_ambiguous_correlation_id_answers_no_interaction_but_an_id_does(flow: Flow) -> None:
     first, other = correlated(flow, "one"), correlated(flow, "other")
-    with pytest.raises(CorrelationAmbiguous) as caught:
-        answered(flow, correlation_id="order-1")
-    assert set(caught.value.data["interactionIds"]) == {str(first.pk), str(other.pk)}
-
+    ambiguous = error_of(CorrelationAmbiguous, answered, flow, correlation_id="order-1")
+    assert set(ambiguous.data["interactionIds"]) == {str(first.pk), str(other.pk)}
     body = {"correlationId": "order-1", "responsePayload": payload(DECISION_TYPE, DECISION)}
-    assert refused(complete(flow, body)) == (409, caught.value.detail)
+    assert refused(complete(flow, body)) == (409, ambiguous.detail)
     assert set(Interaction.objects.values_list("status", flat=True)) == {"DISPATCHED"}
 
     assert answered(flow, question_id=first.pk, correlation_id="order-1").question == first
     # A client that repeats its answer to the first one must not answer the second one.
-    with pytest.raises(CorrelationAmbiguous):
-        answered(flow, correlation_id="order-1")
+    error_of(CorrelationAmbiguous, answered, flow, correlation_id="order-1")
     assert answered(flow, question_id=other.pk).question == other

@@ -1,5 +1,3 @@
-"""Releases are registered from files over `/tpf/admin`."""
-
 import json
 from pathlib import Path
 from typing import Any

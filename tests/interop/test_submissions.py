@@ -1,5 +1,3 @@
-"""Submissions over `/tpf/control-plane`, and the workers without which they are rejected."""
-
 import secrets
 import shutil
 from collections.abc import Callable
@@ -10,7 +8,7 @@ from typing import Any
 import pytest
 from django.db import connection
 
-from executions.models import Execution, WireForm, Worker
+from executions.models import Execution, WireForm
 from executions.transports.rest import MOST_BYTES
 from executions.transports.rest_workers import register
 from governance.activation.activation import activate
@@ -212,15 +210,12 @@ def test_a_worker_of_another_release_is_not_eligible(flow: Flow, reported: dict[
     assert message in unavailable(flow)
 
 
-def registered(flow: Flow, **members: str) -> Worker:
-    return register(flow.owner, flow.release.identity, worker_id="java-1", protocol="rest", actor="t", **members)
-
-
 def test_a_worker_that_cannot_be_checked_is_not_eligible(flow: Flow, settings: Any) -> None:
     failed = "REST worker capability check failed: "
     flow.double.secret = "another"
     assert unavailable(flow) == failed + "HTTP 401"
-    flow.worker = registered(flow, endpoint=flow.double.endpoint)
+    members = {"worker_id": "java-1", "protocol": "rest", "actor": "t", "endpoint": flow.double.endpoint}
+    flow.worker = register(flow.owner, flow.release.identity, **members)
     settings.REST_WORKER_ORIGINS = []
     assert unavailable(flow) == failed + "the worker's endpoint is not at an origin that REST_WORKER_ORIGINS allows"
     Worker.objects.update(alive_until=datetime(2026, 1, 1, tzinfo=UTC))

@@ -1,7 +1,6 @@
 """Two tenants use the same names over `/tpf`. Each call reaches only rows of the tenant in its path."""
 
 import uuid
-from typing import Any
 
 import pytest
 
@@ -9,7 +8,7 @@ from executions.models import Execution, Interaction, Worker
 from executions.state_machine import moves
 from tenancy.models import Tenant
 from tests import making
-from tests.interop.client import base, call, ok, payload, place, refused
+from tests.interop.client import accepted, base, call, ok, order, payload, place, refused
 from tests.raw_sql import unguarded
 
 pytestmark = pytest.mark.django_db
@@ -20,12 +19,8 @@ STRING = payload("java.lang.String", "v")
 def twins(tpf: None) -> list[Tenant]:
     made = [making.ready()[0] for _ in range(2)]
     for owner in made:
-        ok("POST", place(owner, "executions"), order("k"))
+        accepted(owner, order("k", pipelineId=making.PIPELINE, inputPayload=STRING))
     return made
-
-
-def order(key: str) -> dict[str, Any]:
-    return {"pipelineId": making.PIPELINE, "inputShape": "UNI", "inputPayload": STRING, "idempotencyKey": key}
 
 
 def execution(owner: Tenant) -> Execution:

@@ -8,7 +8,7 @@ import pytest
 from django.conf import settings as django_settings
 from django.contrib.auth.models import User
 from django.utils import timezone
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Locator, Page
 from pytest_django import DjangoDbBlocker
 
 from executions.models import Worker
@@ -82,3 +82,11 @@ def enter(page: Page, password: str, username: str = "root") -> None:
     page.fill("#id_username", username)
     page.fill("#id_password", password)
     page.get_by_role("button", name="Log in").click()
+
+
+def tab_to(page: Page, to: Locator) -> None:
+    for _ in range(200):
+        if to.evaluate("element => element === document.activeElement"):
+            return
+        page.keyboard.press("Tab")
+    raise AssertionError(f"the keyboard does not reach {to}")

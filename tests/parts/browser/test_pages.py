@@ -1,15 +1,22 @@
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from django.urls import reverse
 from playwright.sync_api import Browser, Page, Route, ViewportSize, expect
 
+from governance.pipeline_page import PIPELINE_TABS
+from governance.release_page import TABS
 from releases.models import Activation
+from tenancy.roles import Role
+from tests import making
+from tests.admin.browsing import to
 from tests.admin.conftest import World
 from tests.admin.named import named
-from tests.admin.pages import FRAGMENTS, READS, url
-from tests.browsing import AXE, blocked, findings
+from tests.admin.pages import READS, url
+from tests.browsing import AXE, LogIn, blocked, findings
+from tests.running import BuiltRelease, TenantInUse
 
 WIDE: ViewportSize = {"width": 1280, "height": 900}
 NARROW: ViewportSize = {"width": 360, "height": 740}
@@ -27,22 +34,6 @@ def shown_in_each_way(page: Page) -> Iterator[str]:
             yield f"{width} {theme}"
 
 
-@pytest.mark.timeout(900)
-def test_axe_finds_nothing_on_any_page(page: Page, acme: tuple[World, str]) -> None:
-    problems = []
-    for name, address in addresses(acme[0]).items():
-        if name in FRAGMENTS or name == "nothing":
-            continue
-        page.goto(address)
-        expect(page.locator("html")).not_to_have_attribute("x-cloak", "")
-        page.evaluate(AXE)
-        for way in shown_in_each_way(page):
-            problems += [f"{name} {way}: {finding}" for finding in findings(page)]
-            if way.startswith("narrow"):
-                problems += [f"{name} {way}: cut off: {text}" for text in page.evaluate(CUT_OFF)]
-    assert not problems, "\n".join(problems)
-
-
 OTHER_PAGES = ("admin:password_change", "admin:log_out_everywhere", "admin:password_change_done", "admin:login")
 
 
@@ -50,6 +41,28 @@ def addresses(world: World) -> dict[str, str]:
     names = named(world)
     urls = {page: url(page, names) for page in READS}
     return urls | {name: reverse(name) for name in OTHER_PAGES} | {"nothing": "/admin/nothing/"}
+
+
+@pytest.mark.timeout(300)
+def test_axe_finds_nothing_on_any_tab(page: Page, acme: tuple[World, str]) -> None:
+    """And the status and the act that counts in an incident are in reach on each of them."""
+    problems = []
+    for version in ("1.1", "1.5"):
+        active = making.active(acme[0].tenant, version, pipeline_id="acme.bookings")
+    rows = {"releases_pipeline": (active.pipeline_id, PIPELINE_TABS), "releases_release": (active, TABS)}
+    for model, (row, tabs) in rows.items():
+        for tab in tabs:
+            page.goto(f"{to(f'{model}_change', row)}?tab={tab}")
+            page.get_by_text("More", exact=True).first.click()
+            page.evaluate(AXE)
+            for way in shown_in_each_way(page):
+                problems += [f"{model} {tab} {way}: {finding}" for finding in findings(page)]
+                page.evaluate("scrollTo(0, 600)")
+                for stays in (page.get_by_role("link", name="Roll back"), page.locator(".dc-head-line > *")):
+                    expect(stays.first).to_be_in_viewport()
+                if page.evaluate("document.documentElement.scrollWidth > innerWidth"):
+                    problems.append(f"{model} {tab} {way}: the page is wider than the screen")
+    assert not problems, "\n".join(problems)
 
 
 def test_a_slow_part_comes_later_and_can_be_tried_again(browser: Browser, page: Page, acme: tuple[World, str]) -> None:
@@ -85,6 +98,30 @@ def test_a_slow_part_comes_later_and_can_be_tried_again(browser: Browser, page: 
     without_scripts.wait_for_url("**/releases/pipeline/**")
     assert Activation.objects.latest("pk").reason == "It is time."
     plain.close()
+
+
+def test_the_page_of_an_execution_shows_a_retry_and_the_result_without_a_reload(
+    tenant: TenantInUse, log_in: LogIn, v1: BuiltRelease, name: str, tmp_path: Path
+) -> None:
+    gate = tmp_path / "gate"
+    tenant.host(v1, f"worker-{name}")
+    page = log_in(tenant, Role.OPERATOR)
+    work = {"number": 7, "fail_times": 1, "gate": str(gate)}
+    accepted = tenant.accepted("tests.pinned", work, "watched")
+    page.goto("/admin/executions/execution/")
+    page.get_by_role("link", name=accepted["executionId"][:13]).click()
+    page.wait_for_url("**/change/")
+    page.evaluate("window.neverReloaded = true")
+    live = page.locator("#execution-live")
+    expect(live).to_have_attribute("data-status", "RUNNING")
+    gate.touch()
+    expect(live).to_have_attribute("data-status", "SUCCEEDED")
+    expect(page.locator("[data-pin]")).to_contain_text("1.0")
+    expect(page.locator(".dc-tl-failed.dc-tl-bar")).to_have_count(1)
+    expect(page.locator(".dc-tl-retry.dc-tl-bar")).to_have_count(1)
+    assert page.evaluate("window.neverReloaded") is True
+    page.get_by_role("link", name="Input and result").click()
+    expect(page.locator("[data-payload=result]")).to_contain_text("code v1, attempt 1")
 
 
 def test_an_injected_script_does_not_run(page: Page) -> None:

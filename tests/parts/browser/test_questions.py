@@ -1,14 +1,14 @@
 import re
 
 import pytest
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Page, expect
 
 from executions.awaits import claims, questions
 from executions.models import Interaction, InteractionEvent
 from tests.admin.conftest import World
 from tests.admin.test_questions import ask, with_claims
 from tests.browsing import AXE, findings
-from tests.parts.browser.conftest import enter
+from tests.parts.browser.conftest import enter, tab_to
 from tests.parts.browser.test_pages import NARROW
 from tests.running import PASSWORD
 
@@ -23,14 +23,6 @@ def world(acme: tuple[World, str]) -> World:
 @pytest.fixture
 def question(world: World) -> Interaction:
     return ask(world, timeout_seconds=3600.0)
-
-
-def tab_to(page: Page, to: Locator) -> None:
-    for _ in range(200):
-        if to.evaluate("element => element === document.activeElement"):
-            return
-        page.keyboard.press("Tab")
-    raise AssertionError(f"the keyboard does not reach {to}")
 
 
 def press(page: Page, name: str, key: str = "Enter") -> None:

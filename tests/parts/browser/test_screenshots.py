@@ -1,4 +1,4 @@
-"""Takes a picture of every page of the admin, into `screenshots/`.
+"""Takes a picture of every page of the admin, into `screenshots/`, and asks axe about it.
 
 `make screenshots` takes each in all four ways, and renews those of the README and of the guides.
 """
@@ -16,8 +16,8 @@ from tests import making
 from tests.admin.conftest import World
 from tests.admin.pages import CHANGES, ELSEWHERE, FRAGMENTS
 from tests.admin.test_matrix import ALL, UNUSED
-from tests.browsing import blocked
-from tests.parts.browser.test_pages import addresses, shown_in_each_way
+from tests.browsing import AXE, blocked, findings
+from tests.parts.browser.test_pages import CUT_OFF, addresses, shown_in_each_way
 from tests.repetition import THOROUGH
 
 FOLDER = Path("screenshots")
@@ -35,7 +35,8 @@ NO_PICTURE = {page.split()[0] for page in (*FRAGMENTS, *CHANGES)} | ELSEWHERE
 
 
 @pytest.mark.timeout(1800)
-def test_every_page_has_a_picture_and_the_policy_blocks_nothing(page: Page, acme: tuple[World, str]) -> None:
+def test_every_page_has_a_picture_without_findings_of_axe(page: Page, acme: tuple[World, str]) -> None:
+    """And the policy blocks nothing."""
     pictured, problems = set[str](), list[str]()
     page.on("pageerror", lambda error: problems.append(f"{page.url}: {error}"))
     page.on("console", lambda message: problems.extend(f"{page.url}: {text}" for text in blocked(message)))
@@ -47,14 +48,18 @@ def test_every_page_has_a_picture_and_the_policy_blocks_nothing(page: Page, acme
         page.wait_for_load_state("networkidle")
         # Alpine removes this attribute once it has run.
         expect(page.locator("html")).not_to_have_attribute("x-cloak", "")
+        page.evaluate(AXE)
         for way in shown_in_each_way(page):
+            problems += [f"{name} {way}: {finding}" for finding in findings(page)]
+            if way.startswith("narrow"):
+                problems += [f"{name} {way}: cut off: {text}" for text in page.evaluate(CUT_OFF)]
             if THOROUGH or way in WAYS:
                 file = FOLDER / way.replace(" ", "-") / f"{name.replace(' ', '-')}.png"
                 page.screenshot(path=file, full_page=True)
         pictured.add(name.split()[0].removeprefix("admin:"))
     page.goto("/nothing")
     assert page.evaluate("getComputedStyle(document.querySelector('main')).maxWidth") == "544px"
-    assert problems == []
+    assert not problems, "\n".join(problems)
     assert {name for name in ALL - pictured - NO_PICTURE if not name.endswith(UNUSED)} == set()
 
 

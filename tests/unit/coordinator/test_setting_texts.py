@@ -9,6 +9,7 @@ from alerts.texts import read_alert_secrets, secret
 from foundation.env import Environment
 from releases.registration.maven_repositories import Repository, read_repositories
 from tests.cases import cases
+from tests.raising import error_of
 from tests.words import words
 
 KNOWN = ["read", "releases:register"]
@@ -83,19 +84,10 @@ def entry(**members: str) -> str:
     return "\n".join(["[[repositories]]", *lines, ""])
 
 
-def problem(text: str) -> str:
-    with pytest.raises(ValueError, match=r"^[a-z]") as error:
-        read_repositories(text)
-    return str(error.value)
-
-
 def test_a_document() -> None:
     acme, lab = read_repositories(COMPLETE)
-    url, mirror, groups = (
-        "https://maven.acme.example/releases",
-        "https://mirror.example/acme",
-        ("com.acme.*", "org.acme"),
-    )
+    url, mirror = "https://maven.acme.example/releases", "https://mirror.example/acme"
+    groups = ("com.acme.*", "org.acme")
     assert acme == Repository("acme-releases", url, groups, (mirror,), ("acme",), credentials="file:/run/secrets/maven")
     assert acme.urls == (url, mirror)
     assert read_repositories("") == ()
@@ -128,8 +120,9 @@ def test_a_document() -> None:
     ],
 )
 def test_an_invalid_document_is_reported_by_entry_and_rule(text: str, complaint: str) -> None:
-    assert problem(text).startswith(complaint)
-    assert "password@" not in problem(text)
+    problem = str(error_of(ValueError, read_repositories, text))
+    assert problem.startswith(complaint)
+    assert "password@" not in problem
 
 
 @cases(("pattern", "served"), [("com.acme", ["com.acme"]), ("com.acme.*", WITHIN)])

@@ -12,6 +12,7 @@ from foundation.fair_slots import FairSlots, Group
 from foundation.places import Places
 from tests.cases import cases
 from tests.few_places import limited
+from tests.raising import error_of
 
 BUSY, QUIET, ADMIN = Group("busy"), Group("quiet"), Group("admin", reserved=True)
 SECONDS = 10
@@ -95,11 +96,8 @@ def test_a_full_line_refuses_its_group_but_no_other() -> None:
     slots = FairSlots(1, most_waiting=4)
     takers = Takers(slots)
     takers.start(BUSY, BUSY, BUSY)
-    with pytest.raises(TooManyRequests) as refusal:
-        slots.require_room(BUSY)
-    assert refusal.value.data == {"retryAfter": 1}
-    with pytest.raises(TooManyRequests):
-        slots.take(BUSY, bounded=True)
+    assert error_of(TooManyRequests, slots.require_room, BUSY).data == {"retryAfter": 1}
+    error_of(TooManyRequests, slots.take, BUSY, bounded=True)
     slots.require_room(QUIET)
     takers.start(QUIET)
     slots.leave(BUSY)

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from tests import signing as making
 from tests.cases import cases
+from tests.raising import error_of
 from wire.documents import signing
 from wire.findings import DocumentError
 from wire.resume_token import ResumeToken, ResumeTokenError, key_id, read
@@ -69,9 +70,8 @@ MALFORMED: list[tuple[str, str, list[Any]]] = [
 
 @cases(("member", "code", "value"), [(*row[:2], value) for row in MALFORMED for value in row[2]])
 def test_a_malformed_envelope_is_refused_with_its_code(member: str, code: str, value: Any) -> None:
-    with pytest.raises(DocumentError) as caught:
-        signing.read_envelope({**SIGNED, member: value})
-    assert {finding.code for finding in caught.value.findings} == {code}
+    refused = error_of(DocumentError, signing.read_envelope, {**SIGNED, member: value})
+    assert {finding.code for finding in refused.findings} == {code}
 
 
 def test_the_id_of_a_key_is_the_digest_that_openssl_prints() -> None:
@@ -82,8 +82,7 @@ def test_the_id_of_a_key_is_the_digest_that_openssl_prints() -> None:
     assert signing.read_public_key(f"\n{signing.to_pem(key)}\n") == key
 
 
-def _pem(public: Any) -> str:
-    return str(public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode())
+OF_RSA = rsa.generate_private_key(65537, 2048).public_key()
 
 
 @cases(
@@ -91,7 +90,7 @@ def _pem(public: Any) -> str:
     [
         ("-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----", "not a public key"),
         ("x" * 3000, "at most"),
-        (_pem(rsa.generate_private_key(65537, 2048).public_key()), "Only ed25519"),
+        (OF_RSA.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode(), "Only ed25519"),
         (making.private_key().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode(), "private key"),
     ],
 )
@@ -134,8 +133,7 @@ def test_decryption_needs_the_same_key_nonce_and_header() -> None:
         (WORKER_KEY, MESSAGE_NONCE, HEADER, "AAAA" + text[4:]),
         (WORKER_KEY, MESSAGE_NONCE, HEADER, "é" + text),
     ):
-        with pytest.raises(Undecryptable):
-            key.decrypt(ciphertext, nonce=nonce, header=header)
+        error_of(Undecryptable, key.decrypt, ciphertext, nonce=nonce, header=header)
 
 
 @cases("generation", [1, 2, 999_999_999])
@@ -159,8 +157,7 @@ def test_a_key_is_parsed_from_its_text(generation: int) -> None:
     ],
 )
 def test_a_truncated_or_mistyped_key_is_refused(text: str) -> None:
-    with pytest.raises(MalformedKey):
-        parse_key(text)
+    error_of(MalformedKey, parse_key, text)
 
 
 VECTOR = (
@@ -179,15 +176,7 @@ def signed(payload: bytes, secret: str = RESUME_SECRET) -> str:
 
 
 def refused(token: str, *secrets: str) -> str:
-    with pytest.raises(ResumeTokenError) as caught:
-        read(token, secrets or [RESUME_SECRET])
-    return caught.value.code
-
-
-def not_for(record: ResumeToken, now_epoch_ms: int) -> str:
-    with pytest.raises(ResumeTokenError) as caught:
-        RECORD.require(record, now_epoch_ms=now_epoch_ms)
-    return caught.value.code
+    return error_of(ResumeTokenError, read, token, secrets or [RESUME_SECRET]).code
 
 
 @cases("token", [VECTOR, SIGNED_TOKEN])
@@ -231,4 +220,4 @@ def test_text_without_two_parts_and_signed_text_of_another_form_are_malformed(to
 
 def test_a_token_lasts_until_its_deadline_whenever_it_was_issued() -> None:
     RECORD.require(dataclasses.replace(RECORD, issued_at_epoch_ms=0), now_epoch_ms=2000000000000)
-    assert not_for(RECORD, 2000000000001) == "EXPIRED"
+    assert error_of(ResumeTokenError, RECORD.require, RECORD, now_epoch_ms=2000000000001).code == "EXPIRED"

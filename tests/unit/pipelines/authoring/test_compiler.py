@@ -1,9 +1,14 @@
+import pytest
+
 from pipelines.authoring.compiler import compile_contract, contract_text, declarations, load
+from tests import making
 from tests.cases import cases
 from tests.docs import examples
 from tests.unit.pipelines.conftest import Author
 from tests.unit.wire.comparison.releases import field, named, record, scalar, wrapper
-from wire.documents.contract import hash_findings, parse_contract
+from wire.documents.contract import contract_from_json, hash_findings, parse_contract
+from wire.documents.declarations import read, written
+from wire.findings import DocumentError
 
 PACK = "@pipeline.step\ndef pack(line: Line) -> Line:\n    return line\n\n"
 WEIGH = PACK.replace("pack", "weigh")
@@ -66,6 +71,17 @@ def test_steps_and_awaits_in_the_contract(author: Author) -> None:
     contract = parse_contract(contract_text(document).encode())
     assert (contract.result_shape, hash_findings(document)) == ("SINGLE", [])
     assert document["contractVersion"] == f"sha256:{document['contractHash']}"
+
+
+def test_the_contract_says_which_release_of_which_pipeline_is_called(author: Author) -> None:
+    members = "request=int, response=str, timeout=timedelta(days=7)"
+    body = f"from pipelines import ACTIVE\npipeline.calls('Refund', 'refunds', {members}, release=%s)"
+    [named], [active] = (compile_contract(author.pipeline(body % name))["steps"] for name in ("'1.4.2'", "ACTIVE"))
+    assert {**active, "callsRelease": "1.4.2"} == named
+    assert (named["kind"], named["awaitTransport"], named["callsPipeline"]) == ("await", "pipeline", "refunds")
+    document = {**making.contract(), "steps": [{**active, "awaitTransport": "webhook"}]}
+    with pytest.raises(DocumentError, match="only an await over the transport 'pipeline'"):
+        contract_from_json(document)
 
 
 def test_every_kind_of_field_has_its_definition(author: Author) -> None:
@@ -271,6 +287,48 @@ def test_the_example_of_a_limit_declares_it_and_is_no_part_of_the_contract(autho
     limited = compile_contract(pipeline)
     unlimited = author.pipeline(example.replace(', concurrency=Concurrency(limit=1, key="account")', ""))
     assert compile_contract(unlimited) == limited
+
+
+QUESTION = """
+from typing import Annotated
+Euros = Annotated[int, Field(json_schema_extra={{"unit": "EUR"}})]
+class Claim(BaseModel):
+    who: str
+    lines: list["Line"]
+class Line(BaseModel):
+    price: {price} = Field({texts})
+@dataclass
+class Decision:
+    pays: Annotated[bool, Field({texts})]
+    amount: "Amount"
+    why: typing.Literal["new", "lost", None]
+    who: typing.Literal["a", "b"]
+class Amount(enum.Enum):
+    SMALL = "small"
+    BIG = "big"
+@pipeline.step
+def register(claim: Claim) -> Claim:
+    return claim
+"""
+ASK = 'pipeline.awaits("Ask", request=Claim, response=Decision, timeout=timedelta(days=1))'
+TEXTS = 'title="T", description=" D  d", examples=[1, "x"]'
+
+
+def test_questions_declare_the_order_of_fields_and_choices_and_their_texts(author: Author) -> None:
+    pipeline = author.pipeline(QUESTION.format(price="Euros", texts=TEXTS) + ASK)
+    texts = {"title": "T", "description": "D d", "examples": ["1", "x"]}
+    types = {
+        "authored.Claim": {"order": ["who", "lines"]},
+        "authored.Line": {"fields": {"price": {**texts, "unit": "EUR"}}},
+        "authored.Decision": {"order": ["pays", "amount", "why", "who"], "fields": {"pays": texts}},
+        "authored.Decision.why": {"order": ["new", "lost"]},
+        "authored.Amount": {"order": ["small", "big"]},
+    }
+    assert declarations(pipeline) == {"types": types} == read(written({"types": types}).encode())
+    assert declarations(pipeline, described=False) == {}
+    plain = author.pipeline(QUESTION.format(price="int", texts="") + ASK)
+    assert compile_contract(plain)["contractHash"] == compile_contract(pipeline)["contractHash"]
+    assert declarations(author.pipeline(QUESTION.format(price="Euros", texts=TEXTS))) == {}
 
 
 def test_a_pipeline_that_uses_nothing_new_keeps_the_contract_of_earlier_builds() -> None:

@@ -17,6 +17,11 @@ def awaits(more: str = "", response: str = "Order", timeout: str = "timedelta(1)
     return f"pipeline.awaits('Approve', request={request}, response={response}, timeout={timeout}{more})\n"
 
 
+def calls(pipeline_id: Any = "refunds", release: Any = "1", timeout: str = "timedelta(1)") -> str:
+    called = f"{pipeline_id!r}, release={release!r}, timeout={timeout}"
+    return f"pipeline.calls('Refund', {called}, request=int, response=str)\n"
+
+
 def crate(field: str) -> str:
     return f"@dataclass\nclass Crate:\n    {field}\n\n" + step("crate: Crate")
 
@@ -133,6 +138,9 @@ MISTAKES = [
     ("INVALID_CONCURRENCY", "whenFull 'drop'", limiting("limit=1, when_full='drop'"), "pip"),
     ("INVALID_CONCURRENCY", "'nummer', but.* no field nummer", limiting("limit=1, key='nummer'"), "pip"),
     ("INVALID_CONCURRENCY", "first step takes many", limiting("1, 'number'", step("orders: list[Order]")), "pip"),
+    *(("INVALID_PIPELINE_ID", "", calls(name), "pip") for name in ("two words", "", None)),
+    *(("INVALID_RELEASE", "", calls(release=name), "pip") for name in (None, "", "a/b", "x" * 501, " 1")),
+    ("INVALID_TIMEOUT", "", calls(timeout="timedelta(0)"), "pip"),
     ("INVALID_RECIPIENT", '"Approve" has a assignee of 201 characters', awaits(", assignee='a' * 201"), "pip"),
     ("INVALID_RECIPIENT", "group of 101 characters; use 1 to 100", awaits(", group='a' * 101"), "pip"),
 ]

@@ -17,6 +17,7 @@ from pipelines.environment import Environment
 from pipelines.release.descriptor import release
 from pipelines.release.packaging import artifact_digest, build
 from tests.cases import cases
+from tests.raising import error_of
 from tests.unit.pipelines.conftest import IMPORTS, STEP, Author
 from tests.words import words
 from wire.documents.contract import CAPABILITIES_ENTRY, CONTRACT_ENTRY, LOCK_ENTRY, PYTHON_ENTRY
@@ -106,8 +107,7 @@ def test_a_package_or_a_single_module_is_packed_and_others_on_request(author: Au
     assert built(pipeline, tmp_path) == [*DOCUMENTS, "more.py", *shared, "single.py"]
     for unknown in ("no_such_package", "sys"):
         pipeline.packages = (unknown,)
-        with pytest.raises(DefinitionError, match="PACKAGE_NOT_FOUND"):
-            build(pipeline, tmp_path)
+        assert error_of(DefinitionError, build, pipeline, tmp_path).code == "PACKAGE_NOT_FOUND"
 
 
 def test_a_linked_folder_is_packed_and_a_link_that_cannot_be_packed_is_named(author: Author, tmp_path: Path) -> None:
@@ -145,9 +145,7 @@ def write(author: Author, body: str, **files: str) -> str:
 
 
 def errors(pipeline: Pipeline | str, out: Path) -> list[DefinitionError]:
-    with pytest.raises(DefinitionError) as raised:
-        build(pipeline, out)
-    return list(raised.value.errors)
+    return list(error_of(DefinitionError, build, pipeline, out).errors)
 
 
 @cases(

@@ -15,43 +15,33 @@ from pipelines.release.files import Repositories, RepositoryError
 from pipelines.release.packaging import BuiltArtifact
 from pipelines.release.publish import publish, upload_directly
 from tests.cases import cases
-from tests.receiving import Received
-from tests.unit.pipelines.conftest import Recorder, Response
+from tests.raising import error_of
+from tests.receiving import Receiver, dripping, one_client, receiver, receiving, serving
 from wire.documents.artifact_uri import MavenUri
 from wire.documents.contract import CONTRACT_NAME
 from wire.documents.descriptor import ENVELOPE_NAME, Profile
 
+__all__ = ["receiver"]
 
-class Coordinator(Recorder):
-    """Accepts and registers each release. With a `location`, it redirects every request, as a store also may."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.location = ""
-        self.finding = b""
-        self.statuses = [b"VERIFYING", *[b"REGISTERED"] * 9]
-
-    def response_to(self, request: Received) -> Response:
-        if self.location:
-            return Response(307, headers={"Location": self.location})
-        if request.method == "POST":
-            return Response(202, b"{}")
-        return Response(200, b'{"status": "%s", "findings": [%s]}' % (self.statuses.pop(0), self.finding))
-
-    @property
-    def bodies(self) -> list[bytes]:
-        return [request.body for request in self.requests if request.method == "POST"]
+VERIFYING, REGISTERED = (b'{"status": "%s", "findings": []}' % status for status in (b"VERIFYING", b"REGISTERED"))
 
 
 @pytest.fixture
-def coordinators() -> Iterator[list[Coordinator]]:
-    with Coordinator().running() as first, Coordinator().running() as second:
+def coordinators() -> Iterator[list[Receiver]]:
+    """The first one accepts and registers each release."""
+    with receiving() as first, receiving() as second:
+        first.statuses, first.bodies = [202, 200], [b"{}", VERIFYING, REGISTERED]
         yield [first, second]
 
 
 @pytest.fixture
-def coordinator(coordinators: list[Coordinator]) -> Coordinator:
+def coordinator(coordinators: list[Receiver]) -> Receiver:
     return coordinators[0]
+
+
+def redirect(server: Receiver, location: str) -> None:
+    server.statuses, server.answer_headers = [307], {"Location": location}
 
 
 @pytest.fixture
@@ -59,20 +49,21 @@ def folder(built: BuiltArtifact) -> Path:
     return release(built.path.parent, release_version="1.0").path.parent
 
 
-def published(folder: Path, coordinator: Coordinator, verdict_timeout: float = 20) -> dict[str, Any]:
+def published(folder: Path, coordinator: Receiver, verdict_timeout: float = 20) -> dict[str, Any]:
     client = Client(Connection(coordinator.origin, "acme", "dc_secret"))
     return publish(folder, client, progress=lambda _sent, _total: None, verdict_timeout=verdict_timeout)
 
 
-def refused(folder: Path, coordinator: Coordinator) -> str:
-    with pytest.raises(DefinitionError) as caught:
-        published(folder, coordinator)
+def refused(folder: Path, coordinator: Receiver) -> str:
+    refusal = str(error_of(DefinitionError, published, folder, coordinator))
     assert coordinator.requests == []
-    return str(caught.value)
+    return refusal
 
 
-def parts(coordinator: Coordinator) -> int:
-    return coordinator.bodies[-1].count(b'name="artifact"')
+def sent(folder: Path, coordinator: Receiver) -> bytes:
+    """Publish a release, and return the body of the request."""
+    published(folder, coordinator)
+    return [request.body for request in coordinator.requests if request.method == "POST"][-1]
 
 
 @pytest.fixture
@@ -85,25 +76,26 @@ def hasty_with_netrc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("hasty_with_netrc")
-def test_the_token_is_sent_only_to_the_coordinator(folder: Path, coordinators: list[Coordinator]) -> None:
+def test_the_token_is_sent_only_to_the_coordinator(folder: Path, coordinators: list[Receiver]) -> None:
     coordinator, other = coordinators
     assert published(folder, coordinator)["status"] == "REGISTERED"
     assert {request.headers.get("Authorization") for request in coordinator.requests} == {"Bearer dc_secret"}
     assert "dc_secret" not in repr(Connection("https://coordinator.example", "acme", "dc_secret"))
 
-    coordinator.location = other.origin
+    redirect(coordinator, other.origin)
     with pytest.raises(Refused, match="307"):
         published(folder, coordinator)
     assert other.requests == []
 
 
-def test_an_overdue_verdict_names_the_server_that_does_not_answer(folder: Path, coordinator: Coordinator) -> None:
-    coordinator.finding = b'{"code": "IMAGE_REGISTRY_UNAVAILABLE", "message": "it is silent"}'
+def test_an_overdue_verdict_names_the_server_that_does_not_answer(folder: Path, coordinator: Receiver) -> None:
+    finding = b'{"code": "IMAGE_REGISTRY_UNAVAILABLE", "message": "it is silent"}'
+    coordinator.bodies = [b"{}", VERIFYING.replace(b"[]", b"[%s]" % finding)]
     with pytest.raises(DefinitionError, match=r"VERIFYING after .* later\n  IMAGE_REGISTRY_UNAVAILABLE: it is silent"):
         published(folder, coordinator, verdict_timeout=0.04)
 
 
-def test_files_and_signatures_that_do_not_fit_are_not_sent(folder: Path, coordinator: Coordinator) -> None:
+def test_files_and_signatures_that_do_not_fit_are_not_sent(folder: Path, coordinator: Receiver) -> None:
     (folder / ENVELOPE_NAME).write_text(json.dumps({"payload": base64.b64encode(b"another").decode()}))
     assert "signs another descriptor" in refused(folder, coordinator)
     (folder / ENVELOPE_NAME).unlink()
@@ -120,7 +112,7 @@ def newer(built: BuiltArtifact, version: str, **locations: Any) -> Path:
     return artifact
 
 
-def test_only_a_file_from_a_repository_may_be_missing(built: BuiltArtifact, coordinator: Coordinator) -> None:
+def test_only_a_file_from_a_repository_may_be_missing(built: BuiltArtifact, coordinator: Receiver) -> None:
     artifact = newer(built, "1.0")
     folder, data = artifact.parent, artifact.read_bytes()
     artifact.write_bytes(b"other")
@@ -131,13 +123,12 @@ def test_only_a_file_from_a_repository_may_be_missing(built: BuiltArtifact, coor
     artifact = newer(built, "1.1", maven=["org.acme:orders:zip:1.0"], images=[image])
     folder = artifact.parent
     (folder / CONTRACT_NAME).write_text("{}")
-    published(folder, coordinator)
-    assert (parts(coordinator), data in coordinator.bodies[-1]) == (1, True), "it is found by its digest"
-    assert b'name="contract"' in coordinator.bodies[-1]
-    assert (folder / "pipeline-release.json").read_bytes() in coordinator.bodies[-1]
+    body = sent(folder, coordinator)
+    assert (body.count(b'name="artifact"'), data in body) == (1, True), "it is found by its digest"
+    assert b'name="contract"' in body
+    assert (folder / "pipeline-release.json").read_bytes() in body
     artifact.unlink()
-    published(folder, coordinator)
-    assert parts(coordinator) == 0
+    assert b'name="artifact"' not in sent(folder, coordinator)
 
 
 @pytest.fixture
@@ -154,9 +145,9 @@ def send(file: Path, status: str, *missing: dict[str, Any]) -> None:
 
 
 @pytest.mark.usefixtures("hasty_with_netrc")
-def test_stores_get_no_credentials_and_redirects_are_not_followed(file: Path, coordinators: list[Coordinator]) -> None:
+def test_stores_get_no_credentials_and_redirects_are_not_followed(file: Path, coordinators: list[Receiver]) -> None:
     first, other = coordinators
-    first.location = other.origin
+    redirect(first, other.origin)
     with pytest.raises(DefinitionError, match="STORE_UNREACHABLE"):
         send(file, "OPEN", {"url": f"{first.origin}/0", "offset": 0, "size": 10})
     assert {request.headers.get("Authorization") for request in first.requests} == {None}
@@ -172,33 +163,7 @@ LOCATION = MavenUri("org.acme", "orders", "1.0+1", "zip")
 PATH = "org/acme/orders/1.0+1/orders-1.0+1.zip"
 CREDENTIALS = "ci:a:secret"
 BASIC = f"Basic {base64.b64encode(CREDENTIALS.encode()).decode()}"
-FOUND = Response(body=b"the artifact")
 REPOSITORY = "https://repo.example"
-
-
-class Repository(Recorder):
-    """Answers requests for the artifact. `redirects` has locations by path. Everything else is unknown."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.found = FOUND
-        self.redirects: dict[str, str] = {}
-
-    def response_to(self, request: Received) -> Response:
-        if request.path in self.redirects:
-            return Response(302, headers={"Location": self.redirects[request.path]})
-        return self.found if request.path.endswith(PATH) else Response(404)
-
-
-@pytest.fixture
-def repositories() -> Iterator[list[Repository]]:
-    with Repository().running() as first, Repository().running() as second:
-        yield [first, second]
-
-
-@pytest.fixture
-def repository(repositories: list[Repository]) -> Repository:
-    return repositories[0]
 
 
 def fetched(tmp_path: Path, *places: str, **options: Any) -> bytes:
@@ -209,37 +174,41 @@ def fetched(tmp_path: Path, *places: str, **options: Any) -> bytes:
 
 
 def failure(tmp_path: Path, *places: str, **options: Any) -> RepositoryError:
-    with pytest.raises(RepositoryError) as caught:
-        fetched(tmp_path, *places, **options)
-    return caught.value
+    return error_of(RepositoryError, fetched, tmp_path, *places, **options)
 
 
-def test_credentials_are_not_sent_to_the_target_of_a_redirect(repositories: list[Repository], tmp_path: Path) -> None:
-    first, second = repositories
-    first.redirects = {f"/{PATH}": "/moved?signature=1", "/moved?signature=1": f"{second.origin}/store/{PATH}"}
-    assert fetched(tmp_path, first.origin, credentials=CREDENTIALS) == b"the artifact"
-    assert [request.headers.get("Authorization") for request in first.requests] == [BASIC] * 2
-    assert [(request.path, request.headers.get("Authorization")) for request in second.requests] == [
-        (f"/store/{PATH}", None)
-    ]
+def asked(server: Receiver) -> list[tuple[str, str | None]]:
+    return [(request.path, request.headers.get("Authorization")) for request in server.requests]
+
+
+def test_credentials_are_not_sent_to_the_target_of_a_redirect(tmp_path: Path) -> None:
+    with serving(b"", b"the artifact") as first, serving(b"the artifact") as second:
+        for location, there in (("/moved?signature=1", []), (f"{second.origin}/store/{PATH}", [f"/store/{PATH}"])):
+            redirect(first, location)
+            first.statuses, first.requests = [307, 200], []
+            assert fetched(tmp_path, first.origin, credentials=CREDENTIALS) == b"the artifact"
+            here = [f"/{PATH}"] if there else [f"/{PATH}", location]
+            assert (asked(first), asked(second)) == ([(path, BASIC) for path in here], [(path, None) for path in there])
 
 
 @cases("location", ["", "file:///etc/passwd", "http://user:password@127.0.0.1/", f"/{PATH}"])
-def test_redirects_lead_to_a_web_address_and_end(repository: Repository, tmp_path: Path, location: str) -> None:
-    repository.redirects[f"/{PATH}"] = location
-    error = failure(tmp_path, repository.origin)
+def test_redirects_lead_to_a_web_address_and_end(receiver: Receiver, tmp_path: Path, location: str) -> None:
+    redirect(receiver, location)
+    error = failure(tmp_path, receiver.origin)
     assert (error.code, "password" in str(error)) == ("REPOSITORY_UNREACHABLE", False)
 
 
-def test_a_download_is_limited_in_size_and_time_and_must_be_complete(repository: Repository, tmp_path: Path) -> None:
-    assert "more than 11 bytes" in str(failure(tmp_path, repository.origin, max_bytes=11))
-    for broken in (Response(body=b"text", cut=1), Response(206, b"text")):
-        repository.found = broken
-        assert failure(tmp_path, repository.origin).code == "REPOSITORY_UNREACHABLE"
-    repository.found = Response(body=b"the artifact", pause=0.05)
+def test_a_download_is_limited_in_size_and_time_and_must_be_complete(receiver: Receiver, tmp_path: Path) -> None:
+    receiver.statuses, receiver.bodies = [200, 206], [b"the artifact"]
+    assert "more than 11 bytes" in str(failure(tmp_path, receiver.origin, max_bytes=11))
+    assert failure(tmp_path, receiver.origin).code == "REPOSITORY_UNREACHABLE"
+    begun = b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n"
+    with one_client(lambda connection, _: connection.sendall(begun + b"t")) as place:
+        assert failure(tmp_path, f"http://{place}").code == "REPOSITORY_UNREACHABLE"
     started = time.monotonic()
-    assert "longer than 0.1 s" in str(failure(tmp_path, repository.origin, download_seconds=0.1))
-    assert time.monotonic() - started < 0.5
+    with dripping(begun) as place:
+        assert "longer than 0.1 s" in str(failure(tmp_path, f"http://{place}", download_seconds=0.1))
+        assert time.monotonic() - started < 0.5
 
 
 @cases(
@@ -255,7 +224,5 @@ def test_a_download_is_limited_in_size_and_time_and_must_be_complete(repository:
 )
 def test_credentials_reach_one_host_and_never_in_clear_text(places: list[str], credentials: str, code: str) -> None:
     """An error shows neither credentials nor the URL of a repository."""
-    with pytest.raises(DefinitionError) as caught:
-        Repositories(places, credentials).require_usable()
-    assert caught.value.code == code
-    assert "secret" not in str(caught.value)
+    refusal = error_of(DefinitionError, Repositories(places, credentials).require_usable)
+    assert (refusal.code, "secret" in str(refusal)) == (code, False)

@@ -17,6 +17,7 @@ from pipelines.release.packaging import BuiltArtifact
 from pipelines.release.verify_release import Verification, verify
 from releases.states import AttachmentKind
 from releases.trust.attachments import examine
+from tests.raising import error_of
 from tests.unit.pipelines.conftest import change_descriptor
 from tests.unit.wire.documents import examples
 from wire.documents import signing
@@ -36,10 +37,9 @@ def located(folder: Path, *artifacts: Path, **locations: Any) -> dict[str, Any]:
 
 def refusal(folder: Path, *artifacts: Path, **locations: Any) -> DefinitionError:
     before = sorted(folder.rglob("*"))
-    with pytest.raises(DefinitionError) as caught:
-        located(folder, *artifacts, **locations)
+    refused = error_of(DefinitionError, located, folder, *artifacts, **locations)
     assert sorted(folder.rglob("*")) == before
-    return caught.value
+    return refused
 
 
 def test_the_release_pins_the_artifact_by_its_digest(built: BuiltArtifact) -> None:
@@ -86,9 +86,7 @@ def test_a_release_is_never_replaced_and_only_completed(built: BuiltArtifact, tm
 
 def test_a_path_names_a_release_or_the_error_lists_those_that_it_could(built: BuiltArtifact) -> None:
     def refused(path: Path) -> str:
-        with pytest.raises(DefinitionError, match="NO_RELEASE") as caught:
-            descriptor_in(path)
-        return caught.value.message
+        return str(error_of(DefinitionError, descriptor_in, path)).removeprefix("NO_RELEASE: ")
 
     dist = built.path.parent
     assert "pipelines release orders.py" in refused(dist)
@@ -125,16 +123,8 @@ def test_several_artifacts_of_one_contract_make_one_release(built: BuiltArtifact
 
 
 def test_a_release_that_breaks_a_rule_is_not_written(built: BuiltArtifact) -> None:
-    with pytest.raises(DefinitionError, match="INVALID_RELEASE"):
-        release(built.path.parent, release_version="a\0b")
+    assert error_of(DefinitionError, release, built.path.parent, release_version="a\0b").code == "INVALID_RELEASE"
     assert list(built.path.parent.glob("*.json")) == []
-
-
-def refused(code: str, path: Path) -> str:
-    with pytest.raises(DefinitionError) as caught:
-        signing_key.load(path)
-    assert caught.value.code == code
-    return caught.value.message
 
 
 def test_a_key_is_readable_only_by_its_owner_and_never_overwritten(tmp_path: Path) -> None:
@@ -148,8 +138,7 @@ def test_a_key_is_readable_only_by_its_owner_and_never_overwritten(tmp_path: Pat
         for path, content in files.items():
             path.write_bytes(content)
         missing.unlink()
-        with pytest.raises(DefinitionError, match="KEY_EXISTS"):
-            signing_key.make(tmp_path / "ci.pem")
+        assert error_of(DefinitionError, signing_key.make, tmp_path / "ci.pem").code == "KEY_EXISTS"
         assert {path: path.read_bytes() for path in files if path.exists()} == {
             path: content for path, content in files.items() if path != missing
         }
@@ -162,9 +151,11 @@ def test_a_passphrase_locks_the_key(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert b"BEGIN ENCRYPTED PRIVATE KEY" in made.private.read_bytes()
     assert signing_key.load(made.private).public_key() == signing.read_public_key(made.public.read_text())
     monkeypatch.setenv(signing_key.PASSPHRASE, "another secret")
-    assert "secret" not in refused("SIGNING_KEY_LOCKED", made.private)
+    wrong = error_of(DefinitionError, signing_key.load, made.private)
     monkeypatch.delenv(signing_key.PASSPHRASE)
-    assert signing_key.PASSPHRASE in refused("SIGNING_KEY_LOCKED", made.private)
+    missing = error_of(DefinitionError, signing_key.load, made.private)
+    assert [error.code for error in (wrong, missing)] == ["SIGNING_KEY_LOCKED"] * 2
+    assert ("secret" in wrong.message, signing_key.PASSPHRASE in missing.message) == (False, True)
 
 
 def test_the_envelope_signs_the_exact_bytes_and_other_readers_accept_it(built: BuiltArtifact, tmp_path: Path) -> None:

@@ -16,17 +16,13 @@ from pipelines.release.packaging import artifact_digest
 from pipelines.release.publish import of_client
 from pipelines.worker.artifact import fetched, unpack_release
 from tests import making
+from tests.http_server import HttpServer, Request, head
+from tests.raising import error_of
 from tests.receiving import Received
-from tests.unit.pipelines.conftest import Recorder, Response, change_descriptor
+from tests.unit.pipelines.conftest import change_descriptor
 from tests.unit.pipelines.worker.conftest import SOURCE, Hosted, released
 from tests.unit.pipelines.worker.hosting_process import packed
 from wire.documents.contract import PYTHON_ENTRY
-
-
-def refusal(hosted: Hosted) -> str:
-    with pytest.raises(DefinitionError) as caught:
-        hosted.host()
-    return caught.value.code
 
 
 def test_code_that_is_one_of_two_artifacts_is_hosted_under_the_name_of_that_artifact(hosted: Hosted) -> None:
@@ -54,13 +50,14 @@ def test_a_release_of_anything_else_is_refused(hosted: Hosted, subtests: pytest.
         with subtests.test(code):
             hosted.descriptor.write_text(original)
             change_descriptor(hosted.descriptor, **change)
-            assert refusal(hosted) == code
+            assert error_of(DefinitionError, hosted.host).code == code
     hosted.descriptor.write_text(original)
     source = hosted.folder / f"{hosted.module}.py"
     source.write_text(source.read_text().replace("* 10", "* 11"))
-    assert refusal(hosted) == "ARTIFACT_MISMATCH", "the body is another one, although its contract is the same"
+    changed = error_of(DefinitionError, hosted.host).code
+    assert changed == "ARTIFACT_MISMATCH", "the body is another one, although its contract is the same"
     hosted.descriptor.unlink()
-    assert refusal(hosted) == "INVALID_RELEASE"
+    assert error_of(DefinitionError, hosted.host).code == "INVALID_RELEASE"
 
 
 def test_a_release_that_pins_no_bytes_is_checked_by_its_contract_only(hosted: Hosted) -> None:
@@ -90,9 +87,7 @@ def artifact_of(descriptor: Path) -> Path:
 
 
 def refusal_to_unpack(descriptor: Path, artifact: Path | None = None) -> str:
-    with pytest.raises(DefinitionError) as caught:
-        unpack_release(descriptor, artifact)
-    return caught.value.code
+    return error_of(DefinitionError, unpack_release, descriptor, artifact).code
 
 
 def pin(descriptor: Path) -> None:
@@ -146,22 +141,24 @@ DIGEST = f"sha256:{hashlib.sha256(BYTES).hexdigest()}"
 CHUNK = 16 * 1024
 
 
-class Coordinator(Recorder):
-    """Serves DATA. Each request takes the next of `faults`; without one, it gets the range that it asks for."""
+class Coordinator(HttpServer):
+    """Serves BYTES. Each request takes the next of `faults`; without one, it gets the range that it asks for."""
 
     def __init__(self) -> None:
         super().__init__()
+        self.requests: list[Received] = []
         self.faults: list[dict[str, Any]] = []
 
-    def response_to(self, request: Received) -> Response:
+    def respond(self, request: Request) -> None:
+        self.requests.append(Received(request.command, request.path, dict(request.headers), b""))
         fault = self.faults.pop(0) if self.faults else {}
-        begin, shift = request.headers.get("Range", ""), fault.pop("shift", 0)
+        begin, shift = request.headers.get("Range", ""), fault.get("shift", 0)
         start = int(begin[6:-1]) if begin and "status" not in fault else 0
-        headers = {"Content-Range": f"bytes {start + shift}-{len(BYTES) - 1}/{len(BYTES)}"} if start else {}
-        headers.update(fault.pop("headers", {}))
-        return Response(
-            **{"status": 206 if start else 200, "body": BYTES[start + shift :], "headers": headers, **fault}
-        )
+        body = fault.get("body", BYTES[start + shift :])
+        length = {} if fault.get("is_undeclared") else {"Content-Length": str(len(body))}
+        part = {"Content-Range": f"bytes {start + shift}-{len(BYTES) - 1}/{len(BYTES)}"} if start else {}
+        head(request, fault.get("status", 206 if start else 200), length | part)
+        request.wfile.write(body[: fault.get("cut")])
 
 
 @pytest.fixture
@@ -189,10 +186,9 @@ def fetch(folder: Path, coordinator: Coordinator, *faults: dict[str, Any], secon
 
 
 def failure(folder: Path, coordinator: Coordinator, *faults: dict[str, Any]) -> DefinitionError:
-    with pytest.raises(DefinitionError) as caught:
-        fetch(folder, coordinator, *faults, seconds=0.2)
-    assert "dc_secret" not in str(caught.value)
-    return caught.value
+    refused = error_of(DefinitionError, fetch, folder, coordinator, *faults, seconds=0.2)
+    assert "dc_secret" not in str(refused)
+    return refused
 
 
 def test_the_artifact_is_downloaded_by_its_digest_with_the_token(coordinator: Coordinator, tmp_path: Path) -> None:
@@ -215,14 +211,12 @@ def test_a_broken_download_continues_where_it_broke_off(coordinator: Coordinator
     assert ranges == [None, *(f"bytes={begin + 1}-" for begin in (20 * CHUNK, 20 * CHUNK, 30 * CHUNK))]
     assert {sent.headers["If-Range"] for sent in coordinator.requests[1:]} == {f'"{DIGEST}"'}
     assert fetch(tmp_path, coordinator, {"cut": 300_000}, {"status": 200}) == BYTES, "all bytes again"
-    assert fetch(tmp_path, coordinator, {"headers": {"Content-Length": ""}}) == BYTES, "a body without a length"
+    assert fetch(tmp_path, coordinator, {"is_undeclared": True}) == BYTES, "a body without a length"
 
 
 def test_other_bytes_than_the_descriptor_pins_are_refused(coordinator: Coordinator, tmp_path: Path) -> None:
-    cut = {"headers": {"Content-Length": ""}, "cut": 300_000}
-    other = {"body": BYTES[:-1] + bytes([BYTES[-1] ^ 1])}
-    assert failure(tmp_path, coordinator, cut).code == "ARTIFACT_MISMATCH"
-    assert failure(tmp_path, coordinator, other).code == "ARTIFACT_MISMATCH"
+    for other in ({"is_undeclared": True, "cut": 300_000}, {"body": BYTES[:-1] + bytes([BYTES[-1] ^ 1])}):
+        assert failure(tmp_path, coordinator, other).code == "ARTIFACT_MISMATCH"
     assert failure(tmp_path, coordinator, {"cut": 300_000}, {"shift": 1}).code == "COORDINATOR_REFUSED"
     coordinator.requests.clear()
     assert failure(tmp_path, coordinator, {"status": 403}).code == "COORDINATOR_REFUSED"

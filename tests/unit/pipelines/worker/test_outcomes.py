@@ -214,25 +214,6 @@ def checkpoint(token: uuid.UUID | None = None, step: int = 1, output: str = "1")
     return Report(HERE, reached=Reached(command(**ids_of(token)), step, [output]))
 
 
-class Broker:
-    """Receives groups. It refuses the first ones, or is unreachable for them."""
-
-    def __init__(self, failures: int = 0) -> None:
-        self.groups: list[list[Report]] = []
-        self.failures = failures
-        self.open = threading.Event()
-        self.open.set()
-        self.entered = threading.Semaphore(0)
-
-    def send(self, group: Sequence[Report]) -> None:
-        self.entered.release()
-        assert self.open.wait(10)
-        if self.failures:
-            self.failures -= 1
-            raise OSError("away")
-        self.groups.append(list(group))
-
-
 def empty(outbox: Outbox, *reports: Report) -> None:
     """Let the outbox send reports that it gets before it starts, and end."""
     for report in reports:
@@ -242,26 +223,30 @@ def empty(outbox: Outbox, *reports: Report) -> None:
 
 
 def sent(*reports: Report) -> list[list[Report]]:
-    broker = Broker()
-    empty(Outbox(broker.send), *reports)
-    return broker.groups
+    groups: list[list[Report]] = []
+    empty(Outbox(lambda group: groups.append(list(group))), *reports)
+    return groups
 
 
 def test_reports_that_arrive_while_a_group_is_sent_are_sent_together_before_the_end() -> None:
-    broker = Broker()
-    outbox = Outbox(broker.send)
+    is_open, entered, groups = threading.Event(), threading.Semaphore(0), list[list[Report]]()
+
+    def send(group: Sequence[Report]) -> None:
+        entered.release()
+        assert is_open.wait(10)
+        groups.append(list(group))
+
+    outbox = Outbox(send)
     outbox.start()
-    broker.open.clear()
     first, *others = checkpoint(), *(outcome() for _ in range(4))
     outbox.put(first)
-    assert broker.entered.acquire(timeout=10)
+    assert entered.acquire(timeout=10)
     for report in others:
         outbox.put(report)
     assert not outbox.close(0.1), "it does not wait forever for an unreachable broker"
-    broker.open.set()
+    is_open.set()
     outbox.join(10)
-    assert not outbox.is_alive()
-    assert broker.groups == [[first], others]
+    assert (outbox.is_alive(), groups) == (False, [[first], others])
 
 
 def test_only_an_outcome_is_sent_by_the_thread_that_has_it_and_only_if_the_broker_accepts_it_at_once() -> None:
@@ -333,15 +318,12 @@ def test_only_a_report_that_can_never_be_sent_is_lost() -> None:
 
 def test_a_report_is_done_once_the_broker_has_it_and_not_before() -> None:
     """During an outage of any length, the lease is held and no report is dropped."""
-    broker = Broker(failures=MOST_TRIES + 2)
-    done: list[Report] = []
-    before: list[int] = []
+    before, done, report = list[int](), list[Report](), outcome()
 
     def send(group: Sequence[Report]) -> None:
         before.append(len(done))
-        broker.send(group)
+        if len(before) < MOST_TRIES + 3:
+            raise OSError("away")
 
-    report = outcome()
     empty(Outbox(send, done.extend, retry_seconds=0.01), report)
-    assert broker.groups == [[report]]
     assert (before, done) == ([0] * (MOST_TRIES + 3), [report])

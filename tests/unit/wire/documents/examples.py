@@ -5,8 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import pairwise
 from typing import Any
 
-import pytest
-
+from tests.raising import error_of
 from wire.findings import DocumentError, Finding
 
 Document = dict[str, Any]
@@ -49,9 +48,7 @@ def encoded(document: Any) -> bytes:
 
 
 def refused(parse: Callable[[bytes], object], data: Any) -> tuple[Finding, ...]:
-    with pytest.raises(DocumentError) as caught:
-        parse(data if isinstance(data, bytes) else encoded(data))
-    return caught.value.findings
+    return error_of(DocumentError, parse, data if isinstance(data, bytes) else encoded(data)).findings
 
 
 def findings_of(parse: Callable[[bytes], object], data: Any) -> list[tuple[str, str]]:

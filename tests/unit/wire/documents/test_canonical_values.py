@@ -1,5 +1,3 @@
-"""Checks JSON values against canonical types."""
-
 from typing import Any
 
 from tests.cases import cases

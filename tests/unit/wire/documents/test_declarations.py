@@ -1,13 +1,15 @@
-"""What the declarations of an artifact may say, and how those of several artifacts are joined."""
-
 import json
 from typing import Any
 
-import pytest
-
 from tests.cases import cases
+from tests.raising import error_of
 from wire.documents.declarations import flat, merged, read, written
 from wire.findings import DocumentError
+
+DESCRIPTIONS: list[dict[str, Any]] = [
+    *({"sort": []}, {"order": "a"}, {"fields": []}),
+    *({"fields": {"a": value}} for value in ({"titel": "T"}, {"unit": "x" * 21}, {"examples": ["x"] * 6})),
+]
 
 
 @cases(
@@ -23,13 +25,12 @@ from wire.findings import DocumentError
         ({"search": {"a": "b..c"}}, "search", "the path 'b..c'"),
         ({"search": {"a": ""}}, "search", "the path ''"),
         ({"search": {f"n{number}": "path" for number in range(9)}}, "search", "names 9 fields"),
+        *(({"types": {"T": wrong}}, "types", "T") for wrong in DESCRIPTIONS),
     ],
 )
 def test_wrong_declarations_are_refused_with_their_member(document: Any, field: str, problem: str) -> None:
     data = (document if isinstance(document, str) else json.dumps(document)).encode()
-    with pytest.raises(DocumentError) as caught:
-        read(data)
-    [finding] = caught.value.findings
+    [finding] = error_of(DocumentError, read, data).findings
     assert (finding.code, finding.field.partition("#")[2]) == ("ARTIFACT_DECLARATIONS_INVALID", field)
     assert problem in finding.message
 

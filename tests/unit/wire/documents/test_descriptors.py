@@ -4,9 +4,8 @@ Each location of an artifact has exactly one spelling in the profile `tpf-2026-1
 
 from typing import Any
 
-import pytest
-
 from tests.cases import cases
+from tests.raising import error_of
 from tests.unit.wire.documents import examples
 from wire.documents.artifact_uri import ArtifactUriError, FileUri, ImageUri, MavenUri, parse_artifact_uri
 from wire.documents.descriptor import (
@@ -118,9 +117,8 @@ def test_the_ids_of_artifacts_are_unique() -> None:
 
 
 def refusal(text: str) -> tuple[str, str]:
-    with pytest.raises(ArtifactUriError) as caught:
-        parse_artifact_uri(text)
-    return caught.value.code, str(caught.value)
+    refused = error_of(ArtifactUriError, parse_artifact_uri, text)
+    return refused.code, str(refused)
 
 
 JAVA = {
@@ -135,34 +133,27 @@ JAVA = {
 }
 """`Path.of(path).toUri()` of OpenJDK 17 on Linux, with UTF-8 as the encoding of names."""
 MAVEN = {
-    "maven:org.example:app:1.0": (MavenUri("org.example", "app", "1.0"), "org/example/app/1.0/app-1.0.jar"),
-    "maven:g:a:zip:1": (MavenUri("g", "a", "1", "zip"), "g/a/1/a-1.zip"),
-    "maven:g:a:tar.gz:linux-x64:1": (MavenUri("g", "a", "1", "tar.gz", "linux-x64"), "g/a/1/a-1-linux-x64.tar.gz"),
+    "maven:org.example:app:1.0": MavenUri("org.example", "app", "1.0"),
+    "maven:g:a:zip:1": MavenUri("g", "a", "1", "zip"),
+    "maven:g:a:tar.gz:linux-x64:1": MavenUri("g", "a", "1", "tar.gz", "linux-x64"),
 }
-IMAGES = {
+URIS = {
+    **MAVEN,
+    **{uri: FileUri(path) for path, uri in JAVA.items()},
     f"oci://ghcr.io/acme/app@{examples.DIGEST}": ImageUri("ghcr.io", "acme/app", examples.DIGEST),
     f"oci://Reg_1.x-y/a/b/C._~-d@{examples.DIGEST}": ImageUri("Reg_1.x-y", "a/b/C._~-d", examples.DIGEST),
 }
 
 
-@cases(("path", "uri"), JAVA.items())
-def test_a_file_is_escaped_as_java_does(path: str, uri: str) -> None:
-    assert str(FileUri(path)) == uri
-    assert parse_artifact_uri(uri) == FileUri(path)
+@cases(("text", "uri"), URIS.items())
+def test_a_location_is_read_and_written(text: str, uri: FileUri | MavenUri | ImageUri) -> None:
+    """A file is escaped as Java does."""
+    assert (parse_artifact_uri(text), str(uri)) == (uri, text)
 
 
-@cases(("text", "expected"), MAVEN.items())
-def test_maven_coordinates_have_a_path_in_the_default_layout(text: str, expected: tuple[MavenUri, str]) -> None:
-    uri, path = expected
-    assert parse_artifact_uri(text) == uri
-    assert str(uri) == text
-    assert uri.path == path
-
-
-@cases(("text", "uri"), IMAGES.items())
-def test_an_image_has_a_registry_a_repository_and_a_digest(text: str, uri: ImageUri) -> None:
-    assert parse_artifact_uri(text) == uri
-    assert str(uri) == text
+def test_maven_coordinates_have_a_path_in_the_default_layout() -> None:
+    paths = ["org/example/app/1.0/app-1.0.jar", "g/a/1/a-1.zip", "g/a/1/a-1-linux-x64.tar.gz"]
+    assert [uri.path for uri in MAVEN.values()] == paths
 
 
 REFUSED: dict[tuple[str, str], list[str]] = {

@@ -1,5 +1,3 @@
-"""What a declaration of fields to search may say, and which values of an input are indexed."""
-
 from typing import Any
 
 from tests.cases import cases

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from tests import sealed
 from tests.cases import cases
+from tests.raising import error_of
 from tests.unit.wire.documents import examples
 from wire.identity import ReleaseIdentity
 from wire.messages import celery_messages, sealing
@@ -68,9 +69,7 @@ def keys_of(tenant_id: str) -> list[WorkerKey]:
 
 
 def refusal(message: Any, keys: Callable[[str], list[WorkerKey]] = keys_of) -> str:
-    with pytest.raises(ProtocolError) as caught:
-        verify(message, keys)
-    return caught.value.code
+    return error_of(ProtocolError, verify, message, keys).code
 
 
 CHANGES: dict[str, Any] = {
@@ -155,9 +154,8 @@ def test_a_body_with_very_many_members_is_refused() -> None:
     ],
 )
 def test_a_body_in_another_form_is_malformed(kind: Any, body: str) -> None:
-    with pytest.raises(ProtocolError) as caught:
-        decode(resealed(body, sealing.KINDS[type(kind)]), type(kind))
-    assert caught.value.code == "ENVELOPE_MALFORMED"
+    envelope = resealed(body, sealing.KINDS[type(kind)])
+    assert error_of(ProtocolError, decode, envelope, type(kind)).code == "ENVELOPE_MALFORMED"
 
 
 @cases(("body", "field"), [(COMMANDS, "commands[0].added"), (OUTCOMES, f"{FIRST}.added"), (BEAT, "added")])
@@ -190,9 +188,8 @@ def test_a_timestamp_within_the_tolerance_is_fresh(offset: timedelta) -> None:
 )
 def test_a_timestamp_of_another_time_or_without_a_zone_is_refused(timestamp: str) -> None:
     envelope = verify(sealed.resealed(SEALED, KEY, timestamp=timestamp), keys_of)
-    with pytest.raises(ProtocolError) as caught:
-        check_fresh(envelope, now=datetime(2026, 1, 1, tzinfo=UTC))
-    assert caught.value.code == "TIMESTAMP_REFUSED"
+    refused = error_of(ProtocolError, check_fresh, envelope, now=datetime(2026, 1, 1, tzinfo=UTC))
+    assert refused.code == "TIMESTAMP_REFUSED"
 
 
 @given(identities, identities, st.text(max_size=4), st.text(max_size=4))

@@ -6,12 +6,12 @@ import json
 from decimal import Decimal
 from typing import Any
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.cases import cases
 from tests.interop.stored import message, names
+from tests.raising import error_of
 from wire.messages import payload_envelopes as envelopes
 from wire.messages.celery_messages import transition_key
 from wire.messages.rest_messages import (
@@ -58,10 +58,6 @@ def test_1_signatures(method: str, path: str, body: bytes, expected: str) -> Non
     assert signature("worker-secret", method, path, TIMESTAMP, NONCE, body) == expected
 
 
-def test_2_a_name_uuid() -> None:
-    assert name_uuid("tenant-1", "exec-1", "AwaitDecision", 2) == "b25503c2-e6bd-333c-8e9d-f7988c67ebcd"
-
-
 def test_the_fingerprint_of_an_intent() -> None:
     """It is that of ExecutionAdmissionIntentTest (pipelineframework-contracts@1ba52908)."""
     payload = envelopes.TypedPayload(payload_type_id="type", payload_encoding="json", payload='{"v":7}')
@@ -71,7 +67,8 @@ def test_the_fingerprint_of_an_intent() -> None:
     assert intent.fingerprint() == "f42f1bcfeba4b2213f52ff81aec98edf5cc9cd907c061d0bbb7ce9c3550fdf1f"
 
 
-def test_4_the_execution_key() -> None:
+def test_2_a_name_uuid_and_4_the_execution_key() -> None:
+    assert name_uuid("tenant-1", "exec-1", "AwaitDecision", 2) == "b25503c2-e6bd-333c-8e9d-f7988c67ebcd"
     assert execution_key("org.x", "sha256:abc", "order-1") == "5:org.x:10:sha256:abc:executionKey:order-1"
 
 
@@ -180,9 +177,7 @@ NO_MAPS = [
     ],
 )
 def test_invalid_payloads_are_refused(type_id: str, text: str, why: str) -> None:
-    with pytest.raises(envelopes.PayloadRefused) as caught:
-        envelopes.plain(payload(type_id, text), ALLOWED)
-    assert str(caught.value) == why
+    assert str(error_of(envelopes.PayloadRefused, envelopes.plain, payload(type_id, text), ALLOWED)) == why
 
 
 def test_a_domain_class_is_sent_as_its_transfer_object_only_over_rest() -> None:
