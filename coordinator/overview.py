@@ -31,8 +31,6 @@ ACTIVATIONS_READ: Final = 50
 PIPELINES_SHOWN: Final = 50
 STRANDED_SHOWN: Final = 20
 LIVE_SHOWN: Final = (State.QUEUED.value, State.RUNNING.value, State.WAIT_RETRY.value, State.WAITING_EXTERNAL.value)
-UNHEALTHY_PERCENT: Final = 5.0
-"""From this failure rate on, a release is marked."""
 
 
 @dataclass
@@ -57,11 +55,6 @@ class Line:
         """The numbers of live executions in the states LIVE_SHOWN."""
         more = "+" if self.more_live else ""
         return [f"{self.live[state]:,}{more}" for state in LIVE_SHOWN]
-
-    @property
-    def is_failing(self) -> bool:
-        rate = self.hour.failure_rate
-        return rate is not None and rate >= UNHEALTHY_PERCENT
 
 
 def overview(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:

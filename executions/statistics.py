@@ -137,6 +137,8 @@ OVERLAP_MINUTES: Final = 3
 RECENT_MINUTES: Final = 10
 MOST_RECENT: Final = 20_000
 """How many executions that are not counted yet a page reads, for each tenant."""
+OFTEN_PERCENT: Final = 5.0
+"""A release with this failure rate, or a greater one, fails often: pages mark it and warn about it."""
 
 
 @dataclass(slots=True)
@@ -160,6 +162,11 @@ class Totals:
     def failure_rate(self) -> float | None:
         """The share that failed of those that succeeded or failed, in percent. None if there are none."""
         return 100 * self.failed / self.ended if self.ended else None
+
+    @property
+    def fails_often(self) -> bool:
+        rate = self.failure_rate
+        return rate is not None and rate >= OFTEN_PERCENT
 
     def add(self, succeeded: int, failed: int, cancelled: int) -> None:
         self.succeeded += succeeded

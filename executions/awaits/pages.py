@@ -343,6 +343,7 @@ class InteractionAdmin(LongList):
             **present.context(),
             **answering,
             may_reassign=present.answerable and self.has_scope(request, Scope.ADMINISTER, question),
+            has_nobody=present.answerable and not present.may_answer and recipients.has_nobody(question),
             draft=form.draft if form else "",
             entered=request.POST,
             items=question.unit.expected_items,

@@ -104,6 +104,13 @@ def candidates(question: Interaction) -> QuerySet[Membership, str]:
     return names.filter(Q(groups__contains=[question.group]) | assignee)
 
 
+def has_nobody(question: Interaction) -> bool:
+    """True if the question is only for recipients, and no member is one of them. An address is not looked up."""
+    to = addressees(question)
+    is_address = to.assignee is not None and "@" in to.assignee
+    return question.pk in restricted([question]) and not is_address and not candidates(question).exists()
+
+
 def addressed_to(person: Person) -> Q:
     """Return the condition for questions that name the person, or one of their groups if their role may answer."""
     keys = _keys(person.get_username(), getattr(person, "email", ""))

@@ -12,6 +12,7 @@ from executions import errors
 from executions.inspection.counts import MOST_READ
 from executions.models import Campaign
 from executions.models.states import State
+from executions.statistics import OFTEN_PERCENT
 from foundation.api.fields import Flag, SegmentIdentifier, StrictSerializer, Text
 from foundation.api.pagination import require_known
 from foundation.errors import InvalidRequest
@@ -60,7 +61,8 @@ class RecoveryView(serializers.Serializer[Recovery]):
         help_text=f"The failed executions that were not resubmitted. At most {MOST_READ:,} are counted.",
     )
     targets = serializers.SerializerMethodField(
-        help_text="The versions of the registered releases that were active: the active one first, then the newest."
+        help_text="The versions of the registered releases that were active: the newest activation first, and those of"
+        f" which {OFTEN_PERCENT:.0f} % or more of the executions failed last."
     )
     openCampaigns = serializers.SerializerMethodField(
         help_text="The newest campaigns over executions of this release that are open, with drafts."
@@ -70,7 +72,7 @@ class RecoveryView(serializers.Serializer[Recovery]):
         return recovered.hold is not None
 
     def get_targets(self, recovered: Recovery) -> list[str]:
-        return [target.release_version for target in recovered.targets]
+        return [target.release.release_version for target in recovered.targets]
 
     @extend_schema_field(serializers.ListField(child=serializers.UUIDField()))
     def get_openCampaigns(self, recovered: Recovery) -> list[str]:  # noqa: N802 - the name of its field
@@ -222,7 +224,7 @@ def _target(release: Release, version: str | None) -> Release:
     targets = recovery.targets(release)
     if not targets:
         raise ReleaseUnknown(f"No other release of {release.pipeline.pipeline_id!r} was active.")
-    return targets[0]
+    return targets[0].release
 
 
 @operation("releases", "draftRecovery", {201: documents.CampaignView}, body=DraftRequest)

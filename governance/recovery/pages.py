@@ -87,6 +87,7 @@ def show(pages: ReadOnlyAdmin, request: HttpRequest, release: Release) -> HttpRe
         release=release,
         recovery=shown,
         target=target,
+        target_is_named=target is not None and target not in {each.release for each in shown.targets},
         after=request.GET.get("after", ""),
         verbs=[(campaign, VERBS[Kind(campaign.kind)].lower()) for campaign in shown.open_campaigns],
         parts=[_part(pages, request, release, accepted) for accepted in shown.accepted],
@@ -133,7 +134,7 @@ def _why_not(pages: ReadOnlyAdmin, request: HttpRequest, release: Release, kind:
 def proof(pages: ReadOnlyAdmin, request: HttpRequest, release: Release) -> HttpResponse:
     """Return the part that says which failed executions can continue on the release that the page shows."""
     version, _, start = request.GET.get("shown", "").partition("/")
-    target = _target(release, version) if version else next(iter(recovery.targets(release)), None)
+    target = _target(release, version) if version else next((each.release for each in recovery.targets(release)), None)
     if target is None:
         raise Http404
     try:
@@ -141,6 +142,7 @@ def proof(pages: ReadOnlyAdmin, request: HttpRequest, release: Release) -> HttpR
     except forms.ValidationError:
         raise Http404 from None
     checked = continuation.continuation(release, target, after)
+    furthest = Verdict.CHECKPOINT if checked.of(Verdict.CHECKPOINT).count else Verdict.INPUT
     return pages.part(
         request,
         "releases/recovery_proof.html",
@@ -153,6 +155,7 @@ def proof(pages: ReadOnlyAdmin, request: HttpRequest, release: Release) -> HttpR
         next_url=f"{reverse('admin:releases_release_recovery', args=[release.pk])}?"
         + urlencode({"target": target.release_version, "after": checked.next or ""}),
         rows=[(group, *CONTINUING[group.verdict]) for group in checked.groups if group.count],
+        every=(furthest, CONTINUING[furthest][2].replace("Resubmit", "Resubmit all")),
         why_not=_why_not(pages, request, release, Kind.RESUBMIT),
     )
 

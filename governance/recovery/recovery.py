@@ -10,10 +10,12 @@ from typing import Final
 
 from django.db.models import QuerySet
 
+from executions import statistics
 from executions.errors import CampaignEmpty, CampaignTargetInvalid, ReleaseNotAdmitted
 from executions.inspection.counts import MOST_READ, Count, counts_of
 from executions.models import Campaign, Execution, Hold, StartFrom
 from executions.models.states import State
+from executions.statistics import Totals
 from governance.campaigns import drafts
 from governance.campaigns.campaigns import Options
 from governance.campaigns.selection import Filters, chosen, selected
@@ -81,21 +83,28 @@ class Accepted:
 
 
 @dataclass(frozen=True, slots=True)
+class Target:
+    """A release that may take over. `totals` has its executions that finished in the last `statistics.KEPT_DAYS`."""
+
+    release: Release
+    totals: Totals
+
+
+@dataclass(frozen=True, slots=True)
 class Recovery:
     """Where the recovery from `release` stands.
 
     `active` is the active release of the pipeline, if there is one. `hold` is the open pause of the release or of its
-    pipeline. `targets` are the releases that may take over, the proposed one first: the active release, and then those
-    that were active before, newest first. `open_campaigns` are the newest ones over executions of the release, with
-    drafts: other people may be at work. `unresolved` counts the failed executions that were not resubmitted, at most
-    MOST_READ of them.
+    pipeline. `targets` are the releases that may take over, as `targets` returns them. `open_campaigns` are the newest
+    ones over executions of the release, with drafts: other people may be at work. `unresolved` counts the failed
+    executions that were not resubmitted, at most MOST_READ of them.
     """
 
     release: Release
     active: Release | None
     hold: Hold | None
     accepted: list[Accepted]
-    targets: list[Release]
+    targets: list[Target]
     open_campaigns: list[Campaign]
     unresolved: int
 
@@ -105,7 +114,7 @@ class Recovery:
 
     @property
     def target(self) -> Release | None:
-        return self.targets[0] if self.targets else None
+        return self.targets[0].release if self.targets else None
 
 
 def recovery(release: Release) -> Recovery:
@@ -140,17 +149,19 @@ def kinds_of(release: Release, part: Part) -> tuple[Campaign.Kind, ...]:
     return tuple(kind for kind in KINDS[part] if not (is_retired and kind == Kind.REDRIVE))
 
 
-def targets(release: Release) -> list[Release]:
-    """Return the registered releases of the pipeline that were active, without `release`: the newest activation first.
+def targets(release: Release) -> list[Target]:
+    """Return the registered releases of the pipeline that were active, without `release`, the proposed one first.
 
-    They are at most TARGETS_SHOWN. The first one is the active release, if that is another one.
+    Those that fail often come last. Otherwise, the newest activation comes first, so the active release does. They are
+    at most TARGETS_SHOWN.
     """
     switches = Activation.objects.filter(pipeline=release.pipeline_id, kind__in=SWITCHES)
     switches = switches.exclude(release=release).filter(release__status=Status.REGISTERED)
     newest = switches.order_by("-sequence").values_list("release", flat=True)[: 5 * TARGETS_SHOWN]
     keys = list(dict.fromkeys(newest))[:TARGETS_SHOWN]
     rows = Release.objects.select_related("pipeline__tenant", "contract").in_bulk(keys)
-    return [rows[key] for key in keys]
+    totals = statistics.finished(keys)
+    return [Target(rows[key], totals[key]) for key in sorted(keys, key=lambda key: totals[key].fails_often)]
 
 
 def target_of(release: Release, version: str) -> Release:

@@ -28,8 +28,6 @@ from wire.comparison.differences import Difference, Impact
 
 MOST_TARGETS: Final = 8
 MOST_SWITCHES: Final = 100
-WARNING_PERCENT: Final = 5.0
-"""A release with this failure rate, or a greater one, has a warning."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,9 +229,10 @@ def _unfit(release: Release) -> list[CoordinatorError]:
 
 
 def _warnings(target: RollbackTarget, *, is_damaged: bool) -> Iterable[str]:
-    totals, rate = target.totals, target.totals.failure_rate
-    if rate is not None and rate >= WARNING_PERCENT:
-        yield f"It failed often: {totals.failed:,} of {counted(totals.ended, 'execution')} ({rate:.0f} %)."
+    totals = target.totals
+    if totals.fails_often:
+        share = f"{totals.failed:,} of {counted(totals.ended, 'execution')} ({totals.failure_rate:.0f} %)"
+        yield f"It failed often: {share}."
     if rolled_back := target.period.rolled_back:
         yield f"It was rolled back by {rolled_back.actor}: “{rolled_back.reason}”"
     if is_damaged:

@@ -50,8 +50,8 @@ def test_an_activation_is_shown_before_and_in_the_history_and_repeated_once(mana
     assert len(history(newer)) == 2
     assert "It is time." in manager.get(first["Location"]).text
     making.registered(made.pipeline.tenant, "3.0", pipeline_id="acme.orders")
-    buttons, _, menu = manager.get(page_of(newer)).text.partition("dc-head-acts")[2].partition("<summary")
-    assert ["Activate 3.0" in buttons, "/rollback/" in buttons, "/rollback/" in menu] == [True, False, True]
+    buttons = manager.get(page_of(newer)).text.partition("dc-head-acts")[2].partition("<summary")[0]
+    assert ["Activate 3.0" in buttons, "/rollback/" in buttons] == [True, True]
 
 
 def test_an_activation_is_rejected_if_another_release_is_active(manager: Client, acme: World, newer: Release) -> None:

@@ -82,14 +82,17 @@ def test_who_may_answer(named: Any, username: str, email: str, groups: list[str]
     ("named", "sentence"),
     ({"assignee": "eva"}, "Only eva may answer."),
     ({"group": "finance"}, "Only members of finance may answer."),
+    ({"group": "legal"}, "Only members of legal may answer."),
     ({"assignee": "eva", "group": "finance"}, "Only eva and members of finance may answer."),
     ({}, ""),
 )
 def test_the_restriction_says_who_may_answer(named: dict[str, str], sentence: str, ready: Ready) -> None:
     question = ask(ready, **named)
-    assert recipients.restriction(question) == sentence
+    person(ready[0], "eva", "finance")
+    expected = (sentence, named == {"group": "legal"})
+    assert (recipients.restriction(question), recipients.has_nobody(question)) == expected
     Pipeline.objects.update(recipients=Recipients.INFORM)
-    assert recipients.restriction(question) == ""
+    assert (recipients.restriction(question), recipients.has_nobody(question)) == ("", False)
     answer(question)
 
 

@@ -22,6 +22,7 @@ from releases.models import Activation, Kind, Pipeline, Release
 from tenancy.models import Tenant
 from tests import making, requesting
 from tests.cases import cases
+from tests.governance.finished import counted
 from tests.raw_sql import rows, run, unguarded
 from tests.releases.refusals import refusal
 
@@ -188,11 +189,6 @@ def test_a_repeated_operation_key_is_the_same_rollback(owner: Tenant) -> None:
 
 
 # --- the targets of a rollback ---
-
-
-def counted(release: Release, succeeded: int, failed: int, **ago: float) -> None:
-    minute = (timezone.now() - timedelta(**ago)).replace(second=0, microsecond=0)
-    FinishedCount.objects.create(release=release, minute=minute, succeeded=succeeded, failed=failed, cancelled=1)
 
 
 def releases(owner: Tenant) -> dict[str, Release]:

@@ -26,6 +26,7 @@ from tests import making
 from tests.executions.submission.continuing import STEPS, order, ready, release
 from tests.executions.submission.continuing import failed as failing
 from tests.governance.campaigns import campaigning
+from tests.governance.finished import counted
 from tests.raw_sql import raised
 
 Kind = Campaign.Kind
@@ -63,9 +64,10 @@ def test_the_page_counts_what_the_release_accepted_and_proposes_what_was_active(
     state = recovery.recovery(release)
     assert {count.part.value: count.count for count in state.accepted if count.count} == {"failed": 4, "running": 1}
     assert state.is_active
-    assert [target.release_version for target in state.targets] == ["1.0"]
+    counted(making.replaced(making.registered(owner, "1.2")), 95, 5, hours=1)
+    assert [target.release.release_version for target in recovery.targets(release)] == ["1.0", "1.2"]
     holds.pause(release, actor=ANN, reason="stop")
-    activate(state.targets[0], actor=ANN, reason="bad")
+    activate(state.targets[0].release, actor=ANN, reason="bad")
     after = recovery.recovery(release)
     assert not after.is_active
     assert after.hold is not None
@@ -75,7 +77,7 @@ def test_the_page_counts_what_the_release_accepted_and_proposes_what_was_active(
 def test_each_failed_execution_has_a_verdict_and_those_that_cannot_continue_a_reason(
     owner: Tenant, release: Release
 ) -> None:
-    [target] = recovery.targets(release)
+    target = recovery.targets(release)[0].release
     verdict = continuation.continuation(release, target)
     names = dict(Execution.objects.filter(tenant=owner).values_list("pk", "execution_key"))
     verdicts = {group.verdict.value: {names[key] for key in group.executions} for group in verdict.groups}
@@ -98,7 +100,7 @@ def test_each_failed_execution_has_a_verdict_and_those_that_cannot_continue_a_re
 def test_a_check_continues_after_the_one_before_if_its_last_execution_ran_again(
     owner: Tenant, release: Release
 ) -> None:
-    [target] = recovery.targets(release)
+    target = recovery.targets(release)[0].release
     every = list(continuation.unresolved(release).order_by("finished_at", "pk"))
     first = continuation.continuation(release, target, most=3)
     assert (first.checked, first.next) == (3, continuation.Position.parse(str(first.next)))
@@ -108,7 +110,7 @@ def test_a_check_continues_after_the_one_before_if_its_last_execution_ran_again(
 
 
 def test_a_draft_has_the_executions_of_its_part_and_does_what_the_proof_says(owner: Tenant, release: Release) -> None:
-    [target] = recovery.targets(release)
+    target = recovery.targets(release)[0].release
     made = recovery.draft(release, Part.FAILED, Kind.RESUBMIT, actor=ANN, target=target, verdict=Verdict.CHECKPOINT)
     assert (made.status, made.canary, made.start_from, made.target_release_version) == ("DRAFT", 5, "checkpoint", "1.0")
     options = Options(reason="bad", rate_per_minute=60, target_release_version="1.0", start_from=StartFrom.CHECKPOINT)
@@ -132,7 +134,7 @@ def test_a_draft_has_the_executions_of_its_part_and_does_what_the_proof_says(own
 
 
 def test_a_draft_that_makes_no_sense_is_refused_and_nothing_changes(release: Release) -> None:
-    [target] = recovery.targets(release)
+    target = recovery.targets(release)[0].release
     refused: list[tuple[Part, Kind, dict[str, Any]]] = [
         *((part, kind, {}) for part in Part for kind in Kind if kind not in KINDS[part]),
         (Part.FAILED, Kind.RESUBMIT, {}),

@@ -9,7 +9,7 @@ from releases.models import Release
 from tenancy.roles import Role
 from tests import making
 from tests.e2e.orders import PIPELINE, build_orders
-from tests.governance.activation.test_activation import counted
+from tests.governance.finished import counted
 from tests.parts.browser.journeys.conftest import Journey
 from tests.running import TenantInUse
 
