@@ -7,10 +7,15 @@ import argparse
 import resource
 import sys
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
 
 from benchmarks.costs.installation import CountingError, installation
 from benchmarks.costs.ledger import FILE, HISTORY, Difference, Ledger, Tables, over_limit
 from benchmarks.costs.measuring import VERSION
+
+GROUPS: Final = {"browser", "check", "test"}
+"""The groups of pyproject.toml with which the ledger is counted."""
 
 
 def main() -> int:
@@ -39,6 +44,8 @@ def main() -> int:
         print(f"Written to {FILE}")
     for failure in failures:
         print(f"FAILED {failure}")
+    if failures and (others := _groups() - GROUPS):
+        print(f"This environment also has the groups {', '.join(sorted(others))}, whose packages processes may load.")
     print(f"Costs: {len(counted)} tables, {len(failures)} failures, {_cpu_seconds():.0f} s of CPU time")
     return 1 if failures else 0
 
@@ -73,6 +80,13 @@ def _update_tables(ledger: Ledger, counted: Tables, *, complete: bool) -> None:
         del ledger.tables[name]
     for name in counted:
         ledger.tables.setdefault(name, dict(counted[name]))
+
+
+def _groups() -> set[str]:
+    """Return the groups of pyproject.toml that `bootstrap` has installed in this environment."""
+    ready = Path(sys.prefix) / ".ready"
+    lines = ready.read_text().splitlines() if ready.exists() else []
+    return set(lines[2].split()) if len(lines) > 2 else set()
 
 
 def _cpu_seconds() -> float:

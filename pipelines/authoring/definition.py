@@ -291,9 +291,10 @@ class Pipeline:
         """Run another pipeline of the tenant here. The execution waits, and resumes with its result.
 
         ``request`` and ``response`` are type hints of the child's input and result. As in ``awaits``, ``request=T``
-        after a step that gives many runs one child for each item. ``release`` is ``ACTIVE``, the release that
-        is active when the child is submitted, or the version of a release. ``timeout`` is positive and at most
-        a hundred years. After it, the execution fails, and the child continues.
+        after a step that gives many runs one child for each item. ``release`` is ``ACTIVE``, the release that is
+        active when the child is submitted, or a version. A version must be active then, or have been replaced within
+        the called pipeline's ``skewGraceMinutes``. ``timeout`` is positive and at most a hundred years. After it, the
+        execution fails, and the child continues.
 
         Raises ``DefinitionError``: INVALID_STEP_NAME, DUPLICATE_STEP_NAME, INVALID_TIMEOUT, INVALID_PIPELINE_ID,
         INVALID_RELEASE.
