@@ -102,13 +102,55 @@ class Calendar:
         """Yield the times of the expression after `after`, with those of exceptions."""
         last = after
         try:
-            for moment in CronSim(self.cron, after.astimezone(self.zone)):
-                at = moment.astimezone(UTC)
+            for at in self._in_real_time(after) if self._is_by_clock else self._at_fixed_times(after):
                 if at > last:  # a gap maps several times to one, and a fold may map a later time to an earlier one
                     last = at
                     yield at
         except (OverflowError, ValueError):  # beyond the last year
             return
+
+    @property
+    def _is_by_clock(self) -> bool:
+        """True if the expression follows real time."""
+        return any(field.startswith("*") for field in self.cron.split()[:2])
+
+    def _at_fixed_times(self, after: datetime) -> Iterator[datetime]:
+        for moment in CronSim(self.cron, after.astimezone(self.zone)):
+            yield moment.astimezone(UTC)
+
+    def _in_real_time(self, after: datetime) -> Iterator[datetime]:
+        """Yield each time after `after` at which the clock shows a time of the expression.
+
+        CronSim adds whole hours, so it may jump over times where the clock changes by half an hour, or not on the
+        hour. Here, it only sees the clock between two changes, as if the time zone had one offset.
+        """
+        since, offset = after, self._offset(after)
+        changed_at: datetime | None = after
+        while changed_at is not None:
+            changed_at = None
+            for shown in CronSim(self.cron, (since + offset).replace(tzinfo=None)):
+                at = (shown - offset).replace(tzinfo=UTC)
+                changed_at = self._first_change(since, at, offset)
+                if changed_at is not None:
+                    since, offset = changed_at - timedelta(microseconds=1), self._offset(changed_at)
+                    break
+                since = at
+                yield at
+
+    def _first_change(self, after: datetime, until: datetime, offset: timedelta) -> datetime | None:
+        """Return the first second in a time with another offset; None if there is none. Looks at one second a day."""
+        low, high = after, min(after + timedelta(days=1), until)
+        while high < until and self._offset(high) == offset:
+            low, high = high, min(high + timedelta(days=1), until)
+        if self._offset(high) == offset:
+            return None
+        while high - low >= timedelta(seconds=1):
+            middle = low + (high - low) / 2
+            low, high = (middle, high) if self._offset(middle) == offset else (low, middle)
+        return high.replace(microsecond=0)
+
+    def _offset(self, at: datetime) -> timedelta:
+        return at.astimezone(self.zone).utcoffset() or timedelta()
 
     def _excluded_until(self, at: datetime) -> datetime | None:
         """Return the last second of the exception that contains the date of `at`; None if none does."""

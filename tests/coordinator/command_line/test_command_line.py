@@ -59,9 +59,11 @@ Groups
   Tags    vip
   Tokens  -
 
-Missing
-  MISSING
-  MISSING
+Input
+  orderId  7
+  text
+    one
+    two\x1b]0;owned\x07\x1b[2J\u202e
 
 Evidence
   Drift   -0.0123457
@@ -71,31 +73,22 @@ Evidence
     A
       SHARE  MINIMUM SAMPLE
       10     20
-
-Input
-  orderId  7
-  text
-    one
-    two\x1b]0;owned\x07\x1b[2J\u202e
 """
 
 
 def test_people_read_facts_sections_and_tables_and_count_from_one(run: CommandLine) -> None:
     step, states = {"share": 10.0, "minimumSample": 20, "note": ""}, [{"state": "FAILED", "count": 2}]
-    gradual: dict[str, Any] = {"gradualActivationId": "g", "step": 1, "cause": None, "endReason": ""}
-    gradual |= {"steps": [step, {**step, "note": "x"}], "startedAt": "2001-01-01T00:00:00.5Z"}
-    gradual |= {
-        "groups": {"tags": ["vip"], "tokens": []},
-        "missing": ["m" * 70] * 2,
-        "bounds": {"factor": 1.5, "cause": None},
+    lacks, at = ["0 of 50.", "Minutes: 1 of 5."], "2001-01-01T00:00:00.5Z"
+    gradual = {
+        **{"gradualActivationId": "g", "step": 1, "cause": None, "endReason": "", "startedAt": at},
+        **{"steps": [step, {**step, "note": "x"}], "groups": {"tags": ["vip"], "tokens": []}},
+        **{"bounds": {"factor": 1.5, "cause": None}, "input": {"orderId": 7, "text": f"one\ntwo{ESCAPE}"}},
+        **{"evidence": {"drift": -0.0123456789, "states": states, "lacks": lacks, "parts": [{"a": [step]}]}},
     }
-    gradual |= {"evidence": {"drift": -0.0123456789, "states": states, "lacks": ["0 of 50.", "Minutes: 1 of 5."]}}
-    gradual["evidence"] |= {"parts": [{"a": [step]}]}
-    gradual |= {"input": {"orderId": 7, "text": f"one\ntwo{ESCAPE}"}}
     with serving(gradual, {"items": [gradual], "next": None}) as server:
         shown = run("gradual", "show", "p", "g", f"--url={server.origin}").out
         listed = run("gradual", "list", "p", f"--url={server.origin}").out
-    assert re.sub(r"\d+ d ago", "N d ago", shown) == READ.replace("MISSING", "m" * 70)
+    assert re.sub(r"\d+ d ago", "N d ago", shown) == READ
     assert "2 of 2" in listed
 
 
