@@ -85,6 +85,13 @@ class InteractionAdmin(LongList):
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[QuestionList]:
         return QuestionList
 
+    def get_list_filter(self, request: HttpRequest) -> Any:
+        """Return the filters. `news` shows none, so it gets those in use: others would read their choices."""
+        if request.path != reverse("admin:executions_interaction_news"):
+            return self.list_filter
+        # The status has a default.
+        return [field for field in self.list_filter if field.parameter_name in {"status", *request.GET}]
+
     @serves("news/", None, Scope.READ, polled=True)
     def news(self, request: HttpRequest) -> HttpResponse:
         """Return the rows of the list again; 204 if they are as `shown`, or cannot be read in time."""

@@ -52,14 +52,12 @@ class QuestionMarks(LimitedList):
     """The mark alone, which needs one statement without requests and executions, and one for each filter in use."""
 
     def __init__(self, request: HttpRequest, pages: LongList) -> None:
-        filters: Any = pages.get_list_filter(request)
         super().__init__(
             request,
             pages.model,
             list_display=(),
             list_display_links=None,
-            # Filters that are not in use would read their choices. The status has a default.
-            list_filter=[field for field in filters if field.parameter_name in ("status", *request.GET)],
+            list_filter=pages.get_list_filter(request),
             date_hierarchy=None,
             search_fields=pages.search_fields,
             list_select_related=False,
