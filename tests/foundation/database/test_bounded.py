@@ -12,6 +12,7 @@ from tests import making
 from tests.race_database import connected_to, emptied
 
 COUNT = 30
+CURSORS = "SELECT count(*) FROM pg_cursors"
 
 
 def ask(sql: str) -> str:
@@ -47,12 +48,6 @@ def pooled(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(connection.settings_dict, "POOLER", "transaction")
 
 
-def cursors_in_the_server() -> int:
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT count(*) FROM pg_cursors")
-        return int(cursor.fetchone()[0])
-
-
 @pytest.mark.usefixtures("committed", "pooled")
 def test_rows_are_read_with_a_cursor_in_the_server_only_in_a_transaction() -> None:
     for number in range(COUNT):
@@ -60,16 +55,16 @@ def test_rows_are_read_with_a_cursor_in_the_server_only_in_a_transaction() -> No
     rows = Tenant.objects.order_by("pk")
     read = rows.iterator(chunk_size=2)
     first = next(read)
-    assert cursors_in_the_server() == 0
+    assert ask(CURSORS) == "0"
     assert [first, *read] == list(rows)
     with transaction.atomic():
         read = rows.iterator(chunk_size=2)
         next(read)
-        assert cursors_in_the_server() == 1
+        assert ask(CURSORS) == "1"
         assert len(list(read)) == COUNT - 1
     read = in_chunks(rows, 2)
     next(read)
-    assert cursors_in_the_server() == 1
+    assert ask(CURSORS) == "1"
     assert len(list(read)) == COUNT - 1
     assert not connection.in_atomic_block
 

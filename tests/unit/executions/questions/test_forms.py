@@ -223,10 +223,7 @@ def test_texts_and_orders_come_from_declarations_alone() -> None:
     hostile = {"title": 5, "description": {}, "unit": ["x"], "examples": 7}
     fields = [field("a", named("C")), field("b")]
     known = catalogue(T=record(*({**each, **hostile} for each in fields)), C=wrapper(pattern="^(?:new|old|x)$"))
-    declared: dict[str, Any] = {
-        "T": {"order": ["b", "z"], "fields": {"b": {"title": "Bee"}}},
-        "C": {"order": ["z", "x", "new"]},
-    }
-    form = form_of(DescribedTypes(known, declared), "T", {})
+    record_of_two: dict[str, Any] = {"order": ["b", "z"], "fields": {"b": {"title": "Bee"}}}
+    form = form_of(DescribedTypes(known, {"T": record_of_two, "C": {"order": ["z", "x", "new"]}}), "T", {})
     assert [(part.label, part.help) for part in form.parts] == [("Bee", ""), ("A", "")]
     assert form.parts[1].choices == ["x", "new", "old"]
