@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from django.db import connection
 
-from executions.models import Execution, WireForm, Worker
+from executions.models import Execution, WireForm
 from executions.transports.rest import MOST_BYTES
 from executions.transports.rest_workers import register
 from governance.activation.activation import activate
