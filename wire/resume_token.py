@@ -49,7 +49,7 @@ class ResumeToken:
         Raises `ResumeTokenError` MISMATCH, or EXPIRED from the first millisecond after the deadline.
         """
         if astuple(self)[:-1] != astuple(record)[:-1]:
-            raise ResumeTokenError("MISMATCH", "The resume token is for another interaction.")
+            raise ResumeTokenError("MISMATCH", "The resume token is for another question.")
         if now_epoch_ms > self.deadline_epoch_ms:
             raise ResumeTokenError("EXPIRED", "The resume token has expired.")
 
