@@ -23,9 +23,11 @@ class DescribedTypes(Types):
 
     def _shape(self, expression: Any) -> Shape:
         shape = super()._shape(expression)
-        if shape.form is Form.SCALAR and shape.wrappers:
-            orders = (self._described.get(str(wrapper.get("id")), {}).get("order") for wrapper in shape.wrappers)
-            return replace(shape, parts={text: {} for text in next(filter(None, orders), ())})
+        if shape.form is Form.SCALAR:
+            for wrapper in shape.wrappers:
+                if order := self._described.get(str(wrapper.get("id")), {}).get("order"):
+                    return replace(shape, parts={text: {} for text in order})
+            return shape
         if shape.form is not Form.RECORD:
             return shape
         described = self._described.get(str(shape.body.get("id")), {})
