@@ -149,7 +149,7 @@ def shown(client: Client, execution: Execution) -> str:
 def test_failed_items_are_listed_for_those_who_read_payloads_and_run_again(log_in: LogIn, acme: World) -> None:
     execution = ended(acme)
     assert "2 items failed, and the execution continued. Run these items again" in shown(log_in("operator"), execution)
-    assert "7 Busy" in shown(log_in("operator"), execution)
+    assert "8 Busy" in shown(log_in("operator"), execution)
     assert "items failed, and" not in shown(log_in("viewer"), execution)
     assert "Failed items" not in words(log_in("operator").get(to("executions_execution_change", acme.execution)))
     address = to("executions_execution_resubmit", execution)

@@ -59,16 +59,10 @@ def test_an_execution_is_paused_and_resumed(operator: Caller, owner: Tenant) -> 
     submission = {"pipelineId": making.PIPELINE, "input": {"n": 1}, "idempotencyKey": "k"}
     path = f"executions/{operator.post('executions', submission, 202)['executionId']}"
     hold = operator.post(f"{path}/pause", WHY, 201)
-    assert hold == {
-        "pipelineId": making.PIPELINE,
-        "releaseVersion": "1.0",
-        "executionId": path.removeprefix("executions/"),
-        "since": Hold.objects.get().started_at.isoformat().replace("+00:00", "Z"),
-        "by": f"token:{operator.token}",
-        "reason": "broken",
-        "refusesSubmissions": False,
-        **dict.fromkeys(("resumedAt", "resumedBy", "resumeReason")),
-    }
+    named = {"pipelineId": making.PIPELINE, "releaseVersion": "1.0", "executionId": path.removeprefix("executions/")}
+    since = Hold.objects.get().started_at.isoformat().replace("+00:00", "Z")
+    who = {"since": since, "by": f"token:{operator.token}", "reason": "broken", "refusesSubmissions": False}
+    assert hold == {**named, **who, **dict.fromkeys(("resumedAt", "resumedBy", "resumeReason"))}
     assert operator.post(f"{path}/pause", {"reason": "again"}) == hold
     for shown in (operator.get(path), operator.get("executions")["items"][0], operator.post("executions", submission)):
         assert shown["paused"] == paused(hold)

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 from playwright.sync_api import Page, expect
 
 from tenancy.roles import Role
@@ -13,7 +15,9 @@ def check(page: Page) -> None:
     assert not list(findings(page)), page.url
 
 
-def test_a_release_is_uploaded_activated_and_executed(tenant: TenantInUse, log_in: LogIn, v1: BuiltRelease) -> None:
+def test_a_release_is_uploaded_activated_and_executed(
+    tenant: TenantInUse, log_in: LogIn, v1: BuiltRelease, tmp_path: Path
+) -> None:
     page = log_in(tenant, Role.TENANT_ADMIN)
     expect(page.get_by_text("No pipelines yet.")).to_be_visible()
     check(page)
@@ -36,13 +40,21 @@ def test_a_release_is_uploaded_activated_and_executed(tenant: TenantInUse, log_i
     expect(page.locator("[data-head]")).to_contain_text("The first release")
     check(page)
 
-    execution_id = tenant.eventually_accepted("tests.pinned", {"number": 7}, "order 7")["executionId"]
+    gate = tmp_path / "gate"
+    work = {"number": 7, "fail_times": 1, "gate": str(gate)}
+    execution_id = tenant.eventually_accepted("tests.pinned", work, "order 7")["executionId"]
     page.get_by_role("link", name="All executions of the pipeline").click()
     check(page)
     page.get_by_role("link", name=execution_id[:13]).click()
+    expect(page.locator("#execution-live")).to_have_attribute("data-status", "RUNNING")
+    page.evaluate("window.neverReloaded = true")
+    gate.touch()
     expect(page.locator("#execution-live")).to_have_attribute("data-status", "SUCCEEDED")
     expect(page.locator("[data-pin]")).to_contain_text("1.0")
+    for kind in ("failed", "retry"):
+        expect(page.locator(f".dc-tl-{kind}.dc-tl-bar")).to_have_count(1)
+    assert page.evaluate("window.neverReloaded") is True
     check(page)
     page.get_by_role("link", name="Input and result").click()
-    expect(page.locator("#execution-live")).to_contain_text("code v1, attempt 0")
+    expect(page.locator("#execution-live")).to_contain_text("code v1, attempt 1")
     check(page)

@@ -1,5 +1,4 @@
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,14 +8,12 @@ from playwright.sync_api import Browser, Page, Route, ViewportSize, expect
 from governance.pipeline_page import PIPELINE_TABS
 from governance.release_page import TABS
 from releases.models import Activation
-from tenancy.roles import Role
 from tests import making
 from tests.admin.browsing import to
 from tests.admin.conftest import World
 from tests.admin.named import named
 from tests.admin.pages import READS, url
-from tests.browsing import AXE, LogIn, blocked, findings
-from tests.running import BuiltRelease, TenantInUse
+from tests.browsing import AXE, blocked, findings
 
 WIDE: ViewportSize = {"width": 1280, "height": 900}
 NARROW: ViewportSize = {"width": 360, "height": 740}
@@ -98,30 +95,6 @@ def test_a_slow_part_comes_later_and_can_be_tried_again(browser: Browser, page: 
     without_scripts.wait_for_url("**/releases/pipeline/**")
     assert Activation.objects.latest("pk").reason == "It is time."
     plain.close()
-
-
-def test_the_page_of_an_execution_shows_a_retry_and_the_result_without_a_reload(
-    tenant: TenantInUse, log_in: LogIn, v1: BuiltRelease, name: str, tmp_path: Path
-) -> None:
-    gate = tmp_path / "gate"
-    tenant.host(v1, f"worker-{name}")
-    page = log_in(tenant, Role.OPERATOR)
-    work = {"number": 7, "fail_times": 1, "gate": str(gate)}
-    accepted = tenant.accepted("tests.pinned", work, "watched")
-    page.goto("/admin/executions/execution/")
-    page.get_by_role("link", name=accepted["executionId"][:13]).click()
-    page.wait_for_url("**/change/")
-    page.evaluate("window.neverReloaded = true")
-    live = page.locator("#execution-live")
-    expect(live).to_have_attribute("data-status", "RUNNING")
-    gate.touch()
-    expect(live).to_have_attribute("data-status", "SUCCEEDED")
-    expect(page.locator("[data-pin]")).to_contain_text("1.0")
-    expect(page.locator(".dc-tl-failed.dc-tl-bar")).to_have_count(1)
-    expect(page.locator(".dc-tl-retry.dc-tl-bar")).to_have_count(1)
-    assert page.evaluate("window.neverReloaded") is True
-    page.get_by_role("link", name="Input and result").click()
-    expect(page.locator("[data-payload=result]")).to_contain_text("code v1, attempt 1")
 
 
 def test_an_injected_script_does_not_run(page: Page) -> None:
