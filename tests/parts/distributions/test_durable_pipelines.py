@@ -4,11 +4,12 @@ import json
 import subprocess
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import pytest
 
 from tests.parts.distributions import installing
-from tests.wheels import later_wheel, write_wheel
+from tests.wheels import write_wheel
 
 INSTALLED = """
 import importlib.metadata, json
@@ -126,9 +127,12 @@ def test_a_worker_starts_in_the_environment_that_was_made_for_its_release(host: 
 
 def test_after_an_upgrade_a_release_gets_the_later_library_with_what_that_requires(host: Host) -> None:
     python, target = installing.empty_environment(host.folder / "upgraded"), host.folder / "renewed"
+    installing.install(python, [host.wheel])
+    with ZipFile(host.wheel) as wheel:
+        code = {name: wheel.read(name).decode() for name in wheel.namelist() if ".dist-info/" not in name}
     for version, name, differences in (("0.2.0", "more", []), ("0.3.0", "rates", ["rates is 2.0, required is 1.0"])):
         write_wheel(host.wheels, name, "2.0")
-        later = later_wheel(host.wheel, version, requires=[f"{name}>=2"])
+        later = write_wheel(host.wheels, "durable_pipelines", version, code, requires=[f"{name}>=2"])
         installing.install(python, [later], f"--find-links={host.wheels}")
         made = host.sync(target, python)
         assert (made.returncode, made.stderr.count("durable-pipelines needs it")) == (0, len(differences))
