@@ -1,5 +1,4 @@
 import base64
-import email
 import hashlib
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -25,18 +24,6 @@ def write_wheel(
         for entry, text in entries.items():
             wheel.writestr(entry, text)
     return path
-
-
-def later_wheel(wheel: Path, version: str, requires: Sequence[str]) -> Path:
-    """Write the modules of a wheel into another one, next to it, as a later version that requires more."""
-    with zipfile.ZipFile(wheel) as archive:
-        names = [name for name in archive.namelist() if ".dist-info/" not in name]
-        files = {name: archive.read(name).decode() for name in names}
-        [metadata] = [name for name in archive.namelist() if name.endswith(".dist-info/METADATA")]
-        described = email.message_from_bytes(archive.read(metadata))
-    return write_wheel(
-        wheel.parent, wheel.name.split("-")[0], version, files, [*described.get_all("Requires-Dist", []), *requires]
-    )
 
 
 def _digest(text: str) -> str:

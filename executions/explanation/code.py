@@ -31,29 +31,31 @@ def sentence_of(run: Run) -> str:
     if "NOT_REPORTED" in run["findings"]:
         registered = f" It had registered with artifact {run['artifactDigest']}." if run["artifactDigest"] else ""
         return f"{worker} {ENDS[run['outcome']]}. Which code ran is unknown.{registered}"
-    return f"{worker} ran {_named(_steps(run))} with {_code(run)}, and {ENDS[run['outcome']]}."
+    return f"{worker} ran {_named(_steps(run))} with {_code(run)}{_library(run)}, and {ENDS[run['outcome']]}."
 
 
 def sentences_of(runs: Iterable[Run]) -> list[str]:
     """Return a sentence for each code that ran, with its environment, its workers and its steps. The first is first."""
-    places: dict[tuple[str, str, str], tuple[dict[str, None], dict[str, None]]] = {}
+    places: dict[tuple[str, str], tuple[dict[str, None], dict[str, None]]] = {}
     for run in runs:
         if "NOT_REPORTED" in run["findings"]:
-            places.setdefault((sentence_of(run), "", ""), ({}, {}))
+            places.setdefault((sentence_of(run), ""), ({}, {}))
             continue
-        key = _code(run), run["environment"] or "", run["durablePipelines"] or ""
-        steps, workers = places.setdefault(key, ({}, {}))
+        inside = f", in environment {run['environment']}" if run["environment"] else ""
+        steps, workers = places.setdefault((_code(run), f"{inside}{_library(run)}"), ({}, {}))
         steps.update(dict.fromkeys(_steps(run)))
         workers.update(dict.fromkeys([str(run["worker"] or "one that did not name itself")]))
     return [_summary(*key, list(steps), list(workers)) for key, (steps, workers) in places.items()]
 
 
-def _summary(code: str, environment: str, own_version: str, steps: list[str], workers: list[str]) -> str:
+def _summary(code: str, environment: str, steps: list[str], workers: list[str]) -> str:
     if not workers:
         return code
-    inside = f", in environment {environment}" if environment else ""
-    library = f", with durable-pipelines {own_version}" if own_version else ""
-    return f"Ran {_named(steps)} with {code}{inside}{library}, on worker {_named(workers)}."
+    return f"Ran {_named(steps)} with {code}{environment}, on worker {_named(workers)}."
+
+
+def _library(run: Run) -> str:
+    return f", with durable-pipelines {run['durablePipelines']}" if run["durablePipelines"] else ""
 
 
 def _steps(run: Run) -> list[str]:

@@ -91,10 +91,16 @@ class LocalExecution(LocalRun):
             return kept
         first = self._plan.steps[0]
         many = first.cardinality.takes_many
+        example = self._asking.example(first.input, many=many)
         if source is not None:
-            return started(self.pipeline, document_in(source))
+            document = document_in(source)
+            try:
+                return started(self.pipeline, document)
+            except DefinitionError as error:
+                if error.code == "INVALID_INPUT" and example:
+                    error.message += f"; an input has the form {example}"
+                raise
         if not _is_terminal():
-            example = self._asking.example(first.input, many=many)
             raise DefinitionError("INPUT_MISSING", f"the pipeline needs an input; add --input '{example or 'JSON'}'")
         self._say(f"input of {first.name!r}:")
         return self._asking.value(first.input, lambda value: started(self.pipeline, value), many=many)

@@ -3,7 +3,6 @@ from pathlib import Path
 from typing import Any
 
 from tests.running import BuiltRelease, TenantInUse, build, eventually
-from wire.identity import ReleaseIdentity
 
 PIPELINES = Path(__file__).parent / "pipelines"
 PIPELINE = "tests.orders"
@@ -33,10 +32,6 @@ class Orders:
         tenant.register(self.releases["2.0"])
         self.first = tenant.host(self.releases["1.0"], "first")
         self._folders: dict[str, Path] = {}
-
-    def identity(self, version: str) -> ReleaseIdentity:
-        contract = self.releases[version].document["contractVersion"]
-        return ReleaseIdentity(self.tenant.tenant.slug, PIPELINE, contract, version)
 
     def submit(self, **members: Any) -> str:
         number = len(self._folders) + 1

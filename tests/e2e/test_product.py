@@ -1,25 +1,21 @@
 import os
 import time
 from collections.abc import Iterator
-from datetime import timedelta
 from pathlib import Path
 from signal import SIGCONT, SIGSTOP, SIGTERM
 
 import pytest
 from django.conf import settings
-from django.utils import timezone
 from redis import Redis
 
 from coordinator_client.api import Client, Connection
 from pipelines.development.following import Follower
-from releases.models import Release
 from tenancy.roles import Scope
-from tests import making
 from tests.broker import owner_url
 from tests.command_line import CommandLine
 from tests.e2e.orders import ONCE, PIPELINE, Orders
 from tests.running import BuiltRelease, RunningProduct, TenantInUse, eventually
-from wire.messages.queues import OUTCOME_QUEUE, queue_of
+from wire.messages.queues import OUTCOME_QUEUE
 from wire.worker_keys import worker_key
 
 CONTROL_QUEUE = "control"
@@ -138,26 +134,6 @@ def test_retries_answers_and_redrives_run_on_the_pinned_release_after_a_switch(o
     orders.open(retried_on_second)
     assert orders.receipt(retried_on_second)["made_by"] == "2.0"
     second.stop()
-
-
-def test_a_command_for_another_release_fails_before_its_payload_is_decoded(orders: Orders, broker: Redis) -> None:
-    """No worker consumes the queue of 2.0. The test moves its command into the queue of 1.0."""
-    release = Release.objects.get(pipeline__tenant=orders.tenant.tenant, release_version="2.0")
-    absent = making.worker(release, "absent", alive_until=timezone.now() + timedelta(hours=1))
-    orders.tenant.activate(orders.releases["2.0"], "no worker hosts it")
-    execution_id = orders.submit()
-    meant, hosted = (queue_of(orders.identity(version)) for version in ("2.0", "1.0"))
-
-    def failed() -> bool:
-        broker.lmove(meant, hosted, "RIGHT", "LEFT")
-        return bool(orders.tenant.execution(execution_id)["status"] == "FAILED")
-
-    eventually(failed, what="the refusal")
-    execution = orders.tenant.execution(execution_id)
-    assert (execution["error"]["code"], execution["pin"]["releaseVersion"]) == ("IDENTITY_MISMATCH", "2.0")
-    assert (orders.runs(execution_id, "price"), orders.workers(execution_id)) == (0, {"first"})
-    making.silence(absent)
-    orders.tenant.activate(orders.releases["1.0"], "the worker of 2.0 is absent")
 
 
 def test_a_drained_worker_finishes_its_commands_and_gets_no_more(orders: Orders) -> None:

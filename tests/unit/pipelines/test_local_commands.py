@@ -101,7 +101,7 @@ def test_a_run_shows_each_step_on_stderr_and_prints_the_result(folder: Path) -> 
     [
         (["--input=orders.txt"], 2, "INPUT_UNREADABLE: --input is not JSON"),
         (["--input=orders.json"], 2, "INPUT_UNREADABLE: there is no file orders.json"),
-        (['--input={"customer": 1}'], 2, "INVALID_INPUT: .*customer: Input should be a valid string; prices: Field"),
+        (['--input={"customer": 1}'], 2, 'INVALID_INPUT: .*customer: Input should be.*prices: Field.*form {"customer"'),
         ([], 2, """INPUT_MISSING: .*add --input '{"customer": "a", "prices": \\[\\]}'"""),
         ([f"--input={BASKET}"], 2, """ANSWER_MISSING: 'Approve' asks: "6"; .*--answer 'Approve={"approved": true}'"""),
         ([f"--input={BASKET}", "--answer=Approve=7"], 2, 'INVALID_ANSWER: the answer to "Approve" is not of type'),

@@ -17,6 +17,7 @@ from tests.wheels import write_wheel
 PYTHON = Interpreter("cpython", "3.12.4", "linux-x86_64")
 LOCK = "alpha==1.0\nbeta==2.0\n"
 NO_GAMMA, TOO_MUCH = "gamma is not installed, required is 3", "is installed, but not required"
+LIBRARY = "durable-pipelines is 0.2.0"
 HASH = "sha256:" + "ab" * 32
 OTHER = "sha256:" + "cd" * 32
 
@@ -64,30 +65,23 @@ def test_another_interpreter_is_a_difference_and_changes_the_fingerprint(environ
         "all kinds": ("beta==3\ngamma==3\n", [NO_GAMMA, "beta is 2.0, required is 3", f"alpha 1.0 {TOO_MUCH}"]),
         "an additional one": ("alpha==1.0\n", [f"beta 2.0 {TOO_MUCH}"]),
         "a tool": (LOCK + "setuptools==80\n", []),
+        "the library": (LOCK + "durable-pipelines==0.2.0\ncelery==5.7\n", []),
+        "an earlier library": (LOCK + f"durable-pipelines[tracing]==0.1.0 --hash={HASH}\n", []),
+        "a later library": (LOCK + "durable-pipelines==0.10\n", [f"{LIBRARY}, required is 0.10 or later"]),
+        "what the library requires": (LOCK + "celery==5.6\n", ["celery is 5.7, required is 5.6"]),
     }.values(),
 )
-def test_other_distributions_are_differences(environment: Environment, lock: str, differences: list[str]) -> None:
-    assert environment.differences(Required(PYTHON, lock)) == differences
-
-
-@cases(
-    ("lock", "differences"),
-    {
-        "the same": ("durable-pipelines==0.2.0\ncelery==5.7\n", []),
-        "an earlier one": (f"durable-pipelines[tracing]==0.1.0 --hash={HASH}\ncelery==5.7.0\n", []),
-        "none, and nothing of what it requires": ("", []),
-        "a later one": ("durable-pipelines==0.10\n", ["durable-pipelines is 0.2.0, required is 0.10 or later"]),
-        "another version of what it requires": ("celery==5.6\n", ["celery is 5.7, required is 5.6"]),
-    }.values(),
-)
-def test_a_later_version_of_the_library_hosts_the_releases_of_earlier_ones(
+def test_other_distributions_are_differences(
     environment: Environment, tmp_path: Path, lock: str, differences: list[str]
 ) -> None:
-    library, celery = distribution(tmp_path, "durable-pipelines", "0.2.0"), distribution(tmp_path, "celery", "5.7")
+    """Except for a library that is later than the required one, and for what it requires."""
+    library, celery, vine = (
+        distribution(tmp_path, *named) for named in (("durable-pipelines", "0.2.0"), ("celery", "5.7"), ("vine", "5"))
+    )
     (library.metadata / "METADATA").write_text("Requires-Dist: celery[redis]>=5.6 ; extra == 'all'\n")
-    (celery.metadata / "METADATA").write_text("Requires-Dist: alpha\n")
-    more = replace(environment, distributions=(*environment.distributions, library, celery))
-    assert more.differences(Required(PYTHON, f"beta==2.0\n{lock}")) == differences
+    (celery.metadata / "METADATA").write_text("Requires-Dist: vine\n")
+    more = replace(environment, distributions=(*environment.distributions, library, celery, vine))
+    assert more.differences(Required(PYTHON, lock)) == differences
 
 
 def test_installers_and_editable_distributions_are_not_compared(environment: Environment, tmp_path: Path) -> None:
