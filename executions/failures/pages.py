@@ -219,8 +219,9 @@ class FailureGroupAdmin(LongList):
         else:
             may = self.has_scope(request, Scope.ROLL_BACK, group)
             address = reverse("admin:releases_pipeline_rollback", args=[group.release.pipeline_id])
-            buttons.append(_button("Resubmit", "forward", _campaign(group, kind="resubmit"), denial))
-            buttons.append(_button("Roll back", "undo", address, "" if may else denial_of(Scope.ROLL_BACK)))
+            why_not = "" if may else denial_of(Scope.ROLL_BACK)
+            # A resubmission would run on the same release: the recovery proposes another one.
+            buttons.insert(0, _button("Roll back", "undo", address, why_not, variant="primary"))
         recovery = reverse("admin:releases_release_recovery", args=[group.release_id])
         buttons.append(_button("Guided recovery", "healing", recovery, ""))
         return buttons
