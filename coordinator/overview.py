@@ -14,6 +14,7 @@ from django.utils.safestring import SafeString
 from coordinator import attention
 from coordinator.navigation import MAX_COUNTED, waiting_count
 from executions import statistics
+from executions.holds.holds import with_pauses
 from executions.models import Worker, WorkerEligibility
 from executions.models.states import State
 from executions.statistics import Series, Totals, Window, live
@@ -128,16 +129,16 @@ def _admitting_workers(tenant_ids: Sequence[int]) -> Counter[int | None]:
 def _lines(
     tenant_ids: Sequence[int], hour: Series, workers: Counter[int | None], differences: Counter[tuple[int, str]]
 ) -> dict[int, Line]:
-    """Return the first PIPELINES_SHOWN pipelines by id, each with its active release and `active_since`.
+    """Return the first PIPELINES_SHOWN pipelines by id, each with its active release, `active_since` and `is_paused`.
 
     `workers` counts those that admit new executions, by release, and `differences` those that differ from their
     release, by tenant and pipeline id.
     """
     switches = Activation.objects.filter(pipeline=OuterRef("pk"), kind__in=SWITCHES).order_by("-sequence")
     rows = Pipeline.objects.filter(tenant__in=tenant_ids).select_related("tenant", "activation__release")
-    shown = ("pipeline_id", "tenant__slug", "activation__release__release_version", "activation__release__status")
-    rows = rows.only(*shown)
-    pipelines: Any = rows.annotate(active_since=Subquery(switches.values("activated_at")[:1]))
+    of_release = ("activation__release__release_version", "activation__release__status")
+    rows = rows.only("pipeline_id", "tenant__slug", "activation__candidate", *of_release)
+    pipelines = with_pauses(rows.annotate(active_since=Subquery(switches.values("activated_at")[:1])))
     lines = {}
     for pipeline in pipelines.order_by("tenant__slug", "pipeline_id")[:PIPELINES_SHOWN]:
         release = pipeline.activation and pipeline.activation.release_id

@@ -1,6 +1,6 @@
 """The page of a pipeline: its active release, its releases, its activations and its policy."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -12,9 +12,10 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.utils import timezone
 
 from executions import statistics
+from executions.holds.holds import with_pauses
 from executions.models import Interaction, WorkerEligibility
 from foundation import moments, past_times
-from foundation.admin.columns import column
+from foundation.admin.columns import badge, column
 from foundation.errors import CoordinatorError
 from governance import policy_page
 from governance.activation import pages as activations
@@ -30,6 +31,7 @@ from releases.models import SWITCHES, Activation, ActivationRequest, Pipeline, R
 from releases.registration.pages import ListWithUpload
 from releases.states import UNDECIDED, Status
 from releases.trust import trust
+from tenancy.audit.people import Acted, people_behind
 from tenancy.console.base import READ, serves
 from tenancy.console.lists import TenantFilter, text, time
 from tenancy.roles import Scope
@@ -96,7 +98,8 @@ def spans(switches: Sequence[Activation], now: datetime) -> list[dict[str, Any]]
     first = min(switches[0].activated_at, now - SHORTEST)
     total = (now - first).total_seconds()
     starts = [switch.activated_at for switch in switches]
-    layers = {version: number for number, version in enumerate(dict.fromkeys(_version(switch) for switch in switches))}
+    versions = dict.fromkeys(_version(switch) for switch in reversed(switches))  # the active one has the first colour
+    layers = {version: number for number, version in enumerate(versions)}
     return [
         {
             "version": _version(switch),
@@ -144,7 +147,7 @@ HISTORY_PAGE = 25
 
 @admin.register(Pipeline)
 class PipelineAdmin(ListWithUpload):
-    list_display = ("pipeline_id", "tenant", "active_release", "since", "release_count")
+    list_display = ("pipeline_id", "tenant", "active_release", "state", "since", "release_count")
     list_select_related = ("tenant", "activation__release")
     list_filter = (TenantFilter,)
     list_before_template = "releases/pipeline_list_head.html"
@@ -156,8 +159,8 @@ class PipelineAdmin(ListWithUpload):
     def get_queryset(self, request: HttpRequest) -> QuerySet[Pipeline]:
         switches = Activation.objects.filter(pipeline=OuterRef("pk"), kind__in=SWITCHES).order_by("-sequence")
         rows: QuerySet[Pipeline] = super().get_queryset(request)
-        return rows.annotate(
-            release_count=Count("releases"), active_since=Subquery(switches.values("activated_at")[:1])
+        return with_pauses(
+            rows.annotate(release_count=Count("releases"), active_since=Subquery(switches.values("activated_at")[:1]))
         )
 
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Pipeline | None:
@@ -171,6 +174,11 @@ class PipelineAdmin(ListWithUpload):
     @column("Active release", empty="none yet")
     def active_release(self, pipeline: Pipeline) -> str | None:
         return pipeline.activation.release.release_version if pipeline.activation else None
+
+    @badge("State", {"paused": "warning", "gradual": "info"})
+    def state(self, pipeline: Any) -> str | None:
+        is_gradual = pipeline.activation is not None and pipeline.activation.candidate_id is not None
+        return "paused" if pipeline.is_paused else "gradual" if is_gradual else None
 
     since = time("Active since", "active_since", empty="-")
     release_count = text("Releases", "release_count", ordering="release_count")
@@ -193,6 +201,8 @@ class PipelineAdmin(ListWithUpload):
         formerly_active = _formerly_active(pipeline, shown, releases)
         may_activate = self.has_scope(request, Scope.ACTIVATE, pipeline)
         gradual = gradual_activations.shown(self, request, pipeline)
+        tab = tab_of(request, PIPELINE_TABS, "history" if {"at", "page"} & request.GET.keys() else "overview")
+        activated = _newest_switch(pipeline, shown)
         return self.page(
             request,
             "releases/pipeline.html",
@@ -200,7 +210,8 @@ class PipelineAdmin(ListWithUpload):
             original=pipeline,
             pipeline=pipeline,
             active=pipeline.activation,
-            activated=_newest_switch(pipeline, shown),
+            activated=activated,
+            people=_people(pipeline, activated, shown if tab["tab"] == "history" else ()),
             trust=_trust(pipeline),
             history=shown,
             formerly_active=formerly_active,
@@ -208,7 +219,7 @@ class PipelineAdmin(ListWithUpload):
             is_signed=trust.has_statement_key(),
             **_active_then(pipeline, request.GET.get("at", "").strip()),
             has_earlier=pointer.has_earlier(pipeline),
-            **tab_of(request, PIPELINE_TABS, "history" if {"at", "page"} & request.GET.keys() else "overview"),
+            **tab,
             may_roll_back=self.has_scope(request, Scope.ROLL_BACK, pipeline),
             **gradual,
             releases=releases[:NEWEST_RELEASES],
@@ -281,6 +292,17 @@ def _newest_switch(pipeline: Pipeline, shown: "Page[Activation]") -> Activation 
         next((activation for activation in shown if activation.kind in SWITCHES), None) if shown.number == 1 else None
     )
     return newest or queries.history(pipeline).filter(kind__in=SWITCHES).first()
+
+
+def _people(
+    pipeline: Pipeline, activated: Activation | None, shown: Iterable[Activation]
+) -> Mapping[Acted, str | None]:
+    """Return the people behind the newest switch, and behind the activations and votes that are shown."""
+    acted = [(activation.actor, activation.activated_at) for activation in (activated, *shown) if activation]
+    for activation in shown:
+        votes = activation.request.counted_votes if activation.request else ()
+        acted += [(vote.actor, vote.voted_at) for vote in votes]
+    return people_behind(pipeline.tenant, acted)
 
 
 def _trust(pipeline: Pipeline) -> trust.Trust | None:

@@ -4,6 +4,7 @@ import json
 from typing import Any, Final
 
 from django import forms
+from django.conf import settings
 from django.contrib import messages
 from django.forms.utils import flatatt
 from django.http import HttpRequest, HttpResponse
@@ -12,7 +13,7 @@ from django.urls import reverse
 
 from releases import policy
 from releases.models import Pipeline
-from releases.models.pipeline import MEMBERS, Member
+from releases.models.pipeline import DEFAULT, MEMBERS, Member
 from tenancy.access import actor
 from tenancy.audit.acts import Act
 from tenancy.console.base import POST, ReadOnlyAdmin, attempt, serves
@@ -129,7 +130,12 @@ def _text(member: Member, value: Any) -> str:
         return "; ".join(f"{path} = {text}" for path, text in flat({"steps": value}).items()) or "as declared"
     if member.limits is None:
         return "yes" if value else "no"
-    return member.unset if value is None else f"{value:g}"
+    return _unset(member) if value is None else f"{value:g}"
+
+
+def _unset(member: Member) -> str:
+    """Return what a null number means: that of the installation's setting if there is one, else `member.unset`."""
+    return f"{getattr(settings, member.column.upper()):g}" if member.unset == DEFAULT else member.unset
 
 
 @serves("<int:object_id>/policy/", Act.POLICY_CHANGE, Scope.ADMINISTER, methods=POST)

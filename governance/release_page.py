@@ -35,11 +35,13 @@ from releases.registration.progress import waits_until
 from releases.states import PENDING, Status
 from releases.step_policies import effective_limits, policies_of
 from releases.trust import trust
+from tenancy.audit.people import person_behind
 from tenancy.console.base import READ, serves
 from tenancy.console.lists import ScopedFilter, TenantFilter, text, time
 from tenancy.roles import Scope
 from wire.documents.contract import Step
 from wire.documents.declarations import flat
+from wire.documents.execution_statement import named
 
 VARIANTS = {
     Status.UPLOADED.value: "info",
@@ -322,7 +324,13 @@ def _nothing(release: Release) -> dict[str, Any]:
 
 
 SECTIONS: Final[dict[str, Callable[[Release], dict[str, Any]]]] = {
-    "overview": lambda release: {"executions": executions(release), "workers": workers(release)},
+    "overview": lambda release: {
+        "executions": executions(release),
+        "workers": workers(release),
+        "uploader": named(
+            release.uploaded_by, person_behind(release.pipeline.tenant, release.uploaded_by, release.created_at)
+        ),
+    },
     "tests": lambda release: {"smoke_tests": smoke_pages.newest(release)},
     "end": lambda release: {"needed": needed(release)},
 }

@@ -280,18 +280,20 @@ def _second_factor(request: HttpRequest) -> dict[str, Any] | None:
 
 
 def _roles(request: HttpRequest) -> list[dict[str, Any]]:
-    """Return the tenants of the user, each with the roles and what these allow."""
-    held = defaultdict[str, list[Role]](list)
+    """Return the tenants in which the user has the same roles, with the roles and what these allow."""
+    held, alike = defaultdict[str, list[Role]](list), defaultdict[tuple[Role, ...], list[str]](list)
     rows = Membership.objects.filter(user=request.user.pk).order_by("tenant__slug", "role")
     for slug, role in rows.values_list("tenant__slug", "role"):
         held[slug].append(Role(role))
+    for slug, roles in held.items():
+        alike[tuple(roles)].append(slug)
     return [
         {
-            "tenant": slug,
+            "tenants": slugs,
             "roles": [role.label for role in roles],
             "meanings": [MEANING[scope] for scope in Scope if scope in granted(roles)],
         }
-        for slug, roles in held.items()
+        for roles, slugs in alike.items()
     ]
 
 

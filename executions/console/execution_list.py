@@ -20,7 +20,7 @@ from executions.models import DUE_VALUES, TERMINAL_VALUES, DeadLetter, Execution
 from executions.models.states import PRIORITY_NAMES
 from executions.search import STATUSES
 from executions.search_values import PREFIX, field_of
-from foundation.admin.columns import badge, column, copyable, cut, timed
+from foundation.admin.columns import badge, class_name, column, copyable, cut, timed
 from foundation.api.streaming import streamed_file
 from foundation.database.bounded import time_limit
 from foundation.errors import CoordinatorError
@@ -93,17 +93,17 @@ class ExecutionColumns:
         if execution.error_code is None:
             return None
         message = execution.message  # type: ignore[attr-defined]  # the list sets it; empty if it may not be read
-        return format_html('<span title="{}">{}</span>', message, execution.error_code)
+        return format_html('<span title="{}">{}</span>', message, class_name(execution.error_code))
 
     @column("Step", empty="-")
     def step_column(self, execution: Execution) -> Step | None:
         return columns.step(execution)
 
     @column("Duration")
-    def duration_column(self, execution: Execution) -> str:
+    def duration_column(self, execution: Execution) -> SafeString | str:
         if execution.status in TERMINAL_VALUES:
             return lasting(execution.finished_at - execution.created_at)  # type: ignore[operator]  # it has ended
-        return f"{lasting(timezone.now() - execution.created_at)} so far"
+        return format_html('<span class="dc-nowrap">{}</span> so far', lasting(timezone.now() - execution.created_at))
 
     @column("Due", empty="-")
     def due_column(self, execution: Execution) -> SafeString | None:

@@ -24,7 +24,7 @@ from executions.lifecycle.interventions import redrivable
 from executions.lifecycle.queries import submitter_of, traceback_of
 from executions.models import PAYLOADS_OF_EXECUTION, DeadLetter, FailureGroup
 from executions.models.states import State
-from foundation.admin.columns import badge, column, cut
+from foundation.admin.columns import badge, class_name, column, cut
 from releases.models import Release
 from releases.registration import pages as registration
 from releases.step_names import Step
@@ -143,6 +143,10 @@ class DeadLetterAdmin(LongList):
     failed = time("Failed", "created_at")
     pipeline = text("Pipeline", "execution.pipeline_id")
     release = text("Release", "execution.release_version")
+
+    @column("Error code")
+    def error_code(self, letter: DeadLetter) -> SafeString:
+        return class_name(letter.error_code)
 
     @column("Key of the execution")
     def key(self, letter: DeadLetter) -> SafeString:

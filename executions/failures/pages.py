@@ -22,7 +22,7 @@ from executions.failures.queries import Figures
 from executions.lifecycle.queries import traceback_of
 from executions.models import FailureGroup, is_new, read_business_keys
 from executions.models.records import LONGEST_ASSIGNEE, LONGEST_NOTE
-from foundation.admin.columns import badge, column, rectangle, timed
+from foundation.admin.columns import badge, class_name, column, rectangle, timed
 from foundation.errors import CoordinatorError
 from foundation.sentences import sentence
 from releases.registration.pages import PipelineFilter
@@ -116,7 +116,7 @@ class FailureGroupAdmin(LongList):
     def error(self, group: Any) -> SafeString:
         return format_html(
             '<span class="dc-cell dc-cell-wide"><span class="dc-mono">{}</span><span class="dc-clamp">{}</span></span>',
-            group.error_code,
+            class_name(group.error_code),
             group.message,
         )
 
@@ -219,8 +219,9 @@ class FailureGroupAdmin(LongList):
         else:
             may = self.has_scope(request, Scope.ROLL_BACK, group)
             address = reverse("admin:releases_pipeline_rollback", args=[group.release.pipeline_id])
-            buttons.append(_button("Resubmit", "forward", _campaign(group, kind="resubmit"), denial))
-            buttons.append(_button("Roll back", "undo", address, "" if may else denial_of(Scope.ROLL_BACK)))
+            why_not = "" if may else denial_of(Scope.ROLL_BACK)
+            # A resubmission would run on the same release: the recovery proposes another one.
+            buttons.insert(0, _button("Roll back", "undo", address, why_not, variant="primary"))
         recovery = reverse("admin:releases_release_recovery", args=[group.release_id])
         buttons.append(_button("Guided recovery", "healing", recovery, ""))
         return buttons

@@ -33,14 +33,16 @@ MOST_OF_ONE = 10_000
 _RELEASES = ("release", "release__pipeline__activation__release")
 _BULKY = ("descriptor", "descriptor_document", "contract_document", "findings", "environments", "declarations")
 
-# Counts the newest failures of each group, at most `most` + 1: all of them, those whose execution is still failed, and
-# the time of the newest. Always one row for each id.
+# Counts the newest failures of each group: at most `most` + 1 of them, those of the newest `most` whose execution is
+# still failed, and the time of the newest. Always one row for each id.
 _COUNTS = """
 SELECT g.id, f.total, f.still_open, f.newest_at FROM unnest(%(ids)s::uuid[]) AS g(id)
 CROSS JOIN LATERAL (
     SELECT count(*) AS total, max(l.created_at) AS newest_at,
-        count(*) FILTER (WHERE e.status IN ('FAILED', 'DLQ') AND e.version = l.execution_version) AS still_open
-    FROM (SELECT d.execution_id, d.execution_version, d.created_at FROM executions_deadletter d
+        count(*) FILTER (WHERE e.status IN ('FAILED', 'DLQ') AND e.version = l.execution_version
+            AND l.number <= %(most)s) AS still_open
+    FROM (SELECT d.execution_id, d.execution_version, d.created_at,
+            row_number() OVER (ORDER BY d.created_at DESC, d.id DESC) AS number FROM executions_deadletter d
         WHERE d.group_id = g.id ORDER BY d.created_at DESC, d.id DESC LIMIT %(most)s + 1) l
     JOIN executions_execution e ON e.id = l.execution_id
 ) f

@@ -254,6 +254,12 @@ def accepting(rows: QuerySet[Release]) -> QuerySet[Release]:
     return rows.filter(~Exists(_open(targets).filter(refuses_submissions=True)))
 
 
+def with_pauses(rows: QuerySet[Pipeline]) -> QuerySet[Any]:
+    """Return the pipelines, each with `is_paused`: whether it or its active release is paused."""
+    targets = Q(pipeline=OuterRef("pk")) | Q(release=OuterRef("activation__release"))
+    return rows.annotate(is_paused=Exists(_open(targets)))
+
+
 def _of(release: Release) -> Q:
     return Q(release=release) | Q(pipeline=release.pipeline_id)
 

@@ -129,7 +129,7 @@ MOST_WORKERS: Final = 100
 # activation, open to callers that name it although it was replaced; whether it has work and whether executions of it
 # wait for answers; its due and running executions, the age of the oldest due one, and its live workers with their
 # capacity. At most %(counted)s executions of a release are read for each of these, by indexes that have only those.
-# An execution that is held is open work, but is not due.
+# An execution that is paused, itself or with its release, is open work, but is not due.
 _WORKER_PLAN = """
 WITH live AS (
     SELECT v.release_id, count(*) AS workers, sum(v.capacity)::bigint AS capacity
@@ -161,6 +161,7 @@ CROSS JOIN LATERAL (
     SELECT count(*) AS executions, min(e.next_due_at) AS oldest
     FROM (SELECT x.next_due_at FROM executions_execution x WHERE x.release_id = n.id
         AND x.status IN ('QUEUED', 'WAIT_RETRY') AND NOT x.held AND x.next_due_at <= now()
+        AND NOT EXISTS (SELECT FROM executions_heldrelease h WHERE h.release_id = n.id)
         ORDER BY x.next_due_at LIMIT %(counted)s) e
 ) due
 CROSS JOIN LATERAL (

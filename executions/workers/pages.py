@@ -199,7 +199,6 @@ class WorkerAdmin(ReadOnlyAdmin):
         "load",
         "release",
         "last_heartbeat",
-        "artifact",
         "code_origin",
         "environment_drift",
         "drains",
@@ -239,15 +238,12 @@ class WorkerAdmin(ReadOnlyAdmin):
     def load(self, worker: Any) -> str:
         return f"{worker.running_count:,} of {max(worker.capacity - worker.abandoned, 0):,}"
 
-    @badge("Artifact", {"as pinned": "success", "another": "danger", "no such release": "danger"})
-    def artifact(self, worker: Worker) -> str | None:
+    @badge("Code", CODE_VARIANTS | {"as pinned": "success", "another artifact": "danger", "no such release": "danger"})
+    def code_origin(self, worker: Worker) -> str | None:
         if worker.eligibility.release_id is None:
             return "no such release"
-        return {True: "as pinned", False: "another", None: None}[worker.eligibility.artifact_fits]
-
-    @badge("Code", CODE_VARIANTS)
-    def code_origin(self, worker: Worker) -> str | None:
-        return _reported(code_of(worker))
+        fits = worker.eligibility.artifact_fits
+        return "another artifact" if fits is False else _reported(code_of(worker)) or ("as pinned" if fits else None)
 
     @badge("Environment", ENVIRONMENT_VARIANTS)
     def environment_drift(self, worker: Worker) -> str | None:

@@ -1,6 +1,7 @@
 """What admin pages show: badges, times with their zone, values to copy, and JSON as nested elements."""
 
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -112,6 +113,11 @@ def cut(text: str, most: int = 24) -> SafeString:
         text[head : head - most],
         text[head - most :],
     )
+
+
+def class_name(name: str) -> SafeString:
+    """Return the name of a class. If it does not fit, it breaks between its words, and not in one of them."""
+    return format_html_join("", "{}<wbr>", ((word,) for word in re.split(r"(?<=[._])|(?<=[a-z])(?=[A-Z])", name)))
 
 
 def timed(at: datetime | None) -> SafeString | None:

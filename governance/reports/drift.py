@@ -6,7 +6,7 @@ Changes nothing.
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Final
 
@@ -211,7 +211,7 @@ def _skewed(chosen: dict[str, Any]) -> Iterator[Drift]:
             Fact("Of these, resubmissions", str(resubmitted)),
             Fact("Their releases", named(versions)),
             Fact("Callers", named(callers)),
-            Fact("The newest", last.isoformat()),
+            Fact("The newest", f"{last.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"),
         )
         remedy = "Let the callers submit to the active release, or activate the release that they need."
         yield Drift(Kind.CALLERS, name, active, Subject.PIPELINE, name, evidence, first, remedy)

@@ -24,9 +24,11 @@ from releases.states import UNDECIDED, RequestStatus
 from releases.trust import trust
 from tenancy.access import actor
 from tenancy.audit.acts import Act
+from tenancy.audit.people import person_behind
 from tenancy.console.base import POST, READ, ReadOnlyAdmin, attempt, attempt_with_reason, serves, wrong_fields
 from tenancy.console.lists import KeyFilter, ScopedFilter, TenantFilter, text, time
 from tenancy.roles import Scope
+from wire.documents.execution_statement import named
 
 VARIANTS = {
     RequestStatus.OPEN.value: "info",
@@ -183,6 +185,9 @@ class RequestAdmin(ReadOnlyAdmin):
             part_name="Pre-flight and vote" if votes else "Pre-flight",
             is_breaking=row.status in UNDECIDED and needs_typing(pipeline, release),
             release=release,
+            uploader=named(
+                release.uploaded_by, person_behind(row.pipeline.tenant, release.uploaded_by, release.created_at)
+            ),
             artifacts=artifacts_of(release),
             trust=trust.trust_of(release, signers=trust.signers_in(attached)),
             attached=attached,

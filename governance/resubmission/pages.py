@@ -120,7 +120,8 @@ def _releases(execution: Execution) -> list[tuple[str, str]]:
     hosted = WorkerEligibility.objects.filter(WorkerEligibility.ADMITTING, release__pipeline=pipeline)
     rows = Release.objects.filter(pk__in=hosted.values("release"), status=Status.REGISTERED)
     versions = open_or_replaced(rows).order_by("-pk").values_list("release_version", flat=True)
+    failed_there = ", and it failed there" if execution.release_version == active and execution.error_code else ""
     return [
-        ("", f"{active} (active)" if active else "The active release (none is active now)"),
+        ("", f"{active} (active{failed_there})" if active else "The active release (none is active now)"),
         *((version, version) for version in versions if version != active),
     ]

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from django.contrib.postgres.functions import TransactionNow
 from django.db import models
@@ -61,6 +61,10 @@ class NotifyEnds(TextChoices):
 
     ALL = "all", "The channel gets a message at each end of an execution"
     FAILED = "failed", "The channel gets a message if an execution fails"
+
+
+DEFAULT: Final = "the default"
+"""What a null number means that the installation has a setting for. The setting is named as the column."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,7 +244,7 @@ MEMBERS = (
         "Retries",
         "The number of retries after a failed first attempt.",
         limits=(0, 1000),
-        unset="the default",
+        unset=DEFAULT,
     ),
     Member(
         "retryDelaySeconds",
@@ -248,7 +252,7 @@ MEMBERS = (
         "Delay before the first retry, in seconds",
         "The delay before the first retry.",
         limits=(0.0, LONGEST_RETRY_DELAY.total_seconds()),
-        unset="the default",
+        unset=DEFAULT,
     ),
     Member(
         "retryMultiplier",
@@ -256,7 +260,7 @@ MEMBERS = (
         "Growth of the delay",
         "The factor by which the delay grows with each retry.",
         limits=(1.0, 100.0),
-        unset="the default",
+        unset=DEFAULT,
     ),
     Member(
         "steps",

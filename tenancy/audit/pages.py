@@ -18,6 +18,7 @@ from foundation.admin.columns import badge, column, on_one_line
 from tenancy.audit import chain
 from tenancy.audit.acts import Act
 from tenancy.audit.chain import about
+from tenancy.audit.people import person_behind
 from tenancy.console.base import LongList
 from tenancy.console.lists import (
     BoundedList,
@@ -31,6 +32,7 @@ from tenancy.console.lists import (
 )
 from tenancy.models import AuditEntry
 from tenancy.roles import Scope
+from wire.documents.execution_statement import named
 
 INSTALLATION = "-"
 EMPTY: tuple[Any, ...] = (None, "", [], {})
@@ -175,6 +177,7 @@ class AuditEntryAdmin(ExportedList, LongList):
             title=f"{row.act} by {row.actor}",
             original=row,
             entry=row,
+            by=named(row.actor, person_behind(row.tenant, row.actor, row.at) if row.tenant else None),
             chain=self.chain(row),
             object_type=_words(row.object_type),
             variant=OUTCOMES[row.outcome],

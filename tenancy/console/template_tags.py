@@ -3,6 +3,7 @@
 Cards and buttons look like unfold's components. Those copy the whole context of the page for each card.
 """
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any, Final
 from urllib.parse import urlencode
@@ -15,8 +16,10 @@ from django.utils.safestring import SafeString
 from foundation import spans
 from foundation.admin import columns
 from foundation.plurals import up_to
+from tenancy.audit.people import Acted
 from tenancy.console import list_rows
 from tenancy.roles import Scope, roles_granting
+from wire.documents.execution_statement import named
 
 register = template.Library()
 register.simple_tag(columns.label)
@@ -79,6 +82,12 @@ def rows(context: Any, changelist: Any) -> dict[str, Any]:
 def when(at: datetime | str | None) -> SafeString:
     """Show a time, also one that a document has as a text; "never" for None."""
     return columns.timed(datetime.fromisoformat(at) if isinstance(at, str) else at) or NEVER
+
+
+@register.simple_tag
+def who(people: Mapping[Acted, str | None], actor: str, at: datetime) -> str:
+    """Name an actor that acted at a time, and the person behind it if it is a token. `people` is of `people_behind`."""
+    return named(actor, people[actor, at])
 
 
 @register.filter

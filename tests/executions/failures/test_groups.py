@@ -113,6 +113,8 @@ def test_failures_with_the_same_cause_form_a_group(owner: Tenant, release: Relea
     assert {letter.execution_id for letter in queries.letters(lost)} >= {first.pk, second.pk}
     figures = queries.figures([lost.pk, full.pk])
     assert [figures[group.pk].total for group in (lost, full)] == [3, 1]
+    most = queries.figures([lost.pk], most=2)[lost.pk]
+    assert (most.more, most.counted, most.still_open) == (True, 2, 2)
     letter = DeadLetter.objects.get(execution=first)
     assert (letter.step_index, letter.failed_step_index, letter.fingerprint) == (0, 1, lost.fingerprint)
 

@@ -5,6 +5,7 @@ import pytest
 from django.utils import timezone
 
 from executions import statistics
+from executions.holds import holds
 from executions.inspection.callers import Caller, callers
 from executions.inspection.counts import PlannedRelease, Reason, worker_plan
 from executions.lifecycle import interventions
@@ -148,6 +149,9 @@ def test_the_workers_of_a_replaced_release_can_stop_when_nothing_uses_it(owner: 
     making.worker(making.active(owner, "1.1", body="# another"), "of-the-next")
     old = old_release(owner)
     assert (old.reasons, old.can_stop, old.load.due) == ((Reason.OPEN,), False, 1)
+    holds.pause(execution.release, actor="user:ann", reason="down")
+    assert old_release(owner).load.due == 0
+    holds.resume(execution.release, actor="user:ann")
     [claim] = making.claimed(owner)
     making.record(making.suspension(claim))
     assert old_release(owner).reasons == (Reason.AWAITING,)
