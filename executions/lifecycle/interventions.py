@@ -18,7 +18,7 @@ from executions.errors import (
     ReleaseRevokedConfirmation,
     VersionMismatch,
 )
-from executions.lifecycle import queries, statements
+from executions.lifecycle import queries, replacements, statements
 from executions.models import Execution, Worker
 from executions.models.states import MOVES, State
 from executions.state_machine import moves
@@ -67,22 +67,28 @@ def redrive(
     expected_version: int | None = None,
     allow_failed: bool = False,
     allow_revoked: bool = False,
+    allow_replaced: bool = False,
     answer: Answer | None = None,
 ) -> Redriven:
     """Queue an execution again at the step where it failed, with a fresh retry budget and the same pin.
 
-    With `allow_revoked`, it runs even if its release is revoked. `answer` takes the place of an answer that the worker
+    With `allow_revoked`, it runs even if its release is revoked. With `allow_replaced`, it runs even if another
+    execution carries on its work; the event then names that one. `answer` takes the place of an answer that the worker
     could not read. Raises, in this order: `TenantNotAllowed`, `ExecutionUnknown`, `RedriveRefused`, `VersionMismatch`,
-    `ReleaseRetired`, `ReleaseRevokedConfirmation`, those of `questions.replaced`, and `ExecutionChanged` if another
-    process changed its state first.
+    `ReleaseRetired`, `ReleaseRevokedConfirmation`, `ExecutionReplaced`, those of `questions.replaced`, and
+    `ExecutionChanged` if another process changed its state first.
     """
     require_allowed(tenant)
     with transaction.atomic():
         execution = queries.execution(tenant, execution_id)
         require_redrivable(execution, expected_version, allow_failed)
         require_runnable(execution, allow_revoked)
+        replacements.lock([execution_id])
+        replaced_by = replacements.accepted(execution_id, allow_replaced)
         details = {} if answer is None else {"answerReplaced": str(answer.question_id)}
-        move = redrive_move(execution, actor=actor, reason=reason, **details)
+        if replaced_by is not None:
+            details["replacedBy"] = str(replaced_by)
+        move = redrive_move(execution, actor=actor, reason=reason, **details)._replace(replaced_by=replaced_by)
         if answer is not None:
             progress = questions.replaced(execution, answer.question_id, answer.response, answer.person)
             shape: Shape = "MULTI" if execution.progress_shape == "MULTI" else "UNI"

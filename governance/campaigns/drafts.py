@@ -13,6 +13,7 @@ from django.db import connection, transaction
 from django.db.models import QuerySet
 
 from executions.errors import CampaignEmpty, CampaignRefused
+from executions.lifecycle import replacements
 from executions.models import PAYLOADS, Campaign, Execution
 from executions.models.states import State
 from executions.submission.admission import require_allowed
@@ -46,12 +47,14 @@ QUICK_RATE = 3000
 class Contents:
     """What a draft contains. `groups` have the counts by status, release and error, the largest first.
 
-    `changed` counts the executions that have changed since they were selected, which will be skipped. `failed` counts
-    those that failed with an error that no retry helps. `active` has the active release of each pipeline.
+    `changed` counts the executions that have changed since they were selected, and `replaced` those whose work another
+    execution carries on. Both will be skipped. `failed` counts those with an error that no retry helps. `active` has
+    the active release of each pipeline.
     """
 
     count: int
     changed: int
+    replaced: int
     failed: int
     groups: list[dict[str, Any]]
     executions: list[Execution]
@@ -159,6 +162,7 @@ def contents(draft: Campaign) -> Contents:
     return Contents(
         count=sum(group["count"] for group in groups),
         changed=sum(group["changed"] for group in groups),
+        replaced=replacements.replaced(executions).count() if draft.runs_again else 0,
         failed=sum(group["count"] for group in groups if group["status"] == State.FAILED),
         groups=groups,
         executions=list(sample[:SHOWN]),

@@ -1,0 +1,109 @@
+"""Says which other execution carries on the work of an execution, so that no work runs twice without a word: ADR 133.
+
+A resubmission carries on the work of its original while it is due, runs or waits, and after it has succeeded. The rule
+is the function `replacement_of` of the database, which the statements of re-drives and resubmissions ask too. They are
+decided one after the other under the lock of the work.
+"""
+
+import uuid
+from collections import defaultdict
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from django.db import connection
+from django.db.models import Case, Exists, Func, OuterRef, Q, QuerySet, UUIDField, When
+
+from executions.errors import ExecutionReplaced
+from executions.lifecycle import statements
+from executions.models import Execution, Resubmission
+
+
+@dataclass(frozen=True, slots=True)
+class Replacement:
+    """The execution that carries on the work, its status and release; "" if it was removed after its retention period.
+
+    It is the execution `of` itself if that has succeeded after a failure.
+    """
+
+    of: uuid.UUID
+    id: uuid.UUID
+    status: str
+    release_version: str
+
+    def __str__(self) -> str:
+        if self.id == self.of:
+            return "It failed, and a re-drive of it has succeeded."
+        state = f"is {self.status} on release {self.release_version}" if self.status else "was removed"
+        return f"Execution {self.id}, which {state}, carries on its work."
+
+    def refusal(self) -> ExecutionReplaced:
+        return ExecutionReplaced(
+            f"Execution {self.of} would run work twice. {self}",
+            executionId=str(self.id),
+            executionStatus=self.status or None,
+            releaseVersion=self.release_version or None,
+        )
+
+
+def replacement(execution_id: uuid.UUID, *, items: bool = False) -> Replacement | None:
+    """Return what carries on the work of an execution, or of its failed items with `items`; None if nothing does."""
+    with connection.cursor() as cursor:
+        cursor.execute(statements.REPLACEMENT, {"id": execution_id, "items": items})
+        row = cursor.fetchone()
+    return Replacement(execution_id, row[0], row[1] or "", row[2] or "") if row else None
+
+
+def accepted(execution_id: uuid.UUID, allowed: bool, *, items: bool = False) -> uuid.UUID | None:
+    """Return the execution that carries on the work although it runs again; None if none does.
+
+    Raises `ExecutionReplaced` unless the caller has `allowed` that.
+    """
+    found = replacement(execution_id, items=items)
+    if found is not None and not allowed:
+        raise found.refusal()
+    return found and found.id
+
+
+def lock(ids: Collection[uuid.UUID | None]) -> dict[uuid.UUID, set[uuid.UUID]]:
+    """Lock the executions and what they were resubmitted from, until the transaction ends.
+
+    Return for each the ids that were locked. Two executions with a common one may have the same work.
+    """
+    locked = defaultdict[uuid.UUID, set[uuid.UUID]](set)
+    with connection.cursor() as cursor:
+        cursor.execute(statements.LOCK_WORK, {"ids": [each for each in ids if each is not None]})
+        for execution_id, origin in cursor.fetchall():
+            locked[execution_id].add(origin)
+    return locked
+
+
+def first_of_each(ids: Collection[uuid.UUID]) -> set[uuid.UUID]:
+    """Lock the executions as `lock` does. Return those of which no earlier one may have the same work."""
+    locked, taken, first = lock(ids), set[uuid.UUID](), set[uuid.UUID]()
+    for execution_id in ids:
+        if taken.isdisjoint(locked[execution_id]):
+            first.add(execution_id)
+            taken |= locked[execution_id]
+    return first
+
+
+def replaced(rows: QuerySet[Execution]) -> QuerySet[Execution]:
+    """Return those of `rows` whose work another execution carries on."""
+    return _judged(rows).filter(replacement__isnull=False)
+
+
+def not_replaced(rows: QuerySet[Execution]) -> QuerySet[Execution]:
+    """Return the other ones."""
+    return _judged(rows).filter(replacement=None)
+
+
+def _judged(rows: QuerySet[Execution]) -> QuerySet[Execution]:
+    """The function costs more than a look at the links, which most executions do not have."""
+    links = Resubmission.objects.order_by()
+    has_relatives = (
+        Q(parent_id__isnull=False)
+        | Exists(links.filter(execution=OuterRef("pk")))
+        | Exists(links.filter(new_execution=OuterRef("pk")))
+    )
+    asked = Func("pk", function="replacement_of", output_field=UUIDField())
+    return rows.alias(replacement=Case(When(has_relatives, then=asked), default=None))
