@@ -7,8 +7,9 @@ decided one after the other under the lock of the work.
 
 import uuid
 from collections import defaultdict
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from typing import Any, Final
 
 from django.db import connection
 from django.db.models import Case, Exists, Func, OuterRef, Q, QuerySet, UUIDField, When
@@ -16,6 +17,16 @@ from django.db.models import Case, Exists, Func, OuterRef, Q, QuerySet, UUIDFiel
 from executions.errors import ExecutionReplaced
 from executions.lifecycle import statements
 from executions.models import Execution, Resubmission
+from executions.models.states import State
+
+_STATES: Final[Mapping[str, str]] = {
+    State.QUEUED: "is due",
+    State.RUNNING: "is running",
+    State.WAIT_RETRY: "waits for a retry",
+    State.WAITING_EXTERNAL: "waits for an answer",
+    State.SUCCEEDED: "has succeeded",
+}
+_REMOVED: Final = ", which was removed after its retention period"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,14 +42,22 @@ class Replacement:
     release_version: str
 
     def __str__(self) -> str:
-        if self.id == self.of:
-            return "It failed, and a re-drive of it has succeeded."
-        state = f"is {self.status} on release {self.release_version}" if self.status else "was removed"
-        return f"Execution {self.id}, which {state}, carries on its work."
+        if self.is_itself:
+            return "It has failed, and then a re-drive of it has succeeded."
+        return f"Its work moved to execution {self.id}{self.state}."
+
+    @property
+    def is_itself(self) -> bool:
+        return self.id == self.of
+
+    @property
+    def state(self) -> str:
+        """Say where it runs and what it does, after its id."""
+        return f" on release {self.release_version}, which {_STATES[self.status]}" if self.status else _REMOVED
 
     def refusal(self) -> ExecutionReplaced:
         return ExecutionReplaced(
-            f"Execution {self.of} would run work twice. {self}",
+            f"The work of execution {self.of} would run twice. {self}",
             executionId=str(self.id),
             executionStatus=self.status or None,
             releaseVersion=self.release_version or None,
@@ -61,7 +80,7 @@ def accepted(execution_id: uuid.UUID, allowed: bool, *, items: bool = False) -> 
     found = replacement(execution_id, items=items)
     if found is not None and not allowed:
         raise found.refusal()
-    return found and found.id
+    return None if found is None else found.id
 
 
 def lock(ids: Collection[uuid.UUID | None]) -> dict[uuid.UUID, set[uuid.UUID]]:
@@ -97,7 +116,7 @@ def not_replaced(rows: QuerySet[Execution]) -> QuerySet[Execution]:
     return _judged(rows).filter(replacement=None)
 
 
-def _judged(rows: QuerySet[Execution]) -> QuerySet[Execution]:
+def _judged(rows: QuerySet[Execution]) -> QuerySet[Any]:
     """The function costs more than a look at the links, which most executions do not have."""
     links = Resubmission.objects.order_by()
     has_relatives = (
@@ -105,5 +124,9 @@ def _judged(rows: QuerySet[Execution]) -> QuerySet[Execution]:
         | Exists(links.filter(execution=OuterRef("pk")))
         | Exists(links.filter(new_execution=OuterRef("pk")))
     )
-    asked = Func("pk", function="replacement_of", output_field=UUIDField())
-    return rows.alias(replacement=Case(When(has_relatives, then=asked), default=None))
+    return rows.alias(replacement=Case(When(has_relatives, then=asked("pk")), default=None))
+
+
+def asked(execution: Any) -> Func:
+    """Return the id of what carries on the work of an execution, as an expression of a query; null if nothing does."""
+    return Func(execution, function="replacement_of", output_field=UUIDField())

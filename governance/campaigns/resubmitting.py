@@ -153,9 +153,7 @@ def _admit(campaign: Campaign, checked: Sequence[_Verdict]) -> tuple[int, int]:
     plans = {pk: verdict for pk, verdict in left if isinstance(verdict, Plan)}
     current = resubmission.lock_if_current([plan.admission for plan in plans.values()])
     first = replacements.first_of_each([plan.old.pk for plan in plans.values()])
-    plans = {
-        pk: plan for pk, plan in plans.items() if plan.admission.release.pk in current and plan.old.pk in first
-    }
+    plans = {pk: plan for pk, plan in plans.items() if plan.admission.release.pk in current and plan.old.pk in first}
     written = resubmission.write(list(plans.values()))
     resubmitted = [pk for pk, plan in plans.items() if plan.id in written]
     skipped: dict[str, list[int]] = defaultdict(list)
