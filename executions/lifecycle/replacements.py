@@ -97,7 +97,7 @@ def lock(ids: Collection[uuid.UUID | None]) -> dict[uuid.UUID, set[uuid.UUID]]:
 
 
 def first_of_each(ids: Collection[uuid.UUID]) -> set[uuid.UUID]:
-    """Lock the executions as `lock` does. Return those of which no earlier one may have the same work."""
+    """Lock the executions as `lock` does. Return the first one of each group that may have the same work."""
     locked, taken, first = lock(ids), set[uuid.UUID](), set[uuid.UUID]()
     for execution_id in ids:
         if taken.isdisjoint(locked[execution_id]):
@@ -124,9 +124,9 @@ def _judged(rows: QuerySet[Execution]) -> QuerySet[Any]:
         | Exists(links.filter(execution=OuterRef("pk")))
         | Exists(links.filter(new_execution=OuterRef("pk")))
     )
-    return rows.alias(replacement=Case(When(has_relatives, then=asked("pk")), default=None))
+    return rows.alias(replacement=Case(When(has_relatives, then=replacement_id("pk")), default=None))
 
 
-def asked(execution: Any) -> Func:
+def replacement_id(execution: Any) -> Func:
     """Return the id of what carries on the work of an execution, as an expression of a query; null if nothing does."""
     return Func(execution, function="replacement_of", output_field=UUIDField())

@@ -55,10 +55,10 @@ def test_a_resubmission_replaces_its_original_unless_it_failed_or_was_cancelled(
     if status in (*FAILED, "CANCELLED"):
         assert redriven(first).status == "QUEUED"
         return
-    known = {"executionStatus": None, "releaseVersion": None}
-    known = known if status == "removed" else {"executionStatus": status, "releaseVersion": "1.0"}
+    state, version = (None, None) if status == "removed" else (status, "1.0")
+    data = {"executionId": str(second.pk), "executionStatus": state, "releaseVersion": version}
     for act in redrive, resubmit:
-        assert raised(ExecutionReplaced, act, owner, first.pk, **BY).data == {"executionId": str(second.pk), **known}
+        assert raised(ExecutionReplaced, act, owner, first.pk, **BY).data == data
     redriven(first, allow_replaced=True)
     [event], [entry] = first.events.filter(kind="REDRIVEN"), AuditEntry.objects.filter(act="execution.redrive")
     assert event.data["replacedBy"] == json.loads(entry.details)["replacedBy"] == str(second.pk)

@@ -152,6 +152,12 @@ def test_a_resubmission_runs_only_these_items_again(owner: Tenant, claim: Claim,
     assert resubmit(owner, execution.pk, operation_key="k", **AGAIN) == new
     for start in ("input", "checkpoint"):
         raised(ResubmitKeyReused, resubmit, owner, execution.pk, operation_key="k", **{**AGAIN, "start_from": start})
+    raised(ExecutionReplaced, resubmit, owner, execution.pk, **AGAIN)
+    assert resubmit(owner, execution.pk, **{**AGAIN, "start_from": "input"}).progress is None, "it is other work"
+    record(making.failure(again, retryable=False))
+    sibling = resubmit(owner, execution.pk, **AGAIN)
+    refused = raised(ExecutionReplaced, interventions.redrive, owner, new.pk, actor="", reason="", allow_failed=True)
+    assert refused.data["executionId"] == str(sibling.pk)
 
 
 @cases(
