@@ -164,7 +164,9 @@ class DeadLetterAdmin(LongList):
     def show(self, request: HttpRequest, row: DeadLetter) -> HttpResponse:
         execution, may_read = row.execution, self.has_scope(request, Scope.PAYLOADS, row)
         # Its documents may be large. Most failures are not replaced, so the same statement says which are.
-        releases = Release.objects.annotate(replaced_by=replacements.replacement_id(Value(execution.pk))).only("pipeline")
+        releases = Release.objects.annotate(replaced_by=replacements.replacement_id(Value(execution.pk))).only(
+            "pipeline"
+        )
         execution.release = release = releases.get(pk=execution.release_id)
         can_redrive = State(execution.status) in redrivable(allow_failed=True)
         others = DeadLetter.objects.filter(execution=execution).exclude(pk=row.pk)

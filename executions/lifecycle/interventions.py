@@ -14,6 +14,7 @@ from executions.awaits.recipients import Person
 from executions.errors import (
     CancelRefused,
     ExecutionChanged,
+    ExecutionReplaced,
     RedriveRefused,
     ReleaseRevokedConfirmation,
     VersionMismatch,
@@ -75,7 +76,7 @@ def redrive(
     With `allow_revoked`, it runs even if its release is revoked. With `allow_replaced`, it runs even if another
     execution carries on its work; the event then names that one. `answer` takes the place of an answer that the worker
     could not read. Raises, in this order: `TenantNotAllowed`, `ExecutionUnknown`, `RedriveRefused`, `VersionMismatch`,
-    `ReleaseRetired`, `ReleaseRevokedConfirmation`, `ExecutionReplaced`, those of `questions.replaced`, and
+    `ReleaseRetired`, `ReleaseRevokedConfirmation`, those of `questions.replaced`, `ExecutionReplaced`, and
     `ExecutionChanged` if another process changed its state first.
     """
     require_allowed(tenant)
@@ -84,17 +85,18 @@ def redrive(
         require_redrivable(execution, expected_version, allow_failed)
         require_runnable(execution, allow_revoked)
         replacements.lock([execution_id])
-        replaced_by = replacements.accepted(execution_id, allow_replaced)
+        replaced = replacements.replacement(execution_id) if allow_replaced else None
         details = {} if answer is None else {"answerReplaced": str(answer.question_id)}
-        if replaced_by is not None:
-            details["replacedBy"] = str(replaced_by)
-        move = redrive_move(execution, actor=actor, reason=reason, **details)._replace(replaced_by=replaced_by)
+        details |= {} if replaced is None else {"replacedBy": str(replaced.id)}
+        move = redrive_move(execution, actor=actor, reason=reason, **details)
+        if replaced is not None:
+            move = move._replace(replaced_by=replaced.id)
         if answer is not None:
             progress = questions.replaced(execution, answer.question_id, answer.response, answer.person)
             shape: Shape = "MULTI" if execution.progress_shape == "MULTI" else "UNI"
             move = move._replace(progress=progress, progress_shape=shape)
         if not moves.apply([move]):
-            raise ExecutionChanged(f"Execution {execution_id} changed before re-drive could be admitted")
+            raise _refusal(execution_id, allow_replaced)
         wakeup.send_once(DISPATCH_TASK)
         audit.record(
             Act.EXECUTION_REDRIVE,
@@ -106,6 +108,14 @@ def redrive(
             **details,
         )
         return Redriven(queries.execution(tenant, execution_id), move.source)
+
+
+def _refusal(execution_id: uuid.UUID, allow_replaced: bool) -> ExecutionReplaced | ExecutionChanged:
+    """Return why the guard of a re-drive has failed."""
+    found = None if allow_replaced else replacements.replacement(execution_id)
+    if found is not None:
+        return found.refusal()
+    return ExecutionChanged(f"Execution {execution_id} changed before re-drive could be admitted")
 
 
 def require_redrivable(execution: Execution, expected_version: int | None, allow_failed: bool) -> None:

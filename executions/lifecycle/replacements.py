@@ -72,17 +72,6 @@ def replacement(execution_id: uuid.UUID, *, items: bool = False) -> Replacement 
     return Replacement(execution_id, row[0], row[1] or "", row[2] or "") if row else None
 
 
-def accepted(execution_id: uuid.UUID, allowed: bool, *, items: bool = False) -> uuid.UUID | None:
-    """Return the execution that carries on the work although it runs again; None if none does.
-
-    Raises `ExecutionReplaced` unless the caller has `allowed` that.
-    """
-    found = replacement(execution_id, items=items)
-    if found is not None and not allowed:
-        raise found.refusal()
-    return None if found is None else found.id
-
-
 def lock(ids: Collection[uuid.UUID | None]) -> dict[uuid.UUID, set[uuid.UUID]]:
     """Lock the executions and what they were resubmitted from, until the transaction ends.
 

@@ -199,7 +199,6 @@ def redrive(campaign: Campaign, chosen: Sequence[CampaignItem]) -> int:
     """
     statuses = lock_statuses({item.execution.release_id for item in chosen if item.execution})
     first = replacements.first_of_each([item.execution.pk for item in chosen if item.execution])
-    replaced = set(replacements.replaced(Execution.objects.filter(pk__in=first)).values_list("pk", flat=True))
     requested: dict[int, Execution] = {}
     skipped: dict[str, list[int]] = defaultdict(list)
     for item in chosen:
@@ -207,9 +206,6 @@ def redrive(campaign: Campaign, chosen: Sequence[CampaignItem]) -> int:
             skipped[ExecutionUnknown.code].append(item.pk)
             continue
         if item.execution.pk not in first:
-            continue
-        if item.execution.pk in replaced:
-            skipped[ExecutionReplaced.code].append(item.pk)
             continue
         try:
             interventions.require_redrivable(item.execution, item.expected_version, campaign.allow_failed)
@@ -219,6 +215,11 @@ def redrive(campaign: Campaign, chosen: Sequence[CampaignItem]) -> int:
         else:
             requested[item.pk] = item.execution
     moved = _moved(campaign, requested.values(), interventions.redrive_move)
+    if left := {execution.pk for execution in requested.values()} - moved:
+        replaced = set(replacements.replaced(Execution.objects.filter(pk__in=left)).values_list("pk", flat=True))
+        for pk in [pk for pk, execution in requested.items() if execution.pk in replaced]:
+            del requested[pk]
+            skipped[ExecutionReplaced.code].append(pk)
     if moved:
         wakeup.send_once(registry.DISPATCH_TASK)
     return _record(requested, skipped, moved, ItemResult.REDRIVEN)

@@ -100,7 +100,7 @@ def resubmit(
         if earlier is not None:
             return earlier
         check(old, expected_version)
-        replaced_by = replacements.accepted(old.pk, allow_replaced, items=start_from == Start.ITEMS)
+        replaced_by = _replaced_by(old, start_from, allow_replaced)
         admitted = target(tenant, old.pipeline_id, release_version)
         planned = plan(old, admitted, operation_key=key, actor=actor, reason=reason, input=input, start_from=start_from)
         planned = replace(planned, replaced_by=replaced_by)
@@ -236,6 +236,14 @@ def _earlier(
             executionId=str(made.pk),
         )
     return made
+
+
+def _replaced_by(old: Execution, start_from: str, allowed: bool) -> uuid.UUID | None:
+    """Return the execution that carries on the work. Raises `ExecutionReplaced` unless that is `allowed`."""
+    found = replacements.replacement(old.pk, items=start_from == Start.ITEMS)
+    if found is not None and not allowed:
+        raise found.refusal()
+    return None if found is None else found.id
 
 
 # --- one transaction ---
