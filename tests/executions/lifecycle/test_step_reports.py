@@ -8,7 +8,13 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from executions.errors import CheckpointIncompatible, FailedItemsMissing, ResubmitKeyReused, ResubmitRefused
+from executions.errors import (
+    CheckpointIncompatible,
+    ExecutionReplaced,
+    FailedItemsMissing,
+    ResubmitKeyReused,
+    ResubmitRefused,
+)
 from executions.lifecycle import interventions, item_groups, sweep
 from executions.lifecycle.item_groups import ItemProgress
 from executions.models import Execution, FailedItems, ItemGroup, StepReport
