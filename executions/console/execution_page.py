@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from django.db.models import QuerySet
+from django.db.models import QuerySet, Value
 from django.http import Http404, HttpRequest, HttpResponse
 from django.urls import reverse
 
@@ -17,7 +17,7 @@ from executions.failures import queries as failures
 from executions.lifecycle import queries
 from executions.lifecycle.interventions import cancel, redrivable, redrive
 from executions.lifecycle.queries import links, origin
-from executions.lifecycle.replacements import replacement
+from executions.lifecycle.replacements import Replacement, replacement, replacement_id
 from executions.models import DUE_VALUES, TERMINAL_VALUES, Execution, SearchValue
 from executions.models.states import MOVES, OUTCOME_UNKNOWN, PRIORITY_NAMES, TERMINAL, State
 from executions.schedules.schedules import fire_of
@@ -172,6 +172,7 @@ def _page_of(execution: Execution) -> str:
 
 
 def _redrive_confirmation(execution: Execution) -> Confirmation:
+    replaced = replacement_with_release(execution)
     state = State(execution.status)
     failed = state not in redrivable(allow_failed=False)
     status = execution.release.status
@@ -182,7 +183,6 @@ def _redrive_confirmation(execution: Execution) -> Confirmation:
     elif status == Status.RETIRED:
         refusal = f"Its release {execution.release_version} is retired, so it cannot run again."
     notice, alternative = _pinned_elsewhere(execution, revocation)
-    replaced = None if refusal else replacement(execution.pk)
     return Confirmation(
         title="Re-drive an execution",
         lead=(
@@ -205,9 +205,17 @@ def _redrive_confirmation(execution: Execution) -> Confirmation:
             )
             if is_asked
         },
-        replacement=replaced,
+        replacement=None if refusal else replaced,
         refusal=refusal,
     )
+
+
+def replacement_with_release(execution: Execution) -> Replacement | None:
+    """Return what carries on the work of the execution. Set its release and pipeline, with the same statement."""
+    rows = Release.objects.select_related("pipeline__activation__release").only(*_SHOWN_OF_RELEASE)
+    release = rows.annotate(replaced_by=replacement_id(Value(execution.pk))).get(pk=execution.release_id)
+    execution.release = release
+    return replacement(execution.pk) if release.replaced_by else None
 
 
 def _why_final(execution: Execution) -> str:

@@ -13,7 +13,6 @@ from django.db import connection, transaction
 from django.db.models import QuerySet
 
 from executions.errors import CampaignEmpty, CampaignRefused
-from executions.lifecycle import replacements
 from executions.models import PAYLOADS, Campaign, Execution
 from executions.models.states import State
 from executions.submission.admission import require_allowed
@@ -150,7 +149,7 @@ def contents(draft: Campaign) -> Contents:
     """Return what a draft contains, with the present state of its executions."""
     with connection.cursor() as cursor:
         cursor.execute(statements.CONTENTS, [draft.pk])
-        names = ("status", "release_id", "pipeline_id", "release_version", "error_code", "count", "changed")
+        names = ("status", "release_id", "pipeline_id", "release_version", "error_code", "count", "changed", "replaced")
         groups = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
     executions = executions_of(draft)
     sample = executions.select_related("tenant").defer(*PAYLOADS).order_by("campaign_items__id")
@@ -162,7 +161,7 @@ def contents(draft: Campaign) -> Contents:
     return Contents(
         count=sum(group["count"] for group in groups),
         changed=sum(group["changed"] for group in groups),
-        replaced=replacements.replaced(executions).count() if draft.runs_again else 0,
+        replaced=sum(group["replaced"] for group in groups),
         failed=sum(group["count"] for group in groups if group["status"] == State.FAILED),
         groups=groups,
         executions=list(sample[:SHOWN]),

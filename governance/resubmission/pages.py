@@ -9,8 +9,8 @@ from django.http import HttpRequest, HttpResponse
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextareaWidget
 
 from executions.console.confirmation import HIGHEST_VERSION, LONGEST_REASON, form_page
+from executions.console.execution_page import replacement_with_release
 from executions.console.payloads import JSON_SHOWN, typed_value
-from executions.lifecycle.replacements import replacement
 from executions.models import Execution, WorkerEligibility
 from executions.models.states import TERMINAL, State
 from executions.step_reports import failed_items
@@ -101,7 +101,7 @@ def show(pages: ReadOnlyAdmin, request: HttpRequest, execution: Execution) -> Ht
         )
         return f"The execution is queued on release {new.release_version}.", new.pk
 
-    state = State(execution.status)
+    state, replaced = State(execution.status), replacement_with_release(execution)
     return form_page(
         pages,
         request,
@@ -112,7 +112,7 @@ def show(pages: ReadOnlyAdmin, request: HttpRequest, execution: Execution) -> Ht
         title="Resubmit an execution",
         original=execution,
         execution=execution,
-        replacement=replacement(execution.pk) if state in TERMINAL else None,
+        replacement=replaced if state in TERMINAL else None,
     )
 
 
