@@ -60,6 +60,11 @@ class Contents:
     revoked: list[RevokedRelease]
     active: dict[str, str]
 
+    @property
+    def left(self) -> int:
+        """How many executions are not replaced."""
+        return self.count - self.replaced
+
 
 def freeze(
     tenant: Tenant,

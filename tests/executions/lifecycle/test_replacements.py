@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from executions.errors import ExecutionReplaced
+from executions.explanation.explanation import explain
 from executions.lifecycle.interventions import redrive
 from executions.lifecycle.replacements import not_replaced, replaced
 from executions.lifecycle.retention import remove
@@ -62,6 +63,8 @@ def test_a_resubmission_replaces_its_original_unless_it_failed_or_was_cancelled(
     redriven(first, allow_replaced=True)
     [event], [entry] = first.events.filter(kind="REDRIVEN"), AuditEntry.objects.filter(act="execution.redrive")
     assert event.data["replacedBy"] == json.loads(entry.details)["replacedBy"] == str(second.pk)
+    said = f"user:ann re-drove it, although its work had moved to {second.pk}: again"
+    assert said in [entry.text for entry in explain(first, payloads=False).history]
 
 
 def a_chain(first: Execution) -> Family:
