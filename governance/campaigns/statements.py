@@ -128,7 +128,8 @@ WHERE i.campaign_id = ANY(%s) AND i.outcome IN ('REDRIVEN', 'RESUBMITTED') GROUP
 """
 
 # Counts the items of a draft by the status, the release and the error of their executions, those whose execution has
-# changed since they were selected, and those whose work another execution carries on. Most have no links. The largest groups come first. No row is impossible: a draft has items.
+# changed since they were selected, and those whose work another execution carries on. Most have no links. The largest
+# groups come first. No row is impossible: a draft has items.
 CONTENTS = """
 SELECT coalesce(e.status, 'REMOVED'), e.release_id, e.pipeline_id, e.release_version, e.error_code, count(*),
     count(*) FILTER (WHERE e.version IS DISTINCT FROM i.expected_version),
