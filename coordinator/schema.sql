@@ -4121,6 +4121,46 @@ DROP INDEX IF EXISTS execution_failed_of_release;
 CREATE INDEX "execution_failed_of_release" ON "executions_execution" ("release_id", "finished_at", "id") INCLUDE ("status", "tenant_id", "smoke", "error_code") WHERE "status" IN ('DLQ', 'FAILED');
 DROP INDEX IF EXISTS "execution_dead_of_release";
 
+-- executions.0039_replacements
+DROP FUNCTION IF EXISTS replacement_of;
+-- Returns the execution that carries on the work of another one, or null: it is due, runs, waits or has succeeded. It is
+-- a resubmission of the other one, of its parents, or of what these were resubmitted from, or an origin that has run
+-- again since. It is the execution itself if that has succeeded after a failure. A resubmission that was removed counts,
+-- because nothing says that it failed. Failed items are separate work.
+CREATE FUNCTION replacement_of(execution uuid, of_items boolean DEFAULT false) RETURNS uuid LANGUAGE sql STABLE
+COST 10000 SET search_path = pg_catalog, public, pg_temp AS $$
+    WITH RECURSIVE line AS (
+        SELECT execution AS id
+        UNION ALL
+        SELECT e.parent_id FROM line JOIN executions_execution e ON e.id = line.id WHERE e.parent_id IS NOT NULL
+    ), origins AS (
+        SELECT id, NULL::bigint AS version FROM line WHERE NOT of_items
+        UNION ALL
+        SELECT s.execution_id, s.execution_version FROM origins o
+        JOIN executions_resubmission s ON s.new_execution_id = o.id AND s.items IS NULL
+    ), of_same_items AS (
+        SELECT s.new_execution_id AS id FROM executions_resubmission s
+        WHERE s.items IS NOT NULL AND s.new_execution_id NOT IN (SELECT id FROM origins) AND s.execution_id IN (
+            SELECT execution WHERE of_items
+            UNION ALL
+            SELECT i.execution_id FROM origins o
+            JOIN executions_resubmission i ON i.new_execution_id = o.id AND i.items IS NOT NULL)
+    ), family AS (
+        (SELECT id, version FROM origins UNION ALL SELECT id, NULL FROM of_same_items)
+        UNION ALL
+        SELECT s.new_execution_id, NULL FROM family f
+        JOIN executions_resubmission s ON s.execution_id = f.id AND s.items IS NULL
+        WHERE s.new_execution_id NOT IN (SELECT id FROM origins)
+    )
+    SELECT f.id FROM family f LEFT JOIN executions_execution e ON e.id = f.id
+    WHERE CASE WHEN f.id IN (SELECT id FROM line)
+        THEN f.id = execution AND e.status = 'SUCCEEDED'
+            AND EXISTS (SELECT FROM executions_deadletter d WHERE d.execution_id = e.id)
+        ELSE e.id IS NULL OR e.status NOT IN ('FAILED', 'DLQ', 'CANCELLED') AND e.version IS DISTINCT FROM f.version END
+    ORDER BY e.created_at DESC NULLS LAST, f.id LIMIT 1
+$$;
+DROP INDEX IF EXISTS resubmission_by_campaign_once;
+
 -- releases.0011_keep_logs
 ALTER TABLE "releases_pipeline" ADD COLUMN "keep_logs" boolean DEFAULT true NOT NULL;
 

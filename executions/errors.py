@@ -112,6 +112,13 @@ class RedriveRefused(Conflict, title="The execution's status does not allow a re
     """Re-drive failed executions only. Those with the status `FAILED` need `allowFailed`."""
 
 
+class ExecutionReplaced(Conflict, title="Another execution carries on the work, so a repetition needs a confirmation"):
+    """Read the other execution, or confirm with `allowReplaced` that the work runs twice.
+
+    `data` has the members `executionId`, and `executionStatus` and `releaseVersion`, which are null if it was removed.
+    """
+
+
 class ReleaseRevokedConfirmation(Conflict, title="The release is revoked, so running it again needs a confirmation"):
     """Resubmit the execution on another release, or confirm the revoked one."""
 

@@ -72,7 +72,8 @@ def create(
             session.output.document(preview)
             return
     question = "" if body.get("draft") else f"Start a campaign that does {kind} of all executions that match?"
-    session.act(call.request, question, details={"count": preview.get("count", "unknown"), **filters})
+    figures = {name: preview.get(name, "unknown") for name in ("count", "replaced")}
+    session.act(call.request, question, details={**figures, **filters})
 
 
 @campaigns.changing("start", f"POST {CAMPAIGN}/start")

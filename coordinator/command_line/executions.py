@@ -186,14 +186,24 @@ def redrive(session: Session, call: Call) -> None:
     except Refused as refusal:
         if refusal.code == "REDRIVE_REFUSED" and refusal.detail.endswith(" FAILED"):
             raise CommandError(f"{refusal}; run it again all the same with --allow-failed", Exit.REFUSED) from None
-        raise
+        raise _with_flag(refusal) from None
+
+
+def _with_flag(refusal: Refused) -> Exception:
+    """Return the refusal, with the flag that confirms that work runs twice if that is what was refused."""
+    if refusal.code != "EXECUTION_REPLACED":
+        return refusal
+    return CommandError(f"{refusal}; run it twice all the same with --allow-replaced", Exit.REFUSED)
 
 
 @executions.changing("resubmit", f"POST {EXECUTION}/resubmit", defaults={"from": "input"})
 def resubmit(session: Session, call: Call) -> None:
     """Submit a new execution that is linked to an old one, on another release."""
     release = call.arguments["release"] or "the active release"
-    session.act(call.request, f"Submit execution {call.arguments['execution']} again, on {release}?")
+    try:
+        session.act(call.request, f"Submit execution {call.arguments['execution']} again, on {release}?")
+    except Refused as refusal:
+        raise _with_flag(refusal) from None
 
 
 executions.acting(

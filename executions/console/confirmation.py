@@ -1,6 +1,6 @@
 """The page on which an operator confirms a request: its effect, its object, and the operator's reason."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,6 +10,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from unfold.widgets import UnfoldAdminTextareaWidget
 
+from executions.lifecycle.replacements import Replacement
 from executions.models import Campaign
 from foundation.errors import CoordinatorError
 from tenancy.access import actor
@@ -34,23 +35,27 @@ class ConfirmationForm(forms.Form):
     expected_version = forms.IntegerField(
         required=False, min_value=0, max_value=HIGHEST_VERSION, widget=forms.HiddenInput
     )
-    acknowledged = forms.BooleanField(required=False)
-    acknowledged_too = forms.BooleanField(required=False)
 
     def __init__(self, confirmation: "Confirmation", *arguments: Any, **more: Any) -> None:
         super().__init__(*arguments, **more)
+        self.fields |= {name: forms.BooleanField(required=False) for name in confirmation.acknowledgements}
         if confirmation.reason_required:
             self.fields["reason"].required = True
             self.fields["reason"].help_text = "It is stored permanently in the history."
+
+    def requested(self, actor: str) -> "OperatorRequest":
+        sent = dict(self.cleaned_data)
+        reason, version = sent.pop("reason"), sent.pop("expected_version")
+        return OperatorRequest(actor, reason, version, frozenset(name for name, ticked in sent.items() if ticked))
 
 
 @dataclass(frozen=True, slots=True)
 class Confirmation:
     """The content of the page. With `version`, a request from a stale page is rejected.
 
-    If `acknowledgement` is not empty, the operator must tick a box with this text, and another one for
-    `second_acknowledgement`. `notice` warns of a risk. If `refusal` is not empty, it says why the request is not
-    possible. `alternative` is the label and the address of an act that may be the better choice.
+    The operator must tick a box with the text of each of the `acknowledgements`. `notice` warns of a risk. If `refusal`
+    is not empty, it says why the request is not possible. `replacement` carries on the work that would run again.
+    `alternative` is the label and the address of an act that may be the better choice.
     """
 
     title: str
@@ -61,23 +66,22 @@ class Confirmation:
     facts: list[tuple[str, Any]] = field(default_factory=list)
     danger: bool = False
     version: int | None = None
-    acknowledgement: str = ""
-    second_acknowledgement: str = ""
+    acknowledgements: Mapping[str, str] = field(default_factory=dict)
     notice: str = ""
     refusal: str = ""
     reason_required: bool = False
+    replacement: Replacement | None = None
     alternative: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class OperatorRequest:
-    """A request as the operator confirmed it."""
+    """A request as the operator confirmed it. `acknowledged` has the names of the boxes that were ticked."""
 
     actor: str
     reason: str
     expected_version: int | None
-    acknowledged: bool
-    acknowledged_too: bool
+    acknowledged: frozenset[str] = frozenset()
 
 
 def confirm(
@@ -100,7 +104,7 @@ def confirm(
         status = 400
     else:
         try:
-            done = carry_out(row, OperatorRequest(actor(request.user), **form.cleaned_data))
+            done = carry_out(row, form.requested(actor(request.user)))
         except CoordinatorError as error:
             row = pages.row_or_404(request, row.pk)
             confirmation, problem, status = confirmation_for(row), problem_of(error), error.status

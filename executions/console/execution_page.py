@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from django.db.models import QuerySet
+from django.db.models import QuerySet, Value
 from django.http import Http404, HttpRequest, HttpResponse
 from django.urls import reverse
 
@@ -17,6 +17,7 @@ from executions.failures import queries as failures
 from executions.lifecycle import queries
 from executions.lifecycle.interventions import cancel, redrivable, redrive
 from executions.lifecycle.queries import links, origin
+from executions.lifecycle.replacements import Replacement, replacement, replacement_id
 from executions.models import DUE_VALUES, TERMINAL_VALUES, Execution, SearchValue
 from executions.models.states import MOVES, OUTCOME_UNKNOWN, PRIORITY_NAMES, TERMINAL, State
 from executions.schedules.schedules import fire_of
@@ -71,7 +72,8 @@ class Now(Present):
 
 def header(execution: Execution, now: Now) -> dict[str, Any]:
     """Return the context of the header."""
-    state, resubmitted = State(execution.status), origin(execution)
+    state, resubmitted, resubmissions = State(execution.status), origin(execution), links(execution)
+    has_relatives = resubmitted or resubmissions or execution.parent_id
     return {
         "execution": execution,
         "variant": STATE_VARIANTS[execution.shown_status],
@@ -103,8 +105,9 @@ def header(execution: Execution, now: Now) -> dict[str, Any]:
                 STATE_VARIANTS.get(link.status, "default"),
                 execution.step_at(link.resubmission.checkpoint_step or 0),
             )
-            for link in links(execution)
+            for link in resubmissions
         ],
+        "replacement": replacement(execution.pk) if has_relatives and state in redrivable(allow_failed=True) else None,
         "parent_place": _place(execution) if execution.parent_id else None,
         "children": _children(execution),
         "questions": [question for question in now.questions[:QUESTIONS_SHOWN] if question.transport != CHILD],
@@ -169,6 +172,7 @@ def _page_of(execution: Execution) -> str:
 
 
 def _redrive_confirmation(execution: Execution) -> Confirmation:
+    replaced = replacement_with_release(execution)
     state = State(execution.status)
     failed = state not in redrivable(allow_failed=False)
     status = execution.release.status
@@ -192,10 +196,26 @@ def _redrive_confirmation(execution: Execution) -> Confirmation:
         back=_page_of(execution),
         facts=_facts(execution),
         version=execution.version,
-        acknowledgement=f"{_why_final(execution)} Run it again anyway." if failed else "",
-        second_acknowledgement="Its release is revoked. Run it on that release anyway." if revocation else "",
+        acknowledgements={
+            name: text
+            for name, text, is_asked in (
+                ("allow_failed", f"{_why_final(execution)} Run it again anyway.", failed),
+                ("allow_revoked", "Its release is revoked. Run it on that release anyway.", revocation),
+                ("allow_replaced", "Run the work twice anyway.", replaced),
+            )
+            if is_asked
+        },
+        replacement=None if refusal else replaced,
         refusal=refusal,
     )
+
+
+def replacement_with_release(execution: Execution) -> Replacement | None:
+    """Return what carries on the work of the execution. Set its release and pipeline, with the same statement."""
+    rows = Release.objects.select_related("pipeline__activation__release").only(*_SHOWN_OF_RELEASE)
+    release = rows.annotate(replaced_by=replacement_id(Value(execution.pk))).get(pk=execution.release_id)
+    execution.release = release
+    return replacement(execution.pk) if release.replaced_by else None
 
 
 def _why_final(execution: Execution) -> str:
@@ -227,8 +247,9 @@ def _redrive(execution: Execution, requested: OperatorRequest) -> str:
         actor=requested.actor,
         reason=requested.reason,
         expected_version=requested.expected_version,
-        allow_failed=requested.acknowledged,
-        allow_revoked=requested.acknowledged_too,
+        allow_failed="allow_failed" in requested.acknowledged,
+        allow_revoked="allow_revoked" in requested.acknowledged,
+        allow_replaced="allow_replaced" in requested.acknowledged,
     )
     return (
         f"The execution was {accepted.previous_status}. It is queued on release {accepted.execution.release_version}."

@@ -135,6 +135,8 @@ class _Entries:
         """Say what a person or the coordinator did; empty for events of workers."""
         data = entry.event.data
         why = f": {data['reason']}" if data.get("reason") else ""
+        if "replacedBy" in data:
+            why = f", although its work had moved to {data['replacedBy']}{why}"
         match entry.event.kind:
             case "SUBMITTED" if data.get("resubmittedFrom"):
                 at = data.get("checkpointStep")

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from django.contrib import admin
-from django.db.models import F, QuerySet
+from django.db.models import F, QuerySet, Value
 from django.http import HttpRequest, HttpResponse
 from django.utils.safestring import SafeString
 
@@ -20,6 +20,7 @@ from executions.console.filters import (
 )
 from executions.failures import queries
 from executions.failures.queries import REASONS, letters_on
+from executions.lifecycle import replacements
 from executions.lifecycle.interventions import redrivable
 from executions.lifecycle.queries import submitter_of, traceback_of
 from executions.models import PAYLOADS_OF_EXECUTION, DeadLetter, FailureGroup
@@ -166,7 +167,12 @@ class DeadLetterAdmin(LongList):
 
     def show(self, request: HttpRequest, row: DeadLetter) -> HttpResponse:
         execution, may_read = row.execution, self.has_scope(request, Scope.PAYLOADS, row)
-        execution.release = Release.objects.only("pipeline").get(pk=execution.release_id)  # its documents may be large
+        # Its documents may be large. Most failures are not replaced, so the same statement says which are.
+        releases = Release.objects.annotate(replaced_by=replacements.replacement_id(Value(execution.pk))).only(
+            "pipeline"
+        )
+        execution.release = release = releases.get(pk=execution.release_id)
+        can_redrive = State(execution.status) in redrivable(allow_failed=True)
         others = DeadLetter.objects.filter(execution=execution).exclude(pk=row.pk)
         more: dict[str, Any] = {
             "title": f"{row.error_code} in {execution.pipeline_id}",
@@ -185,6 +191,7 @@ class DeadLetterAdmin(LongList):
                 for other in others.order_by("-created_at", "-id")[:OTHERS_SHOWN]
             ],
             "may_operate": self.has_scope(request, Scope.OPERATE, row),
-            "redrivable": State(execution.status) in redrivable(allow_failed=True),
+            "redrivable": can_redrive,
+            "replacement": replacements.replacement(execution.pk) if can_redrive and release.replaced_by else None,
         }
         return self.page(request, "executions/dead_letter.html", letter=row, execution=execution, **more)

@@ -47,6 +47,9 @@ START_HELP = (
 )
 
 
+REPLACED_HELP = "Run the work again even if another execution carries it on. The event then names that one."
+
+
 class CancelRequest(StrictSerializer):
     reason = Text(max_length=LONGEST_REASON, required=False, allow_blank=True, default="")
     expectedVersion = WholeNumber(
@@ -88,6 +91,7 @@ class RedriveRequest(CancelRequest):
         source="allow_revoked",
         help_text="Run the execution even if its release is revoked.",
     )
+    allowReplaced = Flag(required=False, default=False, source="allow_replaced", help_text=REPLACED_HELP)
     answer = ReplacedAnswer(
         required=False,
         allow_null=True,
@@ -162,6 +166,7 @@ class DeadLetterFilter(filters.FilterSet):
     errors.ExecutionChanged,
     ReleaseRetired,
     errors.ReleaseRevokedConfirmation,
+    errors.ExecutionReplaced,
     errors.QuestionUnknown,
     errors.RecipientRequired,
     errors.AnswerInvalid,

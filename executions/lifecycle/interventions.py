@@ -14,11 +14,12 @@ from executions.awaits.recipients import Person
 from executions.errors import (
     CancelRefused,
     ExecutionChanged,
+    ExecutionReplaced,
     RedriveRefused,
     ReleaseRevokedConfirmation,
     VersionMismatch,
 )
-from executions.lifecycle import queries, statements
+from executions.lifecycle import queries, replacements, statements
 from executions.models import Execution, Worker
 from executions.models.states import MOVES, State
 from executions.state_machine import moves
@@ -67,28 +68,35 @@ def redrive(
     expected_version: int | None = None,
     allow_failed: bool = False,
     allow_revoked: bool = False,
+    allow_replaced: bool = False,
     answer: Answer | None = None,
 ) -> Redriven:
     """Queue an execution again at the step where it failed, with a fresh retry budget and the same pin.
 
-    With `allow_revoked`, it runs even if its release is revoked. `answer` takes the place of an answer that the worker
+    With `allow_revoked`, it runs even if its release is revoked. With `allow_replaced`, it runs even if another
+    execution carries on its work; the event then names that one. `answer` takes the place of an answer that the worker
     could not read. Raises, in this order: `TenantNotAllowed`, `ExecutionUnknown`, `RedriveRefused`, `VersionMismatch`,
-    `ReleaseRetired`, `ReleaseRevokedConfirmation`, those of `questions.replaced`, and `ExecutionChanged` if another
-    process changed its state first.
+    `ReleaseRetired`, `ReleaseRevokedConfirmation`, those of `questions.replaced`, `ExecutionReplaced`, and
+    `ExecutionChanged` if another process changed its state first.
     """
     require_allowed(tenant)
     with transaction.atomic():
         execution = queries.execution(tenant, execution_id)
         require_redrivable(execution, expected_version, allow_failed)
         require_runnable(execution, allow_revoked)
+        replacements.lock([execution_id])
+        replaced = replacements.replacement(execution_id) if allow_replaced else None
         details = {} if answer is None else {"answerReplaced": str(answer.question_id)}
+        details |= {} if replaced is None else {"replacedBy": str(replaced.id)}
         move = redrive_move(execution, actor=actor, reason=reason, **details)
+        if replaced is not None:
+            move = move._replace(replaced_by=replaced.id)
         if answer is not None:
             progress = questions.replaced(execution, answer.question_id, answer.response, answer.person)
             shape: Shape = "MULTI" if execution.progress_shape == "MULTI" else "UNI"
             move = move._replace(progress=progress, progress_shape=shape)
         if not moves.apply([move]):
-            raise ExecutionChanged(f"Execution {execution_id} changed before re-drive could be admitted")
+            raise _refusal(execution_id, allow_replaced)
         wakeup.send_once(DISPATCH_TASK)
         audit.record(
             Act.EXECUTION_REDRIVE,
@@ -100,6 +108,14 @@ def redrive(
             **details,
         )
         return Redriven(queries.execution(tenant, execution_id), move.source)
+
+
+def _refusal(execution_id: uuid.UUID, allow_replaced: bool) -> ExecutionReplaced | ExecutionChanged:
+    """Return why the guard of a re-drive has failed."""
+    found = None if allow_replaced else replacements.replacement(execution_id)
+    if found is not None:
+        return found.refusal()
+    return ExecutionChanged(f"Execution {execution_id} changed before re-drive could be admitted")
 
 
 def require_redrivable(execution: Execution, expected_version: int | None, allow_failed: bool) -> None:

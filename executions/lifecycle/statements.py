@@ -85,6 +85,26 @@ LOCK_RELEASES = """
 SELECT r.id, r.status FROM releases_release r WHERE r.id = ANY(%(ids)s) ORDER BY r.id FOR KEY SHARE
 """
 
+# Locks executions and those from which they were resubmitted, in the order of their ids. Everything that runs the same
+# work again locks the first one of these. Returns each execution with each of those. No row: they were removed.
+LOCK_WORK = """
+WITH RECURSIVE origins AS (
+    SELECT e AS execution, e AS id FROM unnest(%(ids)s::uuid[]) AS e
+    UNION ALL
+    SELECT o.execution, s.execution_id FROM origins o JOIN executions_resubmission s ON s.new_execution_id = o.id
+), locked AS (
+    SELECT e.id FROM executions_execution e WHERE e.id IN (SELECT id FROM origins) ORDER BY e.id FOR NO KEY UPDATE OF e
+)
+SELECT o.execution, o.id FROM origins o JOIN locked l ON l.id = o.id
+"""
+
+# Returns the execution that carries on the work of another one, with its status and release; they are null if it was
+# removed. No row: none does.
+REPLACEMENT = """
+SELECT r.id, e.status, e.release_version FROM replacement_of(%(id)s, %(items)s) AS r(id)
+LEFT JOIN executions_execution e ON e.id = r.id WHERE r.id IS NOT NULL
+"""
+
 # Locks a revocation whose order is to fail the open executions of its release, and returns the release and the reason.
 # No row: the order is complete, or another process is carrying it out.
 LOCK_ORDER = """

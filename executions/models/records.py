@@ -27,7 +27,7 @@ class Resubmission(models.Model):
     that step of `execution`.
 
     `operation_key` makes a resubmission idempotent: the key of the new execution is
-    `resubmit:{execution_id}:{operation_key}`. Campaigns resubmit a version of an execution at most once.
+    `resubmit:{execution_id}:{operation_key}`. The function `replacement_of` of the database reads the links.
     """
 
     new_execution = models.OneToOneField(
@@ -51,11 +51,6 @@ class Resubmission(models.Model):
         ordering = ("-created_at", "-new_execution_id")
         constraints = (
             models.UniqueConstraint(fields=("execution", "operation_key"), name="resubmission_operation_once"),
-            models.UniqueConstraint(
-                fields=("execution", "execution_version"),
-                condition=Q(campaign__isnull=False),
-                name="resubmission_by_campaign_once",
-            ),
             models.CheckConstraint(
                 condition=Q(checkpoint_step__isnull=True) | Q(checkpoint_step__gte=0, edited=False),
                 name="resubmission_from_checkpoint",

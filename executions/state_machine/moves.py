@@ -49,6 +49,9 @@ class Move(NamedTuple):
     The guard is `source`, and those of `version`, `lease_token` and `await_unit` that are not None. The row is due
     after `delay`. If `progress_shape` is set, the next transition starts from `progress`. The error, the result and the
     await unit are overwritten; of the other columns, those that are None keep their value.
+
+    `replaced_by` is part of the guard of a re-drive: the execution that carries on the work, or None. A group that has
+    re-drives has nothing else.
     """
 
     execution_id: uuid.UUID
@@ -71,6 +74,7 @@ class Move(NamedTuple):
     result: list[Any] | None = None
     error_code: str | None = None
     error_message: str | None = None
+    replaced_by: uuid.UUID | None = None
 
     @classmethod
     def of(
@@ -102,9 +106,10 @@ def apply(moves: Sequence[Move], shared: Mapping[str, str] = MappingProxyType({}
         if move.target not in MOVES[move.source]:
             raise ValueError(f"There is no move from {move.source} to {move.target}.")
     requested = to_json([_as_row(move) for move in moves]).decode()
+    runs_again = any(move.source in (State.FAILED, State.DLQ) for move in moves)
     with prepared.cursor() as cursor:
         cursor.execute(
-            statements.APPLY,
+            statements.APPLY_AGAIN if runs_again else statements.APPLY,
             {"moves": requested, "shared": json.dumps(dict(shared)), "terminal": [state.value for state in TERMINAL]},
         )
         places = sorted(cursor.fetchall())
@@ -144,6 +149,7 @@ def _as_row(move: Move) -> dict[str, Any]:
         "result": move.result,
         "code": move.error_code,
         "message": move.error_message,
+        "replaced": move.replaced_by,
     }
     return {name: value for name, value in columns.items() if value is not None}
 

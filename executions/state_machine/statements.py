@@ -5,6 +5,7 @@ condition that another index could serve is written so that none can, because a 
 would read all executions of a tenant or a pipeline. The parameters of `CLAIM` are those of `moves.claim`.
 """
 
+from string import Template
 from typing import Final
 
 # Applies moves, each with its event. Returns the places of the moves that took place, negative ones for ends that
@@ -15,18 +16,18 @@ from typing import Final
 # The moves come as one JSON document, which is the fastest way to pass many rows of many columns. A value that may be
 # JSON's null is passed in an array of one. A move from RUNNING to QUEUED gives back a claim that no worker has begun.
 # That is no progress, so the count of lost leases stays.
-APPLY = """
+_APPLY = Template("""
 WITH requested AS (
     SELECT * FROM ROWS FROM (json_to_recordset(%(moves)s::json) AS (
         id uuid, source text, version bigint, token uuid, unit uuid, target text, kind text, actor text, data jsonb,
         step int, attempt int, budget int, key text, delay float, progress jsonb, shape text, new_unit uuid,
-        result jsonb, code text, message text)) WITH ORDINALITY
+        result jsonb, code text, message text${types})) WITH ORDINALITY
         AS a(id, source, version, token, unit, target, kind, actor, data, step, attempt, budget, key, delay, progress,
-             shape, new_unit, result, code, message, place)
+             shape, new_unit, result, code, message${names}, place)
 ), locked AS (
     SELECT e.id, a.place FROM executions_execution e JOIN requested a ON a.id = e.id
     WHERE e.status = a.source AND (a.version IS NULL OR e.version = a.version)
-        AND (a.token IS NULL OR e.lease_token = a.token) AND (a.unit IS NULL OR e.await_unit_id = a.unit)
+        AND (a.token IS NULL OR e.lease_token = a.token) AND (a.unit IS NULL OR e.await_unit_id = a.unit)${guard}
     ORDER BY e.id FOR UPDATE OF e
 ), moved AS (
     UPDATE executions_execution e SET
@@ -52,7 +53,13 @@ WITH requested AS (
     SELECT id, event_count, kind, status, actor, data || %(shared)s::jsonb FROM moved
 )
 SELECT CASE WHEN family_due_at IS NULL THEN place ELSE -abs(place) - 1000000000 END FROM moved
-"""
+""")
+APPLY = _APPLY.substitute(types="", names="", guard="")
+# The same for re-drives. The guard is also that `replaced` carries on the work of the execution, or none if it is null.
+# Without the lock of `executions.lifecycle.replacements`, another session may run the work again at this moment.
+APPLY_AGAIN = _APPLY.substitute(
+    types=", replaced uuid", names=", replaced", guard=" AND replacement_of(e.id) IS NOT DISTINCT FROM a.replaced"
+)
 FAMILY: Final = 1_000_000_000
 
 # Ends leases that have expired, each with its event, and skips locked executions. No row: no lease has expired, or

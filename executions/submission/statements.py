@@ -115,17 +115,14 @@ VALUES (
     %(release_fingerprint)s, %(artifact_id)s, %(artifact_digest)s)
 """
 
-# Locks executions in the order of their ids. No row: the executions were removed.
-LOCK = "SELECT e.id FROM executions_execution e WHERE e.id = ANY(%(ids)s) ORDER BY e.id FOR NO KEY UPDATE OF e"
-
 # Links locked executions to the new executions that the next statement inserts. Returns the ids of the new executions.
 # A row that is missing is not resubmitted: its execution has changed, its operation key or the key of the new execution
-# was used, or it is an item of a campaign and this failure was resubmitted before.
+# was used, or another execution than `replaced` carries on its work.
 LINK = """
 WITH requested AS (
     SELECT * FROM json_to_recordset(%(rows)s::json) AS a(
         id uuid, old uuid, version bigint, operation text, key text, edited bool, step int, items int, actor text,
-        reason text, campaign uuid)
+        reason text, campaign uuid, replaced uuid)
 )
 INSERT INTO executions_resubmission (
     new_execution_id, execution_id, execution_version, operation_key, campaign_id, edited, checkpoint_step, items,
@@ -135,8 +132,7 @@ FROM requested a JOIN executions_execution e ON e.id = a.old
 WHERE e.version = a.version AND e.finished_at IS NOT NULL
     AND NOT EXISTS (SELECT FROM executions_execution x
         WHERE x.tenant_id = e.tenant_id AND x.pipeline_id = e.pipeline_id AND x.execution_key = a.key)
-    AND (a.campaign IS NULL OR NOT EXISTS (SELECT FROM executions_resubmission r
-        WHERE r.execution_id = a.old AND r.execution_version = a.version))
+    AND replacement_of(e.id, a.items IS NOT NULL) IS NOT DISTINCT FROM a.replaced
 ORDER BY a.old
 ON CONFLICT DO NOTHING
 RETURNING new_execution_id

@@ -14,13 +14,19 @@ from django.db import connection, transaction
 from django.db.models import F
 
 from executions.awaits import awaits
-from executions.errors import CancelRefused, ExecutionChanged, ExecutionUnknown, PauseRefused, VersionMismatch
+from executions.errors import (
+    CancelRefused,
+    ExecutionChanged,
+    ExecutionReplaced,
+    ExecutionUnknown,
+    PauseRefused,
+    VersionMismatch,
+)
 from executions.holds import holds
-from executions.lifecycle import interventions
+from executions.lifecycle import interventions, replacements
 from executions.lifecycle.interventions import lock_statuses
-from executions.models import TERMINAL_VALUES, Campaign, CampaignItem, Execution, Resubmission
+from executions.models import TERMINAL_VALUES, Campaign, CampaignItem, Execution
 from executions.state_machine import moves
-from executions.submission.statements import LOCK
 from executions.workers import registry
 from foundation import wakeup
 from foundation.errors import CoordinatorError
@@ -181,8 +187,6 @@ def record_admitted(campaign: Campaign, count: int) -> None:
         _change(campaign, Status.COMPLETED, "COMPLETED", {}, statements.FINISH)
 
 
-ALREADY_RESUBMITTED = "ALREADY_RESUBMITTED"
-"""The code of an item whose failure was resubmitted before, by a person or another campaign."""
 ALREADY_PAUSED = "ALREADY_PAUSED"
 """The code of an item whose execution was paused before."""
 
@@ -190,18 +194,18 @@ ALREADY_PAUSED = "ALREADY_PAUSED"
 def redrive(campaign: Campaign, chosen: Sequence[CampaignItem]) -> int:
     """Re-drive or skip each item, and record its result. Return how many were re-driven.
 
-    A failure that was resubmitted is skipped. Its work runs once, in either order.
+    An item is skipped if another execution carries on its work. Of items that may have the same work, the first one is
+    decided. The others stay pending, and are decided after it.
     """
     statuses = lock_statuses({item.execution.release_id for item in chosen if item.execution})
-    resubmitted = _lock_resubmitted([item.execution_id for item in chosen])
+    first = replacements.first_of_each([item.execution.pk for item in chosen if item.execution])
     requested: dict[int, Execution] = {}
     skipped: dict[str, list[int]] = defaultdict(list)
     for item in chosen:
         if item.execution is None:  # it was removed, because its retention period has ended
             skipped[ExecutionUnknown.code].append(item.pk)
             continue
-        if (item.execution_id, item.expected_version) in resubmitted:
-            skipped[ALREADY_RESUBMITTED].append(item.pk)
+        if item.execution.pk not in first:
             continue
         try:
             interventions.require_redrivable(item.execution, item.expected_version, campaign.allow_failed)
@@ -211,17 +215,14 @@ def redrive(campaign: Campaign, chosen: Sequence[CampaignItem]) -> int:
         else:
             requested[item.pk] = item.execution
     moved = _moved(campaign, requested.values(), interventions.redrive_move)
+    if left := {execution.pk for execution in requested.values()} - moved:
+        replaced = set(replacements.replaced(Execution.objects.filter(pk__in=left)).values_list("pk", flat=True))
+        for pk in [pk for pk, execution in requested.items() if execution.pk in replaced]:
+            del requested[pk]
+            skipped[ExecutionReplaced.code].append(pk)
     if moved:
         wakeup.send_once(registry.DISPATCH_TASK)
     return _record(requested, skipped, moved, ItemResult.REDRIVEN)
-
-
-def _lock_resubmitted(ids: list[uuid.UUID | None]) -> set[tuple[uuid.UUID | None, int]]:
-    """Lock the executions, as a resubmission does. Return those that were resubmitted, with the version then."""
-    with connection.cursor() as cursor:
-        cursor.execute(LOCK, {"ids": ids})
-    links = Resubmission.objects.filter(execution__in=ids).order_by()
-    return set(links.values_list("execution_id", "execution_version"))
 
 
 def _require_runnable(campaign: Campaign, execution: Execution, statuses: Mapping[int, ReleaseStatus]) -> None:

@@ -76,9 +76,8 @@ def start_campaign(view: TenantView, kind: str, draft: bool, allow_failed: bool,
     """Re-drive, resubmit, cancel or pause all executions that match the filters now, at a rate.
 
     A campaign of more than 2,000 executions is DRAFTING until its items are written. It contains what matches now. An
-    execution is skipped if its version has changed by the time it is admitted. One that is resubmitted is also
-    skipped if this failure was resubmitted before, or if its input or its checkpoint does not fit the target
-    release.
+    execution is skipped if its version has changed by the time it is admitted, or if another execution carries on its
+    work. One that is resubmitted is also skipped if its input or its checkpoint does not fit the target release.
     """
     of = Campaign.Kind(kind)
     if of == Campaign.Kind.RESUBMIT:

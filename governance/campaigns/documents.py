@@ -198,6 +198,9 @@ class RevokedReleaseView(serializers.Serializer[RevokedRelease]):
 
 class PreviewView(serializers.Serializer[Preview]):
     count = serializers.IntegerField()
+    replaced = serializers.IntegerField(
+        help_text="How many of these a campaign leaves out, because another execution carries on their work."
+    )
     executions = FoundView(many=True, help_text="The executions that failed first.")
     byErrorCode = ErrorCodeCount(many=True, source="by_error_code", help_text="The largest groups.")
     byRelease = ReleaseCount(many=True, source="by_release", help_text="The largest groups.")

@@ -46,17 +46,24 @@ QUICK_RATE = 3000
 class Contents:
     """What a draft contains. `groups` have the counts by status, release and error, the largest first.
 
-    `changed` counts the executions that have changed since they were selected, which will be skipped. `failed` counts
-    those that failed with an error that no retry helps. `active` has the active release of each pipeline.
+    `changed` counts the executions that have changed since they were selected, and `replaced` those whose work another
+    execution carries on. Both will be skipped. `failed` counts those with an error that no retry helps. `active` has
+    the active release of each pipeline.
     """
 
     count: int
     changed: int
+    replaced: int
     failed: int
     groups: list[dict[str, Any]]
     executions: list[Execution]
     revoked: list[RevokedRelease]
     active: dict[str, str]
+
+    @property
+    def left(self) -> int:
+        """How many executions are not replaced."""
+        return self.count - self.replaced
 
 
 def freeze(
@@ -147,7 +154,7 @@ def contents(draft: Campaign) -> Contents:
     """Return what a draft contains, with the present state of its executions."""
     with connection.cursor() as cursor:
         cursor.execute(statements.CONTENTS, [draft.pk])
-        names = ("status", "release_id", "pipeline_id", "release_version", "error_code", "count", "changed")
+        names = ("status", "release_id", "pipeline_id", "release_version", "error_code", "count", "changed", "replaced")
         groups = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
     executions = executions_of(draft)
     sample = executions.select_related("tenant").defer(*PAYLOADS).order_by("campaign_items__id")
@@ -159,6 +166,7 @@ def contents(draft: Campaign) -> Contents:
     return Contents(
         count=sum(group["count"] for group in groups),
         changed=sum(group["changed"] for group in groups),
+        replaced=sum(group["replaced"] for group in groups),
         failed=sum(group["count"] for group in groups if group["status"] == State.FAILED),
         groups=groups,
         executions=list(sample[:SHOWN]),

@@ -13,8 +13,9 @@ from typing import TypeGuard
 from django.db import transaction
 from django.db.models import QuerySet
 
-from executions.errors import ExecutionChanged, ExecutionUnknown, ReleaseNotAdmitted
-from executions.models import Campaign, CampaignItem, Resubmission, StartFrom
+from executions.errors import ExecutionChanged, ExecutionReplaced, ExecutionUnknown, ReleaseNotAdmitted
+from executions.lifecycle import replacements
+from executions.models import Campaign, CampaignItem, StartFrom
 from executions.submission.admission import Admission
 from foundation.errors import CoordinatorError
 from governance.campaigns import admitting
@@ -143,15 +144,16 @@ def _may_pass(target: Admission | CoordinatorError) -> TypeGuard[CoordinatorErro
 def _admit(campaign: Campaign, checked: Sequence[_Verdict]) -> tuple[int, int]:
     """Write the new executions and the results of the items. Return how many items have one, and how many executions.
 
-    Items that have a result meanwhile are left out, and so are those whose target release changed: they are checked
-    again.
+    Items that have a result meanwhile are left out, and so are those whose target release changed, or which may have
+    the same work as an earlier one: they are checked again.
     """
     unchanged = _pending(campaign).filter(pk__in=[item.pk for item, _ in checked])
     pending = set(unchanged.values_list("pk", flat=True))
     left = [(item.pk, verdict) for item, verdict in checked if item.pk in pending]
     plans = {pk: verdict for pk, verdict in left if isinstance(verdict, Plan)}
     current = resubmission.lock_if_current([plan.admission for plan in plans.values()])
-    plans = {pk: plan for pk, plan in plans.items() if plan.admission.release.pk in current}
+    first = replacements.first_of_each([plan.old.pk for plan in plans.values()])
+    plans = {pk: plan for pk, plan in plans.items() if plan.admission.release.pk in current and plan.old.pk in first}
     written = resubmission.write(list(plans.values()))
     resubmitted = [pk for pk, plan in plans.items() if plan.id in written]
     skipped: dict[str, list[int]] = defaultdict(list)
@@ -168,5 +170,4 @@ def _admit(campaign: Campaign, checked: Sequence[_Verdict]) -> tuple[int, int]:
 
 
 def _why_not(plan: Plan) -> str:
-    earlier = Resubmission.objects.filter(execution=plan.old, execution_version=plan.old.version)
-    return admitting.ALREADY_RESUBMITTED if earlier.exists() else ExecutionChanged.code
+    return ExecutionReplaced.code if replacements.replacement(plan.old.pk) else ExecutionChanged.code

@@ -10,6 +10,7 @@ from typing import Any
 from django.db.models import Count, F, Q, QuerySet
 
 from executions.errors import CampaignTargetInvalid, FilterRequired
+from executions.lifecycle import replacements
 from executions.lifecycle.interventions import redrivable
 from executions.models import PAYLOADS, TERMINAL_VALUES, Campaign, DeadLetter, Execution
 from releases.models import Release, Revocation
@@ -74,11 +75,13 @@ _LETTER_LOOKUPS = {"reason": "dead_letters__reason", "failure_group": "dead_lett
 class Preview:
     """The executions that a campaign with these filters would contain if it started now.
 
-    `executions` has the first few; the groups are the largest ones. `revoked` has every revoked release among them: a
-    campaign runs their executions only if its operator confirms that.
+    `replaced` counts those whose work another execution carries on, which the campaign leaves out. `executions` has the
+    first few; the groups are the largest ones. `revoked` has every revoked release among them: a campaign runs their
+    executions only if its operator confirms that.
     """
 
     count: int
+    replaced: int
     executions: list[Execution]
     by_error_code: list[dict[str, Any]]
     by_release: list[dict[str, Any]]
@@ -145,6 +148,7 @@ def preview(tenant: Tenant, filters: Filters, *, allow_failed: bool = False) -> 
     ]
     return Preview(
         count=sum(group["count"] for group in groups),
+        replaced=replacements.replaced(executions).count(),
         executions=list(first[:SHOWN]),
         by_error_code=_largest(groups, "error_code"),
         by_release=_largest(groups, *_PIN),

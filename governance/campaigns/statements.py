@@ -127,11 +127,16 @@ LEFT JOIN executions_execution e ON e.id = coalesce(i.new_execution_id, i.execut
 WHERE i.campaign_id = ANY(%s) AND i.outcome IN ('REDRIVEN', 'RESUBMITTED') GROUP BY i.campaign_id
 """
 
-# Counts the items of a draft by the status, the release and the error of their executions, and those whose execution
-# has changed since they were selected. The largest groups come first. No row is impossible: a draft has items.
+# Counts the items of a draft by the status, the release and the error of their executions, those whose execution has
+# changed since they were selected, and those whose work another execution carries on. Most have no links. The largest
+# groups come first. No row is impossible: a draft has items.
 CONTENTS = """
 SELECT coalesce(e.status, 'REMOVED'), e.release_id, e.pipeline_id, e.release_version, e.error_code, count(*),
-    count(*) FILTER (WHERE e.version IS DISTINCT FROM i.expected_version)
+    count(*) FILTER (WHERE e.version IS DISTINCT FROM i.expected_version),
+    count(*) FILTER (WHERE CASE WHEN e.status IN ('FAILED', 'DLQ') AND (e.parent_id IS NOT NULL
+        OR EXISTS (SELECT FROM executions_resubmission s WHERE s.execution_id = e.id)
+        OR EXISTS (SELECT FROM executions_resubmission s WHERE s.new_execution_id = e.id))
+        THEN replacement_of(e.id) END IS NOT NULL)
 FROM executions_campaignitem i LEFT JOIN executions_execution e ON e.id = i.execution_id
 WHERE i.campaign_id = %s GROUP BY 1, 2, 3, 4, 5 ORDER BY 6 DESC, 1, 2, 5
 """

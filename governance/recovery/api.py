@@ -58,7 +58,7 @@ class RecoveryView(serializers.Serializer[Recovery]):
     accepted = AcceptedPartView(many=True)
     unresolvedFailures = serializers.IntegerField(
         source="unresolved",
-        help_text=f"The failed executions that were not resubmitted. At most {MOST_READ:,} are counted.",
+        help_text=f"The failed executions whose work no other one carries on. At most {MOST_READ:,} are counted.",
     )
     targets = serializers.SerializerMethodField(
         help_text="The versions of the registered releases that were active: the newest activation first, and those of"
@@ -100,7 +100,7 @@ class ContinuationView(serializers.Serializer[Continuation]):
     targetReleaseVersion = serializers.CharField(source="target.release_version")
     checked = serializers.IntegerField(
         help_text=f"How many failed executions were checked: those that failed first after `after`, at most "
-        f"{continuation.MOST_CHECKED}. Those resubmitted since are left out."
+        f"{continuation.MOST_CHECKED}. Those whose work another one carries on are left out."
     )
     complete = serializers.BooleanField(source="is_complete")
     next = serializers.CharField(allow_null=True, help_text="The `after` of the next check. Null if there are no more.")

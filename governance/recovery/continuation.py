@@ -13,10 +13,11 @@ from enum import StrEnum
 from functools import cache
 from typing import Final, Self
 
-from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.db.models import Q, QuerySet
 
 from executions.errors import InputInvalid
-from executions.models import AwaitUnit, Execution, Resubmission
+from executions.lifecycle import replacements
+from executions.models import AwaitUnit, Execution
 from executions.models.states import State
 from executions.submission.admission import Admission
 from foundation.errors import CoordinatorError
@@ -94,7 +95,7 @@ class Position:
 
 @dataclass(frozen=True, slots=True)
 class Continuation:
-    """The verdicts on failed executions of a release that were not resubmitted since they failed.
+    """The verdicts on failed executions of a release whose work no other execution carries on.
 
     `checked` is how many were checked. If there are more, `next` is where the next check continues. `waits` says why
     the target accepts no executions now, so that a campaign would wait; "" if it accepts them.
@@ -142,10 +143,10 @@ def continuation(
 
 
 def unresolved(release: Release, after: Position | None = None) -> QuerySet[Execution]:
-    """Return the failed executions of the release that were not resubmitted since they failed, without smoke tests."""
-    resubmitted = Resubmission.objects.filter(execution=OuterRef("pk"), execution_version=OuterRef("version"))
-    failed = Execution.objects.filter(~Exists(resubmitted), release=release, status__in=(State.FAILED, State.DLQ))
-    return failed.filter(after.later if after else Q(), tenant=release.pipeline.tenant, smoke=False)
+    """Return the failed executions of the release whose work no other one carries on, without smoke tests."""
+    failed = Execution.objects.filter(release=release, status__in=(State.FAILED, State.DLQ))
+    failed = failed.filter(after.later if after else Q(), tenant=release.pipeline.tenant, smoke=False)
+    return replacements.not_replaced(failed)
 
 
 def _why_it_waits(target: Release) -> str:

@@ -97,7 +97,7 @@ class Recovery:
     `active` is the active release of the pipeline, if there is one. `hold` is the open pause of the release or of its
     pipeline. `targets` are the releases that may take over, as `targets` returns them. `open_campaigns` are the newest
     ones over executions of the release, with drafts: other people may be at work. `unresolved` counts the failed
-    executions that were not resubmitted, at most MOST_READ of them.
+    executions whose work no other one carries on, at most MOST_READ of them.
     """
 
     release: Release
@@ -195,7 +195,7 @@ def draft(
     the check `after` this position gives this `verdict`, and the new ones start as it says. With `every`, it has all
     failed ones after the position; the campaign then checks each one, and skips those that cannot start so.
 
-    A re-drive leaves out what was resubmitted, so that nothing runs twice.
+    A re-drive leaves out what another execution carries on, so that nothing runs twice.
 
     Raises `TenantNotAllowed`, `CampaignTargetInvalid`, and `CampaignEmpty` if there is no such execution.
     """

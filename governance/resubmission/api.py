@@ -9,10 +9,10 @@ from rest_framework.response import Response
 
 from executions import errors
 from executions.inspection.api import OneExecutionView
-from executions.lifecycle.api import START_HELP, CancelRequest
+from executions.lifecycle.api import REPLACED_HELP, START_HELP, CancelRequest
 from executions.submission.api import NOT_RUNNABLE
 from executions.submission.members import MAX_KEY_LENGTH
-from foundation.api.fields import Identifier, SegmentIdentifier
+from foundation.api.fields import Flag, Identifier, SegmentIdentifier
 from governance.resubmission import resubmission
 from governance.resubmission.starts import Start
 from releases.errors import NoActiveRelease, ReleaseNotOpen, ReleaseUnknown
@@ -51,6 +51,7 @@ class ResubmitRequest(CancelRequest):
         help_text="A repeated key returns the first new execution, or 410 after that was removed. Without a key, "
         "`expectedVersion` is the key. Without both, every request creates an execution.",
     )
+    allowReplaced = Flag(required=False, default=False, source="allow_replaced", help_text=REPLACED_HELP)
 
 
 @operation("executions", "resubmitExecution", {202: OneExecutionView}, body=ResubmitRequest)
@@ -64,6 +65,7 @@ class ResubmitRequest(CancelRequest):
     errors.ResubmitRefused,
     errors.VersionMismatch,
     errors.ExecutionChanged,
+    errors.ExecutionReplaced,
     NoActiveRelease,
     ReleaseUnknown,
     errors.ReleaseNotAdmitted,

@@ -9,6 +9,7 @@ from django.http import HttpRequest, HttpResponse
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextareaWidget
 
 from executions.console.confirmation import HIGHEST_VERSION, LONGEST_REASON, form_page
+from executions.console.execution_page import replacement_with_release
 from executions.console.payloads import JSON_SHOWN, typed_value
 from executions.models import Execution, WorkerEligibility
 from executions.models.states import TERMINAL, State
@@ -56,6 +57,7 @@ class ResubmitForm(forms.Form):
         help_text="Optional. It is stored permanently in the history of both executions.",
         widget=UnfoldAdminTextareaWidget(attrs={"rows": 3}),
     )
+    allow_replaced = forms.BooleanField(required=False)
     operation_key = forms.CharField(max_length=LONGEST_KEY, widget=forms.HiddenInput)
     expected_version = forms.IntegerField(min_value=0, max_value=HIGHEST_VERSION, widget=forms.HiddenInput)
 
@@ -95,10 +97,11 @@ def show(pages: ReadOnlyAdmin, request: HttpRequest, execution: Execution) -> Ht
             start_from=Start(typed["start_from"] or Start.INPUT),
             expected_version=typed["expected_version"],
             operation_key=typed["operation_key"],
+            allow_replaced=typed["allow_replaced"],
         )
         return f"The execution is queued on release {new.release_version}.", new.pk
 
-    state = State(execution.status)
+    state, replaced = State(execution.status), replacement_with_release(execution)
     return form_page(
         pages,
         request,
@@ -109,6 +112,7 @@ def show(pages: ReadOnlyAdmin, request: HttpRequest, execution: Execution) -> Ht
         title="Resubmit an execution",
         original=execution,
         execution=execution,
+        replacement=replaced if state in TERMINAL else None,
     )
 
 

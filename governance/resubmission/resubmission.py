@@ -8,13 +8,14 @@ or waits for it.
 
 import uuid
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from django.db import connection, transaction
 
 from executions import errors, metrics
 from executions.holds import holds
+from executions.lifecycle import replacements
 from executions.models import RESUBMISSION_PREFIX, Execution, Resubmission
 from executions.models.states import TERMINAL, State
 from executions.state_machine import moves
@@ -43,8 +44,8 @@ class Plan:
 
     `digest` is that of the new input. `input` is UNCHANGED if it equals the old one. `typed` says whether typed
     payloads of the old input are kept. `place` is where the new execution continues; None if it starts with the input.
-    `search` has the values of the input that can be searched. A plan of a campaign is written only if no other
-    resubmitted the same version.
+    `search` has the values of the input that can be searched. `replaced_by` is the execution that carries on the work
+    already, if the caller has allowed that it runs twice.
     """
 
     old: Execution
@@ -58,6 +59,7 @@ class Plan:
     typed: bool
     place: Place | None = None
     campaign: uuid.UUID | None = None
+    replaced_by: uuid.UUID | None = None
     search: Sequence[dict[str, str]] = ()
     concurrency_key: str | None = None
     id: uuid.UUID = field(default_factory=new_id)
@@ -74,6 +76,7 @@ def resubmit(
     start_from: str = Start.INPUT,
     expected_version: int | None = None,
     operation_key: str | None = None,
+    allow_replaced: bool = False,
 ) -> Execution:
     """Submit the input of an execution that has ended again, and return the new execution.
 
@@ -81,13 +84,13 @@ def resubmit(
     With `start_from` CHECKPOINT, it continues from the checkpoint of the old one, and with ITEMS it runs the items
     again that failed and were collected, if the release provably can. A repeated call with the same `operation_key`
     returns the first new execution. Without a key, `expected_version` is the key; without both, every call creates an
-    execution.
+    execution. With `allow_replaced`, it does so even if another one carries on the work; the event then names that one.
 
     Raises, in this order: `TenantNotAllowed`, `ExecutionUnknown`, `ResubmissionRemoved`, `ResubmitKeyReused`,
-    `IdempotencyKeyReused`, `ResubmitRefused`, `VersionMismatch`, `NoActiveRelease`, `ReleaseUnknown`,
-    `ReleaseNotAdmitted`, `PipelinePaused`, `ReleaseNotOpen`, `InputInvalid`, `CheckpointMissing`, `FailedItemsMissing`,
-    `CheckpointIncompatible`, `ArtifactMissing`, `ArtifactAltered`, `ArtifactUnverified`, `WorkerUnavailable`, and
-    `ExecutionChanged` if the execution or the release keeps changing meanwhile.
+    `IdempotencyKeyReused`, `ResubmitRefused`, `VersionMismatch`, `ExecutionReplaced`, `NoActiveRelease`,
+    `ReleaseUnknown`, `ReleaseNotAdmitted`, `PipelinePaused`, `ReleaseNotOpen`, `InputInvalid`, `CheckpointMissing`,
+    `FailedItemsMissing`, `CheckpointIncompatible`, `ArtifactMissing`, `ArtifactAltered`, `ArtifactUnverified`,
+    `WorkerUnavailable`, and `ExecutionChanged` if the execution or the release keeps changing meanwhile.
     """
     require_allowed(tenant)
     key = operation_key or (f"version:{expected_version}" if expected_version is not None else str(uuid.uuid4()))
@@ -97,19 +100,23 @@ def resubmit(
         if earlier is not None:
             return earlier
         check(old, expected_version)
+        replaced_by = _replaced_by(old, start_from, allow_replaced)
         admitted = target(tenant, old.pipeline_id, release_version)
         planned = plan(old, admitted, operation_key=key, actor=actor, reason=reason, input=input, start_from=start_from)
+        planned = replace(planned, replaced_by=replaced_by)
         admitted.require_runnable()
         with transaction.atomic():
-            if lock_if_current([admitted]) and write([planned]):
+            if lock_if_current([admitted]) and replacements.lock([old.pk]) and write([planned]):
+                details = {"newExecution": str(planned.id), "startFrom": Start(start_from).value}
+                if replaced_by is not None:
+                    details["replacedBy"] = str(replaced_by)
                 audit.record(
                     Act.EXECUTION_RESUBMIT,
                     tenant=tenant,
                     actor=actor,
                     object=execution_id,
                     reason=reason,
-                    newExecution=str(planned.id),
-                    startFrom=Start(start_from).value,
+                    **details,
                 )
                 return _execution(tenant, planned.id)
     raise errors.ExecutionChanged(f"Execution {execution_id} or its pipeline keeps changing; resubmit it again.")
@@ -231,6 +238,14 @@ def _earlier(
     return made
 
 
+def _replaced_by(old: Execution, start_from: str, allowed: bool) -> uuid.UUID | None:
+    """Return the execution that carries on the work. Raises `ExecutionReplaced` unless that is `allowed`."""
+    found = replacements.replacement(old.pk, items=start_from == Start.ITEMS)
+    if found is not None and not allowed:
+        raise found.refusal()
+    return None if found is None else found.id
+
+
 # --- one transaction ---
 
 
@@ -253,14 +268,14 @@ def lock_if_current(admissions: Collection[Admission]) -> set[int]:
 def write(plans: Sequence[Plan]) -> set[uuid.UUID]:
     """Write the new executions with their links and events. Return the ids of those that were written.
 
-    The caller's transaction holds the locks of the pipelines: see `lock_if_current`. A plan is not written if its
-    execution has changed, its operation key was used, or its campaign comes too late. Raises `ExecutionChanged` if
-    another execution got the key of a new one at this moment; nothing is written then.
+    The caller's transaction holds the locks of the pipelines and of the work: see `lock_if_current` and `replacements`.
+    A plan is not written if its execution has changed, its operation key was used, or another execution than its
+    `replaced_by` carries on the work. Raises `ExecutionChanged` if another execution got the key of a new one at this
+    moment; nothing is written then.
     """
     if not plans:
         return set()
     with connection.cursor() as cursor:
-        cursor.execute(statements.LOCK, {"ids": [plan.old.pk for plan in plans]})
         cursor.execute(statements.LINK, {"rows": json_writer.text([_row(plan) for plan in plans])})
         linked = {new for (new,) in cursor.fetchall()}
         written = [plan for plan in plans if plan.id in linked]
@@ -295,6 +310,7 @@ def _row(plan: Plan) -> dict[str, Any]:
         "actor": plan.actor,
         "reason": plan.reason,
         "campaign": str(plan.campaign) if plan.campaign else None,
+        "replaced": str(plan.replaced_by) if plan.replaced_by else None,
         "release": plan.admission.release.pk,
         "shape": plan.shape,
         "result_shape": plan.admission.result_shape,
@@ -324,6 +340,8 @@ def _note(plan: Plan) -> moves.Note:
         data["items"] = plan.place.items
     if plan.campaign is not None:
         data["campaignId"] = str(plan.campaign)
+    if plan.replaced_by is not None:
+        data["replacedBy"] = str(plan.replaced_by)
     return moves.Note(plan.old.pk, plan.actor, data)
 
 

@@ -1,3 +1,4 @@
+import re
 from typing import Any
 
 from django.test import Client
@@ -40,13 +41,13 @@ def test_a_request_from_a_stale_page_is_rejected_and_shows_the_current_state(ope
 def test_a_failed_execution_is_redriven_only_if_the_box_is_ticked(operator: Client, acme: World) -> None:
     [made] = operator_rows.dead(acme, "k", retryable=False)
     address = to("executions_execution_redrive", made)
-    assert 'name="acknowledged" required' in operator.get(address).text
+    assert 'name="allow_failed" required' in operator.get(address).text
     for bad in ({"reason": "x" * 1001}, {"expected_version": "x"}):
-        assert operator.post(address, {"acknowledged": "on", **bad}).status_code == 400
+        assert operator.post(address, {"allow_failed": "on", **bad}).status_code == 400
     refused = operator.post(address, {"expected_version": made.version})
     assert (refused.status_code, "REDRIVE_REFUSED" in refused.text) == (409, True)
     assert status_of(made) == "FAILED"
-    sent = {"reason": "the bank is back", "expected_version": made.version, "acknowledged": "on"}
+    sent = {"reason": "the bank is back", "expected_version": made.version, "allow_failed": "on"}
     assert operator.post(address, sent).status_code == 302
     assert status_of(made) == "QUEUED"
     assert newest_event(made) == ("REDRIVEN", "user:operator", "the bank is back")
@@ -114,6 +115,17 @@ def test_an_execution_is_resubmitted_once_and_both_pages_link_each_other(operato
     assert f'="{new.execution_key}">resubmission</span>' in operator.get(to("executions_execution_changelist")).text
     exported = operator.get(f"{to('executions_execution_export', 'csv')}?columns=key").getvalue()
     assert exported.count(b',"order-7"') == 2
+    moved = f"data-replacement.*{to('executions_execution_change', new)}.* on release 1.1, which is due. A re"
+    redrive_page = to("executions_execution_redrive", dead)
+    for said in page, to("executions_deadletter_change", dead.dead_letters.get()), address, redrive_page:
+        assert re.search(moved, operator.get(said).text, re.DOTALL), said
+    again = {**fields, "operation_key": "other", "release": "", "input": ""}
+    for act, sent in (address, again), (redrive_page, {"expected_version": 2}):
+        refused = operator.post(act, sent)
+        assert (refused.status_code, "EXECUTION_REPLACED" in refused.text) == (409, True)
+        assert 'name="allow_replaced" required' in refused.text
+        assert operator.post(act, {**sent, "allow_replaced": "on"}).status_code == 302
+    assert (status_of(dead), Resubmission.objects.count()) == ("QUEUED", 2)
 
 
 def test_a_group_is_acknowledged_assigned_and_annotated(viewer: Client, operator: Client, acme: World) -> None:

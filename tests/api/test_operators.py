@@ -120,6 +120,10 @@ def test_the_new_execution_and_the_old_one_name_each_other(operator: Caller, fin
         assert operator.post(f"{path}/resubmit", body, 202) == new, "the key is the same"
         refused = operator.post(f"{path}/resubmit", {**body, "input": 1}, 409)
     assert (refused["code"], refused["executionId"]) == ("RESUBMIT_KEY_REUSED", new["executionId"])
+    for act, accepted in ("resubmit", 202), ("redrive", 200):
+        refused = operator.post(f"{path}/{act}", {}, 409)
+        assert (refused["code"], refused["executionId"]) == ("EXECUTION_REPLACED", new["executionId"])
+        operator.post(f"{path}/{act}", {"allowReplaced": True}, accepted)
 
 
 # --- workers ---

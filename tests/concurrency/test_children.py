@@ -18,6 +18,7 @@ from executions.models import Execution, Interaction
 from executions.submission import places
 from governance.activation.activation import activate
 from governance.reports.preflight import preflight
+from governance.resubmission.resubmission import resubmit
 from tenancy.models import Tenant
 from tests import making
 from tests.concurrency.sessions import race, results_of
@@ -139,7 +140,14 @@ def test_a_child_without_a_result_fails_the_parent_and_counts_again_after_a_redr
     settle()
     end(owner, '{"n": "seven"}')
     assert (state(parent), children(parent)) == (("FAILED", "CHILD_FAILED"), [child])
-    redrive(owner, children(late)[0].pk, actor="user:eva", reason="mended", allow_failed=True)
+    [lost] = children(late)
+    by_hand: dict[str, Any] = {"actor": "user:eva", "reason": "mended"}
+    resubmit(owner, lost.pk, **by_hand)
+    end(owner)
+    ask_again(owner, late)
+    settle()
+    assert (state(late), lost.status) == (("FAILED", "CHILD_REFUSED"), "FAILED"), "its work moved"
+    redrive(owner, lost.pk, allow_failed=True, allow_replaced=True, **by_hand)
     end(owner)
     ask_again(owner, late)
     settle()

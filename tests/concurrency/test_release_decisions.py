@@ -2,17 +2,21 @@
 
 import json
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
 import pytest
+from django.utils import timezone
 
 from executions.holds import holds
-from executions.models import Execution, Resubmission
+from executions.lifecycle.interventions import redrive
+from executions.models import Campaign, Execution, Resubmission
 from executions.workers import registry
 from governance.activation import gates
 from governance.activation.activation import activate
 from governance.activation.gates import Switch, Verdict
+from governance.campaigns import campaigns
 from governance.gradual import changes
 from governance.gradual.measured import watch
 from governance.requests import states
@@ -28,6 +32,7 @@ from tests import gradual, making, signing
 from tests.cases import returning
 from tests.concurrency import scenes
 from tests.concurrency.sessions import Decision, assert_decided, ended_after
+from tests.governance.campaigns.campaigning import codes
 from tests.requesting import active, candidate, let_pass, open_request, person, soon, voted
 
 WHY: dict[str, Any] = {"actor": "user:ann", "reason": "wrong"}
@@ -184,6 +189,36 @@ def a_repeated_resubmission() -> Decision:
     owner, execution, _ = resubmittable()
     again = resubmitting(owner, execution, operation_key="k")
     return again, lambda: (again().pk, Resubmission.objects.count())[1], 1
+
+
+def a_redrive_of_what_is_resubmitted() -> Decision:
+    owner, execution, _ = resubmittable()
+    return resubmitting(owner, execution), partial(redrive, owner, execution.pk, **WHY), "ExecutionReplaced"
+
+
+def another_resubmission() -> Decision:
+    owner, execution, _ = resubmittable()
+    return resubmitting(owner, execution), resubmitting(owner, execution), "ExecutionReplaced"
+
+
+def a_redrive_of_a_resubmission_whose_original_is_redriven() -> Decision:
+    owner, execution, _ = resubmittable()
+    new = resubmitting(owner, execution)()
+    [claim] = making.claimed(owner)
+    making.record(making.failure(claim))
+    both = [partial(redrive, owner, each.pk, **WHY) for each in (execution, new)]
+    return both[0], both[1], "ExecutionReplaced"
+
+
+def a_campaign_over_what_is_resubmitted_after_its_preview() -> Decision:
+    owner, execution, _ = resubmittable()
+    made = scenes.start_campaign(owner)
+    Campaign.objects.update(rate_since=timezone.now() - timedelta(seconds=60))
+    return (
+        resubmitting(owner, execution),
+        lambda: (campaigns.advance(), *codes(made).values()),
+        (0, "EXECUTION_REPLACED"),
+    )
 
 
 def a_resubmission_after_an_activation() -> Decision:

@@ -122,7 +122,7 @@ def test_retries_answers_and_redrives_run_on_the_pinned_release_after_a_switch(o
     assert orders.receipt(on_second) == {"notes": [], "made_by": "2.0", "attempt": 0}
     assert orders.workers(on_second) == {"second"}
 
-    again = run.json("executions", "resubmit", dead, "--reason=by hand", "--yes")
+    again = run.json("executions", "resubmit", dead, "--reason=by hand", "--allow-replaced", "--yes")
     [key] = {row["idempotencyKey"] for row in run.json("executions", "list") if row["executionId"] == dead}
     assert (again["businessKey"], again["idempotencyKey"].split(":")[:2]) == (key, ["resubmit", dead])
     listed = run.json("executions", "list", f"--business-key={key}")

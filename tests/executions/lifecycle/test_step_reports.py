@@ -8,7 +8,13 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from executions.errors import CheckpointIncompatible, FailedItemsMissing, ResubmitKeyReused, ResubmitRefused
+from executions.errors import (
+    CheckpointIncompatible,
+    ExecutionReplaced,
+    FailedItemsMissing,
+    ResubmitKeyReused,
+    ResubmitRefused,
+)
 from executions.lifecycle import interventions, item_groups, sweep
 from executions.lifecycle.item_groups import ItemProgress
 from executions.models import Execution, FailedItems, ItemGroup, StepReport
@@ -152,6 +158,12 @@ def test_a_resubmission_runs_only_these_items_again(owner: Tenant, claim: Claim,
     assert resubmit(owner, execution.pk, operation_key="k", **AGAIN) == new
     for start in ("input", "checkpoint"):
         raised(ResubmitKeyReused, resubmit, owner, execution.pk, operation_key="k", **{**AGAIN, "start_from": start})
+    raised(ExecutionReplaced, resubmit, owner, execution.pk, **AGAIN)
+    assert resubmit(owner, execution.pk, **{**AGAIN, "start_from": "input"}).progress is None, "it is other work"
+    record(making.failure(again, retryable=False))
+    sibling = resubmit(owner, execution.pk, **AGAIN)
+    refused = raised(ExecutionReplaced, interventions.redrive, owner, new.pk, actor="", reason="", allow_failed=True)
+    assert refused.data["executionId"] == str(sibling.pk)
 
 
 @cases(

@@ -117,6 +117,6 @@ def test_the_state_of_an_await_continues_on_its_contract_only(answered: bool, st
     else:
         with unchanged(), pytest.raises(CheckpointIncompatible, match="an await"):
             resubmit(owner, old.pk, **ON)
-    new = resubmit(owner, old.pk, **CONTINUE, release_version="1.2")
+    new = resubmit(owner, old.pk, **CONTINUE, release_version="1.2", allow_replaced=True)
     assert (new.current_step_index, new.progress) == (step, old.progress)
     assert Resubmission.objects.get(pk=new.pk).checkpoint_step == step

@@ -230,7 +230,7 @@ def test_a_redrive_and_a_resubmission_are_starts(owner: Tenant) -> None:
     submitted(owner, "second")
     assert claimed_keys(owner) == ["first"]
     end("first")
-    copy = resubmit(owner, first.pk, actor="user:test", reason="again")
+    copy = resubmit(owner, first.pk, actor="user:test", reason="again", allow_replaced=True)
     assert (places.grant([copy.pk]), claimed_keys(owner)) == (0, [])
 
 

@@ -1,5 +1,6 @@
 import json
 import uuid
+from functools import partial
 from typing import Any
 
 import pytest
@@ -230,9 +231,10 @@ def test_a_repeated_operation_key_or_version_returns_the_first_execution(owner: 
     with unchanged():
         assert resubmit(owner, dead.pk, **BY, operation_key="k") == first
         assert resubmit(owner, dead.pk, **BY, operation_key="k", release_version="1.0") == first
-    by_version = resubmit(owner, dead.pk, **BY, expected_version=2)
-    assert resubmit(owner, dead.pk, **BY, expected_version=2) == by_version
-    new = {first.pk, by_version.pk, *(resubmit(owner, dead.pk, **BY).pk for _ in range(3))}
+    again = partial(resubmit, owner, dead.pk, **BY, allow_replaced=True)
+    by_version = again(expected_version=2)
+    assert again(expected_version=2) == by_version
+    new = {first.pk, by_version.pk, *(again().pk for _ in range(3))}
     assert len(new) == 5, "without a key every call creates an execution"
     assert {link.resubmission.pk for link in queries.links(dead)} == new
 
@@ -291,8 +293,8 @@ def test_a_named_release_was_active_before(owner: Tenant, dead: Execution) -> No
     cached = admission.cached(owner, making.PIPELINE)
     assert cached is None or cached.release.release_version == "1.0"
     revoke(dead.release, actor="user:ann", reason="leaked")
-    assert refuse(NoActiveRelease, owner, dead)["revocationReason"] == "leaked"
-    assert resubmit(owner, dead.pk, **BY, release_version="1.1").release_version == "1.1"
+    assert refuse(NoActiveRelease, owner, dead, allow_replaced=True)["revocationReason"] == "leaked"
+    assert resubmit(owner, dead.pk, **BY, release_version="1.1", allow_replaced=True).release_version == "1.1"
 
 
 def test_a_release_that_accepts_no_executions_is_refused(owner: Tenant, dead: Execution) -> None:

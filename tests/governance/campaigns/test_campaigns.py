@@ -287,11 +287,11 @@ def test_an_item_is_skipped_with_the_reason(owner: Tenant, dead: list[Execution]
     resubmit(owner, by_hand.pk, actor="user:ann", reason="")
     redrive(owner, redriven.pk, actor="user:ann", reason="")
     assert (advance(), progress(first)) == (8, (0, 8, 2))
-    assert codes(first) == {by_hand.pk: "ALREADY_RESUBMITTED", redriven.pk: "RESUBMIT_REFUSED"}
+    assert codes(first) == {by_hand.pk: "EXECUTION_REPLACED", redriven.pk: "RESUBMIT_REFUSED"}
     for kind in (RESUBMIT, Campaign.Kind.REDRIVE):
         again = start(owner, kind=kind)
         advance()
-        assert (progress(again), {*codes(again).values()}) == ((0, 0, 9), {"ALREADY_RESUBMITTED"})
+        assert (progress(again), {*codes(again).values()}) == ((0, 0, 9), {"EXECUTION_REPLACED"})
     assert Resubmission.objects.count() == 9
 
 

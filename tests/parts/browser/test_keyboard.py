@@ -1,6 +1,8 @@
 from playwright.sync_api import Page, expect
 
+from governance.resubmission.resubmission import resubmit
 from tests.admin import operator_rows
+from tests.admin.browsing import to
 from tests.admin.conftest import World
 from tests.parts.browser.conftest import tab_to
 from tests.parts.browser.test_pages import NARROW
@@ -48,3 +50,20 @@ def test_the_palette_leads_to_the_question_of_an_execution(page: Page, acme: tup
     page.keyboard.press("ArrowDown")
     page.keyboard.press("Enter")
     page.wait_for_url(f"**/executions/interaction/{question.pk}/**")
+
+
+def test_replaced_work_runs_twice_only_after_a_word(page: Page, acme: tuple[World, str]) -> None:
+    [failed] = operator_rows.dead(acme[0], "order-4711")
+    made = resubmit(acme[0].tenant, failed.pk, actor="user:ann", reason="fixed")
+    page.set_viewport_size(NARROW)
+    page.goto(to("executions_deadletter_change", operator_rows.letter(failed)))
+    note = page.locator("[data-replacement]")
+    expect(note).to_contain_text(f"Its work moved to execution {made.pk} on release 1.0, which is due.")
+    tab_to(page, page.get_by_role("link", name="Re-drive", exact=False))
+    page.keyboard.press("Enter")
+    expect(note).to_be_visible()
+    page.get_by_role("checkbox", name="Run the work twice anyway.").focus()
+    page.keyboard.press("Space")
+    page.keyboard.press("Enter")
+    page.wait_for_url(f"**/{failed.pk}/change/")
+    expect(page.get_by_text("The execution was DLQ. It is queued on release 1.0.")).to_be_visible()
