@@ -37,6 +37,9 @@ GRANT_TASK: Final = "executions.grant_places"
 """Starts executions that waited for those of the same concurrency key: `executions.submission.places`."""
 
 
+_HAVE_FAILED: Final = (State.FAILED, State.DLQ)
+
+
 @cache
 def owner() -> str:
     """Return the name under which this process acts and holds leases."""
@@ -102,11 +105,12 @@ def apply(moves: Sequence[Move], shared: Mapping[str, str] = MappingProxyType({}
     """
     if not moves:
         return []
+    runs_again = False
     for move in moves:
         if move.target not in MOVES[move.source]:
             raise ValueError(f"There is no move from {move.source} to {move.target}.")
+        runs_again = runs_again or move.source in _HAVE_FAILED
     requested = to_json([_as_row(move) for move in moves]).decode()
-    runs_again = any(move.source in (State.FAILED, State.DLQ) for move in moves)
     with prepared.cursor() as cursor:
         cursor.execute(
             statements.APPLY_AGAIN if runs_again else statements.APPLY,
