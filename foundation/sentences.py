@@ -1,4 +1,4 @@
-"""Texts in a row, of which some are sentences. Pure."""
+"""Joins texts and sentences. Pure."""
 
 from collections.abc import Iterable
 

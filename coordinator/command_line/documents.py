@@ -101,7 +101,7 @@ class _Reader:
             yield from self.section(f"{title}, {number} of {len(objects)}", item, depth, is_data=is_data)
 
     def _line(self, value: Any, is_data: bool) -> str | None:
-        """Return a value in one line, or None if it needs a part of its own."""
+        """Return a value in one line, or None if it needs a separate part."""
         if isinstance(value, str):
             return None if "\n" in value.strip() else shown(value.strip())
         if isinstance(value, float) and abs(value) < MOST_EXACT:

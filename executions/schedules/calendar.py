@@ -138,7 +138,7 @@ class Calendar:
                 yield at
 
     def _first_change(self, after: datetime, until: datetime, offset: timedelta) -> datetime | None:
-        """Return the first second in a time with another offset; None if there is none. Looks at one second a day."""
+        """Return the first second with another offset, up to `until`; None without one. Looks at one second a day."""
         low, high = after, min(after + timedelta(days=1), until)
         while high < until and self._offset(high) == offset:
             low, high = high, min(high + timedelta(days=1), until)

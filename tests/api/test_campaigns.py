@@ -45,11 +45,8 @@ def test_a_campaign_runs_from_its_start_to_its_end(operator: Caller, dead: list[
     first = operator.get(f"{path}/items?pageSize=2")
     items = first["items"] + operator.http.get(first["next"]).json()["items"]
     assert {item["executionId"] for item in items} == {str(execution.pk) for execution in dead}
-    assert [(item["outcome"], item["executionStatus"]) for item in items] == [
-        ("REDRIVEN", "QUEUED"),
-        ("REDRIVEN", "QUEUED"),
-        ("PENDING", "DLQ"),
-    ]
+    outcomes = [(item["outcome"], item["executionStatus"]) for item in items]
+    assert outcomes == [*[("REDRIVEN", "QUEUED")] * 2, ("PENDING", "DLQ")]
     assert len(operator.get(f"{path}/items?outcome=PENDING")["items"]) == 1
     advance(1)
     assert operator.get(path)["status"] == "COMPLETED"

@@ -191,13 +191,8 @@ def test_a_rejected_item_does_not_affect_the_others(ours: TenantApi) -> None:
     assert [result["status"] for result in results] == [202, 409, 404, 400, 400, 409, 200, 202]
     codes = [result["problem"]["code"] for result in results if result["problem"]]
     assert [result["execution"] is None for result in results] == [result["problem"] is not None for result in results]
-    assert codes == [
-        "IDEMPOTENCY_KEY_REUSED",
-        "PIPELINE_UNKNOWN",
-        "INVALID_REQUEST",
-        "INVALID_REQUEST",
-        "ACTIVE_RELEASE_CHANGED",
-    ]
+    invalid = ["INVALID_REQUEST"] * 2
+    assert codes == ["IDEMPOTENCY_KEY_REUSED", "PIPELINE_UNKNOWN", *invalid, "ACTIVE_RELEASE_CHANGED"]
     assert fields(results[4]["problem"]) == {"extra": "UNKNOWN_MEMBER"}
     assert Execution.objects.filter(execution_key__in=["one", "last"]).count() == 2
 

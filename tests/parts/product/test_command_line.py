@@ -70,12 +70,8 @@ def test_a_release_from_its_upload_to_its_end(
     assert run.json("gradual", "promote", P, begun, "--reason=next", "--yes")["status"] == "PROMOTED"
     assert run("releases", "activate", P, "1.0", "--expected=1.0", "--yes", "--reason=x").status == 3
     assert run.json("releases", "rollback", P, "--reason=worse", "--yes")["releaseVersion"] == "1.0"
-    assert [activation["kind"] for activation in run.json("releases", "activations", P)] == [
-        "rollback",
-        "promotion",
-        "gradual",
-        "activation",
-    ]
+    kinds = [activation["kind"] for activation in run.json("releases", "activations", P)]
+    assert kinds == ["rollback", "promotion", "gradual", "activation"]
     assert run.json("releases", "diff", P, "1.0", "2.0") is not None
     needed = run("releases", "retire", P, "1.0", "--dry-run")
     assert (needed.status, "ACTIVE" in needed.out) == (1, True)

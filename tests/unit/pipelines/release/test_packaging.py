@@ -64,13 +64,8 @@ def test_an_artifact_holds_the_package_and_its_contract(author: Author, tmp_path
     author.write("acme/orders/__pycache__/x.pyc", "")
     pipeline = author.pipeline(STEP, module="acme.orders.flow")
     artifact = build(pipeline, tmp_path / "dist")
-    assert list(entries(artifact.path)) == [
-        *DOCUMENTS,
-        "acme/__init__.py",
-        "acme/orders/data/rates.csv",
-        "acme/orders/flow.py",
-        "acme/orders/inner/__init__.py",
-    ]
+    files = ("__init__.py", "orders/data/rates.csv", "orders/flow.py", "orders/inner/__init__.py")
+    assert list(entries(artifact.path)) == [*DOCUMENTS, *(f"acme/{file}" for file in files)]
     with zipfile.ZipFile(artifact.path) as archive:
         assert json.loads(archive.read(CONTRACT_ENTRY)) == artifact.contract == compile_contract(pipeline)
         assert archive.read("acme/orders/data/rates.csv") == b"a,b\n"
