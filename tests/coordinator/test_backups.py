@@ -173,21 +173,17 @@ def test_a_backup_says_what_it_lacks_whether_the_damage_is_known_or_not(release:
     assert "1 artifacts" in backup(folder.with_name("retired")), "no release needs the bytes"
 
 
-def test_a_backup_of_a_newer_version_is_refused(folder: Path, elsewhere: Path) -> None:
-    backup(folder)
-    file = folder / "manifest.json"
-    content = json.loads(file.read_text())
-    content["migrations"].append("executions.9999_later")
-    file.write_text(json.dumps(content))
-    assert "does not know its migration executions.9999_later" in refused(folder)
-
-
-def test_a_database_with_tables_is_not_overwritten(folder: Path) -> None:
+def test_neither_a_newer_backup_is_restored_nor_one_into_a_database_with_tables(folder: Path, elsewhere: Path) -> None:
     before = counts()
     backup(folder)
     with pytest.raises(CommandError, match="database is not empty"):
         ran("restore", folder)
     assert counts() == before
+    file = folder / "manifest.json"
+    content = json.loads(file.read_text())
+    content["migrations"].append("executions.9999_later")
+    file.write_text(json.dumps(content))
+    assert "does not know its migration executions.9999_later" in refused(folder)
 
 
 def test_the_program_of_an_interrupted_restore_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -189,27 +189,6 @@ def test_a_worker_takes_over_from_one_that_lost_its_lease_and_from_one_that_was_
     assert tenant.events(execution_id)[-1]["actor"] == "worker:first"
 
 
-def test_a_killed_worker_leaves_the_request_with_its_answer(orders: Orders) -> None:
-    """The step that runs again gets the request that the coordinator stored, and the answer."""
-    tenant = orders.tenant
-    execution_id = orders.submit(questions=2)
-    tenant.wait_for(execution_id, "WAITING_EXTERNAL")
-    spare = tenant.start_worker(orders.releases["1.0"], "spare-2")
-    orders.first.send(SIGSTOP)
-    try:
-        for item in tenant.get(f"questions?status=pending&executionId={execution_id}")["items"]:
-            tenant.post("questions/answer", questionId=item["questionId"], response={"note": "hold"})
-        concludes = orders.path(execution_id, "concludes")
-        eventually(lambda: concludes.exists(), what="the step after the await", seconds=60)
-        spare.kill()
-        concludes.unlink()
-    finally:
-        os.kill(orders.first.pid, SIGCONT)
-    eventually(lambda: concludes.exists(), what="the same step again", seconds=60)
-    orders.open(execution_id)
-    assert orders.receipt(execution_id) == {"notes": ["hold", "hold"], "made_by": "1.0", "attempt": 0}
-
-
 def test_outcomes_and_retries_wait_for_their_processes(running: RunningProduct, orders: Orders, broker: Redis) -> None:
     """Without the clock no lease is taken over, so that only its own message can end the first execution."""
     execution_id = orders.begun()

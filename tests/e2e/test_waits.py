@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from signal import SIGTERM
 from typing import Any
+from uuid import UUID
 
 import pytest
 import requests
@@ -21,7 +22,6 @@ from embedded.children import Child
 from embedded.guard import descendants
 from embedded.product import Product
 from executions.lifecycle import interventions
-from executions.models import Execution
 from tenancy.roles import Scope
 from tests.e2e.orders import Orders
 from tests.running import RunningProduct, TenantInUse, another_product, eventually
@@ -156,20 +156,25 @@ def test_each_wait_is_answered_as_a_plain_get(
     assert web.wait(10) == 0
 
 
-def test_an_answer_follows_the_commit(
+def test_an_answer_follows_the_commit_and_an_ending_without_an_announcement_is_found(
     orders: Orders, own_web: tuple[Product, Child], waiting: ThreadPoolExecutor
 ) -> None:
     """The rows are read only every five seconds."""
     product, _ = own_web
     delays = []
-    for count in range(1, 6):
+    for count in range(1, 7):
         execution_id = orders.begun()
         wait = waiting.submit(waited, orders.tenant, execution_id, 30, product)
         eventually(partial(are_parked, product, count), what="the wait")
+        if count == 6:
+            interventions.cancel(orders.tenant.tenant, UUID(execution_id), actor="test", reason="test")  # silently
+            break
         orders.open(execution_id)
         _, shown, _ = wait.result(30)
         delays.append(time.time() - datetime.fromisoformat(shown["finishedAt"]).timestamp())
     assert sorted(delays)[2] < 1
+    status, shown, seconds = wait.result(20)
+    assert (status, shown["status"], seconds < 10) == (200, "CANCELLED", True)
 
 
 def test_a_stream_has_each_event_once(
@@ -214,17 +219,6 @@ def test_a_stream_has_each_event_once(
     ]
     *_, (_, event, at) = received
     assert at - datetime.fromisoformat(event["at"]).timestamp() < 5
-
-
-def test_a_silent_ending_is_found(orders: Orders, own_web: tuple[Product, Child], waiting: ThreadPoolExecutor) -> None:
-    product, _ = own_web
-    execution_id = orders.begun()
-    wait = waiting.submit(waited, orders.tenant, execution_id, 30, product)
-    eventually(lambda: waits(product) == 1, what="the wait")
-    execution = Execution.objects.get(pk=execution_id)
-    interventions.cancel(execution.tenant, execution.pk, actor="test", reason="test")  # this process announces nothing
-    status, shown, seconds = wait.result(20)
-    assert (status, shown["status"], seconds < 10) == (200, "CANCELLED", True)
 
 
 def test_requests_do_not_carry_the_environment_of_their_process(running: RunningProduct, tmp_path: Path) -> None:

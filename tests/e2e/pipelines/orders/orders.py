@@ -78,11 +78,5 @@ pipeline.awaits("Approve", request=Question, response=Answer, timeout=timedelta(
 
 @pipeline.step
 def conclude(questions: list[Question], answers: list[Answer], context: StepContext) -> Receipt:
-    """Waits for the file `gate` if an answer is "hold"."""
-    for question, answer in zip(questions, answers, strict=True):
-        gate = Path(question.folder) / "gate"
-        if answer.note == "hold":
-            (gate.parent / "concludes").touch()
-        while answer.note == "hold" and not gate.exists():
-            time.sleep(0.05)
+    assert len(questions) == len(answers)
     return Receipt(context.execution_id, [answer.note for answer in answers], VERSION, context.attempt)

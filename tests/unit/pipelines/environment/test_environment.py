@@ -94,15 +94,26 @@ def test_installers_and_editable_distributions_are_not_compared(environment: Env
     assert more.differences(Required(PYTHON, LOCK + "edited==2.0\n")) == ["edited is 1.0, required is 2.0"]
 
 
-CHANGED = [f"{file},sha256=b,1" for file in ("b.py", "alpha.py", "alpha-1.0.dist-info/entry_points.txt")]
+COMPILED = "__pycache__/alpha.cpython-312.pyc,,"
+CHANGED = ("b.py", "alpha.py", "alpha-1.0.dist-info/entry_points.txt")
+LINKS = ("_alpha.pth", "__editable__.alpha-1.0.pth", "__editable___alpha_finder.py")
 
 
-@cases(("lines", "same"), [("__pycache__/alpha.cpython-312.pyc,,", True), *((lines, False) for lines in CHANGED)])
-def test_the_fingerprint_covers_files_but_not_the_installer(tmp_path: Path, lines: str, same: bool) -> None:
+@cases(
+    ("lines", "editable", "same"),
+    [
+        (COMPILED, False, True),
+        *((f"{name},sha256=b,1", False, False) for name in (*CHANGED, *LINKS)),
+        *((f"{name},sha256=b,1", True, True) for name in LINKS),
+    ],
+)
+def test_the_fingerprint_covers_files_but_neither_the_installer_nor_the_folder_of_an_editable_distribution(
+    tmp_path: Path, lines: str, editable: bool, same: bool
+) -> None:
     alpha = "alpha.py,sha256=a,1\n"
     more = "" if lines.startswith("alpha.py") else alpha
     before, after = (
-        Environment(PYTHON, (distribution(tmp_path / name, "alpha", "1.0", record),))
+        Environment(PYTHON, (distribution(tmp_path / name, "alpha", "1.0", record, editable=editable),))
         for name, record in (("before", alpha), ("after", f"{lines}\n{more}"))
     )
     assert (before.fingerprint == after.fingerprint) is same
@@ -124,16 +135,6 @@ def test_a_file_that_was_changed_after_its_installation_changes_the_fingerprint(
             (tmp_path / name).write_bytes(changed)
         fingerprints.add(environment.fingerprint)
     assert len(fingerprints) == 4
-
-
-def test_the_folder_of_an_editable_distribution_does_not_change_the_fingerprint(tmp_path: Path) -> None:
-    links = ("_edited.pth", "__editable__.edited-1.0.pth", "__editable___edited_finder.py")
-    fingerprints = {
-        Environment(PYTHON, (distribution(tmp_path / folder, "edited", "1.0", record, editable=True),)).fingerprint
-        for folder in ("here", "there")
-        for record in ["".join(f"{name},sha256={folder},1\n" for name in links)]
-    }
-    assert len(fingerprints) == 1
 
 
 MANIFEST = """
