@@ -3,6 +3,7 @@
 from datetime import datetime
 from typing import Any
 
+from django.db.models import Exists, OuterRef
 from django.http import Http404, HttpRequest, HttpResponse
 
 from foundation import moments, past_times
@@ -10,6 +11,7 @@ from foundation.errors import CoordinatorError
 from releases import active_then
 from releases.api import active_file
 from releases.errors import NoneActiveThen, ProvenanceKeyMissing, TimeInFuture
+from releases.models import Pipeline
 from releases.trust import trust
 from tenancy.access import tenants_of
 from tenancy.console.base import READ, ReadOnlyAdmin, serves
@@ -45,9 +47,13 @@ def export(pages: ReadOnlyAdmin, request: HttpRequest) -> HttpResponse:
 
 
 def _tenant(request: HttpRequest) -> Tenant:
-    """Return the tenant that the query names, by default the first one. Raises `Http404` for one that is not seen."""
-    tenants, named = tenants_of(request.user).order_by("slug"), request.GET.get("tenant")
-    tenant = None if "\0" in (named or "") else (tenants.filter(slug=named) if named else tenants).first()
+    """Return the tenant that the query names, by default the first one that has pipelines, or else the first one.
+
+    Raises `Http404` for one that is not seen.
+    """
+    tenants, named = tenants_of(request.user), request.GET.get("tenant")
+    ordered = tenants.order_by(Exists(Pipeline.objects.filter(tenant=OuterRef("pk"))).desc(), "slug")
+    tenant = None if "\0" in (named or "") else (tenants.filter(slug=named) if named else ordered).first()
     if tenant is None:
         raise Http404
     return tenant

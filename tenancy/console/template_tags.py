@@ -23,6 +23,7 @@ from wire.documents.execution_statement import named
 
 register = template.Library()
 register.simple_tag(columns.label)
+register.filter(columns.class_name)
 register.filter(columns.cut)
 register.filter(columns.moment)
 register.filter(up_to)

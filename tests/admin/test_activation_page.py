@@ -112,10 +112,8 @@ def test_a_rollback_is_refused_until_the_version_is_typed(log_in: LogIn, acme: W
     activate(newest, actor="user:test")
     client, address = log_in("on-call"), reverse("admin:releases_pipeline_rollback", args=[old.pipeline_id])
     page = client.get(address)
-    form = {
-        **{"release_version": "0.9", "expected_release_version": "1.1"},
-        **{"operation_key": page.context["operation_key"], "reason": "it fails"},
-    }
+    form = {"release_version": "0.9", "expected_release_version": "1.1", "reason": "it fails"}
+    form["operation_key"] = page.context["operation_key"]
     refused = client.post(address, form)
     assert (refused.status_code, "Type its version, 0.9" in refused.text) == (400, True)
     assert 'value="it fails"' in refused.text
@@ -150,10 +148,8 @@ def reviewed(client: Client) -> str:
 
 @cases(
     ("change", "button", "note", "refused"),
-    [
-        ({"approvals": 2}, "Approve", "1 more is needed", 0),
-        ({"signaturePolicy": "require"}, "Approve and activate 2.0 now", "data-would-fail", 1),
-    ],
+    ({"approvals": 2}, "Approve", "1 more is needed", 0),
+    ({"signaturePolicy": "require"}, "Approve and activate 2.0 now", "data-would-fail", 1),
 )
 def test_a_voter_sees_what_the_vote_does(
     manager: Client, gated: Release, change: dict[str, Any], button: str, note: str, refused: int

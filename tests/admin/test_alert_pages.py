@@ -91,9 +91,8 @@ def test_ticked_executions_become_a_draft_that_is_started(operator: Client, acme
     assert {item.execution_id for item in draft.items.all()} == {first.pk, second.pk}
     assert "2 executions. Nothing has been done to them yet." in words(page)
     options = {**OPTIONS, "canary": "1", "stop_after_failures": "3"}
-    assert "The campaign has started. Executions: 2." in words(
-        operator.post(campaign_url("begin", draft), options, follow=True)
-    )
+    started = operator.post(campaign_url("begin", draft), options, follow=True)
+    assert "The campaign has started. Executions: 2." in words(started)
     draft.refresh_from_db()
     assert (draft.status, draft.reason, draft.canary, draft.stop_after_failures) == ("RUNNING", OPTIONS["why"], 1, 3)
     assert "It was started before." in words(operator.post(campaign_url("begin", draft), options, follow=True))

@@ -108,13 +108,10 @@ def test_the_first_answer_resumes_the_execution_and_is_stored(log_in: LogIn, ope
 
 @cases(
     ("draft", "problem"),
-    [
-        ('{"n": ', "line 1 column 7"),
-        ('1, "x": 2', "must be one JSON value"),
-        ('{"n": 1, "n": 2}', "response.n"),
-        ("", "DOCUMENT_NOT_JSON"),
-        (MARKUP, "DOCUMENT_NOT_JSON"),
-    ],
+    ('{"n": ', "line 1 column 7"),
+    ('1, "x": 2', "must be one JSON value"),
+    ('{"n": 1, "n": 2}', "response.n"),
+    *((text, "DOCUMENT_NOT_JSON") for text in ("", MARKUP)),
 )
 def test_invalid_json_is_rejected_and_stays_as_a_draft(draft: str, problem: str, operator: Client, acme: World) -> None:
     question = operator_rows.question(acme)
