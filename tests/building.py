@@ -4,7 +4,6 @@ import atexit
 import hashlib
 import json
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
@@ -15,6 +14,7 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
 from embedded.product import PROJECT, Product
+from tests.programs import output_of
 
 T = TypeVar("T")
 
@@ -94,7 +94,5 @@ def _build(reference: str, directory: Path, version: str) -> Path:
     out = Path(tempfile.mkdtemp(prefix="built-"))
     atexit.register(shutil.rmtree, out, ignore_errors=True)
     command = [sys.executable, "-m", "pipelines", "release", reference, f"--release-version={version}", f"--out={out}"]
-    environment = {"PYTHONPATH": str(PROJECT)}
-    done = subprocess.run(command, cwd=directory, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    output_of(command, directory, {"PYTHONPATH": str(PROJECT)})
     return out / version

@@ -1,7 +1,6 @@
 import json
 import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +12,7 @@ import requests
 
 from embedded.product import BIN
 from tests.parts.product.conftest import product_with_own_broker
+from tests.programs import output_of
 from tests.running import RunningProduct, TenantInUse, build
 
 HERE = Path(__file__).parent
@@ -52,12 +52,10 @@ def document(running: RunningProduct, tmp_path: Path) -> Path:
 
 def run(*command: str | Path, cwd: Path, **environment: str) -> str:
     variables = {**os.environ, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}", "RUFF_NO_CACHE": "true", **environment}
-    done = subprocess.run(command, cwd=cwd, env=variables, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    return output_of(command, cwd, variables, seconds=120)
 
 
-def output_of(tenant: TenantInUse, *command: str | Path, cwd: Path) -> Any:
+def results_of(tenant: TenantInUse, *command: str | Path, cwd: Path) -> Any:
     """Run a program that submits with the generated client, which is in `cwd`. Return the JSON that it prints."""
     target = {"URL": tenant.product.url, "TENANT": tenant.tenant.slug}
     token = str(tenant.http.headers["Authorization"]).removeprefix("Bearer ")
@@ -70,14 +68,14 @@ def test_openapi_python_client(tenant: TenantInUse, document: Path, tmp_path: Pa
     command = ["generate", "--meta=none", "--fail-on-warning", f"--path={document}", f"--output-path={out}"]
     run(BIN / "openapi-python-client", *command, cwd=tmp_path)
     program = HERE / "python" / "with_openapi_python_client.py"
-    assert output_of(tenant, sys.executable, program, cwd=tmp_path) == EXPECTED
+    assert results_of(tenant, sys.executable, program, cwd=tmp_path) == EXPECTED
 
 
 def test_openapi_generator(tenant: TenantInUse, document: Path, tmp_path: Path) -> None:
     command = ["generate", "-g=python", f"-i={document}", f"-o={tmp_path}", "--package-name=generated_client"]
     run(BIN / "openapi-generator-cli", *command, cwd=tmp_path)
     program = HERE / "python" / "with_openapi_generator.py"
-    assert output_of(tenant, sys.executable, program, cwd=tmp_path) == EXPECTED
+    assert results_of(tenant, sys.executable, program, cwd=tmp_path) == EXPECTED
 
 
 def test_openapi_typescript(tenant: TenantInUse, document: Path, tmp_path: Path) -> None:
@@ -90,4 +88,4 @@ def test_openapi_typescript(tenant: TenantInUse, document: Path, tmp_path: Path)
     tools.symlink_to(TYPESCRIPT / "node_modules")
     run(node, tools / "openapi-typescript/bin/cli.js", document, "--output=generated_client.d.ts", cwd=project)
     run(node, tools / "typescript/bin/tsc", cwd=project)
-    assert output_of(tenant, node, "client.ts", cwd=project) == EXPECTED
+    assert results_of(tenant, node, "client.ts", cwd=project) == EXPECTED

@@ -1,11 +1,11 @@
 import json
 import os
 import resource
-import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from embedded.product import PROJECT
+from tests.programs import output_of
 from tests.words import words
 
 TOOLS = PROJECT / ".local" / "deploy-tools"
@@ -54,14 +54,8 @@ class Images:
 
     def _buildah(self, *arguments: str | Path) -> str:
         store = [f"--root={self.folder}/images", f"--runroot={self.folder}/run", "--storage-driver=vfs"]
-        done = subprocess.run(
-            [TOOLS / "usr/bin/buildah", *store, *arguments],
-            env={**os.environ, "CONTAINERS_CONF": str(self._configuration), "TMPDIR": str(self.folder)},
-            capture_output=True,
-            text=True,
-        )
-        assert done.returncode == 0, f"buildah {arguments[0]} failed:\n{done.stdout[-3000:]}{done.stderr[-3000:]}"
-        return done.stdout.strip()
+        variables = {**os.environ, "CONTAINERS_CONF": str(self._configuration), "TMPDIR": str(self.folder)}
+        return output_of([TOOLS / "usr/bin/buildah", *store, *arguments], env=variables).strip()
 
 
 def inside(

@@ -4,7 +4,6 @@ import json
 import os
 import re
 import shutil
-import subprocess
 import tempfile
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -20,6 +19,7 @@ from embedded.children import Children
 from embedded.product import PROJECT, Product
 from releases.artifacts.local_store import LocalArtifactStore
 from tests.parts.deploy.image_store import Images, inside
+from tests.programs import output_of
 from tests.running import RunningProduct, TenantInUse, build
 from tests.servers import IN_MEMORY, MEMORY
 from wire.worker_keys import worker_key
@@ -76,7 +76,7 @@ def test_the_image_runs_as_an_ordinary_user(built: Built, image: str, entry: str
 
 def test_an_ordinary_user_can_change_nothing_of_the_image(built: Built) -> None:
     for root in (built.coordinator, built.worker):
-        owned = subprocess.check_output(["find", root, "-xdev", "-uid", str(UNPRIVILEGED)], text=True)
+        owned = output_of(["find", root, "-xdev", "-uid", str(UNPRIVILEGED)])
         assert set(owned.split()) <= {f"{root}/var/lib/coordinator"}
 
 
@@ -100,9 +100,7 @@ def test_migrations_need_only_the_owner_of_the_database(built: Built, running: R
     owner = urlunsplit(urlsplit(os.environ["DATABASE_URL"])._replace(path=f"/{name}"))
     environment = {**environment_of(built, "coordinator"), "DATABASE_URL": owner}
     command = inside(built.coordinator, ["coordinator", "migrate", "--noinput"], environment)
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert "No migrations to apply" in done.stdout
+    assert "No migrations to apply" in output_of(command)
 
 
 @pytest.fixture

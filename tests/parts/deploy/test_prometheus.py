@@ -4,7 +4,6 @@ import json
 import os
 import re
 import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import yaml
 
 from docs.generators import metrics
 from embedded.product import PROJECT
+from tests.programs import output_of
 
 PROMTOOL = shutil.which("promtool", path=f"{os.environ['PATH']}:{PROJECT}/.local/promtool/usr/bin")
 RULES = PROJECT / "deploy" / "prometheus"
@@ -23,9 +23,7 @@ PARTS_OF_HISTOGRAMS = ("_bucket", "_count", "_sum")
 
 def promtool(*arguments: str | Path) -> str:
     assert PROMTOOL, "there is no promtool; on Debian: apt-get install promtool"
-    done = subprocess.run([PROMTOOL, *arguments], capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    return output_of([PROMTOOL, *arguments], seconds=60)
 
 
 def alerts() -> list[dict[str, Any]]:

@@ -1,9 +1,10 @@
 import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+
+from tests.programs import output_of
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 
@@ -16,8 +17,7 @@ def build_wheel(package: str, out: Path) -> Path:
 
 
 def copy_checkout(folder: Path) -> None:
-    listed = subprocess.run(["git", "ls-files", "-z"], cwd=REPOSITORY, capture_output=True, text=True, check=True)
-    for name in filter(None, listed.stdout.split("\0")):
+    for name in filter(None, output_of(["git", "ls-files", "-z"], REPOSITORY).split("\0")):
         if (REPOSITORY / name).exists():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(REPOSITORY / name, folder / name, follow_symlinks=False)
@@ -40,11 +40,7 @@ def run(command: Sequence[str | Path], directory: Path, **more: str) -> str:
 
     `more` are added to its environment.
     """
-    done = subprocess.run(
-        command, cwd=directory, env={**environment(), **more}, capture_output=True, text=True, check=False, timeout=120
-    )
-    assert done.returncode == 0, f"{command} failed:\n{done.stdout}{done.stderr}"
-    return done.stdout
+    return output_of(command, directory, {**environment(), **more}, seconds=120)
 
 
 def environment() -> dict[str, str]:

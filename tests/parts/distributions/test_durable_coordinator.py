@@ -23,6 +23,7 @@ from embedded.product import PROJECT
 from tests.building import eventually
 from tests.docs import examples
 from tests.parts.distributions import installing
+from tests.programs import output_of
 
 pytestmark = pytest.mark.timeout(600)
 DEMO_SECONDS = 300.0
@@ -300,32 +301,18 @@ def test_the_wheels_are_built_and_installed_as_documented(tmp_path: Path) -> Non
     # Only these two are installed: other tests install the requirements.
     script = f"{build}\n{export}\npython3 -m venv {tmp_path / 'opt'}\n{tmp_path / 'opt'}/bin/{install} --no-deps\n"
     script += f"{tmp_path / 'opt'}/bin/pip install durable-pipelines --no-deps\n"
-    done = subprocess.run(
-        ["sh", "-eu", "-c", script],
-        cwd=checkout,
-        env={**installing.environment(), "PATH": f"{Path(sys.base_prefix) / 'bin'}:{os.environ['PATH']}"},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    path = f"{Path(sys.base_prefix) / 'bin'}:{os.environ['PATH']}"
+    output_of(["sh", "-eu", "-c", script], checkout, {**installing.environment(), "PATH": path})
     assert {path.name for path in (tmp_path / "opt" / "bin").iterdir()} >= {"coordinator", "pipelines"}
 
 
 def test_the_demo_ends_without_a_terminal() -> None:
     """It then prints no address and no password, because nothing listens there any more."""
     environment = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
-    done = subprocess.run(
-        ["make", "--old-file=setup", "demo"],
-        cwd=PROJECT,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "Executions and their releases" in done.stdout
-    assert done.stdout.rstrip().splitlines()[-1].startswith("The demo is complete and stopped.")
-    assert not re.search("127.0.0.1|password|Press Ctrl-C", done.stdout)
+    printed = output_of(["make", "--old-file=setup", "demo"], env=environment, sent="")
+    assert "Executions and their releases" in printed
+    assert printed.rstrip().splitlines()[-1].startswith("The demo is complete and stopped.")
+    assert not re.search("127.0.0.1|password|Press Ctrl-C", printed)
 
 
 def test_the_demo_continues_with_the_data_that_it_keeps(python: Path, folder: Path) -> None:

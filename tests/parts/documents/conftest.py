@@ -1,11 +1,10 @@
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from embedded.product import PROJECT
 from tests.browsing import browser
+from tests.programs import output_of
 
 __all__ = ["browser"]
 
@@ -14,12 +13,6 @@ __all__ = ["browser"]
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The site, built as `make docs` builds it. A warning, such as a dead link, fails the build."""
     folder = tmp_path_factory.mktemp("site")
-    done = subprocess.run(
-        [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", folder],
-        cwd=PROJECT,
-        env={"NO_MKDOCS_2_WARNING": "1"},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", f"--site-dir={folder}"]
+    output_of(command, env={"NO_MKDOCS_2_WARNING": "1"})
     return folder

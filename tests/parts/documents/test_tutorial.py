@@ -6,7 +6,6 @@ RENEW_TUTORIAL=1 stores new pictures.
 import os
 import re
 import shutil
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +19,7 @@ from tests.parts.distributions import installing
 from tests.parts.distributions.shell import Shell
 from tests.parts.documents import tutorial
 from tests.parts.documents.tutorial import Act, Change, File, Picture, Terminal
+from tests.programs import output_of
 
 DOCS = PROJECT / "docs"
 MOST_WORDS, MOST_PICTURES, MOST_BYTES = 2_500, 6, 120_000
@@ -164,7 +164,7 @@ class Reader:
 def reader(tmp_path: Path, browser: Browser) -> Iterator[Reader]:
     """A person in a fresh clone of the repository. The cache of uv is there, which saves downloads."""
     installing.copy_checkout(tmp_path / "durable-coordinator")
-    cache = subprocess.run([installing.uv(), "cache", "dir"], capture_output=True, text=True, check=True).stdout.strip()
+    cache = output_of([installing.uv(), "cache", "dir"]).strip()
     (tmp_path / "home/.cache").mkdir(parents=True)
     (tmp_path / "home/.cache/uv").symlink_to(cache)
     reader = Reader(tmp_path, browser)

@@ -15,6 +15,7 @@ import yaml
 from releases.models import Pipeline
 from releases.trust import trust
 from tenancy.roles import Scope
+from tests.programs import output_of
 from tests.receiving import Receiver
 from tests.running import TenantInUse
 
@@ -39,7 +40,7 @@ def checkout(tmp_path: Path) -> Path:
 @pytest.fixture
 def signing_key(tenant: TenantInUse, tmp_path: Path) -> str:
     command = [sys.executable, "-m", "pipelines", "key", str(tmp_path / "ci.pem"), "--json"]
-    key = json.loads(subprocess.run(command, cwd=REPOSITORY, capture_output=True, check=True).stdout)
+    key = json.loads(output_of(command, REPOSITORY))
     trust.add_key(tenant.tenant, name="ci", public_key=Path(key["public"]).read_text(), actor="user:test")
     return Path(key["private"]).read_text()
 

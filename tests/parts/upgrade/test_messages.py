@@ -2,13 +2,13 @@
 
 import json
 import os
-import subprocess
 from typing import Any
 
 import pytest
 
 from tests.cases import cases
 from tests.parts.upgrade import released
+from tests.programs import output_of
 from tests.unit.wire.messages.test_protocol import BODIES, IDENTITY, SECRET
 from wire.messages.sealing import decode, seal, seal_of, verify
 from wire.worker_keys import worker_key
@@ -33,15 +33,9 @@ def last_release(tmp_path_factory: pytest.TempPathFactory) -> released.Version:
 
 def read_by(version: released.Version, message: dict[str, Any]) -> Any:
     """Return the body as this version reads it, as JSON."""
-    done = subprocess.run(
-        [version.programs / "python", "-c", READ],
-        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(version.project)},
-        input=json.dumps([message, IDENTITY.tenant_id, SECRET]),
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(version.project)}
+    sent = json.dumps([message, IDENTITY.tenant_id, SECRET])
+    return json.loads(output_of([version.programs / "python", "-c", READ], env=environment, sent=sent))
 
 
 def with_members(value: Any, member: dict[str, Any]) -> Any:

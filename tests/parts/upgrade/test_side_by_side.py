@@ -1,6 +1,5 @@
 """An upgrade from the previous version to the next one, and the way back, under load and with nothing lost."""
 
-import subprocess
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
@@ -25,6 +24,7 @@ from tests.parts.upgrade import released
 from tests.parts.upgrade.front import Front
 from tests.parts.upgrade.load import Load
 from tests.parts.upgrade.released import Version
+from tests.programs import output_of
 from tests.words import words
 from wire.worker_keys import worker_key
 
@@ -94,13 +94,8 @@ class Deployment:
         """Build a release with this version's tools, and return the path of its descriptor."""
         out = self.product.folder / "release"
         for command in (["build", reference], ["release", f"--release-version={version}"]):
-            subprocess.run(
-                [self.version.programs / "python", "-m", "pipelines", *command, f"--out={out}"],
-                cwd=source,
-                env={"PYTHONPATH": str(self.version.project)},
-                check=True,
-                capture_output=True,
-            )
+            program = [str(self.version.programs / "python"), "-m", "pipelines", *command, f"--out={out}"]
+            output_of(program, source, {"PYTHONPATH": str(self.version.project)})
         [descriptor] = out.rglob("pipeline-release.json")  # each version has its own layout
         return Path(descriptor)
 

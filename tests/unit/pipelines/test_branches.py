@@ -47,6 +47,8 @@ def route(n: int) -> Literal["even", "odd"]:
     return "odd" if n % 2 else "even"
 def lost(n: int) -> Literal["even", "odd"]:
     return "neither"
+def three(n: int) -> Literal["even", "odd", "prime"]:
+    return "prime"
 def is_large(n: int) -> bool:
     return n > 1
 async def any_large(numbers: list[int]) -> bool:
@@ -137,7 +139,7 @@ def test_a_failure_names_its_branch(author: Author, body: str, says: str, code: 
         ("STEP_NOT_IMPORTABLE", "is a lambda", "pipeline.choose(route, even=double, odd=lambda n: n)\n"),
         ("INVALID_STEP_POLICY", "branch broken.*retries=-1", "pipeline.gather(double, branch(broken, retries=-1))\n"),
         ("INVALID_BRANCHES", "it never chooses: other", CHOICE.replace(")", ", other=double)")),
-        ("INVALID_BRANCHES", "missing branches: odd", CHOICE.replace("odd", "another")),
+        ("INVALID_BRANCHES", "missing branches: prime", CHOICE.replace("route", "three")),
         ("INVALID_BRANCHES", "gives a list or stream", CHOICE.replace("maybe", "names")),
         ("TYPES_DO_NOT_CHAIN", "branch first takes authored.Order, but", "pipeline.gather(double, first)\n"),
         ("TYPES_DO_NOT_CHAIN", r"write \(double: integer, maybe", GATHER + joins("double: int")),

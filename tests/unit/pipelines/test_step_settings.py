@@ -8,6 +8,7 @@ from pipelines import DefinitionError, Pipeline, StepContext, testing
 from pipelines.authoring.compiler import declarations
 from pipelines.authoring.step_settings import settings_of
 from tests.cases import cases
+from tests.raising import error_of
 from wire import masks
 from wire.documents.declarations import read, written
 from wire.findings import DocumentError
@@ -69,11 +70,10 @@ def test_everything_that_is_missing_is_named_at_once_and_no_value_is_shown(
 ) -> None:
     for name, value in {**GOOD, **changes}.items():
         monkeypatch.delenv(name, raising=False) if value is None else monkeypatch.setenv(name, value)
-    with pytest.raises(DefinitionError) as raised:
-        settings_of(pipeline)
-    assert raised.value.code == "CONFIG_MISSING"
-    assert all(problem in str(raised.value) for problem in problems)
-    assert not any(value in str(raised.value) for value in changes.values() if value)
+    error = error_of(DefinitionError, settings_of, pipeline)
+    assert error.code == "CONFIG_MISSING"
+    assert all(problem in str(error) for problem in problems)
+    assert not any(value in str(error) for value in changes.values() if value)
 
 
 @cases(
@@ -88,9 +88,9 @@ def test_everything_that_is_missing_is_named_at_once_and_no_value_is_shown(
     ],
 )
 def test_a_declaration_that_is_wrong_says_what_to_write(options: dict[str, Any], text: str) -> None:
-    with pytest.raises(DefinitionError, match="INVALID_CONFIG") as raised:
-        Pipeline("p", **options)
-    assert text in str(raised.value)
+    error = error_of(DefinitionError, Pipeline, "p", **options)
+    assert error.code == "INVALID_CONFIG"
+    assert text in str(error)
 
 
 def test_an_artifact_declares_names_and_types_and_a_coordinator_refuses_others() -> None:

@@ -6,7 +6,6 @@ import json
 from base64 import b64decode
 from typing import Any
 
-import pytest
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -95,9 +94,9 @@ OF_RSA = rsa.generate_private_key(65537, 2048).public_key()
     ],
 )
 def test_text_that_is_not_an_ed25519_public_key_is_refused_without_repeating_it(pem: str, message: str) -> None:
-    with pytest.raises(signing.KeyUnusable, match=message) as caught:
-        signing.read_public_key(pem)
-    assert not pem or pem[-40:-30] not in str(caught.value) or len(pem) < 40
+    says = str(error_of(signing.KeyUnusable, signing.read_public_key, pem))
+    assert message in says
+    assert pem[-40:-30] not in says
 
 
 @given(st.text(), st.text(), st.integers(1, 9), st.integers(1, 9))

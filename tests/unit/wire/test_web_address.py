@@ -2,6 +2,7 @@ import pytest
 
 from tests.cases import cases
 from tests.hostile_values import NO_IDENTIFIERS
+from tests.raising import error_of
 from tests.words import words
 from wire import addresses
 from wire.identity import is_identifier, is_segment
@@ -27,10 +28,10 @@ PROBLEMS = {
 @cases(("url", "problem"), [(url, problem) for problem, urls in PROBLEMS.items() for url in urls])
 def test_other_urls_are_rejected_with_the_broken_rule(url: str, problem: str) -> None:
     assert not addresses.is_web_address(url)
-    with pytest.raises(ValueError, match=problem) as caught:
-        addresses.split_url(url)
-    assert url not in str(caught.value)
-    assert "secret" not in str(caught.value)
+    says = str(error_of(ValueError, addresses.split_url, url))
+    assert problem in says
+    assert url not in says
+    assert "secret" not in says
 
 
 def test_the_parts_of_a_url_that_names_sentinels() -> None:

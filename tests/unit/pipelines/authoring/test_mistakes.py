@@ -6,6 +6,7 @@ from pipelines import DefinitionError, Pipeline
 from pipelines.authoring.compiler import compile_contract
 from pipelines.release.packaging import build
 from tests.cases import cases
+from tests.raising import error_of
 from tests.unit.pipelines.conftest import Author
 
 
@@ -166,15 +167,11 @@ def test_all_mistakes_are_reported_at_once_each_with_its_place(author: Author) -
         "weight: float = float('nan')\n    note: str = None\n    count: int = '1'\n    size: float = 1\n"
         "    kind: typing.Literal['a'] = 'c'\n    lid: int | None = None\n"
     )
-    with pytest.raises(DefinitionError) as raised:
-        author.pipeline(
-            step(options="(name='Ship', repeats=3)", gives="bytes", name="load")
-            + doubtful.replace("def ship", "async def ship")
-        )
-    assert places(raised.value) == ["INVALID_OPTIONS:22", "DUPLICATE_STEP_NAME:35", "UNSUPPORTED_TYPE:23"]
-    with pytest.raises(DefinitionError) as raised:
-        build(author.pipeline(doubtful), author.folder.parent / "dist")
-    assert places(raised.value) == [f"INVALID_DEFAULT:{line}" for line in (24, 25, 26, 28)]
+    other = step(options="(name='Ship', repeats=3)", gives="bytes", name="load")
+    error = error_of(DefinitionError, author.pipeline, other + doubtful.replace("def ship", "async def ship"))
+    assert places(error) == ["INVALID_OPTIONS:22", "DUPLICATE_STEP_NAME:35", "UNSUPPORTED_TYPE:23"]
+    error = error_of(DefinitionError, build, author.pipeline(doubtful), author.folder.parent / "dist")
+    assert places(error) == [f"INVALID_DEFAULT:{line}" for line in (24, 25, 26, 28)]
 
 
 @cases("pipeline_id", ["", "a/b", "ünit", "-a", "a" * 201, None])

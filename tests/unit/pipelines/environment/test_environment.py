@@ -12,6 +12,7 @@ from pipelines import DefinitionError
 from pipelines.environment import Distribution, Environment, Interpreter, Required, locked
 from pipelines.lock_files import lock_from, lock_in_requirements, run_uv
 from tests.cases import cases
+from tests.raising import error_of
 from tests.wheels import write_wheel
 
 PYTHON = Interpreter("cpython", "3.12.4", "linux-x86_64")
@@ -250,12 +251,11 @@ def test_a_requirement_becomes_one_line_that_can_be_read_again(text: str, lock: 
     }.values(),
 )
 def test_what_is_not_exact_and_portable_is_refused_with_its_line(text: str, line: int, says: str) -> None:
-    with pytest.raises(DefinitionError) as raised:
-        lock_in_requirements(text, "folder/r.txt")
-    assert raised.value.code == "INVALID_LOCK"
-    assert raised.value.message.startswith(f"folder/r.txt, line {line}: ")
-    assert says in raised.value.message
-    assert "secret" not in str(raised.value)
+    error = error_of(DefinitionError, lock_in_requirements, text, "folder/r.txt")
+    assert error.code == "INVALID_LOCK"
+    assert error.message.startswith(f"folder/r.txt, line {line}: ")
+    assert says in error.message
+    assert "secret" not in str(error)
 
 
 def test_a_lock_is_read_for_this_interpreter() -> None:

@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 import venv
@@ -20,6 +19,7 @@ from typing import Any
 from embedded.product import PROJECT
 from pipelines.release.descriptor import release
 from tests.building import build
+from tests.programs import output_of
 from tests.words import words
 
 FLOW = """
@@ -144,18 +144,10 @@ def hosted_each(
     `then` is code that runs in each process after its step.
     """
     path = os.pathsep.join([str(PROJECT), *filter(None, [environment.pop("PYTHONPATH", "")])])
-    done = subprocess.run(
-        [python, "-c", HOST, then, *(descriptor.absolute() for descriptor in descriptors)],
-        cwd=folder or descriptors[0].parent,
-        env={"PYTHONPATH": path, **environment},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stderr
+    command = [python, "-c", HOST, then, *(descriptor.absolute() for descriptor in descriptors)]
+    lines = output_of(command, folder or descriptors[0].parent, {"PYTHONPATH": path, **environment}, seconds=120)
     printed: list[list[dict[str, Any]]] = [[]]
-    for line in done.stdout.splitlines():
+    for line in lines.splitlines():
         value = json.loads(line)
         if value == "end":
             printed.append([])

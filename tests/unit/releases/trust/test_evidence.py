@@ -1,13 +1,12 @@
 import json
 from typing import Any
 
-import pytest
-
 from releases.models import Attachment
 from releases.states import AttachmentKind
 from releases.trust.attachments import MAX_ATTACHMENT_BYTES, examine
 from tests import signing as making
 from tests.cases import cases
+from tests.raising import error_of
 from tests.unit.wire.documents.examples import DIGEST, NEWER, OLDER, OTHER_DIGEST, Document, artifact, changed
 from wire.documents.descriptor import parse_descriptor
 from wire.documents.execution_statement import PAYLOAD_TYPE
@@ -72,9 +71,7 @@ def test_the_content_determines_the_kind(attached: Any, kind: AttachmentKind) ->
     ],
 )
 def test_an_unreadable_document_is_rejected_with_its_code(attached: Any, code: str) -> None:
-    with pytest.raises(DocumentError) as caught:
-        examined(attached)
-    assert code in {finding.code for finding in caught.value.findings}
+    assert code in {finding.code for finding in error_of(DocumentError, examined, attached).findings}
 
 
 @cases(

@@ -11,9 +11,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cache, partial
 
-import pytest
-
 from tests.cases import cases
+from tests.raising import error_of
 from tests.unit.wire.archive.conftest import (
     CONTRACT,
     DESCRIPTOR,
@@ -286,6 +285,4 @@ def test_an_archive_that_all_readers_understand_alike_is_accepted(build: Build) 
     ],
 )
 def test_findings_name_their_entry_and_all_are_reported(data: bytes, expected: list[tuple[str, str]]) -> None:
-    with pytest.raises(ArchiveError) as caught:
-        read(data)
-    assert [(finding.code, finding.field) for finding in caught.value.findings] == expected
+    assert [(finding.code, finding.field) for finding in error_of(ArchiveError, read, data).findings] == expected

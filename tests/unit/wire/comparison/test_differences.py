@@ -137,26 +137,20 @@ def test_the_next_step_must_accept_every_value_that_may_be_stored(before: Any, a
     assert changes(typed({"Order": before}), typed({"Order": after})) == expected
 
 
-def test_a_type_that_is_not_defined_proves_nothing() -> None:
+def test_what_the_contract_does_not_explain_proves_nothing() -> None:
     name = "Unknown"
     before = contract({**A, "outputTypeId": name}, {**B, "inputTypeId": name})
     after = contract({**A, "outputTypeId": name}, {**B, "inputTypeId": name}, C)
     assert changes(before, after) == [(UNKNOWN, "checkpoint")]
-
-
-def test_what_the_contract_does_not_explain_proves_nothing() -> None:
     assert changes(contract(A, B), contract(A, B, transport="grpc")) == [(UNKNOWN, "transport")]
 
 
-def test_after_the_last_step_the_value_is_the_result() -> None:
+def test_before_the_first_step_the_value_is_an_input_and_after_the_last_the_result() -> None:
     before, after = contract(A, B), contract(A, B, module=None, pluginHost=False)
     assert changes(before, after, 2) == []
     assert taken_type(after, 2) == "Order"
     assert changes(before, contract(A, {**B, "outputTypeId": "T"}, types={"T": record(field("no"))}), 2) != []
     assert changes(before, after, 3) == [(UNKNOWN, "steps")]
-
-
-def test_before_the_first_step_the_value_is_an_input() -> None:
     assert changes(contract(A), contract(A, B), 0) == []
     wider = {"Order": record(field("id"), field("note"))}
     assert changes(contract(A), contract(A, types=wider), 0) == [(PARKED, "checkpoint.note")]
