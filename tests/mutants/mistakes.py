@@ -1,4 +1,5 @@
 import ast
+import re
 import tomllib
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -7,6 +8,8 @@ from operator import attrgetter
 from pathlib import Path
 
 from tests.mutants.mutant import REPOSITORY, Mutant, MutantInvalid
+
+CREATED = re.compile(r"\bCREATE (?:OR REPLACE )?(?:FUNCTION|TRIGGER|VIEW) (\w+)")
 
 
 def mistakes(mutants: Sequence[Mutant], repository: Path = REPOSITORY) -> list[str]:
@@ -31,6 +34,8 @@ def _of_one(mutant: Mutant, repository: Path) -> Iterator[str]:
         yield f"there is no {mutant.file} in the product."
         return
     text = (repository / mutant.file).read_text(encoding="utf-8")
+    if later := _later_migration(repository / mutant.file, text[: text.find(mutant.old)]):
+        yield f"{later} replaces what it changes."
     try:
         changed = mutant.changed(text)
         if _meaning(mutant.file, changed) == _meaning(mutant.file, text):
@@ -39,6 +44,15 @@ def _of_one(mutant: Mutant, repository: Path) -> Iterator[str]:
         yield str(error).removeprefix(f"{mutant.name}: ")
     except (SyntaxError, tomllib.TOMLDecodeError) as error:
         yield f"the changed file is not well formed: {error}."
+
+
+def _later_migration(file: Path, before: str) -> str:
+    """Return the later migration that creates again what `file` creates at the end of the text `before`, or ""."""
+    created = CREATED.findall(before)
+    if file.parent.name != "migrations" or not created:
+        return ""
+    later = (other for other in sorted(file.parent.glob("[0-9]*.py"), reverse=True) if other.name > file.name)
+    return next((other.name for other in later if created[-1] in CREATED.findall(other.read_text("utf-8"))), "")
 
 
 @cache

@@ -77,6 +77,15 @@ def test_an_entry_that_does_not_fit_is_found(repository: Path, wrong: dict[str, 
     assert mistake in error
 
 
+def test_a_change_that_a_later_migration_replaces_is_found(repository: Path) -> None:
+    (repository / "migrations").mkdir()
+    for name, created in {"0001_a": "FUNCTION guard()", "0002_b": "TRIGGER other", "0003_c": "VIEW guard"}.items():
+        (repository / f"migrations/{name}.py").write_text(f'SQL = "CREATE OR REPLACE {created} AS 1 <= 2"\n')
+    first, other, last = (replace(MUTANT, file=f"migrations/{name}.py") for name in ("0001_a", "0002_b", "0003_c"))
+    assert mistakes([first], repository) == ["small-1: 0003_c.py replaces what it changes."]
+    assert mistakes([other], repository) == mistakes([last], repository) == []
+
+
 def test_two_entries_with_one_promise_or_one_change_are_found(repository: Path) -> None:
     assert len(mistakes([MUTANT, replace(MUTANT, name="small-2")], repository)) == 2
 
