@@ -264,6 +264,15 @@ def test_each_version_reads_a_command(version: str) -> None:
         assert read.document() == message("august", "snapshot")
 
 
+def test_release_records_are_read_by_clients_of_their_time() -> None:
+    old, new = (message(version, "answer-release") for version in ("august", "november"))
+    step = ".contract.steps[]"
+    assert unread("october", "answer-release", new) == []
+    assert set(unread("november", "answer-release", old)) == {f"{step}.awaitTransport"}
+    newer = {".descriptor.compiledTruthArtifactId", f"{step}.deferredCompletion"}
+    assert set(unread("august", "answer-release", new)) >= newer
+
+
 def checked(**changes: Any) -> tuple[str, datetime]:
     request: dict[str, Any] = {"secret": "secret", "method": "POST", "path": EXECUTE_PATH, "headers": HEADERS}
     return check_signature(**{**request, "body": BODY, "now": NOW, "tolerance": TOLERANCE, **changes})
