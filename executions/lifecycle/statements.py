@@ -91,9 +91,11 @@ LOCK_WORK = """
 WITH RECURSIVE origins AS (
     SELECT e AS execution, e AS id FROM unnest(%(ids)s::uuid[]) AS e
     UNION ALL
-    SELECT o.execution, s.execution_id FROM origins o JOIN executions_resubmission s ON s.new_execution_id = o.id
+    SELECT o.execution, s.execution_id FROM origins o, LATERAL (
+        SELECT r.execution_id FROM executions_resubmission r WHERE r.new_execution_id = o.id OFFSET 0) s
 ), locked AS (
-    SELECT e.id FROM executions_execution e WHERE e.id IN (SELECT id FROM origins) ORDER BY e.id FOR NO KEY UPDATE OF e
+    SELECT e.id FROM executions_execution e WHERE e.id = ANY(ARRAY(SELECT id FROM origins))
+    ORDER BY e.id FOR NO KEY UPDATE OF e
 )
 SELECT o.execution, o.id FROM origins o JOIN locked l ON l.id = o.id
 """

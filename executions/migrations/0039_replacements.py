@@ -7,36 +7,42 @@ no unique index forbids it.
 from django.db import migrations
 
 REPLACEMENT = """
--- Returns the execution that carries on the work of another one, or null: it is due, runs, waits or has succeeded. It is
--- a resubmission of the other one, of its parents, or of what these were resubmitted from, or an origin that has run
--- again since. It is the execution itself if that has succeeded after a failure. A resubmission that was removed counts,
--- because nothing says that it failed. Failed items are separate work.
+-- Returns the execution that carries on the work of another one, or null: it is due, runs, waits or has succeeded.
+-- It is a resubmission of the other one, of its parents, or of what these were resubmitted from, or an origin that has
+-- run again since. It is the execution itself if that has succeeded after a failure. A resubmission that was removed
+-- counts, because nothing says that it failed. Failed items are separate work.
+-- Each OFFSET lets an index find the rows of a table, however many the planner expects.
 CREATE FUNCTION replacement_of(execution uuid, of_items boolean DEFAULT false) RETURNS uuid LANGUAGE sql STABLE
 COST 10000 SET search_path = pg_catalog, public, pg_temp AS $$
     WITH RECURSIVE line AS (
         SELECT execution AS id
         UNION ALL
-        SELECT e.parent_id FROM line JOIN executions_execution e ON e.id = line.id WHERE e.parent_id IS NOT NULL
+        SELECT e.parent_id FROM line, LATERAL (SELECT p.parent_id FROM executions_execution p
+            WHERE p.id = line.id AND p.parent_id IS NOT NULL OFFSET 0) e
     ), origins AS (
         SELECT id, NULL::bigint AS version FROM line WHERE NOT of_items
         UNION ALL
-        SELECT s.execution_id, s.execution_version FROM origins o
-        JOIN executions_resubmission s ON s.new_execution_id = o.id AND s.items IS NULL
+        SELECT s.execution_id, s.execution_version FROM origins o, LATERAL (
+            SELECT r.execution_id, r.execution_version FROM executions_resubmission r
+            WHERE r.new_execution_id = o.id AND r.items IS NULL OFFSET 0) s
     ), of_same_items AS (
-        SELECT s.new_execution_id AS id FROM executions_resubmission s
-        WHERE s.items IS NOT NULL AND s.new_execution_id NOT IN (SELECT id FROM origins) AND s.execution_id IN (
-            SELECT execution WHERE of_items
+        SELECT s.new_execution_id AS id FROM (
+            SELECT execution AS id WHERE of_items
             UNION ALL
-            SELECT i.execution_id FROM origins o
-            JOIN executions_resubmission i ON i.new_execution_id = o.id AND i.items IS NOT NULL)
+            SELECT i.execution_id FROM origins o, LATERAL (SELECT r.execution_id FROM executions_resubmission r
+                WHERE r.new_execution_id = o.id AND r.items IS NOT NULL OFFSET 0) i
+        ) o, LATERAL (SELECT r.new_execution_id FROM executions_resubmission r
+            WHERE r.execution_id = o.id AND r.items IS NOT NULL OFFSET 0) s
+        WHERE s.new_execution_id NOT IN (SELECT id FROM origins)
     ), family AS (
         (SELECT id, version FROM origins UNION ALL SELECT id, NULL FROM of_same_items)
         UNION ALL
-        SELECT s.new_execution_id, NULL FROM family f
-        JOIN executions_resubmission s ON s.execution_id = f.id AND s.items IS NULL
+        SELECT s.new_execution_id, NULL FROM family f, LATERAL (SELECT r.new_execution_id FROM executions_resubmission r
+            WHERE r.execution_id = f.id AND r.items IS NULL OFFSET 0) s
         WHERE s.new_execution_id NOT IN (SELECT id FROM origins)
     )
-    SELECT f.id FROM family f LEFT JOIN executions_execution e ON e.id = f.id
+    SELECT f.id FROM family f LEFT JOIN LATERAL (SELECT x.id, x.status, x.version, x.created_at
+        FROM executions_execution x WHERE x.id = f.id OFFSET 0) e ON true
     WHERE CASE WHEN f.id IN (SELECT id FROM line)
         THEN f.id = execution AND e.status = 'SUCCEEDED'
             AND EXISTS (SELECT FROM executions_deadletter d WHERE d.execution_id = e.id)
