@@ -71,7 +71,7 @@ def test_a_preflight_says_what_the_activation_does(
     newer: Release, members: dict[str, Any], has_worker: bool, code: str, verdicts: dict[str, str]
 ) -> None:
     with_policy(newer, **members)
-    making.worker(newer, "w2", **({} if has_worker else {"stopped_at": timezone.now()}))
+    making.worker(newer, "w2", stopped_at=None if has_worker else timezone.now())
     if code == "ARTIFACT_MISSING":
         making.stored_file(newer.artifacts.get().digest).unlink()
     elif code == "RELEASE_NOT_REGISTERED":
@@ -173,8 +173,7 @@ def failed_at(owner: Tenant, minutes: float, *keys: str) -> list[Execution]:
 
 
 def counts() -> list[tuple[int, int, int]]:
-    rows = FinishedCount.objects.order_by("minute")
-    return list(rows.values_list("succeeded", "failed", "cancelled"))
+    return list(FinishedCount.objects.order_by("minute").values_list("succeeded", "failed", "cancelled"))
 
 
 def test_a_late_commit_is_counted_by_the_next_run_and_a_redriven_failure_counts_and_stays(owner: Tenant) -> None:

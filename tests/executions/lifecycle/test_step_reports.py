@@ -95,8 +95,7 @@ def test_a_retry_gets_the_items_that_are_finished(owner: Tenant, claim: Claim, e
 )
 def test_bad_items_are_dropped_alone(owner: Tenant, claim: Claim, execution: Execution, wrong: dict[str, Any]) -> None:
     record(checkpoints=[reached(claim, 1, "1", "2", many=True)])
-    bad = items(claim, {3: [1], 4: [2]}).model_copy(update=wrong)
-    record(items=[items(claim, {0: [0]}), bad])
+    record(items=[items(claim, {0: [0]}), items(claim, {3: [1], 4: [2]}).model_copy(update=wrong)])
     assert [group.items for group in ItemGroup.objects.filter(execution=execution)] == [[0]]
 
 
@@ -219,8 +218,7 @@ def test_a_heartbeat_stores_what_steps_report(owner: Tenant, execution: Executio
     Execution.objects.update(next_due_at=making.LONG_AGO)
     [again] = making.claimed(owner)
     assert command_of(again).last_heartbeat == '[0, null, {"row": 1}]'
-    final = messages.StepReport(lines=[(*LINE[:-1], "second")])
-    making.record(making.outcome_of(again, report=final))
+    making.record(making.outcome_of(again, report=messages.StepReport(lines=[(*LINE[:-1], "second")])))
     execution.refresh_from_db()
     shown = [(line.attempt, line.item, line.text) for line in step_reports.lines_of(execution)]
     assert shown == [(0, 3, "rows\N{REPLACEMENT CHARACTER} 4")] * 2 + [(1, 3, "second")]

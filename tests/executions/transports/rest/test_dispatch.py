@@ -146,8 +146,7 @@ def test_a_checkpoint_after_an_answer_is_sent_as_a_snapshot(flow: Flow) -> None:
     """A release may have workers of both protocols. Celery workers store checkpoints."""
     made, question = parked(flow)
     answered(flow, question)
-    made.refresh_from_db()
-    assert payload_of(made).payload_type_id == DTO + "RestaurantDecisionDto"
+    assert payload_of(making.reread(made)).payload_type_id == DTO + "RestaurantDecisionDto"
     made.current_step_index += 1
     assert payload_of(made).payload_type_id == SNAPSHOT
 
@@ -190,23 +189,14 @@ def test_an_input_that_cannot_be_sent_fails_the_execution(flow: Flow) -> None:
     assert flow.double.commands == []
 
 
-def is_drained(flow: Flow, settings: Any) -> None:
-    drain(flow.owner, PIPELINE, "java-1", actor="user:eva")
-
-
-def is_of_another_release(flow: Flow, settings: Any) -> None:
-    flow.host(making.active(flow.owner, "2.0", pipeline_id=PIPELINE, steps=[making.STEP]))
-
-
-def is_no_longer_allowed(flow: Flow, settings: Any) -> None:
-    settings.REST_WORKER_ORIGINS = []
-
-
 @cases(
     ("change", "reason"),
-    (is_drained, "DRAINED_BY_OPERATOR"),
-    (is_no_longer_allowed, REASON),
-    (is_of_another_release, "the worker was registered again"),
+    (lambda flow, _: drain(flow.owner, PIPELINE, "java-1", actor="user:eva"), "DRAINED_BY_OPERATOR"),
+    (lambda _, settings: setattr(settings, "REST_WORKER_ORIGINS", []), REASON),
+    (
+        lambda flow, _: flow.host(making.active(flow.owner, "2.0", pipeline_id=PIPELINE)),
+        "the worker was registered again",
+    ),
 )
 def test_a_worker_that_became_ineligible_is_not_called(flow: Flow, settings: Any, change: Any, reason: str) -> None:
     flow.double.requests.clear()
