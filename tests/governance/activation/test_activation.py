@@ -23,7 +23,7 @@ from tenancy.models import Tenant
 from tests import making, requesting
 from tests.cases import cases
 from tests.governance.finished import counted
-from tests.raw_sql import rows, run, unguarded
+from tests.raw_sql import raised, rows, run, unguarded
 from tests.releases.refusals import refusal
 
 pytestmark = pytest.mark.django_db
@@ -46,8 +46,7 @@ def go(release: Release, **more: Any) -> Activation:
 
 
 def test_each_activation_is_an_event_and_the_newest_one_counts(owner: Tenant, v1: Release, v2: Release) -> None:
-    with pytest.raises(NoActiveRelease):
-        queries.active_release(requesting.read(owner))
+    raised(NoActiveRelease, queries.active_release, requesting.read(owner))
     events = [go(v1, reason=" first "), go(v2), go(v1, reason="v2 is wrong"), go(v1)]
     assert [(event.sequence, event.previous_id, event.is_rollback, event.reason) for event in events] == [
         (1, None, False, "first"),
@@ -226,13 +225,11 @@ def test_the_good_release_is_proposed_past_a_bad_one(owner: Tenant) -> None:
 
 @cases(
     ("changes", "days", "code"),
-    [
-        ({"rollback_days": 2}, 3, "ROLLBACK_TOO_FAR"),
-        ({"worker_gate": "require"}, 0, "WORKER_REQUIRED"),
-        ({"signature_policy": "require"}, 0, "SIGNATURE_REQUIRED"),
-        ({"rollback_days": 1, "smoke_test_hours": 1}, 2, "SMOKE_TEST_REQUIRED"),
-        ({}, 0, "RELEASE_NOT_REGISTERED"),
-    ],
+    ({"rollback_days": 2}, 3, "ROLLBACK_TOO_FAR"),
+    ({"worker_gate": "require"}, 0, "WORKER_REQUIRED"),
+    ({"signature_policy": "require"}, 0, "SIGNATURE_REQUIRED"),
+    ({"rollback_days": 1, "smoke_test_hours": 1}, 2, "SMOKE_TEST_REQUIRED"),
+    ({}, 0, "RELEASE_NOT_REGISTERED"),
 )
 def test_a_target_says_what_a_rollback_would_meet(owner: Tenant, changes: Any, days: float, code: str) -> None:
     made = releases(owner)

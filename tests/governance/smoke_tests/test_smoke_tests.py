@@ -118,15 +118,13 @@ def test_what_a_submission_needs_a_smoke_test_needs(owner: Tenant, settings: Any
 
 @cases(
     ("results", "expected", "passes"),
-    [
-        (['{"n": 1}'], {"n": 1}, True),
-        (['{"n": 1.0}'], {"n": 1}, True),
-        (['{"n": 1}'], {"n": True}, False),
-        (['{"n": 1}'], None, False),
-        (['{"n": 1}'], [{"n": 1}], False),
-        (["null"], None, True),
-        (['{"n": 1}'], smoke_tests.ANYTHING, True),
-    ],
+    (['{"n": 1}'], {"n": 1}, True),
+    (['{"n": 1.0}'], {"n": 1}, True),
+    (['{"n": 1}'], {"n": True}, False),
+    (['{"n": 1}'], None, False),
+    (['{"n": 1}'], [{"n": 1}], False),
+    (["null"], None, True),
+    (['{"n": 1}'], smoke_tests.ANYTHING, True),
 )
 def test_a_result_passes_if_it_is_expected(owner: Tenant, results: list[str], expected: Any, passes: bool) -> None:
     test = begin(owner, expected_result=expected)
@@ -148,13 +146,11 @@ def test_a_failure_and_a_cancellation_fail_the_test(owner: Tenant) -> None:
 
 
 def test_neither_preflights_nor_campaigns_count_it(owner: Tenant) -> None:
-    failed = begin(owner, "failed")
-    end(owner, failed, ends=making.failure, retryable=False)
+    end(owner, begin(owner, "failed"), ends=making.failure, retryable=False)
     begin(owner, "live")
     report = preflight(release_of(owner, "2.0"))
     assert (report.load.pinned, report.callers.submissions) == (0, 0)
-    filters = Filters(pipeline_id=making.PIPELINE)
-    assert preview(owner, filters, allow_failed=True).count == 0
+    assert preview(owner, Filters(pipeline_id=making.PIPELINE), allow_failed=True).count == 0
 
 
 def test_it_blocks_a_retirement_only_while_it_runs(owner: Tenant) -> None:
@@ -191,8 +187,7 @@ def test_an_activation_needs_a_passed_smoke_test_of_its_release(gated: Tenant) -
     assert refusal(activated, gated).code == "SMOKE_TEST_REQUIRED"
     end(gated, test, ends=making.failure, retryable=False)
     assert refusal(activated, gated).code == "SMOKE_TEST_REQUIRED"
-    other = begin(gated, "other", expected_result={"n": 2})
-    end(gated, other, '{"n": 1}')
+    end(gated, begin(gated, "other", expected_result={"n": 2}), '{"n": 1}')
     assert refusal(activated, gated).code == "SMOKE_TEST_REQUIRED"
     assert Activation.objects.count() == before
     assert AuditEntry.objects.filter(act="release.activate", outcome="denied").exists()
