@@ -76,7 +76,8 @@ def test_a_redelivered_or_invented_message_makes_no_call(flow: Flow) -> None:
     assert not flow.call(claim._replace(lease_token=uuid.uuid4()))
     next(each_death(lambda: flow.call(claim), text="json_to_recordset"))
     assert (making.reread(made).status, made.lease_token == claim.lease_token) == ("RUNNING", False)
-    assert (made.running_since, seconds_left(made)) == (moments.now(), pytest.approx(rest.lease_seconds()))
+    assert made.running_since == moments.now()
+    assert seconds_left(made) == pytest.approx(rest.lease_seconds())
     assert not flow.call(claim)
     assert len(flow.double.commands) == 1
 
