@@ -18,7 +18,7 @@ from tenancy.roles import Scope
 from tests import making
 from tests.admin.browsing import MARKUP, inert, listed, to, words
 from tests.admin.conftest import LogIn, World
-from tests.api.caller import Caller
+from tests.api.tenant_api import Caller
 from tests.executions.awaits.parking import interaction_of
 from tests.making import LONG_AGO, outcome_of, record
 from tests.raw_sql import unchanged

@@ -19,7 +19,7 @@ from governance.resubmission.resubmission import resubmit
 from outbox.outbox import TIMEOUT_SECONDS, Outbox, sending_seconds, webhook_keys
 from releases import policy
 from releases.errors import PolicyInvalid
-from releases.models import Pipeline, Release
+from releases.models import Pipeline
 from tenancy.models import Tenant
 from tests import making
 from tests.alerts.alerting import ACTOR, channel, ended, fired, make_due, sent_all, states
@@ -27,12 +27,11 @@ from tests.cases import cases
 from tests.executions.moments import now
 from tests.mail_server import mail_server
 from tests.making import release_of
-from tests.raw_sql import run, unguarded
+from tests.raw_sql import raised, run, unguarded
 from tests.receiving import Receiver
 from tests.wakeups import announced
 
 pytestmark = pytest.mark.django_db
-Ready = tuple[Tenant, Release]
 SECRET = "T0P-SECRET"
 
 
@@ -82,8 +81,7 @@ def test_slack_gets_json_at_its_secret_url_which_no_error_shows(
         monkeypatch.setenv("A_URL", url)
         test = deliveries.test(slack, actor=ACTOR)
         sent_all()
-        test.refresh_from_db()
-        assert test.state == ("SENT" if "services" in url else "FAILED")
+        assert making.reread(test).state == ("SENT" if "services" in url else "FAILED")
         assert SECRET not in test.error + caplog.text
     [request] = receiver.requests
     assert request.path == f"/services/{SECRET}"
@@ -161,8 +159,7 @@ def test_a_disabled_channel_gets_no_message(owner: Tenant, receiver: Receiver) -
     channels.change(made, actor=ACTOR, enabled=False)
     sent_all()
     assert (alert.deliveries.get().error, receiver.requests) == ("the channel is disabled", [])
-    with pytest.raises(AlertChannelDisabled):
-        deliveries.test(made, actor=ACTOR)
+    raised(AlertChannelDisabled, deliveries.test, made, actor=ACTOR)
 
 
 def test_a_webhook_tells_what_ended_and_how_and_no_payload(owner: Tenant, receiver: Receiver, settings: Any) -> None:
@@ -204,20 +201,15 @@ def test_each_end_of_an_execution_is_a_message_and_others_have_none(owner: Tenan
     [claim] = making.claimed(owner)
     making.record(making.failure(claim, "BadThing", retryable=False))
     interventions.redrive(owner, named.execution_id, actor=ACTOR, reason="", allow_failed=True)
-    interventions.cancel(owner, named.execution_id, actor=ACTOR, reason="")
-    interventions.cancel(owner, named.execution_id, actor=ACTOR, reason="")
+    with transaction.atomic():
+        interventions.cancel(owner, named.execution_id, actor=ACTOR, reason="")
+        assert Notification.objects.count() == 2
+        transaction.set_rollback(True)
+    assert Notification.objects.count() == 1, "a message belongs to the transaction"
+    for _ in range(2):
+        interventions.cancel(owner, named.execution_id, actor=ACTOR, reason="")
     notifications = Notification.objects.order_by("id").values_list("execution_id", "document__status")
     assert sorted(notifications) == [(named.execution_id, "CANCELLED"), (named.execution_id, "FAILED")]
-
-
-def test_a_message_belongs_to_the_transaction_that_ends_the_execution(owner: Tenant) -> None:
-    channel(owner)
-    made = making.submitted(owner, "key", notify="hook")
-    with transaction.atomic():
-        interventions.cancel(owner, made.execution_id, actor=ACTOR, reason="")
-        assert Notification.objects.exists()
-        transaction.set_rollback(True)
-    assert not Notification.objects.exists()
 
 
 def test_an_unknown_channel_is_refused_alone(owner: Tenant) -> None:
@@ -244,12 +236,21 @@ def a_notification(owner: Tenant, receiver: Receiver) -> tuple[Outbox, Any]:
     return NOTIFICATIONS, Notification.objects.all()
 
 
+def here(host: str, port: int) -> Sequence[str]:
+    return ["127.0.0.1"]
+
+
 @cases("factory", [a_delivery, a_notification])
 def test_the_message_of_a_killed_process_is_sent_again_after_its_lease_and_a_refused_one_retried(
     owner: Tenant, receiver: Receiver, factory: Callable[[Tenant, Receiver], tuple[Outbox, Any]]
 ) -> None:
+    """The result of an attempt after which another one began is ignored."""
     outbox, messages = factory(owner, receiver)
     receiver.requests.clear()
+
+    def overtaken(host: str, port: int) -> Sequence[str]:
+        messages.update(attempts=0)
+        return here(host, port)
 
     def die(host: str, port: int) -> Sequence[str]:
         assert messages.get().next_at - now() > timedelta(seconds=TIMEOUT_SECONDS * 2), "longer than an attempt"
@@ -258,26 +259,12 @@ def test_the_message_of_a_killed_process_is_sent_again_after_its_lease_and_a_ref
     with pytest.raises(KeyboardInterrupt):
         outbox.send(resolve=die)
     assert not outbox.send(), "the lease has not ended"
-    receiver.statuses = [500, 204]
-    for state in ("PENDING", "SENT"):
+    receiver.statuses = [204, 500, 204]
+    for resolve, state, attempts in ((overtaken, "PENDING", 0), (here, "PENDING", 1), (here, "SENT", 2)):
         messages.update(next_at=now())
-        assert outbox.send(resolve=lambda host, port: ["127.0.0.1"])
-        assert messages.get().state == state
-    assert (messages.get().attempts, len(receiver.requests)) == (3, 2)
-
-
-@cases("factory", [a_delivery, a_notification])
-def test_the_result_of_an_older_attempt_is_ignored(
-    owner: Tenant, receiver: Receiver, factory: Callable[[Tenant, Receiver], tuple[Outbox, Any]]
-) -> None:
-    outbox, messages = factory(owner, receiver)
-
-    def overtaken(host: str, port: int) -> Sequence[str]:
-        messages.update(attempts=2)
-        return ["127.0.0.1"]
-
-    assert outbox.send(resolve=overtaken)
-    assert messages.get().state == "PENDING"
+        assert outbox.send(resolve=resolve)
+        assert (messages.get().state, messages.get().attempts) == (state, attempts)
+    assert len(receiver.requests) == 3
 
 
 def test_a_channel_that_is_removed_later_gets_nothing(owner: Tenant, receiver: Receiver) -> None:
@@ -301,12 +288,6 @@ def test_a_lost_wake_up_is_made_up_for_and_old_messages_are_removed(owner: Tenan
     assert evaluation.remove_old(seconds=5) == 1
 
 
-def test_a_resubmission_tells_the_channel_of_its_origin(owner: Tenant) -> None:
-    hook = channel(owner)
-    again = resubmit(owner, ended(owner, notify="hook").pk, actor=ACTOR, reason="again")
-    assert again.notify == hook.pk
-
-
 def policed(owner: Tenant, **changes: Any) -> None:
     policy.change(Pipeline.objects.get(tenant=owner), changes, actor=ACTOR)
 
@@ -322,7 +303,7 @@ def test_a_policy_tells_its_channel_of_the_chosen_ends_of_all_executions(owner: 
     before = making.submitted(owner, "before")
     [early] = making.claimed(owner)
     ops = channel(owner, name="ops")
-    channel(owner)
+    hook = channel(owner)
     policed(owner, notifyChannel="ops")
     making.record(making.outcome_of(early))
     assert told(before.execution_id) == []
@@ -349,7 +330,8 @@ def test_a_policy_tells_its_channel_of_the_chosen_ends_of_all_executions(owner: 
     assert (message.state, message.error) == ("FAILED", "the channel is disabled")
     assert resubmit(owner, disabled.pk, actor=ACTOR, reason="again").notify_by_policy
     policed(owner, notifyChannel=None)
-    assert resubmit(owner, both.pk, actor=ACTOR, reason="again").notify_by_policy is None
+    again = resubmit(owner, both.pk, actor=ACTOR, reason="again")
+    assert (again.notify, again.notify_by_policy) == (hook.pk, None)
 
 
 def test_a_policy_and_its_channel_stay_together(owner: Tenant) -> None:

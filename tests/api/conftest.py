@@ -14,8 +14,7 @@ from releases.models import Release
 from tenancy.models import Tenant
 from tenancy.roles import Scope
 from tests import making, signing
-from tests.api.caller import Caller
-from tests.api.tenant_api import TenantApi, tenant_api
+from tests.api.tenant_api import Caller, TenantApi, tenant_api
 
 
 @pytest.fixture(scope="module", autouse=True)

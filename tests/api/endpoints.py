@@ -18,15 +18,10 @@ PIPELINE = "pipelines/{pipeline_id}"
 REQUEST = f"{PIPELINE}/activation-requests/{{request_id}}"
 CONTINUATION = f"{PIPELINE}/releases/{{release_version}}/recovery/continuation"
 GRADUAL = f"{PIPELINE}/gradual-activations/{{gradual_id}}"
-SUBMISSION = {"pipelineId": making.PIPELINE, "input": {"n": 2}, "idempotencyKey": "second"}
+ORIGIN = "http://worker.example"
 FILTERS = {"pipelineId": making.PIPELINE}
-REST_WORKER = {
-    "pipelineId": making.PIPELINE,
-    "contractVersion": "c",
-    "releaseVersion": "1.0",
-    "workerId": "rest-1",
-    "endpoint": "http://worker.example",
-}
+SUBMISSION = {**FILTERS, "input": {"n": 2}, "idempotencyKey": "second"}
+REST_WORKER = {**FILTERS, "contractVersion": "c", "releaseVersion": "1.0", "workerId": "rest-1", "endpoint": ORIGIN}
 
 READS = dict.fromkeys(
     f"""
@@ -69,7 +64,7 @@ QUERIES = {
 }
 """The parameters that endpoints require."""
 NEEDS_S3 = {"artifact-uploads", "artifact-uploads/{upload_id}", "artifact-uploads/{upload_id}/complete"}
-"""Endpoints that succeed only with a store for direct uploads: see `test_uploads`."""
+"""Endpoints that succeed only with a store for direct uploads: see `test_artifacts`."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +88,11 @@ LIVE, DEAD, DRAFT = {"execution_id": "{live_id}"}, {"execution_id": "{dead_id}"}
 AT_OTHER = {"pipeline_id": OTHER}
 OPERATE, ACTIVATE, ADMINISTER = Scope.OPERATE, Scope.ACTIVATE, Scope.ADMINISTER
 ANSWER, REGISTER = Scope.ANSWER, Scope.REGISTER
+SUBMIT, AS_VIEWER = (Scope.SUBMIT,), (Scope.READ, Scope.ARTIFACTS)
+TO_ALL = {"pipeline_id": VOTED, "request_id": "{voted_id}"}
+BACKFILL = {"from": "2026-01-01T00:00:00Z", "to": "2026-01-03T00:00:00Z"}
+ADDRESS = {"kind": "webhook", "address": "https://receiver.example/hook"}
+STEPS = {"steps": [{"share": 5, "minimumSample": 50, "minimumMinutes": 10}]}
 EXECUTION = "executions/{execution_id}"
 CAMPAIGN = "campaigns/{campaign_id}"
 QUESTION = "questions/{question_id}"
@@ -115,12 +115,7 @@ CHANGES: dict[Endpoint, Change] = {
     ("POST", f"{EXECUTION}/resume"): Change(OPERATE, "execution.resume", 200, WHY, at=LIVE, after=f"{EXECUTION}/pause"),
     ("POST", f"{EXECUTION}/redrive"): Change(OPERATE, "execution.redrive", 200, WHY, at=DEAD),
     ("POST", f"{EXECUTION}/resubmit"): Change(
-        OPERATE,
-        "execution.resubmit",
-        202,
-        {**WHY, "releaseVersion": "1.0", "operationKey": "k"},
-        also=(Scope.SUBMIT,),
-        at=DEAD,
+        OPERATE, "execution.resubmit", 202, {**RELEASE, "operationKey": "k"}, also=SUBMIT, at=DEAD
     ),
     ("POST", f"{PIPELINE}/releases"): Change(REGISTER, "release.upload", 202),
     ("POST", f"{PIPELINE}/attachments"): Change(REGISTER, "release.attach", 200),
@@ -135,19 +130,11 @@ CHANGES: dict[Endpoint, Change] = {
         ACTIVATE, "activation_request.create", 201, {**RELEASE, "activateAt": soon().isoformat()}
     ),
     ("POST", f"{REQUEST}/votes"): Change(
-        Scope.VOTE,
-        "activation_request.vote",
-        200,
-        {"decision": "approve", "round": 1},
-        at={"pipeline_id": VOTED, "request_id": "{voted_id}"},
+        Scope.VOTE, "activation_request.vote", 200, {"decision": "approve", "round": 1}, at=TO_ALL
     ),
     ("POST", f"{REQUEST}/withdrawal"): Change(ACTIVATE, "activation_request.withdraw", 200, WHY),
     ("POST", f"{PIPELINE}/gradual-activations"): Change(
-        ACTIVATE,
-        "gradual_activation.start",
-        201,
-        {"releaseVersion": "3.0", "steps": [{"share": 5, "minimumSample": 50, "minimumMinutes": 10}]},
-        at=AT_OTHER,
+        ACTIVATE, "gradual_activation.start", 201, {"releaseVersion": "3.0", **STEPS}, at=AT_OTHER
     ),
     ("POST", f"{GRADUAL}/step"): Change(ACTIVATE, "gradual_activation.step", 200, {**WHY, "expectedStep": 0}),
     ("POST", f"{GRADUAL}/promotion"): Change(ACTIVATE, "gradual_activation.promote", 200, WHY),
@@ -168,11 +155,7 @@ CHANGES: dict[Endpoint, Change] = {
     ("POST", "artifact-uploads/{upload_id}/complete"): Change(REGISTER, "artifact_upload.complete", 202),
     ("PUT", "quotas"): Change(ADMINISTER, "quotas.change", 200, {"workers": 5}),
     ("POST", "members"): Change(
-        ADMINISTER,
-        "membership.add",
-        201,
-        {"username": "{username}", "role": "viewer"},
-        also=(Scope.READ, Scope.ARTIFACTS),
+        ADMINISTER, "membership.add", 201, {"username": "{username}", "role": "viewer"}, also=AS_VIEWER
     ),
     ("POST", "members/remove"): Change(
         ADMINISTER, "membership.remove", 200, {"username": "{username}", "role": "operator"}
@@ -182,7 +165,7 @@ CHANGES: dict[Endpoint, Change] = {
         "invitation.create",
         201,
         {"email": "new@example.com", "roles": ["viewer"], "groups": ["finance"]},
-        also=(Scope.READ, Scope.ARTIFACTS),
+        also=AS_VIEWER,
     ),
     ("POST", "invitations/{invitation_id}/withdraw"): Change(ADMINISTER, "invitation.withdraw", 200),
     ("POST", "invitations/{invitation_id}/send"): Change(ADMINISTER, "invitation.send", 200),
@@ -216,30 +199,15 @@ CHANGES: dict[Endpoint, Change] = {
     ("POST", f"{WORKER}/drain"): Change(OPERATE, "worker.drain", 200, WHY),
     ("POST", f"{WORKER}/undrain"): Change(OPERATE, "worker.undrain", 200, WHY, after=f"{WORKER}/drain"),
     ("POST", "schedules"): Change(
-        OPERATE,
-        "schedule.add",
-        201,
-        {"name": "next", "pipelineId": making.PIPELINE, "cron": "0 2 * * *", "input": {"n": 1}},
-        also=(Scope.SUBMIT,),
+        OPERATE, "schedule.add", 201, {"name": "next", **FILTERS, "cron": "0 2 * * *", "input": {"n": 1}}, also=SUBMIT
     ),
-    ("PATCH", SCHEDULE): Change(OPERATE, "schedule.change", 200, {"cron": "0 3 * * *"}, also=(Scope.SUBMIT,)),
+    ("PATCH", SCHEDULE): Change(OPERATE, "schedule.change", 200, {"cron": "0 3 * * *"}, also=SUBMIT),
     ("POST", f"{SCHEDULE}/pause"): Change(OPERATE, "schedule.pause", 200, WHY),
     ("POST", f"{SCHEDULE}/resume"): Change(OPERATE, "schedule.resume", 200, WHY, after=f"{SCHEDULE}/pause"),
     ("POST", f"{SCHEDULE}/remove"): Change(OPERATE, "schedule.remove"),
-    ("POST", f"{SCHEDULE}/backfill"): Change(
-        OPERATE,
-        "schedule.backfill",
-        202,
-        {"from": "2026-01-01T00:00:00Z", "to": "2026-01-03T00:00:00Z"},
-        also=(Scope.SUBMIT,),
-    ),
+    ("POST", f"{SCHEDULE}/backfill"): Change(OPERATE, "schedule.backfill", 202, BACKFILL, also=SUBMIT),
     ("POST", "alerts/{alert_id}/silence"): Change(OPERATE, "alert.silence", 200, {"until": "2030-01-01T00:00:00Z"}),
-    ("POST", "alert-channels"): Change(
-        ACTIVATE,
-        "alert_channel.add",
-        201,
-        {"name": "next", "kind": "webhook", "address": "https://receiver.example/hook"},
-    ),
+    ("POST", "alert-channels"): Change(ACTIVATE, "alert_channel.add", 201, {"name": "next", **ADDRESS}),
     ("PATCH", CHANNEL): Change(ACTIVATE, "alert_channel.change", 200, {"enabled": False}),
     ("POST", f"{CHANNEL}/test"): Change(ACTIVATE, "alert_channel.test", 202),
     ("POST", f"{CHANNEL}/remove"): Change(ACTIVATE, "alert_channel.remove"),
@@ -269,27 +237,17 @@ BODIES: dict[Endpoint, dict[str, Any]] = {
 } | {RESUME: RESUMPTION}
 """A well-formed body for each endpoint that accepts JSON."""
 
+NAMES = "pipeline execution smoke_test campaign failure_group worker upload request key schedule alert invitation"
 UNKNOWN = {
-    "pipeline_id": "PIPELINE_UNKNOWN",
+    **{f"{name}_id": f"{name.upper()}_UNKNOWN" for name in NAMES.split()},
     "release_version": "RELEASE_UNKNOWN",
-    "execution_id": "EXECUTION_UNKNOWN",
-    "smoke_test_id": "SMOKE_TEST_UNKNOWN",
-    "campaign_id": "CAMPAIGN_UNKNOWN",
-    "failure_group_id": "FAILURE_GROUP_UNKNOWN",
     "question_id": "INTERACTION_UNKNOWN",
-    "worker_id": "WORKER_UNKNOWN",
-    "upload_id": "UPLOAD_UNKNOWN",
-    "request_id": "REQUEST_UNKNOWN",
     "gradual_id": "GRADUAL_ACTIVATION_UNKNOWN",
-    "key_id": "KEY_UNKNOWN",
     "digest": "ATTACHMENT_UNKNOWN",
     "artifact_digest": "ARTIFACT_UNKNOWN",
     "descriptor_digest": "DESCRIPTOR_UNKNOWN",
-    "schedule_id": "SCHEDULE_UNKNOWN",
-    "alert_id": "ALERT_UNKNOWN",
     "channel_id": "ALERT_CHANNEL_UNKNOWN",
     "rule_id": "ALERT_RULE_UNKNOWN",
-    "invitation_id": "INVITATION_UNKNOWN",
 }
 """The code of the error if the object that a parameter of the path names does not exist."""
 

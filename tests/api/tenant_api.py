@@ -1,4 +1,5 @@
 import json
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from django.contrib.auth.models import User
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db import connection
 from django.test import Client
+from rest_framework.test import APIClient
 
 from coordinator.library_settings import PROBLEM
 from executions.models import Execution
@@ -141,3 +143,32 @@ def refused(response: Any, status: int, code: str) -> dict[str, Any]:
 
 def fields(document: dict[str, Any]) -> dict[str, str]:
     return {error["field"]: error["code"] for error in document.get("errors", ())}
+
+
+class Caller:
+    """A client of one tenant's API with a token of the given scopes."""
+
+    def __init__(self, tenant: Tenant, *scopes: Scope) -> None:
+        self.tenant = tenant
+        admin = User.objects.create_user(f"admin-{uuid.uuid4()}")
+        Membership.objects.create(user=admin, tenant=tenant, role=Role.TENANT_ADMIN)
+        self.token = f"token-{uuid.uuid4()}"
+        _, plain = issue_token(tenant, admin, self.token, scopes, lifetime=None)
+        self.http = APIClient(HTTP_AUTHORIZATION=f"Bearer {plain}")
+
+    def call(self, method: str, path: str, body: Any = None, status: int = 200) -> Any:
+        """Return the JSON of the response, which must have `status`. `body` is bytes, or a value to send as JSON."""
+        data: Any = b"" if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
+        url = f"/api/v1/tenants/{self.tenant.slug}/{path}"
+        response = self.http.generic(method, url, data, content_type="application/json")
+        assert response.status_code == status, response.content
+        return response.json()
+
+    def get(self, path: str, status: int = 200) -> Any:
+        return self.call("GET", path, status=status)
+
+    def patch(self, path: str, body: Any, status: int = 200) -> Any:
+        return self.call("PATCH", path, body, status)
+
+    def post(self, path: str, body: Any = None, status: int = 200) -> Any:
+        return self.call("POST", path, body, status)

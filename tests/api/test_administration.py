@@ -16,8 +16,7 @@ from tenancy.audit.acts import Act
 from tenancy.models import AuditEntry, Membership, Tenant
 from tenancy.roles import GRANTS, Role, Scope
 from tests import making
-from tests.api.caller import Caller
-from tests.api.tenant_api import TenantApi, fields, refused, unchanged, upload
+from tests.api.tenant_api import Caller, TenantApi, fields, refused, unchanged, upload
 from tests.cases import cases
 
 EXECUTIONS = "executions"

@@ -10,7 +10,7 @@ from releases.models import Release
 from tenancy.models import Tenant
 from tenancy.roles import Scope
 from tests import making
-from tests.api.caller import Caller
+from tests.api.tenant_api import Caller
 from tests.cases import cases
 from tests.raw_sql import slow, unguarded
 

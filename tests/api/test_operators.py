@@ -2,15 +2,20 @@ import uuid
 from typing import Any
 
 import pytest
+from rest_framework.test import APIClient
 
-from executions.models import Execution, Hold, Worker
+from executions.holds import holds
+from executions.models import Execution, Hold, Interaction, Worker
 from executions.transports.rest import may_call
-from tenancy.models import Tenant
+from releases.models import Release
+from tenancy.models import AuditEntry, Tenant
 from tenancy.roles import Scope
 from tests import making
-from tests.api.caller import Caller
 from tests.api.endpoints import REST_WORKER
+from tests.api.tenant_api import Caller
 from tests.cases import cases
+from tests.executions.awaits.test_answers import token_of
+from tests.governance.campaigns.campaigning import advance
 from tests.raw_sql import rows, unchanged
 from wire.messages.celery_messages import StepReport
 from wire.messages.step_reports import StepLine
@@ -23,7 +28,7 @@ DIFFERENT = {name: str(uuid.uuid4()) for name in ("questionId", "interactionId")
 
 
 @pytest.fixture(scope="module")
-def operator(owner: Tenant) -> Caller:
+def manager(owner: Tenant) -> Caller:
     return Caller(owner, Scope.READ, Scope.PAYLOADS, Scope.SUBMIT, Scope.OPERATE, Scope.ACTIVATE)
 
 
@@ -43,87 +48,71 @@ def operator(owner: Tenant) -> Caller:
     ("resubmit", {"expectedVersion": 1}, 409, "VERSION_MISMATCH"),
     ("resubmit", {"from": "checkpoint"}, 409, "CHECKPOINT_MISSING"),
 )
-def test_refused_acts(operator: Caller, dead: list[Execution], act: str, body: Any, status: int, code: str) -> None:
+def test_refused_acts(manager: Caller, dead: list[Execution], act: str, body: Any, status: int, code: str) -> None:
     with unchanged():
-        refused = operator.post(f"executions/{dead[0].pk}/{act}", body, status)
+        refused = manager.post(f"executions/{dead[0].pk}/{act}", body, status)
     assert refused["code"] == code
     if status == 409 and code != "CHECKPOINT_MISSING":
         assert {"currentVersion": 2, "executionStatus": "DLQ"}.items() & refused.items()
 
 
-def paused(hold: dict[str, Any]) -> dict[str, Any]:
-    return {name: hold[name] for name in ("since", "by", "reason")}
-
-
-def test_an_execution_is_paused_and_resumed(operator: Caller, owner: Tenant) -> None:
+def test_an_execution_is_paused_and_resumed(manager: Caller, owner: Tenant) -> None:
     submission = {"pipelineId": making.PIPELINE, "input": {"n": 1}, "idempotencyKey": "k"}
-    path = f"executions/{operator.post('executions', submission, 202)['executionId']}"
-    hold = operator.post(f"{path}/pause", WHY, 201)
+    path = f"executions/{manager.post('executions', submission, 202)['executionId']}"
+    hold = manager.post(f"{path}/pause", WHY, 201)
     named = {"pipelineId": making.PIPELINE, "releaseVersion": "1.0", "executionId": path.removeprefix("executions/")}
     since = Hold.objects.get().started_at.isoformat().replace("+00:00", "Z")
-    who = {"since": since, "by": f"token:{operator.token}", "reason": "broken", "refusesSubmissions": False}
+    who = {"since": since, "by": f"token:{manager.token}", "reason": "broken", "refusesSubmissions": False}
     assert hold == {**named, **who, **dict.fromkeys(("resumedAt", "resumedBy", "resumeReason"))}
-    assert operator.post(f"{path}/pause", {"reason": "again"}) == hold
-    for shown in (operator.get(path), operator.get("executions")["items"][0], operator.post("executions", submission)):
-        assert shown["paused"] == paused(hold)
-    ended = operator.post(f"{path}/resume")
+    assert manager.post(f"{path}/pause", {"reason": "again"}) == hold
+    for shown in (manager.get(path), manager.get("executions")["items"][0], manager.post("executions", submission)):
+        assert shown["paused"] == {name: hold[name] for name in ("since", "by", "reason")}
+    ended = manager.post(f"{path}/resume")
     assert ended["resumedAt"] > ended["since"]
     assert (ended["resumedBy"], ended["resumeReason"]) == (hold["by"], "")
-    assert operator.get(path)["paused"] is operator.get("executions")["items"][0]["paused"] is None
-    assert operator.post(f"{path}/resume", WHY, 409)["code"] == "NOT_PAUSED"
-    counts = operator.post(f"pipelines/{making.PIPELINE}/pause", WHY, 201)["executionsByStatus"]
+    assert manager.get(path)["paused"] is manager.get("executions")["items"][0]["paused"] is None
+    assert manager.post(f"{path}/resume", WHY, 409)["code"] == "NOT_PAUSED"
+    counts = manager.post(f"pipelines/{making.PIPELINE}/pause", WHY, 201)["executionsByStatus"]
     assert counts == {"QUEUED": 1, "RUNNING": 0, "WAIT_RETRY": 0, "WAITING_EXTERNAL": 0}
 
 
-@pytest.fixture(scope="module")
-def finished(owner: Tenant) -> Execution:
-    """A failed execution on 1.0. The release 1.1 was active before and has a worker."""
-    [execution] = making.dead(owner, "key")
+def test_the_new_execution_and_the_old_one_name_each_other(manager: Caller, owner: Tenant) -> None:
+    """The release 1.1 was active before and has a worker."""
+    [finished] = making.dead(owner, "key")
     making.worker(making.replaced(making.registered(owner, "1.1")), "worker-1.1")
-    return execution
-
-
-def test_the_new_execution_and_the_old_one_name_each_other(operator: Caller, finished: Execution) -> None:
     path = f"executions/{finished.pk}"
     body = {"reason": "fixed", "releaseVersion": "1.1", "input": {"n": 2}, "operationKey": "k", "expectedVersion": 2}
-    new = operator.post(f"{path}/resubmit", body, 202)
+    new = manager.post(f"{path}/resubmit", body, 202)
     assert (new["status"], new["pin"]["releaseVersion"], new["version"]) == ("QUEUED", "1.1", 0)
     assert (new["resubmittedFrom"], new["resubmittedAs"]) == (str(finished.pk), [])
     assert (new["idempotencyKey"], new["businessKey"]) == (f"resubmit:{finished.pk}:k", "key")
-    assert operator.get(f"executions/{new['executionId']}") == new
-    old = operator.get(path)
+    assert manager.get(f"executions/{new['executionId']}") == new
+    old = manager.get(path)
     assert (old["status"], old["pin"]["releaseVersion"], old["resubmittedFrom"]) == ("DLQ", "1.0", None)
     [link] = old["resubmittedAs"]
     assert link.pop("createdAt")
     assert link == {
-        "executionId": new["executionId"],
-        "releaseVersion": "1.1",
-        "status": "QUEUED",
-        "edited": True,
-        "checkpointStep": None,
-        "items": None,
-        "reason": "fixed",
-        "actor": f"token:{operator.token}",
-        "campaignId": None,
+        **{"executionId": new["executionId"], "releaseVersion": "1.1", "status": "QUEUED", "edited": True},
+        **{"reason": "fixed", "actor": f"token:{manager.token}"},
+        **dict.fromkeys(("checkpointStep", "items", "campaignId")),
     }
-    new_ones = operator.get(f"executions?resubmittedFrom={finished.pk}")["items"]
+    new_ones = manager.get(f"executions?resubmittedFrom={finished.pk}")["items"]
     assert [row["executionId"] for row in new_ones] == [new["executionId"]]
-    assert operator.get(f"executions?resubmittedFrom={uuid.uuid4()}")["items"] == []
+    assert manager.get(f"executions?resubmittedFrom={uuid.uuid4()}")["items"] == []
+    both = dict.fromkeys([new["executionId"], str(finished.pk)], "key")
     for query in ("businessKey=key", "prefix=key"):
-        listed = operator.get(f"executions?{query}")["items"]
-        assert {row["executionId"]: row["businessKey"] for row in listed} == dict.fromkeys(
-            [new["executionId"], str(finished.pk)], "key"
-        )
-    [letter] = operator.get(f"dead-letters?executionId={finished.pk}")["items"]
+        listed = manager.get(f"executions?{query}")["items"]
+        assert {row["executionId"]: row["businessKey"] for row in listed} == both
+    [letter] = manager.get(f"dead-letters?executionId={finished.pk}")["items"]
     assert letter["businessKey"] == "key"
     with unchanged():
-        assert operator.post(f"{path}/resubmit", body, 202) == new, "the key is the same"
-        refused = operator.post(f"{path}/resubmit", {**body, "input": 1}, 409)
+        assert manager.post(f"{path}/resubmit", body, 202) == new, "the key is the same"
+        refused = manager.post(f"{path}/resubmit", {**body, "input": 1}, 409)
     assert (refused["code"], refused["executionId"]) == ("RESUBMIT_KEY_REUSED", new["executionId"])
     for act, accepted in ("resubmit", 202), ("redrive", 200):
-        refused = operator.post(f"{path}/{act}", {}, 409)
+        refused = manager.post(f"{path}/{act}", {}, 409)
         assert (refused["code"], refused["executionId"]) == ("EXECUTION_REPLACED", new["executionId"])
-        operator.post(f"{path}/{act}", {"allowReplaced": True}, accepted)
+        manager.post(f"{path}/{act}", {"allowReplaced": True}, accepted)
 
 
 # --- workers ---
@@ -133,19 +122,17 @@ ORIGIN = "http://worker.example"
 WORKER = {**REST_WORKER, "endpoint": f"{ORIGIN}/"}
 
 
-def test_a_rest_worker_is_registered_kept_alive_and_drained(operator: Caller) -> None:
-    made = operator.post("workers", WORKER)
+def test_a_rest_worker_is_registered_kept_alive_and_drained(manager: Caller) -> None:
+    made = manager.post("workers", WORKER)
     assert (made["protocol"], made["endpoint"], made["state"]) == ("rest", WORKER["endpoint"], "HEALTHY")
     assert made["pin"] == {name: WORKER[name] for name in ("pipelineId", "contractVersion", "releaseVersion")}
-    assert made in operator.get("workers")["items"]
+    assert made in manager.get("workers")["items"]
     path = f"workers/{making.PIPELINE}/rest-1"
     making.silence(Worker.objects.get(worker_id="rest-1"))
-    assert operator.get("workers?state=STALE")["items"][0]["workerId"] == "rest-1"
-    states = [
-        operator.post(f"{path}/{act}")["state"] for act in ("heartbeat", "drain", "heartbeat", "undrain", "drain")
-    ]
+    assert manager.get("workers?state=STALE")["items"][0]["workerId"] == "rest-1"
+    states = [manager.post(f"{path}/{act}")["state"] for act in ("heartbeat", "drain", "heartbeat", "undrain", "drain")]
     assert states == ["HEALTHY", "DRAINING", "DRAINING", "HEALTHY", "DRAINING"]
-    assert operator.post("workers", WORKER)["state"] == "HEALTHY"
+    assert manager.post("workers", WORKER)["state"] == "HEALTHY"
 
 
 INVALID, REFUSED = "WORKER_ENDPOINT_INVALID", "WORKER_ENDPOINT_REFUSED"
@@ -158,8 +145,8 @@ INVALID, REFUSED = "WORKER_ENDPOINT_INVALID", "WORKER_ENDPOINT_REFUSED"
     (f"{ORIGIN}/a?b#c", INVALID, ["HAS_PATH", "HAS_QUERY", "HAS_FRAGMENT"]),
     ("https://worker.example", REFUSED, None),
 )
-def test_a_forbidden_endpoint_is_rejected(operator: Caller, endpoint: str, code: str, errors: list[str] | None) -> None:
-    refused = operator.post("workers", {**WORKER, "endpoint": endpoint}, 422)
+def test_a_forbidden_endpoint_is_rejected(manager: Caller, endpoint: str, code: str, errors: list[str] | None) -> None:
+    refused = manager.post("workers", {**WORKER, "endpoint": endpoint}, 422)
     assert refused["code"] == code
     if errors is not None:
         expected = [("endpoint", f"ENDPOINT_{error}") for error in errors]
@@ -168,36 +155,172 @@ def test_a_forbidden_endpoint_is_rejected(operator: Caller, endpoint: str, code:
     assert not may_call(endpoint)
 
 
-def test_a_registration_beyond_the_limit_or_of_a_celery_worker_is_refused(operator: Caller, settings: Any) -> None:
+def test_a_registration_beyond_the_limit_or_of_a_celery_worker_is_refused(manager: Caller, settings: Any) -> None:
     before = rows(Worker)
-    assert operator.post(f"{PATH}/heartbeat", None, 409)["code"] == "WORKER_BEATS_ITSELF"
-    assert operator.post("workers", {**WORKER, "workerId": "worker-1"}, 409)["code"] == "WORKER_BEATS_ITSELF"
+    assert manager.post(f"{PATH}/heartbeat", None, 409)["code"] == "WORKER_BEATS_ITSELF"
+    assert manager.post("workers", {**WORKER, "workerId": "worker-1"}, 409)["code"] == "WORKER_BEATS_ITSELF"
     settings.MAX_TENANT_WORKERS = 1
-    assert operator.post("workers", WORKER, 409)["code"] == "WORKER_LIMIT_REACHED"
+    assert manager.post("workers", WORKER, 409)["code"] == "WORKER_LIMIT_REACHED"
     assert rows(Worker) == before
 
 
 LINE: StepLine = (1_800_000_000_000, "INFO", 0, 3, "rows 4")
 
 
-def test_rest_shows_progress_to_all_and_texts_only_to_those_who_may_see_payloads(owner: Tenant) -> None:
+def test_rest_shows_progress_to_all_and_texts_only_to_those_who_may_see_payloads(
+    owner: Tenant, manager: Caller
+) -> None:
     execution: Execution = making.execution(owner, "reported")
     [claim] = making.claimed(owner)
     path = f"executions/{execution.pk}"
-    reader, operator = Caller(owner, Scope.READ), Caller(owner, Scope.READ, Scope.PAYLOADS)
-    assert (operator.get(path)["progress"], operator.get(f"{path}/log")["lines"]) == (None, [])
+    reader = Caller(owner, Scope.READ)
+    assert (manager.get(path)["progress"], manager.get(f"{path}/log")["lines"]) == (None, [])
     report = StepReport(done=2, total=3, message="row 2", lines=[LINE])
     making.record(making.outcome_of(claim, report=report))
-    shown, hidden = operator.get(path)["progress"], reader.get(path)["progress"]
+    shown, hidden = manager.get(path)["progress"], reader.get(path)["progress"]
     assert (shown["done"], shown["total"], shown["message"], hidden["message"]) == (2, 3, "row 2", None)
-    [line] = operator.get(f"{path}/log")["lines"]
-    assert line == {
-        "at": "2027-01-15T08:00:00Z",
-        "level": "INFO",
-        "stepIndex": 0,
-        "stepName": line["stepName"],
-        "attempt": 0,
-        "item": 3,
-        "text": "rows 4",
-    }
+    [line] = manager.get(f"{path}/log")["lines"]
+    step = {"stepIndex": 0, "stepName": line["stepName"], "attempt": 0, "item": 3}
+    assert line == {"at": "2027-01-15T08:00:00Z", "level": "INFO", "text": "rows 4", **step}
     assert reader.get(f"{path}/log", 403)["code"] == "SCOPE_MISSING"
+
+
+# --- campaigns ---
+
+FILTERS = {"pipelineId": making.PIPELINE}
+CAMPAIGN = {"filters": FILTERS, "reason": "the bank is back", "ratePerMinute": 60}
+RESUBMIT = {**CAMPAIGN, "kind": "resubmit"}
+
+
+def test_a_campaign_runs_from_its_start_to_its_end(operator: Caller, dead: list[Execution]) -> None:
+    path = f"campaigns/{operator.post('campaigns', CAMPAIGN, 201)['campaignId']}"
+    advance(2)
+    campaign = operator.get(path)
+    counts = dict.fromkeys(("resubmitted", "skipped", "cancelled", "paused"), 0)
+    assert campaign["progress"] == {"total": 3, "pending": 1, "redriven": 2, "drafted": 3, **counts}
+    assert {name: campaign[name] for name in CAMPAIGN} == CAMPAIGN
+    assert (campaign["status"], [event["kind"] for event in campaign["events"]]) == ("RUNNING", ["STARTED"])
+    assert operator.get("campaigns")["items"][0]["progress"] == campaign["progress"]
+    assert campaign["blocked"] == []
+    first = operator.get(f"{path}/items?pageSize=2")
+    items = first["items"] + operator.http.get(first["next"]).json()["items"]
+    assert {item["executionId"] for item in items} == {str(execution.pk) for execution in dead}
+    states = [(item["outcome"], item["executionStatus"]) for item in items]
+    assert states == [("REDRIVEN", "QUEUED"), ("REDRIVEN", "QUEUED"), ("PENDING", "DLQ")]
+    assert len(operator.get(f"{path}/items?outcome=PENDING")["items"]) == 1
+    advance(1)
+    assert operator.get(path)["status"] == "COMPLETED"
+    assert operator.get("campaigns?status=RUNNING")["items"] == []
+
+
+def test_only_resubmissions_need_the_submit_scope(operator: Caller, dead: list[Execution]) -> None:
+    submitter = Caller(operator.tenant, Scope.OPERATE, Scope.READ, Scope.SUBMIT)
+    made = submitter.post("campaigns", {**RESUBMIT, "draft": True}, 201)
+    with unchanged():
+        refused = operator.post("campaigns", RESUBMIT, 403)
+        assert (refused["code"], refused["scope"]) == ("SCOPE_MISSING", "executions:submit")
+        assert operator.post(f"campaigns/{made['campaignId']}/start", {}, 403)["code"] == "SCOPE_MISSING"
+    denied = AuditEntry.objects.filter(tenant=operator.tenant, outcome="denied").values_list("act", flat=True)
+    assert set(denied) == {"campaign.start"}
+    assert submitter.post(f"campaigns/{made['campaignId']}/start", {})["status"] == "RUNNING"
+    holds.pause(dead[0].release, actor="user:eva", reason="broken", refuses_submissions=True)
+    [blocked] = operator.get(f"campaigns/{made['campaignId']}")["blocked"]
+    assert (blocked["pipelineId"], blocked["code"]) == (making.PIPELINE, "PIPELINE_PAUSED")
+    assert blocked["detail"].endswith("broken")
+    made = operator.post("campaigns", {**CAMPAIGN, "kind": "redrive"}, 201)
+    assert (made["kind"], made["targetReleaseVersion"], made["from"]) == ("redrive", "", "input")
+
+
+@cases(
+    ("changes", "field", "code"),
+    ({"filters": {"finishedFrom": "yesterday"}}, "filters.finishedFrom", "INVALID"),
+    ({"executionIds": [str(uuid.UUID(int=1))]}, "filters", "ONE_SELECTION"),
+)
+def test_an_invalid_selection(operator: Caller, dead: list[Execution], changes: Any, field: str, code: str) -> None:
+    with unchanged():
+        refused = operator.post("campaigns", {**CAMPAIGN, **changes}, 400)
+    assert [(error["field"], error["code"]) for error in refused["errors"]] == [(field, code)]
+
+
+# --- questions ---
+
+Ready = tuple[Tenant, Release]
+ANSWER = "questions/answer"
+RESPONSE = {"n": 5}
+
+
+@pytest.fixture(scope="module")
+def question(ready: Ready) -> Interaction:
+    owner, _ = ready
+    execution = making.execution(owner, "key")
+    [claim] = making.claimed(owner)
+    making.record(making.suspension(claim, timeout_seconds=86_400.0))
+    return Interaction.objects.get(execution=execution)
+
+
+@cases("name", ["questionId", "interactionId", "correlationId", "resumeToken"])
+def test_a_question_is_answered_by_each_identifier(question: Interaction, owner: Tenant, name: str) -> None:
+    eva = Caller(owner, Scope.READ, Scope.ANSWER)
+    is_former = name == "interactionId"
+    ids = dict.fromkeys(["questionId", "interactionId"] if is_former else ["questionId"], str(question.pk))
+    path = "interactions/complete" if is_former else ANSWER
+    body = {**ids, "correlationId": question.correlation_id, "resumeToken": token_of(question)}
+    done = eva.post(path, {name: body[name], "response": RESPONSE})
+    assert done.pop("completedAt")
+    assert done == {
+        **{**ids, "executionId": str(question.execution_id), "stepId": "Approve", "stepName": "Validate"},
+        **{"status": "COMPLETED", "response": RESPONSE, "actor": f"token:{eva.token}", "duplicate": False},
+    }
+    assert eva.get(f"executions/{question.execution_id}")["status"] == "QUEUED"
+    assert eva.get(f"questions/{question.pk}")["mayAnswer"]
+    again = eva.post(path, {**body, "response": None})
+    assert (again["duplicate"], again["response"]) == (True, RESPONSE)
+
+
+def resume(body: Any, status: int = 200) -> Any:
+    response = APIClient().post("/api/v1/resume", body, format="json")
+    assert response.status_code == status, response.content
+    return response.json()
+
+
+def test_a_resume_token_needs_no_bearer_token(question: Interaction) -> None:
+    done = resume({"resumeToken": token_of(question), "response": RESPONSE, "actor": "erp"})
+    assert (done["questionId"], done["duplicate"], done["actor"]) == (str(question.pk), False, "resume-token:erp")
+    again = resume({"resumeToken": token_of(question), "response": 0})
+    assert (again["duplicate"], again["response"], again["actor"]) == (True, RESPONSE, "resume-token:erp")
+
+
+def test_an_invalid_resume_token_is_rejected(question: Interaction) -> None:
+    """It is malformed, names another tenant, or is signed with another secret."""
+    before = rows(Interaction)
+    other = Interaction.objects.select_related("tenant").get(pk=question.pk)
+    other.tenant.slug = "another"
+    of_another_secret = token_of(question, "another secret that no token was signed with")
+    for wrong in ("a.b", "é.é", token_of(other), of_another_secret):
+        assert resume({"resumeToken": wrong, "response": 1}, 400)["code"] == "RESUME_TOKEN_INVALID"
+    assert rows(Interaction) == before
+
+
+def test_the_owner_of_a_token_answers_for_a_group(owner: Tenant, ready: Ready) -> None:
+    making.execution(owner, "for finance")
+    [claim] = making.claimed(owner)
+    making.record(making.suspension(claim, group="finance", assignee="eva"))
+    bot, stranger = (Caller(owner, Scope.READ, Scope.ANSWER, Scope.ADMINISTER) for _ in range(2))
+    name = owner.tokens.get(name=bot.token).user.username
+    set_to = bot.post("members/groups", {"username": name, "groups": ["legal", "finance"]})
+    assert set_to == {"username": name, "groups": ["finance", "legal"]}
+    [member] = [member for member in bot.get("members")["items"] if member["username"] == name]
+    assert member["groups"] == set_to["groups"]
+    shown = {caller: caller.get("questions?mine=true")["items"] for caller in (bot, stranger)}
+    listed = [(row["businessKey"], row["restricted"], row["mayAnswer"]) for row in shown[bot]]
+    assert (listed, shown[stranger]) == ([("for finance", True, True)], [])
+    [question] = stranger.get("questions?mine=false&group=finance")["items"]
+    assert (question["restricted"], question["mayAnswer"]) == (True, False)
+    assert {row["mayAnswer"] for row in Caller(owner, Scope.READ).get("questions")["items"]} == {False}
+    body = {"questionId": question["questionId"], "response": RESPONSE}
+    refused = stranger.post(ANSWER, body, 403)
+    assert (refused["code"], refused["assignee"], refused["group"]) == ("RECIPIENT_REQUIRED", "eva", "finance")
+    assert refused["detail"] == "Only eva and members of finance may answer."
+    change = {"assignee": None, "group": "legal", "reason": "it is a contract"}
+    assert stranger.post(f"questions/{question['questionId']}/reassign", change)["group"] == "legal"
+    assert not bot.post(ANSWER, body)["duplicate"]

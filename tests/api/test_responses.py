@@ -5,7 +5,6 @@ import socket
 from datetime import datetime
 from typing import Any
 
-import pytest
 from django.conf import settings
 
 from coordinator.models import Process
@@ -75,18 +74,12 @@ ODD_BYTES = json.dumps(located.carrier(CONTRACT, DATA, "2.0"), indent=3).encode(
 PROVENANCE = "executions/{execution_id}/provenance"
 
 
-@pytest.fixture
-def newer(ours: TenantApi) -> Release:
-    """A release of the profile `tpf-2026-10`."""
-    sent = register(ours.tenant, ODD_BYTES, [making.staged(DATA)], actor="user:test")
-    return making.verified(sent.release)
-
-
 def path_of(release: Release) -> str:
     return f"pipelines/{{pipeline_id}}/descriptors/{release.descriptor_digest}"
 
 
-def test_the_exact_bytes_are_returned_with_their_digest(ours: TenantApi, newer: Release) -> None:
+def test_the_exact_bytes_are_returned_with_their_digest(ours: TenantApi) -> None:
+    newer = making.verified(register(ours.tenant, ODD_BYTES, [making.staged(DATA)], actor="user:test").release)
     digest = hashlib.sha256(ODD_BYTES)
     described = {
         "Content-Type": "application/json",

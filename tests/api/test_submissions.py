@@ -20,16 +20,18 @@ from tests import gradual, making
 from tests.api.tenant_api import TenantApi, fields, refused, unchanged
 from tests.cases import cases
 
-PLAIN = {"pipelineId": making.PIPELINE, "input": {"n": 1}, "idempotencyKey": "key"}
 # The members that differ between executions.
 OWN = ("executionId", "createdAt", "nextDueAt", "updatedAt", "links", "idempotencyKey")
 UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-UNNAMED = json.dumps({"pipelineId": making.PIPELINE, "input": {"n": 1}}).encode()
 Request = Callable[[TenantApi, str], Any]
 
 
+def item(key: str, **members: Any) -> dict[str, Any]:
+    return {"pipelineId": making.PIPELINE, "input": {"n": 1}, "idempotencyKey": key, **members}
+
+
 def plain(api: TenantApi, key: str, **more: Any) -> Any:
-    return api.post("executions", {**PLAIN, "idempotencyKey": key, **more.pop("members", {})}, **more)
+    return api.post("executions", item(key, **more.pop("members", {})), **more)
 
 
 def comparable(response: Any) -> tuple[int, str]:
@@ -48,10 +50,10 @@ def comparable(response: Any) -> tuple[int, str]:
     (lambda api, key: plain(api, key, members={"expectedReleaseVersion": "9.9"}), 409),
     (lambda api, key: plain(api, key, members={"extra": 1}), 400),
     (lambda api, key: [plain(api, key), plain(api, key, members={"input": {"n": 2}})][1], 409),
-    (lambda api, _: api.post("executions", UNNAMED), 400),
+    (lambda api, _: api.post("executions", {"pipelineId": making.PIPELINE, "input": {"n": 1}}), 400),
     (lambda api, _: api.post("executions", b'{"a": 1, "a": 2}'), 400),
     (lambda api, _: api.post("executions", b'{"a": "' + b"x" * 1024**2 + b'"}'), 413),
-    (lambda api, _: api.call("PUT", api.url("executions"), PLAIN), 405),
+    (lambda api, _: api.call("PUT", api.url("executions"), item("key")), 405),
 )
 def test_both_paths_return_the_same_response(ours: TenantApi, request_: Request, status: int) -> None:
     assert plain(ours, "warming up").status_code == 202
@@ -63,8 +65,7 @@ def test_both_paths_return_the_same_response(ours: TenantApi, request_: Request,
 
 def test_another_tenants_address_is_unknown(ours: TenantApi, theirs: TenantApi) -> None:
     plain(theirs, "warming up")
-    response = ours.post("executions", PLAIN, token=theirs.all_scopes)
-    refused(response, 404, "NOT_FOUND")
+    refused(plain(ours, "key", token=theirs.all_scopes), 404, "NOT_FOUND")
     assert not Execution.objects.filter(execution_key="key").exists()
 
 
@@ -82,31 +83,26 @@ def switch(ours: TenantApi, version: str) -> None:
     activate(making.release_of(ours.tenant, version), actor="user:test")
 
 
-def body(version: Any = None, key: str = "k", **more: Any) -> dict[str, Any]:
-    named = {} if version is None else {"releaseVersion": version}
-    return {**PLAIN, "idempotencyKey": key, **named, **more}
-
-
 def test_a_caller_gets_the_release_that_it_names(two: TenantApi) -> None:
     for version in ("1.0", "2.0"):
-        response = two.post("executions", body(version, version))
+        response = two.post("executions", item(version, releaseVersion=version))
         assert response.status_code == 202, response.content
         made = response.json()
         assert made["pin"]["releaseVersion"] == version
         [event] = two.get(f"executions/{made['executionId']}/events").json()["items"]
         assert event["data"]["requestedReleaseVersion"] == version
-        assert two.post("executions", body(version, version)).json()["duplicate"]
-    unnamed = two.post("executions", {**body(), "releaseVersion": None, "waitSeconds": 0})
+        assert two.post("executions", item(version, releaseVersion=version)).json()["duplicate"]
+    unnamed = two.post("executions", item("k", releaseVersion=None, waitSeconds=0))
     assert unnamed.json()["pin"]["releaseVersion"] == "2.0"
 
 
 def test_a_release_that_is_not_open_names_the_active_one(two: TenantApi) -> None:
-    response = two.post("executions", body("3.0"))
+    response = two.post("executions", item("k", releaseVersion="3.0"))
     document = refused(response, 409, "RELEASE_NOT_OPEN")
     assert (document["activeReleaseVersion"], document["mayOpen"]) == ("2.0", True)
     assert response.headers["Retry-After"] == str(RETRY_SECONDS)
     policy.change(two.release.pipeline, {"skewGraceMinutes": 0}, actor="user:test")
-    response = two.post("executions", body("1.0"))
+    response = two.post("executions", item("k", releaseVersion="1.0"))
     assert not refused(response, 409, "RELEASE_NOT_OPEN")["mayOpen"]
     assert "Retry-After" not in response.headers
 
@@ -121,7 +117,7 @@ def test_a_release_that_is_not_open_names_the_active_one(two: TenantApi) -> None
 )
 def test_members_that_do_not_fit_are_rejected(two: TenantApi, members: dict[str, Any], errors: dict[str, str]) -> None:
     before = Execution.objects.count()
-    assert fields(refused(two.post("executions", body(**members)), 400, "INVALID_REQUEST")) == errors
+    assert fields(refused(two.post("executions", item("k") | members), 400, "INVALID_REQUEST")) == errors
     assert Execution.objects.count() == before
 
 
@@ -133,10 +129,9 @@ def test_a_request_waits_without_a_slot_until_its_release_is_active(two: TenantA
         if len(pauses) == 2:
             switch(two, "3.0")
 
-    response = two.post("executions", body("3.0", waitSeconds=10), **{PAUSE: pause})
+    response = two.post("executions", item("k", releaseVersion="3.0", waitSeconds=10), **{PAUSE: pause})
     assert response.status_code == 202, response.content
-    assert response.json()["pin"]["releaseVersion"] == "3.0"
-    assert len(pauses) == 2
+    assert (response.json()["pin"]["releaseVersion"], len(pauses)) == ("3.0", 2)
 
 
 def test_routing_keys_and_tags_of_a_submission(ours: TenantApi) -> None:
@@ -145,26 +140,22 @@ def test_routing_keys_and_tags_of_a_submission(ours: TenantApi) -> None:
     steps = [{"share": 0, "minimumSample": 20, "minimumMinutes": 0}]
     plan = {"releaseVersion": "2.0", "steps": steps, "groups": {"tags": ["beta"], "tokens": ["client-1"]}}
     assert ours.post("pipelines/{pipeline_id}/gradual-activations", plan).status_code == 201
-    body = {"pipelineId": making.PIPELINE, "input": {"n": 1}, "routingKey": "customer-7", "tags": ["beta", "eu"]}
+    named = {"routingKey": "customer-7", "tags": ["beta", "eu"]}
     for key in ("cold", "warm"):
-        response = ours.post("executions", {**body, "idempotencyKey": key})
+        response = plain(ours, key, members=named)
         assert response.status_code == 202, response.content
         made = response.json()
         assert (made["pin"]["releaseVersion"], made["tags"]) == ("2.0", ["beta", "eu"])
-        again = ours.post("executions", {**body, "idempotencyKey": key, "tags": []}).json()
+        again = plain(ours, key, members={**named, "tags": []}).json()
         assert (again["duplicate"], again["tags"]) == (True, ["beta", "eu"])
         assert ours.get(f"executions/{made['executionId']}").json()["tags"] == ["beta", "eu"]
-    plain = {**body, "idempotencyKey": "plain", "tags": [], "routingKey": None}
-    assert ours.post("executions", plain).json()["pin"]["releaseVersion"] == "1.0"
-    by_group = ours.post("executions", {**plain, "idempotencyKey": "group"}, token=ours.token(Scope.SUBMIT)).json()
+    unnamed: dict[str, Any] = {"tags": [], "routingKey": None}
+    assert plain(ours, "plain", members=unnamed).json()["pin"]["releaseVersion"] == "1.0"
+    by_group = plain(ours, "group", members=unnamed, token=ours.token(Scope.SUBMIT)).json()
     assert (by_group["submittedBy"], by_group["pin"]["releaseVersion"]) == ("token:client-1", "2.0")
 
 
 PATH = "executions:batch"
-
-
-def item(key: str, **members: Any) -> dict[str, Any]:
-    return {"pipelineId": making.PIPELINE, "input": {"n": 1}, "idempotencyKey": key, **members}
 
 
 def verdicts(ours: TenantApi, *items: Any) -> list[dict[str, Any]]:
@@ -218,16 +209,10 @@ def test_a_submission_says_when_it_starts_and_a_batch_judges_each_item(ours: Ten
     assert (shown["expiresAt"], shown["priority"], shown["status"]) == (last, "high", "QUEUED")
     assert ours.get(f"executions/{shown['executionId']}").json()["expiresAt"] == last
     assert plain(ours, "later").json()["duplicate"], "the start is no part of what a key stands for"
-    wrong: list[dict[str, Any]] = [
-        {"notBefore": years.isoformat()},
-        {"expiresAt": "2020-01-01T00:00:00Z"},
-        {"notBefore": "noon"},
-    ]
-    wrong += [{"priority": name} for name in ("urgent", None, 1)]
-    bodies: list[dict[str, Any]] = [{"priority": "low"}, *wrong]
-    items = [{**PLAIN, "idempotencyKey": str(n), **members} for n, members in enumerate(bodies)]
-    verdicts = ours.post("executions:batch", {"items": items}).json()["items"]
-    assert [verdict["status"] for verdict in verdicts] == [202, *[400] * 6]
-    assert verdicts[0]["execution"]["priority"] == "low"
-    named = [verdict["problem"]["errors"][0]["field"] for verdict in verdicts[1:]]
-    assert named == [next(iter(body)) for body in wrong]
+    times = [("notBefore", years.isoformat()), ("expiresAt", "2020-01-01T00:00:00Z"), ("notBefore", "noon")]
+    wrong = [*times, *(("priority", name) for name in ("urgent", None, 1))]
+    items = [item(str(n), **{name: value}) for n, (name, value) in enumerate([("priority", "low"), *wrong])]
+    taken, *others = verdicts(ours, *items)
+    assert (taken["status"], taken["execution"]["priority"]) == (202, "low")
+    assert {verdict["status"] for verdict in others} == {400}
+    assert [verdict["problem"]["errors"][0]["field"] for verdict in others] == [name for name, _ in wrong]

@@ -332,8 +332,7 @@ def first_heartbeat() -> Scene:
 
 def heartbeat() -> Scene:
     owner, release = making.ready()
-    claims = running(owner, 3)
-    return heartbeat_call(release, "worker-1", *claims), [Worker.objects.get()]
+    return heartbeat_call(release, "worker-1", *running(owner, 3)), [Worker.objects.get()]
 
 
 def heartbeat_of_a_silent_worker() -> Scene:

@@ -136,6 +136,8 @@ def test_bytes_that_are_being_removed_are_not_moved_to_another_store(tmp_path: P
         assert removal.enter_context(blob_lock.exclusive(DIGEST)) is not None
         with meanwhile(move) as moved:
             wait_for_the_lock()
+            with pytest.raises(TimeoutError):
+                moved.result(0.2)
             assert target.stat(DIGEST) is None
             removal.close()
     assert moved.result() == [[Result.COPIED]]
@@ -198,7 +200,7 @@ def test_two_verifications_at_once_reach_one_verdict(repository: MavenRepository
 
 def test_release_and_bytes_are_locked_until_the_artifact_is_written(repository: MavenRepository) -> None:
     release = verifying(FIRST)
-    with stopped_before_writing(Artifact, lambda: resolve(release, int, Progress(release.pk))) as stopped:
+    with stopped_before_writing(Artifact, lambda: resolve(release, lambda: None, Progress(release.pk))) as stopped:
         assert locked([release], against="NO KEY UPDATE") == [release]
         assert digest_lock(DIGESTS[0]) == "shared"
         assert held(release) == [None]

@@ -25,7 +25,7 @@ from tests.concurrency.sessions import race, results_of
 from tests.deaths import each_death
 from tests.executions.awaits.parking import make_late, suspended
 from tests.executions.submission.continuing import order
-from tests.raw_sql import run
+from tests.raw_sql import raised, run
 
 REFUNDS = "org.example.refunds"
 TRACE = f"00-{1:032x}-{2:016x}-01"
@@ -69,8 +69,7 @@ def end(owner: Tenant, *outputs: str, failed: bool = False) -> None:
 
 
 def state(execution: Execution) -> tuple[str, str | None]:
-    execution.refresh_from_db()
-    return execution.status, execution.error_code
+    return making.reread(execution).status, execution.error_code
 
 
 def test_only_the_result_of_the_child_answers_and_what_may_pass_is_tried_again(owner: Tenant) -> None:
@@ -84,8 +83,7 @@ def test_only_the_result_of_the_child_answers_and_what_may_pass_is_tried_again(o
     settle(due=True)
     [child] = children(parent)
     assert (child.parent_id, child.execution_key, child.release_version) == (parent.pk, f"child:{parent.pk}:0", "7.0")
-    with pytest.raises(QuestionClosed):
-        questions.answer(owner, question_id=asked.pk, response={"n": 3}, actor="user:eva")
+    raised(QuestionClosed, questions.answer, owner, question_id=asked.pk, response={"n": 3}, actor="user:eva")
     end(owner)
     asked.refresh_from_db()
     assert (asked.status, asked.actor, state(parent)) == ("COMPLETED", f"execution:{child.pk}", ("QUEUED", None))

@@ -42,8 +42,7 @@ def few_workers(settings: Any) -> None:
 
 
 def a_third_key() -> Decision:
-    owner = making.tenant()
-    start = partial(tenant_keys.start_key, owner, actor="user:x")
+    start = partial(tenant_keys.start_key, making.tenant(), actor="user:x")
     return start, start, "WorkerKeyChangeRefused"
 
 
@@ -105,8 +104,7 @@ def a_checkpoint_of_a_cancelled_execution() -> Decision:
 def an_older_checkpoint() -> Decision:
     [claim] = scenes.running(making.ready()[0], 1)
     older = scenes.checkpoint(claim)
-    newer = older.model_copy(update={"next_step_index": 2})
-    return keeping(newer), keeping(older), {}
+    return keeping(older.model_copy(update={"next_step_index": 2})), keeping(older), {}
 
 
 def a_campaign_with_a_redriven_execution() -> Decision:
@@ -132,8 +130,7 @@ def a_pause_of_a_cancelled_campaign() -> Decision:
 
 def a_campaign_that_is_paused_twice() -> Decision:
     owner, _ = scenes.dead(1)
-    made = scenes.start_campaign(owner)
-    pause = partial(campaigns.pause, owner, made.pk, actor="user:x")
+    pause = partial(campaigns.pause, owner, scenes.start_campaign(owner).pk, actor="user:x")
     return pause, lambda: (pause(), Campaign.objects.get().events.count())[1], 2
 
 
@@ -200,8 +197,7 @@ def the_last_two_answers_of_an_await() -> Decision:
 
     def answer_the_last() -> object:
         answer(items[1])
-        made.refresh_from_db()
-        return made.status, made.progress
+        return making.reread(made).status, made.progress
 
     return partial(answer, items[0]), answer_the_last, ("QUEUED", [{"n": 2}] * 2)
 

@@ -40,14 +40,10 @@ def ready() -> Tenant:
     return owner
 
 
-def submitting(owner: Tenant, key: str, value: Any) -> Any:
-    return partial(making.submitted, owner, key, value)
-
-
 @pytest.mark.parametrize("_", ROUNDS)
 def test_concurrent_submissions_of_a_key_make_one_execution_and_conflicts_with_its_input(_: int) -> None:
     owner = ready()
-    won, lost = parted(race(*[submitting(owner, "k", {"n": number}) for number in (1, 2) * 3]))
+    won, lost = parted(race(*[partial(making.submitted, owner, "k", {"n": number}) for number in (1, 2) * 3]))
     assert len({submission.execution.pk for submission in won}) == 1
     assert sorted(submission.duplicate for submission in won) == [False, True, True]
     assert lost == ["IdempotencyKeyReused"] * 3

@@ -144,5 +144,4 @@ def test_a_policy_names_no_channel_that_is_removed_at_the_same_time(_: int) -> N
     results = race(name, partial(channels.remove, ops, actor="user:ann"))
     [lost] = parted(results)[1]
     assert lost in {"PolicyInvalid", "AlertChannelInPolicy"}
-    release.pipeline.refresh_from_db()
-    assert (release.pipeline.notify_channel == "ops") is channels.kept(release.pipeline.tenant).exists()
+    assert (making.reread(release.pipeline).notify_channel == "ops") is channels.kept(release.pipeline.tenant).exists()

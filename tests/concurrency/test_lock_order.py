@@ -239,8 +239,7 @@ def running_campaigns() -> Sweep:
 
 
 def drafting_campaigns() -> Sweep:
-    rows = [scenes.frozen(scenes.dead(1)[0]) for _ in range(2)]
-    return drafting.draft, rows
+    return drafting.draft, [scenes.frozen(scenes.dead(1)[0]) for _ in range(2)]
 
 
 def old_drafts() -> Sweep:

@@ -59,8 +59,7 @@ def test_a_pause_waits_for_a_claim_that_does_not_see_it(work: Any, kind: str, re
         assert claim() == 1
 
     ended_after(claim_one, call).result()
-    made.refresh_from_db()
-    assert len(holds_of(made)) == 1
+    assert len(holds_of(making.reread(made))) == 1
 
 
 @pytest.mark.parametrize("kind", ["release", "pipeline"])
@@ -80,8 +79,7 @@ def test_nothing_that_is_submitted_while_a_pause_is_made_is_claimed(kind: str, r
 @pytest.mark.parametrize("kept", [True, False])
 def test_a_claim_during_a_pause_takes_nothing(kept: bool, kind: str, ready: tuple[Tenant, Release]) -> None:
     owner, _ = ready
-    made = making.execution(owner)
-    held = target(kind, made)
+    held = target(kind, making.execution(owner))
     with transaction.atomic():
         pause(held)
         assert results_of(race(partial(making.claimed, owner))) == [[]]

@@ -18,17 +18,7 @@ from governance.activation.activation import activate
 from governance.retirement.retirement import Order, fail_open, retire, revoke
 from releases.artifacts.store import artifact_store
 from releases.errors import DeploymentPending, NoActiveRelease, RetirementBlocked
-from releases.models import (
-    Activation,
-    ArtifactUpload,
-    Blob,
-    Contract,
-    Deployment,
-    Pipeline,
-    Release,
-    Retirement,
-    Revocation,
-)
+from releases.models import ArtifactUpload, Blob, Contract, Deployment, Pipeline, Release, Retirement, Revocation
 from releases.registration.deployments import DeploymentRequest, deploy
 from releases.registration.progress import UPLOADS
 from releases.registration.registrar import Registration, register
@@ -43,10 +33,6 @@ from tests.repetition import rounds
 ROUNDS = rounds(5)
 
 
-def newest(pipeline: Pipeline) -> Activation | None:
-    return Pipeline.objects.select_related("activation").get(pk=pipeline.pk).activation
-
-
 def test_concurrent_activations_are_a_sequence_without_a_gap() -> None:
     owner = making.tenant()
     releases = [making.registered(owner, f"{number}.0") for number in range(4)]
@@ -59,7 +45,7 @@ def test_concurrent_activations_are_a_sequence_without_a_gap() -> None:
     for event in events:
         returns = event.release_id in {earlier.release_id for earlier in events[: event.sequence - 1]}
         assert event.is_rollback is (returns and event.release_id != event.previous_id)
-    assert newest(releases[0].pipeline) == events[-1]
+    assert making.reread(releases[0].pipeline).activation == events[-1]
 
 
 @pytest.mark.parametrize("table", ["releases_release", "releases_deployment"])
@@ -186,8 +172,7 @@ def test_an_order_to_fail_misses_no_submission(_: int) -> None:
         fail_open()
 
     calls = [submitting(owner, *(f"{name}{number}" for number in range(10))) for name in "abcd"]
-    results = race(*calls, order)
-    assert results[-1] is None
+    assert race(*calls, order)[-1] is None
     made = Execution.objects.filter(release=release)
     assert not made.filter(status__in=OPEN).exists()
     event = Revocation.objects.get()

@@ -71,10 +71,6 @@ def grace(owner: Tenant, minutes: int) -> None:
     policy.change(release_of(owner, "1.0").pipeline, {"skewGraceMinutes": minutes}, actor=ACTOR)
 
 
-def no_grace(owner: Tenant) -> None:
-    grace(owner, 0)
-
-
 def switch(owner: Tenant) -> None:
     activate(release_of(owner, "2.0"), actor=ACTOR)
 
@@ -94,7 +90,7 @@ def replacement(owner: Tenant) -> None:
         (None, False, revocation, "ACTIVE_RELEASE_REVOKED"),
         (None, False, replacement, "2.0"),
         ("1.0", False, switch, "1.0"),
-        ("1.0", True, no_grace, "RELEASE_NOT_OPEN"),
+        ("1.0", True, partial(grace, minutes=0), "RELEASE_NOT_OPEN"),
         ("1.0", True, revocation, "RELEASE_NOT_ADMITTED"),
     ],
 )

@@ -103,8 +103,7 @@ def request(operation: Callable[..., object]) -> Callable[[], Scene]:
 
     def scene() -> Scene:
         owner, _ = scenes.dead(2)
-        made = scenes.start_campaign(owner)
-        return partial(operation, owner, made.pk, actor="user:x"), []
+        return partial(operation, owner, scenes.start_campaign(owner).pk, actor="user:x"), []
 
     scene.__name__ = f"campaign_{operation.__name__}"
     return scene
@@ -139,70 +138,60 @@ def new_tenant() -> Scene:
     return partial(call_command, "create_tenant", "acme", member="ada"), []
 
 
-TRANSACTIONS: list[tuple[Callable[[], Scene], type[Model]]] = [
-    (scenes.activation, Pipeline),
-    (scenes.last_vote, Vote),
-    (scenes.last_vote, ActivationRequest),
-    (scenes.due_request, Activation),
-    (scenes.due_request, Pipeline),
-    (scenes.due_request, ActivationRequest),
-    (scenes.gradual_start, Activation),
-    (scenes.gradual_step, Activation),
-    (scenes.gradual_promotion, Pipeline),
-    (scenes.gradual_withdrawal, Activation),
-    (scenes.revocation, Revocation),
-    (scenes.retirement, Retirement),
-    (scenes.ordered_failures, Revocation),
-    (scenes.ordered_failures, DeadLetter),
-    (scenes.registration, Release),
-    (scenes.registration, Artifact),
-    (scenes.healing, BlobEvent),
-    (scenes.healing, Blob),
-    (scenes.damaged_bytes, Blob),
-    (scenes.missing_bytes, Blob),
-    (scenes.removal_of_bytes, BlobEvent),
-    (scenes.recording, ExecutionEvent),
-    (failed_outcomes, DeadLetter),
-    (suspensions, AwaitUnit),
-    (lost_leases, DeadLetter),
-    (scenes.campaign_start, CampaignItem),
-    (scenes.campaign_start, CampaignEvent),
-    (scenes.campaign_drafting, CampaignItem),
-    (scenes.campaign_drafting, CampaignEvent),
-    (scenes.campaign_advance, Execution),
-    (scenes.campaign_advance, CampaignItem),
-    (scenes.campaign_advance, CampaignEvent),
-    (scenes.resubmission, Execution),
-    (scenes.resubmission, ExecutionEvent),
-    *(
-        (scenes.campaign_of_resubmissions, table)
-        for table in (Resubmission, Execution, ExecutionEvent, CampaignItem, CampaignEvent)
-    ),
-    (request(campaigns.pause), CampaignEvent),
-    (request(campaigns.cancel), CampaignEvent),
-    (request(campaigns.cancel), CampaignItem),
-    *((scenes.removal, table) for table in (ExecutionEvent, DeadLetter, AwaitUnit, WireForm, Resubmission)),
-    *((scenes.answering, table) for table in (AwaitUnit, Execution)),
-    *((scenes.timing_out, table) for table in (Interaction, AwaitUnit, Execution, DeadLetter)),
-    *((scenes.giving_up_a_webhook, table) for table in (AwaitUnit, Execution, DeadLetter)),
-    *((scenes.cancelling, table) for table in (AwaitUnit, Interaction)),
-    (scenes.first_heartbeat, WorkerEvent),
-    (scenes.heartbeat, Execution),
-    (scenes.admission_of_a_rest_worker, WorkerEvent),
-    (heartbeat_for_a_rest_worker, WorkerEvent),
-    (a_blocked_endpoint, WorkerEvent),
-    (drain, WorkerEvent),
-    (undrain, WorkerEvent),
-    (scenes.end_of_an_interruption, Execution),
-    (new_tenant, Membership),
-]
+TRANSACTIONS: dict[Callable[[], Scene], tuple[type[Model], ...]] = {
+    scenes.activation: (Pipeline,),
+    scenes.last_vote: (Vote, ActivationRequest),
+    scenes.due_request: (Activation, Pipeline, ActivationRequest),
+    scenes.gradual_start: (Activation,),
+    scenes.gradual_step: (Activation,),
+    scenes.gradual_promotion: (Pipeline,),
+    scenes.gradual_withdrawal: (Activation,),
+    scenes.revocation: (Revocation,),
+    scenes.retirement: (Retirement,),
+    scenes.ordered_failures: (Revocation, DeadLetter),
+    scenes.registration: (Release, Artifact),
+    scenes.healing: (BlobEvent, Blob),
+    scenes.damaged_bytes: (Blob,),
+    scenes.missing_bytes: (Blob,),
+    scenes.removal_of_bytes: (BlobEvent,),
+    scenes.recording: (ExecutionEvent,),
+    failed_outcomes: (DeadLetter,),
+    suspensions: (AwaitUnit,),
+    lost_leases: (DeadLetter,),
+    scenes.campaign_start: (CampaignItem, CampaignEvent),
+    scenes.campaign_drafting: (CampaignItem, CampaignEvent),
+    scenes.campaign_advance: (Execution, CampaignItem, CampaignEvent),
+    scenes.resubmission: (Execution, ExecutionEvent),
+    scenes.campaign_of_resubmissions: (Resubmission, Execution, ExecutionEvent, CampaignItem, CampaignEvent),
+    request(campaigns.pause): (CampaignEvent,),
+    request(campaigns.cancel): (CampaignEvent, CampaignItem),
+    scenes.removal: (ExecutionEvent, DeadLetter, AwaitUnit, WireForm, Resubmission),
+    scenes.answering: (AwaitUnit, Execution),
+    scenes.timing_out: (Interaction, AwaitUnit, Execution, DeadLetter),
+    scenes.giving_up_a_webhook: (AwaitUnit, Execution, DeadLetter),
+    scenes.cancelling: (AwaitUnit, Interaction),
+    scenes.first_heartbeat: (WorkerEvent,),
+    scenes.heartbeat: (Execution,),
+    scenes.admission_of_a_rest_worker: (WorkerEvent,),
+    heartbeat_for_a_rest_worker: (WorkerEvent,),
+    a_blocked_endpoint: (WorkerEvent,),
+    drain: (WorkerEvent,),
+    undrain: (WorkerEvent,),
+    scenes.end_of_an_interruption: (Execution,),
+    new_tenant: (Membership,),
+}
+"""The tables that each call writes. It fails at each of them."""
 
 
 LOGGED = (scenes.campaign_advance, scenes.campaign_drafting, scenes.campaign_of_resubmissions, scenes.removal)
 """These calls log the error and continue with other campaigns or tenants."""
 
 
-@pytest.mark.parametrize(("scene", "table"), TRANSACTIONS, ids=scenes.name_of)
+@pytest.mark.parametrize(
+    ("scene", "table"),
+    [(scene, table) for scene, tables in TRANSACTIONS.items() for table in tables],
+    ids=scenes.name_of,
+)
 def test_a_failed_statement_undoes_the_call(scene: Callable[[], Scene], table: type[Model], caplog: Log) -> None:
     call, _ = scene()
     before = everything()

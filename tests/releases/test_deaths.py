@@ -23,7 +23,7 @@ from tests import making
 from tests.cases import cases, returning
 from tests.deaths import assert_all_or_nothing, each_death
 from tests.few_places import limited
-from tests.raw_sql import refuse
+from tests.raw_sql import raised, refuse
 from tests.requesting import active, candidate, let_pass, open_request, person, soon, voted
 from tests.wakeups import LATER, Broker, names
 
@@ -77,15 +77,13 @@ def test_an_approval_that_dies_before_its_activation_is_carried_out_by_the_clock
     voter = person(release.pipeline.tenant)
     approved = 0
     for statement in each_death(lambda: voted(request, voter)):
-        request.refresh_from_db()
-        assert (request.status, active(release)) in {("OPEN", "1.0"), ("APPROVED", "1.0")}, statement
+        assert (making.reread(request).status, active(release)) in {("OPEN", "1.0"), ("APPROVED", "1.0")}, statement
         approved += request.status == "APPROVED"
         if approved == 1:
             break
     assert approved == 1
     assert carry_out_due() == 1
-    request.refresh_from_db()
-    assert (request.status, active(release)) == ("ACTIVATED", "2.0")
+    assert (making.reread(request).status, active(release)) == ("ACTIVATED", "2.0")
     assert voted(request, voter, round_number=1).activation.release == release
 
 
@@ -93,8 +91,7 @@ def test_a_verification_that_dies_has_no_verdict_and_is_repeated() -> None:
     """It first moves the release to VERIFYING, and then writes the verdict, findings and contract together."""
     release = making.uploaded(making.tenant())
     for statement in each_death(lambda: verify_release(release.pk)):
-        release.refresh_from_db()
-        assert release.status in {"UPLOADED", "VERIFYING"}, statement
+        assert making.reread(release).status in {"UPLOADED", "VERIFYING"}, statement
         assert not Contract.objects.filter(pipeline=release.pipeline).exists(), statement
     release.refresh_from_db()
     assert (release.status, release.contract_id) == ("REGISTERED", Contract.objects.get(pipeline=release.pipeline).pk)
@@ -123,11 +120,7 @@ def test_a_submission_that_finds_changed_bytes_announces_a_check(broker: Broker,
     path = making.stored_file(digest)
     path.chmod(0o644)
     path.unlink() if missing else path.write_bytes(path.read_bytes())
-
-    def submit() -> None:
-        with pytest.raises(ArtifactMissing if missing else ArtifactUnverified):
-            require_sound(release)
-
+    submit = partial(raised, ArtifactMissing if missing else ArtifactUnverified, require_sound, release)
     assert names(broker.after(submit)) == [CHECK_TASK]
     with limited(places.ARTIFACTS, 1), places.ARTIFACTS.hold():
         messages = broker.after(lambda: tasks.check_blob(digest))
@@ -142,11 +135,6 @@ def test_a_verification_that_fails_announces_the_next_one(broker: Broker) -> Non
     owner = making.tenant()
     failing, other = making.uploaded(owner, "1.0"), making.uploaded(owner, "2.0")
     refuse("releases_release", "UPDATE", f"NEW.id = {failing.pk} AND NEW.status = 'REGISTERED'")
-
-    def fail() -> None:
-        with pytest.raises(DatabaseError):
-            tasks.verify()
-
-    broker.deliver(broker.after(fail))
+    broker.deliver(broker.after(partial(raised, DatabaseError, tasks.verify)))
     assert Release.objects.get(pk=failing.pk).status == "VERIFYING"
     assert Release.objects.get(pk=other.pk).status == "REGISTERED"

@@ -55,6 +55,10 @@ Steps
   10     20
   10     20              x
 
+Groups
+  Tags    vip
+  Tokens  -
+
 Input
   orderId  7
   text
@@ -77,7 +81,7 @@ def test_people_read_facts_sections_and_tables_and_count_from_one(run: CommandLi
     lacks, at = ["0 of 50.", "Minutes: 1 of 5."], "2001-01-01T00:00:00.5Z"
     gradual = {
         **{"gradualActivationId": "g", "step": 1, "cause": None, "endReason": "", "startedAt": at},
-        **{"steps": [step, {**step, "note": "x"}]},
+        **{"steps": [step, {**step, "note": "x"}], "groups": {"tags": ["vip"], "tokens": []}},
         **{"bounds": {"factor": 1.5, "cause": None}, "input": {"orderId": 7, "text": f"one\ntwo{ESCAPE}"}},
         **{"evidence": {"drift": -0.0123456789, "states": states, "lacks": lacks, "parts": [{"a": [step]}]}},
     }

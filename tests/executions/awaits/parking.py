@@ -14,8 +14,7 @@ def suspended(ready: tuple[Tenant, Release], key: str = "key", **members: Any) -
     made = making.execution(ready[0], key)
     [claim] = making.claimed(ready[0])
     assert making.record(making.suspension(claim, **members)) == 1
-    made.refresh_from_db()
-    return made
+    return making.reread(made)
 
 
 def itemized(ready: tuple[Tenant, Release], count: int) -> tuple[Execution, list[Interaction]]:

@@ -205,13 +205,13 @@ def run_out(question: Interaction, minutes: int = 31) -> None:
 
 
 def state(question: Interaction) -> tuple[str, str | None, str | None, int]:
-    question.refresh_from_db()
-    return question.status, question.claimed_by, question.delegate, question.claim_changes
+    return making.reread(question).status, question.claimed_by, question.delegate, question.claim_changes
 
 
 def test_a_claim_says_who_works_on_the_answer_and_for_how_long(question: Interaction) -> None:
     claimed = claim(question)
     [event] = InteractionEvent.objects.filter(interaction=question)
+    assert event.claimed_until is not None
     assert claims.CLAIM_TIME - (event.claimed_until - event.at) < claims.CLAIM_TIME / 10
     assert (event.kind, event.claimed_until, EVA) == ("CLAIMED", claimed.claimed_until, claimed.claimed_by)
     assert (claimed.updated_at, claimed.version) == (question.updated_at, question.version)
@@ -221,8 +221,7 @@ def test_a_claim_says_who_works_on_the_answer_and_for_how_long(question: Interac
 
 def test_another_person_releases_nothing_and_claims_only_to_take_over_or_after_its_time(question: Interaction) -> None:
     claim(question)
-    caught = raised(errors.QuestionClaimed, claim, question, BOB)
-    assert caught.data["claimedBy"] == EVA
+    assert raised(errors.QuestionClaimed, claim, question, BOB).data["claimedBy"] == EVA
     assert state(question) == ("DISPATCHED", EVA, None, 1)
     assert claim(question, BOB, take_over=True).claimed_by == BOB
     run_out(question)
@@ -257,8 +256,7 @@ def test_nobody_else_gets_a_question(question: Interaction) -> None:
     member(question.tenant, "left", is_active=False)
     member(making.tenant(), "stranger")
     for name in ("viewer", "left", "stranger", "nobody", ""):
-        caught = raised(errors.DelegateUnknown, delegate, question, name)
-        assert caught.errors[0]["field"] == "to"
+        assert raised(errors.DelegateUnknown, delegate, question, name).errors[0]["field"] == "to"
     assert state(question) == ("DISPATCHED", None, None, 0)
 
 

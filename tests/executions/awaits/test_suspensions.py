@@ -139,12 +139,16 @@ def both(response: Any, request: Any) -> dict[str, Any]:
 
 
 def resumed(made: Execution) -> tuple[Any, str]:
-    """Return what the next transition starts from: the same for a worker of Celery and of REST."""
+    """Return what the next transition starts from: the same for Celery, for REST, and after a takeover."""
     made.refresh_from_db()
     sent = payload_of(made)
     items = [sent] if made.progress_shape == "UNI" else parts(sent)
     typed = [(item.payload_type_id, json.loads(item.payload)) for item in items]
     [claim] = making.claimed(made.tenant)
+    making.lose_lease(claim)
+    Execution.objects.update(next_due_at=making.LONG_AGO)
+    [taken_over] = making.claimed(made.tenant)
+    assert (taken_over.input, taken_over.input_shape) == (claim.input, claim.input_shape)
     value = json.loads(claim.input)
     assert typed == [(BOTH, item) for item in ([value] if claim.input_shape == "UNI" else value)]
     return value, claim.input_shape

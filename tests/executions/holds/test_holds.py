@@ -132,8 +132,7 @@ def test_the_history_of_an_execution_names_its_pauses(owner: Tenant, execution: 
     cancel(owner, execution.pk, actor="user:eva", reason="")
     resume(execution)
     assert making.history(execution)[-1] == ("RESUMED", "CANCELLED"), "a paused execution can be cancelled"
-    caught = raised(PauseRefused, pause, execution)
-    assert caught.data == {"executionStatus": "CANCELLED"}
+    assert raised(PauseRefused, pause, execution).data == {"executionStatus": "CANCELLED"}
 
 
 @cases("kind", TARGETS)

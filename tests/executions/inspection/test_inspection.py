@@ -58,30 +58,36 @@ def outcome_of(release: Release) -> str:
 
 
 @cases(
-    ("members", "has_worker", "code", "verdicts"),
+    ("members", "has_worker", "codes", "verdicts"),
     ({}, True, "", {}),
     ({"workerGate": "require"}, True, "", {"worker": "met"}),
     ({"workerGate": "require"}, False, "WORKER_REQUIRED", {"worker": "unmet"}),
     ({"workerGate": "warn"}, False, "", {"worker": "warning"}),
-    ({"signaturePolicy": "require"}, False, "SIGNATURE_REQUIRED", {"signatures": "unmet"}),
+    ({"signaturePolicy": "require"}, True, "SIGNATURE_REQUIRED", {"signatures": "unmet"}),
+    (
+        {"signaturePolicy": "require", "workerGate": "require"},
+        False,
+        "SIGNATURE_REQUIRED WORKER_REQUIRED",
+        {"signatures": "unmet", "worker": "unmet"},
+    ),
     ({}, False, "ARTIFACT_MISSING", {}),
     ({}, False, "RELEASE_NOT_REGISTERED", {}),
 )
 def test_a_preflight_says_what_the_activation_does(
-    newer: Release, members: dict[str, Any], has_worker: bool, code: str, verdicts: dict[str, str]
+    newer: Release, members: dict[str, Any], has_worker: bool, codes: str, verdicts: dict[str, str]
 ) -> None:
     with_policy(newer, **members)
-    making.worker(newer, "w2", **({} if has_worker else {"stopped_at": timezone.now()}))
-    if code == "ARTIFACT_MISSING":
+    making.worker(newer, "w2", stopped_at=None if has_worker else timezone.now())
+    if codes == "ARTIFACT_MISSING":
         making.stored_file(newer.artifacts.get().digest).unlink()
-    elif code == "RELEASE_NOT_REGISTERED":
+    elif codes == "RELEASE_NOT_REGISTERED":
         revoke(newer, actor="user:eva", reason="leaks")
     report = preflight(newer)
     assert {gate.name: gate.verdict.value for gate in report.gates} == verdicts
-    assert [refusal.code for refusal in report.refusals] == ([code] if code else [])
-    assert report.is_allowed is not bool(code)
+    assert [refusal.code for refusal in report.refusals] == codes.split()
+    assert report.is_allowed is not bool(codes)
     assert (Concern.GATE in [warning.concern for warning in report.warnings]) == ("warning" in verdicts.values())
-    assert outcome_of(newer) == code
+    assert outcome_of(newer) == codes.partition(" ")[0]
 
 
 OTHER_DIGEST = "sha256:" + "0" * 64
@@ -173,8 +179,7 @@ def failed_at(owner: Tenant, minutes: float, *keys: str) -> list[Execution]:
 
 
 def counts() -> list[tuple[int, int, int]]:
-    rows = FinishedCount.objects.order_by("minute")
-    return list(rows.values_list("succeeded", "failed", "cancelled"))
+    return list(FinishedCount.objects.order_by("minute").values_list("succeeded", "failed", "cancelled"))
 
 
 def test_a_late_commit_is_counted_by_the_next_run_and_a_redriven_failure_counts_and_stays(owner: Tenant) -> None:

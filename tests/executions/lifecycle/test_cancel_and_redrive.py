@@ -214,13 +214,11 @@ def test_a_campaign_over_a_revoked_release_needs_a_confirmation(owner: Tenant) -
     making.worker(making.active(owner, "2.0"), "worker-2")
     making.dead(owner, "c")
     revoked(owner)
-    caught = raised(errors.ReleaseRevokedConfirmation, start, owner)
-    [named] = caught.data["revokedReleases"]
+    [named] = raised(errors.ReleaseRevokedConfirmation, start, owner).data["revokedReleases"]
     assert (named["releaseVersion"], named["revocationReason"], named["count"]) == ("1.0", "leaked", 2)
     assert not CampaignItem.objects.exists()
     # A release that is revoked later is skipped, although the operator has confirmed another one.
-    campaign = start(owner, rate=6000, allow_revoked=True)
-    assert campaign.allow_revoked
+    assert start(owner, rate=6000, allow_revoked=True).allow_revoked
     revoke(making.release_of(owner, "2.0"), actor="user:ann", reason="leaked too")
     pass_time(1)
     assert campaigns.advance() == 2

@@ -32,8 +32,7 @@ def world(module_world: None) -> tuple[Tenant, Release]:
 
 
 def progress(execution: Execution) -> tuple[int, Any]:
-    execution.refresh_from_db()
-    return execution.current_step_index, execution.progress
+    return making.reread(execution).current_step_index, execution.progress
 
 
 def test_a_checkpoint_is_stored_while_the_transition_runs(owner: Tenant, claim: Claim, execution: Execution) -> None:

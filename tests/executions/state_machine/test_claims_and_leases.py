@@ -12,6 +12,7 @@ from executions.models import Execution, Worker
 from executions.state_machine import moves
 from executions.state_machine.moves import Claim
 from executions.state_machine.statements import CLAIM, FAIR_SHARE, ROOM
+from governance.retirement.retirement import revoke
 from releases.models import Release
 from tenancy.models import Tenant
 from tests import making
@@ -82,6 +83,15 @@ def test_the_limit_bounds_one_claim_and_what_was_due_first_is_claimed_first(owne
     claims = [making.claimed(owner, limit=2) for _ in range(3)]
     ids = [[claim.execution_id for claim in group] for group in claims]
     assert ids == [[made[3].pk, made[0].pk], [made[1].pk, made[2].pk], []]
+
+
+def test_each_execution_is_claimed_for_its_pinned_release_even_if_another_is_active(owner: Tenant) -> None:
+    on_v1 = making.execution(owner, "first")
+    making.worker(making.active(owner, "2.0"), "worker-2")
+    on_v2 = making.execution(owner, "second")
+    revoke(on_v1.release, actor="user:test", reason="leaked")
+    pins = {claim.execution_id: claim.release_version for claim in making.claimed(owner)}
+    assert pins == {on_v1.pk: "1.0", on_v2.pk: "2.0"}
 
 
 def test_a_claim_is_limited_in_bytes_and_reports_that_more_is_due(owner: Tenant) -> None:

@@ -199,10 +199,6 @@ MINUTE = timedelta(minutes=1)
 RATE = {"limit": 2, "seconds": 60}
 
 
-def replaced() -> list[Execution]:
-    return list(Execution.objects.filter(error_code="REPLACED"))
-
-
 def test_no_more_start_in_a_period_than_the_rate_allows_even_if_they_are_claimed_late(owner: Tenant) -> None:
     limited(owner, rate=RATE, key="customer")
     third = submitted(owner, "a", "b", "c", "d")[2]
@@ -253,7 +249,8 @@ def test_only_the_newest_of_a_burst_starts_after_a_quiet_time(owner: Tenant, pri
     submitted(owner, "other", customer="c-2")
     [newest] = submitted(owner, "c")
     assert (making.reread(first).status, first.error_code) == ("CANCELLED", "REPLACED")
-    newer = {row.execution_key: row.events.get(kind="REPLACED").data["executionId"] for row in replaced()}
+    replaced = Execution.objects.filter(error_code="REPLACED")
+    newer = {row.execution_key: row.events.get(kind="REPLACED").data["executionId"] for row in replaced}
     second = Execution.objects.get(execution_key="b")
     assert newer == {"a": str(second.pk), "b": str(newest.pk)}
     assert claimed_keys(owner) == []

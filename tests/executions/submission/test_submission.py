@@ -186,8 +186,7 @@ def hosted(owner: Tenant, version: str, **members: Any) -> Release:
 
 
 def refuse(error: type[CoordinatorError], owner: Tenant, old: Execution, **members: Any) -> Any:
-    caught = raised(error, resubmit, owner, old.pk, **BY, **members)
-    return caught.data
+    return raised(error, resubmit, owner, old.pk, **BY, **members).data
 
 
 def test_the_new_execution_runs_on_the_active_release_and_the_old_keeps_its_pin(owner: Tenant, dead: Execution) -> None:

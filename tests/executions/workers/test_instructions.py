@@ -71,8 +71,7 @@ def test_a_worker_that_is_unknown_or_leaves_gets_no_instruction(release: Release
     assert not instructions.send(0)
     for column in ("stopped_at", "draining_since"):
         leaving: dict[str, Any] = {column: timezone.now()}
-        worker = making.worker(release, column, **leaving)
-        assert not instructions.send(worker.pk)
+        assert not instructions.send(making.worker(release, column, **leaving).pk)
         assert taken(instruction_queue_of(release.identity, column)) == []
 
 

@@ -205,8 +205,7 @@ def test_a_worker_cannot_send_a_probe_and_the_previous_version_records_none(owne
     probe = sweep_outcomes()
     advance_time(60)
     body = decode(verify(probe, active_keys), OutcomeGroup)
-    forged = seal(verify(probe, active_keys).identity, body, *active_keys(owner.slug))
-    tasks.record(forged)
+    tasks.record(seal(verify(probe, active_keys).identity, body, *active_keys(owner.slug)))
     assert message_path.outcome_delay() > 0
     with unchanged():
         assert outcome.record(verify(probe, active_keys).identity, body) == 0

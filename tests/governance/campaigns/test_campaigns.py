@@ -35,8 +35,7 @@ def test_items_are_admitted_at_the_rate_and_the_last_one_completes_it(owner: Ten
         assert advance(seconds) == count
     assert progress(made) == (6, 4, 0)
     assert (advance(), progress(made)) == (6, (0, 10, 0))
-    made.refresh_from_db()
-    assert (made.status, made.finished_at is not None) == ("COMPLETED", True)
+    assert (making.reread(made).status, made.finished_at is not None) == ("COMPLETED", True)
     assert events(made) == [("STARTED", "user:ann"), ("COMPLETED", "coordinator")]
     with unchanged():
         assert campaigns.advance() == 0
@@ -144,8 +143,7 @@ def let_end(owner: Tenant, *, failures: int = 0, suspended: int = 0) -> None:
 
 
 def state(campaign: Campaign) -> tuple[str, str, bool]:
-    campaign.refresh_from_db()
-    return campaign.status, campaign.cause, campaign.canary_over
+    return making.reread(campaign).status, campaign.cause, campaign.canary_over
 
 
 def test_a_campaign_says_what_became_of_its_executions(owner: Tenant, dead: list[Execution]) -> None:
@@ -254,8 +252,7 @@ def test_items_are_resubmitted_at_the_rate_on_the_active_release(owner: Tenant, 
     assert_all_or_nothing(campaigns.advance)
     assert progress(made) == (0, 10, 0)
     assert Resubmission.objects.count() == Execution.objects.filter(origin__isnull=False).count() == 10
-    made.refresh_from_db()
-    assert made.status == "COMPLETED"
+    assert making.reread(made).status == "COMPLETED"
     assert events(made) == [("STARTED", "user:ann"), ("COMPLETED", "coordinator")]
     for item in made.items.select_related("execution", "new_execution"):
         old, new = item.execution, item.new_execution
@@ -311,8 +308,7 @@ def test_an_impossible_target_skips_the_items(owner: Tenant, dead: list[Executio
     ("no activation", "RELEASE_NOT_OPEN"),
 )
 def test_waiting_items_let_others_pass(owner: Tenant, dead: list[Execution], obstacle: str, code: str) -> None:
-    other = making.active(owner, "1.1", pipeline_id=OTHER)
-    making.worker(other, "other")
+    making.worker(making.active(owner, "1.1", pipeline_id=OTHER), "other")
     making.dead(owner, *"xyz", pipeline_id=OTHER)
     following, release = candidate(owner, "1.1"), dead[0].release
     target = "1.1" if obstacle == "no activation" else None

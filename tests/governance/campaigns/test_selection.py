@@ -95,8 +95,7 @@ def run(draft: Campaign, options: Options = OPTIONS) -> Campaign:
     started = drafts.start(draft.tenant, draft.pk, options, actor="user:bob")
     pass_time(60)
     campaigns.advance()
-    started.refresh_from_db()
-    return started
+    return making.reread(started)
 
 
 def acts() -> list[tuple[str, str]]:
@@ -117,8 +116,7 @@ def test_a_draft_does_nothing_until_it_is_started(owner: Tenant, dead: list[Exec
 
 
 def test_a_draft_contains_only_what_its_kind_fits_and_is_discarded(owner: Tenant, dead: list[Execution]) -> None:
-    with pytest.raises(CampaignEmpty, match="unfinished"):
-        freeze(owner, Kind.PAUSE)
+    assert "unfinished" in str(raised(CampaignEmpty, freeze, owner, Kind.PAUSE))
     making.execution(owner, "queued")
     expected = {Kind.REDRIVE: 10, Kind.RESUBMIT: 10, Kind.CANCEL: 1, Kind.PAUSE: 1}
     drafts_of = {kind: freeze(owner, kind) for kind in expected}
@@ -143,8 +141,7 @@ def test_executions_are_cancelled_with_their_questions(quiet: Tenant) -> None:
     making.copies(making.execution(quiet, "first"), 3)
     made = start(quiet, kind=Kind.CANCEL)
     assert advance() == 5
-    made.refresh_from_db()
-    assert made.status == "COMPLETED"
+    assert making.reread(made).status == "COMPLETED"
     assert outcomes(made) == [("CANCELLED", "")] * 5
     assert set(quiet.executions.values_list("status", flat=True)) == {"CANCELLED"}
     assert set(Interaction.objects.values_list("status", flat=True)) == {"CANCELLED"}

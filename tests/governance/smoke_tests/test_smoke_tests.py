@@ -9,7 +9,6 @@ from django.utils import timezone
 from executions.holds import holds
 from executions.lifecycle.interventions import cancel, redrive
 from executions.models import Execution, SmokeTest
-from executions.workers.eligibility import CHECK_TASK
 from governance.activation import activation, gates
 from governance.activation.activation import activate
 from governance.campaigns.selection import Filters, preview
@@ -20,7 +19,7 @@ from governance.retirement.retirement import blockers, retire, revoke
 from governance.smoke_tests import smoke_tests
 from governance.smoke_tests.smoke_tests import Verdict, start
 from releases import policy
-from releases.models import Activation, Pipeline, Release
+from releases.models import Activation, Pipeline
 from tenancy.models import AuditEntry, Tenant
 from tests import gradual, making, requesting
 from tests.cases import cases
@@ -28,7 +27,7 @@ from tests.gradual import plan
 from tests.making import release_of
 from tests.raw_sql import unguarded
 from tests.releases.refusals import refusal
-from tests.wakeups import Broker, broker, names
+from tests.wakeups import broker
 from wire.messages.celery_messages import Outcome
 
 __all__ = ["broker"]
@@ -118,15 +117,13 @@ def test_what_a_submission_needs_a_smoke_test_needs(owner: Tenant, settings: Any
 
 @cases(
     ("results", "expected", "passes"),
-    [
-        (['{"n": 1}'], {"n": 1}, True),
-        (['{"n": 1.0}'], {"n": 1}, True),
-        (['{"n": 1}'], {"n": True}, False),
-        (['{"n": 1}'], None, False),
-        (['{"n": 1}'], [{"n": 1}], False),
-        (["null"], None, True),
-        (['{"n": 1}'], smoke_tests.ANYTHING, True),
-    ],
+    (['{"n": 1}'], {"n": 1}, True),
+    (['{"n": 1.0}'], {"n": 1}, True),
+    (['{"n": 1}'], {"n": True}, False),
+    (['{"n": 1}'], None, False),
+    (['{"n": 1}'], [{"n": 1}], False),
+    (["null"], None, True),
+    (['{"n": 1}'], smoke_tests.ANYTHING, True),
 )
 def test_a_result_passes_if_it_is_expected(owner: Tenant, results: list[str], expected: Any, passes: bool) -> None:
     test = begin(owner, expected_result=expected)
@@ -148,13 +145,11 @@ def test_a_failure_and_a_cancellation_fail_the_test(owner: Tenant) -> None:
 
 
 def test_neither_preflights_nor_campaigns_count_it(owner: Tenant) -> None:
-    failed = begin(owner, "failed")
-    end(owner, failed, ends=making.failure, retryable=False)
+    end(owner, begin(owner, "failed"), ends=making.failure, retryable=False)
     begin(owner, "live")
     report = preflight(release_of(owner, "2.0"))
     assert (report.load.pinned, report.callers.submissions) == (0, 0)
-    filters = Filters(pipeline_id=making.PIPELINE)
-    assert preview(owner, filters, allow_failed=True).count == 0
+    assert preview(owner, Filters(pipeline_id=making.PIPELINE), allow_failed=True).count == 0
 
 
 def test_it_blocks_a_retirement_only_while_it_runs(owner: Tenant) -> None:
@@ -191,8 +186,7 @@ def test_an_activation_needs_a_passed_smoke_test_of_its_release(gated: Tenant) -
     assert refusal(activated, gated).code == "SMOKE_TEST_REQUIRED"
     end(gated, test, ends=making.failure, retryable=False)
     assert refusal(activated, gated).code == "SMOKE_TEST_REQUIRED"
-    other = begin(gated, "other", expected_result={"n": 2})
-    end(gated, other, '{"n": 1}')
+    end(gated, begin(gated, "other", expected_result={"n": 2}), '{"n": 1}')
     assert refusal(activated, gated).code == "SMOKE_TEST_REQUIRED"
     assert Activation.objects.count() == before
     assert AuditEntry.objects.filter(act="release.activate", outcome="denied").exists()
@@ -232,57 +226,3 @@ def test_a_gradual_activation_needs_a_passed_smoke_test(gated: Tenant) -> None:
     assert AuditEntry.objects.filter(act="gradual_activation.start", outcome="denied").exists()
     passed(gated)
     assert start_gradual(release_of(gated, "2.0"), plan(50), actor=ACTOR).status == "RUNNING"
-
-
-# --- no worker, no switch ---
-
-AGO = timezone.now() - timedelta(hours=1)
-REST = {"protocol": "rest"}
-START = f"pipelines worker {making.PIPELINE}@1.0"
-STATES: list[tuple[dict[str, Any] | None, str]] = [
-    (None, f"no worker is registered. Start one, for example with `{START}`."),
-    ({"artifact_digest": "sha256:" + "0" * 64}, "worker-1's artifact is not one that the release pins"),
-    ({}, ""),
-    ({**REST, "capability_checked_at": None}, "a check has been requested. Try again in a few seconds."),
-    (REST, ""),
-    ({**REST, "capability_error": "It hosts 9"}, f"It hosts 9. Start one, for example with `{START}`."),
-    ({"alive_until": AGO}, "worker-1 sends no heartbeats"),
-]
-
-
-@pytest.fixture(scope="module")
-def world(module_world: None) -> tuple[Tenant, Release]:
-    release = making.registered(making.tenant())
-    return release.pipeline.tenant, release
-
-
-def with_policy(release: Release, value: str) -> Release:
-    policy.change(release.pipeline, {"workerGate": value}, actor="user:admin")
-    return release
-
-
-@cases(
-    ("value", "members", "reason"),
-    [("warn", *STATES[0]), ("off", *STATES[0]), *(("require", *state) for state in STATES)],
-)
-def test_a_policy_requires_a_worker(release: Release, value: str, members: dict[str, Any] | None, reason: str) -> None:
-    with_policy(release, value)
-    if members is not None:
-        making.worker(release, **{"capability_checked_at": timezone.now(), **members})
-    judged = [gate for gate in gates.judge(activation.planned(release)) if gate.name == "worker"]
-    verdict = "met" if not reason else "unmet" if value == "require" else "warning"
-    assert [gate.verdict for gate in judged] == ([] if value == "off" else [verdict])
-    assert all(reason in gate.detail for gate in judged)
-    if verdict != "unmet":
-        assert activate(release, actor="user:test").release == release
-        return
-    error = refusal(activate, release, actor="user:test")
-    assert (error.code, error.status, error.data) == ("WORKER_REQUIRED", 409, {"command": START})
-    assert error.detail == judged[0].detail
-    entry = AuditEntry.objects.filter(tenant=release.pipeline.tenant).latest("sequence")
-    assert (entry.act, entry.outcome, entry.reason) == ("release.activate", "denied", error.detail)
-
-
-def test_a_refused_activation_requests_a_check_of_a_worker_without_a_verdict(release: Release, broker: Broker) -> None:
-    making.worker(with_policy(release, "require"), protocol="rest", capability_checked_at=None)
-    assert CHECK_TASK in names(broker.after(lambda: refusal(activate, release, actor="user:test")))

@@ -8,6 +8,15 @@ from tests.parts.browser.conftest import tab_to
 from tests.parts.browser.test_pages import NARROW
 
 
+def test_the_first_stop_skips_the_menu(page: Page) -> None:
+    page.goto("/admin/executions/execution/")
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
+    page.keyboard.press("Enter")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.closest('#content') !== null")
+
+
 def test_a_person_logs_out_by_keyboard(page: Page) -> None:
     page.goto("/admin/executions/execution/")
     log_out = page.get_by_role("button", name="Log out", exact=False)

@@ -20,7 +20,7 @@ from pytest_django import DjangoDbBlocker
 from embedded.product import BIN, Product
 from executions.models import Worker
 from tests import transaction_calls
-from tests.api.populated import populate
+from tests.api.furnished import populate
 from tests.api.tenant_api import tenant_api
 from tests.broker import broker_urls
 from tests.database_template import connected_to, database

@@ -24,6 +24,7 @@ from releases.models import Blob, BlobEvent, Release
 from tests import making
 from tests.cases import cases
 from tests.few_places import limited
+from tests.raw_sql import raised
 from tests.releases.artifacts.store.bench import LocalBench, S3Bench
 from tests.s3 import Fault, FaultyProxy, S3Place, faulty_proxy, short, use_s3, wrong
 
@@ -69,10 +70,8 @@ def test_damaged_bytes_are_quarantined_and_rejected_until_an_upload_replaces_the
     prefix = bench.place.prefix if isinstance(bench, S3Bench) else ""
     assert event.data["quarantined"].removeprefix(prefix).lstrip("/") in bench.everything()
     assert bench.store.stat(digest) is None
-    with pytest.raises(ArtifactAltered):
-        making.submitted(owner, "k")
-    with pytest.raises(ArtifactAltered):
-        activate(release, actor="user:test")
+    raised(ArtifactAltered, making.submitted, owner, "k")
+    raised(ArtifactAltered, activate, release, actor="user:test")
     assert verdicts() == [(digest, "DAMAGED")], "bytes that were set aside stay damaged, and are reported once"
     assert events(digest) == ["DAMAGED"]
     assert making.upload(owner, release.descriptor, data).release == release
@@ -90,10 +89,8 @@ def test_an_unmounted_local_store_gives_no_verdict(settings: Any) -> None:
     root.mkdir()
     assert verdicts() == [(digest, None)]
     assert making.submitted(owner, "k").duplicate is False
-    with pytest.raises(ArtifactStoreUnavailable, match="Is the disk mounted"):
-        soundness.require_verified(release)
-    with pytest.raises(ArtifactStoreUnavailable, match="Is the disk mounted"):
-        making.registered(owner, "2.0")
+    assert "Is the disk mounted" in str(raised(ArtifactStoreUnavailable, soundness.require_verified, release))
+    assert "Is the disk mounted" in str(raised(ArtifactStoreUnavailable, making.registered, owner, "2.0"))
     assert list(root.iterdir()) == []
     root.rmdir()
     mounted.rename(root)
@@ -112,8 +109,7 @@ def test_wrong_reads_are_no_damage(faulty: FaultyProxy, fault: Fault, reads: int
     faulty.faults = [fault] * reads
     assert verdicts() == [(digest, state)]
     faulty.faults = [fault]
-    with pytest.raises(ArtifactStoreUnavailable):
-        artifact_store().read(digest)
+    raised(ArtifactStoreUnavailable, artifact_store().read, digest)
     assert (everything(), events(digest)) == (stored, [])
     assert making.submitted(owner, "k").duplicate is False
     assert verdicts() == [(digest, "SOUND")]
@@ -135,13 +131,11 @@ def test_many_blobs_that_look_wrong_are_a_fault_of_the_store_until_an_operator_a
     for digest in digests:
         bench.overwrite(digest, b"damaged")
     assert sorted(verdicts()) == [(digest, None) for digest in digests]
-    with pytest.raises(CommandError):
-        call_command("scrub_artifacts", "--all", stdout=StringIO())
+    raised(CommandError, call_command, "scrub_artifacts", "--all", stdout=StringIO())
     assert Blob.objects.filter(state="SOUND", checking_until=None).count() == len(digests)
     assert [bench.read(digest) for digest in digests] == [b"damaged"] * len(digests)
     for release in releases[:-1]:
-        with pytest.raises(ArtifactAltered):
-            soundness.require_verified(release)
+        raised(ArtifactAltered, soundness.require_verified, release)
     with pytest.raises(ArtifactStoreUnavailable, match="4 stored artifacts look damaged"):
         soundness.require_verified(releases[-1])
     with pytest.raises(CommandError, match="Not all blobs are sound"):
@@ -159,8 +153,7 @@ def test_a_blob_that_was_marked_wrongly_comes_back_from_quarantine(bench: LocalB
     digest, stored = digest_of(release), bench.everything()
     bench.set_aside(digest)
     blobs.record_unsound(digest, Blob.State.DAMAGED)
-    with pytest.raises(ArtifactAltered):
-        making.submitted(owner, "k")
+    raised(ArtifactAltered, making.submitted, owner, "k")
     call_command("scrub_artifacts", option, stdout=StringIO())
     assert (bench.everything(), events(digest)) == (stored, ["DAMAGED", "HEALED"])
     assert making.submitted(owner, "k").duplicate is False
@@ -285,8 +278,7 @@ def test_bytes_of_rejected_releases_only_are_removed_and_must_be_sent_again() ->
     release = making.upload(owner, making.descriptor(contract, data)).release
     assert release.artifacts.get().blob is None
     require_sound(release)
-    with pytest.raises(ArtifactMissing):
-        require_readable(Blob.objects.get(pk=digest))
+    raised(ArtifactMissing, require_readable, Blob.objects.get(pk=digest))
 
 
 def test_bytes_that_came_into_use_after_they_were_listed_are_kept() -> None:

@@ -44,6 +44,5 @@ def sent(owner: Tenant, data: bytes, **declared: object) -> ArtifactUpload:
 def stored(owner: Tenant, data: bytes) -> ArtifactUpload:
     upload = sent(owner, data)
     direct_uploads.finish(str(upload.pk))
-    upload.refresh_from_db()
-    assert upload.status == "STORED", upload.finding
+    assert making.reread(upload).status == "STORED", upload.finding
     return upload

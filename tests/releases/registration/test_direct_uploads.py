@@ -20,7 +20,7 @@ from releases.registration import direct_uploads
 from tenancy.models import Tenant
 from tests import making
 from tests.deaths import each_death
-from tests.raw_sql import as_owner, unguarded
+from tests.raw_sql import as_owner, raised, unguarded
 from tests.releases.registration.sending import MEBIBYTE, begun, opened, send, sent, stored
 from tests.s3 import S3Place, client_of, faulty_proxy, short, use_s3, wrong
 from tests.wakeups import Broker, names
@@ -46,8 +46,7 @@ def keys(place: S3Place) -> list[str]:
 
 def finish(upload: ArtifactUpload) -> tuple[str, str | None]:
     direct_uploads.finish(str(upload.pk))
-    upload.refresh_from_db()
-    return upload.status, (upload.finding or {}).get("code")
+    return making.reread(upload).status, (upload.finding or {}).get("code")
 
 
 def test_an_upload_is_resumed_and_stored_under_its_digest_once_it_was_verified(place: S3Place, broker: Broker) -> None:
@@ -59,32 +58,26 @@ def test_an_upload_is_resumed_and_stored_under_its_digest_once_it_was_verified(p
     assert begun(owner, DATA).pk == upload.pk
     received, rest = direct_uploads.missing(upload)
     assert (received, [part.number for part in rest]) == (5 * MEBIBYTE, [1, 3])
-    with pytest.raises(UploadIncomplete):
-        direct_uploads.complete(upload)
+    raised(UploadIncomplete, direct_uploads.complete, upload)
     send(DATA, rest)
     messages = broker.after(lambda: direct_uploads.complete(upload))
     assert names(messages) == [direct_uploads.FINISH_TASK]
     assert not Blob.objects.filter(digest=digest).exists()
     broker.deliver(messages)
-    upload.refresh_from_db()
-    assert (upload.status, upload.claimed_at is not None) == ("STORED", True)
+    assert (making.reread(upload).status, upload.claimed_at is not None) == ("STORED", True)
     assert keys(place) == [f"sha256/{digest.removeprefix('sha256:')}"]
     assert begun(owner, DATA).pk == upload.pk, "what is stored need not be sent again"
-    with pytest.raises(UploadUnknown):
-        direct_uploads.find(making.tenant(), str(upload.pk))
+    raised(UploadUnknown, direct_uploads.find, making.tenant(), str(upload.pk))
     document = making.descriptor(making.contract(), DATA, kind="native-binary")
-    release = making.verified(making.upload(owner, document).release)
-    assert release.artifacts.get().blob_id == digest
+    assert making.verified(making.upload(owner, document).release).artifacts.get().blob_id == digest
 
 
 def test_wrong_bytes_are_rejected_and_removed(place: S3Place) -> None:
-    owner = making.tenant()
-    upload = sent(owner, SMALL, digest=making.digest_of(b"other"))
+    upload = sent(making.tenant(), SMALL, digest=making.digest_of(b"other"))
     assert finish(upload) == ("REJECTED", "UPLOAD_DIGEST_MISMATCH")
     assert keys(place) == []
     assert not Blob.objects.filter(digest=making.digest_of(b"other")).exists()
-    with pytest.raises(UploadNotOpen):
-        direct_uploads.complete(upload)
+    raised(UploadNotOpen, direct_uploads.complete, upload)
 
 
 def test_the_server_rejects_a_part_of_another_size_or_number() -> None:
@@ -163,12 +156,10 @@ def test_unfinished_uploads_expire_and_are_cleared(place: S3Place) -> None:
     with as_owner():
         ArtifactUpload.objects.filter(pk=upload.pk).update(expires_at=timezone.now() - timedelta(seconds=1))
     tasks.sweep()
-    upload.refresh_from_db()
-    assert (upload.status, upload.cleared, keys(place)) == ("EXPIRED", True, [])
+    assert (making.reread(upload).status, upload.cleared, keys(place)) == ("EXPIRED", True, [])
     assert direct_uploads.missing(upload) == (0, [])
     assert requests.put(part.url, data=DATA[: part.size], timeout=20).status_code == 404
-    with pytest.raises(UploadNotOpen):
-        direct_uploads.complete(upload)
+    raised(UploadNotOpen, direct_uploads.complete, upload)
     assert begun(owner, DATA).pk != upload.pk
 
 
@@ -209,8 +200,7 @@ def test_a_direct_upload_replaces_a_damaged_blob(place: S3Place) -> None:
     upload = stored(owner, SMALL)
     client_of(place).put_object(Bucket=place.bucket, Key=artifact_store().key(upload.digest), Body=b"damage")
     Blob.objects.filter(digest=upload.digest).update(state="DAMAGED")
-    again = stored(owner, SMALL)
-    assert again.pk != upload.pk
+    assert stored(owner, SMALL).pk != upload.pk
     assert artifact_store().verified(upload.digest) is not None
     assert Blob.objects.get(digest=upload.digest).state == "SOUND"
 
@@ -218,13 +208,11 @@ def test_a_direct_upload_replaces_a_damaged_blob(place: S3Place) -> None:
 def test_the_size_and_number_of_uploads_are_limited(settings: Any) -> None:
     owner = making.tenant()
     settings.MAX_ARTIFACT_BYTES = 10
-    with pytest.raises(PayloadTooLarge):
-        begun(owner, DATA)
+    raised(PayloadTooLarge, begun, owner, DATA)
     settings.MAX_ARTIFACT_BYTES = 10**9
     for number in range(direct_uploads.MAX_OPEN):
         opened(owner, making.digest_of(bytes([number])))
-    with pytest.raises(DirectUploadsFull):
-        begun(owner, DATA)
+    raised(DirectUploadsFull, begun, owner, DATA)
     with as_owner():
         late = ArtifactUpload.objects.filter(tenant=owner).earliest("pk")
         ArtifactUpload.objects.filter(pk=late.pk).update(expires_at=timezone.now() - timedelta(seconds=1))

@@ -21,7 +21,7 @@ from tests.authority import make_certificate
 from tests.cases import cases
 from tests.http_server import HttpServer, Request, send
 from tests.making import verdict
-from tests.raw_sql import unguarded
+from tests.raw_sql import raised, unguarded
 from tests.receiving import receiving
 from wire.findings import Finding, Severity
 
@@ -118,11 +118,9 @@ def check(registry: ImageRegistry) -> tuple[str, list[tuple[str, str]]]:
 
 @cases(
     ("uri", "checked", "members", "expected"),
-    [
-        ("registry.example/app:1.0", True, {}, ("REJECTED", "IMAGE_REFERENCE_NOT_PINNED")),
-        ("not a reference", False, {"any_reference": True}, ("REGISTERED", "IMAGE_REFERENCE_MALFORMED")),
-        ("not a reference", True, {"any_reference": True}, ("REJECTED", "IMAGE_REFERENCE_MALFORMED")),
-    ],
+    ("registry.example/app:1.0", True, {}, ("REJECTED", "IMAGE_REFERENCE_NOT_PINNED")),
+    ("not a reference", False, {"any_reference": True}, ("REGISTERED", "IMAGE_REFERENCE_MALFORMED")),
+    ("not a reference", True, {"any_reference": True}, ("REJECTED", "IMAGE_REFERENCE_MALFORMED")),
 )
 def test_a_reference_that_does_not_pin_its_image_is_rejected_or_a_warning(
     settings: Any, uri: str, checked: bool, members: dict[str, Any], expected: tuple[str, str]
@@ -138,8 +136,7 @@ def test_a_different_contract_document_for_a_stored_version_is_a_conflict() -> N
     image = document(f"registry.example/app@{DIGEST}")
     made = making.upload(owner, image, contract=beside)
     assert (made.created, making.upload(owner, image, contract=beside).created) == (True, False)
-    with pytest.raises(ReleaseConflict):
-        making.upload(owner, image, contract=beside + b" ")
+    raised(ReleaseConflict, making.upload, owner, image, contract=beside + b" ")
 
 
 def test_an_image_whose_manifest_exists_is_registered_and_not_pulled(registry: ImageRegistry) -> None:
@@ -163,16 +160,14 @@ def test_a_missing_manifest_and_a_different_digest_are_findings(registry: ImageR
 
 @cases(
     ("head", "get", "body", "expected"),
-    [
-        (405, None, b"manifest", ("REGISTERED", [])),
-        (501, None, b"manifest", ("REGISTERED", [])),
-        (501, None, b"manifest ", ("REJECTED", [("IMAGE_MANIFEST_OTHER_DIGEST", URI)])),
-        (501, None, b"m" * (MAX_MANIFEST_BYTES + 1), ("REJECTED", [("IMAGE_MANIFEST_TOO_LARGE", URI)])),
-        (501, 404, b"", ("REJECTED", [("IMAGE_MANIFEST_MISSING", URI)])),
-        (501, 307, b"", ("VERIFYING", [])),
-        (501, 501, b"", ("VERIFYING", [])),
-        (404, None, b"manifest", ("REJECTED", [("IMAGE_MANIFEST_MISSING", URI)])),
-    ],
+    (405, None, b"manifest", ("REGISTERED", [])),
+    (501, None, b"manifest", ("REGISTERED", [])),
+    (501, None, b"manifest ", ("REJECTED", [("IMAGE_MANIFEST_OTHER_DIGEST", URI)])),
+    (501, None, b"m" * (MAX_MANIFEST_BYTES + 1), ("REJECTED", [("IMAGE_MANIFEST_TOO_LARGE", URI)])),
+    (501, 404, b"", ("REJECTED", [("IMAGE_MANIFEST_MISSING", URI)])),
+    (501, 307, b"", ("VERIFYING", [])),
+    (501, 501, b"", ("VERIFYING", [])),
+    (404, None, b"manifest", ("REJECTED", [("IMAGE_MANIFEST_MISSING", URI)])),
 )
 def test_a_registry_without_head_gets_a_get_request(
     registry: ImageRegistry, head: int, get: int | None, body: bytes, expected: tuple[str, list[Any]]
@@ -243,8 +238,7 @@ def test_a_password_is_sent_only_to_a_token_server_of_its_own_registry(registry:
     settings.IMAGE_REGISTRY_CREDENTIALS = {"registry.example": "eva:secret", "localhost": "eva:secret"}
     assert check(registry) == ("REJECTED", [("IMAGE_REGISTRY_DENIED", URI)])
     assert [headers for _, _, headers in registry.requests if "Authorization" in headers] == []
-    path = registry.requests[1][1]
-    assert path == "/token?service=registry&scope=repository%3Aacme%2Fapp%3Apull"
+    assert registry.requests[1][1] == "/token?service=registry&scope=repository%3Aacme%2Fapp%3Apull"
     settings.IMAGE_REGISTRY_CREDENTIALS = {registry.host: "eva:secret"}
     registry.requests.clear()
     assert check(registry) == ("REGISTERED", [])

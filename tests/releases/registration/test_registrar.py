@@ -7,18 +7,20 @@ from pytest_django import DjangoCaptureOnCommitCallbacks
 from executions.errors import InputInvalid
 from executions.submission import admission
 from governance.activation.activation import activate
+from releases import queries
 from releases.artifacts.store import BlobStat, artifact_store
 from releases.errors import DescriptorInvalid, ReleaseConflict
-from releases.models import Blob, Contract, Pipeline, Release
+from releases.models import ArtifactUpload, Blob, Contract, Pipeline, Release
 from releases.registration.registrar import Registration, register
 from releases.registration.verification import verify_release
 from tenancy.models import Tenant
 from tests import making
 from tests.cases import cases
 from tests.making import verdict
-from tests.raw_sql import rows
+from tests.raw_sql import raised, rows
 from tests.releases.registration import located
 from tests.releases.registration.located import JAR
+from tests.releases.registration.sending import opened
 
 pytestmark = pytest.mark.django_db
 
@@ -97,8 +99,7 @@ def test_different_metadata_for_a_stored_version_is_a_conflict_that_changes_noth
         {"artifacts": [{**artifact, "uri": "elsewhere.zip"}]},
         {"artifacts": [artifact, {**artifact, "artifactId": "second"}]},
     ):
-        with pytest.raises(ReleaseConflict):
-            making.upload(owner, {**DESCRIPTOR, **change}, DATA, b"and a file")
+        raised(ReleaseConflict, making.upload, owner, {**DESCRIPTOR, **change}, DATA, b"and a file")
     assert (rows(Release), staged_files()) == (before, [])
 
 
@@ -108,8 +109,7 @@ def test_a_rejected_version_may_be_uploaded_again_and_bytes_need_not(owner: Tena
     again = making.upload(owner, DESCRIPTOR, DATA)
     assert (again.created, again.release.pk != rejected.pk) == (True, True)
     assert verdict(again.release) == ("REGISTERED", [])
-    rejected.refresh_from_db()
-    assert rejected.status == "REJECTED"
+    assert making.reread(rejected).status == "REJECTED"
     newer = making.upload(owner, {**DESCRIPTOR, "releaseVersion": "1.1"}).release
     assert verdict(newer) == ("REGISTERED", [])
     assert newer.contract_id == again.release.contract_id
@@ -129,13 +129,11 @@ def test_verification_reads_the_bytes_and_unreadable_ones_give_no_verdict() -> N
 
 @cases(
     ("document", "codes"),
-    [
-        (
-            json.dumps({**DESCRIPTOR, "releaseVersion": " ", "artifacts": [], "x": 1}).encode(),
-            {"DESCRIPTOR_BLANK_MEMBER", "DESCRIPTOR_NO_ARTIFACTS", "DESCRIPTOR_UNKNOWN_MEMBER"},
-        ),
-        (json.dumps({**DESCRIPTOR, "pipelineId": "org.example.other"}).encode(), {"DESCRIPTOR_PIPELINE_MISMATCH"}),
-    ],
+    (
+        json.dumps({**DESCRIPTOR, "releaseVersion": " ", "artifacts": [], "x": 1}).encode(),
+        {"DESCRIPTOR_BLANK_MEMBER", "DESCRIPTOR_NO_ARTIFACTS", "DESCRIPTOR_UNKNOWN_MEMBER"},
+    ),
+    (json.dumps({**DESCRIPTOR, "pipelineId": "org.example.other"}).encode(), {"DESCRIPTOR_PIPELINE_MISMATCH"}),
 )
 def test_an_invalid_descriptor_is_rejected_and_stores_nothing(owner: Tenant, document: bytes, codes: set[str]) -> None:
     with pytest.raises(DescriptorInvalid) as caught:
@@ -175,8 +173,7 @@ def spaced(document: dict[str, Any]) -> bytes:
 def test_a_newer_release_keeps_the_exact_bytes_of_its_descriptor_and_has_a_conflict_with_others() -> None:
     owner, document = making.tenant(), spaced(NEWER)
     release = send(owner, document, JAR).release
-    release.refresh_from_db()
-    assert bytes(release.descriptor_document) == document
+    assert bytes(making.reread(release).descriptor_document) == document
     assert release.descriptor_digest == making.digest_of(document)
     for verified in (False, True):
         if verified:
@@ -184,8 +181,7 @@ def test_a_newer_release_keeps_the_exact_bytes_of_its_descriptor_and_has_a_confl
         again = send(owner, document, JAR)
         assert (again.release, again.created) == (release, False)
         for other in (document + b"\n", spaced(OLDER)):
-            with pytest.raises(ReleaseConflict):
-                send(owner, other, JAR)
+            raised(ReleaseConflict, send, owner, other, JAR)
     assert bytes(Release.objects.get().descriptor_document) == document
 
 
@@ -209,6 +205,56 @@ def test_the_contract_of_a_release_without_bytes_is_its_document(document: dict[
     document = {**document, "contractVersion": many["contractVersion"]}
     release = making.verified(making.upload(owner, document, contract=json.dumps(many).encode()).release)
     assert deployed(release).contract is not None
-    with pytest.raises(InputInvalid):
-        making.execution(owner, value={"n": 1})
+    raised(InputInvalid, making.execution, owner, value={"n": 1})
     assert making.execution(owner, value=[{"n": 1}]).input_shape == "MULTI"
+
+
+# --- two tenants ---
+
+
+@pytest.fixture
+def twins(owner: Tenant) -> tuple[Tenant, Tenant]:
+    return owner, making.tenant()
+
+
+def verified(owner: Tenant, *files: bytes, **changes: Any) -> Release:
+    release = making.upload(owner, {**DESCRIPTOR, **changes}, *files).release
+    making.verdict(release)
+    return release
+
+
+def test_each_tenant_registers_a_version_with_its_own_metadata(twins: tuple[Tenant, Tenant]) -> None:
+    here, there = twins
+    first = verified(here, DATA)
+    [artifact] = DESCRIPTOR["artifacts"]
+    second = verified(there, DATA, artifacts=[{**artifact, "uri": "elsewhere.zip"}])
+    assert (first.status, second.status) == ("REGISTERED", "REGISTERED")
+    for owner, release in ((here, first), (there, second)):
+        assert queries.release(queries.pipeline(owner, making.PIPELINE), "1.0").pk == release.pk
+        assert release.contract is not None
+        assert release.contract.pipeline.tenant == owner
+
+
+def test_a_contract_version_has_a_document_for_each_pipeline(twins: tuple[Tenant, Tenant]) -> None:
+    for name, owner in zip(("Validate", "Renamed"), twins, strict=True):
+        contract = {**CONTRACT, "steps": [{**making.STEP, "authoredName": name}]}
+        data = making.archive(contract)
+        release = making.verified(making.upload(owner, making.descriptor(contract, data), data).release)
+        assert "CONTRACT_CONFLICT" not in {finding["code"] for finding in release.findings}
+
+
+def test_a_direct_upload_of_another_tenant_gives_no_right_to_the_bytes(twins: tuple[Tenant, Tenant]) -> None:
+    here, there = twins
+    verified(making.tenant(), DATA)
+    assert Blob.objects.get(digest=making.digest_of(DATA)).state == "SOUND"
+    assert verified(here).status == "REJECTED", "knowledge of a digest gives no right"
+    stored_upload(there)
+    assert verified(here).status == "REJECTED"
+    stored_upload(here)
+    assert verified(here).status == "REGISTERED"
+
+
+def stored_upload(owner: Tenant) -> None:
+    opened(owner, making.digest_of(DATA))
+    for status in ("VERIFYING", "STORED"):
+        ArtifactUpload.objects.filter(tenant=owner).update(status=status)

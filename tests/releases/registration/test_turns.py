@@ -104,8 +104,7 @@ def test_a_renewal_after_the_verdict_changes_nothing() -> None:
     before = release.status_changed_at
     RELEASES.renewing(release.pk)()
     UPLOADS.renewing(upload)()
-    release.refresh_from_db()
-    assert release.status_changed_at == before
+    assert making.reread(release).status_changed_at == before
     assert ArtifactUpload.objects.get(pk=upload).claimed_at is None
 
 

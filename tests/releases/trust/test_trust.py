@@ -14,6 +14,7 @@ from releases.trust.trust import Standing, Verdict
 from tenancy.models import Tenant
 from tests import making, signing
 from tests.cases import cases
+from tests.raw_sql import raised
 from tests.releases.refusals import refusal
 
 pytestmark = pytest.mark.django_db
@@ -39,14 +40,12 @@ def with_policy(release: Release, signature_policy: str) -> Release:
 
 @cases(
     ("signers", "standing", "verdicts"),
-    [
-        ([], Standing.UNSIGNED, []),
-        (["ci"], Standing.SIGNED, [Verdict.VALID]),
-        (["old"], Standing.REVOKED_KEYS, [Verdict.KEY_REVOKED]),
-        (["stranger"], Standing.UNTRUSTED, [Verdict.KEY_UNKNOWN]),
-        (["stranger", "ci"], Standing.SIGNED, [Verdict.KEY_UNKNOWN, Verdict.VALID]),
-        (["old", "stranger"], Standing.UNTRUSTED, [Verdict.KEY_REVOKED, Verdict.KEY_UNKNOWN]),
-    ],
+    ([], Standing.UNSIGNED, []),
+    (["ci"], Standing.SIGNED, [Verdict.VALID]),
+    (["old"], Standing.REVOKED_KEYS, [Verdict.KEY_REVOKED]),
+    (["stranger"], Standing.UNTRUSTED, [Verdict.KEY_UNKNOWN]),
+    (["stranger", "ci"], Standing.SIGNED, [Verdict.KEY_UNKNOWN, Verdict.VALID]),
+    (["old", "stranger"], Standing.UNTRUSTED, [Verdict.KEY_REVOKED, Verdict.KEY_UNKNOWN]),
 )
 def test_the_signers_decide(owner: Tenant, signers: list[str], standing: Standing, verdicts: list[Verdict]) -> None:
     signing.trusted(owner, "ci")
@@ -110,17 +109,15 @@ def test_a_contradicting_attachment_rejects_the_release_or_is_rejected_itself(ow
     assert "SIGNATURE_OTHER_DESCRIPTOR" in {finding["code"] for finding in rejected.findings}
     assert trust.trust_of(rejected).signers == ()
     release = uploaded(owner)
-    with pytest.raises(AttachmentInvalid) as caught:
-        attachments.attach(release, [attached], actor="user:test")
-    assert caught.value.errors[0]["code"] == "SIGNATURE_OTHER_DESCRIPTOR"
+    caught = raised(AttachmentInvalid, attachments.attach, release, [attached], actor="user:test")
+    assert caught.errors[0]["code"] == "SIGNATURE_OTHER_DESCRIPTOR"
     assert release.attachments.count() == 0
 
 
 def test_an_attachment_is_found_only_in_its_own_pipeline(owner: Tenant) -> None:
     kept = uploaded(owner, signing.envelope(document())).attachments.get()
     other = making.registered(making.tenant())
-    with pytest.raises(AttachmentUnknown):
-        attachments.find(other.pipeline, kept.digest)
+    raised(AttachmentUnknown, attachments.find, other.pipeline, kept.digest)
 
 
 def test_a_key_is_stored_in_one_form_for_its_tenant_with_a_name_of_its_own(owner: Tenant) -> None:
@@ -128,15 +125,35 @@ def test_a_key_is_stored_in_one_form_for_its_tenant_with_a_name_of_its_own(owner
     key = trust.add_key(owner, name=" ci ", public_key=pem, actor="user:admin")
     assert (key.name, key.key_id, key.public_key) == ("ci", signing.key_id(), signing.public_pem())
     assert trust.find_key(owner, key.key_id) == key
-    with pytest.raises(KeyUnknown):
-        trust.find_key(making.tenant(), key.key_id)
+    raised(KeyUnknown, trust.find_key, making.tenant(), key.key_id)
     trust.revoke_key(key, actor="user:admin", reason="leaked")
     for name, pem in (("ci", signing.public_pem("other")), ("other", signing.public_pem())):
-        with pytest.raises(KeyConflict):
-            trust.add_key(owner, name=name, public_key=pem, actor="user:admin")
+        raised(KeyConflict, trust.add_key, owner, name=name, public_key=pem, actor="user:admin")
         assert trust.add_key(making.tenant(), name=name, public_key=pem, actor="user:admin").name == name
     for name, pem, field in ((" ", signing.public_pem("new"), "name"), ("new", "no key", "publicKey")):
-        with pytest.raises(KeyInvalid) as caught:
-            trust.add_key(owner, name=name, public_key=pem, actor="user:admin")
-        assert [error["field"] for error in caught.value.errors] == [field]
+        caught = raised(KeyInvalid, trust.add_key, owner, name=name, public_key=pem, actor="user:admin")
+        assert [error["field"] for error in caught.errors] == [field]
     assert trust.keys_of(owner).get() == key
+
+
+def signed(owner: Tenant, version: str, *names: str) -> Release:
+    release = making.registered(owner, version)
+    if names:
+        attachments.attach(release, [signing.envelope(release.descriptor, *names)], actor="user:test")
+    return Release.objects.select_related("pipeline__tenant").get(pk=release.pk)
+
+
+def test_a_list_of_several_tenants_uses_the_keys_of_each_releases_tenant(owner: Tenant) -> None:
+    here, there = owner, making.tenant()
+    signing.trusted(here, "ours")
+    signing.trusted(there, "theirs")
+    expected = {
+        signed(here, "1.0", "ours").pk: Standing.SIGNED,
+        signed(here, "2.0", "theirs").pk: Standing.UNTRUSTED,
+        signed(here, "3.0").pk: Standing.UNSIGNED,
+        signed(there, "1.0", "ours").pk: Standing.UNTRUSTED,
+        signed(there, "2.0", "theirs").pk: Standing.SIGNED,
+    }
+    assert trust.standings(Release.objects.select_related("pipeline").all()) == expected
+    for release in Release.objects.select_related("pipeline__tenant").all():
+        assert trust.trust_of(release).standing == expected[release.pk]

@@ -69,8 +69,7 @@ class Flow:
 
     def advance(self, made: Execution) -> Execution:
         self.dispatch()
-        made.refresh_from_db()
-        return made
+        return making.reread(made)
 
     def run(self, *answers: Any, fault: str = "") -> Execution:
         """Submit an order and run it. The worker gives these answers first, or misbehaves."""

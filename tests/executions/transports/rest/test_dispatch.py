@@ -19,6 +19,7 @@ from foundation import places
 from tests import making
 from tests.cases import cases
 from tests.deaths import each_death
+from tests.executions import moments
 from tests.executions.moments import seconds_left
 from tests.executions.transports.rest.order_flow import (
     DECISION,
@@ -75,6 +76,7 @@ def test_a_redelivered_or_invented_message_makes_no_call(flow: Flow) -> None:
     assert not flow.call(claim._replace(lease_token=uuid.uuid4()))
     next(each_death(lambda: flow.call(claim), text="json_to_recordset"))
     assert (making.reread(made).status, made.lease_token == claim.lease_token) == ("RUNNING", False)
+    assert made.running_since == moments.now()
     assert seconds_left(made) == pytest.approx(rest.lease_seconds())
     assert not flow.call(claim)
     assert len(flow.double.commands) == 1
@@ -146,8 +148,7 @@ def test_a_checkpoint_after_an_answer_is_sent_as_a_snapshot(flow: Flow) -> None:
     """A release may have workers of both protocols. Celery workers store checkpoints."""
     made, question = parked(flow)
     answered(flow, question)
-    made.refresh_from_db()
-    assert payload_of(made).payload_type_id == DTO + "RestaurantDecisionDto"
+    assert payload_of(making.reread(made)).payload_type_id == DTO + "RestaurantDecisionDto"
     made.current_step_index += 1
     assert payload_of(made).payload_type_id == SNAPSHOT
 
@@ -190,23 +191,14 @@ def test_an_input_that_cannot_be_sent_fails_the_execution(flow: Flow) -> None:
     assert flow.double.commands == []
 
 
-def is_drained(flow: Flow, settings: Any) -> None:
-    drain(flow.owner, PIPELINE, "java-1", actor="user:eva")
-
-
-def is_of_another_release(flow: Flow, settings: Any) -> None:
-    flow.host(making.active(flow.owner, "2.0", pipeline_id=PIPELINE, steps=[making.STEP]))
-
-
-def is_no_longer_allowed(flow: Flow, settings: Any) -> None:
-    settings.REST_WORKER_ORIGINS = []
-
-
 @cases(
     ("change", "reason"),
-    (is_drained, "DRAINED_BY_OPERATOR"),
-    (is_no_longer_allowed, REASON),
-    (is_of_another_release, "the worker was registered again"),
+    (lambda flow, _: drain(flow.owner, PIPELINE, "java-1", actor="user:eva"), "DRAINED_BY_OPERATOR"),
+    (lambda _, settings: setattr(settings, "REST_WORKER_ORIGINS", []), REASON),
+    (
+        lambda flow, _: flow.host(making.active(flow.owner, "2.0", pipeline_id=PIPELINE)),
+        "the worker was registered again",
+    ),
 )
 def test_a_worker_that_became_ineligible_is_not_called(flow: Flow, settings: Any, change: Any, reason: str) -> None:
     flow.double.requests.clear()

@@ -1,4 +1,4 @@
-import requests
+"""Journeys of those who upload releases."""
 
 from tenancy.roles import Role
 from tests.parts.browser.journeys.conftest import Journey
@@ -28,16 +28,3 @@ def test_rejected_upload(journey: Journey, tenant: TenantInUse, v1: BuiltRelease
     manager.attaches("Release descriptor", v1.descriptor).attaches("Artifact files", v1.artifact)
     manager.sees("No files are missing").presses("Upload").sees("Verification passed.")
     assert tenant.get("pipelines/tests.pinned/releases/1.0")["status"] == "REGISTERED"
-
-
-def test_token_and_key_made(journey: Journey, tenant: TenantInUse) -> None:
-    admin = journey.person(tenant, Role.TENANT_ADMIN)
-    admin.goes_to("Members").opens("API tokens").opens("Issue a token").fills("Name", "ci")
-    admin.ticks("executions:submit").presses("Issue the token").sees("Copy the token now")
-    token = admin.page.locator("[data-token]").inner_text().split()[0]
-    answer = requests.get(tenant.url("executions"), headers={"Authorization": f"Bearer {token}"}, timeout=30)
-    assert answer.status_code == 200
-    admin.opens("I have copied it").goes_to("Tenants").opens(tenant.tenant.slug).opens("Start a new worker key")
-    admin.fills("Reason", "The host is new").presses("Start a new worker key").sees("Copy the worker key now")
-    key = admin.page.locator("[data-worker-key]").inner_text().split()[0]
-    admin.opens("I have copied it").sees(key.split(".")[0])
