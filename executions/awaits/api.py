@@ -107,6 +107,8 @@ class DelegateRequest(ClaimRequest):
 class ReassignRequest(StrictSerializer):
     """The new recipients: a person, a group, or both."""
 
+    schema_rules: ClassVar = any_of("assignee", "group")
+
     assignee = Identifier(
         max_length=recipients.LONGEST_RECIPIENT,
         required=False,
