@@ -8,7 +8,7 @@ BEYOND_SCHEMA = {("expiresAt", "INVALID")}
 """Members and codes of INVALID_REQUEST by such a rule, besides NOT_IDENTIFIER. Other problems name their rule."""
 
 
-def documented_rules_are_complete(_: CheckContext, response: Response, case: Case[Any, Any]) -> None:
+def documented_rules_are_complete(_: CheckContext, response: Response, case: Case[Any]) -> None:
     if response.status_code != 400 or not case.meta or case.meta.generation.mode is not GenerationMode.POSITIVE:
         return
     problem = response.json()
