@@ -4,7 +4,7 @@ from typing import Any
 
 from schemathesis import Case, CheckContext, GenerationMode, Response, check
 
-BEYOND_SCHEMA = {("expiresAt", "INVALID")}
+BEYOND_SCHEMA = {("at", "NOT_MOMENT"), ("expiresAt", "INVALID")}
 """Members and codes of INVALID_REQUEST by such a rule, besides NOT_IDENTIFIER. Other problems name their rule."""
 
 
