@@ -204,8 +204,8 @@ def cursor(text: str) -> str:
     return quote(base64.b64encode(text.encode()).decode(), safe="")
 
 
-QUERIES = {"surprise=1": {"surprise": "UNKNOWN_PARAMETER"}}
-ALSO_QUERIES = {
+QUERIES = {
+    "surprise=1": {"surprise": "UNKNOWN_PARAMETER"},
     "Cursor=x&PAGESIZE=1": {"Cursor": "UNKNOWN_PARAMETER", "PAGESIZE": "UNKNOWN_PARAMETER"},
     "cursor=": {"cursor": "BLANK"},
     "pageSize=": {"pageSize": "BLANK"},
@@ -215,13 +215,12 @@ ALSO_QUERIES = {
         f"cursor={cursor(text)}": {"cursor": "INVALID"} for text in ("p=word", "o=-1", "r=word", "p=[null,null]", "p=7")
     },
 }
-"""Queries of one list, because all lists share the code that reads them."""
+"""All are sent to one list, and the first one to the others, because all lists share the code that reads them."""
 
 
 def test_invalid_list_parameters_are_named(ours: Furnished, document: Any, subtests: pytest.Subtests) -> None:
     for path in pages(document):
-        queries_ = QUERIES | (ALSO_QUERIES if path == "executions" else {})
-        for query, expected in queries_.items():
+        for query, expected in islice(QUERIES.items(), None if path == "executions" else 1):
             with subtests.test(path, query=query[:40]):
                 assert fields(ours.rejects("GET", f"{ours.url(path)}?{query}")) == expected
 
