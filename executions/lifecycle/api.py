@@ -64,7 +64,7 @@ class CancelRequest(StrictSerializer):
 
 
 class ReplacedAnswer(StrictSerializer):
-    schema_rules: ClassVar = any_of("questionId", "interactionId")
+    schema_rules: ClassVar = any_of("questionId", "interactionId", required="response")
 
     questionId = Uuid(required=False, allow_null=True, default=None, source="question_id")
     interactionId = Uuid(required=False, allow_null=True, default=None, help_text=FORMER_ID_HELP)
