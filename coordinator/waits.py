@@ -34,17 +34,17 @@ from django.db import Error, close_old_connections, connections
 from coordinator.request_middleware import REQUEST_ID
 from coordinator.request_slots import Application
 from executions.errors import ExecutionUnfinished
+from executions.inspection.api import LONGEST_WAIT
 from executions.lifecycle import queries
 from executions.lifecycle.api import NO_NEWS, STREAM, last_event
 from executions.models.states import TERMINAL
 from executions.state_machine.endings import Endings
 from foundation.api.problem import refusal
 from foundation.broker_gate import REFUSALS
-from foundation.errors import CoordinatorError, InvalidRequest, TooManyRequests
+from foundation.errors import CoordinatorError, InvalidRequest, TooManyRequests, require_valid
 from foundation.telemetry.metrics import Counter as Counted
 
 log = logging.getLogger(__name__)
-LONGEST_SECONDS: Final = 30
 STREAM_SECONDS: Final = 20
 """How long a stream is held without an event, unless the client says otherwise."""
 RECHECK_SECONDS: Final = 5.0
@@ -125,16 +125,15 @@ class Waits:
         self._enter(wait)
         response = None
         try:
+            seconds = _seconds(query, STREAM_SECONDS if streams else 0)
             response = _answer(self._application, dict(wait.environ))
-            if _has_no_news(response, streams):
-                seconds = _seconds(query, STREAM_SECONDS if streams else 0)
-                if seconds and not self._stopping():
-                    if streams:
-                        wait.seen = last_event(wait.environ.get("HTTP_LAST_EVENT_ID", "0"))
-                    # The log lines of both have the id that the client gets.
-                    wait.environ["HTTP_X_REQUEST_ID"] = dict(response.headers)[REQUEST_ID]
-                    self._park(wait, seconds)
-                    raise Deferred
+            if seconds and not self._stopping() and _has_no_news(response, streams):
+                if streams:
+                    wait.seen = last_event(wait.environ.get("HTTP_LAST_EVENT_ID", "0"))
+                # The log lines of both have the id that the client gets.
+                wait.environ["HTTP_X_REQUEST_ID"] = dict(response.headers)[REQUEST_ID]
+                self._park(wait, seconds)
+                raise Deferred
         except CoordinatorError as error:
             refused = refusal(error)
             response = _Response(f"{error.status} {refused.reason_phrase}", list(refused.items()), refused.content)
@@ -374,8 +373,9 @@ def _has_no_news(response: _Response, streams: bool) -> bool:
 
 def _seconds(query: str, default: int) -> int:
     [text, *more] = parse_qs(query, keep_blank_values=True).get("wait", [str(default)])
-    if more or not re.fullmatch(r"[0-9]{1,2}", text, re.ASCII) or int(text) > LONGEST_SECONDS:
-        raise InvalidRequest(f"wait: a number of seconds from 0 to {LONGEST_SECONDS}.")
+    is_valid = not more and re.fullmatch(r"[0-9]{1,2}", text, re.ASCII) and int(text) <= LONGEST_WAIT
+    rule = f"must be a whole number of seconds from 0 to {LONGEST_WAIT}"
+    require_valid(InvalidRequest, {"wait": "" if is_valid else rule})
     return int(text)
 
 

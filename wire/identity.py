@@ -26,6 +26,9 @@ RULE = (
     "without blanks at either end, and not . or .."
 )
 SEGMENT_RULE = f"{RULE}; it cannot contain /"
+PATTERN = r"^[^\s\u0000-\u001f\u007f-\u009f]([^\u0000-\u001f\u007f-\u009f]*[^\s\u0000-\u001f\u007f-\u009f])?$"
+"""What an ECMA 262 pattern can say of RULE: no control characters, and no blanks at either end."""
+SEGMENT_PATTERN = PATTERN.replace(r"\u0000-\u001f", r"/\u0000-\u001f")
 LONGEST_GROUP = 100
 """How many characters the name of a group of members has, at most."""
 # Characters that are displayed as nothing although Unicode classifies them as letters, symbols or marks.

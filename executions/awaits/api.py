@@ -42,15 +42,20 @@ RESPONSE_HELP = "Any JSON of the contract's type. If one answer has many items, 
 FORMER_ID_HELP = "Deprecated: the former name of `questionId`. The next version removes it."
 
 
-def any_of(*names: str) -> dict[str, Any]:
-    """Return the JSON Schema rule that one of these members, which are texts, is neither absent nor null."""
-    return {"anyOf": [{"required": [name], "properties": {name: {"type": "string"}}} for name in names]}
+def any_of(*names: str, required: str) -> dict[str, Any]:
+    """Return the JSON Schema rule that one of these members, which are texts, is neither absent nor null.
+
+    The rule depends on `required`, a member that is never absent: openapi-generator makes of a plain `anyOf` a class
+    without the members.
+    """
+    rules = [{"required": [name], "properties": {name: {"type": "string"}}} for name in names]
+    return {"dependentSchemas": {required: {"anyOf": rules}}}
 
 
 class AnswerRequest(StrictSerializer):
     """A response to a question, which is identified in one way, or in several that agree."""
 
-    schema_rules: ClassVar = any_of("questionId", "correlationId", "resumeToken")
+    schema_rules: ClassVar = any_of("questionId", "correlationId", "resumeToken", required="response")
 
     questionId = Uuid(
         required=False, allow_null=True, default=None, source="question_id", help_text="The id of the question."
@@ -106,6 +111,8 @@ class DelegateRequest(ClaimRequest):
 
 class ReassignRequest(StrictSerializer):
     """The new recipients: a person, a group, or both."""
+
+    schema_rules: ClassVar = any_of("assignee", "group", required="reason")
 
     assignee = Identifier(
         max_length=recipients.LONGEST_RECIPIENT,

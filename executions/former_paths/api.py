@@ -23,7 +23,7 @@ def with_question_id(members: dict[str, Any]) -> dict[str, Any]:
 class CompleteRequest(AnswerRequest):
     """A response to a question as the former path takes it."""
 
-    schema_rules: ClassVar = any_of("questionId", "interactionId", "correlationId", "resumeToken")
+    schema_rules: ClassVar = any_of("questionId", "interactionId", "correlationId", "resumeToken", required="response")
 
     interactionId = Uuid(required=False, allow_null=True, default=None, help_text=FORMER_ID_HELP)
 

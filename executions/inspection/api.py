@@ -3,7 +3,7 @@
 import uuid
 from datetime import datetime
 from functools import lru_cache
-from typing import Any
+from typing import Any, Final
 
 from django.http import HttpResponse
 from django.urls import get_script_prefix, path, reverse
@@ -17,6 +17,7 @@ from executions.models import Execution, StepReport
 from executions.models.execution import WAITS_FOR_PLACE
 from executions.models.states import PRIORITIES, PRIORITY_NAMES, TERMINAL, State
 from executions.step_reports import step_reports
+from foundation.errors import InvalidRequest, TooManyRequests
 from releases.api import EnvelopeView, PausableView, pause_of
 from releases.errors import ProvenanceKeyMissing
 from releases.step_names import calls_pipelines, step_at
@@ -317,16 +318,19 @@ class ResultView(serializers.Serializer[Execution]):
         return ErrorView(execution).data if execution.error_code else None
 
 
-WAIT = OpenApiParameter(
+LONGEST_WAIT: Final = 30
+WAIT: Final = OpenApiParameter(
     "wait",
-    {"type": "integer", "minimum": 0, "maximum": 30},
+    {"type": "integer", "minimum": 0, "maximum": LONGEST_WAIT},
     description="Respond when the execution has ended, or after this number of seconds.",
 )
+WAIT_REFUSALS: Final = (InvalidRequest, TooManyRequests)
+"""The errors of requests with WAIT, which `coordinator.waits` raises."""
 
 
 @operation("executions", "execution", OneExecutionView, method="GET")
 @extend_schema(parameters=[WAIT])
-@refuses(ExecutionUnknown)
+@refuses(ExecutionUnknown, *WAIT_REFUSALS)
 def one_execution(view: TenantView, execution_id: uuid.UUID) -> Any:
     """One execution: its pin, status, attempt, and last error with the traceback of the step."""
     return queries.state(view.tenant, execution_id)
@@ -335,7 +339,7 @@ def one_execution(view: TenantView, execution_id: uuid.UUID) -> Any:
 @operation("executions", "executionResult", ResultView, method="GET")
 @extend_schema(parameters=[WAIT])
 @declares(None, Scope.PAYLOADS)
-@refuses(ExecutionUnknown, ExecutionUnfinished)
+@refuses(ExecutionUnknown, ExecutionUnfinished, *WAIT_REFUSALS)
 def execution_result(view: TenantView, execution_id: uuid.UUID) -> Any:
     """The outcome of an execution that has ended: its result, or its error.
 

@@ -31,7 +31,7 @@ from executions.models import DeadLetter, ExecutionEvent
 from executions.models.states import TERMINAL, State
 from executions.state_machine.dead_letters import letters
 from foundation.api.fields import Flag, StrictSerializer, Text, Uuid, WholeNumber
-from foundation.errors import InvalidRequest
+from foundation.errors import InvalidRequest, TooManyRequests, require_valid
 from releases.errors import ReleaseRetired
 from tenancy.api.authentication import WITHHELD, holds_any, withhold
 from tenancy.api.operations import TENANT, TenantView, View, listing, operation, refuses
@@ -64,7 +64,7 @@ class CancelRequest(StrictSerializer):
 
 
 class ReplacedAnswer(StrictSerializer):
-    schema_rules: ClassVar = any_of("questionId", "interactionId")
+    schema_rules: ClassVar = any_of("questionId", "interactionId", required="response")
 
     questionId = Uuid(required=False, allow_null=True, default=None, source="question_id")
     interactionId = Uuid(required=False, allow_null=True, default=None, help_text=FORMER_ID_HELP)
@@ -236,7 +236,7 @@ class StreamRenderer(JSONRenderer):
 
 
 @listing("executions", ExecutionEvent, EventView, ordering="sequence")
-@refuses(errors.ExecutionUnknown)
+@refuses(errors.ExecutionUnknown, TooManyRequests)
 def execution_events(view: TenantView, execution_id: uuid.UUID) -> Any:
     """The history of an execution, oldest event first.
 
@@ -261,15 +261,15 @@ class ExecutionEvents(_List):
         responses={(200, "application/json"): EventView(many=True), (200, STREAM): OpenApiTypes.STR},
     )
     def get(self, request: Request, **names: Any) -> HttpResponseBase:
+        last = last_event(request.headers.get("Last-Event-ID", "0"))
         if request.accepted_renderer.media_type == STREAM:
-            return _stream(self, names["execution_id"])
+            return _stream(self, names["execution_id"], last)
         listed: HttpResponseBase = super().get(request, **names)
         return listed
 
 
-def _stream(view: TenantView, execution_id: uuid.UUID) -> HttpResponse:
+def _stream(view: TenantView, execution_id: uuid.UUID, last: int) -> HttpResponse:
     """Return the new events. The execution is read first: what it did before its end is then among its events."""
-    last = last_event(view.request.headers.get("Last-Event-ID", "0"))
     execution = queries.state(view.tenant, execution_id)
     events: Any = queries.events(execution).filter(sequence__gt=last)[:MOST_EVENTS]
     shown: Any = EventView(events, many=True, context={"request": view.request}).data
@@ -282,8 +282,8 @@ def _stream(view: TenantView, execution_id: uuid.UUID) -> HttpResponse:
 
 def last_event(text: str) -> int:
     """Return the value of the header `Last-Event-ID`. Raises `InvalidRequest`."""
-    if not re.fullmatch(r"[0-9]{1,10}", text, re.ASCII) or int(text) >= 2**31:
-        raise InvalidRequest("Last-Event-ID: must be the `sequence` of an event.")
+    is_valid = re.fullmatch(r"[0-9]{1,10}", text, re.ASCII) and int(text) < 2**31
+    require_valid(InvalidRequest, {"Last-Event-ID": "" if is_valid else "must be the `sequence` of an event"})
     return int(text)
 
 

@@ -1,6 +1,6 @@
 """The members of a request that submits an execution."""
 
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from rest_framework import serializers
 from rest_framework.exceptions import ValidationError
@@ -22,6 +22,11 @@ from releases.models import IDENTITY_LENGTH
 from releases.models.pipeline import LONGEST_CHANNEL
 
 MAX_KEY_LENGTH: Final = 200
+_WITH_RELEASE: Final = {"required": ["releaseVersion"], "properties": {"releaseVersion": {"type": "string"}}}
+
+
+def _without(name: str) -> dict[str, Any]:
+    return {"properties": {name: {"type": "null"}}}
 
 
 class _UsualRequest(StrictSerializer):
@@ -58,6 +63,13 @@ class _UsualRequest(StrictSerializer):
 
 
 class SubmissionRequest(_UsualRequest):
+    schema_rules: ClassVar = {
+        "dependentSchemas": {
+            "expectedReleaseVersion": {"anyOf": [_without("expectedReleaseVersion"), _without("releaseVersion")]},
+            "waitSeconds": {"anyOf": [{"properties": {"waitSeconds": {"const": 0}}}, _WITH_RELEASE]},
+        }
+    }
+
     releaseVersion = SegmentIdentifier(
         max_length=IDENTITY_LENGTH,
         required=False,

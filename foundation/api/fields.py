@@ -11,7 +11,7 @@ from typing import Any, ClassVar, TypeVar
 from rest_framework import serializers
 from rest_framework.serializers import Field, JSONField, ListField
 
-from wire.identity import RULE, SEGMENT_RULE, is_identifier, is_segment
+from wire.identity import PATTERN, RULE, SEGMENT_PATTERN, SEGMENT_RULE, is_identifier, is_segment
 
 Limits = tuple[float, float]
 Row = TypeVar("Row")
@@ -19,8 +19,12 @@ _MOMENT = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,6})?([Zz]|[+-]\d
 
 
 class Text(serializers.CharField):
-    """A JSON string. Spaces are kept. The parser has already rejected NUL."""
+    """A JSON string. Spaces are kept. The parser has already rejected NUL.
 
+    `pattern` appears only in the OpenAPI document. Subclasses that set it enforce it.
+    """
+
+    pattern = ""
     default_error_messages = {"not_text": "must be a string"}
 
     def __init__(self, **options: Any) -> None:
@@ -37,6 +41,7 @@ class Text(serializers.CharField):
 class Identifier(Text):
     """A string that follows the rule for identifiers (`wire.identity`)."""
 
+    pattern = PATTERN
     default_error_messages = {"not_identifier": RULE}
     # All rules for the text except its length.
     is_valid_text = staticmethod(is_identifier)
@@ -51,6 +56,7 @@ class Identifier(Text):
 class SegmentIdentifier(Identifier):
     """An identifier that can be a segment of a URL path, such as a pipeline id."""
 
+    pattern = SEGMENT_PATTERN
     default_error_messages = {"not_segment": SEGMENT_RULE}
     is_valid_text = staticmethod(is_segment)
 

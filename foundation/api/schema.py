@@ -104,7 +104,7 @@ class ProblemSchema(AutoSchema):
     def _insert_field_validators(self, field: Any, schema: dict[str, Any]) -> None:
         super()._insert_field_validators(field, schema)  # type: ignore[no-untyped-call]
         if isinstance(field, Text):
-            schema["pattern"] = NO_NUL if field.allow_blank else NOT_BLANK
+            schema["pattern"] = field.pattern or (NO_NUL if field.allow_blank else NOT_BLANK)
 
 
 def _problems(refusals: Iterable[Refusal]) -> dict[str, Any]:

@@ -15,10 +15,10 @@ from executions.models.states import State
 from executions.statistics import OFTEN_PERCENT
 from foundation.api.fields import Flag, SegmentIdentifier, StrictSerializer, Text
 from foundation.api.pagination import require_known
-from foundation.errors import InvalidRequest
+from foundation.errors import InvalidRequest, require_valid
 from governance.campaigns import documents
 from governance.recovery import continuation, record, recovery
-from governance.recovery.continuation import Continuation, Group, Position, Reason, Verdict
+from governance.recovery.continuation import POSITION, Continuation, Group, Position, Reason, Verdict
 from governance.recovery.record import CampaignResult, Record
 from governance.recovery.recovery import Accepted, Part, Recovery
 from releases import queries
@@ -110,6 +110,10 @@ class ContinuationView(serializers.Serializer[Continuation]):
     groups = GroupView(many=True)
 
 
+class PositionText(Text):
+    pattern = POSITION
+
+
 class DraftRequest(StrictSerializer):
     part = serializers.ChoiceField(choices=PARTS)
     kind = serializers.ChoiceField(choices=Campaign.Kind.choices)
@@ -123,7 +127,7 @@ class DraftRequest(StrictSerializer):
         default=Verdict.CHECKPOINT.value,
         help_text="Only for `resubmit`: the draft has the executions that can start there.",
     )
-    after = Text(
+    after = PositionText(
         required=False,
         max_length=continuation.LONGEST_POSITION,
         help_text="Only for `resubmit`: the `after` of the check whose executions the draft has.",
@@ -201,7 +205,7 @@ def one_recovery(view: TenantView, pipeline_id: str, release_version: str) -> An
         OpenApiParameter("to", {"type": "string", "minLength": 1}, description="By default the first target."),
         OpenApiParameter(
             "after",
-            {"type": "string", "minLength": 1},
+            {"type": "string", "pattern": POSITION},
             description="The `next` of the check before. By default, those that failed first are checked.",
         ),
     ]
@@ -213,8 +217,7 @@ def release_continuation(view: TenantView, pipeline_id: str, release_version: st
     require_known(view.request, ("to", "after"))
     release, sent = _release(view, pipeline_id, release_version), view.request.query_params
     after = Position.parse(sent["after"]) if "after" in sent else None
-    if after is None and "after" in sent:
-        raise InvalidRequest(f"after: {NO_POSITION}")
+    require_valid(InvalidRequest, {"after": NO_POSITION if after is None and "after" in sent else ""})
     return continuation.continuation(release, _target(release, sent.get("to")), after)
 
 

@@ -65,7 +65,8 @@ class Group:
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
-_POSITION: Final = re.compile(r"([0-9]{1,17})-([0-9a-f]{32})")
+POSITION: Final = "^([0-9]{1,17})-([0-9a-f]{32})$"
+"""The pattern of the text of a position."""
 LONGEST_POSITION: Final = 50
 
 
@@ -82,7 +83,7 @@ class Position:
     @classmethod
     def parse(cls, text: str) -> Self | None:
         """Return the position that `str` wrote; None if `text` is no position."""
-        match = _POSITION.fullmatch(text)
+        match = re.fullmatch(POSITION, text)
         return cls(_EPOCH + int(match[1]) * _MICROSECOND, uuid.UUID(match[2])) if match else None
 
     def __str__(self) -> str:

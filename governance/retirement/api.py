@@ -4,7 +4,7 @@ from typing import Any, Final
 from urllib.parse import urlencode
 
 from django.urls import path, reverse
-from drf_spectacular.utils import OpenApiParameter, extend_schema
+from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 
 from executions.inspection.callers import DAYS, Caller
@@ -33,7 +33,6 @@ from tenancy.audit.acts import Act, declares
 from tenancy.roles import Scope
 
 COUNT_HELP: Final = f"Up to {MOST_COUNTED:,} are counted. {MOST_COUNTED + 1:,} means that there are more."
-OF_RELEASE: Final = OpenApiParameter("releaseVersion", {"type": "string", "minLength": 1}, required=True)
 
 
 class RevocationRequest(StrictSerializer):
@@ -92,7 +91,7 @@ class ConsequencesView(serializers.Serializer[Any]):
 
 
 @operation("releases", "revocationConsequences", ConsequencesView, method="GET")
-@extend_schema(parameters=[OF_RELEASE])
+@extend_schema(parameters=[BlockersRequest])
 @refuses(InvalidRequest, PipelineUnknown, ReleaseUnknown)
 def revocation_consequences(view: TenantView, pipeline_id: str) -> Any:
     """What a revocation of a release would hit now. Changes nothing."""
@@ -129,7 +128,7 @@ class RetirementAnswerView(serializers.Serializer[Any]):
 
 
 @operation("releases", "retirementBlockers", RetirementAnswerView, method="GET")
-@extend_schema(parameters=[OF_RELEASE])
+@extend_schema(parameters=[BlockersRequest])
 @refuses(InvalidRequest, PipelineUnknown, ReleaseUnknown)
 def retirement_blockers(view: TenantView, pipeline_id: str) -> Any:
     """Whether a release is safe to retire, and everything that still needs it."""

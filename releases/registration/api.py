@@ -8,7 +8,7 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers, status
 from rest_framework.response import Response
 
-from foundation.api.fields import StrictSerializer, WholeNumber
+from foundation.api.fields import SegmentIdentifier, StrictSerializer, WholeNumber
 from foundation.errors import PayloadTooLarge, QuotaExceeded
 from releases import errors, queries
 from releases.api import PausableView, with_pauses
@@ -275,9 +275,11 @@ def deployments(view: TenantView) -> Any:
 
 
 class AttachmentRequest(serializers.Serializer[Any]):
-    releaseVersion = serializers.CharField(max_length=IDENTITY_LENGTH, trim_whitespace=False)
+    releaseVersion = SegmentIdentifier(max_length=IDENTITY_LENGTH)
     attachment = serializers.ListField(
-        child=serializers.FileField(), help_text="Signatures (DSSE), provenance (in-toto), SBOMs (CycloneDX, SPDX)."
+        child=serializers.FileField(),
+        min_length=1,
+        help_text="Signatures (DSSE), provenance (in-toto), SBOMs (CycloneDX, SPDX).",
     )
 
 

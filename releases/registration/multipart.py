@@ -22,7 +22,7 @@ from releases.trust.attachments import MAX_ATTACHMENT_BYTES, MAX_ATTACHMENT_VALU
 from wire.documents.contract import MAX_CONTRACT_BYTES
 from wire.documents.descriptor import MAX_DESCRIPTOR_BYTES
 from wire.documents.json_reader import count_values
-from wire.identity import is_segment
+from wire.identity import SEGMENT_RULE, is_segment
 
 DESCRIPTOR_FIELD = "descriptor"
 CONTRACT_FIELD = "contract"
@@ -83,10 +83,13 @@ class ReleaseUpload(FileUploadHandler):
         if self.files or self.descriptor is not None or set(form) - {"releaseVersion", ATTACHMENT_FIELD}:
             raise InvalidRequest("The request may only have 'releaseVersion' and files named 'attachment'.")
         version = form.get("releaseVersion")
-        if not isinstance(version, str) or not is_segment(version) or not self.attached:
+        if not isinstance(version, str) or not version or not self.attached:
             missing = ATTACHMENT_FIELD if self.attached == [] else "releaseVersion"
             required = {"field": missing, "code": "REQUIRED", "message": "is required"}
             raise InvalidRequest("The request needs 'releaseVersion' and a file 'attachment'.", errors=[required])
+        if not is_segment(version):
+            malformed = {"field": "releaseVersion", "code": "NOT_IDENTIFIER", "message": SEGMENT_RULE}
+            raise InvalidRequest(f"releaseVersion: {SEGMENT_RULE}", errors=[malformed])
         return version
 
     def _document(self, field: str) -> bytes | None:

@@ -76,7 +76,6 @@ def test_a_token_gives_only_roles_that_allow_no_more(ours: TenantApi, eva: User)
     with unchanged():
         for role in ("operator", "on-call", "release-manager", "tenant-admin"):
             refused(ours.post("members", body(role), token=token), 403, "SCOPE_MISSING")
-        assert fields(refused(ours.post("members", body("king")), 400, "INVALID_REQUEST")).keys() == {"role"}
 
 
 def quota(owner: Tenant, **limits: int | None) -> None:

@@ -69,6 +69,13 @@ def test_a_request_is_answered_at_once(tenant: str, changes: dict[str, str]) -> 
     assert asked(Waits(running, most=2), tenant, 20, **changes) == ("200 OK", HEADERS)
 
 
+@cases("wait", ["31", "-1", "1.5", "", "1&wait=2"])
+def test_an_invalid_wait_is_rejected(wait: str) -> None:
+    answer = asked(Waits(running, most=2), "t-ended", QUERY_STRING=f"wait={wait}")
+    assert not isinstance(answer, Later)
+    assert answer[0] == "400 Bad Request"
+
+
 def test_a_tenant_parks_as_many_requests_as_it_leaves_free() -> None:
     waits = Waits(running, most=4)
     first = asked(waits, "busy", 1)

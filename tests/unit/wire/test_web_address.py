@@ -1,3 +1,5 @@
+import re
+
 import pytest
 
 from tests.cases import cases
@@ -5,7 +7,7 @@ from tests.hostile_values import NO_IDENTIFIERS
 from tests.raising import error_of
 from tests.words import words
 from wire import addresses
-from wire.identity import is_identifier, is_segment
+from wire.identity import PATTERN, SEGMENT_PATTERN, is_identifier, is_segment
 
 
 @cases("url", ["HTTP://A", "https://a.example:8443/b?c=d", "http://[::1]:80/", "https://a.example./"])
@@ -91,3 +93,5 @@ def test_visible_text_is_an_identifier_and_without_a_slash_a_segment(
     text: str, identifies: bool, is_part: bool
 ) -> None:
     assert (is_identifier(text), is_segment(text)) == (identifies, is_part)
+    patterns = [pattern for pattern, fits in ((PATTERN, identifies), (SEGMENT_PATTERN, is_part)) if fits]
+    assert all(re.search(pattern, text) for pattern in patterns)
