@@ -64,7 +64,7 @@ QUERIES = {
 }
 """The parameters that endpoints require."""
 NEEDS_S3 = {"artifact-uploads", "artifact-uploads/{upload_id}", "artifact-uploads/{upload_id}/complete"}
-"""Endpoints that succeed only with a store for direct uploads: see `test_artifacts`."""
+"""Endpoints that succeed only with a store for direct uploads: see `test_uploads`."""
 
 
 @dataclass(frozen=True)
