@@ -285,11 +285,6 @@ def test_an_item_is_skipped_with_the_reason(owner: Tenant, dead: list[Execution]
     redrive(owner, redriven.pk, actor="user:ann", reason="")
     assert (advance(), progress(first)) == (8, (0, 8, 2))
     assert codes(first) == {by_hand.pk: "EXECUTION_REPLACED", redriven.pk: "RESUBMIT_REFUSED"}
-    for kind in (RESUBMIT, Campaign.Kind.REDRIVE):
-        again = start(owner, kind=kind)
-        advance()
-        assert (progress(again), {*codes(again).values()}) == ((0, 0, 9), {"EXECUTION_REPLACED"})
-    assert Resubmission.objects.count() == 9
 
 
 @cases(("version", "code"), [("2.0", "RELEASE_UNKNOWN"), ("1.1", "RELEASE_NOT_ADMITTED"), ("1.2", "INPUT_INVALID")])
