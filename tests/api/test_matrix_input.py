@@ -268,12 +268,18 @@ def test_no_member_makes_an_endpoint_fail(ours: Furnished, document: dict[str, A
 
 def test_malformed_identifiers_are_rejected(ours: Furnished, document: dict[str, Any]) -> None:
     """The texts take turns."""
-    texts = cycle(MALFORMED_IDENTIFIERS)
-    for (method, path), body in BODIES.items():
-        for member, schema in members_of(document, method, path).items():
-            if schema.get("pattern") in {PATTERN, SEGMENT_PATTERN}:
-                [error] = ours.rejects(method, ours.url(path), changed(body, member, text := next(texts)))["errors"]
-                assert (error["field"], error["code"]) in {(member, "NOT_IDENTIFIER"), (member, "KEY")}, (text, error)
+    identifying = [
+        (method, path, member)
+        for method, path in BODIES
+        for member, schema in members_of(document, method, path).items()
+        if schema.get("pattern") in {PATTERN, SEGMENT_PATTERN}
+    ]
+    assert len(identifying) >= 57
+    filters = ("pipelineId", "contractVersion", "releaseVersion")
+    identifying += [("POST", "campaigns", f"filters.{name}") for name in filters]
+    for (method, path, member), text in zip(identifying, cycle(MALFORMED_IDENTIFIERS), strict=False):
+        [error] = ours.rejects(method, ours.url(path), changed(BODIES[method, path], member, text))["errors"]
+        assert (error["field"], error["code"]) in {(member, "NOT_IDENTIFIER"), (member, "KEY")}, (text, error)
 
 
 def test_no_value_in_a_url_makes_an_endpoint_fail(ours: Furnished, subtests: pytest.Subtests) -> None:
