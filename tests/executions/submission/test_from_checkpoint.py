@@ -115,7 +115,7 @@ def test_the_state_of_an_await_continues_on_its_contract_only(answered: bool, st
     if step == 2:
         assert resubmit(owner, old.pk, **ON).current_step_index == 2
     else:
-        with unchanged(), pytest.raises(CheckpointIncompatible, match="an await"):
+        with unchanged(), pytest.raises(CheckpointIncompatible, match="Questions and their answers"):
             resubmit(owner, old.pk, **ON)
     new = resubmit(owner, old.pk, **CONTINUE, release_version="1.2", allow_replaced=True)
     assert (new.current_step_index, new.progress) == (step, old.progress)
