@@ -133,7 +133,7 @@ def test_retries_answers_and_redrives_run_on_the_pinned_release_after_a_switch(o
     assert orders.receipt(orders.submit())["made_by"] == "1.0"
     orders.open(retried_on_second)
     assert orders.receipt(retried_on_second)["made_by"] == "2.0"
-    tenant.wait_for(again["executionId"], "SUCCEEDED")
+    tenant.wait_for(again["executionId"], "DLQ")
     second.stop()
 
 
