@@ -95,6 +95,11 @@ def first_of_each(ids: Collection[uuid.UUID]) -> set[uuid.UUID]:
     return first
 
 
+def replaced_among(ids: Collection[uuid.UUID]) -> set[uuid.UUID]:
+    """Return those of these executions whose work another one carries on."""
+    return set(replaced(Execution.objects.filter(pk__in=ids)).values_list("pk", flat=True))
+
+
 def replaced(rows: QuerySet[Execution]) -> QuerySet[Execution]:
     """Return those of `rows` whose work another execution carries on."""
     return _judged(rows).filter(replacement__isnull=False)

@@ -216,7 +216,7 @@ def redrive(campaign: Campaign, chosen: Sequence[CampaignItem]) -> int:
             requested[item.pk] = item.execution
     moved = _moved(campaign, requested.values(), interventions.redrive_move)
     if left := {execution.pk for execution in requested.values()} - moved:
-        replaced = set(replacements.replaced(Execution.objects.filter(pk__in=left)).values_list("pk", flat=True))
+        replaced = replacements.replaced_among(left)
         for pk in [pk for pk, execution in requested.items() if execution.pk in replaced]:
             del requested[pk]
             skipped[ExecutionReplaced.code].append(pk)

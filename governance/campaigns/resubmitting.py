@@ -160,14 +160,12 @@ def _admit(campaign: Campaign, checked: Sequence[_Verdict]) -> tuple[int, int]:
     for pk, verdict in left:
         if isinstance(verdict, str):
             skipped[verdict].append(pk)
-    for pk in plans.keys() - set(resubmitted):
-        skipped[_why_not(plans[pk])].append(pk)
+    if refused := {pk: plans[pk].old.pk for pk in plans.keys() - set(resubmitted)}:
+        replaced = replacements.replaced_among(refused.values())
+        for pk, old in refused.items():
+            skipped[(ExecutionReplaced if old in replaced else ExecutionChanged).code].append(pk)
     admitting.record_resubmitted(campaign, resubmitted)
     admitting.record_skipped(skipped)
     admitted = len(resubmitted) + sum(map(len, skipped.values()))
     admitting.record_admitted(campaign, admitted)
     return admitted, len(resubmitted)
-
-
-def _why_not(plan: Plan) -> str:
-    return ExecutionReplaced.code if replacements.replacement(plan.old.pk) else ExecutionChanged.code
