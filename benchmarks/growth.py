@@ -46,6 +46,7 @@ EXCEPTIONS: Final[Mapping[str, str]] = {
     r"releaseVersion=2|preview of a campaign by release": "no index orders the executions of a release by their time",
     r"executions, (key|prefix=|nothing)|(palette|search page): ": "sorts all executions whose key begins so",
     r"dead-?letters?/?\?(error|release)": "no index has the failures of smoke tests, or of an error",
+    r"preview of a campaign .*replacement_of": "looks for what carries on the work of each execution",
 }
 """Why a statement may read more with more executions, by a pattern of `Growth.name`."""
 
